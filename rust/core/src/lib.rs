@@ -1,0 +1,13 @@
+//! The domain of Headrace: what a tick is, how it is numbered, and how venue frames become ticks.
+//!
+//! ```text
+//!   frame bytes ─▶ decode ─▶ sequencer ─▶ (ring, in lockfree) ─▶ plan, conflate ─▶ handlers (in binding)
+//! ```
+//! Guarantees: same input, same output; nothing here reads a clock, starts a thread, or does I/O.
+//! Does not: know Python, or touch memory that another thread writes.
+#![forbid(unsafe_code)]
+
+pub mod instrument;
+pub mod kind;
+pub mod limits;
+pub mod tick;

@@ -1,0 +1,18 @@
+//! Every bound of the native core, with its unit and reason. `limits.py` reads them from here.
+
+/// Kinds in the table, built-in and registered; a set of kinds is one `u64`.
+pub const KINDS_MAX: usize = 64;
+/// Instruments by default: three times what the largest venue lists.
+pub const INSTRUMENTS_MAX: usize = 10_000;
+/// Bytes in a symbol: the longest listed ones have about 20.
+pub const SYMBOL_BYTES_MAX: usize = 64;
+/// Ring capacity by default, ticks: 5 MiB, over a second of the busiest recorded minute.
+pub const RING_CAPACITY: usize = 65_536;
+/// Bytes in a frame: a 5,000-level snapshot has 0.4 MiB.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// Nesting in a frame: documented ones need 4.
+pub const FRAME_DEPTH_MAX: usize = 16;
+/// How far a restored sequencer jumps, so that no number is ever given twice.
+pub const RESTART_JUMP: u64 = 1 << 20;
+
+const _: () = assert!(RING_CAPACITY.is_power_of_two());
