@@ -1,0 +1,140 @@
+# Headrace: every chore has a target here, and `make` alone lists them.
+#
+# Needs Python >= 3.11, a C compiler and Rust; everything else is installed into .venv (Python) and target (Rust).
+# Guarantees: each target does its own set-up; nothing is built again until its sources change.
+# Does not: install anything outside this folder.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # Two targets at once would fight over Cargo's lock and the two cores.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter that is new enough; override with `make PYTHON=/path/to/python`.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+
+DEPS_STAMP := $(VENV)/.deps
+NATIVE_STAMP := $(VENV)/.native
+# What the extension is made of. Python files are not in it: the install is editable, so they need no build.
+NATIVE_SOURCES := $(shell find rust -path '*/src/*' -type f) $(wildcard rust/*/build.rs rust/*/Cargo.toml) \
+	Cargo.toml Cargo.lock pyproject.toml
+
+LOOM := RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+FUZZ_S ?= 60
+# One seed for every random test, Rust ones included; each run prints the one it used.
+ifdef HEADRACE_SEED
+export PROPTEST_RNG_SEED := $(HEADRACE_SEED)
+endif
+
+##@ Start here
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z-]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(NATIVE_STAMP) ## make .venv, build the release extension, install both
+
+.PHONY: demo
+demo: setup ## run the demo: generated frames over four strategies
+	@$(BIN)/headrace demo
+
+##@ Check
+.PHONY: test
+test: setup ## Rust, loom at bound 2, Python, three planted bugs
+	cargo test --quiet -p headrace-lockfree -p headrace-core
+	@$(MAKE) test-loom
+	$(PY) -m pytest
+	$(PY) tests/planted/run.py --fast
+
+.PHONY: test-deep
+test-deep: setup ## what takes minutes to hours: loom at bound 3, deep tests, ThreadSanitizer
+	@$(MAKE) test-loom LOOM_MAX_PREEMPTIONS=3
+	$(PY) -m pytest -m deep --timeout 7200
+	@$(MAKE) test-tsan
+
+.PHONY: test-loom
+test-loom: export LOOM_MAX_PREEMPTIONS ?= 2
+test-loom: need-rust ## every interleaving of the ring's models, at LOOM_MAX_PREEMPTIONS (2)
+	$(LOOM) cargo test --quiet -p headrace-lockfree --release --test 'loom_*' --target-dir target/loom
+
+.PHONY: test-tsan
+test-tsan: need-rust ## ThreadSanitizer over the ring's stress, with a canary that it must report
+	bash rust/lockfree/tsan.sh
+
+.PHONY: fuzz
+fuzz: need-rust ## fuzz the decoder for FUZZ_S (60) seconds; installs cargo-fuzz into .tools
+	@test -x .tools/bin/cargo-fuzz || cargo install --quiet --locked --root .tools cargo-fuzz
+	@for target in $$(.tools/bin/cargo-fuzz list); do \
+		RUSTC_BOOTSTRAP=1 .tools/bin/cargo-fuzz run "$$target" -- -max_total_time=$(FUZZ_S); done
+
+.PHONY: planted
+planted: setup ## plant every bug of tests/planted; each must be caught by its test
+	$(PY) tests/planted/run.py
+
+.PHONY: lint
+lint: setup ## format, clippy, ruff, mypy --strict, stubtest; a warning is an error
+	cargo fmt --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(LOOM) cargo clippy --quiet -p headrace-lockfree --all-targets --target-dir target/loom -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(PY) -m mypy.stubtest headrace._native
+
+##@ Measure
+.PHONY: bench
+bench: setup ## one table of ratios to a bare Python loop; QUICK=1 takes under 2 minutes
+	$(PY) benches/run.py $(if $(QUICK),--quick)
+
+.PHONY: bench-instructions
+bench-instructions: setup ## instruction counts under callgrind against the stored ones
+	$(PY) benches/instructions.py
+
+.PHONY: bench-peers
+bench-peers: setup ## nautilus_trader and csp beside us, in an environment of their own
+	$(PY) benches/peers/run.py
+
+##@ Ship
+.PHONY: package
+package: setup ## wheel and sdist into dist, tried in an empty environment
+	$(PY) tools/package.py
+
+.PHONY: docs
+docs: setup ## build the documentation into docs/_build/html
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p headrace-lockfree -p headrace-core
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+.PHONY: clean
+clean: ## remove everything that was built or installed here
+	rm -rf $(VENV) .venvs .tools target fuzz/target dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f python/headrace/_native*.so
+
+# Not for people: what the targets above stand on.
+.PHONY: need-python need-rust
+need-python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing: install python3 (Debian: apt install python3-venv)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
+
+need-rust:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.88 or newer, for example with rustup" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "cc is missing: install a C compiler (Debian: apt install gcc libc6-dev)" >&2; exit 1; }
+
+$(DEPS_STAMP): requirements-dev.txt | need-python need-rust
+	@echo "installing Python packages into $(VENV)"
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(NATIVE_STAMP): $(DEPS_STAMP) $(NATIVE_SOURCES) | need-rust
+	@echo "building the extension (release, whole-program optimisation: a minute or two the first time)"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --quiet
+	@touch $@
