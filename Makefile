@@ -136,5 +136,5 @@ $(DEPS_STAMP): requirements-dev.txt | need-python need-rust
 
 $(NATIVE_STAMP): $(DEPS_STAMP) $(NATIVE_SOURCES) | need-rust
 	@echo "building the extension (release, whole-program optimisation: a minute or two the first time)"
-	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --quiet
+	@PIP_QUIET=1 VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release
 	@touch $@
