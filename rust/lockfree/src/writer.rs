@@ -1,0 +1,104 @@
+//! The writing end of a ring: the only one, so that claiming is arithmetic and publishing is stores.
+//!
+//! Guarantees: never overwrites what a gated reader has not released; a batch is written last slot to first, so that a
+//! reader that waits for its first record does not chase the writer through the lines of the others.
+//! Does not: wait by itself. [`Writer::try_publish`] says how much fitted; [`Writer::publish`] waits as it is told.
+
+use std::sync::Arc;
+
+use crate::ring::Ring;
+use crate::wait::WaitStrategy;
+
+/// The only writer of a ring. Moves between threads, but is never shared.
+pub struct Writer<const W: usize> {
+    ring: Arc<Ring<W>>,
+    next: u64,
+    /// Claimable below this, by the last look at the gating.
+    limit: u64,
+    /// Records between two stores of the cursor. An eighth of the ring, so that a batch as large as the ring laps a
+    /// lossy reader by what the cursor tells, and where that reader jumps to is not being overwritten by the same batch.
+    chunk: usize,
+}
+
+impl<const W: usize> Writer<W> {
+    pub(crate) fn new(ring: Arc<Ring<W>>) -> Self {
+        let capacity = ring.slots.capacity();
+        Self {
+            limit: capacity,
+            next: 0,
+            chunk: (capacity as usize / 8).max(1),
+            ring,
+        }
+    }
+
+    /// The next position to be published.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// The ring that this writes to.
+    #[must_use]
+    pub fn ring(&self) -> &Arc<Ring<W>> {
+        &self.ring
+    }
+
+    /// Slots that can be claimed now. Looks at the gated readers only when what it last saw is used up.
+    pub fn free(&mut self) -> usize {
+        if self.next == self.limit {
+            self.look_at_gating();
+        }
+        (self.limit - self.next) as usize
+    }
+
+    #[cold]
+    fn look_at_gating(&mut self) {
+        // Never more than one lap ahead, also with nobody gated: a reader may join right after this look, and joins at
+        // a cursor that is at least `next`.
+        let gate = self.ring.gating.min_position().unwrap_or(self.next);
+        self.limit = gate + self.ring.slots.capacity();
+    }
+
+    /// Publishes the longest prefix of `records` that fits, and says how many that were. Never waits.
+    #[inline]
+    pub fn try_publish(&mut self, records: &[[u64; W]]) -> usize {
+        if records.len() as u64 > self.limit - self.next {
+            self.look_at_gating();
+        }
+        let fits = records.len().min((self.limit - self.next) as usize);
+        if fits > 0 {
+            for chunk in records[..fits].chunks(self.chunk) {
+                let end = self.next + chunk.len() as u64;
+                let mut position = end;
+                for record in chunk.iter().rev() {
+                    position -= 1;
+                    self.ring.slots.at(position).write(position, record);
+                }
+                self.next = end;
+                self.ring.set_cursor(end);
+            }
+            self.ring.wakeup().notify();
+        }
+        fits
+    }
+
+    /// Publishes all `records`, waiting for room by `wait`, and says how many: fewer than all only when `stop` said so.
+    ///
+    /// `stop` is asked after each wait, so at least every [`crate::WAIT_MAX`]. Never call it on a thread that has to
+    /// read for the gate to open: that reader's records would wait for their own publisher.
+    pub fn publish(
+        &mut self,
+        records: &[[u64; W]],
+        wait: &mut impl WaitStrategy,
+        mut stop: impl FnMut() -> bool,
+    ) -> usize {
+        let mut done = self.try_publish(records);
+        while done < records.len() {
+            if !wait.wait(|| self.free() > 0) && stop() {
+                break;
+            }
+            done += self.try_publish(&records[done..]);
+        }
+        done
+    }
+}
