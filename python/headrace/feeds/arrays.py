@@ -1,0 +1,111 @@
+"""Ticks that are in arrays already: one in memory, or a ``.npy`` file.
+
+Guarantees: an array is checked when the feed is made or opened (dtype, shape), before a tick of it is used; a file is
+mapped, not read, so its size does not matter.
+
+Does not: number or check the ticks; they get their ``seq`` like everybody's, at the sequencer. Instrument ids in the
+array are rows of the instrument list that the replay is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headrace.errors import RecordingError
+from headrace.tick import TICK_DTYPE
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator
+
+__all__ = ["ArrayFeed"]
+
+# Ticks per item, 1.1 MiB: the same size as a block of a recording, so that neither starves the other in a merge.
+ITEM_TICKS = 16_384
+
+
+class ArrayFeed:
+    """Ticks from an array or a ``.npy`` file.
+
+    source : an array of shape (n,) and dtype TICK_DTYPE, or the path of a file that ``np.save`` made of one.
+    name : shown in errors and tables; the path, or ``"array"``.
+
+    Raises ``RecordingError``: wrong dtype or shape, or a file that is missing or no ``.npy`` file.
+    """
+
+    def __init__(self, source: np.ndarray | str | os.PathLike[str], *, name: str | None = None) -> None:
+        self._path = None if isinstance(source, np.ndarray) else Path(source)
+        self._name = name or (str(self._path) if self._path else "array")
+        self._ticks = self._checked(source) if isinstance(source, np.ndarray) else None
+        self._bytes_done = 0
+
+    @property
+    def name(self) -> str:
+        """The path, or the name given."""
+        return self._name
+
+    @property
+    def venue(self) -> None:
+        """None: the items are ticks, no frames."""
+        return
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of the array that were yielded."""
+        return self._bytes_done
+
+    @property
+    def bytes_total(self) -> int:
+        """Bytes of the array; 0 for a file before ``open``."""
+        return 0 if self._ticks is None else self._ticks.nbytes
+
+    async def open(self) -> None:
+        """Map the file, if it is one."""
+        self._bytes_done = 0
+        if self._path is not None:
+            self._ticks = await asyncio.to_thread(self._load, self._path)
+
+    async def close(self) -> None:
+        """Let go of the mapped file; an array in memory stays its owner's."""
+        if self._path is not None:
+            self._ticks = None
+
+    async def __aiter__(self) -> AsyncIterator[np.ndarray]:
+        """Yield slices of at most 16,384 ticks."""
+        if self._ticks is None:
+            msg = f"array file {self._name} is not open: await feed.open() first"
+            raise RecordingError(msg, path=self._name)
+        ticks = self._ticks
+        for start in range(0, len(ticks), ITEM_TICKS):
+            item = np.ascontiguousarray(ticks[start : start + ITEM_TICKS])
+            self._bytes_done += item.nbytes
+            yield item
+
+    def _load(self, path: Path) -> np.ndarray:
+        try:
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError as error:
+            msg = f"array file {path} is missing: check the path"
+            raise RecordingError(msg, path=self._name) from error
+        except (OSError, ValueError, EOFError) as error:
+            msg = f"array file {path} cannot be read as .npy ({error}): write it with np.save(path, ticks)"
+            raise RecordingError(msg, path=self._name) from error
+        if not isinstance(loaded, np.ndarray):
+            loaded.close()
+            msg = f"array file {path} holds several arrays: write one of TICK_DTYPE with np.save(path, ticks)"
+            raise RecordingError(msg, path=self._name)
+        return self._checked(loaded)
+
+    def _checked(self, array: np.ndarray) -> np.ndarray:
+        if array.dtype != TICK_DTYPE:
+            fields = ", ".join(array.dtype.names) if array.dtype.names else str(array.dtype)
+            msg = f"{self._name} has dtype ({fields}), not TICK_DTYPE: build it with headrace.ticks(...)"
+            raise RecordingError(msg, path=self._name)
+        if array.ndim != 1:
+            msg = f"{self._name} has shape {array.shape}, a run of ticks has one dimension: pass array.reshape(-1)"
+            raise RecordingError(msg, path=self._name)
+        return array

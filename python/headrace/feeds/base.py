@@ -1,0 +1,83 @@
+"""What a feed is: anything that yields frames, ticks or arrays, in the order in which they were received.
+
+::
+
+    open() ─▶ async for item in feed ─▶ close()        item: bytes  a block of whole recorded lines
+                                                             Frame  one frame and its receive time
+                                                             array  ticks, dtype TICK_DTYPE
+
+Guarantees: an item never has an earlier ``ts_init`` than the one before it; what goes wrong is raised where it stands
+in the order, after everything that came before it.
+
+Does not: decode, number or merge; that is the decoder's, the sequencer's and the replay pump's part.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import numpy as np
+
+__all__ = ["Feed", "FeedItem", "Frame", "SizedFeed"]
+
+
+class Frame(NamedTuple):
+    """One frame as a venue sent it.
+
+    ts_init : when it was received, ns since 1970-01-01 UTC.
+    data : its bytes.
+    """
+
+    ts_init: int
+    data: bytes
+
+    def as_line(self) -> bytes:
+        """Return the frame as a recorded line; line breaks between JSON tokens become spaces."""
+        data = self.data.replace(b"\n", b" ") if b"\n" in self.data else self.data
+        return b"%d %b\n" % (self.ts_init, data)
+
+
+FeedItem: TypeAlias = "bytes | Frame | np.ndarray"
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """A source of market data: a venue, a recording, an array, a generator.
+
+    name : shown in errors and tables; a file's path where there is a file.
+    venue : who sent the frames, ``"BINANCE"``, ``"BINANCE_USDM"`` or ``"BINANCE_COINM"``; None when the items are ticks.
+        Known at the latest when ``open`` has returned.
+    """
+
+    @property
+    def name(self) -> str:
+        """What errors and tables call this feed."""
+
+    @property
+    def venue(self) -> str | None:
+        """Who sent the frames; None when the items are ticks."""
+
+    async def open(self) -> None:
+        """Get ready to yield; raises what makes that impossible."""
+
+    async def close(self) -> None:
+        """Let go of files, sockets and threads; may be called twice."""
+
+    def __aiter__(self) -> AsyncIterator[FeedItem]:
+        """Yield blocks of lines, frames or arrays until there are no more."""
+
+
+@runtime_checkable
+class SizedFeed(Protocol):
+    """A feed that knows how much of it is done, which is what a progress bar needs."""
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of the source that the items yielded so far came from."""
+
+    @property
+    def bytes_total(self) -> int:
+        """Bytes of the whole source."""

@@ -1,0 +1,241 @@
+"""A recording on disk as a feed: receive time, a space, the frame's JSON text, one line a frame; gzip or plain.
+
+::
+
+    file ─▶ worker thread: read, unzip, cut at a line's end ─▶ at most ``blocks_ahead`` blocks ─▶ async for
+
+Guarantees: every line comes whole and once; the worker is never more than ``blocks_ahead`` blocks in front, so memory
+does not grow with the file; damage is an error that names the file, after every block that came before the damage.
+A line too long for any frame comes cut just past that bound, so that the decoder rejects and counts it.
+
+Does not: read lines, or care what they say; only the venue is looked for, when nobody named it (RULES 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from headrace import _native
+from headrace.errors import RecordingError, VenueError
+from headrace.limits import FRAME_BYTES_MAX
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator
+
+__all__ = ["RecordingFeed"]
+
+# One read of the worker: large enough that a hand-over between threads (about 50 µs) costs nothing beside unzipping it.
+BLOCK_BYTES = 1 << 20
+# Blocks the worker may be in front: two keep both threads busy, two more cover an uneven strategy.
+BLOCKS_AHEAD = 4
+# How many frames the venue is looked for in (RULES 6).
+DETECT_FRAMES = 1_000
+# The longest line: a receive time, a space, and one byte more than a frame may have, so that it is seen to be too long.
+LINE_BYTES_MAX = FRAME_BYTES_MAX + 32
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class RecordingFeed:
+    """Blocks of recorded lines from one file.
+
+    path : the file; gzip is recognised by its first bytes, not by its name.
+    venue : who sent the frames, or None to find it out from the first 1,000 frames.
+    block_bytes : size of one read after unzipping, bytes.
+    blocks_ahead : blocks read before they are asked for, 1 or more.
+
+    Raises ``RecordingError`` (missing, unreadable, empty, truncated, damaged) and ``VenueError`` (undecided), both from
+    ``open`` or while iterating.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        venue: str | None = None,
+        block_bytes: int = BLOCK_BYTES,
+        blocks_ahead: int = BLOCKS_AHEAD,
+    ) -> None:
+        if block_bytes < 1 or blocks_ahead < 1:
+            msg = f"block_bytes is {block_bytes} and blocks_ahead {blocks_ahead}: both are 1 or more"
+            raise ValueError(msg)
+        self._path = Path(path)
+        self._venue = venue
+        self._block_bytes = block_bytes
+        self._blocks_ahead = blocks_ahead
+        self._worker: ThreadPoolExecutor | None = None
+        self._reader: _LineBlocks | None = None
+        self._head: list[tuple[bytes, int]] = []
+        self._bytes_done = 0
+
+    @property
+    def name(self) -> str:
+        """The path, as it was given."""
+        return str(self._path)
+
+    @property
+    def venue(self) -> str | None:
+        """Who sent the frames; None until ``open`` has found it out."""
+        return self._venue
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of the file, zipped as they are, that the blocks yielded so far came from."""
+        return self._bytes_done
+
+    @property
+    def bytes_total(self) -> int:
+        """Bytes of the file; 0 before ``open``."""
+        return self._reader.bytes_total if self._reader else 0
+
+    async def open(self) -> None:
+        """Open the file, read its first lines and, when nobody named it, find out the venue."""
+        await self.close()
+        self._bytes_done = 0
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="headrace-recording")
+        loop = asyncio.get_running_loop()
+        try:
+            self._reader = await loop.run_in_executor(self._worker, _LineBlocks, self._path, self._block_bytes)
+            self._head = await loop.run_in_executor(self._worker, self._read_head, self._reader)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the file and end the worker; what it has read ahead is thrown away."""
+        worker, self._worker = self._worker, None
+        reader, self._reader = self._reader, None
+        self._head = []
+        if worker is not None:  # It may be in the middle of a read, so the file is closed after it.
+            await asyncio.to_thread(worker.shutdown, wait=True, cancel_futures=True)
+        if reader is not None:
+            reader.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield blocks of whole lines; only the last line of the file may lack its line break."""
+        if self._worker is None or self._reader is None:
+            msg = f"recording {self._path} is not open: await feed.open() first"
+            raise RecordingError(msg, path=self.name)
+        while self._head:
+            block, self._bytes_done = self._head.pop(0)
+            yield block
+        ahead = deque(self._worker.submit(self._reader.next_block) for _ in range(self._blocks_ahead))
+        while True:
+            block, position = await asyncio.wrap_future(ahead.popleft())
+            if not block:
+                return
+            self._bytes_done = position
+            worker, reader = self._worker, self._reader
+            if worker is not None and reader is not None:
+                ahead.append(worker.submit(reader.next_block))
+            yield block
+
+    def _read_head(self, reader: _LineBlocks) -> list[tuple[bytes, int]]:
+        """Read the first block, and more only while the venue is undecided and lines are few."""
+        head = [reader.next_block()]
+        if not head[0][0]:
+            msg = f"recording {self._path} is empty: it holds no line"
+            raise RecordingError(msg, path=self.name)
+        while self._venue is None:
+            lines = b"".join(block for block, _ in head)
+            self._venue = _native.detect_venue(lines)
+            if self._venue is None:
+                block, position = (b"", 0) if lines.count(b"\n") >= DETECT_FRAMES else reader.next_block()
+                if not block:
+                    msg = (
+                        f"recording {self._path} does not show its venue in its first {DETECT_FRAMES:,} frames: "
+                        f"name it, {self._path}@BINANCE or --venue BINANCE (or BINANCE_USDM, BINANCE_COINM)"
+                    )
+                    raise VenueError(msg, path=self.name)
+                head.append((block, position))
+        return head
+
+
+class _LineBlocks:
+    """The blocking half: used by one thread at a time."""
+
+    def __init__(self, path: Path, block_bytes: int) -> None:
+        self._path = path
+        self._block_bytes = block_bytes
+        self._carry = b""
+        self._lines_bytes = 0
+        self._skipping = False
+        self._failure: RecordingError | None = None
+        try:
+            self._raw: IO[bytes] = path.open("rb")
+            self.bytes_total = path.stat().st_size
+            magic = self._raw.read(len(GZIP_MAGIC))
+            self._raw.seek(0)
+        except OSError as error:
+            raise self._refused(error) from error
+        self._zipped = magic == GZIP_MAGIC
+        self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if self._zipped else self._raw  # type: ignore[assignment]
+
+    def next_block(self) -> tuple[bytes, int]:
+        """Return whole lines and the file position after them; empty at the end."""
+        if self._failure is not None:
+            raise self._failure
+        block = b""
+        while not block:
+            data = self._read()
+            if not data:
+                block, self._carry = self._carry, b""
+                break
+            if self._skipping:
+                data = self._skip_line(data)
+            edge = data.rfind(b"\n") + 1
+            if edge:
+                block, self._carry = self._carry + data[:edge], data[edge:]
+            else:
+                self._carry += data
+                if len(self._carry) > LINE_BYTES_MAX:
+                    block, self._carry, self._skipping = self._carry[:LINE_BYTES_MAX] + b"\n", b"", True
+        self._lines_bytes += len(block)
+        return block, self._position()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self._raw.close()
+
+    def _read(self) -> bytes:
+        try:
+            return self._file.read(self._block_bytes)
+        except EOFError as error:
+            what = f"is truncated: its gzip data ends in the middle, after {self._lines_bytes:,} bytes of whole lines"
+            self._failure = RecordingError(f"recording {self._path} {what}: copy it again", path=str(self._path))
+            raise self._failure from error
+        except (zlib.error, gzip.BadGzipFile) as error:
+            what = f"is damaged after {self._lines_bytes:,} bytes of whole lines ({error})"
+            self._failure = RecordingError(f"recording {self._path} {what}: copy it again", path=str(self._path))
+            raise self._failure from error
+        except OSError as error:
+            self._failure = self._refused(error)
+            raise self._failure from error
+
+    def _skip_line(self, data: bytes) -> bytes:
+        """Return what follows the line whose start has gone out already."""
+        edge = data.find(b"\n") + 1
+        if not edge:
+            return b""
+        self._skipping = False
+        return data[edge:]
+
+    def _position(self) -> int:
+        return self._raw.tell()
+
+    def _refused(self, error: OSError) -> RecordingError:
+        if isinstance(error, FileNotFoundError):
+            what = "is missing: check the path"
+        elif isinstance(error, IsADirectoryError):
+            what = "is a folder: name a file in it"
+        else:
+            what = f"cannot be read: {error.strerror or error}"
+        return RecordingError(f"recording {self._path} {what}", path=str(self._path))
