@@ -1,0 +1,67 @@
+"""What every test shares: one seed for all random ones, and the way to the real recordings.
+
+Guarantees: the seed is printed and ``HEADRACE_SEED`` repeats it; a missing recording is a skip with its reason, or a
+failure where ``HEADRACE_REQUIRE_RECORDINGS=1`` says that it must be there.
+Does not: offer fakes; tests use the real part.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+SEED = pytest.StashKey[int]()
+
+# pytest-timeout ends a hang; a deadline per example would only measure how busy the machine is.
+settings.register_profile("headrace", deadline=None, print_blob=True)
+settings.load_profile("headrace")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed before Hypothesis looks for it."""
+    given = os.environ.get("HEADRACE_SEED")
+    seed = int(given) if given else random.SystemRandom().randrange(2**32)
+    config.stash[SEED] = seed
+    if config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(seed)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Name the seed before the first test, so that a run that hangs has named it too."""
+    return f"HEADRACE_SEED={config.stash[SEED]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the seed again under the failures, where it is looked for."""
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"repeat the random tests with HEADRACE_SEED={config.stash[SEED]}")
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """The run's seed, for tests that make their own random numbers."""
+    return request.config.stash[SEED]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder that holds the Makefile."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder with the real recordings, from ``HEADRACE_RECORDINGS``."""
+    required = os.environ.get("HEADRACE_REQUIRE_RECORDINGS") == "1"
+    named = os.environ.get("HEADRACE_RECORDINGS")
+    if named and Path(named).is_dir():
+        return Path(named).resolve()
+    reason = f"HEADRACE_RECORDINGS={named} is no folder" if named else "HEADRACE_RECORDINGS names no folder"
+    if required:
+        pytest.fail(f"{reason}, and HEADRACE_REQUIRE_RECORDINGS=1 demands one", pytrace=False)
+    pytest.skip(reason)

@@ -1,0 +1,167 @@
+"""What no file of the repository may hold, and what the chores promise."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+TARGETS = [
+    *("help", "setup", "demo", "test", "test-deep", "test-loom", "test-tsan", "fuzz", "planted", "lint"),
+    *("bench", "bench-instructions", "bench-peers", "package", "docs", "clean"),
+]
+HEADER_LINES_MAX = 25
+# Written as patterns that do not match themselves.
+REGISTRY_HOSTS = re.compile(r"pypi[.]org|pythonhosted[.]org|crates[.]io|npmjs[.]")
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:root|work|Users|home/[a-z]+|tmp/[a-z]{2}|opt/wheels)[/]")
+UNOWNED = re.compile(r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b")
+# Cargo writes its own source of crates into these.
+WRITTEN_BY_CARGO = "Cargo.lock"
+
+
+def tracked(root: Path) -> list[Path]:
+    """The files of the repository, new ones that are not ignored included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = [root / name for name in listed.split("\0") if name and (root / name).is_file()]
+    if not found:
+        pytest.skip("not a git checkout, so there is no list of tracked files")
+    return found
+
+
+def lines_that_match(root: Path, pattern: re.Pattern[str]) -> list[str]:
+    """Where a pattern stands in the text files of the repository."""
+    found = []
+    for path in tracked(root):
+        if path.name == WRITTEN_BY_CARGO or b"\0" in (content := path.read_bytes())[:8192]:
+            continue
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+            if pattern.search(line):
+                found.append(f"{path.relative_to(root)}:{number}: {line.strip()[:100]}")
+    return found
+
+
+def test_no_file_names_a_package_registry(root: Path) -> None:
+    assert not lines_that_match(root, REGISTRY_HOSTS)
+
+
+def test_no_file_holds_a_path_of_somebodys_machine(root: Path) -> None:
+    assert not lines_that_match(root, MACHINE_PATHS)
+
+
+def test_nothing_is_left_for_later_without_an_issue(root: Path) -> None:
+    assert not lines_that_match(root, UNOWNED)
+
+
+def test_module_headers_fit_on_a_screen(root: Path) -> None:
+    long = {
+        str(path.relative_to(root)): length
+        for path in tracked(root)
+        if (length := header_lines(path)) > HEADER_LINES_MAX
+    }
+    assert not long
+
+
+def test_every_source_file_says_what_it_is(root: Path) -> None:
+    silent = [
+        str(path.relative_to(root))
+        for path in tracked(root)
+        if path.suffix in {".py", ".rs"} and path.stat().st_size and not header_lines(path)
+    ]
+    assert not silent
+
+
+def header_lines(path: Path) -> int:
+    """How many lines a source file's opening explanation has; 0 for none, or for another type of file."""
+    if path.suffix == ".py":
+        return len((ast.get_docstring(ast.parse(path.read_text()), clean=False) or "").splitlines())
+    if path.suffix == ".rs":
+        lines = path.read_text().splitlines()
+        return next((number for number, line in enumerate(lines) if not line.startswith("//!")), len(lines))
+    return 0
+
+
+def test_make_alone_prints_every_target_with_what_it_does(root: Path) -> None:
+    told = make(root).stdout
+    assert re.findall(r"^  ([a-z-]+)  +\S", told, re.MULTILINE) == TARGETS
+
+
+def test_make_knows_every_target(root: Path) -> None:
+    known = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    assert set(TARGETS) <= known
+
+
+@pytest.mark.parametrize(("missing", "said"), [("cargo", "install Rust"), ("cc", "install a C compiler")])
+def test_a_missing_tool_gets_one_line_that_says_what_to_install(
+    root: Path, tmp_path: Path, missing: str, said: str
+) -> None:
+    only = tmp_path / "bin"
+    only.mkdir()
+    for tool in {"bash", "make", "awk", "find", "cargo", "cc"} - {missing}:
+        (only / tool).symlink_to(shutil.which(tool) or pytest.fail(f"{tool} is not on this machine"))
+    done = make(root, "need-rust", PATH=str(only))
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert len(told) == 1
+    assert said in told[0]
+
+
+def test_an_old_or_missing_python_gets_one_line_that_says_what_to_install(root: Path) -> None:
+    done = make(root, "need-python", "PYTHON=")
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert len(told) == 1
+    assert "install python3" in told[0]
+
+
+def make(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run make at the root, free of what an outer make handed down."""
+    outer = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    program = shutil.which("make") or pytest.fail("make is not on this machine")
+    return subprocess.run(
+        [program, *arguments], cwd=root, env={**outer, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_gate_is_lint_test_and_package(root: Path) -> None:
+    commands = [line for line in (root / ".ci/run").read_text().splitlines() if re.search(r"\bmake\b", line)]
+    assert commands == ["exec make lint test package"]
+
+
+def test_the_core_install_is_numpy_msgspec_and_click(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert [requirement_name(text) for text in project["dependencies"]] == ["numpy", "msgspec", "click"]
+    assert project["requires-python"] == ">=3.11"
+
+
+def test_every_tool_has_one_exact_version(root: Path) -> None:
+    """So that a fresh machine gets what was tested."""
+    lines = [
+        line for line in (root / "requirements-dev.txt").read_text().splitlines() if line and not line.startswith("#")
+    ]
+    assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)]
+    pinned = {requirement_name(line) for line in lines}
+    document = tomllib.loads((root / "pyproject.toml").read_text())
+    groups = [*document["dependency-groups"].values(), *document["project"]["optional-dependencies"].values()]
+    wanted = {requirement_name(text) for group in (document["project"]["dependencies"], *groups) for text in group}
+    assert not wanted - pinned
+
+
+def requirement_name(requirement: str) -> str:
+    """The project that a requirement names, in the one spelling that is compared."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
+
+
+def test_the_extension_feature_does_not_stop_cargo_from_linking_tests(root: Path) -> None:
+    assert "extension-module" not in (root / "rust/binding/Cargo.toml").read_text()

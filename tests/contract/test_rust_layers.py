@@ -1,0 +1,137 @@
+"""The walls between the Rust crates: binding -> core -> lockfree, and what each may not know."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+OURS = {"headrace-binding", "headrace-core", "headrace-lockfree"}
+MAY_USE = {
+    "headrace-binding": {"headrace-core", "headrace-lockfree"},
+    "headrace-core": {"headrace-lockfree"},
+    "headrace-lockfree": set(),
+}
+# The files outside lockfree that may hold unsafe code, each because of the interpreter's C interface.
+UNSAFE_IN_BINDING: set[str] = set()
+# What would make the native module big, or give it a runtime of its own.
+TOO_HEAVY = re.compile(
+    r"^(tokio|async-std|rustls|native-tls|openssl.*|arrow.*|parquet|polars.*|sqlx|rusqlite|postgres)$"
+)
+# What core would need to know the time, the machine or Python; it is told, never asks.
+NOT_IN_CORE = re.compile(
+    r"\bpyo3\b|\bnumpy\b|\bstd::(?:thread|fs|net|io|env|process)\b"
+    r"|\b(?:Instant|SystemTime)\b|\bthread_local!|\be?print(?:ln)?!|\bdbg!"
+)
+
+
+@pytest.fixture(scope="module")
+def packages(root: Path) -> dict[str, dict[str, object]]:
+    """Our crates by name, as Cargo sees them."""
+    told = subprocess.run(
+        ["cargo", "metadata", "--no-deps", "--format-version", "1", "--offline"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {package["name"]: package for package in json.loads(told.stdout)["packages"]}
+
+
+def test_the_workspace_has_exactly_the_three_crates(packages: dict[str, dict[str, object]]) -> None:
+    assert set(packages) == OURS
+
+
+@pytest.mark.parametrize("crate", sorted(OURS))
+def test_a_crate_depends_only_on_the_ones_below_it(packages: dict[str, dict[str, object]], crate: str) -> None:
+    dependencies = packages[crate]["dependencies"]
+    assert isinstance(dependencies, list)
+    ours = {dependency["name"] for dependency in dependencies} & OURS
+    assert ours <= MAY_USE[crate]
+
+
+@pytest.mark.parametrize("crate", ["headrace-core", "headrace-lockfree"])
+def test_only_binding_knows_python(packages: dict[str, dict[str, object]], crate: str) -> None:
+    dependencies = packages[crate]["dependencies"]
+    assert isinstance(dependencies, list)
+    assert not {dependency["name"] for dependency in dependencies} & {"pyo3", "pyo3-ffi", "numpy"}
+
+
+def test_the_native_module_links_no_runtime_tls_or_database(root: Path) -> None:
+    tree = subprocess.run(
+        ["cargo", "tree", "-p", "headrace-binding", "-e", "normal", "--prefix", "none", "--offline"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    linked = {line.split()[0] for line in tree.splitlines() if line}
+    assert "headrace-core" in linked
+    assert not {name for name in linked if TOO_HEAVY.match(name)}
+
+
+def test_core_forbids_unsafe_code(root: Path) -> None:
+    assert "#![forbid(unsafe_code)]" in code(root / "rust/core/src/lib.rs")
+
+
+def test_core_asks_neither_clock_nor_thread_nor_disk_nor_python(root: Path) -> None:
+    found = {
+        f"{path.relative_to(root)}: {match.group()}"
+        for path in sources(root, "core")
+        for match in NOT_IN_CORE.finditer(spelled_out(code(path)))
+    }
+    assert not found
+
+
+def test_unsafe_code_lives_in_lockfree_and_in_the_named_files_of_binding(root: Path) -> None:
+    binding = root / "rust/binding/src"
+    found = {
+        str(path.relative_to(binding))
+        for path in sources(root, "binding")
+        if re.search(r"\bunsafe\s*(?:\{|fn|impl|extern)", code(path))
+    }
+    assert found == UNSAFE_IN_BINDING
+
+
+def test_the_search_for_forbidden_words_sees_grouped_imports_and_ignores_comments() -> None:
+    grouped = spelled_out(stripped("use std::{collections::HashMap, io::{self, Read}}; // std::fs\n/* std::net */"))
+    assert {match.group() for match in NOT_IN_CORE.finditer(grouped)} == {"std::io"}
+    assert not NOT_IN_CORE.search(stripped('let text = "std::thread";'))
+
+
+def sources(root: Path, crate: str) -> list[Path]:
+    """Every source file of a crate; none would mean that the tests above look at nothing."""
+    found = sorted((root / "rust" / crate / "src").rglob("*.rs"))
+    assert found, f"rust/{crate}/src holds no source files"
+    return found
+
+
+def code(path: Path) -> str:
+    """A source file without its comments and strings."""
+    return stripped(path.read_text())
+
+
+def stripped(text: str) -> str:
+    """Rust text without comments and without what stands in strings."""
+    pattern = re.compile(r"""//[^\n]*|/\*.*?\*/|r(#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'""", re.DOTALL)
+    return pattern.sub(" ", text)
+
+
+def spelled_out(text: str) -> str:
+    """The text with each ``use std::{a::B, c}`` followed by ``std::a std::c``."""
+
+    def names(match: re.Match[str]) -> str:
+        depth, heads, word = 0, [], ""
+        for char in match.group(1) + ",":
+            if char == "," and depth == 0:
+                heads.append(word.strip())
+                word = ""
+                continue
+            depth += {"{": 1, "}": -1}.get(char, 0)
+            word += char
+        return match.group() + " " + " ".join(f"std::{head}" for head in heads)
+
+    return re.sub(r"use\s+std::\{(.*?)\};", names, text, flags=re.DOTALL)
