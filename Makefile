@@ -86,7 +86,7 @@ lint: setup ## format, clippy, ruff, mypy --strict, stubtest; a warning is an er
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(PY) -m mypy.stubtest headrace._native
+	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml headrace._native
 
 ##@ Measure
 .PHONY: bench
