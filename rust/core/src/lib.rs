@@ -7,7 +7,17 @@
 //! Does not: know Python, or touch memory that another thread writes.
 #![forbid(unsafe_code)]
 
+pub mod conflate;
+pub mod decode;
+pub mod error;
+pub mod field;
+pub mod hash;
+pub mod histogram;
 pub mod instrument;
 pub mod kind;
 pub mod limits;
+pub mod lines;
+pub mod merge;
+pub mod plan;
+pub mod sequencer;
 pub mod tick;

@@ -14,5 +14,10 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 pub const FRAME_DEPTH_MAX: usize = 16;
 /// How far a restored sequencer jumps, so that no number is ever given twice.
 pub const RESTART_JUMP: u64 = 1 << 20;
+/// Frames that a recording's venue is looked for in: a second of the quietest recorded minute.
+pub const DETECT_FRAMES_MAX: usize = 1_000;
+/// Above this a histogram counts without resolving: 68 s, twice the barrier's timeout.
+pub const HISTOGRAM_MAX_NS: u64 = 1 << 36;
 
+const _: () = assert!(HISTOGRAM_MAX_NS.is_power_of_two());
 const _: () = assert!(RING_CAPACITY.is_power_of_two());

@@ -1,0 +1,50 @@
+//! The errors of the native core that are not about one frame, one instrument or one kind.
+//!
+//! ```text
+//!   DetectError   a recording does not tell its venue
+//!   MergeError    a source cannot be merged by time
+//! ```
+//! Guarantees: each holds the facts, then says them: fact, value, what to do next.
+//! Does not: include what is refused frame by frame (see [`crate::decode::RejectReason`]).
+
+/// Why a venue could not be told from its frames.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DetectError {
+    /// Nothing that only one market sends.
+    #[error(
+        "the first 1,000 frames hold no depthUpdate and no bookTicker, so they don't tell their venue: say it with \
+         FILE@VENUE or --venue (BINANCE, BINANCE_USDM, BINANCE_COINM)"
+    )]
+    Undecided,
+    /// Frames of two markets.
+    #[error(
+        "the first 1,000 frames come from two markets ({futures} from futures, {spot} from spot): record one market a \
+         file, or say which one to decode with FILE@VENUE or --venue"
+    )]
+    Mixed {
+        /// Frames that only futures send.
+        futures: u32,
+        /// Frames that only spot sends.
+        spot: u32,
+    },
+}
+
+/// Why sources could not be merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// A source's receive time is below the one before it.
+    #[error(
+        "source {source_index}, row {row}: receive time {ts_init} lies before the row above it, {previous}: sort the \
+         source by receive time"
+    )]
+    WentBack {
+        /// Which source, from 0.
+        source_index: usize,
+        /// Its row (line or tick), from 1.
+        row: u64,
+        /// The receive time there.
+        ts_init: i64,
+        /// The receive time before.
+        previous: i64,
+    },
+}
