@@ -26,6 +26,8 @@ NATIVE_SOURCES := $(shell find rust -path '*/src/*' -type f) $(wildcard rust/*/b
 
 LOOM := RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 FUZZ_S ?= 60
+# PyO3 looks at this interpreter, whatever `python3` is on the machine.
+export PYO3_PYTHON := $(CURDIR)/$(PY)
 # One seed for every random test, Rust ones included; each run prints the one it used.
 ifdef HEADRACE_SEED
 export PROPTEST_RNG_SEED := $(HEADRACE_SEED)
@@ -70,9 +72,9 @@ test-tsan: need-rust ## ThreadSanitizer over the ring's stress, with a canary th
 
 .PHONY: fuzz
 fuzz: need-rust ## fuzz the decoder for FUZZ_S (60) seconds; installs cargo-fuzz into .tools
-	@test -x .tools/bin/cargo-fuzz || cargo install --quiet --locked --root .tools cargo-fuzz
-	@for target in $$(.tools/bin/cargo-fuzz list); do \
-		RUSTC_BOOTSTRAP=1 .tools/bin/cargo-fuzz run "$$target" -- -max_total_time=$(FUZZ_S); done
+	@test -x .tools/bin/cargo-fuzz || cargo install --locked --root .tools cargo-fuzz
+	@export PATH="$(CURDIR)/.tools/bin:$$PATH" RUSTC_BOOTSTRAP=1; \
+		for target in $$(cargo fuzz list); do cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_S); done
 
 .PHONY: planted
 planted: setup ## plant every bug of tests/planted; each must be caught by its test
