@@ -28,10 +28,12 @@ LOOM := RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEA
 FUZZ_S ?= 60
 # PyO3 looks at this interpreter, whatever `python3` is on the machine.
 export PYO3_PYTHON := $(CURDIR)/$(PY)
-# One seed for every random test, Rust ones included; each run prints the one it used.
-ifdef HEADRACE_SEED
-export PROPTEST_RNG_SEED := $(HEADRACE_SEED)
+# One seed for every random test, in Rust and in Python; `make test` prints it, HEADRACE_SEED=… repeats it.
+ifndef HEADRACE_SEED
+HEADRACE_SEED := $(shell echo $$((RANDOM * 32768 + RANDOM)))
 endif
+export HEADRACE_SEED
+export PROPTEST_RNG_SEED := $(HEADRACE_SEED)
 
 ##@ Start here
 .PHONY: help
@@ -50,6 +52,7 @@ demo: setup ## run the demo: generated frames over four strategies
 ##@ Check
 .PHONY: test
 test: setup ## Rust, loom at bound 2, Python, three planted bugs
+	@echo "HEADRACE_SEED=$(HEADRACE_SEED)"
 	cargo test --quiet -p headrace-lockfree -p headrace-core
 	@$(MAKE) test-loom
 	$(PY) -m pytest
