@@ -125,6 +125,13 @@ def test_an_old_or_missing_python_gets_one_line_that_says_what_to_install(root: 
     assert "install python3" in told[0]
 
 
+def test_a_change_in_rust_builds_the_extension_again_and_one_in_python_does_not(root: Path) -> None:
+    """Asks make what it would do if these files were new, which does nothing."""
+    unchanged = make(root, "-n", "setup").stdout
+    assert make(root, "-n", "-W", "python/headrace/py.typed", "setup").stdout == unchanged
+    assert "maturin develop --release" in make(root, "-n", "-W", "rust/core/src/lib.rs", "setup").stdout
+
+
 def make(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run make at the root, free of what an outer make handed down."""
     outer = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}

@@ -32,7 +32,7 @@ NOT_IN_CORE = re.compile(
 def packages(root: Path) -> dict[str, dict[str, object]]:
     """Our crates by name, as Cargo sees them."""
     told = subprocess.run(
-        ["cargo", "metadata", "--no-deps", "--format-version", "1", "--offline"],
+        ["cargo", "metadata", "--no-deps", "--format-version", "1", "--locked"],
         cwd=root,
         capture_output=True,
         text=True,
@@ -62,7 +62,7 @@ def test_only_binding_knows_python(packages: dict[str, dict[str, object]], crate
 
 def test_the_native_module_links_no_runtime_tls_or_database(root: Path) -> None:
     tree = subprocess.run(
-        ["cargo", "tree", "-p", "headrace-binding", "-e", "normal", "--prefix", "none", "--offline"],
+        ["cargo", "tree", "-p", "headrace-binding", "-e", "normal", "--prefix", "none", "--locked"],
         cwd=root,
         capture_output=True,
         text=True,
