@@ -77,7 +77,7 @@ test-tsan: need-rust ## ThreadSanitizer over the ring's stress, with a canary th
 fuzz: need-rust ## fuzz the decoder for FUZZ_S (60) seconds; installs cargo-fuzz into .tools
 	@test -x .tools/bin/cargo-fuzz || cargo install --locked --root .tools cargo-fuzz
 	@export PATH="$(CURDIR)/.tools/bin:$$PATH" RUSTC_BOOTSTRAP=1; \
-		for target in $$(cargo fuzz list); do cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_S); done
+		targets=$$(cargo fuzz list); for target in $$targets; do cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_S); done
 
 .PHONY: planted
 planted: setup ## plant every bug of tests/planted; each must be caught by its test
