@@ -80,6 +80,10 @@ enum Rule {
 struct Stream {
     /// The last number given.
     seq: u64,
+    /// The largest step in venue numbers that needs no second look; 0 while every event needs one.
+    step_max: u64,
+    /// The number that it began after.
+    seq_start: u64,
     /// The stream that holds the venue numbers: itself, or for level_empty its level stream.
     ids: usize,
     rule: Rule,
@@ -95,8 +99,6 @@ struct Stream {
     instrument: u32,
     kind: u8,
     nature: Nature,
-    /// The names under which it is saved.
-    names: (String, String),
 }
 
 /// What the venue's numbers say about an event.
@@ -111,8 +113,12 @@ enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Sequencer {
     options: SequencerOptions,
-    counts: SequencerCounts,
+    gaps: u64,
+    duplicates: u64,
+    late: u64,
     streams: Vec<Stream>,
+    /// The names under which each is saved: instrument and kind.
+    names: Vec<(String, String)>,
     /// Place in `streams` + 1 by instrument and kind; row 0 is for ticks of no instrument.
     places: Vec<u32>,
     /// Restored streams that have not been seen again.
@@ -127,13 +133,11 @@ impl Sequencer {
     pub fn new(options: SequencerOptions) -> Self {
         Self {
             options,
-            counts: SequencerCounts {
-                sequenced: [0; KINDS_MAX],
-                gaps: 0,
-                duplicates: 0,
-                late: 0,
-            },
+            gaps: 0,
+            duplicates: 0,
+            late: 0,
             streams: Vec::new(),
+            names: Vec::new(),
             places: Vec::new(),
             saved: BTreeMap::new(),
             jump: 0,
@@ -147,9 +151,19 @@ impl Sequencer {
     pub fn sequence(&mut self, ticks: &[Tick], instruments: &InstrumentTable, kinds: &KindTable, out: &mut Vec<Tick>) {
         out.reserve(ticks.len());
         let mut rest = ticks;
-        while let Some(first) = rest.first() {
-            let (event, after) = rest.split_at(event_len(first, rest));
+        while let Some((first, after)) = rest.split_first() {
             let place = self.place(first.instrument, first.kind, instruments, kinds);
+            let stream = &mut self.streams[place];
+            // Most events are one tick that is just what was expected.
+            if first.ends_event() && stream.expects(first) {
+                stream.venue_last = first.venue_seq;
+                stream.seq += 1;
+                let seq = stream.seq;
+                out.extend(std::iter::once(Tick { seq, ..*first }));
+                rest = after;
+                continue;
+            }
+            let (event, after) = rest.split_at(event_len(first, rest));
             self.event(place, event, instruments, kinds, out);
             rest = after;
         }
@@ -169,6 +183,7 @@ impl Sequencer {
         if ids.passed_last == ids.venue_last + ids.passed {
             ids.advance(passed.venue_seq);
         }
+        ids.settle();
     }
 
     /// The feed of the instruments that `concerned` names was reconnected: the next event of each of their streams
@@ -178,26 +193,36 @@ impl Sequencer {
             if stream.nature != Nature::Meta && concerned(stream.instrument) && stream.tell.is_none() {
                 stream.tell = Some(GapCause::Reconnect);
                 stream.blame = GapCause::Reconnect;
+                stream.settle();
             }
         }
     }
 
-    /// What it has done so far.
+    /// What it has done so far. O(instruments x kinds).
     #[must_use]
     pub fn counts(&self) -> SequencerCounts {
-        self.counts
+        let mut sequenced = [0; KINDS_MAX];
+        for stream in &self.streams {
+            sequenced[usize::from(stream.kind) % KINDS_MAX] += stream.seq - stream.seq_start;
+        }
+        SequencerCounts {
+            sequenced,
+            gaps: self.gaps,
+            duplicates: self.duplicates,
+            late: self.late,
+        }
     }
 
     /// Everything that a later sequencer needs to go on without reusing a number.
     #[must_use]
     pub fn save(&self) -> SequencerState {
         let mut streams = self.saved.clone();
-        for stream in &self.streams {
+        for (stream, names) in self.streams.iter().zip(&self.names) {
             streams.insert(
-                stream.names.clone(),
+                names.clone(),
                 SavedStream {
-                    instrument: stream.names.0.clone(),
-                    kind: stream.names.1.clone(),
+                    instrument: names.0.clone(),
+                    kind: names.1.clone(),
                     seq: stream.seq,
                     venue_last: stream.venue_last,
                 },
@@ -267,8 +292,12 @@ impl Sequencer {
         let saved = self.saved.remove(&names);
         let restored = self.jump > 0 && nature != Nature::Meta;
         let place = self.streams.len();
+        let seq_start = saved.as_ref().map_or(self.jump.saturating_sub(1), |saved| saved.seq);
+        self.names.push(names);
         self.streams.push(Stream {
-            seq: saved.as_ref().map_or(self.jump.saturating_sub(1), |saved| saved.seq),
+            seq: seq_start,
+            step_max: 0,
+            seq_start,
             ids: ids.unwrap_or(place),
             rule,
             venue_last: saved.map_or(0, |saved| saved.venue_last),
@@ -279,7 +308,6 @@ impl Sequencer {
             instrument,
             kind,
             nature,
-            names,
         });
         let index = table_index(instrument, kind);
         if self.places.len() <= index {
@@ -308,14 +336,14 @@ impl Sequencer {
             Verdict::InOrder => {}
             Verdict::Missing(missing) => gap = Some(missing),
             Verdict::Duplicate => {
-                self.counts.duplicates += 1;
+                self.duplicates += 1;
                 if self.options.duplicates == Unwanted::Drop {
                     return;
                 }
                 flag = flags::DUPLICATE;
             }
             Verdict::Late => {
-                self.counts.late += 1;
+                self.late += 1;
                 if self.options.late == Unwanted::Drop {
                     return;
                 }
@@ -330,9 +358,9 @@ impl Sequencer {
             ids.blame = GapCause::Venue;
         }
         let stream = &mut self.streams[place];
+        stream.settle();
         let seq = stream.seq;
         stream.seq += event.len() as u64;
-        self.counts.sequenced[usize::from(first.kind) % KINDS_MAX] += event.len() as u64;
         // A gap stands before the first tick only; the other marks belong to the whole event.
         let mark = flag & !flags::GAP_BEFORE;
         out.extend((seq + 1..).zip(event).map(|(seq, tick)| Tick {
@@ -352,13 +380,29 @@ impl Sequencer {
         let stream = &mut self.streams[place];
         stream.seq += 1;
         gap.seq = stream.seq;
-        self.counts.sequenced[usize::from(kind::GAP)] += 1;
-        self.counts.gaps += 1;
+        self.gaps += 1;
         out.push(gap);
     }
 }
 
 impl Stream {
+    /// True when an event's numbers are in order and there is nothing to tell before it.
+    #[inline]
+    fn expects(&self, first: &Tick) -> bool {
+        let (id, last) = (first.venue_seq, self.venue_last);
+        id > last && id - last <= self.step_max && first.flags & flags::SNAPSHOT == 0
+    }
+
+    /// Finds `step_max` anew, after anything but an expected event.
+    fn settle(&mut self) {
+        let calm = self.venue_last != 0 && self.passed == 0 && self.blame == GapCause::Venue;
+        self.step_max = match self.rule {
+            Rule::Monotone if calm => u64::MAX,
+            Rule::Contiguous if calm => 1,
+            _ => 0,
+        };
+    }
+
     /// Compares an event's numbers with the last ones, and remembers them when they are in order.
     #[inline]
     fn judge(&mut self, first: &Tick) -> Verdict {

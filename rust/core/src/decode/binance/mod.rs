@@ -10,6 +10,7 @@
 //! Guarantees: see [`crate::decode`]. Instruments are looked up last, after everything else is known to be good.
 //! Does not: keep books, join snapshots with diffs, or guess its venue (see [`detect_venue`]).
 
+mod fast;
 mod frame;
 mod general;
 mod number;
@@ -46,6 +47,7 @@ pub struct Decoder {
     symbols: Symbols,
     levels: Vec<Level>,
     passed_over: Option<PassedOver>,
+    general_only: bool,
 }
 
 impl Decoder {
@@ -57,6 +59,16 @@ impl Decoder {
             symbols: Symbols::new(venue),
             levels: Vec::new(),
             passed_over: None,
+            general_only: false,
+        }
+    }
+
+    /// A decoder that reads every frame the general way: what the predicted scanner is checked against.
+    #[must_use]
+    pub fn general_only(venue: Venue) -> Self {
+        Self {
+            general_only: true,
+            ..Self::new(venue)
         }
     }
 
@@ -83,6 +95,14 @@ impl Decoder {
         self.passed_over = None;
         if frame.len() > FRAME_BYTES_MAX {
             return Outcome::Rejected(RejectReason::FrameTooLong);
+        }
+        self.levels.clear();
+        if !self.general_only
+            && let Some(frame) = fast::read(frame, self.venue, &mut self.levels)
+        {
+            return self
+                .emit(frame, ts_init, instruments, out)
+                .unwrap_or_else(Outcome::Rejected);
         }
         self.levels.clear();
         let outcome = general::Reading::new(frame, &mut self.levels)
