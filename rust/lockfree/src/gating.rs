@@ -199,8 +199,10 @@ impl Registration {
             id,
         };
         let entry = registration.entry();
-        // Relaxed: the registration below publishes it.
-        entry.position.store(cursor(), Ordering::Relaxed);
+        // Release: a writer that still sees the last owner's state may see this position, and go on because of it; the
+        // last owner's copies then come before its writes, through our Acquire exchange. Pairs with the Acquire load of
+        // the position in `Entry::gating`. Model: loom_gating::an_entry_changes_hands
+        entry.position.store(cursor(), Ordering::Release);
         // Release: who sees us gating sees a position of ours. Pairs with the Acquire load in `Entry::gating`.
         entry.state.store(id.gating(), Ordering::Release);
         // SeqCst fence: a writer whose rescan did not see the registration stored its cursor before that rescan, and

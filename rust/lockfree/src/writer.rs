@@ -56,7 +56,9 @@ impl<const W: usize> Writer<W> {
         // Never more than one lap ahead, also with nobody gated: a reader may join right after this look, and joins at
         // a cursor that is at least `next`.
         let gate = self.ring.gating.min_position().unwrap_or(self.next);
-        self.limit = gate + self.ring.slots.capacity();
+        // A reader that is just joining may show the cursor it saw before it registered, more than a lap ago. It takes
+        // the cursor again before it reads: no room until then, but no less than none.
+        self.limit = (gate + self.ring.slots.capacity()).max(self.next);
     }
 
     /// Publishes the longest prefix of `records` that fits, and says how many that were. Never waits.

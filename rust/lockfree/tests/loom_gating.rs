@@ -18,10 +18,9 @@ fn a_reader_that_joins_gets_every_record_from_there_on() {
         let (ring, mut writer) = Ring::new(CAPACITY).unwrap();
         let joining = Arc::clone(&ring);
         let thread = thread::spawn(move || joining.gated_reader());
-        for position in 0..4 {
-            if writer.position() == position {
-                writer.try_publish(&[record(position)]);
-            }
+        // Enough for the joining reader to be more than a lap behind between its two looks at the cursor.
+        for _ in 0..6 {
+            writer.try_publish(&[record(writer.position())]);
         }
         let mut reader = thread.join().unwrap();
         for position in reader.position()..writer.position() {
@@ -33,6 +32,26 @@ fn a_reader_that_joins_gets_every_record_from_there_on() {
             );
             assert_eq!(out, [record(position)]);
         }
+    });
+}
+
+#[test]
+fn a_reader_that_is_ahead_of_the_cursor_joins_where_it_is() {
+    check(|| {
+        // Large enough for a batch of two under one cursor store.
+        let (ring, mut writer) = Ring::new(16).unwrap();
+        let mut reader = ring.lossy_reader();
+        let thread = thread::spawn(move || {
+            let mut out = [[0; 2]];
+            let read = reader.try_read(&mut out);
+            let position = reader.position();
+            let passed = reader.join_gate();
+            assert!(reader.position() >= position, "joining never goes back");
+            assert_eq!(reader.position() - position, passed);
+            assert!(matches!(read, Read::Records(_)));
+        });
+        writer.try_publish(&[record(0), record(1)]);
+        thread.join().unwrap();
     });
 }
 
@@ -60,9 +79,9 @@ fn a_reader_that_leaves_is_not_written_over() {
     check(|| {
         let (ring, mut writer) = Ring::new(CAPACITY).unwrap();
         let reader = ring.gated_reader();
-        let cell = Arc::new(UnsafeCell::new(7));
+        let cell = loom::sync::Arc::new(UnsafeCell::new(7));
         writer.try_publish(&[record(0), record(1)]);
-        let read = Arc::clone(&cell);
+        let read = cell.clone();
         let thread = thread::spawn(move || {
             // SAFETY: the writer writes it only once we have left.
             read.with(|cell| assert_eq!(unsafe { *cell }, 7));
@@ -82,14 +101,21 @@ fn an_entry_changes_hands() {
     check(|| {
         let (ring, mut writer) = Ring::new(CAPACITY).unwrap();
         let first = ring.gated_reader();
+        writer.try_publish(&[record(0), record(1)]);
+        let cell = loom::sync::Arc::new(UnsafeCell::new(7));
+        let read = cell.clone();
         let joining = Arc::clone(&ring);
         let thread = thread::spawn(move || {
-            let reader = joining.gated_reader();
-            assert!(reader.is_gated());
-            reader
+            // SAFETY: the writer writes it only once `first` is gone.
+            read.with(|cell| assert_eq!(unsafe { *cell }, 7));
+            drop(first);
+            joining.gated_reader()
         });
-        drop(first);
-        writer.try_publish(&[record(0)]);
+        if writer.free() > 0 {
+            // SAFETY: the ring was full; only the first reader's leave made room, whoever has its entry now.
+            cell.with_mut(|cell| unsafe { *cell = 8 });
+            assert_eq!(writer.try_publish(&[record(2)]), 1);
+        }
         let mut second = thread.join().unwrap();
         assert_eq!(ring.holder(), Some((second.id(), second.position())));
         let held = second.position() + CAPACITY as u64;
