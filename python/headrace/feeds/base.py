@@ -48,8 +48,8 @@ class Feed(Protocol):
     """A source of market data: a venue, a recording, an array, a generator.
 
     name : shown in errors and tables; a file's path where there is a file.
-    venue : who sent the frames, ``"BINANCE"``, ``"BINANCE_USDM"`` or ``"BINANCE_COINM"``; None when the items are ticks.
-        Known at the latest when ``open`` has returned.
+    venue : who sent the frames, as in ``BTCUSDT.BINANCE_USDM``; None when the items are ticks. Known at the latest when
+        ``open`` has returned.
     """
 
     @property

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from headrace import _native
-from headrace.errors import RecordingError, VenueError
+from headrace.errors import DecoderError, RecordingError, VenueError
 from headrace.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -145,17 +145,24 @@ class RecordingFeed:
             raise RecordingError(msg, path=self.name)
         while self._venue is None:
             lines = b"".join(block for block, _ in head)
-            self._venue = _native.detect_venue(lines)
-            if self._venue is None:
+            try:
+                self._venue = _native.detect_venue(lines)
+            except DecoderError as error:
                 block, position = (b"", 0) if lines.count(b"\n") >= DETECT_FRAMES else reader.next_block()
                 if not block:
-                    msg = (
-                        f"recording {self._path} does not show its venue in its first {DETECT_FRAMES:,} frames: "
-                        f"name it, {self._path}@BINANCE or --venue BINANCE (or BINANCE_USDM, BINANCE_COINM)"
-                    )
-                    raise VenueError(msg, path=self.name)
+                    raise self._undecided(lines, error) from error
                 head.append((block, position))
         return head
+
+    def _undecided(self, lines: bytes, error: DecoderError) -> RecordingError | VenueError:
+        """Tell a recording of an unknown venue from a file that is no recording."""
+        decoder = _native.Decoder("BINANCE", _native.Instruments())
+        frames = (line.partition(b" ")[2] for line in lines.splitlines()[:DETECT_FRAMES])
+        if not any(decoder.decode(frame, 0)[0] == "accepted" for frame in frames):
+            msg = f"recording {self._path} holds no accepted frame: a line is a receive time in ns, a space, JSON"
+            return RecordingError(msg, path=self.name)
+        msg = f"recording {self._path}: {error}"
+        return VenueError(msg, path=self.name)
 
 
 class _LineBlocks:

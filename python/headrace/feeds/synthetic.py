@@ -122,7 +122,7 @@ class SyntheticFeed:
 
     def lines(self) -> Iterator[bytes]:
         """Yield the session line by line: receive time, a space, the frame, a line break."""
-        rng = random.Random(f"{self._seed}:{self._symbol}:{self._venue}")  # noqa: S311 - reproducible, not secret
+        rng = random.Random(f"{self._seed}:{self._symbol}:{self._venue}")
         texts = _Texts(self._symbol, self._venue)
         market = _Market(rng, texts, futures=self._venue != "BINANCE")
         return islice(market.session(self._start_ns, with_snapshot=self._snapshot), self._frames)

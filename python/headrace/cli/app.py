@@ -1,0 +1,101 @@
+"""The command itself: its verbs, and how it ends.
+
+::
+
+    exit code   0    done
+                1    the input or a strategy failed; with --strict also rejected frames
+                2    the command line is wrong; nothing was read yet
+                130  Ctrl-C
+
+Guarantees: a failure is one line on stderr that begins with ``headrace:``; a traceback only with ``--debug``, apart
+from the one of the user's own strategy.
+
+Does not: do a verb's work; each verb has its own file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+import headrace
+from headrace.cli.demo import demo_command
+from headrace.cli.doctor import doctor_command
+from headrace.cli.fields import fields_command
+from headrace.cli.inspect import inspect_command
+from headrace.cli.new import new_command
+from headrace.cli.options import debug_option, is_debug
+from headrace.cli.replay import replay_command
+from headrace.errors import HeadraceError
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(headrace.__version__, prog_name="headrace", message="%(prog)s %(version)s")
+@debug_option
+def commands() -> None:
+    """Exchange frames in, sequenced ticks to every strategy, nothing lost without saying so."""
+
+
+for verb in (replay_command, demo_command, inspect_command, fields_command, doctor_command, new_command):
+    commands.add_command(verb)
+
+
+def main() -> NoReturn:
+    """Run the command of this process and exit with its code."""
+    _fix_hash_seed()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    debug = "--debug" in arguments
+    try:
+        with commands.make_context("headrace", arguments) as context:
+            debug = is_debug(context)
+            outcome = commands.invoke(context)
+            debug = is_debug(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has left (| head): nothing to complain about, and nothing left to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except click.ClickException as error:
+        _trace(debug=debug)
+        return _say(error.format_message(), error.exit_code)
+    except HeadraceError as error:
+        _trace(debug=debug)
+        return _say(str(error), 1)
+    except Exception as error:
+        if debug:
+            raise
+        return _say(f"{type(error).__name__}: {error} (an error of headrace itself: --debug shows where)", 1)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _trace(*, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
+def _say(message: str, exit_code: int) -> int:
+    print(f"headrace: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
+
+
+def _fix_hash_seed() -> None:
+    """Start again with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run (RULES 5.6).
+
+    Only for ``replay``, and not when the seed was chosen already. The process id stays, so signals still arrive.
+    """
+    if "replay" in sys.argv[1:] and "PYTHONHASHSEED" not in os.environ:
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves

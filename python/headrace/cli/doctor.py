@@ -1,0 +1,44 @@
+"""``headrace doctor``: what is installed and how it was built, for a bug report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+
+import click
+
+import headrace
+from headrace import _native
+from headrace.cli.options import debug_option
+from headrace.report import Table, tables_text
+
+__all__ = ["doctor_command"]
+
+CORE = ("numpy", "msgspec", "click")
+EXTRAS = {"rich": "cli"}
+
+
+@click.command("doctor")
+@debug_option
+def doctor_command() -> None:
+    """Show versions, build flags and extras."""
+    rows = [
+        ("headrace", headrace.__version__),
+        ("installed at", os.path.dirname(headrace.__file__)),  # noqa: PTH120 - shown as the interpreter has it
+        ("python", f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})"),
+        ("machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
+        *((f"build {name}", str(value)) for name, value in _native.build_info().items()),
+        *((name, importlib.metadata.version(name)) for name in CORE),
+        *((f"extra {extra}: {name}", _version_or_hint(name, extra)) for name, extra in EXTRAS.items()),
+        ("PYTHONHASHSEED", os.environ.get("PYTHONHASHSEED", "unset; replay sets it to 0")),
+    ]
+    click.echo(tables_text([Table("doctor", ("", ""), rows)]))
+
+
+def _version_or_hint(name: str, extra: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return f'not installed: pip install "headrace[{extra}]"'

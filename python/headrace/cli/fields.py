@@ -1,0 +1,24 @@
+"""``headrace fields``: what a handler may ask for, from the one field table."""
+
+from __future__ import annotations
+
+import click
+
+from headrace.cli.options import debug_option
+from headrace.fields import FIELDS
+from headrace.report import Table, tables_text
+
+__all__ = ["fields_command"]
+
+COLUMNS = ("name", "one tick", "column", "unit", "kinds", "meaning")
+
+
+@click.command("fields")
+@debug_option
+def fields_command() -> None:
+    """List the fields that handlers may declare as parameters."""
+    rows = [
+        (field.name, field.singular or "-", field.plural or "-", field.unit, ", ".join(field.kinds), field.formula)
+        for field in FIELDS
+    ]
+    click.echo(tables_text([Table("fields, by parameter name", COLUMNS, rows)]))

@@ -1,0 +1,209 @@
+"""``headrace replay``: recordings through strategies, with a table or one JSON document at the end.
+
+Guarantees: options and strategies are checked before the first frame is read (exit code 2); stdout holds the table, or
+with ``--json`` exactly one document; progress and everything else go to stderr.
+
+Does not: replay; that is ``headrace.replay``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+import headrace
+from headrace.cli.failure import Failure
+from headrace.cli.loading import load_strategy
+from headrace.cli.options import debug_option, venue_option
+from headrace.report import progress_display
+from headrace.session import ReplayProgress, ReplayResult, replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace import Strategy
+
+__all__ = ["replay_command"]
+
+# Between the number of its strategy and a parameter's text; no shell passes it.
+BELONGS_TO = "\0"
+
+
+class _ReplayCommand(click.Command):
+    """Remembers which ``--strategy`` each ``--param`` follows, which click itself forgets."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the number of its strategy before every parameter."""
+        marked, strategies, follows = [], 0, ""
+        for index, text in enumerate(args):
+            option, equals, value = text.partition("=")
+            if text == "--":
+                marked += args[index:]
+                break
+            if follows == "--param":
+                marked.append(f"{strategies}{BELONGS_TO}{text}")
+            elif not follows and option == "--param" and equals:
+                marked.append(f"{option}={strategies}{BELONGS_TO}{value}")
+            else:
+                strategies += not follows and option == "--strategy"
+                marked.append(text)
+            follows = option if not follows and not equals and option in ("--param", "--strategy") else ""
+        return super().parse_args(ctx, marked)
+
+
+class _Speed(click.ParamType):
+    name = "speed"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float | Literal["max"]:
+        if value == "max":
+            return "max"
+        try:
+            speed = float(value)
+        except ValueError:
+            speed = 0.0
+        if not 0 < speed < float("inf"):
+            self.fail(f"{value!r} is no speed: give max or a number above 0, 1.0 for real time", param, ctx)
+        return speed
+
+
+@click.command("replay", cls=_ReplayCommand)
+@click.argument("files", nargs=-1, required=True, metavar="FILE[@VENUE]...")
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    metavar="SPEC",
+    help="module:Class or path/file.py:Class; again for more.",
+)
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Parameter of the strategy before it; again for more.",
+)
+@venue_option
+@click.option("--instruments", metavar="A,B", default="", help="Names of the instrument ids in .npy files, in order.")
+@click.option(
+    "--speed",
+    type=_Speed(),
+    default="max",
+    metavar="max|X",
+    help="max, or seconds of the recording per second.  [default: max]",
+)
+@click.option(
+    "--overflow",
+    type=click.Choice(["block", "drop_oldest", "conflate"]),
+    help="What a full ring does to the strategies.",
+)
+@click.option(
+    "--batch-max", type=click.IntRange(min=1), metavar="N", help="Most ticks in one call of a plural handler."
+)
+@click.option(
+    "--ring-capacity",
+    type=click.IntRange(min=2),
+    metavar="TICKS",
+    default=headrace.limits.RING_CAPACITY,
+    show_default=True,
+    help="A power of two.",
+)
+@click.option(
+    "--on-fault",
+    type=click.Choice(["raise", "quarantine"]),
+    default="raise",
+    show_default=True,
+    help="What a strategy's exception does.",
+)
+@click.option("--hash", "hashing", is_flag=True, help="Compute the hashes of input and deliveries.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when frames were rejected.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@debug_option
+def replay_command(
+    *,
+    files: tuple[str, ...],
+    strategies: tuple[str, ...],
+    parameters: tuple[str, ...],
+    venue: str | None,
+    instruments: str,
+    speed: float | Literal["max"],
+    overflow: str | None,
+    batch_max: int | None,
+    ring_capacity: int,
+    on_fault: Literal["raise", "quarantine"],
+    hashing: bool,
+    strict: bool,
+    as_json: bool,
+) -> int:
+    """Replay recordings through strategies.
+
+    A FILE is a recording (gzip or plain) or a .npy file of ticks; several are merged by receive time.
+    """
+    display = progress_display(sys.stderr, "replay")
+    try:
+        result = replay(
+            files,
+            _loaded(strategies, parameters),
+            venue=venue,
+            instruments=[name for name in instruments.split(",") if name],
+            speed=speed,
+            overflow=overflow,
+            batch_max=batch_max,
+            on_fault=on_fault,
+            hashing=hashing,
+            ring_capacity=ring_capacity,
+            progress=_progress_to(display.update),
+        )
+    finally:
+        display.close()
+    click.echo(json.dumps(result.to_dict()) if as_json else str(result))
+    return _exit_code(result, strict=strict)
+
+
+def _loaded(strategies: tuple[str, ...], parameters: tuple[str, ...]) -> list[Strategy | Callable[..., object]]:
+    given: list[dict[str, str]] = [{} for _ in strategies]
+    for marked in parameters:
+        number, _, text = marked.partition(BELONGS_TO)
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise Failure(f"--param {text} is no parameter: write NAME=VALUE", exit_code=2)
+        if number == "0":
+            raise Failure(f"--param {text} comes before any --strategy: write it after the one it is for", exit_code=2)
+        given[int(number) - 1][name] = value
+    return [load_strategy(spec, values) for spec, values in zip(strategies, given, strict=True)]
+
+
+def _progress_to(update: Callable[[int, int, str], None]) -> Callable[[ReplayProgress], None]:
+    def tell(progress: ReplayProgress) -> None:
+        update(progress.bytes_done, progress.bytes_total, f"{progress.ticks:,} ticks")
+
+    return tell
+
+
+def _exit_code(result: ReplayResult, *, strict: bool) -> int:
+    """Return how the process ends, after saying why on stderr."""
+    if result.stopped:
+        click.echo("headrace: interrupted; the figures are those up to here", err=True)
+        return 130
+    complaints = [
+        *(
+            f"{source.name} holds no accepted frame"
+            for source in result.sources
+            if source.venue is not None and not source.frames
+        ),
+        *(
+            f"strategy {name} ended in quarantine after {stats.faults} faults: --on-fault raise shows the first one"
+            for name, stats in result.strategies.items()
+            if stats.state == "quarantined"
+        ),
+    ]
+    rejected = sum(result.rejected.values())
+    if strict and rejected:
+        complaints.append(
+            f"{rejected:,} frames were rejected, and --strict forbids it: headrace inspect FILE shows them"
+        )
+    for complaint in complaints:
+        click.echo(f"headrace: {complaint}", err=True)
+    return 1 if complaints else 0

@@ -1,0 +1,1 @@
+"""Small strategies, one per file; each runs as it stands, by the command in its header."""

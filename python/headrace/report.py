@@ -1,0 +1,203 @@
+"""How results and progress are shown: tables as text or HTML, and a progress display for a terminal or a pipe.
+
+Guarantees: text tables are plain characters everywhere; what goes to a pipe has no escape codes; nothing here needs
+more than the core install, rich only draws a better bar where it is installed and the output is a terminal.
+
+Does not: decide what is worth showing; callers pass rows.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+__all__ = [
+    "ProgressDisplay",
+    "Table",
+    "duration_text",
+    "latency_text",
+    "progress_display",
+    "tables_html",
+    "tables_text",
+]
+
+# A bar that moves ten times a second looks alive; a line in a log every two seconds is enough.
+BAR_EVERY_S = 0.1
+LINE_EVERY_S = 2.0
+BAR_CELLS = 30
+
+
+class Table(NamedTuple):
+    """A titled table; the first column is text, the others are numbers and stand to the right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables_text(tables: Sequence[Table]) -> str:
+    """Return the tables one below the other, as plain text without a line break at the end; empty ones are left out."""
+    return "\n\n".join(_table_text(table) for table in tables if table.rows)
+
+
+def tables_html(tables: Sequence[Table]) -> str:
+    """Return the tables as HTML for a notebook; every cell is escaped."""
+    parts = []
+    for table in tables:
+        if not table.rows:
+            continue
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
+        rows = "".join(
+            "<tr>" + "".join(f"<td{_align(index)}>{html.escape(cell)}</td>" for index, cell in enumerate(row)) + "</tr>"
+            for row in table.rows
+        )
+        caption = f"<caption>{html.escape(table.title)}</caption>"
+        parts.append(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+    return "".join(parts)
+
+
+def duration_text(ns: float) -> str:
+    """Return a length of time with the unit that leaves 1 to 3 digits before the point; minutes from 100 s on."""
+    if ns >= 100e9:
+        minutes, seconds = divmod(round(ns / 1e9), 60)
+        return f"{minutes} min {seconds} s"
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if ns >= size:
+            return f"{ns / size:.3g} {unit}"
+    return f"{ns:.3g} ns"
+
+
+def latency_text(ns: float | None) -> str:
+    """Return a handler's latency, or a dash where nothing was measured."""
+    return "-" if ns is None else duration_text(ns)
+
+
+def _align(index: int) -> str:
+    return ' style="text-align:right"' if index else ""
+
+
+def _table_text(table: Table) -> str:
+    lines = [list(table.columns), *([str(cell) for cell in row] for row in table.rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
+    texts = [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    rule = "-" * max(len(text) for text in texts)
+    return "\n".join(
+        [table.title, rule, texts[0], rule, *texts[1:]] if any(table.columns) else [table.title, rule, *texts[1:]]
+    )
+
+
+class ProgressDisplay(Protocol):
+    """Shows how far something is; one of three, chosen by ``progress_display``."""
+
+    def update(self, done: int, total: int, note: str) -> None:
+        """Show ``done`` of ``total`` (0: unknown) and a note; cheap enough to be called at every step."""
+
+    def close(self) -> None:
+        """Leave the cursor on a line of its own."""
+
+
+def progress_display(stream: TextIO, title: str) -> ProgressDisplay:
+    """Return the display that suits the stream: rich's bar, a bar of plain characters, or a line now and then.
+
+    A stream that is no terminal gets lines; so does a terminal without cursor movement (``TERM=dumb``).
+    """
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return _Lines(stream, title)
+    try:
+        return _RichBar(stream, title)
+    except ImportError:
+        return _Bar(stream, title)
+
+
+class _Lines:
+    """A plain line every two seconds: nothing at all for what is over sooner."""
+
+    def __init__(self, stream: TextIO, title: str) -> None:
+        self._stream = stream
+        self._title = title
+        self._next_s = time.monotonic() + LINE_EVERY_S
+
+    def update(self, done: int, total: int, note: str) -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + LINE_EVERY_S
+        share = f"{done / total:4.0%} " if total else ""
+        self._stream.write(f"{self._title}: {share}{note}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class _Bar:
+    """A bar of plain characters that is drawn over itself."""
+
+    def __init__(self, stream: TextIO, title: str) -> None:
+        self._stream = stream
+        self._title = title
+        self._next_s = 0.0
+        self._width = 0
+
+    def update(self, done: int, total: int, note: str) -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + BAR_EVERY_S
+        filled = min(BAR_CELLS, BAR_CELLS * done // total) if total else 0
+        share = f"{min(1.0, done / total):4.0%} " if total else ""
+        text = f"{self._title} [{'#' * filled}{'.' * (BAR_CELLS - filled)}] {share}{note}"
+        self._stream.write("\r" + text.ljust(self._width))
+        self._stream.flush()
+        self._width = len(text)
+
+    def close(self) -> None:
+        if self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+            self._stream.flush()
+
+
+class _RichBar:
+    """Rich's bar, which knows the terminal's width and colours."""
+
+    def __init__(self, stream: TextIO, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        # No thread of rich's own (auto_refresh): the display moves when it is told to.
+        self._progress: RichProgress = Progress(
+            *columns, console=Console(file=stream), auto_refresh=False, transient=True
+        )
+        self._task: TaskID = self._progress.add_task(title, total=None, note="")
+        self._next_s = 0.0
+        self._progress.start()
+
+    def update(self, done: int, total: int, note: str) -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + BAR_EVERY_S
+        self._progress.update(self._task, completed=done, total=total or None, note=note, refresh=True)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,262 @@
+"""``headrace replay`` as a process: its document, its exit codes, one line a failure."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def one_line(ended: subprocess.CompletedProcess[str]) -> str:
+    """The failure's only line; anything more, a traceback above all, fails the test."""
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert lines[0].startswith("headrace: ")
+    return lines[0]
+
+
+def test_json_is_one_document_with_exactly_the_promised_keys(headrace_run: Run, spot_file: Path, counter: Path) -> None:
+    ended = headrace_run("replay", spot_file, "--strategy", f"{counter}:Counter", "--json", "--hash")
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    assert list(document) == [
+        *("frames", "ignored", "rejected", "ticks", "gaps", "span_ns", "wall_s", "ticks_per_s"),
+        *("input_hash", "strategies"),
+    ]
+    assert list(document["frames"]) == ["bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot"]
+    assert sum(document["frames"].values()) == 20_000
+    assert document["ignored"] == document["rejected"] == {}
+    assert document["gaps"] == 0
+    assert len(document["input_hash"]) == 64
+    (name,) = document["strategies"]
+    strategy = document["strategies"][name]
+    assert name == "Counter"
+    assert set(strategy) == {
+        *("delivered", "filtered", "missed", "conflated", "skipped", "pending", "faults"),
+        *("delivered_hash", "latency_ns"),
+    }
+    assert strategy["delivered"] == document["frames"]["bookTicker"]
+    assert sum(strategy[term] for term in LAW) == sum(document["ticks"].values())
+    assert strategy["latency_ns"]["p50"] <= strategy["latency_ns"]["p99"]
+
+
+LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
+
+
+def test_the_table_shows_counts_and_strategies(headrace_run: Run, spot_file: Path, counter: Path) -> None:
+    ended = headrace_run("replay", spot_file, "--strategy", f"{counter}:Counter", "--strategy", f"{counter}:Counter")
+    assert ended.returncode == 0, ended.stderr
+    for text in ("BINANCE", "bookTicker", "depthUpdate", "quote", "level", "Counter", "Counter-2", "delivered", "p99"):
+        assert text in ended.stdout
+
+
+def test_hashes_are_null_unless_asked_for(headrace_run: Run, spot_file: Path, counter: Path) -> None:
+    document = json.loads(headrace_run("replay", spot_file, "--strategy", f"{counter}:Counter", "--json").stdout)
+    assert document["input_hash"] is None
+    assert document["strategies"]["Counter"]["delivered_hash"] is None
+
+
+def test_modules_are_found_in_the_current_folder(headrace_run: Run, spot_file: Path, counter: Path) -> None:
+    assert headrace_run("replay", spot_file, "--strategy", f"{counter.stem}:Counter").returncode == 0
+
+
+def test_a_plain_function_is_a_strategy_too(headrace_run: Run, spot_file: Path, counter: Path) -> None:
+    ended = headrace_run("replay", spot_file, "--strategy", f"{counter}:count_trades", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["strategies"]["count_trades"]["delivered"] > 0
+
+
+def test_parameters_have_the_types_of_their_annotations(
+    headrace_run: Run, spot_file: Path, counter: Path, tmp_path: Path
+) -> None:
+    parameters = ["count=3", "share=0.25", "eager=true", "name=7", "money=0.10"]
+    ended = headrace_run(
+        *("replay", spot_file, "--strategy", f"{counter}:Typed"),
+        *(part for parameter in parameters for part in ("--param", parameter)),
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "typed.txt").read_text() == "(3, 0.25, True, '7', Decimal('0.10'))"
+
+
+def test_a_parameter_belongs_to_the_strategy_before_it(headrace_run: Run, spot_file: Path, counter: Path) -> None:
+    arguments = ("--strategy", f"{counter}:Typed", "--param=count=1", "--strategy", f"{counter}:Counter")
+    assert headrace_run("replay", spot_file, *arguments).returncode == 0
+    swapped = ("--strategy", f"{counter}:Counter", "--param=count=1", "--strategy", f"{counter}:Typed")
+    assert headrace_run("replay", spot_file, *swapped).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--strategy", "counting.py:Countre"], "did you mean 'Counter'"),
+        (["--strategy", "countign:Counter"], "did you mean 'counting'"),
+        (["--strategy", "nowhere.py:Counter"], "nowhere.py is missing"),
+        (["--strategy", "counting.py"], "module:Class"),
+        (["--strategy", "counting.py:Plain"], "derive the class from headrace.Strategy"),
+        (["--strategy", "counting.py:Bad"], "bid_price"),
+        (["--strategy", "counting.py:Refuses"], "RuntimeError: not today"),
+        (["--strategy", "broken.py:Strategy"], "line 2: ZeroDivisionError"),
+        (["--strategy", "unreadable.py:Strategy"], "SyntaxError"),
+        (["--strategy", "leaving.py:Strategy"], "SystemExit"),
+        (["--strategy", "counting.py:Typed"], "needs parameter 'count'"),
+        (["--strategy", "counting.py:Typed", "--param", "cuont=1"], "did you mean 'count'"),
+        (["--strategy", "counting.py:Typed", "--param", "count=many"], "takes int"),
+        (["--strategy", "counting.py:Typed", "--param", "count"], "NAME=VALUE"),
+        (["--param", "count=1", "--strategy", "counting.py:Typed"], "before any --strategy"),
+        (["--strategy", "counting.py:count_trades", "--param", "count=1"], "is for a class"),
+        (["--spede", "max"], "--speed"),
+        (["--speed", "0"], "no speed"),
+        (["--speed", "fast"], "no speed"),
+        (["--overflow", "drop"], "drop_oldest"),
+        (["--batch-max", "0"], "batch-max"),
+        (["--ring-capacity", "1000"], "power of two"),
+        (["--venue", "KRAKEN"], "BINANCE_USDM"),
+        (["--strategy", "counting.py:Columns", "--overflow", "conflate"], "conflate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_command_line_is_exit_code_2_and_one_line(
+    headrace_run: Run, spot_file: Path, counter: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "broken.py").write_text("x = 0\n1 / x\n")
+    (tmp_path / "unreadable.py").write_text("def (:\n")
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    ended = headrace_run("replay", spot_file, *arguments)
+    assert ended.returncode == 2, ended.stderr
+    assert said in one_line(ended)
+    assert not ended.stdout
+
+
+def test_no_file_at_all_is_exit_code_2(headrace_run: Run) -> None:
+    ended = headrace_run("replay")
+    assert ended.returncode == 2
+    assert "FILE" in one_line(ended)
+
+
+def test_an_unknown_verb_is_exit_code_2(headrace_run: Run) -> None:
+    ended = headrace_run("repaly", "x.gz")
+    assert ended.returncode == 2
+    assert "repaly" in one_line(ended)
+
+
+def damaged(folder: Path, spot_file: Path) -> dict[str, tuple[Path, str]]:
+    """Every way a file can be wrong, and what is said about it."""
+    content = spot_file.read_bytes()
+    made = {
+        "missing": (folder / "missing.gz", "is missing"),
+        "folder": (folder, "is a folder"),
+        "empty": (folder / "empty", "is empty"),
+        "truncated": (folder / "truncated.gz", "is truncated"),
+        "damaged": (folder / "damaged.gz", "is damaged"),
+        "noise": (folder / "noise", "no accepted frame"),
+        "no_frames": (folder / "no_frames", "no accepted frame"),
+    }
+    (folder / "empty").touch()
+    made["truncated"][0].write_bytes(content[: len(content) * 2 // 3])
+    middle = len(content) // 2
+    made["damaged"][0].write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    made["noise"][0].write_bytes(bytes(range(256)) * 100)
+    made["no_frames"][0].write_text('1723161254087896568 {"result":null,"id":1}\n')
+    return made
+
+
+@pytest.mark.parametrize("case", ["missing", "folder", "empty", "truncated", "damaged", "noise", "no_frames"])
+def test_a_file_that_cannot_be_replayed_is_exit_code_1_and_one_line(
+    headrace_run: Run, spot_file: Path, tmp_path: Path, case: str
+) -> None:
+    path, said = damaged(tmp_path, spot_file)[case]
+    ended = headrace_run("replay", f"{path}@BINANCE")
+    assert ended.returncode == 1, ended.stderr
+    assert said in one_line(ended)
+
+
+def test_one_file_without_frames_among_good_ones_is_exit_code_1(
+    headrace_run: Run, spot_file: Path, tmp_path: Path
+) -> None:
+    path, said = damaged(tmp_path, spot_file)["no_frames"]
+    ended = headrace_run("replay", spot_file, f"{path}@BINANCE")
+    assert ended.returncode == 1
+    assert f"{path} " in one_line(ended)
+    assert said in ended.stderr
+
+
+def test_rejected_frames_leave_exit_code_0_unless_strict(headrace_run: Run, spot_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rejects.gz"
+    path.write_bytes(spot_file.read_bytes() + gzip.compress(b'1800000000000000000 {"e":"nonsense"}\n'))
+    ended = headrace_run("replay", path, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert sum(json.loads(ended.stdout)["rejected"].values()) == 1
+    strict = headrace_run("replay", path, "--json", "--strict")
+    assert strict.returncode == 1
+    assert "--strict" in one_line(strict)
+    assert json.loads(strict.stdout)["rejected"] == json.loads(ended.stdout)["rejected"]
+
+
+def test_a_fault_under_raise_shows_the_users_own_traceback_and_the_tick(
+    headrace_run: Run, spot_file: Path, counter: Path
+) -> None:
+    ended = headrace_run("replay", spot_file, "--strategy", f"{counter}:Late")
+    assert ended.returncode == 1
+    assert "ValueError: the hundredth quote is one too many" in ended.stderr
+    assert 'counting.py", line' in ended.stderr
+    assert "headrace/session.py" not in ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("headrace: ")
+    assert "Late" in last
+    assert "BTCUSDT.BINANCE" in last
+
+
+def test_a_strategy_that_ends_in_quarantine_is_exit_code_1_and_the_others_get_everything(
+    headrace_run: Run, spot_file: Path, counter: Path
+) -> None:
+    faulty = "headrace.examples.faulty:Faulty"
+    ended = headrace_run(
+        *("replay", spot_file, "--strategy", faulty, "--strategy", f"{counter}:Counter"),
+        *("--on-fault", "quarantine", "--json"),
+    )
+    assert ended.returncode == 1
+    assert "quarantine" in one_line(ended)
+    document = json.loads(ended.stdout)
+    assert document["strategies"]["Faulty"]["faults"] == 3
+    assert document["strategies"]["Counter"]["delivered"] == document["frames"]["bookTicker"]
+
+
+def test_debug_adds_the_traceback(headrace_run: Run, tmp_path: Path) -> None:
+    for arguments in (["--debug", "replay", "missing.gz"], ["replay", "missing.gz", "--debug"]):
+        ended = headrace_run(*arguments)
+        assert ended.returncode == 1
+        assert "Traceback" in ended.stderr
+        assert ended.stderr.splitlines()[-1].startswith("headrace: ")
+
+
+@pytest.mark.parametrize(("chosen", "seen"), [(None, "0"), ("7", "7")])
+def test_the_hash_seed_is_0_unless_it_was_chosen(
+    headrace_run: Run, spot_file: Path, tmp_path: Path, chosen: str | None, seen: str
+) -> None:
+    (tmp_path / "seed.py").write_text(
+        "import os, pathlib\n"
+        "pathlib.Path('seed').write_text(os.environ['PYTHONHASHSEED'])\n"
+        "def count(price, size): pass\n"
+    )
+    ended = headrace_run("replay", spot_file, "--strategy", "seed:count", PYTHONHASHSEED=chosen)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "seed").read_text() == seen
+
+
+def test_a_venue_may_be_named_at_the_file_or_by_option(headrace_run: Run, usdm_file: Path) -> None:
+    for arguments in ([f"{usdm_file}@BINANCE_USDM"], [str(usdm_file), "--venue", "BINANCE_USDM"], [str(usdm_file)]):
+        ended = headrace_run("replay", *arguments)
+        assert ended.returncode == 0, ended.stderr
+        assert "BINANCE_USDM" in ended.stdout
+
+
+def test_a_misspelt_venue_at_the_file_is_exit_code_2(headrace_run: Run, usdm_file: Path) -> None:
+    ended = headrace_run("replay", f"{usdm_file}@BINANCE_USM")
+    assert ended.returncode == 2
+    assert "BINANCE_USDM" in one_line(ended)

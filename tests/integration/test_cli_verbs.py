@@ -1,0 +1,103 @@
+"""The small verbs: version, inspect, fields, doctor, new."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.metadata
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headrace.feeds import SyntheticFeed
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_version_is_the_installed_one(headrace_run: Run) -> None:
+    assert headrace_run("--version").stdout == f"headrace {importlib.metadata.version('headrace')}\n"
+
+
+def test_the_script_that_is_installed_is_the_same_command() -> None:
+    script = Path(sys.executable).parent / "headrace"
+    told = subprocess.run([script, "--version"], capture_output=True, text=True, check=True).stdout
+    assert told == f"headrace {importlib.metadata.version('headrace')}\n"
+
+
+def test_help_names_every_verb(headrace_run: Run) -> None:
+    ended = headrace_run("--help")
+    assert ended.returncode == 0
+    assert all(verb in ended.stdout for verb in ("replay", "demo", "inspect", "fields", "doctor", "new"))
+
+
+def test_inspect_shows_span_venue_types_instruments_and_rates(headrace_run: Run, usdm_file: Path) -> None:
+    ended = headrace_run("inspect", usdm_file)
+    assert ended.returncode == 0, ended.stderr
+    for text in ("BINANCE_USDM", "span", "bookTicker", "BTCUSDT.BINANCE_USDM", "agg_trade", "per second", "venue gaps"):
+        assert text in ended.stdout
+
+
+def test_inspect_shows_each_gap_and_each_reject(headrace_run: Run, tmp_path: Path) -> None:
+    lines = list(SyntheticFeed(frames=5_000).lines())
+    trades = [index for index, line in enumerate(lines) if b"@trade" in line]
+    del lines[trades[100]]
+    lines[trades[200]] = lines[trades[200]][:60] + b"\n"
+    path = tmp_path / "holes.gz"
+    path.write_bytes(gzip.compress(b"".join(lines)))
+    ended = headrace_run("inspect", path)
+    assert ended.returncode == 0, ended.stderr
+    assert "first venue gaps" in ended.stdout
+    assert "first rejects" in ended.stdout
+    # The frame that is missing and the one that cannot be read are a gap each.
+    assert sum(line.count("VENUE") for line in ended.stdout.splitlines() if "trade" in line) == 2
+
+
+def test_inspect_of_a_missing_file_is_exit_code_1(headrace_run: Run) -> None:
+    ended = headrace_run("inspect", "missing.gz")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("headrace: recording missing.gz is missing")
+
+
+def test_fields_lists_what_handlers_may_declare(headrace_run: Run) -> None:
+    ended = headrace_run("fields")
+    assert ended.returncode == 0, ended.stderr
+    assert all(
+        name in ended.stdout for name in ("bid_price", "microprice", "aggressor_side", "instrument_id", "lag_ns")
+    )
+
+
+def test_doctor_names_versions_build_and_extras(headrace_run: Run) -> None:
+    ended = headrace_run("doctor")
+    assert ended.returncode == 0, ended.stderr
+    for name in ("numpy", "msgspec", "click"):
+        assert importlib.metadata.version(name) in ended.stdout
+    assert "rich" in ended.stdout
+
+
+def test_a_new_strategy_is_short_and_runs_as_it_stands(headrace_run: Run, spot_file: Path, tmp_path: Path) -> None:
+    made = headrace_run("new", "my_strategy.py")
+    assert made.returncode == 0, made.stderr
+    assert len((tmp_path / "my_strategy.py").read_text().splitlines()) <= 12
+    command = made.stdout.rpartition("headrace ")[2].split()
+    assert command == ["replay", "RECORDING", "--strategy", "my_strategy.py:MyStrategy"]
+    ended = headrace_run("replay", spot_file, *command[2:])
+    assert ended.returncode == 0, ended.stderr
+    assert "MyStrategy" in ended.stdout
+
+
+def test_new_never_overwrites(headrace_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("precious\n")
+    ended = headrace_run("new", "mine.py")
+    assert ended.returncode == 1
+    assert "exists already" in ended.stderr
+    assert (tmp_path / "mine.py").read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("name", ["my-strategy.py", "strategy.txt", "class.py", "1st.py"])
+def test_new_refuses_a_name_that_cannot_be_imported(headrace_run: Run, tmp_path: Path, name: str) -> None:
+    ended = headrace_run("new", name)
+    assert ended.returncode == 2
+    assert "my_strategy.py" in ended.stderr
+    assert not (tmp_path / name).exists()

@@ -1,0 +1,307 @@
+"""``headrace.replay``: what it takes, in which order it calls, what it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import headrace
+from headrace import Strategy
+from headrace.errors import HeadraceError, RecordingError
+from headrace.feeds import FeedItem, Frame, SyntheticFeed, synthetic_session
+
+LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
+
+
+class Counter(Strategy):
+    def __init__(self) -> None:
+        self.quotes = 0
+        self.threads: set[str] = set()
+
+    def on_quote(self, bid_price: float) -> None:
+        self.quotes += 1
+        self.threads.add(threading.current_thread().name)
+
+
+class Order(Strategy):
+    """Remembers the order in which ticks came, over all kinds and instruments."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, str]] = []
+
+    def on_tick(self, ts_init: int, instrument: str) -> None:
+        self.seen.append((ts_init, instrument))
+
+
+def test_instances_classes_functions_and_pairs_are_strategies(spot_file: Path) -> None:
+    counter, calls = Counter(), []
+
+    def on_trade_price(price: float) -> None:
+        calls.append(price)
+
+    result = headrace.replay(
+        spot_file, [counter, Counter, on_trade_price, (Counter, {"name": "mine"}), (Counter(), {"kinds": ["quote"]})]
+    )
+    assert list(result.strategies) == ["Counter", "Counter-2", "on_trade_price", "mine", "Counter-3"]
+    assert counter.quotes == result.frames["bookTicker"] == result.strategies["mine"].delivered
+    assert result.strategies["on_trade_price"].calls == len(calls) > 0
+
+
+def test_one_strategy_needs_no_list(spot_file: Path) -> None:
+    for one in (Counter(), Counter, (Counter, {"batch_max": 16})):
+        assert list(headrace.replay(spot_file, one).strategies) == ["Counter"]
+
+
+def test_no_strategy_at_all_counts_the_recording(spot_file: Path) -> None:
+    result = headrace.replay(spot_file)
+    assert sum(result.frames.values()) == 20_000
+    assert result.strategies == {}
+
+
+def test_the_loss_law_holds_for_every_strategy_and_policy(spot_file: Path) -> None:
+    for overflow in ("block", "drop_oldest", "conflate"):
+        result = headrace.replay(spot_file, [Counter, Counter], overflow=overflow)
+        for stats in result.strategies.values():
+            assert stats.published == sum(getattr(stats, term) for term in LAW)
+            assert stats.published == sum(result.ticks.values()) + result.gaps
+            assert stats.pending == 0
+
+
+def test_sources_are_merged_by_receive_time_and_keep_their_instruments(spot_file: Path, usdm_file: Path) -> None:
+    order = Order()
+    result = headrace.replay([spot_file, usdm_file], order)
+    assert set(result.instruments) == {"BTCUSDT.BINANCE", "BTCUSDT.BINANCE_USDM"}
+    assert order.seen == sorted(order.seen, key=lambda seen: seen[0])
+    assert len({instrument for _, instrument in order.seen}) == 2
+    assert sum(result.frames.values()) == 40_000
+    assert [source.venue for source in result.sources] == ["BINANCE", "BINANCE_USDM"]
+    assert [source.frames for source in result.sources] == [20_000, 20_000]
+
+
+def test_at_equal_times_the_first_source_comes_first(spot_file: Path) -> None:
+    def forward() -> list[tuple[int, str]]:
+        order = Order()
+        headrace.replay([Renamed("AAAUSDT"), Renamed("BBBUSDT")], order)
+        return order.seen
+
+    seen = forward()
+    for (first_ns, first), (second_ns, second) in itertools.pairwise(seen):
+        assert first_ns < second_ns or (first_ns == second_ns and first <= second)
+    assert len({instrument for _, instrument in seen}) == 2
+
+
+class Renamed:
+    """A feed of quotes for one symbol, at the same times whatever the symbol is; yields frames, not lines."""
+
+    venue = "BINANCE"
+
+    def __init__(self, symbol: str) -> None:
+        self.name = symbol
+        self.log: list[str] = []
+
+    async def open(self) -> None:
+        self.log.append("open")
+
+    async def close(self) -> None:
+        self.log.append("close")
+
+    async def __aiter__(self) -> AsyncIterator[FeedItem]:
+        for number in range(1, 101):
+            quote = f'{{"u":{number},"s":"{self.name}","b":"1.0","B":"1.0",\n"a":"2.0","A":"1.0"}}'
+            yield Frame(number * 10, quote.encode())
+
+
+def test_a_feed_of_ones_own_may_yield_frames_and_is_opened_and_closed() -> None:
+    feed, counter = Renamed("BTCUSDT"), Counter()
+    result = headrace.replay(feed, counter)
+    assert counter.quotes == 100
+    assert result.rejected == {}
+    assert feed.log[0] == "open"
+    assert feed.log[-1] == "close"
+
+
+def test_generated_feeds_replay_like_the_recordings_they_write(tmp_path: Path) -> None:
+    feeds = synthetic_session(frames=6_000)
+    files = [feed.write(tmp_path / f"{number}.gz") for number, feed in enumerate(feeds)]
+    direct = headrace.replay(feeds, hashing=True)
+    assert direct.rejected == {}
+    assert direct.gaps == 0
+    assert direct.input_hash == headrace.replay(files, hashing=True).input_hash
+
+
+def test_arrays_and_saved_arrays_replay_alike(tmp_path: Path) -> None:
+    ticks = headrace.ticks(
+        instrument="OWN.DATA",
+        ts_init=np.arange(1, 1_001) * 1_000,
+        bid_price=np.linspace(1, 2, 1_000),
+        ask_price=np.linspace(2, 3, 1_000),
+        bid_size=np.ones(1_000),
+        ask_size=np.ones(1_000),
+    )
+    np.save(tmp_path / "ticks.npy", ticks)
+    counters = [Counter(), Counter()]
+    results = [
+        headrace.replay(source, counter, instruments=["OWN.DATA"], hashing=True)
+        for source, counter in zip((ticks, tmp_path / "ticks.npy"), counters, strict=True)
+    ]
+    assert [counter.quotes for counter in counters] == [1_000, 1_000]
+    assert results[0].input_hash == results[1].input_hash
+    assert results[0].instruments == ("OWN.DATA",)
+
+
+def test_it_works_while_an_event_loop_is_running(spot_file: Path) -> None:
+    counter = Counter()
+
+    async def notebook() -> headrace.ReplayResult:
+        return headrace.replay(spot_file, counter)
+
+    result = asyncio.run(notebook())
+    assert counter.quotes == result.frames["bookTicker"]
+    assert counter.threads == {"headrace-replay"}
+
+
+def test_async_strategies_are_awaited_in_order(spot_file: Path) -> None:
+    class Awaits(Strategy):
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+            self.inside = 0
+
+        async def on_quote(self, seq: int) -> None:
+            self.inside += 1
+            assert self.inside == 1
+            if seq % 100 == 0:
+                await asyncio.sleep(0)
+            self.seen.append(seq)
+            self.inside -= 1
+
+    strategy = Awaits()
+    result = headrace.replay(spot_file, strategy)
+    assert strategy.seen == list(range(1, result.frames["bookTicker"] + 1))
+
+
+def test_thread_strategies_run_inline_and_lose_nothing(spot_file: Path) -> None:
+    class Threaded(Counter):
+        subscription = {"mode": "thread", "overflow": "drop_oldest"}  # noqa: RUF012 - read only
+
+    strategy = Threaded()
+    result = headrace.replay(spot_file, strategy, ring_capacity=256)
+    assert strategy.quotes == result.frames["bookTicker"]
+    assert strategy.threads == {threading.current_thread().name}
+
+
+def test_a_strategys_exception_leaves_the_call_with_its_own_traceback(spot_file: Path) -> None:
+    class Breaks(Strategy):
+        def on_trade(self, price: float) -> None:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        headrace.replay(spot_file, Breaks)
+    assert caught.traceback[-1].name == "on_trade"
+    assert any("BTCUSDT.BINANCE" in note for note in caught.value.__notes__)
+
+
+def test_in_quarantine_a_strategy_is_skipped_and_the_others_go_on(spot_file: Path) -> None:
+    class Breaks(Strategy):
+        def on_quote(self, bid_price: float) -> None:
+            raise KeyError("mine")
+
+    result = headrace.replay(spot_file, [Breaks, Counter], on_fault="quarantine")
+    assert result.strategies["Breaks"].state == "quarantined"
+    assert result.strategies["Breaks"].faults == 3
+    assert result.strategies["Breaks"].skipped > 0
+    assert result.strategies["Counter"].delivered == result.frames["bookTicker"]
+
+
+def test_nothing_is_called_when_a_source_cannot_be_opened(spot_file: Path, tmp_path: Path) -> None:
+    counter = Counter()
+    with pytest.raises(RecordingError, match=r"missing\.gz is missing"):
+        headrace.replay([spot_file, tmp_path / "missing.gz"], counter)
+    assert counter.quotes == 0
+
+
+def test_a_source_that_goes_back_in_time_is_an_error_with_file_and_row(tmp_path: Path) -> None:
+    lines = list(islice(SyntheticFeed().lines(), 1_000))
+    lines[500], lines[501] = lines[501], lines[500]
+    path = tmp_path / "back"
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(HeadraceError, match=r"back.*502"):
+        headrace.replay(path)
+
+
+def test_the_speed_paces_the_recording(tmp_path: Path) -> None:
+    path = SyntheticFeed(frames=800).write(tmp_path / "short")
+    result = headrace.replay(path, Counter, speed=4)
+    assert 0.8 < result.wall_s * 4 / (result.span_ns / 1e9) < 3
+    assert (
+        headrace.replay(path, Counter, speed=4, hashing=True).input_hash
+        == headrace.replay(path, hashing=True).input_hash
+    )
+
+
+@pytest.mark.parametrize("speed", [0, -1.0, float("nan"), float("inf"), "fast"])
+def test_a_speed_that_is_none_is_refused(spot_file: Path, speed: object) -> None:
+    with pytest.raises(HeadraceError, match="speed is"):
+        headrace.replay(spot_file, speed=speed)  # type: ignore[arg-type]
+
+
+def test_no_source_is_refused() -> None:
+    with pytest.raises(HeadraceError, match="nothing to replay"):
+        headrace.replay([])
+
+
+def test_progress_is_told_and_never_goes_back(spot_file: Path) -> None:
+    told: list[headrace.ReplayProgress] = []
+
+    class Slow(Strategy):
+        def on_quote(self, bid_price: float) -> None:
+            time.sleep(0.0002)
+
+    headrace.replay(spot_file, Slow, progress=told.append)
+    assert told
+    assert all(now.bytes_total == spot_file.stat().st_size for now in told)
+    assert [now.bytes_done for now in told] == sorted(now.bytes_done for now in told)
+    assert [now.ticks for now in told] == sorted(now.ticks for now in told)
+
+
+def test_an_interrupt_stops_the_run_raises_nothing_and_gives_the_handler_back(spot_file: Path) -> None:
+    class Interrupts(Strategy):
+        def __init__(self) -> None:
+            self.quotes = 0
+
+        def on_quote(self, bid_price: float) -> None:
+            self.quotes += 1
+            if self.quotes == 100:
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    strategy = Interrupts()
+    result = headrace.replay(spot_file, strategy)
+    assert result.stopped
+    assert 100 <= strategy.quotes < result.strategies["Interrupts"].published
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_document_can_be_written_as_json_and_the_table_escapes_html(spot_file: Path) -> None:
+    result = headrace.replay(spot_file, (Counter, {"name": "<b>bold"}), hashing=True)
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+    assert "<b>bold" in str(result)
+    assert "<b>bold" not in result._repr_html_()
+    assert "&lt;b&gt;bold" in result._repr_html_()
+
+
+def test_the_result_is_frozen_and_names_the_hash_seed(spot_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "123")
+    result = headrace.replay(spot_file)
+    assert result.hash_seed == "123"
+    with pytest.raises(AttributeError):
+        result.gaps = 1  # type: ignore[misc]
