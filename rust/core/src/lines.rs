@@ -94,11 +94,13 @@ fn split(line: &[u8]) -> Option<(i64, &[u8])> {
 mod tests {
     use super::*;
 
+    type Parts<'a> = Option<(i64, &'a [u8])>;
+
     #[test]
     fn every_line_comes_out_with_its_number_and_a_bad_one_as_it_stands() {
         let block = b"12 {}\r\n\n13 a b\nx {}\n14\n15 \n99999999999999999999 {}\n -1 {}\n16 last";
         let lines: Vec<_> = Lines::new(block, 7).map(|line| (line.number, line.parts)).collect();
-        let expected: Vec<(u64, Option<(i64, &[u8])>)> = vec![
+        let expected: Vec<(u64, Parts)> = vec![
             (7, Some((12, b"{}"))),
             (9, Some((13, b"a b"))),
             (10, None),

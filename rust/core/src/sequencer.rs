@@ -89,9 +89,8 @@ struct Stream {
     rule: Rule,
     /// The last venue number in order; 0: none yet.
     venue_last: u64,
-    /// Numbers above `venue_last` that were used up without a tick, and the highest of them.
-    passed: u64,
-    passed_last: u64,
+    /// What is missing before a number that was passed over, still to be told: first, last, how many.
+    owed: (u64, u64, u64),
     /// A gap to tell before the next event, whatever its numbers say.
     tell: Option<GapCause>,
     /// The cause of what the numbers say is missing.
@@ -123,7 +122,7 @@ pub struct Sequencer {
     places: Vec<u32>,
     /// Restored streams that have not been seen again.
     saved: BTreeMap<(String, String), SavedStream>,
-    /// Numbers that every stream passes over, for the restores behind us.
+    /// The last number not to be given to streams that no saved state knows.
     jump: u64,
 }
 
@@ -175,14 +174,14 @@ impl Sequencer {
             return;
         };
         let ids = &mut self.streams[place];
-        if ids.venue_last == 0 || passed.venue_seq <= ids.venue_last.max(ids.passed_last) {
+        let (id, last) = (passed.venue_seq, ids.venue_last);
+        if last == 0 || id <= last {
             return;
         }
-        ids.passed += 1;
-        ids.passed_last = passed.venue_seq;
-        if ids.passed_last == ids.venue_last + ids.passed {
-            ids.advance(passed.venue_seq);
+        if id - last > 1 {
+            ids.owed = ids.missing_up_to(id);
         }
+        ids.venue_last = id;
         ids.settle();
     }
 
@@ -245,8 +244,7 @@ impl Sequencer {
         sequencer.jump = state::jumped(state.jump).ok_or(RestoreError::Jump(state.jump))?;
         for mut stream in state.streams {
             let refuse = RestoreError::Seq(stream.instrument.clone(), stream.kind.clone(), stream.seq);
-            // The first number given is this one + 1.
-            stream.seq = state::jumped(stream.seq).ok_or(refuse)? - 1;
+            stream.seq = state::jumped(stream.seq).ok_or(refuse)?;
             let names = (stream.instrument.clone(), stream.kind.clone());
             if let Some(twice) = sequencer.saved.insert(names, stream) {
                 return Err(RestoreError::Twice(twice.instrument, twice.kind));
@@ -292,7 +290,7 @@ impl Sequencer {
         let saved = self.saved.remove(&names);
         let restored = self.jump > 0 && nature != Nature::Meta;
         let place = self.streams.len();
-        let seq_start = saved.as_ref().map_or(self.jump.saturating_sub(1), |saved| saved.seq);
+        let seq_start = saved.as_ref().map_or(self.jump, |saved| saved.seq);
         self.names.push(names);
         self.streams.push(Stream {
             seq: seq_start,
@@ -301,8 +299,7 @@ impl Sequencer {
             ids: ids.unwrap_or(place),
             rule,
             venue_last: saved.map_or(0, |saved| saved.venue_last),
-            passed: 0,
-            passed_last: 0,
+            owed: (0, 0, 0),
             tell: restored.then_some(GapCause::Restart),
             blame: if restored { GapCause::Restart } else { GapCause::Venue },
             instrument,
@@ -395,7 +392,7 @@ impl Stream {
 
     /// Finds `step_max` anew, after anything but an expected event.
     fn settle(&mut self) {
-        let calm = self.venue_last != 0 && self.passed == 0 && self.blame == GapCause::Venue;
+        let calm = self.venue_last != 0 && self.owed.2 == 0 && self.blame == GapCause::Venue;
         self.step_max = match self.rule {
             Rule::Monotone if calm => u64::MAX,
             Rule::Contiguous if calm => 1,
@@ -421,7 +418,7 @@ impl Stream {
         }
         let missing = match self.rule {
             Rule::Unchecked | Rule::Monotone => None,
-            Rule::Contiguous => (id - last - 1 > self.passed).then(|| (last + 1, id - 1, id - last - 1 - self.passed)),
+            Rule::Contiguous => Some(self.missing_up_to(id)).filter(|missing| missing.2 > 0),
             Rule::FirstFollowsLast => match first.values[2].cmp(&(last + 1)) {
                 Ordering::Equal => None,
                 Ordering::Greater => Some((last + 1, first.values[2] - 1, first.values[2] - last - 1)),
@@ -446,10 +443,19 @@ impl Stream {
         }
     }
 
+    /// What is missing between the last number and this one, and before: first, last, how many.
+    fn missing_up_to(&self, id: u64) -> (u64, u64, u64) {
+        let (last, holes) = (self.venue_last, id - self.venue_last - 1);
+        match self.owed {
+            (_, _, 0) => (last + 1, id - 1, holes),
+            (first, owed_last, owed) if holes == 0 => (first, owed_last, owed),
+            (first, _, owed) => (first, id - 1, owed + holes),
+        }
+    }
+
     fn advance(&mut self, id: u64) {
         self.venue_last = id;
-        self.passed = 0;
-        self.passed_last = 0;
+        self.owed = (0, 0, 0);
     }
 
     /// The gap to tell before an event: what its numbers say is missing, else that nobody knows.

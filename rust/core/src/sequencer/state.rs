@@ -24,7 +24,7 @@ pub struct SavedStream {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SequencerState {
-    /// Numbers that streams not named here pass over.
+    /// The last number not to be given to streams not named here.
     pub jump: u64,
     /// Every stream, in order of its names.
     pub streams: Vec<SavedStream>,
@@ -44,7 +44,8 @@ pub enum RestoreError {
     Twice(String, String),
 }
 
-/// A number after the jump, with half of all numbers left to give.
+/// The last number not to be given after this one was the last given: the next is this one + [`RESTART_JUMP`]. None when
+/// less than half of all numbers would be left.
 pub(super) fn jumped(seq: u64) -> Option<u64> {
-    seq.checked_add(RESTART_JUMP).filter(|&seq| seq < 1 << 63)
+    seq.checked_add(RESTART_JUMP - 1).filter(|&seq| seq < 1 << 63)
 }

@@ -1,6 +1,8 @@
 //! What the tests share: recordings, and a run of lines through decoder and sequencer that counts every outcome.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod frames;
+
 use flate2::read::GzDecoder;
 use headrace_core::decode::{Decoder, FrameType, IgnoredType, Outcome, RejectReason};
 use headrace_core::instrument::{InstrumentTable, Venue};

@@ -112,7 +112,12 @@ impl<'a> Scan<'a> {
 
     #[inline(always)]
     fn trade(&mut self) -> Option<Frame<'a>> {
-        let mut ts_event = self.event_times()?;
+        let mut ts_event = self.time()?;
+        // Futures write `T` here and `X` behind the size, spot `T` there.
+        let futures = self.lit(b",\"T\":").is_some();
+        if futures {
+            ts_event = self.time()?;
+        }
         self.lit(b",\"s\":\"")?;
         let symbol = self.text()?;
         self.lit(b"\",\"t\":")?;
@@ -124,7 +129,9 @@ impl<'a> Scan<'a> {
             self.lit(b",\"a\":")?;
             self.whole()?;
         }
-        if self.lit(b",\"X\":\"MARKET\"").is_none() {
+        if futures {
+            self.lit(b",\"X\":\"MARKET\"")?;
+        } else {
             self.lit(b",\"T\":")?;
             ts_event = self.time()?;
         }
