@@ -14,6 +14,7 @@
 //! Does not: reorder, wait, or look at times.
 
 mod state;
+mod stream;
 
 pub use state::{RestoreError, SavedStream, SequencerState};
 
@@ -21,9 +22,9 @@ use crate::decode::PassedOver;
 use crate::instrument::{ChainRule, InstrumentTable};
 use crate::kind::{self, KindTable, Nature, VenueIds};
 use crate::limits::{KINDS_MAX, RESTART_JUMP};
-use crate::tick::{Gap, GapCause, Tick, UNKNOWN, flags};
-use std::cmp::Ordering;
+use crate::tick::{GapCause, Tick, flags};
 use std::collections::BTreeMap;
+use stream::{Rule, Stream, Verdict};
 
 /// What becomes of an event that the venue's numbers say is not new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,49 +64,6 @@ pub struct SequencerCounts {
     pub duplicates: u64,
     /// Events whose venue number was lower than one before, whether dropped or delivered.
     pub late: u64,
-}
-
-/// What the venue's numbers of a stream promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
-    Unchecked,
-    Monotone,
-    Contiguous,
-    FirstFollowsLast,
-    PrevEqualsLast,
-}
-
-/// One (instrument, kind).
-#[derive(Clone, Debug)]
-struct Stream {
-    /// The last number given.
-    seq: u64,
-    /// The largest step in venue numbers that needs no second look; 0 while every event needs one.
-    step_max: u64,
-    /// The number that it began after.
-    seq_start: u64,
-    /// The stream that holds the venue numbers: itself, or for level_empty its level stream.
-    ids: usize,
-    rule: Rule,
-    /// The last venue number in order; 0: none yet.
-    venue_last: u64,
-    /// What is missing before a number that was passed over, still to be told: first, last, how many.
-    owed: (u64, u64, u64),
-    /// A gap to tell before the next event, whatever its numbers say.
-    tell: Option<GapCause>,
-    /// The cause of what the numbers say is missing.
-    blame: GapCause,
-    instrument: u32,
-    kind: u8,
-    nature: Nature,
-}
-
-/// What the venue's numbers say about an event.
-enum Verdict {
-    InOrder,
-    Missing(Gap),
-    Duplicate,
-    Late,
 }
 
 /// Numbers ticks. See the module's header.
@@ -157,8 +115,9 @@ impl Sequencer {
             if first.ends_event() && stream.expects(first) {
                 stream.venue_last = first.venue_seq;
                 stream.seq += 1;
-                let seq = stream.seq;
-                out.extend(std::iter::once(Tick { seq, ..*first }));
+                let mut numbered = *first;
+                numbered.seq = stream.seq;
+                out.push(numbered);
                 rest = after;
                 continue;
             }
@@ -379,99 +338,6 @@ impl Sequencer {
         gap.seq = stream.seq;
         self.gaps += 1;
         out.push(gap);
-    }
-}
-
-impl Stream {
-    /// True when an event's numbers are in order and there is nothing to tell before it.
-    #[inline]
-    fn expects(&self, first: &Tick) -> bool {
-        let (id, last) = (first.venue_seq, self.venue_last);
-        id > last && id - last <= self.step_max && first.flags & flags::SNAPSHOT == 0
-    }
-
-    /// Finds `step_max` anew, after anything but an expected event.
-    fn settle(&mut self) {
-        let calm = self.venue_last != 0 && self.owed.2 == 0 && self.blame == GapCause::Venue;
-        self.step_max = match self.rule {
-            Rule::Monotone if calm => u64::MAX,
-            Rule::Contiguous if calm => 1,
-            _ => 0,
-        };
-    }
-
-    /// Compares an event's numbers with the last ones, and remembers them when they are in order.
-    #[inline]
-    fn judge(&mut self, first: &Tick) -> Verdict {
-        let (id, last) = (first.venue_seq, self.venue_last);
-        if self.rule == Rule::Unchecked {
-            return Verdict::InOrder;
-        }
-        if last == 0 {
-            self.advance(id);
-            return Verdict::InOrder;
-        }
-        match id.cmp(&last) {
-            Ordering::Equal => return Verdict::Duplicate,
-            Ordering::Less => return Verdict::Late,
-            Ordering::Greater => {}
-        }
-        let missing = match self.rule {
-            Rule::Unchecked | Rule::Monotone => None,
-            Rule::Contiguous => Some(self.missing_up_to(id)).filter(|missing| missing.2 > 0),
-            Rule::FirstFollowsLast => match first.values[2].cmp(&(last + 1)) {
-                Ordering::Equal => None,
-                Ordering::Greater => Some((last + 1, first.values[2] - 1, first.values[2] - last - 1)),
-                Ordering::Less => Some((UNKNOWN, UNKNOWN, UNKNOWN)),
-            },
-            Rule::PrevEqualsLast => match first.values[3].cmp(&last) {
-                Ordering::Equal => None,
-                Ordering::Greater => Some((last + 1, first.values[3], UNKNOWN)),
-                Ordering::Less => Some((UNKNOWN, UNKNOWN, UNKNOWN)),
-            },
-        };
-        self.advance(id);
-        match missing {
-            None => Verdict::InOrder,
-            Some((first, last, missing)) => Verdict::Missing(Gap {
-                cause: self.blame,
-                lost_kind: self.kind,
-                first,
-                last,
-                missing,
-            }),
-        }
-    }
-
-    /// What is missing between the last number and this one, and before: first, last, how many.
-    fn missing_up_to(&self, id: u64) -> (u64, u64, u64) {
-        let (last, holes) = (self.venue_last, id - self.venue_last - 1);
-        match self.owed {
-            (_, _, 0) => (last + 1, id - 1, holes),
-            (first, owed_last, owed) if holes == 0 => (first, owed_last, owed),
-            (first, _, owed) => (first, id - 1, owed + holes),
-        }
-    }
-
-    fn advance(&mut self, id: u64) {
-        self.venue_last = id;
-        self.owed = (0, 0, 0);
-    }
-
-    /// The gap to tell before an event: what its numbers say is missing, else that nobody knows.
-    fn told(&mut self, missing: Option<Gap>, keep_blame: bool) -> Gap {
-        let gap = missing.unwrap_or(Gap {
-            cause: self.blame,
-            lost_kind: self.kind,
-            first: UNKNOWN,
-            last: UNKNOWN,
-            missing: UNKNOWN,
-        });
-        self.tell = None;
-        if !keep_blame {
-            self.blame = GapCause::Venue;
-        }
-        gap
     }
 }
 

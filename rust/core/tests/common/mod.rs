@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod frames;
+pub mod ticks;
 
 use flate2::read::GzDecoder;
 use headrace_core::decode::{Decoder, FrameType, IgnoredType, Outcome, RejectReason};

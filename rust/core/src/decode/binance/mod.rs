@@ -11,9 +11,12 @@
 //! Does not: keep books, join snapshots with diffs, or guess its venue (see [`detect_venue`]).
 
 mod fast;
+mod fields;
 mod frame;
 mod general;
+mod json;
 mod number;
+mod scan;
 mod symbols;
 mod venue;
 
@@ -105,7 +108,7 @@ impl Decoder {
                 .unwrap_or_else(Outcome::Rejected);
         }
         self.levels.clear();
-        let outcome = general::Reading::new(frame, &mut self.levels)
+        let outcome = json::Reading::new(frame, &mut self.levels)
             .and_then(|reading| reading.interpret(self.venue))
             .and_then(|frame| self.emit(frame, ts_init, instruments, out));
         outcome.unwrap_or_else(Outcome::Rejected)

@@ -7,7 +7,7 @@
 //! Guarantees: looks at no more than [`DETECT_FRAMES_MAX`] frames; never guesses from trades or snapshots alone.
 //! Does not: split a recording of two markets: that is an error.
 
-use super::general::Reading;
+use super::json::Reading;
 use crate::error::DetectError;
 use crate::instrument::Venue;
 use crate::limits::{DETECT_FRAMES_MAX, FRAME_BYTES_MAX};
