@@ -9,6 +9,7 @@
 
 pub mod conflate;
 pub mod decode;
+mod digits;
 pub mod error;
 pub mod field;
 pub mod hash;
@@ -18,6 +19,7 @@ pub mod kind;
 pub mod limits;
 pub mod lines;
 pub mod merge;
+pub mod newest;
 pub mod plan;
 pub mod sequencer;
 pub mod tick;

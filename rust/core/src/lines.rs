@@ -6,6 +6,8 @@
 //! Guarantees: every line that is not empty comes out once, in order, with its number; a bad one as it stands.
 //! Does not: join lines across blocks (a block holds whole lines), or look into frames.
 
+use crate::digits;
+
 /// One recorded line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
@@ -79,15 +81,9 @@ impl<'a> Iterator for Lines<'a> {
 
 /// Receive time and frame.
 fn split(line: &[u8]) -> Option<(i64, &[u8])> {
-    let mut ts_init = 0i64;
-    for (place, &byte) in line.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => ts_init = ts_init.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?,
-            b' ' if place > 0 && place + 1 < line.len() => return Some((ts_init, &line[place + 1..])),
-            _ => return None,
-        }
-    }
-    None
+    let (ts_init, len, rest) = digits::leading(line, digits::DIGITS_MAX)?;
+    let frame = rest.strip_prefix(b" ")?;
+    (len > 0 && !frame.is_empty()).then_some((i64::try_from(ts_init).ok()?, frame))
 }
 
 #[cfg(test)]

@@ -5,21 +5,10 @@
 //! Does not: skip white space or read escapes.
 
 use super::number::{self, EXACT_MANTISSA, Number, POW10};
+use crate::digits;
 
-/// Digits whose value surely fits a `u64`.
+/// Digits of a decimal whose mantissa surely fits a `u64`.
 const DIGITS_MAX: usize = 18;
-
-const fn powers_of_ten() -> [u64; DIGITS_MAX + 1] {
-    let mut powers = [1; DIGITS_MAX + 1];
-    let mut power = 1;
-    while power <= DIGITS_MAX {
-        powers[power] = powers[power - 1] * 10;
-        power += 1;
-    }
-    powers
-}
-
-const POW10_U64: [u64; DIGITS_MAX + 1] = powers_of_ten();
 
 /// What is left of a frame.
 pub(super) struct Scan<'a> {
@@ -92,7 +81,7 @@ impl<'a> Scan<'a> {
             return None;
         }
         if whole_len + fraction_len <= DIGITS_MAX {
-            let mantissa = whole * POW10_U64[fraction_len] + fraction;
+            let mantissa = whole * digits::POW10[fraction_len] + fraction;
             if mantissa < EXACT_MANTISSA {
                 // Both are exact doubles, so the quotient is the correctly rounded value of the text.
                 let value = mantissa.cast_signed() as f64 / POW10[fraction_len];
@@ -108,62 +97,14 @@ impl<'a> Scan<'a> {
     /// A run of digits: its value and length. None when it is too long for this way.
     #[inline(always)]
     pub(super) fn digits(&mut self) -> Option<(u64, usize)> {
-        let (mut value, mut len) = (0u64, 0usize);
-        while let Some((chunk, rest)) = self.rest.split_first_chunk::<8>() {
-            let digits = u64::from_le_bytes(*chunk) ^ ZEROS;
-            let count = leading_digits(digits);
-            if count < 8 {
-                if count > 0 {
-                    len += count;
-                    if len > DIGITS_MAX {
-                        return None;
-                    }
-                    value = value * POW10_U64[count] + value_of(digits << (64 - 8 * count));
-                    self.rest = &self.rest[count..];
-                }
-                return Some((value, len));
-            }
-            len += 8;
-            if len > DIGITS_MAX {
-                return None;
-            }
-            value = value * POW10_U64[8] + value_of(digits);
-            self.rest = rest;
-        }
-        // Fewer than eight bytes are left of the frame.
-        while let Some((&byte @ b'0'..=b'9', rest)) = self.rest.split_first() {
-            len += 1;
-            if len > DIGITS_MAX {
-                return None;
-            }
-            value = value * 10 + u64::from(byte - b'0');
-            self.rest = rest;
-        }
+        let (value, len, rest) = digits::leading(self.rest, DIGITS_MAX)?;
+        self.rest = rest;
         Some((value, len))
     }
 }
 
-/// `0` in every byte.
-const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 const LOW_BITS: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
-
-/// How many bytes, from the first, are digits, of eight bytes that were xor-ed with `ZEROS`.
-#[inline(always)]
-fn leading_digits(digits: u64) -> usize {
-    // A digit is at most 9, and 9 + 0x76 just keeps the high bit clear. Carries come only from what is no digit, and
-    // disturb only bytes behind it.
-    let others = (digits.wrapping_add(LOW_BITS * 0x76) | digits) & HIGH_BITS;
-    (others.trailing_zeros() / 8) as usize
-}
-
-/// The value of eight digits, the first in the lowest byte: pairs, then fours, then all eight.
-#[inline(always)]
-fn value_of(digits: u64) -> u64 {
-    let pairs = digits.wrapping_mul(10 * 256 + 1) >> 8 & 0x00ff_00ff_00ff_00ff;
-    let fours = pairs.wrapping_mul(100 * 65_536 + 1) >> 16 & 0x0000_ffff_0000_ffff;
-    fours.wrapping_mul(10_000 * 4_294_967_296 + 1) >> 32
-}
 
 /// True for a quote, a backslash, a control character, and what is beyond ASCII.
 #[inline(always)]
@@ -194,16 +135,6 @@ mod tests {
                 let found = ends_of_plain_text(u64::from_le_bytes(bytes));
                 let expected = if ends_plain_text(byte) { place } else { 8 };
                 assert_eq!((found.trailing_zeros() / 8) as usize, expected, "{byte:#x} at {place}");
-                let digits = leading_digits(u64::from_le_bytes([b'7'; 8]) ^ ZEROS);
-                assert_eq!(digits, 8);
-                bytes = [b'9'; 8];
-                bytes[place] = byte;
-                let expected = if byte.is_ascii_digit() { 8 } else { place };
-                assert_eq!(
-                    leading_digits(u64::from_le_bytes(bytes) ^ ZEROS),
-                    expected,
-                    "{byte:#x} at {place}"
-                );
             }
         }
     }
