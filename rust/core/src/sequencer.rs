@@ -22,7 +22,7 @@ use crate::decode::PassedOver;
 use crate::instrument::{ChainRule, InstrumentTable};
 use crate::kind::{self, KindTable, Nature, VenueIds};
 use crate::limits::{KINDS_MAX, RESTART_JUMP};
-use crate::tick::{GapCause, Tick, flags};
+use crate::tick::{GapCause, NO_INSTRUMENT, Tick, flags};
 use std::collections::BTreeMap;
 use stream::{Rule, Stream, Verdict};
 
@@ -103,8 +103,9 @@ impl Sequencer {
 
     /// Numbers whole events and appends them to `out`, gap ticks before them.
     ///
-    /// A level event runs from its FIRST_IN_EVENT to its LAST_IN_EVENT; every other tick is an event. Instruments and
-    /// kinds of the ticks are in the tables. O(ticks); allocates when a stream is new, or when `out` must grow.
+    /// A level event runs from its FIRST_IN_EVENT to its LAST_IN_EVENT; every other tick is an event. Kinds are in the
+    /// table; ticks of an instrument that is not are numbered as those of no instrument. O(ticks); allocates when a
+    /// stream is new, or when `out` must grow.
     pub fn sequence(&mut self, ticks: &[Tick], instruments: &InstrumentTable, kinds: &KindTable, out: &mut Vec<Tick>) {
         out.reserve(ticks.len());
         let mut rest = ticks;
@@ -228,6 +229,10 @@ impl Sequencer {
 
     #[cold]
     fn open(&mut self, instrument: u32, kind: u8, instruments: &InstrumentTable, kinds: &KindTable) -> usize {
+        // An id that is in no table says nothing, and must not size ours: such ticks belong to no instrument.
+        if instrument != NO_INSTRUMENT && instruments.get(instrument).is_none() {
+            return self.place(NO_INSTRUMENT, kind, instruments, kinds);
+        }
         // An event without levels is a link in the chain of those with levels.
         let ids = (kind == kind::LEVEL_EMPTY).then(|| self.place(instrument, kind::LEVEL, instruments, kinds));
         let row = kinds.get(kind);

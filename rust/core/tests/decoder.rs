@@ -440,6 +440,12 @@ fn a_venue_is_found_from_what_only_it_sends_or_named_as_undecided() {
     );
     assert_eq!(detect(&[&coinm_quote]), Ok(Venue::BinanceCoinm));
     assert_eq!(detect(&[&coinm_trade]), Ok(Venue::BinanceCoinm));
+    let paired_quote = usdm_quote.replace("\"b\"", "\"ps\":\"BTCUSDT\",\"st\":1,\"b\"");
+    assert_eq!(
+        detect(&[&paired_quote]),
+        Ok(Venue::BinanceUsdm),
+        "its pair is its symbol"
+    );
     let delivery = usdm_quote.replace("BTCUSDT", "BTCUSDT_250328");
     assert_eq!(
         detect(&[&usdm_quote, &delivery]),

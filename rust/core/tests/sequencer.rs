@@ -107,6 +107,17 @@ fn numbers_are_dense_per_instrument_and_kind() {
 }
 
 #[test]
+fn ticks_of_an_instrument_in_no_table_are_numbered_as_those_of_none() {
+    let mut bench = usual();
+    let ticks = [
+        tick(NO_INSTRUMENT, kind::QUOTE, 0),
+        tick(u32::MAX - 1, kind::QUOTE, 0),
+        tick(77, kind::QUOTE, 0),
+    ];
+    assert_eq!(bench.short(&ticks), ["quote 1", "quote 2", "quote 3"]);
+}
+
+#[test]
 fn a_jump_of_quote_ids_is_no_gap_and_one_of_trade_ids_is() {
     let mut bench = usual();
     let quotes = [tick(SPOT, kind::QUOTE, 5), tick(SPOT, kind::QUOTE, 90)];

@@ -75,7 +75,7 @@ impl IgnoredType {
     const FIRST_EVENT: usize = 4;
 
     /// Every name; those from the fifth on are what the venue writes in `e`.
-    pub const NAMES: [&'static str; 39] = [
+    pub const NAMES: [&'static str; 41] = [
         "partial_depth",
         "rpi_depth",
         "reply",
@@ -97,7 +97,9 @@ impl IgnoredType {
         "compositeIndex",
         "contractInfo",
         "assetIndexUpdate",
-        "tradingSession",
+        "EquityUpdate",
+        "CommodityUpdate",
+        "blockTrade",
         "eventStreamTerminated",
         "listenKeyExpired",
         "outboundAccountPosition",

@@ -265,9 +265,29 @@ fn object(fields: &[Field], blank: &str) -> String {
     format!("{{{}{blank}}}", members.join(","))
 }
 
+/// The pair and the type of the symbol, behind the symbol or at the end: rarely twice.
+fn add_pair(random: &mut Random, fields: &mut Vec<Field>) {
+    let Some(symbol) = fields.iter().position(|(key, _)| *key == "s") else {
+        return;
+    };
+    let mut pair: Vec<Field> = vec![("ps", "\"BTCUSDT\"".to_owned()), ("st", "1".to_owned())];
+    if random.one_in(3) {
+        pair.remove(random.below(2));
+    }
+    if random.one_in(2) || random.one_in(8) {
+        fields.splice(symbol + 1..symbol + 1, pair.clone());
+    }
+    if random.one_in(2) {
+        fields.extend(pair);
+    }
+}
+
 /// One frame, as the venue writes it or in another legal (rarely illegal) order or spelling.
 pub fn frame(random: &mut Random, venue: Venue) -> Vec<u8> {
     let mut fields = fields(random, venue);
+    if venue != Venue::Binance && random.one_in(3) {
+        add_pair(random, &mut fields);
+    }
     let mut blank = "";
     match random.below(8) {
         0 => {

@@ -60,9 +60,8 @@ impl<'a> Scan<'a> {
     fn quote(&mut self) -> Option<Frame<'a>> {
         let id = self.whole()?;
         self.lit(b",\"s\":\"")?;
-        let symbol = self.text()?;
-        self.pair()?;
-        self.lit(b"\",\"b\":\"")?;
+        let (symbol, paired) = self.symbol()?;
+        self.lit(b",\"b\":\"")?;
         let bid_price = self.number()?;
         self.lit(b"\",\"B\":\"")?;
         let bid_size = self.number()?;
@@ -80,7 +79,7 @@ impl<'a> Scan<'a> {
             }
             None => None,
         };
-        self.lit(b"}")?;
+        self.end(paired)?;
         Some(Frame::Quote {
             symbol: Cow::Borrowed(symbol),
             id,
@@ -101,8 +100,8 @@ impl<'a> Scan<'a> {
             ts_event = self.time()?;
         }
         self.lit(b",\"s\":\"")?;
-        let symbol = self.text()?;
-        self.lit(b"\",\"t\":")?;
+        let (symbol, paired) = self.symbol()?;
+        self.lit(b",\"t\":")?;
         let id = self.whole()?;
         let (price, size) = self.price_and_size()?;
         // Spot named the orders until 2024.
@@ -112,12 +111,14 @@ impl<'a> Scan<'a> {
             self.whole()?;
         }
         if futures {
-            self.lit(b",\"X\":\"MARKET\"")?;
+            // Another `X` than this is the general way's to judge; old recordings have none.
+            let _ = self.lit(b",\"X\":\"MARKET\"");
         } else {
             self.lit(b",\"T\":")?;
             ts_event = self.time()?;
         }
         let buyer_is_maker = self.maker()?;
+        self.end(paired)?;
         // A price of 0 is the general way's to judge.
         (price.bits != 0).then_some(Frame::Trade {
             symbol: Cow::Borrowed(symbol),
@@ -134,17 +135,15 @@ impl<'a> Scan<'a> {
     fn agg_trade(&mut self) -> Option<Frame<'a>> {
         self.time()?;
         // Spot and USD-M write the symbol first, COIN-M the id.
-        let (symbol, id) = if self.lit(b",\"s\":\"").is_some() {
-            let symbol = self.text()?;
-            self.lit(b"\",\"a\":")?;
-            (symbol, self.whole()?)
+        let (id, (symbol, paired)) = if self.lit(b",\"s\":\"").is_some() {
+            let symbol = self.symbol()?;
+            self.lit(b",\"a\":")?;
+            (self.whole()?, symbol)
         } else {
             self.lit(b",\"a\":")?;
             let id = self.whole()?;
             self.lit(b",\"s\":\"")?;
-            let symbol = self.text()?;
-            self.lit(b"\"")?;
-            (symbol, id)
+            (id, self.symbol()?)
         };
         let (price, size) = self.price_and_size()?;
         if self.lit(b",\"nq\":\"").is_some() {
@@ -157,6 +156,8 @@ impl<'a> Scan<'a> {
         let last = self.whole()?;
         self.lit(b",\"T\":")?;
         let ts_event = self.time()?;
+        let buyer_is_maker = self.maker()?;
+        self.end(paired)?;
         Some(Frame::Trade {
             symbol: Cow::Borrowed(symbol),
             id,
@@ -164,7 +165,7 @@ impl<'a> Scan<'a> {
             ts_event,
             price,
             size,
-            buyer_is_maker: self.maker()?,
+            buyer_is_maker,
         })
     }
 
@@ -175,9 +176,8 @@ impl<'a> Scan<'a> {
         }
         let ts_event = self.event_times()?;
         self.lit(b",\"s\":\"")?;
-        let symbol = self.text()?;
-        self.pair()?;
-        self.lit(b"\",\"U\":")?;
+        let (symbol, paired) = self.symbol()?;
+        self.lit(b",\"U\":")?;
         let first = self.whole()?;
         self.lit(b",\"u\":")?;
         let last = self.whole()?;
@@ -190,7 +190,7 @@ impl<'a> Scan<'a> {
         let bids = self.levels(levels)?;
         self.lit(b",\"a\":")?;
         let asks = self.levels(levels)?;
-        self.lit(b"}")?;
+        self.end(paired)?;
         Some(Frame::Depth {
             symbol: Cow::Borrowed(symbol),
             first,
@@ -239,13 +239,37 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The pair that COIN-M names after the symbol.
+    /// The rest of the symbol, and whether its pair followed. COIN-M always names it, USD-M since 2026.
     #[inline(always)]
-    fn pair(&mut self) -> Option<()> {
-        if self.lit(b"\",\"ps\":\"").is_some() {
+    fn symbol(&mut self) -> Option<(&'a [u8], bool)> {
+        let symbol = self.text()?;
+        self.lit(b"\"")?;
+        let paired = self.pair()?;
+        Some((symbol, paired))
+    }
+
+    /// The pair and the symbol's type, where they follow.
+    #[inline(always)]
+    fn pair(&mut self) -> Option<bool> {
+        let paired = self.lit(b",\"ps\":\"").is_some();
+        if paired {
             self.text()?;
+            self.lit(b"\"")?;
         }
-        Some(())
+        if self.lit(b",\"st\":").is_some() {
+            self.whole()?;
+        }
+        Some(paired)
+    }
+
+    /// The end of the object. The pair may stand here instead, but not twice.
+    #[inline(always)]
+    fn end(&mut self, paired: bool) -> Option<()> {
+        if self.lit(b"}").is_some() {
+            return Some(());
+        }
+        let twice = self.pair()? && paired;
+        if twice { None } else { self.lit(b"}") }
     }
 
     #[inline(always)]
@@ -258,7 +282,7 @@ impl<'a> Scan<'a> {
         Some((price, size))
     }
 
-    /// `m`, on spot `M`, and the end of the object.
+    /// `m`, and on spot `M`.
     #[inline(always)]
     fn maker(&mut self) -> Option<bool> {
         let buyer_is_maker = match self.lit(b",\"m\":true") {
@@ -272,7 +296,6 @@ impl<'a> Scan<'a> {
             // Its absence is as good as its presence: nothing reads it.
             let _ = self.lit(b",\"M\":false");
         }
-        self.lit(b"}")?;
         Some(buyer_is_maker)
     }
 

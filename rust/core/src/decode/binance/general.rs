@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
 pub(super) struct VenueSigns {
     /// Some(true): only futures send this; Some(false): only spot does.
     pub(super) futures: Option<bool>,
-    /// It names a pair.
+    /// It names a pair that is not its symbol.
     pub(super) pair: bool,
     /// Its symbol has an underscore; None without a symbol.
     pub(super) underscore: Option<bool>,
@@ -160,7 +160,10 @@ impl<'a> Reading<'a> {
         };
         VenueSigns {
             futures,
-            pair: fields.has(Key::Pair),
+            // USD-M names a pair, too, since 2026: the symbol itself.
+            pair: fields
+                .text(Key::Pair)
+                .is_ok_and(|pair| fields.text(Key::Symbol) != Ok(pair)),
             underscore: fields.text(Key::Symbol).ok().map(|symbol| symbol.contains('_')),
         }
     }

@@ -1,7 +1,7 @@
 //! Which of Binance's markets a recording comes from, told by what only one of them sends.
 //!
 //! ```text
-//!   depthUpdate with pu, bookTicker with e ─▶ futures ─┬─ a pair (ps), or _ in every symbol ─▶ COIN-M
+//!   depthUpdate with pu, bookTicker with e ─▶ futures ─┬─ a pair (ps) that is not the symbol, or _ in every symbol ─▶ COIN-M
 //!   depthUpdate without, bookTicker without ─▶ spot    └─ else ─▶ USD-M
 //! ```
 //! Guarantees: looks at no more than [`DETECT_FRAMES_MAX`] frames; never guesses from trades or snapshots alone.
