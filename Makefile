@@ -90,7 +90,7 @@ lint: setup ## format, clippy, ruff, mypy --strict, stubtest; a warning is an er
 	$(LOOM) cargo clippy --quiet -p headrace-lockfree --all-targets --target-dir target/loom -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy python/headrace tests tools docs/conf.py $(sort $(dir $(wildcard benches/*.py)))
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml headrace._native
 
 ##@ Measure

@@ -7,14 +7,19 @@ Does not: offer fakes; tests use the real part.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import settings
 
 SEED = pytest.StashKey[int]()
+# How much later than pytest-timeout the watchdog bites.
+WATCHDOG_GRACE_S = 10
 
 # pytest-timeout ends a hang; a deadline per example would only measure how busy the machine is. On a build machine
 # Hypothesis would repeat the same examples every day; ours are new each time, and the seed repeats them.
@@ -30,6 +35,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEED] = seed
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(seed)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End the run, with every thread's stack, when a test hangs inside native code.
+
+    pytest-timeout needs the interpreter to act; a native call that never gives it back would hang for ever.
+    """
+    marker = item.get_closest_marker("timeout")
+    limit_s = (
+        marker.args[0] if marker and marker.args else item.config.getoption("timeout") or item.config.getini("timeout")
+    )
+    stderr = item.config.stash[fault_handler_stderr_fd_key]
+    faulthandler.dump_traceback_later(float(limit_s) + WATCHDOG_GRACE_S, exit=True, file=stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
