@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from headrace.deadletters import DeadLetters
-    from headrace.dispatch import SubscriptionStats
     from headrace.feeds import FeedItem
+    from headrace.subscription import SubscriptionStats
 
 __all__ = ["ReplayProgress", "ReplayResult", "ReplaySource", "replay", "strategy_table"]
 
@@ -203,7 +203,9 @@ def _stats_dict(stats: SubscriptionStats) -> dict[str, object]:
             "p99": latency.p99,
             "p99.9": latency.p999,
             "max": latency.max,
-        },
+        }
+        if latency.count
+        else dict.fromkeys(("p50", "p90", "p99", "p99.9", "max")),
     }
 
 
@@ -246,14 +248,15 @@ def replay(
 ) -> ReplayResult:
     """Replay recordings, arrays or feeds through strategies and return what happened.
 
-    sources : one or several: a path (gzip or plain lines, or ``.npy`` of TICK_DTYPE), ``"FILE@BINANCE_USDM"`` to name the
-        venue with it, an array of TICK_DTYPE, or a Feed. Merged by receive time.
+    sources : one or several: a path (gzip or plain lines, or ``.npy`` of TICK_DTYPE), ``"FILE@BINANCE_USDM"`` to name
+        the venue with it, an array of TICK_DTYPE, or a Feed. Merged by receive time.
     strategies : one or several: a Strategy, its class, a plain function, or a pair of one of these and its subscription
         options. Called for each tick in this order. Names are made unique: ``Class``, ``Class-2``.
     venue : for the files that don't name theirs; else it is found out from their first 1,000 frames.
-    instruments : names known from the start; needed for arrays, whose instrument ids are rows of this list.
+    instruments : names known from the start; the instrument ids of arrays are rows of this list, and ids beyond it are
+        named after themselves, ``3.ARRAY``.
     speed : ``"max"``, or how many seconds of the recording pass in one second.
-    overflow, batch_max : for every strategy whose own options don't say otherwise.
+    overflow, batch_max : for every strategy that is not paired with options that say otherwise.
     on_fault : ``"raise"``: the first exception of a strategy ends the run and leaves this call; ``"quarantine"``: the
         strategy that faults too often is skipped from then on.
     hashing : compute ``input_hash`` and every ``delivered_hash``; costs about a third of the speed.
@@ -280,8 +283,9 @@ def replay(
     )
     shared = {name: value for name, value in (("overflow", overflow), ("batch_max", batch_max)) if value is not None}
     with session:
-        for name, strategy, options in _named(_listed_strategies(strategies)):
-            session.dispatcher.subscribe(strategy, name=name, **{**shared, **options})
+        for spec, options in _listed_strategies(strategies):
+            strategy = spec() if isinstance(spec, type) else spec
+            session.dispatcher.subscribe(strategy, **{**shared, **options})
         return session.run()
 
 
@@ -292,28 +296,6 @@ def _listed_strategies(
     if is_pair or isinstance(strategies, Strategy) or callable(strategies):
         strategies = [strategies]
     return [(spec if isinstance(spec, tuple) else (spec, {})) for spec in strategies]
-
-
-def _named(
-    strategies: list[tuple[StrategySpec, Mapping[str, object]]],
-) -> Iterator[tuple[str, Strategy | Callable[..., object], dict[str, object]]]:
-    """Make instances of classes, and names that nobody else has: ``Class``, ``Class-2``."""
-    taken: set[str] = set()
-    for spec, given in strategies:
-        options = dict(given)
-        base = str(options.pop("name", None) or _own_name(spec))
-        name, number = base, 1
-        while name in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name)
-        yield name, spec() if isinstance(spec, type) else spec, options
-
-
-def _own_name(spec: StrategySpec) -> str:
-    if isinstance(spec, Strategy):
-        return type(spec).__name__
-    return getattr(spec, "__name__", type(spec).__name__)
 
 
 def _feeds_of(sources: Source | Iterable[Source], venue: str | None) -> list[Feed]:
@@ -402,19 +384,15 @@ class _Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.dispatcher.close()
 
     def run(self) -> ReplayResult:
         """Run to the end, or until stopped; on a thread of its own when this one has a running event loop."""
         with _stopped_by_interrupt(self._stop):
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:
-                return asyncio.run(self._run())
-            return _on_own_thread(lambda: asyncio.run(self._run()))
+            if _is_loop_running():
+                return _on_own_thread(lambda: asyncio.run(self._run()))
+            return asyncio.run(self._run())
 
     def _stop(self) -> None:
         self._stopped = True
@@ -424,7 +402,8 @@ class _Session:
         try:
             for feed in self._feeds:
                 await feed.open()
-            pump = _native.Replay(self.dispatcher._ingest)  # noqa: SLF001 - the binding's half of the same object
+            self._name_array_instruments()
+            pump = _native.Replay(self.dispatcher._ingest)  # noqa: SLF001 - its native half
             for feed in self._feeds:
                 decoder = None if feed.venue is None else _native.Decoder(feed.venue, self.dispatcher.instruments)
                 pump.add_source(feed.name, decoder)
@@ -435,6 +414,13 @@ class _Session:
         finally:
             for feed in self._feeds:
                 await feed.close()
+
+    def _name_array_instruments(self) -> None:
+        """Give the ids that arrays use, and nobody named, a name that says where they come from."""
+        table = self.dispatcher.instruments
+        needed = max((feed.instrument_ids for feed in self._feeds if isinstance(feed, ArrayFeed)), default=0)
+        for instrument_id in range(len(table), needed):
+            table.add(f"{instrument_id}.ARRAY")
 
     async def _drive(self, pump: _native.Replay) -> None:
         items = [aiter(feed) for feed in self._feeds]
@@ -448,8 +434,14 @@ class _Session:
                 await self.dispatcher.drain_async()
             else:
                 break
+            self._keep_rejects(pump)
             self._tell_progress()
         self.dispatcher.finish()
+        self._keep_rejects(pump)
+
+    def _keep_rejects(self, pump: _native.Replay) -> None:
+        for source, row, reason, ts_ns, frame in pump.take_rejects():
+            self.dispatcher.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
 
     async def _feed_pump(self, pump: _native.Replay, index: int, items: AsyncIterator[FeedItem]) -> None:
         """Give the pump the next item of a source; a feed that makes it wait does not make it deaf."""
@@ -472,7 +464,7 @@ class _Session:
         sized = [feed for feed in self._feeds if isinstance(feed, SizedFeed)]
         total = sum(feed.bytes_total for feed in sized) if len(sized) == len(self._feeds) else 0
         done = sum(feed.bytes_done for feed in sized)
-        self._progress(ReplayProgress(done, total, self.dispatcher.stats().published))
+        self._progress(ReplayProgress(done, total, self.dispatcher.ring.cursor))
 
     def _result(self, pump: _native.Replay) -> ReplayResult:
         counts, stats = pump.counts(), self.dispatcher.stats()
@@ -480,7 +472,10 @@ class _Session:
         published = sum(stats.ticks.values())
         first, last = counts["first_ts"], counts["last_ts"]
         return ReplayResult(
-            sources=tuple(ReplaySource(feed.name, feed.venue, 0) for feed in self._feeds),
+            sources=tuple(
+                ReplaySource(feed.name, feed.venue, frames)
+                for feed, frames in zip(self._feeds, counts["accepted"], strict=True)
+            ),
             instruments=tuple(self.dispatcher.instruments),
             frames={name: counts["frames"].get(name, 0) for name in FRAME_TYPES},
             ignored=counts["ignored"],
@@ -519,6 +514,14 @@ def _stopped_by_interrupt(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before if before is not None else signal.default_int_handler)
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _on_own_thread(job: Callable[[], ReplayResult]) -> ReplayResult:

@@ -120,6 +120,6 @@ class Plain:
     pass
 
 
-def count_trades(price: float, size: float) -> None:
+def on_trade(price: float, size: float) -> None:
     pass
 """

@@ -67,9 +67,9 @@ def test_modules_are_found_in_the_current_folder(headrace_run: Run, spot_file: P
 
 
 def test_a_plain_function_is_a_strategy_too(headrace_run: Run, spot_file: Path, counter: Path) -> None:
-    ended = headrace_run("replay", spot_file, "--strategy", f"{counter}:count_trades", "--json")
+    ended = headrace_run("replay", spot_file, "--strategy", f"{counter}:on_trade", "--json")
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["strategies"]["count_trades"]["delivered"] > 0
+    assert json.loads(ended.stdout)["strategies"]["on_trade"]["delivered"] > 0
 
 
 def test_parameters_have_the_types_of_their_annotations(
@@ -109,7 +109,7 @@ def test_a_parameter_belongs_to_the_strategy_before_it(headrace_run: Run, spot_f
         (["--strategy", "counting.py:Typed", "--param", "count=many"], "takes int"),
         (["--strategy", "counting.py:Typed", "--param", "count"], "NAME=VALUE"),
         (["--param", "count=1", "--strategy", "counting.py:Typed"], "before any --strategy"),
-        (["--strategy", "counting.py:count_trades", "--param", "count=1"], "is for a class"),
+        (["--strategy", "counting.py:on_trade", "--param", "count=1"], "is for a class"),
         (["--spede", "max"], "--speed"),
         (["--speed", "0"], "no speed"),
         (["--speed", "fast"], "no speed"),
@@ -159,8 +159,7 @@ def damaged(folder: Path, spot_file: Path) -> dict[str, tuple[Path, str]]:
     }
     (folder / "empty").touch()
     made["truncated"][0].write_bytes(content[: len(content) * 2 // 3])
-    middle = len(content) // 2
-    made["damaged"][0].write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    made["damaged"][0].write_bytes(content[:-8] + bytes(4) + content[-4:])  # The checksum of the content.
     made["noise"][0].write_bytes(bytes(range(256)) * 100)
     made["no_frames"][0].write_text('1723161254087896568 {"result":null,"id":1}\n')
     return made
@@ -221,7 +220,10 @@ def test_a_strategy_that_ends_in_quarantine_is_exit_code_1_and_the_others_get_ev
         *("--on-fault", "quarantine", "--json"),
     )
     assert ended.returncode == 1
-    assert "quarantine" in one_line(ended)
+    lines = ended.stderr.splitlines()
+    assert all(line.startswith("headrace: ") for line in lines)
+    assert len(lines) == 4  # Each fault as it comes, and why the exit code is 1.
+    assert "ended in quarantine" in lines[-1]
     document = json.loads(ended.stdout)
     assert document["strategies"]["Faulty"]["faults"] == 3
     assert document["strategies"]["Counter"]["delivered"] == document["frames"]["bookTicker"]
@@ -242,9 +244,9 @@ def test_the_hash_seed_is_0_unless_it_was_chosen(
     (tmp_path / "seed.py").write_text(
         "import os, pathlib\n"
         "pathlib.Path('seed').write_text(os.environ['PYTHONHASHSEED'])\n"
-        "def count(price, size): pass\n"
+        "def on_trade(price, size): pass\n"
     )
-    ended = headrace_run("replay", spot_file, "--strategy", "seed:count", PYTHONHASHSEED=chosen)
+    ended = headrace_run("replay", spot_file, "--strategy", "seed:on_trade", PYTHONHASHSEED=chosen)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "seed").read_text() == seen
 

@@ -132,11 +132,11 @@ def test_two_processes_agree_on_the_input_and_on_what_was_delivered(
 def test_the_same_symbol_of_two_venues_stays_two_instruments(recordings: Path) -> None:
     seen: dict[str, int] = {}
 
-    def count(instrument: str, bid_price: float) -> None:
+    def on_quote(instrument: str, bid_price: float) -> None:
         seen[instrument] = seen.get(instrument, 0) + 1
 
     spot, usdm = RECORDINGS[0], RECORDINGS[1]
-    result = headrace.replay([recordings / spot.file, recordings / usdm.file], count)
+    result = headrace.replay([recordings / spot.file, recordings / usdm.file], on_quote)
     assert set(result.instruments) == {"BTCUSDT.BINANCE", "BTCUSDT.BINANCE_USDM"}
     assert seen["BTCUSDT.BINANCE"] == spot.frames["bookTicker"]
     assert seen["BTCUSDT.BINANCE_USDM"] == usdm.frames["bookTicker"]

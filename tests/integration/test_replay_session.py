@@ -46,15 +46,23 @@ class Order(Strategy):
 def test_instances_classes_functions_and_pairs_are_strategies(spot_file: Path) -> None:
     counter, calls = Counter(), []
 
-    def on_trade_price(price: float) -> None:
+    def on_trade(price: float) -> None:
+        calls.append(price)
+
+    def count(price: float) -> None:
         calls.append(price)
 
     result = headrace.replay(
-        spot_file, [counter, Counter, on_trade_price, (Counter, {"name": "mine"}), (Counter(), {"kinds": ["quote"]})]
+        spot_file,
+        [
+            *(counter, Counter, on_trade),
+            *((Counter, {"name": "mine"}), (count, {"callback": "on_trade"}), (Counter(), {"kinds": ["quote"]})),
+        ],
     )
-    assert list(result.strategies) == ["Counter", "Counter-2", "on_trade_price", "mine", "Counter-3"]
+    assert list(result.strategies) == ["Counter", "Counter-2", "on_trade", "mine", "count", "Counter-3"]
     assert counter.quotes == result.frames["bookTicker"] == result.strategies["mine"].delivered
-    assert result.strategies["on_trade_price"].calls == len(calls) > 0
+    assert result.strategies["on_trade"].calls + result.strategies["count"].calls == len(calls)
+    assert len(calls) == 2 * result.frames["trade"]
 
 
 def test_one_strategy_needs_no_list(spot_file: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headrace import TICK_DTYPE
-from headrace.errors import RecordingError
+from headrace.errors import OptionError, RecordingError
 from headrace.feeds import ArrayFeed, Feed, SizedFeed
 
 
@@ -58,7 +58,7 @@ def test_every_other_tick_of_an_array_is_a_feed_too() -> None:
     ids=["floats", "other_fields", "two_dimensions"],
 )
 def test_an_array_of_something_else_is_refused_at_once(wrong: np.ndarray, said: str) -> None:
-    with pytest.raises(RecordingError, match=said):
+    with pytest.raises(OptionError, match=said):
         ArrayFeed(wrong)
 
 

@@ -75,8 +75,17 @@ def test_an_undecided_venue_is_an_error_that_names_the_option(tmp_path: Path) ->
     path = tmp_path / "trades"
     trade = b'{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":1,"p":"1.0","q":"1.0","T":1723161255342,"m":true}'
     path.write_bytes(b"1723161254087896568 %b\n" % trade)
-    with pytest.raises(VenueError, match=r"trades: .*FILE@VENUE or --venue"):
+    with pytest.raises(VenueError, match=r"trades .*FILE@VENUE or --venue"):
         read(path)
+
+
+def test_frames_of_two_markets_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mixed"
+    spot, usdm = SyntheticFeed(frames=50), SyntheticFeed(venue="BINANCE_USDM", frames=50)
+    path.write_bytes(b"".join([*spot.lines(), *usdm.lines()]))
+    with pytest.raises(VenueError, match=r"mixed: .*two markets") as caught:
+        read(path)
+    assert caught.value.path == str(path)
 
 
 def test_the_venue_is_looked_for_beyond_the_first_block(tmp_path: Path, content: bytes) -> None:

@@ -15,6 +15,7 @@ Does not: do a verb's work; each verb has its own file.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -28,9 +29,9 @@ from headrace.cli.doctor import doctor_command
 from headrace.cli.fields import fields_command
 from headrace.cli.inspect import inspect_command
 from headrace.cli.new import new_command
-from headrace.cli.options import debug_option, is_debug
+from headrace.cli.options import debug_option
 from headrace.cli.replay import replay_command
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InstrumentError, OptionError, RingError, SubscriptionError, VenueError
 
 __all__ = ["main"]
 
@@ -46,9 +47,14 @@ for verb in (replay_command, demo_command, inspect_command, fields_command, doct
     commands.add_command(verb)
 
 
+# What is wrong with options, strategies and names, not with the input.
+OF_THE_COMMAND_LINE = (OptionError, SubscriptionError, VenueError, InstrumentError, RingError)
+
+
 def main() -> NoReturn:
     """Run the command of this process and exit with its code."""
     _fix_hash_seed()
+    _log_to_stderr()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -57,9 +63,7 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         with commands.make_context("headrace", arguments) as context:
-            debug = is_debug(context)
             outcome = commands.invoke(context)
-            debug = is_debug(context)
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -73,7 +77,7 @@ def run(arguments: list[str]) -> int:
         return _say(error.format_message(), error.exit_code)
     except HeadraceError as error:
         _trace(debug=debug)
-        return _say(str(error), 1)
+        return _say(str(error), 2 if isinstance(error, OF_THE_COMMAND_LINE) else 1)
     except Exception as error:
         if debug:
             raise
@@ -89,6 +93,15 @@ def _trace(*, debug: bool) -> None:
 def _say(message: str, exit_code: int) -> int:
     print(f"headrace: {' '.join(message.split())}", file=sys.stderr)
     return exit_code
+
+
+def _log_to_stderr() -> None:
+    """Show what the library logs (a fault, a lag, a slow handler) like everything else that this command says."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("headrace: %(message)s"))
+    logger = logging.getLogger("headrace")
+    logger.addHandler(handler)
+    logger.propagate = False
 
 
 def _fix_hash_seed() -> None:

@@ -109,7 +109,7 @@ def _law_text(name: str, stats: SubscriptionStats, journal: SlowJournal) -> str:
         f"  published  {stats.published:>12,}",
         *(f"  {'=' if index == 0 else '+'} {term:<9}{count:>12,}" for index, (term, count) in enumerate(terms)),
         f"  sum        {total:>12,}  {verdict}",
-        f"  it was told of {journal.missing:,} missed ticks in {journal.gaps:,} gaps, each at its place in the order",
+        f"  it was told of {journal.missing:,} missed ticks, by {journal.gaps:,} calls of on_gap, each at its place",
     ]
     return "\n".join(lines)
 

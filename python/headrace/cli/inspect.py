@@ -11,7 +11,7 @@ import sys
 import click
 import numpy as np
 
-from headrace import Strategy
+from headrace import GapCause, Strategy
 from headrace.cli.options import debug_option, venue_option
 from headrace.report import Table, duration_text, progress_display, tables_text
 from headrace.session import ReplayResult, replay
@@ -21,6 +21,8 @@ __all__ = ["inspect_command"]
 
 # Gaps and rejects shown one by one; all of them are counted.
 SHOWN_MAX = 10
+# Bytes of a rejected frame that are shown.
+FRAME_SHOWN = 60
 
 
 class _Census(Strategy):
@@ -37,10 +39,12 @@ class _Census(Strategy):
             pair = divmod(key, 256)
             self.counts[pair] = self.counts.get(pair, 0) + count
 
-    def on_gap(self, instrument: str, ts_init: int, cause: str, lost_kind: str, first: int, last: int) -> None:
+    def on_gap(
+        self, instrument: str, ts_init: int, cause: GapCause, lost_kind: str, first: int | None, last: int | None
+    ) -> None:
         """Keep the first gaps with their place."""
         if len(self.gaps) < SHOWN_MAX:
-            self.gaps.append((instrument, lost_kind, cause, f"{first} to {last}", ns_text(ts_init)))
+            self.gaps.append((instrument, lost_kind, cause.name, f"{first} to {last}", ns_text(ts_init)))
 
 
 @click.command("inspect")
@@ -68,7 +72,7 @@ def _tables(result: ReplayResult, census: _Census) -> list[Table]:
     facts = [
         ("venue", result.sources[0].venue or "none: ticks"),
         ("span", duration_text(result.span_ns)),
-        ("first received", ns_text(result.first_ns) if result.first_ns else "-"),
+        ("first received", ns_text(result.first_ns)),
         ("instruments", f"{len(result.instruments):,}"),
         ("venue gaps", f"{result.gaps:,}"),
         ("rejected frames", f"{sum(result.rejected.values()):,}"),
@@ -87,7 +91,7 @@ def _tables(result: ReplayResult, census: _Census) -> list[Table]:
         Table("frames", RATE_COLUMNS[:1] + RATE_COLUMNS[2:], [(name, *_rate(count, span_s)) for name, count in frames]),
         Table("ticks", RATE_COLUMNS, [(name, kind, *_rate(count, span_s)) for name, kind, count in ticks]),
         Table("first venue gaps", ("instrument", "kind", "cause", "ids", "received"), census.gaps),
-        Table("first rejects", ("reason", "received", "frame"), _rejects(result)),
+        Table("first rejects", ("reason", "row", "received", "frame"), _rejects(result)),
     ]
 
 
@@ -96,3 +100,11 @@ RATE_COLUMNS = ("name", "kind", "count", "per second")
 
 def _rate(count: int, span_s: float) -> tuple[str, str]:
     return f"{count:,}", f"{count / span_s:,.1f}" if span_s else "-"
+
+
+def _rejects(result: ReplayResult) -> list[tuple[str, ...]]:
+    letters = result.dead_letters.list(kind="frame")[:SHOWN_MAX]
+    return [
+        (letter.reason, f"{letter.row:,}", ns_text(letter.ts_ns), letter.frame[:FRAME_SHOWN].decode("ascii", "replace"))
+        for letter in letters
+    ]

@@ -39,7 +39,8 @@ def load_strategy(spec: str, parameters: Mapping[str, str]) -> Strategy | Callab
     module = _module_of(target)
     found = getattr(module, name, None)
     if found is None:
-        msg = f"{target} has no strategy {name!r}{_nearest(name, _strategies_in(module))}"
+        known = _strategies_in(module)
+        msg = f"{target} has no strategy {name!r}{_nearest(name, known) or _listed(known)}"
         raise Failure(msg, exit_code=2)
     if isinstance(found, type) and issubclass(found, Strategy):
         return _instance_of(found, parameters)
@@ -181,6 +182,10 @@ def _value_of(strategy: type[Strategy], parameter: inspect.Parameter, text: str)
 
 TYPES_BY_NAME = {kind.__name__: kind for kind in (int, float, bool, str, Decimal)}
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def _listed(names: list[str]) -> str:
+    return f"; it has {', '.join(names)}" if names else "; it has none"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -8,8 +8,11 @@ Does not: replay; that is ``headrace.replay``.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -18,6 +21,8 @@ import headrace
 from headrace.cli.failure import Failure
 from headrace.cli.loading import load_strategy
 from headrace.cli.options import debug_option, venue_option
+from headrace.errors import StrategyFaultError
+from headrace.limits import RING_CAPACITY
 from headrace.report import progress_display
 from headrace.session import ReplayProgress, ReplayResult, replay
 
@@ -30,6 +35,7 @@ __all__ = ["replay_command"]
 
 # Between the number of its strategy and a parameter's text; no shell passes it.
 BELONGS_TO = "\0"
+PACKAGE = Path(headrace.__file__).parent
 
 
 class _ReplayCommand(click.Command):
@@ -106,7 +112,7 @@ class _Speed(click.ParamType):
     "--ring-capacity",
     type=click.IntRange(min=2),
     metavar="TICKS",
-    default=headrace.limits.RING_CAPACITY,
+    default=RING_CAPACITY,
     show_default=True,
     help="A power of two.",
 )
@@ -141,11 +147,12 @@ def replay_command(
 
     A FILE is a recording (gzip or plain) or a .npy file of ticks; several are merged by receive time.
     """
+    loaded = _loaded(strategies, parameters)
     display = progress_display(sys.stderr, "replay")
     try:
         result = replay(
             files,
-            _loaded(strategies, parameters),
+            loaded,
             venue=venue,
             instruments=[name for name in instruments.split(",") if name],
             speed=speed,
@@ -156,6 +163,11 @@ def replay_command(
             ring_capacity=ring_capacity,
             progress=_progress_to(display.update),
         )
+    except Exception as error:
+        display.close()
+        if failure := _strategy_failure(error):
+            raise failure from error
+        raise
     finally:
         display.close()
     click.echo(json.dumps(result.to_dict()) if as_json else str(result))
@@ -173,6 +185,34 @@ def _loaded(strategies: tuple[str, ...], parameters: tuple[str, ...]) -> list[St
             raise Failure(f"--param {text} comes before any --strategy: write it after the one it is for", exit_code=2)
         given[int(number) - 1][name] = value
     return [load_strategy(spec, values) for spec, values in zip(strategies, given, strict=True)]
+
+
+def _strategy_failure(error: Exception) -> Failure | None:
+    """Print the traceback of what a strategy raised and return the line that follows it; None for anything else.
+
+    The dispatcher notes on the exception where it was raised, and wraps what is no Exception (sys.exit).
+    """
+    if isinstance(error, StrategyFaultError):
+        _print_from_strategy(error.__cause__ or error)
+        return Failure(str(error))
+    places = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
+    if not places:
+        return None
+    _print_from_strategy(error)
+    return Failure(f"{type(error).__name__} {places[-1]}: --on-fault quarantine goes on without the strategy")
+
+
+def _print_from_strategy(error: BaseException) -> None:
+    """Print a traceback from the strategy's own first line on: what is above is the engine's."""
+    trace = error.__traceback__
+    while trace is not None and _is_engine(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
+
+
+def _is_engine(file: str) -> bool:
+    inside = Path(file).is_relative_to(PACKAGE) and not Path(file).is_relative_to(PACKAGE / "examples")
+    return inside or Path(file).is_relative_to(Path(asyncio.__file__).parent)
 
 
 def _progress_to(update: Callable[[int, int, str], None]) -> Callable[[ReplayProgress], None]:

@@ -4,7 +4,7 @@ Guarantees: an array is checked when the feed is made or opened (dtype, shape), 
 mapped, not read, so its size does not matter.
 
 Does not: number or check the ticks; they get their ``seq`` like everybody's, at the sequencer. Instrument ids in the
-array are rows of the instrument list that the replay is given.
+array are rows of the instrument list that the replay is given; an id beyond it gets a name that says so, ``3.ARRAY``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.errors import RecordingError
-from headrace.tick import TICK_DTYPE
+from headrace.errors import OptionError, RecordingError
+from headrace.tick import NO_INSTRUMENT, TICK_DTYPE, is_tick_dtype
 
 if TYPE_CHECKING:
     import os
@@ -31,10 +31,11 @@ ITEM_TICKS = 16_384
 class ArrayFeed:
     """Ticks from an array or a ``.npy`` file.
 
-    source : an array of shape (n,) and dtype TICK_DTYPE, or the path of a file that ``np.save`` made of one.
+    source : an array of shape (n,) and dtype TICK_DTYPE (or the view of one kind), or the path of a file that
+        ``np.save`` made of one.
     name : shown in errors and tables; the path, or ``"array"``.
 
-    Raises ``RecordingError``: wrong dtype or shape, or a file that is missing or no ``.npy`` file.
+    Raises OptionError: an array of another dtype or shape; RecordingError: a file of one, missing, or no ``.npy`` file.
     """
 
     def __init__(self, source: np.ndarray | str | os.PathLike[str], *, name: str | None = None) -> None:
@@ -62,6 +63,14 @@ class ArrayFeed:
     def bytes_total(self) -> int:
         """Bytes of the array; 0 for a file before ``open``."""
         return 0 if self._ticks is None else self._ticks.nbytes
+
+    @property
+    def instrument_ids(self) -> int:
+        """How many instrument ids the ticks use: the highest one + 1. O(n); 0 for a file before ``open``."""
+        if self._ticks is None:
+            return 0
+        ids = self._ticks["instrument"]
+        return int(ids.max(initial=0, where=ids != NO_INSTRUMENT)) + 1 if len(ids) else 0
 
     async def open(self) -> None:
         """Map the file, if it is one."""
@@ -101,11 +110,14 @@ class ArrayFeed:
         return self._checked(loaded)
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
-        if array.dtype != TICK_DTYPE:
+        if not is_tick_dtype(array.dtype):
             fields = ", ".join(array.dtype.names) if array.dtype.names else str(array.dtype)
-            msg = f"{self._name} has dtype ({fields}), not TICK_DTYPE: build it with headrace.ticks(...)"
-            raise RecordingError(msg, path=self._name)
+            raise self._refused(f"has dtype ({fields}), not TICK_DTYPE: build it with headrace.ticks(...)")
         if array.ndim != 1:
-            msg = f"{self._name} has shape {array.shape}, a run of ticks has one dimension: pass array.reshape(-1)"
-            raise RecordingError(msg, path=self._name)
-        return array
+            raise self._refused(f"has shape {array.shape}, a run of ticks has one dimension: reshape it to (-1,)")
+        return array.view(TICK_DTYPE)
+
+    def _refused(self, what: str) -> OptionError | RecordingError:
+        if self._path is None:
+            return OptionError(f"{self._name} {what}", option="sources")
+        return RecordingError(f"array file {self._name} {what}", path=self._name)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from headrace import _native
-from headrace.errors import DecoderError, RecordingError, VenueError
+from headrace.errors import RecordingError, VenueError
 from headrace.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -145,23 +145,32 @@ class RecordingFeed:
             raise RecordingError(msg, path=self.name)
         while self._venue is None:
             lines = b"".join(block for block, _ in head)
-            try:
-                self._venue = _native.detect_venue(lines)
-            except DecoderError as error:
+            self._venue = self._detected(lines)
+            if self._venue is None:
                 block, position = (b"", 0) if lines.count(b"\n") >= DETECT_FRAMES else reader.next_block()
                 if not block:
-                    raise self._undecided(lines, error) from error
+                    raise self._undecided(lines)
                 head.append((block, position))
         return head
 
-    def _undecided(self, lines: bytes, error: DecoderError) -> RecordingError | VenueError:
+    def _detected(self, lines: bytes) -> str | None:
+        try:
+            return _native.detect_venue(lines)
+        except VenueError as error:  # Frames of two markets; the native side knows no path.
+            msg = f"recording {self._path}: {error}"
+            raise VenueError(msg, path=self.name) from error
+
+    def _undecided(self, lines: bytes) -> RecordingError:
         """Tell a recording of an unknown venue from a file that is no recording."""
         decoder = _native.Decoder("BINANCE", _native.Instruments())
         frames = (line.partition(b" ")[2] for line in lines.splitlines()[:DETECT_FRAMES])
         if not any(decoder.decode(frame, 0)[0] == "accepted" for frame in frames):
             msg = f"recording {self._path} holds no accepted frame: a line is a receive time in ns, a space, JSON"
             return RecordingError(msg, path=self.name)
-        msg = f"recording {self._path}: {error}"
+        msg = (
+            f"recording {self._path} holds no depthUpdate and no bookTicker among its first {DETECT_FRAMES:,} frames, "
+            f"which would tell its venue: say it with FILE@VENUE or --venue ({', '.join(_native.VENUES)})"
+        )
         return VenueError(msg, path=self.name)
 
 
