@@ -62,7 +62,9 @@ impl<const W: usize> Writer<W> {
     }
 
     /// Publishes the longest prefix of `records` that fits, and says how many that were. Never waits.
-    #[inline]
+    // Always inlined: a record that was just built goes from registers to its slot. Stored to memory and read back by a
+    // call, it waits behind every store before it: 37 ns a record instead of 19, across cores, one by one.
+    #[inline(always)]
     pub fn try_publish(&mut self, records: &[[u64; W]]) -> usize {
         if records.len() as u64 > self.limit - self.next {
             self.look_at_gating();
@@ -88,6 +90,7 @@ impl<const W: usize> Writer<W> {
     ///
     /// `stop` is asked after each wait, so at least every [`crate::WAIT_MAX`]. Never call it on a thread that has to
     /// read for the gate to open: that reader's records would wait for their own publisher.
+    #[inline(always)]
     pub fn publish(
         &mut self,
         records: &[[u64; W]],
