@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
 
@@ -285,17 +285,24 @@ def replay(
     with session:
         for spec, options in _listed_strategies(strategies):
             strategy = spec() if isinstance(spec, type) else spec
-            session.dispatcher.subscribe(strategy, **{**shared, **options})
+            session.dispatcher.subscribe(strategy, **cast("dict[str, Any]", {**shared, **options}))
         return session.run()
 
 
 def _listed_strategies(
     strategies: StrategyWithOptions | Iterable[StrategyWithOptions],
 ) -> list[tuple[StrategySpec, Mapping[str, object]]]:
-    is_pair = isinstance(strategies, tuple) and len(strategies) == 2 and isinstance(strategies[1], Mapping)
-    if is_pair or isinstance(strategies, Strategy) or callable(strategies):
-        strategies = [strategies]
-    return [(spec if isinstance(spec, tuple) else (spec, {})) for spec in strategies]
+    if isinstance(strategies, Strategy) or callable(strategies) or _is_pair(strategies):
+        strategies = [cast("StrategyWithOptions", strategies)]
+    return [_paired(spec) for spec in cast("Iterable[StrategyWithOptions]", strategies)]
+
+
+def _is_pair(strategies: object) -> bool:
+    return isinstance(strategies, tuple) and len(strategies) == 2 and isinstance(strategies[1], Mapping)
+
+
+def _paired(spec: StrategyWithOptions) -> tuple[StrategySpec, Mapping[str, object]]:
+    return spec if isinstance(spec, tuple) else (spec, {})
 
 
 def _feeds_of(sources: Source | Iterable[Source], venue: str | None) -> list[Feed]:
@@ -338,7 +345,7 @@ class _Pace:
     """How far the replay may run, by the clock on the wall; the only place that looks at it to decide something."""
 
     def __init__(self, speed: float | Literal["max"]) -> None:
-        if speed != "max" and not (isinstance(speed, int | float) and 0 < speed < float("inf")):
+        if not _is_speed(speed):
             msg = f"speed is {speed!r}: it is 'max' or a number above 0, 1.0 for real time"
             raise OptionError(msg, option="speed")
         self._speed = None if speed == "max" else float(speed)
@@ -360,6 +367,10 @@ class _Pace:
         if self._start is None:
             self._start = (next_ns, time.monotonic_ns())
         await asyncio.sleep(min(max(0.0, (next_ns - self.until_ns()) / self._speed / 1e9), WAIT_S))
+
+
+def _is_speed(speed: object) -> bool:
+    return speed == "max" or (isinstance(speed, int | float) and 0 < speed < float("inf"))
 
 
 class _Session:

@@ -19,6 +19,7 @@ import headrace
 from headrace import Strategy
 from headrace.errors import HeadraceError, RecordingError
 from headrace.feeds import FeedItem, Frame, SyntheticFeed, synthetic_session
+from headrace.session import ReplayProgress
 
 LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
 
@@ -158,9 +159,10 @@ def test_arrays_and_saved_arrays_replay_alike(tmp_path: Path) -> None:
     )
     np.save(tmp_path / "ticks.npy", ticks)
     counters = [Counter(), Counter()]
+    sources: list[np.ndarray | Path] = [ticks, tmp_path / "ticks.npy"]
     results = [
         headrace.replay(source, counter, instruments=["OWN.DATA"], hashing=True)
-        for source, counter in zip((ticks, tmp_path / "ticks.npy"), counters, strict=True)
+        for source, counter in zip(sources, counters, strict=True)
     ]
     assert [counter.quotes for counter in counters] == [1_000, 1_000]
     assert results[0].input_hash == results[1].input_hash
@@ -268,7 +270,7 @@ def test_no_source_is_refused() -> None:
 
 
 def test_progress_is_told_and_never_goes_back(spot_file: Path) -> None:
-    told: list[headrace.ReplayProgress] = []
+    told: list[ReplayProgress] = []
 
     class Slow(Strategy):
         def on_quote(self, bid_price: float) -> None:

@@ -22,8 +22,8 @@ async def blocks_of(feed: RecordingFeed) -> list[bytes]:
         await feed.close()
 
 
-def read(path: Path, **options: object) -> list[bytes]:
-    return asyncio.run(blocks_of(RecordingFeed(path, **options)))
+def read(path: Path, *, venue: str | None = None, block_bytes: int = 1 << 20) -> list[bytes]:
+    return asyncio.run(blocks_of(RecordingFeed(path, venue=venue, block_bytes=block_bytes)))
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,23 @@ def test_closing_half_way_ends_the_worker_and_closes_the_file(tmp_path: Path, co
 
     asyncio.run(half())
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("headrace-recording")]
+
+
+def test_a_feed_that_is_closed_while_it_is_read_says_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "session"
+    path.write_bytes(content)
+
+    async def close_half_way() -> None:
+        feed = RecordingFeed(path, block_bytes=4_096)
+        await feed.open()
+        blocks = aiter(feed)
+        for _ in range(3):
+            await anext(blocks)
+        await feed.close()
+        await anext(blocks)
+
+    with pytest.raises(RecordingError, match="not open"):
+        asyncio.run(close_half_way())
 
 
 def test_a_closed_feed_says_that_it_must_be_opened(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ from headrace.report import Table, duration_text, progress_display, tables_text
 from headrace.session import strategy_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from headrace.dispatch import SubscriptionStats
+    from headrace import SubscriptionStats
 
 __all__ = ["demo_command"]
 
@@ -114,7 +114,7 @@ def _law_text(name: str, stats: SubscriptionStats, journal: SlowJournal) -> str:
     return "\n".join(lines)
 
 
-def _check(strategies: dict[str, SubscriptionStats]) -> None:
+def _check(strategies: Mapping[str, SubscriptionStats]) -> None:
     """Refuse to end well when the session was not what it claims to be."""
     for name, stats in strategies.items():
         if stats.published != sum(getattr(stats, term) for term in LAW):

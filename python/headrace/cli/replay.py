@@ -60,19 +60,17 @@ class _ReplayCommand(click.Command):
         return super().parse_args(ctx, marked)
 
 
-class _Speed(click.ParamType):
-    name = "speed"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float | Literal["max"]:
-        if value == "max":
-            return "max"
-        try:
-            speed = float(value)
-        except ValueError:
-            speed = 0.0
-        if not 0 < speed < float("inf"):
-            self.fail(f"{value!r} is no speed: give max or a number above 0, 1.0 for real time", param, ctx)
-        return speed
+def _speed(_context: click.Context, _option: click.Parameter, text: str) -> float | Literal["max"]:
+    if text == "max":
+        return "max"
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        msg = f"{text!r} is no speed: give max or a number above 0, 1.0 for real time"
+        raise click.BadParameter(msg)
+    return speed
 
 
 @click.command("replay", cls=_ReplayCommand)
@@ -95,7 +93,7 @@ class _Speed(click.ParamType):
 @click.option("--instruments", metavar="A,B", default="", help="Names of the instrument ids in .npy files, in order.")
 @click.option(
     "--speed",
-    type=_Speed(),
+    callback=_speed,
     default="max",
     metavar="max|X",
     help="max, or seconds of the recording per second.  [default: max]",

@@ -17,7 +17,7 @@ import asyncio
 import gzip
 import zlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -120,22 +120,26 @@ class RecordingFeed:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield blocks of whole lines; only the last line of the file may lack its line break."""
-        if self._worker is None or self._reader is None:
-            msg = f"recording {self._path} is not open: await feed.open() first"
-            raise RecordingError(msg, path=self.name)
+        worker, reader = self._worker, self._reader
+        if worker is None or reader is None:
+            raise self._not_open()
         while self._head:
             block, self._bytes_done = self._head.pop(0)
             yield block
-        ahead = deque(self._worker.submit(self._reader.next_block) for _ in range(self._blocks_ahead))
+        ahead: deque[Future[tuple[bytes, int]]] = deque()
         while True:
+            if worker is not self._worker:  # Closed since the block before: the worker takes no more jobs.
+                raise self._not_open()
+            while len(ahead) < self._blocks_ahead:
+                ahead.append(worker.submit(reader.next_block))
             block, position = await asyncio.wrap_future(ahead.popleft())
             if not block:
                 return
             self._bytes_done = position
-            worker, reader = self._worker, self._reader
-            if worker is not None and reader is not None:
-                ahead.append(worker.submit(reader.next_block))
             yield block
+
+    def _not_open(self) -> RecordingError:
+        return RecordingError(f"recording {self._path} is not open: await feed.open() first", path=self.name)
 
     def _read_head(self, reader: _LineBlocks) -> list[tuple[bytes, int]]:
         """Read the first block, and more only while the venue is undecided and lines are few."""

@@ -362,7 +362,7 @@ class _Market:
 
 def _split(rng: random.Random, total: int) -> list[int]:
     """Divide ``total`` into one to three parts."""
-    parts = []
+    parts: list[int] = []
     while len(parts) < 2 and total > 1 and rng.random() < 0.4:
         parts.append(rng.randint(1, total - 1))
         total -= parts[-1]
