@@ -1,1 +1,101 @@
-//! headrace._native
+//! `headrace._native`: the native core's face to Python. Convert, detach, map errors.
+//!
+//! ```text
+//!   ingest (decoder, sequencer, ring) ─▶ group ─▶ delivery ─▶ hot (slots, columns, vectorcall) ─▶ Python handlers
+//! ```
+//! Guarantees: no Rust lock is held while Python runs; no Rust thread ever attaches; `unsafe` is confined to `hot`.
+//! Does not: hold rules of the domain (`headrace-core`) or memory shared between threads (`headrace-lockfree`).
+#![deny(unsafe_code)]
+
+mod clock;
+mod decoder;
+mod delivery;
+mod dispatch;
+mod errors;
+mod group;
+mod hot;
+mod ingest;
+mod instruments;
+mod kinds;
+mod names;
+mod replay;
+mod ring;
+mod sequencer;
+mod subscription;
+mod tally;
+
+use headrace_core::instrument::Venue;
+use headrace_core::limits;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Bounds of the native core by name.
+#[pyfunction]
+fn limit_table(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let table = PyDict::new(py);
+    for (name, value) in [
+        ("KINDS_MAX", limits::KINDS_MAX as u64),
+        ("INSTRUMENTS_MAX", limits::INSTRUMENTS_MAX as u64),
+        ("SYMBOL_BYTES_MAX", limits::SYMBOL_BYTES_MAX as u64),
+        ("RING_CAPACITY", limits::RING_CAPACITY as u64),
+        ("FRAME_BYTES_MAX", limits::FRAME_BYTES_MAX as u64),
+        ("FRAME_DEPTH_MAX", limits::FRAME_DEPTH_MAX as u64),
+        ("RESTART_JUMP", limits::RESTART_JUMP),
+        ("REJECTS_MAX", limits::REJECTS_MAX as u64),
+        ("REJECTS_BYTES_MAX", limits::REJECTS_BYTES_MAX as u64),
+    ] {
+        table.set_item(name, value)?;
+    }
+    Ok(table)
+}
+
+/// The Python types of tick objects: the base, then one per kind in order of its number.
+#[pyfunction]
+fn tick_types(py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+    Ok(hot::tick_object::tick_types(py)?
+        .all()
+        .iter()
+        .map(|tick_type| tick_type.clone_ref(py).into_any())
+        .collect())
+}
+
+/// How this module was built.
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    info.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
+    info.set_item("floats_in_place", hot::vectorcall::IN_PLACE)?;
+    Ok(info)
+}
+
+#[pymodule(gil_used = true)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("VENUES", Venue::ALL.map(Venue::name).to_vec())?;
+    module.add_class::<clock::ReplayTime>()?;
+    module.add_class::<decoder::Decoder>()?;
+    module.add_class::<dispatch::AlarmHandle>()?;
+    module.add_class::<dispatch::DispatchGroup>()?;
+    module.add_class::<dispatch::Membership>()?;
+    module.add_class::<ingest::Ingest>()?;
+    module.add_class::<instruments::Instruments>()?;
+    module.add_class::<replay::Replay>()?;
+    module.add_class::<ring::Ring>()?;
+    module.add_class::<ring::RingReader>()?;
+    module.add_class::<sequencer::Sequencer>()?;
+    module.add_function(wrap_pyfunction!(build_info, module)?)?;
+    module.add_function(wrap_pyfunction!(decoder::detect_venue, module)?)?;
+    module.add_function(wrap_pyfunction!(decoder::reject_table, module)?)?;
+    module.add_function(wrap_pyfunction!(dispatch::kind_set, module)?)?;
+    module.add_function(wrap_pyfunction!(dispatch::matches_pattern_py, module)?)?;
+    module.add_function(wrap_pyfunction!(errors::mark_forked, module)?)?;
+    module.add_function(wrap_pyfunction!(kinds::cause_table, module)?)?;
+    module.add_function(wrap_pyfunction!(kinds::field_table, module)?)?;
+    module.add_function(wrap_pyfunction!(kinds::flag_table, module)?)?;
+    module.add_function(wrap_pyfunction!(kinds::kind_table, module)?)?;
+    module.add_function(wrap_pyfunction!(kinds::register_kind, module)?)?;
+    module.add_function(wrap_pyfunction!(limit_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tick_types, module)?)?;
+    Ok(())
+}

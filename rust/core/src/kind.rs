@@ -92,6 +92,9 @@ pub enum KindError {
     /// The table is full.
     #[error("the kind table holds {0} rows already, its bound: no more can be registered")]
     Full(usize),
+    /// A value's name means something else already.
+    #[error("'{0}' already names another field: give this value a name of its own")]
+    Value(String),
     /// More than four values.
     #[error("a tick holds 4 values, {0} were named: split the kind in two")]
     Values(usize),
@@ -157,6 +160,15 @@ impl KindTable {
         self.rows.iter().find(|row| row.name == name)
     }
 
+    /// The kinds of which only the newest matters.
+    #[must_use]
+    pub fn state_kinds(&self) -> crate::field::KindSet {
+        self.rows
+            .iter()
+            .filter(|row| row.nature == Nature::State)
+            .fold(0, |set, row| set | crate::field::kind_set(row.kind))
+    }
+
     /// Adds a row of the user's own and returns its number. Values are `f64`; ids are monotone.
     ///
     /// # Errors
@@ -188,6 +200,13 @@ impl KindTable {
             || matches!(name, "tick" | "ticks")
         {
             return Err(KindError::Taken(name.to_owned()));
+        }
+        let fields = crate::field::table(self);
+        for (index, value) in values.iter().enumerate() {
+            let same = crate::field::Field::ValueF64(u8::try_from(index).expect("four values"));
+            if fields.iter().any(|row| row.name == *value && row.field != same) || values[..index].contains(value) {
+                return Err(KindError::Value((*value).to_owned()));
+            }
         }
         if self.rows.len() + 1 >= KINDS_MAX {
             return Err(KindError::Full(self.rows.len()));

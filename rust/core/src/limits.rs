@@ -21,3 +21,7 @@ pub const HISTOGRAM_MAX_NS: u64 = 1 << 36;
 
 const _: () = assert!(HISTOGRAM_MAX_NS.is_power_of_two());
 const _: () = assert!(RING_CAPACITY.is_power_of_two());
+/// Rejected frames kept as dead letters.
+pub const REJECTS_MAX: usize = 1_000;
+/// Bytes of rejected frames kept as dead letters.
+pub const REJECTS_BYTES_MAX: usize = 16 << 20;

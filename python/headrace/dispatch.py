@@ -1,0 +1,705 @@
+"""Dispatcher: moves ticks from the ring to handlers.
+
+::
+
+    publish · publish_frame · publish_lines ─▶ Sequencer ─▶ Ring ─┬▶ inline: dispatch(), one reader, tick-major
+                                                                 ├▶ mode="thread": a daemon thread each
+                                                                 ├▶ async handlers: a task each
+                                                                 └▶ no handlers: whoever pulls
+
+When a strategy raises
+    The call is counted and kept as a dead letter; ``on_fault="quarantine"`` (live default) ends its calls after 3 faults
+    within 1,000 calls, ``"raise"`` (replay default) ends the dispatch with the strategy's own exception. Others notice
+    nothing: every strategy has had the tick before anything is raised.
+
+Guarantees: inline dispatch gives each tick to every matching strategy in registration order; no lock is held while
+handlers run; everything it started ends with ``close``.
+Does not: read files or sockets (``feeds``), or own a life cycle (the Engine will).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from headrace import _native
+from headrace.clock import Clock, ReplayClock, WallClock
+from headrace.deadletters import DeadLetters
+from headrace.errors import ClosedError, OptionError, StrategyFaultError, SubscriptionError
+from headrace.limits import (
+    BLOCK_MAX_NS,
+    CLOSE_DEADLINE_S,
+    INSTRUMENTS_MAX,
+    QUARANTINE_CALLS,
+    QUARANTINE_FAULTS,
+    RING_CAPACITY,
+    SLOW_HANDLER_MS,
+    WATCH_EVERY_S,
+)
+from headrace.strategy import BoundHandler, Strategy, bind_function, bind_strategy, kinds_of
+from headrace.subscription import Overflow, Subscription, SubscriptionOptions, SubscriptionStats
+from headrace.wakeup import LoopWakeup, WakeupKind
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+
+__all__ = ["Dispatcher", "DispatcherStats"]
+
+log = logging.getLogger(__name__)
+
+Policy = Literal["raise", "quarantine"]
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherStats:
+    """What went through a dispatcher.
+
+    published : ticks on the ring, gaps included. ticks : the same by kind. gaps, duplicates, late : found by the
+    sequencer. frames, ignored, rejected : by type and reason. elapsed_s : since the dispatcher was made.
+    ticks_per_s : published over elapsed. subscriptions : by name.
+    """
+
+    published: int
+    ticks: Mapping[str, int]
+    gaps: int
+    duplicates: int
+    late: int
+    frames: Mapping[str, int]
+    ignored: Mapping[str, int]
+    rejected: Mapping[str, int]
+    elapsed_s: float
+    ticks_per_s: float
+    subscriptions: Mapping[str, SubscriptionStats]
+
+
+class Dispatcher:
+    """Ring, sequencer and subscriptions in one object. A context manager.
+
+    instruments : names known from the start, or an ``Instruments`` table. discovery : whether frames may add more, up to
+        instruments_max.
+    ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
+    clock : WallClock unless given. replay : time is the ticks' own (a ReplayClock), threads run inline, nothing is lost
+        or timed by the wall.
+    on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
+    hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
+    duplicates, late : "drop" or "deliver": what the sequencer does with numbers that the venue repeated, or sent late.
+    dead_letters : a store to share. slow_handler_ms : a handler that runs longer is named in the log.
+    block_max_ns : a reader that holds the writer longer is demoted to drop_oldest; None: never (the default in replay).
+    wakeup : "eventfd" or "pipe", how an event loop is woken; "auto" takes what the system has.
+
+    Raises OptionError, InstrumentError, RingError.
+    """
+
+    def __init__(
+        self,
+        *,
+        instruments: Iterable[str] | _native.Instruments = (),
+        discovery: bool = True,
+        instruments_max: int = INSTRUMENTS_MAX,
+        ring_capacity: int = RING_CAPACITY,
+        ring: _native.Ring | None = None,
+        sequencer: _native.Sequencer | None = None,
+        clock: Clock | None = None,
+        replay: bool = False,
+        on_fault: Policy | None = None,
+        hashing: bool = False,
+        duplicates: Literal["drop", "deliver"] = "drop",
+        late: Literal["drop", "deliver"] = "deliver",
+        dead_letters: DeadLetters | None = None,
+        slow_handler_ms: int = SLOW_HANDLER_MS,
+        block_max_ns: int | None = BLOCK_MAX_NS,
+        wakeup: WakeupKind = "auto",
+    ) -> None:
+        if on_fault not in (None, "raise", "quarantine"):
+            msg = f"on_fault={on_fault!r} is unknown: use 'raise' or 'quarantine'"
+            raise OptionError(msg, option="on_fault")
+        if replay and clock is not None and not isinstance(clock, ReplayClock):
+            msg = f"clock={clock!r} with replay=True: a replay's time is its ticks' own; leave the clock out"
+            raise OptionError(msg, option="clock")
+        self.clock: Clock = clock or (ReplayClock() if replay else WallClock())
+        self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
+        if not isinstance(instruments, _native.Instruments):
+            instruments = _native.Instruments(list(instruments), discovery=discovery, instruments_max=instruments_max)
+        self.instruments = instruments
+        self.sequencer = sequencer or _native.Sequencer(instruments, duplicates=duplicates, late=late)
+        self.ring = ring or _native.Ring(ring_capacity, instruments_max=instruments.instruments_max)
+        self._replay = replay
+        self._hashing = hashing
+        self._wakeup = wakeup
+        self._ingest = _native.Ingest(
+            self.ring,
+            self.sequencer,
+            self.clock.now_ns,
+            hashing=hashing,
+            block_max_ns=None if replay else block_max_ns,
+            time=self.clock._time if isinstance(self.clock, ReplayClock) else None,  # noqa: SLF001 - its native half
+        )
+        self._desk = _FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
+        self._inline = self._new_group("inline")
+        self._members: dict[str, _Member] = {}
+        self._made_s = time.monotonic()
+        self._watch = _Watch(slow_handler_ms / 1e3)
+        self._watch.groups.append(self._inline)
+        self._closed = False
+        _open_dispatchers.add(self)
+
+    # Subscribing
+
+    def subscribe(
+        self,
+        handler: Strategy | Callable[..., object] | None = None,
+        *,
+        name: str | None = None,
+        callback: str | None = None,
+        **options: Any,
+    ) -> Subscription:
+        """Subscribe a strategy, a plain function, or nobody (then pull: iterate the subscription).
+
+        handler : a Strategy object; or a callable named after a callback (``on_quote``), or given one by ``callback``.
+        name : unique in this dispatcher; ``Class``, then ``Class-2`` unless given.
+
+        Options; a Strategy class sets its own defaults in ``subscription``:
+
+        instruments : "SYMBOL.VENUE" or a pattern, one or several; "*" is all.
+        kinds : names of kinds; the handlers say it unless given.
+        overflow : "block" (default inline, and for who pulls), "drop_oldest" (default in threads, and for async handlers
+            live) or "conflate" (quotes only).
+        batch_max : ticks per plural call, 1,024.
+        every : "100ms": plural handlers get windows of the clock, aligned to it, the same live and in replay.
+        min_interval_ns : with "conflate": at least so long between two quotes of an instrument; the newest waits.
+        rate_limit : ticks per second, with a lossy overflow; the excess is skipped and told as a gap.
+        lag_max_ticks, lag_max_ns : a warning, once per episode, when further behind; with on_lag="skip", lossy ones jump
+            to the newest tick and are told of the gap.
+        mode : "inline" or "thread".
+        on_fault : "raise" or "quarantine"; the dispatcher's unless given.
+
+        Raises SubscriptionError (handlers), OptionError (options), ClosedError.
+        """
+        self._refuse_closed()
+        own = dict(handler.subscription) if isinstance(handler, Strategy) else {}
+        checked = SubscriptionOptions.checked(**{**own, **options})
+        if handler is None:
+            handlers: list[BoundHandler] = []
+        elif isinstance(handler, type):
+            msg = f"{handler.__name__} is a class: subscribe an object of it, {handler.__name__}(...)"
+            raise SubscriptionError(msg, handler=handler.__name__)
+        elif isinstance(handler, Strategy):
+            handlers = bind_strategy(handler, checked.kinds)
+        elif callable(handler):
+            handlers = bind_function(handler, callback, checked.kinds)
+        else:
+            msg = f"{handler!r} is neither a Strategy nor callable: subclass headrace.Strategy, or pass a function"
+            raise SubscriptionError(msg, handler=type(handler).__name__)
+        chosen = self._unique(name, handler)
+        is_async = any(bound.is_async for bound in handlers)
+        member = self._join(chosen, checked, handlers, is_async=is_async)
+        self._members[chosen] = member
+        member.start()
+        if handlers:
+            self._watch.start()
+        return member.subscription
+
+    def _join(
+        self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler], *, is_async: bool
+    ) -> _Member:
+        is_pull = not handlers
+        threaded = options.mode == "thread" and not self._replay
+        if is_async and options.mode == "thread":
+            msg = f"subscription {name!r} has async handlers and mode='thread': they run in a task; leave mode out"
+            raise OptionError(msg, option="mode")
+        if is_pull and (options.mode == "thread" or options.every_ns):
+            msg = f"subscription {name!r} has no handlers: mode='thread' and every= are for handlers; pull when you like"
+            raise OptionError(msg, option="mode" if options.mode == "thread" else "every")
+        if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
+            msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
+            raise OptionError(msg, option="every")
+        if is_async and not self._replay and asyncio._get_running_loop() is None:  # noqa: SLF001 - no public look
+            msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop that awaits them"
+            raise SubscriptionError(msg, handler=name)
+        kinds, every_kinds = kinds_of(handlers, options.kinds)
+        if is_pull:
+            kinds = set(options.kinds or (row[1] for row in _native.kind_table()))
+        lossy_by_default = threaded or (is_async and not self._replay)
+        overflow = options.overflow or (Overflow.DROP_OLDEST if lossy_by_default else Overflow.BLOCK)
+        if overflow is Overflow.CONFLATE:
+            _refuse_flow(name, kinds)
+        shares = not (is_pull or is_async or threaded)
+        group = self._inline if shares else self._new_group("thread" if threaded else "consumer")
+        membership = group.join(
+            name,
+            [_described(bound, awaited=is_async) for bound in handlers],
+            instruments=list(options.instruments),
+            kinds=_native.kind_set(sorted(kinds)),
+            every_kinds=_native.kind_set(sorted(every_kinds)),
+            overflow=overflow.value,
+            batch_max=options.batch_max,
+            every_ns=options.every_ns,
+            min_interval_ns=options.min_interval_ns,
+            rate_limit=options.rate_limit,
+            lag_max_ticks=options.lag_max_ticks,
+            lag_max_ns=options.lag_max_ns,
+            lag_skip=options.on_lag == "skip",
+            pull=is_pull,
+            awaited=is_async,
+        )
+        self._desk.policies[name] = options.on_fault or self._desk.default
+        if not shares:
+            self._watch.groups.append(group)
+        subscription = Subscription(
+            name=name,
+            options=options,
+            membership=membership,
+            group=group,
+            clock=self.clock,
+            is_pull=is_pull,
+            wakeup=self._wakeup,
+            on_close=self._close_subscription,
+        )
+        return _Member(subscription, membership, group, self.clock, threaded, is_async, self._replay, self._wakeup)
+
+    def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
+        return _native.DispatchGroup(self._ingest, self._desk, advance=advance, hashing=self._hashing)
+
+    def _unique(self, name: str | None, handler: object) -> str:
+        if name is not None:
+            if name in self._members:
+                msg = f"name={name!r} is taken: every subscription of a dispatcher has a name of its own"
+                raise OptionError(msg, option="name")
+            return name
+        base = "pull" if handler is None else getattr(handler, "__name__", type(handler).__name__)
+        name, number = base, 1
+        while name in self._members:
+            number += 1
+            name = f"{base}-{number}"
+        return name
+
+    @property
+    def subscriptions(self) -> Mapping[str, Subscription]:
+        """Every subscription by name, in registration order, closed ones included."""
+        return {name: member.subscription for name, member in self._members.items()}
+
+    # Publishing
+
+    def publish(self, ticks: np.ndarray) -> int:
+        """Number and publish ticks; return how many went onto the ring, gap ticks included.
+
+        ticks : shape (n,), dtype TICK_DTYPE, C-contiguous; instrument ids of ``self.instruments``.
+        Waits for block readers of other threads without the interpreter's lock; inline ones of this thread are dispatched
+        when the ring is full. Raises PublishError (and its kin), KindError, InstrumentError, ClosedError, ValueError.
+        """
+        return self._ingest.publish(ticks)
+
+    def publish_frame(self, decoder: _native.Decoder, frame: bytes, ts_init: int) -> int:
+        """Decode, number and publish one frame; return how many ticks went onto the ring.
+
+        A frame that is rejected is counted and kept as a dead letter. Raises as ``publish``, and DecoderError.
+        """
+        try:
+            return self._ingest.publish_frame(decoder, frame, ts_init)
+        finally:
+            self._take_rejects()
+
+    def publish_lines(self, decoder: _native.Decoder, block: bytes, *, source: str = "", first_row: int = 1) -> int:
+        """Decode, number and publish a block of whole recorded lines (receive time in ns, a blank, the frame).
+
+        source, first_row : named in dead letters. Returns how many ticks went onto the ring. Raises as ``publish_frame``.
+        """
+        try:
+            return self._ingest.publish_lines(decoder, block, source=source, first_row=first_row)
+        finally:
+            self._take_rejects()
+
+    def _take_rejects(self) -> None:
+        for source, row, reason, ts_ns, frame in self._ingest.take_rejects():
+            self.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
+
+    # Dispatching
+
+    def dispatch(self, *, max_ns: int | None = None) -> int:
+        """Give the inline subscriptions what the ring holds; return how many ticks were gone through.
+
+        max_ns : stop soon after so many ns of wall time and go on with the next call; None: until caught up.
+        Raises what a strategy raised under ``on_fault="raise"``, and ReentrantDispatchError.
+        """
+        return self._inline.dispatch(self.clock.now_ns(), max_ns)
+
+    async def drain_async(self) -> None:
+        """Await the async handlers of every subscription until all are caught up (replay: their tasks are this call)."""
+        behind = True
+        while behind:
+            behind = False
+            for member in list(self._members.values()):
+                if member.is_async and member.is_open:
+                    behind |= await member.drain_async()
+
+    def finish(self) -> None:
+        """Hand out what waits for a window or an interval: the end of a replay."""
+        for member in self._members.values():
+            if member.group is not self._inline and member.is_open:
+                member.group.finish(self.clock.now_ns())
+        self._inline.finish(self.clock.now_ns())
+
+    def stop(self) -> None:
+        """Ask every dispatch and every waiting publish to return soon. Safe in a signal handler."""
+        self._ingest.set_stop(True)
+
+    @property
+    def input_hash(self) -> str | None:
+        """SHA-256 over every published tick, lower-case hex; None without hashing."""
+        return self._ingest.input_hash()
+
+    def stats(self) -> DispatcherStats:
+        """Return all counts, as they are now."""
+        counts = self.sequencer.counts()
+        frames = self._ingest.counts()
+        elapsed_s = time.monotonic() - self._made_s
+        return DispatcherStats(
+            published=self.ring.cursor,
+            ticks=counts["sequenced"],
+            gaps=counts["gaps"],
+            duplicates=counts["duplicates"],
+            late=counts["late"],
+            frames=frames["frames"],
+            ignored=frames["ignored"],
+            rejected=frames["rejected"],
+            elapsed_s=elapsed_s,
+            ticks_per_s=self.ring.cursor / elapsed_s if elapsed_s else 0.0,
+            subscriptions={name: member.subscription.stats() for name, member in self._members.items()},
+        )
+
+    # Closing
+
+    def close(self) -> None:
+        """End every subscription, thread and task. May be called twice.
+
+        A thread that is still in a handler after 5 s is named in the log and left.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._ingest.close()
+        self._watch.stop()
+        deadline_s = time.monotonic() + CLOSE_DEADLINE_S
+        for member in self._members.values():
+            member.close(deadline_s)
+        self._inline.close()
+        _open_dispatchers.discard(self)
+
+    def _close_subscription(self, subscription: Subscription) -> None:
+        member = self._members[subscription.name]
+        if member.group is self._inline:
+            member.membership.close()
+        else:
+            member.close(time.monotonic() + CLOSE_DEADLINE_S)
+            self._watch.groups = [group for group in self._watch.groups if group is not member.group]
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            msg = "this dispatcher is closed: make another"
+            raise ClosedError(msg)
+
+    def __enter__(self) -> Dispatcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _described(
+    bound: BoundHandler, *, awaited: bool
+) -> tuple[str, str, int, Callable[..., object], object, list[str], list[str]]:
+    """One handler as the native side takes it; beside async handlers the others are awaited too, to keep the order."""
+    function = bound.function
+    if awaited and not bound.is_async:
+        function = _awaited(function)
+    return (bound.name, bound.role, bound.kind, function, bound.receiver, list(bound.positional), list(bound.keywords))
+
+
+def _awaited(function: Callable[..., object]) -> Callable[..., object]:
+    async def call(*arguments: object, **keywords: object) -> object:
+        return function(*arguments, **keywords)
+
+    return call
+
+
+def _refuse_flow(name: str, kinds: set[str]) -> None:
+    nature = {row[1]: row[3] for row in _native.kind_table()}
+    flow = sorted(kind for kind in kinds if nature[kind] == "flow")
+    if flow:
+        msg = (
+            f"subscription {name!r} has overflow='conflate' and takes {', '.join(flow)}, of which each one counts: "
+            f"subscribe to quotes only (kinds=['quote']), or use 'drop_oldest'"
+        )
+        raise OptionError(msg, option="overflow")
+
+
+class _Member:
+    """One subscription with what drives it: a thread, a task, or the dispatcher."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        membership: _native.Membership,
+        group: _native.DispatchGroup,
+        clock: Clock,
+        threaded: bool,  # noqa: FBT001 - private
+        is_async: bool,  # noqa: FBT001 - private
+        replay: bool,  # noqa: FBT001 - private
+        wakeup: WakeupKind,
+    ) -> None:
+        self.subscription = subscription
+        self.membership = membership
+        self.group = group
+        self.is_async = is_async
+        self.is_open = True
+        self._clock = clock
+        self._threaded = threaded
+        self._replay = replay
+        self._wakeup_kind = wakeup
+        self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._loop_wakeup: LoopWakeup | None = None
+
+    def start(self) -> None:
+        if self._threaded:
+            name = f"headrace-{self.subscription.name}"
+            self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
+            self._thread.start()
+        elif self.is_async and not self._replay:
+            self._loop_wakeup = LoopWakeup(self.group, self._wakeup_kind)
+            self._task = asyncio.get_running_loop().create_task(
+                self._run_task(self._loop_wakeup), name=f"headrace-{self.subscription.name}"
+            )
+            self._task.add_done_callback(_log_failed_task)
+
+    def _run_thread(self) -> None:
+        try:
+            self.group.run_thread(self._clock.now_ns)
+        except BaseException:
+            log.exception("subscription %s ended with its handler's exception", self.subscription.name)
+            self.membership.pause()
+
+    async def _run_task(self, wakeup: LoopWakeup) -> None:
+        while self.is_open:
+            if await self.drain_async():
+                continue
+            wakeup.arm()
+            if self.membership.has_pending() and not self.group.is_idle():
+                continue
+            due = self.group.next_due()
+            await wakeup.wait(None if due is None else max(0.0, (due - self._clock.now_ns()) / 1e9))
+
+    async def drain_async(self) -> bool:
+        """Await calls until caught up; return whether there were any."""
+        had_some = False
+        while self.is_open and (calls := self.group.step(self._clock.now_ns())):
+            had_some = True
+            await self._await_calls(calls)
+        return had_some
+
+    async def _await_calls(self, calls: list[tuple[int, Any]]) -> None:
+        remaining = list(reversed(calls))
+        try:
+            while remaining:
+                handler, awaitable = remaining.pop()
+                try:
+                    await awaitable
+                except asyncio.CancelledError as error:
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise
+                    may_go_on = self.group.report_fault(handler, error)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - a strategy's sys.exit must not end the others
+                    may_go_on = self.group.report_fault(handler, error)
+                else:
+                    continue
+                if not may_go_on:
+                    return
+        finally:
+            for _, awaitable in remaining:
+                awaitable.close()
+
+    def close(self, deadline_s: float) -> None:
+        if not self.is_open:
+            return
+        self.is_open = False
+        self.membership.close()
+        self.group.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(max(0.0, deadline_s - time.monotonic()))
+            if self._thread.is_alive():
+                log.error(
+                    "subscription %s is still in its handler %.0f s after close: its thread is left behind",
+                    *(self.subscription.name, CLOSE_DEADLINE_S),
+                )
+        if self._loop_wakeup is not None:
+            self._loop_wakeup.close()
+        if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+
+def _log_failed_task(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s ended with an exception", task.get_name(), exc_info=error)
+
+
+class _FaultDesk:
+    """Judges what strategies raise; the native side calls it and nothing else. Knows no dispatcher, so makes no cycle."""
+
+    def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
+        self.default = default
+        self.policies: dict[str, Policy] = {}
+        self._letters = letters
+        self._clock = clock
+        self._recent: dict[str, list[int]] = {}
+
+    def _on_fault(
+        self,
+        subscription: str,
+        handler: str,
+        error: BaseException,
+        calls: int,
+        instrument: str | None,
+        tick_kind: str | None,
+        ticks: np.ndarray,
+        positions: list[int],
+        ticks_total: int,
+    ) -> BaseException | bool | None:
+        """Keep the letter and judge: None goes on, True is quarantine, an exception ends the dispatch with it."""
+        where = f"in {subscription}.{handler}, {_ticks_text(instrument, tick_kind, ticks, positions, ticks_total)}"
+        self._letters.add_call(
+            source=subscription,
+            handler=handler,
+            reason=f"{type(error).__name__}: {_safe_text(error)}",
+            ts_ns=self._clock.now_ns(),
+            instrument=instrument,
+            tick_kind=tick_kind,
+            positions=tuple(positions),
+            ticks=ticks,
+            ticks_total=ticks_total,
+            traceback=_safe_traceback(error),
+        )
+        if self.policies.get(subscription, self.default) == "raise":
+            if isinstance(error, Exception):
+                error.add_note(where)
+                return error
+            msg = f"{type(error).__name__} {where}: a strategy must not end the process; return instead"
+            fault = StrategyFaultError(msg, subscription=subscription, handler=handler)
+            fault.__cause__ = error
+            return fault
+        recent = self._recent.setdefault(subscription, [])
+        recent.append(calls)
+        del recent[:-QUARANTINE_FAULTS]
+        is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
+        log.warning("%s %s%s", _safe_text(error) or type(error).__name__, where, ": quarantined" if is_too_often else "")
+        if is_too_often:
+            recent.clear()
+        return is_too_often or None
+
+    def _on_lag(self, subscription: str, behind_ticks: int, behind_ns: int) -> None:
+        log.warning("subscription %s lags: %d ticks, %.3f s behind", subscription, behind_ticks, behind_ns / 1e9)
+
+
+def _ticks_text(
+    instrument: str | None, tick_kind: str | None, ticks: np.ndarray, positions: list[int], total: int
+) -> str:
+    if not total:
+        return "outside of a tick"
+    first = f"{instrument or 'no instrument'} {tick_kind} seq {int(ticks['seq'][0])} at position {positions[0]}"
+    return f"at {first}" if total == 1 else f"at {total} ticks from {first}"
+
+
+def _safe_text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a hostile __str__
+        return "(its text raises, too)"
+
+
+def _safe_traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - a hostile __str__, or a traceback as deep as the stack
+        return f"{type(error).__name__} (its traceback cannot be printed)\n"
+
+
+class _Watch:
+    """Names handlers that run too long, from a thread of its own: the slow one cannot do it itself."""
+
+    def __init__(self, slow_s: float) -> None:
+        self.groups: list[_native.DispatchGroup] = []
+        self._slow_s = slow_s
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=_watch, args=(weakref.ref(self), self._end), daemon=True)
+            self._thread.name = "headrace-watch"
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(1.0)
+        self._thread = None
+
+    def look(self, seen: dict[int, tuple[int, float, bool]]) -> None:
+        """Compare what runs with what ran at the last look."""
+        now_s = time.monotonic()
+        for group in list(self.groups):
+            running = group.running()
+            if running is None:
+                seen.pop(id(group), None)
+                continue
+            mark, member, handler = running
+            before = seen.get(id(group))
+            if before is None or before[0] != mark:
+                seen[id(group)] = (mark, now_s, False)
+            elif not before[2] and now_s - before[1] >= self._slow_s:
+                names = group.member_names()
+                name = names[member] if member < len(names) else "?"
+                log.warning(
+                    "a handler of %s (number %d) has been running for %.1f s and holds up everybody dispatched with it",
+                    *(name, handler, now_s - before[1]),
+                )
+                seen[id(group)] = (mark, before[1], True)
+
+
+def _watch(watch: weakref.ref[_Watch], end: threading.Event) -> None:
+    seen: dict[int, tuple[int, float, bool]] = {}
+    while not end.wait(WATCH_EVERY_S):
+        alive = watch()
+        if alive is None:
+            return
+        alive.look(seen)
+        del alive
+
+
+_open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """At exit: threads are told to end, and waited for within the deadline, so that exit never hangs."""
+    for dispatcher in list(_open_dispatchers):
+        dispatcher.close()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_native.mark_forked)

@@ -1,0 +1,164 @@
+"""Every error that Headrace raises on purpose, as one tree.
+
+::
+
+    HeadraceError
+    ├── OptionError ............ a value that an option does not allow            (also a ValueError)
+    ├── SubscriptionError ...... a handler that cannot be bound                   (also a TypeError)
+    ├── InstrumentError ........ no SYMBOL.VENUE, unknown, or too many            (also a ValueError)
+    ├── KindError .............. no row of the kind table, or one that cannot be  (also a ValueError)
+    ├── DecoderError ........... a venue without a decoder, or a foreign decoder  (also a ValueError)
+    ├── RecordingError ......... a file that is missing, unreadable or damaged
+    │   ├── VenueError ......... a recording that does not tell its venue
+    │   └── SourceOrderError ... a source whose receive times go back
+    ├── RestoreError ........... a saved sequencer state that is damaged          (also a ValueError)
+    ├── RingError .............. a capacity that no ring can have                 (also a ValueError)
+    ├── PublishError ........... ticks that could not be published
+    │   ├── ConcurrentPublishError . two publishers at once
+    │   ├── ReentrantPublishError .. from inside the handler that the ring would wait for
+    │   ├── RingHeldError .......... held by a consumer of the publishing thread
+    │   └── StoppedError ........... stopped while waiting for room
+    ├── ReentrantDispatchError . a dispatch inside a dispatch
+    ├── ClosedError ............ used after it was closed
+    ├── ForkedError ............ used in the child of a fork
+    ├── StrategyFaultError ..... a strategy raised what is no Exception (sys.exit, a panic), under on_fault="raise"
+    └── MissingExtraError ...... an optional package is not installed             (also an ImportError)
+
+Guarantees: each message says the fact, the value, and what to do next; the facts are attributes.
+Does not: import anything; the native module looks its classes up here when it first raises one.
+"""
+
+__all__ = [
+    "ClosedError",
+    "ConcurrentPublishError",
+    "DecoderError",
+    "ForkedError",
+    "HeadraceError",
+    "InstrumentError",
+    "KindError",
+    "MissingExtraError",
+    "OptionError",
+    "PublishError",
+    "RecordingError",
+    "ReentrantDispatchError",
+    "ReentrantPublishError",
+    "RestoreError",
+    "RingError",
+    "RingHeldError",
+    "SourceOrderError",
+    "StoppedError",
+    "StrategyFaultError",
+    "SubscriptionError",
+    "VenueError",
+]
+
+
+class HeadraceError(Exception):
+    """The root of the tree. ``facts`` become attributes."""
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuilt, (type(self), self.args, self.__dict__))
+
+
+def _rebuilt(kind: type[HeadraceError], args: tuple[str, ...], facts: dict[str, object]) -> HeadraceError:
+    """Make the error again, as another process unpickles it."""
+    return kind(*args, **facts)
+
+
+class OptionError(HeadraceError, ValueError):
+    """A value that an option does not allow; ``option`` names it."""
+
+    option: str
+
+
+class SubscriptionError(HeadraceError, TypeError):
+    """A handler that cannot be bound; ``handler`` names it."""
+
+    handler: str
+
+
+class InstrumentError(HeadraceError, ValueError):
+    """A name that is no ``SYMBOL.VENUE``, an unknown id, or one instrument too many."""
+
+
+class KindError(HeadraceError, ValueError):
+    """A kind that the table does not hold, or a row that it cannot take."""
+
+
+class DecoderError(HeadraceError, ValueError):
+    """A venue that has no decoder, or a decoder that belongs to another instrument table."""
+
+
+class RecordingError(HeadraceError):
+    """A recording that is missing, unreadable, truncated or empty; ``path`` names it."""
+
+    path: str
+
+
+class VenueError(RecordingError):
+    """A recording whose frames do not tell which venue sent them."""
+
+
+class SourceOrderError(RecordingError):
+    """A source whose receive times go back; ``row`` is the line or tick, from 1."""
+
+    row: int
+
+
+class RestoreError(HeadraceError, ValueError):
+    """A saved sequencer state that is damaged."""
+
+
+class RingError(HeadraceError, ValueError):
+    """A ring that cannot be: its capacity is no power of two, or memory lacks."""
+
+
+class PublishError(HeadraceError):
+    """Ticks that could not be published; ``published`` of ``asked`` went onto the ring."""
+
+    published: int
+    asked: int
+
+
+class ConcurrentPublishError(PublishError):
+    """The ring has one writer, and it is publishing already."""
+
+
+class ReentrantPublishError(PublishError):
+    """A publish from inside a handler, for which the ring would have to wait for that very handler."""
+
+
+class RingHeldError(PublishError):
+    """The ring is held by a pull or async subscription of the publishing thread, which cannot run meanwhile."""
+
+
+class StoppedError(PublishError):
+    """Stopped while ticks waited for room in the ring."""
+
+
+class ReentrantDispatchError(HeadraceError):
+    """A dispatch above this call, or in another thread, is not over yet."""
+
+
+class ClosedError(HeadraceError):
+    """Used after it was closed: no more ticks will come."""
+
+
+class ForkedError(HeadraceError):
+    """Used in the child of a fork, where the threads that serve it do not exist."""
+
+
+class StrategyFaultError(HeadraceError):
+    """A strategy raised something that is no Exception; the original is its ``__cause__``."""
+
+    subscription: str
+    handler: str
+
+
+class MissingExtraError(HeadraceError, ImportError):
+    """An optional package is not installed; the message says which command installs it."""

@@ -1,0 +1,74 @@
+"""Waking an event loop from native code: an eventfd, or a pipe where there is none.
+
+Guarantees: what it opened is closed by ``close``; a wake-up costs one system call, however many ticks came.
+Does not: know what changed; whoever waits looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from headrace import _native
+
+__all__ = ["LoopWakeup", "WakeupKind"]
+
+WakeupKind = Literal["auto", "eventfd", "pipe"]
+
+
+class LoopWakeup:
+    """An ``asyncio.Event`` of the running loop that native code can set.
+
+    kind : "eventfd", "pipe", or "auto": an eventfd where the system has one.
+    """
+
+    def __init__(self, group: _native.DispatchGroup, kind: WakeupKind) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        if kind == "eventfd" or (kind == "auto" and hasattr(os, "eventfd")):
+            self._read_fd = self._write_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            self._read_fd, self._write_fd = os.pipe()
+            os.set_blocking(self._read_fd, False)
+            os.set_blocking(self._write_fd, False)
+        self._alarm = group.alarm(self._write_fd)
+        self._loop.add_reader(self._read_fd, self._woken)
+
+    def _woken(self) -> None:
+        try:
+            # An eventfd gives its 8-byte counter, a pipe whatever came: both are empty afterwards.
+            os.read(self._read_fd, 4096)
+        except BlockingIOError:
+            pass
+        self._event.set()
+
+    def arm(self) -> None:
+        """Ask to be woken by the next ticks. Look for ticks after this, before waiting."""
+        self._event.clear()
+        self._alarm.arm()
+
+    def set(self) -> None:
+        """Wake the waiter from Python."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float | None) -> None:
+        """Wait until woken, at most ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            pass
+
+    def close(self) -> None:
+        """Take it out of the loop and close the descriptors."""
+        if self._read_fd < 0:
+            return
+        self._alarm.close()
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._read_fd)
+        os.close(self._read_fd)
+        if self._write_fd != self._read_fd:
+            os.close(self._write_fd)
+        self._read_fd = self._write_fd = -1

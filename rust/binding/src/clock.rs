@@ -1,0 +1,47 @@
+//! `ReplayTime`: the time T of a replay, moved natively and read by Python's `ReplayClock`.
+//!
+//! Guarantees: never goes back.
+//! Does not: know the wall clock.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use pyo3::prelude::*;
+
+/// The time of a replay, ns since 1970-01-01 UTC.
+#[pyclass(frozen, module = "headrace._native")]
+pub(crate) struct ReplayTime {
+    now_ns: AtomicI64,
+}
+
+impl ReplayTime {
+    #[inline]
+    pub(crate) fn move_to(&self, now_ns: i64) {
+        // Relaxed: read by handlers of the same thread, or as a number for statistics.
+        if now_ns > self.now_ns.load(Ordering::Relaxed) {
+            // Relaxed: as above.
+            self.now_ns.store(now_ns, Ordering::Relaxed);
+        }
+    }
+}
+
+#[pymethods]
+impl ReplayTime {
+    #[new]
+    #[pyo3(signature = (now_ns=0))]
+    fn new(now_ns: i64) -> Self {
+        Self {
+            now_ns: AtomicI64::new(now_ns),
+        }
+    }
+
+    /// The time now, ns since 1970-01-01 UTC.
+    fn now_ns(&self) -> i64 {
+        // Relaxed: as above.
+        self.now_ns.load(Ordering::Relaxed)
+    }
+
+    /// Moves to a later time; an earlier one changes nothing.
+    fn advance_to(&self, now_ns: i64) {
+        self.move_to(now_ns);
+    }
+}

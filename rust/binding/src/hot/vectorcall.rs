@@ -1,0 +1,265 @@
+//! The vectorcall path: one tick's fields become Python objects once, and every handler of the tick gets them.
+//!
+//! ```text
+//!   slots    [bid_price: 61837.63] [ask_price: 61837.64] …        made once per tick, by `Slots::fill`
+//!   call     function, receiver, slot numbers of its arguments    made once per subscription
+//! ```
+//! Guarantees: nothing is allocated per call; a float that a handler keeps never changes: a slot is written in place only
+//! while its reference count is ours, and only when every callable is a Python function (a C callable that dispatches
+//! again would see the new value in its old argument). Whole numbers are always fresh.
+//! Does not: handle what a handler raises; null comes back with the error set.
+#![allow(unsafe_code, reason = "arguments go to CPython as a C array")]
+
+use std::mem::MaybeUninit;
+
+use headrace_core::field::{Field, Whole};
+use headrace_core::kind;
+use headrace_core::tick::Tick;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyFunction, PyTuple};
+
+use super::tick_object::{TickSlot, TickTypes};
+use crate::names::Names;
+
+/// Arguments of one handler at most: every field of the table and some.
+pub(crate) const ARGUMENTS_MAX: usize = 62;
+
+/// A handler as it is called: function + receiver, not a bound method, so that no call makes one.
+pub(crate) struct Call {
+    function: Py<PyAny>,
+    receiver: Option<Py<PyAny>>,
+    /// The slot of each argument: positional ones first, then keyword ones in the order of `keywords`.
+    slots: Box<[u16]>,
+    positional: usize,
+    keywords: Option<Py<PyTuple>>,
+}
+
+impl Call {
+    /// `slots` has at most `ARGUMENTS_MAX` entries, of which the last `keywords.len()` go by keyword.
+    pub(crate) fn new(
+        function: Py<PyAny>,
+        receiver: Option<Py<PyAny>>,
+        slots: Vec<u16>,
+        keywords: Option<Py<PyTuple>>,
+        by_keyword: usize,
+    ) -> Self {
+        assert!(slots.len() <= ARGUMENTS_MAX && by_keyword <= slots.len());
+        let positional = slots.len() - by_keyword;
+        Self {
+            function,
+            receiver,
+            slots: slots.into(),
+            positional,
+            keywords,
+        }
+    }
+
+    /// Whether the callable is a Python function, so that its arguments may be written in place afterwards.
+    pub(crate) fn is_python_function(&self, py: Python<'_>) -> bool {
+        self.function.bind(py).is_instance_of::<PyFunction>()
+    }
+
+    /// Calls the handler and drops what it returns; false: it raised, and the Python error is set.
+    #[inline]
+    pub(crate) fn call(&self, py: Python<'_>, objects: Objects<'_>) -> bool {
+        let result = self.vectorcall(py, objects);
+        if result.is_null() {
+            return false;
+        }
+        // SAFETY: attached; a new reference, which nobody else drops.
+        unsafe { ffi::Py_DECREF(result) };
+        true
+    }
+
+    /// Calls the handler and keeps what it returns; `None`: it raised, and the Python error is set.
+    pub(crate) fn call_keeping(&self, py: Python<'_>, objects: Objects<'_>) -> Option<Py<PyAny>> {
+        // SAFETY: attached; null or a new reference, which nobody else drops.
+        unsafe { Bound::from_owned_ptr_or_opt(py, self.vectorcall(py, objects)) }.map(Bound::unbind)
+    }
+
+    #[inline]
+    fn vectorcall(&self, _attached: Python<'_>, objects: Objects<'_>) -> *mut ffi::PyObject {
+        let mut arguments = [const { MaybeUninit::<*mut ffi::PyObject>::uninit() }; ARGUMENTS_MAX + 2];
+        // Entry 0 belongs to the callee (PY_VECTORCALL_ARGUMENTS_OFFSET).
+        let mut count = 1;
+        if let Some(receiver) = &self.receiver {
+            arguments[1].write(receiver.as_ptr());
+            count = 2;
+        }
+        let positional = count - 1 + self.positional;
+        for (argument, slot) in arguments[count..].iter_mut().zip(&self.slots) {
+            argument.write(objects.0[usize::from(*slot)]);
+        }
+        // SAFETY: attached. Entries 1..=positional and as many more as there are keywords were written above and are
+        // live objects (`Objects`); entry 0 is ours to lend; the function and the keyword tuple are owned by `self`.
+        unsafe {
+            ffi::PyObject_Vectorcall(
+                self.function.as_ptr(),
+                arguments.as_ptr().add(1).cast(),
+                positional | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                self.keywords.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr),
+            )
+        }
+    }
+}
+
+/// The fields that a set of handlers declares, as objects of the current tick.
+pub(crate) struct Slots {
+    fields: Vec<Field>,
+    /// One per field. Floats, whole numbers and gap facts are owned; texts and `tick` are borrowed from their owners.
+    objects: Vec<*mut ffi::PyObject>,
+    tick: TickSlot,
+    in_place: bool,
+}
+
+// SAFETY: the pointers are only used while attached to the interpreter.
+unsafe impl Send for Slots {}
+
+impl Slots {
+    pub(crate) fn new(fields: Vec<Field>, in_place: bool) -> Self {
+        let objects = vec![std::ptr::null_mut(); fields.len()];
+        Self {
+            fields,
+            objects,
+            tick: TickSlot::new(),
+            in_place: in_place && IN_PLACE,
+        }
+    }
+
+    /// Makes every field of `tick`.
+    #[inline]
+    pub(crate) fn fill<'a>(
+        &'a mut self,
+        py: Python<'_>,
+        types: &TickTypes,
+        names: &Names,
+        tick: &Tick,
+        position: u64,
+        now_ns: i64,
+    ) -> PyResult<Objects<'a>> {
+        for (field, object) in self.fields.iter().zip(&mut self.objects) {
+            let field = *field;
+            if let Field::ValueF64(index) = field {
+                // SAFETY: attached; the slot of a float field is null or a float that we own.
+                unsafe {
+                    write_float(
+                        object,
+                        f64::from_bits(tick.values[usize::from(index) & 3]),
+                        self.in_place,
+                    )
+                };
+                if object.is_null() {
+                    return Err(PyErr::fetch(py));
+                }
+                continue;
+            }
+            if field.is_float() {
+                // SAFETY: as above.
+                unsafe { write_float(object, field.number(tick, now_ns), self.in_place) };
+                if object.is_null() {
+                    return Err(PyErr::fetch(py));
+                }
+                continue;
+            }
+            match field {
+                Field::Symbol => *object = names.of(tick.instrument).symbol.as_ptr(),
+                Field::Venue => *object = names.of(tick.instrument).venue.as_ptr(),
+                Field::Instrument => *object = names.of(tick.instrument).instrument.as_ptr(),
+                Field::Kind => *object = names.kind(tick.kind).as_ptr(),
+                Field::Tick => {
+                    // SAFETY: attached.
+                    *object = unsafe { self.tick.fill(types, names, tick, position, now_ns) };
+                }
+                _ => {
+                    let made = match field {
+                        Field::Cause => crate::kinds::cause_object(py, tick.values[3])?.into_ptr(),
+                        Field::LostKind => crate::kinds::lost_kind_object(py, tick.values[3])?.into_ptr(),
+                        Field::ValueU64(index) if tick.kind == kind::GAP => {
+                            crate::kinds::unknowable(py, tick.values[usize::from(index) & 3])?.into_ptr()
+                        }
+                        // SAFETY: attached.
+                        _ => match field.whole(tick, position, now_ns) {
+                            // SAFETY: attached.
+                            Whole::Unsigned(value) => unsafe { ffi::PyLong_FromUnsignedLongLong(value) },
+                            // SAFETY: attached.
+                            Whole::Signed(value) => unsafe { ffi::PyLong_FromLongLong(value) },
+                        },
+                    };
+                    let old = std::mem::replace(object, made);
+                    // SAFETY: attached; the slot owned its old object, or was null.
+                    unsafe { ffi::Py_XDECREF(old) };
+                }
+            }
+            if object.is_null() {
+                return Err(PyErr::fetch(py));
+            }
+        }
+        Ok(Objects(&self.objects))
+    }
+}
+
+/// Releases, builds and versions of CPython on which a float may be written in place: the suite ran there, and nothing in
+/// them writes to an operand that only the interpreter's stack holds.
+pub(crate) const IN_PLACE: bool = cfg!(all(not(Py_GIL_DISABLED), not(Py_3_14)));
+
+/// # Safety
+/// Attached; `slot` is null or holds a float that we own.
+#[inline]
+unsafe fn write_float(slot: &mut *mut ffi::PyObject, value: f64, in_place: bool) {
+    let old = *slot;
+    // SAFETY: attached, by the caller. Only ours: nobody else can read the float while we write it.
+    unsafe {
+        if in_place && !old.is_null() && ffi::Py_REFCNT(old) == 1 {
+            (*old.cast::<ffi::PyFloatObject>()).ob_fval = value;
+        } else {
+            *slot = ffi::PyFloat_FromDouble(value);
+            ffi::Py_XDECREF(old);
+        }
+    }
+}
+
+fn owns(field: Field) -> bool {
+    !matches!(
+        field,
+        Field::Symbol | Field::Venue | Field::Instrument | Field::Kind | Field::Tick
+    )
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        Python::attach(|_| {
+            for (field, object) in self.fields.iter().zip(&self.objects) {
+                if owns(*field) {
+                    // SAFETY: attached; an owned slot is null or ours.
+                    unsafe { ffi::Py_XDECREF(*object) };
+                }
+            }
+            // SAFETY: attached.
+            unsafe { self.tick.drop_object() };
+        });
+    }
+}
+
+/// Live objects that a call may name by number: slots after they were filled, or columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Objects<'a>(&'a [*mut ffi::PyObject]);
+
+/// The columns of one plural call.
+pub(crate) struct Columns {
+    pointers: Vec<*mut ffi::PyObject>,
+    _owned: Vec<Py<PyAny>>,
+}
+
+impl Columns {
+    pub(crate) fn new(columns: Vec<Py<PyAny>>) -> Self {
+        Self {
+            pointers: columns.iter().map(Py::as_ptr).collect(),
+            _owned: columns,
+        }
+    }
+
+    pub(crate) fn objects(&self) -> Objects<'_> {
+        Objects(&self.pointers)
+    }
+}

@@ -1,0 +1,481 @@
+//! Ingest: frames and arrays in, numbered ticks on the ring, and what happens when the ring is held.
+//!
+//! ```text
+//!   frame, lines ─▶ Decoder ─┐
+//!   array ───────────────────┴▶ Sequencer ─▶ input hash ─▶ Ring, in chunks of at most a quarter of it
+//! ```
+//! Guarantees: a publish that finds the ring held by an inline group of its own thread dispatches that group first; from
+//! inside that group's own handler it is refused before anything is numbered. Waiting for another thread happens without
+//! the interpreter's lock.
+//! Does not: wait for a pull subscription or an awaiting task of its own thread: that would be for ever, so it is an error.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use headrace_core::decode;
+use headrace_core::hash::InputHash;
+use headrace_core::instrument::InstrumentTable;
+use headrace_core::lines::Lines;
+use headrace_core::tick::Tick;
+use headrace_lockfree::ReaderId;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::clock::ReplayTime;
+use crate::decoder::Decoder;
+use crate::errors::{raise, refuse_after_fork};
+use crate::group::{Bounds, Group};
+use crate::hot::columns::ticks_of;
+use crate::ring::{Ring, RingCore, WriterGuard, concurrent_publish};
+use crate::sequencer::{Sequencer, SequencerCore, Working, WorkingGuard, refuse_unknown};
+use crate::tally::{Reject, Tally};
+
+thread_local! {
+    static THREAD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A number for the calling thread, never 0.
+pub(crate) fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    THREAD.with(|cell| {
+        if cell.get() == 0 {
+            // Relaxed: only uniqueness counts.
+            cell.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        cell.get()
+    })
+}
+
+/// Who advances a group's reader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advance {
+    /// `Dispatcher.dispatch`, or a publish of the same thread that finds the ring held.
+    Inline,
+    /// A thread of its own.
+    Thread,
+    /// Its consumer: a pull subscription, or a task that awaits handlers.
+    Consumer,
+}
+
+/// What publishing needs, shared with the replay driver.
+pub(crate) struct IngestCore {
+    pub(crate) ring: Arc<RingCore>,
+    pub(crate) instruments: Arc<Mutex<InstrumentTable>>,
+    sequencer: Arc<SequencerCore>,
+    groups: Mutex<Vec<(Advance, Arc<Group>)>>,
+    pub(crate) stop: Arc<AtomicBool>,
+    hash: Option<Mutex<InputHash>>,
+    tally: Mutex<Tally>,
+    block_max: Option<Duration>,
+    /// Replay: a lossy inline group is dispatched before it could be lapped.
+    replay: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl IngestCore {
+    pub(crate) fn add_group(&self, advance: Advance, group: &Arc<Group>) {
+        lock(&self.groups).push((advance, Arc::clone(group)));
+    }
+
+    pub(crate) fn remove_group(&self, group: &Arc<Group>) {
+        lock(&self.groups).retain(|(_, known)| !Arc::ptr_eq(known, group));
+    }
+
+    pub(crate) fn inline_groups(&self) -> Vec<Arc<Group>> {
+        let groups = lock(&self.groups);
+        groups
+            .iter()
+            .filter(|(advance, _)| *advance == Advance::Inline)
+            .map(|(_, group)| Arc::clone(group))
+            .collect()
+    }
+
+    /// Whether a consumer of this thread still has ticks to take.
+    pub(crate) fn has_consumers_behind(&self) -> bool {
+        let groups = lock(&self.groups);
+        groups
+            .iter()
+            .any(|(advance, group)| *advance == Advance::Consumer && group.has_members() && !group.is_idle())
+    }
+
+    fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {
+        let groups = lock(&self.groups);
+        groups
+            .iter()
+            .find(|(_, group)| group.reader == reader)
+            .map(|(advance, group)| (*advance, Arc::clone(group)))
+    }
+
+    /// Takes the working state; `room` is what must fit when the call comes from inside a handler.
+    pub(crate) fn begin(&self, py: Python<'_>) -> PyResult<(WorkingGuard, WriterGuard<'_>)> {
+        refuse_after_fork(py)?;
+        // Acquire: whoever sees it closed sees what was done before.
+        if self.ring.closed.load(Ordering::Acquire) {
+            return Err(raise(
+                py,
+                "ClosedError",
+                "this dispatcher is closed: nothing can be published to it any more",
+                &[],
+            ));
+        }
+        let working = self.sequencer.take().ok_or_else(|| self.busy(py))?;
+        let writer = self.ring.writer().ok_or_else(|| concurrent_publish(py))?;
+        Ok((working, writer))
+    }
+
+    fn busy(&self, py: Python<'_>) -> PyErr {
+        let me = this_thread();
+        if self
+            .inline_groups()
+            .iter()
+            .any(|group| group.is_busy() && group.thread() == me)
+        {
+            return reentrant(py, 0);
+        }
+        concurrent_publish(py)
+    }
+
+    /// Refuses a publish from inside a handler that could have to wait for that handler.
+    fn refuse_reentrant(&self, py: Python<'_>, writer: &mut WriterGuard<'_>, ticks: usize) -> PyResult<()> {
+        let me = this_thread();
+        let inside = || {
+            lock(&self.groups)
+                .iter()
+                .any(|(_, group)| group.thread() == me && group.is_busy())
+        };
+        // Each tick may bring a gap with it.
+        if writer.free() < 2 * ticks && inside() {
+            return Err(reentrant(py, ticks as u64));
+        }
+        Ok(())
+    }
+
+    /// Numbers `working.incoming` and publishes it.
+    pub(crate) fn sequence_and_send(
+        &self,
+        py: Python<'_>,
+        working: &mut Working,
+        writer: &mut WriterGuard<'_>,
+        now: &Now<'_, '_>,
+    ) -> PyResult<usize> {
+        let Working {
+            sequencer,
+            kinds,
+            incoming,
+            outgoing,
+        } = working;
+        if incoming.is_empty() {
+            return Ok(0);
+        }
+        outgoing.clear();
+        sequencer.sequence(incoming, &lock(&self.instruments), kinds, outgoing);
+        if let Some(hash) = &self.hash {
+            let table = lock(&self.instruments);
+            let mut hash = lock(hash);
+            for tick in outgoing.iter() {
+                hash.update(tick, table.get(tick.instrument).map_or("", |row| row.name.as_str()));
+            }
+        }
+        self.send(py, writer, outgoing, now)?;
+        Ok(outgoing.len())
+    }
+
+    fn send(&self, py: Python<'_>, writer: &mut WriterGuard<'_>, ticks: &[Tick], now: &Now<'_, '_>) -> PyResult<()> {
+        let chunk_max = (self.ring.ring.capacity() / 4).max(1);
+        let mut done = 0;
+        let mut held_since: Option<(ReaderId, Instant)> = None;
+        while done < ticks.len() {
+            let end = ticks.len().min(done + chunk_max);
+            let count = writer.try_publish(&ticks[done..end]);
+            done += count;
+            if self.replay && done < ticks.len() {
+                self.dispatch_inline(py, now)?;
+            }
+            if count > 0 {
+                held_since = None;
+                continue;
+            }
+            let Some((holder, _)) = self.ring.ring.holder() else {
+                continue;
+            };
+            let group = self.group_of(holder);
+            let mine = group.as_ref().is_some_and(|(_, group)| {
+                let thread = group.thread();
+                thread == 0 || thread == this_thread()
+            });
+            match group {
+                Some((Advance::Inline, group)) if mine => {
+                    group.set_thread(this_thread());
+                    match group.dispatch(py, now.get()?, Bounds::default()) {
+                        Some(result) => drop(result?),
+                        None => return Err(reentrant(py, (ticks.len() - done) as u64)),
+                    }
+                }
+                Some((Advance::Consumer, _)) if mine => {
+                    let message = format!(
+                        "the ring is full after {done} of {} ticks, and held by a pull or async subscription of this very \
+                         thread: read it before publishing more, give it overflow='drop_oldest', or make the ring larger \
+                         (ring_capacity={})",
+                        ticks.len(),
+                        self.ring.ring.capacity()
+                    );
+                    let facts = [("published", done as u64), ("asked", ticks.len() as u64)];
+                    return Err(raise(py, "RingHeldError", message, &facts));
+                }
+                _ => {
+                    let (_, since) = *held_since
+                        .filter(|(held_by, _)| *held_by == holder)
+                        .get_or_insert_with(|| (holder, Instant::now()));
+                    held_since = Some((holder, since));
+                    writer.wait_for_room(py);
+                    py.check_signals()?;
+                    if self.block_max.is_some_and(|bound| since.elapsed() >= bound) {
+                        self.ring.ring.demote(holder);
+                    }
+                    // Relaxed: a stop takes effect soon, and orders nothing.
+                    if self.stop.load(Ordering::Relaxed) {
+                        let message = format!("stopped while {} ticks waited for room in the ring", ticks.len() - done);
+                        return Err(raise(py, "StoppedError", message, &[("published", done as u64)]));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Dispatches the inline groups of this thread, as far as they are not being dispatched already.
+    pub(crate) fn dispatch_inline(&self, py: Python<'_>, now: &Now<'_, '_>) -> PyResult<u64> {
+        let mut done = 0;
+        for group in self.inline_groups() {
+            if let Some(result) = group.dispatch(py, now.get()?, Bounds::default()) {
+                done += result?.0;
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn reentrant(py: Python<'_>, asked: u64) -> PyErr {
+    let message = "the ring has no room for this publish, and it comes from inside a handler that the ring would have to \
+                   wait for: publish less, publish after the handler returns, or make the ring larger";
+    raise(
+        py,
+        "ReentrantPublishError",
+        message,
+        &[("published", 0), ("asked", asked)],
+    )
+}
+
+/// Where a dispatch gets its time from.
+pub(crate) enum Now<'a, 'py> {
+    /// A clock's bound method `now_ns`.
+    Clock(&'a Bound<'py, PyAny>),
+    /// The replay's time T.
+    At(i64),
+}
+
+impl Now<'_, '_> {
+    pub(crate) fn get(&self) -> PyResult<i64> {
+        match self {
+            Now::Clock(clock) => clock.call0()?.extract(),
+            Now::At(now_ns) => Ok(*now_ns),
+        }
+    }
+}
+
+/// Publishes arrays and frames for a dispatcher.
+#[pyclass(frozen, module = "headrace._native")]
+pub(crate) struct Ingest {
+    pub(crate) core: Arc<IngestCore>,
+    now: Py<PyAny>,
+    /// The clock that a replay moves; None: live.
+    pub(crate) time: Option<Py<ReplayTime>>,
+}
+
+#[pymethods]
+impl Ingest {
+    #[new]
+    #[pyo3(signature = (ring, sequencer, now, *, hashing, block_max_ns, time=None))]
+    fn new(
+        ring: &Ring,
+        sequencer: &Sequencer,
+        now: Py<PyAny>,
+        hashing: bool,
+        block_max_ns: Option<u64>,
+        time: Option<Py<ReplayTime>>,
+    ) -> Self {
+        let core = IngestCore {
+            ring: Arc::clone(&ring.core),
+            instruments: Arc::clone(&sequencer.instruments.get().table),
+            sequencer: Arc::clone(&sequencer.core),
+            groups: Mutex::new(Vec::new()),
+            stop: Arc::new(AtomicBool::new(false)),
+            hash: hashing.then(|| Mutex::new(InputHash::default())),
+            tally: Mutex::new(Tally::default()),
+            block_max: block_max_ns.map(Duration::from_nanos),
+            replay: time.is_some(),
+        };
+        Self {
+            core: Arc::new(core),
+            now,
+            time,
+        }
+    }
+
+    /// Numbers and publishes ticks; returns how many went onto the ring, gaps included.
+    fn publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let (mut working, mut writer) = self.core.begin(py)?;
+        let working = &mut *working;
+        working.incoming.clear();
+        ticks_of(py, ticks, &mut working.incoming)?;
+        let known = lock(&self.core.instruments).rows().len();
+        refuse_unknown(py, &working.incoming, &working.kinds, known)?;
+        self.core.refuse_reentrant(py, &mut writer, working.incoming.len())?;
+        self.core
+            .sequence_and_send(py, working, &mut writer, &Now::Clock(self.now.bind(py)))
+    }
+
+    /// Decodes, numbers and publishes one frame; returns how many ticks went onto the ring.
+    fn publish_frame(&self, py: Python<'_>, decoder: &Decoder, frame: &[u8], ts_init: i64) -> PyResult<usize> {
+        self.refuse_foreign(py, decoder)?;
+        let (mut working, mut writer) = self.core.begin(py)?;
+        self.frame(py, decoder, frame, ts_init, ("", 0), &mut working, &mut writer)
+    }
+
+    /// Decodes, numbers and publishes a block of whole recorded lines; returns how many ticks went onto the ring.
+    #[pyo3(signature = (decoder, block, *, source="", first_row=1))]
+    fn publish_lines(
+        &self,
+        py: Python<'_>,
+        decoder: &Decoder,
+        block: &[u8],
+        source: &str,
+        first_row: u64,
+    ) -> PyResult<usize> {
+        self.refuse_foreign(py, decoder)?;
+        let (mut working, mut writer) = self.core.begin(py)?;
+        let mut published = 0;
+        for line in Lines::new(block, first_row) {
+            match line.parts {
+                Some((ts_init, frame)) => {
+                    let about = (source, line.number);
+                    published += self.frame(py, decoder, frame, ts_init, about, &mut working, &mut writer)?;
+                }
+                None => {
+                    let rejected = decode::Outcome::Rejected(decode::RejectReason::BadLine);
+                    lock(&self.core.tally).count(rejected, |reason| Reject {
+                        source: source.to_owned(),
+                        row: line.number,
+                        reason,
+                        ts_init: 0,
+                        frame: line.bytes.to_vec(),
+                    });
+                }
+            }
+        }
+        Ok(published)
+    }
+
+    /// Frames so far: ``{"frames": {type: n}, "ignored": {type: n}, "rejected": {reason: n}}``.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        lock(&self.core.tally).into_dict(py, &dict)?;
+        Ok(dict)
+    }
+
+    /// The rejected frames kept since the last call: (source, row, reason, ts_init, frame).
+    fn take_rejects(&self) -> Vec<(String, u64, &'static str, i64, Vec<u8>)> {
+        lock(&self.core.tally).take_rejects()
+    }
+
+    /// SHA-256 over everything published, in lower-case hex; None without hashing.
+    fn input_hash(&self) -> Option<String> {
+        self.core.hash.as_ref().map(|hash| lock(hash).hex())
+    }
+
+    /// Asks every dispatch and every waiting publish to stop; ``False`` allows them again.
+    fn set_stop(&self, stop: bool) {
+        // Relaxed: takes effect soon, and orders nothing.
+        self.core.stop.store(stop, Ordering::Relaxed);
+        self.core.ring.wake_all();
+    }
+
+    /// No more ticks will come: whoever waits for some is woken.
+    fn close(&self) {
+        // Release: whoever sees it closed sees what was done before.
+        self.core.ring.closed.store(true, Ordering::Release);
+        self.core.ring.wake_all();
+    }
+
+    /// Whether it was asked to stop.
+    fn stopped(&self) -> bool {
+        // Relaxed: as above.
+        self.core.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Ingest {
+    fn refuse_foreign(&self, py: Python<'_>, decoder: &Decoder) -> PyResult<()> {
+        if Arc::ptr_eq(&decoder.instruments, &self.core.instruments) {
+            return Ok(());
+        }
+        let message = "this decoder numbers its instruments by another table: make it with Decoder(venue, \
+                       dispatcher.instruments)";
+        Err(raise(py, "DecoderError", message, &[]))
+    }
+
+    fn frame(
+        &self,
+        py: Python<'_>,
+        decoder: &Decoder,
+        frame: &[u8],
+        ts_init: i64,
+        (source, row): (&str, u64),
+        working: &mut Working,
+        writer: &mut WriterGuard<'_>,
+    ) -> PyResult<usize> {
+        self.core.decode(
+            decoder,
+            frame,
+            ts_init,
+            (source, row),
+            working,
+            &mut lock(&self.core.tally),
+        );
+        self.core.refuse_reentrant(py, writer, working.incoming.len())?;
+        self.core
+            .sequence_and_send(py, working, writer, &Now::Clock(self.now.bind(py)))
+    }
+}
+
+impl IngestCore {
+    /// Decodes a frame into `working.incoming`, and counts what it was.
+    pub(crate) fn decode(
+        &self,
+        decoder: &Decoder,
+        frame: &[u8],
+        ts_init: i64,
+        (source, row): (&str, u64),
+        working: &mut Working,
+        tally: &mut Tally,
+    ) {
+        working.incoming.clear();
+        let mut decoder = decoder.lock();
+        let outcome = decoder.decode(frame, ts_init, &mut lock(&self.instruments), &mut working.incoming);
+        if let Some(passed) = decoder.passed_over() {
+            working.sequencer.pass_over(passed);
+        }
+        tally.count(outcome, |reason| Reject {
+            source: source.to_owned(),
+            row,
+            reason,
+            ts_init,
+            frame: frame.to_vec(),
+        });
+    }
+}

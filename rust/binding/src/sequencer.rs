@@ -1,0 +1,239 @@
+//! `Sequencer`: numbers ticks per (instrument, kind) and checks the venue's own numbers.
+//!
+//! Guarantees: state is moved out while it works, so no lock is held and a second caller gets an error.
+//! Does not: publish.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use headrace_core::kind::KindTable;
+use headrace_core::limits::KINDS_MAX;
+use headrace_core::sequencer::{self, SavedStream, SequencerOptions, SequencerState, Unwanted};
+use headrace_core::tick::{NO_INSTRUMENT, Tick};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::{raise, refuse_after_fork};
+use crate::hot::columns::{tick_array, ticks_of};
+use crate::instruments::Instruments;
+use crate::kinds::kinds;
+
+/// What is moved out while somebody works with it.
+pub(crate) struct Working {
+    pub(crate) sequencer: sequencer::Sequencer,
+    pub(crate) kinds: KindTable,
+    pub(crate) incoming: Vec<Tick>,
+    pub(crate) outgoing: Vec<Tick>,
+}
+
+/// Shared between the Python object and the ingest that uses it.
+pub(crate) struct SequencerCore {
+    working: Mutex<Option<Box<Working>>>,
+}
+
+impl SequencerCore {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<WorkingGuard> {
+        let working = self.working.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(WorkingGuard {
+            core: Arc::clone(self),
+            working: Some(working),
+        })
+    }
+}
+
+/// The working state, taken for a while.
+pub(crate) struct WorkingGuard {
+    core: Arc<SequencerCore>,
+    working: Option<Box<Working>>,
+}
+
+impl std::ops::Deref for WorkingGuard {
+    type Target = Working;
+    fn deref(&self) -> &Working {
+        self.working.as_ref().expect("taken only in drop")
+    }
+}
+
+impl std::ops::DerefMut for WorkingGuard {
+    fn deref_mut(&mut self) -> &mut Working {
+        self.working.as_mut().expect("taken only in drop")
+    }
+}
+
+impl Drop for WorkingGuard {
+    fn drop(&mut self) {
+        *self.core.working.lock().unwrap_or_else(PoisonError::into_inner) = self.working.take();
+    }
+}
+
+/// The first tick that no table knows, as an error.
+pub(crate) fn refuse_unknown(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, instruments: usize) -> PyResult<()> {
+    for (row, tick) in ticks.iter().enumerate() {
+        if kinds.get(tick.kind).is_none() {
+            let known: Vec<&str> = kinds.rows().iter().map(|row| row.name.as_str()).collect();
+            let message = format!(
+                "row {row}: kind {} is not in the kind table ({}): build ticks with headrace.ticks(...), or register \
+                 the kind before making the dispatcher",
+                tick.kind,
+                known.join(", ")
+            );
+            return Err(raise(py, "KindError", message, &[("row", row as u64)]));
+        }
+        if tick.instrument != NO_INSTRUMENT && tick.instrument as usize >= instruments {
+            let message = format!(
+                "row {row}: instrument id {} is unknown, the table has {instruments}: build ticks with \
+                 headrace.ticks(..., instruments=table) and give the same table to the dispatcher",
+                tick.instrument
+            );
+            return Err(raise(py, "InstrumentError", message, &[("row", row as u64)]));
+        }
+    }
+    Ok(())
+}
+
+/// Numbers ticks densely per (instrument, kind), and checks the venue's own numbers.
+///
+/// instruments : the table that the ticks' ids belong to.
+/// duplicates, late : "drop" (counted) or "deliver" (flagged).
+/// A loss becomes a tick of kind gap, in its place. Raises ValueError, RestoreError.
+#[pyclass(frozen, module = "headrace")]
+pub(crate) struct Sequencer {
+    pub(crate) core: Arc<SequencerCore>,
+    pub(crate) instruments: Py<Instruments>,
+    options: SequencerOptions,
+}
+
+fn unwanted(name: &str, value: &str) -> PyResult<Unwanted> {
+    match value {
+        "drop" => Ok(Unwanted::Drop),
+        "deliver" => Ok(Unwanted::Deliver),
+        other => {
+            let message = format!("{name}='{other}' is unknown: use 'drop' or 'deliver'");
+            Err(pyo3::exceptions::PyValueError::new_err(message))
+        }
+    }
+}
+
+impl Sequencer {
+    fn taken(&self, py: Python<'_>) -> PyResult<WorkingGuard> {
+        refuse_after_fork(py)?;
+        self.core.take().ok_or_else(|| {
+            let message = "this sequencer is numbering ticks now, in another thread or above this call: \
+                           use it from one thread, outside of handlers that a publish called";
+            raise(py, "ConcurrentPublishError", message, &[])
+        })
+    }
+}
+
+#[pymethods]
+impl Sequencer {
+    #[new]
+    #[pyo3(signature = (instruments, *, duplicates="drop", late="deliver"))]
+    fn new(instruments: Py<Instruments>, duplicates: &str, late: &str) -> PyResult<Self> {
+        let options = SequencerOptions {
+            duplicates: unwanted("duplicates", duplicates)?,
+            late: unwanted("late", late)?,
+        };
+        let working = Working {
+            sequencer: sequencer::Sequencer::new(options),
+            kinds: kinds(),
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+        };
+        let core = Arc::new(SequencerCore {
+            working: Mutex::new(Some(Box::new(working))),
+        });
+        Ok(Self {
+            core,
+            instruments,
+            options,
+        })
+    }
+
+    /// Numbers whole events: returns them with their ``seq``, and gap ticks in their places.
+    ///
+    /// ticks : shape (n,), dtype TICK_DTYPE, C-contiguous. Returns a new array of TICK_DTYPE.
+    /// Raises KindError, InstrumentError (nothing was numbered), ConcurrentPublishError, ValueError.
+    fn sequence(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let mut working = self.taken(py)?;
+        let Working {
+            sequencer,
+            kinds,
+            incoming,
+            outgoing,
+        } = &mut *working;
+        incoming.clear();
+        outgoing.clear();
+        ticks_of(py, ticks, incoming)?;
+        let instruments = self.instruments.get();
+        let known = instruments.lock().rows().len();
+        refuse_unknown(py, incoming, kinds, known)?;
+        sequencer.sequence(incoming, &instruments.lock(), kinds, outgoing);
+        tick_array(py, outgoing)
+    }
+
+    /// The feed was reconnected: the next event of each stream (of these instruments, or of all) comes after a gap.
+    #[pyo3(signature = (instruments=None))]
+    fn reconnect(&self, py: Python<'_>, instruments: Option<Vec<String>>) -> PyResult<()> {
+        let mut working = self.taken(py)?;
+        let table = self.instruments.get();
+        let ids: Option<Vec<u32>> =
+            instruments.map(|names| names.iter().filter_map(|name| table.lock().id(name)).collect());
+        working
+            .sequencer
+            .reconnect(|id| ids.as_ref().is_none_or(|ids| ids.contains(&id)));
+        Ok(())
+    }
+
+    /// What it has done: ``{"sequenced": {kind: n}, "gaps": n, "duplicates": n, "late": n}``.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let working = self.taken(py)?;
+        let counts = working.sequencer.counts();
+        let sequenced = PyDict::new(py);
+        for row in working
+            .kinds
+            .rows()
+            .iter()
+            .filter(|row| usize::from(row.kind) < KINDS_MAX)
+        {
+            let count = counts.sequenced[usize::from(row.kind)];
+            if count > 0 {
+                sequenced.set_item(&row.name, count)?;
+            }
+        }
+        let dict = PyDict::new(py);
+        dict.set_item("sequenced", sequenced)?;
+        dict.set_item("gaps", counts.gaps)?;
+        dict.set_item("duplicates", counts.duplicates)?;
+        dict.set_item("late", counts.late)?;
+        Ok(dict)
+    }
+
+    /// Everything that a later sequencer needs: ``(jump, [(instrument, kind, seq, venue_last), …])``.
+    fn save(&self, py: Python<'_>) -> PyResult<(u64, Vec<(String, String, u64, u64)>)> {
+        let state = self.taken(py)?.sequencer.save();
+        let streams = state.streams.into_iter();
+        Ok((
+            state.jump,
+            streams
+                .map(|stream| (stream.instrument, stream.kind, stream.seq, stream.venue_last))
+                .collect(),
+        ))
+    }
+
+    /// Goes on from a saved state: starts 2^20 numbers above it, with a gap, cause RESTART. Raises RestoreError.
+    fn restore(&self, py: Python<'_>, state: (u64, Vec<(String, String, u64, u64)>)) -> PyResult<()> {
+        let (jump, streams) = state;
+        let streams = streams
+            .into_iter()
+            .map(|(instrument, kind, seq, venue_last)| SavedStream {
+                instrument,
+                kind,
+                seq,
+                venue_last,
+            })
+            .collect();
+        let restored = sequencer::Sequencer::restore(self.options, SequencerState { jump, streams });
+        self.taken(py)?.sequencer = restored.map_err(|error| raise(py, "RestoreError", error.to_string(), &[]))?;
+        Ok(())
+    }
+}

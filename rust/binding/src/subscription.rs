@@ -1,0 +1,264 @@
+//! One subscription: what it wants, how its handlers are called, and what became of its ticks.
+//!
+//! ```text
+//!   published == delivered + filtered + missed + conflated + skipped + pending        (the loss law, in positions)
+//! ```
+//! Guarantees: every counter has one writer, the thread that dispatches the subscription; anybody may read them.
+//! Does not: dispatch.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use headrace_core::field::{Field, KindSet, kind_set};
+use headrace_core::hash::InputHash;
+use headrace_core::histogram::Histogram;
+use headrace_core::plan::Filter;
+use headrace_core::tick::{GapCause, Tick};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// A counter with one writer.
+#[derive(Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// Adds, by the one writer.
+    #[inline]
+    pub(crate) fn add(&self, more: u64) {
+        // Relaxed: one writer, so no update is lost; a reader wants a number, not an order. Not fetch_add: that is a
+        // locked instruction, on the path of every tick.
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    /// Sets, by the one writer.
+    pub(crate) fn set(&self, value: u64) {
+        // Relaxed: as above.
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub(crate) fn get(&self) -> u64 {
+        // Relaxed: as above.
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a consumer chose to happen when it is too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The writer waits.
+    Block,
+    /// The oldest ticks are lost, counted and told.
+    DropOldest,
+    /// Older quotes are folded into newer ones.
+    Conflate,
+}
+
+/// The states of a subscription, as numbers that threads share.
+pub(crate) mod state {
+    pub(crate) const RUNNING: u8 = 0;
+    pub(crate) const PAUSED: u8 = 1;
+    pub(crate) const QUARANTINED: u8 = 2;
+    pub(crate) const CLOSED: u8 = 3;
+    /// Resumed from outside; runs again at the next edge of a run, after its gap was told.
+    pub(crate) const RESUMING: u8 = 4;
+    pub(crate) const NAMES: [&str; 5] = ["running", "paused", "quarantined", "closed", "resuming"];
+}
+
+/// What other threads may read of a subscription.
+pub(crate) struct SubscriptionShared {
+    pub(crate) name: String,
+    pub(crate) state: AtomicU8,
+    pub(crate) delivered: Count,
+    pub(crate) filtered: Count,
+    pub(crate) missed: Count,
+    pub(crate) conflated: Count,
+    pub(crate) skipped: Count,
+    /// Read from the ring, admitted, and waiting for a plural call, a window or an interval.
+    pub(crate) buffered: Count,
+    pub(crate) snapshots: Count,
+    pub(crate) faults: Count,
+    pub(crate) calls: Count,
+    /// Position of the first tick that it may get.
+    pub(crate) joined: Count,
+    /// Position at which it left, once closed.
+    pub(crate) left: Count,
+    pub(crate) demoted: AtomicBool,
+    pub(crate) latency: Mutex<Histogram>,
+    pub(crate) hash: Option<Mutex<InputHash>>,
+}
+
+impl SubscriptionShared {
+    pub(crate) fn new(name: String, joined: u64, hashing: bool) -> Self {
+        let shared = Self {
+            name,
+            state: AtomicU8::new(state::RUNNING),
+            delivered: Count::default(),
+            filtered: Count::default(),
+            missed: Count::default(),
+            conflated: Count::default(),
+            skipped: Count::default(),
+            buffered: Count::default(),
+            snapshots: Count::default(),
+            faults: Count::default(),
+            calls: Count::default(),
+            joined: Count::default(),
+            left: Count::default(),
+            demoted: AtomicBool::new(false),
+            latency: Mutex::new(Histogram::default()),
+            hash: hashing.then(|| Mutex::new(InputHash::default())),
+        };
+        shared.joined.set(joined);
+        shared
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> u8 {
+        // Relaxed: a pause takes effect at the next tick that the dispatching thread sees it at; nothing else is
+        // published by it.
+        self.state.load(Ordering::Relaxed)
+    }
+
+    /// Moves from one of `from` to `to`; says whether it did.
+    pub(crate) fn change_state(&self, from: &[u8], to: u8) -> bool {
+        from.iter().any(|from| {
+            // Relaxed: as above; compare_exchange, because two threads may ask at once.
+            self.state
+                .compare_exchange(*from, to, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        })
+    }
+
+    pub(crate) fn record_latency(&self, nanoseconds: u64, calls: u64) {
+        self.latency
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(nanoseconds, calls);
+    }
+}
+
+/// Which ticks a handler is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `on_quote`: each tick of one kind.
+    Singular(u8),
+    /// `on_tick`: each tick.
+    EveryTick,
+    /// `on_quotes`: the ticks of one kind of a run.
+    Plural(u8),
+    /// `on_ticks`: all ticks of a run.
+    AllTicks,
+}
+
+/// One handler, as Python described it.
+pub(crate) struct Handler {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) function: Py<PyAny>,
+    pub(crate) receiver: Option<Py<PyAny>>,
+    /// In the order of the call: positional ones first.
+    pub(crate) fields: Vec<Field>,
+    pub(crate) keywords: Option<Py<PyTuple>>,
+    pub(crate) by_keyword: usize,
+}
+
+/// The options of a subscription, checked by Python.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) filter: Filter,
+    /// The kinds that `on_tick` and `on_ticks` take.
+    pub(crate) every_kinds: KindSet,
+    pub(crate) overflow: Overflow,
+    pub(crate) batch_max: usize,
+    pub(crate) every_ns: i64,
+    pub(crate) min_interval_ns: i64,
+    pub(crate) rate_limit: f64,
+    pub(crate) lag_max_ticks: u64,
+    pub(crate) lag_max_ns: i64,
+    pub(crate) lag_skip: bool,
+    /// Pull side: ticks are kept for who reads them.
+    pub(crate) pull: bool,
+    /// Handlers return awaitables that a task awaits in order.
+    pub(crate) awaited: bool,
+    pub(crate) hashing: bool,
+}
+
+impl Options {
+    /// Whether each tick must be looked at for this subscription alone, so that it cannot share a run's columns.
+    pub(crate) fn is_private(&self) -> bool {
+        self.overflow == Overflow::Conflate
+            || self.every_ns > 0
+            || self.rate_limit > 0.0
+            || self.lag_skip
+            || self.pull
+            || self.hashing
+    }
+
+    pub(crate) fn watches_lag(&self) -> bool {
+        self.lag_max_ticks > 0 || self.lag_max_ns > 0
+    }
+}
+
+/// What a subscription must be told of: ticks that it did not get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    pub(crate) cause: GapCause,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) count: u64,
+}
+
+impl Missing {
+    /// Adds to what must be told; a loss of another cause widens the first one, whose cause stays.
+    pub(crate) fn widen(told: &mut Option<Missing>, cause: GapCause, first: u64, last: u64, count: u64) {
+        match told {
+            Some(missing) => {
+                missing.last = last;
+                missing.count += count;
+            }
+            None => {
+                *told = Some(Missing {
+                    cause,
+                    first,
+                    last,
+                    count,
+                })
+            }
+        }
+    }
+}
+
+/// Ticks that a private subscription has admitted and not yet handed on.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) ticks: Vec<Tick>,
+    pub(crate) positions: Vec<u64>,
+    /// False for gaps and snapshots, which are no positions of the ring.
+    pub(crate) counted: Vec<bool>,
+}
+
+impl Held {
+    pub(crate) fn push(&mut self, tick: Tick, position: u64, counted: bool) {
+        self.ticks.push(tick);
+        self.positions.push(position);
+        self.counted.push(counted);
+    }
+
+    pub(crate) fn remove_first(&mut self, count: usize) {
+        self.ticks.drain(..count);
+        self.positions.drain(..count);
+        self.counted.drain(..count);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.remove_first(self.ticks.len());
+    }
+
+    /// How many of the first `count` ticks are positions of the ring, of these kinds.
+    pub(crate) fn counted(&self, count: usize, kinds: KindSet) -> u64 {
+        let ticks = self.ticks[..count].iter().zip(&self.counted);
+        ticks
+            .filter(|(tick, counted)| **counted && kinds & kind_set(tick.kind) != 0)
+            .count() as u64
+    }
+}

@@ -1,0 +1,138 @@
+//! Conflation: of a run, the newest tick of each (instrument, state kind) is kept, at its own place.
+//!
+//! ```text
+//!   run   q1 t1 q2 l1 q3 t2        (q: quotes of one instrument, t: trades, l: levels)
+//!   kept     t1    l1 q3 t2        q1, q2 folded; their GAP_BEFORE is or-ed into q3
+//! ```
+//! Guarantees: flow kinds are never folded; the kept ticks are in their order.
+//! Does not: look beyond the run that it is given.
+
+use crate::field::KindSet;
+use crate::tick::{NO_INSTRUMENT, Tick, flags};
+
+/// Numbers each (instrument, state kind) densely, so that "the newest of each" is an array.
+#[derive(Clone, Copy, Debug)]
+pub struct StateKeys {
+    kinds: KindSet,
+}
+
+impl StateKeys {
+    /// Keys for these state kinds.
+    #[must_use]
+    pub fn new(kinds: KindSet) -> Self {
+        Self { kinds }
+    }
+
+    /// How many kinds share an instrument's place.
+    #[must_use]
+    pub fn per_instrument(self) -> usize {
+        self.kinds.count_ones() as usize
+    }
+
+    /// The key of a tick of a state kind; `None` for any other.
+    #[inline]
+    #[must_use]
+    pub fn key(self, tick: &Tick) -> Option<usize> {
+        let bit = 1u64.checked_shl(u32::from(tick.kind)).unwrap_or(0);
+        (self.kinds & bit != 0 && tick.instrument != NO_INSTRUMENT).then(|| {
+            let rank = (self.kinds & (bit - 1)).count_ones() as usize;
+            tick.instrument as usize * self.per_instrument() + rank
+        })
+    }
+}
+
+/// Scratch memory of the fold, reused from run to run.
+#[derive(Debug)]
+pub struct Fold {
+    keys: StateKeys,
+    /// Per run index: whether a newer tick of the same key follows in the run.
+    folded: Vec<bool>,
+    /// Per run index: flags that folded ticks hand on.
+    handed_on: Vec<u16>,
+    /// Per key: (generation, index of the kept tick).
+    newest: Vec<(u64, usize)>,
+    generation: u64,
+}
+
+impl Fold {
+    /// A fold over these keys.
+    #[must_use]
+    pub fn new(keys: StateKeys) -> Self {
+        Self {
+            keys,
+            folded: Vec::new(),
+            handed_on: Vec::new(),
+            newest: Vec::new(),
+            generation: 0,
+        }
+    }
+
+    /// Folds `run`; the answers hold until the next call.
+    pub fn fold(&mut self, run: &[Tick]) {
+        self.generation += 1;
+        self.folded.clear();
+        self.folded.resize(run.len(), false);
+        self.handed_on.clear();
+        self.handed_on.resize(run.len(), 0);
+        for (index, tick) in run.iter().enumerate().rev() {
+            let Some(row) = self.keys.key(tick) else { continue };
+            if row >= self.newest.len() {
+                self.newest.resize(row + 1, (0, 0));
+            }
+            let (generation, kept) = self.newest[row];
+            if generation == self.generation {
+                self.folded[index] = true;
+                self.handed_on[kept] |= tick.flags & flags::GAP_BEFORE;
+            } else {
+                self.newest[row] = (self.generation, index);
+            }
+        }
+    }
+
+    /// Whether the tick at `index` was folded into a newer one.
+    #[inline]
+    #[must_use]
+    pub fn is_folded(&self, index: usize) -> bool {
+        self.folded[index]
+    }
+
+    /// Flags that the tick at `index` takes over from those folded into it.
+    #[inline]
+    #[must_use]
+    pub fn handed_on(&self, index: usize) -> u16 {
+        self.handed_on[index]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::kind_set;
+    use crate::kind::{LEVEL, QUOTE, TRADE};
+
+    #[test]
+    fn the_newest_quote_of_each_instrument_stays_and_flow_is_never_folded() {
+        let tick = |kind, instrument, flags| Tick {
+            kind,
+            instrument,
+            flags,
+            ..Tick::default()
+        };
+        let run = [
+            tick(QUOTE, 7, flags::GAP_BEFORE),
+            tick(TRADE, 7, 0),
+            tick(QUOTE, 3, 0),
+            tick(QUOTE, 7, 0),
+            tick(LEVEL, 7, 0),
+            tick(LEVEL, 7, 0),
+        ];
+        let mut fold = Fold::new(StateKeys::new(kind_set(QUOTE)));
+        for _ in 0..2 {
+            fold.fold(&run);
+            let folded: Vec<bool> = (0..run.len()).map(|index| fold.is_folded(index)).collect();
+            assert_eq!(folded, [true, false, false, false, false, false]);
+            assert_eq!(fold.handed_on(3), flags::GAP_BEFORE);
+            assert_eq!(fold.handed_on(2), 0);
+        }
+    }
+}
