@@ -8,14 +8,17 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import headrace
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def one_line(ended: subprocess.CompletedProcess[str]) -> str:
-    """The failure's only line; anything more, a traceback above all, fails the test."""
-    lines = ended.stderr.splitlines()
+def one_line(ended: subprocess.CompletedProcess[str], *, sources: int = 0) -> str:
+    """The failure's only line, after one per source; anything more, a traceback above all, fails the test."""
+    lines = ended.stderr.splitlines()[sources:]
     assert len(lines) == 1, ended.stderr
     assert lines[0].startswith("headrace: ")
     return lines[0]
@@ -193,7 +196,7 @@ def test_rejected_frames_leave_exit_code_0_unless_strict(headrace_run: Run, spot
     assert sum(json.loads(ended.stdout)["rejected"].values()) == 1
     strict = headrace_run("replay", path, "--json", "--strict")
     assert strict.returncode == 1
-    assert "--strict" in one_line(strict)
+    assert "--strict" in one_line(strict, sources=1)
     assert json.loads(strict.stdout)["rejected"] == json.loads(ended.stdout)["rejected"]
 
 
@@ -220,7 +223,7 @@ def test_a_strategy_that_ends_in_quarantine_is_exit_code_1_and_the_others_get_ev
         *("--on-fault", "quarantine", "--json"),
     )
     assert ended.returncode == 1
-    lines = ended.stderr.splitlines()
+    lines = [line for line in ended.stderr.splitlines() if not line.endswith(": BINANCE")]
     assert all(line.startswith("headrace: ") for line in lines)
     assert len(lines) == 4  # Each fault as it comes, and why the exit code is 1.
     assert "ended in quarantine" in lines[-1]
@@ -256,6 +259,35 @@ def test_a_venue_may_be_named_at_the_file_or_by_option(headrace_run: Run, usdm_f
         ended = headrace_run("replay", *arguments)
         assert ended.returncode == 0, ended.stderr
         assert "BINANCE_USDM" in ended.stdout
+
+
+def test_with_json_the_venue_that_was_found_is_told_on_stderr(headrace_run: Run, usdm_file: Path) -> None:
+    ended = headrace_run("replay", usdm_file, "--json")
+    assert ended.stderr == f"{usdm_file}: BINANCE_USDM\n"
+
+
+def test_saved_ticks_replay_beside_a_recording(
+    headrace_run: Run, spot_file: Path, counter: Path, tmp_path: Path
+) -> None:
+    quotes = headrace.ticks(
+        instrument="OWN.DATA", ts_init=[1, 2, 3], bid_price=[1.0, 2.0, 3.0], ask_price=[2.0, 3.0, 4.0]
+    )
+    np.save(tmp_path / "quotes.npy", quotes)
+    arguments = ("replay", tmp_path / "quotes.npy", spot_file, "--strategy", f"{counter}:Counter", "--json")
+    alone = json.loads(headrace_run("replay", spot_file, "--json").stdout)
+    for names in ((), ("--instruments", "OWN.DATA")):
+        ended = headrace_run(*arguments, *names)
+        assert ended.returncode == 0, ended.stderr
+        document = json.loads(ended.stdout)
+        assert document["ticks"]["quote"] == alone["ticks"]["quote"] + 3
+        assert document["strategies"]["Counter"]["delivered"] == document["ticks"]["quote"]
+
+
+def test_a_file_of_other_arrays_is_exit_code_1(headrace_run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "floats.npy", np.zeros(3))
+    ended = headrace_run("replay", "floats.npy")
+    assert ended.returncode == 1
+    assert "TICK_DTYPE" in one_line(ended)
 
 
 def test_a_misspelt_venue_at_the_file_is_exit_code_2(headrace_run: Run, usdm_file: Path) -> None:

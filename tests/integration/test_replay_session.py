@@ -169,6 +169,17 @@ def test_arrays_and_saved_arrays_replay_alike(tmp_path: Path) -> None:
     assert results[0].instruments == ("OWN.DATA",)
 
 
+def test_instrument_ids_that_nobody_named_are_named_after_themselves() -> None:
+    ticks = headrace.ticks(instrument=["A.B", "C.D"], ts_init=[1, 2], price=[1.0, 2.0], size=[1.0, 1.0])
+    seen: list[str] = []
+
+    def on_trade(instrument: str) -> None:
+        seen.append(instrument)
+
+    assert headrace.replay(ticks, on_trade, instruments=["A.B"]).instruments == ("A.B", "1.ARRAY")
+    assert seen == ["A.B", "1.ARRAY"]
+
+
 def test_it_works_while_an_event_loop_is_running(spot_file: Path) -> None:
     counter = Counter()
 

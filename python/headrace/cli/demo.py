@@ -42,8 +42,10 @@ FRAMES = 500_000
 QUICK_FRAMES = 50_000
 # Small, so that a slow reader is overtaken within a second.
 RING_TICKS = 4_096
-# Lines between two turns of dispatch, as a socket would hand them over.
+# Lines between two turns of dispatch, as a socket would hand them over, and the wait for the next ones, in which other
+# threads run.
 TURN_LINES = 64
+TURN_PAUSE_S = 1e-6
 # How long the slow strategy may take for what is left in the ring; it needs about a second.
 DRAIN_S = 10.0
 LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
@@ -70,6 +72,7 @@ def demo_command(*, quick: bool) -> None:
                 if number % TURN_LINES == 0:
                     dispatcher.dispatch()
                     display.update(number, frames, f"{number:,} frames")
+                    time.sleep(TURN_PAUSE_S)
             dispatcher.dispatch()
         finally:
             display.close()

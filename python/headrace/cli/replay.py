@@ -168,7 +168,12 @@ def replay_command(
         raise
     finally:
         display.close()
-    click.echo(json.dumps(result.to_dict()) if as_json else str(result))
+    if as_json:
+        for source in result.sources:  # The document has no place for it, and it may have been found out.
+            click.echo(f"{source.name}: {source.venue or 'ticks'}", err=True)
+        click.echo(json.dumps(result.to_dict()))
+    else:
+        click.echo(str(result))
     return _exit_code(result, strict=strict)
 
 

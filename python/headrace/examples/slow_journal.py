@@ -17,7 +17,7 @@ class SlowJournal(Strategy):
 
     subscription: ClassVar[dict[str, object]] = {"mode": "thread", "overflow": "drop_oldest"}
 
-    def __init__(self, work_us: int = 50) -> None:
+    def __init__(self, work_us: int = 200) -> None:
         self.work_s = work_us / 1e6
         self.trades = 0
         self.last: tuple[str, float, float] | None = None
