@@ -266,7 +266,7 @@ class Dispatcher:
             wakeup=self._wakeup,
             on_close=self._close_subscription,
         )
-        return _Member(subscription, membership, group, self.clock, threaded, is_async, self._replay, self._wakeup)
+        return _Member(subscription, membership, group, self.clock, threaded, is_async, self._replay, self._wakeup, not shares)
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
         return _native.DispatchGroup(self._ingest, self._desk, advance=advance, hashing=self._hashing)
@@ -398,10 +398,8 @@ class Dispatcher:
 
     def _close_subscription(self, subscription: Subscription) -> None:
         member = self._members[subscription.name]
-        if member.group is self._inline:
-            member.membership.close()
-        else:
-            member.close(time.monotonic() + CLOSE_DEADLINE_S)
+        member.close(time.monotonic() + CLOSE_DEADLINE_S)
+        if member.group is not self._inline:
             self._watch.groups = [group for group in self._watch.groups if group is not member.group]
 
     def _refuse_closed(self) -> None:
@@ -459,8 +457,10 @@ class _Member:
         is_async: bool,  # noqa: FBT001 - private
         replay: bool,  # noqa: FBT001 - private
         wakeup: WakeupKind,
+        owns_group: bool,  # noqa: FBT001 - private
     ) -> None:
         self.subscription = subscription
+        self._owns_group = owns_group
         self.membership = membership
         self.group = group
         self.is_async = is_async
@@ -539,7 +539,8 @@ class _Member:
             return
         self.is_open = False
         self.membership.close()
-        self.group.close()
+        if self._owns_group:
+            self.group.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
             if self._thread.is_alive():
