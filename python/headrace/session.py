@@ -26,10 +26,10 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
+import msgspec
 import numpy as np
 
 from headrace import _native
@@ -64,8 +64,7 @@ BEFORE_TIME_NS = -(1 << 63)
 FRAME_TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaySource:
+class ReplaySource(msgspec.Struct, frozen=True, kw_only=True):
     """One source of a finished replay.
 
     name : a file's path, or the feed's name.
@@ -78,8 +77,7 @@ class ReplaySource:
     frames: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayProgress:
+class ReplayProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a replay is.
 
     bytes_done, bytes_total : of the files' bytes; the total is 0 when a feed does not know it.
@@ -91,8 +89,7 @@ class ReplayProgress:
     ticks: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
+class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a replay did; prints as a table.
 
     sources : in the order of the call.
@@ -475,7 +472,7 @@ class _Session:
         sized = [feed for feed in self._feeds if isinstance(feed, SizedFeed)]
         total = sum(feed.bytes_total for feed in sized) if len(sized) == len(self._feeds) else 0
         done = sum(feed.bytes_done for feed in sized)
-        self._progress(ReplayProgress(done, total, self.dispatcher.ring.cursor))
+        self._progress(ReplayProgress(bytes_done=done, bytes_total=total, ticks=self.dispatcher.ring.cursor))
 
     def _result(self, pump: _native.Replay) -> ReplayResult:
         counts, stats = pump.counts(), self.dispatcher.stats()
@@ -484,7 +481,7 @@ class _Session:
         first, last = counts["first_ts"], counts["last_ts"]
         return ReplayResult(
             sources=tuple(
-                ReplaySource(feed.name, feed.venue, frames)
+                ReplaySource(name=feed.name, venue=feed.venue, frames=frames)
                 for feed, frames in zip(self._feeds, counts["accepted"], strict=True)
             ),
             instruments=tuple(self.dispatcher.instruments),

@@ -87,11 +87,19 @@ def test_parameters_have_the_types_of_their_annotations(
     assert (tmp_path / "typed.txt").read_text() == "(3, 0.25, True, '7', Decimal('0.10'))"
 
 
-def test_a_parameter_belongs_to_the_strategy_before_it(headrace_run: Run, spot_file: Path, counter: Path) -> None:
-    arguments = ("--strategy", f"{counter}:Typed", "--param=count=1", "--strategy", f"{counter}:Counter")
-    assert headrace_run("replay", spot_file, *arguments).returncode == 0
-    swapped = ("--strategy", f"{counter}:Counter", "--param=count=1", "--strategy", f"{counter}:Typed")
-    assert headrace_run("replay", spot_file, *swapped).returncode == 2
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--strategy", "counting:Typed", "--param=count=1", "--strategy", "counting:Counter"], 0),
+        (["--strategy", "counting:Counter", "--strategy", "counting:Typed", "--param", "count=1"], 0),
+        (["--strategy", "counting:Counter", "--param=count=1", "--strategy", "counting:Typed"], 2),
+    ],
+    ids=["first", "second", "other"],
+)
+def test_a_parameter_belongs_to_the_strategy_before_it(
+    headrace_run: Run, spot_file: Path, counter: Path, arguments: list[str], code: int
+) -> None:
+    assert headrace_run("replay", spot_file, *arguments).returncode == code
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,22 @@ def test_an_interrupt_stops_the_run_raises_nothing_and_gives_the_handler_back(sp
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_the_interrupt_handler_is_given_back_when_nothing_interrupts(spot_file: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    headrace.replay(spot_file)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interrupt_is_not_swallowed(spot_file: Path) -> None:
+    class Stuck(Strategy):
+        def on_quote(self, bid_price: float) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        headrace.replay(spot_file, Stuck)
+
+
 def test_the_document_can_be_written_as_json_and_the_table_escapes_html(spot_file: Path) -> None:
     result = headrace.replay(spot_file, (Counter, {"name": "<b>bold"}), hashing=True)
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()

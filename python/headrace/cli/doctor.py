@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -24,13 +23,15 @@ EXTRAS = {"rich": "cli"}
 @debug_option
 def doctor_command() -> None:
     """Show versions, build flags and extras."""
+    from importlib import metadata
+
     rows = [
         ("headrace", headrace.__version__),
         ("installed at", os.path.dirname(headrace.__file__)),  # noqa: PTH120 - shown as the interpreter has it
         ("python", f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})"),
         ("machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
         *((f"build {name}", str(value)) for name, value in _native.build_info().items()),
-        *((name, importlib.metadata.version(name)) for name in CORE),
+        *((name, metadata.version(name)) for name in CORE),
         *((f"extra {extra}: {name}", _version_or_hint(name, extra)) for name, extra in EXTRAS.items()),
         ("PYTHONHASHSEED", os.environ.get("PYTHONHASHSEED", "unset; replay sets it to 0")),
     ]
@@ -38,7 +39,9 @@ def doctor_command() -> None:
 
 
 def _version_or_hint(name: str, extra: str) -> str:
+    from importlib import metadata
+
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return f'not installed: pip install "headrace[{extra}]"'
