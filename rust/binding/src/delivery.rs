@@ -205,7 +205,7 @@ pub(crate) struct Entry {
 /// The ticks of a run that subscriptions with one filter share.
 #[derive(Default)]
 pub(crate) struct Class {
-    /// Per kind number; index 0: all kinds together.
+    /// Per kind number, counted from the run's first tick; index 0: all kinds together.
     pub(crate) ranges: Vec<Vec<(usize, usize)>>,
     pub(crate) wants: KindSet,
     /// Kinds that an `on_ticks` takes, together; 0: nobody has one.

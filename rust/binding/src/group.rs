@@ -578,6 +578,7 @@ impl Group {
         let GroupState {
             backlog,
             base,
+            run_start,
             run_end,
             next,
             plan,
@@ -585,7 +586,7 @@ impl Group {
             delivery,
             ..
         } = state;
-        let (base, run_end) = (*base, *run_end);
+        let (base, run_start, run_end) = (*base, *run_start, *run_end);
         let mut index = *next;
         let mut look = TICKS_PER_LOOK;
         while index < run_end {
@@ -607,7 +608,7 @@ impl Group {
                 }
                 set.count_seen((end - index) as u64);
                 for class in &set.classes {
-                    delivery.classes[*class as usize].push(tick.kind, index, end);
+                    delivery.classes[*class as usize].push(tick.kind, index - run_start, end - run_start);
                 }
                 index = end;
                 continue;
@@ -664,7 +665,7 @@ impl Group {
                 }
             }
             for class in classes.iter() {
-                delivery.classes[*class as usize].push(tick.kind, index, index + 1);
+                delivery.classes[*class as usize].push(tick.kind, index - run_start, index + 1 - run_start);
             }
             index += 1;
             look -= 1;
