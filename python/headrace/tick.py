@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -122,9 +122,7 @@ def _read_kinds() -> None:
     for number, name, plural, nature, venue_ids, values in _native.kind_table():
         if number not in KINDS:
             KINDS[number] = Kind(number, name, plural, nature, venue_ids, tuple(values))
-            fields = [
-                (value or f"unused_{index}", f"<{dtype or 'u8'}") for index, (value, dtype) in enumerate(values)
-            ]
+            fields = [(value or f"unused_{index}", f"<{dtype or 'u8'}") for index, (value, dtype) in enumerate(values)]
             _DTYPES[number] = np.dtype([*_HEAD, *fields], align=True)
 
 
@@ -158,16 +156,37 @@ LEVEL_DTYPE = dtype_of(kind_named("level").number)
 GAP_DTYPE = dtype_of(kind_named("gap").number)
 STATUS_DTYPE = dtype_of(kind_named("status").number)
 
-Tick: type = _native.tick_types()[0]
-"""The base of what a handler gets as ``tick``; there is one subtype per kind."""
+if TYPE_CHECKING:
+
+    class Tick:
+        """What a handler gets as ``tick``: the record's fields, and the values of its kind; one subtype per kind."""
+
+        seq: int
+        venue_seq: int
+        ts_event: int
+        ts_init: int
+        instrument_id: int
+        flags: int
+        position: int
+        symbol: str
+        venue: str
+        instrument: str
+        kind: str
+        age_ns: float
+        lag_ns: int
+
+        def __getattr__(self, value: str) -> float:
+            """Return one of the kind's own values; a checker cannot know which kind it is."""
+
+else:
+    Tick = _native.tick_types()[0]
 
 
-def register_kind(
-    name: str, values: Sequence[str], *, nature: str = "flow", venue_ids: str = "none"
-) -> Kind:
+def register_kind(name: str, values: Sequence[str], *, nature: str = "flow", venue_ids: str = "none") -> Kind:
     """Add a row to the kind table, e.g. ``register_kind("funding", ["rate"])``; handlers are ``on_funding(s)``.
 
-    values : at most four names, each a float64. nature : "state" or "flow". venue_ids : "monotone", "contiguous", "none".
+    values : at most four names, each a float64.
+    nature : "state" (only the newest matters) or "flow". venue_ids : "monotone", "contiguous" or "none".
     Dispatchers made before do not know the new kind. Raises KindError.
     """
     number = _native.register_kind(name, list(values), nature=nature, venue_ids=venue_ids)
@@ -190,12 +209,12 @@ def ticks(
 
     instrument : one ``"SYMBOL.VENUE"`` for all rows, or one per row, or their ids.
     ts_init : int64 ns since 1970-01-01 UTC, or datetime64; must not go back.
-    instruments : the table that gives names their ids: a Dispatcher's ``instruments``, or the names in order of their ids.
-        Without it the ids are 0, 1, … by first appearance.
+    instruments : the table that gives names their ids: a Dispatcher's ``instruments``, or the names in order of their
+        ids. Without it the ids are 0, 1, … by first appearance.
     kind : found from the values' names; needed only when they fit several kinds.
     ts_event : as ts_init; without it the ticks are flagged NO_VENUE_TIME.
     venue_seq : the venue's numbers; without them nothing is checked.
-    side : +1 buy or bid, -1 sell or ask. ``aggressor_side`` and ``trade_id`` are names for side and venue_seq of trades.
+    side : +1 buy or bid, -1 sell or ask. Of trades, ``aggressor_side`` and ``trade_id`` are names for side and venue_seq.
     values : one per value of the kind: ``bid_price=…, ask_price=…`` for quotes, ``price=…, size=…`` for trades.
 
     Returns shape (n,), dtype TICK_DTYPE, each row an event of its own. O(n). A missing size is 0.
@@ -205,8 +224,8 @@ def ticks(
         side = values.pop("aggressor_side")
     if "trade_id" in values:
         venue_seq = values.pop("trade_id")
-    row = _kind_of(values, kind, has_side=side is not None)
-    columns = {name: _column(name, column, "f8" if dtype == "f8" else "u8") for name, column, dtype in _known(row, values)}
+    row = _kind_of(values, kind)
+    columns = {name: _column(name, column, dtype) for name, column, dtype in _known(row, values)}
     times = _times("ts_init", ts_init)
     out = np.zeros(len(times), TICK_DTYPE)
     typed = out.view(dtype_of(row.number))
@@ -231,18 +250,16 @@ def ticks(
     return out
 
 
-def _kind_of(values: Mapping[str, ArrayLike], kind: str | None, *, has_side: bool) -> Kind:
+def _kind_of(values: Mapping[str, ArrayLike], kind: str | None) -> Kind:
     if kind is not None:
         return kind_named(kind)
-    fitting = [
-        row for row in KINDS.values() if row.nature != "meta" and values and set(values) <= {name for name, _ in row.values}
-    ]
+    # A gap and a status are made by us, never built from columns.
+    candidates = {row: [name for name, _ in row.values if name] for row in KINDS.values() if row.nature != "meta"}
+    fitting = [row for row, names in candidates.items() if values and set(values) <= set(names)]
     # price and size name a trade, unless what only levels have is there.
     preferred = [row for row in fitting if row.name in {"quote", "trade"}] or fitting
     if not fitting:
-        known = "; ".join(
-            f"{row.name}: {', '.join(name for name, _ in row.values if name)}" for row in KINDS.values() if row.nature != "meta"
-        )
+        known = "; ".join(f"{row.name}: {', '.join(names)}" for row, names in candidates.items())
         msg = f"no kind has the values {', '.join(sorted(values)) or '(none)'}: name those of one kind ({known})"
         raise OptionError(msg, option="values")
     return preferred[0]
@@ -279,7 +296,7 @@ def _times(name: str, column: ArrayLike) -> np.ndarray:
             f"with {times.ndim} dimension(s)"
         )
         raise OptionError(msg, option=name)
-    return cast("np.ndarray", times.astype("i8"))
+    return times.astype("i8")
 
 
 def _fitting(name: str, column: np.ndarray, length: int) -> np.ndarray:
@@ -302,7 +319,7 @@ def _instrument_ids(
     ids = np.zeros(len(unique), "u4")
     for place in np.argsort(first):
         ids[place] = table.add(str(unique[place]))
-    return cast("np.ndarray", ids[inverse])
+    return ids[inverse]
 
 
 def ns_text(ts_ns: int | None) -> str:

@@ -1,0 +1,388 @@
+"""How handlers declare their fields, and every way in which they can be wrong."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import Dispatcher, Strategy
+from headrace.errors import SubscriptionError
+from headrace.strategy import bind_function, bind_strategy
+from tests.feeding import quotes, trades
+
+
+def refusal(handler: Any, **options: Any) -> str:
+    with Dispatcher() as dispatcher, pytest.raises(SubscriptionError) as refused:
+        dispatcher.subscribe(handler, **options)
+    assert isinstance(refused.value, TypeError)
+    return str(refused.value)
+
+
+def strategy(**methods: Any) -> Strategy:
+    return type("Mine", (Strategy,), methods)()
+
+
+def test_the_base_class_declares_no_handler() -> None:
+    assert not [name for name in dir(Strategy) if name.startswith("on_")]
+
+
+def test_a_strategy_without_handlers_is_told_which_ones_there_are() -> None:
+    said = refusal(Strategy())
+    assert "no handler" in said
+    assert "on_quote, on_quotes" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("on_qoute", "on_quote"), ("on_quotess", "on_quotes"), ("on_aggtrade", "on_agg_trade"), ("on_ticket", "on_tick")],
+)
+def test_an_unknown_callback_names_the_nearest_and_all(written: str, meant: str) -> None:
+    said = refusal(strategy(**{written: lambda self: None}))
+    assert f"Mine.{written} is no known callback" in said
+    assert f"did you mean {meant}?" in said
+    assert "on_gap" in said
+    assert "on_trades" in said
+
+
+def test_a_callback_that_is_no_callable_is_refused() -> None:
+    assert "on_quote is no known callback" in refusal(strategy(on_quote=3))
+
+
+@pytest.mark.parametrize("name", ["on_start", "on_stop", "on_timer", "on_bar", "on_fill", "on_pause"])
+def test_callbacks_that_nobody_calls_yet_are_refused(name: str) -> None:
+    assert "Engine" in refusal(strategy(**{name: lambda self: None, "on_quote": lambda self, bid_price: None}))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("bid_prize", "bid_price"), ("asksize", "ask_size"), ("symbl", "symbol"), ("mids", "mid")]
+)
+def test_an_unknown_parameter_names_the_nearest_and_all(written: str, meant: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def on_quote(self, {written}): pass", scope)
+    said = refusal(strategy(on_quote=scope["on_quote"]))
+    assert f"asks for {written!r}, which is no field" in said
+    assert f"did you mean {meant}?" in said
+    assert "microprice" in said
+    assert "aggressor_side" not in said
+
+
+def test_another_kinds_field_is_refused_with_the_kinds_that_have_it() -> None:
+    def on_quote(self, price): ...
+
+    said = refusal(strategy(on_quote=on_quote))
+    assert "'price'" in said
+    assert "trade, agg_trade, level" in said
+    assert "bid_price" in said
+
+
+def test_trade_id_is_for_trades_only() -> None:
+    def on_agg_trade(self, trade_id): ...
+
+    assert "'trade_id', a field of trade that agg_trade has not" in refusal(strategy(on_agg_trade=on_agg_trade))
+
+
+def test_on_tick_may_only_ask_for_what_all_its_kinds_have() -> None:
+    def on_tick(self, price): ...
+
+    said = refusal(strategy(on_tick=on_tick))
+    assert "quote" in said
+    assert "subscribe with kinds=" in said
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(strategy(on_tick=on_tick), kinds=["trade", "level"])
+
+
+@pytest.mark.parametrize("parameter", ["*args", "**kwargs", "*", "bid_price, *rest"])
+def test_star_parameters_are_refused(parameter: str) -> None:
+    scope: dict[str, Any] = {}
+    text = "*, bid_price" if parameter == "*" else parameter
+    exec(f"def on_quote(self, {text}): pass", scope)
+    if parameter == "*":  # A bare star only makes what follows keyword-only.
+        assert bind_strategy(strategy(on_quote=scope["on_quote"]), None)[0].keywords == ("bid_price",)
+    else:
+        assert "name the fields it needs" in refusal(strategy(on_quote=scope["on_quote"]))
+
+
+@pytest.mark.parametrize("kind", ["quote", "trade", "agg_trade", "level", "tick"])
+def test_singular_and_plural_of_one_kind_are_refused(kind: str) -> None:
+    methods = {f"on_{kind}": lambda self, seq: None, f"on_{kind}s": lambda self, seq: None}
+    assert "singular and plural of the same" in refusal(strategy(**methods))
+
+
+@pytest.mark.parametrize("field", ["symbol", "venue", "instrument"])
+def test_a_plural_handler_that_asks_for_a_name_is_told_the_column(field: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def on_quotes(self, {field}): pass", scope)
+    assert "ask for instrument_id" in refusal(strategy(on_quotes=scope["on_quotes"]))
+
+
+def test_tick_is_singular_and_ticks_is_plural() -> None:
+    def on_quotes(self, tick): ...
+    def on_quote(self, ticks): ...
+
+    assert "ask for ticks" in refusal(strategy(on_quotes=on_quotes))
+    assert "ask for tick;" in refusal(strategy(on_quote=on_quote))
+
+
+def test_a_class_is_not_an_object_of_it() -> None:
+    class Mine(Strategy):
+        def on_quote(self, bid_price): ...
+
+    assert "is a class" in refusal(Mine)
+
+
+def test_what_is_neither_strategy_nor_callable_is_refused() -> None:
+    assert "neither a Strategy nor callable" in refusal(7)
+
+
+def test_a_builtin_without_signature_is_refused() -> None:
+    assert "no readable signature" in refusal(max, callback="on_quote")
+
+
+def test_a_function_must_be_named_after_a_callback_or_say_which() -> None:
+    def quote_handler(bid_price): ...
+
+    said = refusal(quote_handler)
+    assert "function 'quote_handler' is no known callback" in said
+    assert "callback='on_quote'" in said
+    assert "did you mean on_quotes?" in refusal(quote_handler, callback="on_qoutes")
+
+
+def test_handlers_of_kinds_that_are_not_subscribed_are_refused() -> None:
+    class Mine(Strategy):
+        def on_quote(self, bid_price): ...
+        def on_trade(self, price): ...
+
+    assert "on_trade would never be called" in refusal(Mine(), kinds=["quote"])
+
+
+def test_positional_only_after_a_default_that_stays_is_refused() -> None:
+    def on_quote(self, limit=3.0, bid_price=0.0, /): ...
+
+    assert "put it before" in refusal(strategy(on_quote=on_quote))
+
+
+@pytest.mark.parametrize("error", ["on_qoute", "bid_prize"])
+def test_a_refused_subscription_leaves_nothing_behind(error: str) -> None:
+    scope: dict[str, Any] = {}
+    exec("def on_qoute(self): pass" if error == "on_qoute" else "def on_quote(self, bid_prize): pass", scope)
+    bad = strategy(**{name: made for name, made in scope.items() if name.startswith("on_")})
+    with Dispatcher() as dispatcher:
+        with pytest.raises(SubscriptionError) as refused:
+            dispatcher.subscribe(bad)
+        assert refused.value.handler in {"on_qoute", "on_quote"}
+        assert not dispatcher.subscriptions
+
+
+class Forms(Strategy):
+    """One of each form of parameter."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[object, ...]] = []
+
+    def on_quote(self, symbol, /, bid_price, limit=3.0, ask_price=-1.0, *, spread, label="mine", mid=0.0):
+        self.got.append((symbol, bid_price, limit, ask_price, spread, label, mid))
+
+
+def test_positional_only_defaults_and_keyword_only_parameters_get_what_they_name() -> None:
+    forms = Forms()
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(forms)
+        dispatcher.publish(quotes(dispatcher, [10.0]))
+        dispatcher.dispatch()
+    assert forms.got == [("BTCUSDT", 10.0, 3.0, 11.0, 1.0, "mine", 10.5)]
+
+
+def test_a_default_that_names_a_field_is_overridden_by_it() -> None:
+    got = []
+
+    def on_quote(bid_price=-5.0, unknown=7):
+        got.append((bid_price, unknown))
+
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(on_quote)
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        dispatcher.dispatch()
+    assert got == [(1.0, 7)]
+
+
+def test_a_handler_without_parameters_is_called() -> None:
+    calls = []
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(lambda: calls.append(1), callback="on_quote")
+        dispatcher.publish(quotes(dispatcher, [1.0, 2.0]))
+        dispatcher.dispatch()
+    assert calls == [1, 1]
+
+
+class CallableObject:
+    """An object with ``__call__``."""
+
+    def __init__(self) -> None:
+        self.got: list[float] = []
+
+    def __call__(self, bid_price):
+        self.got.append(bid_price)
+
+
+def test_functions_methods_partials_and_callable_objects_subscribe_alike() -> None:
+    plain: list[float] = []
+    method: list[float] = []
+    partial: list[float] = []
+
+    def on_quote(bid_price):
+        plain.append(bid_price)
+
+    class Holder:
+        def receive(self, bid_price):
+            method.append(bid_price)
+
+    def collect(where, bid_price):
+        where.append(bid_price)
+
+    called = CallableObject()
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(on_quote)
+        dispatcher.subscribe(Holder().receive, callback="on_quote")
+        dispatcher.subscribe(functools.partial(collect, partial), callback="on_quote")
+        dispatcher.subscribe(called, callback="on_quote")
+        dispatcher.publish(quotes(dispatcher, [1.0, 2.0]))
+        dispatcher.dispatch()
+    assert plain == method == partial == called.got == [1.0, 2.0]
+
+
+def test_static_and_class_methods_are_handlers() -> None:
+    got: list[tuple[str, float]] = []
+
+    class Mine(Strategy):
+        @staticmethod
+        def on_quote(bid_price):
+            got.append(("static", bid_price))
+
+        @classmethod
+        def on_trade(cls, price):
+            got.append((cls.__name__, price))
+
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(Mine())
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        dispatcher.publish(trades(dispatcher, [2.0]))
+        dispatcher.dispatch()
+    assert got == [("static", 1.0), ("Mine", 2.0)]
+
+
+def test_inherited_and_overridden_handlers_are_found() -> None:
+    class Base(Strategy):
+        def __init__(self) -> None:
+            self.got: list[object] = []
+
+        def on_quote(self, bid_price):
+            self.got.append(("base", bid_price))
+
+        def on_trade(self, price):
+            self.got.append(("base", price))
+
+    class Derived(Base):
+        def on_quote(self, ask_price):
+            self.got.append(("derived", ask_price))
+
+    derived = Derived()
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(derived)
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        dispatcher.publish(trades(dispatcher, [5.0]))
+        dispatcher.dispatch()
+    assert derived.got == [("derived", 2.0), ("base", 5.0)]
+
+
+def test_class_defaults_are_overridden_by_the_call() -> None:
+    class Mine(Strategy):
+        subscription = {"instruments": "ETH*", "batch_max": 7}
+
+        def on_quotes(self, bid_price): ...
+
+    with Dispatcher() as dispatcher:
+        own = dispatcher.subscribe(Mine())
+        said = dispatcher.subscribe(Mine(), batch_max=9, instruments="*")
+        assert (own.options.instruments, own.options.batch_max) == (("ETH*",), 7)
+        assert (said.options.instruments, said.options.batch_max) == (("*",), 9)
+
+
+def test_names_are_given_once() -> None:
+    class Mine(Strategy):
+        def on_quote(self, bid_price): ...
+
+    with Dispatcher() as dispatcher:
+        names = [dispatcher.subscribe(Mine()).name for _ in range(3)]
+        assert names == ["Mine", "Mine-2", "Mine-3"]
+        assert list(dispatcher.subscriptions) == names
+
+
+def test_a_strategy_stays_a_plain_class_that_a_unit_test_can_call() -> None:
+    forms = Forms()
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(forms)
+    forms.on_quote("BTCUSDT", 1.0, spread=0.5)
+    assert forms.got == [("BTCUSDT", 1.0, 3.0, -1.0, 0.5, "mine", 0.0)]
+
+
+def test_binding_reads_the_signature_once() -> None:
+    """A handler replaced on the instance after subscribing is not looked up again."""
+    got: list[str] = []
+
+    class Mine(Strategy):
+        def on_quote(self, bid_price):
+            got.append("first")
+
+    mine = Mine()
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(mine)
+        mine.on_quote = lambda bid_price: got.append("second")  # type: ignore[method-assign]
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        dispatcher.dispatch()
+    assert got == ["first"]
+
+
+def test_an_async_handler_is_known_as_one() -> None:
+    async def on_quote(bid_price): ...
+
+    assert bind_function(on_quote, None, None)[0].is_async
+
+
+TYPED = '''
+from __future__ import annotations
+import numpy as np
+import numpy.typing as npt
+from headrace import GapCause, Strategy, Tick
+
+class OneOfEach(Strategy):
+    subscription = {"instruments": "BTCUSDT.*"}
+
+    def on_quote(self, symbol: str, bid_price: float, ask_price: float, *, limit: float = 3.0) -> None: ...
+    def on_trades(self, price: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> None: ...
+    async def on_level(self, price: float, side: int) -> None: ...
+    def on_ticks(self, ticks: npt.NDArray[np.void]) -> None: ...
+    def on_gap(self, cause: GapCause, missing: int | None) -> None: ...
+
+class Whole(Strategy):
+    def on_tick(self, tick: Tick) -> None: ...
+'''
+
+
+def test_strict_mypy_passes_over_one_handler_of_each_form(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "typed_strategy.py"
+    path.write_text(TYPED)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(root / ".mypy_cache"), str(path)],
+        cwd=root,
+        env={"MYPYPATH": str(root / "python"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
