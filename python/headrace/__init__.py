@@ -6,7 +6,8 @@ from headrace.deadletters import DeadLetter, DeadLetters
 from headrace.dispatch import Dispatcher, DispatcherStats
 from headrace.errors import HeadraceError
 from headrace.feeds import Feed
-from headrace.session import ReplayResult, replay
+from headrace.result import ReplayResult
+from headrace.session import replay
 from headrace.strategy import Strategy
 from headrace.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats
 from headrace.tick import (
@@ -17,9 +18,16 @@ from headrace.tick import (
     STATUS_DTYPE,
     TICK_DTYPE,
     TRADE_DTYPE,
+    AggTradeTick,
     Flags,
     GapCause,
+    GapTick,
+    LevelEmptyTick,
+    LevelTick,
+    QuoteTick,
+    StatusTick,
     Tick,
+    TradeTick,
     register_kind,
     ticks,
 )
@@ -34,6 +42,7 @@ __all__ = [
     "STATUS_DTYPE",
     "TICK_DTYPE",
     "TRADE_DTYPE",
+    "AggTradeTick",
     "Clock",
     "DeadLetter",
     "DeadLetters",
@@ -43,19 +52,25 @@ __all__ = [
     "Feed",
     "Flags",
     "GapCause",
+    "GapTick",
     "HeadraceError",
     "Instruments",
     "LatencyStats",
+    "LevelEmptyTick",
+    "LevelTick",
     "Overflow",
+    "QuoteTick",
     "ReplayClock",
     "ReplayResult",
     "Ring",
     "RingReader",
     "Sequencer",
+    "StatusTick",
     "Strategy",
     "Subscription",
     "SubscriptionStats",
     "Tick",
+    "TradeTick",
     "WallClock",
     "register_kind",
     "replay",

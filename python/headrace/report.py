@@ -9,6 +9,7 @@ Does not: decide what is worth showing; callers pass rows.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
@@ -35,11 +36,12 @@ BAR_CELLS = 30
 
 
 class Table(NamedTuple):
-    """A titled table; the first column is text, the others are numbers and stand to the right."""
+    """A titled table; the first ``texts`` columns stand to the left, the others are numbers and stand to the right."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    texts: int = 1
 
 
 def tables_text(tables: Sequence[Table]) -> str:
@@ -57,7 +59,9 @@ def tables_html(tables: Sequence[Table]) -> str:
             continue
         head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
         rows = "".join(
-            "<tr>" + "".join(f"<td{_align(index)}>{escape(cell)}</td>" for index, cell in enumerate(row)) + "</tr>"
+            "<tr>"
+            + "".join(f"<td{_align(table, index)}>{escape(cell)}</td>" for index, cell in enumerate(row))
+            + "</tr>"
             for row in table.rows
         )
         caption = f"<caption>{escape(table.title)}</caption>"
@@ -81,8 +85,8 @@ def latency_text(ns: float | None) -> str:
     return "-" if ns is None else duration_text(ns)
 
 
-def _align(index: int) -> str:
-    return ' style="text-align:right"' if index else ""
+def _align(table: Table, index: int) -> str:
+    return "" if index < table.texts else ' style="text-align:right"'
 
 
 def _table_text(table: Table) -> str:
@@ -90,7 +94,7 @@ def _table_text(table: Table) -> str:
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     texts = [
         "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
+            cell.ljust(width) if index < table.texts else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
@@ -185,9 +189,13 @@ class _RichBar:
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        # No thread of rich's own (auto_refresh): the display moves when it is told to.
+        # No thread of rich's own (auto_refresh): the display moves when it is told to. What goes to a pipe stays there.
         self._progress: RichProgress = Progress(
-            *columns, console=Console(file=stream), auto_refresh=False, transient=True
+            *columns,
+            console=Console(file=stream),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._task: TaskID = self._progress.add_task(title, total=None, note="")
         self._next_s = 0.0

@@ -13,7 +13,7 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     # The package itself ('') is the front door: the command line and the examples use it like everybody else.
     frozenset({"cli", "__main__", "", "examples"}),
-    frozenset({"engine", "session", "report"}),
+    frozenset({"engine", "session", "result", "report"}),
     frozenset({"service", "feeds", "brokers", "telemetry", "commands", "orders", "positions", "risk", "kill_switch"}),
     frozenset({"bus", "dispatch", "strategy", "subscription"}),
     frozenset({"events", "fields", "tick", "ticks", "clock", "config", "deadletters", "wakeup"}),

@@ -274,6 +274,17 @@ def test_with_json_the_venue_that_was_found_is_told_on_stderr(headrace_run: Run,
     assert ended.stderr == f"{usdm_file}: BINANCE_USDM\n"
 
 
+def test_with_json_what_a_strategy_prints_goes_to_stderr(headrace_run: Run, spot_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "talks.py").write_text(
+        "from headrace import Strategy\nprint('loaded')\nclass Talks(Strategy):\n"
+        "    def __init__(self): print('made')\n    def on_trade(self, price): print('traded')\n"
+    )
+    ended = headrace_run("replay", spot_file, "--strategy", "talks:Talks", "--json")
+    assert json.loads(ended.stdout)["strategies"]["Talks"]["delivered"] > 0
+    assert all(word in ended.stderr for word in ("loaded", "made", "traded"))
+    assert "traded" in headrace_run("replay", spot_file, "--strategy", "talks:Talks").stdout
+
+
 def test_saved_ticks_replay_beside_a_recording(
     headrace_run: Run, spot_file: Path, counter: Path, tmp_path: Path
 ) -> None:

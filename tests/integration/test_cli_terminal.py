@@ -19,8 +19,9 @@ from headrace.feeds import SyntheticFeed
 
 COMMAND = [sys.executable, "-m", "headrace.cli"]
 ESCAPE = re.compile(rb"\x1b\[")
-# Long enough for a bar to be drawn many times: about 3 s of the recording at the speed of the market.
+# Three seconds of a market, long enough for a plain line (one every 2 s), or for a bar to be drawn many times in one.
 PACED = ("--speed", "1")
+FASTER = ("--speed", "3")
 # Runs the command as it is without the extra: rich cannot be imported.
 WITHOUT_RICH = "import sys; sys.modules['rich'] = None; from headrace.cli import main; main()"
 
@@ -60,7 +61,7 @@ def in_a_terminal(command: list[str], **environment: str) -> tuple[bytes, int]:
 
 
 def test_a_terminal_gets_a_bar_that_moves(short_file: Path) -> None:
-    shown, code = in_a_terminal([*COMMAND, "replay", str(short_file), *PACED])
+    shown, code = in_a_terminal([*COMMAND, "replay", str(short_file), *FASTER])
     assert code == 0
     assert ESCAPE.search(shown)
     assert b"replay" in shown
@@ -69,14 +70,14 @@ def test_a_terminal_gets_a_bar_that_moves(short_file: Path) -> None:
 
 
 def test_a_terminal_without_rich_gets_a_plain_bar(short_file: Path) -> None:
-    shown, code = in_a_terminal([sys.executable, "-c", WITHOUT_RICH, "replay", str(short_file), *PACED])
+    shown, code = in_a_terminal([sys.executable, "-c", WITHOUT_RICH, "replay", str(short_file), *FASTER])
     assert code == 0
     assert not ESCAPE.search(shown)
     assert shown.count(b"\rreplay [") > 3
 
 
 def test_a_terminal_without_cursor_movement_gets_plain_lines(short_file: Path) -> None:
-    shown, code = in_a_terminal([*COMMAND, "replay", str(short_file), *PACED], TERM="dumb")
+    shown, code = in_a_terminal([*COMMAND, "replay", str(short_file), *FASTER], TERM="dumb")
     assert code == 0
     assert not ESCAPE.search(shown)
     assert b"\rreplay" not in shown
@@ -93,7 +94,7 @@ def test_a_pipe_gets_plain_lines_without_escape_codes(short_file: Path) -> None:
 def test_with_json_a_terminal_for_stderr_leaves_stdout_one_document(short_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     shown, code = in_a_terminal(
-        ["sh", "-c", f"'{sys.executable}' -m headrace.cli replay '{short_file}' --speed 1 --json > '{out}'"]
+        ["sh", "-c", f"'{sys.executable}' -m headrace.cli replay '{short_file}' --speed 3 --json > '{out}'"]
     )
     assert code == 0
     assert b"replay" in shown

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import headrace.examples
 from headrace.feeds import SyntheticFeed
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,9 +29,11 @@ def test_the_script_that_is_installed_is_the_same_command() -> None:
     assert told == f"headrace {importlib.metadata.version('headrace')}\n"
 
 
-def test_help_names_every_verb(headrace_run: Run) -> None:
-    ended = headrace_run("--help")
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []], ids=["help", "h", "nothing"])
+def test_help_names_every_verb(headrace_run: Run, arguments: list[str]) -> None:
+    ended = headrace_run(*arguments)
     assert ended.returncode == 0
+    assert ended.stdout.startswith("Usage: headrace")
     assert all(verb in ended.stdout for verb in ("replay", "demo", "inspect", "fields", "doctor", "new"))
 
 
@@ -85,6 +90,23 @@ def test_a_new_strategy_is_short_and_runs_as_it_stands(headrace_run: Run, spot_f
     ended = headrace_run("replay", spot_file, *command[2:])
     assert ended.returncode == 0, ended.stderr
     assert "MyStrategy" in ended.stdout
+
+
+EXAMPLES = ("spread_watch", "trade_flow", "slow_journal", "faulty")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs_by_the_command_in_its_header(headrace_run: Run, spot_file: Path, example: str) -> None:
+    module = importlib.import_module(f"headrace.examples.{example}")
+    (command,) = re.findall(r"``headrace (replay RECORDING .*)``", module.__doc__ or "")
+    ended = headrace_run(*command.replace("RECORDING", str(spot_file)).split())
+    assert ended.returncode == (1 if "quarantine" in command else 0), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_every_example_is_tried() -> None:
+    folder = Path(headrace.examples.__file__).parent
+    assert {path.stem for path in folder.glob("*.py")} == {*EXAMPLES, "__init__"}
 
 
 def test_new_never_overwrites(headrace_run: Run, tmp_path: Path) -> None:

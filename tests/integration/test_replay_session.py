@@ -285,7 +285,7 @@ def test_progress_is_told_and_never_goes_back(spot_file: Path) -> None:
 
     class Slow(Strategy):
         def on_quote(self, bid_price: float) -> None:
-            time.sleep(0.0002)
+            time.sleep(0.00002)
 
     headrace.replay(spot_file, Slow, progress=told.append)
     assert told

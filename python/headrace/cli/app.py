@@ -36,11 +36,16 @@ from headrace.errors import HeadraceError, InstrumentError, OptionError, RingErr
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(headrace.__version__, prog_name="headrace", message="%(prog)s %(version)s")
 @debug_option
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Exchange frames in, sequenced ticks to every strategy, nothing lost without saying so."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for verb in (replay_command, demo_command, inspect_command, fields_command, doctor_command, new_command):

@@ -29,7 +29,7 @@ from headrace.examples.spread_watch import SpreadWatch
 from headrace.examples.trade_flow import TradeFlow
 from headrace.feeds import synthetic_session
 from headrace.report import Table, duration_text, progress_display, tables_text
-from headrace.session import strategy_table
+from headrace.result import strategy_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,6 +7,7 @@ import click
 from headrace.cli.options import debug_option
 from headrace.fields import FIELDS
 from headrace.report import Table, tables_text
+from headrace.tick import KINDS
 
 __all__ = ["fields_command"]
 
@@ -18,7 +19,11 @@ COLUMNS = ("name", "one tick", "column", "unit", "kinds", "meaning")
 def fields_command() -> None:
     """List the fields that handlers may declare as parameters."""
     rows = [
-        (field.name, field.singular or "-", field.plural or "-", field.unit, ", ".join(field.kinds), field.formula)
+        (field.name, field.singular or "-", field.plural or "-", field.unit, _kinds_text(field.kinds), field.formula)
         for field in FIELDS
     ]
-    click.echo(tables_text([Table("fields, by parameter name", COLUMNS, rows)]))
+    click.echo(tables_text([Table("fields, by parameter name", COLUMNS, rows, texts=len(COLUMNS))]))
+
+
+def _kinds_text(kinds: tuple[str, ...]) -> str:
+    return "all" if len(kinds) == len(KINDS) else ", ".join(kinds)

@@ -14,7 +14,8 @@ import numpy as np
 from headrace import GapCause, Strategy
 from headrace.cli.options import debug_option, venue_option
 from headrace.report import Table, duration_text, progress_display, tables_text
-from headrace.session import ReplayResult, replay
+from headrace.result import ReplayResult
+from headrace.session import replay
 from headrace.tick import KINDS, ns_text
 
 __all__ = ["inspect_command"]
@@ -89,9 +90,9 @@ def _tables(result: ReplayResult, census: _Census) -> list[Table]:
     return [
         Table(result.sources[0].name, ("", ""), facts),
         Table("frames", RATE_COLUMNS[:1] + RATE_COLUMNS[2:], [(name, *_rate(count, span_s)) for name, count in frames]),
-        Table("ticks", RATE_COLUMNS, [(name, kind, *_rate(count, span_s)) for name, kind, count in ticks]),
-        Table("first venue gaps", ("instrument", "kind", "cause", "ids", "received"), census.gaps),
-        Table("first rejects", ("reason", "row", "received", "frame"), _rejects(result)),
+        Table("ticks", RATE_COLUMNS, [(name, kind, *_rate(count, span_s)) for name, kind, count in ticks], texts=2),
+        Table("first venue gaps", ("instrument", "kind", "cause", "ids", "received"), census.gaps, texts=5),
+        Table("first rejects", ("reason", "row", "received", "frame"), _rejects(result), texts=4),
     ]
 
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 import traceback
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +25,8 @@ from headrace.cli.options import debug_option, venue_option
 from headrace.errors import StrategyFaultError
 from headrace.limits import RING_CAPACITY
 from headrace.report import progress_display
-from headrace.session import ReplayProgress, ReplayResult, replay
+from headrace.result import ReplayResult
+from headrace.session import ReplayProgress, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,22 +147,25 @@ def replay_command(
 
     A FILE is a recording (gzip or plain) or a .npy file of ticks; several are merged by receive time.
     """
-    loaded = _loaded(strategies, parameters)
     display = progress_display(sys.stderr, "replay")
+    # What strategies print must not stand in the document.
+    quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
     try:
-        result = replay(
-            files,
-            loaded,
-            venue=venue,
-            instruments=[name for name in instruments.split(",") if name],
-            speed=speed,
-            overflow=overflow,
-            batch_max=batch_max,
-            on_fault=on_fault,
-            hashing=hashing,
-            ring_capacity=ring_capacity,
-            progress=_progress_to(display.update),
-        )
+        with quiet:
+            loaded = _loaded(strategies, parameters)
+            result = replay(
+                files,
+                loaded,
+                venue=venue,
+                instruments=[name for name in instruments.split(",") if name],
+                speed=speed,
+                overflow=overflow,
+                batch_max=batch_max,
+                on_fault=on_fault,
+                hashing=hashing,
+                ring_capacity=ring_capacity,
+                progress=_progress_to(display.update),
+            )
     except Exception as error:
         display.close()
         if failure := _strategy_failure(error):
