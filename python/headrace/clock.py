@@ -37,7 +37,10 @@ class WallClock:
 
 
 class ReplayClock:
-    """The time T of a replay: the receive time of what is being resolved. Moved natively, before anything of T happens."""
+    """The time T of a replay: the receive time of what is being resolved.
+
+    Moved natively, before anything of T happens.
+    """
 
     __slots__ = ("_time", "now_ns")
 

@@ -28,8 +28,8 @@ class DeadLetter(NamedTuple):
     """One of them.
 
     id : rises by one. kind : "frame" or "call". reason : of the closed list, or the exception's own text.
-    source : the feed, or the subscription. row : line of a recording, 0 elsewhere. ts_ns : receive time, or the clock's.
-    frame : the bytes of a rejected frame.
+    source : the feed, or the subscription. row : line of a recording, 0 elsewhere.
+    ts_ns : receive time, or the clock's. frame : the bytes of a rejected frame.
     handler, instrument, tick_kind : of a failed call. positions : of its ticks. ticks : at most 8, dtype TICK_DTYPE.
     ticks_total : how many the call had. traceback : as Python prints it.
     """

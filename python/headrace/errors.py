@@ -67,7 +67,9 @@ class HeadraceError(Exception):
 
 def _rebuilt(kind: type[HeadraceError], args: tuple[str, ...], facts: dict[str, object]) -> HeadraceError:
     """Make the error again, as another process unpickles it."""
-    return kind(*args, **facts)
+    error = kind(*args)
+    error.__dict__.update(facts)
+    return error
 
 
 class OptionError(HeadraceError, ValueError):

@@ -32,7 +32,7 @@ LIMITS = (
     Limit("FRAME_BYTES_MAX", _core["FRAME_BYTES_MAX"], "bytes", "ten times a 5,000-level snapshot"),
     Limit("FRAME_DEPTH_MAX", _core["FRAME_DEPTH_MAX"], "levels", "documented frames nest 4 deep"),
     Limit("RESTART_JUMP", _core["RESTART_JUMP"], "numbers", "no restored sequencer gives a number twice"),
-    Limit("BATCH_MAX", 1_024, "ticks", "columns pay from about 19 ticks; more than 1,024 no longer fit the first caches"),
+    Limit("BATCH_MAX", 1_024, "ticks", "columns pay from about 19 ticks; beyond 1,024 they leave the first caches"),
     Limit("BATCH_MAX_MAX", 65_536, "ticks", "a batch is a copy: 4.5 MiB"),
     Limit("BLOCK_MAX_NS", 1_000_000_000, "ns", "a live reader that holds the feed longer than 1 s is demoted"),
     Limit("SLOW_HANDLER_MS", 100, "ms", "an inline handler that runs longer delays everybody: it is named in the log"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,10 +37,17 @@ __all__ = [
     "STATUS_DTYPE",
     "TICK_DTYPE",
     "TRADE_DTYPE",
+    "AggTradeTick",
     "Flags",
     "GapCause",
+    "GapTick",
     "Kind",
+    "LevelEmptyTick",
+    "LevelTick",
+    "QuoteTick",
+    "StatusTick",
     "Tick",
+    "TradeTick",
     "dtype_of",
     "is_tick_dtype",
     "kind_named",
@@ -157,32 +164,28 @@ GAP_DTYPE = dtype_of(kind_named("gap").number)
 STATUS_DTYPE = dtype_of(kind_named("status").number)
 
 if TYPE_CHECKING:
-
-    class Tick:
-        """What a handler gets as ``tick``: the record's fields, and the values of its kind; one subtype per kind."""
-
-        seq: int
-        venue_seq: int
-        ts_event: int
-        ts_init: int
-        instrument_id: int
-        flags: int
-        position: int
-        symbol: str
-        venue: str
-        instrument: str
-        kind: str
-        age_ns: float
-        lag_ns: int
-
-        def __getattr__(self, value: str) -> float:
-            """Return one of the kind's own values; a checker cannot know which kind it is."""
-
+    from headrace._native import (
+        AggTradeTick,
+        GapTick,
+        LevelEmptyTick,
+        LevelTick,
+        QuoteTick,
+        StatusTick,
+        Tick,
+        TradeTick,
+    )
 else:
-    Tick = _native.tick_types()[0]
+    # What a handler gets as `tick`: the base, then one subtype per built-in kind in order of its number.
+    Tick, QuoteTick, TradeTick, AggTradeTick, LevelTick, LevelEmptyTick, GapTick, StatusTick = _native.tick_types()[:8]
 
 
-def register_kind(name: str, values: Sequence[str], *, nature: str = "flow", venue_ids: str = "none") -> Kind:
+def register_kind(
+    name: str,
+    values: Sequence[str],
+    *,
+    nature: Literal["state", "flow"] = "flow",
+    venue_ids: Literal["monotone", "contiguous", "none"] = "none",
+) -> Kind:
     """Add a row to the kind table, e.g. ``register_kind("funding", ["rate"])``; handlers are ``on_funding(s)``.
 
     values : at most four names, each a float64.
@@ -214,7 +217,7 @@ def ticks(
     kind : found from the values' names; needed only when they fit several kinds.
     ts_event : as ts_init; without it the ticks are flagged NO_VENUE_TIME.
     venue_seq : the venue's numbers; without them nothing is checked.
-    side : +1 buy or bid, -1 sell or ask. Of trades, ``aggressor_side`` and ``trade_id`` are names for side and venue_seq.
+    side : +1 buy or bid, -1 sell or ask. For trades ``aggressor_side`` says side, and ``trade_id`` says venue_seq.
     values : one per value of the kind: ``bid_price=…, ask_price=…`` for quotes, ``price=…, size=…`` for trades.
 
     Returns shape (n,), dtype TICK_DTYPE, each row an event of its own. O(n). A missing size is 0.

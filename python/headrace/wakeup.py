@@ -7,6 +7,7 @@ Does not: know what changed; whoever waits looks again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Literal
 
@@ -37,11 +38,9 @@ class LoopWakeup:
         self._loop.add_reader(self._read_fd, self._woken)
 
     def _woken(self) -> None:
-        try:
-            # An eventfd gives its 8-byte counter, a pipe whatever came: both are empty afterwards.
+        # An eventfd gives its 8-byte counter, a pipe whatever came: both are empty afterwards.
+        with contextlib.suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
-        except BlockingIOError:
-            pass
         self._event.set()
 
     def arm(self) -> None:
@@ -55,11 +54,9 @@ class LoopWakeup:
 
     async def wait(self, timeout_s: float | None) -> None:
         """Wait until woken, at most ``timeout_s``."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
-        except TimeoutError:
-            pass
 
     def close(self) -> None:
         """Take it out of the loop and close the descriptors."""
