@@ -103,7 +103,7 @@ def replay(
     overflow, batch_max : for every strategy that is not paired with options that say otherwise.
     on_fault : ``"raise"``: the first exception of a strategy ends the run and leaves this call; ``"quarantine"``: the
         strategy that faults too often is skipped from then on.
-    hashing : compute ``input_hash`` and every ``delivered_hash``; costs about a third of the speed.
+    hashing : compute ``input_hash`` and every ``delivered_hash``; costs about a fifth of the speed.
     ring_capacity : ticks, a power of two.
     duplicates, late : what happens to frames that the venue repeated, or sent after newer ones.
     progress : called about ten times a second, on the replay's own thread.

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import headrace
 import headrace.examples
 from headrace.feeds import SyntheticFeed
 
@@ -63,6 +65,21 @@ def test_inspect_of_a_missing_file_is_exit_code_1(headrace_run: Run) -> None:
     ended = headrace_run("inspect", "missing.gz")
     assert ended.returncode == 1
     assert ended.stderr.startswith("headrace: recording missing.gz is missing")
+
+
+def test_inspect_of_a_file_without_frames_shows_why_and_is_exit_code_1(headrace_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "noise").write_text("1 {}\n2 nonsense\n")
+    ended = headrace_run("inspect", "noise@BINANCE")
+    assert ended.returncode == 1
+    assert ended.stderr == "headrace: noise holds no accepted frame\n"
+    assert "first rejects" in ended.stdout
+
+
+def test_inspect_takes_saved_ticks(headrace_run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "own.npy", headrace.ticks(instrument="A.B", ts_init=[1, 2], price=[1.0, 2.0], size=[1.0, 1.0]))
+    ended = headrace_run("inspect", "own.npy")
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"0\.ARRAY +trade +2 ", ended.stdout)
 
 
 def test_fields_lists_what_handlers_may_declare(headrace_run: Run) -> None:

@@ -231,6 +231,60 @@ def test_a_strategys_exception_leaves_the_call_with_its_own_traceback(spot_file:
     assert any("BTCUSDT.BINANCE" in note for note in caught.value.__notes__)
 
 
+class AsyncBreaks(Strategy):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def on_quote(self, bid_price: float) -> None:
+        self.calls += 1
+        await asyncio.sleep(0)
+        raise KeyError("mine")
+
+
+def test_an_async_strategys_exception_leaves_the_call_too(spot_file: Path) -> None:
+    with pytest.raises(KeyError, match="mine") as caught:
+        headrace.replay(spot_file, AsyncBreaks)
+    assert any("AsyncBreaks.on_quote" in note for note in caught.value.__notes__)
+
+
+def test_an_async_strategy_ends_in_quarantine_like_any_other(spot_file: Path) -> None:
+    strategy = AsyncBreaks()
+    result = headrace.replay(spot_file, [strategy, Counter], on_fault="quarantine")
+    assert result.strategies["AsyncBreaks"].state == "quarantined"
+    assert strategy.calls == 3
+    assert result.strategies["Counter"].delivered == result.frames["bookTicker"]
+
+
+def test_a_window_that_is_open_at_the_end_is_handed_out(spot_file: Path) -> None:
+    class Windows(Strategy):
+        subscription = {"every": "1s"}  # noqa: RUF012 - read only
+
+        def __init__(self) -> None:
+            self.calls = 0
+            self.trades = 0
+
+        def on_trades(self, price: np.ndarray) -> None:
+            self.calls += 1
+            self.trades += len(price)
+
+    strategy = Windows()
+    result = headrace.replay(spot_file, strategy)
+    assert strategy.trades == result.frames["trade"]
+    assert strategy.calls <= result.span_ns // 1_000_000_000 + 2
+
+
+def test_rejected_frames_are_kept_with_their_place(tmp_path: Path) -> None:
+    lines = list(islice(SyntheticFeed().lines(), 100))
+    lines[49] = lines[49][:20] + b'{"e":"nonsense"}\n'
+    path = tmp_path / "one"
+    path.write_bytes(b"".join(lines))
+    result = headrace.replay(path)
+    (letter,) = result.dead_letters
+    assert (letter.source, letter.row, letter.frame) == (str(path), 50, b'{"e":"nonsense"}')
+    assert result.rejected == {letter.reason: 1}
+    assert result.sources[0].frames == sum(result.frames.values()) == 99
+
+
 def test_in_quarantine_a_strategy_is_skipped_and_the_others_go_on(spot_file: Path) -> None:
     class Breaks(Strategy):
         def on_quote(self, bid_price: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import headrace
 from headrace import TICK_DTYPE
 from headrace.errors import OptionError, RecordingError
 from headrace.feeds import ArrayFeed, Feed, SizedFeed
@@ -46,6 +47,13 @@ def test_every_other_tick_of_an_array_is_a_feed_too() -> None:
     (item,) = asyncio.run(items_of(ArrayFeed(ticks)))
     assert item.flags.c_contiguous
     assert item["seq"].tolist() == [1, 3, 5, 7, 9]
+
+
+def test_the_view_of_one_kind_is_taken_as_the_ticks_it_is() -> None:
+    ticks = numbered(5)
+    (item,) = asyncio.run(items_of(ArrayFeed(ticks.view(headrace.QUOTE_DTYPE))))
+    assert item.dtype == TICK_DTYPE
+    assert np.array_equal(item, ticks)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from headrace import GapCause, Strategy
+from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, venue_option
 from headrace.report import Table, duration_text, progress_display, tables_text
 from headrace.result import ReplayResult
@@ -66,6 +67,8 @@ def inspect_command(file: str, venue: str | None) -> None:
     finally:
         display.close()
     click.echo(tables_text(_tables(result, census)))
+    if not sum(census.counts.values()) and not sum(result.frames.values()):
+        raise Failure(f"{result.sources[0].name} holds no accepted frame")
 
 
 def _tables(result: ReplayResult, census: _Census) -> list[Table]:
