@@ -232,15 +232,19 @@ pub fn table(kinds: &KindTable) -> Vec<FieldRow> {
             }
             let index = u8::try_from(index).expect("four values");
             rows.push(match value_type {
-                ValueType::U64 => row(
-                    name,
-                    Field::ValueU64(index),
-                    Some("int"),
-                    Some("u8"),
-                    "",
-                    "as the venue gave it",
-                    kind_set(kind_row.kind),
-                ),
+                ValueType::U64 => {
+                    let (singular, formula) = whole_value(name);
+                    let kinds = kind_set(kind_row.kind);
+                    row(
+                        name,
+                        Field::ValueU64(index),
+                        Some(singular),
+                        Some("u8"),
+                        "",
+                        formula,
+                        kinds,
+                    )
+                }
                 ValueType::F64 | ValueType::Unused => {
                     let unit = if name.ends_with("price") { "quote currency" } else { "" };
                     let unit = if name.ends_with("size") {
@@ -347,6 +351,21 @@ pub fn table(kinds: &KindTable) -> Vec<FieldRow> {
         ),
     ]);
     rows
+}
+
+/// Python type and meaning of a value that is a whole number.
+fn whole_value(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "first" => (
+            "int | None",
+            "first missing venue number (from the feed) or position (from the reader), None when unknown",
+        ),
+        "last" => ("int | None", "the last missing one, None when unknown"),
+        "missing" => ("int | None", "how many are missing, None when unknown"),
+        "state" => ("int", "of the feed"),
+        "epoch" => ("int", "rises with each connection of the feed"),
+        _ => ("int", "as the venue gave it"),
+    }
 }
 
 impl Field {

@@ -1,0 +1,320 @@
+"""Writes docs/reference from the tables that the package itself runs on, so that no fact stands twice.
+
+::
+
+    field table, kinds, flags, dtypes · limits.py · reject table · click's commands · errors.py ─▶ one page each
+
+Run it after a change of any of these: ``.venv/bin/python docs/generate.py``.
+Guarantees: a page depends on the tables alone; a test compares every page with what this would write.
+Does not: explain. What belongs together is said in ``concepts`` and the how-to pages.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace import _native, errors
+from headrace.cli.app import commands
+from headrace.dispatch import Dispatcher
+from headrace.fields import FIELDS
+from headrace.limits import LIMITS
+from headrace.subscription import SubscriptionOptions
+from headrace.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy as np
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+GENERATED = "<!-- Written by docs/generate.py from {source}: change it there. -->"
+
+CAUSES = {
+    GapCause.VENUE: ("feed", "the venue's own numbers say that ticks are missing"),
+    GapCause.RECONNECT: ("feed", "the feed was reconnected; what came meanwhile is unknown"),
+    GapCause.RESTART: ("feed", "the sequencer was restored from a saved state"),
+    GapCause.OVERRUN: ("reader", "the ring overtook this subscription"),
+    GapCause.PAUSED: ("reader", "this subscription was paused or in quarantine, and resumed"),
+    GapCause.LAG: ("reader", 'this subscription lagged and jumped to the newest tick, as `on_lag="skip"` asks'),
+    GapCause.RATE: ("reader", "more ticks came than this subscription's `rate_limit` lets through"),
+}
+HEAD_MEANING = {
+    "seq": "dense per (instrument, kind) from 1, given by the sequencer; 0 before it",
+    "venue_seq": "the venue's own number, 0 when there is none",
+    "ts_event": "the venue's time, ns since 1970-01-01 UTC; 0 with `NO_VENUE_TIME`",
+    "ts_init": "when it was received, ns since 1970-01-01 UTC",
+    "instrument": f"dense id; `{NO_INSTRUMENT:#x}`: belongs to none",
+    "kind": "a row of the kind table below",
+    "side": "+1 buy or bid, -1 sell or ask, 0 none",
+    "flags": "bits, see below",
+    "values": "four values of 8 bytes, named by the kind",
+}
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """One Markdown table; a bar inside a cell is escaped."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def code(text: str) -> str:
+    """The text as code; a dash when there is none."""
+    return f"`{text}`" if text else "-"
+
+
+def page(title: str, source: str, *parts: str) -> str:
+    """A page that says where it comes from."""
+    return "\n\n".join([GENERATED.format(source=source), f"# {title}", *parts]) + "\n"
+
+
+def fields_page() -> str:
+    """Every name that a handler may declare."""
+    every = {kind.name for kind in KINDS.values() if kind.number in BUILT_IN}
+    rows = [
+        (
+            code(field.name),
+            code(field.singular or ""),
+            code(field.plural or ""),
+            field.unit or "-",
+            "all" if set(field.kinds) >= every else ", ".join(field.kinds),
+            field.formula,
+        )
+        for field in FIELDS
+    ]
+    return page(
+        "Fields",
+        "the field table, rust/core/src/field.rs",
+        "A handler declares fields by parameter name. *One tick* is the Python type that a singular handler "
+        "(`on_quote`, `on_tick`) gets, *column* the dtype of the NumPy array that a plural one (`on_quotes`, "
+        "`on_ticks`) gets; a dash: not there. `headrace fields` prints the same table. A value of a kind that "
+        "`register_kind` added is a field, too.",
+        table(("field", "one tick", "column", "unit", "kinds", "meaning"), rows),
+    )
+
+
+def limits_page() -> str:
+    """Every default and bound."""
+    rows = [(code(limit.name), f"{limit.value:,}", limit.unit, limit.reason) for limit in LIMITS]
+    return page(
+        "Limits",
+        "python/headrace/limits.py",
+        "Every default and bound, with its unit and its reason. Those of the native core stand in "
+        "`rust/core/src/limits.rs`. An option of the same name replaces a default for one object.",
+        table(("name", "value", "unit", "reason"), rows),
+    )
+
+
+def rejects_page() -> str:
+    """Every reason to refuse a frame."""
+    return page(
+        "Rejected frames",
+        "RejectReason::TABLE, rust/core/src/decode/outcome.rs",
+        "Why a frame is refused. The list is closed. A rejected frame changes nothing but its count (`rejected` in "
+        "the table and in `--json`) and is kept with its bytes in `dead_letters`; the stream goes on. A frame that the "
+        "venue documents, and that is no tick here, is not rejected but counted as ignored.",
+        table(
+            ("reason", "it means", "what to do"),
+            [(code(name), meaning, advice) for name, meaning, advice in _native.reject_table()],
+        ),
+    )
+
+
+def errors_page() -> str:
+    """The tree of exceptions."""
+    tree = inspect.getdoc(errors) or ""
+    drawn = tree.split("::\n\n", 1)[1].split("\n\nGuarantees", 1)[0]
+    rows = [
+        (
+            code(name),
+            ", ".join(code(base.__name__) for base in getattr(errors, name).__bases__),
+            ", ".join(code(fact) for fact in getattr(errors, name).__annotations__) or "-",
+            as_markdown(inspect.getdoc(getattr(errors, name)) or ""),
+        )
+        for name in errors.__all__
+    ]
+    return page(
+        "Errors",
+        "python/headrace/errors.py",
+        "Everything that Headrace raises on purpose. `headrace.HeadraceError` is public; import the others from "
+        "`headrace.errors`. The facts of a message are attributes.",
+        "```text\n" + "\n".join(line.removeprefix("    ") for line in drawn.splitlines()) + "\n```",
+        table(("error", "is a", "attributes", "raised for"), rows),
+    )
+
+
+def record_page() -> str:
+    """The 72 bytes of a tick, byte by byte."""
+    built_in = [KINDS[number] for number in sorted(BUILT_IN)]
+    return page(
+        "The record",
+        "TICK_DTYPE, the kind table and the flag table",
+        f"A tick is one record of {TICK_DTYPE.itemsize} bytes, little endian in arrays and files. The same bytes are "
+        "on the ring, in `TICK_DTYPE`, and in the dtype of each kind, which names the four values. No field overlaps "
+        "another, so `np.save` and pickle work; `array.view(headrace.QUOTE_DTYPE)` copies nothing.",
+        table(("bytes", "field", "dtype", "meaning"), byte_rows()),
+        "## Kinds",
+        "*state*: only the newest matters, so it may be conflated. *flow*: each one counts. *meta*: it says something "
+        "about the stream. The venue's numbers are *contiguous* (one more each time), *chained* (each event names the "
+        "one before it), *monotone* (only rising), or unchecked.",
+        table(
+            ("number", "kind", "nature", "venue_seq", *value_columns()),
+            [
+                (
+                    str(kind.number),
+                    code(kind.name),
+                    kind.nature,
+                    kind.venue_ids,
+                    *(f"`{name}` {dtype}" if name else "-" for name, dtype in kind.values),
+                )
+                for kind in built_in
+            ],
+        ),
+        "## Flags",
+        table(
+            ("bit", "flag", "meaning"),
+            [(str(flag.value.bit_length() - 1), code(str(flag.name)), meaning) for flag, meaning in FLAGS.items()],
+        ),
+        "## Gap causes",
+        table(
+            ("number", "cause", "from", "meaning"),
+            [(str(cause.value), code(cause.name), *CAUSES[cause]) for cause in GapCause],
+        ),
+        "`first` and `last` are the venue's numbers that are missing when the gap comes from the feed, and ring "
+        "positions when it comes from the reader. What is unknown is None in a singular handler and 2^64 - 1 in the "
+        "record, whose `cause` holds the number of the lost kind as well, 8 bits up.",
+    )
+
+
+def byte_rows() -> list[tuple[str, ...]]:
+    """One row per field of TICK_DTYPE, in the order of its bytes."""
+    found: list[tuple[str, ...]] = []
+    for name in TICK_DTYPE.names or ():
+        dtype, start = place(TICK_DTYPE, name)
+        shown = f"{dtype.base.str.lstrip('<|')} ({dtype.shape[0]},)" if dtype.shape else dtype.str.lstrip("<|")
+        last = start + dtype.itemsize - 1
+        found.append((f"{start}-{last}" if last > start else f"{start}", code(name), shown, HEAD_MEANING[name]))
+    return found
+
+
+def place(dtype: np.dtype[np.void], name: str) -> tuple[np.dtype[Any], int]:
+    """A field's dtype and its first byte."""
+    assert dtype.fields is not None
+    return dtype.fields[name][:2]
+
+
+def value_columns() -> list[str]:
+    """Where each of a kind's values lies."""
+    dtype = dtype_of(1)
+    starts = [place(dtype, name)[1] for name in (dtype.names or ())[-4:]]
+    return [f"bytes {start}-{start + 7}" for start in starts]
+
+
+def options_page() -> str:
+    """What ``subscribe`` takes."""
+    texts = described(inspect.getdoc(Dispatcher.subscribe) or "")
+    parameters = inspect.signature(SubscriptionOptions.checked).parameters
+    rows = [
+        (code(name), code(repr(parameter.default)), texts.get(name) or see_also(name, texts))
+        for name, parameter in parameters.items()
+    ]
+    return page(
+        "Subscription options",
+        "Dispatcher.subscribe, python/headrace/dispatch.py",
+        "Keywords of `Dispatcher.subscribe`, of the pairs `(strategy, options)` that `headrace.replay` takes, and of "
+        "the `subscription` that a Strategy class declares for itself. The call wins over the class. Each is checked "
+        "when subscribing; a value that is not allowed is an `OptionError` that says what is.",
+        table(("option", "default", "meaning"), rows),
+    )
+
+
+def described(docstring: str) -> dict[str, str]:
+    """The ``name : text`` entries of a docstring; an entry may name several."""
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?=\w[\w, ]* : )|\n\n", docstring):
+        names, colon, text = entry.partition(" : ")
+        if colon and re.fullmatch(r"\w+(, \w+)*", names):
+            found |= dict.fromkeys(names.split(", "), as_markdown(text))
+    return found
+
+
+def see_also(name: str, texts: dict[str, str]) -> str:
+    """Where an option without an entry of its own is described."""
+    return f"see `{next(other for other, text in texts.items() if name in text)}`"
+
+
+def as_markdown(docstring: str) -> str:
+    """A docstring's text on one line, with Markdown's code quotes."""
+    return " ".join(docstring.replace("``", "`").split())
+
+
+def cli_page() -> str:
+    """Every verb, argument and option."""
+    ends = (inspect.getdoc(sys.modules[commands.callback.__module__]) or "").split("::\n\n", 1)[1]
+    exit_rows = [
+        (code(number), meaning)
+        for number, meaning in re.findall(
+            r"^\s*(?:exit code)?\s+(\d+)\s{2,}(.+)$", ends.split("\n\n", 1)[0], re.MULTILINE
+        )
+    ]
+    context = click.Context(commands, info_name="headrace")
+    parts = []
+    for name, command in commands.commands.items():
+        usage = " ".join([f"headrace {name}", *command.collect_usage_pieces(click.Context(command, parent=context))])
+        parts += [
+            f"## headrace {name}",
+            as_markdown(command.help or ""),
+            f"```text\n{usage}\n```",
+            table(("option", "default", "meaning"), [option_row(option) for option in options_of(command)]),
+        ]
+    return page(
+        "The command line",
+        "the commands in python/headrace/cli",
+        "`headrace VERB --help` says the same. A failure is one line on stderr that begins with `headrace:`.",
+        table(("exit code", "meaning"), exit_rows),
+        *parts,
+    )
+
+
+def options_of(command: click.Command) -> list[click.Option]:
+    """The options of a verb; arguments stand in its usage line."""
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+def option_row(option: click.Option) -> tuple[str, str, str]:
+    """An option with its values, its default, and what it does."""
+    choices = option.type.choices if isinstance(option.type, click.Choice) else ()
+    values = "" if option.is_flag else option.metavar or "|".join(map(str, choices))
+    default = "-" if option.is_flag or option.multiple or not option.default else code(f"{option.default}")
+    if not isinstance(option.default, str | int) or isinstance(option.default, bool):
+        default = "-"
+    meaning = re.sub(r"\s*\[default: \w+\]", "", option.help or "")
+    return code(" ".join([*option.opts, values]).strip()), default, meaning
+
+
+BUILT_IN = frozenset(row[0] for row in _native.kind_table())
+PAGES: dict[str, Callable[[], str]] = {
+    "fields.md": fields_page,
+    "options.md": options_page,
+    "limits.md": limits_page,
+    "rejects.md": rejects_page,
+    "cli.md": cli_page,
+    "errors.md": errors_page,
+    "record.md": record_page,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    REFERENCE.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        (REFERENCE / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
