@@ -8,9 +8,9 @@
                                                                  └▶ no handlers: whoever pulls
 
 When a strategy raises
-    The call is counted and kept as a dead letter; ``on_fault="quarantine"`` (live default) ends its calls after 3 faults
-    within 1,000 calls, ``"raise"`` (replay default) ends the dispatch with the strategy's own exception. Others notice
-    nothing: every strategy has had the tick before anything is raised.
+    The call is counted and kept as a dead letter; ``on_fault="quarantine"`` (live default) ends its calls after 3
+    faults within 1,000 calls, ``"raise"`` (replay default) ends the dispatch with the strategy's own exception. Others
+    notice nothing: every strategy has had the tick before anything is raised.
 
 Guarantees: inline dispatch gives each tick to every matching strategy in registration order; no lock is held while
 handlers run; everything it started ends with ``close``.
@@ -27,9 +27,9 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from headrace import _native
 from headrace.clock import Clock, ReplayClock, WallClock
@@ -46,7 +46,7 @@ from headrace.limits import (
     WATCH_EVERY_S,
 )
 from headrace.strategy import BoundHandler, Strategy, bind_function, bind_strategy, kinds_of
-from headrace.subscription import Overflow, Subscription, SubscriptionOptions, SubscriptionStats
+from headrace.subscription import Overflow, SubscribeOptions, Subscription, SubscriptionOptions, SubscriptionStats
 from headrace.wakeup import LoopWakeup, WakeupKind
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class DispatcherStats:
 class Dispatcher:
     """Ring, sequencer and subscriptions in one object. A context manager.
 
-    instruments : names known from the start, or an ``Instruments`` table. discovery : whether frames may add more, up to
-        instruments_max.
+    instruments : names known from the start, or an ``Instruments`` table. discovery : whether frames may add more, up
+        to instruments_max.
     ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
     clock : WallClock unless given. replay : time is the ticks' own (a ReplayClock), threads run inline, nothing is lost
         or timed by the wall.
@@ -162,7 +162,7 @@ class Dispatcher:
         *,
         name: str | None = None,
         callback: str | None = None,
-        **options: Any,
+        **options: Unpack[SubscribeOptions],
     ) -> Subscription:
         """Subscribe a strategy, a plain function, or nobody (then pull: iterate the subscription).
 
@@ -173,34 +173,23 @@ class Dispatcher:
 
         instruments : "SYMBOL.VENUE" or a pattern, one or several; "*" is all.
         kinds : names of kinds; the handlers say it unless given.
-        overflow : "block" (default inline, and for who pulls), "drop_oldest" (default in threads, and for async handlers
-            live) or "conflate" (quotes only).
+        overflow : "block" (default inline, and for who pulls), "drop_oldest" (default in threads, and for async
+            handlers live) or "conflate" (quotes only).
         batch_max : ticks per plural call, 1,024.
         every : "100ms": plural handlers get windows of the clock, aligned to it, the same live and in replay.
         min_interval_ns : with "conflate": at least so long between two quotes of an instrument; the newest waits.
         rate_limit : ticks per second, with a lossy overflow; the excess is skipped and told as a gap.
-        lag_max_ticks, lag_max_ns : a warning, once per episode, when further behind; with on_lag="skip", lossy ones jump
-            to the newest tick and are told of the gap.
+        lag_max_ticks, lag_max_ns : a warning, once per episode, when further behind; with on_lag="skip", lossy ones
+            jump to the newest tick and are told of the gap.
         mode : "inline" or "thread".
         on_fault : "raise" or "quarantine"; the dispatcher's unless given.
 
         Raises SubscriptionError (handlers), OptionError (options), ClosedError.
         """
         self._refuse_closed()
-        own = dict(handler.subscription) if isinstance(handler, Strategy) else {}
-        checked = SubscriptionOptions.checked(**{**own, **options})
-        if handler is None:
-            handlers: list[BoundHandler] = []
-        elif isinstance(handler, type):
-            msg = f"{handler.__name__} is a class: subscribe an object of it, {handler.__name__}(...)"
-            raise SubscriptionError(msg, handler=handler.__name__)
-        elif isinstance(handler, Strategy):
-            handlers = bind_strategy(handler, checked.kinds)
-        elif callable(handler):
-            handlers = bind_function(handler, callback, checked.kinds)
-        else:
-            msg = f"{handler!r} is neither a Strategy nor callable: subclass headrace.Strategy, or pass a function"
-            raise SubscriptionError(msg, handler=type(handler).__name__)
+        given: dict[str, Any] = {**(handler.subscription if isinstance(handler, Strategy) else {}), **options}
+        checked = SubscriptionOptions.checked(**given)
+        handlers = _bound(handler, callback, checked.kinds)
         chosen = self._unique(name, handler)
         is_async = any(bound.is_async for bound in handlers)
         member = self._join(chosen, checked, handlers, is_async=is_async)
@@ -219,13 +208,14 @@ class Dispatcher:
             msg = f"subscription {name!r} has async handlers and mode='thread': they run in a task; leave mode out"
             raise OptionError(msg, option="mode")
         if is_pull and (options.mode == "thread" or options.every_ns):
-            msg = f"subscription {name!r} has no handlers: mode='thread' and every= are for handlers; pull when you like"
-            raise OptionError(msg, option="mode" if options.mode == "thread" else "every")
+            option = "mode" if options.mode == "thread" else "every"
+            msg = f"subscription {name!r} has no handlers, and {option}= is for handlers: leave it out, pull at will"
+            raise OptionError(msg, option=option)
         if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
             msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
             raise OptionError(msg, option="every")
         if is_async and not self._replay and asyncio._get_running_loop() is None:  # noqa: SLF001 - no public look
-            msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop that awaits them"
+            msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop to await them"
             raise SubscriptionError(msg, handler=name)
         kinds, every_kinds = kinds_of(handlers, options.kinds)
         if is_pull:
@@ -266,7 +256,17 @@ class Dispatcher:
             wakeup=self._wakeup,
             on_close=self._close_subscription,
         )
-        return _Member(subscription, membership, group, self.clock, threaded, is_async, self._replay, self._wakeup, not shares)
+        return _Member(
+            subscription,
+            membership,
+            group,
+            clock=self.clock,
+            threaded=threaded,
+            is_async=is_async,
+            replay=self._replay,
+            wakeup=self._wakeup,
+            owns_group=not shares,
+        )
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
         return _native.DispatchGroup(self._ingest, self._desk, advance=advance, hashing=self._hashing)
@@ -295,8 +295,9 @@ class Dispatcher:
         """Number and publish ticks; return how many went onto the ring, gap ticks included.
 
         ticks : shape (n,), dtype TICK_DTYPE, C-contiguous; instrument ids of ``self.instruments``.
-        Waits for block readers of other threads without the interpreter's lock; inline ones of this thread are dispatched
-        when the ring is full. Raises PublishError (and its kin), KindError, InstrumentError, ClosedError, ValueError.
+        Waits for block readers of other threads without the interpreter's lock; inline ones of this thread are
+        dispatched when the ring is full. Raises PublishError (and its kin), KindError, InstrumentError, ClosedError,
+        ValueError.
         """
         return self._ingest.publish(ticks)
 
@@ -313,7 +314,8 @@ class Dispatcher:
     def publish_lines(self, decoder: _native.Decoder, block: bytes, *, source: str = "", first_row: int = 1) -> int:
         """Decode, number and publish a block of whole recorded lines (receive time in ns, a blank, the frame).
 
-        source, first_row : named in dead letters. Returns how many ticks went onto the ring. Raises as ``publish_frame``.
+        source, first_row : named in dead letters. Returns how many ticks went onto the ring.
+        Raises as ``publish_frame``.
         """
         try:
             return self._ingest.publish_lines(decoder, block, source=source, first_row=first_row)
@@ -335,7 +337,7 @@ class Dispatcher:
         return self._inline.dispatch(self.clock.now_ns(), max_ns)
 
     async def drain_async(self) -> None:
-        """Await the async handlers of every subscription until all are caught up (replay: their tasks are this call)."""
+        """Await the async handlers of every subscription until all are caught up; in replay this call is their task."""
         behind = True
         while behind:
             behind = False
@@ -407,13 +409,28 @@ class Dispatcher:
             msg = "this dispatcher is closed: make another"
             raise ClosedError(msg)
 
-    def __enter__(self) -> Dispatcher:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _bound(handler: object, callback: str | None, kinds: tuple[str, ...] | None) -> list[BoundHandler]:
+    """Return the handlers of what somebody subscribed; none for who pulls."""
+    if handler is None:
+        return []
+    if isinstance(handler, type):
+        msg = f"{handler.__name__} is a class: subscribe an object of it, {handler.__name__}(...)"
+        raise SubscriptionError(msg, handler=handler.__name__)
+    if isinstance(handler, Strategy):
+        return bind_strategy(handler, kinds)
+    if callable(handler):
+        return bind_function(handler, callback, kinds)
+    msg = f"{handler!r} is neither a Strategy nor callable: subclass headrace.Strategy, or pass a function"
+    raise SubscriptionError(msg, handler=type(handler).__name__)
 
 
 def _described(
@@ -452,12 +469,13 @@ class _Member:
         subscription: Subscription,
         membership: _native.Membership,
         group: _native.DispatchGroup,
+        *,
         clock: Clock,
-        threaded: bool,  # noqa: FBT001 - private
-        is_async: bool,  # noqa: FBT001 - private
-        replay: bool,  # noqa: FBT001 - private
+        threaded: bool,
+        is_async: bool,
+        replay: bool,
         wakeup: WakeupKind,
-        owns_group: bool,  # noqa: FBT001 - private
+        owns_group: bool,
     ) -> None:
         self.subscription = subscription
         self._owns_group = owns_group
@@ -510,7 +528,7 @@ class _Member:
             await self._await_calls(calls)
         return had_some
 
-    async def _await_calls(self, calls: list[tuple[int, Any]]) -> None:
+    async def _await_calls(self, calls: list[tuple[int, Coroutine[Any, Any, object]]]) -> None:
         remaining = list(reversed(calls))
         try:
             while remaining:
@@ -560,7 +578,7 @@ def _log_failed_task(task: asyncio.Task[None]) -> None:
 
 
 class _FaultDesk:
-    """Judges what strategies raise; the native side calls it and nothing else. Knows no dispatcher, so makes no cycle."""
+    """Judges what strategies raise, called by the native side alone. Knows no dispatcher, so makes no cycle."""
 
     def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
         self.default = default
@@ -607,7 +625,8 @@ class _FaultDesk:
         recent.append(calls)
         del recent[:-QUARANTINE_FAULTS]
         is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
-        log.warning("%s %s%s", _safe_text(error) or type(error).__name__, where, ": quarantined" if is_too_often else "")
+        verdict = ": quarantined" if is_too_often else ""
+        log.warning("%s %s%s", _safe_text(error) or type(error).__name__, where, verdict)
         if is_too_often:
             recent.clear()
         return is_too_often or None

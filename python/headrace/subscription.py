@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
 from headrace.errors import ClosedError, OptionError
 from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
@@ -28,10 +28,17 @@ if TYPE_CHECKING:
     from headrace.clock import Clock
     from headrace.wakeup import WakeupKind
 
-__all__ = ["LatencyStats", "Overflow", "Subscription", "SubscriptionOptions", "SubscriptionStats"]
+__all__ = [
+    "LatencyStats",
+    "Overflow",
+    "SubscribeOptions",
+    "Subscription",
+    "SubscriptionOptions",
+    "SubscriptionStats",
+]
 
 
-class Overflow(str, Enum):
+class Overflow(StrEnum):
     """What happens when a consumer is too slow.
 
     BLOCK : the writer waits (live, at most ``block_max_ns``). DROP_OLDEST : the oldest are lost, counted and told.
@@ -41,6 +48,23 @@ class Overflow(str, Enum):
     BLOCK = "block"
     DROP_OLDEST = "drop_oldest"
     CONFLATE = "conflate"
+
+
+class SubscribeOptions(TypedDict, total=False):
+    """The options of ``Dispatcher.subscribe``, as a type checker sees them; there it says what each means."""
+
+    instruments: str | Iterable[str]
+    kinds: str | Iterable[str] | None
+    overflow: Overflow | Literal["block", "drop_oldest", "conflate"] | None
+    batch_max: int
+    every: str | int | None
+    min_interval_ns: int
+    rate_limit: float | None
+    lag_max_ticks: int | None
+    lag_max_ns: int | None
+    on_lag: Literal["warn", "skip"]
+    mode: Literal["inline", "thread"]
+    on_fault: Literal["raise", "quarantine"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +102,9 @@ class SubscriptionOptions:
         on_fault: str | None = None,
     ) -> SubscriptionOptions:
         """Check every value and the relations between them. Raises OptionError."""
-        names = (instruments,) if isinstance(instruments, str) else tuple(instruments)
-        for name in names:
-            if not isinstance(name, str) or ("." not in name and "*" not in name):
-                _refuse("instruments", name, "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)")
-        if not names:
-            _refuse("instruments", names, "at least one name or pattern")
+        names = _patterns("instruments", instruments)
         chosen = None if overflow is None else _one_of("overflow", overflow, Overflow)
+        is_lossy = chosen in (Overflow.DROP_OLDEST, Overflow.CONFLATE)
         _whole("batch_max", batch_max, 1, BATCH_MAX_MAX, "ticks")
         every_ns = 0 if every is None else _duration_ns("every", every)
         if every is not None and every_ns < WINDOW_MIN_NS:
@@ -92,29 +112,21 @@ class SubscriptionOptions:
         _whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
         if min_interval_ns and chosen is not Overflow.CONFLATE:
             _refuse("min_interval_ns", min_interval_ns, "used with overflow='conflate': only quotes may be held back")
-        if rate_limit is not None:
-            if not isinstance(rate_limit, int | float) or not 0 < rate_limit < float("inf"):
-                _refuse("rate_limit", rate_limit, "ticks per second, above 0")
-            if chosen is None or chosen is Overflow.BLOCK:
-                _refuse(
-                    "rate_limit",
-                    rate_limit,
-                    "used with overflow='drop_oldest' or 'conflate': with 'block' it would throttle the feed for everyone",
-                )
+        _check_rate("rate_limit", rate_limit, is_lossy=is_lossy)
         for name, value in (("lag_max_ticks", lag_max_ticks), ("lag_max_ns", lag_max_ns)):
             if value is not None:
                 _whole(name, value, 1, 1 << 62, name.rpartition("_")[2])
-        if on_lag not in ("warn", "skip"):
-            _refuse("on_lag", on_lag, "'warn' or 'skip'")
-        if on_lag == "skip":
-            if lag_max_ticks is None and lag_max_ns is None:
-                _refuse("on_lag", on_lag, "used with lag_max_ticks or lag_max_ns, which say how far behind is too far")
-            if chosen is None or chosen is Overflow.BLOCK:
-                _refuse("on_lag", on_lag, "used with overflow='drop_oldest' or 'conflate': 'block' promises every tick")
-        if mode not in ("inline", "thread"):
-            _refuse("mode", mode, "'inline' or 'thread'")
-        if on_fault not in (None, "raise", "quarantine"):
-            _refuse("on_fault", on_fault, "'raise' or 'quarantine'")
+        for name, text, valid in (
+            ("on_lag", on_lag, ("warn", "skip")),
+            ("mode", mode, ("inline", "thread")),
+            ("on_fault", on_fault, (None, "raise", "quarantine")),
+        ):
+            if text not in valid:
+                _refuse(name, text, " or ".join(repr(choice) for choice in valid if choice))
+        if on_lag == "skip" and lag_max_ticks is None and lag_max_ns is None:
+            _refuse("on_lag", on_lag, "used with lag_max_ticks or lag_max_ns, which say how far behind is too far")
+        if on_lag == "skip" and not is_lossy:
+            _refuse("on_lag", on_lag, "used with overflow='drop_oldest' or 'conflate': 'block' promises every tick")
         return cls(
             instruments=names,
             kinds=None if kinds is None else (kinds,) if isinstance(kinds, str) else tuple(kinds),
@@ -131,12 +143,33 @@ class SubscriptionOptions:
         )
 
 
-def _refuse(option: str, value: object, valid: str) -> None:
+def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not names:
+        _refuse(option, names, "at least one name or pattern")
+    for name in names:
+        if not isinstance(name, str) or ("." not in name and "*" not in name):
+            valid = "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)"
+            _refuse(option, name, valid)
+    return tuple(str(name) for name in names)
+
+
+def _check_rate(option: str, value: object, *, is_lossy: bool) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        _refuse(option, value, "ticks per second, above 0")
+    if not is_lossy:
+        reason = "with 'block' it would throttle the feed for everyone"
+        _refuse(option, value, f"used with overflow='drop_oldest' or 'conflate': {reason}")
+
+
+def _refuse(option: str, value: object, valid: str) -> NoReturn:
     msg = f"{option}={value!r} is not allowed: give {valid}"
     raise OptionError(msg, option=option)
 
 
-def _one_of(option: str, value: object, choices: type[Overflow]) -> Overflow:
+def _one_of(option: str, value: str, choices: type[Overflow]) -> Overflow:
     try:
         return choices(value)
     except ValueError:
@@ -268,11 +301,32 @@ class Subscription:
 
     def stats(self) -> SubscriptionStats:
         """Return every term of the loss law, faults and latency, as they are now."""
-        raw: dict[str, Any] = self._membership.stats()
-        latency = LatencyStats(
-            raw.pop("latency_count"), *(raw.pop(name) for name in ("p50", "p90", "p99", "p999", "max"))
+        raw = self._membership.stats()
+        return SubscriptionStats(
+            name=self.name,
+            state=self.state,
+            published=raw["published"],
+            delivered=raw["delivered"],
+            filtered=raw["filtered"],
+            missed=raw["missed"],
+            conflated=raw["conflated"],
+            skipped=raw["skipped"],
+            pending=raw["pending"],
+            pending_ns=raw["pending_ns"],
+            snapshots=raw["snapshots"],
+            faults=raw["faults"],
+            calls=raw["calls"],
+            demoted=raw["demoted"],
+            delivered_hash=raw["delivered_hash"],
+            latency=LatencyStats(
+                count=raw["latency_count"],
+                p50=raw["p50"],
+                p90=raw["p90"],
+                p99=raw["p99"],
+                p999=raw["p999"],
+                max=raw["max"],
+            ),
         )
-        return SubscriptionStats(name=self.name, state=self.state, latency=latency, **raw)
 
     def read_into(self, out: np.ndarray, *, max_ticks: int | None = None) -> int:
         """Copy this subscription's next ticks into ``out`` and return how many were copied.
