@@ -151,7 +151,7 @@ def _paired(spec: StrategyWithOptions) -> tuple[StrategySpec, Mapping[str, objec
 
 def _feeds_of(sources: Source | Iterable[Source], venue: str | None) -> list[Feed]:
     _checked_venue(venue)
-    if isinstance(sources, str | os.PathLike | np.ndarray | Feed):
+    if isinstance(sources, str | os.PathLike | np.ndarray | Feed) or not isinstance(sources, Iterable):
         sources = [sources]
     feeds = [_feed_of(source, venue) for source in sources]
     if not feeds:
@@ -165,6 +165,9 @@ def _feed_of(source: Source, venue: str | None) -> Feed:
         return ArrayFeed(source)
     if isinstance(source, Feed):
         return source
+    if not isinstance(source, str | os.PathLike):
+        msg = f"source {source!r} cannot be replayed: give a path, an array of TICK_DTYPE, or a Feed"
+        raise OptionError(msg, option="sources")
     path, named = _split_venue(os.fspath(source))
     if path.suffix == ".npy":
         return ArrayFeed(path)

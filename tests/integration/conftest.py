@@ -21,7 +21,8 @@ def headrace_run(tmp_path: Path) -> Run:
     """Run the command in a folder of its own; keyword arguments become environment variables, None unsets one."""
 
     def run(*arguments: str | Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
-        variables = {**os.environ, **environment}
+        # Chosen, so that the command need not start itself again; one test leaves it open.
+        variables = {**os.environ, "PYTHONHASHSEED": "0", **environment}
         return subprocess.run(
             [*COMMAND, *map(str, arguments)],
             cwd=tmp_path,

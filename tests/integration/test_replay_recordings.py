@@ -98,7 +98,7 @@ def test_the_input_is_the_same_at_every_capacity_and_under_every_policy(recordin
         headrace.replay(
             recordings / facts.file, Quotes, overflow=overflow, ring_capacity=capacity, hashing=True
         ).input_hash
-        for overflow, capacity in (("block", 65_536), ("block", 256), ("drop_oldest", 65_536), ("conflate", 1_024))
+        for overflow, capacity in (("block", 65_536), ("block", 2), ("drop_oldest", 65_536), ("conflate", 1_024))
     }
     assert len(hashes) == 1
     assert None not in hashes

