@@ -921,7 +921,7 @@ impl<'a> About<'a> {
 
     #[inline]
     fn mark(&self, member: usize, handler: u16) -> u64 {
-        self.positions.of(0) << 24 | (member as u64 & 0xffff) << 8 | u64::from(handler & 0xff) + 1
+        self.positions.of(0) << 24 | (member as u64 & 0xffff) << 8 | (u64::from(handler & 0xff) + 1)
     }
 }
 

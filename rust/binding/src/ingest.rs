@@ -30,7 +30,7 @@ use crate::group::{Bounds, Group};
 use crate::hot::columns::ticks_of;
 use crate::ring::{Ring, RingCore, WriterGuard, concurrent_publish};
 use crate::sequencer::{Sequencer, SequencerCore, Working, WorkingGuard, refuse_unknown};
-use crate::tally::{Reject, Tally};
+use crate::tally::{Reject, RejectTuple, Tally};
 
 thread_local! {
     static THREAD: Cell<u64> = const { Cell::new(0) };
@@ -46,6 +46,16 @@ pub(crate) fn this_thread() -> u64 {
         }
         cell.get()
     })
+}
+
+/// One frame as it came in.
+pub(crate) struct Arrival<'a> {
+    pub(crate) decoder: &'a Decoder,
+    pub(crate) frame: &'a [u8],
+    pub(crate) ts_init: i64,
+    /// Where from, for its letter when it is rejected.
+    pub(crate) source: &'a str,
+    pub(crate) row: u64,
 }
 
 /// Who advances a group's reader.
@@ -344,7 +354,14 @@ impl Ingest {
     fn publish_frame(&self, py: Python<'_>, decoder: &Decoder, frame: &[u8], ts_init: i64) -> PyResult<usize> {
         self.refuse_foreign(py, decoder)?;
         let (mut working, mut writer) = self.core.begin(py)?;
-        self.frame(py, decoder, frame, ts_init, ("", 0), &mut working, &mut writer)
+        let arrival = Arrival {
+            decoder,
+            frame,
+            ts_init,
+            source: "",
+            row: 0,
+        };
+        self.frame(py, &arrival, &mut working, &mut writer)
     }
 
     /// Decodes, numbers and publishes a block of whole recorded lines; returns how many ticks went onto the ring.
@@ -363,8 +380,14 @@ impl Ingest {
         for line in Lines::new(block, first_row) {
             match line.parts {
                 Some((ts_init, frame)) => {
-                    let about = (source, line.number);
-                    published += self.frame(py, decoder, frame, ts_init, about, &mut working, &mut writer)?;
+                    let arrival = Arrival {
+                        decoder,
+                        frame,
+                        ts_init,
+                        source,
+                        row: line.number,
+                    };
+                    published += self.frame(py, &arrival, &mut working, &mut writer)?;
                 }
                 None => {
                     let rejected = decode::Outcome::Rejected(decode::RejectReason::BadLine);
@@ -384,12 +407,12 @@ impl Ingest {
     /// Frames so far: ``{"frames": {type: n}, "ignored": {type: n}, "rejected": {reason: n}}``.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        lock(&self.core.tally).into_dict(py, &dict)?;
+        lock(&self.core.tally).write_to(py, &dict)?;
         Ok(dict)
     }
 
     /// The rejected frames kept since the last call: (source, row, reason, ts_init, frame).
-    fn take_rejects(&self) -> Vec<(String, u64, &'static str, i64, Vec<u8>)> {
+    fn take_rejects(&self) -> Vec<RejectTuple> {
         lock(&self.core.tally).take_rejects()
     }
 
@@ -432,21 +455,11 @@ impl Ingest {
     fn frame(
         &self,
         py: Python<'_>,
-        decoder: &Decoder,
-        frame: &[u8],
-        ts_init: i64,
-        (source, row): (&str, u64),
+        arrival: &Arrival<'_>,
         working: &mut Working,
         writer: &mut WriterGuard<'_>,
     ) -> PyResult<usize> {
-        self.core.decode(
-            decoder,
-            frame,
-            ts_init,
-            (source, row),
-            working,
-            &mut lock(&self.core.tally),
-        );
+        self.core.decode(arrival, working, &mut lock(&self.core.tally));
         self.core.refuse_reentrant(py, writer, working.incoming.len())?;
         self.core
             .sequence_and_send(py, working, writer, &Now::Clock(self.now.bind(py)))
@@ -455,15 +468,14 @@ impl Ingest {
 
 impl IngestCore {
     /// Decodes a frame into `working.incoming`, and counts what it was.
-    pub(crate) fn decode(
-        &self,
-        decoder: &Decoder,
-        frame: &[u8],
-        ts_init: i64,
-        (source, row): (&str, u64),
-        working: &mut Working,
-        tally: &mut Tally,
-    ) {
+    pub(crate) fn decode(&self, arrival: &Arrival<'_>, working: &mut Working, tally: &mut Tally) {
+        let Arrival {
+            decoder,
+            frame,
+            ts_init,
+            source,
+            row,
+        } = *arrival;
         working.incoming.clear();
         let mut decoder = decoder.lock();
         let outcome = decoder.decode(frame, ts_init, &mut lock(&self.instruments), &mut working.incoming);

@@ -59,8 +59,8 @@ impl Instruments {
     }
 
     /// The ``SYMBOL.VENUE`` with this id, or None.
-    fn name(&self, id: u32) -> Option<String> {
-        self.lock().get(id).map(|row| row.name.clone())
+    fn name(&self, instrument_id: u32) -> Option<String> {
+        self.lock().get(instrument_id).map(|row| row.name.clone())
     }
 
     /// Every name, in order of its id.

@@ -67,16 +67,18 @@ pub(crate) fn register_kind(
     registered.map_err(|error| raise(py, "KindError", error.to_string(), &[]))
 }
 
-/// Every row of the kind table: (number, name, plural or "", nature, venue ids, value names).
-#[pyfunction]
-pub(crate) fn kind_table() -> Vec<(
+type KindTuple = (
     u8,
     String,
     String,
     &'static str,
     &'static str,
     Vec<(String, &'static str)>,
-)> {
+);
+
+/// Every row of the kind table: (number, name, plural or "", nature, venue ids, value names and dtypes).
+#[pyfunction]
+pub(crate) fn kind_table() -> Vec<KindTuple> {
     kinds()
         .rows()
         .iter()

@@ -18,9 +18,9 @@ use crate::clock::ReplayTime;
 use crate::decoder::Decoder;
 use crate::errors::{internal, raise, refuse_after_fork};
 use crate::hot::columns::ticks_of;
-use crate::ingest::{Ingest, IngestCore, Now, this_thread};
+use crate::ingest::{Arrival, Ingest, IngestCore, Now, this_thread};
 use crate::sequencer::refuse_unknown;
-use crate::tally::{Reject, Tally};
+use crate::tally::{Reject, RejectTuple, Tally};
 
 struct Source {
     name: String,
@@ -85,7 +85,11 @@ impl Replay {
         if driver.merge.is_some() {
             return Err(internal("a source was added after the replay began"));
         }
-        driver.sources.push(Source { name, decoder, accepted: 0 });
+        driver.sources.push(Source {
+            name,
+            decoder,
+            accepted: 0,
+        });
         Ok(driver.sources.len() - 1)
     }
 
@@ -132,7 +136,7 @@ impl Replay {
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let driver = self.driver(py)?;
         let dict = PyDict::new(py);
-        driver.tally.into_dict(py, &dict)?;
+        driver.tally.write_to(py, &dict)?;
         dict.set_item("first_ts", driver.first_ts)?;
         dict.set_item("last_ts", driver.last_ts)?;
         dict.set_item("items", driver.items)?;
@@ -142,7 +146,7 @@ impl Replay {
     }
 
     /// The rejected frames kept since the last call: (source, row, reason, ts_init, frame).
-    fn take_rejects(&self, py: Python<'_>) -> PyResult<Vec<(String, u64, &'static str, i64, Vec<u8>)>> {
+    fn take_rejects(&self, py: Python<'_>) -> PyResult<Vec<RejectTuple>> {
         Ok(self.driver(py)?.tally.take_rejects())
     }
 }
@@ -189,7 +193,7 @@ impl Driver {
                 return Ok(("stopped", 0));
             }
             calls = calls.wrapping_add(1);
-            if calls % 256 == 0 {
+            if calls.is_multiple_of(256) {
                 py.check_signals()?;
             }
             let next = match self.merge().peek_ts() {
@@ -241,14 +245,14 @@ impl Driver {
         working.incoming.clear();
         match (item.payload, &source.decoder) {
             (Payload::Frame(frame), Some(decoder)) => {
-                core.decode(
-                    decoder.get(),
+                let arrival = Arrival {
+                    decoder: decoder.get(),
                     frame,
-                    item.ts_init,
-                    (&source.name, item.row),
-                    &mut working,
-                    tally,
-                );
+                    ts_init: item.ts_init,
+                    source: &source.name,
+                    row: item.row,
+                };
+                core.decode(&arrival, &mut working, tally);
             }
             (Payload::BadLine(line) | Payload::Frame(line), _) => {
                 tally.count(Outcome::Rejected(RejectReason::BadLine), |reason| Reject {

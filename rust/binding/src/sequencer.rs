@@ -90,6 +90,9 @@ pub(crate) fn refuse_unknown(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, 
     Ok(())
 }
 
+/// A saved state: (jump, [(instrument, kind, seq, venue_last), …]).
+type SavedTuple = (u64, Vec<(String, String, u64, u64)>);
+
 /// Numbers ticks densely per (instrument, kind), and checks the venue's own numbers.
 ///
 /// instruments : the table that the ticks' ids belong to.
@@ -209,7 +212,7 @@ impl Sequencer {
     }
 
     /// Everything that a later sequencer needs: ``(jump, [(instrument, kind, seq, venue_last), …])``.
-    fn save(&self, py: Python<'_>) -> PyResult<(u64, Vec<(String, String, u64, u64)>)> {
+    fn save(&self, py: Python<'_>) -> PyResult<SavedTuple> {
         let state = self.taken(py)?.sequencer.save();
         let streams = state.streams.into_iter();
         Ok((
@@ -221,7 +224,7 @@ impl Sequencer {
     }
 
     /// Goes on from a saved state: starts 2^20 numbers above it, with a gap, cause RESTART. Raises RestoreError.
-    fn restore(&self, py: Python<'_>, state: (u64, Vec<(String, String, u64, u64)>)) -> PyResult<()> {
+    fn restore(&self, py: Python<'_>, state: SavedTuple) -> PyResult<()> {
         let (jump, streams) = state;
         let streams = streams
             .into_iter()

@@ -19,6 +19,9 @@ pub(crate) struct Reject {
     pub(crate) frame: Vec<u8>,
 }
 
+/// A rejected frame as Python gets it: (source, row, reason, ts_init, frame).
+pub(crate) type RejectTuple = (String, u64, &'static str, i64, Vec<u8>);
+
 /// Counts of frames, and rejected ones.
 pub(crate) struct Tally {
     frames: [u64; FrameType::ALL.len()],
@@ -62,7 +65,7 @@ impl Tally {
         self.frames.iter().sum()
     }
 
-    pub(crate) fn into_dict<'py>(&self, py: Python<'py>, dict: &Bound<'py, PyDict>) -> PyResult<()> {
+    pub(crate) fn write_to<'py>(&self, py: Python<'py>, dict: &Bound<'py, PyDict>) -> PyResult<()> {
         let frames = PyDict::new(py);
         for frame_type in FrameType::ALL {
             frames.set_item(frame_type.name(), self.frames[frame_type.index()])?;
@@ -88,8 +91,8 @@ impl Tally {
         dict.set_item("rejected", rejected)
     }
 
-    /// The rejected frames kept since the last call: (source, row, reason, ts_init, frame).
-    pub(crate) fn take_rejects(&mut self) -> Vec<(String, u64, &'static str, i64, Vec<u8>)> {
+    /// The rejected frames kept since the last call.
+    pub(crate) fn take_rejects(&mut self) -> Vec<RejectTuple> {
         self.bytes = 0;
         let taken = std::mem::take(&mut self.rejects);
         taken

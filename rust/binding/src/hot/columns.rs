@@ -280,7 +280,7 @@ pub(crate) fn copy_into(array: &Bound<'_, PyAny>, at: usize, ticks: &[Tick]) -> 
     // SAFETY: as above, and writeable; the bounds were checked in the line above.
     unsafe {
         let target = (*array.as_ptr().cast::<PyArrayObject>()).fields.data.cast::<u8>();
-        let bytes = ticks.len() * size_of::<Tick>();
+        let bytes = size_of_val(ticks);
         std::ptr::copy_nonoverlapping(ticks.as_ptr().cast::<u8>(), target.add(at * size_of::<Tick>()), bytes);
     }
     Ok(())
