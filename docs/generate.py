@@ -197,8 +197,7 @@ def byte_rows() -> list[tuple[str, ...]]:
     for name in TICK_DTYPE.names or ():
         dtype, start = place(TICK_DTYPE, name)
         shown = f"{dtype.base.str.lstrip('<|')} ({dtype.shape[0]},)" if dtype.shape else dtype.str.lstrip("<|")
-        last = start + dtype.itemsize - 1
-        found.append((f"{start}-{last}" if last > start else f"{start}", code(name), shown, HEAD_MEANING[name]))
+        found.append((f"{start}-{start + dtype.itemsize - 1}", code(name), shown, HEAD_MEANING[name]))
     return found
 
 
