@@ -160,7 +160,7 @@ def _feeds_of(sources: Source | Iterable[Source], venue: str | None) -> list[Fee
     return feeds
 
 
-def _feed_of(source: Source, venue: str | None) -> Feed:
+def _feed_of(source: object, venue: str | None) -> Feed:
     if isinstance(source, np.ndarray):
         return ArrayFeed(source)
     if isinstance(source, Feed):
