@@ -75,7 +75,7 @@ def level_event(
     event["flags"][0] |= Flags.FIRST_IN_EVENT
     event["flags"][-1] |= Flags.LAST_IN_EVENT
     if snapshot:
-        event["flags"] |= Flags.SNAPSHOT
+        event["flags"] |= np.uint16(Flags.SNAPSHOT)
     return event
 
 
