@@ -645,6 +645,15 @@ impl Delivery {
         self.members[member].window_end = ts_ns.div_euclid(every).saturating_add(1).saturating_mul(every);
     }
 
+    /// A batch never spans a gap: what the open window holds goes out before one of its instruments'.
+    pub(crate) fn cut_window(&mut self, py: Python<'_>, member: usize, first: &Tick) {
+        let options = &self.members[member].options;
+        let instrument = &self.names.of(first.instrument).text;
+        if first.kind == kind::GAP && options.every_ns > 0 && options.filter.matches_instrument(instrument) {
+            self.flush_held(py, member, usize::MAX);
+        }
+    }
+
     /// When the member's open window ends, if it holds anything.
     pub(crate) fn window_due(&self, member: usize) -> Option<i64> {
         let this = &self.members[member];

@@ -562,6 +562,7 @@ impl Group {
         let position = state.base + start as u64;
         state.delivery.run_due(py, first_ts);
         for member in 0..state.delivery.members.len() {
+            state.delivery.cut_window(py, member, &state.backlog[start]);
             if state.delivery.members[member].options.watches_lag() {
                 state
                     .delivery
