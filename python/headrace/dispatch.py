@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import difflib
 import logging
 import os
 import threading
@@ -188,6 +189,7 @@ class Dispatcher:
         """
         self._refuse_closed()
         given: dict[str, Any] = {**(handler.subscription if isinstance(handler, Strategy) else {}), **options}
+        _refuse_unknown(given)
         checked = SubscriptionOptions.checked(**given)
         handlers = _bound(handler, callback, checked.kinds)
         chosen = self._unique(name, handler)
@@ -431,6 +433,17 @@ def _bound(handler: object, callback: str | None, kinds: tuple[str, ...] | None)
         return bind_function(handler, callback, kinds)
     msg = f"{handler!r} is neither a Strategy nor callable: subclass headrace.Strategy, or pass a function"
     raise SubscriptionError(msg, handler=type(handler).__name__)
+
+
+def _refuse_unknown(options: Mapping[str, object]) -> None:
+    """Name an option that there is not, and the nearest one; a class may have misspelt it in ``subscription``."""
+    known = list(SubscribeOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            near = f" (did you mean {close[0]}?)" if close else ""
+            msg = f"{name}={options[name]!r} is no option of a subscription{near}; valid are {', '.join(known)}"
+            raise OptionError(msg, option=name)
 
 
 def _described(

@@ -17,7 +17,7 @@ import pytest
 
 import headrace
 from headrace import Strategy
-from headrace.errors import HeadraceError, RecordingError
+from headrace.errors import HeadraceError, OptionError, RecordingError
 from headrace.feeds import FeedItem, Frame, SyntheticFeed, synthetic_session
 from headrace.session import ReplayProgress
 
@@ -333,6 +333,14 @@ def test_a_speed_that_is_none_is_refused(spot_file: Path, speed: object) -> None
 def test_what_cannot_be_a_source_is_refused(source: object) -> None:
     with pytest.raises(HeadraceError, match="cannot be replayed: give a path"):
         headrace.replay(source)  # type: ignore[arg-type]
+
+
+def test_a_misspelt_option_of_a_strategy_is_refused_with_the_nearest(spot_file: Path) -> None:
+    class Misspelt(Counter):
+        subscription = {"overflw": "block"}  # noqa: RUF012 - read only
+
+    with pytest.raises(OptionError, match="did you mean overflow"):
+        headrace.replay(spot_file, Misspelt)
 
 
 def test_no_source_is_refused() -> None:
