@@ -1,6 +1,6 @@
 """The executable blocks of a Markdown file, in order.
 
-    <!-- file: my_strategy.py -->      the next block is also written to that file, for the commands below it
+    <!-- file: my_strategy.py -->      the next block is written to that file, and run by a command below it
     <!-- not run: reason -->           the next block is not executed; five in the whole tree, at most
     <!-- exit: 2 -->                   the commands of the next console block end with this code instead of 0
 

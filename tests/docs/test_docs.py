@@ -40,8 +40,9 @@ def test_the_blocks_of_a_page_do_what_it_shows(
     monkeypatch.setitem(sys.modules, f"{page.stem}_page", type(sys)(f"{page.stem}_page"))
     for block in blocks_of(page):
         if block.file:
+            # A command below runs it, in a process of its own.
             (tmp_path / block.file).write_text(block.text)
-        if block.not_run:
+        if block.file or block.not_run:
             continue
         if block.language == "python":
             # Padding puts the page's own line numbers into a traceback.
@@ -87,6 +88,17 @@ def test_at_most_five_blocks_are_not_run_and_each_says_why() -> None:
     left_out = [block for page in PAGES for block in blocks_of(page) if block.not_run is not None]
     assert len(left_out) <= NOT_RUN_MAX, [str(block) for block in left_out]
     assert not [str(block) for block in left_out if not block.not_run]
+
+
+def test_a_block_that_is_written_to_a_file_is_run_by_a_command_below_it() -> None:
+    idle = []
+    for page in PAGES:
+        found = blocks_of(page)
+        for index, block in enumerate(found):
+            below = "".join(later.text for later in found[index:] if later.language == "console" and not later.not_run)
+            if block.file and Path(block.file).stem not in below:
+                idle.append(str(block))
+    assert not idle
 
 
 def test_no_block_hides_under_another_name() -> None:
