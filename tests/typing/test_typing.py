@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.typing import right
 
 import headrace
 from headrace import Dispatcher, ticks
+from tests.typing import right
 
 HERE = Path(__file__).parent
 MESSAGE = re.compile(r"^(?P<file>[\w.]+):(?P<line>\d+): error: .*\[(?P<code>[a-z-]+)\]$")
@@ -73,10 +74,10 @@ def test_the_right_ones_run_too() -> None:
         with Dispatcher() as dispatcher:
             subscriptions = right.subscribe_all(dispatcher)
             instruments = dispatcher.instruments
-            times = {"instrument": "BTCUSDT.BINANCE", "ts_init": [1, 2], "instruments": instruments}
-            dispatcher.publish(ticks(**times, bid_price=[1.0, 2.0], ask_price=[2.0, 4.0]))
+            two = partial(ticks, instrument="BTCUSDT.BINANCE", instruments=instruments, ts_init=[1, 2])
+            dispatcher.publish(two(bid_price=[1.0, 2.0], ask_price=[2.0, 4.0]))
             # Trade 11 is missing: a gap.
-            dispatcher.publish(ticks(**times, price=[1.0, 2.0], size=[1.0, 1.0], trade_id=[10, 12]))
+            dispatcher.publish(two(price=[1.0, 2.0], size=[1.0, 1.0], trade_id=[10, 12]))
             dispatcher.dispatch()
             await dispatcher.drain_async()
             faults = {subscription.name: subscription.stats().faults for subscription in subscriptions}
