@@ -1,0 +1,87 @@
+"""Row 13: what more strategies, more instruments and more ticks cost.
+
+Memory is measured in a process of its own (this file as a script): it prints how much its resident memory grew from the
+first million ticks to the last.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+import headrace  # noqa: E402 - the script finds its own folder first
+from benches.fan_out import PerBatch, PerQuote, quotes, through_ring  # noqa: E402
+from benches.harness import Case, Patience, Rounds, Row, interleave, rate  # noqa: E402
+from benches.workload import CYCLE, instrument_names  # noqa: E402
+
+MANY = 64
+MILLION = 1_000_000
+MEMORY_MIB_MAX = 16
+MEMORY_TIMEOUT_S = 300
+
+
+def rows(calls: int, rounds: int, patience: Patience, *, memory_ticks: int) -> list[Row]:
+    """Measure with ``calls`` handler calls a case; memory up to ``memory_ticks``."""
+    cases = [
+        Case("one", partial(through_ring, PerQuote, calls)),
+        Case("many", partial(through_ring, PerQuote, calls // MANY, MANY)),
+        Case("bystanders", partial(through_ring, PerQuote, calls, bystanders=MANY - 1)),
+        Case("10 instruments", partial(through_ring, PerQuote, calls, instruments=10)),
+        Case("10,000 instruments", partial(through_ring, PerQuote, calls, instruments=10_000)),
+    ]
+    return [*_rows(interleave(cases, rounds, patience)), _memory_row(memory_ticks)]
+
+
+def _rows(result: Rounds) -> Iterator[Row]:
+    def row(name: str, what: str, against: str, to: str, limit: float, share: int = 1) -> Row:
+        growth = 1 / result.speed(name, against) / share
+        return Row("13", what, rate(result.median_ns(name)), growth, to, limit, at_most=True)
+
+    yield row("many", f"time at {MANY} strategies", "one", f"{MANY} x one", 1.15, MANY)
+    yield row("bystanders", f"time with {MANY - 1} that don't match", "one", "one alone", 1.05)
+    yield row("10,000 instruments", "time at 10,000 instruments", "10 instruments", "ten", 1.5)
+
+
+def _memory_row(ticks: int) -> Row:
+    done = subprocess.run(
+        [sys.executable, __file__, str(ticks)], capture_output=True, text=True, timeout=MEMORY_TIMEOUT_S, check=True
+    )
+    grown_mib = float(done.stdout)
+    what = f"resident memory from 10^6 to {ticks:.0e} ticks, MiB".replace("1e+0", "10^")
+    return Row("13", what, f"{grown_mib:.2f} MiB", grown_mib, "MiB", MEMORY_MIB_MAX, at_most=True)
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4_096 / 2**20
+
+
+def memory_growth(ticks: int) -> float:
+    """Publish so many ticks to a singular and a plural strategy; return the growth after the first million, in MiB."""
+    block = quotes(CYCLE)
+    with headrace.Dispatcher(instruments=instrument_names()) as dispatcher:
+        handlers: list[PerQuote | PerBatch] = [PerQuote(), PerBatch()]
+        for handler in handlers:
+            dispatcher.subscribe(handler)
+        first_mib = 0.0
+        for start in range(0, ticks, CYCLE):
+            dispatcher.publish(block)
+            dispatcher.dispatch()
+            block["venue_seq"] += CYCLE
+            block["ts_init"] += CYCLE
+            if start <= MILLION < start + CYCLE:
+                first_mib = _resident_mib()
+        published = -(-ticks // CYCLE) * CYCLE
+        assert [handler.count for handler in handlers] == [published, published], "ticks were lost on the way"
+        return _resident_mib() - first_mib
+
+
+if __name__ == "__main__":
+    print(memory_growth(int(sys.argv[1])))
