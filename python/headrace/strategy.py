@@ -7,8 +7,8 @@
     def on_tick(self, tick)                            one call a tick of any kind, the whole record
     def on_ticks(self, ticks)                          one call a run, a structured array
 
-Guarantees: what cannot be bound is an error at subscription, with the valid names and the nearest one; a parameter with a
-default that names no field keeps its default; keyword-only parameters work; ``async def`` works.
+Guarantees: what cannot be bound is an error at subscription, with the valid names and the nearest one; a parameter with
+a default that names no field keeps its default; keyword-only parameters work; ``async def`` works.
 Does not: wrap handlers. A strategy stays a plain class: ``strategy.on_quote("BTCUSDT", 1.0, 2.0)`` is a unit test.
 """
 
@@ -105,7 +105,7 @@ def bind_function(
 ) -> list[BoundHandler]:
     """Read a plain function (or any callable) as the handler ``callback``, or the one it is named after."""
     known = callback_names()
-    name = callback or getattr(function, "__name__", "")
+    name = callback or str(getattr(function, "__name__", ""))
     if name not in known:
         where = f"callback={callback!r}" if callback else f"function {name!r}"
         advice = "" if callback else ", or say which one it is with callback='on_quote'"
@@ -118,7 +118,8 @@ def _refuse_both(strategy: object, found: Mapping[str, object]) -> None:
     pairs = [(f"on_{kind.name}", f"on_{kind.plural}") for kind in KINDS.values() if kind.plural]
     for singular, plural in [*pairs, ("on_tick", "on_ticks")]:
         if singular in found and plural in found:
-            msg = f"{_where(strategy, singular)} and {plural} are singular and plural of the same ticks: keep one of them"
+            where = _where(strategy, singular)
+            msg = f"{where} and {plural} are singular and plural of the same ticks: keep one of them"
             raise SubscriptionError(msg, handler=plural)
 
 
@@ -187,8 +188,8 @@ def _check_field(
         msg = f"{where} asks for {parameter!r}, which is no field{near}; valid are {valid}"
     elif is_plural and field.plural is None:
         instead = {"symbol": "instrument_id", "instrument": "instrument_id", "venue": "instrument_id", "tick": "ticks"}
-        use = instead.get(parameter)
-        msg = f"{where} asks for {parameter!r}, which has no column{f': ask for {use}' if use else ''}; valid are {valid}"
+        use = f": ask for {instead[parameter]}" if parameter in instead else ""
+        msg = f"{where} asks for {parameter!r}, which has no column{use}; valid are {valid}"
     elif not is_plural and field.singular is None:
         msg = f"{where} asks for {parameter!r}, which is for plural handlers: ask for tick; valid are {valid}"
     elif not set(wanted) <= set(field.kinds):
