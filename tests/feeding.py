@@ -31,7 +31,12 @@ class HandClock:
 
 
 def quotes(
-    dispatcher: Dispatcher, bids: Iterable[float], *, instrument: str = BTC, ts_init: Iterable[int] | int = 0, **more: Any
+    dispatcher: Dispatcher,
+    bids: Iterable[float],
+    *,
+    instrument: str = BTC,
+    ts_init: Iterable[int] | int = 0,
+    **more: Any,
 ) -> np.ndarray:
     """Quotes with these bids; the ask is one higher."""
     bid = np.asarray(list(bids), "f8")
@@ -45,7 +50,12 @@ def quotes(
 
 
 def trades(
-    dispatcher: Dispatcher, prices: Iterable[float], *, instrument: str = BTC, ts_init: Iterable[int] | int = 0, **more: Any
+    dispatcher: Dispatcher,
+    prices: Iterable[float],
+    *,
+    instrument: str = BTC,
+    ts_init: Iterable[int] | int = 0,
+    **more: Any,
 ) -> np.ndarray:
     """Trades at these prices, of size 1."""
     price = np.asarray(list(prices), "f8")

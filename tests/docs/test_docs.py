@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.docs.blocks import Block, Command, blocks, commands, matches
 
 ROOT = Path(__file__).resolve().parents[2]

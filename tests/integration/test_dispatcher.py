@@ -497,7 +497,9 @@ def test_frames_go_the_whole_road() -> None:
     frame = b'{"u":400900217,"s":"BNBUSDT","b":"25.35190000","B":"31.21000000","a":"25.36520000","A":"40.66000000"}'
     with Dispatcher() as dispatcher:
         decoder = Decoder("BINANCE", dispatcher.instruments)
-        dispatcher.subscribe(lambda instrument, bid_price, ask_size: got.append((instrument, bid_price, ask_size)), callback="on_quote")
+        dispatcher.subscribe(
+            lambda instrument, bid_price, ask_size: got.append((instrument, bid_price, ask_size)), callback="on_quote"
+        )
         assert dispatcher.publish_frame(decoder, frame, 77) == 1
         dispatcher.dispatch()
         assert dispatcher.stats().frames["bookTicker"] == 1

@@ -19,8 +19,20 @@ BIG = (1 << 63) + 1
 ROWS: dict[str, dict[str, Any]] = {
     "quote": {"bid_price": [10.0, 10.0], "ask_price": [13.0, 13.0], "bid_size": [3.0, 0.0], "ask_size": [1.0, 0.0]},
     "trade": {"price": [10.0, 20.0], "size": [0.5, 3.0], "side": [1, -1]},
-    "agg_trade": {"price": [10.0, 20.0], "size": [0.5, 3.0], "trade_first": [BIG, 2], "trade_last": [3, 4], "side": [-1, 1]},
-    "level": {"price": [10.0, 20.0], "size": [0.5, 3.0], "venue_first": [0, 0], "venue_prev": [BIG, 2], "side": [1, -1]},
+    "agg_trade": {
+        "price": [10.0, 20.0],
+        "size": [0.5, 3.0],
+        "trade_first": [BIG, 2],
+        "trade_last": [3, 4],
+        "side": [-1, 1],
+    },
+    "level": {
+        "price": [10.0, 20.0],
+        "size": [0.5, 3.0],
+        "venue_first": [0, 0],
+        "venue_prev": [BIG, 2],
+        "side": [1, -1],
+    },
 }
 DERIVED = {
     "mid": [11.5, 11.5],
@@ -89,7 +101,11 @@ def test_a_field_has_the_value_and_the_type_that_the_table_says(field: str, kind
         assert [str(value) for value in by_attribute] == [str(value) for value in want]
     if row.plural is not None:
         (column,), made = dispatched(kind, f"def on_{kind}s({field}): got.append({field}.copy())")
-        want = [row.number for row in KINDS.values() if row.name == kind] * 2 if field == "kind" else expected(field, kind, made)
+        want = (
+            [row.number for row in KINDS.values() if row.name == kind] * 2
+            if field == "kind"
+            else expected(field, kind, made)
+        )
         np.testing.assert_array_equal(column, np.array(want, row.plural))
         assert column.dtype == np.dtype(row.plural)
 
@@ -99,7 +115,9 @@ def test_a_tick_without_venue_time_has_no_age() -> None:
     columns: list[Any] = []
     with Dispatcher(clock=HandClock(NOW_NS), on_fault="raise") as dispatcher:
         made = ticks(instrument=BTC, ts_init=[1_000], bid_price=[1], ask_price=[2], instruments=dispatcher.instruments)
-        dispatcher.subscribe(lambda age_ns, lag_ns, ts_event: got.append((age_ns, lag_ns, ts_event)), callback="on_quote")
+        dispatcher.subscribe(
+            lambda age_ns, lag_ns, ts_event: got.append((age_ns, lag_ns, ts_event)), callback="on_quote"
+        )
         dispatcher.subscribe(lambda age_ns: columns.append(age_ns.copy()), callback="on_quotes")
         dispatcher.publish(made)
         dispatcher.dispatch()
@@ -121,7 +139,9 @@ def test_age_and_lag_are_signed() -> None:
 
 
 def test_a_tick_has_only_its_own_kinds_values() -> None:
-    got, _ = dispatched("quote", "def on_quote(tick): got.append((hasattr(tick, 'price'), hasattr(tick, 'notional'), dir(tick)))")
+    got, _ = dispatched(
+        "quote", "def on_quote(tick): got.append((hasattr(tick, 'price'), hasattr(tick, 'notional'), dir(tick)))"
+    )
     assert got[0][:2] == (False, False)
     assert "microprice" in got[0][2]
 
@@ -161,7 +181,9 @@ def test_handlers_of_one_run_share_one_column() -> None:
     with Dispatcher(on_fault="raise") as dispatcher:
         for _ in range(3):
             dispatcher.subscribe(lambda bid_price: seen.append(bid_price), callback="on_quotes")
-        made = ticks(instrument=BTC, ts_init=[1, 2], bid_price=[1, 2], ask_price=[2, 3], instruments=dispatcher.instruments)
+        made = ticks(
+            instrument=BTC, ts_init=[1, 2], bid_price=[1, 2], ask_price=[2, 3], instruments=dispatcher.instruments
+        )
         dispatcher.publish(made)
         dispatcher.dispatch()
     assert len(seen) == 3

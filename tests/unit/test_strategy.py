@@ -353,7 +353,7 @@ def test_an_async_handler_is_known_as_one() -> None:
     assert bind_function(on_quote, None, None)[0].is_async
 
 
-TYPED = '''
+TYPED = """
 from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
@@ -370,14 +370,24 @@ class OneOfEach(Strategy):
 
 class Whole(Strategy):
     def on_tick(self, tick: Tick) -> None: ...
-'''
+"""
 
 
 def test_strict_mypy_passes_over_one_handler_of_each_form(tmp_path: Path, root: Path) -> None:
     path = tmp_path / "typed_strategy.py"
     path.write_text(TYPED)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(root / ".mypy_cache"), str(path)],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--config-file",
+            "",
+            "--cache-dir",
+            str(root / ".mypy_cache"),
+            str(path),
+        ],
         cwd=root,
         env={"MYPYPATH": str(root / "python"), "PATH": ""},
         capture_output=True,

@@ -55,7 +55,14 @@ def test_a_value_that_is_not_allowed_says_which_and_what_is(options: dict[str, A
 
 @pytest.mark.parametrize(
     ("text", "ns"),
-    [("1ms", 10**6), ("100ms", 10**8), ("1s", 10**9), ("5m", 300 * 10**9), ("1h", 3_600 * 10**9), (2_000_000, 2_000_000)],
+    [
+        ("1ms", 10**6),
+        ("100ms", 10**8),
+        ("1s", 10**9),
+        ("5m", 300 * 10**9),
+        ("1h", 3_600 * 10**9),
+        (2_000_000, 2_000_000),
+    ],
 )
 def test_a_duration_is_a_number_and_a_unit(text: str | int, ns: int) -> None:
     assert SubscriptionOptions.checked(every=text).every_ns == ns

@@ -121,7 +121,17 @@ def test_the_native_side_reads_each_byte_where_the_dtype_says(seed: int) -> None
         dispatcher.publish(made)
         dispatcher.dispatch()
     typed = made.view(QUOTE_DTYPE)
-    names = ["venue_seq", "ts_event", "ts_init", "instrument", "flags", "bid_price", "ask_price", "bid_size", "ask_size"]
+    names = [
+        "venue_seq",
+        "ts_event",
+        "ts_init",
+        "instrument",
+        "flags",
+        "bid_price",
+        "ask_price",
+        "bid_size",
+        "ask_size",
+    ]
     want = [tuple(row) for row in zip(*(typed[name].tolist() for name in names), strict=True)]
     assert np.array(got, "O").astype(str).tolist() == np.array(want, "O").astype(str).tolist()
 
@@ -137,7 +147,13 @@ def test_every_flag_and_cause_has_one_bit_or_number() -> None:
 
 def test_a_quote_array_has_what_was_given() -> None:
     made = ticks(
-        instrument=BTC, ts_init=[1, 2], bid_price=[1.0, 2.0], ask_price=[3.0, 4.0], bid_size=5, ts_event=[7, 8], venue_seq=[9, 10]
+        instrument=BTC,
+        ts_init=[1, 2],
+        bid_price=[1.0, 2.0],
+        ask_price=[3.0, 4.0],
+        bid_size=5,
+        ts_event=[7, 8],
+        venue_seq=[9, 10],
     ).view(QUOTE_DTYPE)
     assert made["bid_price"].tolist() == [1, 2]
     assert made["bid_size"].tolist() == [5, 5]
