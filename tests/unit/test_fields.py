@@ -53,7 +53,7 @@ def expected(field: str, kind: str, made: np.ndarray) -> list[Any]:
         return [NOW_NS - 900.0, NOW_NS - 950.0]
     if field == "lag_ns":
         return [NOW_NS - 1_000, NOW_NS - 2_000]
-    names = {
+    names: dict[str, list[Any]] = {
         "symbol": ["BTCUSDT"] * 2,
         "venue": ["BINANCE"] * 2,
         "instrument": [BTC] * 2,
@@ -170,7 +170,7 @@ def test_columns_are_read_only_in_every_view() -> None:
     (column,), _ = dispatched("trade", "def on_trades(price): got.append(price)")
     assert not column.flags.writeable
     for view in (column, column[:1], column[::2]):
-        with pytest.raises(ValueError, match="read-only|cannot set WRITEABLE"):
+        with pytest.raises(ValueError, match=r"read-only|cannot set WRITEABLE"):
             view.flags.writeable = True
         with pytest.raises(ValueError, match="read-only"):
             view[0] = 1.0

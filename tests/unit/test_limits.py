@@ -64,7 +64,7 @@ def test_one_instrument_more_than_allowed_is_refused() -> None:
 
 
 def test_a_symbol_has_at_most_so_many_bytes() -> None:
-    longest = dict((limit.name, limit.value) for limit in LIMITS)["SYMBOL_BYTES_MAX"]
+    longest = {limit.name: limit.value for limit in LIMITS}["SYMBOL_BYTES_MAX"]
     with Dispatcher() as dispatcher:
         dispatcher.instruments.add("A" * int(longest) + ".BINANCE")
         with pytest.raises(InstrumentError):

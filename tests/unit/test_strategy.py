@@ -6,7 +6,7 @@ import functools
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,7 +24,8 @@ def refusal(handler: Any, **options: Any) -> str:
 
 
 def strategy(**methods: Any) -> Strategy:
-    return type("Mine", (Strategy,), methods)()
+    made: Strategy = type("Mine", (Strategy,), methods)()
+    return made
 
 
 def test_the_base_class_declares_no_handler() -> None:
@@ -301,7 +302,7 @@ def test_inherited_and_overridden_handlers_are_found() -> None:
 
 def test_class_defaults_are_overridden_by_the_call() -> None:
     class Mine(Strategy):
-        subscription = {"instruments": "ETH*", "batch_max": 7}
+        subscription: ClassVar[dict[str, object]] = {"instruments": "ETH*", "batch_max": 7}
 
         def on_quotes(self, bid_price): ...
 

@@ -70,7 +70,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str | int, ns: int) -> None:
 
 def test_an_unknown_option_is_an_error_that_names_it() -> None:
     with Dispatcher() as dispatcher, pytest.raises((TypeError, OptionError), match="batch_size"):
-        dispatcher.subscribe(lambda bid_price: None, callback="on_quote", batch_size=3)
+        dispatcher.subscribe(lambda bid_price: None, callback="on_quote", batch_size=3)  # type: ignore[call-arg]
 
 
 def on_quote(bid_price): ...
@@ -229,4 +229,4 @@ def test_ticks_of_an_unknown_instrument_or_kind_are_refused_whole(field: str) ->
 
 def test_every_refusal_is_a_headrace_error() -> None:
     with Dispatcher() as dispatcher, pytest.raises(HeadraceError):
-        dispatcher.subscribe(on_quote, overflow="never")
+        dispatcher.subscribe(on_quote, overflow="never")  # type: ignore[arg-type]

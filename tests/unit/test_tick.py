@@ -142,7 +142,7 @@ def test_every_flag_and_cause_has_one_bit_or_number() -> None:
     assert set(headrace.tick.FLAGS) == set(Flags)
 
 
-# ticks()
+# The function that builds arrays.
 
 
 def test_a_quote_array_has_what_was_given() -> None:
@@ -176,7 +176,7 @@ def test_without_venue_time_ticks_say_so() -> None:
         ({"price": [1], "size": [2], "venue_first": [1]}, "level"),
     ],
 )
-def test_the_kind_is_found_from_the_values_names(values: dict[str, list[int]], kind: str) -> None:
+def test_the_kind_is_found_from_the_values_names(values: dict[str, Any], kind: str) -> None:
     assert ticks(instrument=BTC, ts_init=[1], **values)["kind"][0] == kind_named(kind).number
 
 
@@ -300,7 +300,7 @@ def test_a_registered_kind_goes_the_whole_road() -> None:
         (("tick", ["x"]), {}, "exists already"),
     ],
 )
-def test_a_kind_that_cannot_be_is_refused(arguments: tuple[Any, ...], options: dict[str, str], said: str) -> None:
+def test_a_kind_that_cannot_be_is_refused(arguments: tuple[Any, ...], options: dict[str, Any], said: str) -> None:
     before = dict(KINDS)
     with pytest.raises(KindError, match=said):
         register_kind(*arguments, **options)
