@@ -686,7 +686,8 @@ impl Delivery {
         due.sort_unstable();
         for (_, member) in due {
             self.release_deferred(py, member, until_ns);
-            if self.window_due(member).is_some_and(|end| end <= until_ns) {
+            let has_windows = self.members[member].options.every_ns > 0;
+            if !has_windows || self.window_due(member).is_some_and(|end| end <= until_ns) {
                 self.flush_held(py, member, usize::MAX);
             }
         }
