@@ -580,6 +580,7 @@ impl Delivery {
             if !this.is_running() || filter.kinds & kind_set(tick.kind) == 0 || !filter.matches_instrument(text) {
                 continue;
             }
+            let mut handed_on = 0;
             if let Some(key) = self.keys.key(tick) {
                 if this.newest_seq.len() <= key {
                     this.newest_seq.resize(key + 1, 0);
@@ -590,10 +591,16 @@ impl Delivery {
                         continue;
                     }
                     this.newest_seq[key] = tick.seq;
+                    this.due[key] = this.due[key].max(self.now_ns.saturating_add(this.options.min_interval_ns));
+                    if let Some((_, older, _)) = this.deferred.remove(&key) {
+                        // What waited for its interval is folded into the newest.
+                        handed_on = older.flags & flags::GAP_BEFORE;
+                        this.shared.conflated.add(1);
+                    }
                 }
             }
             let tick = Tick {
-                flags: tick.flags | flags::SNAPSHOT,
+                flags: tick.flags | handed_on | flags::SNAPSHOT,
                 ..*tick
             };
             this.shared.snapshots.add(1);
