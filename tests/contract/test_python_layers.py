@@ -16,11 +16,11 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"engine", "session", "result", "report"}),
     frozenset({"service", "feeds", "brokers", "telemetry", "commands", "orders", "positions", "risk", "kill_switch"}),
     frozenset({"bus", "dispatch", "strategy", "subscription"}),
-    frozenset({"events", "fields", "tick", "ticks", "clock", "config", "deadletters", "wakeup"}),
+    frozenset({"events", "fields", "tick", "clock", "config", "deadletters", "wakeup"}),
     frozenset({"limits", "errors"}),
 )
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
-# Below everything: the native module imports nothing of ours but `errors`, at the first raise.
+# Below everything: the native module looks up `errors` at the first raise, and in `tick` the dtypes and GapCause.
 NATIVE = "_native"
 # Written as a user would write them: they see what a user sees.
 GUESTS = {"examples"}
