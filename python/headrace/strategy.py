@@ -82,7 +82,8 @@ def bind_strategy(strategy: object, kinds: Iterable[str] | None) -> list[BoundHa
     """Read the handlers of a strategy object. Raises SubscriptionError."""
     known = callback_names()
     found: dict[str, Callable[..., object]] = {}
-    for name in dir(strategy):
+    # The class, not the object: dir(object) would make its __dict__, and attribute access slower for ever.
+    for name in dir(type(strategy)):
         if not name.startswith("on_"):
             continue
         handler = getattr(strategy, name)

@@ -199,8 +199,8 @@ def _duration_ns(option: str, value: str | int) -> int:
 class LatencyStats:
     """How long handler calls took, ns.
 
-    A fast singular handler is timed at one call in 64, which then stands for 64; slow ones (from 4 µs) and plural calls
-    every time. ``count`` : calls that the rest speaks for. Percentiles are at most 1/32 too high.
+    A fast singular handler is timed at one call in 64, which then stands for 64; slow ones (from 65 µs) and plural
+    calls every time. ``count`` : calls that the rest speaks for. Percentiles are at most 1/32 too high.
     """
 
     count: int

@@ -29,7 +29,7 @@ use crate::subscription::{Handler, Held, Missing, Options, Overflow, Role, Subsc
 /// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
 const SAMPLE_EVERY: u32 = 64;
 /// A handler at least this slow is timed at every call: there the clock is cheap, and the maximum matters.
-const SAMPLE_ALWAYS_NS: u64 = 4_096;
+const SAMPLE_ALWAYS_NS: u64 = 65_536;
 /// Ticks that a dead letter keeps.
 const LETTER_TICKS_MAX: usize = 8;
 
@@ -171,14 +171,13 @@ impl Member {
     }
 }
 
-/// The calls of one (members, kind): entries in registration order.
+/// The calls of one (members, kind): sites in registration order.
 pub(crate) struct CallSet {
     /// Ticks of this set that were dispatched.
     pub(crate) seen: Arc<AtomicU64>,
     pub(crate) members: Vec<u32>,
     pub(crate) slots: Slots,
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) calls: Vec<(u16, Call)>,
+    pub(crate) sites: Vec<CallSite>,
     /// Shared batches that this set's ticks belong to.
     pub(crate) classes: Vec<u32>,
 }
@@ -192,14 +191,23 @@ impl CallSet {
     }
 }
 
-/// One member's part in a set.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
+/// One call that each tick of a set may cause.
+pub(crate) struct CallSite {
     pub(crate) member: u32,
-    pub(crate) first_call: u32,
-    pub(crate) end_call: u32,
-    /// Looked at for itself: `admit` decides.
-    pub(crate) private: bool,
+    pub(crate) enters: Enters,
+    /// `None`: the member only holds the tick, for its plural handlers.
+    pub(crate) call: Option<(u16, Call)>,
+}
+
+/// How a tick comes to a member's call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enters {
+    /// The member's first: counted here, when it is running.
+    Counted,
+    /// The member's first, and looked at for itself: `admit` decides and counts.
+    Admitted,
+    /// Behind another call of the same member: when that one was made and the member still runs.
+    Again,
 }
 
 /// The ticks of a run that subscriptions with one filter share.
@@ -237,7 +245,7 @@ fn extend_ranges(ranges: &mut Vec<(usize, usize)>, start: usize, end: usize) {
 }
 
 /// What `admit` decided.
-pub(crate) enum Admitted {
+enum Admitted {
     /// Call the singular handlers with the tick as it is.
     AsIs,
     /// Call them with this one: it took over flags from ticks folded into it.
@@ -299,8 +307,61 @@ impl Delivery {
         }
     }
 
-    /// Calls one handler, timed now and then, and judges what it raised.
+    /// One tick to every call of its set, in registration order.
     #[inline]
+    pub(crate) fn call_sites(
+        &mut self,
+        py: Python<'_>,
+        sites: &[CallSite],
+        objects: Objects<'_>,
+        tick: &Tick,
+        position: u64,
+        index: usize,
+    ) {
+        let mut entered = true;
+        for site in sites {
+            let member = site.member as usize;
+            let this = &mut self.members[member];
+            entered = match site.enters {
+                Enters::Counted if this.is_running() => {
+                    this.shared.delivered.add(1);
+                    true
+                }
+                Enters::Counted => {
+                    this.skip_paused(position, position, 1);
+                    false
+                }
+                Enters::Again => entered && this.is_running(),
+                Enters::Admitted => match self.admit(py, member, tick, position, index) {
+                    Admitted::AsIs => true,
+                    Admitted::Changed(changed) => {
+                        self.call_apart(py, member, &changed, position);
+                        false
+                    }
+                    Admitted::No => false,
+                },
+            };
+            if let Some((handler, call)) = &site.call
+                && entered
+            {
+                self.call(py, member, *handler, call, objects, About::one(tick, position));
+            }
+        }
+    }
+
+    /// The fields of a tick could not be made (out of memory): everybody who wanted it has a fault.
+    #[cold]
+    pub(crate) fn fail_sites(&mut self, py: Python<'_>, sites: &[CallSite], error: &PyErr, tick: &Tick, position: u64) {
+        for site in sites.iter().filter(|site| site.enters != Enters::Again) {
+            let member = site.member as usize;
+            self.members[member].shared.delivered.add(1);
+            self.fault(py, member, 0, error.clone_ref(py), About::one(tick, position));
+        }
+    }
+
+    /// Calls one handler, timed now and then, and judges what it raised.
+    // Always inlined: this is the path of every tick, and its arguments are in registers already.
+    #[inline(always)]
     pub(crate) fn call(
         &mut self,
         py: Python<'_>,
@@ -310,38 +371,51 @@ impl Delivery {
         objects: Objects<'_>,
         about: About<'_>,
     ) {
-        let this = &mut self.members[member];
         // Relaxed: a watcher that reads the same number twice, far apart, names the handler; nothing else hangs on it.
         self.current.store(about.mark(member, handler), Ordering::Relaxed);
+        let this = &mut self.members[member];
         this.shared.calls.add(1);
-        let timed = this.sample_in == 0 || about.batch;
-        let started = timed.then(Instant::now);
-        let ok = if this.options.awaited {
-            call.call_keeping(py, objects)
-                .map(|awaitable| self.awaiting.push((handler, awaitable)))
-                .is_some()
-        } else {
+        let ok = if this.sample_in > 0 && !about.batch {
+            this.sample_in -= 1;
             call.call(py, objects)
+        } else {
+            self.call_watched(py, member, handler, call, objects, about.batch)
         };
-        match started {
-            Some(started) => {
-                let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                let stands_for = if about.batch || elapsed >= SAMPLE_ALWAYS_NS {
-                    1
-                } else {
-                    SAMPLE_EVERY
-                };
-                this.shared.record_latency(elapsed, u64::from(stands_for));
-                if !about.batch {
-                    this.sample_in = stands_for - 1;
-                }
-            }
-            None => this.sample_in -= 1,
-        }
         if !ok {
-            let error = PyErr::fetch(py);
-            self.fault(py, member, handler, error, about);
+            self.fault(py, member, handler, PyErr::fetch(py), about);
         }
+    }
+
+    /// A call that is timed, or whose result is awaited; false: it raised, and the Python error is set.
+    #[inline(never)]
+    fn call_watched(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: u16,
+        call: &Call,
+        objects: Objects<'_>,
+        batch: bool,
+    ) -> bool {
+        let this = &mut self.members[member];
+        if this.options.awaited {
+            // Making the awaitable takes no time worth counting; who awaits it could time it.
+            let made = call.call_keeping(py, objects);
+            return made.map(|awaitable| self.awaiting.push((handler, awaitable))).is_some();
+        }
+        let started = Instant::now();
+        let ok = call.call(py, objects);
+        let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let stands_for = if batch || elapsed >= SAMPLE_ALWAYS_NS {
+            1
+        } else {
+            SAMPLE_EVERY
+        };
+        this.shared.record_latency(elapsed, u64::from(stands_for));
+        if !batch {
+            this.sample_in = stands_for - 1;
+        }
+        ok
     }
 
     /// A handler raised: count it, keep it as a dead letter, and do what its subscription's rule says.
@@ -406,14 +480,7 @@ impl Delivery {
     }
 
     /// Decides about one tick for a member that is looked at for itself.
-    pub(crate) fn admit(
-        &mut self,
-        py: Python<'_>,
-        member: usize,
-        tick: &Tick,
-        position: u64,
-        index: usize,
-    ) -> Admitted {
+    fn admit(&mut self, py: Python<'_>, member: usize, tick: &Tick, position: u64, index: usize) -> Admitted {
         let now_ns = self.now_ns;
         let this = &mut self.members[member];
         if !this.is_running() {
@@ -951,7 +1018,7 @@ fn compile_alone(py: Python<'_>, handler: &Handler) -> (Slots, Call) {
         handler.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
         handler.by_keyword,
     );
-    (Slots::new(handler.fields.clone(), false), call)
+    (Slots::new(&handler.fields, false), call)
 }
 
 /// The part of index ranges between two ordinals.

@@ -22,7 +22,8 @@ use headrace_core::tick::{GapCause, TICK_WORDS, Tick};
 use headrace_lockfree::{Park, Read, Reader, ReaderId, WAIT_MAX, WaitStrategy};
 use pyo3::prelude::*;
 
-use crate::delivery::{About, Admitted, CallSet, Class, Delivery, Entry, Member, edge_before};
+use crate::backlog::Backlog;
+use crate::delivery::{About, CallSet, CallSite, Class, Delivery, Enters, Member, edge_before};
 use crate::errors::raise;
 use crate::hot::tick_object::tick_types;
 use crate::hot::vectorcall::{Call, Slots};
@@ -79,7 +80,7 @@ pub(crate) struct Group {
 struct GroupState {
     core: Arc<RingCore>,
     reader: Reader<TICK_WORDS>,
-    backlog: Vec<Tick>,
+    backlog: Backlog,
     /// Position of `backlog[0]`.
     base: u64,
     /// Whole events end here; behind it lies the beginning of one that is still being published.
@@ -136,7 +137,7 @@ impl Group {
         let mut state = Box::new(GroupState {
             core: Arc::clone(core),
             reader,
-            backlog: Vec::new(),
+            backlog: Backlog::default(),
             base: position,
             usable: 0,
             run_start: 0,
@@ -602,7 +603,7 @@ impl Group {
                 continue;
             };
             let set = &mut sets[set_id as usize];
-            if set.entries.is_empty() {
+            if set.sites.is_empty() {
                 let mut end = index + 1;
                 while end < run_end && plan.set_of(&backlog[end]) == Some(set_id) {
                     end += 1;
@@ -617,53 +618,11 @@ impl Group {
             let position = base + index as u64;
             set.count_seen(1);
             let CallSet {
-                slots,
-                entries,
-                calls,
-                classes,
-                ..
+                slots, sites, classes, ..
             } = set;
-            let about = About::one(tick, position);
             match slots.fill(py, &delivery.types, &delivery.names, tick, position, delivery.now_ns) {
-                Ok(objects) => {
-                    for entry in entries.iter() {
-                        let member = entry.member as usize;
-                        if entry.private {
-                            match delivery.admit(py, member, tick, position, index) {
-                                Admitted::AsIs => {}
-                                Admitted::Changed(tick) => {
-                                    delivery.call_apart(py, member, &tick, position);
-                                    continue;
-                                }
-                                Admitted::No => continue,
-                            }
-                        } else {
-                            let this = &mut delivery.members[member];
-                            if !this.is_running() {
-                                this.skip_paused(position, position, 1);
-                                continue;
-                            }
-                            this.shared.delivered.add(1);
-                        }
-                        let range = entry.first_call as usize..entry.end_call as usize;
-                        for (nth, (handler, call)) in calls[range].iter().enumerate() {
-                            if nth > 0 && !delivery.members[member].is_running() {
-                                break;
-                            }
-                            delivery.call(py, member, *handler, call, objects, about);
-                        }
-                    }
-                }
-                Err(error) => {
-                    // Out of memory: everybody who wanted the tick has a fault.
-                    for entry in entries.iter() {
-                        delivery.members[entry.member as usize]
-                            .shared
-                            .delivered
-                            .add(u64::from(!entry.private));
-                        delivery.fault(py, entry.member as usize, 0, error.clone_ref(py), about);
-                    }
-                }
+                Ok(objects) => delivery.call_sites(py, sites, objects, tick, position, index),
+                Err(error) => delivery.fail_sites(py, sites, &error, tick, position),
             }
             for class in classes.iter() {
                 delivery.classes[*class as usize].push(tick.kind, index - run_start, index + 1 - run_start);
@@ -897,7 +856,7 @@ impl GroupState {
     fn skip_to(&mut self, position: u64) {
         let buffered = self.base + self.backlog.len() as u64 + self.lapsed;
         if position >= buffered {
-            self.backlog.clear();
+            self.backlog.truncate(0);
             (self.usable, self.next, self.run_start, self.run_end, self.lapsed) = (0, 0, 0, 0, 0);
             self.reader.jump(position);
             self.base = self.reader.position();
@@ -961,7 +920,7 @@ impl GroupState {
     /// Reads on: true when there are whole events to dispatch.
     fn refill(&mut self) -> bool {
         self.base += self.usable as u64;
-        self.backlog.drain(..self.usable);
+        self.backlog.consume(self.usable);
         (self.usable, self.next, self.run_start, self.run_end) = (0, 0, 0, 0);
         loop {
             let before = self.backlog.len();
@@ -976,7 +935,7 @@ impl GroupState {
             }
             if self.resync {
                 let lost = self.backlog.iter().take_while(|tick| tick.continues_event()).count();
-                self.backlog.drain(..lost);
+                self.backlog.consume(lost);
                 self.count_missed(lost as u64);
                 self.resync = self.backlog.is_empty();
                 if self.resync && lost > 0 {
@@ -1022,16 +981,14 @@ impl GroupState {
 
     /// Appends at most `want` ticks to the backlog; stops at a lapse.
     fn read(&mut self, want: usize) {
-        let mut filled = self.backlog.len();
-        let end = filled + want;
-        self.backlog.resize(end, Tick::default());
-        while filled < end {
-            match self
-                .reader
-                .try_read(Tick::slice_as_words_mut(&mut self.backlog[filled..]))
-            {
+        let mut left = want;
+        while left > 0 {
+            match self.reader.try_read(Tick::slice_as_words_mut(self.backlog.spare(left))) {
                 Read::Records(0) => break,
-                Read::Records(count) => filled += count,
+                Read::Records(count) => {
+                    self.backlog.grow(count);
+                    left -= count;
+                }
                 Read::Lapped { missed } => {
                     self.lapsed += missed;
                     break;
@@ -1045,7 +1002,6 @@ impl GroupState {
                 }
             }
         }
-        self.backlog.truncate(filled);
     }
 
     /// Positions that nobody of this group will get: counted, and told before the next tick.
@@ -1093,13 +1049,21 @@ fn compile_classes(delivery: &mut Delivery) {
 
 fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members: &[u32]) -> CallSet {
     let mut fields: Vec<Field> = Vec::new();
-    let mut entries = Vec::new();
-    let mut calls: Vec<(u16, Call)> = Vec::new();
+    let mut sites: Vec<CallSite> = Vec::new();
     let mut classes: Vec<u32> = Vec::new();
     for index in members {
         let member = &delivery.members[*index as usize];
-        let first_call = calls.len() as u32;
-        for handler in member.calls_for(kind) {
+        let private = member.options.is_private();
+        let mut handlers = member.calls_for(kind).peekable();
+        if private && handlers.peek().is_none() {
+            sites.push(CallSite {
+                member: *index,
+                enters: Enters::Admitted,
+                call: None,
+            });
+        }
+        let mut enters = if private { Enters::Admitted } else { Enters::Counted };
+        for handler in handlers {
             let described = &member.handlers[handler];
             let slots = described.fields.iter().map(|field| {
                 let slot = fields.iter().position(|known| known == field).unwrap_or_else(|| {
@@ -1115,17 +1079,12 @@ fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members: &[u32]) -
                 described.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
                 described.by_keyword,
             );
-            calls.push((handler as u16, call));
-        }
-        let end_call = calls.len() as u32;
-        let private = member.options.is_private();
-        if private || end_call > first_call {
-            entries.push(Entry {
+            sites.push(CallSite {
                 member: *index,
-                first_call,
-                end_call,
-                private,
+                enters,
+                call: Some((handler as u16, call)),
             });
+            enters = Enters::Again;
         }
         if let Some(class) = delivery.member_class[*index as usize]
             && !classes.contains(&class)
@@ -1133,13 +1092,15 @@ fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members: &[u32]) -
             classes.push(class);
         }
     }
-    let in_place = calls.iter().all(|(_, call)| call.is_python_function(py));
+    let in_place = sites
+        .iter()
+        .flat_map(|site| &site.call)
+        .all(|(_, call)| call.is_python_function(py));
     CallSet {
         seen: Arc::new(AtomicU64::new(0)),
         members: members.to_vec(),
-        slots: Slots::new(fields, in_place),
-        entries,
-        calls,
+        slots: Slots::new(&fields, in_place),
+        sites,
         classes,
     }
 }

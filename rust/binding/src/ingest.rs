@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use headrace_core::decode;
 use headrace_core::hash::InputHash;
 use headrace_core::instrument::InstrumentTable;
+use headrace_core::kind::KindTable;
 use headrace_core::lines::Lines;
+use headrace_core::sequencer;
 use headrace_core::tick::Tick;
 use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
@@ -31,6 +33,9 @@ use crate::hot::columns::ticks_of;
 use crate::ring::{Ring, RingCore, WriterGuard, concurrent_publish};
 use crate::sequencer::{Sequencer, SequencerCore, Working, WorkingGuard, refuse_unknown};
 use crate::tally::{Reject, RejectTuple, Tally};
+
+/// 18 KiB: a piece, numbered, fits the first cache beside what else is hot.
+const PIECE_TICKS: usize = 256;
 
 thread_local! {
     static THREAD: Cell<u64> = const { Cell::new(0) };
@@ -179,11 +184,23 @@ impl IngestCore {
             incoming,
             outgoing,
         } = working;
-        if incoming.is_empty() {
-            return Ok(0);
-        }
+        self.number(sequencer, kinds, incoming, outgoing);
+        self.send(py, writer, outgoing, now)
+    }
+
+    /// Numbers `ticks` into `outgoing`.
+    fn number(
+        &self,
+        sequencer: &mut sequencer::Sequencer,
+        kinds: &KindTable,
+        ticks: &[Tick],
+        outgoing: &mut Vec<Tick>,
+    ) {
         outgoing.clear();
-        sequencer.sequence(incoming, &lock(&self.instruments), kinds, outgoing);
+        if ticks.is_empty() {
+            return;
+        }
+        sequencer.sequence(ticks, &lock(&self.instruments), kinds, outgoing);
         if let Some(hash) = &self.hash {
             let table = lock(&self.instruments);
             let mut hash = lock(hash);
@@ -191,11 +208,9 @@ impl IngestCore {
                 hash.update(tick, table.get(tick.instrument).map_or("", |row| row.name.as_str()));
             }
         }
-        self.send(py, writer, outgoing, now)?;
-        Ok(outgoing.len())
     }
 
-    fn send(&self, py: Python<'_>, writer: &mut WriterGuard<'_>, ticks: &[Tick], now: &Now<'_, '_>) -> PyResult<()> {
+    fn send(&self, py: Python<'_>, writer: &mut WriterGuard<'_>, ticks: &[Tick], now: &Now<'_, '_>) -> PyResult<usize> {
         let chunk_max = (self.ring.ring.capacity() / 4).max(1);
         let mut done = 0;
         let mut held_since: Option<(ReaderId, Instant)> = None;
@@ -255,7 +270,7 @@ impl IngestCore {
                 }
             }
         }
-        Ok(())
+        Ok(ticks.len())
     }
 
     /// Dispatches the inline groups of this thread, as far as they are not being dispatched already.
@@ -268,6 +283,16 @@ impl IngestCore {
         }
         Ok(done)
     }
+}
+
+/// How many ticks of an array are numbered and published together: whole events, about `PIECE_TICKS`.
+fn piece_of(ticks: &[Tick]) -> usize {
+    let start = PIECE_TICKS.min(ticks.len());
+    if start == 0 || start == ticks.len() {
+        return start;
+    }
+    // On to the end of the event that begins in this piece.
+    start + ticks[start - 1..].iter().take_while(|tick| !tick.ends_event()).count()
 }
 
 fn reentrant(py: Python<'_>, asked: u64) -> PyErr {
@@ -340,14 +365,32 @@ impl Ingest {
     /// Numbers and publishes ticks; returns how many went onto the ring, gaps included.
     fn publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<usize> {
         let (mut working, mut writer) = self.core.begin(py)?;
-        let working = &mut *working;
-        working.incoming.clear();
-        ticks_of(py, ticks, &mut working.incoming)?;
+        let Working {
+            sequencer,
+            kinds,
+            outgoing,
+            ..
+        } = &mut *working;
         let known = lock(&self.core.instruments).rows().len();
-        refuse_unknown(py, &working.incoming, &working.kinds, known)?;
-        self.core.refuse_reentrant(py, &mut writer, working.incoming.len())?;
-        self.core
-            .sequence_and_send(py, working, &mut writer, &Now::Clock(self.now.bind(py)))
+        let total = ticks_of(py, ticks)?.len();
+        refuse_unknown(py, ticks_of(py, ticks)?, kinds, known)?;
+        self.core.refuse_reentrant(py, &mut writer, total)?;
+        let now = Now::Clock(self.now.bind(py));
+        let (mut at, mut published) = (0, 0);
+        while at < total {
+            // Borrowed anew for each piece, because sending lets handlers and other threads run, and they may write to
+            // the array. A piece is numbered and published while it is in the first cache.
+            let rest = ticks_of(py, ticks)?.get(at..).unwrap_or(&[]);
+            let end = piece_of(rest);
+            if end == 0 {
+                break;
+            }
+            refuse_unknown(py, &rest[..end], kinds, known)?;
+            self.core.number(sequencer, kinds, &rest[..end], outgoing);
+            published += self.core.send(py, &mut writer, outgoing, &now)?;
+            at += end;
+        }
+        Ok(published)
     }
 
     /// Decodes, numbers and publishes one frame; returns how many ticks went onto the ring.

@@ -7,6 +7,7 @@
 //! Does not: hold rules of the domain (`headrace-core`) or memory shared between threads (`headrace-lockfree`).
 #![deny(unsafe_code)]
 
+mod backlog;
 mod clock;
 mod decoder;
 mod delivery;

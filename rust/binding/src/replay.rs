@@ -97,11 +97,7 @@ impl Replay {
     fn push(&self, py: Python<'_>, source: usize, block: &Bound<'_, PyAny>) -> PyResult<()> {
         let block = match block.cast::<PyBytes>() {
             Ok(bytes) => Block::Lines(bytes.as_bytes().to_vec()),
-            Err(_) => {
-                let mut ticks = Vec::new();
-                ticks_of(py, block, &mut ticks)?;
-                Block::Ticks(ticks)
-            }
+            Err(_) => Block::Ticks(ticks_of(py, block)?.to_vec()),
         };
         self.driver(py)?.merge().give(source, block);
         Ok(())

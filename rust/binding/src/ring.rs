@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use headrace_core::conflate::StateKeys;
-use headrace_core::newest::NewestTable;
+use headrace_core::newest::{Marks, NewestTable};
 use headrace_core::tick::{TICK_WORDS, Tick};
 use headrace_lockfree::{Park, Read, Reader, Ring as LockfreeRing, WaitStrategy, Writer};
 use pyo3::prelude::*;
@@ -31,7 +31,7 @@ pub(crate) struct Alarm {
 /// What the writer and everything around the ring share.
 pub(crate) struct RingCore {
     pub(crate) ring: Arc<LockfreeRing<TICK_WORDS>>,
-    writer: Mutex<Option<Box<Writer<TICK_WORDS>>>>,
+    writer: Mutex<Option<Box<(Writer<TICK_WORDS>, Marks)>>>,
     pub(crate) newest: NewestTable,
     newest_ts: AtomicI64,
     alarms: Mutex<Vec<Arc<Alarm>>>,
@@ -45,7 +45,7 @@ impl RingCore {
         let (ring, writer) = made.map_err(|error| raise(py, "RingError", error.to_string(), &[]))?;
         Ok(Self {
             ring,
-            writer: Mutex::new(Some(Box::new(writer))),
+            writer: Mutex::new(Some(Box::new((writer, Marks::default())))),
             newest: NewestTable::new(StateKeys::new(kinds().state_kinds()), instruments_max),
             newest_ts: AtomicI64::new(i64::MIN),
             alarms: Mutex::new(Vec::new()),
@@ -99,8 +99,8 @@ impl RingCore {
     }
 
     #[inline]
-    fn published(&self, ticks: &[Tick]) {
-        self.newest.store(ticks);
+    fn published(&self, ticks: &[Tick], marks: &mut Marks) {
+        self.newest.store(ticks, marks);
         if let Some(last) = ticks.last() {
             // Relaxed: a number for statistics.
             self.newest_ts.store(last.ts_init, Ordering::Relaxed);
@@ -140,28 +140,28 @@ impl Alarm {
 /// The writer, taken for a while.
 pub(crate) struct WriterGuard<'a> {
     core: &'a RingCore,
-    writer: Option<Box<Writer<TICK_WORDS>>>,
+    writer: Option<Box<(Writer<TICK_WORDS>, Marks)>>,
 }
 
 impl WriterGuard<'_> {
     /// Publishes what fits, a prefix, and returns how many that were.
     #[inline]
     pub(crate) fn try_publish(&mut self, ticks: &[Tick]) -> usize {
-        let writer = self.writer.as_mut().expect("taken only in drop");
+        let (writer, marks) = &mut **self.writer.as_mut().expect("taken only in drop");
         let count = writer.try_publish(Tick::slice_as_words(ticks));
         if count > 0 {
-            self.core.published(&ticks[..count]);
+            self.core.published(&ticks[..count], marks);
         }
         count
     }
 
     pub(crate) fn free(&mut self) -> usize {
-        self.writer.as_mut().expect("taken only in drop").free()
+        self.writer.as_mut().expect("taken only in drop").0.free()
     }
 
     /// Waits for room, at most 50 ms, without the interpreter's lock.
     pub(crate) fn wait_for_room(&mut self, py: Python<'_>) {
-        let writer = self.writer.as_mut().expect("taken only in drop");
+        let (writer, _) = &mut **self.writer.as_mut().expect("taken only in drop");
         let room = self.core.ring.room();
         py.detach(|| {
             let mut park = Park::new(room);
@@ -223,10 +223,8 @@ impl Ring {
     /// Never waits. Raises ConcurrentPublishError, ValueError.
     fn try_publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<usize> {
         refuse_after_fork(py)?;
-        let mut copied = Vec::new();
-        ticks_of(py, ticks, &mut copied)?;
         let mut writer = self.core.writer().ok_or_else(|| concurrent_publish(py))?;
-        Ok(writer.try_publish(&copied))
+        Ok(writer.try_publish(ticks_of(py, ticks)?))
     }
 
     /// Publishes all of `ticks`, waiting for gated readers without the interpreter's lock.
@@ -237,8 +235,8 @@ impl Ring {
     #[pyo3(signature = (ticks, *, timeout=None))]
     fn publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         refuse_after_fork(py)?;
-        let mut copied = Vec::new();
-        ticks_of(py, ticks, &mut copied)?;
+        // Copied, because waiting lets other threads run, and they may write to the array.
+        let copied = ticks_of(py, ticks)?.to_vec();
         let mut writer = self.core.writer().ok_or_else(|| concurrent_publish(py))?;
         let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         let mut done = 0;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use headrace_core::kind::KindTable;
 use headrace_core::limits::KINDS_MAX;
 use headrace_core::sequencer::{self, SavedStream, SequencerOptions, SequencerState, Unwanted};
-use headrace_core::tick::{NO_INSTRUMENT, Tick};
+use headrace_core::tick::Tick;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -67,27 +67,36 @@ impl Drop for WorkingGuard {
 
 /// The first tick that no table knows, as an error.
 pub(crate) fn refuse_unknown(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, instruments: usize) -> PyResult<()> {
-    for (row, tick) in ticks.iter().enumerate() {
-        if kinds.get(tick.kind).is_none() {
-            let known: Vec<&str> = kinds.rows().iter().map(|row| row.name.as_str()).collect();
-            let message = format!(
-                "row {row}: kind {} is not in the kind table ({}): build ticks with headrace.ticks(...), or register \
-                 the kind before making the dispatcher",
-                tick.kind,
-                known.join(", ")
-            );
-            return Err(raise(py, "KindError", message, &[("row", row as u64)]));
-        }
-        if tick.instrument != NO_INSTRUMENT && tick.instrument as usize >= instruments {
-            let message = format!(
-                "row {row}: instrument id {} is unknown, the table has {instruments}: build ticks with \
-                 headrace.ticks(..., instruments=table) and give the same table to the dispatcher",
-                tick.instrument
-            );
-            return Err(raise(py, "InstrumentError", message, &[("row", row as u64)]));
-        }
+    let known_kinds = kinds.rows().len();
+    // NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.
+    let is_unknown = |tick: &Tick| {
+        usize::from(tick.kind).wrapping_sub(1) >= known_kinds || tick.instrument.wrapping_add(1) as usize > instruments
+    };
+    match ticks.iter().position(is_unknown) {
+        None => Ok(()),
+        Some(row) => Err(unknown_tick(py, row, &ticks[row], kinds, instruments)),
     }
-    Ok(())
+}
+
+#[cold]
+fn unknown_tick(py: Python<'_>, row: usize, tick: &Tick, kinds: &KindTable, instruments: usize) -> PyErr {
+    let facts = [("row", row as u64)];
+    if kinds.get(tick.kind).is_none() {
+        let known: Vec<&str> = kinds.rows().iter().map(|row| row.name.as_str()).collect();
+        let message = format!(
+            "row {row}: kind {} is not in the kind table ({}): build ticks with headrace.ticks(...), or register the kind \
+             before making the dispatcher",
+            tick.kind,
+            known.join(", ")
+        );
+        return raise(py, "KindError", message, &facts);
+    }
+    let message = format!(
+        "row {row}: instrument id {} is unknown, the table has {instruments}: build ticks with headrace.ticks(..., \
+         instruments=table) and give the same table to the dispatcher",
+        tick.instrument
+    );
+    raise(py, "InstrumentError", message, &facts)
 }
 
 /// A saved state: (jump, [(instrument, kind, seq, venue_last), …]).
@@ -161,16 +170,15 @@ impl Sequencer {
         let Working {
             sequencer,
             kinds,
-            incoming,
             outgoing,
+            ..
         } = &mut *working;
-        incoming.clear();
         outgoing.clear();
-        ticks_of(py, ticks, incoming)?;
+        let ticks = ticks_of(py, ticks)?;
         let instruments = self.instruments.get();
         let known = instruments.lock().rows().len();
-        refuse_unknown(py, incoming, kinds, known)?;
-        sequencer.sequence(incoming, &instruments.lock(), kinds, outgoing);
+        refuse_unknown(py, ticks, kinds, known)?;
+        sequencer.sequence(ticks, &instruments.lock(), kinds, outgoing);
         tick_array(py, outgoing)
     }
 

@@ -18,6 +18,13 @@ const CELLS_PER_CHUNK: usize = 256;
 
 type Cells = Box<[SnapshotCell<TICK_WORDS>]>;
 
+/// What the writer remembers of one `store`: which keys it has had.
+#[derive(Debug, Default)]
+pub struct Marks {
+    seen: Vec<u64>,
+    generation: u64,
+}
+
 /// The table; one writer stores, everybody reads.
 pub struct NewestTable {
     keys: StateKeys,
@@ -41,24 +48,38 @@ impl NewestTable {
         self.keys
     }
 
-    /// Keeps what `ticks` has of state kinds. Only the ring's writer may call this.
+    /// Keeps what `ticks` has of state kinds: of each key the last one, so a burst costs one store. Only the ring's
+    /// writer may call this; `marks` is its scratch memory.
     #[inline]
-    pub fn store(&self, ticks: &[Tick]) {
-        for (index, tick) in ticks.iter().enumerate() {
-            let Some(key) = self.keys.key(tick) else { continue };
-            // A quote that the very next tick replaces needs no store: bursts of one instrument cost one.
-            if ticks
-                .get(index + 1)
-                .is_some_and(|next| self.keys.key(next) == Some(key))
-            {
-                continue;
+    pub fn store(&self, ticks: &[Tick], marks: &mut Marks) {
+        if let [tick] = ticks {
+            if let Some(key) = self.keys.key(tick) {
+                self.store_one(key, tick);
             }
-            let Some(chunk) = self.chunks.get(key / CELLS_PER_CHUNK) else {
-                continue;
-            };
-            let cells = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| SnapshotCell::new()).collect());
-            cells[key % CELLS_PER_CHUNK].store(&tick.to_words());
+            return;
         }
+        marks.generation += 1;
+        for tick in ticks.iter().rev() {
+            let Some(key) = self.keys.key(tick) else { continue };
+            match marks.seen.get_mut(key) {
+                Some(seen) if *seen == marks.generation => continue,
+                Some(seen) => *seen = marks.generation,
+                None if key < self.chunks.len() * CELLS_PER_CHUNK => {
+                    marks.seen.resize(key + 1, 0);
+                    marks.seen[key] = marks.generation;
+                }
+                None => continue,
+            }
+            self.store_one(key, tick);
+        }
+    }
+
+    fn store_one(&self, key: usize, tick: &Tick) {
+        let Some(chunk) = self.chunks.get(key / CELLS_PER_CHUNK) else {
+            return;
+        };
+        let cells = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| SnapshotCell::new()).collect());
+        cells[key % CELLS_PER_CHUNK].store(&tick.to_words());
     }
 
     /// Everything it holds, by key: by instrument, then by kind.

@@ -257,20 +257,20 @@ fn new_array<'py>(
     }
 }
 
-/// The ticks of an array of TICK_DTYPE, copied.
-///
-/// Copying is what makes it safe: another thread may write to a user's array.
-pub(crate) fn ticks_of(py: Python<'_>, array: &Bound<'_, PyAny>, out: &mut Vec<Tick>) -> PyResult<()> {
+/// The ticks of an array of TICK_DTYPE, where they lie. Use them before anything of Python runs: its other threads could
+/// write to the array.
+pub(crate) fn ticks_of<'a>(py: Python<'a>, array: &'a Bound<'_, PyAny>) -> PyResult<&'a [Tick]> {
     let length = checked_length(py, array, false)?;
-    out.reserve(length);
-    // SAFETY: `checked_length` said that this is a contiguous ndarray of 72-byte records; room was reserved above.
-    unsafe {
-        let source = (*array.as_ptr().cast::<PyArrayObject>()).fields.data.cast::<u8>();
-        let spare = out.as_mut_ptr().add(out.len()).cast::<u8>();
-        std::ptr::copy_nonoverlapping(source, spare, length * size_of::<Tick>());
-        out.set_len(out.len() + length);
-    }
-    Ok(())
+    // SAFETY: `checked_length` said that this is a contiguous, aligned ndarray of 72-byte records, and any bytes are a
+    // `Tick`; the array is alive as long as the slice, and nobody writes to it while we hold the interpreter's lock.
+    Ok(unsafe {
+        let data = (*array.as_ptr().cast::<PyArrayObject>()).fields.data;
+        if length == 0 {
+            &[]
+        } else {
+            std::slice::from_raw_parts(data.cast::<Tick>(), length)
+        }
+    })
 }
 
 /// Copies ticks into a user's writable array of TICK_DTYPE, from item `at` on.

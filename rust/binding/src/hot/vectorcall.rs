@@ -105,30 +105,60 @@ impl Call {
 }
 
 /// The fields that a set of handlers declares, as objects of the current tick.
+///
+/// Fields are sorted by how they are made, once: most handlers want a few of the record's own floats, and pay for those.
 pub(crate) struct Slots {
-    fields: Vec<Field>,
-    /// One per field. Floats, whole numbers and gap facts are owned; texts and `tick` are borrowed from their owners.
+    /// One per field, in the order of the plan.
     objects: Vec<*mut ffi::PyObject>,
+    /// Slot, and which of the four values it shows. Owned.
+    values: Vec<(u16, u8)>,
+    /// Slot, and the float computed for it. Owned.
+    derived: Vec<(u16, Field)>,
+    /// Slot, and the shared text it shows. Borrowed from `Names`.
+    texts: Vec<(u16, Field)>,
+    /// Slot, and the whole number or gap fact made for it. Owned.
+    fresh: Vec<(u16, Field)>,
+    /// The slot of the whole record, borrowed from `tick`.
+    whole: Option<u16>,
     tick: TickSlot,
     in_place: bool,
+    /// Nothing but `values`: the common case, which costs nothing else.
+    only_values: bool,
 }
 
 // SAFETY: the pointers are only used while attached to the interpreter.
 unsafe impl Send for Slots {}
 
 impl Slots {
-    pub(crate) fn new(fields: Vec<Field>, in_place: bool) -> Self {
-        let objects = vec![std::ptr::null_mut(); fields.len()];
-        Self {
-            fields,
-            objects,
-            tick: TickSlot::new(),
+    pub(crate) fn new(fields: &[Field], in_place: bool) -> Self {
+        let mut slots = Self {
+            objects: vec![std::ptr::null_mut(); fields.len()],
+            values: Vec::new(),
+            derived: Vec::new(),
+            texts: Vec::new(),
+            fresh: Vec::new(),
+            whole: None,
+            tick: TickSlot::new(in_place && IN_PLACE),
             in_place: in_place && IN_PLACE,
+            only_values: fields.iter().all(|field| matches!(field, Field::ValueF64(_))),
+        };
+        for (slot, field) in (0u16..).zip(fields) {
+            match *field {
+                Field::ValueF64(index) => slots.values.push((slot, index & 3)),
+                field if field.is_float() => slots.derived.push((slot, field)),
+                Field::Tick => slots.whole = Some(slot),
+                field @ (Field::Symbol | Field::Venue | Field::Instrument | Field::Kind) => {
+                    slots.texts.push((slot, field))
+                }
+                field => slots.fresh.push((slot, field)),
+            }
         }
+        slots
     }
 
     /// Makes every field of `tick`.
-    #[inline]
+    // Always inlined: once per tick, from one place.
+    #[inline(always)]
     pub(crate) fn fill<'a>(
         &'a mut self,
         py: Python<'_>,
@@ -138,102 +168,120 @@ impl Slots {
         position: u64,
         now_ns: i64,
     ) -> PyResult<Objects<'a>> {
-        for (field, object) in self.fields.iter().zip(&mut self.objects) {
-            let field = *field;
-            if let Field::ValueF64(index) = field {
-                // SAFETY: attached; the slot of a float field is null or a float that we own.
-                unsafe {
-                    write_float(
-                        object,
-                        f64::from_bits(tick.values[usize::from(index) & 3]),
-                        self.in_place,
-                    )
-                };
-                if object.is_null() {
-                    return Err(PyErr::fetch(py));
-                }
-                continue;
-            }
-            if field.is_float() {
-                // SAFETY: as above.
-                unsafe { write_float(object, field.number(tick, now_ns), self.in_place) };
-                if object.is_null() {
-                    return Err(PyErr::fetch(py));
-                }
-                continue;
-            }
-            match field {
-                Field::Symbol => *object = names.of(tick.instrument).symbol.as_ptr(),
-                Field::Venue => *object = names.of(tick.instrument).venue.as_ptr(),
-                Field::Instrument => *object = names.of(tick.instrument).instrument.as_ptr(),
-                Field::Kind => *object = names.kind(tick.kind).as_ptr(),
-                Field::Tick => {
-                    // SAFETY: attached.
-                    *object = unsafe { self.tick.fill(types, names, tick, position, now_ns) };
-                }
-                _ => {
-                    let made = match field {
-                        Field::Cause => crate::kinds::cause_object(py, tick.values[3])?.into_ptr(),
-                        Field::LostKind => crate::kinds::lost_kind_object(py, tick.values[3])?.into_ptr(),
-                        Field::ValueU64(index) if tick.kind == kind::GAP => {
-                            crate::kinds::unknowable(py, tick.values[usize::from(index) & 3])?.into_ptr()
-                        }
-                        // SAFETY: attached.
-                        _ => match field.whole(tick, position, now_ns) {
-                            // SAFETY: attached.
-                            Whole::Unsigned(value) => unsafe { ffi::PyLong_FromUnsignedLongLong(value) },
-                            // SAFETY: attached.
-                            Whole::Signed(value) => unsafe { ffi::PyLong_FromLongLong(value) },
-                        },
-                    };
-                    let old = std::mem::replace(object, made);
-                    // SAFETY: attached; the slot owned its old object, or was null.
-                    unsafe { ffi::Py_XDECREF(old) };
-                }
-            }
-            if object.is_null() {
-                return Err(PyErr::fetch(py));
-            }
+        let mut made = true;
+        for (slot, index) in &self.values {
+            let value = f64::from_bits(tick.values[usize::from(*index & 3)]);
+            // SAFETY: attached; the slot of a float is null or a float that we own.
+            made &= unsafe { write_float(&mut self.objects[usize::from(*slot)], value, self.in_place) };
         }
-        Ok(Objects(&self.objects))
+        if self.only_values {
+            return if made {
+                Ok(Objects(&self.objects))
+            } else {
+                Err(PyErr::fetch(py))
+            };
+        }
+        self.fill_others(py, types, names, tick, position, now_ns, made)
     }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the second half of `fill`, with what that was given"
+    )]
+    fn fill_others<'a>(
+        &'a mut self,
+        py: Python<'_>,
+        types: &TickTypes,
+        names: &Names,
+        tick: &Tick,
+        position: u64,
+        now_ns: i64,
+        mut made: bool,
+    ) -> PyResult<Objects<'a>> {
+        for (slot, field) in &self.derived {
+            let value = field.number(tick, now_ns);
+            // SAFETY: as above.
+            made &= unsafe { write_float(&mut self.objects[usize::from(*slot)], value, self.in_place) };
+        }
+        for (slot, field) in &self.texts {
+            let strings = names.of(tick.instrument);
+            self.objects[usize::from(*slot)] = match field {
+                Field::Symbol => strings.symbol.as_ptr(),
+                Field::Venue => strings.venue.as_ptr(),
+                Field::Instrument => strings.instrument.as_ptr(),
+                _ => names.kind(tick.kind).as_ptr(),
+            };
+        }
+        for (slot, field) in &self.fresh {
+            let object = fresh(py, *field, tick, position, now_ns)?;
+            made &= !object.is_null();
+            let old = std::mem::replace(&mut self.objects[usize::from(*slot)], object);
+            // SAFETY: attached; the slot owned its old object, or was null.
+            unsafe { ffi::Py_XDECREF(old) };
+        }
+        if let Some(slot) = self.whole {
+            // SAFETY: attached.
+            let object = unsafe { self.tick.fill(types, names, tick, position, now_ns) };
+            made &= !object.is_null();
+            self.objects[usize::from(slot)] = object;
+        }
+        if made {
+            Ok(Objects(&self.objects))
+        } else {
+            Err(PyErr::fetch(py))
+        }
+    }
+}
+
+/// A whole number or a fact of a gap, as a new reference; null with the Python error set.
+fn fresh(py: Python<'_>, field: Field, tick: &Tick, position: u64, now_ns: i64) -> PyResult<*mut ffi::PyObject> {
+    Ok(match field {
+        Field::Cause => crate::kinds::cause_object(py, tick.values[3])?.into_ptr(),
+        Field::LostKind => crate::kinds::lost_kind_object(py, tick.values[3])?.into_ptr(),
+        Field::ValueU64(index) if tick.kind == kind::GAP => {
+            crate::kinds::unknowable(py, tick.values[usize::from(index & 3)])?.into_ptr()
+        }
+        _ => match field.whole(tick, position, now_ns) {
+            // SAFETY: attached.
+            Whole::Unsigned(value) => unsafe { ffi::PyLong_FromUnsignedLongLong(value) },
+            // SAFETY: attached.
+            Whole::Signed(value) => unsafe { ffi::PyLong_FromLongLong(value) },
+        },
+    })
 }
 
 /// Releases, builds and versions of CPython on which a float may be written in place: the suite ran there, and nothing in
 /// them writes to an operand that only the interpreter's stack holds.
 pub(crate) const IN_PLACE: bool = cfg!(all(not(Py_GIL_DISABLED), not(Py_3_14)));
 
+/// Shows `value` in a slot; false with the Python error set.
+///
 /// # Safety
 /// Attached; `slot` is null or holds a float that we own.
 #[inline]
-unsafe fn write_float(slot: &mut *mut ffi::PyObject, value: f64, in_place: bool) {
+pub(super) unsafe fn write_float(slot: &mut *mut ffi::PyObject, value: f64, in_place: bool) -> bool {
     let old = *slot;
     // SAFETY: attached, by the caller. Only ours: nobody else can read the float while we write it.
     unsafe {
         if in_place && !old.is_null() && ffi::Py_REFCNT(old) == 1 {
             (*old.cast::<ffi::PyFloatObject>()).ob_fval = value;
-        } else {
-            *slot = ffi::PyFloat_FromDouble(value);
-            ffi::Py_XDECREF(old);
+            return true;
         }
+        *slot = ffi::PyFloat_FromDouble(value);
+        ffi::Py_XDECREF(old);
     }
-}
-
-fn owns(field: Field) -> bool {
-    !matches!(
-        field,
-        Field::Symbol | Field::Venue | Field::Instrument | Field::Kind | Field::Tick
-    )
+    !slot.is_null()
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
+        let values = self.values.iter().map(|(slot, _)| *slot);
+        let made = self.derived.iter().chain(&self.fresh).map(|(slot, _)| *slot);
+        let owned: Vec<u16> = values.chain(made).collect();
         Python::attach(|_| {
-            for (field, object) in self.fields.iter().zip(&self.objects) {
-                if owns(*field) {
-                    // SAFETY: attached; an owned slot is null or ours.
-                    unsafe { ffi::Py_XDECREF(*object) };
-                }
+            for slot in owned {
+                // SAFETY: attached; an owned slot is null or ours.
+                unsafe { ffi::Py_XDECREF(self.objects[usize::from(slot)]) };
             }
             // SAFETY: attached.
             unsafe { self.tick.drop_object() };

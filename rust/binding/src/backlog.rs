@@ -1,0 +1,52 @@
+//! The backlog: ticks that a group has taken from the ring and not yet gone through.
+//!
+//! Guarantees: memory is kept from run to run and written once per tick: nothing is cleared before it is overwritten.
+//! Does not: know positions.
+
+use std::ops::Deref;
+
+use headrace_core::tick::Tick;
+
+/// A queue of ticks in one piece of memory: consumed at the front, filled at the back.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    memory: Vec<Tick>,
+    len: usize,
+}
+
+impl Backlog {
+    /// Room for `count` more ticks behind those that are there; say afterwards with `grow` how many came.
+    pub(crate) fn spare(&mut self, count: usize) -> &mut [Tick] {
+        let end = self.len + count;
+        if self.memory.len() < end {
+            self.memory.resize(end, Tick::default());
+        }
+        &mut self.memory[self.len..end]
+    }
+
+    /// The first `count` ticks of the last `spare` were written.
+    pub(crate) fn grow(&mut self, count: usize) {
+        assert!(self.len + count <= self.memory.len());
+        self.len += count;
+    }
+
+    /// Drops the first `count` ticks.
+    pub(crate) fn consume(&mut self, count: usize) {
+        assert!(count <= self.len);
+        self.memory.copy_within(count..self.len, 0);
+        self.len -= count;
+    }
+
+    /// Keeps the first `count` ticks only.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.len = self.len.min(count);
+    }
+}
+
+impl Deref for Backlog {
+    type Target = [Tick];
+
+    fn deref(&self) -> &[Tick] {
+        &self.memory[..self.len]
+    }
+}
