@@ -45,12 +45,15 @@ pub(crate) struct Member {
     pub(crate) tell: Option<Missing>,
     /// Newest quotes to be given before anything else.
     pub(crate) newest: Vec<Tick>,
+    /// Resumed behind a loss that is not told yet: the newest quotes are given then.
+    pub(crate) wants_newest: bool,
     paused: Option<Missing>,
     window_end: i64,
     skip_until: u64,
     resync: bool,
-    tokens: f64,
-    tokens_at: i64,
+    /// Unused time of the rate limit, of which each tick costs some; whole ns, so that nothing is lost by rounding.
+    credit_ns: i64,
+    credit_at: i64,
     /// Per state key: the newest `seq` delivered (conflate).
     newest_seq: Vec<u64>,
     /// Per state key: a quote that waits for its interval, and when it is due.
@@ -76,7 +79,6 @@ impl Member {
         if options.pull {
             plural = wanted;
         }
-        let tokens = options.rate_limit.max(1.0);
         Self {
             shared,
             plural_only: plural & wanted & !singular,
@@ -84,12 +86,13 @@ impl Member {
             held: Held::default(),
             tell: None,
             newest: Vec::new(),
+            wants_newest: false,
             paused: None,
             window_end: i64::MIN,
             skip_until: 0,
             resync: false,
-            tokens,
-            tokens_at: i64::MIN,
+            credit_ns: i64::MAX,
+            credit_at: i64::MIN,
             newest_seq: Vec::new(),
             deferred: BTreeMap::new(),
             due: Vec::new(),
@@ -157,15 +160,15 @@ impl Member {
     }
 
     fn take_token(&mut self, now_ns: i64) -> bool {
-        let limit = self.options.rate_limit;
-        if self.tokens_at != i64::MIN {
-            let elapsed = now_ns.saturating_sub(self.tokens_at).max(0) as f64;
-            self.tokens = (self.tokens + elapsed * limit / 1e9).min(limit.max(1.0));
-        }
-        self.tokens_at = self.tokens_at.max(now_ns);
-        let granted = self.tokens >= 1.0;
+        let cost_ns = ((1e9 / self.options.rate_limit) as i64).max(1);
+        // A second's worth may come at once, and one tick in any case.
+        let full_ns = cost_ns.max(1_000_000_000);
+        let elapsed_ns = now_ns.saturating_sub(self.credit_at).max(0);
+        self.credit_ns = self.credit_ns.saturating_add(elapsed_ns).min(full_ns);
+        self.credit_at = self.credit_at.max(now_ns);
+        let granted = self.credit_ns >= cost_ns;
         if granted {
-            self.tokens -= 1.0;
+            self.credit_ns -= cost_ns;
         }
         granted
     }

@@ -416,6 +416,7 @@ impl Group {
                     return Ok(());
                 }
                 if state.run_end == state.usable && !state.refill() {
+                    state.give_what_is_owed(py);
                     let now_ns = state.delivery.now_ns;
                     state.delivery.run_due(py, now_ns);
                     return Ok(());
@@ -483,7 +484,11 @@ impl Group {
                         continue;
                     }
                     state.delivery.members[index].end_pause();
-                    if state.delivery.members[index].tell.is_some() {
+                    state.read_all();
+                    if state.lapsed > 0 {
+                        // Lapped meanwhile: the loss is told where it stands, and the newest come behind it.
+                        state.delivery.members[index].wants_newest = true;
+                    } else if state.delivery.members[index].tell.is_some() {
                         state.delivery.members[index].newest = state.undelivered_newest();
                     }
                     if state.delivery.members[index].options.overflow == Overflow::Block {
@@ -957,6 +962,14 @@ impl GroupState {
                 let lapsed = std::mem::take(&mut self.lapsed);
                 self.count_missed(lapsed);
                 self.resync = true;
+                if self.delivery.members.iter().any(|member| member.wants_newest) {
+                    let newest = self.undelivered_newest();
+                    let resumed = self.delivery.members.iter_mut();
+                    for member in resumed.filter(|member| member.wants_newest) {
+                        member.wants_newest = false;
+                        member.newest.clone_from(&newest);
+                    }
+                }
                 if self.conflates {
                     let newest = self.core.newest.load();
                     let conflating = self.delivery.members.iter_mut();
