@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
-from headrace.errors import ClosedError, OptionError
+from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
 from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
 from headrace.wakeup import LoopWakeup
 
@@ -339,7 +339,13 @@ class Subscription:
         self._refuse_handlers()
         if max_ticks is not None:
             _whole("max_ticks", max_ticks, 1, max(1, len(out)), "ticks")
-        count = self._membership.read_into(self._clock.now_ns(), out, max_ticks)
+        try:
+            count = self._membership.read_into(self._clock.now_ns(), out, max_ticks)
+        except ReentrantDispatchError:
+            # The closing has the reader, and never gives it back; anybody else's reading is the caller's mistake.
+            if self.state != "closed":
+                raise
+            count = 0
         if count == 0 and self._has_ended():
             msg = f"subscription {self.name!r} is closed and read to its end: no more ticks will come"
             raise ClosedError(msg)
@@ -349,7 +355,7 @@ class Subscription:
         """Yield batches as they come, waiting without the interpreter's lock; ends when the dispatcher is closed."""
         self._refuse_handlers()
         while True:
-            batch = self._membership.next_batch(self._clock.now_ns(), self.options.batch_max)
+            batch = self._next_batch()
             if batch is not None:
                 yield batch
             elif self._has_ended():
@@ -363,7 +369,7 @@ class Subscription:
         wakeup = LoopWakeup(self._group, self._wakeup)
         try:
             while True:
-                batch = self._membership.next_batch(self._clock.now_ns(), self.options.batch_max)
+                batch = self._next_batch()
                 if batch is not None:
                     yield batch
                     continue
@@ -376,6 +382,14 @@ class Subscription:
                 await wakeup.wait(0.05)
         finally:
             wakeup.close()
+
+    def _next_batch(self) -> np.ndarray | None:
+        try:
+            return self._membership.next_batch(self._clock.now_ns(), self.options.batch_max)
+        except ReentrantDispatchError:
+            if self.state != "closed":  # As in `read_into`.
+                raise
+            return None
 
     def _has_ended(self) -> bool:
         return self.state == "closed" or (self._membership.is_ring_closed() and not self._membership.has_pending())
