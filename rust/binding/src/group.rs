@@ -480,11 +480,12 @@ impl Group {
                         .iter()
                         .position(|member| Arc::ptr_eq(&member.shared, &shared));
                     let Some(index) = found else { continue };
+                    // Read while it is not running yet: that the pause took it from the gate is no demotion.
+                    state.read_all();
                     if !shared.change_state(&[state::RESUMING], state::RUNNING) {
                         continue;
                     }
                     state.delivery.members[index].end_pause();
-                    state.read_all();
                     if state.lapsed > 0 {
                         // Lapped meanwhile: the loss is told where it stands, and the newest come behind it.
                         state.delivery.members[index].wants_newest = true;
