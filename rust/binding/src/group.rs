@@ -486,6 +486,7 @@ impl Group {
                         continue;
                     }
                     state.delivery.members[index].end_pause();
+                    state.read_all();
                     if state.lapsed > 0 {
                         // Lapped meanwhile: the loss is told where it stands, and the newest come behind it.
                         state.delivery.members[index].wants_newest = true;
@@ -596,7 +597,6 @@ impl Group {
         } = state;
         let (base, run_start, run_end) = (*base, *run_start, *run_end);
         let mut index = *next;
-        let mut look = TICKS_PER_LOOK;
         while index < run_end {
             let tick = &backlog[index];
             let Some(set_id) = plan.set_of(tick) else {
@@ -634,12 +634,9 @@ impl Group {
                 delivery.classes[*class as usize].push(tick.kind, index - run_start, index + 1 - run_start);
             }
             index += 1;
-            look -= 1;
-            if look == 0 {
-                look = TICKS_PER_LOOK;
-                if bounds.until.is_some_and(|until| Instant::now() >= until) {
-                    break;
-                }
+            let looks = index % TICKS_PER_LOOK == 0;
+            if looks && bounds.until.is_some_and(|until| Instant::now() >= until) {
+                break;
             }
             // Relaxed: a stop takes effect soon, and orders nothing.
             let stopped = delivery.raised.is_some() || self.stop.load(Ordering::Relaxed);

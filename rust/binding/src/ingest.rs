@@ -385,7 +385,6 @@ impl Ingest {
             if end == 0 {
                 break;
             }
-            refuse_unknown(py, &rest[..end], kinds, known)?;
             self.core.number(sequencer, kinds, &rest[..end], outgoing);
             published += self.core.send(py, &mut writer, outgoing, &now)?;
             at += end;

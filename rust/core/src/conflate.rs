@@ -8,36 +8,50 @@
 //! Does not: look beyond the run that it is given.
 
 use crate::field::KindSet;
+use crate::limits::KINDS_MAX;
 use crate::tick::{NO_INSTRUMENT, Tick, flags};
 
 /// Numbers each (instrument, state kind) densely, so that "the newest of each" is an array.
 #[derive(Clone, Copy, Debug)]
 pub struct StateKeys {
-    kinds: KindSet,
+    /// By kind number: its place among the state kinds, or [`NO_RANK`].
+    ranks: [u8; KINDS_MAX],
+    per_instrument: u8,
 }
+
+/// The rank of a kind that is no state.
+const NO_RANK: u8 = u8::MAX;
 
 impl StateKeys {
     /// Keys for these state kinds.
     #[must_use]
     pub fn new(kinds: KindSet) -> Self {
-        Self { kinds }
+        let mut keys = Self {
+            ranks: [NO_RANK; KINDS_MAX],
+            per_instrument: 0,
+        };
+        for (kind, rank) in keys.ranks.iter_mut().enumerate() {
+            if kinds >> kind & 1 == 1 {
+                *rank = keys.per_instrument;
+                keys.per_instrument += 1;
+            }
+        }
+        keys
     }
 
     /// How many kinds share an instrument's place.
     #[must_use]
-    pub fn per_instrument(self) -> usize {
-        self.kinds.count_ones() as usize
+    pub fn per_instrument(&self) -> usize {
+        usize::from(self.per_instrument)
     }
 
     /// The key of a tick of a state kind; `None` for any other.
     #[inline]
     #[must_use]
-    pub fn key(self, tick: &Tick) -> Option<usize> {
-        let bit = 1u64.checked_shl(u32::from(tick.kind)).unwrap_or(0);
-        (self.kinds & bit != 0 && tick.instrument != NO_INSTRUMENT).then(|| {
-            let rank = (self.kinds & (bit - 1)).count_ones() as usize;
-            tick.instrument as usize * self.per_instrument() + rank
-        })
+    pub fn key(&self, tick: &Tick) -> Option<usize> {
+        let rank = self.ranks[usize::from(tick.kind) % KINDS_MAX];
+        let is_state = rank != NO_RANK && tick.instrument != NO_INSTRUMENT;
+        is_state.then(|| tick.instrument as usize * self.per_instrument() + usize::from(rank))
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) const ARGUMENTS_MAX: usize = 62;
 /// A handler as it is called: function + receiver, not a bound method, so that no call makes one.
 pub(crate) struct Call {
     function: Py<PyAny>,
+    /// The callable's own entry; `PyObject_Vectorcall` would look it up, and check its result, at every call.
+    entry: Option<ffi::vectorcallfunc>,
     receiver: Option<Py<PyAny>>,
     /// The slot of each argument: positional ones first, then keyword ones in the order of `keywords`.
     slots: Box<[u16]>,
@@ -46,8 +48,17 @@ impl Call {
     ) -> Self {
         assert!(slots.len() <= ARGUMENTS_MAX && by_keyword <= slots.len());
         let positional = slots.len() - by_keyword;
+        let entry = Python::attach(|py| {
+            let is_function = function.bind(py).is_instance_of::<PyFunction>();
+            // SAFETY: attached; a live object. A Python function keeps its entry for life, and keeps the contract that a
+            // result and an error exclude each other, so nothing needs to be checked.
+            is_function
+                .then(|| unsafe { ffi::PyVectorcall_Function(function.as_ptr()) })
+                .flatten()
+        });
         Self {
             function,
+            entry,
             receiver,
             slots: slots.into(),
             positional,
@@ -91,15 +102,16 @@ impl Call {
         for (argument, slot) in arguments[count..].iter_mut().zip(&self.slots) {
             argument.write(objects.0[usize::from(*slot)]);
         }
+        let keywords = self.keywords.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr);
+        let count = positional | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         // SAFETY: attached. Entries 1..=positional and as many more as there are keywords were written above and are
         // live objects (`Objects`); entry 0 is ours to lend; the function and the keyword tuple are owned by `self`.
         unsafe {
-            ffi::PyObject_Vectorcall(
-                self.function.as_ptr(),
-                arguments.as_ptr().add(1).cast(),
-                positional | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-                self.keywords.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr),
-            )
+            let first = arguments.as_ptr().add(1).cast();
+            match self.entry {
+                Some(entry) => entry(self.function.as_ptr(), first, count, keywords),
+                None => ffi::PyObject_Vectorcall(self.function.as_ptr(), first, count, keywords),
+            }
         }
     }
 }
