@@ -90,8 +90,8 @@ class Dispatcher:
     instruments : names known from the start, or an ``Instruments`` table. discovery : whether frames may add more, up
         to instruments_max.
     ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
-    clock : WallClock unless given. replay : time is the ticks' own (a ReplayClock), threads run inline, nothing is lost
-        or timed by the wall.
+    clock : WallClock unless given. replay : time is a ReplayClock, threads run inline, nothing is lost or timed by the
+        wall. ``headrace.replay`` moves that clock; who publishes by hand calls ``clock.advance_to`` first.
     on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
     hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
     duplicates, late : "drop" or "deliver": what the sequencer does with numbers that the venue repeated, or sent late.
