@@ -22,6 +22,8 @@ from headrace.feeds import SyntheticFeed
 TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
 LINES_MAX = 60_000
 SYNTHETIC_LINES = 30_000
+# The rarest type of a session, snapshots apart, comes about once in so many lines; with room to spare.
+LINES_PER_DEPTH_UPDATE = 60
 BLOCK_BYTES = 64 * 1024
 
 
@@ -71,6 +73,18 @@ def frames_by_type(count: int) -> dict[str, Frames]:
     feed = SyntheticFeed(frames=SYNTHETIC_LINES)
     generated = _sorted_by_type(list(feed.lines()), "generated", feed.venue, count)
     return {frame_type: found.get(frame_type, generated[frame_type]) for frame_type in TYPES}
+
+
+def lines_by_type(count: int) -> dict[str, list[bytes]]:
+    """Generated lines, ``count`` of each type, the same in every run."""
+    found: dict[str, list[bytes]] = {frame_type: [] for frame_type in TYPES}
+    for line in SyntheticFeed(frames=count * LINES_PER_DEPTH_UPDATE).lines():
+        if frame_type := _type_of(msgspec.json.decode(line.partition(b" ")[2])):
+            found[frame_type].append(line)
+    found["snapshot"] *= count
+    short = [frame_type for frame_type, lines in found.items() if len(lines) < count]
+    assert not short, f"too few frames of {short} in the generated session"
+    return {frame_type: lines[:count] for frame_type, lines in found.items()}
 
 
 def _sorted_by_type(lines: list[bytes], source: str, venue: str, count: int) -> dict[str, Frames]:

@@ -1,6 +1,6 @@
 """Row 13: what more strategies, more instruments and more ticks cost.
 
-Memory is measured in a process of its own (this file as a script): it prints how much its resident memory grew from the
+Memory is measured in a process of its own (this module run): it prints how much its resident memory grew from the
 first million ticks to the last.
 """
 
@@ -12,15 +12,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import headrace
+from benches.fan_out import PerBatch, PerQuote, quotes, through_ring
+from benches.harness import Case, Patience, Rounds, Row, interleave, rate
+from benches.workload import CYCLE, instrument_names
+
 ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-
-import headrace  # noqa: E402 - the script finds its own folder first
-from benches.fan_out import PerBatch, PerQuote, quotes, through_ring  # noqa: E402
-from benches.harness import Case, Patience, Rounds, Row, interleave, rate  # noqa: E402
-from benches.workload import CYCLE, instrument_names  # noqa: E402
-
 MANY = 64
 MILLION = 1_000_000
 MEMORY_MIB_MAX = 16
@@ -51,7 +48,12 @@ def _rows(result: Rounds) -> Iterator[Row]:
 
 def _memory_row(ticks: int) -> Row:
     done = subprocess.run(
-        [sys.executable, __file__, str(ticks)], capture_output=True, text=True, timeout=MEMORY_TIMEOUT_S, check=True
+        [sys.executable, "-m", "benches.growth", str(ticks)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=MEMORY_TIMEOUT_S,
+        check=True,
     )
     grown_mib = float(done.stdout)
     what = f"resident memory from 10^6 to {ticks:.0e} ticks, MiB".replace("1e+0", "10^")

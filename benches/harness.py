@@ -119,9 +119,9 @@ def interleave(cases: Sequence[Case], rounds: int, patience: Patience) -> Rounds
         while len(result.ns[cases[0].name]) < rounds:
             first = turn % len(cases)
             turn += 1
-            started = _Load.now()
+            started = Load.now()
             times = {case.name: getattr(case.run(), case.clock) for case in [*cases[first:], *cases[:first]]}
-            foreign_cores, round_s = _Load.now().since(started)
+            foreign_cores, round_s = Load.now().since(started)
             if patience.accepts(foreign_cores, round_s):
                 for name, ns in times.items():
                     result.ns[name].append(ns)
@@ -130,15 +130,15 @@ def interleave(cases: Sequence[Case], rounds: int, patience: Patience) -> Rounds
         gc.unfreeze()
 
 
-class _Load(NamedTuple):
-    """Processor seconds of the machine, of us and our children, and the wall."""
+class Load(NamedTuple):
+    """Processor seconds of the machine, of us and our finished children, and the wall."""
 
     machine_s: float
     own_s: float
     wall_s: float
 
     @classmethod
-    def now(cls) -> _Load:
+    def now(cls) -> Load:
         own_s = sum(os.times()[:4])
         stat = Path("/proc/stat")
         if not stat.exists():  # Elsewhere nobody says what others use: then no round is thrown away.
@@ -147,7 +147,7 @@ class _Load(NamedTuple):
         busy = user + nice + system + irq + softirq + steal
         return cls(busy / os.sysconf("SC_CLK_TCK"), own_s, time.perf_counter())
 
-    def since(self, before: _Load) -> tuple[float, float]:
+    def since(self, before: Load) -> tuple[float, float]:
         """Return the cores others used, and the seconds that passed."""
         wall_s = self.wall_s - before.wall_s
         foreign_s = (self.machine_s - before.machine_s) - (self.own_s - before.own_s)

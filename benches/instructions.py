@@ -1,0 +1,185 @@
+"""``make bench-instructions``: instructions per tick or frame under callgrind, against the stored ones.
+
+::
+
+    all small ────────────┐
+    all small, one large ─┴▶ difference / (large - small) = instructions per tick or frame, ± 2 % of instructions.json
+
+Guarantees: a change of more than 2 % fails, upwards as a regression, downwards until ``--update`` stores the gain; a
+compiler, Python or case without a baseline says so and fails too. The counts don't depend on clock rate or core.
+Does not: see caches, branches or waiting. Fewer instructions are not always less time: ``run`` measures that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benches.frames import TYPES, lines_by_type  # noqa: E402 - the script finds its own folder first
+
+BASELINE = ROOT / "benches" / "instructions.json"
+TOLERANCE = 0.02
+TIMEOUT_S = 300
+FRAMES = 2_000
+# How often everything small is run; the names are empty because no case is large.
+BASE_RUNS = ("", "", "")
+# Small and large size of each case: blocks of 256 ticks, or frames. The difference is some ten million instructions.
+BLOCK = 256
+SIZES: dict[str, tuple[int, int]] = {
+    "bare_loop": (2, 66),
+    "publish": (2, 258),
+    "on_quote": (2, 34),
+    "on_quote_16": (2, 6),
+    "on_tick": (2, 34),
+    "on_quotes": (2, 258),
+    **{f"decode_{name}": (20, FRAMES) for name in TYPES},
+    "decode_depthUpdate": (20, 520),
+    "decode_snapshot": (2, 42),
+}
+
+
+class CountError(Exception):
+    """A run that could not be counted."""
+
+
+def count(sizes: Mapping[str, int], folder: Path) -> int:
+    """Instructions of one whole run."""
+    arguments = [f"{name}={size}" for name, size in sizes.items()]
+    # One BLAS thread: the others spin.
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [
+        "valgrind",
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+        sys.executable,
+        "-m",
+        "benches.instruction_cases",
+        str(folder),
+    ]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or not found:
+        said = [line for line in done.stderr.splitlines() if not line.startswith("==")]
+        msg = f"the run under valgrind ended with exit code {done.returncode}: {' '.join(said[-1:])}"
+        raise CountError(msg)
+    return int(found[1])
+
+
+def measure(names: list[str], stored: Mapping[str, float]) -> dict[str, float]:
+    """Instructions per tick, or per frame, of each case.
+
+    A thread that wakes by the clock adds a few instructions to a run on a busy machine, and nothing takes any away: so
+    the least of several runs counts, and a case that is not what is stored is run again.
+    """
+    small = {name: sizes[0] for name, sizes in SIZES.items()}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for frame_type, lines in lines_by_type(FRAMES + 1).items():
+            (Path(folder) / frame_type).write_bytes(b"".join(lines))
+
+        def totals(of: list[str]) -> list[int]:
+            runs = [{**small, name: SIZES[name][1]} if name else small for name in of]
+            return list(pool.map(lambda sizes: count(sizes, Path(folder)), runs))
+
+        first = totals([*BASE_RUNS, *names])
+        base = min(first[: len(BASE_RUNS)])
+        larger = dict(zip(names, first[len(BASE_RUNS) :], strict=True))
+        again = [name for name in names if not _is_near((larger[name] - base) / _items(name), stored.get(name))]
+        for name, total in zip(again, totals(again), strict=True):
+            larger[name] = min(larger[name], total)
+    return {name: (total - base) / _items(name) for name, total in larger.items()}
+
+
+def _is_near(now: float, before: float | None) -> bool:
+    return before is not None and abs(now / before - 1) <= TOLERANCE
+
+
+def _items(name: str) -> int:
+    small, large = SIZES[name]
+    return (large - small) * (1 if name.startswith("decode_") else BLOCK)
+
+
+def tools() -> str:
+    """What a baseline belongs to: other versions make other code."""
+    if shutil.which("rustc") is None:
+        msg = "rustc is missing: counts are stored by its version; install Rust"
+        raise CountError(msg)
+    rustc = subprocess.run(
+        ["rustc", "--version"], capture_output=True, text=True, timeout=10, check=True
+    ).stdout.split()[1]
+    return f"rustc {rustc}, CPython {platform.python_version()}, {platform.machine()}"
+
+
+def judge(measured: Mapping[str, float], stored: Mapping[str, float]) -> bool:
+    """Print each case beside its baseline; return whether all are within the tolerance."""
+    fine = True
+    print(f"| {'case':<20} | {'now':>10} | {'stored':>10} | change  |\n|{'-' * 22}|{'-' * 12}|{'-' * 12}|---------|")
+    for name, now in measured.items():
+        before = stored.get(name)
+        change = None if before is None else now / before - 1
+        fine &= _is_near(now, before)
+        shown = "missing" if change is None else f"{change:+.2%}"
+        print(f"| {name:<20} | {now:>10,.1f} | {before or 0:>10,.1f} | {shown:<7} |")
+    return fine
+
+
+def main() -> int:
+    """Count, and compare or store."""
+    parser = argparse.ArgumentParser(description="Instructions per tick or frame, against the stored ones.")
+    parser.add_argument("--update", action="store_true", help="store the counts for these versions")
+    parser.add_argument("--only", choices=SIZES, action="append", help="one case; may be repeated")
+    options = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        print("valgrind is missing: install it (Debian: apt install valgrind)", file=sys.stderr)
+        return 1
+    try:
+        key = tools()
+        baselines = json.loads(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else {}
+        stored = baselines.get(key, {})
+        measured = measure(options.only or list(SIZES), stored)
+    except (CountError, subprocess.SubprocessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(key)
+    fine = judge(measured, stored)
+    if options.update:
+        baselines[key] = stored | {name: round(value, 1) for name, value in measured.items()}
+        BASELINE.write_text(json.dumps(baselines, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        print(f"stored in {BASELINE.relative_to(ROOT)}")
+        return 0
+    if not stored:
+        print(f"no baseline for {key}: look at the counts, then store them with --update", file=sys.stderr)
+    elif not fine:
+        print(
+            f"off by more than {TOLERANCE:.0%}: find out why, or store a wanted change with --update", file=sys.stderr
+        )
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
