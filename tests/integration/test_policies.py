@@ -194,7 +194,10 @@ def test_plural_handlers_get_what_waited_when_its_time_has_come() -> None:
     got: list[list[float]] = []
     with Dispatcher(clock=clock) as dispatcher:
         dispatcher.subscribe(
-            lambda bid_price: got.append(bid_price.tolist()), callback="on_quotes", overflow="conflate", min_interval_ns=100
+            lambda bid_price: got.append(bid_price.tolist()),
+            callback="on_quotes",
+            overflow="conflate",
+            min_interval_ns=100,
         )
         for bid in (1.0, 2.0):
             dispatcher.publish(quotes(dispatcher, [bid]))
@@ -374,7 +377,7 @@ def test_a_newest_quote_that_is_still_to_come_is_not_given_twice() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest", "conflate"])
-def test_a_ring_that_went_round_during_a_pause_is_told_and_the_newest_quotes_follow(overflow: str) -> None:
+def test_a_ring_that_went_round_during_a_pause_is_told_and_the_newest_quotes_follow(overflow: Any) -> None:
     with Dispatcher(ring_capacity=8) as dispatcher:
         pull = dispatcher.subscribe(kinds=["quote", "gap"], overflow=overflow)
         pull.pause()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace import Dispatcher, Flags, Strategy
+from headrace import Dispatcher, Flags, Strategy, Subscription
 from headrace.tick import kind_named
 from tests.feeding import HandClock, holds_the_law, quotes, read_all, trades
 
@@ -117,15 +117,7 @@ def one_case(random_: random.Random) -> None:
                 else:
                     dispatcher.dispatch()
                     pulled(seens[3], read_all(subscriptions[3]))
-            for subscription in subscriptions:
-                subscription.resume()
-            dispatcher.dispatch()
-            for seen in seens:
-                seen.flushing = True
-            dispatcher.finish()
-            pulled(seens[3], read_all(subscriptions[3]))
-            for seen in seens:
-                seen.flushing = False
+            end_the_episode(dispatcher, subscriptions, seens)
             for subscription, seen in zip(subscriptions, seens, strict=True):
                 stats = subscription.stats()
                 assert not seen.wrong, (subscription.name, seen.wrong)
@@ -133,6 +125,19 @@ def one_case(random_: random.Random) -> None:
                 assert holds_the_law(stats), stats
                 assert (seen.count, seen.snapshots) == (stats.delivered, stats.snapshots), stats
                 assert stats.pending == 0, stats
+
+
+def end_the_episode(dispatcher: Dispatcher, subscriptions: list[Subscription], seens: list[Seen]) -> None:
+    """Resume everybody and hand out whatever waits; the last subscription is the one that is pulled."""
+    for subscription in subscriptions:
+        subscription.resume()
+    dispatcher.dispatch()
+    for seen in seens:
+        seen.flushing = True
+    dispatcher.finish()
+    pulled(seens[-1], read_all(subscriptions[-1]))
+    for seen in seens:
+        seen.flushing = False
 
 
 def many(cases: int, seed: int) -> None:
