@@ -660,14 +660,18 @@ def _ticks_text(
 def _safe_text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a hostile __str__
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a hostile __str__
         return "(its text raises, too)"
 
 
 def _safe_traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - a hostile __str__, or a traceback as deep as the stack
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a hostile __str__, or a traceback as deep as the stack
         return f"{type(error).__name__} (its traceback cannot be printed)\n"
 
 
