@@ -55,16 +55,29 @@ class CountError(Exception):
     """A run that could not be counted."""
 
 
-def count(sizes: Mapping[str, int], folder: Path) -> int:
-    """Instructions of one whole run."""
-    arguments = [f"{name}={size}" for name, size in sizes.items()]
-    # One BLAS thread: the others spin.
+def environment_of(tree: Path) -> dict[str, str]:
+    """What a counted run of this tree's build gets. Raises CountError when the tree has no build.
+
+    One BLAS thread: the others spin.
+    """
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "0",
+        "PYTHONPATH": str(tree / "python"),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
+    find = [sys.executable, "-c", "from headrace import _native; print(_native.__file__)"]
+    found = subprocess.run(find, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if found.returncode or not Path(found.stdout.strip()).is_relative_to(tree):
+        msg = f"{tree} has no extension that can be imported: run make setup there"
+        raise CountError(msg)
+    return environment
+
+
+def count(sizes: Mapping[str, int], folder: Path, environment: Mapping[str, str]) -> int:
+    """Instructions of one whole run."""
+    arguments = [f"{name}={size}" for name, size in sizes.items()]
     command = [
         "valgrind",
         "--tool=callgrind",
@@ -91,20 +104,21 @@ def count(sizes: Mapping[str, int], folder: Path) -> int:
     return int(found[1])
 
 
-def measure(names: list[str], stored: Mapping[str, float]) -> dict[str, float]:
-    """Instructions per tick, or per frame, of each case.
+def measure(names: list[str], stored: Mapping[str, float], tree: Path = ROOT) -> dict[str, float]:
+    """Instructions per tick, or per frame, of each case, with the package of ``tree``.
 
     A thread that wakes by the clock adds a few instructions to a run on a busy machine, and nothing takes any away: so
     the least of several runs counts, and a case that is not what is stored is run again.
     """
     small = {name: sizes[0] for name, sizes in SIZES.items()}
+    environment = environment_of(tree)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         for frame_type, lines in lines_by_type(FRAMES + 1).items():
             (Path(folder) / frame_type).write_bytes(b"".join(lines))
 
         def totals(of: list[str]) -> list[int]:
             runs = [{**small, name: SIZES[name][1]} if name else small for name in of]
-            return list(pool.map(lambda sizes: count(sizes, Path(folder)), runs))
+            return list(pool.map(lambda sizes: count(sizes, Path(folder), environment), runs))
 
         first = totals([*BASE_RUNS, *names])
         base = min(first[: len(BASE_RUNS)])
@@ -135,10 +149,10 @@ def tools() -> str:
     return f"rustc {rustc}, CPython {platform.python_version()}, {platform.machine()}"
 
 
-def judge(measured: Mapping[str, float], stored: Mapping[str, float]) -> bool:
+def judge(measured: Mapping[str, float], stored: Mapping[str, float], *, beside: str = "stored") -> bool:
     """Print each case beside its baseline; return whether all are within the tolerance."""
     fine = True
-    print(f"| {'case':<20} | {'now':>10} | {'stored':>10} | change  |\n|{'-' * 22}|{'-' * 12}|{'-' * 12}|---------|")
+    print(f"| {'case':<20} | {'now':>10} | {beside:>10} | change  |\n|{'-' * 22}|{'-' * 12}|{'-' * 12}|---------|")
     for name, now in measured.items():
         before = stored.get(name)
         change = None if before is None else now / before - 1
@@ -153,6 +167,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Instructions per tick or frame, against the stored ones.")
     parser.add_argument("--update", action="store_true", help="store the counts for these versions")
     parser.add_argument("--only", choices=SIZES, action="append", help="one case; may be repeated")
+    parser.add_argument(
+        "--tree", type=Path, metavar="FOLDER", help="compare with this tree's build, not with the stored"
+    )
     options = parser.parse_args()
     if shutil.which("valgrind") is None:
         print("valgrind is missing: install it (Debian: apt install valgrind)", file=sys.stderr)
@@ -160,8 +177,12 @@ def main() -> int:
     try:
         key = tools()
         baselines = json.loads(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else {}
+        names = options.only or list(SIZES)
+        if options.tree:
+            other = measure(names, {}, options.tree.resolve())
+            return 0 if judge(measure(names, other), other, beside="the tree") else 1
         stored = baselines.get(key, {})
-        measured = measure(options.only or list(SIZES), stored)
+        measured = measure(names, stored)
     except (CountError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr)
         return 1
