@@ -143,7 +143,9 @@ class Columns(Strategy):
 
 
 @pytest.mark.parametrize("plural", [False, True])
-def test_twenty_hostile_strategies_cost_twenty_good_ones_nothing(plural: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_twenty_hostile_strategies_cost_twenty_good_ones_nothing(
+    plural: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher, caplog.at_level(logging.CRITICAL):
         names = list(hostile(dispatcher, ""))
         assert len(names) == 20
@@ -288,7 +290,7 @@ def test_an_error_whose_text_raises_is_kept_too(caplog: pytest.LogCaptureFixture
     assert letter.reason.startswith("Nasty: ")
 
 
-# on_fault="raise"
+# With on_fault="raise" the first fault ends the dispatch.
 
 
 def test_raise_ends_the_dispatch_with_the_users_own_traceback_and_the_tick() -> None:
