@@ -27,8 +27,8 @@ use pyo3::types::PyDict;
 
 use crate::clock::ReplayTime;
 use crate::decoder::Decoder;
+use crate::dispatch::group::{Bounds, Group};
 use crate::errors::{raise, refuse_after_fork};
-use crate::group::{Bounds, Group};
 use crate::hot::columns::ticks_of;
 use crate::ring::{Ring, RingCore, WriterGuard, concurrent_publish};
 use crate::sequencer::{Sequencer, SequencerCore, Working, WorkingGuard, refuse_unknown};

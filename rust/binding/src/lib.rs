@@ -1,19 +1,16 @@
 //! `headrace._native`: the native core's face to Python. Convert, detach, map errors.
 //!
 //! ```text
-//!   ingest (decoder, sequencer, ring) ─▶ group ─▶ delivery ─▶ hot (slots, columns, vectorcall) ─▶ Python handlers
+//!   ingest (decoder, sequencer, ring) ─▶ dispatch (group ─▶ delivery) ─▶ hot (slots, columns, vectorcall) ─▶ Python handlers
 //! ```
 //! Guarantees: no Rust lock is held while Python runs; no Rust thread ever attaches; `unsafe` is confined to `hot`.
 //! Does not: hold rules of the domain (`headrace-core`) or memory shared between threads (`headrace-lockfree`).
 #![deny(unsafe_code)]
 
-mod backlog;
 mod clock;
 mod decoder;
-mod delivery;
 mod dispatch;
 mod errors;
-mod group;
 mod hot;
 mod ingest;
 mod instruments;
@@ -22,7 +19,6 @@ mod names;
 mod replay;
 mod ring;
 mod sequencer;
-mod subscription;
 mod tally;
 
 use headrace_core::instrument::Venue;

@@ -3,6 +3,17 @@
 //! Guarantees: methods convert, call, convert; a call into a group that is being dispatched is an error, never a wait.
 //! Does not: check options (Python does, and says what is valid).
 
+mod admit;
+mod backlog;
+mod compile;
+mod delivery;
+pub(crate) mod group;
+mod member;
+mod plural;
+mod requests;
+mod run;
+mod subscription;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,12 +26,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::errors::{internal, raise, refuse_after_fork};
-use crate::group::{Bounds, Group, reentrant_dispatch};
 use crate::hot::columns::{checked_length, copy_into, tick_array};
 use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
 use crate::kinds::kinds;
 use crate::ring::Alarm;
-use crate::subscription::{Handler, Options, Overflow, Role, SubscriptionShared, state};
+use group::{Bounds, Group, reentrant_dispatch};
+use subscription::{Handler, Options, Overflow, Role, SubscriptionShared, state};
 
 /// Subscriptions that share one reader and are dispatched together.
 ///

@@ -1,0 +1,265 @@
+//! Compilation: members and their handlers become one set of calls per (instrument, kind), shared fields made once.
+//!
+//! Guarantees: sites stand in registration order; members with one filter and nothing of their own share batches.
+//! Does not: call anything.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headrace_core::field::{Field, KindSet, kind_set};
+use headrace_core::plan::{Filter, Plan};
+use pyo3::prelude::*;
+
+use super::delivery::Delivery;
+use super::group::{Group, lock};
+use super::run::{RUN_TICKS, Run};
+use super::subscription::{Handler, Overflow, Role};
+use crate::hot::vectorcall::{Call, Slots};
+
+/// The calls of one (members, kind): sites in registration order.
+pub(crate) struct CallSet {
+    /// Ticks of this set that were dispatched.
+    pub(crate) seen: Arc<AtomicU64>,
+    pub(crate) members: Vec<u32>,
+    pub(crate) slots: Slots,
+    pub(crate) sites: Vec<CallSite>,
+    /// Shared batches that this set's ticks belong to.
+    pub(crate) classes: Vec<u32>,
+}
+
+impl CallSet {
+    #[inline]
+    pub(crate) fn count_seen(&self, more: u64) {
+        // Relaxed, and no locked add: the dispatching thread is the one writer.
+        self.seen
+            .store(self.seen.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+}
+
+/// One call that each tick of a set may cause.
+pub(crate) struct CallSite {
+    pub(crate) member: u32,
+    pub(crate) enters: Enters,
+    /// `None`: the member only holds the tick, for its plural handlers.
+    pub(crate) call: Option<(u16, Call)>,
+}
+
+/// How a tick comes to a member's call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enters {
+    /// The member's first: counted here, when it is running.
+    Counted,
+    /// The member's first, and looked at for itself: `admit` decides and counts.
+    Admitted,
+    /// Behind another call of the same member: when that one was made and the member still runs.
+    Again,
+}
+
+/// The ticks of a run that subscriptions with one filter share.
+#[derive(Default)]
+pub(crate) struct Class {
+    /// Per kind number, counted from the run's first tick; index 0: all kinds together.
+    pub(crate) ranges: Vec<Vec<(usize, usize)>>,
+    pub(crate) wants: KindSet,
+    /// Kinds that an `on_ticks` takes, together; 0: nobody has one.
+    pub(crate) wants_all: KindSet,
+}
+
+impl Class {
+    #[inline]
+    pub(crate) fn push(&mut self, kind: u8, start: usize, end: usize) {
+        if self.wants & kind_set(kind) != 0 {
+            extend_ranges(&mut self.ranges[usize::from(kind)], start, end);
+        }
+        if self.wants_all & kind_set(kind) != 0 {
+            extend_ranges(&mut self.ranges[0], start, end);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.ranges.iter_mut().for_each(Vec::clear);
+    }
+}
+
+#[inline]
+pub(super) fn extend_ranges(ranges: &mut Vec<(usize, usize)>, start: usize, end: usize) {
+    match ranges.last_mut() {
+        Some((_, last)) if *last == start => *last = end,
+        _ => ranges.push((start, end)),
+    }
+}
+
+impl Group {
+    /// Compiles instruments that appeared since.
+    #[cold]
+    pub(super) fn extend(&self, py: Python<'_>, plan: &mut Plan, sets: &mut Vec<CallSet>, delivery: &mut Delivery) {
+        let fresh = {
+            let table = lock(&self.instruments);
+            plan.extend(&table);
+            table.rows()[delivery.names.len().min(table.rows().len())..].to_vec()
+        };
+        delivery.names.extend(py, &fresh);
+        for (kind, members) in &plan.sets()[sets.len()..] {
+            let set = compile_set(py, delivery, *kind, members);
+            lock(&self.counts).sets.push((Arc::clone(&set.seen), members.clone()));
+            sets.push(set);
+        }
+    }
+
+    /// Adds what each set has seen to the members that are not in it, before the sets change.
+    pub(super) fn fold_counts(&self, state: &mut Run) {
+        let counts = lock(&self.counts);
+        for (seen, members) in &counts.sets {
+            // Relaxed: this thread writes it.
+            let seen = seen.swap(0, Ordering::Relaxed);
+            for (index, member) in state.delivery.members.iter().enumerate() {
+                if !members.contains(&(index as u32)) {
+                    member.shared.filtered.add(seen);
+                }
+            }
+        }
+    }
+
+    pub(super) fn compile(&self, py: Python<'_>, state: &mut Run) {
+        let delivery = &mut state.delivery;
+        let filters = delivery
+            .members
+            .iter()
+            .map(|member| member.options.filter.clone())
+            .collect();
+        let (plan, fresh) = {
+            let table = lock(&self.instruments);
+            let plan = Plan::compile(filters, delivery.types.len(), &table);
+            (
+                plan,
+                table.rows()[delivery.names.len().min(table.rows().len())..].to_vec(),
+            )
+        };
+        delivery.names.extend(py, &fresh);
+        compile_classes(delivery);
+        let sets: Vec<CallSet> = plan
+            .sets()
+            .iter()
+            .map(|(kind, members)| compile_set(py, delivery, *kind, members))
+            .collect();
+        let plural = delivery
+            .members
+            .iter()
+            .filter(|member| member.has_plural || member.options.pull);
+        state.run_ticks = plural.map(|member| member.options.batch_max).max().unwrap_or(RUN_TICKS);
+        state.conflates = delivery
+            .members
+            .iter()
+            .any(|member| member.options.overflow == Overflow::Conflate);
+        let mut counts = lock(&self.counts);
+        counts.members = delivery
+            .members
+            .iter()
+            .map(|member| Arc::clone(&member.shared))
+            .collect();
+        counts.sets = sets
+            .iter()
+            .map(|set| (Arc::clone(&set.seen), set.members.clone()))
+            .collect();
+        (state.plan, state.sets) = (plan, sets);
+    }
+}
+
+/// Members with one filter and nothing of their own share batches and columns.
+pub(super) fn compile_classes(delivery: &mut Delivery) {
+    let kinds = delivery.types.len() + 1;
+    let mut known: Vec<(&Filter, KindSet)> = Vec::new();
+    let mut classes: Vec<Class> = Vec::new();
+    let mut member_class = Vec::new();
+    for member in &delivery.members {
+        if member.options.is_private() || !member.has_plural {
+            member_class.push(None);
+            continue;
+        }
+        let takes_all = member.handlers.iter().any(|handler| handler.role == Role::AllTicks);
+        let wants_all = if takes_all { member.options.every_kinds } else { 0 };
+        let key = (&member.options.filter, wants_all);
+        let index = known.iter().position(|class| *class == key).unwrap_or_else(|| {
+            known.push(key);
+            // Every kind is kept, because ticks are counted by kind.
+            classes.push(Class {
+                ranges: vec![Vec::new(); kinds],
+                wants: member.options.filter.kinds,
+                wants_all,
+            });
+            classes.len() - 1
+        });
+        member_class.push(Some(index as u32));
+    }
+    (delivery.classes, delivery.member_class) = (classes, member_class);
+}
+
+pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members: &[u32]) -> CallSet {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut sites: Vec<CallSite> = Vec::new();
+    let mut classes: Vec<u32> = Vec::new();
+    for index in members {
+        let member = &delivery.members[*index as usize];
+        let private = member.options.is_private();
+        let mut handlers = member.calls_for(kind).peekable();
+        if private && handlers.peek().is_none() {
+            sites.push(CallSite {
+                member: *index,
+                enters: Enters::Admitted,
+                call: None,
+            });
+        }
+        let mut enters = if private { Enters::Admitted } else { Enters::Counted };
+        for handler in handlers {
+            let described = &member.handlers[handler];
+            let slots = described.fields.iter().map(|field| {
+                let slot = fields.iter().position(|known| known == field).unwrap_or_else(|| {
+                    fields.push(*field);
+                    fields.len() - 1
+                });
+                slot as u16
+            });
+            let call = Call::new(
+                described.function.clone_ref(py),
+                described.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
+                slots.collect(),
+                described.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
+                described.by_keyword,
+            );
+            sites.push(CallSite {
+                member: *index,
+                enters,
+                call: Some((handler as u16, call)),
+            });
+            enters = Enters::Again;
+        }
+        if let Some(class) = delivery.member_class[*index as usize]
+            && !classes.contains(&class)
+        {
+            classes.push(class);
+        }
+    }
+    let in_place = sites
+        .iter()
+        .flat_map(|site| &site.call)
+        .all(|(_, call)| call.is_python_function(py));
+    CallSet {
+        seen: Arc::new(AtomicU64::new(0)),
+        members: members.to_vec(),
+        slots: Slots::new(&fields, in_place),
+        sites,
+        classes,
+    }
+}
+
+/// The call of one handler with slots of its own.
+pub(super) fn compile_alone(py: Python<'_>, handler: &Handler) -> (Slots, Call) {
+    let call = Call::new(
+        handler.function.clone_ref(py),
+        handler.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
+        (0..handler.fields.len() as u16).collect(),
+        handler.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
+        handler.by_keyword,
+    );
+    (Slots::new(&handler.fields, false), call)
+}

@@ -1,0 +1,385 @@
+//! Delivery: from an admitted tick to the handlers of one subscription, and what their failures mean.
+//!
+//! ```text
+//!   tick ─▶ admit (paused? lost event? folded? rate? window?) ─▶ singular handlers, now
+//!                                                            └─▶ held ─▶ plural handlers, at the end of the run or window
+//! ```
+//! Guarantees: each admitted tick is counted once, by its first handler; a failing call is counted, dead-lettered and
+//! judged by its own subscription's rule, and no other subscription notices.
+//! Does not: read the ring, or decide where a run ends; that is `group`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use headrace_core::conflate::{Fold, StateKeys};
+use headrace_core::field::kind_set;
+use headrace_core::kind;
+use headrace_core::tick::{Gap, NO_INSTRUMENT, Tick, flags};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
+use pyo3::prelude::*;
+
+use super::admit::Admitted;
+use super::compile::{CallSite, Class, Enters, compile_alone};
+use super::member::Member;
+use super::plural::ColumnKey;
+use super::subscription::{Overflow, Role, state};
+use crate::hot::columns::{ColumnPool, Positions};
+use crate::hot::tick_object::TickTypes;
+use crate::hot::vectorcall::{Call, Objects};
+use crate::names::Names;
+
+/// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
+pub(super) const SAMPLE_EVERY: u32 = 64;
+
+/// A handler at least this slow is timed at every call: there the clock is cheap, and the maximum matters.
+pub(super) const SAMPLE_ALWAYS_NS: u64 = 65_536;
+
+/// Ticks that a dead letter keeps.
+pub(super) const LETTER_TICKS_MAX: usize = 8;
+
+/// Everything that calling needs, apart from the compiled sets.
+pub(crate) struct Delivery {
+    pub(crate) members: Vec<Member>,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) member_class: Vec<Option<u32>>,
+    pub(crate) names: Names,
+    pub(crate) types: TickTypes,
+    pub(crate) keys: StateKeys,
+    pub(crate) fold: Fold,
+    pub(crate) plural_kinds: Vec<u8>,
+    pub(crate) now_ns: i64,
+    /// The first error that must end the dispatch, once every strategy has had the tick.
+    pub(crate) raised: Option<PyErr>,
+    /// (handler, awaitable) of a subscription whose handlers are awaited.
+    pub(crate) awaiting: Vec<(u16, Py<PyAny>)>,
+    /// What runs now, for who watches: `position << 24 | member << 8 | handler + 1`, 0 for nothing.
+    pub(crate) current: Arc<AtomicU64>,
+    pub(crate) hooks: Py<PyAny>,
+    pub(super) columns: ColumnPool,
+    pub(super) cache: Vec<(ColumnKey, Py<PyAny>)>,
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        names: Names,
+        types: TickTypes,
+        keys: StateKeys,
+        plural_kinds: Vec<u8>,
+        current: Arc<AtomicU64>,
+        hooks: Py<PyAny>,
+    ) -> Self {
+        Self {
+            members: Vec::new(),
+            classes: Vec::new(),
+            member_class: Vec::new(),
+            names,
+            types,
+            keys,
+            fold: Fold::new(keys),
+            plural_kinds,
+            now_ns: 0,
+            raised: None,
+            awaiting: Vec::new(),
+            current,
+            hooks,
+            columns: ColumnPool::default(),
+            cache: Vec::new(),
+        }
+    }
+
+    /// One tick to every call of its set, in registration order.
+    #[inline]
+    pub(crate) fn call_sites(
+        &mut self,
+        py: Python<'_>,
+        sites: &[CallSite],
+        objects: Objects<'_>,
+        tick: &Tick,
+        position: u64,
+        index: usize,
+    ) {
+        let mut entered = true;
+        for site in sites {
+            let member = site.member as usize;
+            let this = &mut self.members[member];
+            entered = match site.enters {
+                Enters::Counted if this.is_running() => {
+                    this.shared.delivered.add(1);
+                    true
+                }
+                Enters::Counted => {
+                    this.skip_paused(position, position, 1);
+                    false
+                }
+                Enters::Again => entered && this.is_running(),
+                Enters::Admitted => match self.admit(py, member, tick, position, index) {
+                    Admitted::AsIs => true,
+                    Admitted::Changed(changed) => {
+                        self.call_apart(py, member, &changed, position);
+                        false
+                    }
+                    Admitted::No => false,
+                },
+            };
+            if let Some((handler, call)) = &site.call
+                && entered
+            {
+                self.call(py, member, *handler, call, objects, About::one(tick, position));
+            }
+        }
+    }
+
+    /// The fields of a tick could not be made (out of memory): everybody who wanted it has a fault.
+    #[cold]
+    pub(crate) fn fail_sites(&mut self, py: Python<'_>, sites: &[CallSite], error: &PyErr, tick: &Tick, position: u64) {
+        for site in sites.iter().filter(|site| site.enters != Enters::Again) {
+            let member = site.member as usize;
+            self.members[member].shared.delivered.add(1);
+            self.fault(py, member, 0, error.clone_ref(py), About::one(tick, position));
+        }
+    }
+
+    /// Calls one handler, timed now and then, and judges what it raised.
+    // Always inlined: this is the path of every tick, and its arguments are in registers already.
+    #[inline(always)]
+    pub(crate) fn call(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: u16,
+        call: &Call,
+        objects: Objects<'_>,
+        about: About<'_>,
+    ) {
+        // Relaxed: a watcher that reads the same number twice, far apart, names the handler; nothing else hangs on it.
+        self.current.store(about.mark(member, handler), Ordering::Relaxed);
+        let this = &mut self.members[member];
+        this.shared.calls.add(1);
+        let ok = if this.sample_in > 0 && !about.batch {
+            this.sample_in -= 1;
+            call.call(py, objects)
+        } else {
+            self.call_watched(py, member, handler, call, objects, about.batch)
+        };
+        if !ok {
+            self.fault(py, member, handler, PyErr::fetch(py), about);
+        }
+    }
+
+    /// A call that is timed, or whose result is awaited; false: it raised, and the Python error is set.
+    #[inline(never)]
+    pub(super) fn call_watched(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: u16,
+        call: &Call,
+        objects: Objects<'_>,
+        batch: bool,
+    ) -> bool {
+        let this = &mut self.members[member];
+        if this.options.awaited {
+            // Making the awaitable takes no time worth counting; who awaits it could time it.
+            let made = call.call_keeping(py, objects);
+            return made.map(|awaitable| self.awaiting.push((handler, awaitable))).is_some();
+        }
+        let started = Instant::now();
+        let ok = call.call(py, objects);
+        let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let stands_for = if batch || elapsed >= SAMPLE_ALWAYS_NS {
+            1
+        } else {
+            SAMPLE_EVERY
+        };
+        this.shared.record_latency(elapsed, u64::from(stands_for));
+        if !batch {
+            this.sample_in = stands_for - 1;
+        }
+        ok
+    }
+
+    /// A handler raised: count it, keep it as a dead letter, and do what its subscription's rule says.
+    #[cold]
+    pub(crate) fn fault(&mut self, py: Python<'_>, member: usize, handler: u16, error: PyErr, about: About<'_>) {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            // The user's, not the handler's: without a SIGINT handler of ours it arrives inside whatever runs.
+            self.raised.get_or_insert(error);
+            return;
+        }
+        let this = &mut self.members[member];
+        this.shared.faults.add(1);
+        this.fault_calls = this.shared.calls.get();
+        let judged = || -> PyResult<Py<PyAny>> {
+            let count = about.ticks.len().min(LETTER_TICKS_MAX);
+            let ticks = crate::hot::columns::tick_array(py, &about.ticks[..count])?;
+            let positions: Vec<u64> = (0..count).map(|index| about.positions.of(index)).collect();
+            let kind = about.ticks.first().map(|tick| self.names.kind(tick.kind).clone_ref(py));
+            let instrument = about
+                .ticks
+                .first()
+                .map(|tick| self.names.of(tick.instrument).instrument.clone_ref(py));
+            let name = this
+                .handlers
+                .get(usize::from(handler))
+                .map_or("", |handler| handler.name.as_str());
+            let arguments = (
+                this.shared.name.as_str(),
+                name,
+                error.clone_ref(py).into_value(py),
+                this.fault_calls,
+                instrument,
+                kind,
+                ticks,
+                positions,
+                about.ticks.len(),
+            );
+            self.hooks.call_method1(py, "_on_fault", arguments)
+        };
+        match judged() {
+            Ok(verdict) if verdict.is_none(py) => {}
+            Ok(verdict) => match verdict.bind(py).cast::<PyException>() {
+                Ok(raise) => {
+                    let raise = PyErr::from_value(raise.clone().into_any());
+                    self.raised.get_or_insert(raise);
+                }
+                Err(_) => self.quarantine(member),
+            },
+            Err(unexpected) => {
+                // The judge itself failed (out of memory, most likely): the safe verdict, and the reason on stderr.
+                unexpected.write_unraisable(py, None);
+                self.quarantine(member);
+            }
+        }
+    }
+
+    pub(crate) fn quarantine(&mut self, member: usize) {
+        let this = &mut self.members[member];
+        this.shared
+            .change_state(&[state::RUNNING, state::PAUSED, state::RESUMING], state::QUARANTINED);
+        this.skip_held();
+    }
+
+    /// Calls a member's singular handlers with a tick that is not the run's current one (or not as it stands there).
+    pub(crate) fn call_apart(&mut self, py: Python<'_>, member: usize, tick: &Tick, position: u64) {
+        let handlers: Vec<usize> = self.members[member].calls_for(tick.kind).collect();
+        for handler in handlers {
+            if !self.members[member].is_running() {
+                return;
+            }
+            let described = &self.members[member].handlers[handler];
+            let (mut slots, call) = compile_alone(py, described);
+            match slots.fill(py, &self.types, &self.names, tick, position, self.now_ns) {
+                Ok(objects) => self.call(py, member, handler as u16, &call, objects, About::one(tick, position)),
+                Err(error) => self.fault(py, member, handler as u16, error, About::one(tick, position)),
+            }
+        }
+    }
+
+    /// Tells a member what it did not get, before `next` (or now, when there is no next tick yet).
+    pub(crate) fn tell(&mut self, py: Python<'_>, member: usize, next: Option<&Tick>) {
+        let Some(missing) = self.members[member].tell.take() else {
+            return;
+        };
+        self.flush_held(py, member, usize::MAX);
+        let said = Gap {
+            cause: missing.cause,
+            lost_kind: 0,
+            first: missing.first,
+            last: missing.last,
+            missing: missing.count,
+        };
+        let unplaced = Tick {
+            flags: flags::NO_VENUE_TIME,
+            ts_init: self.now_ns,
+            ..Tick::default()
+        };
+        let tick = Tick {
+            instrument: NO_INSTRUMENT,
+            ..said.before(next.unwrap_or(&unplaced))
+        };
+        let this = &mut self.members[member];
+        let kinds = if this.options.pull {
+            this.options.filter.kinds
+        } else {
+            this.options.every_kinds
+        };
+        let plural = this.options.pull || this.handlers.iter().any(|handler| handler.role == Role::AllTicks);
+        if plural && kinds & kind_set(kind::GAP) != 0 {
+            this.held.push(tick, missing.last + 1, false);
+        }
+        self.call_apart(py, member, &tick, missing.last + 1);
+    }
+
+    /// Gives a member the newest quotes, flagged SNAPSHOT: they are no positions, and are counted apart.
+    pub(crate) fn give_snapshots(&mut self, py: Python<'_>, member: usize, newest: &[Tick]) {
+        for tick in newest {
+            let this = &mut self.members[member];
+            let filter = &this.options.filter;
+            let text = &self.names.of(tick.instrument).text;
+            if !this.is_running() || filter.kinds & kind_set(tick.kind) == 0 || !filter.matches_instrument(text) {
+                continue;
+            }
+            let mut handed_on = 0;
+            if let Some(key) = self.keys.key(tick) {
+                if this.newest_seq.len() <= key {
+                    this.newest_seq.resize(key + 1, 0);
+                    this.due.resize(key + 1, i64::MIN);
+                }
+                if this.options.overflow == Overflow::Conflate {
+                    if tick.seq <= this.newest_seq[key] {
+                        continue;
+                    }
+                    this.newest_seq[key] = tick.seq;
+                    this.due[key] = this.due[key].max(self.now_ns.saturating_add(this.options.min_interval_ns));
+                    if let Some((_, older, _)) = this.deferred.remove(&key) {
+                        // What waited for its interval is folded into the newest.
+                        handed_on = older.flags & flags::GAP_BEFORE;
+                        this.shared.conflated.add(1);
+                    }
+                }
+            }
+            let tick = Tick {
+                flags: tick.flags | handed_on | flags::SNAPSHOT,
+                ..*tick
+            };
+            this.shared.snapshots.add(1);
+            let plural = this.options.pull
+                || this
+                    .handlers
+                    .iter()
+                    .any(|handler| matches!(handler.role, Role::AllTicks) || handler.role == Role::Plural(tick.kind));
+            if plural {
+                this.held.push(tick, 0, false);
+            }
+            self.call_apart(py, member, &tick, 0);
+        }
+        if self.members[member].options.every_ns == 0 {
+            self.flush_held(py, member, usize::MAX);
+        }
+    }
+}
+
+/// What a call is about: for dead letters and for who watches.
+#[derive(Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub(crate) ticks: &'a [Tick],
+    pub(crate) positions: Positions<'a>,
+    pub(crate) batch: bool,
+}
+
+impl<'a> About<'a> {
+    #[inline]
+    pub(crate) fn one(tick: &'a Tick, position: u64) -> Self {
+        Self {
+            ticks: std::slice::from_ref(tick),
+            positions: Positions::From(position),
+            batch: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn mark(&self, member: usize, handler: u16) -> u64 {
+        self.positions.of(0) << 24 | (member as u64 & 0xffff) << 8 | (u64::from(handler & 0xff) + 1)
+    }
+}

@@ -1,0 +1,472 @@
+//! A group: subscriptions that share one reader of the ring and are dispatched together, tick by tick.
+//!
+//! ```text
+//!   ring ─▶ backlog │ run │ run │ open event │        a run ends at a gap, a join, an event's edge after batch_max ticks
+//!                     └▶ each tick to every member, in registration order ─▶ end of run: plural handlers
+//! ```
+//! Guarantees: dispatching holds no lock and is not reentrant; after an error it goes on behind the tick that raised it;
+//! every position is accounted for in each member's counters.
+//! A lapped group learns how many positions it lost, tells its members before the next tick, and goes on at the next
+//! event. A group demoted by the writer goes on as a lossy one.
+//! Does not: publish, or decide when it is dispatched.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use headrace_core::instrument::InstrumentTable;
+use headrace_core::kind;
+use headrace_core::tick::Tick;
+use headrace_lockfree::{Park, ReaderId, WAIT_MAX, WaitStrategy};
+use pyo3::prelude::*;
+
+use super::delivery::{About, Delivery};
+use super::member::Member;
+use super::plural::edge_before;
+use super::requests::Request;
+use super::run::Run;
+use super::subscription::{SubscriptionShared, state};
+use crate::errors::raise;
+use crate::hot::columns::Positions;
+use crate::hot::tick_object::tick_types;
+use crate::kinds::kinds;
+use crate::names::Names;
+use crate::ring::RingCore;
+
+/// Members and sets as statistics need them.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) members: Vec<Arc<SubscriptionShared>>,
+    pub(super) sets: Vec<(Arc<AtomicU64>, Vec<u32>)>,
+}
+
+/// A group as other threads see it.
+pub(crate) struct Group {
+    pub(crate) core: Arc<RingCore>,
+    pub(super) instruments: Arc<Mutex<InstrumentTable>>,
+    pub(super) state: Mutex<Option<Box<Run>>>,
+    pub(super) requests: Mutex<Vec<Request>>,
+    pub(super) asked: AtomicBool,
+    pub(super) counts: Mutex<Counts>,
+    pub(super) position: AtomicU64,
+    pub(super) last_ts: AtomicI64,
+    /// Thread that dispatches it, by the id that Python gives; 0: not known yet.
+    pub(super) thread: AtomicU64,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) closed: AtomicBool,
+    pub(crate) current: Arc<AtomicU64>,
+    pub(crate) reader: ReaderId,
+    pub(super) hashing: bool,
+}
+
+/// How a dispatch is bounded.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Bounds {
+    pub(crate) until: Option<Instant>,
+    /// Stop as soon as something is to be awaited, or was held for a pull.
+    pub(crate) one_step: bool,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Group {
+    pub(crate) fn new(
+        py: Python<'_>,
+        core: &Arc<RingCore>,
+        instruments: &Arc<Mutex<InstrumentTable>>,
+        stop: &Arc<AtomicBool>,
+        hooks: Py<PyAny>,
+        hashing: bool,
+    ) -> PyResult<Self> {
+        let table = kinds();
+        // Lossy until somebody joins who wants to hold the writer.
+        let reader = core.ring.lossy_reader();
+        let current = Arc::new(AtomicU64::new(0));
+        let names = Names::new(py, &table);
+        let types = tick_types(py)?;
+        let plural = table
+            .rows()
+            .iter()
+            .filter(|row| !row.plural.is_empty())
+            .map(|row| row.kind)
+            .collect();
+        let delivery = Delivery::new(names, types, core.newest.keys(), plural, Arc::clone(&current), hooks);
+        let (position, id) = (reader.position(), reader.id());
+        let mut state = Box::new(Run::new(core, reader, delivery));
+        let group = Self {
+            core: Arc::clone(core),
+            instruments: Arc::clone(instruments),
+            state: Mutex::new(None),
+            requests: Mutex::new(Vec::new()),
+            asked: AtomicBool::new(false),
+            counts: Mutex::new(Counts::default()),
+            position: AtomicU64::new(position),
+            last_ts: AtomicI64::new(i64::MIN),
+            thread: AtomicU64::new(0),
+            stop: Arc::clone(stop),
+            closed: AtomicBool::new(false),
+            current,
+            reader: id,
+            hashing,
+        };
+        group.compile(py, &mut state);
+        *lock(&group.state) = Some(state);
+        Ok(group)
+    }
+
+    pub(crate) fn pause(&self, shared: &SubscriptionShared) -> bool {
+        let paused = shared.change_state(&[state::RUNNING, state::RESUMING], state::PAUSED);
+        self.free_gate_unless_running();
+        paused
+    }
+
+    /// Nobody runs: the writer need not wait for this group.
+    pub(super) fn free_gate_unless_running(&self) {
+        if lock(&self.counts)
+            .members
+            .iter()
+            .all(|member| member.state() != state::RUNNING)
+        {
+            self.leave_gate();
+        }
+    }
+
+    pub(crate) fn resume(&self, shared: &Arc<SubscriptionShared>) -> bool {
+        let resumed = shared.change_state(&[state::PAUSED, state::QUARANTINED], state::RESUMING);
+        if resumed {
+            self.request(Request::Resume(Arc::clone(shared)));
+        }
+        resumed
+    }
+
+    /// Takes a member out; its numbers stand still from here on, or from the next edge of a run when it is being
+    /// dispatched now.
+    pub(crate) fn leave(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>) {
+        let from = [state::RUNNING, state::PAUSED, state::QUARANTINED, state::RESUMING];
+        if shared.change_state(&from, state::CLOSED) {
+            self.request(Request::Leave(Arc::clone(shared)));
+            self.answer_if_idle(py);
+        }
+    }
+
+    /// Frees the gate at once: the writer need not wait for this group any more.
+    pub(crate) fn leave_gate(&self) {
+        self.core.ring.demote(self.reader);
+    }
+
+    /// Ends the group: its reader leaves the ring.
+    pub(crate) fn close(&self, py: Python<'_>) {
+        // Release: whoever sees it closed sees what was done before.
+        self.closed.store(true, Ordering::Release);
+        // Cloned in a statement of its own: the lock must be free when `leave` takes it.
+        let members = lock(&self.counts).members.clone();
+        for shared in members {
+            self.leave(py, &shared);
+        }
+        if let Some(state) = self.take() {
+            // What was counted stays in the members; the state, with its reader, is dropped here.
+            drop(state);
+        } else {
+            self.leave_gate();
+        }
+        self.core.wake_all();
+    }
+
+    pub(super) fn take(&self) -> Option<Box<Run>> {
+        lock(&self.state).take()
+    }
+
+    pub(super) fn put(&self, state: Box<Run>) {
+        *lock(&self.state) = Some(state);
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        // Relaxed: a number for statistics.
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// The thread that dispatches this group, 0 when none has yet.
+    pub(crate) fn thread(&self) -> u64 {
+        // Relaxed: compared by the publishing thread with its own id only.
+        self.thread.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_thread(&self, thread: u64) {
+        // Relaxed: as above.
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_hashing(&self) -> bool {
+        self.hashing
+    }
+
+    pub(crate) fn member_names(&self) -> Vec<String> {
+        lock(&self.counts)
+            .members
+            .iter()
+            .map(|member| member.name.clone())
+            .collect()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        lock(&self.state).is_none()
+    }
+
+    pub(crate) fn has_members(&self) -> bool {
+        !lock(&self.counts).members.is_empty() || !lock(&self.requests).is_empty()
+    }
+
+    /// Positions between the oldest tick still to be dispatched and the cursor.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.position() >= self.core.ring.cursor()
+    }
+
+    /// (published, filtered, pending, pending_ns) of a member: the terms of the loss law that are sums over the group.
+    pub(crate) fn account(&self, shared: &Arc<SubscriptionShared>) -> (u64, u64, u64, i64) {
+        let counts = lock(&self.counts);
+        let joined = shared.joined.get();
+        let member = counts.members.iter().position(|member| Arc::ptr_eq(member, shared));
+        let Some(member) = member else {
+            let left = shared.left.get();
+            let closed = shared.state() == state::CLOSED;
+            let published = if closed {
+                left.saturating_sub(joined)
+            } else {
+                self.core.ring.cursor() - joined
+            };
+            return (published, shared.filtered.get(), if closed { 0 } else { published }, 0);
+        };
+        let elsewhere = counts
+            .sets
+            .iter()
+            .filter(|(_, members)| !members.contains(&(member as u32)));
+        // Relaxed: statistics.
+        let filtered: u64 = elsewhere.map(|(seen, _)| seen.load(Ordering::Relaxed)).sum();
+        let cursor = self.core.ring.cursor();
+        let pending = cursor - self.position().max(joined).min(cursor) + shared.buffered.get();
+        // Relaxed: statistics.
+        let last_ts = self.last_ts.load(Ordering::Relaxed);
+        let newest = self.core.newest_ts();
+        let behind = if pending == 0 || last_ts == i64::MIN {
+            0
+        } else {
+            newest.saturating_sub(last_ts).max(0)
+        };
+        (cursor - joined, shared.filtered.get() + filtered, pending, behind)
+    }
+
+    /// Dispatches what the ring holds. Returns how many ticks were gone through, and what is to be awaited.
+    ///
+    /// `None`: the group is being dispatched already, above this call or in another thread.
+    pub(crate) fn dispatch(&self, py: Python<'_>, now_ns: i64, bounds: Bounds) -> Option<PyResult<(u64, Awaiting)>> {
+        let mut state = self.take()?;
+        let before = state.base + state.next as u64;
+        state.delivery.now_ns = now_ns;
+        let result = self.run(py, &mut state, bounds);
+        // Relaxed: see `Delivery::current`.
+        self.current.store(0, Ordering::Relaxed);
+        self.settle(&state);
+        let done = (state.base + state.next as u64).saturating_sub(before);
+        let raised = state.delivery.raised.take();
+        let awaiting = std::mem::take(&mut state.delivery.awaiting);
+        if self.closed.load(Ordering::Acquire) {
+            // Acquire: closed while it ran. The reader leaves here.
+            drop(state);
+        } else {
+            self.put(state);
+        }
+        Some(match (result, raised) {
+            (Err(error), _) | (Ok(()), Some(error)) => Err(error),
+            (Ok(()), None) => Ok((done, awaiting)),
+        })
+    }
+
+    pub(super) fn settle(&self, state: &Run) {
+        // Relaxed: statistics.
+        self.position.store(state.base + state.next as u64, Ordering::Relaxed);
+        if state.next > 0
+            && let Some(last) = state.backlog.get(state.next - 1)
+        {
+            // Relaxed: statistics.
+            self.last_ts.store(last.ts_init, Ordering::Relaxed);
+        }
+        for (index, member) in state.delivery.members.iter().enumerate() {
+            member.shared.buffered.set(state.delivery.count_waiting(index));
+        }
+    }
+
+    pub(super) fn run(&self, py: Python<'_>, state: &mut Run, bounds: Bounds) -> PyResult<()> {
+        loop {
+            py.check_signals()?;
+            // Relaxed: a stop takes effect soon, and orders nothing.
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if state.next == state.run_end {
+                // Relaxed: a hint, see `request`.
+                if self.asked.load(Ordering::Relaxed) {
+                    self.answer(py, state);
+                }
+                state.give_what_is_owed(py);
+                if state.is_interrupted(bounds) {
+                    return Ok(());
+                }
+                if state.delivery.members.is_empty() {
+                    // Nobody's ticks.
+                    state.skip_to(self.core.ring.cursor());
+                    return Ok(());
+                }
+                if state.run_end == state.usable && !state.refill() {
+                    state.give_what_is_owed(py);
+                    let now_ns = state.delivery.now_ns;
+                    state.delivery.run_due(py, now_ns);
+                    return Ok(());
+                }
+                self.open_run(py, state);
+            }
+            self.run_ticks(py, state, bounds);
+            if state.next == state.run_end {
+                let run = &state.backlog[state.run_start..state.run_end];
+                state.delivery.end_run(py, run, state.base + state.run_start as u64);
+            }
+            if state.is_interrupted(bounds) || bounds.until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Dispatches until the group is closed or told to stop; waits without the interpreter's lock.
+    pub(crate) fn run_thread(&self, py: Python<'_>, now: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut park = Park::new(self.core.ring.wakeup());
+        loop {
+            // Relaxed: a stop takes effect soon, and orders nothing. Acquire: see `close`.
+            if self.stop.load(Ordering::Relaxed) || self.closed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let now_ns: i64 = now.call0()?.extract()?;
+            match self.dispatch(py, now_ns, Bounds::default()) {
+                Some(result) => result?,
+                None => return Ok(()),
+            };
+            let due = self.with_state(|state| state.delivery.next_due()).flatten();
+            let ready = || {
+                !self.is_idle()
+                    // Relaxed, Acquire: as above.
+                    || self.asked.load(Ordering::Relaxed)
+                    || self.stop.load(Ordering::Relaxed)
+                    || self.closed.load(Ordering::Acquire)
+            };
+            match due {
+                Some(due) => {
+                    let left = u64::try_from(due.saturating_sub(now.call0()?.extract()?)).unwrap_or(0);
+                    let timeout = std::time::Duration::from_nanos(left).min(WAIT_MAX);
+                    py.detach(|| self.core.ring.wakeup().wait(timeout, ready));
+                }
+                None => {
+                    py.detach(|| park.wait(ready));
+                }
+            }
+        }
+    }
+
+    pub(super) fn with_state<T>(&self, act: impl FnOnce(&mut Run) -> T) -> Option<T> {
+        let mut state = self.take()?;
+        let result = act(&mut state);
+        self.put(state);
+        Some(result)
+    }
+
+    /// Hands out everything that waits for a window or an interval, as at the end of a replay.
+    pub(crate) fn finish(&self, py: Python<'_>, now_ns: i64) -> Option<PyResult<()>> {
+        let mut state = self.take()?;
+        state.delivery.now_ns = now_ns;
+        state.delivery.run_due(py, i64::MAX);
+        self.settle(&state);
+        let raised = state.delivery.raised.take();
+        self.put(state);
+        Some(raised.map_or(Ok(()), Err))
+    }
+
+    /// The earliest moment at which there is something to do without a new tick.
+    pub(crate) fn next_due(&self) -> Option<i64> {
+        self.with_state(|state| state.delivery.next_due()).flatten()
+    }
+
+    /// Says that an awaited call failed; true when its subscription may go on.
+    pub(crate) fn report_fault(&self, py: Python<'_>, member: usize, handler: u16, error: PyErr) -> PyResult<bool> {
+        let Some(mut state) = self.take() else { return Ok(false) };
+        let last = state.next.saturating_sub(1);
+        let tick = state.backlog.get(last).copied();
+        let position = state.base + last as u64;
+        let ticks = tick.as_slice();
+        let positions = Positions::From(position);
+        state.delivery.fault(
+            py,
+            member,
+            handler,
+            error,
+            About {
+                ticks,
+                positions,
+                batch: false,
+            },
+        );
+        let running = state.delivery.members.get(member).is_some_and(Member::is_running);
+        let raised = state.delivery.raised.take();
+        self.settle(&state);
+        self.put(state);
+        raised.map_or(Ok(running), Err)
+    }
+
+    /// Takes ticks that a pull subscription holds, at most `room`: a gap only at their beginning.
+    pub(crate) fn pull(&self, py: Python<'_>, now_ns: i64, room: usize) -> Option<PyResult<Vec<Tick>>> {
+        if self.with_state(|state| {
+            state
+                .delivery
+                .members
+                .first()
+                .is_none_or(|member| member.held.ticks.is_empty())
+        })? {
+            let bounds = Bounds {
+                one_step: true,
+                ..Bounds::default()
+            };
+            if let Err(error) = self.dispatch(py, now_ns, bounds)? {
+                return Some(Err(error));
+            }
+        }
+        self.with_state(|state| {
+            let Some(member) = state.delivery.members.first_mut() else {
+                return Ok(Vec::new());
+            };
+            if !member.is_running() {
+                return Ok(Vec::new());
+            }
+            let held = &mut member.held;
+            let gap = held.ticks.iter().skip(1).position(|tick| tick.kind == kind::GAP);
+            let whole = gap.map_or(held.ticks.len(), |gap| gap + 1);
+            let count = edge_before(&held.ticks[..whole], whole.min(room));
+            let ticks = held.ticks[..count].to_vec();
+            member.shared.delivered.add(held.counted(count, u64::MAX));
+            member.held.remove_first(count);
+            member.shared.buffered.set(member.count_buffered());
+            Ok(ticks)
+        })
+    }
+}
+
+/// (handler, awaitable), in order.
+pub(crate) type Awaiting = Vec<(u16, Py<PyAny>)>;
+
+/// The error for a dispatch inside a dispatch.
+pub(crate) fn reentrant_dispatch(py: Python<'_>) -> PyErr {
+    raise(
+        py,
+        "ReentrantDispatchError",
+        "these subscriptions are being dispatched already, above this call or in another thread: \
+         return from the handler first",
+        &[],
+    )
+}

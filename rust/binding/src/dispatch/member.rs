@@ -1,0 +1,153 @@
+//! A member: one subscription as its dispatching thread sees it, with what it waits for and what it must be told.
+//!
+//! Guarantees: what a pause withholds is counted, and told when it ends.
+//! Does not: call handlers; that is `delivery`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headrace_core::field::{KindSet, kind_set};
+use headrace_core::tick::Tick;
+
+use super::subscription::{Handler, Held, Missing, Options, Role, SubscriptionShared, state};
+
+/// One subscription as its dispatching thread sees it.
+pub(crate) struct Member {
+    pub(crate) shared: Arc<SubscriptionShared>,
+    pub(crate) options: Options,
+    pub(crate) handlers: Vec<Handler>,
+    /// Kinds that only plural handlers take: counted when those are called.
+    pub(crate) plural_only: KindSet,
+    pub(crate) has_plural: bool,
+    pub(crate) held: Held,
+    pub(crate) tell: Option<Missing>,
+    /// Newest quotes to be given before anything else.
+    pub(crate) newest: Vec<Tick>,
+    /// Resumed behind a loss that is not told yet: the newest quotes are given then.
+    pub(crate) wants_newest: bool,
+    pub(super) paused: Option<Missing>,
+    pub(super) window_end: i64,
+    pub(super) skip_until: u64,
+    pub(super) resync: bool,
+    /// Unused time of the rate limit, of which each tick costs some; whole ns, so that nothing is lost by rounding.
+    pub(super) credit_ns: i64,
+    pub(super) credit_at: i64,
+    /// Per state key: the newest `seq` delivered (conflate).
+    pub(super) newest_seq: Vec<u64>,
+    /// Per state key: a quote that waits for its interval, and when it is due.
+    pub(super) deferred: BTreeMap<usize, (i64, Tick, u64)>,
+    pub(super) due: Vec<i64>,
+    pub(super) lagging: bool,
+    pub(super) sample_in: u32,
+    pub(super) fault_calls: u64,
+}
+
+impl Member {
+    pub(crate) fn new(shared: Arc<SubscriptionShared>, options: Options, handlers: Vec<Handler>) -> Self {
+        let wanted = options.filter.kinds;
+        let (mut singular, mut plural, mut has_plural) = (0, 0, false);
+        for handler in &handlers {
+            match handler.role {
+                Role::Singular(kind) => singular |= kind_set(kind),
+                Role::EveryTick => singular |= options.every_kinds,
+                Role::Plural(kind) => (plural, has_plural) = (plural | kind_set(kind), true),
+                Role::AllTicks => (plural, has_plural) = (plural | options.every_kinds, true),
+            }
+        }
+        if options.pull {
+            plural = wanted;
+        }
+        Self {
+            shared,
+            plural_only: plural & wanted & !singular,
+            has_plural,
+            held: Held::default(),
+            tell: None,
+            newest: Vec::new(),
+            wants_newest: false,
+            paused: None,
+            window_end: i64::MIN,
+            skip_until: 0,
+            resync: false,
+            credit_ns: i64::MAX,
+            credit_at: i64::MIN,
+            newest_seq: Vec::new(),
+            deferred: BTreeMap::new(),
+            due: Vec::new(),
+            lagging: false,
+            sample_in: 0,
+            fault_calls: 0,
+            options,
+            handlers,
+        }
+    }
+
+    /// Whether a handler wants ticks of this kind one by one.
+    pub(crate) fn calls_for(&self, kind: u8) -> impl Iterator<Item = usize> + '_ {
+        // The kind's own handler (on_gap among them) comes before on_tick.
+        let own = self
+            .handlers
+            .iter()
+            .position(|handler| handler.role == Role::Singular(kind));
+        let every = self.handlers.iter().position(|handler| handler.role == Role::EveryTick);
+        own.into_iter()
+            .chain(every.filter(|_| self.options.every_kinds & kind_set(kind) != 0))
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.shared.state() == state::RUNNING
+    }
+
+    /// What waits for a later call.
+    pub(crate) fn count_buffered(&self) -> u64 {
+        self.held.counted(self.held.ticks.len(), self.plural_only) + self.deferred.len() as u64
+    }
+
+    /// Counts ticks that a pause or quarantine withheld, to be told when it ends.
+    pub(crate) fn skip_paused(&mut self, first: u64, last: u64, count: u64) {
+        self.shared.skipped.add(count);
+        Missing::widen(
+            &mut self.paused,
+            headrace_core::tick::GapCause::Paused,
+            first,
+            last,
+            count,
+        );
+    }
+
+    /// What was held when the subscription stopped running is skipped.
+    pub(crate) fn skip_held(&mut self) {
+        let waiting = self.count_buffered();
+        if waiting > 0 {
+            let first = self.held.positions.first().copied();
+            let first = first.or_else(|| self.deferred.values().map(|(_, _, position)| *position).min());
+            let last = self.held.positions.last().copied();
+            let last = last.or_else(|| self.deferred.values().map(|(_, _, position)| *position).max());
+            self.skip_paused(first.unwrap_or(0), last.unwrap_or(0), waiting);
+        }
+        self.held.clear();
+        self.deferred.clear();
+        self.shared.buffered.set(0);
+    }
+
+    /// Running again: what the pause withheld is to be told.
+    pub(crate) fn end_pause(&mut self) {
+        if let Some(paused) = self.paused.take() {
+            Missing::widen(&mut self.tell, paused.cause, paused.first, paused.last, paused.count);
+        }
+    }
+
+    pub(super) fn take_token(&mut self, now_ns: i64) -> bool {
+        let cost_ns = ((1e9 / self.options.rate_limit) as i64).max(1);
+        // A second's worth may come at once, and one tick in any case.
+        let full_ns = cost_ns.max(1_000_000_000);
+        let elapsed_ns = now_ns.saturating_sub(self.credit_at).max(0);
+        self.credit_ns = self.credit_ns.saturating_add(elapsed_ns).min(full_ns);
+        self.credit_at = self.credit_at.max(now_ns);
+        let granted = self.credit_ns >= cost_ns;
+        if granted {
+            self.credit_ns -= cost_ns;
+        }
+        granted
+    }
+}

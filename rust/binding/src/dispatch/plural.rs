@@ -1,0 +1,240 @@
+//! Plural handlers: the ticks of a run, or of a window, as columns.
+//!
+//! Guarantees: once per kind, then `on_ticks`; a batch ends on an event's edge unless the event alone is too long; members
+//! with one filter share columns.
+//! Does not: decide where a run ends.
+
+use headrace_core::field::{Field, kind_set};
+use headrace_core::tick::Tick;
+use pyo3::prelude::*;
+
+use super::compile::Class;
+use super::delivery::{About, Delivery};
+use super::subscription::Role;
+use crate::hot::columns::{Batch, Positions};
+use crate::hot::vectorcall::{Call, Columns};
+
+/// One column of a batch that was gathered already: kind list, first and end ordinal, field.
+pub(super) type ColumnKey = (u32, u8, usize, usize, Field);
+
+impl Delivery {
+    /// Calls plural handlers with what a private member holds, at most `limit` ticks.
+    pub(crate) fn flush_held(&mut self, py: Python<'_>, member: usize, limit: usize) {
+        if self.members[member].options.pull {
+            return;
+        }
+        while self.raised.is_none() && !self.members[member].held.ticks.is_empty() {
+            let this = &mut self.members[member];
+            if !this.is_running() {
+                this.skip_held();
+                return;
+            }
+            let held = std::mem::take(&mut this.held);
+            let length = edge_before(&held.ticks, held.ticks.len().min(limit).min(this.options.batch_max));
+            this.shared.delivered.add(held.counted(length, this.plural_only));
+            let mut class = Class {
+                ranges: vec![Vec::new(); self.types.len() + 1],
+                wants: !0,
+                wants_all: self.members[member].options.every_kinds,
+            };
+            for (index, tick) in held.ticks[..length].iter().enumerate() {
+                class.push(tick.kind, index, index + 1);
+            }
+            self.cache.clear();
+            self.call_plural(
+                py,
+                member,
+                u32::MAX,
+                &class.ranges,
+                &held.ticks,
+                Positions::Each(&held.positions),
+            );
+            self.cache.clear();
+            let this = &mut self.members[member];
+            let mut rest = held;
+            rest.remove_first(length);
+            // A handler of ours cannot have held more meanwhile: dispatching is not reentrant.
+            this.held = rest;
+            if limit != usize::MAX {
+                return;
+            }
+        }
+    }
+
+    /// The plural handlers of every member, at the end of a run; `ranges` of the shared classes are consumed.
+    pub(crate) fn end_run(&mut self, py: Python<'_>, ticks: &[Tick], base: u64) {
+        let mut classes = std::mem::take(&mut self.classes);
+        for member in 0..self.members.len() {
+            let Some(class) = self.member_class[member] else {
+                let this = &self.members[member];
+                let full = this.held.ticks.len() >= this.options.batch_max;
+                if this.options.every_ns == 0 {
+                    self.flush_held(py, member, usize::MAX);
+                } else if full {
+                    self.flush_held(py, member, this.options.batch_max);
+                }
+                continue;
+            };
+            let ranges = &classes[class as usize].ranges;
+            let this = &mut self.members[member];
+            let counted: u64 = ranges
+                .iter()
+                .enumerate()
+                .skip(1)
+                .filter(|(kind, _)| this.plural_only & kind_set(*kind as u8) != 0)
+                .map(|(_, ranges)| ranges.iter().map(|(start, end)| (end - start) as u64).sum::<u64>())
+                .sum();
+            if !this.is_running() {
+                if counted > 0 {
+                    this.skip_paused(base, base + ticks.len() as u64 - 1, counted);
+                }
+                continue;
+            }
+            this.shared.delivered.add(counted);
+            self.call_plural(py, member, class, ranges, ticks, Positions::From(base));
+        }
+        self.cache.clear();
+        classes.iter_mut().for_each(Class::clear);
+        self.classes = classes;
+    }
+
+    /// Ticks of the run so far that only plural handlers will count, for a member of a shared class.
+    pub(crate) fn count_waiting(&self, member: usize) -> u64 {
+        let this = &self.members[member];
+        let Some(class) = self.member_class[member] else {
+            return this.count_buffered();
+        };
+        let ranges = self.classes[class as usize].ranges.iter().enumerate().skip(1);
+        ranges
+            .filter(|(kind, _)| this.plural_only & kind_set(*kind as u8) != 0)
+            .flat_map(|(_, ranges)| ranges)
+            .map(|(start, end)| (end - start) as u64)
+            .sum()
+    }
+
+    /// Plural handlers once per kind, then `on_ticks`; batches end on an event's edge unless it alone is too long.
+    pub(super) fn call_plural(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        class: u32,
+        ranges: &[Vec<(usize, usize)>],
+        ticks: &[Tick],
+        positions: Positions<'_>,
+    ) {
+        let kinds = std::mem::take(&mut self.plural_kinds);
+        for (role, kind) in kinds
+            .iter()
+            .map(|kind| (Role::Plural(*kind), *kind))
+            .chain([(Role::AllTicks, 0)])
+        {
+            let Some(handler) = self.members[member]
+                .handlers
+                .iter()
+                .position(|handler| handler.role == role)
+            else {
+                continue;
+            };
+            let list = &ranges[usize::from(kind)];
+            let total: usize = list.iter().map(|(start, end)| end - start).sum();
+            let batch_max = self.members[member].options.batch_max;
+            let mut first = 0;
+            while first < total && self.members[member].is_running() {
+                let end = if total - first <= batch_max {
+                    total
+                } else {
+                    let part = cut(list, first, first + batch_max);
+                    let whole = part.iter().rev().flat_map(|(start, end)| (*start..*end).rev());
+                    let open = whole.take_while(|index| !ticks[*index].ends_event()).count();
+                    first + if open < batch_max { batch_max - open } else { batch_max }
+                };
+                let part = cut(list, first, end);
+                let batch = Batch {
+                    ticks,
+                    ranges: &part,
+                    positions,
+                    now_ns: self.now_ns,
+                };
+                self.call_batch(py, member, handler, (class, kind, first, end), &batch);
+                first = end;
+            }
+        }
+        self.plural_kinds = kinds;
+    }
+
+    pub(super) fn call_batch(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: usize,
+        key: (u32, u8, usize, usize),
+        batch: &Batch<'_>,
+    ) {
+        let described = &self.members[member].handlers[handler];
+        let fields = described.fields.clone();
+        let call = Call::new(
+            described.function.clone_ref(py),
+            described.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
+            (0..fields.len() as u16).collect(),
+            described.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
+            described.by_keyword,
+        );
+        let (start, _) = batch.ranges[0];
+        let (_, end) = batch.ranges[batch.ranges.len() - 1];
+        let about = About {
+            ticks: &batch.ticks[start..end],
+            positions: match batch.positions {
+                Positions::From(base) => Positions::From(base + start as u64),
+                Positions::Each(positions) => Positions::Each(&positions[start..end]),
+            },
+            batch: true,
+        };
+        let columns: PyResult<Vec<Py<PyAny>>> = fields
+            .iter()
+            .map(|field| {
+                let (class, kind, first, last) = key;
+                let key = (class, kind, first, last, *field);
+                if let Some((_, column)) = self.cache.iter().find(|(known, _)| *known == key) {
+                    return Ok(column.clone_ref(py));
+                }
+                let column = self.columns.gather(py, *field, kind, batch)?;
+                self.cache.push((key, column.clone_ref(py)));
+                Ok(column)
+            })
+            .collect();
+        match columns {
+            Ok(columns) => {
+                let columns = Columns::new(columns);
+                self.call(py, member, handler as u16, &call, columns.objects(), about);
+            }
+            Err(error) => self.fault(py, member, handler as u16, error, about),
+        }
+    }
+}
+
+/// The part of index ranges between two ordinals.
+pub(super) fn cut(ranges: &[(usize, usize)], first: usize, end: usize) -> Vec<(usize, usize)> {
+    let mut at = 0;
+    let mut part = Vec::new();
+    for (start, stop) in ranges {
+        let length = stop - start;
+        let from = first.clamp(at, at + length) - at;
+        let to = end.clamp(at, at + length) - at;
+        if from < to {
+            part.push((start + from, start + to));
+        }
+        at += length;
+    }
+    part
+}
+
+/// The longest prefix of at most `length` ticks that ends on an event's edge; `length` when none does.
+pub(crate) fn edge_before(ticks: &[Tick], length: usize) -> usize {
+    if length == ticks.len() {
+        return length;
+    }
+    (1..=length)
+        .rev()
+        .find(|end| ticks[end - 1].ends_event())
+        .unwrap_or(length)
+}

@@ -1,0 +1,176 @@
+//! Requests: what was asked of a group from outside, answered at the next edge of a run.
+//!
+//! ```text
+//!   join, leave, resume (any thread) ─▶ requests ─▶ answer (the dispatching thread, between two runs)
+//! ```
+//! Guarantees: a member gets every tick from the position where it joined; a resumed one begins with a whole event.
+//! Does not: call handlers; what is owed to a member is given by the run that follows.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use headrace_core::tick::{GapCause, Tick};
+use pyo3::prelude::*;
+
+use super::group::{Group, lock};
+use super::member::Member;
+use super::run::Run;
+use super::subscription::{Handler, Missing, Options, Overflow, SubscriptionShared, state};
+
+/// What was asked of a group from outside; done at the next edge of a run.
+pub(super) enum Request {
+    Join {
+        at: u64,
+        shared: Arc<SubscriptionShared>,
+        options: Box<Options>,
+        handlers: Vec<Handler>,
+        newest: Vec<Tick>,
+    },
+    Leave(Arc<SubscriptionShared>),
+    Resume(Arc<SubscriptionShared>),
+}
+
+impl Group {
+    pub(super) fn request(&self, request: Request) {
+        lock(&self.requests).push(request);
+        // Relaxed: a hint; the lock orders the requests themselves, and a late look costs one run.
+        self.asked.store(true, Ordering::Relaxed);
+        self.core.wake_all();
+    }
+
+    /// Adds a member from the cursor on.
+    pub(crate) fn join(
+        &self,
+        py: Python<'_>,
+        name: String,
+        options: Options,
+        handlers: Vec<Handler>,
+    ) -> Arc<SubscriptionShared> {
+        // The newest first, then the cursor: so they all lie before the place where the member joins.
+        let newest = self.core.newest.load();
+        let at = self.core.ring.cursor();
+        let shared = Arc::new(SubscriptionShared::new(name, at, self.hashing));
+        self.request(Request::Join {
+            at,
+            shared: Arc::clone(&shared),
+            options: Box::new(options),
+            handlers,
+            newest,
+        });
+        self.answer_if_idle(py);
+        shared
+    }
+
+    /// Answers at once when nobody is dispatching: from here on a gated member holds the writer.
+    pub(super) fn answer_if_idle(&self, py: Python<'_>) {
+        if let Some(mut state) = self.take() {
+            if state.next == state.run_end {
+                self.answer(py, &mut state);
+                self.settle(&state);
+            }
+            self.put(state);
+        }
+    }
+
+    /// Answers requests whose place has come. Calls no handler.
+    pub(super) fn answer(&self, py: Python<'_>, state: &mut Run) {
+        let mut requests = std::mem::take(&mut *lock(&self.requests));
+        // Relaxed: a hint; requests that must wait set it again below.
+        self.asked.store(false, Ordering::Relaxed);
+        let mut waiting = Vec::new();
+        for request in requests.drain(..) {
+            let position = state.base + state.next as u64;
+            match request {
+                Request::Join { at, .. } if at > position && !state.delivery.members.is_empty() => {
+                    waiting.push(request)
+                }
+                Request::Join {
+                    at,
+                    shared,
+                    options,
+                    handlers,
+                    newest,
+                } => {
+                    if state.delivery.members.is_empty() && at > position {
+                        state.skip_to(at);
+                    }
+                    let mut member = Member::new(shared, *options, handlers);
+                    let lost = (state.base + state.next as u64).saturating_sub(at);
+                    if lost > 0 {
+                        member.shared.missed.add(lost);
+                        Missing::widen(&mut member.tell, GapCause::Overrun, at, at + lost - 1, lost);
+                    }
+                    member.newest = newest;
+                    let blocks = member.options.overflow == Overflow::Block;
+                    self.fold_counts(state);
+                    state.delivery.members.push(member);
+                    self.compile(py, state);
+                    if blocks {
+                        state.join_gate();
+                    }
+                }
+                Request::Leave(shared) => self.answer_leave(py, state, &shared),
+                Request::Resume(_) if state.is_mid_event() => waiting.push(request),
+                Request::Resume(shared) => {
+                    let found = state
+                        .delivery
+                        .members
+                        .iter()
+                        .position(|member| Arc::ptr_eq(&member.shared, &shared));
+                    let Some(index) = found else { continue };
+                    // Read while it is not running yet: that the pause took it from the gate is no demotion.
+                    state.read_all();
+                    if !shared.change_state(&[state::RESUMING], state::RUNNING) {
+                        continue;
+                    }
+                    state.delivery.members[index].end_pause();
+                    state.read_all();
+                    if state.lapsed > 0 {
+                        // Lapped meanwhile: the loss is told where it stands, and the newest come behind it.
+                        state.delivery.members[index].wants_newest = true;
+                    } else if state.delivery.members[index].tell.is_some() {
+                        state.delivery.members[index].newest = state.undelivered_newest();
+                    }
+                    if state.delivery.members[index].options.overflow == Overflow::Block {
+                        state.join_gate();
+                    }
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            let mut requests = lock(&self.requests);
+            waiting.append(&mut requests);
+            *requests = waiting;
+            // Relaxed: a hint.
+            self.asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn answer_leave(&self, py: Python<'_>, state: &mut Run, shared: &Arc<SubscriptionShared>) {
+        let found = state
+            .delivery
+            .members
+            .iter()
+            .position(|member| Arc::ptr_eq(&member.shared, shared));
+        let Some(index) = found else {
+            shared.left.set(shared.joined.get());
+            return;
+        };
+        self.fold_counts(state);
+        state.delivery.members[index].skip_held();
+        let left = self.core.ring.cursor();
+        let from = (state.base + state.next as u64).max(shared.joined.get());
+        shared.skipped.add(left.saturating_sub(from));
+        shared.left.set(left);
+        state.delivery.members.remove(index);
+        self.compile(py, state);
+        if !state
+            .delivery
+            .members
+            .iter()
+            .any(|member| member.options.overflow == Overflow::Block)
+        {
+            state.reader.leave_gate();
+        }
+    }
+}
