@@ -185,7 +185,7 @@ impl IngestCore {
             outgoing,
         } = working;
         self.number(sequencer, kinds, incoming, outgoing);
-        self.send(py, writer, outgoing, now)
+        self.send(py, writer, outgoing, (0, outgoing.len()), now)
     }
 
     /// Numbers `ticks` into `outgoing`.
@@ -210,7 +210,15 @@ impl IngestCore {
         }
     }
 
-    fn send(&self, py: Python<'_>, writer: &mut WriterGuard<'_>, ticks: &[Tick], now: &Now<'_, '_>) -> PyResult<usize> {
+    /// Publishes `ticks`, a piece of a publish: `before` of its `asked` went onto the ring already.
+    fn send(
+        &self,
+        py: Python<'_>,
+        writer: &mut WriterGuard<'_>,
+        ticks: &[Tick],
+        (before, asked): (usize, usize),
+        now: &Now<'_, '_>,
+    ) -> PyResult<usize> {
         let chunk_max = (self.ring.ring.capacity() / 4).max(1);
         let mut done = 0;
         let mut held_since: Option<(ReaderId, Instant)> = None;
@@ -243,13 +251,13 @@ impl IngestCore {
                 }
                 Some((Advance::Consumer, _)) if mine => {
                     let message = format!(
-                        "the ring is full after {done} of {} ticks, and held by a pull or async subscription of this very \
+                        "the ring is full after {} of {asked} ticks, and held by a pull or async subscription of this very \
                          thread: read it before publishing more, give it overflow='drop_oldest', or make the ring larger \
                          (ring_capacity={})",
-                        ticks.len(),
+                        before + done,
                         self.ring.ring.capacity()
                     );
-                    let facts = [("published", done as u64), ("asked", ticks.len() as u64)];
+                    let facts = [("published", (before + done) as u64), ("asked", asked as u64)];
                     return Err(raise(py, "RingHeldError", message, &facts));
                 }
                 _ => {
@@ -264,8 +272,10 @@ impl IngestCore {
                     }
                     // Relaxed: a stop takes effect soon, and orders nothing.
                     if self.stop.load(Ordering::Relaxed) {
-                        let message = format!("stopped while {} ticks waited for room in the ring", ticks.len() - done);
-                        return Err(raise(py, "StoppedError", message, &[("published", done as u64)]));
+                        let published = before + done;
+                        let message = format!("stopped after {published} of {asked} ticks, while the ring had no room");
+                        let facts = [("published", published as u64), ("asked", asked as u64)];
+                        return Err(raise(py, "StoppedError", message, &facts));
                     }
                 }
             }
@@ -386,7 +396,7 @@ impl Ingest {
                 break;
             }
             self.core.number(sequencer, kinds, &rest[..end], outgoing);
-            published += self.core.send(py, &mut writer, outgoing, &now)?;
+            published += self.core.send(py, &mut writer, outgoing, (published, total), &now)?;
             at += end;
         }
         Ok(published)
