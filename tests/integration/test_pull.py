@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,12 +153,14 @@ def test_iteration_waits_for_ticks_and_ends_with_the_dispatcher() -> None:
     got: list[float] = []
     with Dispatcher() as dispatcher:
         pull = dispatcher.subscribe()
-        reader = threading.Thread(target=lambda: [got.extend(batch["values"][:, 0].tolist()) for batch in pull])
+        reader = threading.Thread(
+            target=lambda: got.extend(bid for batch in pull for bid in batch["values"][:, 0].tolist())
+        )
         reader.start()
         for lap in range(50):
             dispatcher.publish(quotes(dispatcher, [float(lap)]))
             if lap % 10 == 0:
-                wait_until(lambda lap=lap: len(got) == lap + 1)
+                wait_until(lambda: len(got) == lap + 1)  # noqa: B023 - called at once
         wait_until(lambda: len(got) == 50)
     reader.join(5)
     assert not reader.is_alive()
@@ -169,12 +172,12 @@ def test_a_waiting_reader_wakes_at_once() -> None:
     turn: list[int] = []
     with Dispatcher() as dispatcher:
         pull = dispatcher.subscribe()
-        reader = threading.Thread(target=lambda: [turn.append(len(batch)) for batch in pull])
+        reader = threading.Thread(target=lambda: turn.extend(len(batch) for batch in pull))
         reader.start()
         started = time.monotonic()
         for lap in range(100):
             dispatcher.publish(quotes(dispatcher, [1.0]))
-            wait_until(lambda lap=lap: len(turn) > lap)
+            wait_until(lambda: len(turn) > lap)  # noqa: B023 - called at once
             time.sleep(0.002)  # Long enough for it to park.
         elapsed = time.monotonic() - started
     reader.join(5)
@@ -305,10 +308,8 @@ def test_async_for_can_be_cancelled_and_gone_on_with() -> None:
 
 
 def test_wakeups_leave_no_descriptor_open() -> None:
-    import os
-
     def count() -> int:
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     async def main() -> None:
         with Dispatcher() as dispatcher:
