@@ -12,15 +12,11 @@ author = "The Headrace authors"
 copyright = f"2026, {author}"
 release = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-
-autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-napoleon_google_docstring = False
 
 html_theme = "furo"
 html_title = f"Headrace {release}"

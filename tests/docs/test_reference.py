@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,3 +53,20 @@ def test_every_field_every_limit_and_every_cause_is_on_its_page() -> None:
     assert [field.name for field in FIELDS if f"| `{field.name}` |" not in pages["fields.md"]] == []
     assert [limit.name for limit in LIMITS if f"| `{limit.name}` | {limit.value:,} |" not in pages["limits.md"]] == []
     assert [cause.name for cause in GapCause if f"| `{cause.name}` |" not in record] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/glossary.md"])
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    text = (DOCS.parent / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:rust|python|tests|docs)/[\w./-]*)`", text)
+    linked = [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if link]
+    assert named
+    assert [path for path in named if not (DOCS.parent / path).exists()] == []
+    assert [link for link in linked if not (DOCS.parent / page).parent.joinpath(link).exists()] == []
+
+
+def test_no_word_stands_in_the_glossary_twice() -> None:
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    words = [word.strip() for word in re.findall(r"^\| ([^|]+?) \|", text, re.MULTILINE)]
+    assert len(words) > 30
+    assert len(set(words)) == len(words)
