@@ -112,9 +112,12 @@ impl Sequencer {
         while let Some((first, after)) = rest.split_first() {
             let place = self.place(first.instrument, first.kind, instruments, kinds);
             let stream = &mut self.streams[place];
-            // Most events are one tick that is just what was expected.
-            if first.ends_event() && stream.expects(first) {
-                stream.venue_last = first.venue_seq;
+            // Most events are one tick that is just what was expected, or that has no number to check.
+            let unnumbered = first.venue_seq == 0 && stream.tell.is_none() && stream.ids == place;
+            if first.ends_event() && (unnumbered || stream.expects(first)) {
+                if !unnumbered {
+                    stream.venue_last = first.venue_seq;
+                }
                 stream.seq += 1;
                 let mut numbered = *first;
                 numbered.seq = stream.seq;
