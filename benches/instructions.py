@@ -56,23 +56,27 @@ class CountError(Exception):
 
 
 def environment_of(tree: Path) -> dict[str, str]:
-    """What a counted run of this tree's build gets. Raises CountError when the tree has no build.
-
-    One BLAS thread: the others spin.
-    """
-    environment = {
+    """What a counted run of this tree's build gets. One BLAS thread: the others spin."""
+    return {
         **os.environ,
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": str(tree / "python"),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def extension_of(tree: Path) -> tuple[str, int]:
+    """The path and the time of change of a tree's extension. Raises CountError when there is none."""
     find = [sys.executable, "-c", "from headrace import _native; print(_native.__file__)"]
-    found = subprocess.run(find, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    if found.returncode or not Path(found.stdout.strip()).is_relative_to(tree):
+    done = subprocess.run(
+        find, cwd=ROOT, env=environment_of(tree), capture_output=True, text=True, timeout=60, check=False
+    )
+    path = Path(done.stdout.strip())
+    if done.returncode or not path.is_relative_to(tree):
         msg = f"{tree} has no extension that can be imported: run make setup there"
         raise CountError(msg)
-    return environment
+    return str(path), path.stat().st_mtime_ns
 
 
 def count(sizes: Mapping[str, int], folder: Path, environment: Mapping[str, str]) -> int:
@@ -111,7 +115,7 @@ def measure(names: list[str], stored: Mapping[str, float], tree: Path = ROOT) ->
     the least of several runs counts, and a case that is not what is stored is run again.
     """
     small = {name: sizes[0] for name, sizes in SIZES.items()}
-    environment = environment_of(tree)
+    environment, extension = environment_of(tree), extension_of(tree)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         for frame_type, lines in lines_by_type(FRAMES + 1).items():
             (Path(folder) / frame_type).write_bytes(b"".join(lines))
@@ -126,6 +130,9 @@ def measure(names: list[str], stored: Mapping[str, float], tree: Path = ROOT) ->
         again = [name for name in names if not _is_near((larger[name] - base) / _items(name), stored.get(name))]
         for name, total in zip(again, totals(again), strict=True):
             larger[name] = min(larger[name], total)
+    if extension_of(tree) != extension:
+        msg = f"{extension[0]} was built again while it was measured: count again"
+        raise CountError(msg)
     return {name: (total - base) / _items(name) for name, total in larger.items()}
 
 
