@@ -19,36 +19,26 @@ Does not: read files or sockets (``feeds``), or own a life cycle (the Engine wil
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import difflib
-import logging
 import os
-import threading
 import time
-import traceback
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from headrace import _native
 from headrace.clock import Clock, ReplayClock, WallClock
 from headrace.deadletters import DeadLetters
-from headrace.errors import ClosedError, OptionError, StrategyFaultError, SubscriptionError
-from headrace.limits import (
-    BLOCK_MAX_NS,
-    CLOSE_DEADLINE_S,
-    INSTRUMENTS_MAX,
-    QUARANTINE_CALLS,
-    QUARANTINE_FAULTS,
-    RING_CAPACITY,
-    SLOW_HANDLER_MS,
-    WATCH_EVERY_S,
-)
+from headrace.driver import Driver, has_running_loop
+from headrace.errors import ClosedError, OptionError, SubscriptionError
+from headrace.faults import FaultDesk, Policy
+from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
 from headrace.strategy import BoundHandler, Strategy, bind_function, bind_strategy, kinds_of
 from headrace.subscription import Overflow, SubscribeOptions, Subscription, SubscriptionOptions, SubscriptionStats
-from headrace.wakeup import LoopWakeup, WakeupKind
+from headrace.wakeup import WakeupKind
+from headrace.watch import Watch
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,10 +46,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["Dispatcher", "DispatcherStats"]
-
-log = logging.getLogger(__name__)
-
-Policy = Literal["raise", "quarantine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +132,11 @@ class Dispatcher:
             block_max_ns=None if replay else block_max_ns,
             time=self.clock._time if isinstance(self.clock, ReplayClock) else None,  # noqa: SLF001 - its native half
         )
-        self._desk = _FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
+        self._desk = FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
         self._inline = self._new_group("inline")
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Driver] = {}
         self._made_s = time.monotonic()
-        self._watch = _Watch(slow_handler_ms / 1e3)
+        self._watch = Watch(slow_handler_ms / 1e3)
         self._watch.groups.append(self._inline)
         self._closed = False
         _open_dispatchers.add(self)
@@ -201,9 +187,7 @@ class Dispatcher:
             self._watch.start()
         return member.subscription
 
-    def _join(
-        self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler], *, is_async: bool
-    ) -> _Member:
+    def _join(self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler], *, is_async: bool) -> Driver:
         is_pull = not handlers
         threaded = options.mode == "thread" and not self._replay
         if is_async and options.mode == "thread":
@@ -216,7 +200,7 @@ class Dispatcher:
         if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
             msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
             raise OptionError(msg, option="every")
-        if is_async and not self._replay and asyncio._get_running_loop() is None:  # noqa: SLF001 - no public look
+        if is_async and not self._replay and not has_running_loop():
             msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop to await them"
             raise SubscriptionError(msg, handler=name)
         kinds, every_kinds = kinds_of(handlers, options.kinds)
@@ -246,6 +230,7 @@ class Dispatcher:
             awaited=is_async,
         )
         self._desk.policies[name] = options.on_fault or self._desk.default
+        self._watch.handlers[name] = [bound.name for bound in handlers]
         if not shares:
             self._watch.groups.append(group)
         subscription = Subscription(
@@ -258,7 +243,7 @@ class Dispatcher:
             wakeup=self._wakeup,
             on_close=self._close_subscription,
         )
-        return _Member(
+        return Driver(
             subscription,
             membership,
             group,
@@ -472,260 +457,6 @@ def _refuse_flow(name: str, kinds: set[str]) -> None:
             f"subscribe to quotes only (kinds=['quote']), or use 'drop_oldest'"
         )
         raise OptionError(msg, option="overflow")
-
-
-class _Member:
-    """One subscription with what drives it: a thread, a task, or the dispatcher."""
-
-    def __init__(
-        self,
-        subscription: Subscription,
-        membership: _native.Membership,
-        group: _native.DispatchGroup,
-        *,
-        clock: Clock,
-        threaded: bool,
-        is_async: bool,
-        replay: bool,
-        wakeup: WakeupKind,
-        owns_group: bool,
-    ) -> None:
-        self.subscription = subscription
-        self._owns_group = owns_group
-        self.membership = membership
-        self.group = group
-        self.is_async = is_async
-        self.is_open = True
-        self._clock = clock
-        self._threaded = threaded
-        self._replay = replay
-        self._wakeup_kind = wakeup
-        self._thread: threading.Thread | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._loop_wakeup: LoopWakeup | None = None
-
-    def start(self) -> None:
-        if self._threaded:
-            name = f"headrace-{self.subscription.name}"
-            self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
-            self._thread.start()
-        elif self.is_async and not self._replay:
-            self._loop_wakeup = LoopWakeup(self.group, self._wakeup_kind)
-            self._task = asyncio.get_running_loop().create_task(
-                self._run_task(self._loop_wakeup), name=f"headrace-{self.subscription.name}"
-            )
-            self._task.add_done_callback(_log_failed_task)
-
-    def _run_thread(self) -> None:
-        try:
-            self.group.run_thread(self._clock.now_ns)
-        except BaseException:
-            log.exception("subscription %s ended with its handler's exception", self.subscription.name)
-            self.membership.pause()
-
-    async def _run_task(self, wakeup: LoopWakeup) -> None:
-        while self.is_open:
-            if await self.drain_async():
-                continue
-            wakeup.arm()
-            if self.membership.has_pending() and not self.group.is_idle():
-                continue
-            due = self.group.next_due()
-            await wakeup.wait(None if due is None else max(0.0, (due - self._clock.now_ns()) / 1e9))
-
-    async def drain_async(self) -> bool:
-        """Await calls until caught up; return whether there were any."""
-        had_some = False
-        while self.is_open and (calls := self.group.step(self._clock.now_ns())):
-            had_some = True
-            await self._await_calls(calls)
-        return had_some
-
-    async def _await_calls(self, calls: list[tuple[int, Coroutine[Any, Any, object]]]) -> None:
-        remaining = list(reversed(calls))
-        try:
-            while remaining:
-                handler, awaitable = remaining.pop()
-                try:
-                    await awaitable
-                except asyncio.CancelledError as error:
-                    task = asyncio.current_task()
-                    if task is not None and task.cancelling():
-                        raise
-                    may_go_on = self.group.report_fault(handler, error)
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:  # noqa: BLE001 - a strategy's sys.exit must not end the others
-                    may_go_on = self.group.report_fault(handler, error)
-                else:
-                    continue
-                if not may_go_on:
-                    return
-        finally:
-            for _, awaitable in remaining:
-                awaitable.close()
-
-    def close(self, deadline_s: float) -> None:
-        if not self.is_open:
-            return
-        self.is_open = False
-        self.membership.close()
-        if self._owns_group:
-            self.group.close()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(max(0.0, deadline_s - time.monotonic()))
-            if self._thread.is_alive():
-                log.error(
-                    "subscription %s is still in its handler %.0f s after close: its thread is left behind",
-                    *(self.subscription.name, CLOSE_DEADLINE_S),
-                )
-        if self._loop_wakeup is not None:
-            self._loop_wakeup.close()
-        if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
-            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
-
-
-def _log_failed_task(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("%s ended with an exception", task.get_name(), exc_info=error)
-
-
-class _FaultDesk:
-    """Judges what strategies raise, called by the native side alone. Knows no dispatcher, so makes no cycle."""
-
-    def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
-        self.default = default
-        self.policies: dict[str, Policy] = {}
-        self._letters = letters
-        self._clock = clock
-        self._recent: dict[str, list[int]] = {}
-
-    def _on_fault(
-        self,
-        subscription: str,
-        handler: str,
-        error: BaseException,
-        calls: int,
-        instrument: str | None,
-        tick_kind: str | None,
-        ticks: np.ndarray,
-        positions: list[int],
-        ticks_total: int,
-    ) -> BaseException | bool | None:
-        """Keep the letter and judge: None goes on, True is quarantine, an exception ends the dispatch with it."""
-        where = f"in {subscription}.{handler}, {_ticks_text(instrument, tick_kind, ticks, positions, ticks_total)}"
-        self._letters.add_call(
-            source=subscription,
-            handler=handler,
-            reason=f"{type(error).__name__}: {_safe_text(error)}",
-            ts_ns=self._clock.now_ns(),
-            instrument=instrument,
-            tick_kind=tick_kind,
-            positions=tuple(positions),
-            ticks=ticks,
-            ticks_total=ticks_total,
-            traceback=_safe_traceback(error),
-        )
-        if self.policies.get(subscription, self.default) == "raise":
-            if isinstance(error, Exception):
-                error.add_note(where)
-                return error
-            msg = f"{type(error).__name__} {where}: a strategy must not end the process; return instead"
-            fault = StrategyFaultError(msg, subscription=subscription, handler=handler)
-            fault.__cause__ = error
-            return fault
-        recent = self._recent.setdefault(subscription, [])
-        recent.append(calls)
-        del recent[:-QUARANTINE_FAULTS]
-        is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
-        verdict = ": quarantined" if is_too_often else ""
-        log.warning("%s %s%s", _safe_text(error) or type(error).__name__, where, verdict)
-        if is_too_often:
-            recent.clear()
-        return is_too_often or None
-
-    def _on_lag(self, subscription: str, behind_ticks: int, behind_ns: int) -> None:
-        log.warning("subscription %s lags: %d ticks, %.3f s behind", subscription, behind_ticks, behind_ns / 1e9)
-
-
-def _ticks_text(
-    instrument: str | None, tick_kind: str | None, ticks: np.ndarray, positions: list[int], total: int
-) -> str:
-    if not total:
-        return "outside of a tick"
-    first = f"{instrument or 'no instrument'} {tick_kind} seq {int(ticks['seq'][0])} at position {positions[0]}"
-    return f"at {first}" if total == 1 else f"at {total} ticks from {first}"
-
-
-def _safe_text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a hostile __str__
-        return "(its text raises, too)"
-
-
-def _safe_traceback(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a hostile __str__, or a traceback as deep as the stack
-        return f"{type(error).__name__} (its traceback cannot be printed)\n"
-
-
-class _Watch:
-    """Names handlers that run too long, from a thread of its own: the slow one cannot do it itself."""
-
-    def __init__(self, slow_s: float) -> None:
-        self.groups: list[_native.DispatchGroup] = []
-        self._slow_s = slow_s
-        self._end = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=_watch, args=(weakref.ref(self), self._end), daemon=True)
-            self._thread.name = "headrace-watch"
-            self._thread.start()
-
-    def stop(self) -> None:
-        self._end.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(1.0)
-        self._thread = None
-
-    def look(self, seen: dict[int, tuple[int, float, bool]]) -> None:
-        """Compare what runs with what ran at the last look."""
-        now_s = time.monotonic()
-        for group in list(self.groups):
-            running = group.running()
-            if running is None:
-                seen.pop(id(group), None)
-                continue
-            mark, member, handler = running
-            before = seen.get(id(group))
-            if before is None or before[0] != mark:
-                seen[id(group)] = (mark, now_s, False)
-            elif not before[2] and now_s - before[1] >= self._slow_s:
-                names = group.member_names()
-                name = names[member] if member < len(names) else "?"
-                log.warning(
-                    "a handler of %s (number %d) has been running for %.1f s and holds up everybody dispatched with it",
-                    *(name, handler, now_s - before[1]),
-                )
-                seen[id(group)] = (mark, before[1], True)
-
-
-def _watch(watch: weakref.ref[_Watch], end: threading.Event) -> None:
-    seen: dict[int, tuple[int, float, bool]] = {}
-    while not end.wait(WATCH_EVERY_S):
-        alive = watch()
-        if alive is None:
-            return
-        alive.look(seen)
-        del alive
 
 
 _open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

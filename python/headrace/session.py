@@ -19,7 +19,6 @@ Does not: have side effects beyond the strategies' own, or look at the wall cloc
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -34,6 +33,7 @@ import numpy as np
 
 from headrace import _native
 from headrace.dispatch import Dispatcher
+from headrace.driver import has_running_loop
 from headrace.errors import OptionError
 from headrace.feeds import ArrayFeed, Feed, Frame, RecordingFeed, SizedFeed
 from headrace.limits import RING_CAPACITY
@@ -214,6 +214,8 @@ class _Pace:
             return
         if self._start is None:
             self._start = (next_ns, time.monotonic_ns())
+        import asyncio  # 20 ms that only who runs a loop pays
+
         await asyncio.sleep(min(max(0.0, (next_ns - self.until_ns()) / self._speed / 1e9), WAIT_S))
 
 
@@ -248,8 +250,10 @@ class _Session:
 
     def run(self) -> ReplayResult:
         """Run to the end, or until stopped; on a thread of its own when this one has a running event loop."""
+        import asyncio  # 20 ms that only who runs a loop pays
+
         with _stopped_by_interrupt(self._stop):
-            if _is_loop_running():
+            if has_running_loop():
                 return _on_own_thread(lambda: asyncio.run(self._run()))
             return asyncio.run(self._run())
 
@@ -304,6 +308,8 @@ class _Session:
 
     async def _feed_pump(self, pump: _native.Replay, index: int, items: AsyncIterator[FeedItem]) -> None:
         """Give the pump the next item of a source; a feed that makes it wait does not make it deaf."""
+        import asyncio  # 20 ms that only who runs a loop pays
+
         waiting = asyncio.ensure_future(anext(items, None))
         while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
             if self._stopped:
@@ -373,14 +379,6 @@ def _stopped_by_interrupt(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before if before is not None else signal.default_int_handler)
-
-
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _on_own_thread(job: Callable[[], ReplayResult]) -> ReplayResult:

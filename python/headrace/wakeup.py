@@ -6,7 +6,6 @@ Does not: know what changed; whoever waits looks again.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +25,8 @@ class LoopWakeup:
     """
 
     def __init__(self, group: _native.DispatchGroup, kind: WakeupKind) -> None:
+        import asyncio  # 20 ms that only who runs a loop pays
+
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         if kind == "eventfd" or (kind == "auto" and hasattr(os, "eventfd")):
@@ -54,6 +55,8 @@ class LoopWakeup:
 
     async def wait(self, timeout_s: float | None) -> None:
         """Wait until woken, at most ``timeout_s``."""
+        import asyncio  # 20 ms that only who runs a loop pays
+
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()

@@ -15,8 +15,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__", "", "examples"}),
     frozenset({"engine", "session", "result", "report"}),
     frozenset({"service", "feeds", "brokers", "telemetry", "commands", "orders", "positions", "risk", "kill_switch"}),
-    frozenset({"bus", "dispatch", "strategy", "subscription"}),
-    frozenset({"events", "fields", "tick", "clock", "config", "deadletters", "wakeup"}),
+    frozenset({"bus", "dispatch", "driver", "strategy", "subscription"}),
+    frozenset({"events", "fields", "tick", "clock", "config", "deadletters", "faults", "wakeup", "watch"}),
     frozenset({"limits", "errors"}),
 )
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}

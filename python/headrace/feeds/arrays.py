@@ -9,7 +9,6 @@ array are rows of the instrument list that the replay is given; an id beyond it 
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +75,8 @@ class ArrayFeed:
         """Map the file, if it is one."""
         self._bytes_done = 0
         if self._path is not None:
+            import asyncio  # 20 ms that only who runs a loop pays
+
             self._ticks = await asyncio.to_thread(self._load, self._path)
 
     async def close(self) -> None:

@@ -13,7 +13,6 @@ Does not: read lines, or care what they say; only the venue is looked for, when 
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import zlib
 from collections import deque
@@ -100,6 +99,8 @@ class RecordingFeed:
         await self.close()
         self._bytes_done = 0
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="headrace-recording")
+        import asyncio  # 20 ms that only who runs a loop pays
+
         loop = asyncio.get_running_loop()
         try:
             self._reader = await loop.run_in_executor(self._worker, _LineBlocks, self._path, self._block_bytes)
@@ -114,6 +115,8 @@ class RecordingFeed:
         reader, self._reader = self._reader, None
         self._head = []
         if worker is not None:  # It may be in the middle of a read, so the file is closed after it.
+            import asyncio  # 20 ms that only who runs a loop pays
+
             await asyncio.to_thread(worker.shutdown, wait=True, cancel_futures=True)
         if reader is not None:
             reader.close()
@@ -126,6 +129,8 @@ class RecordingFeed:
         while self._head:
             block, self._bytes_done = self._head.pop(0)
             yield block
+        import asyncio  # 20 ms that only who runs a loop pays
+
         ahead: deque[Future[tuple[bytes, int]]] = deque()
         while True:
             if worker is not self._worker:  # Closed since the block before: the worker takes no more jobs.

@@ -1,0 +1,115 @@
+"""Faults: what a strategy's exception means for it, and what is kept of it.
+
+::
+
+    exception ─▶ dead letter ─▶ on_fault="raise": ends the dispatch │ "quarantine": after 3 within 1,000 calls
+
+Guarantees: one strategy's failures are its own; a hostile ``__str__`` or a bottomless traceback changes nothing.
+Does not: know dispatchers, so it makes no cycle with the native side that calls it.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from headrace.errors import StrategyFaultError
+from headrace.limits import QUARANTINE_CALLS, QUARANTINE_FAULTS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from headrace.clock import Clock
+    from headrace.deadletters import DeadLetters
+
+__all__ = ["FaultDesk", "Policy"]
+
+log = logging.getLogger(__name__)
+
+Policy: TypeAlias = Literal["raise", "quarantine"]
+
+
+class FaultDesk:
+    """Judges what strategies raise; called by the native side alone."""
+
+    def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
+        self.default = default
+        self.policies: dict[str, Policy] = {}
+        self._letters = letters
+        self._clock = clock
+        self._recent: dict[str, list[int]] = {}
+
+    def _on_fault(
+        self,
+        subscription: str,
+        handler: str,
+        error: BaseException,
+        calls: int,
+        instrument: str | None,
+        tick_kind: str | None,
+        ticks: np.ndarray,
+        positions: list[int],
+        ticks_total: int,
+    ) -> BaseException | bool | None:
+        """Keep the letter and judge: None goes on, True is quarantine, an exception ends the dispatch with it."""
+        where = f"in {subscription}.{handler}, {_ticks_text(instrument, tick_kind, ticks, positions, ticks_total)}"
+        self._letters.add_call(
+            source=subscription,
+            handler=handler,
+            reason=f"{type(error).__name__}: {_safe_text(error)}",
+            ts_ns=self._clock.now_ns(),
+            instrument=instrument,
+            tick_kind=tick_kind,
+            positions=tuple(positions),
+            ticks=ticks,
+            ticks_total=ticks_total,
+            traceback=_safe_traceback(error),
+        )
+        if self.policies.get(subscription, self.default) == "raise":
+            if isinstance(error, Exception):
+                error.add_note(where)
+                return error
+            msg = f"{type(error).__name__} {where}: a strategy must not end the process; return instead"
+            fault = StrategyFaultError(msg, subscription=subscription, handler=handler)
+            fault.__cause__ = error
+            return fault
+        recent = self._recent.setdefault(subscription, [])
+        recent.append(calls)
+        del recent[:-QUARANTINE_FAULTS]
+        is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
+        verdict = ": quarantined" if is_too_often else ""
+        log.warning("%s %s%s", _safe_text(error) or type(error).__name__, where, verdict)
+        if is_too_often:
+            recent.clear()
+        return is_too_often or None
+
+    def _on_lag(self, subscription: str, behind_ticks: int, behind_ns: int) -> None:
+        log.warning("subscription %s lags: %d ticks, %.3f s behind", subscription, behind_ticks, behind_ns / 1e9)
+
+
+def _ticks_text(
+    instrument: str | None, tick_kind: str | None, ticks: np.ndarray, positions: list[int], total: int
+) -> str:
+    if not total:
+        return "outside of a tick"
+    first = f"{instrument or 'no instrument'} {tick_kind} seq {int(ticks['seq'][0])} at position {positions[0]}"
+    return f"at {first}" if total == 1 else f"at {total} ticks from {first}"
+
+
+def _safe_text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a hostile __str__
+        return "(its text raises, too)"
+
+
+def _safe_traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a hostile __str__, or a traceback as deep as the stack
+        return f"{type(error).__name__} (its traceback cannot be printed)\n"

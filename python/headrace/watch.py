@@ -1,0 +1,83 @@
+"""Watch: names a handler that runs too long, from a thread of its own, because the slow one cannot do it itself.
+
+Guarantees: each slow call is named once, within a second; the thread ends with its dispatcher, or when that is gone.
+Does not: interrupt anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from headrace.limits import WATCH_EVERY_S
+
+if TYPE_CHECKING:
+    from headrace import _native
+
+__all__ = ["Watch"]
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Names handlers that run too long.
+
+    groups : whose calls are watched. handlers : by subscription, its handlers' names in the order of their numbers.
+    """
+
+    def __init__(self, slow_s: float) -> None:
+        self.groups: list[_native.DispatchGroup] = []
+        self.handlers: dict[str, list[str]] = {}
+        self._slow_s = slow_s
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to watch, if nobody does yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=_watch, args=(weakref.ref(self), self._end), daemon=True)
+            self._thread.name = "headrace-watch"
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._end.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(1.0)
+        self._thread = None
+
+    def look(self, seen: dict[int, tuple[int, float, bool]]) -> None:
+        """Compare what runs with what ran at the last look."""
+        now_s = time.monotonic()
+        for group in list(self.groups):
+            running = group.running()
+            if running is None:
+                seen.pop(id(group), None)
+                continue
+            mark, member, handler = running
+            before = seen.get(id(group))
+            if before is None or before[0] != mark:
+                seen[id(group)] = (mark, now_s, False)
+            elif not before[2] and now_s - before[1] >= self._slow_s:
+                names = group.member_names()
+                name = names[member] if member < len(names) else "?"
+                known = self.handlers.get(name, [])
+                called = known[handler] if handler < len(known) else f"handler {handler}"
+                log.warning(
+                    "%s.%s has been running for %.1f s and holds up everybody dispatched with it",
+                    *(name, called, now_s - before[1]),
+                )
+                seen[id(group)] = (mark, before[1], True)
+
+
+def _watch(watch: weakref.ref[Watch], end: threading.Event) -> None:
+    seen: dict[int, tuple[int, float, bool]] = {}
+    while not end.wait(WATCH_EVERY_S):
+        alive = watch()
+        if alive is None:
+            return
+        alive.look(seen)
+        del alive
