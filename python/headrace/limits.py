@@ -36,7 +36,6 @@ LIMITS = (
     Limit("BATCH_MAX_MAX", 65_536, "ticks", "a batch is a copy: 4.5 MiB"),
     Limit("BLOCK_MAX_NS", 1_000_000_000, "ns", "a live reader that holds the feed longer than 1 s is demoted"),
     Limit("SLOW_HANDLER_MS", 100, "ms", "an inline handler that runs longer delays everybody: it is named in the log"),
-    Limit("SLICE_NS", 200_000, "ns", "an event loop that gets its turn every 200 µs answers its sockets"),
     Limit("QUARANTINE_FAULTS", 3, "faults", "one may be bad data, two a coincidence"),
     Limit("QUARANTINE_CALLS", 1_000, "calls", "within which so many faults end a strategy in quarantine"),
     Limit("CLOSE_DEADLINE_S", 5.0, "s", "a thread that does not end by then is named in the log and left"),
@@ -63,7 +62,6 @@ BATCH_MAX = _whole("BATCH_MAX")
 BATCH_MAX_MAX = _whole("BATCH_MAX_MAX")
 BLOCK_MAX_NS = _whole("BLOCK_MAX_NS")
 SLOW_HANDLER_MS = _whole("SLOW_HANDLER_MS")
-SLICE_NS = _whole("SLICE_NS")
 QUARANTINE_FAULTS = _whole("QUARANTINE_FAULTS")
 QUARANTINE_CALLS = _whole("QUARANTINE_CALLS")
 CLOSE_DEADLINE_S = float(_values["CLOSE_DEADLINE_S"])
