@@ -22,6 +22,7 @@ use headrace_core::lines::Lines;
 use headrace_core::sequencer;
 use headrace_core::tick::Tick;
 use headrace_lockfree::ReaderId;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -185,7 +186,9 @@ impl IngestCore {
             outgoing,
         } = working;
         self.number(sequencer, kinds, incoming, outgoing);
-        self.send(py, writer, outgoing, (0, outgoing.len()), now)
+        let mut publishing = Publishing::new(outgoing.len(), now);
+        self.send(py, writer, outgoing, &mut publishing)?;
+        publishing.end()
     }
 
     /// Numbers `ticks` into `outgoing`.
@@ -210,15 +213,15 @@ impl IngestCore {
         }
     }
 
-    /// Publishes `ticks`, a piece of a publish: `before` of its `asked` went onto the ring already.
+    /// Publishes `ticks`, a piece of a publish.
     fn send(
         &self,
         py: Python<'_>,
         writer: &mut WriterGuard<'_>,
         ticks: &[Tick],
-        (before, asked): (usize, usize),
-        now: &Now<'_, '_>,
-    ) -> PyResult<usize> {
+        publishing: &mut Publishing<'_, '_, '_>,
+    ) -> PyResult<()> {
+        let (asked, now) = (publishing.asked, publishing.now);
         let chunk_max = (self.ring.ring.capacity() / 4).max(1);
         let mut done = 0;
         let mut held_since: Option<(ReaderId, Instant)> = None;
@@ -226,12 +229,26 @@ impl IngestCore {
             let end = ticks.len().min(done + chunk_max);
             let count = writer.try_publish(&ticks[done..end]);
             done += count;
+            publishing.published += count;
             if self.replay && done < ticks.len() {
+                publishing.ran_others = true;
                 self.dispatch_inline(py, now)?;
             }
             if count > 0 {
                 held_since = None;
                 continue;
+            }
+            publishing.ran_others = true;
+            // Relaxed: a stop takes effect soon, and orders nothing.
+            if self.stop.load(Ordering::Relaxed) {
+                if self.replay {
+                    // The run looks at the flag next, and says so.
+                    return Ok(());
+                }
+                let published = publishing.published;
+                let message = format!("stopped after {published} of {asked} ticks, while the ring had no room");
+                let facts = [("published", published as u64), ("asked", asked as u64)];
+                return Err(raise(py, "StoppedError", message, &facts));
             }
             let Some((holder, _)) = self.ring.ring.holder() else {
                 continue;
@@ -245,7 +262,8 @@ impl IngestCore {
                 Some((Advance::Inline, group)) if mine => {
                     group.set_thread(this_thread());
                     match group.dispatch(py, now.get()?, Bounds::default()) {
-                        Some(result) => drop(result?),
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => publishing.keep(py, error, self.replay)?,
                         None => return Err(reentrant(py, (ticks.len() - done) as u64)),
                     }
                 }
@@ -254,10 +272,10 @@ impl IngestCore {
                         "the ring is full after {} of {asked} ticks, and held by a pull or async subscription of this very \
                          thread: read it before publishing more, give it overflow='drop_oldest', or make the ring larger \
                          (ring_capacity={})",
-                        before + done,
+                        publishing.published,
                         self.ring.ring.capacity()
                     );
-                    let facts = [("published", (before + done) as u64), ("asked", asked as u64)];
+                    let facts = [("published", publishing.published as u64), ("asked", asked as u64)];
                     return Err(raise(py, "RingHeldError", message, &facts));
                 }
                 _ => {
@@ -265,22 +283,15 @@ impl IngestCore {
                         .filter(|(held_by, _)| *held_by == holder)
                         .get_or_insert_with(|| (holder, Instant::now()));
                     held_since = Some((holder, since));
-                    writer.wait_for_room(py);
+                    writer.wait_for_room(py, holder);
                     py.check_signals()?;
                     if self.block_max.is_some_and(|bound| since.elapsed() >= bound) {
                         self.ring.ring.demote(holder);
                     }
-                    // Relaxed: a stop takes effect soon, and orders nothing.
-                    if self.stop.load(Ordering::Relaxed) {
-                        let published = before + done;
-                        let message = format!("stopped after {published} of {asked} ticks, while the ring had no room");
-                        let facts = [("published", published as u64), ("asked", asked as u64)];
-                        return Err(raise(py, "StoppedError", message, &facts));
-                    }
                 }
             }
         }
-        Ok(ticks.len())
+        Ok(())
     }
 
     /// Dispatches the inline groups of this thread, as far as they are not being dispatched already.
@@ -303,6 +314,43 @@ fn piece_of(ticks: &[Tick]) -> usize {
     }
     // On to the end of the event that begins in this piece.
     start + ticks[start - 1..].iter().take_while(|tick| !tick.ends_event()).count()
+}
+
+/// One publish under way.
+struct Publishing<'a, 'b, 'py> {
+    /// Ticks on the ring so far, gaps included; and how many it was asked for.
+    published: usize,
+    asked: usize,
+    now: &'a Now<'b, 'py>,
+    /// Whether handlers or other threads ran meanwhile.
+    ran_others: bool,
+    /// What a strategy raised that was dispatched to make room: the publish goes on, so that it costs no tick.
+    raised: Option<PyErr>,
+}
+
+impl<'a, 'b, 'py> Publishing<'a, 'b, 'py> {
+    fn new(asked: usize, now: &'a Now<'b, 'py>) -> Self {
+        Self {
+            published: 0,
+            asked,
+            now,
+            ran_others: false,
+            raised: None,
+        }
+    }
+
+    /// Keeps a strategy's error for the end; in a replay, and for the user's interrupt, the end is now.
+    fn keep(&mut self, py: Python<'_>, error: PyErr, replay: bool) -> PyResult<()> {
+        if replay || error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            return Err(error);
+        }
+        self.raised.get_or_insert(error);
+        Ok(())
+    }
+
+    fn end(self) -> PyResult<usize> {
+        self.raised.map_or(Ok(self.published), Err)
+    }
 }
 
 fn reentrant(py: Python<'_>, asked: u64) -> PyErr {
@@ -386,7 +434,8 @@ impl Ingest {
         refuse_unknown(py, ticks_of(py, ticks)?, kinds, known)?;
         self.core.refuse_reentrant(py, &mut writer, total)?;
         let now = Now::Clock(self.now.bind(py));
-        let (mut at, mut published) = (0, 0);
+        let mut publishing = Publishing::new(total, &now);
+        let mut at = 0;
         while at < total {
             // Borrowed anew for each piece, because sending lets handlers and other threads run, and they may write to
             // the array. A piece is numbered and published while it is in the first cache.
@@ -395,11 +444,14 @@ impl Ingest {
             if end == 0 {
                 break;
             }
+            if publishing.ran_others {
+                refuse_unknown(py, &rest[..end], kinds, known)?;
+            }
             self.core.number(sequencer, kinds, &rest[..end], outgoing);
-            published += self.core.send(py, &mut writer, outgoing, (published, total), &now)?;
+            self.core.send(py, &mut writer, outgoing, &mut publishing)?;
             at += end;
         }
-        Ok(published)
+        publishing.end()
     }
 
     /// Decodes, numbers and publishes one frame; returns how many ticks went onto the ring.
@@ -511,35 +563,38 @@ impl Ingest {
         working: &mut Working,
         writer: &mut WriterGuard<'_>,
     ) -> PyResult<usize> {
-        self.core.decode(arrival, working, &mut lock(&self.core.tally));
+        let outcome = self.core.decode(arrival, working);
+        // Refused before it is counted: the caller publishes it again.
         self.core.refuse_reentrant(py, writer, working.incoming.len())?;
+        arrival.count(outcome, &mut lock(&self.core.tally));
         self.core
             .sequence_and_send(py, working, writer, &Now::Clock(self.now.bind(py)))
     }
 }
 
 impl IngestCore {
-    /// Decodes a frame into `working.incoming`, and counts what it was.
-    pub(crate) fn decode(&self, arrival: &Arrival<'_>, working: &mut Working, tally: &mut Tally) {
-        let Arrival {
-            decoder,
-            frame,
-            ts_init,
-            source,
-            row,
-        } = *arrival;
+    /// Decodes a frame into `working.incoming`.
+    pub(crate) fn decode(&self, arrival: &Arrival<'_>, working: &mut Working) -> decode::Outcome {
         working.incoming.clear();
-        let mut decoder = decoder.lock();
+        let mut decoder = arrival.decoder.lock();
+        let (frame, ts_init) = (arrival.frame, arrival.ts_init);
         let outcome = decoder.decode(frame, ts_init, &mut lock(&self.instruments), &mut working.incoming);
         if let Some(passed) = decoder.passed_over() {
             working.sequencer.pass_over(passed);
         }
+        outcome
+    }
+}
+
+impl Arrival<'_> {
+    /// Counts what the frame was.
+    pub(crate) fn count(&self, outcome: decode::Outcome, tally: &mut Tally) {
         tally.count(outcome, |reason| Reject {
-            source: source.to_owned(),
-            row,
+            source: self.source.to_owned(),
+            row: self.row,
             reason,
-            ts_init,
-            frame: frame.to_vec(),
+            ts_init: self.ts_init,
+            frame: self.frame.to_vec(),
         });
     }
 }

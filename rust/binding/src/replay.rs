@@ -248,7 +248,8 @@ impl Driver {
                     source: &source.name,
                     row: item.row,
                 };
-                core.decode(&arrival, &mut working, tally);
+                let outcome = core.decode(&arrival, &mut working);
+                arrival.count(outcome, tally);
             }
             (Payload::BadLine(line) | Payload::Frame(line), _) => {
                 tally.count(Outcome::Rejected(RejectReason::BadLine), |reason| Reject {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use headrace_core::conflate::StateKeys;
 use headrace_core::newest::{Marks, NewestTable};
 use headrace_core::tick::{TICK_WORDS, Tick};
-use headrace_lockfree::{Park, Read, Reader, Ring as LockfreeRing, WaitStrategy, Writer};
+use headrace_lockfree::{Park, Read, Reader, ReaderId, Ring as LockfreeRing, WaitStrategy, Writer};
 use pyo3::prelude::*;
 
 use crate::errors::{raise, refuse_after_fork};
@@ -159,13 +159,14 @@ impl WriterGuard<'_> {
         self.writer.as_mut().expect("taken only in drop").0.free()
     }
 
-    /// Waits for room, at most 50 ms, without the interpreter's lock.
-    pub(crate) fn wait_for_room(&mut self, py: Python<'_>) {
+    /// Waits for room, at most 50 ms, without the interpreter's lock; no longer than it is `holder` who holds the ring,
+    /// because the next one may be a reader of this very thread.
+    pub(crate) fn wait_for_room(&mut self, py: Python<'_>, holder: ReaderId) {
         let (writer, _) = &mut **self.writer.as_mut().expect("taken only in drop");
-        let room = self.core.ring.room();
+        let ring = &self.core.ring;
         py.detach(|| {
-            let mut park = Park::new(room);
-            park.wait(|| writer.free() > 0)
+            let mut park = Park::new(ring.room());
+            park.wait(|| writer.free() > 0 || ring.holder().is_none_or(|(now, _)| now != holder))
         });
     }
 }
@@ -245,7 +246,9 @@ impl Ring {
             if done == copied.len() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(done);
             }
-            writer.wait_for_room(py);
+            if let Some((holder, _)) = self.core.ring.holder() {
+                writer.wait_for_room(py, holder);
+            }
             py.check_signals()?;
         }
     }
