@@ -1,0 +1,286 @@
+"""What happens when the ring is full: who is waited for, who is not, and what the publisher is told."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace import TICK_DTYPE, Decoder, Dispatcher, GapCause, Strategy
+from headrace.errors import ReentrantPublishError, RingHeldError, StoppedError
+from tests.feeding import BTC, holds_the_law, level_event, quotes, read_all, wait_until
+
+
+def test_a_pull_reader_of_the_publishing_thread_is_an_error_never_a_wait() -> None:
+    with Dispatcher(ring_capacity=64) as dispatcher:
+        pull = dispatcher.subscribe()
+        with pytest.raises(RingHeldError, match=r"64 of 1000 ticks.*drop_oldest") as held:
+            dispatcher.publish(quotes(dispatcher, range(1_000)))
+        assert (held.value.published, held.value.asked) == (64, 1_000)
+        assert read_all(pull)["values"][:, 0].tolist() == list(range(64))
+        assert dispatcher.publish(quotes(dispatcher, range(64))) == 64
+
+
+def test_what_went_onto_the_ring_is_said_of_the_whole_publish() -> None:
+    with Dispatcher(ring_capacity=1_024) as dispatcher:
+        pull = dispatcher.subscribe()
+        with pytest.raises(RingHeldError) as held:
+            dispatcher.publish(quotes(dispatcher, range(5_000)))
+        assert (held.value.published, held.value.asked) == (1_024, 5_000)
+        assert len(read_all(pull)) == 1_024
+
+
+def test_a_pull_reader_of_another_thread_is_waited_for() -> None:
+    got: list[float] = []
+    with Dispatcher(ring_capacity=64, block_max_ns=None) as dispatcher:
+        pull = dispatcher.subscribe()
+
+        def read() -> None:
+            out = np.zeros(16, TICK_DTYPE)
+            while len(got) < 1_000:
+                count = pull.read_into(out)
+                got.extend(out["values"][:count, 0].tolist())
+
+        reader = threading.Thread(target=read)
+        pull.read_into(np.zeros(1, TICK_DTYPE))
+        reader.start()
+        # The reader's thread is known from its first read on.
+        wait_until(lambda: reader.is_alive())
+        for start in range(0, 1_000, 50):
+            while True:
+                try:
+                    dispatcher.publish(quotes(dispatcher, range(start, start + 50)))
+                    break
+                except RingHeldError as held:
+                    assert held.published == 0
+        reader.join(10)
+    assert got == [float(bid) for bid in range(1_000)]
+
+
+def test_a_block_reader_that_holds_too_long_is_demoted_counted_and_told() -> None:
+    stand = threading.Event()
+    told: list[Any] = []
+    got: list[int] = []
+
+    class Stands(Strategy):
+        def on_gap(self, cause, missing):
+            told.append((cause, missing))
+
+        def on_quote(self, seq):
+            got.append(seq)
+            if seq == 1:
+                stand.wait(20)
+
+    with Dispatcher(ring_capacity=16, block_max_ns=100_000_000) as dispatcher:
+        subscription = dispatcher.subscribe(Stands(), mode="thread", overflow="block")
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        wait_until(lambda: got == [1])
+        started = time.monotonic()
+        assert dispatcher.publish(quotes(dispatcher, range(100))) == 100
+        elapsed = time.monotonic() - started
+        stand.set()
+        wait_until(lambda: subscription.stats().pending == 0)
+        stats = subscription.stats()
+    assert 0.09 <= elapsed < 2
+    assert stats.demoted
+    assert stats.missed > 0
+    assert holds_the_law(stats)
+    assert told == [(GapCause.OVERRUN, stats.missed)]
+    assert got == [1, *range(102 - (len(got) - 1), 102)] or len(got) == stats.delivered
+
+
+def test_without_a_bound_the_writer_waits_as_long_as_it_takes() -> None:
+    stand = threading.Event()
+    got: list[int] = []
+
+    def on_quote(seq):
+        got.append(seq)
+        if seq == 1:
+            stand.wait(20)
+
+    with Dispatcher(ring_capacity=16, block_max_ns=None) as dispatcher:
+        subscription = dispatcher.subscribe(on_quote, mode="thread", overflow="block")
+        timer = threading.Timer(0.3, stand.set)
+        timer.start()
+        dispatcher.publish(quotes(dispatcher, range(200)))
+        wait_until(lambda: len(got) == 200)
+        assert not subscription.stats().demoted
+        timer.join()
+    assert got == list(range(1, 201))
+
+
+def test_the_interpreter_is_free_while_a_publish_waits() -> None:
+    stand = threading.Event()
+    other: list[float] = []
+    with Dispatcher(ring_capacity=16, block_max_ns=None) as dispatcher:
+        dispatcher.subscribe(lambda: stand.wait(20), callback="on_quote", mode="thread", overflow="block")
+
+        def count() -> None:
+            for _ in range(20):
+                time.sleep(0.005)
+                other.append(time.monotonic())
+            stand.set()
+
+        thread = threading.Thread(target=count)
+        thread.start()
+        dispatcher.publish(quotes(dispatcher, range(100)))
+        thread.join()
+    assert len(other) == 20
+
+
+def test_stop_frees_a_publish_that_waits() -> None:
+    stand = threading.Event()
+    with Dispatcher(ring_capacity=16, block_max_ns=None) as dispatcher:
+        dispatcher.subscribe(lambda: stand.wait(20), callback="on_quote", mode="thread", overflow="block")
+        timer = threading.Timer(0.05, dispatcher.stop)
+        timer.start()
+        with pytest.raises(StoppedError, match="of 100 ticks") as stopped:
+            dispatcher.publish(quotes(dispatcher, range(100)))
+        assert stopped.value.asked == 100
+        assert stopped.value.published == dispatcher.ring.cursor
+        stand.set()
+
+
+def test_a_publish_after_stop_that_an_inline_reader_holds_ends_too() -> None:
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        dispatcher.subscribe(lambda: None, callback="on_quote")
+        dispatcher.stop()
+        with pytest.raises(StoppedError) as stopped:
+            dispatcher.publish(quotes(dispatcher, range(100)))
+        assert stopped.value.published == 16
+
+
+def test_close_frees_a_publish_that_waits() -> None:
+    stand = threading.Event()
+    dispatcher = Dispatcher(ring_capacity=16, block_max_ns=None)
+    dispatcher.subscribe(lambda: stand.wait(0.5), callback="on_quote", mode="thread", overflow="block")
+    timer = threading.Timer(0.05, dispatcher.close)
+    timer.start()
+    dispatcher.publish(quotes(dispatcher, range(100)))
+    stand.set()
+    timer.join()
+
+
+def test_a_strategy_that_raises_while_a_publish_dispatches_it_costs_no_tick() -> None:
+    got: list[int] = []
+
+    def bad(seq):
+        if seq == 3:
+            raise ValueError("third")
+
+    with Dispatcher(ring_capacity=16, on_fault="raise") as dispatcher:
+        dispatcher.subscribe(bad, callback="on_quote")
+        dispatcher.subscribe(lambda seq: got.append(seq), callback="on_quote")
+        with pytest.raises(ValueError, match="third"):
+            dispatcher.publish(quotes(dispatcher, range(1_000)))
+        dispatcher.dispatch()
+    assert got == list(range(1, 1_001))
+
+
+def test_an_array_that_changes_while_it_is_published_brings_nothing_down() -> None:
+    """An inline handler writes to the array that is being published: what it writes may be refused, nothing worse."""
+    got: list[int] = []
+    with Dispatcher(ring_capacity=16, on_fault="raise") as dispatcher:
+        made = quotes(dispatcher, range(5_000))
+
+        def on_tick(position):
+            got.append(position)
+            made["instrument"] = 0xFFFF_FFF0
+            made["kind"] = 63
+
+        dispatcher.subscribe(on_tick)
+        with pytest.raises(ValueError, match="row"):
+            dispatcher.publish(made)
+        dispatcher.dispatch()
+        assert len(got) < 5_000
+        assert dispatcher.publish(quotes(dispatcher, range(100))) == 100
+        dispatcher.dispatch()
+        assert holds_the_law(dispatcher.subscriptions["on_tick"].stats())
+
+
+def test_a_frame_refused_inside_a_handler_is_not_counted_and_can_be_published_again() -> None:
+    levels = ",".join(f'["{price}.0","1.0"]' for price in range(1, 101))
+    frame = f'{{"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":1,"u":5,"b":[{levels}],"a":[]}}'.encode()
+    refused: list[Exception] = []
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        decoder = Decoder("BINANCE", dispatcher.instruments)
+
+        def on_quote(seq):
+            with pytest.raises(ReentrantPublishError) as error:
+                dispatcher.publish_frame(decoder, frame, 5)
+            refused.append(error.value)
+
+        dispatcher.subscribe(on_quote)
+        prices: list[float] = []
+        dispatcher.subscribe(lambda price: prices.append(price), callback="on_level")
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        dispatcher.dispatch()
+        assert len(refused) == 1
+        assert dispatcher.ring.cursor == 1
+        assert dispatcher.publish_frame(decoder, frame, 6) == 100
+        dispatcher.dispatch()
+        stats = dispatcher.stats()
+        assert (stats.gaps, stats.duplicates, stats.late) == (0, 0, 0)
+        assert stats.ticks["level"] == 100
+        assert stats.frames["depthUpdate"] == 1
+    assert prices == list(range(1, 101))
+
+
+def test_the_smallest_ring_carries_everything_to_everybody() -> None:
+    got: list[list[int]] = [[], [], []]
+    with Dispatcher(ring_capacity=2, block_max_ns=None) as dispatcher:
+        dispatcher.subscribe(lambda position: got[0].append(position), callback="on_tick")
+        dispatcher.subscribe(lambda position: got[1].extend(position.tolist()), callback="on_ticks")
+        dispatcher.subscribe(
+            lambda position: got[2].append(position), callback="on_tick", mode="thread", overflow="block"
+        )
+        dispatcher.publish(level_event(dispatcher, 2_000, snapshot=True))
+        dispatcher.publish(quotes(dispatcher, range(500)))
+        dispatcher.dispatch()
+        wait_until(lambda: len(got[2]) == 2_500)
+    assert got[0] == got[1] == got[2] == list(range(2_500))
+
+
+def test_a_slow_lossy_reader_never_holds_the_writer(caplog: pytest.LogCaptureFixture) -> None:
+    stand = threading.Event()
+    with Dispatcher(ring_capacity=16) as dispatcher, caplog.at_level(logging.WARNING):
+        subscription = dispatcher.subscribe(lambda: stand.wait(20), callback="on_quote", mode="thread")
+        started = time.monotonic()
+        for _ in range(100):
+            dispatcher.publish(quotes(dispatcher, range(100)))
+        assert time.monotonic() - started < 5
+        stand.set()
+        wait_until(lambda: subscription.stats().pending == 0)
+        assert holds_the_law(subscription.stats())
+
+
+def test_stats_can_be_read_from_any_thread_while_ticks_flow() -> None:
+    stop = threading.Event()
+    seen: list[Any] = []
+    errors: list[BaseException] = []
+
+    with Dispatcher(ring_capacity=256, instruments=[BTC]) as dispatcher:
+        dispatcher.subscribe(lambda bid_price: None, callback="on_quote")
+        dispatcher.subscribe(lambda bid_price: None, callback="on_quotes", mode="thread")
+
+        def look() -> None:
+            try:
+                while not stop.is_set():
+                    seen.append(dispatcher.stats())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        for _ in range(300):
+            dispatcher.publish(quotes(dispatcher, range(200)))
+        stop.set()
+        thread.join()
+    assert not errors
+    assert len(seen) > 2
+    published = [stats.published for stats in seen]
+    assert published == sorted(published)
