@@ -69,6 +69,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    hot::interpreter::refuse_sub_interpreter(module.py())?;
     module.add("VENUES", Venue::ALL.map(Venue::name).to_vec())?;
     module.add_class::<clock::ReplayTime>()?;
     module.add_class::<decoder::Decoder>()?;

@@ -10,5 +10,6 @@
 pub(crate) mod columns;
 #[cfg(unix)]
 pub(crate) mod descriptor;
+pub(crate) mod interpreter;
 pub(crate) mod tick_object;
 pub(crate) mod vectorcall;

@@ -1,0 +1,315 @@
+"""Forks, sub-interpreters and exits: a clear error or a clean end, never a hang or a crash.
+
+Each case runs in a process of its own; a hang is an error by its timeout, a crash by its exit code.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.feeding import python
+
+SETUP = """
+import asyncio, os, sys, threading, time, warnings
+import numpy as np
+import headrace
+from headrace import Decoder, Dispatcher, Ring, Sequencer, Strategy, ticks
+
+def made(dispatcher, count):
+    return ticks(instrument="BTCUSDT.BINANCE", ts_init=np.zeros(count, "i8"), bid_price=np.arange(count),
+                 ask_price=np.arange(count), instruments=dispatcher.instruments)
+"""
+
+FORK = (
+    SETUP
+    + """
+from headrace.errors import ForkedError
+
+dispatcher = Dispatcher()
+threaded = dispatcher.subscribe(lambda bid_price: None, callback="on_quote", mode="thread")
+pull = dispatcher.subscribe()
+batch = made(dispatcher, 10)
+dispatcher.publish(batch)
+decoder = Decoder("BINANCE", dispatcher.instruments)
+ring, sequencer = Ring(64), Sequencer(dispatcher.instruments)
+reader = ring.reader()
+
+uses = {
+    "publish": lambda: dispatcher.publish(batch),
+    "publish_frame": lambda: dispatcher.publish_frame(decoder, b"{}", 1),
+    "publish_lines": lambda: dispatcher.publish_lines(decoder, b"1 {}"),
+    "dispatch": lambda: dispatcher.dispatch(),
+    "subscribe": lambda: dispatcher.subscribe(lambda bid_price: None, callback="on_quote"),
+    "read_into": lambda: pull.read_into(np.zeros(4, headrace.TICK_DTYPE)),
+    "iterate": lambda: next(iter(pull)),
+    "pause": lambda: threaded.pause(),
+    "resume": lambda: threaded.resume(),
+    "stats": lambda: threaded.stats(),
+    "all_stats": lambda: dispatcher.stats(),
+    "ring": lambda: ring.try_publish(batch),
+    "reader": lambda: reader.read_into(np.zeros(4, headrace.TICK_DTYPE)),
+    "sequencer": lambda: sequencer.sequence(batch),
+    "close": lambda: dispatcher.close(),
+    "close_one": lambda: threaded.close(),
+    "new": lambda: Dispatcher(),
+}
+# Either a clear error, or an answer that needs no thread.
+may_answer = {"pause", "resume", "stats", "all_stats", "close", "close_one"}
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    child = os.fork()
+if child == 0:
+    wrong = []
+    for name, use in uses.items():
+        try:
+            use()
+            if name not in may_answer:
+                wrong.append(name)
+        except ForkedError as error:
+            if "fork" not in str(error):
+                wrong.append((name, str(error)))
+        except BaseException as error:
+            wrong.append((name, repr(error)))
+    sys.stdout.write(f"{wrong}\\n")
+    sys.stdout.flush()
+    # The normal way out, with atexit and all.
+    sys.exit(len(wrong))
+_, status = os.waitpid(child, 0)
+dispatcher.publish(batch)
+assert len(next(iter(pull)))
+dispatcher.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+)
+
+
+def test_every_use_in_the_child_of_a_fork_is_a_clear_error_and_the_parent_goes_on() -> None:
+    done = python(FORK)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "[]\n"
+
+
+FORK_AND_LEAVE = (
+    SETUP
+    + """
+dispatcher = Dispatcher()
+dispatcher.subscribe(lambda bid_price: None, callback="on_quote", mode="thread")
+dispatcher.subscribe(lambda bid_price: None, callback="on_quote")
+dispatcher.publish(made(dispatcher, 10))
+dispatcher.dispatch()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    child = os.fork()
+if child == 0:
+    sys.exit(7)
+_, status = os.waitpid(child, 0)
+sys.exit(0 if os.waitstatus_to_exitcode(status) == 7 else 1)
+"""
+)
+
+SUBINTERPRETER = """
+import _xxsubinterpreters as interpreters
+import headrace  # Here it works.
+
+number = interpreters.create()
+code = '''
+try:
+    import headrace
+except ImportError as error:
+    assert "headrace cannot be imported in a sub-interpreter" in str(error), error
+else:
+    raise AssertionError("it was imported")
+'''
+interpreters.run_string(number, code)
+interpreters.destroy(number)
+print("ok")
+"""
+
+
+def test_a_sub_interpreter_gets_an_import_error() -> None:
+    done = python(SUBINTERPRETER)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+
+def test_a_sub_interpreter_that_comes_first_gets_an_import_error_too() -> None:
+    done = python(SUBINTERPRETER.replace("import headrace  # Here it works.", ""))
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+
+EXITS = {
+    "threads that wait": """
+dispatcher = Dispatcher()
+for _ in range(4):
+    dispatcher.subscribe(lambda bid_price: None, callback="on_quote", mode="thread")
+dispatcher.publish(made(dispatcher, 100))
+""",
+    "threads that are busy": """
+dispatcher = Dispatcher(ring_capacity=64)
+def on_quote(bid_price):
+    sum(range(2_000))
+for _ in range(3):
+    dispatcher.subscribe(on_quote, mode="thread")
+for _ in range(50):
+    dispatcher.publish(made(dispatcher, 1_000))
+""",
+    "a daemon that publishes": """
+dispatcher = Dispatcher(ring_capacity=64)
+dispatcher.subscribe(lambda bid_price: None, callback="on_quotes", mode="thread", overflow="block")
+batch = made(dispatcher, 500)
+def publish():
+    try:
+        while True:
+            dispatcher.publish(batch)
+    except headrace.errors.ClosedError:
+        pass
+threading.Thread(target=publish, daemon=True).start()
+time.sleep(0.05)
+""",
+    "a daemon that pulls": """
+dispatcher = Dispatcher()
+pull = dispatcher.subscribe(overflow="drop_oldest")
+threading.Thread(target=lambda: [len(batch) for batch in pull], daemon=True).start()
+for _ in range(20):
+    dispatcher.publish(made(dispatcher, 100))
+""",
+    "a handler that sleeps": """
+dispatcher = Dispatcher()
+started = threading.Event()
+def on_quote(bid_price):
+    started.set()
+    time.sleep(0.3)
+dispatcher.subscribe(on_quote, mode="thread")
+dispatcher.publish(made(dispatcher, 1))
+started.wait(5)
+""",
+    "an event loop that was left": """
+async def main():
+    dispatcher = Dispatcher()
+    async def on_quote(bid_price):
+        await asyncio.sleep(100)
+    dispatcher.subscribe(on_quote)
+    dispatcher.publish(made(dispatcher, 10))
+    await asyncio.sleep(0.01)
+    main.kept = dispatcher
+asyncio.run(main())
+""",
+    "objects in a cycle": """
+class Mine(Strategy):
+    def on_quotes(self, bid_price):
+        self.kept = bid_price
+mine = Mine()
+mine.dispatcher = Dispatcher()
+mine.dispatcher.subscribe(mine)
+mine.dispatcher.publish(made(mine.dispatcher, 10))
+mine.dispatcher.dispatch()
+kept = next(iter(mine.dispatcher.subscribe()))
+""",
+    "an exception": """
+dispatcher = Dispatcher()
+dispatcher.subscribe(lambda bid_price: None, callback="on_quote", mode="thread")
+dispatcher.publish(made(dispatcher, 10))
+sys.exit(0)
+""",
+}
+
+
+def leave(how: str) -> subprocess.CompletedProcess[str]:
+    return python(SETUP + EXITS[how], timeout_s=20)
+
+
+@pytest.mark.parametrize("how", EXITS)
+def test_a_process_with_live_threads_ends_cleanly(how: str) -> None:
+    for _ in range(3):
+        done = leave(how)
+        assert done.returncode == 0, (how, done.returncode, done.stderr)
+        assert not done.stderr, (how, done.stderr)
+
+
+def test_the_child_of_a_fork_leaves_without_waiting_for_threads_it_does_not_have() -> None:
+    for _ in range(3):
+        done = python(FORK_AND_LEAVE)
+        assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("how", EXITS)
+def test_a_hundred_exits_are_clean(how: str) -> None:
+    for _ in range(100):
+        done = leave(how)
+        assert done.returncode == 0, (how, done.returncode, done.stderr)
+        assert not done.stderr, (how, done.stderr)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("program", [FORK, FORK_AND_LEAVE, SUBINTERPRETER], ids=["fork", "leave", "interpreter"])
+def test_a_hundred_forks_and_interpreters_are_clean(program: str) -> None:
+    for _ in range(100):
+        done = python(program)
+        assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+STUBBORN = (
+    SETUP
+    + """
+import headrace.dispatch, headrace.driver
+for module in (headrace.dispatch, headrace.driver):
+    if hasattr(module, "CLOSE_DEADLINE_S"):
+        module.CLOSE_DEADLINE_S = 0.2
+started = threading.Event()
+def on_quote(bid_price):
+    started.set()
+    time.sleep(60)
+dispatcher = Dispatcher()
+dispatcher.subscribe(on_quote, mode="thread", name="stubborn")
+dispatcher.publish(made(dispatcher, 1))
+started.wait(5)
+"""
+)
+
+
+def test_an_exit_leaves_a_handler_that_does_not_end_and_names_it() -> None:
+    done = python(STUBBORN, timeout_s=15)
+    assert done.returncode == 0
+    assert "stubborn" in done.stderr
+
+
+INTERRUPT = (
+    SETUP
+    + """
+import signal
+dispatcher = Dispatcher(ring_capacity=64, block_max_ns=None)
+stand = threading.Event()
+if sys.argv[1] == "publish":
+    dispatcher.subscribe(lambda bid_price: stand.wait(30), callback="on_quote", mode="thread", overflow="block")
+elif sys.argv[1] == "dispatch":
+    def on_quote(bid_price):
+        stand.wait(0.0005)
+    dispatcher.subscribe(on_quote)
+else:
+    pull = dispatcher.subscribe()
+threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    if sys.argv[1] == "pull":
+        for batch in pull:
+            pass
+    while True:
+        dispatcher.publish(made(dispatcher, 1_000))
+        dispatcher.dispatch()
+except KeyboardInterrupt:
+    stand.set()
+    print("interrupted")
+"""
+)
+
+
+@pytest.mark.parametrize("what", ["publish", "dispatch", "pull"])
+def test_an_interrupt_ends_whatever_waits(what: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, what], capture_output=True, text=True, timeout=15, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
