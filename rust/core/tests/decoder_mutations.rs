@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::{Write, stderr};
+
 use common::frames::{Random, frame, mutated};
 use common::{RECORDINGS, recording};
 use headrace_core::decode::{Decoder, FrameType, IgnoredType, Outcome, RejectReason};
@@ -152,7 +154,8 @@ fn mutated_frames_never_panic_leave_no_trace_and_the_next_good_frame_decodes() {
     }
     let mutations = MUTATIONS / sources.len();
     for (source, venue, frames) in sources {
-        eprintln!("mutating {mutations} frames of {source} ({})", venue.name());
+        // Not `eprintln!`, which is shown only when the test fails: whether real frames were mutated is worth knowing.
+        writeln!(stderr(), "mutating {mutations} frames of {source} ({})", venue.name()).expect("stderr is open");
         let good = good_frame(venue);
         let mut pair = Pair::new(venue, 100);
         assert!(matches!(pair.decode(&good), Outcome::Accepted(_)));
