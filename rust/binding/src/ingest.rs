@@ -246,7 +246,7 @@ impl IngestCore {
                     return Ok(());
                 }
                 let published = publishing.published;
-                let message = format!("stopped after {published} of {asked} ticks, while the ring had no room");
+                let message = format!("stopped after {published} of {asked} ticks: the ring had no room for the rest");
                 let facts = [("published", published as u64), ("asked", asked as u64)];
                 return Err(raise(py, "StoppedError", message, &facts));
             }
