@@ -167,8 +167,9 @@ def test_what_a_batch_holds_are_its_own_ticks_in_every_run() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"overflow": "drop_oldest", "rate_limit": 1e9}, {"every": "1s"}])
 @pytest.mark.parametrize("publish_whole", [True, False])
+@pytest.mark.parametrize("longest_beside", [1, 1_024])
 def test_a_batch_ends_on_an_events_edge_unless_the_event_alone_is_too_long(
-    options: dict[str, Any], publish_whole: bool
+    options: dict[str, Any], publish_whole: bool, longest_beside: int
 ) -> None:
     lengths: list[int] = []
     edges: list[bool] = []
@@ -179,6 +180,7 @@ def test_a_batch_ends_on_an_events_edge_unless_the_event_alone_is_too_long(
 
     with Dispatcher(clock=HandClock(1)) as dispatcher:
         subscription = dispatcher.subscribe(on_levels, batch_max=10, **options)
+        dispatcher.subscribe(lambda ticks: None, callback="on_ticks", batch_max=longest_beside)
         events = [level_event(dispatcher, count) for count in (4, 4, 4, 25, 3, 10, 1)]
         for part in [np.concatenate(events)] if publish_whole else events:
             dispatcher.publish(part)
