@@ -43,7 +43,7 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
     ticks : published ticks by kind, gaps apart. gaps : gap ticks.
     first_ns : receive time of the first frame, None when there was none. span_ns : from there to the last.
     wall_s, ticks_per_s : measured from the first block to the last tick, strategies included.
-    input_hash : SHA-256 of the published ticks (RULES 5.7); None without ``hashing``.
+    input_hash : SHA-256 of the published ticks; None without ``hashing``.
     strategies : statistics by name.
     dead_letters : the rejected frames and failed calls that were kept.
     stopped : True when Ctrl-C ended it early.

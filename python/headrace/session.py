@@ -34,7 +34,7 @@ import numpy as np
 from headrace import _native
 from headrace.dispatch import Dispatcher
 from headrace.driver import has_running_loop
-from headrace.errors import OptionError
+from headrace.errors import OptionError, SubscriptionError
 from headrace.feeds import ArrayFeed, Feed, Frame, RecordingFeed, SizedFeed
 from headrace.limits import RING_CAPACITY
 from headrace.result import ReplayResult, ReplaySource
@@ -52,7 +52,7 @@ Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Feed"
 StrategySpec: TypeAlias = "Strategy | type[Strategy] | Callable[..., object]"
 StrategyWithOptions: TypeAlias = "StrategySpec | tuple[StrategySpec, Mapping[str, object]]"
 
-# How long the run may be deaf to Ctrl-C while it waits (RULES 3.4).
+# How long the run may be deaf to Ctrl-C while it waits.
 WAIT_S = 0.05
 # How often progress is told.
 PROGRESS_EVERY_NS = 100_000_000
@@ -116,7 +116,7 @@ def replay(
         pace=_Pace(speed),
         progress=progress,
         dispatcher=Dispatcher(
-            instruments=tuple(instruments),
+            instruments=instruments,
             ring_capacity=ring_capacity,
             replay=True,
             on_fault=on_fault,
@@ -128,6 +128,9 @@ def replay(
     shared = {name: value for name, value in (("overflow", overflow), ("batch_max", batch_max)) if value is not None}
     with session:
         for spec, options in _listed_strategies(strategies):
+            if spec is None:
+                msg = "strategy None has no handler, and in a replay nobody could pull its ticks: give a Strategy"
+                raise SubscriptionError(msg, handler="")
             strategy = spec() if isinstance(spec, type) else spec
             session.dispatcher.subscribe(strategy, **cast("dict[str, Any]", {**shared, **options}))
         return session.run()

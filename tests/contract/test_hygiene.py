@@ -23,6 +23,8 @@ LONGER_HEADERS = {"python/headrace/errors.py"}
 REGISTRY_HOSTS = re.compile(r"pypi[.]org|pythonhosted[.]org|crates[.]io|npmjs[.]")
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:root|work|Users|home/[a-z]+|tmp/[a-z]{2}|opt/wheels)[/]")
 UNOWNED = re.compile(r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b")
+# Papers that are not in the repository: a reader could not look them up.
+ELSEWHERE = re.compile(r"\b(?:RULE[S]|PROMISE[S]|ARCHITECTUR[E]|PERFORMANC[E])\b")
 # Cargo writes its own source of crates into these.
 WRITTEN_BY_CARGO = "Cargo.lock"
 
@@ -64,6 +66,10 @@ def test_no_file_holds_a_path_of_somebodys_machine(root: Path) -> None:
 
 def test_nothing_is_left_for_later_without_an_issue(root: Path) -> None:
     assert not lines_that_match(root, UNOWNED)
+
+
+def test_no_file_points_to_a_paper_that_is_elsewhere(root: Path) -> None:
+    assert not lines_that_match(root, ELSEWHERE)
 
 
 def test_module_headers_fit_on_a_screen(root: Path) -> None:

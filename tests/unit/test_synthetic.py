@@ -34,7 +34,7 @@ def is_book_ticker(frame: dict) -> bool:
 
 
 class Book:
-    """The oracle: RULES 6 in decimals, without a thought for speed."""
+    """The oracle: the venue's procedure in decimals, without a thought for speed."""
 
     def __init__(self, *, futures: bool) -> None:
         self.futures = futures

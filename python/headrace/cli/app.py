@@ -110,7 +110,7 @@ def _log_to_stderr() -> None:
 
 
 def _fix_hash_seed() -> None:
-    """Start again with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run (RULES 5.6).
+    """Start again with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run.
 
     Only for ``replay``, and not when the seed was chosen already. The process id stays, so signals still arrive.
     """

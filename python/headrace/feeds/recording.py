@@ -8,12 +8,13 @@ Guarantees: every line comes whole and once; the worker is never more than ``blo
 does not grow with the file; damage is an error that names the file, after every block that came before the damage.
 A line too long for any frame comes cut just past that bound, so that the decoder rejects and counts it.
 
-Does not: read lines, or care what they say; only the venue is looked for, when nobody named it (RULES 6).
+Does not: read lines, or care what they say; only the venue is looked for, when nobody named it.
 """
 
 from __future__ import annotations
 
 import gzip
+import stat
 import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,7 @@ __all__ = ["RecordingFeed"]
 BLOCK_BYTES = 1 << 20
 # Blocks the worker may be in front: two keep both threads busy, two more cover an uneven strategy.
 BLOCKS_AHEAD = 4
-# How many frames the venue is looked for in (RULES 6).
+# How many frames the venue is looked for in.
 DETECT_FRAMES = 1_000
 # The longest line: a receive time, a space, and one byte more than a frame may have, so that it is seen to be too long.
 LINE_BYTES_MAX = FRAME_BYTES_MAX + 32
@@ -194,8 +195,13 @@ class _LineBlocks:
         self._skipping = False
         self._failure: RecordingError | None = None
         try:
+            # Looked at before it is opened: opening a pipe waits for its writer, and no Ctrl-C ends that.
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                what = "is a pipe or a device, which cannot be read twice: write it to a file first"
+                raise RecordingError(f"recording {path} {what}", path=str(path))
             self._raw: IO[bytes] = path.open("rb")
-            self.bytes_total = path.stat().st_size
+            self.bytes_total = status.st_size
             magic = self._raw.read(len(GZIP_MAGIC))
             self._raw.seek(0)
         except OSError as error:

@@ -8,7 +8,7 @@
                                     └▶ snapshot  once, between two depth updates, with the id it stands at
 
 Guarantees: the same arguments give the same bytes, in every process. Ids are the venue's: depth events chain by its
-rule (RULES 6), the snapshot lies inside the chain, trade ids are contiguous, and a depthUpdate whose ``u`` equals a
+rule, the snapshot lies inside the chain, trade ids are contiguous, and a depthUpdate whose ``u`` equals a
 bookTicker's shows the same best prices and sizes. Receive times strictly rise.
 
 Does not: look like any real market's statistics. A snapshot names no symbol, so every symbol is a feed of its own.

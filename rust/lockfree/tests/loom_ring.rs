@@ -129,7 +129,7 @@ fn a_batch_is_seen_from_its_first_record_on() {
     });
 }
 
-/// Unbounded: PROMISES asks for every interleaving of the slot.
+/// Unbounded: every interleaving of the slot there is.
 #[test]
 fn a_lossy_reader_accepts_no_torn_record() {
     check_all(|| {
