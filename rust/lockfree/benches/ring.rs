@@ -314,7 +314,7 @@ mod bench {
 
     type Run = fn(usize, u64) -> Slice;
 
-    /// A case: ours first, then the peers, each with the least ratio asked of it (`PERFORMANCE`, rows 6a, 6b, 7).
+    /// A case: ours first, then the peers, each with the least ratio asked of it (rows 6a, 6b, 7 of the table).
     struct Case {
         row: &'static str,
         name: &'static str,
