@@ -135,7 +135,8 @@ def test_every_cause_of_a_reader_is_told_once_with_its_count(cause: GapCause, mi
 
 
 def test_duplicates_are_dropped_without_a_number_or_delivered_flagged() -> None:
-    for duplicates, expected in (("drop", [(1, 1, False), (2, 2, False)]), ("deliver", [(1, 1, False), (1, 2, True), (2, 3, False)])):
+    once, twice = [(1, 1, False), (2, 2, False)], [(1, 1, False), (1, 2, True), (2, 3, False)]
+    for duplicates, expected in (("drop", once), ("deliver", twice)):
         got: list[Any] = []
         with Dispatcher(duplicates=duplicates) as dispatcher:  # type: ignore[arg-type]
             dispatcher.subscribe(

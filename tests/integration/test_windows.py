@@ -7,7 +7,8 @@ has; the replay side is ``headrace.replay`` itself.
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ MS = 1_000_000
 class Windows(Strategy):
     """Writes down each window it is given."""
 
-    subscription = {"every": "100ms"}
+    subscription: ClassVar[Mapping[str, object]] = {"every": "100ms"}
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
@@ -43,7 +44,7 @@ class Windows(Strategy):
 class AllTicks(Strategy):
     """One call a window, of everything."""
 
-    subscription = {"every": "100ms", "instruments": "BTC*", "batch_max": 50}
+    subscription: ClassVar[Mapping[str, object]] = {"every": "100ms", "instruments": "BTC*", "batch_max": 50}
 
     def __init__(self) -> None:
         self.calls: list[Any] = []

@@ -132,9 +132,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "SourceOrderError": lambda _: replay(
         ticks(instrument=BTC, ts_init=[1, 2], bid_price=[1, 2], ask_price=[1, 2])[::-1].copy(), []
     ),
-    "RestoreError": lambda dispatcher: Sequencer(dispatcher.instruments).restore(
-        (0, [(BTC, "trade", 1 << 63, 3)])
-    ),
+    "RestoreError": lambda dispatcher: Sequencer(dispatcher.instruments).restore((0, [(BTC, "trade", 1 << 63, 3)])),
     "RingError": lambda _: Ring(3),
     "ConcurrentPublishError": concurrent,
     "ReentrantPublishError": reentrant,
