@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use super::delivery::Delivery;
 use super::group::{Group, lock};
 use super::run::{RUN_TICKS, Run};
-use super::subscription::{Handler, Overflow, Role};
+use super::subscription::{Handler, Overflow, Role, SubscriptionShared};
 use crate::hot::vectorcall::{Call, Slots};
 
 /// The calls of one (members, kind): sites in registration order.
@@ -40,6 +40,10 @@ impl CallSet {
 pub(crate) struct CallSite {
     pub(crate) member: u32,
     pub(crate) enters: Enters,
+    /// The member's, so that a call that is nothing special touches nothing else of it.
+    pub(crate) shared: Arc<SubscriptionShared>,
+    /// Calls until the next one is timed.
+    pub(crate) sample_in: u32,
     /// `None`: the member only holds the tick, for its plural handlers.
     pub(crate) call: Option<(u16, Call)>,
 }
@@ -206,6 +210,8 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members
             sites.push(CallSite {
                 member: *index,
                 enters: Enters::Admitted,
+                shared: Arc::clone(&member.shared),
+                sample_in: 0,
                 call: None,
             });
         }
@@ -229,6 +235,8 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members
             sites.push(CallSite {
                 member: *index,
                 enters,
+                shared: Arc::clone(&member.shared),
+                sample_in: 0,
                 call: Some((handler as u16, call)),
             });
             enters = Enters::Again;

@@ -93,7 +93,7 @@ impl Delivery {
     pub(crate) fn call_sites(
         &mut self,
         py: Python<'_>,
-        sites: &[CallSite],
+        sites: &mut [CallSite],
         objects: Objects<'_>,
         tick: &Tick,
         position: u64,
@@ -102,17 +102,17 @@ impl Delivery {
         let mut entered = true;
         for site in sites {
             let member = site.member as usize;
-            let this = &mut self.members[member];
+            let running = site.shared.state() == state::RUNNING;
             entered = match site.enters {
-                Enters::Counted if this.is_running() => {
-                    this.shared.delivered.add(1);
+                Enters::Counted if running => {
+                    site.shared.delivered.add(1);
                     true
                 }
                 Enters::Counted => {
-                    this.skip_paused(position, position, 1);
+                    self.members[member].skip_paused(position, position, 1);
                     false
                 }
-                Enters::Again => entered && this.is_running(),
+                Enters::Again => entered && running,
                 Enters::Admitted => match self.admit(py, member, tick, position, index) {
                     Admitted::AsIs => true,
                     Admitted::Changed(changed) => {
@@ -122,10 +122,27 @@ impl Delivery {
                     Admitted::No => false,
                 },
             };
-            if let Some((handler, call)) = &site.call
-                && entered
-            {
-                self.call(py, member, *handler, call, objects, About::one(tick, position));
+            if !entered {
+                continue;
+            }
+            let Some((handler, call)) = &site.call else {
+                continue;
+            };
+            let about = About::one(tick, position);
+            if site.sample_in == 0 {
+                // Timed: a fast call stands for those that follow it.
+                if let Some(elapsed) = self.call(py, member, *handler, call, objects, about) {
+                    let stands_for = if elapsed < SAMPLE_ALWAYS_NS { SAMPLE_EVERY } else { 1 };
+                    site.shared.record_latency(elapsed, u64::from(stands_for));
+                    site.sample_in = stands_for - 1;
+                }
+                continue;
+            }
+            site.sample_in -= 1;
+            self.mark(about, member, *handler);
+            site.shared.calls.add(1);
+            if !call.call(py, objects) {
+                self.fault(py, member, *handler, PyErr::fetch(py), about);
             }
         }
     }
@@ -140,10 +157,45 @@ impl Delivery {
         }
     }
 
-    /// Calls one handler, timed now and then, and judges what it raised.
-    // Always inlined: this is the path of every tick, and its arguments are in registers already.
-    #[inline(always)]
-    pub(crate) fn call(
+    /// Says what runs now, for who watches.
+    #[inline]
+    fn mark(&self, about: About<'_>, member: usize, handler: u16) {
+        // Relaxed: a watcher that reads the same number twice, far apart, names the handler; nothing else hangs on it.
+        self.current.store(about.mark(member, handler), Ordering::Relaxed);
+    }
+
+    /// Calls one handler and judges what it raised. Returns how long that took, ns; `None` when only its awaitable was
+    /// made, which says nothing about the handler.
+    #[inline(never)]
+    pub(super) fn call(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: u16,
+        call: &Call,
+        objects: Objects<'_>,
+        about: About<'_>,
+    ) -> Option<u64> {
+        self.mark(about, member, handler);
+        let this = &self.members[member];
+        this.shared.calls.add(1);
+        let awaited = this.options.awaited;
+        let started = Instant::now();
+        let ok = if awaited {
+            let made = call.call_keeping(py, objects);
+            made.map(|awaitable| self.awaiting.push((handler, awaitable))).is_some()
+        } else {
+            call.call(py, objects)
+        };
+        let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if !ok {
+            self.fault(py, member, handler, PyErr::fetch(py), about);
+        }
+        (!awaited).then_some(elapsed)
+    }
+
+    /// A call outside of the run's own order (a gap, a snapshot, a batch): always timed.
+    pub(super) fn call_timed(
         &mut self,
         py: Python<'_>,
         member: usize,
@@ -152,51 +204,9 @@ impl Delivery {
         objects: Objects<'_>,
         about: About<'_>,
     ) {
-        // Relaxed: a watcher that reads the same number twice, far apart, names the handler; nothing else hangs on it.
-        self.current.store(about.mark(member, handler), Ordering::Relaxed);
-        let this = &mut self.members[member];
-        this.shared.calls.add(1);
-        let ok = if this.sample_in > 0 && !about.batch {
-            this.sample_in -= 1;
-            call.call(py, objects)
-        } else {
-            self.call_watched(py, member, handler, call, objects, about.batch)
-        };
-        if !ok {
-            self.fault(py, member, handler, PyErr::fetch(py), about);
+        if let Some(elapsed) = self.call(py, member, handler, call, objects, about) {
+            self.members[member].shared.record_latency(elapsed, 1);
         }
-    }
-
-    /// A call that is timed, or whose result is awaited; false: it raised, and the Python error is set.
-    #[inline(never)]
-    pub(super) fn call_watched(
-        &mut self,
-        py: Python<'_>,
-        member: usize,
-        handler: u16,
-        call: &Call,
-        objects: Objects<'_>,
-        batch: bool,
-    ) -> bool {
-        let this = &mut self.members[member];
-        if this.options.awaited {
-            // Making the awaitable takes no time worth counting; who awaits it could time it.
-            let made = call.call_keeping(py, objects);
-            return made.map(|awaitable| self.awaiting.push((handler, awaitable))).is_some();
-        }
-        let started = Instant::now();
-        let ok = call.call(py, objects);
-        let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let stands_for = if batch || elapsed >= SAMPLE_ALWAYS_NS {
-            1
-        } else {
-            SAMPLE_EVERY
-        };
-        this.shared.record_latency(elapsed, u64::from(stands_for));
-        if !batch {
-            this.sample_in = stands_for - 1;
-        }
-        ok
     }
 
     /// A handler raised: count it, keep it as a dead letter, and do what its subscription's rule says.
@@ -270,7 +280,7 @@ impl Delivery {
             let described = &self.members[member].handlers[handler];
             let (mut slots, call) = compile_alone(py, described);
             match slots.fill(py, &self.types, &self.names, tick, position, self.now_ns) {
-                Ok(objects) => self.call(py, member, handler as u16, &call, objects, About::one(tick, position)),
+                Ok(objects) => self.call_timed(py, member, handler as u16, &call, objects, About::one(tick, position)),
                 Err(error) => self.fault(py, member, handler as u16, error, About::one(tick, position)),
             }
         }
@@ -365,7 +375,6 @@ impl Delivery {
 pub(crate) struct About<'a> {
     pub(crate) ticks: &'a [Tick],
     pub(crate) positions: Positions<'a>,
-    pub(crate) batch: bool,
 }
 
 impl<'a> About<'a> {
@@ -374,7 +383,6 @@ impl<'a> About<'a> {
         Self {
             ticks: std::slice::from_ref(tick),
             positions: Positions::From(position),
-            batch: false,
         }
     }
 

@@ -402,17 +402,9 @@ impl Group {
         let position = state.base + last as u64;
         let ticks = tick.as_slice();
         let positions = Positions::From(position);
-        state.delivery.fault(
-            py,
-            member,
-            handler,
-            error,
-            About {
-                ticks,
-                positions,
-                batch: false,
-            },
-        );
+        state
+            .delivery
+            .fault(py, member, handler, error, About { ticks, positions });
         let running = state.delivery.members.get(member).is_some_and(Member::is_running);
         let raised = state.delivery.raised.take();
         self.settle(&state);

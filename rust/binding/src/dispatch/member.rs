@@ -38,7 +38,6 @@ pub(crate) struct Member {
     pub(super) deferred: BTreeMap<usize, (i64, Tick, u64)>,
     pub(super) due: Vec<i64>,
     pub(super) lagging: bool,
-    pub(super) sample_in: u32,
     pub(super) fault_calls: u64,
 }
 
@@ -75,7 +74,6 @@ impl Member {
             deferred: BTreeMap::new(),
             due: Vec::new(),
             lagging: false,
-            sample_in: 0,
             fault_calls: 0,
             options,
             handlers,

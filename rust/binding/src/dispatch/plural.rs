@@ -187,7 +187,6 @@ impl Delivery {
                 Positions::From(base) => Positions::From(base + start as u64),
                 Positions::Each(positions) => Positions::Each(&positions[start..end]),
             },
-            batch: true,
         };
         let columns: PyResult<Vec<Py<PyAny>>> = fields
             .iter()
@@ -205,7 +204,7 @@ impl Delivery {
         match columns {
             Ok(columns) => {
                 let columns = Columns::new(columns);
-                self.call(py, member, handler as u16, &call, columns.objects(), about);
+                self.call_timed(py, member, handler as u16, &call, columns.objects(), about);
             }
             Err(error) => self.fault(py, member, handler as u16, error, about),
         }
