@@ -518,3 +518,21 @@ def test_a_filter_counts_what_it_keeps_away() -> None:
         dispatcher.dispatch()
         stats = subscription.stats()
     assert (stats.published, stats.filtered, stats.delivered) == (10, 8, 2)
+
+
+def test_what_a_filter_kept_away_stays_counted_while_others_come_and_go() -> None:
+    with Dispatcher() as dispatcher:
+        subscription = dispatcher.subscribe(lambda price: None, callback="on_trade", instruments=BTC)
+        for _ in range(3):
+            dispatcher.publish(trades(dispatcher, range(4), instrument=ETH))
+            dispatcher.publish(trades(dispatcher, range(2)))
+            dispatcher.dispatch()
+            other = dispatcher.subscribe(lambda bid_price: None, callback="on_quote")
+            dispatcher.publish(quotes(dispatcher, range(5)))
+            dispatcher.dispatch()
+            other.close()
+            stats = subscription.stats()
+            assert holds_the_law(stats)
+            assert other.stats().filtered == 0
+            assert other.stats().delivered == 5
+    assert (stats.published, stats.filtered, stats.delivered) == (33, 27, 6)
