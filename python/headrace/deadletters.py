@@ -5,12 +5,14 @@
     rejected frame ─┐
     failed call ────┴▶ letters, newest last, bounded in number and bytes: the oldest go first
 
-Guarantees: bounded memory; every letter says why, where and when, and holds what is needed to try again.
+Guarantees: bounded memory; every letter says why, where and when, and holds what is needed to try again; any thread
+may add and look.
 Does not: lose count: ``total`` counts what was pushed out, too.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -69,6 +71,8 @@ class DeadLetters:
         bytes_max: int = DEAD_LETTERS_BYTES_MAX,
         frames_max: int = DEAD_FRAMES_MAX,
     ) -> None:
+        # Reentrant: a finaliser that runs while a letter is added may add one.
+        self._lock = threading.RLock()
         self._letters: deque[DeadLetter] = deque()
         self._letters_max = letters_max
         self._bytes_max = bytes_max
@@ -86,20 +90,20 @@ class DeadLetters:
         return len(self._letters)
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        return iter(tuple(self._letters))
+        return iter(self._snapshot())
 
     def list(self, *, kind: Literal["frame", "call"] | None = None) -> list[DeadLetter]:
         """Return the letters kept, oldest first."""
-        return [letter for letter in self._letters if kind in (None, letter.kind)]
+        return [letter for letter in self._snapshot() if kind in (None, letter.kind)]
 
     def get(self, letter_id: int) -> DeadLetter | None:
         """Return the letter with this id, None when it is unknown or was pushed out."""
-        return next((letter for letter in self._letters if letter.id == letter_id), None)
+        return next((letter for letter in self._snapshot() if letter.id == letter_id), None)
 
     def add_frame(self, *, source: str, row: int, reason: str, ts_ns: int, frame: bytes) -> DeadLetter:
         """Keep a rejected frame."""
         return self._add(
-            DeadLetter(self._total + 1, "frame", reason, source, row, ts_ns, frame, "", None, None, (), None, 0, "")
+            DeadLetter(0, "frame", reason, source, row, ts_ns, frame, "", None, None, (), None, 0, "")
         )
 
     def add_call(
@@ -119,21 +123,27 @@ class DeadLetters:
         """Keep a failed call."""
         return self._add(
             DeadLetter(
-                *(self._total + 1, "call", reason, source, 0, ts_ns, b"", handler),
+                *(0, "call", reason, source, 0, ts_ns, b"", handler),
                 *(instrument, tick_kind, positions, ticks, ticks_total, traceback),
             )
         )
 
-    def _add(self, letter: DeadLetter) -> DeadLetter:
-        self._total += 1
-        self._letters.append(letter)
-        self._bytes += letter.nbytes
-        self._frames += letter.kind == "frame"
-        if self._frames > self._frames_max:
-            self._drop(next(index for index, kept in enumerate(self._letters) if kept.kind == "frame"))
-        while len(self._letters) > self._letters_max or (self._bytes > self._bytes_max and len(self._letters) > 1):
-            self._drop(0)
-        return letter
+    def _snapshot(self) -> tuple[DeadLetter, ...]:
+        with self._lock:
+            return tuple(self._letters)
+
+    def _add(self, unnumbered: DeadLetter) -> DeadLetter:
+        with self._lock:
+            self._total += 1
+            letter = unnumbered._replace(id=self._total)
+            self._letters.append(letter)
+            self._bytes += letter.nbytes
+            self._frames += letter.kind == "frame"
+            if self._frames > self._frames_max:
+                self._drop(next(index for index, kept in enumerate(self._letters) if kept.kind == "frame"))
+            while len(self._letters) > self._letters_max or (self._bytes > self._bytes_max and len(self._letters) > 1):
+                self._drop(0)
+            return letter
 
     def _drop(self, index: int) -> None:
         dropped = self._letters[index]

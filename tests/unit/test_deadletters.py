@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -98,6 +101,40 @@ def test_iterating_while_letters_come_is_safe() -> None:
         if letters.total < 50:
             call(letters)
     assert letters.total == 2
+
+
+def test_threads_add_and_look_at_once() -> None:
+    letters = DeadLetters(letters_max=50, frames_max=20)
+    failed: list[BaseException] = []
+
+    def adds() -> None:
+        try:
+            for number in range(5_000):
+                frame(letters, number % 7)
+        except BaseException as error:
+            failed.append(error)
+
+    def looks() -> None:
+        try:
+            for _ in range(2_000):
+                letters.list(kind="frame")
+                letters.get(7)
+        except BaseException as error:
+            failed.append(error)
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=target) for target in (adds, adds, adds, looks)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert not failed
+    assert letters.total == 15_000
+    assert [letter.id for letter in letters] == list(range(14_981, 15_001))
 
 
 def test_the_defaults_are_the_limits() -> None:
