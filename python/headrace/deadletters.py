@@ -102,9 +102,7 @@ class DeadLetters:
 
     def add_frame(self, *, source: str, row: int, reason: str, ts_ns: int, frame: bytes) -> DeadLetter:
         """Keep a rejected frame."""
-        return self._add(
-            DeadLetter(0, "frame", reason, source, row, ts_ns, frame, "", None, None, (), None, 0, "")
-        )
+        return self._add(DeadLetter(0, "frame", reason, source, row, ts_ns, frame, "", None, None, (), None, 0, ""))
 
     def add_call(
         self,
