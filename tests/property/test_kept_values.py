@@ -259,3 +259,19 @@ def test_handlers_of_one_tick_share_its_objects_and_the_next_tick_gets_others_wh
         dispatcher.dispatch()
     assert all(one is other for one, other in zip(first, second, strict=True))
     assert first == [float(number) for number in range(50)]
+
+
+@pytest.mark.parametrize(("callback", "parameter"), [("on_quotes", "bid_price"), ("on_ticks", "ticks")])
+def test_columns_are_read_only_and_cannot_be_made_writeable(callback: str, parameter: str) -> None:
+    kept: list[np.ndarray] = []
+    scope: dict[str, Any] = {"kept": kept}
+    exec(f"def keep({parameter}): kept.append({parameter})", scope)
+    with Dispatcher(on_fault="raise") as dispatcher:
+        dispatcher.subscribe(scope["keep"], callback=callback)
+        dispatcher.publish(quotes(dispatcher, [1.0, 2.0]))
+        dispatcher.dispatch()
+    (column,) = kept
+    for array in (column, column[:1]):
+        assert not array.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
