@@ -111,13 +111,20 @@ class Dispatcher:
         if on_fault not in (None, "raise", "quarantine"):
             msg = f"on_fault={on_fault!r} is unknown: use 'raise' or 'quarantine'"
             raise OptionError(msg, option="on_fault")
+        if wakeup not in ("auto", "eventfd", "pipe"):
+            msg = f"wakeup={wakeup!r} is unknown: use 'auto', 'eventfd' or 'pipe'"
+            raise OptionError(msg, option="wakeup")
+        _refuse_unless_duration("slow_handler_ms", slow_handler_ms)
+        if block_max_ns is not None:
+            _refuse_unless_duration("block_max_ns", block_max_ns)
         if replay and clock is not None and not isinstance(clock, ReplayClock):
             msg = f"clock={clock!r} with replay=True: a replay's time is its ticks' own; leave the clock out"
             raise OptionError(msg, option="clock")
         self.clock: Clock = clock or (ReplayClock() if replay else WallClock())
         self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
         if not isinstance(instruments, _native.Instruments):
-            instruments = _native.Instruments(list(instruments), discovery=discovery, instruments_max=instruments_max)
+            names = [instruments] if isinstance(instruments, str) else list(instruments)
+            instruments = _native.Instruments(names, discovery=discovery, instruments_max=instruments_max)
         self.instruments = instruments
         self.sequencer = sequencer or _native.Sequencer(instruments, duplicates=duplicates, late=late)
         self.ring = ring or _native.Ring(ring_capacity, instruments_max=instruments.instruments_max)
@@ -173,7 +180,7 @@ class Dispatcher:
 
         Raises SubscriptionError (handlers), OptionError (options), ClosedError.
         """
-        self._refuse_closed()
+        self._refuse_closed("make another")
         given: dict[str, Any] = {**(handler.subscription if isinstance(handler, Strategy) else {}), **options}
         _refuse_unknown(given)
         checked = SubscriptionOptions.checked(**given)
@@ -274,7 +281,7 @@ class Dispatcher:
     @property
     def subscriptions(self) -> Mapping[str, Subscription]:
         """Every subscription by name, in registration order, closed ones included."""
-        return {name: member.subscription for name, member in self._members.items()}
+        return {name: member.subscription for name, member in list(self._members.items())}
 
     # Publishing
 
@@ -319,8 +326,9 @@ class Dispatcher:
         """Give the inline subscriptions what the ring holds; return how many ticks were gone through.
 
         max_ns : stop soon after so many ns of wall time and go on with the next call; None: until caught up.
-        Raises what a strategy raised under ``on_fault="raise"``, and ReentrantDispatchError.
+        Raises what a strategy raised under ``on_fault="raise"``, ReentrantDispatchError, and ClosedError.
         """
+        self._refuse_closed("it has nothing to dispatch any more")
         return self._inline.dispatch(self.clock.now_ns(), max_ns)
 
     async def drain_async(self) -> None:
@@ -333,8 +341,9 @@ class Dispatcher:
                     behind |= await member.drain_async()
 
     def finish(self) -> None:
-        """Hand out what waits for a window or an interval: the end of a replay."""
-        for member in self._members.values():
+        """Hand out what waits for a window or an interval: the end of a replay. Raises as ``dispatch``."""
+        self._refuse_closed("call finish before close")
+        for member in list(self._members.values()):
             if member.group is not self._inline and member.is_open:
                 member.group.finish(self.clock.now_ns())
         self._inline.finish(self.clock.now_ns())
@@ -364,7 +373,8 @@ class Dispatcher:
             rejected=frames["rejected"],
             elapsed_s=elapsed_s,
             ticks_per_s=self.ring.cursor / elapsed_s if elapsed_s else 0.0,
-            subscriptions={name: member.subscription.stats() for name, member in self._members.items()},
+            # Listed first: another thread may subscribe meanwhile.
+            subscriptions={name: member.subscription.stats() for name, member in list(self._members.items())},
         )
 
     # Closing
@@ -380,7 +390,7 @@ class Dispatcher:
         self._ingest.close()
         self._watch.stop()
         deadline_s = time.monotonic() + CLOSE_DEADLINE_S
-        for member in self._members.values():
+        for member in list(self._members.values()):
             member.close(deadline_s)
         self._inline.close()
         _open_dispatchers.discard(self)
@@ -391,9 +401,9 @@ class Dispatcher:
         if member.group is not self._inline:
             self._watch.groups = [group for group in self._watch.groups if group is not member.group]
 
-    def _refuse_closed(self) -> None:
+    def _refuse_closed(self, advice: str) -> None:
         if self._closed:
-            msg = "this dispatcher is closed: make another"
+            msg = f"this dispatcher is closed: {advice}"
             raise ClosedError(msg)
 
     def __enter__(self) -> Self:
@@ -403,6 +413,12 @@ class Dispatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _refuse_unless_duration(option: str, value: object) -> None:
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        msg = f"{option}={value!r} is not allowed: give a whole number from 0 on, and below 2^63"
+        raise OptionError(msg, option=option)
 
 
 def _bound(handler: object, callback: str | None, kinds: tuple[str, ...] | None) -> list[BoundHandler]:

@@ -68,7 +68,7 @@ class FaultDesk:
         )
         if self.policies.get(subscription, self.default) == "raise":
             if isinstance(error, Exception):
-                error.add_note(where)
+                _add_note(error, where)
                 return error
             msg = f"{type(error).__name__} {where}: a strategy must not end the process; return instead"
             fault = StrategyFaultError(msg, subscription=subscription, handler=handler)
@@ -95,6 +95,15 @@ def _ticks_text(
         return "outside of a tick"
     first = f"{instrument or 'no instrument'} {tick_kind} seq {int(ticks['seq'][0])} at position {positions[0]}"
     return f"at {first}" if total == 1 else f"at {total} ticks from {first}"
+
+
+def _add_note(error: Exception, where: str) -> None:
+    try:
+        BaseException.add_note(error, where)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as refusal:  # noqa: BLE001 - hostile notes must not hide the error itself
+        log.warning("%s %s; its notes cannot be written (%s)", type(error).__name__, where, type(refusal).__name__)
 
 
 def _safe_text(error: BaseException) -> str:

@@ -128,9 +128,7 @@ def replay(
     shared = {name: value for name, value in (("overflow", overflow), ("batch_max", batch_max)) if value is not None}
     with session:
         for spec, options in _listed_strategies(strategies):
-            if spec is None:
-                msg = "strategy None has no handler, and in a replay nobody could pull its ticks: give a Strategy"
-                raise SubscriptionError(msg, handler="")
+            _refuse_nobody(spec)
             strategy = spec() if isinstance(spec, type) else spec
             session.dispatcher.subscribe(strategy, **cast("dict[str, Any]", {**shared, **options}))
         return session.run()
@@ -146,6 +144,12 @@ def _listed_strategies(
 
 def _is_pair(strategies: object) -> bool:
     return isinstance(strategies, tuple) and len(strategies) == 2 and isinstance(strategies[1], Mapping)
+
+
+def _refuse_nobody(spec: object) -> None:
+    if spec is None:
+        msg = "strategy None has no handler, and in a replay nobody could pull its ticks: give a Strategy"
+        raise SubscriptionError(msg, handler="")
 
 
 def _paired(spec: StrategyWithOptions) -> tuple[StrategySpec, Mapping[str, object]]:
@@ -209,7 +213,8 @@ class _Pace:
         if self._start is None:
             return BEFORE_TIME_NS
         first_ns, wall_ns = self._start
-        return first_ns + int((time.monotonic_ns() - wall_ns) * self._speed)
+        passed_ns = (time.monotonic_ns() - wall_ns) * self._speed
+        return min(END_OF_TIME_NS, first_ns + int(min(passed_ns, 2.0 * END_OF_TIME_NS)))
 
     async def wait_for(self, next_ns: int) -> None:
         """Wait until ``next_ns`` is due, but never longer than 50 ms; the first call starts the clock."""

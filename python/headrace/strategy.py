@@ -167,8 +167,16 @@ def _bind(
             raise SubscriptionError(msg, handler=name)
         else:
             positional.append(parameter.name)
-    is_async = inspect.iscoroutinefunction(function)
+    if _is_made_with(function, inspect.isgeneratorfunction) or _is_made_with(function, inspect.isasyncgenfunction):
+        msg = f"{where} is a generator, whose body would never run: leave out yield"
+        raise SubscriptionError(msg, handler=name)
+    is_async = _is_made_with(function, inspect.iscoroutinefunction)
     return BoundHandler(name, role, kind, function, receiver, tuple(positional), tuple(keywords), is_async)
+
+
+def _is_made_with(function: Callable[..., object], says: Callable[[object], bool]) -> bool:
+    """Ask about a function, or about the ``__call__`` of an object."""
+    return says(function) or says(type(function).__call__)
 
 
 def _unbound(handler: Callable[..., Any]) -> tuple[Callable[..., object], object]:

@@ -107,8 +107,8 @@ class SubscriptionOptions:
         is_lossy = chosen in (Overflow.DROP_OLDEST, Overflow.CONFLATE)
         _whole("batch_max", batch_max, 1, BATCH_MAX_MAX, "ticks")
         every_ns = 0 if every is None else _duration_ns("every", every)
-        if every is not None and every_ns < WINDOW_MIN_NS:
-            _refuse("every", every, f"at least {WINDOW_MIN_NS:,} ns, like '100ms'")
+        if every is not None and not WINDOW_MIN_NS <= every_ns < 1 << 63:
+            _refuse("every", every, f"at least {WINDOW_MIN_NS:,} ns, like '100ms', and at most 2^63 - 1")
         _whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
         if min_interval_ns and chosen is not Overflow.CONFLATE:
             _refuse("min_interval_ns", min_interval_ns, "used with overflow='conflate': only quotes may be held back")

@@ -192,7 +192,8 @@ def register_kind(
     nature : "state" (only the newest matters) or "flow". venue_ids : "monotone", "contiguous" or "none".
     Dispatchers made before do not know the new kind. Raises KindError.
     """
-    number = _native.register_kind(name, list(values), nature=nature, venue_ids=venue_ids)
+    names = [values] if isinstance(values, str) else list(values)
+    number = _native.register_kind(name, names, nature=nature, venue_ids=venue_ids)
     _read_kinds()
     return KINDS[number]
 
@@ -282,24 +283,44 @@ def _known(row: Kind, values: Mapping[str, ArrayLike]) -> list[tuple[str, ArrayL
 
 
 def _column(name: str, column: ArrayLike, dtype: str) -> np.ndarray:
+    given = np.asarray(column)
     try:
-        return np.asarray(column).astype(dtype, casting="same_kind" if dtype == "f8" else "unsafe")
-    except (TypeError, ValueError) as error:
+        with np.errstate(invalid="ignore"):  # It is looked at below.
+            read = given.astype(dtype, casting="same_kind" if dtype == "f8" else "unsafe")
+    except (TypeError, ValueError, OverflowError) as error:
         msg = f"{name} cannot be read as {np.dtype(dtype).name}: {error}"
         raise OptionError(msg, option=name) from error
+    # A fraction, a NaN or a number out of range would become another number.
+    if dtype != "f8" and given.dtype.kind in "iuf" and (lost := np.flatnonzero(_differs(given, read))).size:
+        value = np.ravel(given)[lost[0]]
+        msg = f"{name} holds {value} at row {int(lost[0])}, which no {np.dtype(dtype).name} holds: correct it first"
+        raise OptionError(msg, option=name)
+    return read
+
+
+def _differs(given: np.ndarray, read: np.ndarray) -> np.ndarray:
+    # Compared with the sign apart: NumPy wraps a negative number into an unsigned one, and back.
+    differs: np.ndarray = (given != read.astype(given.dtype)) | ((given < 0) != (read < 0))
+    return differs
 
 
 def _times(name: str, column: ArrayLike) -> np.ndarray:
     times = np.asarray(column)
     if times.dtype.kind == "M":
-        times = times.astype("datetime64[ns]").view("i8")
+        if (lost := np.flatnonzero(np.isnat(times) | (times.astype("M8[ns]").astype(times.dtype) != times))).size:
+            value = np.ravel(times)[lost[0]]
+            msg = f"{name} holds {value} at row {int(lost[0])}, which is no time in int64 ns: correct or drop the row"
+            raise OptionError(msg, option=name)
+        times = times.astype("M8[ns]").view("i8")
+    if times.ndim == 1 and not len(times):
+        return np.zeros(0, "i8")  # An empty list has no telling dtype.
     if times.dtype.kind not in "iu" or times.ndim != 1:
         msg = (
             f"{name} must be one-dimensional int64 ns since 1970-01-01 UTC, or datetime64, got {times.dtype} "
             f"with {times.ndim} dimension(s)"
         )
         raise OptionError(msg, option=name)
-    return times.astype("i8")
+    return _column(name, times, "i8")
 
 
 def _fitting(name: str, column: np.ndarray, length: int) -> np.ndarray:
@@ -312,12 +333,15 @@ def _fitting(name: str, column: np.ndarray, length: int) -> np.ndarray:
 def _instrument_ids(
     instrument: str | Sequence[str] | np.ndarray, known: _native.Instruments | Sequence[str] | None
 ) -> np.ndarray:
-    table = known if isinstance(known, _native.Instruments) else _native.Instruments(list(known or ()))
+    if isinstance(known, _native.Instruments):
+        table = known
+    else:
+        table = _native.Instruments([known] if isinstance(known, str) else list(known or ()))
     if isinstance(instrument, str):
         return np.asarray(table.add(instrument), "u4")
     names = np.asarray(instrument)
     if names.dtype.kind in "iu":
-        return names.astype("u4")
+        return _column("instrument", names, "u4")
     unique, first, inverse = np.unique(names.astype(str), return_index=True, return_inverse=True)
     ids = np.zeros(len(unique), "u4")
     for place in np.argsort(first):

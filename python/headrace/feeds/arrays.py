@@ -91,7 +91,7 @@ class ArrayFeed:
             raise RecordingError(msg, path=self._name)
         ticks = self._ticks
         for start in range(0, len(ticks), ITEM_TICKS):
-            item = np.ascontiguousarray(ticks[start : start + ITEM_TICKS])
+            item = np.require(ticks[start : start + ITEM_TICKS], requirements=["C", "A"])
             self._bytes_done += item.nbytes
             yield item
 

@@ -1,0 +1,193 @@
+"""Wrong use: what is given wrongly is an error that says so, and no hang, no silent loss and no other number."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import headrace
+from headrace import Dispatcher, Strategy
+from headrace.errors import ClosedError, OptionError, RecordingError, SubscriptionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "BTCUSDT.BINANCE"
+
+
+def quotes(count: int) -> np.ndarray:
+    bid = np.arange(float(count))
+    return headrace.ticks(instrument=NAME, ts_init=bid.astype("i8"), bid_price=bid, ask_price=bid + 1)
+
+
+def a_tick(**columns: Any) -> np.ndarray:
+    given: dict[str, Any] = {"instrument": NAME, "ts_init": [1, 2], "price": [10.0, 11.0], **columns}
+    return headrace.ticks(**given)
+
+
+@pytest.mark.parametrize("strategies", [[None], (None, {})], ids=["listed", "paired"])
+def test_a_replay_refuses_none_as_a_strategy_whose_ticks_nobody_could_pull(strategies: Any) -> None:
+    with pytest.raises(SubscriptionError, match="nobody could pull"):
+        headrace.replay(quotes(2), strategies)
+
+
+def test_a_pipe_as_a_recording_is_an_error_and_waits_for_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RecordingError, match="is a pipe or a device"):
+        headrace.replay(tmp_path / "pipe", venue="BINANCE")
+
+
+@pytest.mark.parametrize("speed", [1e300, 1e18])
+def test_any_speed_above_0_is_a_pace(speed: float) -> None:
+    ticks = quotes(2)
+    ticks["ts_init"] = [-(2**63), 2**63 - 1]
+    assert headrace.replay(ticks, speed=speed).span_ns == 2**64 - 1
+
+
+def test_a_generator_as_a_handler_is_refused_since_its_body_would_never_run() -> None:
+    class Yields(Strategy):
+        def on_quote(self, bid_price: float) -> Any:
+            yield bid_price
+
+    class AwaitsAndYields(Strategy):
+        async def on_quote(self, bid_price: float) -> Any:
+            yield bid_price
+
+    for strategy in (Yields, AwaitsAndYields):
+        with pytest.raises(SubscriptionError, match="whose body would never run"):
+            headrace.replay(quotes(2), strategy, instruments=NAME)
+
+
+def test_an_object_with_an_async_call_is_awaited() -> None:
+    class Awaited:
+        bids: list[float]
+
+        def __init__(self) -> None:
+            self.bids = []
+
+        async def __call__(self, bid_price: float) -> None:
+            await asyncio.sleep(0)
+            self.bids.append(bid_price)
+
+    handler = Awaited()
+    with Dispatcher(instruments=NAME, replay=True) as dispatcher:
+        dispatcher.subscribe(handler, callback="on_quote", name="awaited")
+        dispatcher.publish(quotes(2))
+        asyncio.run(dispatcher.drain_async())
+    assert handler.bids == [0.0, 1.0]
+
+
+def test_an_error_that_takes_no_note_is_raised_all_the_same() -> None:
+    class WithoutNotesError(Exception):
+        __notes__ = 3  # type: ignore[assignment]  # hostile
+
+    class RefusingError(Exception):
+        def add_note(self, note: str) -> None:
+            raise RuntimeError(note)
+
+    for error in (WithoutNotesError(), RefusingError()):
+
+        def on_quote(bid_price: float, error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            headrace.replay(quotes(2), on_quote, instruments=NAME)
+
+
+def test_dispatch_and_finish_of_a_closed_dispatcher_say_that_it_is_closed() -> None:
+    dispatcher = Dispatcher(instruments=NAME)
+    dispatcher.close()
+    with pytest.raises(ClosedError, match="nothing to dispatch any more"):
+        dispatcher.dispatch()
+    with pytest.raises(ClosedError, match="before close"):
+        dispatcher.finish()
+
+
+def test_statistics_can_be_asked_for_while_another_thread_subscribes() -> None:
+    def on_quote(bid_price: float) -> None: ...
+
+    failures: list[BaseException] = []
+    done = threading.Event()
+    with Dispatcher(instruments=NAME) as dispatcher:
+
+        def ask() -> None:
+            try:
+                while not done.is_set():
+                    dispatcher.stats()
+                    assert dispatcher.subscriptions is not None
+            except BaseException as error:  # noqa: BLE001 - looked at below
+                failures.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        for _ in range(300):
+            dispatcher.subscribe(on_quote).close()
+        done.set()
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("every", ["99999999999999999999h", 2**63, "0s"])
+def test_a_window_that_no_clock_reaches_is_refused(every: str | int) -> None:
+    def on_quotes(bid_price: np.ndarray) -> None: ...
+
+    with Dispatcher(instruments=NAME) as dispatcher, pytest.raises(OptionError, match="every="):
+        dispatcher.subscribe(on_quotes, every=every)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"wakeup": "bell"}, {"slow_handler_ms": float("nan")}, {"slow_handler_ms": -1}, {"block_max_ns": -1}],
+    ids=str,
+)
+def test_an_option_of_the_dispatcher_that_is_not_allowed_is_named(option: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(option))}="):
+        Dispatcher(**option)
+
+
+def test_one_name_may_stand_for_a_list_of_one() -> None:
+    ticks = a_tick(instruments=NAME)
+    assert headrace.replay(ticks, instruments=NAME).instruments == (NAME,)
+
+
+def test_an_array_that_is_not_aligned_is_replayed() -> None:
+    memory = np.zeros(72 * 3 + 1, "u1")
+    unaligned = memory[1:].view(headrace.TICK_DTYPE)
+    unaligned[:] = quotes(3)
+    assert not unaligned.flags.aligned
+    assert headrace.replay(unaligned, instruments=NAME).ticks["quote"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("venue_seq", [-1, 2]),
+        ("venue_seq", [1.5, 2.0]),
+        ("venue_seq", [float("nan"), 2.0]),
+        ("venue_seq", [2**64, 1]),
+        ("side", [300, 1]),
+        ("instrument", np.array([-1, 0])),
+        ("instrument", np.array([2**32, 0])),
+        ("ts_init", np.array([2**63, 2**63 + 1], "u8")),
+        ("ts_init", np.array(["NaT", "2026-01-01"], "M8[ns]")),
+        ("ts_event", np.array(["2026-01-01", "NaT"], "M8[s]")),
+        ("ts_init", np.array(["9998-01-01", "9999-01-01"], "M8[D]")),
+    ],
+    ids=str,
+)
+def test_a_number_that_the_record_cannot_hold_is_refused_and_not_wrapped(name: str, column: Any) -> None:
+    with pytest.raises(OptionError, match=name):
+        a_tick(**{name: column})
+
+
+def test_whole_numbers_may_come_as_floats() -> None:
+    assert a_tick(trade_id=[7.0, 8.0])["venue_seq"].tolist() == [7, 8]
+
+
+def test_no_rows_are_an_empty_array() -> None:
+    assert len(a_tick(ts_init=[], price=[])) == 0
