@@ -50,17 +50,24 @@ class Taken:
                 self.newest[which, kind] = int(mine[-1])
 
 
-class OneByOne(Strategy):
-    """Singular handlers."""
+class Told(Strategy):
+    """Adds up what it is told that it missed."""
 
-    def __init__(self, taken: Taken, with_trades: bool) -> None:
+    def __init__(self, taken: Taken) -> None:
         self.taken = taken
-        if with_trades:
-            self.on_trade = self._on_trade
 
     def on_gap(self, cause, missing):
         if cause is OVERRUN:
             self.taken.told += missing
+
+
+class OneByOne(Told):
+    """Singular handlers."""
+
+    def __init__(self, taken: Taken, with_trades: bool) -> None:
+        super().__init__(taken)
+        if with_trades:
+            self.on_trade = self._on_trade
 
     def on_quote(self, instrument_id, seq, flags):
         self._take(instrument_id, QUOTE, seq, flags)
@@ -81,17 +88,13 @@ class OneByOne(Strategy):
             taken.stall()
 
 
-class ByColumns(Strategy):
+class ByColumns(Told):
     """Plural handlers."""
 
     def __init__(self, taken: Taken, with_trades: bool) -> None:
-        self.taken = taken
+        super().__init__(taken)
         if with_trades:
             self.on_trades = self._on_trades
-
-    def on_gap(self, cause, missing):
-        if cause is OVERRUN:
-            self.taken.told += missing
 
     def on_quotes(self, instrument_id, seq, flags):
         snapshots = int(np.count_nonzero(flags & 1))
