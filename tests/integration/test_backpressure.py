@@ -279,3 +279,13 @@ def test_stats_can_be_read_from_any_thread_while_ticks_flow() -> None:
     assert len(seen) > 2
     published = [stats.published for stats in seen]
     assert published == sorted(published)
+
+
+def test_stats_can_be_read_in_a_handler_that_a_publish_dispatches() -> None:
+    seen: list[Any] = []
+    with Dispatcher(ring_capacity=16, on_fault="raise") as dispatcher:
+        dispatcher.subscribe(lambda: seen.append(dispatcher.stats()), callback="on_quote")
+        dispatcher.publish(quotes(dispatcher, range(100)))
+        dispatcher.dispatch()
+    assert len(seen) == 100
+    assert all(one.ticks["quote"] >= one.published for one in seen)

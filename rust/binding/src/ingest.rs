@@ -187,7 +187,7 @@ impl IngestCore {
         } = working;
         self.number(sequencer, kinds, incoming, outgoing);
         let mut publishing = Publishing::new(outgoing.len(), now);
-        self.send(py, writer, outgoing, &mut publishing)?;
+        self.send(py, writer, outgoing, sequencer, &mut publishing)?;
         publishing.end()
     }
 
@@ -213,12 +213,19 @@ impl IngestCore {
         }
     }
 
+    /// From here on handlers and other threads may look at what is being published.
+    fn let_others_run(&self, sequencer: &sequencer::Sequencer, publishing: &mut Publishing<'_, '_, '_>) {
+        publishing.ran_others = true;
+        *lock(&self.sequencer.counts) = Some(sequencer.counts());
+    }
+
     /// Publishes `ticks`, a piece of a publish.
     fn send(
         &self,
         py: Python<'_>,
         writer: &mut WriterGuard<'_>,
         ticks: &[Tick],
+        sequencer: &sequencer::Sequencer,
         publishing: &mut Publishing<'_, '_, '_>,
     ) -> PyResult<()> {
         let (asked, now) = (publishing.asked, publishing.now);
@@ -231,14 +238,14 @@ impl IngestCore {
             done += count;
             publishing.published += count;
             if self.replay && done < ticks.len() {
-                publishing.ran_others = true;
+                self.let_others_run(sequencer, publishing);
                 self.dispatch_inline(py, now)?;
             }
             if count > 0 {
                 held_since = None;
                 continue;
             }
-            publishing.ran_others = true;
+            self.let_others_run(sequencer, publishing);
             // Relaxed: a stop takes effect soon, and orders nothing.
             if self.stop.load(Ordering::Relaxed) {
                 if self.replay {
@@ -448,7 +455,7 @@ impl Ingest {
                 refuse_unknown(py, &rest[..end], kinds, known)?;
             }
             self.core.number(sequencer, kinds, &rest[..end], outgoing);
-            self.core.send(py, &mut writer, outgoing, &mut publishing)?;
+            self.core.send(py, &mut writer, outgoing, sequencer, &mut publishing)?;
             at += end;
         }
         publishing.end()

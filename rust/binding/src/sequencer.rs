@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use headrace_core::kind::KindTable;
 use headrace_core::limits::KINDS_MAX;
-use headrace_core::sequencer::{self, SavedStream, SequencerOptions, SequencerState, Unwanted};
+use headrace_core::sequencer::{self, SavedStream, SequencerCounts, SequencerOptions, SequencerState, Unwanted};
 use headrace_core::tick::Tick;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -28,6 +28,8 @@ pub(crate) struct Working {
 /// Shared between the Python object and the ingest that uses it.
 pub(crate) struct SequencerCore {
     working: Mutex<Option<Box<Working>>>,
+    /// The counts as they were when others began to run in the middle of a publish, for those who ask then.
+    pub(crate) counts: Mutex<Option<SequencerCounts>>,
 }
 
 impl SequencerCore {
@@ -152,6 +154,7 @@ impl Sequencer {
             outgoing: Vec::new(),
         };
         let core = Arc::new(SequencerCore {
+            counts: Mutex::new(None),
             working: Mutex::new(Some(Box::new(working))),
         });
         Ok(Self {
@@ -197,15 +200,15 @@ impl Sequencer {
 
     /// What it has done: ``{"sequenced": {kind: n}, "gaps": n, "duplicates": n, "late": n}``.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let working = self.taken(py)?;
-        let counts = working.sequencer.counts();
+        let counts = match self.core.take() {
+            Some(working) => working.sequencer.counts(),
+            None => {
+                let known = *self.core.counts.lock().unwrap_or_else(PoisonError::into_inner);
+                known.map_or_else(|| self.taken(py).map(|working| working.sequencer.counts()), Ok)?
+            }
+        };
         let sequenced = PyDict::new(py);
-        for row in working
-            .kinds
-            .rows()
-            .iter()
-            .filter(|row| usize::from(row.kind) < KINDS_MAX)
-        {
+        for row in kinds().rows().iter().filter(|row| usize::from(row.kind) < KINDS_MAX) {
             let count = counts.sequenced[usize::from(row.kind)];
             if count > 0 {
                 sequenced.set_item(&row.name, count)?;

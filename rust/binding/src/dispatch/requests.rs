@@ -105,6 +105,10 @@ impl Group {
                     self.fold_counts(state);
                     state.delivery.members.push(member);
                     self.compile(py, state);
+                    if state.conflates {
+                        // What is left of the backlog was read before somebody conflated.
+                        state.delivery.fold.fold(&state.backlog[..state.usable]);
+                    }
                     if blocks {
                         state.join_gate();
                     }
