@@ -4,7 +4,8 @@
 
 FOLDER holds a file of recorded lines for each frame type, which the runner (``instructions``) writes. It takes the
 difference of two runs that differ in one size, so what starting costs goes away.
-Does not: collect garbage, and so nothing depends on what another case left behind.
+Does not: collect garbage, so nothing depends on what another case left behind; or wake the watch of slow handlers,
+whose look every tenth of a second would count for more the slower the machine is.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import headrace
 from benches.fan_out import PerBatch, PerQuote, PerTick, quotes
 from benches.frames import TYPES
 from benches.workload import Adder, instrument_names, quote_objects
+from headrace import watch
 
 BLOCK = 256
 RING_CAPACITY = 4_096
+NEVER_S = 3_600.0
 # What a decoder must have seen before a snapshot: the symbol. The same frame opens every case.
 OPENER_TYPE = "aggTrade"
 
@@ -86,8 +90,9 @@ def main() -> None:
     """Run every case at the size it is given."""
     gc.disable()
     sizes = dict(argument.split("=") for argument in sys.argv[2:])
-    for name, run in cases(Path(sys.argv[1])).items():
-        run(int(sizes[name]))
+    with mock.patch.object(watch, "WATCH_EVERY_S", NEVER_S):
+        for name, run in cases(Path(sys.argv[1])).items():
+            run(int(sizes[name]))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ FULL = Size(
     patience_s=120,
 )
 QUICK = Size(
-    rounds=3, calls=256 * CYCLE, frames=4_000, session_frames=30_000, files_max=1, memory_ticks=10**7, patience_s=15
+    rounds=5, calls=256 * CYCLE, frames=4_000, session_frames=30_000, files_max=1, memory_ticks=10**7, patience_s=15
 )
 
 
