@@ -59,10 +59,11 @@ test: setup ## Rust, loom at bound 2, Python, three planted bugs
 	$(PY) tests/planted/run.py --fast
 
 .PHONY: test-deep
-test-deep: setup ## what takes minutes to hours: loom at bound 3, deep tests, ThreadSanitizer
+test-deep: setup ## what takes minutes to hours: loom at bound 3, deep tests, ThreadSanitizer, fuzzing
 	@$(MAKE) test-loom LOOM_MAX_PREEMPTIONS=3
 	$(PY) -m pytest -m deep --timeout 7200
 	@$(MAKE) test-tsan
+	@$(MAKE) fuzz
 
 .PHONY: test-loom
 test-loom: export LOOM_MAX_PREEMPTIONS ?= 2
