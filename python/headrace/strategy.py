@@ -82,10 +82,7 @@ def bind_strategy(strategy: object, kinds: Iterable[str] | None) -> list[BoundHa
     """Read the handlers of a strategy object. Raises SubscriptionError."""
     known = callback_names()
     found: dict[str, Callable[..., object]] = {}
-    # The class, not the object: dir(object) would make its __dict__, and attribute access slower for ever.
-    for name in dir(type(strategy)):
-        if not name.startswith("on_"):
-            continue
+    for name in _callbacks_of(strategy, (*known, *LIFE_CYCLE)):
         handler = getattr(strategy, name)
         if name in LIFE_CYCLE:
             msg = f"{_where(strategy, name)} is called by the Engine, which is not there yet: call it yourself for now"
@@ -99,6 +96,23 @@ def bind_strategy(strategy: object, kinds: Iterable[str] | None) -> list[BoundHa
         raise SubscriptionError(msg, handler="")
     _refuse_both(strategy, found)
     return [_bind(handler, name, known[name], _where(strategy, name), kinds) for name, handler in found.items()]
+
+
+def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
+    """Names of what looks like a callback: everything of the class, and the known ones that the object got itself.
+
+    dir(object) would name all of the object's, but make its ``__dict__``, and attribute access slower for ever.
+    """
+    names = {name for name in dir(type(strategy)) if name.startswith("on_")}
+    return sorted(names.union(name for name in known if _has_itself(strategy, name)))
+
+
+def _has_itself(strategy: object, name: str) -> bool:
+    try:
+        object.__getattribute__(strategy, name)
+    except AttributeError:
+        return False
+    return True
 
 
 def bind_function(

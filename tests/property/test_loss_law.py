@@ -64,16 +64,8 @@ class Told(Strategy):
 class OneByOne(Told):
     """Singular handlers."""
 
-    def __init__(self, taken: Taken, with_trades: bool) -> None:
-        super().__init__(taken)
-        if with_trades:
-            self.on_trade = self._on_trade
-
     def on_quote(self, instrument_id, seq, flags):
         self._take(instrument_id, QUOTE, seq, flags)
-
-    def _on_trade(self, instrument_id, seq, flags):
-        self._take(instrument_id, TRADE, seq, flags)
 
     def _take(self, instrument: int, kind: int, seq: int, flags: int) -> None:
         taken = self.taken
@@ -88,13 +80,13 @@ class OneByOne(Told):
             taken.stall()
 
 
+class OneByOneWithTrades(OneByOne):
+    def on_trade(self, instrument_id, seq, flags):
+        self._take(instrument_id, TRADE, seq, flags)
+
+
 class ByColumns(Told):
     """Plural handlers."""
-
-    def __init__(self, taken: Taken, with_trades: bool) -> None:
-        super().__init__(taken)
-        if with_trades:
-            self.on_trades = self._on_trades
 
     def on_quotes(self, instrument_id, seq, flags):
         snapshots = int(np.count_nonzero(flags & 1))
@@ -103,7 +95,9 @@ class ByColumns(Told):
         self.taken.columns(instrument_id, QUOTE, seq)
         self.taken.stall()
 
-    def _on_trades(self, instrument_id, seq):
+
+class ByColumnsWithTrades(ByColumns):
+    def on_trades(self, instrument_id, seq):
         self.taken.count += len(seq)
         self.taken.columns(instrument_id, TRADE, seq)
 
@@ -146,9 +140,10 @@ def run(policy: str, total: int, seed: int) -> None:
     with Dispatcher(instruments=[BTC, ETH], ring_capacity=RING, block_max_ns=None, on_fault="raise") as dispatcher:
         takens = [Taken(seed + number) for number in range(8)]
         options: dict[str, Any] = {"overflow": policy}
+        forms = [OneByOne, ByColumns] if conflates else [OneByOneWithTrades, ByColumnsWithTrades]
         subscriptions = [
-            dispatcher.subscribe(form(taken, not conflates), mode="thread", batch_max=512, name=f"{number}", **options)
-            for number, (form, taken) in enumerate(zip([OneByOne, ByColumns] * 2, takens[:4], strict=True))
+            dispatcher.subscribe(form(taken), mode="thread", batch_max=512, name=f"{number}", **options)
+            for number, (form, taken) in enumerate(zip(forms * 2, takens[:4], strict=True))
         ]
         threads = []
         for number, taken in enumerate(takens[4:], 4):
@@ -180,6 +175,7 @@ def run(policy: str, total: int, seed: int) -> None:
                 assert stats.missed == stats.conflated == 0
                 assert stats.delivered + stats.filtered == stats.published
                 assert taken.newest[0, QUOTE] + taken.newest[1, QUOTE] == counts["quote"]
+                assert taken.newest[1, TRADE] == counts["trade"]
             if conflates:
                 assert stats.delivered + stats.conflated + stats.missed + stats.filtered == total
         everybody = [subscription.stats() for subscription in subscriptions]

@@ -397,3 +397,24 @@ def test_strict_mypy_passes_over_one_handler_of_each_form(tmp_path: Path, root: 
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_handler_that_an_object_gives_itself_is_found() -> None:
+    class Chooses(Strategy):
+        def __init__(self) -> None:
+            self.prices: list[float] = []
+            self.on_trade = self.takes
+
+        def takes(self, price):
+            self.prices.append(price)
+
+        def __getattr__(self, name: str) -> object:
+            assert not name.startswith("on_"), "whoever answers to every name has no handlers by that"
+            raise AttributeError(name)
+
+    chooses = Chooses()
+    with Dispatcher(on_fault="raise") as dispatcher:
+        dispatcher.subscribe(chooses)
+        dispatcher.publish(trades(dispatcher, [1.0, 2.0]))
+        dispatcher.dispatch()
+    assert chooses.prices == [1.0, 2.0]
