@@ -255,6 +255,9 @@ impl Delivery {
                 }
                 Err(_) => self.quarantine(member),
             },
+            Err(interrupt) if interrupt.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                self.raised.get_or_insert(interrupt);
+            }
             Err(unexpected) => {
                 // The judge itself failed (out of memory, most likely): the safe verdict, and the reason on stderr.
                 unexpected.write_unraisable(py, None);
