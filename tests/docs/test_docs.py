@@ -17,7 +17,8 @@ import pytest
 from tests.docs.blocks import Block, Command, blocks, commands, matches
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+AT_THE_ROOT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md")]
+PAGES = [*AT_THE_ROOT, *sorted((ROOT / "docs").rglob("*.md"))]
 EXECUTED = {"python", "console"}
 # The same things under names that would slip past this test.
 OTHER_NAMES = {"py", "python3", "pycon", "bash", "sh", "shell", "zsh", "shell-session"}

@@ -138,28 +138,19 @@ def test_memory_that_nobody_keeps_is_used_again() -> None:
     assert len(places) < 5
 
 
-def test_floats_and_texts_stay_as_they_were(seed: int) -> None:
+@pytest.mark.parametrize(("form", "kept_at_least"), [(KeepsValues, 1_000), (KeepsTicks, 300)])
+def test_floats_texts_and_ticks_stay_as_they_were(
+    form: type[KeepsValues | KeepsTicks], kept_at_least: int, seed: int
+) -> None:
     random_ = random.Random(seed)
     with Dispatcher(ring_capacity=RING, on_fault="raise") as dispatcher:
-        keepers = [KeepsValues(random_) for _ in range(3)]
+        keepers = [form(random_) for _ in range(3)]
         for keeper in keepers:
             dispatcher.subscribe(keeper)
         laps(dispatcher, random_)
     for keeper in keepers:
-        assert len(keeper.kept) > 1_000
+        assert len(keeper.kept) > kept_at_least
         assert all(repr(value) == text for value, text in keeper.kept)
-
-
-def test_ticks_stay_as_they_were(seed: int) -> None:
-    random_ = random.Random(seed)
-    with Dispatcher(ring_capacity=RING, on_fault="raise") as dispatcher:
-        keepers = [KeepsTicks(random_) for _ in range(3)]
-        for keeper in keepers:
-            dispatcher.subscribe(keeper)
-        laps(dispatcher, random_)
-    for keeper in keepers:
-        assert len(keeper.kept) > 300
-        assert all(repr(tick) == text for tick, text in keeper.kept)
 
 
 def test_a_float_kept_once_in_a_while_is_never_written_to() -> None:
