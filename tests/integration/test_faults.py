@@ -407,6 +407,18 @@ def test_keyboard_interrupt_in_a_handler_propagates_at_once_and_is_nobodys_fault
     assert got == [0, 1, 2, 3]
 
 
+def test_an_interrupt_while_a_fault_is_judged_propagates_too() -> None:
+    class Interrupted(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(raises(Interrupted()), callback="on_quote")
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        with pytest.raises(KeyboardInterrupt):
+            dispatcher.dispatch()
+
+
 def test_a_fault_in_replay_is_raised_unless_said_otherwise() -> None:
     with Dispatcher(replay=True) as dispatcher:
         dispatcher.subscribe(raises(ValueError("replayed")), callback="on_quote")
