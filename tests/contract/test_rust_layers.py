@@ -16,7 +16,7 @@ MAY_USE = {
     "headrace-lockfree": set(),
 }
 # The files outside lockfree that may hold unsafe code, each because of the interpreter's C interface.
-UNSAFE_IN_BINDING = {"hot/columns.rs", "hot/descriptor.rs", "hot/tick_object.rs", "hot/vectorcall.rs"}
+UNSAFE_IN_BINDING = {f"hot/{name}.rs" for name in ("columns", "descriptor", "interpreter", "tick_object", "vectorcall")}
 # What would make the native module big, or give it a runtime of its own.
 TOO_HEAVY = re.compile(
     r"^(tokio|async-std|rustls|native-tls|openssl.*|arrow.*|parquet|polars.*|sqlx|rusqlite|postgres)$"
