@@ -59,6 +59,8 @@ OF_THE_COMMAND_LINE = (OptionError, SubscriptionError, VenueError, InstrumentErr
 def main() -> NoReturn:
     """Run the command of this process and exit with its code."""
     _fix_hash_seed()
+    if sys.__stderr__ is None:  # Closed by whoever started us, as a daemon does: nobody reads what we say.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
     _log_to_stderr()
     sys.exit(run(sys.argv[1:]))
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headrace_core::instrument::{InstrumentError, InstrumentTable};
-use headrace_core::limits::INSTRUMENTS_MAX;
+use headrace_core::limits::{INSTRUMENTS_MAX, INSTRUMENTS_MAX_MAX};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList};
 
@@ -27,6 +27,15 @@ pub(crate) fn refused(py: Python<'_>, error: &InstrumentError) -> PyErr {
     raise(py, "InstrumentError", error.to_string(), &[])
 }
 
+/// Refuses a bound whose tables would not fit in memory, where the allocator would end the process.
+pub(crate) fn refuse_too_many(py: Python<'_>, instruments_max: usize) -> PyResult<()> {
+    if instruments_max <= INSTRUMENTS_MAX_MAX {
+        return Ok(());
+    }
+    let message = format!("instruments_max={instruments_max} is too high: give {INSTRUMENTS_MAX_MAX} at most");
+    Err(raise(py, "InstrumentError", message, &[]))
+}
+
 impl Instruments {
     pub(crate) fn lock(&self) -> MutexGuard<'_, InstrumentTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -38,6 +47,7 @@ impl Instruments {
     #[new]
     #[pyo3(signature = (names=Vec::new(), *, discovery=true, instruments_max=INSTRUMENTS_MAX))]
     fn new(py: Python<'_>, names: Vec<String>, discovery: bool, instruments_max: usize) -> PyResult<Self> {
+        refuse_too_many(py, instruments_max)?;
         let mut table = InstrumentTable::new(instruments_max, discovery);
         for name in names {
             table.add(&name).map_err(|error| refused(py, &error))?;

@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 
 use crate::errors::{raise, refuse_after_fork};
 use crate::hot::columns::{checked_length, copy_into, ticks_of};
+use crate::instruments::refuse_too_many;
 use crate::kinds::kinds;
 
 /// A descriptor that wakes an event loop: an eventfd, or the writing end of a pipe.
@@ -201,6 +202,7 @@ impl Ring {
     #[new]
     #[pyo3(signature = (capacity=headrace_core::limits::RING_CAPACITY, *, instruments_max=headrace_core::limits::INSTRUMENTS_MAX))]
     fn new(py: Python<'_>, capacity: usize, instruments_max: usize) -> PyResult<Self> {
+        refuse_too_many(py, instruments_max)?;
         Ok(Self {
             core: Arc::new(RingCore::new(py, capacity, instruments_max)?),
         })
@@ -239,6 +241,10 @@ impl Ring {
         // Copied, because waiting lets other threads run, and they may write to the array.
         let copied = ticks_of(py, ticks)?.to_vec();
         let mut writer = self.core.writer().ok_or_else(|| concurrent_publish(py))?;
+        if timeout.is_some_and(f64::is_nan) {
+            let message = "timeout=nan is no time: give seconds, or None to wait without end";
+            return Err(raise(py, "OptionError", message, &[]));
+        }
         let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         let mut done = 0;
         loop {

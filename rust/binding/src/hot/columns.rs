@@ -310,7 +310,7 @@ pub(crate) fn checked_length(py: Python<'_>, array: &Bound<'_, PyAny>, writeable
     }
     if fields.flags & npyffi::NPY_ARRAY_C_CONTIGUOUS == 0 || fields.flags & npyffi::NPY_ARRAY_ALIGNED == 0 {
         return Err(refuse(
-            "ticks must be C-contiguous and aligned: pass np.ascontiguousarray(ticks)".to_owned(),
+            "ticks must be C-contiguous and aligned: pass ticks.copy()".to_owned(),
         ));
     }
     if writeable && fields.flags & NPY_ARRAY_WRITEABLE == 0 {

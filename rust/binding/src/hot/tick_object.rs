@@ -247,7 +247,10 @@ fn build_type(
         slot(ffi::Py_tp_doc, leaked(doc).cast_mut().cast()),
         slot(0, std::ptr::null_mut()),
     ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    let flags = ffi::Py_TPFLAGS_DEFAULT
+        | ffi::Py_TPFLAGS_BASETYPE
+        | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
+        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
     let mut spec = ffi::PyType_Spec {
         name: leaked(&format!("headrace.{name}")),
         basicsize: c_int::try_from(size_of::<TickObject>()).expect("a small object"),
