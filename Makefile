@@ -87,6 +87,7 @@ planted: setup ## plant every bug of tests/planted; each must be caught by its t
 .PHONY: lint
 lint: setup ## format, clippy, ruff, mypy --strict, stubtest; a warning is an error
 	cargo fmt --check
+	@for alone in fuzz tests/hostile_extension; do cargo fmt --check --manifest-path $$alone/Cargo.toml; done
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(LOOM) cargo clippy --quiet -p headrace-lockfree --all-targets --target-dir target/loom -- -D warnings
 	$(BIN)/ruff check
