@@ -305,3 +305,34 @@ def test_a_kind_that_cannot_be_is_refused(arguments: tuple[Any, ...], options: d
     with pytest.raises(KindError, match=said):
         register_kind(*arguments, **options)
     assert before == KINDS
+
+
+class Column:
+    """A column of a table, as DataFrames have it: an index of its own, and strided data behind ``__array__``."""
+
+    def __init__(self, block: np.ndarray, number: int) -> None:
+        self._data = block[:, number]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._data, dtype=dtype)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, label: object) -> object:
+        raise KeyError(label)
+
+
+def test_columns_of_a_table_become_ticks() -> None:
+    block = np.arange(20.0).reshape(5, 4)
+    made = ticks(
+        instrument="BTCUSDT.BINANCE",
+        ts_init=np.array(["2024-08-08T00:00:00"] * 5, "M8[ms]"),
+        bid_price=Column(block, 1),
+        ask_price=Column(block, 2),
+        bid_size=block[::-1, 3],
+        ask_size=1,
+    )
+    assert made["values"][:, 0].tolist() == [1.0, 5.0, 9.0, 13.0, 17.0]
+    assert made["values"][:, 1].tolist() == [2.0, 6.0, 10.0, 14.0, 18.0]
+    assert made["values"][:, 2].tolist() == [19.0, 15.0, 11.0, 7.0, 3.0]
