@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import atexit
 import difflib
+import logging
 import os
 import time
 import weakref
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["Dispatcher", "DispatcherStats"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class Dispatcher:
         self._inline = self._new_group("inline")
         self._members: dict[str, Driver] = {}
         self._made_s = time.monotonic()
+        self._kinds = {row[1] for row in _native.kind_table()}
         self._watch = Watch(slow_handler_ms / 1e3)
         self._watch.groups.append(self._inline)
         self._closed = False
@@ -211,6 +215,10 @@ class Dispatcher:
             msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop to await them"
             raise SubscriptionError(msg, handler=name)
         kinds, every_kinds = kinds_of(handlers, options.kinds)
+        named = {row[1] for row in _native.kind_table() if any(bound.kind == row[0] for bound in handlers)}
+        if late := sorted((named | set(options.kinds or ())) - self._kinds):
+            msg = f"subscription {name!r} takes {', '.join(late)}, which this dispatcher is too old to know: "
+            raise SubscriptionError(msg + "call register_kind before making the dispatcher", handler=name)
         if is_pull:
             kinds = set(options.kinds or (row[1] for row in _native.kind_table()))
         lossy_by_default = threaded or (is_async and not self._replay)
@@ -289,6 +297,8 @@ class Dispatcher:
         """Number and publish ticks; return how many went onto the ring, gap ticks included.
 
         ticks : shape (n,), dtype TICK_DTYPE, C-contiguous; instrument ids of ``self.instruments``.
+        When the ring stays full, nothing is lost: what was numbered waits, and goes onto the ring first with the next
+        publish; ``taken`` of the error is 0 when not even that had room, so that nothing of this call was taken.
         Waits for block readers of other threads without the interpreter's lock; inline ones of this thread are
         dispatched when the ring is full. Raises PublishError (and its kin), KindError, InstrumentError, ClosedError,
         ValueError.
@@ -387,6 +397,8 @@ class Dispatcher:
         if self._closed:
             return
         self._closed = True
+        if waiting := self._ingest.waiting():
+            log.warning("%d ticks that waited for room were never published: the dispatcher was closed first", waiting)
         self._ingest.close()
         self._watch.stop()
         deadline_s = time.monotonic() + CLOSE_DEADLINE_S

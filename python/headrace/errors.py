@@ -121,10 +121,16 @@ class RingError(HeadraceError, ValueError):
 
 
 class PublishError(HeadraceError):
-    """Ticks that could not be published; ``published`` of ``asked`` went onto the ring."""
+    """Ticks that could not be published: ``published`` of ``asked`` went onto the ring.
+
+    taken : how many of them are the ring's business now: on it, or waiting to go first with the next publish. 0: none.
+    waiting : numbered ticks that wait.
+    """
 
     published: int
     asked: int
+    taken: int = 0
+    waiting: int = 0
 
 
 class ConcurrentPublishError(PublishError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -22,7 +23,52 @@ def test_a_pull_reader_of_the_publishing_thread_is_an_error_never_a_wait() -> No
             dispatcher.publish(quotes(dispatcher, range(1_000)))
         assert (held.value.published, held.value.asked) == (64, 1_000)
         assert read_all(pull)["values"][:, 0].tolist() == list(range(64))
-        assert dispatcher.publish(quotes(dispatcher, range(64))) == 64
+
+
+def test_what_found_no_room_waits_and_goes_first_with_the_next_publish() -> None:
+    with Dispatcher(ring_capacity=64) as dispatcher:
+        pull = dispatcher.subscribe()
+        given = quotes(dispatcher, range(1_000))
+        with pytest.raises(RingHeldError) as held:
+            dispatcher.publish(given)
+        assert (held.value.taken, held.value.waiting) == (1_000, 936)
+        with pytest.raises(RingHeldError) as held:
+            dispatcher.publish(given)
+        assert (held.value.published, held.value.taken, held.value.waiting) == (0, 0, 936)
+        got = read_all(pull)["seq"].tolist()
+        while len(got) < 1_000:
+            with contextlib.suppress(RingHeldError):
+                dispatcher.publish(given[:0])
+            got += read_all(pull)["seq"].tolist()
+        assert got == list(range(1, 1_001))
+        assert dispatcher.publish(given[:10]) == 10
+        assert read_all(pull)["seq"].tolist() == list(range(1_001, 1_011))
+        assert holds_the_law(pull.stats())
+
+
+def test_a_block_of_lines_that_finds_no_room_is_taken_whole() -> None:
+    frame = b'{"u":%d,"s":"BTCUSDT","b":"1.0","B":"1","a":"2.0","A":"1"}'
+    block = b"".join(b"%d " % (1_000 + number) + frame % (number + 1) + b"\n" for number in range(50))
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        pull = dispatcher.subscribe()
+        decoder = Decoder("BINANCE", dispatcher.instruments)
+        with pytest.raises(RingHeldError):
+            dispatcher.publish_lines(decoder, block)
+        got = read_all(pull)["venue_seq"].tolist()
+        while len(got) < 50:
+            with contextlib.suppress(RingHeldError):
+                dispatcher.publish_lines(decoder, b"")
+            got += read_all(pull)["venue_seq"].tolist()
+        assert got == list(range(1, 51))
+        assert dispatcher.stats().frames["bookTicker"] == 50
+
+
+def test_what_still_waits_at_the_end_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        dispatcher.subscribe()
+        with pytest.raises(RingHeldError):
+            dispatcher.publish(quotes(dispatcher, range(20)))
+    assert "4 ticks that waited for room were never published" in caplog.text
 
 
 def test_what_went_onto_the_ring_is_said_of_the_whole_publish() -> None:

@@ -7,6 +7,7 @@
 //! Guarantees: a publish that finds the ring held by an inline group of its own thread dispatches that group first; from
 //! inside that group's own handler it is refused before anything is numbered. Waiting for another thread happens without
 //! the interpreter's lock.
+//! What was numbered is never dropped: when a publish ends early, the rest waits and goes first with the next one.
 //! Does not: wait for a pull subscription or an awaiting task of its own thread: that would be for ever, so it is an error.
 
 use std::cell::Cell;
@@ -179,16 +180,65 @@ impl IngestCore {
         writer: &mut WriterGuard<'_>,
         now: &Now<'_, '_>,
     ) -> PyResult<usize> {
+        let mut publishing = Publishing::new(working.incoming.len(), now);
+        self.send_waiting(py, working, writer, &mut publishing)?;
+        self.number_incoming(working);
+        self.send_or_keep(py, working, writer, &mut publishing)
+            .map_err(|error| publishing.say_waiting(py, error, working.waiting.len()))?;
+        publishing.end()
+    }
+
+    /// Numbers `working.incoming` into `working.outgoing`.
+    fn number_incoming(&self, working: &mut Working) {
         let Working {
             sequencer,
             kinds,
             incoming,
             outgoing,
+            ..
         } = working;
         self.number(sequencer, kinds, incoming, outgoing);
-        let mut publishing = Publishing::new(outgoing.len(), now);
-        self.send(py, writer, outgoing, sequencer, &mut publishing)?;
-        publishing.end()
+    }
+
+    /// Publishes what an earlier publish left; an error: still no room, and nothing of this one was taken.
+    fn send_waiting(
+        &self,
+        py: Python<'_>,
+        working: &mut Working,
+        writer: &mut WriterGuard<'_>,
+        publishing: &mut Publishing<'_, '_, '_>,
+    ) -> PyResult<()> {
+        if working.waiting.is_empty() {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut working.waiting);
+        let result = self.send(py, writer, &waiting, &working.sequencer, publishing);
+        working.waiting.extend_from_slice(&waiting[publishing.sent..]);
+        result.map_err(|error| {
+            publishing.taken = 0;
+            publishing.say_waiting(py, error, working.waiting.len())
+        })
+    }
+
+    /// Publishes `working.outgoing`; what finds no room waits.
+    fn send_or_keep(
+        &self,
+        py: Python<'_>,
+        working: &mut Working,
+        writer: &mut WriterGuard<'_>,
+        publishing: &mut Publishing<'_, '_, '_>,
+    ) -> PyResult<()> {
+        let Working {
+            sequencer,
+            outgoing,
+            waiting,
+            ..
+        } = working;
+        let result = self.send(py, writer, outgoing, sequencer, publishing);
+        if result.is_err() {
+            waiting.extend_from_slice(&outgoing[publishing.sent..]);
+        }
+        result
     }
 
     /// Numbers `ticks` into `outgoing`.
@@ -232,10 +282,12 @@ impl IngestCore {
         let chunk_max = (self.ring.ring.capacity() / 4).max(1);
         let mut done = 0;
         let mut held_since: Option<(ReaderId, Instant)> = None;
+        publishing.sent = 0;
         while done < ticks.len() {
             let end = ticks.len().min(done + chunk_max);
             let count = writer.try_publish(&ticks[done..end]);
             done += count;
+            publishing.sent = done;
             publishing.published += count;
             if self.replay && done < ticks.len() {
                 self.let_others_run(sequencer, publishing);
@@ -328,6 +380,10 @@ struct Publishing<'a, 'b, 'py> {
     /// Ticks on the ring so far, gaps included; and how many it was asked for.
     published: usize,
     asked: usize,
+    /// Ticks of the piece under way that are on the ring.
+    sent: usize,
+    /// Ticks of this publish that were numbered: they are on the ring, or wait.
+    taken: usize,
     now: &'a Now<'b, 'py>,
     /// Whether handlers or other threads ran meanwhile.
     ran_others: bool,
@@ -340,6 +396,8 @@ impl<'a, 'b, 'py> Publishing<'a, 'b, 'py> {
         Self {
             published: 0,
             asked,
+            sent: 0,
+            taken: asked,
             now,
             ran_others: false,
             raised: None,
@@ -353,6 +411,29 @@ impl<'a, 'b, 'py> Publishing<'a, 'b, 'py> {
         }
         self.raised.get_or_insert(error);
         Ok(())
+    }
+
+    /// Adds to a publish error what became of the ticks that are not on the ring.
+    fn say_waiting(&self, py: Python<'_>, error: PyErr, waiting: usize) -> PyErr {
+        let value = error.value(py);
+        if value.hasattr("published").unwrap_or(false) {
+            let said = || -> PyResult<()> {
+                value.setattr("taken", self.taken)?;
+                value.setattr("waiting", waiting)?;
+                let what = if self.taken == 0 {
+                    "nothing of this publish was taken"
+                } else {
+                    "nothing was lost"
+                };
+                let note =
+                    format!("{what}: {waiting} numbered ticks wait, and go onto the ring first with the next publish");
+                value.call_method1("add_note", (note,)).map(drop)
+            };
+            if let Err(unexpected) = said() {
+                unexpected.write_unraisable(py, None);
+            }
+        }
+        error
     }
 
     fn end(self) -> PyResult<usize> {
@@ -430,18 +511,15 @@ impl Ingest {
     /// Numbers and publishes ticks; returns how many went onto the ring, gaps included.
     fn publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<usize> {
         let (mut working, mut writer) = self.core.begin(py)?;
-        let Working {
-            sequencer,
-            kinds,
-            outgoing,
-            ..
-        } = &mut *working;
+        let working = &mut *working;
         let known = lock(&self.core.instruments).rows().len();
         let total = ticks_of(py, ticks)?.len();
-        refuse_unknown(py, ticks_of(py, ticks)?, kinds, known)?;
+        refuse_unknown(py, ticks_of(py, ticks)?, &working.kinds, known)?;
         self.core.refuse_reentrant(py, &mut writer, total)?;
         let now = Now::Clock(self.now.bind(py));
         let mut publishing = Publishing::new(total, &now);
+        self.core.send_waiting(py, working, &mut writer, &mut publishing)?;
+        let mut ended = Ok(());
         let mut at = 0;
         while at < total {
             // Borrowed anew for each piece, because sending lets handlers and other threads run, and they may write to
@@ -452,12 +530,24 @@ impl Ingest {
                 break;
             }
             if publishing.ran_others {
-                refuse_unknown(py, &rest[..end], kinds, known)?;
+                refuse_unknown(py, &rest[..end], &working.kinds, known)?;
             }
+            let Working {
+                sequencer,
+                kinds,
+                outgoing,
+                waiting,
+                ..
+            } = &mut *working;
             self.core.number(sequencer, kinds, &rest[..end], outgoing);
-            self.core.send(py, &mut writer, outgoing, sequencer, &mut publishing)?;
             at += end;
+            if ended.is_err() {
+                waiting.extend_from_slice(outgoing);
+            } else {
+                ended = self.core.send_or_keep(py, working, &mut writer, &mut publishing);
+            }
         }
+        ended.map_err(|error| publishing.say_waiting(py, error, working.waiting.len()))?;
         publishing.end()
     }
 
@@ -487,7 +577,11 @@ impl Ingest {
     ) -> PyResult<usize> {
         self.refuse_foreign(py, decoder)?;
         let (mut working, mut writer) = self.core.begin(py)?;
-        let mut published = 0;
+        let now = Now::Clock(self.now.bind(py));
+        let mut publishing = Publishing::new(0, &now);
+        self.core.send_waiting(py, &mut working, &mut writer, &mut publishing)?;
+        let mut published = publishing.end()?;
+        let mut ended: Option<PyErr> = None;
         for line in Lines::new(block, first_row) {
             match line.parts {
                 Some((ts_init, frame)) => {
@@ -498,7 +592,21 @@ impl Ingest {
                         source,
                         row: line.number,
                     };
-                    published += self.frame(py, &arrival, &mut working, &mut writer)?;
+                    if ended.is_some() {
+                        // The block is taken whole: what finds no room any more waits behind what waits already.
+                        let outcome = self.core.decode(&arrival, &mut working);
+                        arrival.count(outcome, &mut lock(&self.core.tally));
+                        self.core.number_incoming(&mut working);
+                        let Working { outgoing, waiting, .. } = &mut *working;
+                        waiting.extend_from_slice(outgoing);
+                        continue;
+                    }
+                    match self.frame(py, &arrival, &mut working, &mut writer) {
+                        Ok(count) => published += count,
+                        // Ticks wait: then the frame was taken, and so is the rest of the block.
+                        Err(error) if !working.waiting.is_empty() => ended = Some(error),
+                        Err(error) => return Err(error),
+                    }
                 }
                 None => {
                     let rejected = decode::Outcome::Rejected(decode::RejectReason::BadLine);
@@ -512,7 +620,7 @@ impl Ingest {
                 }
             }
         }
-        Ok(published)
+        ended.map_or(Ok(published), Err)
     }
 
     /// Frames so far: ``{"frames": {type: n}, "ignored": {type: n}, "rejected": {reason: n}}``.
@@ -544,6 +652,11 @@ impl Ingest {
         // Release: whoever sees it closed sees what was done before.
         self.core.ring.closed.store(true, Ordering::Release);
         self.core.ring.wake_all();
+    }
+
+    /// Ticks that were numbered and wait for room; None while somebody publishes.
+    fn waiting(&self) -> Option<usize> {
+        self.core.sequencer.take().map(|working| working.waiting.len())
     }
 
     /// Whether it was asked to stop.

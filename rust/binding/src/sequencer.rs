@@ -23,6 +23,8 @@ pub(crate) struct Working {
     pub(crate) kinds: KindTable,
     pub(crate) incoming: Vec<Tick>,
     pub(crate) outgoing: Vec<Tick>,
+    /// Numbered, and not on the ring yet, because it had no room: goes there first with the next publish.
+    pub(crate) waiting: Vec<Tick>,
 }
 
 /// Shared between the Python object and the ingest that uses it.
@@ -152,6 +154,7 @@ impl Sequencer {
             kinds: kinds(),
             incoming: Vec::new(),
             outgoing: Vec::new(),
+            waiting: Vec::new(),
         };
         let core = Arc::new(SequencerCore {
             counts: Mutex::new(None),
