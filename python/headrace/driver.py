@@ -78,7 +78,7 @@ class Driver:
             self._task = asyncio.get_running_loop().create_task(
                 self._run_task(self._loop_wakeup), name=f"headrace-{self.subscription.name}"
             )
-            self._task.add_done_callback(_log_failed_task)
+            self._task.add_done_callback(self._task_ended)
 
     def _run_thread(self) -> None:
         try:
@@ -96,6 +96,17 @@ class Driver:
                 continue
             due = self.group.next_due()
             await wakeup.wait(None if due is None else max(0.0, (due - self._clock.now_ns()) / 1e9))
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("%s ended with an exception", task.get_name(), exc_info=error)
+        elif self.is_open:
+            # Not a warning: a loop that ends cancels what it still runs.
+            log.info("%s was cancelled before its subscription was closed, which is paused now", task.get_name())
+        if self.is_open:
+            # Nobody awaits its handlers any more: it must not look as if it ran, or hold the writer.
+            self.membership.pause()
 
     async def drain_async(self) -> bool:
         """Await calls until caught up; return whether there were any."""
@@ -150,8 +161,3 @@ class Driver:
             self._loop_wakeup.close()
         if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
-
-
-def _log_failed_task(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("%s ended with an exception", task.get_name(), exc_info=error)

@@ -59,6 +59,8 @@ PROGRESS_EVERY_NS = 100_000_000
 # A time later than any tick: the pump runs until it needs something.
 END_OF_TIME_NS = (1 << 63) - 1
 BEFORE_TIME_NS = -(1 << 63)
+# What a feed cannot yield by mistake, as it could None.
+END: Any = object()
 FRAME_TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
 
 
@@ -318,13 +320,13 @@ class _Session:
         """Give the pump the next item of a source; a feed that makes it wait does not make it deaf."""
         import asyncio  # 20 ms that only who runs a loop pays
 
-        waiting = asyncio.ensure_future(anext(items, None))
+        waiting = asyncio.ensure_future(anext(items, END))
         while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
             if self._stopped:
                 waiting.cancel()
                 return
         item = waiting.result()
-        if item is None:
+        if item is END:
             pump.finish(index)
         else:
             pump.push(index, item.as_line() if isinstance(item, Frame) else item)

@@ -243,3 +243,84 @@ def test_the_command_runs_where_nobody_listens_to_it(tmp_path: Path) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["rejected"] == {}
+
+
+def test_a_feed_that_yields_none_is_refused_and_not_taken_for_its_end() -> None:
+    class Absent:
+        name = "absent"
+        venue = "BINANCE"
+
+        async def open(self) -> None: ...
+
+        async def close(self) -> None: ...
+
+        async def __aiter__(self) -> Any:
+            yield None
+
+    with pytest.raises(ValueError, match="NoneType"):
+        headrace.replay(Absent())
+
+
+@pytest.mark.asyncio
+async def test_what_waits_for_an_async_strategy_that_closes_itself_counts_as_skipped() -> None:
+    class Once(Strategy):
+        subscription_of_mine: headrace.Subscription
+
+        async def on_quote(self, bid_price: float) -> None:
+            self.subscription_of_mine.close()
+
+    once = Once()
+    with Dispatcher(instruments=NAME) as dispatcher:
+        once.subscription_of_mine = dispatcher.subscribe(once)
+        dispatcher.publish(quotes(5))
+        while once.subscription_of_mine.state != "closed":  # noqa: ASYNC110 - nothing tells it
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        stats = once.subscription_of_mine.stats()
+    assert (stats.delivered, stats.skipped, stats.pending) == (1, 4, 0)
+
+
+def test_what_waits_for_a_strategy_that_closes_the_dispatcher_and_raises_counts_as_skipped() -> None:
+    dispatcher = Dispatcher(instruments=NAME, on_fault="raise")
+
+    def on_quote(bid_price: float) -> None:
+        dispatcher.close()
+        raise RuntimeError
+
+    subscription = dispatcher.subscribe(on_quote)
+    dispatcher.publish(quotes(5))
+    with pytest.raises(RuntimeError):
+        dispatcher.dispatch()
+    stats = subscription.stats()
+    assert (stats.delivered, stats.skipped, stats.pending) == (1, 4, 0)
+
+
+@pytest.mark.asyncio
+async def test_a_subscription_whose_task_was_cancelled_is_paused_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Cancelled(Strategy):
+        async def on_quote(self, bid_price: float) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+    caplog.set_level("INFO")
+    with Dispatcher(instruments=NAME) as dispatcher:
+        subscription = dispatcher.subscribe(Cancelled())
+        dispatcher.publish(quotes(5))
+        await asyncio.sleep(0.05)
+        assert subscription.state == "paused"
+    assert "headrace-Cancelled was cancelled" in caplog.text
+
+
+def test_a_kind_that_is_younger_than_the_dispatcher_cannot_be_subscribed_to() -> None:
+    def on_youngling(age: float) -> None: ...
+
+    with Dispatcher(instruments=NAME) as dispatcher:
+        headrace.register_kind("youngling", "age")
+        for give in ({"handler": on_youngling}, {"kinds": "youngling"}):
+            options: dict[str, Any] = give
+            with pytest.raises(SubscriptionError, match="too old to know: call register_kind before"):
+                dispatcher.subscribe(**options)
+    with Dispatcher(instruments=NAME) as dispatcher:
+        assert dispatcher.subscribe(on_youngling).state == "running"

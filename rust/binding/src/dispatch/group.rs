@@ -165,8 +165,10 @@ impl Group {
         for shared in members {
             self.leave(py, &shared);
         }
-        if let Some(state) = self.take() {
-            // What was counted stays in the members; the state, with its reader, is dropped here.
+        if let Some(mut state) = self.take() {
+            // It may stand inside a run, whose end will not come. What was counted stays in the members; the state, with
+            // its reader, is dropped here.
+            self.answer(py, &mut state);
             drop(state);
         } else {
             self.leave_gate();
@@ -273,6 +275,7 @@ impl Group {
         let awaiting = std::mem::take(&mut state.delivery.awaiting);
         if self.closed.load(Ordering::Acquire) {
             // Acquire: closed while it ran. The reader leaves here.
+            self.answer(py, &mut state);
             drop(state);
         } else {
             self.put(state);
