@@ -402,9 +402,10 @@ class Dispatcher:
         self._ingest.close()
         self._watch.stop()
         deadline_s = time.monotonic() + CLOSE_DEADLINE_S
+        # The shared group first and whole: one by one, each that leaves would have the others compiled again.
+        self._inline.close()
         for member in list(self._members.values()):
             member.close(deadline_s)
-        self._inline.close()
         _open_dispatchers.discard(self)
 
     def _close_subscription(self, subscription: Subscription) -> None:

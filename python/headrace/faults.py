@@ -15,7 +15,7 @@ import traceback
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from headrace.errors import StrategyFaultError
-from headrace.limits import QUARANTINE_CALLS, QUARANTINE_FAULTS
+from headrace.limits import LETTER_TEXT_MAX, QUARANTINE_CALLS, QUARANTINE_FAULTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,7 @@ def _add_note(error: Exception, where: str) -> None:
 
 def _safe_text(error: BaseException) -> str:
     try:
-        return str(error)
+        return str(error)[:LETTER_TEXT_MAX]
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - a hostile __str__
@@ -117,7 +117,8 @@ def _safe_text(error: BaseException) -> str:
 
 def _safe_traceback(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(error))
+        # Its end says what was raised, and where.
+        return "".join(traceback.format_exception(error))[-LETTER_TEXT_MAX:]
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - a hostile __str__, or a traceback as deep as the stack

@@ -42,6 +42,7 @@ LIMITS = (
     Limit("DEAD_LETTERS_MAX", 10_000, "letters", "a day of three faults a minute fits twice"),
     Limit("DEAD_LETTERS_BYTES_MAX", 16 << 20, "bytes", "what a process spares for the autopsy"),
     Limit("DEAD_FRAMES_MAX", _core["REJECTS_MAX"], "frames", "enough to see a pattern, of every source together"),
+    Limit("LETTER_TEXT_MAX", 20_000, "characters", "a deep traceback fits; a text of megabytes does not"),
     Limit("LETTER_TICKS_MAX", 8, "ticks", "the first of a failed call, enough to repeat it"),
     Limit("WINDOW_MIN_NS", 1_000_000, "ns", "shorter windows are cheaper as singular handlers"),
     Limit("WATCH_EVERY_S", 0.1, "s", "a slow handler is named within 1 s"),
@@ -68,6 +69,7 @@ CLOSE_DEADLINE_S = float(_values["CLOSE_DEADLINE_S"])
 DEAD_LETTERS_MAX = _whole("DEAD_LETTERS_MAX")
 DEAD_LETTERS_BYTES_MAX = _whole("DEAD_LETTERS_BYTES_MAX")
 DEAD_FRAMES_MAX = _whole("DEAD_FRAMES_MAX")
+LETTER_TEXT_MAX = _whole("LETTER_TEXT_MAX")
 LETTER_TICKS_MAX = _whole("LETTER_TICKS_MAX")
 WINDOW_MIN_NS = _whole("WINDOW_MIN_NS")
 WATCH_EVERY_S = float(_values["WATCH_EVERY_S"])

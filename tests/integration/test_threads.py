@@ -304,3 +304,18 @@ def test_a_clock_that_stands_still_does_not_stop_a_thread() -> None:
         dispatcher.subscribe(lambda lag_ns: got.append(lag_ns), callback="on_quote", mode="thread")
         dispatcher.publish(quotes(dispatcher, [1.0], ts_init=2))
         wait_until(lambda: got == [3])
+
+
+def test_one_that_is_closed_before_its_place_came_gets_nothing() -> None:
+    calls: list[float] = []
+    with Dispatcher(ring_capacity=256) as dispatcher:
+        dispatcher.subscribe(lambda bid_price: None, callback="on_quote")
+        dispatcher.publish(quotes(dispatcher, range(10)))
+        # Ten ticks are still to come to the first one, so the second joins behind them: and is closed before.
+        late = dispatcher.subscribe(lambda bid_price: calls.append(bid_price), callback="on_quote", name="late")
+        late.close()
+        dispatcher.publish(quotes(dispatcher, range(10)))
+        dispatcher.dispatch()
+        assert calls == []
+    assert holds_the_law(late.stats())
+    assert late.stats().published == 0

@@ -116,6 +116,9 @@ impl Group {
         for (seen, members) in &counts.sets {
             // Relaxed: this thread writes it.
             let seen = seen.swap(0, Ordering::Relaxed);
+            if seen == 0 {
+                continue;
+            }
             for (index, member) in state.delivery.members.iter().enumerate() {
                 if !members.contains(&(index as u32)) {
                     member.shared.filtered.add(seen);

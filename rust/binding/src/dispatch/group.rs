@@ -10,6 +10,7 @@
 //! event. A group demoted by the writer goes on as a lossy one.
 //! Does not: publish, or decide when it is dispatched.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -57,6 +58,42 @@ pub(crate) struct Group {
     pub(crate) current: Arc<AtomicU64>,
     pub(crate) reader: ReaderId,
     pub(super) hashing: bool,
+}
+
+/// What a dispatching call has taken from its group.
+pub(super) struct Taken<'a> {
+    py: Python<'a>,
+    /// Where it goes back to; `None`: nowhere, it ends here, and with it its reader.
+    group: Option<&'a Group>,
+    run: Option<Box<Run>>,
+}
+
+impl Deref for Taken<'_> {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        self.run.as_ref().expect("taken only in drop")
+    }
+}
+
+impl DerefMut for Taken<'_> {
+    fn deref_mut(&mut self) -> &mut Run {
+        self.run.as_mut().expect("taken only in drop")
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            // Relaxed: see `Delivery::current`.
+            group.current.store(0, Ordering::Relaxed);
+            *lock(&group.state) = self.run.take();
+            // Not from a panic: one that comes meanwhile would end the process.
+            if !std::thread::panicking() {
+                group.end_if_closed(self.py);
+            }
+        }
+    }
 }
 
 /// How a dispatch is bounded.
@@ -144,11 +181,18 @@ impl Group {
     /// Takes a member out; its numbers stand still from here on, or from the next edge of a run when it is being
     /// dispatched now.
     pub(crate) fn leave(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>) {
-        let from = [state::RUNNING, state::PAUSED, state::QUARANTINED, state::RESUMING];
-        if shared.change_state(&from, state::CLOSED) {
-            self.request(Request::Leave(Arc::clone(shared)));
+        if self.ask_to_leave(shared) {
             self.answer_if_idle(py);
         }
+    }
+
+    fn ask_to_leave(&self, shared: &Arc<SubscriptionShared>) -> bool {
+        let from = [state::RUNNING, state::PAUSED, state::QUARANTINED, state::RESUMING];
+        let leaves = shared.change_state(&from, state::CLOSED);
+        if leaves {
+            self.request(Request::Leave(Arc::clone(shared)));
+        }
+        leaves
     }
 
     /// Frees the gate at once: the writer need not wait for this group any more.
@@ -160,28 +204,40 @@ impl Group {
     pub(crate) fn close(&self, py: Python<'_>) {
         // Release: whoever sees it closed sees what was done before.
         self.closed.store(true, Ordering::Release);
-        // Cloned in a statement of its own: the lock must be free when `leave` takes it.
         let members = lock(&self.counts).members.clone();
         for shared in members {
-            self.leave(py, &shared);
+            self.ask_to_leave(&shared);
         }
-        if let Some(mut state) = self.take() {
-            // It may stand inside a run, whose end will not come. What was counted stays in the members; the state, with
-            // its reader, is dropped here.
-            self.answer(py, &mut state);
-            drop(state);
-        } else {
+        if self.is_busy() {
             self.leave_gate();
         }
+        self.end_if_closed(py);
         self.core.wake_all();
     }
 
-    pub(super) fn take(&self) -> Option<Box<Run>> {
-        lock(&self.state).take()
+    /// Lets everybody leave a closed group, and then its reader; a run that was taken when the group was closed, when it
+    /// comes back. What was counted stays with the members.
+    fn end_if_closed(&self, py: Python<'_>) {
+        if !self.is_closed() {
+            return;
+        }
+        if let Some(mut state) = self.take(py) {
+            // It may stand inside a run, whose end will not come.
+            self.answer(py, &mut state);
+            *lock(&self.counts) = Counts::default();
+            state.group = None;
+        }
     }
 
-    pub(super) fn put(&self, state: Box<Run>) {
-        *lock(&self.state) = Some(state);
+    /// Takes what a dispatching call works with; it comes back when it is dropped, also by a panic. `None`: somebody has
+    /// it.
+    pub(super) fn take<'a>(&'a self, py: Python<'a>) -> Option<Taken<'a>> {
+        let run = lock(&self.state).take()?;
+        Some(Taken {
+            py,
+            group: Some(self),
+            run: Some(run),
+        })
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -263,23 +319,14 @@ impl Group {
     ///
     /// `None`: the group is being dispatched already, above this call or in another thread.
     pub(crate) fn dispatch(&self, py: Python<'_>, now_ns: i64, bounds: Bounds) -> Option<PyResult<(u64, Awaiting)>> {
-        let mut state = self.take()?;
+        let mut state = self.take(py)?;
         let before = state.base + state.next as u64;
         state.delivery.now_ns = now_ns;
         let result = self.run(py, &mut state, bounds);
-        // Relaxed: see `Delivery::current`.
-        self.current.store(0, Ordering::Relaxed);
         self.settle(&state);
         let done = (state.base + state.next as u64).saturating_sub(before);
         let raised = state.delivery.raised.take();
         let awaiting = std::mem::take(&mut state.delivery.awaiting);
-        if self.closed.load(Ordering::Acquire) {
-            // Acquire: closed while it ran. The reader leaves here.
-            self.answer(py, &mut state);
-            drop(state);
-        } else {
-            self.put(state);
-        }
         Some(match (result, raised) {
             (Err(error), _) | (Ok(()), Some(error)) => Err(error),
             (Ok(()), None) => Ok((done, awaiting)),
@@ -353,7 +400,7 @@ impl Group {
                 Some(result) => result?,
                 None => return Ok(()),
             };
-            let due = self.with_state(|state| state.delivery.next_due()).flatten();
+            let due = self.with_state(py, |state| state.delivery.next_due()).flatten();
             let ready = || {
                 !self.is_idle()
                     // Relaxed, Acquire: as above.
@@ -374,32 +421,38 @@ impl Group {
         }
     }
 
-    pub(super) fn with_state<T>(&self, act: impl FnOnce(&mut Run) -> T) -> Option<T> {
-        let mut state = self.take()?;
+    /// Whether it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        // Acquire: whoever sees it closed sees what was done before.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn with_state<T>(&self, py: Python<'_>, act: impl FnOnce(&mut Run) -> T) -> Option<T> {
+        let mut state = self.take(py)?;
         let result = act(&mut state);
-        self.put(state);
         Some(result)
     }
 
     /// Hands out everything that waits for a window or an interval, as at the end of a replay.
     pub(crate) fn finish(&self, py: Python<'_>, now_ns: i64) -> Option<PyResult<()>> {
-        let mut state = self.take()?;
+        let mut state = self.take(py)?;
         state.delivery.now_ns = now_ns;
         state.delivery.run_due(py, i64::MAX);
         self.settle(&state);
         let raised = state.delivery.raised.take();
-        self.put(state);
         Some(raised.map_or(Ok(()), Err))
     }
 
     /// The earliest moment at which there is something to do without a new tick.
-    pub(crate) fn next_due(&self) -> Option<i64> {
-        self.with_state(|state| state.delivery.next_due()).flatten()
+    pub(crate) fn next_due(&self, py: Python<'_>) -> Option<i64> {
+        self.with_state(py, |state| state.delivery.next_due()).flatten()
     }
 
     /// Says that an awaited call failed; true when its subscription may go on.
     pub(crate) fn report_fault(&self, py: Python<'_>, member: usize, handler: u16, error: PyErr) -> PyResult<bool> {
-        let Some(mut state) = self.take() else { return Ok(false) };
+        let Some(mut state) = self.take(py) else {
+            return Ok(false);
+        };
         let last = state.next.saturating_sub(1);
         let tick = state.backlog.get(last).copied();
         let position = state.base + last as u64;
@@ -411,13 +464,12 @@ impl Group {
         let running = state.delivery.members.get(member).is_some_and(Member::is_running);
         let raised = state.delivery.raised.take();
         self.settle(&state);
-        self.put(state);
         raised.map_or(Ok(running), Err)
     }
 
     /// Takes ticks that a pull subscription holds, at most `room`: a gap only at their beginning.
     pub(crate) fn pull(&self, py: Python<'_>, now_ns: i64, room: usize) -> Option<PyResult<Vec<Tick>>> {
-        if self.with_state(|state| {
+        if self.with_state(py, |state| {
             state
                 .delivery
                 .members
@@ -432,7 +484,7 @@ impl Group {
                 return Some(Err(error));
             }
         }
-        self.with_state(|state| {
+        self.with_state(py, |state| {
             let Some(member) = state.delivery.members.first_mut() else {
                 return Ok(Vec::new());
             };

@@ -232,8 +232,8 @@ impl DispatchGroup {
     }
 
     /// When something is due without a new tick, ns, or None.
-    fn next_due(&self) -> Option<i64> {
-        self.group.next_due()
+    fn next_due(&self, py: Python<'_>) -> Option<i64> {
+        self.group.next_due(py)
     }
 
     /// What runs now: (a number that changes with every call, member, handler); None when nothing does.

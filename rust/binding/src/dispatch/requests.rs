@@ -63,12 +63,11 @@ impl Group {
 
     /// Answers at once when nobody is dispatching: from here on a gated member holds the writer.
     pub(super) fn answer_if_idle(&self, py: Python<'_>) {
-        if let Some(mut state) = self.take() {
-            if state.next == state.run_end {
-                self.answer(py, &mut state);
-                self.settle(&state);
-            }
-            self.put(state);
+        if let Some(mut state) = self.take(py)
+            && state.next == state.run_end
+        {
+            self.answer(py, &mut state);
+            self.settle(&state);
         }
     }
 
@@ -113,7 +112,11 @@ impl Group {
                         state.join_gate();
                     }
                 }
-                Request::Leave(shared) => self.answer_leave(py, state, &shared),
+                Request::Leave(shared) => {
+                    // One that has not come yet never comes.
+                    waiting.retain(|request| !matches!(request, Request::Join { shared: joins, .. } if Arc::ptr_eq(joins, &shared)));
+                    self.answer_leave(py, state, &shared);
+                }
                 Request::Resume(_) if state.is_mid_event() => waiting.push(request),
                 Request::Resume(shared) => {
                     let found = state
@@ -167,6 +170,10 @@ impl Group {
         shared.skipped.add(left.saturating_sub(from));
         shared.left.set(left);
         state.delivery.members.remove(index);
+        if self.is_closed() {
+            // Nothing is dispatched any more; the counts were folded above, before the sets lost their meaning.
+            return;
+        }
         self.compile(py, state);
         if !state
             .delivery
