@@ -359,7 +359,10 @@ class Dispatcher:
         self._inline.finish(self.clock.now_ns())
 
     def stop(self) -> None:
-        """Ask every dispatch and every waiting publish to return soon. Safe in a signal handler."""
+        """Ask every dispatch and every waiting publish to return soon, for good. Safe in a signal handler.
+
+        What is still on the ring stays pending: a stopped dispatcher dispatches nothing more. Make another to go on.
+        """
         self._ingest.set_stop(True)
 
     @property

@@ -116,6 +116,14 @@ class Driver:
             await self._await_calls(calls)
         return had_some
 
+    async def _timed(self, awaitable: Coroutine[Any, Any, object]) -> None:
+        """Await a call; its latency is the time until it is done, other tasks' turns included."""
+        started_ns = time.perf_counter_ns()
+        try:
+            await awaitable
+        finally:
+            self.membership.record_latency(time.perf_counter_ns() - started_ns)
+
     async def _await_calls(self, calls: list[tuple[int, Coroutine[Any, Any, object]]]) -> None:
         import asyncio  # see the module's header
 
@@ -124,7 +132,7 @@ class Driver:
             while remaining:
                 handler, awaitable = remaining.pop()
                 try:
-                    await awaitable
+                    await self._timed(awaitable)
                 except asyncio.CancelledError as error:
                     task = asyncio.current_task()
                     if task is not None and task.cancelling():

@@ -200,7 +200,8 @@ class LatencyStats:
     """How long handler calls took, ns.
 
     A fast singular handler is timed at one call in 64, which then stands for 64; slow ones (from 65 µs) and plural
-    calls every time. ``count`` : calls that the rest speaks for. Percentiles are at most 1/32 too high.
+    calls every time; async ones until they are done, other tasks' turns included. ``max`` : of those that were timed.
+    ``count`` : calls that the rest speaks for. Percentiles are at most 1/32 too high.
     """
 
     count: int

@@ -376,3 +376,19 @@ def test_a_clock_by_hand_is_asked_when_a_call_is_made() -> None:
 
     asyncio.run(main())
     assert got == [50, 60, 70]
+
+
+def test_an_awaited_call_is_timed_until_it_is_done() -> None:
+    async def on_quote(seq: int) -> None:
+        await asyncio.sleep(0.02 if seq == 3 else 0)
+
+    async def main() -> None:
+        with Dispatcher() as dispatcher:
+            subscription = dispatcher.subscribe(on_quote)
+            dispatcher.publish(quotes(dispatcher, range(5)))
+            await until(lambda: subscription.stats().latency.count == 5)
+            latency = subscription.stats().latency
+            assert latency.max >= 19_000_000
+            assert latency.p50 < 19_000_000
+
+    asyncio.run(main())

@@ -320,6 +320,11 @@ impl Membership {
         self.group.leave(py, &self.shared);
     }
 
+    /// Counts how long an awaited call took.
+    fn record_latency(&self, ns: u64) {
+        self.shared.record_latency(ns, 1);
+    }
+
     /// Every number of the loss law, and some more.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (published, filtered, pending, pending_ns) = self.group.account(&self.shared);
