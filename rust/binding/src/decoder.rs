@@ -3,8 +3,9 @@
 //! Guarantees: a refused frame changes nothing but a count.
 //! Does not: number ticks (`Sequencer`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::lock::lock;
 use headrace_core::decode::{self, Outcome, RejectReason};
 use headrace_core::error::DetectError;
 use headrace_core::instrument::{InstrumentTable, Venue};
@@ -30,7 +31,7 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn lock(&self) -> MutexGuard<'_, decode::Decoder> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 
@@ -70,7 +71,7 @@ impl Decoder {
         refuse_after_fork(py)?;
         let mut ticks = Vec::new();
         let outcome = {
-            let mut table = self.instruments.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut table = lock(&self.instruments);
             self.lock().decode(frame, ts_init, &mut table, &mut ticks)
         };
         let (outcome, name) = match outcome {

@@ -12,7 +12,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use headrace_core::decode;
@@ -32,6 +32,7 @@ use crate::decoder::Decoder;
 use crate::dispatch::group::{Bounds, Group};
 use crate::errors::{raise, refuse_after_fork};
 use crate::hot::columns::ticks_of;
+use crate::lock::lock;
 use crate::ring::{Ring, RingCore, WriterGuard, concurrent_publish};
 use crate::sequencer::{Sequencer, SequencerCore, Working, WorkingGuard, refuse_unknown};
 use crate::tally::{Reject, RejectTuple, Tally};
@@ -88,10 +89,6 @@ pub(crate) struct IngestCore {
     block_max: Option<Duration>,
     /// Replay: a lossy inline group is dispatched before it could be lapped.
     replay: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl IngestCore {

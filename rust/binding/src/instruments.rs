@@ -3,8 +3,9 @@
 //! Guarantees: an id, once given, never changes.
 //! Does not: remove instruments.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::lock::lock;
 use headrace_core::instrument::{InstrumentError, InstrumentTable};
 use headrace_core::limits::{INSTRUMENTS_MAX, INSTRUMENTS_MAX_MAX};
 use pyo3::prelude::*;
@@ -38,7 +39,7 @@ pub(crate) fn refuse_too_many(py: Python<'_>, instruments_max: usize) -> PyResul
 
 impl Instruments {
     pub(crate) fn lock(&self) -> MutexGuard<'_, InstrumentTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

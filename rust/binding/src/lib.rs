@@ -15,6 +15,7 @@ mod hot;
 mod ingest;
 mod instruments;
 mod kinds;
+mod lock;
 mod names;
 mod replay;
 mod ring;

@@ -6,8 +6,9 @@
 //! Guarantees: the order of items, and with it every number and hash, depends on the sources alone.
 //! Does not: read files (Python hands over blocks) or sleep (it returns, and is called again).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::lock::lock;
 use headrace_core::decode::{Outcome, RejectReason};
 use headrace_core::error::MergeError;
 use headrace_core::merge::{Block, Merge, Payload, Peek, Step};
@@ -124,7 +125,7 @@ impl Replay {
             std::mem::take(&mut *guard)
         };
         let result = driver.run(py, &self.core, self.time.get(), until_ns);
-        *self.driver.lock().unwrap_or_else(PoisonError::into_inner) = driver;
+        *lock(&self.driver) = driver;
         result
     }
 
@@ -261,12 +262,7 @@ impl Driver {
                 });
             }
             (Payload::Ticks(ticks), _) => {
-                let known = core
-                    .instruments
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .rows()
-                    .len();
+                let known = lock(&core.instruments).rows().len();
                 refuse_unknown(py, ticks, &working.kinds, known)?;
                 working.incoming.extend_from_slice(ticks);
             }

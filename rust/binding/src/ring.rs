@@ -9,9 +9,10 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::lock::lock;
 use headrace_core::conflate::StateKeys;
 use headrace_core::newest::{Marks, NewestTable};
 use headrace_core::tick::{TICK_WORDS, Tick};
@@ -57,7 +58,7 @@ impl RingCore {
 
     /// Takes the writer; it comes back when the guard is dropped. `None`: somebody has it.
     pub(crate) fn writer(&self) -> Option<WriterGuard<'_>> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let writer = lock(&self.writer).take()?;
         Some(WriterGuard {
             core: self,
             writer: Some(writer),
@@ -81,17 +82,14 @@ impl RingCore {
             armed: AtomicBool::new(false),
             descriptor,
         });
-        self.alarms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&alarm));
+        lock(&self.alarms).push(Arc::clone(&alarm));
         // SeqCst: stands in one order with the fence in `published`; cold.
         self.alarm_count.fetch_add(1, Ordering::SeqCst);
         alarm
     }
 
     pub(crate) fn remove_alarm(&self, alarm: &Arc<Alarm>) {
-        let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alarms = lock(&self.alarms);
         if let Some(index) = alarms.iter().position(|known| Arc::ptr_eq(known, alarm)) {
             alarms.remove(index);
             // SeqCst: as in `add_alarm`.
@@ -117,7 +115,7 @@ impl RingCore {
 
     #[cold]
     fn sound_alarms(&self) {
-        let alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let alarms = lock(&self.alarms).clone();
         for alarm in alarms {
             // Relaxed: the fence above orders it. Disarmed, so that one sleep costs one system call.
             if alarm.armed.swap(false, Ordering::Relaxed) {
@@ -174,7 +172,7 @@ impl WriterGuard<'_> {
 
 impl Drop for WriterGuard<'_> {
     fn drop(&mut self) {
-        *self.core.writer.lock().unwrap_or_else(PoisonError::into_inner) = self.writer.take();
+        *lock(&self.core.writer) = self.writer.take();
     }
 }
 
@@ -284,7 +282,7 @@ pub(crate) struct RingReader {
 impl RingReader {
     fn with<T>(&self, py: Python<'_>, act: impl FnOnce(&mut Reader<TICK_WORDS>, &mut u64) -> T) -> PyResult<T> {
         refuse_after_fork(py)?;
-        let mut guard = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = lock(&self.reader);
         match guard.as_deref_mut() {
             Some((reader, missed)) => Ok(act(reader, missed)),
             None => Err(raise(
@@ -339,7 +337,7 @@ impl RingReader {
 
     /// Leaves the ring; a gated reader frees the writer at once.
     fn close(&self) {
-        drop(self.reader.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock(&self.reader).take());
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -3,8 +3,9 @@
 //! Guarantees: state is moved out while it works, so no lock is held and a second caller gets an error.
 //! Does not: publish.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::lock::lock;
 use headrace_core::kind::KindTable;
 use headrace_core::limits::KINDS_MAX;
 use headrace_core::sequencer::{self, SavedStream, SequencerCounts, SequencerOptions, SequencerState, Unwanted};
@@ -36,7 +37,7 @@ pub(crate) struct SequencerCore {
 
 impl SequencerCore {
     pub(crate) fn take(self: &Arc<Self>) -> Option<WorkingGuard> {
-        let working = self.working.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let working = lock(&self.working).take()?;
         Some(WorkingGuard {
             core: Arc::clone(self),
             working: Some(working),
@@ -65,7 +66,7 @@ impl std::ops::DerefMut for WorkingGuard {
 
 impl Drop for WorkingGuard {
     fn drop(&mut self) {
-        *self.core.working.lock().unwrap_or_else(PoisonError::into_inner) = self.working.take();
+        *lock(&self.core.working) = self.working.take();
     }
 }
 
@@ -206,7 +207,7 @@ impl Sequencer {
         let counts = match self.core.take() {
             Some(working) => working.sequencer.counts(),
             None => {
-                let known = *self.core.counts.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = *lock(&self.core.counts);
                 known.map_or_else(|| self.taken(py).map(|working| working.sequencer.counts()), Ok)?
             }
         };

@@ -6,11 +6,10 @@
 //! Guarantees: a tick is counted in exactly one term of the loss law; a loss is told before the next admitted tick.
 //! Does not: see the ticks of members without options of their own.
 
-use std::sync::PoisonError;
-
+use crate::lock::lock;
 use headrace_core::field::kind_set;
 use headrace_core::kind;
-use headrace_core::tick::{Tick, flags};
+use headrace_core::tick::{GapCause, Tick, flags};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
@@ -44,13 +43,7 @@ impl Delivery {
         }
         if position < this.skip_until {
             this.shared.skipped.add(1);
-            Missing::widen(
-                &mut this.tell,
-                headrace_core::tick::GapCause::Lag,
-                position,
-                position,
-                1,
-            );
+            Missing::widen(&mut this.tell, GapCause::Lag, position, position, 1);
             this.resync = true;
             return Admitted::No;
         }
@@ -67,10 +60,7 @@ impl Delivery {
         if this.options.overflow == Overflow::Conflate
             && let Some(key) = self.keys.key(&tick)
         {
-            if this.newest_seq.len() <= key {
-                this.newest_seq.resize(key + 1, 0);
-                this.due.resize(key + 1, i64::MIN);
-            }
+            this.know_key(key);
             if self.fold.is_folded(index) || tick.seq <= this.newest_seq[key] {
                 this.shared.conflated.add(1);
                 return Admitted::No;
@@ -98,13 +88,7 @@ impl Delivery {
         }
         if this.options.rate_limit > 0.0 && !tick.continues_event() && !this.take_token(now_ns) {
             this.shared.skipped.add(1);
-            Missing::widen(
-                &mut this.tell,
-                headrace_core::tick::GapCause::Rate,
-                position,
-                position,
-                1,
-            );
+            Missing::widen(&mut this.tell, GapCause::Rate, position, position, 1);
             this.resync = true;
             return Admitted::No;
         }
@@ -130,9 +114,7 @@ impl Delivery {
     pub(super) fn hold(&mut self, member: usize, tick: Tick, position: u64) {
         let this = &mut self.members[member];
         if let Some(hash) = &this.shared.hash {
-            hash.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .update(&tick, &self.names.of(tick.instrument).text);
+            lock(hash).update(&tick, &self.names.of(tick.instrument).text);
         }
         if this.has_plural || this.options.pull {
             this.held.push(tick, position, true);

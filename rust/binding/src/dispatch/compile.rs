@@ -11,10 +11,11 @@ use headrace_core::plan::{Filter, Plan};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
-use super::group::{Group, lock};
+use super::group::Group;
 use super::run::{RUN_TICKS, Run};
 use super::subscription::{Handler, Overflow, Role, SubscriptionShared};
 use crate::hot::vectorcall::{Call, Slots};
+use crate::lock::lock;
 
 /// The calls of one (members, kind): sites in registration order.
 pub(crate) struct CallSet {
@@ -228,13 +229,7 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members
                 });
                 slot as u16
             });
-            let call = Call::new(
-                described.function.clone_ref(py),
-                described.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
-                slots.collect(),
-                described.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
-                described.by_keyword,
-            );
+            let call = described.to_call(py, slots.collect());
             sites.push(CallSite {
                 member: *index,
                 enters,
@@ -265,12 +260,5 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members
 
 /// The call of one handler with slots of its own.
 pub(super) fn compile_alone(py: Python<'_>, handler: &Handler) -> (Slots, Call) {
-    let call = Call::new(
-        handler.function.clone_ref(py),
-        handler.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
-        (0..handler.fields.len() as u16).collect(),
-        handler.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
-        handler.by_keyword,
-    );
-    (Slots::new(&handler.fields, false), call)
+    (Slots::new(&handler.fields, false), handler.to_call_alone(py))
 }

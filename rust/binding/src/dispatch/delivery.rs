@@ -335,10 +335,7 @@ impl Delivery {
             }
             let mut handed_on = 0;
             if let Some(key) = self.keys.key(tick) {
-                if this.newest_seq.len() <= key {
-                    this.newest_seq.resize(key + 1, 0);
-                    this.due.resize(key + 1, i64::MIN);
-                }
+                this.know_key(key);
                 if this.options.overflow == Overflow::Conflate {
                     if tick.seq <= this.newest_seq[key] {
                         continue;

@@ -12,7 +12,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use headrace_core::instrument::InstrumentTable;
@@ -31,6 +31,7 @@ use crate::errors::raise;
 use crate::hot::columns::Positions;
 use crate::hot::tick_object::tick_types;
 use crate::kinds::kinds;
+use crate::lock::lock;
 use crate::names::Names;
 use crate::ring::RingCore;
 
@@ -102,10 +103,6 @@ pub(crate) struct Bounds {
     pub(crate) until: Option<Instant>,
     /// Stop as soon as something is to be awaited, or was held for a pull.
     pub(crate) one_step: bool,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Group {

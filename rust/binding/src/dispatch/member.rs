@@ -135,6 +135,14 @@ impl Member {
         }
     }
 
+    /// Makes room for what is remembered of a state key.
+    pub(super) fn know_key(&mut self, key: usize) {
+        if self.newest_seq.len() <= key {
+            self.newest_seq.resize(key + 1, 0);
+            self.due.resize(key + 1, i64::MIN);
+        }
+    }
+
     pub(super) fn take_token(&mut self, now_ns: i64) -> bool {
         let cost_ns = ((1e9 / self.options.rate_limit) as i64).max(1);
         // A second's worth may come at once, and one tick in any case.

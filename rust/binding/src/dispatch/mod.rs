@@ -14,10 +14,11 @@ mod requests;
 mod run;
 mod subscription;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::lock::lock;
 use headrace_core::field::{self, KindSet};
 use headrace_core::plan::{Filter, matches_pattern};
 use headrace_core::tick::Tick;
@@ -347,12 +348,9 @@ impl Membership {
         dict.set_item("pending_ns", pending_ns)?;
         // Relaxed: a fact for statistics.
         dict.set_item("demoted", shared.demoted.load(Ordering::Relaxed))?;
-        let hash = shared
-            .hash
-            .as_ref()
-            .map(|hash| hash.lock().unwrap_or_else(PoisonError::into_inner).hex());
+        let hash = shared.hash.as_ref().map(|hash| lock(hash).hex());
         dict.set_item("delivered_hash", hash)?;
-        let latency = shared.latency.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let latency = lock(&shared.latency).clone();
         dict.set_item("latency_count", latency.count())?;
         for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)] {
             dict.set_item(name, latency.quantile(quantile))?;

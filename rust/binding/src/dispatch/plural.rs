@@ -12,7 +12,7 @@ use super::compile::Class;
 use super::delivery::{About, Delivery};
 use super::subscription::Role;
 use crate::hot::columns::{Batch, Positions};
-use crate::hot::vectorcall::{Call, Columns};
+use crate::hot::vectorcall::Columns;
 
 /// One column of a batch that was gathered already: kind list, first and end ordinal, field.
 pub(super) type ColumnKey = (u32, u8, usize, usize, Field);
@@ -172,13 +172,7 @@ impl Delivery {
     ) {
         let described = &self.members[member].handlers[handler];
         let fields = described.fields.clone();
-        let call = Call::new(
-            described.function.clone_ref(py),
-            described.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
-            (0..fields.len() as u16).collect(),
-            described.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
-            described.by_keyword,
-        );
+        let call = described.to_call_alone(py);
         let (start, _) = batch.ranges[0];
         let (_, end) = batch.ranges[batch.ranges.len() - 1];
         let about = About {

@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 use headrace_core::tick::{GapCause, Tick};
 use pyo3::prelude::*;
 
-use super::group::{Group, lock};
+use super::group::Group;
 use super::member::Member;
 use super::run::Run;
 use super::subscription::{Handler, Missing, Options, Overflow, SubscriptionShared, state};
+use crate::lock::lock;
 
 /// What was asked of a group from outside; done at the next edge of a run.
 pub(super) enum Request {

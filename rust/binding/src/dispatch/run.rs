@@ -19,10 +19,11 @@ use pyo3::prelude::*;
 use super::backlog::Backlog;
 use super::compile::CallSet;
 use super::delivery::Delivery;
-use super::group::{Bounds, Group, lock};
+use super::group::{Bounds, Group};
 use super::plural::edge_before;
 use super::requests::Request;
 use super::subscription::{Missing, Overflow};
+use crate::lock::lock;
 use crate::ring::RingCore;
 
 /// Ticks of a run when no plural handler asks for another length.

@@ -6,9 +6,10 @@
 //! Guarantees: every counter has one writer, the thread that dispatches the subscription; anybody may read them.
 //! Does not: dispatch.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use crate::lock::lock;
 use headrace_core::field::{Field, KindSet, kind_set};
 use headrace_core::hash::InputHash;
 use headrace_core::histogram::Histogram;
@@ -16,6 +17,8 @@ use headrace_core::plan::Filter;
 use headrace_core::tick::{GapCause, Tick};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+
+use crate::hot::vectorcall::Call;
 
 /// A counter with one writer.
 #[derive(Default)]
@@ -130,10 +133,7 @@ impl SubscriptionShared {
     }
 
     pub(crate) fn record_latency(&self, nanoseconds: u64, calls: u64) {
-        self.latency
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(nanoseconds, calls);
+        lock(&self.latency).record(nanoseconds, calls);
     }
 }
 
@@ -160,6 +160,24 @@ pub(crate) struct Handler {
     pub(crate) fields: Vec<Field>,
     pub(crate) keywords: Option<Py<PyTuple>>,
     pub(crate) by_keyword: usize,
+}
+
+impl Handler {
+    /// The handler as it is called, with the slot of each field.
+    pub(crate) fn to_call(&self, py: Python<'_>, slots: Vec<u16>) -> Call {
+        Call::new(
+            self.function.clone_ref(py),
+            self.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
+            slots,
+            self.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
+            self.by_keyword,
+        )
+    }
+
+    /// The same, with slots of its own: one per field, in their order.
+    pub(crate) fn to_call_alone(&self, py: Python<'_>) -> Call {
+        self.to_call(py, (0u16..).take(self.fields.len()).collect())
+    }
 }
 
 /// The options of a subscription, checked by Python.
