@@ -22,6 +22,19 @@
     ├── ClosedError ............ used after it was closed
     ├── ForkedError ............ used in the child of a fork
     ├── StrategyFaultError ..... a strategy raised what is no Exception (sys.exit, a panic), under on_fault="raise"
+    ├── BusError ............... an event that the bus does not take
+    │   ├── EventTypeError ..... of a type that was not declared, or no event     (also a TypeError)
+    │   ├── LaneFullError ...... its lane is full
+    │   └── DeadlockError ...... the bus did not become idle: somebody waits for what comes after him
+    ├── CommandError ........... a command bus that cannot be as it was asked to be
+    ├── LifeCycleError ......... a change of state that the table of the life cycle does not hold
+    ├── OrderError ............. an order that cannot be made                     (also a ValueError)
+    ├── ConfigError ............ a configuration that is wrong, and where         (also a ValueError)
+    ├── EngineError ............ an engine that cannot do what it was asked to
+    │   └── ServiceError ....... a service that failed for good
+    ├── ControlError ........... an engine that cannot be reached, or does not answer
+    ├── DispatchLogError ....... a dispatch log that is damaged, or belongs to other inputs
+    ├── AuditError ............. an audit file that cannot be read
     └── MissingExtraError ...... an optional package is not installed             (also an ImportError)
 
 Guarantees: each message says the fact, the value, and what to do next; the facts are attributes.
@@ -29,15 +42,27 @@ Does not: import anything; the native module looks its classes up here when it f
 """
 
 __all__ = [
+    "AuditError",
+    "BusError",
     "ClosedError",
+    "CommandError",
     "ConcurrentPublishError",
+    "ConfigError",
+    "ControlError",
+    "DeadlockError",
     "DecoderError",
+    "DispatchLogError",
+    "EngineError",
+    "EventTypeError",
     "ForkedError",
     "HeadraceError",
     "InstrumentError",
     "KindError",
+    "LaneFullError",
+    "LifeCycleError",
     "MissingExtraError",
     "OptionError",
+    "OrderError",
     "PublishError",
     "RecordingError",
     "ReentrantDispatchError",
@@ -45,6 +70,7 @@ __all__ = [
     "RestoreError",
     "RingError",
     "RingHeldError",
+    "ServiceError",
     "SourceOrderError",
     "StoppedError",
     "StrategyFaultError",
@@ -166,6 +192,89 @@ class StrategyFaultError(HeadraceError):
 
     subscription: str
     handler: str
+
+
+class BusError(HeadraceError):
+    """An event that the bus does not take."""
+
+
+class EventTypeError(BusError, TypeError):
+    """No event, or one of a type that was not declared on this bus; ``event_type`` names it."""
+
+    event_type: str
+
+
+class LaneFullError(BusError):
+    """A lane that refuses when it is full, and is.
+
+    lane : its name. capacity : events. waited_s : by the engine's clock; 0 for who does not wait.
+    """
+
+    lane: str
+    capacity: int
+    waited_s: float
+
+
+class DeadlockError(BusError):
+    """The bus did not become idle in time; ``holder`` has been working on ``event`` all the while."""
+
+    holder: str
+    event: str
+    waited_s: float
+
+
+class CommandError(HeadraceError):
+    """A command without a handler, with two, or of a type that is not of the family; ``command`` names it."""
+
+    command: str
+
+
+class LifeCycleError(HeadraceError):
+    """A change of state that the life cycle's table does not hold."""
+
+    strategy: str
+    state: str
+    verb: str
+
+
+class OrderError(HeadraceError, ValueError):
+    """An order that cannot be made: its quantity, price or side is no such thing; ``field`` names it."""
+
+    field: str
+
+
+class ConfigError(HeadraceError, ValueError):
+    """A configuration that is wrong; ``path`` says where in it."""
+
+    path: str
+
+
+class EngineError(HeadraceError):
+    """An engine that cannot do what it was asked to."""
+
+
+class ServiceError(EngineError):
+    """A service that failed for good; ``service`` names it, the cause is its last exception."""
+
+    service: str
+
+
+class ControlError(HeadraceError):
+    """An engine that cannot be reached from here, or does not answer."""
+
+
+class DispatchLogError(HeadraceError):
+    """A dispatch log that is damaged, or that does not fit the inputs; ``path`` and ``line`` say where."""
+
+    path: str
+    line: int
+
+
+class AuditError(HeadraceError):
+    """An audit file that cannot be read; ``path`` and ``line`` say where."""
+
+    path: str
+    line: int
 
 
 class MissingExtraError(HeadraceError, ImportError):

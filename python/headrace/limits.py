@@ -46,6 +46,34 @@ LIMITS = (
     Limit("LETTER_TICKS_MAX", 8, "ticks", "the first of a failed call, enough to repeat it"),
     Limit("WINDOW_MIN_NS", 1_000_000, "ns", "shorter windows are cheaper as singular handlers"),
     Limit("WATCH_EVERY_S", 0.1, "s", "a slow handler is named within 1 s"),
+    # The event bus
+    Limit("LANE_CAPACITY_CONTROL", 100, "events", "life cycle and audit: rare, and never dropped"),
+    Limit("LANE_CAPACITY_ORDER", 50, "events", "more orders than that at once are a strategy that ran wild"),
+    Limit("LANE_CAPACITY_SIGNAL", 100, "events", "a hundred strategies may signal on one tick"),
+    Limit("LANE_CAPACITY_DATA", 1_000, "events", "bars of a thousand instruments close at once"),
+    Limit("LANE_GROWTH_MAX", 8, "times", "the order lane grows up to so many times its capacity"),
+    Limit("LANE_GROW_AT", 0.8, "of capacity", "fuller than this for LANE_GROW_S, and the lane doubles"),
+    Limit("LANE_GROW_S", 1.0, "s", "a burst is over by then; what is not over is load"),
+    Limit("LANE_SHRINK_AT", 0.2, "of capacity", "emptier than this for LANE_SHRINK_S, and the lane halves"),
+    Limit("LANE_SHRINK_S", 60.0, "s", "so that a lane does not swing between two sizes"),
+    Limit("LANE_ATTEMPTS_DATA", 3, "attempts", "a bar may be given again; a signal or an order may not"),
+    Limit("CONSEQUENCES_MAX", 8, "times capacity", "what a handler publishes while it runs may queue so much"),
+    Limit("TURNS_DATA", 16, "turns", "the data lane gets one of so many under a flood of the others"),
+    Limit("LANE_WAIT_S", 1.0, "s", "how long a publisher that may wait waits for room in its lane"),
+    Limit("BARRIER_S", 30.0, "s", "wall time after which a bus that is not idle is a deadlock, whose holder is named"),
+    # Shutdown and services
+    Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
+    Limit("DRAIN_RUNNING_S", 0.5, "s", "what runs then may finish; afterwards it is cancelled"),
+    Limit("RESTART_FIRST_S", 0.5, "s", "a failed service is started again after it, then after twice as much"),
+    Limit("RESTART_MAX_S", 30.0, "s", "the longest wait before a service is started again"),
+    # The command bus
+    Limit("COMMAND_TIMEOUT_S", 5.0, "s", "a handler that takes longer answers 'outcome unknown'"),
+    Limit("COMMAND_WORKERS", 4, "workers", "a command that hangs leaves three for the others"),
+    Limit("COMMAND_KEYS_MAX", 10_000, "keys", "answers kept for repeated commands"),
+    Limit("COMMAND_KEYS_S", 3_600.0, "s", "a repeated command gets its first answer for so long"),
+    # The engine
+    Limit("SLICE_NS", 200_000, "ns", "dispatch has the loop for so long, then everybody else has a turn"),
+    Limit("HALT_S", 0.1, "s", "a halt is in force within it, whatever the strategies do"),
 )
 
 _values = {limit.name: limit.value for limit in LIMITS}
@@ -73,8 +101,34 @@ LETTER_TEXT_MAX = _whole("LETTER_TEXT_MAX")
 LETTER_TICKS_MAX = _whole("LETTER_TICKS_MAX")
 WINDOW_MIN_NS = _whole("WINDOW_MIN_NS")
 WATCH_EVERY_S = float(_values["WATCH_EVERY_S"])
+LANE_CAPACITY_CONTROL = _whole("LANE_CAPACITY_CONTROL")
+LANE_CAPACITY_ORDER = _whole("LANE_CAPACITY_ORDER")
+LANE_CAPACITY_SIGNAL = _whole("LANE_CAPACITY_SIGNAL")
+LANE_CAPACITY_DATA = _whole("LANE_CAPACITY_DATA")
+LANE_GROWTH_MAX = _whole("LANE_GROWTH_MAX")
+LANE_GROW_AT = float(_values["LANE_GROW_AT"])
+LANE_GROW_S = float(_values["LANE_GROW_S"])
+LANE_SHRINK_AT = float(_values["LANE_SHRINK_AT"])
+LANE_SHRINK_S = float(_values["LANE_SHRINK_S"])
+LANE_ATTEMPTS_DATA = _whole("LANE_ATTEMPTS_DATA")
+CONSEQUENCES_MAX = _whole("CONSEQUENCES_MAX")
+TURNS_DATA = _whole("TURNS_DATA")
+LANE_WAIT_S = float(_values["LANE_WAIT_S"])
+BARRIER_S = float(_values["BARRIER_S"])
+DRAIN_S = float(_values["DRAIN_S"])
+DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
+RESTART_FIRST_S = float(_values["RESTART_FIRST_S"])
+RESTART_MAX_S = float(_values["RESTART_MAX_S"])
+COMMAND_TIMEOUT_S = float(_values["COMMAND_TIMEOUT_S"])
+COMMAND_WORKERS = _whole("COMMAND_WORKERS")
+COMMAND_KEYS_MAX = _whole("COMMAND_KEYS_MAX")
+COMMAND_KEYS_S = float(_values["COMMAND_KEYS_S"])
+SLICE_NS = _whole("SLICE_NS")
+HALT_S = float(_values["HALT_S"])
 
 assert BATCH_MAX <= BATCH_MAX_MAX
 assert LETTER_TICKS_MAX < BATCH_MAX
 assert WATCH_EVERY_S + SLOW_HANDLER_MS / 1e3 < 1
 assert RING_CAPACITY & (RING_CAPACITY - 1) == 0
+assert LANE_SHRINK_AT * 2 < LANE_GROW_AT
+assert RESTART_FIRST_S < RESTART_MAX_S

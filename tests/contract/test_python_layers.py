@@ -13,10 +13,16 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     # The package itself ('') is the front door: the command line and the examples use it like everybody else.
     frozenset({"cli", "__main__", "", "examples"}),
-    frozenset({"engine", "session", "result", "report"}),
-    frozenset({"service", "feeds", "brokers", "telemetry", "commands", "orders", "positions", "risk", "kill_switch"}),
-    frozenset({"bus", "dispatch", "driver", "strategy", "subscription"}),
-    frozenset({"events", "fields", "tick", "clock", "config", "deadletters", "faults", "wakeup", "watch"}),
+    frozenset({"engine", "runner", "control", "session", "result", "report"}),
+    frozenset(
+        {"service", "feeds", "brokers", "telemetry", "commands", "orders", "positions", "risk", "kill_switch"}
+        | {"audit", "bars", "timers", "dispatch_log"}
+    ),
+    frozenset({"bus", "consumer", "dispatch", "driver", "strategy", "subscription"}),
+    frozenset(
+        {"events", "fields", "instrument", "tick", "clock", "config", "deadletters", "faults", "wakeup", "watch"}
+        | {"lane", "lifecycle", "state_folder"}
+    ),
     frozenset({"limits", "errors"}),
 )
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
