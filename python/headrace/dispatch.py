@@ -35,8 +35,9 @@ from headrace.deadletters import DeadLetters
 from headrace.driver import Driver, has_running_loop
 from headrace.errors import ClosedError, OptionError, SubscriptionError
 from headrace.faults import FaultDesk, Policy
+from headrace.handlers import BoundHandler, bind_function, bind_strategy, kinds_of
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
-from headrace.strategy import BoundHandler, Strategy, bind_function, bind_strategy, kinds_of
+from headrace.strategy import Strategy
 from headrace.subscription import Overflow, SubscribeOptions, Subscription, SubscriptionOptions, SubscriptionStats
 from headrace.wakeup import WakeupKind
 from headrace.watch import Watch

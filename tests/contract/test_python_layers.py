@@ -15,13 +15,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__", "", "examples"}),
     frozenset({"engine", "runner", "control", "session", "result", "report"}),
     frozenset(
-        {"service", "feeds", "brokers", "telemetry", "commands", "orders", "positions", "risk", "kill_switch"}
+        {"service", "feeds", "brokers", "telemetry", "commands", "orders", "risk", "kill_switch"}
         | {"audit", "bars", "timers", "dispatch_log"}
     ),
-    frozenset({"bus", "consumer", "dispatch", "driver", "strategy", "subscription"}),
+    frozenset({"bus", "consumer", "dispatch", "driver", "handlers", "strategy", "subscription"}),
     frozenset(
         {"events", "fields", "instrument", "tick", "clock", "config", "deadletters", "faults", "wakeup", "watch"}
-        | {"lane", "lifecycle", "state_folder"}
+        | {"lane", "lifecycle", "positions", "state_folder"}
     ),
     frozenset({"limits", "errors"}),
 )

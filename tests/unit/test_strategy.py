@@ -12,7 +12,7 @@ import pytest
 
 from headrace import Dispatcher, Strategy
 from headrace.errors import SubscriptionError
-from headrace.strategy import bind_function, bind_strategy
+from headrace.handlers import bind_function, bind_strategy
 from tests.feeding import quotes, trades
 
 
