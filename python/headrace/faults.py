@@ -18,6 +18,8 @@ from headrace.errors import StrategyFaultError
 from headrace.limits import LETTER_TEXT_MAX, QUARANTINE_CALLS, QUARANTINE_FAULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
     from headrace.clock import Clock
@@ -39,6 +41,16 @@ class FaultDesk:
         self._letters = letters
         self._clock = clock
         self._recent: dict[str, list[int]] = {}
+        # What an engine does when a subscription goes into quarantine.
+        self.on_quarantine: Callable[[str, str], None] = _nobody_is_told
+        # The first error outside of a dispatch that is to end the run; whoever drives it raises it.
+        self.raised: BaseException | None = None
+
+    def judge(self, strategy: str, handler: str, error: BaseException, *, calls: int) -> None:
+        """Judge a callback that was not called with ticks: a timer's, or one of the life cycle."""
+        verdict = self._verdict(strategy, f"in {strategy}.{handler}", handler, error, calls)
+        if isinstance(verdict, BaseException):
+            self.raised = self.raised or verdict
 
     def _on_fault(
         self,
@@ -66,6 +78,11 @@ class FaultDesk:
             ticks_total=ticks_total,
             traceback=_safe_traceback(error),
         )
+        return self._verdict(subscription, where, handler, error, calls)
+
+    def _verdict(
+        self, subscription: str, where: str, handler: str, error: BaseException, calls: int
+    ) -> BaseException | bool | None:
         if self.policies.get(subscription, self.default) == "raise":
             if isinstance(error, Exception):
                 _add_note(error, where)
@@ -82,10 +99,15 @@ class FaultDesk:
         log.warning("%s %s%s", _safe_text(error) or type(error).__name__, where, verdict)
         if is_too_often:
             recent.clear()
+            self.on_quarantine(subscription, f"{QUARANTINE_FAULTS} faults within {QUARANTINE_CALLS} calls")
         return is_too_often or None
 
     def _on_lag(self, subscription: str, behind_ticks: int, behind_ns: int) -> None:
         log.warning("subscription %s lags: %d ticks, %.3f s behind", subscription, behind_ticks, behind_ns / 1e9)
+
+
+def _nobody_is_told(_subscription: str, _reason: str) -> None:
+    """Stand where no engine is."""
 
 
 def _ticks_text(

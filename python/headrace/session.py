@@ -25,42 +25,36 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 import msgspec
-import numpy as np
 
 from headrace import _native
 from headrace.dispatch import Dispatcher
 from headrace.driver import has_running_loop
 from headrace.errors import OptionError, SubscriptionError
-from headrace.feeds import ArrayFeed, Feed, Frame, RecordingFeed, SizedFeed
+from headrace.feeds import SizedFeed
+from headrace.intake import WAIT_S, Intake, Source, feeds_of
 from headrace.limits import RING_CAPACITY
 from headrace.result import ReplayResult, ReplaySource
 from headrace.strategy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from headrace.feeds import FeedItem
+    from headrace.feeds import Feed
 
 __all__ = ["ReplayProgress", "replay"]
 
-Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Feed"
 StrategySpec: TypeAlias = "Strategy | type[Strategy] | Callable[..., object]"
 StrategyWithOptions: TypeAlias = "StrategySpec | tuple[StrategySpec, Mapping[str, object]]"
 
-# How long the run may be deaf to Ctrl-C while it waits.
-WAIT_S = 0.05
 # How often progress is told.
 PROGRESS_EVERY_NS = 100_000_000
 # A time later than any tick: the pump runs until it needs something.
 END_OF_TIME_NS = (1 << 63) - 1
 BEFORE_TIME_NS = -(1 << 63)
-# What a feed cannot yield by mistake, as it could None.
-END: Any = object()
 FRAME_TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
 
 
@@ -114,7 +108,7 @@ def replay(
     strategy is called; RecordingError and SourceOrderError where the damage stands; what a strategy raised.
     """
     session = _Session(
-        feeds=_feeds_of(sources, venue),
+        feeds=feeds_of(sources, venue),
         pace=_Pace(speed),
         progress=progress,
         dispatcher=Dispatcher(
@@ -156,46 +150,6 @@ def _refuse_nobody(spec: object) -> None:
 
 def _paired(spec: StrategyWithOptions) -> tuple[StrategySpec, Mapping[str, object]]:
     return spec if isinstance(spec, tuple) else (spec, {})
-
-
-def _feeds_of(sources: Source | Iterable[Source], venue: str | None) -> list[Feed]:
-    _checked_venue(venue)
-    if isinstance(sources, str | os.PathLike | np.ndarray | Feed) or not isinstance(sources, Iterable):
-        sources = [sources]
-    feeds = [_feed_of(source, venue) for source in sources]
-    if not feeds:
-        msg = "there is nothing to replay: name at least one recording, array or feed"
-        raise OptionError(msg, option="sources")
-    return feeds
-
-
-def _feed_of(source: object, venue: str | None) -> Feed:
-    if isinstance(source, np.ndarray):
-        return ArrayFeed(source)
-    if isinstance(source, Feed):
-        return source
-    if not isinstance(source, str | os.PathLike):
-        msg = f"source {source!r} cannot be replayed: give a path, an array of TICK_DTYPE, or a Feed"
-        raise OptionError(msg, option="sources")
-    path, named = _split_venue(os.fspath(source))
-    if path.suffix == ".npy":
-        return ArrayFeed(path)
-    return RecordingFeed(path, venue=venue if named is None else _checked_venue(named))
-
-
-def _split_venue(text: str) -> tuple[Path, str | None]:
-    """Divide ``FILE@VENUE``; a file whose very name is the whole text wins."""
-    path, at, venue = text.rpartition("@")
-    if not at or not path or "/" in venue or os.sep in venue or Path(text).exists():
-        return Path(text), None
-    return Path(path), venue
-
-
-def _checked_venue(venue: str | None) -> str | None:
-    if venue is not None and venue not in _native.VENUES:
-        msg = f"venue {venue!r} is unknown: choose one of {', '.join(_native.VENUES)}"
-        raise OptionError(msg, option="venue")
-    return venue
 
 
 class _Pace:
@@ -251,6 +205,7 @@ class _Session:
         self._progress_due_ns = 0
         self._stopped = False
         self._wall_s = 0.0
+        self._intake = Intake(feeds, dispatcher, lambda: self._stopped)
 
     def __enter__(self) -> Self:
         return self
@@ -273,63 +228,29 @@ class _Session:
 
     async def _run(self) -> ReplayResult:
         try:
-            for feed in self._feeds:
-                await feed.open()
-            self._name_array_instruments()
-            pump = _native.Replay(self.dispatcher._ingest)  # noqa: SLF001 - its native half
-            for feed in self._feeds:
-                decoder = None if feed.venue is None else _native.Decoder(feed.venue, self.dispatcher.instruments)
-                pump.add_source(feed.name, decoder)
+            pump = await self._intake.open()
             started_s = time.perf_counter()
             await self._drive(pump)
             self._wall_s = time.perf_counter() - started_s
             return self._result(pump)
         finally:
-            for feed in self._feeds:
-                await feed.close()
-
-    def _name_array_instruments(self) -> None:
-        """Give the ids that arrays use, and nobody named, a name that says where they come from."""
-        table = self.dispatcher.instruments
-        needed = max((feed.instrument_ids for feed in self._feeds if isinstance(feed, ArrayFeed)), default=0)
-        for instrument_id in range(len(table), needed):
-            table.add(f"{instrument_id}.ARRAY")
+            await self._intake.close()
 
     async def _drive(self, pump: _native.Replay) -> None:
-        items = [aiter(feed) for feed in self._feeds]
         while True:
             status, argument = pump.run(self._pace.until_ns())
             if status == "need":
-                await self._feed_pump(pump, argument, items[argument])
+                await self._intake.give(pump, argument)
             elif status == "until":
                 await self._pace.wait_for(argument)
             elif status == "async":
                 await self.dispatcher.drain_async()
             else:
                 break
-            self._keep_rejects(pump)
+            self._intake.keep_rejects(pump)
             self._tell_progress()
         self.dispatcher.finish()
-        self._keep_rejects(pump)
-
-    def _keep_rejects(self, pump: _native.Replay) -> None:
-        for source, row, reason, ts_ns, frame in pump.take_rejects():
-            self.dispatcher.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
-
-    async def _feed_pump(self, pump: _native.Replay, index: int, items: AsyncIterator[FeedItem]) -> None:
-        """Give the pump the next item of a source; a feed that makes it wait does not make it deaf."""
-        import asyncio  # 20 ms that only who runs a loop pays
-
-        waiting = asyncio.ensure_future(anext(items, END))
-        while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
-            if self._stopped:
-                waiting.cancel()
-                return
-        item = waiting.result()
-        if item is END:
-            pump.finish(index)
-        else:
-            pump.push(index, item.as_line() if isinstance(item, Frame) else item)
+        self._intake.keep_rejects(pump)
 
     def _tell_progress(self) -> None:
         now_ns = time.monotonic_ns()

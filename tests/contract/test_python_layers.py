@@ -13,7 +13,21 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     # The package itself ('') is the front door: the command line and the examples use it like everybody else.
     frozenset({"cli", "__main__", "", "examples"}),
-    frozenset({"engine", "runner", "control", "session", "result", "report"}),
+    frozenset(
+        {
+            "engine",
+            "turns",
+            "supervisor",
+            "runner",
+            "desk",
+            "operators",
+            "intake",
+            "control",
+            "session",
+            "result",
+            "report",
+        }
+    ),
     frozenset(
         {"service", "feeds", "brokers", "telemetry", "commands", "orders", "risk", "kill_switch"}
         | {"audit", "bars", "timers", "dispatch_log"}

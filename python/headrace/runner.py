@@ -1,0 +1,362 @@
+"""Runner: one strategy in an engine: its life cycle, its callbacks, and what the engine lends it.
+
+::
+
+    commands, faults ─▶ start · pause · resume · quarantine · stop · restart ─▶ LifeCycle ─▶ StrategyStateChanged
+    bus ─▶ on_bar · on_signal · on_order · on_fill        clock ─▶ on_timer        dispatcher ─▶ tick handlers
+
+What runs when
+    paused: no tick handler, bar or signal; fills and order events are delivered, due timers wait for the resume.
+    quarantined, stopped: nothing of it runs; its orders are cancelled, its position goes on being accounted.
+
+Guarantees: the state changes only along the table of ``lifecycle``; what a callback raises stays its own.
+Does not: judge orders (``risk``) or keep positions.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from headrace.desk import EngineDesk, EngineParts
+from headrace.errors import EngineError, SubscriptionError
+from headrace.events import Bar, Event, OrderEvent, OrderFill, Signal, StrategyStateChanged
+from headrace.handlers import has_tick_handlers, life_cycle_of
+from headrace.lifecycle import LifeCycle, StrategyState
+from headrace.strategy import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from headrace.bars import BarSpec
+    from headrace.bus import BusSubscription
+    from headrace.subscription import Subscription
+    from headrace.timers import Timer
+
+__all__ = ["StrategyRunner", "StrategySpec", "named_specs"]
+
+# What reaches a strategy that is paused: what became of the orders that it still has.
+OF_ITS_ORDERS = frozenset({"on_order", "on_fill"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySpec:
+    """A strategy as an engine takes it.
+
+    strategy : its class, or an object, of which a restart uses a fresh copy. name : unique in an engine; the class's.
+    parameters : for the class. subscription : options beside those of the class. bars : in place of the class's.
+    on_quarantine : "cancel" its open orders, or "keep" them.
+    """
+
+    strategy: Strategy | type[Strategy]
+    name: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    subscription: Mapping[str, Any] = field(default_factory=dict)
+    bars: Sequence[object] | None = None
+    on_quarantine: Literal["cancel", "keep"] = "cancel"
+
+
+class StrategyRunner:
+    """Runs one strategy."""
+
+    def __init__(self, spec: StrategySpec, name: str, parts: EngineParts) -> None:
+        self.name = name
+        self.spec = spec
+        self.life = LifeCycle(name)
+        # Events that came while it was paused, by callback; they are not delivered later.
+        self.skipped: dict[str, int] = {}
+        self.log = logging.getLogger(f"headrace.strategy.{name}")
+        self._parts = parts
+        self._pristine = _pristine(spec)
+        self._strategy: Strategy | None = None
+        self._desk: EngineDesk | None = None
+        self._callbacks: dict[str, Callable[..., Any]] = {}
+        self._bus_subscriptions: list[BusSubscription] = []
+        self._bar_specs: list[BarSpec] = []
+        self._held_timers: dict[str, Timer] = {}
+        self._generation = 0
+        self._calls = 0
+
+    # Its life
+
+    @property
+    def state(self) -> StrategyState:
+        """Where it is in its life."""
+        return self.life.state
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """The object that runs; None before the first start."""
+        return self._strategy
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Its open subscriptions to ticks."""
+        return self._desk.subscriptions if self._desk else ()
+
+    async def start(self, *, load: Any = None) -> None:
+        """Make it, load its state, call ``on_start`` and subscribe it. A failure is its own: its state is FAILED."""
+        self._move("start", "")
+        try:
+            self._strategy = self._fresh()
+            self._generation += 1
+            self._desk = EngineDesk(
+                self.name, self._strategy, self._parts, generation=self._generation, on_timer=self._on_timer
+            )
+            self._strategy._desk = self._desk  # noqa: SLF001 - lent by its engine
+            self._callbacks = life_cycle_of(self._strategy)
+            self._parts.orders.set_permission(self.name, "all")
+            if load is not None:
+                await self._call_life("on_load", load)
+            await self._call_life("on_start")
+            self._subscribe_all()
+        except SubscriptionError:
+            # Wrong however often it is tried: the engine must not begin.
+            self._give_back()
+            self._move("fail", "its handlers cannot be bound")
+            raise
+        except Exception as error:  # noqa: BLE001 - a strategy's failure is its own
+            self._give_back()
+            self._move("fail", f"{type(error).__name__}: {error}")
+            self._judge("on_start", error)
+        else:
+            self._move("started", "")
+
+    async def pause(self, reason: str) -> None:
+        """Stop its ticks; orders that add exposure are refused from now on."""
+        self._move("pause", reason)
+        for subscription in self.subscriptions:
+            subscription.pause()
+        self._parts.orders.set_permission(self.name, "reduce")
+        await self._call_isolated("on_pause")
+
+    async def resume(self, reason: str) -> None:
+        """Go on: gaps are told, newest quotes given, and timers fire that were due meanwhile."""
+        self._move("resume", reason)
+        self._parts.orders.set_permission(self.name, "all")
+        await self._call_isolated("on_resume")
+        held, self._held_timers = self._held_timers, {}
+        for timer in sorted(held.values(), key=lambda timer: timer.due_ns):
+            self._on_timer(timer)
+        for subscription in self.subscriptions:
+            subscription.resume()
+
+    def quarantine(self, reason: str) -> None:
+        """End its calls; its orders are cancelled unless they are to be kept."""
+        if not self.life.allows("quarantine"):
+            return
+        self._move("quarantine", reason)
+        for subscription in self.subscriptions:
+            subscription.pause()
+        self._parts.orders.set_permission(self.name, "none")
+        if self.spec.on_quarantine == "cancel":
+            self._parts.orders.cancel_all(strategy=self.name, reason="its strategy is in quarantine")
+
+    async def stop(self, reason: str) -> None:
+        """Call ``on_stop``, cancel its orders and let go of everything."""
+        runs = self.state in (StrategyState.RUNNING, StrategyState.PAUSED)
+        self._move("stop", reason)
+        if self.state is StrategyState.STOPPED:
+            return
+        for subscription in self.subscriptions:
+            subscription.pause()
+        self._parts.orders.set_permission(self.name, "reduce")
+        if runs:
+            await self._call_isolated("on_stop")
+        self._give_back()
+        self._parts.orders.cancel_all(strategy=self.name, reason="its strategy was stopped")
+        self._move("stopped", reason)
+
+    async def restart(self, reason: str) -> None:
+        """Stop it and start a fresh one, which is given what the old one saved. What is not alive is just started."""
+        saved = None
+        if self.state in (StrategyState.RUNNING, StrategyState.PAUSED) and "on_save" in self._callbacks:
+            saved = await self._call_life("on_save")
+        if self.life.allows("stop"):
+            await self.stop(reason)
+        await self.start(load=saved)
+
+    def can_restart(self) -> str:
+        """Return why it cannot be made again; empty when it can."""
+        if self._pristine is None and isinstance(self.spec.strategy, Strategy):
+            return f"{self.name} was given as an object that cannot be copied: give its class and parameters"
+        return ""
+
+    def _move(self, verb: str, reason: str) -> None:
+        before, after = self.life.move(verb)
+        self.log.info("%s: %s -> %s%s", self.name, before, after, f" ({reason})" if reason else "")
+        self._parts.tell(
+            StrategyStateChanged(
+                source="engine",
+                ts=self._parts.clock.now_ns(),
+                run_id=self._parts.run_id,
+                strategy=self.name,
+                before=str(before),
+                after=str(after),
+                reason=reason,
+                version=self.life.version,
+            )
+        )
+
+    def _fresh(self) -> Strategy:
+        given = self.spec.strategy
+        if isinstance(given, type):
+            return given(**self.spec.parameters)
+        if self._generation == 0:
+            return given
+        if self._pristine is None:
+            raise EngineError(self.can_restart())
+        return copy.deepcopy(self._pristine)
+
+    def _subscribe_all(self) -> None:
+        strategy = self._strategy
+        assert strategy is not None
+        assert self._desk is not None
+        options = {**strategy.subscription, **self.spec.subscription}
+        if has_tick_handlers(strategy):
+            self._desk.subscribe(options)
+        if "on_bar" in self._callbacks:
+            wanted = strategy.bars if self.spec.bars is None else self.spec.bars
+            self._bar_specs = self._parts.bars.want(wanted, options.get("instruments", "*"))
+        for name, what in (("on_bar", Bar), ("on_signal", Signal), ("on_order", OrderEvent), ("on_fill", OrderFill)):
+            if name in self._callbacks:
+                handler = self._bus_handler(name)
+                self._bus_subscriptions.append(self._parts.bus.subscribe(what, handler, name=f"{self.name}.{name}"))
+
+    def _give_back(self) -> None:
+        """Let go of what the strategy had: ticks, events, timers, bars."""
+        if self._desk is not None:
+            self._desk.close()
+        for subscribed in self._bus_subscriptions:
+            subscribed.close()
+        self._bus_subscriptions = []
+        self._held_timers = {}
+        self._parts.bars.unwant(self._bar_specs)
+        self._bar_specs = []
+
+    # Its callbacks
+
+    def _bus_handler(self, name: str) -> Callable[[Event], Any]:
+        callback = self._callbacks[name]
+        if inspect.iscoroutinefunction(callback):
+
+            async def awaited(event: Event) -> None:
+                if self._wants(name, event):
+                    with self._judged(name):
+                        await callback(event)
+
+            return awaited
+
+        def plain(event: Event) -> None:
+            if self._wants(name, event):
+                with self._judged(name):
+                    callback(event)
+
+        return plain
+
+    def _wants(self, name: str, event: Event) -> bool:
+        """Say whether an event is for this strategy, and count it when it is and must not be delivered."""
+        match event:
+            case OrderFill():
+                mine = name == "on_fill" and event.strategy == self.name
+            case OrderEvent():
+                mine = name == "on_order" and event.strategy == self.name
+            case Bar():
+                mine = any(spec.makes(event) for spec in self._bar_specs)
+            case _:
+                mine = event.source != self.name
+        runs = self.state is StrategyState.RUNNING or (
+            name in OF_ITS_ORDERS and self.state in (StrategyState.PAUSED, StrategyState.STOPPING)
+        )
+        if mine and not runs:
+            self.skipped[name] = self.skipped.get(name, 0) + 1
+        return mine and runs
+
+    def _on_timer(self, timer: Timer) -> None:
+        if self.state is StrategyState.RUNNING:
+            callback = self._callbacks.get("on_timer")
+            if callback is None:
+                self.log.warning("timer %r fired, and %s has no on_timer", timer.name, self.name)
+                return
+            try:
+                with self._judged("on_timer"):
+                    callback(timer)
+            except Exception:  # judged above: what is to end the run was kept by the judge
+                self.log.debug("on_timer of %s raised", self.name, exc_info=True)
+        elif self.state is StrategyState.PAUSED:
+            held = self._held_timers.get(timer.name)
+            missed = timer.missed + (held.missed + 1 if held else 0)
+            self._held_timers[timer.name] = timer._replace(missed=missed)
+
+    async def _call_life(self, name: str, *arguments: Any) -> Any:
+        callback = self._callbacks.get(name)
+        if callback is None:
+            return None
+        self._calls += 1
+        result = callback(*arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _call_isolated(self, name: str) -> None:
+        try:
+            await self._call_life(name)
+        except Exception as error:  # noqa: BLE001 - a strategy's failure is its own
+            self._judge(name, error)
+
+    def _judged(self, name: str) -> _Judged:
+        self._calls += 1
+        return _Judged(self, name)
+
+    def _judge(self, name: str, error: BaseException) -> None:
+        """Have a failed callback judged like a failed tick handler."""
+        self._parts.dispatcher.faults.judge(self.name, name, error, calls=self._calls)
+
+
+class _Judged:
+    """Around a callback: what it raises is judged, and goes on to the bus, which keeps the letter."""
+
+    __slots__ = ("_name", "_runner")
+
+    def __init__(self, runner: StrategyRunner, name: str) -> None:
+        self._runner = runner
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception):
+            self._runner._judge(self._name, error)  # noqa: SLF001 - the other half of it
+
+
+def _pristine(spec: StrategySpec) -> Strategy | None:
+    """Return a copy of a strategy object as it was given, for restarts; None: not needed, or it cannot be copied."""
+    if isinstance(spec.strategy, type):
+        return None
+    try:
+        return copy.deepcopy(spec.strategy)
+    except Exception:  # noqa: BLE001 - files, sockets, locks: a restart will say so
+        return None
+
+
+def named_specs(strategies: Iterable[StrategySpec | Strategy | type[Strategy]]) -> dict[str, StrategySpec]:
+    """Give every strategy a name of its own: as it was told, or ``Class``, ``Class-2``."""
+    named: dict[str, StrategySpec] = {}
+    for given in strategies:
+        spec = given if isinstance(given, StrategySpec) else StrategySpec(strategy=given)
+        made = spec.strategy if isinstance(spec.strategy, type) else type(spec.strategy)
+        if not issubclass(made, Strategy):
+            msg = f"{spec.strategy!r} is no Strategy: subclass headrace.Strategy"
+            raise SubscriptionError(msg, handler="")
+        if spec.name is not None and spec.name in named:
+            msg = f"strategy name {spec.name!r} is taken: every strategy of an engine has a name of its own"
+            raise EngineError(msg)
+        base, number, name = made.__name__, 1, spec.name or made.__name__
+        while name in named:
+            number += 1
+            name = f"{base}-{number}"
+        named[name] = spec
+    return named

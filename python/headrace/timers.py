@@ -1,0 +1,101 @@
+"""Timers: what is due at a time of the engine's clock, in the order (due, creation).
+
+::
+
+    set ─▶ heap by (due, number) ─▶ fire_next(now) ─▶ callback(Timer)        an interval's timer goes back into the heap
+
+What happens when the clock jumps over several dues of an interval
+    live, the timer fires once and says how many it ``missed``; in a replay the clock stops at each due, so it fires for
+    every one.
+
+Guarantees: one order for all timers, the same in every run; a timer that is replaced or cancelled never fires again.
+Does not: wait; whoever drives the clock asks ``due_ns`` and fires.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Timer", "Timers"]
+
+
+class Timer(NamedTuple):
+    """One firing, as a callback gets it.
+
+    name : as it was set. due_ns : when it was due. interval_ns : 0 for one that fires once.
+    missed : dues before this one that the clock jumped over.
+    """
+
+    name: str
+    due_ns: int
+    interval_ns: int
+    missed: int
+
+
+class _Entry(NamedTuple):
+    """A place in the heap; the number makes it unique, so that nothing behind it is ever compared."""
+
+    due_ns: int
+    number: int
+    owner: str
+    name: str
+    interval_ns: int
+    callback: Callable[[Timer], object]
+
+
+class Timers:
+    """All timers of an engine. replay : the clock stops at every due."""
+
+    def __init__(self, *, replay: bool) -> None:
+        self._replay = replay
+        self._heap: list[_Entry] = []
+        # (owner, name) -> number of the entry that counts; others in the heap are dead.
+        self._living: dict[tuple[str, str], int] = {}
+        self._numbers = 0
+
+    def set(
+        self, owner: str, name: str, due_ns: int, callback: Callable[[Timer], object], *, interval_ns: int = 0
+    ) -> None:
+        """Set a timer, or replace the owner's timer of this name."""
+        self._numbers += 1
+        self._living[owner, name] = self._numbers
+        heapq.heappush(self._heap, _Entry(due_ns, self._numbers, owner, name, interval_ns, callback))
+
+    def cancel(self, owner: str, name: str) -> bool:
+        """Take a timer away; False: there was none."""
+        return self._living.pop((owner, name), None) is not None
+
+    def cancel_all(self, owner: str) -> None:
+        """Take all of an owner's timers away."""
+        for key in [key for key in self._living if key[0] == owner]:
+            del self._living[key]
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the earliest timer is due, ns; None: there is none."""
+        while self._heap and self._living.get(self._heap[0][2:4]) != self._heap[0].number:
+            heapq.heappop(self._heap)
+        return self._heap[0].due_ns if self._heap else None
+
+    def fire_next(self, now_ns: int) -> bool:
+        """Fire the earliest timer that is due; False: none is. Raises what its callback raised, when it is rearmed."""
+        due_ns = self.due_ns
+        if due_ns is None or due_ns > now_ns:
+            return False
+        entry = heapq.heappop(self._heap)
+        missed = 0
+        if entry.interval_ns:
+            if not self._replay:
+                missed = (now_ns - entry.due_ns) // entry.interval_ns
+            fired_ns = entry.due_ns + missed * entry.interval_ns
+            # The number stays: among timers of one due the first set is the first to fire, always.
+            heapq.heappush(self._heap, entry._replace(due_ns=fired_ns + entry.interval_ns))
+        else:
+            fired_ns = entry.due_ns
+            del self._living[entry.owner, entry.name]
+        entry.callback(Timer(entry.name, fired_ns, entry.interval_ns, missed))
+        return True
