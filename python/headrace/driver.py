@@ -10,8 +10,9 @@ import logging
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from headrace.events import Cause, current_cause
 from headrace.limits import CLOSE_DEADLINE_S
 from headrace.wakeup import LoopWakeup
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from headrace.wakeup import WakeupKind
 
 __all__ = ["Driver", "has_running_loop"]
+
+# Handler number, what to await, and what it was given.
+_Call: TypeAlias = "tuple[int, Coroutine[Any, Any, object], tuple[str | None, str, int, int, int]]"
 
 log = logging.getLogger(__name__)
 
@@ -116,23 +120,25 @@ class Driver:
             await self._await_calls(calls)
         return had_some
 
-    async def _timed(self, awaitable: Coroutine[Any, Any, object]) -> None:
+    async def _timed(self, awaitable: Coroutine[Any, Any, object], cause: Cause) -> None:
         """Await a call; its latency is the time until it is done, other tasks' turns included."""
+        before = current_cause.set(cause)
         started_ns = time.perf_counter_ns()
         try:
             await awaitable
         finally:
+            current_cause.reset(before)
             self.membership.record_latency(time.perf_counter_ns() - started_ns)
 
-    async def _await_calls(self, calls: list[tuple[int, Coroutine[Any, Any, object]]]) -> None:
+    async def _await_calls(self, calls: list[_Call]) -> None:
         import asyncio  # see the module's header
 
         remaining = list(reversed(calls))
         try:
             while remaining:
-                handler, awaitable = remaining.pop()
+                handler, awaitable, cause = remaining.pop()
                 try:
-                    await self._timed(awaitable)
+                    await self._timed(awaitable, Cause(*cause))
                 except asyncio.CancelledError as error:
                     task = asyncio.current_task()
                     if task is not None and task.cancelling():
@@ -147,7 +153,7 @@ class Driver:
                 if not may_go_on:
                     return
         finally:
-            for _, awaitable in remaining:
+            for _, awaitable, _ in remaining:
                 awaitable.close()
 
     def close(self, deadline_s: float) -> None:

@@ -17,6 +17,7 @@ Does not: carry ticks; those stay on the ring.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ __all__ = [
     "Signal",
     "Status",
     "StrategyStateChanged",
+    "current_cause",
     "decode_event",
     "encode_event",
 ]
@@ -63,6 +65,10 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first: int
     last: int
     ts_init: int
+
+
+# What the async handler was given that runs in this task, and in the tasks that it starts.
+current_cause: ContextVar[Cause | None] = ContextVar("headrace_cause", default=None)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True, forbid_unknown_fields=True):

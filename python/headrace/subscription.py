@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
+from headrace.events import Cause, current_cause
 from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
 from headrace.wakeup import LoopWakeup
 
@@ -106,7 +107,7 @@ class SubscriptionOptions:
         chosen = None if overflow is None else _one_of("overflow", overflow, Overflow)
         is_lossy = chosen in (Overflow.DROP_OLDEST, Overflow.CONFLATE)
         _whole("batch_max", batch_max, 1, BATCH_MAX_MAX, "ticks")
-        every_ns = 0 if every is None else _duration_ns("every", every)
+        every_ns = 0 if every is None else duration_ns("every", every)
         if every is not None and not WINDOW_MIN_NS <= every_ns < 1 << 63:
             _refuse("every", every, f"at least {WINDOW_MIN_NS:,} ns, like '100ms', and at most 2^63 - 1")
         _whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
@@ -185,7 +186,8 @@ def _whole(option: str, value: object, low: int, high: int, unit: str) -> None:
 _UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
 
 
-def _duration_ns(option: str, value: str | int) -> int:
+def duration_ns(option: str, value: str | int) -> int:
+    """Return "100ms" or a number of ns as ns. Raises OptionError, which names the option."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = re.fullmatch(r"(\d+)(ns|us|ms|s|m|h)", str(value))
@@ -217,10 +219,11 @@ class SubscriptionStats:
     """What became of a subscription's ticks, in positions of the ring since it joined.
 
     published : all of them. delivered : a handler was called (or the puller got it), also when it raised.
-    filtered : not of its instruments and kinds. missed : overwritten before they were read, whatever they were.
-    conflated : folded into a newer quote. skipped : paused, quarantined, jumped over, or above the rate.
-    pending : still to come, with those that wait for a window. pending_ns : receive time between the last dispatched
-    and the newest tick. snapshots : newest quotes given on join, resume and overrun; not part of the law.
+    filtered : not of its instruments and kinds, or published while it dozed. missed : overwritten before they were
+    read, whatever they were. conflated : folded into a newer quote. skipped : paused, quarantined, jumped over, or
+    above the rate. pending : still to come, with those that wait for a window. pending_ns : receive time between the
+    last dispatched and the newest tick. snapshots : newest quotes given on join, resume and overrun; not part of the
+    law.
     faults : calls that raised. calls : handler calls. demoted : held the gate too long, and lost it.
     delivered_hash : SHA-256 of the delivered ticks; None without hashing.
     """
@@ -279,7 +282,7 @@ class Subscription:
 
     @property
     def state(self) -> str:
-        """``"running"``, ``"paused"``, ``"quarantined"``, ``"resuming"`` or ``"closed"``."""
+        """``"running"``, ``"paused"``, ``"quarantined"``, ``"resuming"``, ``"dozing"`` or ``"closed"``."""
         return self._membership.state
 
     def pause(self) -> bool:
@@ -295,6 +298,31 @@ class Subscription:
         Returns False when it was neither paused nor quarantined.
         """
         return self._membership.resume()
+
+    def doze(self) -> bool:
+        """Ask for nothing from the next tick on, until ``wake``: what comes counts as filtered, and no gap is told.
+
+        Takes effect in the middle of a run, too; a plural call goes by the state at its own time. It keeps its place in
+        the gate. Returns False when it was not running. O(1); takes no lock and waits for nobody.
+        """
+        return self._membership.doze()
+
+    def wake(self) -> bool:
+        """Ask for ticks again, from the next one on: nothing is told, and nothing given, of the time between.
+
+        Woken in the middle of an event, it gets the rest of it. Returns False when it did not doze (``pause`` ends a
+        doze).
+        """
+        return self._membership.wake()
+
+    def cause(self) -> Cause | None:
+        """Return what its handler was given that runs now, in this thread or in this task; None outside of one.
+
+        The tick of a singular handler, the tick of kind gap of ``on_gap``; of a plural one the run: the last tick's
+        instrument and kind, and the first and last ``seq`` of these.
+        """
+        seen = self._membership.cause()
+        return current_cause.get() if seen is None else Cause(*seen)
 
     def close(self) -> None:
         """Leave the ring; what it would still have got counts as skipped. Its statistics stay readable."""

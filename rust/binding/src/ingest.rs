@@ -354,6 +354,7 @@ impl IngestCore {
     pub(crate) fn dispatch_inline(&self, py: Python<'_>, now: &Now<'_, '_>) -> PyResult<u64> {
         let mut done = 0;
         for group in self.inline_groups() {
+            group.set_thread(this_thread());
             if let Some(result) = group.dispatch(py, now.get()?, Bounds::default()) {
                 done += result?.0;
             }

@@ -41,6 +41,11 @@ impl Names {
         }
     }
 
+    /// The names of the kinds, by number.
+    pub(crate) fn kinds(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.kinds.iter().map(|name| name.clone_ref(py)).collect()
+    }
+
     /// How many instruments have their strings.
     pub(crate) fn len(&self) -> usize {
         self.instruments.len()

@@ -38,7 +38,7 @@ impl Delivery {
         let now_ns = self.now_ns;
         let this = &mut self.members[member];
         if !this.is_running() {
-            this.skip_paused(position, position, 1);
+            this.withhold(position, position, 1);
             return Admitted::No;
         }
         if position < this.skip_until {
@@ -98,7 +98,7 @@ impl Delivery {
         if self.members[member].tell.is_some() {
             self.tell(py, member, Some(&tick));
             if !self.members[member].is_running() {
-                self.members[member].skip_paused(position, position, 1);
+                self.members[member].withhold(position, position, 1);
                 return Admitted::No;
             }
         }
@@ -140,7 +140,7 @@ impl Delivery {
                 continue;
             };
             if !this.is_running() {
-                this.skip_paused(position, position, 1);
+                this.withhold(position, position, 1);
                 continue;
             }
             this.due[key] = at.max(self.now_ns).saturating_add(this.options.min_interval_ns);

@@ -9,7 +9,6 @@
 //! Does not: read the ring, or decide where a run ends; that is `group`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use headrace_core::conflate::{Fold, StateKeys};
@@ -23,6 +22,7 @@ use super::admit::Admitted;
 use super::compile::{CallSite, Class, Enters, compile_alone};
 use super::member::Member;
 use super::plural::ColumnKey;
+use super::running::{Running, Seen};
 use super::subscription::{Overflow, Role, state};
 use crate::hot::columns::{ColumnPool, Positions};
 use crate::hot::tick_object::TickTypes;
@@ -51,22 +51,22 @@ pub(crate) struct Delivery {
     pub(crate) now_ns: i64,
     /// The first error that must end the dispatch, once every strategy has had the tick.
     pub(crate) raised: Option<PyErr>,
-    /// (handler, awaitable) of a subscription whose handlers are awaited.
-    pub(crate) awaiting: Vec<(u16, Py<PyAny>)>,
-    /// What runs now, for who watches: `position << 24 | member << 8 | handler + 1`, 0 for nothing.
-    pub(crate) current: Arc<AtomicU64>,
+    /// Calls of a subscription whose handlers are awaited.
+    pub(super) awaiting: Awaiting,
+    /// What runs now, for who watches and for who asks for a cause.
+    pub(super) running: Arc<Running>,
     pub(crate) hooks: Py<PyAny>,
     pub(super) columns: ColumnPool,
     pub(super) cache: Vec<(ColumnKey, Py<PyAny>)>,
 }
 
 impl Delivery {
-    pub(crate) fn new(
+    pub(super) fn new(
         names: Names,
         types: TickTypes,
         keys: StateKeys,
         plural_kinds: Vec<u8>,
-        current: Arc<AtomicU64>,
+        running: Arc<Running>,
         hooks: Py<PyAny>,
     ) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Delivery {
             now_ns: 0,
             raised: None,
             awaiting: Vec::new(),
-            current,
+            running,
             hooks,
             columns: ColumnPool::default(),
             cache: Vec::new(),
@@ -100,6 +100,7 @@ impl Delivery {
         index: usize,
     ) {
         let mut entered = true;
+        self.running.take_up(tick, position);
         for site in sites {
             let member = site.member as usize;
             let running = site.shared.state() == state::RUNNING;
@@ -109,7 +110,7 @@ impl Delivery {
                     true
                 }
                 Enters::Counted => {
-                    self.members[member].skip_paused(position, position, 1);
+                    self.members[member].withhold(position, position, 1);
                     false
                 }
                 Enters::Again => entered && running,
@@ -139,7 +140,7 @@ impl Delivery {
                 continue;
             }
             site.sample_in -= 1;
-            self.mark(about, member, *handler);
+            self.running.mark(member, *handler);
             site.shared.calls.add(1);
             if !call.call(py, objects) {
                 self.fault(py, member, *handler, PyErr::fetch(py), about);
@@ -157,13 +158,6 @@ impl Delivery {
         }
     }
 
-    /// Says what runs now, for who watches.
-    #[inline]
-    fn mark(&self, about: About<'_>, member: usize, handler: u16) {
-        // Relaxed: a watcher that reads the same number twice, far apart, names the handler; nothing else hangs on it.
-        self.current.store(about.mark(member, handler), Ordering::Relaxed);
-    }
-
     /// Calls one handler and judges what it raised. Returns how long that took, ns; `None` when only its awaitable was
     /// made, which says nothing about the handler.
     #[inline(never)]
@@ -176,14 +170,16 @@ impl Delivery {
         objects: Objects<'_>,
         about: About<'_>,
     ) -> Option<u64> {
-        self.mark(about, member, handler);
+        self.running.mark(member, handler);
         let this = &self.members[member];
         this.shared.calls.add(1);
         let awaited = this.options.awaited;
         let started = Instant::now();
         let ok = if awaited {
             let made = call.call_keeping(py, objects);
-            made.map(|awaitable| self.awaiting.push((handler, awaitable))).is_some()
+            let seen = self.running.seen();
+            made.map(|awaitable| self.awaiting.push((handler, awaitable, seen)))
+                .is_some()
         } else {
             call.call(py, objects)
         };
@@ -204,7 +200,10 @@ impl Delivery {
         objects: Objects<'_>,
         about: About<'_>,
     ) {
-        if let Some(elapsed) = self.call(py, member, handler, call, objects, about) {
+        let outer = self.running.enter(about.ticks, about.positions.of(0));
+        let elapsed = self.call(py, member, handler, call, objects, about);
+        self.running.leave(&outer);
+        if let Some(elapsed) = elapsed {
             self.members[member].shared.record_latency(elapsed, 1);
         }
     }
@@ -269,7 +268,7 @@ impl Delivery {
     pub(crate) fn quarantine(&mut self, member: usize) {
         let this = &mut self.members[member];
         this.shared
-            .change_state(&[state::RUNNING, state::PAUSED, state::RESUMING], state::QUARANTINED);
+            .change_state(&[state::RUNNING, state::PAUSED, state::RESUMING, state::DOZING], state::QUARANTINED);
         this.skip_held();
     }
 
@@ -370,7 +369,10 @@ impl Delivery {
     }
 }
 
-/// What a call is about: for dead letters and for who watches.
+/// (handler, awaitable, what it was given), in order.
+pub(super) type Awaiting = Vec<(u16, Py<PyAny>, Seen)>;
+
+/// What a call is about, for dead letters.
 #[derive(Clone, Copy)]
 pub(crate) struct About<'a> {
     pub(crate) ticks: &'a [Tick],
@@ -384,10 +386,5 @@ impl<'a> About<'a> {
             ticks: std::slice::from_ref(tick),
             positions: Positions::From(position),
         }
-    }
-
-    #[inline]
-    pub(super) fn mark(&self, member: usize, handler: u16) -> u64 {
-        self.positions.of(0) << 24 | (member as u64 & 0xffff) << 8 | (u64::from(handler & 0xff) + 1)
     }
 }

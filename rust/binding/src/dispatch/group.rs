@@ -21,15 +21,17 @@ use headrace_core::tick::Tick;
 use headrace_lockfree::{Park, ReaderId, WAIT_MAX, WaitStrategy};
 use pyo3::prelude::*;
 
-use super::delivery::{About, Delivery};
+use super::delivery::{About, Awaiting, Delivery};
 use super::member::Member;
 use super::plural::edge_before;
 use super::requests::Request;
 use super::run::Run;
+use super::running::{Running, Seen};
 use super::subscription::{SubscriptionShared, state};
 use crate::errors::raise;
 use crate::hot::columns::Positions;
 use crate::hot::tick_object::tick_types;
+use crate::ingest::this_thread;
 use crate::kinds::kinds;
 use crate::lock::lock;
 use crate::names::Names;
@@ -56,7 +58,9 @@ pub(crate) struct Group {
     pub(super) thread: AtomicU64,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) closed: AtomicBool,
-    pub(crate) current: Arc<AtomicU64>,
+    pub(super) running: Arc<Running>,
+    /// By kind number.
+    kind_names: Vec<Py<PyAny>>,
     pub(crate) reader: ReaderId,
     pub(super) hashing: bool,
 }
@@ -86,8 +90,7 @@ impl DerefMut for Taken<'_> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if let Some(group) = self.group {
-            // Relaxed: see `Delivery::current`.
-            group.current.store(0, Ordering::Relaxed);
+            group.running.end();
             *lock(&group.state) = self.run.take();
             // Not from a panic: one that comes meanwhile would end the process.
             if !std::thread::panicking() {
@@ -117,8 +120,9 @@ impl Group {
         let table = kinds();
         // Lossy until somebody joins who wants to hold the writer.
         let reader = core.ring.lossy_reader();
-        let current = Arc::new(AtomicU64::new(0));
+        let running = Arc::new(Running::default());
         let names = Names::new(py, &table);
+        let kind_names = names.kinds(py);
         let types = tick_types(py)?;
         let plural = table
             .rows()
@@ -126,7 +130,7 @@ impl Group {
             .filter(|row| !row.plural.is_empty())
             .map(|row| row.kind)
             .collect();
-        let delivery = Delivery::new(names, types, core.newest.keys(), plural, Arc::clone(&current), hooks);
+        let delivery = Delivery::new(names, types, core.newest.keys(), plural, Arc::clone(&running), hooks);
         let (position, id) = (reader.position(), reader.id());
         let mut state = Box::new(Run::new(core, reader, delivery));
         let group = Self {
@@ -141,7 +145,8 @@ impl Group {
             thread: AtomicU64::new(0),
             stop: Arc::clone(stop),
             closed: AtomicBool::new(false),
-            current,
+            running,
+            kind_names,
             reader: id,
             hashing,
         };
@@ -151,9 +156,19 @@ impl Group {
     }
 
     pub(crate) fn pause(&self, shared: &SubscriptionShared) -> bool {
-        let paused = shared.change_state(&[state::RUNNING, state::RESUMING], state::PAUSED);
+        let paused = shared.change_state(&[state::RUNNING, state::RESUMING, state::DOZING], state::PAUSED);
         self.free_gate_unless_running();
         paused
+    }
+
+    /// From the next tick on it asks for nothing; false: it was not running.
+    pub(crate) fn doze(&self, shared: &SubscriptionShared) -> bool {
+        shared.change_state(&[state::RUNNING], state::DOZING)
+    }
+
+    /// From the next tick on it asks for ticks again; false: it did not doze.
+    pub(crate) fn wake(&self, shared: &SubscriptionShared) -> bool {
+        shared.change_state(&[state::DOZING], state::RUNNING)
     }
 
     /// Nobody runs: the writer need not wait for this group.
@@ -161,7 +176,7 @@ impl Group {
         if lock(&self.counts)
             .members
             .iter()
-            .all(|member| member.state() != state::RUNNING)
+            .all(|member| !matches!(member.state(), state::RUNNING | state::DOZING))
         {
             self.leave_gate();
         }
@@ -184,7 +199,13 @@ impl Group {
     }
 
     fn ask_to_leave(&self, shared: &Arc<SubscriptionShared>) -> bool {
-        let from = [state::RUNNING, state::PAUSED, state::QUARANTINED, state::RESUMING];
+        let from = [
+            state::RUNNING,
+            state::PAUSED,
+            state::QUARANTINED,
+            state::RESUMING,
+            state::DOZING,
+        ];
         let leaves = shared.change_state(&from, state::CLOSED);
         if leaves {
             self.request(Request::Leave(Arc::clone(shared)));
@@ -263,6 +284,28 @@ impl Group {
             .iter()
             .map(|member| member.name.clone())
             .collect()
+    }
+
+    /// What the handler of this member was given that runs now, in this very thread.
+    pub(super) fn cause_of(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>) -> Option<Cause> {
+        if self.thread() != this_thread() {
+            return None;
+        }
+        let (_, member, _) = self.running.call()?;
+        let is_running = lock(&self.counts)
+            .members
+            .get(member)
+            .is_some_and(|running| Arc::ptr_eq(running, shared));
+        is_running.then(|| self.named(py, self.running.seen()))
+    }
+
+    /// What a call was given, in words.
+    pub(super) fn named(&self, py: Python<'_>, seen: Seen) -> Cause {
+        let instrument = lock(&self.instruments)
+            .get(seen.instrument)
+            .map(|row| row.name.clone());
+        let kind = self.kind_names.get(usize::from(seen.kind)).unwrap_or(&self.kind_names[0]);
+        (instrument, kind.clone_ref(py), seen.first, seen.last, seen.ts_init)
     }
 
     pub(crate) fn is_busy(&self) -> bool {
@@ -501,8 +544,8 @@ impl Group {
     }
 }
 
-/// (handler, awaitable), in order.
-pub(crate) type Awaiting = Vec<(u16, Py<PyAny>)>;
+/// What a call was given: instrument, kind, first and last `seq`, `ts_init` of the last.
+pub(super) type Cause = (Option<String>, Py<PyAny>, u64, u64, i64);
 
 /// The error for a dispatch inside a dispatch.
 pub(crate) fn reentrant_dispatch(py: Python<'_>) -> PyErr {

@@ -101,8 +101,17 @@ impl Member {
         self.held.counted(self.held.ticks.len(), self.plural_only) + self.deferred.len() as u64
     }
 
-    /// Counts ticks that a pause or quarantine withheld, to be told when it ends.
-    pub(crate) fn skip_paused(&mut self, first: u64, last: u64, count: u64) {
+    pub(crate) fn is_dozing(&self) -> bool {
+        self.shared.state() == state::DOZING
+    }
+
+    /// Counts ticks that it does not get because it does not run: a pause or quarantine withholds them, to be told when
+    /// it ends; who dozes did not ask for them.
+    pub(crate) fn withhold(&mut self, first: u64, last: u64, count: u64) {
+        if self.is_dozing() {
+            self.shared.filtered.add(count);
+            return;
+        }
         self.shared.skipped.add(count);
         Missing::widen(
             &mut self.paused,
@@ -113,7 +122,7 @@ impl Member {
         );
     }
 
-    /// What was held when the subscription stopped running is skipped.
+    /// What was held when the subscription stopped running is withheld.
     pub(crate) fn skip_held(&mut self) {
         let waiting = self.count_buffered();
         if waiting > 0 {
@@ -121,7 +130,7 @@ impl Member {
             let first = first.or_else(|| self.deferred.values().map(|(_, _, position)| *position).min());
             let last = self.held.positions.last().copied();
             let last = last.or_else(|| self.deferred.values().map(|(_, _, position)| *position).max());
-            self.skip_paused(first.unwrap_or(0), last.unwrap_or(0), waiting);
+            self.withhold(first.unwrap_or(0), last.unwrap_or(0), waiting);
         }
         self.held.clear();
         self.deferred.clear();

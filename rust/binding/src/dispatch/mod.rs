@@ -12,6 +12,7 @@ mod member;
 mod plural;
 mod requests;
 mod run;
+mod running;
 mod subscription;
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::hot::columns::{checked_length, copy_into, tick_array};
 use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
 use crate::kinds::kinds;
 use crate::ring::Alarm;
-use group::{Bounds, Group, reentrant_dispatch};
+use group::{Bounds, Cause, Group, reentrant_dispatch};
 use subscription::{Handler, Options, Overflow, Role, SubscriptionShared, state};
 
 /// Subscriptions that share one reader and are dispatched together.
@@ -189,8 +190,10 @@ impl DispatchGroup {
         Ok(done)
     }
 
-    /// Goes on to the next awaited calls: (handler number, awaitable), in the order to await them; empty: caught up.
-    fn step(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<(u16, Py<PyAny>)>> {
+    /// Goes on to the next awaited calls: (handler number, awaitable, cause), in the order to await them; empty: caught up.
+    ///
+    /// The cause is (instrument or None, kind, first seq, last seq, ts_init of the last).
+    fn step(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<(u16, Py<PyAny>, Cause)>> {
         refuse_after_fork(py)?;
         self.group.set_thread(this_thread());
         let bounds = Bounds {
@@ -201,7 +204,10 @@ impl DispatchGroup {
             .group
             .dispatch(py, now_ns, bounds)
             .ok_or_else(|| reentrant_dispatch(py))??;
-        Ok(awaiting)
+        let calls = awaiting.into_iter();
+        Ok(calls
+            .map(|(handler, awaitable, seen)| (handler, awaitable, self.group.named(py, seen)))
+            .collect())
     }
 
     /// Says that the awaited call of a handler failed; True when its subscription may go on.
@@ -239,9 +245,7 @@ impl DispatchGroup {
 
     /// What runs now: (a number that changes with every call, member, handler); None when nothing does.
     fn running(&self) -> Option<(u64, usize, usize)> {
-        // Relaxed: read twice, far apart, by who watches for slow handlers.
-        let mark = self.group.current.load(Ordering::Relaxed);
-        (mark != 0).then(|| (mark, (mark >> 8 & 0xffff) as usize, ((mark & 0xff) - 1) as usize))
+        self.group.running.call()
     }
 
     /// Names of the members, in registration order.
@@ -300,7 +304,7 @@ impl Membership {
 
 #[pymethods]
 impl Membership {
-    /// "running", "paused", "quarantined", "closed" or "resuming".
+    /// "running", "paused", "quarantined", "closed", "resuming" or "dozing".
     #[getter]
     fn state(&self) -> &'static str {
         state::NAMES[usize::from(self.shared.state())]
@@ -316,6 +320,16 @@ impl Membership {
         self.group.resume(&self.shared)
     }
 
+    /// Asks for nothing from the next tick on, also in the middle of a run. False: it was not running.
+    fn doze(&self) -> bool {
+        self.group.doze(&self.shared)
+    }
+
+    /// Asks for ticks again from the next one on; nothing is told or given for the time between. False: it did not doze.
+    fn wake(&self) -> bool {
+        self.group.wake(&self.shared)
+    }
+
     /// Takes it out of its group.
     fn close(&self, py: Python<'_>) {
         self.group.leave(py, &self.shared);
@@ -324,6 +338,12 @@ impl Membership {
     /// Counts how long an awaited call took.
     fn record_latency(&self, ns: u64) {
         self.shared.record_latency(ns, 1);
+    }
+
+    /// What the handler of this subscription was given that runs now, in this thread: (instrument or None, kind, first
+    /// seq, last seq, ts_init of the last); None outside of one.
+    fn cause(&self, py: Python<'_>) -> Option<Cause> {
+        self.group.cause_of(py, &self.shared)
     }
 
     /// Every number of the loss law, and some more.

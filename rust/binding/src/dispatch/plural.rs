@@ -86,7 +86,7 @@ impl Delivery {
                 .sum();
             if !this.is_running() {
                 if counted > 0 {
-                    this.skip_paused(base, base + ticks.len() as u64 - 1, counted);
+                    this.withhold(base, base + ticks.len() as u64 - 1, counted);
                 }
                 continue;
             }

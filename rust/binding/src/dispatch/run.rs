@@ -140,7 +140,10 @@ impl Run {
     /// Gaps and newest quotes of members that joined or run again.
     pub(super) fn give_what_is_owed(&mut self, py: Python<'_>) {
         for member in 0..self.delivery.members.len() {
-            let this = &self.delivery.members[member];
+            let this = &mut self.delivery.members[member];
+            if this.is_dozing() {
+                this.newest.clear();
+            }
             if this.newest.is_empty() || !this.is_running() {
                 continue;
             }
@@ -255,6 +258,10 @@ impl Run {
         let first = self.base;
         self.base += lost;
         for member in &mut self.delivery.members {
+            if member.is_dozing() {
+                member.withhold(first, self.base - 1, lost);
+                continue;
+            }
             member.shared.missed.add(lost);
             Missing::widen(&mut member.tell, GapCause::Overrun, first, self.base - 1, lost);
         }

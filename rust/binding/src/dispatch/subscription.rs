@@ -65,7 +65,9 @@ pub(crate) mod state {
     pub(crate) const CLOSED: u8 = 3;
     /// Resumed from outside; runs again at the next edge of a run, after its gap was told.
     pub(crate) const RESUMING: u8 = 4;
-    pub(crate) const NAMES: [&str; 5] = ["running", "paused", "quarantined", "closed", "resuming"];
+    /// Asks for nothing right now: what comes is filtered, and nobody tells it of that.
+    pub(crate) const DOZING: u8 = 5;
+    pub(crate) const NAMES: [&str; 6] = ["running", "paused", "quarantined", "closed", "resuming", "dozing"];
 }
 
 /// What other threads may read of a subscription.
