@@ -35,11 +35,17 @@ pub(crate) fn mark_forked() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
+/// Whether this process is the child of a fork.
+#[inline]
+pub(crate) fn is_forked() -> bool {
+    // Relaxed: see `mark_forked`.
+    FORKED.load(Ordering::Relaxed)
+}
+
 /// An error when this process is the child of a fork.
 #[inline]
 pub(crate) fn refuse_after_fork(py: Python<'_>) -> PyResult<()> {
-    // Relaxed: see `mark_forked`.
-    if FORKED.load(Ordering::Relaxed) {
+    if is_forked() {
         return Err(raise(
             py,
             "ForkedError",

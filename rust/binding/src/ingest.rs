@@ -27,6 +27,7 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::bars::BarsCore;
 use crate::clock::ReplayTime;
 use crate::decoder::Decoder;
 use crate::dispatch::group::{Bounds, Group};
@@ -83,6 +84,7 @@ pub(crate) struct IngestCore {
     pub(crate) instruments: Arc<Mutex<InstrumentTable>>,
     sequencer: Arc<SequencerCore>,
     groups: Mutex<Vec<(Advance, Arc<Group>)>>,
+    pub(crate) bars: BarsCore,
     pub(crate) stop: Arc<AtomicBool>,
     hash: Option<Mutex<InputHash>>,
     tally: Mutex<Tally>,
@@ -250,7 +252,9 @@ impl IngestCore {
         if ticks.is_empty() {
             return;
         }
-        sequencer.sequence(ticks, &lock(&self.instruments), kinds, outgoing);
+        let table = lock(&self.instruments);
+        sequencer.sequence(ticks, &table, kinds, outgoing);
+        self.bars.feed(outgoing, &table);
         if let Some(hash) = &self.hash {
             let table = lock(&self.instruments);
             let mut hash = lock(hash);
@@ -493,6 +497,7 @@ impl Ingest {
             instruments: Arc::clone(&sequencer.instruments.get().table),
             sequencer: Arc::clone(&sequencer.core),
             groups: Mutex::new(Vec::new()),
+            bars: BarsCore::default(),
             stop: Arc::new(AtomicBool::new(false)),
             hash: hashing.then(|| Mutex::new(InputHash::default())),
             tally: Mutex::new(Tally::default()),

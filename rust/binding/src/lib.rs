@@ -7,6 +7,7 @@
 //! Does not: hold rules of the domain (`headrace-core`) or memory shared between threads (`headrace-lockfree`).
 #![deny(unsafe_code)]
 
+mod bars;
 mod clock;
 mod decoder;
 mod dispatch;
@@ -39,6 +40,7 @@ fn limit_table(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         ("FRAME_BYTES_MAX", limits::FRAME_BYTES_MAX as u64),
         ("FRAME_DEPTH_MAX", limits::FRAME_DEPTH_MAX as u64),
         ("RESTART_JUMP", limits::RESTART_JUMP),
+        ("BARS_EMPTY_MAX", u64::from(limits::BARS_EMPTY_MAX)),
         ("REJECTS_MAX", limits::REJECTS_MAX as u64),
         ("REJECTS_BYTES_MAX", limits::REJECTS_BYTES_MAX as u64),
     ] {
@@ -72,6 +74,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     hot::interpreter::refuse_sub_interpreter(module.py())?;
     module.add("VENUES", Venue::ALL.map(Venue::name).to_vec())?;
+    module.add_class::<bars::BarBuilder>()?;
     module.add_class::<clock::ReplayTime>()?;
     module.add_class::<decoder::Decoder>()?;
     module.add_class::<dispatch::AlarmHandle>()?;

@@ -7,6 +7,7 @@
 //! Does not: know Python, or touch memory that another thread writes.
 #![forbid(unsafe_code)]
 
+pub mod bars;
 pub mod conflate;
 pub mod decode;
 mod digits;

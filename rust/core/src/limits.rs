@@ -18,6 +18,8 @@ pub const FRAME_DEPTH_MAX: usize = 16;
 pub const RESTART_JUMP: u64 = 1 << 20;
 /// Frames that a recording's venue is looked for in: a second of the quietest recorded minute.
 pub const DETECT_FRAMES_MAX: usize = 1_000;
+/// Empty bars in a row, after which a series waits for its next tick: a day of seconds.
+pub const BARS_EMPTY_MAX: u32 = 100_000;
 /// Above this a histogram counts without resolving: 68 s, twice the barrier's timeout.
 pub const HISTOGRAM_MAX_NS: u64 = 1 << 36;
 

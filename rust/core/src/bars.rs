@@ -1,0 +1,521 @@
+//! Bars: the ticks of an interval as open, high, low, close and volume, for many specs at once.
+//!
+//! ```text
+//!   tick ─▶ cells[instrument, kind] ─▶ series, one per spec ─▶ closed bars, in the order in which they closed
+//! ```
+//! What happens when
+//! - a tick comes at or after the close: the bar closes first, then the tick opens the next one;
+//! - nothing comes: [`Bars::close_due`] closes what is due, by (due, spec, instrument);
+//! - a tick is older than what is open or closed, or flagged LATE or DUPLICATE: it is counted, and changes no bar;
+//! - a tick has no price, or no venue time where bars go by it: the same.
+//!
+//! Guarantees: intervals are [open, close), multiples of the timeframe since the epoch; volume is added in the order of
+//! ticks; every tick of a spec is in exactly one number of [`Counts`].
+//! Does not: know the time (it is told), or make a bar of an interval that has not ended.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+
+use crate::instrument::InstrumentTable;
+use crate::kind::{AGG_TRADE, QUOTE, TRADE};
+use crate::limits::BARS_EMPTY_MAX;
+use crate::plan::matches_pattern;
+use crate::tick::{Tick, flags};
+
+/// When a bar closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeframe {
+    /// Every so many ns of the clock.
+    Time(i64),
+    /// On its nth tick.
+    Ticks(u64),
+}
+
+/// What a bar is made of: a kind, and which of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarPrice {
+    /// The price of each trade.
+    Trade,
+    /// The price of each aggregate of trades.
+    AggTrade,
+    /// The middle of each quote.
+    Mid,
+    /// The bid of each quote.
+    Bid,
+    /// The ask of each quote.
+    Ask,
+}
+
+impl BarPrice {
+    /// Every price, with its name.
+    pub const TABLE: [(BarPrice, &'static str); 5] = [
+        (BarPrice::Trade, "trade"),
+        (BarPrice::AggTrade, "agg_trade"),
+        (BarPrice::Mid, "mid"),
+        (BarPrice::Bid, "bid"),
+        (BarPrice::Ask, "ask"),
+    ];
+
+    /// The kind of the ticks that it counts.
+    #[must_use]
+    pub fn kind(self) -> u8 {
+        match self {
+            BarPrice::Trade => TRADE,
+            BarPrice::AggTrade => AGG_TRADE,
+            BarPrice::Mid | BarPrice::Bid | BarPrice::Ask => QUOTE,
+        }
+    }
+
+    #[inline]
+    fn of(self, tick: &Tick) -> (f64, f64) {
+        match self {
+            BarPrice::Trade | BarPrice::AggTrade => (tick.value(0), tick.value(1)),
+            BarPrice::Mid => ((tick.value(0) + tick.value(1)) / 2.0, 0.0),
+            BarPrice::Bid => (tick.value(0), 0.0),
+            BarPrice::Ask => (tick.value(1), 0.0),
+        }
+    }
+}
+
+/// What somebody asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BarSpec {
+    /// A name or pattern of instruments; each has bars of its own.
+    pub instruments: String,
+    /// When a bar closes.
+    pub timeframe: Timeframe,
+    /// What it is made of.
+    pub price: BarPrice,
+    /// Whether the venue's time says in which bar a tick is; else the time of receipt.
+    pub by_event: bool,
+    /// Whether an interval without ticks repeats the close before it.
+    pub empty: bool,
+}
+
+/// One bar that closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bar {
+    /// The spec's number.
+    pub spec: u32,
+    /// The instrument's id.
+    pub instrument: u32,
+    /// Price of the first tick; in an empty bar all four are the close before it.
+    pub open: f64,
+    /// Highest price.
+    pub high: f64,
+    /// Lowest price.
+    pub low: f64,
+    /// Price of the last tick.
+    pub close: f64,
+    /// Sum of the sizes in the order of the ticks; 0 for quotes.
+    pub volume: f64,
+    /// Ticks.
+    pub count: u64,
+    /// Late ticks of this spec and instrument by now.
+    pub late: u64,
+    /// Start of the interval, or time of the first tick.
+    pub ts_open: i64,
+    /// End of the interval, or time of the last tick.
+    pub ts_close: i64,
+    /// `seq` of the first and the last tick; in an empty bar, of the last one before it.
+    pub seq: (u64, u64),
+    /// When the last tick was received.
+    pub ts_init: i64,
+}
+
+/// What became of the ticks that one spec asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In a bar, closed or open.
+    pub ticks: u64,
+    /// Older than the open bar or the last closed one, or behind a newer one of the venue's numbers.
+    pub late: u64,
+    /// Repeated by the venue.
+    pub duplicates: u64,
+    /// Without a venue time, where bars go by it.
+    pub untimed: u64,
+    /// With a price or size that is no finite number.
+    pub unpriced: u64,
+    /// Bars that closed, empty ones included.
+    pub bars: u64,
+    /// Bars without ticks.
+    pub empty: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.ticks += other.ticks;
+        self.late += other.late;
+        self.duplicates += other.duplicates;
+        self.untimed += other.untimed;
+        self.unpriced += other.unpriced;
+        self.bars += other.bars;
+        self.empty += other.empty;
+    }
+}
+
+/// No interval runs: the next tick begins one.
+const NOT_RUNNING: i64 = i64::MIN;
+
+/// The bars of one spec and one instrument.
+#[derive(Clone, Debug)]
+struct Series {
+    /// The bar that runs; `ts_open` is also the time below which a tick is late.
+    bar: Bar,
+    /// When it closes, by the spec's time; [`NOT_RUNNING`]; or never, for bars that close by count.
+    close_ns: i64,
+    price: BarPrice,
+    by_event: bool,
+    empty: bool,
+    /// Ticks with one of them belong in no bar.
+    unfit_flags: u16,
+    /// Ticks that close it; never, for bars of time.
+    ticks_max: u64,
+    /// Its length; 0 for bars that close by count.
+    step_ns: i64,
+    /// The longest that a tick was on its way, where bars go by venue time; 0 when the venue's clock is ahead of ours.
+    travel_ns: i64,
+    /// Empty bars in a row.
+    silent: u32,
+    counts: Counts,
+}
+
+/// Where closed bars go, and when open ones are due.
+#[derive(Debug, Default)]
+struct Outlet {
+    closed: Vec<Bar>,
+    /// (due, spec, instrument): one entry for each bar of time that runs.
+    due: BTreeSet<(i64, u32, u32)>,
+}
+
+impl Series {
+    fn new(id: u32, spec: &BarSpec, instrument: u32) -> Self {
+        let (step_ns, ticks_max) = match spec.timeframe {
+            Timeframe::Time(step_ns) => (step_ns.max(1), u64::MAX),
+            Timeframe::Ticks(ticks) => (0, ticks.max(1)),
+        };
+        Self {
+            bar: Bar {
+                spec: id,
+                instrument,
+                ts_open: i64::MIN,
+                ..Bar::default()
+            },
+            close_ns: NOT_RUNNING,
+            price: spec.price,
+            by_event: spec.by_event,
+            empty: spec.empty,
+            unfit_flags: flags::LATE | flags::DUPLICATE | if spec.by_event { flags::NO_VENUE_TIME } else { 0 },
+            ticks_max,
+            step_ns,
+            travel_ns: 0,
+            silent: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    #[inline]
+    fn fold(&mut self, tick: &Tick, outlet: &mut Outlet) {
+        let ts = if self.by_event { tick.ts_event } else { tick.ts_init };
+        let (price, size) = self.price.of(tick);
+        let is_priced = price.is_finite() && size.is_finite();
+        if ts < self.bar.ts_open || tick.flags & self.unfit_flags != 0 || !is_priced {
+            self.refuse(tick, ts);
+            return;
+        }
+        if self.by_event {
+            self.travel_ns = self.travel_ns.max(tick.ts_init.saturating_sub(ts));
+        }
+        if ts >= self.close_ns {
+            self.turn_over(ts, outlet);
+        }
+        let bar = &mut self.bar;
+        if bar.count == 0 {
+            (bar.open, bar.high, bar.low) = (price, price, price);
+            bar.seq.0 = tick.seq;
+            self.silent = 0;
+        } else if price > bar.high {
+            bar.high = price;
+        } else if price < bar.low {
+            bar.low = price;
+        }
+        bar.close = price;
+        bar.volume += size;
+        bar.count += 1;
+        bar.seq.1 = tick.seq;
+        bar.ts_init = tick.ts_init;
+        if bar.count >= self.ticks_max {
+            bar.ts_close = ts;
+            self.emit(&mut outlet.closed);
+            self.bar.ts_open = ts;
+            self.close_ns = NOT_RUNNING;
+        }
+    }
+
+    /// Counts a tick that belongs in no bar.
+    #[cold]
+    fn refuse(&mut self, tick: &Tick, ts: i64) {
+        let unfit = tick.flags & self.unfit_flags;
+        let number = if unfit & flags::DUPLICATE != 0 {
+            &mut self.counts.duplicates
+        } else if unfit & flags::LATE != 0 {
+            &mut self.counts.late
+        } else if unfit != 0 {
+            &mut self.counts.untimed
+        } else if ts < self.bar.ts_open {
+            &mut self.counts.late
+        } else {
+            &mut self.counts.unpriced
+        };
+        *number += 1;
+    }
+
+    /// A tick at `ts` is beyond what runs: closes that, and begins the interval of `ts`.
+    #[cold]
+    fn turn_over(&mut self, ts: i64, outlet: &mut Outlet) {
+        if self.step_ns == 0 {
+            if self.close_ns == NOT_RUNNING {
+                self.bar.ts_open = ts;
+                self.close_ns = i64::MAX;
+            }
+            return;
+        }
+        if self.close_ns != NOT_RUNNING {
+            outlet.due.remove(&self.entry());
+        }
+        while self.close_ns != NOT_RUNNING && ts >= self.close_ns {
+            self.close(&mut outlet.closed);
+        }
+        if self.close_ns == NOT_RUNNING {
+            let open_ns = ts.saturating_sub(ts.rem_euclid(self.step_ns));
+            self.begin(open_ns);
+        }
+        outlet.due.insert(self.entry());
+    }
+
+    fn begin(&mut self, open_ns: i64) {
+        self.bar.ts_open = open_ns;
+        self.close_ns = open_ns.saturating_add(self.step_ns);
+        self.bar.ts_close = self.due_ns();
+    }
+
+    /// When [`Bars::close_due`] closes it: by venue time, when the slowest tick so far would have come.
+    fn due_ns(&self) -> i64 {
+        if self.by_event {
+            self.close_ns.saturating_add(self.travel_ns)
+        } else {
+            self.close_ns
+        }
+    }
+
+    /// The key under which it is listed; `ts_close` of a bar that runs keeps the due time that it was listed with.
+    fn entry(&self) -> (i64, u32, u32) {
+        (self.bar.ts_close, self.bar.spec, self.bar.instrument)
+    }
+
+    /// Closes the interval that runs; where empty ones are wanted, the next begins.
+    fn close(&mut self, closed: &mut Vec<Bar>) {
+        let end_ns = self.close_ns;
+        if self.bar.count == 0 {
+            self.counts.empty += 1;
+            self.silent += 1;
+        }
+        self.bar.ts_close = end_ns;
+        self.emit(closed);
+        if self.empty && self.silent < BARS_EMPTY_MAX {
+            self.begin(end_ns);
+        } else {
+            self.bar.ts_open = end_ns;
+            self.close_ns = NOT_RUNNING;
+        }
+    }
+
+    /// Gives the bar out, and leaves behind what an empty one would say.
+    fn emit(&mut self, closed: &mut Vec<Bar>) {
+        self.counts.ticks += self.bar.count;
+        self.counts.bars += 1;
+        self.bar.late = self.counts.late;
+        closed.push(self.bar);
+        let close = self.bar.close;
+        self.bar = Bar {
+            open: close,
+            high: close,
+            low: close,
+            volume: 0.0,
+            count: 0,
+            seq: (self.bar.seq.1, self.bar.seq.1),
+            ..self.bar
+        };
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = self.counts;
+        counts.ticks += self.bar.count;
+        counts
+    }
+}
+
+/// Kinds that bars are made of, numbered from 0 by `kind - QUOTE`.
+const BAR_KINDS: usize = 3;
+const _: () = assert!(TRADE == QUOTE + 1 && AGG_TRADE == QUOTE + 2);
+
+fn place_of(kind: u8) -> usize {
+    usize::from(kind.wrapping_sub(QUOTE))
+}
+
+/// Makes bars of ticks, for many specs at once.
+#[derive(Debug, Default)]
+pub struct Bars {
+    /// In order of their numbers, which are never given twice.
+    specs: Vec<(u32, BarSpec)>,
+    next_spec: u32,
+    /// First series and number of series of each (instrument, kind).
+    cells: Vec<(u32, u32)>,
+    series: Vec<Series>,
+    outlet: Outlet,
+}
+
+impl Bars {
+    /// Adds a spec, which begins with the next tick, and returns its number.
+    pub fn add(&mut self, spec: BarSpec, instruments: &InstrumentTable) -> u32 {
+        let id = self.next_spec;
+        self.next_spec += 1;
+        self.specs.push((id, spec));
+        self.compile(instruments);
+        id
+    }
+
+    /// Drops a spec with its open bars, which make no bar; `false`: there is none of that number.
+    pub fn remove(&mut self, id: u32, instruments: &InstrumentTable) -> bool {
+        let known = self.specs.len();
+        self.specs.retain(|(spec, _)| *spec != id);
+        if self.specs.len() == known {
+            return false;
+        }
+        self.outlet.due.retain(|(_, spec, _)| *spec != id);
+        self.compile(instruments);
+        true
+    }
+
+    /// Whether nobody wants bars.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    fn compile(&mut self, instruments: &InstrumentTable) {
+        let before: FxHashMap<(u32, u32), Series> = self
+            .series
+            .drain(..)
+            .map(|series| ((series.bar.spec, series.bar.instrument), series))
+            .collect();
+        self.cells.clear();
+        self.extend(instruments, before);
+    }
+
+    /// Adds the series of instruments that appeared since; `kept` are taken over.
+    fn extend(&mut self, instruments: &InstrumentTable, mut kept: FxHashMap<(u32, u32), Series>) {
+        let known = self.cells.len() / BAR_KINDS;
+        for (instrument, row) in (0u32..).zip(instruments.rows()).skip(known) {
+            for place in 0..BAR_KINDS {
+                let first = self.series.len();
+                for (id, spec) in &self.specs {
+                    if place_of(spec.price.kind()) == place && matches_pattern(&spec.instruments, &row.name) {
+                        let series = kept.remove(&(*id, instrument));
+                        self.series
+                            .push(series.unwrap_or_else(|| Series::new(*id, spec, instrument)));
+                    }
+                }
+                let count = self.series.len() - first;
+                let index = |size: usize| u32::try_from(size).expect("fewer series than ids");
+                self.cells.push((index(first), index(count)));
+            }
+        }
+    }
+
+    /// Takes the next ticks, in their order.
+    #[inline]
+    pub fn feed(&mut self, ticks: &[Tick], instruments: &InstrumentTable) {
+        if self.cells.len() < instruments.rows().len() * BAR_KINDS {
+            self.extend(instruments, FxHashMap::default());
+        }
+        let Self {
+            cells, series, outlet, ..
+        } = self;
+        for tick in ticks {
+            let place = place_of(tick.kind);
+            if place >= BAR_KINDS {
+                continue;
+            }
+            let Some(&(first, count)) = cells.get(tick.instrument as usize * BAR_KINDS + place) else {
+                continue;
+            };
+            for series in &mut series[first as usize..(first + count) as usize] {
+                series.fold(tick, outlet);
+            }
+        }
+    }
+
+    /// When the next bar of time is due, ns; `None`: no such bar runs.
+    #[must_use]
+    pub fn next_due(&self) -> Option<i64> {
+        self.outlet.due.first().map(|(due_ns, ..)| *due_ns)
+    }
+
+    /// Closes every bar that is due by `now_ns`, and returns them by (due, spec, instrument).
+    pub fn close_due(&mut self, now_ns: i64) -> Vec<Bar> {
+        let mut closed = Vec::new();
+        while let Some(&(due_ns, spec, instrument)) = self.outlet.due.first() {
+            if due_ns > now_ns {
+                break;
+            }
+            self.outlet.due.pop_first();
+            let Some(series) = self.series_of(spec, instrument) else {
+                continue;
+            };
+            // By venue time a slower tick may have come since it was listed: then it is due later.
+            if series.due_ns() <= now_ns {
+                series.close(&mut closed);
+            } else {
+                series.bar.ts_close = series.due_ns();
+            }
+            if series.close_ns != NOT_RUNNING {
+                let entry = series.entry();
+                self.outlet.due.insert(entry);
+            }
+        }
+        closed
+    }
+
+    fn series_of(&mut self, spec: u32, instrument: u32) -> Option<&mut Series> {
+        let index = self.specs.binary_search_by_key(&spec, |(id, _)| *id).ok()?;
+        let place = place_of(self.specs[index].1.price.kind());
+        let (first, count) = *self.cells.get(instrument as usize * BAR_KINDS + place)?;
+        let series = &mut self.series[first as usize..(first + count) as usize];
+        series.iter_mut().find(|series| series.bar.spec == spec)
+    }
+
+    /// Whether ticks closed bars that nobody took yet.
+    #[must_use]
+    pub fn has_closed(&self) -> bool {
+        !self.outlet.closed.is_empty()
+    }
+
+    /// Takes the bars that ticks closed, in the order in which they closed.
+    pub fn take(&mut self) -> Vec<Bar> {
+        std::mem::take(&mut self.outlet.closed)
+    }
+
+    /// The counts of every spec, by its number.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(u32, Counts)> {
+        let mut all: Vec<(u32, Counts)> = self.specs.iter().map(|(id, _)| (*id, Counts::default())).collect();
+        for series in &self.series {
+            if let Ok(index) = all.binary_search_by_key(&series.bar.spec, |(id, _)| *id) {
+                all[index].1.add(&series.counts());
+            }
+        }
+        all
+    }
+}
