@@ -62,6 +62,9 @@ LIMITS = (
     Limit("TURNS_DATA", 16, "turns", "the data lane gets one of so many under a flood of the others"),
     Limit("LANE_WAIT_S", 1.0, "s", "how long a publisher that may wait waits for room in its lane"),
     Limit("BARRIER_S", 30.0, "s", "wall time after which a bus that is not idle is a deadlock, whose holder is named"),
+    # Orders
+    Limit("GATE_RECORDS_MAX", 10_000, "evaluations", "what every gate saw of the latest thousand orders"),
+    Limit("ORDERS_KEPT_MAX", 10_000, "orders", "that are over; open ones are always kept"),
     # Shutdown and services
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
     Limit("DRAIN_RUNNING_S", 0.5, "s", "what runs then may finish; afterwards it is cancelled"),
@@ -72,6 +75,14 @@ LIMITS = (
     Limit("COMMAND_WORKERS", 4, "workers", "a command that hangs leaves three for the others"),
     Limit("COMMAND_KEYS_MAX", 10_000, "keys", "answers kept for repeated commands"),
     Limit("COMMAND_KEYS_S", 3_600.0, "s", "a repeated command gets its first answer for so long"),
+    Limit("COMMAND_CANCEL_S", 0.5, "s", "a handler that is cancelled may clean up; then its target goes on without it"),
+    Limit("COMMAND_RATE", 1_000, "commands/s", "nobody types faster; what is faster is a script that ran wild"),
+    Limit("COMMANDS_WAITING_MAX", 1_000, "commands", "a second's worth; more would be answered too late to matter"),
+    Limit("AUDITS_WAITING_MAX", 1_000, "events", "audits that a full control lane holds up; beyond, they are logged"),
+    # The control socket
+    Limit("CONTROL_LINE_BYTES_MAX", 65_536, "bytes", "the longest command has some hundred bytes"),
+    Limit("CONTROL_CONNECTIONS_MAX", 32, "connections", "a handful of operators and their scripts"),
+    Limit("CONTROL_IDLE_S", 60.0, "s", "a connection that asks nothing for so long is closed"),
     # The engine
     Limit("SLICE_NS", 200_000, "ns", "dispatch has the loop for so long, then everybody else has a turn"),
     Limit("HALT_S", 0.1, "s", "a halt is in force within it, whatever the strategies do"),
@@ -116,6 +127,8 @@ CONSEQUENCES_MAX = _whole("CONSEQUENCES_MAX")
 TURNS_DATA = _whole("TURNS_DATA")
 LANE_WAIT_S = float(_values["LANE_WAIT_S"])
 BARRIER_S = float(_values["BARRIER_S"])
+GATE_RECORDS_MAX = _whole("GATE_RECORDS_MAX")
+ORDERS_KEPT_MAX = _whole("ORDERS_KEPT_MAX")
 DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
 RESTART_FIRST_S = float(_values["RESTART_FIRST_S"])
@@ -124,6 +137,13 @@ COMMAND_TIMEOUT_S = float(_values["COMMAND_TIMEOUT_S"])
 COMMAND_WORKERS = _whole("COMMAND_WORKERS")
 COMMAND_KEYS_MAX = _whole("COMMAND_KEYS_MAX")
 COMMAND_KEYS_S = float(_values["COMMAND_KEYS_S"])
+COMMAND_CANCEL_S = float(_values["COMMAND_CANCEL_S"])
+COMMAND_RATE = _whole("COMMAND_RATE")
+COMMANDS_WAITING_MAX = _whole("COMMANDS_WAITING_MAX")
+AUDITS_WAITING_MAX = _whole("AUDITS_WAITING_MAX")
+CONTROL_LINE_BYTES_MAX = _whole("CONTROL_LINE_BYTES_MAX")
+CONTROL_CONNECTIONS_MAX = _whole("CONTROL_CONNECTIONS_MAX")
+CONTROL_IDLE_S = float(_values["CONTROL_IDLE_S"])
 SLICE_NS = _whole("SLICE_NS")
 HALT_S = float(_values["HALT_S"])
 

@@ -34,8 +34,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"bus", "consumer", "dispatch", "driver", "handlers", "strategy", "subscription"}),
     frozenset(
-        {"events", "fields", "instrument", "tick", "clock", "config", "deadletters", "faults", "wakeup", "watch"}
-        | {"lane", "lifecycle", "positions", "state_folder"}
+        {"events", "fields", "instrument", "tick", "clock", "config", "loading", "deadletters", "faults", "wakeup", "watch"}
+        | {"lane", "lifecycle", "money", "positions", "state_folder"}
     ),
     frozenset({"limits", "errors"}),
 )

@@ -1,0 +1,61 @@
+"""Money: Decimals made from what a venue or a user gave, and the one context they are computed in.
+
+Guarantees: a float becomes the shortest text that names it, never its binary tail; sums of products of doubles are
+exact; the thread's own decimal context changes nothing.
+Does not: round to ticks or lots; that is the gates' and the broker's part.
+"""
+
+from __future__ import annotations
+
+import operator
+from decimal import (
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+)
+from typing import TypeAlias
+
+__all__ = ["MONEY", "SHOWN", "ZERO", "Amount", "decimal_of", "is_multiple"]
+
+Amount: TypeAlias = "Decimal | int | str | float"
+
+# 60 digits: two doubles multiply to 34, and 10^20 such products still add up without rounding.
+MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+# What is told: a quotient such as an average price, without the tail that nobody reads.
+SHOWN = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+ZERO = Decimal(0)
+
+
+def decimal_of(value: Amount) -> Decimal:
+    """Return a finite number as a Decimal; a float as the shortest decimal text that names it.
+
+    Raises ValueError for NaN, infinity and text that is no number, TypeError for what is no number at all.
+    """
+    if isinstance(value, Decimal):
+        number = value
+    elif isinstance(value, float):
+        # float(): a NumPy scalar is a float whose own repr names its type.
+        number = Decimal(repr(float(value)))
+    elif isinstance(value, str):
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            msg = f"{value!r} is no number"
+            raise ValueError(msg) from None
+    elif isinstance(value, bool):
+        msg = f"{value!r} is a truth value, not a number"
+        raise TypeError(msg)
+    else:
+        number = Decimal(operator.index(value))
+    if not number.is_finite():
+        msg = f"{value!r} is not finite"
+        raise ValueError(msg)
+    return number
+
+
+def is_multiple(value: Decimal, step: Decimal) -> bool:
+    """Say whether a value is a whole number of steps. ``step`` is above 0."""
+    return MONEY.remainder(value, step) == 0

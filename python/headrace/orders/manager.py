@@ -1,0 +1,433 @@
+"""OrderManager: takes orders through the gates to the broker, and accounts for what comes back.
+
+::
+
+    submit ─▶ OrderRequested ─▶ (bus) ─▶ RiskGates ─▶ Broker.submit            all on the bus's own thread
+                                             └▶ OrderRejected
+    broker ─▶ OrderAccepted, fills, … ─▶ (bus) ─▶ table and Positions ─▶ PositionChanged
+
+What happens when the broker says what cannot be
+    a fill above the quantity, for an unknown order, told twice: it is refused, counted, logged and audited, the bus
+    keeps it as a dead letter, and neither order nor position changes.
+What happens when ``Broker.submit`` raises
+    nobody knows whether it took the order: it stays open, with that as its reason, and is not sent again.
+
+Guarantees: every order goes through the gates, once, and is sent at most once; each id is open, or has exactly one
+final state; ids are the same in every replay.
+Does not: decide what to trade, or check numbers of brokers against each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal
+
+from headrace.errors import LaneFullError, OrderError
+from headrace.events import (
+    Audit,
+    OrderCanceled,
+    OrderEvent,
+    OrderFill,
+    OrderRejected,
+    OrderRequested,
+    PositionChanged,
+)
+from headrace.orders.flattening import Flattenings
+from headrace.orders.order import OrderState
+from headrace.orders.request import amount, check_request, same_order
+from headrace.orders.sizing import FixedQuantity
+from headrace.orders.table import OrderStats, OrderTable
+from headrace.risk import Exposure
+
+if TYPE_CHECKING:
+    from headrace.brokers.base import Broker
+    from headrace.bus import EventBus
+    from headrace.clock import Clock
+    from headrace.events import Cause, Signal
+    from headrace.money import Amount
+    from headrace.orders.order import Order
+    from headrace.orders.sizing import Sizing
+    from headrace.positions import Positions
+    from headrace.risk import Halting, Permission, Refusal, RiskGates
+
+__all__ = ["OrderManager", "OrderStats"]
+
+log = logging.getLogger(__name__)
+
+# Refused events that ``is_refused`` remembers: far more than a bus holds at once.
+REFUSED_KEPT = 1_000
+
+
+class OrderManager:
+    """The orders of an engine. Make it before whoever wants to hear of orders: it has to know first.
+
+    broker : None: every order is rejected, after the gates. run_id : of the engine's run, the beginning of every id;
+    in a ``replay`` ids begin with the strategy. kill_switch : read already when an order is submitted; the gates' own
+    unless given.
+    """
+
+    def __init__(
+        self,
+        *,
+        bus: EventBus,
+        gates: RiskGates,
+        positions: Positions,
+        clock: Clock,
+        broker: Broker | None = None,
+        run_id: str = "",
+        replay: bool = False,
+        kill_switch: Halting | None = None,
+    ) -> None:
+        self.gates = gates
+        self.positions = positions
+        self.broker = broker
+        if kill_switch is not None:
+            gates.kill_switch = kill_switch
+        self._bus = bus
+        self._clock = clock
+        self._run_id = run_id
+        self._table = OrderTable("" if replay or not run_id else f"{run_id}-")
+        self._permissions: dict[str, Permission] = {}
+        self._flattenings = Flattenings(self._table, positions)
+        self._by_operator: set[str] = set()
+        self._cancels_later: dict[str, Cause | None] = {}
+        self._refused: deque[OrderEvent] = deque(maxlen=REFUSED_KEPT)
+        self._refused_total = 0
+        bus.subscribe((OrderEvent, PositionChanged), self._on_event, name="orders")
+
+    # Asking
+
+    def submit(
+        self,
+        *,
+        strategy: str,
+        instrument: str,
+        side: Literal[1, -1],
+        quantity: Amount,
+        price: Amount | None = None,
+        order_type: Literal["market", "limit"] | None = None,
+        time_in_force: Literal["gtc", "ioc"] = "gtc",
+        expires_ns: int | None = None,
+        reduce_only: bool = False,
+        cause: Cause | None = None,
+    ) -> str:
+        """Ask for an order and return its id; what becomes of it is told by events.
+
+        quantity, price : a float counts as the shortest text that names it. price : None for a market order.
+        order_type : follows from the price unless given. time_in_force : "ioc" fills at once what it can.
+        expires_ns : by the engine's clock. reduce_only : refused where it could add exposure. cause : the tick.
+
+        Raises OrderError (what cannot be an order), LaneFullError; then there is no order.
+        """
+        now_ns = self._clock.now_ns()
+        request = OrderRequested(
+            source=strategy,
+            ts=now_ns,
+            run_id=self._run_id,
+            cause=cause or self._bus.current_cause(),
+            order_id=self._table.next_id(strategy),
+            strategy=strategy,
+            instrument=instrument,
+            side=side,
+            order_type=order_type or ("market" if price is None else "limit"),
+            quantity=amount("quantity", quantity),
+            price=None if price is None else amount("price", price),
+            time_in_force=time_in_force,
+            expires_ns=expires_ns,
+            reduce_only=reduce_only,
+        )
+        check_request(request, now_ns)
+        return self._ask(request)
+
+    def from_signal(self, signal: Signal, sizing: Sizing | None = None) -> str | None:
+        """Make a market order of a signal, for the strategy that gave it; None: nothing to do.
+
+        sizing : FixedQuantity() unless given: one lot. A signal of side 0 closes the strategy's position.
+        Raises as ``submit``.
+        """
+        position = self.positions.position(signal.source, signal.instrument)
+        side: Literal[1, -1]
+        if signal.side == 0:
+            if position.is_flat:
+                return None
+            side, quantity = (-1 if position.quantity > 0 else 1), abs(position.quantity)
+        else:
+            instrument = self.gates.instruments.get(signal.instrument)
+            sized = (sizing or FixedQuantity()).quantity(signal, position, instrument)
+            if not sized:
+                return None
+            side, quantity = (1 if signal.side > 0 else -1), sized
+        return self.submit(
+            strategy=signal.source,
+            instrument=signal.instrument,
+            side=side,
+            quantity=quantity,
+            reduce_only=signal.side == 0,
+            cause=signal.cause,
+        )
+
+    def cancel(
+        self, order_id: str, *, reason: str = "", cause: Cause | None = None
+    ) -> Literal["accepted", "noop", "rejected"]:
+        """Cancel an order: "accepted": on its way, and it may still fill; "noop": it is over, or that was asked before.
+
+        "rejected": there was never such an order. No gate holds up a cancel. Raises what the broker raised; then the
+        order is as it was.
+        """
+        order = self._table.get(order_id)
+        if order is None:
+            return "noop" if self._table.was_there(order_id) else "rejected"
+        if not order.is_open or order.state is OrderState.PENDING_CANCEL:
+            return "noop"
+        self._table.mark_cancel(order_id, reason, self._clock.now_ns())
+        if order.is_sent:
+            self.gates.count_message(order.strategy)
+            try:
+                self._cancel_at_broker(order_id, cause)
+            except Exception:
+                self._table.unmark_cancel(order_id)
+                raise
+        return "accepted"
+
+    def cancel_all(self, *, strategy: str | None = None, instrument: str | None = None, reason: str = "") -> list[str]:
+        """Cancel every open order, of a strategy or in an instrument where one is given; return their ids.
+
+        Each is tried; raises the first error of the broker afterwards.
+        """
+        accepted: list[str] = []
+        failed: Exception | None = None
+        for order in self._table.select(strategy, instrument, open_only=True):
+            try:
+                if self.cancel(order.order_id, reason=reason) == "accepted":
+                    accepted.append(order.order_id)
+            except Exception as error:
+                log.exception("the broker could not cancel order %s", order.order_id)
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return accepted
+
+    def flatten(self, *, strategy: str | None = None, instrument: str | None = None, reason: str = "") -> list[str]:
+        """Cancel what is open, then close what is held with reduce_only market orders; return the ids of these.
+
+        A closing order goes out when the last of the canceled orders is over, for what is held then; where nothing is
+        left to close, its id is never used. It passes the gates like every order, and no permission keeps it back.
+        """
+        ids = self._flattenings.begin(strategy, instrument, self._bus.current_cause())
+        try:
+            self.cancel_all(strategy=strategy, instrument=instrument, reason=reason or "flatten")
+        finally:
+            self._go_on()
+        return ids
+
+    def set_permission(self, strategy: str, permission: Permission) -> None:
+        """Say what a strategy's orders may do from now on: "all", only "reduce" its positions, or "none"."""
+        self._permissions[strategy] = permission
+
+    # Looking
+
+    def order(self, order_id: str) -> Order | None:
+        """Return an order as it stands; None: unknown, or over and no longer among the latest 10,000."""
+        return self._table.get(order_id)
+
+    def orders(
+        self, *, strategy: str | None = None, instrument: str | None = None, open_only: bool = False
+    ) -> list[Order]:
+        """Return orders, oldest first."""
+        return self._table.select(strategy, instrument, open_only=open_only)
+
+    def stats(self, strategy: str | None = None) -> OrderStats:
+        """Count the orders of a strategy, or of all; ``submitted`` is the sum of ``open`` and the four ends."""
+        return self._table.stats(strategy)
+
+    @property
+    def refused_events(self) -> int:
+        """How many events of the broker could not be, or asked for an order twice."""
+        return self._refused_total
+
+    def is_refused(self, event: OrderEvent) -> bool:
+        """Say whether this very event was refused, so that nobody acts on it."""
+        return any(event is refused for refused in self._refused)
+
+    # What the bus brings
+
+    def _on_event(self, event: OrderEvent | PositionChanged) -> None:
+        try:
+            if isinstance(event, OrderRequested):
+                self._on_requested(event)
+            elif isinstance(event, OrderEvent):
+                self._on_answer(event)
+        finally:
+            if self._cancels_later or self._flattenings:
+                self._go_on()
+
+    def _on_requested(self, request: OrderRequested) -> None:
+        """Take an order through the gates, and to the broker."""
+        order, is_new = self._table.get(request.order_id), False
+        if order is None and not self._table.was_there(request.order_id):
+            order, is_new = self._adopted(request), True
+        is_duplicate = (
+            order is None or order.is_sent or not order.is_open or not (is_new or same_order(order.request, request))
+        )
+        if not is_duplicate and order is not None and order.state is OrderState.PENDING_CANCEL:
+            reason = self._table.cancel_reason(order.order_id)
+            self._tell(OrderCanceled, request, left=order.left, reason=reason or "canceled before it was sent")
+            return
+        refusal = self.gates.check(request, self._exposure(request, is_duplicate=is_duplicate))
+        if is_duplicate:
+            # Not rejected by event: that would speak of the order that has the id.
+            msg = f"order {request.order_id!r} is refused: there was an order of this id before; submit a new one"
+            error = OrderError(msg, field="order_id")
+            self._refuse(request, error)
+            raise error
+        if refusal is not None:
+            self._reject(request, refusal)
+        elif self.broker is None:
+            self._tell(
+                OrderRejected,
+                request,
+                gate="broker",
+                observed="no broker",
+                threshold="a broker",
+                reason="no broker: give the engine one, such as headrace.brokers.SimulatedBroker()",
+            )
+        else:
+            self._table.mark_sent(request.order_id)
+            try:
+                self.broker.submit(request)
+            except Exception as error:
+                self._table.mark_unknown(request.order_id, f"outcome unknown: {self.broker.name} raised {error!r}")
+                log.exception("order %s: the broker raised; whether it took it is unknown", request.order_id)
+                raise
+
+    def _on_answer(self, event: OrderEvent) -> None:
+        """Account for what a gate or the broker says."""
+        try:
+            order = self._table.apply(event)
+        except OrderError as error:
+            self._refuse(event, error)
+            raise
+        if not order.is_open:
+            self._by_operator.discard(event.order_id)
+        if isinstance(event, OrderFill):
+            position = self.positions.apply(event)
+            self._bus.publish_nowait(
+                PositionChanged(
+                    source="orders",
+                    ts=self._clock.now_ns(),
+                    run_id=self._run_id,
+                    cause=event.cause,
+                    strategy=position.strategy,
+                    instrument=position.instrument,
+                    quantity=position.quantity,
+                    average_price=position.average_price,
+                    realized_pnl=position.realized_pnl,
+                    fees=position.fees,
+                )
+            )
+
+    def _refuse(self, event: OrderEvent, error: OrderError) -> None:
+        """Count, log and audit what cannot be; the caller raises, so that the bus keeps the letter."""
+        self._refused_total += 1
+        self._refused.append(event)
+        log.error("%s", error)
+        audit = Audit(
+            source="orders",
+            ts=self._clock.now_ns(),
+            run_id=self._run_id,
+            cause=event.cause,
+            actor=event.source,
+            action=type(event).__name__,
+            target=event.order_id,
+            outcome="rejected",
+            reason=str(error),
+        )
+        try:
+            self._bus.publish_nowait(audit)
+        except LaneFullError:
+            log.exception("the audit of it found no room")
+
+    # Steps
+
+    def _ask(self, request: OrderRequested) -> str:
+        """Publish a request, or its refusal where the kill switch is set already."""
+        order_id = request.order_id
+        self._table.add(request, request.ts)
+        try:
+            refusal = self.gates.check_halted(request, self._exposure(request)) if self.gates.is_halted else None
+            if refusal is None:
+                self._bus.publish_nowait(request)
+            else:
+                self._reject(request, refusal)
+        except BaseException:
+            self._table.discard(order_id)
+            raise
+        return order_id
+
+    def _adopted(self, request: OrderRequested) -> Order:
+        """Take up an order that somebody else published: it goes the same way. Raises OrderError."""
+        try:
+            # The beginning of time: one that has expired meanwhile is an order still, which the broker ends.
+            check_request(request, -1)
+        except OrderError as error:
+            self._refuse(request, error)
+            raise
+        return self._table.add(request, self._clock.now_ns())
+
+    def _exposure(self, request: OrderRequested, *, is_duplicate: bool = False) -> Exposure:
+        working, open_orders = self._table.working(request.strategy, request.instrument, request.side)
+        return Exposure(
+            permission=self._permissions.get(request.strategy, "all"),
+            position=self.positions.position(request.strategy, request.instrument).quantity,
+            working=working,
+            open_orders=open_orders,
+            is_duplicate=is_duplicate,
+            by_operator=request.order_id in self._by_operator,
+        )
+
+    def _reject(self, request: OrderRequested, refusal: Refusal) -> None:
+        gate, verdict = refusal
+        self._tell(
+            OrderRejected,
+            request,
+            gate=gate,
+            observed=str(verdict.observed),
+            threshold=str(verdict.threshold),
+            reason=verdict.reason,
+        )
+
+    def _tell(self, kind: type[OrderEvent], request: OrderRequested, **facts: Any) -> None:
+        """Publish what became of a request."""
+        said: dict[str, Any] = {
+            "source": "orders",
+            "ts": self._clock.now_ns(),
+            "run_id": self._run_id,
+            "cause": request.cause,
+            "order_id": request.order_id,
+            "strategy": request.strategy,
+            "instrument": request.instrument,
+        }
+        self._bus.publish_nowait(kind(**said, **facts))
+
+    def _cancel_at_broker(self, order_id: str, cause: Cause | None) -> None:
+        assert self.broker is not None  # An order is sent to a broker only.
+        try:
+            self.broker.cancel(order_id, cause)
+        except LaneFullError:
+            # The broker found no room for its answer. Cancels always pass: again, when the lane has moved on.
+            self._cancels_later[order_id] = cause
+
+    def _go_on(self) -> None:
+        """Do what had to wait: cancels for room in the lane, closing orders for the cancels before them."""
+        for order_id, cause in list(self._cancels_later.items()):
+            del self._cancels_later[order_id]
+            order = self._table.get(order_id)
+            if order is not None and order.is_open:
+                self._cancel_at_broker(order_id, cause)
+        try:
+            for request in self._flattenings.due(self._clock.now_ns(), self._run_id):
+                self._by_operator.add(request.order_id)
+                self._ask(request)
+        except LaneFullError:
+            log.debug("a closing order waits for room in its lane")
