@@ -347,6 +347,7 @@ class Ingest:
         *,
         hashing: bool,
         block_max_ns: int | None,
+        replay: bool = False,
         time: ReplayTime | None = None,
     ) -> Self: ...
     def publish(self, ticks: _Ticks) -> int: ...

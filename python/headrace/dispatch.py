@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from headrace import _native
-from headrace.clock import Clock, ReplayClock, WallClock
+from headrace.clock import Clock, EngineClock, ReplayClock, WallClock
 from headrace.deadletters import DeadLetters
 from headrace.driver import Driver, has_running_loop
 from headrace.errors import ClosedError, OptionError, SubscriptionError
@@ -80,8 +80,9 @@ class Dispatcher:
     instruments : names known from the start, or an ``Instruments`` table. discovery : whether frames may add more, up
         to instruments_max.
     ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
-    clock : WallClock unless given. replay : time is a ReplayClock, threads run inline, nothing is lost or timed by the
-        wall. ``headrace.replay`` moves that clock; who publishes by hand calls ``clock.advance_to`` first.
+    clock : WallClock unless given; an EngineClock stands still until it is moved. replay : time is a ReplayClock,
+        threads run inline, nothing is lost or timed by the wall. ``headrace.replay`` moves that clock; who publishes by
+        hand calls ``clock.advance_to`` first.
     on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
     hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
     duplicates, late : "drop" or "deliver": what the sequencer does with numbers that the venue repeated, or sent late.
@@ -121,7 +122,7 @@ class Dispatcher:
         _refuse_unless_duration("slow_handler_ms", slow_handler_ms)
         if block_max_ns is not None:
             _refuse_unless_duration("block_max_ns", block_max_ns)
-        if replay and clock is not None and not isinstance(clock, ReplayClock):
+        if replay and clock is not None and not isinstance(clock, EngineClock):
             msg = f"clock={clock!r} with replay=True: a replay's time is its ticks' own; leave the clock out"
             raise OptionError(msg, option="clock")
         self.clock: Clock = clock or (ReplayClock() if replay else WallClock())
@@ -141,7 +142,8 @@ class Dispatcher:
             self.clock.now_ns,
             hashing=hashing,
             block_max_ns=None if replay else block_max_ns,
-            time=self.clock._time if isinstance(self.clock, ReplayClock) else None,  # noqa: SLF001 - its native half
+            replay=replay,
+            time=self.clock._time if isinstance(self.clock, EngineClock) else None,  # noqa: SLF001 - its native half
         )
         self._desk = FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
         self._inline = self._new_group("inline")

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Driver", "has_running_loop"]
 
+# How often a task looks at the clock while a window is open.
+LOOK_EVERY_S = 0.05
+
 # Handler number, what to await, and what it was given.
 _Call: TypeAlias = "tuple[int, Coroutine[Any, Any, object], tuple[str | None, str, int, int, int]]"
 
@@ -99,7 +102,11 @@ class Driver:
             if self.membership.has_pending() and not self.group.is_idle():
                 continue
             due = self.group.next_due()
-            await wakeup.wait(None if due is None else max(0.0, (due - self._clock.now_ns()) / 1e9))
+            if due is None:
+                await wakeup.wait(None)
+            else:
+                # Not for all that time: the clock may run faster than the wall's.
+                await wakeup.wait(min(max(0.0, (due - self._clock.now_ns()) / 1e9), LOOK_EVERY_S))
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

@@ -30,9 +30,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 import msgspec
 
 from headrace import _native
+from headrace.clock import END_OF_TIME_NS, PacedClock
 from headrace.dispatch import Dispatcher
 from headrace.driver import has_running_loop
-from headrace.errors import OptionError, SubscriptionError
+from headrace.errors import SubscriptionError
 from headrace.feeds import SizedFeed
 from headrace.intake import WAIT_S, Intake, Source, feeds_of
 from headrace.limits import RING_CAPACITY
@@ -52,8 +53,7 @@ StrategyWithOptions: TypeAlias = "StrategySpec | tuple[StrategySpec, Mapping[str
 
 # How often progress is told.
 PROGRESS_EVERY_NS = 100_000_000
-# A time later than any tick: the pump runs until it needs something.
-END_OF_TIME_NS = (1 << 63) - 1
+# Earlier than any tick: the pump stops at the first one.
 BEFORE_TIME_NS = -(1 << 63)
 FRAME_TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
 
@@ -153,38 +153,25 @@ def _paired(spec: StrategyWithOptions) -> tuple[StrategySpec, Mapping[str, objec
 
 
 class _Pace:
-    """How far the replay may run, by the clock on the wall; the only place that looks at it to decide something."""
+    """How far the replay may run; the only place that looks at the wall's clock to decide something."""
 
     def __init__(self, speed: float | Literal["max"]) -> None:
-        if not _is_speed(speed):
-            msg = f"speed is {speed!r}: it is 'max' or a number above 0, 1.0 for real time"
-            raise OptionError(msg, option="speed")
-        self._speed = None if speed == "max" else float(speed)
-        self._start: tuple[int, int] | None = None
+        PacedClock(0, speed)  # Refuses what is no speed before any file is opened.
+        self._speed = speed
+        self._clock: PacedClock | None = None
 
     def until_ns(self) -> int:
         """Return the receive time up to which ticks are due."""
-        if self._speed is None:
+        if self._speed == "max":
             return END_OF_TIME_NS
-        if self._start is None:
-            return BEFORE_TIME_NS
-        first_ns, wall_ns = self._start
-        passed_ns = (time.monotonic_ns() - wall_ns) * self._speed
-        return min(END_OF_TIME_NS, first_ns + int(min(passed_ns, 2.0 * END_OF_TIME_NS)))
+        return BEFORE_TIME_NS if self._clock is None else self._clock.due_ns()
 
     async def wait_for(self, next_ns: int) -> None:
         """Wait until ``next_ns`` is due, but never longer than 50 ms; the first call starts the clock."""
-        if self._speed is None:
-            return
-        if self._start is None:
-            self._start = (next_ns, time.monotonic_ns())
         import asyncio  # 20 ms that only who runs a loop pays
 
-        await asyncio.sleep(min(max(0.0, (next_ns - self.until_ns()) / self._speed / 1e9), WAIT_S))
-
-
-def _is_speed(speed: object) -> bool:
-    return speed == "max" or (isinstance(speed, int | float) and 0 < speed < float("inf"))
+        self._clock = self._clock or PacedClock(next_ns, self._speed)
+        await asyncio.sleep(min(self._clock.wait_s(next_ns), WAIT_S))
 
 
 class _Session:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from headrace import Clock, Dispatcher, ReplayClock, WallClock
+from headrace.clock import EngineClock, PacedClock
 from headrace.errors import OptionError
 from tests.feeding import HandClock, quotes
 
@@ -14,6 +15,8 @@ from tests.feeding import HandClock, quotes
 def test_every_clock_is_a_clock() -> None:
     assert isinstance(WallClock(), Clock)
     assert isinstance(ReplayClock(), Clock)
+    assert isinstance(EngineClock(), Clock)
+    assert isinstance(PacedClock(0), Clock)
     assert isinstance(HandClock(), Clock)
     assert not isinstance(time, Clock)
 
@@ -37,6 +40,54 @@ def test_the_replay_clock_moves_on_and_never_back() -> None:
     clock.advance_to(250)
     clock.advance_to(200)
     assert clock.now_ns() == 250
+
+
+def test_an_engines_clock_stands_still_until_it_is_moved_and_drives_a_live_dispatcher() -> None:
+    clock = EngineClock(1_000)
+    lags = []
+    with Dispatcher(clock=clock, ring_capacity=8) as dispatcher:
+        subscription = dispatcher.subscribe(
+            lambda lag_ns: lags.append(lag_ns), callback="on_quote", overflow="drop_oldest"
+        )
+        dispatcher.publish(quotes(dispatcher, range(20), ts_init=500))
+        dispatcher.dispatch()
+        clock.advance_to(7_000)
+        dispatcher.publish(quotes(dispatcher, [1.0], ts_init=500))
+        dispatcher.dispatch()
+        stats = subscription.stats()
+    assert set(lags[:-1]) == {500}
+    assert lags[-1] == 6_500
+    # Live: a lossy reader may be lapped, which a replay prevents.
+    assert stats.missed > 0
+
+
+def test_a_paced_clock_runs_in_the_recordings_time_at_its_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monotonic = [5_000]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: monotonic[0])
+    clock = PacedClock(1_000_000, speed=4)
+    assert clock.now_ns() == clock.due_ns() == 1_000_000
+    monotonic[0] += 250
+    assert clock.now_ns() == clock.due_ns() == 1_001_000
+    assert clock.wait_s(1_005_000) == pytest.approx(1_000e-9)
+    assert clock.wait_s(1_000_500) == 0.0
+    clock.follow(1_001_500)
+    assert clock.now_ns() == 1_001_500
+
+
+def test_at_the_highest_speed_the_paced_clock_follows_what_was_published() -> None:
+    clock = PacedClock(1_000, speed="max")
+    assert clock.now_ns() == 1_000
+    clock.follow(5_000)
+    clock.follow(4_000)
+    assert clock.now_ns() == 5_000
+    assert clock.due_ns() > 2**62
+    assert clock.wait_s(2**62) == 0.0
+
+
+@pytest.mark.parametrize("speed", [0, -1, float("inf"), float("nan"), "fast"])
+def test_a_speed_that_is_none_is_refused(speed: float) -> None:
+    with pytest.raises(OptionError, match="number above 0"):
+        PacedClock(0, speed)
 
 
 def test_a_dispatcher_asks_its_clock() -> None:

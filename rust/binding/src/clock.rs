@@ -1,4 +1,4 @@
-//! `ReplayTime`: the time T of a replay, moved natively and read by Python's `ReplayClock`.
+//! `ReplayTime`: a time that stands still until it is moved, natively or by Python's `EngineClock` and `ReplayClock`.
 //!
 //! Guarantees: never goes back.
 //! Does not: know the wall clock.
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use pyo3::prelude::*;
 
-/// The time of a replay, ns since 1970-01-01 UTC.
+/// The time of a replay, or of an engine's turn, ns since 1970-01-01 UTC.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct ReplayTime {
     now_ns: AtomicI64,

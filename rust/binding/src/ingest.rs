@@ -90,7 +90,7 @@ pub(crate) struct IngestCore {
     tally: Mutex<Tally>,
     block_max: Option<Duration>,
     /// Replay: a lossy inline group is dispatched before it could be lapped.
-    replay: bool,
+    pub(crate) replay: bool,
 }
 
 impl IngestCore {
@@ -256,7 +256,6 @@ impl IngestCore {
         sequencer.sequence(ticks, &table, kinds, outgoing);
         self.bars.feed(outgoing, &table);
         if let Some(hash) = &self.hash {
-            let table = lock(&self.instruments);
             let mut hash = lock(hash);
             for tick in outgoing.iter() {
                 hash.update(tick, table.get(tick.instrument).map_or("", |row| row.name.as_str()));
@@ -476,20 +475,21 @@ impl Now<'_, '_> {
 pub(crate) struct Ingest {
     pub(crate) core: Arc<IngestCore>,
     now: Py<PyAny>,
-    /// The clock that a replay moves; None: live.
+    /// The time, where it stands still until it is moved: by the replay itself, or by an engine.
     pub(crate) time: Option<Py<ReplayTime>>,
 }
 
 #[pymethods]
 impl Ingest {
     #[new]
-    #[pyo3(signature = (ring, sequencer, now, *, hashing, block_max_ns, time=None))]
+    #[pyo3(signature = (ring, sequencer, now, *, hashing, block_max_ns, replay=false, time=None))]
     fn new(
         ring: &Ring,
         sequencer: &Sequencer,
         now: Py<PyAny>,
         hashing: bool,
         block_max_ns: Option<u64>,
+        replay: bool,
         time: Option<Py<ReplayTime>>,
     ) -> Self {
         let core = IngestCore {
@@ -502,7 +502,7 @@ impl Ingest {
             hash: hashing.then(|| Mutex::new(InputHash::default())),
             tally: Mutex::new(Tally::default()),
             block_max: block_max_ns.map(Duration::from_nanos),
-            replay: time.is_some(),
+            replay,
         };
         Self {
             core: Arc::new(core),

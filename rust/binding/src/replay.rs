@@ -71,6 +71,7 @@ impl Replay {
         let time = ingest
             .time
             .as_ref()
+            .filter(|_| ingest.core.replay)
             .ok_or_else(|| internal("a replay over the ingest of a live dispatcher"))?;
         Ok(Self {
             core: Arc::clone(&ingest.core),
