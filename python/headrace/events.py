@@ -87,8 +87,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=Tru
 class Bar(Event, frozen=True, kw_only=True):
     """One interval of one instrument, stamped at its close; ``[ts_open, ts_close)``.
 
-    timeframe : ``"1s"``, ``"1m"``, ``"1h"`` or ``"100t"``. price : what it is made of: "trade", "mid", "bid" or "ask".
-    volume : sum of sizes, 0 for quotes. count : ticks. late : ticks by now that came after their bar was closed.
+    timeframe : ``"1s"``, ``"1m"``, ``"1h"`` or ``"100t"``. price : what it is made of: "trade", "agg_trade", "mid",
+    "bid" or "ask". time : what says in which bar a tick is, "ts_init" or "ts_event".
+    volume : sum of sizes, 0 for quotes. count : ticks; 0: nothing came, and the prices are the close before.
+    late : ticks by now that came after their bar was closed.
     """
 
     instrument: str
@@ -103,6 +105,7 @@ class Bar(Event, frozen=True, kw_only=True):
     ts_open: int
     ts_close: int
     late: int = 0
+    time: str = "ts_init"
 
 
 class Gap(Event, frozen=True, kw_only=True):

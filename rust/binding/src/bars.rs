@@ -162,15 +162,16 @@ impl BarBuilder {
         })
     }
 
-    /// Adds a spec and returns its number. timeframe : ("ns" or "ticks", how many).
+    /// Adds a spec and returns its number.
+    ///
+    /// wanted : patterns of instruments, each with whether it has empty bars. timeframe : ("ns" or "ticks", how many).
     fn add(
         &self,
         py: Python<'_>,
-        instruments: String,
+        wanted: Vec<(String, bool)>,
         timeframe: (&str, i64),
         price: &str,
         by_event: bool,
-        empty: bool,
     ) -> PyResult<u32> {
         let core = self.bars(py)?;
         let known = BarPrice::TABLE.iter().find(|(_, name)| *name == price);
@@ -181,21 +182,20 @@ impl BarBuilder {
             _ => return Err(internal("a bar of no length")),
         };
         let spec = BarSpec {
-            instruments,
+            wanted,
             timeframe,
             price: *price,
             by_event,
-            empty,
         };
         let table = lock(&self.ingest.instruments);
         Ok(core.with(|bars| bars.add(spec, &table)))
     }
 
-    /// Drops a spec and what is open of it; False: there is none of this number.
-    fn remove(&self, py: Python<'_>, spec: u32) -> PyResult<bool> {
+    /// Says anew who has the bars of a spec, nobody drops it; False: there is none of this number.
+    fn change(&self, py: Python<'_>, spec: u32, wanted: Vec<(String, bool)>) -> PyResult<bool> {
         let core = self.bars(py)?;
         let table = lock(&self.ingest.instruments);
-        Ok(core.with(|bars| bars.remove(spec, &table)))
+        Ok(core.with(|bars| bars.change(spec, wanted, &table)))
     }
 
     /// When the next bar of time is due, ns; None: none runs.

@@ -78,19 +78,30 @@ impl BarPrice {
     }
 }
 
-/// What somebody asked for.
+/// One kind of bar, and who has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BarSpec {
-    /// A name or pattern of instruments; each has bars of its own.
-    pub instruments: String,
+    /// Names or patterns of instruments, each with whether an interval without ticks repeats the close before it. An
+    /// instrument that several match has its bars once, with empty ones if one of them says so.
+    pub wanted: Vec<(String, bool)>,
     /// When a bar closes.
     pub timeframe: Timeframe,
     /// What it is made of.
     pub price: BarPrice,
     /// Whether the venue's time says in which bar a tick is; else the time of receipt.
     pub by_event: bool,
-    /// Whether an interval without ticks repeats the close before it.
-    pub empty: bool,
+}
+
+impl BarSpec {
+    /// Whether an instrument has these bars, and then whether empty ones, too.
+    fn wants(&self, instrument: &str) -> Option<bool> {
+        let mut matching = self
+            .wanted
+            .iter()
+            .filter(|(pattern, _)| matches_pattern(pattern, instrument));
+        let (_, first) = matching.next()?;
+        Some(*first || matching.any(|(_, empty)| *empty))
+    }
 }
 
 /// One bar that closed.
@@ -205,7 +216,7 @@ impl Series {
             close_ns: NOT_RUNNING,
             price: spec.price,
             by_event: spec.by_event,
-            empty: spec.empty,
+            empty: false,
             unfit_flags: flags::LATE | flags::DUPLICATE | if spec.by_event { flags::NO_VENUE_TIME } else { 0 },
             ticks_max,
             step_ns,
@@ -294,6 +305,11 @@ impl Series {
         outlet.due.insert(self.entry());
     }
 
+    /// Whether an interval runs that ends by itself.
+    fn is_timed(&self) -> bool {
+        self.step_ns > 0 && self.close_ns != NOT_RUNNING
+    }
+
     fn begin(&mut self, open_ns: i64) {
         self.bar.ts_open = open_ns;
         self.close_ns = open_ns.saturating_add(self.step_ns);
@@ -317,12 +333,15 @@ impl Series {
     /// Closes the interval that runs; where empty ones are wanted, the next begins.
     fn close(&mut self, closed: &mut Vec<Bar>) {
         let end_ns = self.close_ns;
-        if self.bar.count == 0 {
-            self.counts.empty += 1;
-            self.silent += 1;
+        // Without ticks and no longer wanted: no bar.
+        if self.bar.count > 0 || self.empty {
+            if self.bar.count == 0 {
+                self.counts.empty += 1;
+                self.silent += 1;
+            }
+            self.bar.ts_close = end_ns;
+            self.emit(closed);
         }
-        self.bar.ts_close = end_ns;
-        self.emit(closed);
         if self.empty && self.silent < BARS_EMPTY_MAX {
             self.begin(end_ns);
         } else {
@@ -386,14 +405,18 @@ impl Bars {
         id
     }
 
-    /// Drops a spec with its open bars, which make no bar; `false`: there is none of that number.
-    pub fn remove(&mut self, id: u32, instruments: &InstrumentTable) -> bool {
-        let known = self.specs.len();
-        self.specs.retain(|(spec, _)| *spec != id);
-        if self.specs.len() == known {
+    /// Says anew which instruments have the bars of a spec; `false`: there is none of that number.
+    ///
+    /// Open bars of those that remain go on; those of the others make no bar. Without any, the spec is dropped.
+    pub fn change(&mut self, id: u32, wanted: Vec<(String, bool)>, instruments: &InstrumentTable) -> bool {
+        let Ok(index) = self.specs.binary_search_by_key(&id, |(spec, _)| *spec) else {
             return false;
+        };
+        if wanted.is_empty() {
+            self.specs.remove(index);
+        } else {
+            self.specs[index].1.wanted = wanted;
         }
-        self.outlet.due.retain(|(_, spec, _)| *spec != id);
         self.compile(instruments);
         true
     }
@@ -412,6 +435,8 @@ impl Bars {
             .collect();
         self.cells.clear();
         self.extend(instruments, before);
+        let running = self.series.iter().filter(|series| series.is_timed());
+        self.outlet.due = running.map(Series::entry).collect();
     }
 
     /// Adds the series of instruments that appeared since; `kept` are taken over.
@@ -421,10 +446,13 @@ impl Bars {
             for place in 0..BAR_KINDS {
                 let first = self.series.len();
                 for (id, spec) in &self.specs {
-                    if place_of(spec.price.kind()) == place && matches_pattern(&spec.instruments, &row.name) {
-                        let series = kept.remove(&(*id, instrument));
-                        self.series
-                            .push(series.unwrap_or_else(|| Series::new(*id, spec, instrument)));
+                    if place_of(spec.price.kind()) == place
+                        && let Some(empty) = spec.wants(&row.name)
+                    {
+                        let kept = kept.remove(&(*id, instrument));
+                        let mut series = kept.unwrap_or_else(|| Series::new(*id, spec, instrument));
+                        series.empty = empty;
+                        self.series.push(series);
                     }
                 }
                 let count = self.series.len() - first;

@@ -27,11 +27,18 @@ fn trade(ts_init: i64, price: f64, size: f64) -> Tick {
 
 fn spec(timeframe: Timeframe) -> BarSpec {
     BarSpec {
-        instruments: "*".to_owned(),
+        wanted: vec![("*".to_owned(), false)],
         timeframe,
         price: BarPrice::Trade,
         by_event: false,
-        empty: false,
+    }
+}
+
+/// With bars of intervals without ticks, too.
+fn with_empty(spec: BarSpec) -> BarSpec {
+    BarSpec {
+        wanted: vec![("*".to_owned(), true)],
+        ..spec
     }
 }
 
@@ -94,10 +101,8 @@ fn intervals_before_the_epoch_are_aligned_too() {
 fn the_ends_of_time_close_bars_without_a_panic() {
     for time in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
         for empty in [false, true] {
-            let wanted = BarSpec {
-                empty,
-                ..spec(Timeframe::Time(7))
-            };
+            let spec = spec(Timeframe::Time(7));
+            let wanted = if empty { with_empty(spec) } else { spec };
             let mut bars = fed(wanted, &[trade(time, 1.0, 1.0), trade(time, 1.0, 1.0)]);
             bars.close_due(i64::MAX);
         }
@@ -106,11 +111,7 @@ fn the_ends_of_time_close_bars_without_a_panic() {
 
 #[test]
 fn empty_bars_repeat_the_close_and_end_after_their_bound() {
-    let wanted = BarSpec {
-        empty: true,
-        ..spec(Timeframe::Time(10))
-    };
-    let mut bars = fed(wanted, &[trade(5, 7.0, 2.0)]);
+    let mut bars = fed(with_empty(spec(Timeframe::Time(10))), &[trade(5, 7.0, 2.0)]);
     let closed = bars.close_due(30);
     assert_eq!(spans(&closed), [(0, 10, 1), (10, 20, 0), (20, 30, 0)]);
     assert_eq!(
@@ -213,8 +214,8 @@ fn a_spec_that_is_removed_leaves_the_others_as_they_were() {
         bars.add(spec(Timeframe::Time(20)), &table),
     );
     bars.feed(&[trade(1, 1.0, 1.0)], &table);
-    assert!(bars.remove(first, &table));
-    assert!(!bars.remove(first, &table));
+    assert!(bars.change(first, Vec::new(), &table));
+    assert!(!bars.change(first, Vec::new(), &table));
     bars.feed(&[trade(15, 3.0, 1.0)], &table);
     let closed = bars.close_due(100);
     assert_eq!(spans(&closed), [(0, 20, 2)]);
@@ -228,7 +229,7 @@ fn an_instrument_that_appears_later_has_bars_too() {
     let mut bars = Bars::default();
     bars.add(
         BarSpec {
-            instruments: "B*".to_owned(),
+            wanted: vec![("B*".to_owned(), false)],
             ..spec(Timeframe::Ticks(1))
         },
         &table,
@@ -240,6 +241,19 @@ fn an_instrument_that_appears_later_has_bars_too() {
     };
     bars.feed(&[trade(1, 1.0, 1.0), later], &table);
     assert_eq!(bars.take().iter().map(|bar| bar.instrument).collect::<Vec<_>>(), [id]);
+}
+
+#[test]
+fn an_instrument_that_two_patterns_match_has_its_bars_once() {
+    let table = table(&["A.X"]);
+    let mut bars = Bars::default();
+    let id = bars.add(spec(Timeframe::Time(10)), &table);
+    bars.feed(&[trade(1, 5.0, 1.0)], &table);
+    bars.change(id, vec![("*".to_owned(), false), ("A.X".to_owned(), true)], &table);
+    assert_eq!(spans(&bars.close_due(20)), [(0, 10, 1), (10, 20, 0)]);
+    bars.change(id, vec![("*".to_owned(), false)], &table);
+    assert_eq!(bars.close_due(100), []);
+    assert_eq!(bars.next_due(), None);
 }
 
 /// One bar as the slow way makes it.
