@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack
 
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
 from headrace.events import Cause, current_cause
@@ -36,6 +36,7 @@ __all__ = [
     "Subscription",
     "SubscriptionOptions",
     "SubscriptionStats",
+    "TuneOptions",
 ]
 
 
@@ -66,6 +67,16 @@ class SubscribeOptions(TypedDict, total=False):
     on_lag: Literal["warn", "skip"]
     mode: Literal["inline", "thread"]
     on_fault: Literal["raise", "quarantine"] | None
+
+
+class TuneOptions(TypedDict, total=False):
+    """The options that ``Dispatcher.tune`` may change while a subscription lives."""
+
+    overflow: Overflow | Literal["block", "drop_oldest", "conflate"]
+    batch_max: int
+    lag_max_ticks: int | None
+    lag_max_ns: int | None
+    on_lag: Literal["warn", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,24 @@ class SubscriptionOptions:
             mode=mode,  # type: ignore[arg-type]  # checked above
             on_fault=on_fault,  # type: ignore[arg-type]  # checked above
         )
+
+    def changed(self, **changes: Unpack[TuneOptions]) -> SubscriptionOptions:
+        """Return these with some changed, and checked again. Raises OptionError."""
+        now: dict[str, Any] = {
+            "instruments": self.instruments,
+            "kinds": self.kinds,
+            "overflow": self.overflow,
+            "batch_max": self.batch_max,
+            "every": self.every_ns or None,
+            "min_interval_ns": self.min_interval_ns,
+            "rate_limit": self.rate_limit or None,
+            "lag_max_ticks": self.lag_max_ticks or None,
+            "lag_max_ns": self.lag_max_ns or None,
+            "on_lag": self.on_lag,
+            "mode": self.mode,
+            "on_fault": self.on_fault,
+        }
+        return self.checked(**{**now, **changes})
 
 
 def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
@@ -264,6 +293,7 @@ class Subscription:
         *,
         name: str,
         options: SubscriptionOptions,
+        kinds: frozenset[str],
         membership: _native.Membership,
         group: _native.DispatchGroup,
         clock: Clock,
@@ -273,6 +303,7 @@ class Subscription:
     ) -> None:
         self.name = name
         self.options = options
+        self.kinds = kinds
         self._membership = membership
         self._group = group
         self._clock = clock

@@ -57,7 +57,7 @@ impl Delivery {
         this.resync = false;
         let mut tick = *tick;
         let mut changed = false;
-        if this.options.overflow == Overflow::Conflate
+        if this.options.tuning.overflow == Overflow::Conflate
             && let Some(key) = self.keys.key(&tick)
         {
             this.know_key(key);
@@ -212,8 +212,8 @@ impl Delivery {
             return;
         }
         let lag_ns = self.now_ns.saturating_sub(oldest_ns);
-        let too_far = (this.options.lag_max_ticks > 0 && behind > this.options.lag_max_ticks)
-            || (this.options.lag_max_ns > 0 && lag_ns > this.options.lag_max_ns);
+        let too_far = (this.options.tuning.lag_max_ticks > 0 && behind > this.options.tuning.lag_max_ticks)
+            || (this.options.tuning.lag_max_ns > 0 && lag_ns > this.options.tuning.lag_max_ns);
         if too_far && !this.lagging {
             let said = self
                 .hooks
@@ -223,7 +223,7 @@ impl Delivery {
             }
         }
         this.lagging = too_far;
-        if too_far && this.options.lag_skip {
+        if too_far && this.options.tuning.lag_skip {
             // The newest tick itself is kept: a consumer that jumps wants the present.
             this.skip_until = cursor.saturating_sub(1);
         }

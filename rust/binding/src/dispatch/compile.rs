@@ -154,11 +154,14 @@ impl Group {
             .members
             .iter()
             .filter(|member| member.has_plural || member.options.pull);
-        state.run_ticks = plural.map(|member| member.options.batch_max).max().unwrap_or(RUN_TICKS);
+        state.run_ticks = plural
+            .map(|member| member.options.tuning.batch_max)
+            .max()
+            .unwrap_or(RUN_TICKS);
         state.conflates = delivery
             .members
             .iter()
-            .any(|member| member.options.overflow == Overflow::Conflate);
+            .any(|member| member.options.tuning.overflow == Overflow::Conflate);
         let mut counts = lock(&self.counts);
         counts.members = delivery
             .members

@@ -23,7 +23,7 @@ use super::compile::{CallSite, Class, Enters, compile_alone};
 use super::member::Member;
 use super::plural::ColumnKey;
 use super::running::{Running, Seen};
-use super::subscription::{Overflow, Role, state};
+use super::subscription::{Overflow, Role, SubscriptionShared, state};
 use crate::hot::columns::{ColumnPool, Positions};
 use crate::hot::tick_object::TickTypes;
 use crate::hot::vectorcall::{Call, Objects};
@@ -86,6 +86,13 @@ impl Delivery {
             columns: ColumnPool::default(),
             cache: Vec::new(),
         }
+    }
+
+    /// Where a member stands; None: it has not come yet, or has left.
+    pub(super) fn index_of(&self, shared: &Arc<SubscriptionShared>) -> Option<usize> {
+        self.members
+            .iter()
+            .position(|member| Arc::ptr_eq(&member.shared, shared))
     }
 
     /// One tick to every call of its set, in registration order.
@@ -267,8 +274,10 @@ impl Delivery {
 
     pub(crate) fn quarantine(&mut self, member: usize) {
         let this = &mut self.members[member];
-        this.shared
-            .change_state(&[state::RUNNING, state::PAUSED, state::RESUMING, state::DOZING], state::QUARANTINED);
+        this.shared.change_state(
+            &[state::RUNNING, state::PAUSED, state::RESUMING, state::DOZING],
+            state::QUARANTINED,
+        );
         this.skip_held();
     }
 
@@ -335,7 +344,7 @@ impl Delivery {
             let mut handed_on = 0;
             if let Some(key) = self.keys.key(tick) {
                 this.know_key(key);
-                if this.options.overflow == Overflow::Conflate {
+                if this.options.tuning.overflow == Overflow::Conflate {
                     if tick.seq <= this.newest_seq[key] {
                         continue;
                     }

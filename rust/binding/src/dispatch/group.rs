@@ -301,10 +301,11 @@ impl Group {
 
     /// What a call was given, in words.
     pub(super) fn named(&self, py: Python<'_>, seen: Seen) -> Cause {
-        let instrument = lock(&self.instruments)
-            .get(seen.instrument)
-            .map(|row| row.name.clone());
-        let kind = self.kind_names.get(usize::from(seen.kind)).unwrap_or(&self.kind_names[0]);
+        let instrument = lock(&self.instruments).get(seen.instrument).map(|row| row.name.clone());
+        let kind = self
+            .kind_names
+            .get(usize::from(seen.kind))
+            .unwrap_or(&self.kind_names[0]);
         (instrument, kind.clone_ref(py), seen.first, seen.last, seen.ts_init)
     }
 

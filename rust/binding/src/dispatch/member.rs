@@ -43,23 +43,10 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new(shared: Arc<SubscriptionShared>, options: Options, handlers: Vec<Handler>) -> Self {
-        let wanted = options.filter.kinds;
-        let (mut singular, mut plural, mut has_plural) = (0, 0, false);
-        for handler in &handlers {
-            match handler.role {
-                Role::Singular(kind) => singular |= kind_set(kind),
-                Role::EveryTick => singular |= options.every_kinds,
-                Role::Plural(kind) => (plural, has_plural) = (plural | kind_set(kind), true),
-                Role::AllTicks => (plural, has_plural) = (plural | options.every_kinds, true),
-            }
-        }
-        if options.pull {
-            plural = wanted;
-        }
-        Self {
+        let mut member = Self {
             shared,
-            plural_only: plural & wanted & !singular,
-            has_plural,
+            plural_only: 0,
+            has_plural: false,
             held: Held::default(),
             tell: None,
             newest: Vec::new(),
@@ -76,8 +63,31 @@ impl Member {
             lagging: false,
             fault_calls: 0,
             options,
-            handlers,
+            handlers: Vec::new(),
+        };
+        member.bind(handlers);
+        member
+    }
+
+    /// Takes these handlers from the next tick on.
+    pub(super) fn bind(&mut self, handlers: Vec<Handler>) {
+        let options = &self.options;
+        let (mut singular, mut plural, mut has_plural) = (0, 0, false);
+        for handler in &handlers {
+            match handler.role {
+                Role::Singular(kind) => singular |= kind_set(kind),
+                Role::EveryTick => singular |= options.every_kinds,
+                Role::Plural(kind) => (plural, has_plural) = (plural | kind_set(kind), true),
+                Role::AllTicks => (plural, has_plural) = (plural | options.every_kinds, true),
+            }
         }
+        let wanted = options.filter.kinds;
+        if options.pull {
+            plural = wanted;
+        }
+        self.plural_only = plural & wanted & !singular;
+        self.has_plural = has_plural;
+        self.handlers = handlers;
     }
 
     /// Whether a handler wants ticks of this kind one by one.

@@ -33,7 +33,8 @@ use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
 use crate::kinds::kinds;
 use crate::ring::Alarm;
 use group::{Bounds, Cause, Group, reentrant_dispatch};
-use subscription::{Handler, Options, Overflow, Role, SubscriptionShared, state};
+use requests::Change;
+use subscription::{Handler, Options, Overflow, Role, SubscriptionShared, Tuning, state};
 
 /// Subscriptions that share one reader and are dispatched together.
 ///
@@ -85,6 +86,22 @@ fn handler(py: Python<'_>, described: HandlerTuple, rows: &[field::FieldRow]) ->
         keywords,
         by_keyword: by_keyword.len(),
     })
+}
+
+fn handlers_of(py: Python<'_>, described: Vec<HandlerTuple>) -> PyResult<Vec<Handler>> {
+    let rows = field::table(&kinds());
+    described
+        .into_iter()
+        .map(|described| handler(py, described, &rows))
+        .collect()
+}
+
+fn overflow_named(name: &str) -> Overflow {
+    match name {
+        "block" => Overflow::Block,
+        "conflate" => Overflow::Conflate,
+        _ => Overflow::DropOldest,
+    }
 }
 
 #[pymethods]
@@ -143,31 +160,24 @@ impl DispatchGroup {
         awaited: bool,
     ) -> PyResult<Membership> {
         refuse_after_fork(py)?;
-        let overflow = match overflow {
-            "block" => Overflow::Block,
-            "conflate" => Overflow::Conflate,
-            _ => Overflow::DropOldest,
-        };
         let options = Options {
             filter: Filter { instruments, kinds },
             every_kinds,
-            overflow,
-            batch_max,
+            tuning: Tuning {
+                overflow: overflow_named(overflow),
+                batch_max,
+                lag_max_ticks,
+                lag_max_ns,
+                lag_skip,
+            },
             every_ns,
             min_interval_ns,
             rate_limit,
-            lag_max_ticks,
-            lag_max_ns,
-            lag_skip,
             pull,
             awaited,
             hashing: self.group.is_hashing(),
         };
-        let rows = field::table(&crate::kinds::kinds());
-        let handlers = handlers
-            .into_iter()
-            .map(|described| handler(py, described, &rows))
-            .collect::<PyResult<_>>()?;
+        let handlers = handlers_of(py, handlers)?;
         let shared = self.group.join(py, name, options, handlers);
         Ok(Membership {
             shared,
@@ -328,6 +338,37 @@ impl Membership {
     /// Asks for ticks again from the next one on; nothing is told or given for the time between. False: it did not doze.
     fn wake(&self) -> bool {
         self.group.wake(&self.shared)
+    }
+
+    /// Gives its ticks to another object's handlers, from the next edge of a run on.
+    fn bind(&self, py: Python<'_>, handlers: Vec<HandlerTuple>) -> PyResult<()> {
+        refuse_after_fork(py)?;
+        let change = Change::Handlers(handlers_of(py, handlers)?);
+        self.group.change(py, &self.shared, change);
+        Ok(())
+    }
+
+    /// Changes how its ticks come, from the next edge of a run on.
+    #[pyo3(signature = (*, overflow, batch_max, lag_max_ticks, lag_max_ns, lag_skip))]
+    fn tune(
+        &self,
+        py: Python<'_>,
+        overflow: &str,
+        batch_max: usize,
+        lag_max_ticks: u64,
+        lag_max_ns: i64,
+        lag_skip: bool,
+    ) -> PyResult<()> {
+        refuse_after_fork(py)?;
+        let tuning = Tuning {
+            overflow: overflow_named(overflow),
+            batch_max,
+            lag_max_ticks,
+            lag_max_ns,
+            lag_skip,
+        };
+        self.group.change(py, &self.shared, Change::Tuning(tuning));
+        Ok(())
     }
 
     /// Takes it out of its group.

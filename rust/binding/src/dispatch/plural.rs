@@ -30,7 +30,10 @@ impl Delivery {
                 return;
             }
             let held = std::mem::take(&mut this.held);
-            let length = edge_before(&held.ticks, held.ticks.len().min(limit).min(this.options.batch_max));
+            let length = edge_before(
+                &held.ticks,
+                held.ticks.len().min(limit).min(this.options.tuning.batch_max),
+            );
             this.shared.delivered.add(held.counted(length, this.plural_only));
             let mut class = Class {
                 ranges: vec![Vec::new(); self.types.len() + 1],
@@ -67,11 +70,11 @@ impl Delivery {
         for member in 0..self.members.len() {
             let Some(class) = self.member_class[member] else {
                 let this = &self.members[member];
-                let full = this.held.ticks.len() >= this.options.batch_max;
+                let full = this.held.ticks.len() >= this.options.tuning.batch_max;
                 if this.options.every_ns == 0 {
                     self.flush_held(py, member, usize::MAX);
                 } else if full {
-                    self.flush_held(py, member, this.options.batch_max);
+                    self.flush_held(py, member, this.options.tuning.batch_max);
                 }
                 continue;
             };
@@ -137,7 +140,7 @@ impl Delivery {
             };
             let list = &ranges[usize::from(kind)];
             let total: usize = list.iter().map(|(start, end)| end - start).sum();
-            let batch_max = self.members[member].options.batch_max;
+            let batch_max = self.members[member].options.tuning.batch_max;
             let mut first = 0;
             while first < total && self.members[member].is_running() {
                 let end = if total - first <= batch_max {

@@ -1,7 +1,7 @@
 //! Requests: what was asked of a group from outside, answered at the next edge of a run.
 //!
 //! ```text
-//!   join, leave, resume (any thread) ─▶ requests ─▶ answer (the dispatching thread, between two runs)
+//!   join, leave, resume, change (any thread) ─▶ requests ─▶ answer (the dispatching thread, between two runs)
 //! ```
 //! Guarantees: a member gets every tick from the position where it joined; a resumed one begins with a whole event.
 //! Does not: call handlers; what is owed to a member is given by the run that follows.
@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use super::group::Group;
 use super::member::Member;
 use super::run::Run;
-use super::subscription::{Handler, Missing, Options, Overflow, SubscriptionShared, state};
+use super::subscription::{Handler, Missing, Options, Overflow, SubscriptionShared, Tuning, state};
 use crate::lock::lock;
 
 /// What was asked of a group from outside; done at the next edge of a run.
@@ -29,6 +29,15 @@ pub(super) enum Request {
     },
     Leave(Arc<SubscriptionShared>),
     Resume(Arc<SubscriptionShared>),
+    Change(Arc<SubscriptionShared>, Change),
+}
+
+/// What may change in a member while it lives.
+pub(crate) enum Change {
+    /// Another object's handlers, in place of those of one that was stopped.
+    Handlers(Vec<Handler>),
+    /// How its ticks come.
+    Tuning(Tuning),
 }
 
 impl Group {
@@ -60,6 +69,12 @@ impl Group {
         });
         self.answer_if_idle(py);
         shared
+    }
+
+    /// Changes a member from the next edge of a run on.
+    pub(crate) fn change(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>, change: Change) {
+        self.request(Request::Change(Arc::clone(shared), change));
+        self.answer_if_idle(py);
     }
 
     /// Answers at once when nobody is dispatching: from here on a gated member holds the writer.
@@ -101,7 +116,7 @@ impl Group {
                         Missing::widen(&mut member.tell, GapCause::Overrun, at, at + lost - 1, lost);
                     }
                     member.newest = newest;
-                    let blocks = member.options.overflow == Overflow::Block;
+                    let blocks = member.options.tuning.overflow == Overflow::Block;
                     self.fold_counts(state);
                     state.delivery.members.push(member);
                     self.compile(py, state);
@@ -118,14 +133,17 @@ impl Group {
                     waiting.retain(|request| !matches!(request, Request::Join { shared: joins, .. } if Arc::ptr_eq(joins, &shared)));
                     self.answer_leave(py, state, &shared);
                 }
-                Request::Resume(_) if state.is_mid_event() => waiting.push(request),
+                Request::Resume(_) | Request::Change(..) if state.is_mid_event() => waiting.push(request),
+                Request::Change(shared, change) => {
+                    let Some(index) = state.delivery.index_of(&shared) else {
+                        continue;
+                    };
+                    self.answer_change(py, state, index, change);
+                }
                 Request::Resume(shared) => {
-                    let found = state
-                        .delivery
-                        .members
-                        .iter()
-                        .position(|member| Arc::ptr_eq(&member.shared, &shared));
-                    let Some(index) = found else { continue };
+                    let Some(index) = state.delivery.index_of(&shared) else {
+                        continue;
+                    };
                     // Read while it is not running yet: that the pause took it from the gate is no demotion.
                     state.read_all();
                     if !shared.change_state(&[state::RESUMING], state::RUNNING) {
@@ -139,7 +157,7 @@ impl Group {
                     } else if state.delivery.members[index].tell.is_some() {
                         state.delivery.members[index].newest = state.undelivered_newest();
                     }
-                    if state.delivery.members[index].options.overflow == Overflow::Block {
+                    if state.delivery.members[index].options.tuning.overflow == Overflow::Block {
                         state.join_gate();
                     }
                 }
@@ -155,12 +173,7 @@ impl Group {
     }
 
     pub(super) fn answer_leave(&self, py: Python<'_>, state: &mut Run, shared: &Arc<SubscriptionShared>) {
-        let found = state
-            .delivery
-            .members
-            .iter()
-            .position(|member| Arc::ptr_eq(&member.shared, shared));
-        let Some(index) = found else {
+        let Some(index) = state.delivery.index_of(shared) else {
             shared.left.set(shared.joined.get());
             return;
         };
@@ -176,13 +189,25 @@ impl Group {
             return;
         }
         self.compile(py, state);
-        if !state
-            .delivery
-            .members
-            .iter()
-            .any(|member| member.options.overflow == Overflow::Block)
-        {
-            state.reader.leave_gate();
+        state.leave_gate_unless_needed();
+    }
+
+    fn answer_change(&self, py: Python<'_>, state: &mut Run, index: usize, change: Change) {
+        self.fold_counts(state);
+        let member = &mut state.delivery.members[index];
+        match change {
+            Change::Handlers(handlers) => member.bind(handlers),
+            Change::Tuning(tuning) => member.options.tuning = tuning,
+        }
+        self.compile(py, state);
+        if state.conflates {
+            state.delivery.fold.fold(&state.backlog[..state.usable]);
+        }
+        let member = &state.delivery.members[index];
+        if member.options.tuning.overflow == Overflow::Block && member.is_running() {
+            state.join_gate();
+        } else {
+            state.leave_gate_unless_needed();
         }
     }
 }

@@ -123,6 +123,17 @@ impl Run {
         }
     }
 
+    /// The writer need not wait any more, unless a member still wants it to.
+    pub(super) fn leave_gate_unless_needed(&mut self) {
+        let members = &self.delivery.members;
+        if !members
+            .iter()
+            .any(|member| member.options.tuning.overflow == Overflow::Block)
+        {
+            self.reader.leave_gate();
+        }
+    }
+
     /// The newest quotes that are not among the ticks still to be dispatched.
     pub(super) fn undelivered_newest(&mut self) -> Vec<Tick> {
         // The newest first, then the ring: what is newest lies before the cursor, so it is read below or was before.
@@ -206,7 +217,7 @@ impl Run {
                 if self.conflates {
                     let newest = self.core.newest.load();
                     let conflating = self.delivery.members.iter_mut();
-                    for member in conflating.filter(|member| member.options.overflow == Overflow::Conflate) {
+                    for member in conflating.filter(|member| member.options.tuning.overflow == Overflow::Conflate) {
                         member.newest.clone_from(&newest);
                     }
                 }

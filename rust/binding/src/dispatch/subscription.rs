@@ -182,20 +182,26 @@ impl Handler {
     }
 }
 
+/// How a subscription's ticks come; may change while it lives.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuning {
+    pub(crate) overflow: Overflow,
+    pub(crate) batch_max: usize,
+    pub(crate) lag_max_ticks: u64,
+    pub(crate) lag_max_ns: i64,
+    pub(crate) lag_skip: bool,
+}
+
 /// The options of a subscription, checked by Python.
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) filter: Filter,
     /// The kinds that `on_tick` and `on_ticks` take.
     pub(crate) every_kinds: KindSet,
-    pub(crate) overflow: Overflow,
-    pub(crate) batch_max: usize,
+    pub(crate) tuning: Tuning,
     pub(crate) every_ns: i64,
     pub(crate) min_interval_ns: i64,
     pub(crate) rate_limit: f64,
-    pub(crate) lag_max_ticks: u64,
-    pub(crate) lag_max_ns: i64,
-    pub(crate) lag_skip: bool,
     /// Pull side: ticks are kept for who reads them.
     pub(crate) pull: bool,
     /// Handlers return awaitables that a task awaits in order.
@@ -206,16 +212,16 @@ pub(crate) struct Options {
 impl Options {
     /// Whether each tick must be looked at for this subscription alone, so that it cannot share a run's columns.
     pub(crate) fn is_private(&self) -> bool {
-        self.overflow == Overflow::Conflate
+        self.tuning.overflow == Overflow::Conflate
             || self.every_ns > 0
             || self.rate_limit > 0.0
-            || self.lag_skip
+            || self.tuning.lag_skip
             || self.pull
             || self.hashing
     }
 
     pub(crate) fn watches_lag(&self) -> bool {
-        self.lag_max_ticks > 0 || self.lag_max_ns > 0
+        self.tuning.lag_max_ticks > 0 || self.tuning.lag_max_ns > 0
     }
 }
 

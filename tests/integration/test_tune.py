@@ -1,0 +1,110 @@
+"""What may change in a subscription while it lives: the object that handles its ticks, and how they come."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace import Dispatcher, Strategy
+from headrace.errors import OptionError, SubscriptionError
+from tests.feeding import BTC, quotes
+
+
+class Counting(Strategy):
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.gaps: list[int] = []
+
+    def on_quote(self, seq: int) -> None:
+        self.seen.append(seq)
+
+    def on_gap(self, missing: int) -> None:
+        self.gaps.append(missing)
+
+
+class Batches(Strategy):
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def on_quotes(self, bid_price) -> None:
+        self.lengths.append(len(bid_price))
+
+
+def test_another_object_goes_on_where_the_first_was_stopped_and_is_told_what_was_skipped() -> None:
+    with Dispatcher(instruments=[BTC]) as dispatcher:
+        first, second = Counting(), Counting()
+        subscription = dispatcher.subscribe(first)
+        dispatcher.publish(quotes(dispatcher, range(3)))
+        dispatcher.dispatch()
+        subscription.pause()
+        dispatcher.publish(quotes(dispatcher, range(4)))
+        dispatcher.dispatch()
+        dispatcher.rebind(subscription, second)
+        subscription.resume()
+        dispatcher.publish(quotes(dispatcher, range(2)))
+        dispatcher.dispatch()
+        stats = subscription.stats()
+    assert first.seen == [1, 2, 3]
+    assert second.seen[-2:] == [8, 9]
+    assert second.gaps == [4]
+    assert stats.accounted == stats.published == 9
+
+
+def test_an_object_of_other_ticks_is_refused() -> None:
+    with Dispatcher(instruments=[BTC]) as dispatcher:
+        subscription = dispatcher.subscribe(Batches())
+
+        class Trades(Strategy):
+            def on_trade(self, price: float) -> None: ...
+
+        with pytest.raises(SubscriptionError, match="takes other ticks than 'Batches'"):
+            dispatcher.rebind(subscription, Trades())
+
+
+def test_a_smaller_batch_holds_from_the_next_run_on() -> None:
+    with Dispatcher(instruments=[BTC]) as dispatcher:
+        batches = Batches()
+        subscription = dispatcher.subscribe(batches)
+        dispatcher.publish(quotes(dispatcher, range(10)))
+        dispatcher.dispatch()
+        assert dispatcher.tune(subscription, batch_max=4)
+        assert not dispatcher.tune(subscription, batch_max=4)
+        dispatcher.publish(quotes(dispatcher, range(10)))
+        dispatcher.dispatch()
+    assert batches.lengths == [10, 4, 4, 2]
+    assert subscription.options.batch_max == 4
+
+
+@pytest.mark.parametrize("before", ["block", "drop_oldest"])
+def test_who_no_longer_blocks_is_overtaken_and_who_blocks_now_is_not(before: str) -> None:
+    after = {"block": "drop_oldest", "drop_oldest": "block"}[before]
+    with Dispatcher(instruments=[BTC], ring_capacity=16) as dispatcher:
+        counting = Counting()
+        subscription = dispatcher.subscribe(counting, overflow=before)
+        dispatcher.publish(quotes(dispatcher, range(4)))
+        dispatcher.dispatch()
+        dispatcher.tune(subscription, overflow=after)
+        for _ in range(10):
+            dispatcher.publish(quotes(dispatcher, range(8)))
+        dispatcher.dispatch()
+        stats = subscription.stats()
+    assert (stats.missed > 0) == (after == "drop_oldest")
+    assert stats.accounted == stats.published
+
+
+def test_conflation_is_refused_for_flow_and_folds_quotes_from_then_on() -> None:
+    with Dispatcher(instruments=[BTC]) as dispatcher:
+        counting = Counting()
+        subscription = dispatcher.subscribe(counting)
+        dispatcher.tune(subscription, overflow="conflate")
+        dispatcher.publish(quotes(dispatcher, range(50)))
+        dispatcher.dispatch()
+        assert counting.seen == [50]
+        stats = subscription.stats()
+        assert (stats.conflated, stats.delivered) == (49, 1)
+
+        class Trades(Strategy):
+            def on_trade(self, price: float) -> None: ...
+
+        trades = dispatcher.subscribe(Trades())
+        with pytest.raises(OptionError, match="of which each one counts"):
+            dispatcher.tune(trades, overflow="conflate")
