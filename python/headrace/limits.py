@@ -70,6 +70,9 @@ LIMITS = (
     Limit("DRAIN_RUNNING_S", 0.5, "s", "what runs then may finish; afterwards it is cancelled"),
     Limit("RESTART_FIRST_S", 0.5, "s", "a failed service is started again after it, then after twice as much"),
     Limit("RESTART_MAX_S", 30.0, "s", "the longest wait before a service is started again"),
+    # The audit
+    Limit("AUDIT_BUFFER_BYTES", 1 << 16, "bytes", "one write for some hundred events"),
+    Limit("AUDIT_FLUSH_S", 1.0, "s", "what a killed process loses of its audit, at most"),
     # The command bus
     Limit("COMMAND_TIMEOUT_S", 5.0, "s", "a handler that takes longer answers 'outcome unknown'"),
     Limit("COMMAND_WORKERS", 4, "workers", "a command that hangs leaves three for the others"),
@@ -133,6 +136,8 @@ DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
 RESTART_FIRST_S = float(_values["RESTART_FIRST_S"])
 RESTART_MAX_S = float(_values["RESTART_MAX_S"])
+AUDIT_BUFFER_BYTES = _whole("AUDIT_BUFFER_BYTES")
+AUDIT_FLUSH_S = float(_values["AUDIT_FLUSH_S"])
 COMMAND_TIMEOUT_S = float(_values["COMMAND_TIMEOUT_S"])
 COMMAND_WORKERS = _whole("COMMAND_WORKERS")
 COMMAND_KEYS_MAX = _whole("COMMAND_KEYS_MAX")

@@ -1,0 +1,53 @@
+"""Ack: the one answer that every command gets, and Outcome: what its handler says of it.
+
+Guarantees: immutable; ``accepted`` and ``noop`` leave the engine as the command asked for, the other two may not.
+Does not: travel as an exception; what a command says is never a reason to raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+__all__ = ["Ack", "AckStatus", "Outcome"]
+
+AckStatus: TypeAlias = Literal["accepted", "noop", "rejected", "failed"]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a handler made of a command.
+
+    status : "accepted": done, or begun. "noop": it was so already. "rejected": it is not possible, and nothing changed.
+    "failed": it went wrong; ``reason`` says how, and whether anything changed.
+    detail : what there is to tell, of types that JSON holds.
+    """
+
+    status: AckStatus
+    reason: str = ""
+    detail: Mapping[str, Any] = {}
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer.
+
+    version : of the engine's state as commands see it; rises with every accepted change. command_id : rises by one
+    with every command; a repeated one has the first one's. queued_ns : from its submission to its handler.
+    handled_ns : its handler's own time, 0 when none was called. Both by the wall; by T in a replay.
+    """
+
+    status: AckStatus
+    version: int
+    reason: str = ""
+    command_id: int
+    key: str | None = None
+    actor: str = ""
+    queued_ns: int = 0
+    handled_ns: int = 0
+    detail: Mapping[str, Any] = {}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the engine is as the command asked for: accepted, or a noop."""
+        return self.status in ("accepted", "noop")

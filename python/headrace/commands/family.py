@@ -1,0 +1,287 @@
+"""The commands: what an operator may ask of a running engine, as one closed, typed family and one table of it.
+
+::
+
+    Command ┬ strategies   PauseStrategy · ResumeStrategy · RestartStrategy · StopStrategy · SetSubscription
+            ├ orders       CancelOrder · CancelAll · Flatten
+            ├ kill switch  Halt · Rearm
+            └ engine       RedriveDeadLetter · Drain · Status
+
+A class says everything about its command: its fields are the arguments, ``verb`` is its name on the command line, the
+first line of its docstring the meaning. The table is read off the classes, and the command line, the documentation and
+the control socket are made from the table. A command of your own is one more subclass.
+
+Guarantees: immutable; an unknown field, a wrong type and a value out of bounds are refused, with their path.
+Does not: do anything; that is its handler (``bus``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from headrace.errors import CommandError
+from headrace.limits import BATCH_MAX_MAX
+
+__all__ = [
+    "COMMANDS",
+    "Argument",
+    "CancelAll",
+    "CancelOrder",
+    "Command",
+    "CommandEntry",
+    "Drain",
+    "Flatten",
+    "Halt",
+    "PauseStrategy",
+    "Rearm",
+    "RedriveDeadLetter",
+    "RestartStrategy",
+    "ResumeStrategy",
+    "SetSubscription",
+    "Status",
+    "StopStrategy",
+    "entry_of",
+]
+
+_Strategy: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="a strategy's name")]
+_Instrument: TypeAlias = Annotated[str, msgspec.Meta(min_length=3, max_length=200, description="SYMBOL.VENUE")]
+_Order: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="the client order id")]
+_Reason: TypeAlias = Annotated[str, msgspec.Meta(max_length=1_000, description="why; it stands in the audit")]
+_Batch: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=BATCH_MAX_MAX, description="ticks a plural call, at most")]
+_LagTicks: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 62, description="so far behind is too far, ticks")]
+_LagNs: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 62, description="so far behind is too far, ns")]
+_OnLag: TypeAlias = Annotated[
+    Literal["warn", "skip"], msgspec.Meta(description="what happens then; skip: on to the newest tick")
+]
+_Overflow: TypeAlias = Annotated[
+    Literal["block", "drop_oldest", "conflate"], msgspec.Meta(description="what happens when it is too slow")
+]
+
+
+class Command(msgspec.Struct, frozen=True, tag_field="command", tag=True, forbid_unknown_fields=True):
+    """What every command is.
+
+    verb : its name on the command line, in lower case and with hyphens. urgent : executed at once, ahead of every
+    queue and without a worker. changes : an accepted one changes something, so the bus's version rises.
+    revokes : types of which whatever waits is rejected when this one is executed.
+    """
+
+    verb: ClassVar[str] = ""
+    urgent: ClassVar[bool] = False
+    changes: ClassVar[bool] = True
+    revokes: ClassVar[tuple[type[Command], ...]] = ()
+
+    @property
+    def target(self) -> str:
+        """What it is about: commands to one target are handled one after the other, in their order."""
+        return "engine"
+
+
+class _StrategyCommand(Command, frozen=True):
+    strategy: _Strategy
+
+    @property
+    def target(self) -> str:
+        return f"strategy:{self.strategy}"
+
+
+class PauseStrategy(_StrategyCommand, frozen=True):
+    """Call its tick handlers no more, and let it add no exposure; fills and cancels get through."""
+
+    verb: ClassVar[str] = "pause"
+
+
+class ResumeStrategy(_StrategyCommand, frozen=True):
+    """Let a paused or quarantined strategy run again; what it missed is told."""
+
+    verb: ClassVar[str] = "resume"
+
+
+class RestartStrategy(_StrategyCommand, frozen=True):
+    """Stop it, make it anew with the same parameters and what it saved, and start it."""
+
+    verb: ClassVar[str] = "restart"
+
+
+class StopStrategy(_StrategyCommand, frozen=True):
+    """Stop it and cancel its open orders; its position goes on being accounted."""
+
+    verb: ClassVar[str] = "stop"
+
+
+class SetSubscription(_StrategyCommand, frozen=True):
+    """Change how its ticks come; what is left out stays as it is."""
+
+    verb: ClassVar[str] = "set-subscription"
+
+    batch_max: _Batch | None = None
+    lag_max_ticks: _LagTicks | None = None
+    lag_max_ns: _LagNs | None = None
+    on_lag: _OnLag | None = None
+    overflow: _Overflow | None = None
+
+
+class CancelOrder(Command, frozen=True):
+    """Cancel one open order."""
+
+    verb: ClassVar[str] = "cancel"
+
+    order_id: _Order
+
+    @property
+    def target(self) -> str:
+        """The order."""
+        return f"order:{self.order_id}"
+
+
+class _OrdersCommand(Command, frozen=True):
+    strategy: _Strategy | None = None
+    instrument: _Instrument | None = None
+
+    @property
+    def target(self) -> str:
+        if self.strategy is not None:
+            return f"strategy:{self.strategy}"
+        return "orders" if self.instrument is None else f"instrument:{self.instrument}"
+
+
+class CancelAll(_OrdersCommand, frozen=True):
+    """Cancel every open order, or those of one strategy, one instrument, or both."""
+
+    verb: ClassVar[str] = "cancel-all"
+
+
+class Flatten(_OrdersCommand, frozen=True):
+    """Close every position with market orders, or those of one strategy, one instrument, or both."""
+
+    verb: ClassVar[str] = "flatten"
+
+
+class _KillSwitchCommand(Command, frozen=True):
+    reason: _Reason = ""
+
+    @property
+    def target(self) -> str:
+        return "kill_switch"
+
+
+class Rearm(_KillSwitchCommand, frozen=True):
+    """Let new orders pass again after a halt."""
+
+    verb: ClassVar[str] = "rearm"
+
+
+class Halt(_KillSwitchCommand, frozen=True):
+    """Let no new order pass from now on, until rearmed; cancels get through. Overtakes every other command."""
+
+    verb: ClassVar[str] = "halt"
+    urgent: ClassVar[bool] = True
+    # A rearm that was asked for before the halt must not undo it.
+    revokes: ClassVar[tuple[type[Command], ...]] = (Rearm,)
+
+
+class RedriveDeadLetter(Command, frozen=True):
+    """Give the event of a dead letter to the bus again; once for each letter."""
+
+    verb: ClassVar[str] = "redrive"
+
+    letter_id: Annotated[int, msgspec.Meta(ge=1, description="the letter's id")]
+
+    @property
+    def target(self) -> str:
+        """The letter."""
+        return f"letter:{self.letter_id}"
+
+
+class Drain(Command, frozen=True):
+    """Stop the feeds, drain the lanes, and end the engine."""
+
+    verb: ClassVar[str] = "drain"
+
+
+class Status(Command, frozen=True):
+    """Say what runs and how it is."""
+
+    verb: ClassVar[str] = "status"
+    urgent: ClassVar[bool] = True
+    changes: ClassVar[bool] = False
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """One field of a command, as a command line takes it.
+
+    kind : "text", "whole", "number", "flag" or "choice" (one of ``choices``); "json" for everything else.
+    """
+
+    name: str
+    kind: Literal["text", "whole", "number", "flag", "choice", "json"]
+    required: bool
+    meaning: str = ""
+    choices: tuple[str, ...] = ()
+
+
+class CommandEntry(msgspec.Struct, frozen=True):
+    """One row of the table. name : the command's tag in JSON, its class's name."""
+
+    name: str
+    verb: str
+    meaning: str
+    urgent: bool
+    arguments: tuple[Argument, ...] = ()
+
+
+def entry_of(command_type: type[Command]) -> CommandEntry:
+    """Read a row off a class. Raises CommandError when it is no command, or has no verb or no docstring."""
+    name = command_type.__name__
+    if Command not in command_type.__mro__:
+        msg = f"{name} is no command: make it a subclass of headrace.commands.Command"
+        raise CommandError(msg, command=name)
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", command_type.verb):
+        msg = f"{name}.verb is {command_type.verb!r}: give it a name in lower case and with hyphens, like 'cancel-all'"
+        raise CommandError(msg, command=name)
+    meaning = (command_type.__doc__ or "").strip().partition("\n")[0]
+    if not meaning:
+        msg = f"{name} has no docstring: its first line is what the command line and the documentation say"
+        raise CommandError(msg, command=name)
+    try:
+        info = msgspec.inspect.type_info(command_type)
+        msgspec.json.Decoder(command_type)
+    except TypeError as error:
+        msg = f"{name} has a field that cannot be read from JSON ({error}): use plain types, Decimal, or structs"
+        raise CommandError(msg, command=name) from error
+    assert isinstance(info, msgspec.inspect.StructType)
+    arguments = tuple(_argument(field) for field in info.fields)
+    return CommandEntry(str(info.tag), command_type.verb, meaning, command_type.urgent, arguments)
+
+
+def _argument(field: msgspec.inspect.Field) -> Argument:
+    inner, meaning = field.type, ""
+    if isinstance(inner, msgspec.inspect.UnionType):
+        others = [kind for kind in inner.types if not isinstance(kind, msgspec.inspect.NoneType)]
+        inner = others[0] if len(others) == 1 else inner
+    if isinstance(inner, msgspec.inspect.Metadata):
+        meaning = (inner.extra_json_schema or {}).get("description", "")
+        inner = inner.type
+    if isinstance(inner, msgspec.inspect.LiteralType) and all(isinstance(value, str) for value in inner.values):
+        return Argument(field.name, "choice", field.required, meaning, tuple(map(str, inner.values)))
+    kinds: dict[type[msgspec.inspect.Type], Literal["text", "whole", "number", "flag"]] = {
+        msgspec.inspect.StrType: "text",
+        msgspec.inspect.DecimalType: "text",
+        msgspec.inspect.IntType: "whole",
+        msgspec.inspect.FloatType: "number",
+        msgspec.inspect.BoolType: "flag",
+    }
+    return Argument(field.name, kinds.get(type(inner), "json"), field.required, meaning)
+
+
+_BUILT_IN: tuple[type[Command], ...] = (
+    *(PauseStrategy, ResumeStrategy, RestartStrategy, StopStrategy, SetSubscription),
+    *(CancelOrder, CancelAll, Flatten, Halt, Rearm, RedriveDeadLetter, Drain, Status),
+)
+
+COMMANDS: Mapping[type[Command], CommandEntry] = MappingProxyType({kind: entry_of(kind) for kind in _BUILT_IN})
