@@ -31,7 +31,15 @@ from headrace.cli.inspect import inspect_command
 from headrace.cli.new import new_command
 from headrace.cli.options import debug_option
 from headrace.cli.replay import replay_command
-from headrace.errors import HeadraceError, InstrumentError, OptionError, RingError, SubscriptionError, VenueError
+from headrace.errors import (
+    ConfigError,
+    HeadraceError,
+    InstrumentError,
+    OptionError,
+    RingError,
+    SubscriptionError,
+    VenueError,
+)
 
 __all__ = ["main"]
 
@@ -52,8 +60,8 @@ for verb in (replay_command, demo_command, inspect_command, fields_command, doct
     commands.add_command(verb)
 
 
-# What is wrong with options, strategies and names, not with the input.
-OF_THE_COMMAND_LINE = (OptionError, SubscriptionError, VenueError, InstrumentError, RingError)
+# What is wrong with options, configurations, strategies and names, not with the input.
+OF_THE_COMMAND_LINE = (ConfigError, OptionError, SubscriptionError, VenueError, InstrumentError, RingError)
 
 
 def main() -> NoReturn:

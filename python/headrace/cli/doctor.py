@@ -16,7 +16,7 @@ from headrace.report import Table, tables_text
 __all__ = ["doctor_command"]
 
 CORE = ("numpy", "msgspec", "click")
-EXTRAS = {"rich": "cli"}
+EXTRAS = {"rich": "cli", "prometheus-client": "prometheus", "PyYAML": "yaml"}
 
 
 @click.command("doctor")
