@@ -25,7 +25,8 @@
     ├── BusError ............... an event that the bus does not take
     │   ├── EventTypeError ..... of a type that was not declared, or no event     (also a TypeError)
     │   ├── LaneFullError ...... its lane is full
-    │   └── DeadlockError ...... the bus did not become idle: somebody waits for what comes after him
+    │   ├── DeadlockError ...... the bus did not become idle: somebody waits for what comes after him
+    │   └── LetterError ........ a dead letter that cannot be redriven
     ├── CommandError ........... a command bus that cannot be as it was asked to be
     ├── LifeCycleError ......... a change of state that the table of the life cycle does not hold
     ├── OrderError ............. an order that cannot be made                     (also a ValueError)
@@ -59,6 +60,7 @@ __all__ = [
     "InstrumentError",
     "KindError",
     "LaneFullError",
+    "LetterError",
     "LifeCycleError",
     "MissingExtraError",
     "OptionError",
@@ -221,6 +223,10 @@ class DeadlockError(BusError):
     holder: str
     event: str
     waited_s: float
+
+
+class LetterError(BusError):
+    """A dead letter that cannot be redriven: unknown, redriven already, no event's, or its handler is gone."""
 
 
 class CommandError(HeadraceError):

@@ -49,6 +49,7 @@ __all__ = [
     "current_cause",
     "decode_event",
     "encode_event",
+    "stamped",
 ]
 
 
@@ -280,6 +281,17 @@ EVENT_LANES: dict[type[Event], Lane] = {
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[frozenset[type[Event]], msgspec.json.Decoder[Event]] = {}
+
+
+def stamped(event: Event, *, source: str, ts: int, run_id: str, cause: Cause | None) -> Event:
+    """Return a copy of an event that says these where it said nothing; 1 µs."""
+    return msgspec.structs.replace(
+        event,
+        source=event.source or source,
+        ts=event.ts or ts,
+        run_id=event.run_id or run_id,
+        cause=cause if event.cause is None else event.cause,
+    )
 
 
 def encode_event(event: Event) -> bytes:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headrace.clock import Clock
     from headrace.deadletters import DeadLetters
 
-__all__ = ["FaultDesk", "Policy"]
+__all__ = ["FaultDesk", "Policy", "safe_text", "safe_traceback"]
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +69,14 @@ class FaultDesk:
         self._letters.add_call(
             source=subscription,
             handler=handler,
-            reason=f"{type(error).__name__}: {_safe_text(error)}",
+            reason=f"{type(error).__name__}: {safe_text(error)}",
             ts_ns=self._clock.now_ns(),
             instrument=instrument,
             tick_kind=tick_kind,
             positions=tuple(positions),
             ticks=ticks,
             ticks_total=ticks_total,
-            traceback=_safe_traceback(error),
+            traceback=safe_traceback(error),
         )
         return self._verdict(subscription, where, handler, error, calls)
 
@@ -96,7 +96,7 @@ class FaultDesk:
         del recent[:-QUARANTINE_FAULTS]
         is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
         verdict = ": quarantined" if is_too_often else ""
-        log.warning("%s %s%s", _safe_text(error) or type(error).__name__, where, verdict)
+        log.warning("%s %s%s", safe_text(error) or type(error).__name__, where, verdict)
         if is_too_often:
             recent.clear()
             self.on_quarantine(subscription, f"{QUARANTINE_FAULTS} faults within {QUARANTINE_CALLS} calls")
@@ -128,7 +128,8 @@ def _add_note(error: Exception, where: str) -> None:
         log.warning("%s %s; its notes cannot be written (%s)", type(error).__name__, where, type(refusal).__name__)
 
 
-def _safe_text(error: BaseException) -> str:
+def safe_text(error: BaseException) -> str:
+    """Return what an exception says, at most LETTER_TEXT_MAX characters of it."""
     try:
         return str(error)[:LETTER_TEXT_MAX]
     except KeyboardInterrupt:
@@ -137,7 +138,8 @@ def _safe_text(error: BaseException) -> str:
         return "(its text raises, too)"
 
 
-def _safe_traceback(error: BaseException) -> str:
+def safe_traceback(error: BaseException) -> str:
+    """Return an exception's traceback as Python prints it, its last LETTER_TEXT_MAX characters."""
     try:
         # Its end says what was raised, and where.
         return "".join(traceback.format_exception(error))[-LETTER_TEXT_MAX:]

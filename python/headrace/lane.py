@@ -10,8 +10,9 @@ Does not: hold events; that is the bus's native core.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -24,7 +25,7 @@ from headrace.limits import (
     LANE_GROWTH_MAX,
 )
 
-__all__ = ["LANE_OPTIONS", "Lane", "LaneOptions"]
+__all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "Lane", "LaneOptions", "LaneStats"]
 
 
 class Lane(StrEnum):
@@ -50,6 +51,42 @@ class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     full: Literal["refuse", "drop_oldest"] = "refuse"
     max_attempts: int = 1
     growth_max: int = 1
+
+
+class LaneStats(NamedTuple):
+    """What became of a lane's events: ``published == processed + dead + dropped + left`` at every quiet moment.
+
+    published : taken into the lane, from publishers, handlers and redriven letters. processed : every handler is done
+    with it and none failed for good. dead : a handler failed on it for good, the others have had it; one letter for
+    each such handler. dropped : by a full lane, told by ``gaps`` Gaps. refused : by a full lane, and never taken.
+    left : not finished; of these ``depth`` wait, the most there ever were is ``depth_max``. capacity : now.
+    """
+
+    published: int
+    processed: int
+    dead: int
+    dropped: int
+    refused: int
+    gaps: int
+    depth_max: int
+    left: int
+    depth: int
+    capacity: int
+
+
+class HandlerStats(NamedTuple):
+    """calls : events given to it, again included. faults : how many of the calls raised."""
+
+    calls: int
+    faults: int
+
+
+class BusStats(NamedTuple):
+    """What became of a bus's events. retried : times an event was given to a handler again."""
+
+    lanes: Mapping[Lane, LaneStats]
+    retried: int
+    handlers: Mapping[str, HandlerStats]
 
 
 LANE_OPTIONS: dict[Lane, LaneOptions] = {

@@ -32,10 +32,34 @@ LAYERS: tuple[frozenset[str], ...] = (
         {"service", "feeds", "brokers", "telemetry", "commands", "orders", "risk", "kill_switch"}
         | {"audit", "bars", "timers", "dispatch_log"}
     ),
-    frozenset({"bus", "consumer", "dispatch", "driver", "handlers", "strategy", "subscription"}),
     frozenset(
-        {"events", "fields", "instrument", "tick", "clock", "config", "loading", "deadletters", "faults", "wakeup", "watch"}
-        | {"lane", "lifecycle", "money", "positions", "state_folder"}
+        {
+            "bus",
+            "bus_subscription",
+            "consumer",
+            "lane_tasks",
+            "dispatch",
+            "driver",
+            "handlers",
+            "strategy",
+            "subscription",
+        }
+    ),
+    frozenset(
+        {
+            "events",
+            "fields",
+            "instrument",
+            "tick",
+            "clock",
+            "config",
+            "loading",
+            "deadletters",
+            "faults",
+            "wakeup",
+            "watch",
+        }
+        | {"handling", "lane", "lifecycle", "money", "positions", "state_folder"}
     ),
     frozenset({"limits", "errors"}),
 )

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pickle
 import re
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from headrace import Decoder, Dispatcher, Instruments, Ring, Sequencer, errors, register_kind, replay, ticks
+from headrace import (
+    DeadLetters,
+    Decoder,
+    Dispatcher,
+    Instruments,
+    Ring,
+    Sequencer,
+    errors,
+    register_kind,
+    replay,
+    ticks,
+)
+from headrace.bus import EventBus
 from headrace.errors import HeadraceError
+from headrace.events import Audit, Signal
+from headrace.lane import Lane, LaneOptions
 from tests.feeding import BTC, quotes
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
@@ -122,6 +138,30 @@ def closed(dispatcher: Dispatcher) -> None:
     dispatcher.subscribe()
 
 
+def full_bus() -> None:
+    bus = EventBus(lanes={Lane.SIGNAL: LaneOptions(capacity=1)})
+    for _ in range(2):
+        bus.publish_nowait(Signal(instrument=BTC, side=1))
+
+
+def drained_twice() -> None:
+    bus, other = EventBus(), ThreadPoolExecutor()
+    bus.subscribe(Signal, lambda _: refused.append(other.submit(bus.drain).exception()))
+    refused: list[BaseException | None] = []
+    bus.publish_nowait(Signal(instrument=BTC, side=1))
+    bus.drain()
+    other.shutdown()
+    assert refused[0] is not None
+    raise refused[0]
+
+
+def deadlocked() -> None:
+    bus = EventBus()
+    bus.consumer(Signal)
+    bus.publish_nowait(Signal(instrument=BTC, side=1))
+    asyncio.run(bus.wait_until_idle(0.01))
+
+
 PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "OptionError": lambda dispatcher: dispatcher.subscribe(batch_max=0),
     "SubscriptionError": lambda dispatcher: dispatcher.subscribe(print),
@@ -141,6 +181,11 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "ReentrantDispatchError": reentrant_dispatch,
     "ClosedError": closed,
     "StrategyFaultError": exits,
+    "BusError": lambda _: drained_twice(),
+    "EventTypeError": lambda _: EventBus().subscribe(Audit | Signal, print),  # type: ignore[arg-type]
+    "LaneFullError": lambda _: full_bus(),
+    "DeadlockError": lambda _: deadlocked(),
+    "LetterError": lambda _: DeadLetters().redrive(1),
 }
 # Bases that nobody raises themselves; a fork, a missing extra and a recording without venue have tests of their own.
 ELSEWHERE = {"HeadraceError", "PublishError", "ForkedError", "MissingExtraError", "VenueError"}

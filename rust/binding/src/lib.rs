@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod bars;
+mod bus;
 mod clock;
 mod decoder;
 mod dispatch;
@@ -74,6 +75,8 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     hot::interpreter::refuse_sub_interpreter(module.py())?;
     module.add("VENUES", Venue::ALL.map(Venue::name).to_vec())?;
+    module.add_class::<bus::BusCore>()?;
+    module.add_class::<bus::BusHandler>()?;
     module.add_class::<bars::BarBuilder>()?;
     module.add_class::<clock::ReplayTime>()?;
     module.add_class::<decoder::Decoder>()?;

@@ -17,6 +17,7 @@ pub mod hash;
 pub mod histogram;
 pub mod instrument;
 pub mod kind;
+pub mod lane;
 pub mod limits;
 pub mod lines;
 pub mod merge;

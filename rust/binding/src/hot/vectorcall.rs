@@ -16,6 +16,7 @@ use headrace_core::field::{Field, Whole};
 use headrace_core::kind;
 use headrace_core::tick::Tick;
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyTuple};
 
@@ -87,6 +88,20 @@ impl Call {
     pub(crate) fn call_keeping(&self, py: Python<'_>, objects: Objects<'_>) -> Option<Py<PyAny>> {
         // SAFETY: attached; null or a new reference, which nobody else drops.
         unsafe { Bound::from_owned_ptr_or_opt(py, self.vectorcall(py, objects)) }.map(Bound::unbind)
+    }
+
+    /// Calls a handler of one argument with it; false: it raised, and the Python error is set.
+    #[inline]
+    pub(crate) fn call_with(&self, py: Python<'_>, argument: &Py<PyAny>) -> bool {
+        assert!(*self.slots == [0], "a handler of one argument");
+        self.call(py, Objects(&[argument.as_ptr()]))
+    }
+
+    /// Shows what it refers to to the garbage collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.function)?;
+        visit.call(&self.receiver)?;
+        visit.call(&self.keywords)
     }
 
     #[inline]

@@ -1,0 +1,286 @@
+"""LaneTasks: the bus's half that awaits: one task per lane for async handlers, and everybody who waits for the bus.
+
+::
+
+    held by an async handler ─▶ task of that lane: await it ─▶ release ─▶ drain goes on behind it
+
+Guarantees: nothing polls; whoever waits is woken by what he waits for. A task lives only while its lane has something
+to await, so a loop that ends finds none. A handler's stray CancelledError is its fault; the bus's own one passes.
+Does not: call plain handlers; that is the native core.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from headrace.consumer import Consumer
+from headrace.driver import has_running_loop
+from headrace.errors import ClosedError, DeadlockError
+from headrace.handling import HANDLING, Handling, handling_in
+from headrace.lane import Lane
+from headrace.limits import DRAIN_RUNNING_S, SLICE_NS
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from headrace import _native
+    from headrace.bus import EventBus
+    from headrace.bus_subscription import BusSubscription
+    from headrace.events import Event
+
+__all__ = ["LaneTasks"]
+
+log = logging.getLogger(__name__)
+_LANES = tuple(Lane)
+
+
+class LaneTasks:
+    """What one bus awaits, and who awaits it."""
+
+    def __init__(self, bus: EventBus, core: _native.BusCore) -> None:
+        self._bus = bus
+        self._core = core
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._wake_other: Callable[[], None] | None = None
+        self._context = contextvars.Context()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._held: dict[int, tuple[BusSubscription, Event]] = {}
+        self._at: dict[int, Handling] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._is_closed = False
+        self._is_stopping = False
+
+    # Who drains
+
+    def start(self, wake: Callable[[], None] | None) -> None:
+        """See ``EventBus.start``."""
+        import asyncio  # 20 ms that only who runs a loop pays
+
+        if self._is_closed:
+            msg = "the bus was shut down: make another one"
+            raise ClosedError(msg)
+        self._is_stopping = False
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self._context = contextvars.copy_context()
+        self._context.run(HANDLING.set, None)
+        self._wake_other = wake
+        self._core.set_wakes(True)
+        self._adopt()
+        if self._core.has_ready():
+            self.wake()
+
+    def wake(self) -> None:
+        """Something can go on; called in any thread."""
+        if self._wake_other is not None:
+            self._wake_other()
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        call = loop.call_soon if threading.get_ident() == self._thread else loop.call_soon_threadsafe
+        call(self._turn, context=self._context)
+
+    def _turn(self) -> None:
+        if self._wake_other is not None or self._is_stopping:
+            self.look()
+            return
+        try:
+            self._bus.drain(SLICE_NS)
+        finally:
+            if self._core.has_ready() and self._loop is not None:
+                self._loop.call_soon(self._turn, context=self._context)
+
+    def _go_on(self) -> None:
+        """A lane was released."""
+        if self._is_stopping or self._core.is_draining():
+            return
+        if self._wake_other is not None:
+            self._wake_other()
+            self.look()
+        elif self._loop is not None:
+            self._turn()
+        else:
+            # Nobody drains but who waits for the bus.
+            self.look()
+
+    # Async handlers
+
+    def take(self, lane: int, subscription: BusSubscription, event: Event) -> None:
+        """An event waits for an async handler: see that it is awaited."""
+        self._held[lane] = (subscription, event)
+        if not self._is_stopping and has_running_loop():
+            self._adopt()
+
+    def _adopt(self) -> None:
+        import asyncio  # 20 ms that only who runs a loop pays
+
+        loop = asyncio.get_running_loop()
+        for lane in self._held:
+            if lane not in self._tasks:
+                name = f"headrace-bus-{_LANES[lane]}"
+                self._tasks[lane] = loop.create_task(self._run(lane), name=name, context=self._context.copy())
+
+    async def _run(self, lane: int) -> None:
+        try:
+            while not self._is_stopping and (held := self._held.pop(lane, None)) is not None:
+                error = await self._await(lane, *held)
+                self._core.release(lane, error)
+                if isinstance(error, _cancelled()) and _is_cancelling():
+                    raise error
+                self._go_on()
+        finally:
+            del self._tasks[lane]
+            self.look()
+
+    async def _await(self, lane: int, subscription: BusSubscription, event: Event) -> BaseException | None:
+        handling = self._at[lane] = Handling(self._bus, event, subscription.name)
+        token = HANDLING.set(handling)
+        try:
+            assert not isinstance(subscription.handler, Consumer)
+            awaitable = subscription.handler(event)
+            assert awaitable is not None
+            await awaitable
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a handler's sys.exit must not end the others
+            return error
+        else:
+            return None
+        finally:
+            handling.is_over = True
+            HANDLING.reset(token)
+            del self._at[lane]
+
+    def release(self, lane: Lane, error: BaseException | None) -> None:
+        """A consumer's body has ended."""
+        self._core.release(_LANES.index(lane), error)
+        self._go_on()
+
+    # Who waits
+
+    @property
+    def has_waiters(self) -> bool:
+        """Whether ``look`` would wake somebody."""
+        return bool(self._waiters)
+
+    def look(self) -> None:
+        """Let everybody who waits look again."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait(self, timeout_s: float) -> None:
+        import asyncio  # 20 ms that only who runs a loop pays
+
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await waiter
+
+    async def wait_for_room(self, lane: int, timeout_s: float) -> None:
+        """Wait until a cause would be taken by a lane, or the time is over."""
+        end_s = time.monotonic() + timeout_s
+        while not self._core.has_room(lane) and (left_s := end_s - time.monotonic()) > 0:
+            await self._wait(left_s)
+
+    async def wait_until_idle(self, timeout_s: float) -> None:
+        """See ``EventBus.wait_until_idle``."""
+        import asyncio  # 20 ms that only who runs a loop pays
+
+        own = handling_in(self._bus)
+        if own is not None:
+            msg = f"{own.name} waits for the bus to be idle while it handles {_named(own.event)}: it waits for itself"
+            raise DeadlockError(msg, holder=own.name, event=_named(own.event), waited_s=0.0)
+        started_s = time.monotonic()
+        was_started = self._loop is not None
+        if not was_started:
+            self.start(None)
+        try:
+            while True:
+                self._bus.drain(SLICE_NS)
+                if self._core.is_idle():
+                    return
+                left_s = started_s + timeout_s - time.monotonic()
+                if left_s <= 0:
+                    raise self._deadlock(time.monotonic() - started_s)
+                if self._core.has_ready():
+                    await asyncio.sleep(0)
+                else:
+                    await self._wait(left_s)
+        finally:
+            if not was_started:
+                self._core.set_wakes(False)
+                self._loop = None
+
+    def _deadlock(self, waited_s: float) -> DeadlockError:
+        for handler, lane, number, event, _ in self._core.held():
+            what = f"{type(event).__name__} {number} of the {_LANES[lane]} lane"
+            owner: BusSubscription = handler.owner
+            handling = self._at.get(lane)
+            why = "has been at it all the while"
+            if handling is not None and handling.waits_for is not None:
+                why = f"waits for {handling.waits_for}, which cannot come before it is done"
+            elif isinstance(owner.handler, Consumer) and owner.handler.has_offered(_LANES[lane]):
+                why = "has not come for it: nobody is in its consume()"
+            msg = f"the bus is not idle after {waited_s:.3f} s: {owner.name} holds {what}, and {why}"
+            return DeadlockError(msg, holder=owner.name, event=what, waited_s=waited_s)
+        left = self._core.unfinished()
+        msg = (
+            f"the bus is not idle after {waited_s:.3f} s: {left} events wait, and their handlers publish more and more"
+        )
+        return DeadlockError(msg, holder="", event="", waited_s=waited_s)
+
+    # The end
+
+    async def stop(self) -> None:
+        """See ``EventBus.stop``."""
+        import asyncio  # 20 ms that only who runs a loop pays
+
+        self._is_stopping = True
+        self._core.set_wakes(False)
+        own = asyncio.current_task()
+        running = [task for task in self._tasks.values() if task is not own]
+        if running:
+            _, late = await asyncio.wait(running, timeout=DRAIN_RUNNING_S)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        self._loop = self._wake_other = None
+
+    async def shutdown(self, timeout_s: float) -> None:
+        """See ``EventBus.shutdown``."""
+        try:
+            await self.wait_until_idle(timeout_s)
+        except DeadlockError as error:
+            log.warning("the bus was not drained: %s", error)
+        await self.stop()
+        self._is_closed = True
+        self._core.close()
+        self.look()
+
+
+def _named(event: Event) -> str:
+    return type(event).__name__
+
+
+def _cancelled() -> type[BaseException]:
+    import asyncio  # 20 ms that only who runs a loop pays
+
+    return asyncio.CancelledError
+
+
+def _is_cancelling() -> bool:
+    import asyncio  # 20 ms that only who runs a loop pays
+
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

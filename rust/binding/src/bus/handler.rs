@@ -1,0 +1,97 @@
+//! A handler of the bus: whom it calls, for which events, and how often when it raises.
+//!
+//! Guarantees: a plain handler is called as function + receiver, so that no call makes a bound method.
+//! Does not: await anything; an async handler's or a consumer's event is handed to Python.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use crate::hot::vectorcall::Call;
+
+/// One subscriber of the bus.
+#[pyclass(frozen, module = "headrace._native")]
+pub(crate) struct BusHandler {
+    pub(super) name: String,
+    /// `None`: the event is held until Python releases it.
+    pub(super) call: Option<Call>,
+    pub(super) predicate: Option<Py<PyAny>>,
+    /// What Python knows it by.
+    pub(super) owner: Py<PyAny>,
+    /// How often an event is given to it, by lane.
+    pub(super) attempts: Box<[u32]>,
+    open: AtomicBool,
+    calls: AtomicU64,
+    faults: AtomicU64,
+}
+
+impl BusHandler {
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        // Relaxed: set and read under the interpreter's lock.
+        self.open.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn count_call(&self) {
+        // Relaxed, and no locked add: written under the interpreter's lock.
+        self.calls
+            .store(self.calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_fault(&self) {
+        // Relaxed: as above.
+        self.faults
+            .store(self.faults.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+#[pymethods]
+impl BusHandler {
+    #[new]
+    #[pyo3(signature = (name, owner, *, function, receiver, predicate, attempts))]
+    fn new(
+        name: String,
+        owner: Py<PyAny>,
+        function: Option<Py<PyAny>>,
+        receiver: Option<Py<PyAny>>,
+        predicate: Option<Py<PyAny>>,
+        attempts: Vec<u32>,
+    ) -> Self {
+        Self {
+            name,
+            call: function.map(|function| Call::new(function, receiver, vec![0], None, 0)),
+            predicate,
+            owner,
+            attempts: attempts.into(),
+            open: AtomicBool::new(true),
+            calls: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+        }
+    }
+
+    /// What Python knows it by.
+    #[getter]
+    fn owner(&self, py: Python<'_>) -> Py<PyAny> {
+        self.owner.clone_ref(py)
+    }
+
+    /// Takes no more events, from now on.
+    fn close(&self) {
+        // Relaxed: see `is_open`.
+        self.open.store(false, Ordering::Relaxed);
+    }
+
+    /// (calls, faults) so far.
+    fn counts(&self) -> (u64, u64) {
+        // Relaxed: statistics.
+        (self.calls.load(Ordering::Relaxed), self.faults.load(Ordering::Relaxed))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.predicate)?;
+        visit.call(&self.owner)?;
+        self.call.as_ref().map_or(Ok(()), |call| call.traverse(&visit))
+    }
+}
