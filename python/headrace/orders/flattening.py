@@ -77,7 +77,7 @@ class Flattenings:
                     instrument=instrument,
                     side=-1 if held > 0 else 1,
                     order_type="market",
-                    quantity=abs(held),
+                    quantity=held.copy_abs(),
                     reduce_only=True,
                 )
             del self._begun[strategy, instrument]

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from headrace.errors import LaneFullError, OrderError
 from headrace.events import (
     Audit,
+    Event,
     OrderCanceled,
     OrderEvent,
     OrderFill,
@@ -151,7 +152,7 @@ class OrderManager:
         if signal.side == 0:
             if position.is_flat:
                 return None
-            side, quantity = (-1 if position.quantity > 0 else 1), abs(position.quantity)
+            side, quantity = (-1 if position.quantity > 0 else 1), position.quantity.copy_abs()
         else:
             instrument = self.gates.instruments.get(signal.instrument)
             sized = (sizing or FixedQuantity()).quantity(signal, position, instrument)
@@ -252,7 +253,7 @@ class OrderManager:
 
     # What the bus brings
 
-    def _on_event(self, event: OrderEvent | PositionChanged) -> None:
+    def _on_event(self, event: Event) -> None:
         try:
             if isinstance(event, OrderRequested):
                 self._on_requested(event)

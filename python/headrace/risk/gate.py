@@ -95,7 +95,7 @@ class GateRequest(NamedTuple):
         position = self.exposure.position
         if position == 0 or (position > 0) == (self.order.side > 0):
             return False
-        return MONEY.add(self.order.quantity, self.exposure.working) <= abs(position)
+        return MONEY.add(self.order.quantity, self.exposure.working) <= position.copy_abs()
 
 
 class GateVerdict(NamedTuple):

@@ -157,7 +157,7 @@ class PriceCollar:
         if collar is None:
             return _missing_limit(price, "price_collar")
         mid = MONEY.divide(MONEY.add(decimal_of(quote.bid_price), decimal_of(quote.ask_price)), Decimal(2))
-        away = MONEY.divide(abs(MONEY.subtract(price, mid)), mid)
+        away = MONEY.divide(MONEY.subtract(price, mid).copy_abs(), mid)
         if away > collar:
             reason = (
                 f"price {price} lies too far from the mid {SHOWN.plus(mid)}: bring it nearer, or widen price_collar"
