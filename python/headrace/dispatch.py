@@ -39,6 +39,7 @@ from headrace.handlers import BoundHandler, bind_function, bind_strategy, kinds_
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
 from headrace.strategy import Strategy
 from headrace.subscription import Overflow, SubscribeOptions, Subscription, SubscriptionOptions, SubscriptionStats
+from headrace.tick import NewestQuote
 from headrace.wakeup import WakeupKind
 from headrace.watch import Watch
 
@@ -367,6 +368,14 @@ class Dispatcher:
         What is still on the ring stays pending: a stopped dispatcher dispatches nothing more. Make another to go on.
         """
         self._ingest.set_stop(True)
+
+    def newest_quote(self, instrument: str) -> NewestQuote | None:
+        """Return the newest quote of an instrument that was published, whoever had it already; None before the first.
+
+        O(1), from any thread.
+        """
+        newest = self._ingest.newest_quote(instrument)
+        return None if newest is None else NewestQuote(*newest)
 
     @property
     def input_hash(self) -> str | None:

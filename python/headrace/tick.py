@@ -44,6 +44,7 @@ __all__ = [
     "Kind",
     "LevelEmptyTick",
     "LevelTick",
+    "NewestQuote",
     "QuoteTick",
     "StatusTick",
     "Tick",
@@ -88,6 +89,18 @@ class Kind(NamedTuple):
     nature: str
     venue_ids: str
     values: tuple[tuple[str, str], ...]
+
+
+class NewestQuote(NamedTuple):
+    """The newest published quote of an instrument. ts_init : ns. seq : its number. position : its place on the ring."""
+
+    bid_price: float
+    ask_price: float
+    bid_size: float
+    ask_size: float
+    ts_init: int
+    seq: int
+    position: int
 
 
 class Flags(IntFlag):

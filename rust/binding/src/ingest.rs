@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use headrace_core::decode;
 use headrace_core::hash::InputHash;
 use headrace_core::instrument::InstrumentTable;
-use headrace_core::kind::KindTable;
+use headrace_core::kind::{self, KindTable};
 use headrace_core::lines::Lines;
 use headrace_core::sequencer;
 use headrace_core::tick::Tick;
@@ -470,6 +470,8 @@ impl Now<'_, '_> {
     }
 }
 
+type QuoteTuple = (f64, f64, f64, f64, i64, u64, u64);
+
 /// Publishes arrays and frames for a dispatcher.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct Ingest {
@@ -636,6 +638,22 @@ impl Ingest {
     /// The rejected frames kept since the last call: (source, row, reason, ts_init, frame).
     fn take_rejects(&self) -> Vec<RejectTuple> {
         lock(&self.core.tally).take_rejects()
+    }
+
+    /// The newest published quote of an instrument: (bid price, ask price, bid size, ask size, ts_init, seq, position).
+    fn newest_quote(&self, instrument: &str) -> Option<QuoteTuple> {
+        let id = lock(&self.core.instruments).id(instrument)?;
+        let (quote, position) = self.core.ring.newest.of(id, kind::QUOTE)?;
+        let [bid_price, ask_price, bid_size, ask_size] = quote.values.map(f64::from_bits);
+        Some((
+            bid_price,
+            ask_price,
+            bid_size,
+            ask_size,
+            quote.ts_init,
+            quote.seq,
+            position,
+        ))
     }
 
     /// SHA-256 over everything published, in lower-case hex; None without hashing.

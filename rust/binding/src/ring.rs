@@ -98,8 +98,8 @@ impl RingCore {
     }
 
     #[inline]
-    fn published(&self, ticks: &[Tick], marks: &mut Marks) {
-        self.newest.store(ticks, marks);
+    fn published(&self, ticks: &[Tick], first: u64, marks: &mut Marks) {
+        self.newest.store(ticks, first, marks);
         if let Some(last) = ticks.last() {
             // Relaxed: a number for statistics.
             self.newest_ts.store(last.ts_init, Ordering::Relaxed);
@@ -149,7 +149,8 @@ impl WriterGuard<'_> {
         let (writer, marks) = &mut **self.writer.as_mut().expect("taken only in drop");
         let count = writer.try_publish(Tick::slice_as_words(ticks));
         if count > 0 {
-            self.core.published(&ticks[..count], marks);
+            self.core
+                .published(&ticks[..count], writer.position() - count as u64, marks);
         }
         count
     }

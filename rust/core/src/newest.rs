@@ -3,7 +3,7 @@
 //! ```text
 //!   writer ─▶ cells[key] (one snapshot cell each) ─▶ any reader
 //! ```
-//! Guarantees: what a reader gets is a tick that was published, whole; cells are allocated when first needed.
+//! Guarantees: what a reader gets is a tick that was published, whole, with its position; cells are allocated when first needed.
 //! Does not: keep anything but the newest, or order it against the ring.
 
 use std::sync::OnceLock;
@@ -13,10 +13,13 @@ use headrace_lockfree::SnapshotCell;
 use crate::conflate::StateKeys;
 use crate::tick::{TICK_WORDS, Tick};
 
-/// Cells allocated together: 20 KiB.
+/// Cells allocated together: 22 KiB.
 const CELLS_PER_CHUNK: usize = 256;
 
-type Cells = Box<[SnapshotCell<TICK_WORDS>]>;
+/// A tick's words, and its position.
+const WORDS: usize = TICK_WORDS + 1;
+
+type Cells = Box<[SnapshotCell<WORDS>]>;
 
 /// What the writer remembers of one `store`: which keys it has had.
 #[derive(Debug, Default)]
@@ -49,17 +52,17 @@ impl NewestTable {
     }
 
     /// Keeps what `ticks` has of state kinds: of each key the last one, so a burst costs one store. Only the ring's
-    /// writer may call this; `marks` is its scratch memory.
+    /// writer may call this; `first` is the position of the first tick, `marks` is its scratch memory.
     #[inline]
-    pub fn store(&self, ticks: &[Tick], marks: &mut Marks) {
+    pub fn store(&self, ticks: &[Tick], first: u64, marks: &mut Marks) {
         if let [tick] = ticks {
             if let Some(key) = self.keys.key(tick) {
-                self.store_one(key, tick);
+                self.store_one(key, tick, first);
             }
             return;
         }
         marks.generation += 1;
-        for tick in ticks.iter().rev() {
+        for (index, tick) in ticks.iter().enumerate().rev() {
             let Some(key) = self.keys.key(tick) else { continue };
             match marks.seen.get_mut(key) {
                 Some(seen) if *seen == marks.generation => continue,
@@ -70,16 +73,18 @@ impl NewestTable {
                 }
                 None => continue,
             }
-            self.store_one(key, tick);
+            self.store_one(key, tick, first + index as u64);
         }
     }
 
-    fn store_one(&self, key: usize, tick: &Tick) {
+    fn store_one(&self, key: usize, tick: &Tick, position: u64) {
         let Some(chunk) = self.chunks.get(key / CELLS_PER_CHUNK) else {
             return;
         };
         let cells = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| SnapshotCell::new()).collect());
-        cells[key % CELLS_PER_CHUNK].store(&tick.to_words());
+        let mut words = [position; WORDS];
+        words[..TICK_WORDS].copy_from_slice(&tick.to_words());
+        cells[key % CELLS_PER_CHUNK].store(&words);
     }
 
     /// Everything it holds, by key: by instrument, then by kind.
@@ -90,6 +95,65 @@ impl NewestTable {
             .iter()
             .filter_map(OnceLock::get)
             .flat_map(|cells| cells.iter());
-        cells.filter_map(SnapshotCell::load).map(Tick::from_words).collect()
+        cells
+            .filter_map(SnapshotCell::load)
+            .map(|words| parted(&words).0)
+            .collect()
+    }
+
+    /// The newest tick of one kind of an instrument, and its position; `None` when there was none, or the kind is no
+    /// state.
+    #[must_use]
+    pub fn of(&self, instrument: u32, kind: u8) -> Option<(Tick, u64)> {
+        let key = self.keys.key(&Tick {
+            instrument,
+            kind,
+            ..Tick::default()
+        })?;
+        let cells = self.chunks.get(key / CELLS_PER_CHUNK)?.get()?;
+        cells[key % CELLS_PER_CHUNK].load().map(|words| parted(&words))
+    }
+}
+
+/// The tick and the position that a cell's words are.
+fn parted(words: &[u64; WORDS]) -> (Tick, u64) {
+    let mut tick = [0; TICK_WORDS];
+    tick.copy_from_slice(&words[..TICK_WORDS]);
+    (Tick::from_words(tick), words[TICK_WORDS])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::kind_set;
+    use crate::kind::{QUOTE, TRADE};
+
+    #[test]
+    fn of_each_key_it_holds_the_last_one_and_where_it_stands() {
+        let table = NewestTable::new(StateKeys::new(kind_set(QUOTE)), 4);
+        let tick = |kind, instrument, seq| Tick {
+            kind,
+            instrument,
+            seq,
+            ..Tick::default()
+        };
+        let mut marks = Marks::default();
+        let burst = [
+            tick(QUOTE, 1, 1),
+            tick(QUOTE, 1, 2),
+            tick(TRADE, 1, 9),
+            tick(QUOTE, 2, 1),
+        ];
+        table.store(&burst, 100, &mut marks);
+        table.store(&[tick(QUOTE, 2, 2)], 104, &mut marks);
+        assert_eq!(table.of(1, QUOTE), Some((burst[1], 101)));
+        assert_eq!(
+            table.of(2, QUOTE).map(|(tick, position)| (tick.seq, position)),
+            Some((2, 104))
+        );
+        assert_eq!(table.of(3, QUOTE), None);
+        assert_eq!(table.of(1, TRADE), None);
+        let held: Vec<u64> = table.load().iter().map(|tick| tick.seq).collect();
+        assert_eq!(held, [2, 2]);
     }
 }
