@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
+from headrace import _native
 from headrace.driver import has_running_loop
-from headrace.errors import AuditError
+from headrace.errors import AuditError, ClosedError
 from headrace.events import Event, Gap, Status, decode_event
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from headrace.bus import EventBus
+    from headrace.bus_subscription import BusSubscription
 
 __all__ = ["AuditHeader", "AuditSink", "AuditStats", "audit_header", "audit_path", "read_audit", "replay_events"]
 
@@ -76,29 +78,27 @@ class AuditStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditSink:
-    """Writes every event of a bus to a new file. A context manager.
+    """Writes every event of a bus to a new file. A context manager, which closes it.
 
     path : a file that is not there yet; or a folder, there already or ending in a slash, in which each run has a file
-        of its name.
-    bus : whose events; the sink subscribes to it now. run_id, version, config : for the header.
+        of its name. run_id, config : for the header.
     replay : what cannot be written ends the run, see ``check``.
-
-    Raises AuditError: the file is there already, or cannot be made.
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        bus: EventBus,
-        *,
-        run_id: str,
-        version: str,
-        config: str = "",
-        replay: bool = False,
+        self, path: str | os.PathLike[str], *, run_id: str = "", config: str = "", replay: bool = False
     ) -> None:
         self.path = audit_path(path, run_id)
-        self._bus = bus
+        self._header = AuditHeader(
+            run_id=run_id,
+            version=str(_native.build_info()["version"]),
+            ts=0 if replay else time.time_ns(),
+            config=config,
+        )
         self._replay = replay
+        self._bus: EventBus | None = None
+        self._subscription: BusSubscription | None = None
+        self._file: int | None = None
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
         self._buffered = self._written = self._lost = 0
@@ -108,13 +108,20 @@ class AuditSink:
         self._reason = ""
         self._failure: AuditError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._file: int | None = _new_file(self.path)
-        header = AuditHeader(run_id=run_id, version=version, ts=0 if replay else time.time_ns(), config=config)
+
+    def attach(self, bus: EventBus) -> None:
+        """Make the file, and write every event of a bus from now on; before whoever publishes on it, to miss none.
+
+        Raises AuditError: the file is there already, or cannot be written.
+        """
+        self._file = _new_file(self.path)
         try:
-            self._append(self._encoder.encode(header) + b"\n")
+            self._append(self._encoder.encode(self._header) + b"\n")
         except OSError as error:
             os.close(self._file)
+            self._file = None
             raise _unwritable(self.path, error) from error
+        self._bus = bus
         self._subscription = bus.subscribe(Event, self._take, name=SOURCE)
 
     def check(self) -> None:
@@ -148,7 +155,8 @@ class AuditSink:
         """Write what is left, sync, and close; may be called twice. Raises AuditError in a replay that lost events."""
         if self._file is None:
             return
-        self._subscription.close()
+        if self._subscription is not None:
+            self._subscription.close()
         self.flush()
         file, self._file = self._file, None
         try:
@@ -222,8 +230,9 @@ class AuditSink:
             self._failure = _unwritable(self.path, error)
 
     def _tell(self, state: str, reason: str) -> None:
-        if self._file is not None and not self._subscription.is_closed:
-            self._bus.publish_nowait(Status(source=SOURCE, subject=SOURCE, state=state, reason=reason))
+        if self._bus is not None and self._subscription is not None and self._subscription.is_open:
+            with suppress(ClosedError):  # A bus that is shut down has nobody to tell.
+                self._bus.publish_nowait(Status(source=SOURCE, subject=SOURCE, state=state, reason=reason))
 
     def __enter__(self) -> Self:
         return self

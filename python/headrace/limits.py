@@ -73,6 +73,9 @@ LIMITS = (
     # The audit
     Limit("AUDIT_BUFFER_BYTES", 1 << 16, "bytes", "one write for some hundred events"),
     Limit("AUDIT_FLUSH_S", 1.0, "s", "what a killed process loses of its audit, at most"),
+    # Telemetry
+    Limit("SCRAPE_TIMEOUT_S", 5.0, "s", "a scraper that has not asked by then does not want to know"),
+    Limit("SCRAPE_BYTES_MAX", 8_192, "bytes", "of a request's head; a scraper's has some hundred"),
     # The command bus
     Limit("COMMAND_TIMEOUT_S", 5.0, "s", "a handler that takes longer answers 'outcome unknown'"),
     Limit("COMMAND_WORKERS", 4, "workers", "a command that hangs leaves three for the others"),
@@ -138,6 +141,8 @@ RESTART_FIRST_S = float(_values["RESTART_FIRST_S"])
 RESTART_MAX_S = float(_values["RESTART_MAX_S"])
 AUDIT_BUFFER_BYTES = _whole("AUDIT_BUFFER_BYTES")
 AUDIT_FLUSH_S = float(_values["AUDIT_FLUSH_S"])
+SCRAPE_TIMEOUT_S = float(_values["SCRAPE_TIMEOUT_S"])
+SCRAPE_BYTES_MAX = _whole("SCRAPE_BYTES_MAX")
 COMMAND_TIMEOUT_S = float(_values["COMMAND_TIMEOUT_S"])
 COMMAND_WORKERS = _whole("COMMAND_WORKERS")
 COMMAND_KEYS_MAX = _whole("COMMAND_KEYS_MAX")

@@ -40,6 +40,7 @@ from headrace.errors import (
     SubscriptionError,
     VenueError,
 )
+from headrace.telemetry.logs import install_handler
 
 __all__ = ["main"]
 
@@ -112,11 +113,7 @@ def _say(message: str, exit_code: int) -> int:
 
 def _log_to_stderr() -> None:
     """Show what the library logs (a fault, a lag, a slow handler) like everything else that this command says."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("headrace: %(message)s"))
-    logger = logging.getLogger("headrace")
-    logger.addHandler(handler)
-    logger.propagate = False
+    install_handler(logging.Formatter("headrace: %(message)s"))
 
 
 def _fix_hash_seed() -> None:

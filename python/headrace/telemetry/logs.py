@@ -1,0 +1,153 @@
+"""Logs: the package's loggers as text or as JSON, one line a record, each with the run it belongs to.
+
+::
+
+    INFO   life cycle: states, services, commands          ERROR  what failed, with its traceback
+    DEBUG  every event of the bus (``follow_events``)      WARNING  what may soon
+
+Guarantees: nothing is configured by importing; what this configures is the logger "headrace" alone, and calling it
+again replaces what it did; a record that cannot be encoded is still one line of JSON.
+Does not: write files or rotate them; the stream is stderr unless given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import msgspec
+
+from headrace.events import Audit, Event, encode_event
+
+if TYPE_CHECKING:
+    from headrace.bus import EventBus
+    from headrace.bus_subscription import BusSubscription
+
+__all__ = ["JsonFormatter", "TextFormatter", "configure_logging", "follow_events", "install_handler"]
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+# What every record has; the rest was given as extra=.
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "run_id"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts, level, logger, message, run_id, extra fields, and the traceback as "exception"."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        line: dict[str, Any] = {
+            "ts": _time_text(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _message(record),
+            "run_id": getattr(record, "run_id", ""),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        for name, value in vars(record).items():
+            if name not in STANDARD:
+                line[f"{name}_" if name in line else name] = value
+        return _encoded(line)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: time, level, logger without "headrace.", message; a traceback below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text."""
+        where = record.name.removeprefix("headrace.")
+        run = getattr(record, "run_id", "")
+        text = f"{_time_text(record)} {record.levelname:<7} {where}{f' [{run}]' if run else ''}: {_message(record)}"
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return text
+
+
+def configure_logging(
+    level: LogLevel = "INFO",
+    format: Literal["text", "json"] = "text",  # noqa: A002 - what the configuration calls it
+    run_id: str = "",
+    *,
+    stream: TextIO | None = None,
+) -> logging.Handler:
+    """Log what the package says, from ``level`` on, and return the handler.
+
+    run_id : on every record that has none. stream : stderr unless given. Replaces what an earlier call did.
+    """
+    handler = install_handler(JsonFormatter() if format == "json" else TextFormatter(), run_id=run_id, stream=stream)
+    logging.getLogger("headrace").setLevel(level)
+    return handler
+
+
+def install_handler(formatter: logging.Formatter, *, run_id: str = "", stream: TextIO | None = None) -> logging.Handler:
+    """Give the package's logger one handler of ours, in place of an earlier one; others stay."""
+    handler = _Handler(stream)
+    handler.setFormatter(formatter)
+    handler.run_id = run_id
+    logger = logging.getLogger("headrace")
+    for known in [known for known in logger.handlers if isinstance(known, _Handler)]:
+        logger.removeHandler(known)
+    logger.addHandler(handler)
+    logger.propagate = False
+    return handler
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """A handler that knows the run."""
+
+    run_id = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not hasattr(record, "run_id"):
+            record.run_id = self.run_id
+        return super().format(record)
+
+
+def follow_events(bus: EventBus) -> BusSubscription | None:
+    """Log events of a bus: commands at INFO, with DEBUG every event. None: the level lets nothing of it through.
+
+    The level is looked at once, here: a bus whose events nobody logs has no subscriber for it.
+    """
+    log = logging.getLogger("headrace.events")
+
+    def on_event(event: Event) -> None:
+        log.debug("%s %s", type(event).__name__, encode_event(event).decode())
+
+    def on_audit(event: Event) -> None:
+        assert isinstance(event, Audit)
+        reason = f" ({event.reason})" if event.reason else ""
+        log.info("%s: %s %s: %s%s", event.actor, event.action, event.target, event.outcome, reason)
+
+    if log.isEnabledFor(logging.DEBUG):
+        return bus.subscribe(Event, on_event, name="log")
+    return bus.subscribe(Audit, on_audit, name="log") if log.isEnabledFor(logging.INFO) else None
+
+
+def _time_text(record: logging.LogRecord) -> str:
+    return dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - arguments that do not fit, or whose text raises
+        return f"{record.msg!s} (its arguments cannot be shown: {type(error).__name__})"
+
+
+def _encoded(line: dict[str, Any]) -> str:
+    try:
+        return msgspec.json.encode(line, enc_hook=_text_of).decode()
+    except (TypeError, ValueError, RecursionError):
+        # Surrogates, keys that are no text, a value that holds itself: as text, one by one.
+        plain = {name: _text_of(value).encode("utf-8", "backslashreplace").decode() for name, value in line.items()}
+        return msgspec.json.encode(plain).decode()
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - a hostile __str__
+        return f"({type(value).__name__}, whose text raises {type(error).__name__})"

@@ -1,0 +1,167 @@
+"""PrometheusEndpoint: an engine's metrics over HTTP, for Prometheus to scrape.
+
+::
+
+    GET /metrics ─▶ the engine's own loop ─▶ Metrics.snapshot() ─▶ text      any other path: 404, any other verb: 405
+
+What happens when a client is slow, sends nonsense or too much
+    its connection is closed, after 5 s or 8 KiB; others and the engine notice nothing.
+
+Guarantees: a scrape runs on the engine's thread between two turns, so that every number in it is of one moment; the
+registry is its own; nothing listens in a replay, or after ``stop``.
+Does not: encrypt or ask who it is: it listens on this machine only, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from headrace.errors import MissingExtraError, OptionError
+from headrace.limits import SCRAPE_BYTES_MAX, SCRAPE_TIMEOUT_S
+from headrace.service import Service
+from headrace.telemetry.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric as Family
+
+    from headrace.service import ServiceDesk
+    from headrace.telemetry.collect import Metrics
+
+__all__ = ["PrometheusEndpoint"]
+
+log = logging.getLogger(__name__)
+
+PATH = "/metrics"
+
+
+class PrometheusEndpoint(Service):
+    """Serves ``metrics`` at ``http://host:port/metrics``.
+
+    port : 0 takes any that is free; ``address`` says which, and the log. host : who may reach it.
+    Raises OptionError; MissingExtraError without prometheus-client.
+    """
+
+    def __init__(self, metrics: Metrics, *, port: int, host: str = "127.0.0.1") -> None:
+        if not 0 <= port < 1 << 16:
+            msg = f"port={port} is not allowed: give a number from 0 to 65,535"
+            raise OptionError(msg, option="port")
+        try:
+            from prometheus_client import CollectorRegistry
+            from prometheus_client.exposition import choose_encoder
+        except ImportError:
+            msg = 'a Prometheus endpoint needs its client library: pip install "headrace[prometheus]"'
+            raise MissingExtraError(msg) from None
+        self._metrics = metrics
+        self._host, self._port = host, port
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Collector(metrics))
+        self._choose_encoder: Callable[[str], tuple[Callable[[CollectorRegistry], bytes], str]] = choose_encoder
+        self._server: asyncio.Server | None = None
+        self._stopped = asyncio.Event()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._scrapes = self._refused = 0
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port that it listens on; None while it does not."""
+        if self._server is None:
+            return None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return str(host), int(port)
+
+    async def setup(self, desk: ServiceDesk) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        self._stopped.clear()
+        if desk.replay:
+            return
+        self._server = await asyncio.start_server(self._answer, self._host, self._port, limit=SCRAPE_BYTES_MAX)
+        if self.address is not None:
+            log.info("metrics are at http://%s:%d%s", *self.address, PATH)
+
+    async def run(self) -> None:
+        """Serve until ``stop``."""
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        """Close the port, and the connections that are still open."""
+        self._stopped.set()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            for client in self._clients:
+                client.cancel()
+            await server.wait_closed()
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return how many scrapes there were, and how many requests were refused."""
+        return {"scrapes": self._scrapes, "refused": self._refused}
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            async with asyncio.timeout(SCRAPE_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._response(head))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, OSError) as error:
+            self._refused += 1
+            log.debug("a scrape was broken off: %s: %s", type(error).__name__, error)
+        finally:
+            self._clients.discard(task)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    def _response(self, head: bytes) -> bytes:
+        request, *fields = head.decode("latin-1").split("\r\n")
+        verb, _, rest = request.partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if path == PATH and verb in ("GET", "HEAD"):
+            self._scrapes += 1
+            encode, content_type = self._choose_encoder(_accepted(fields))
+            body = encode(self._registry)
+            return _http("200 OK", content_type, body, with_body=verb == "GET")
+        self._refused += 1
+        status, text = ("405 Method Not Allowed", "GET only") if path == PATH else ("404 Not Found", f"see {PATH}")
+        return _http(status, "text/plain; charset=utf-8", f"{text}\n".encode())
+
+
+class _Collector:
+    """What prometheus-client asks for families of samples."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Family]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for name, labels, value in self._metrics.snapshot():
+            family = families.get(name)
+            if family is None:
+                row = METRICS[name]
+                make = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+                family = families[name] = make(name, f"{row.meaning} ({row.unit})", labels=row.labels)
+            family.add_metric(labels, value)
+        yield from families.values()
+
+
+def _accepted(fields: list[str]) -> str:
+    """The request's Accept field; empty when it has none."""
+    named = (field.partition(":") for field in fields)
+    return next((value.strip() for name, _, value in named if name.strip().lower() == "accept"), "")
+
+
+def _http(status: str, content_type: str, body: bytes, *, with_body: bool = True) -> bytes:
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (body if with_body else b"")
