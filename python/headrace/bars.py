@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BarSpec", "BarStats", "Bars"]
 
-# spec, instrument, (open, high, low, close, volume), (count, late), (ts_open, ts_close), (first, last, ts_init)
-ClosedBar: TypeAlias = tuple[
-    int, str, tuple[float, float, float, float, float], tuple[int, int], tuple[int, int], tuple[int, int, int]
-]
+Prices: TypeAlias = tuple[float, float, float, float, float]
+ClosedBar: TypeAlias = tuple[int, str, Prices, tuple[int, int], tuple[int, int], tuple[int, int, int]]
 
 KIND_OF = {"trade": "trade", "agg_trade": "agg_trade", "mid": "quote", "bid": "quote", "ask": "quote"}
 # Largest first: a timeframe is written in the largest unit that fits.
@@ -75,10 +73,8 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if "." not in self.instrument and "*" not in self.instrument:
             msg = f"instrument={self.instrument!r} is no instrument: give SYMBOL.VENUE, or a pattern like '*.BINANCE'"
             raise OptionError(msg, option="instrument")
-        for option, value, known in (("price", self.price, tuple(KIND_OF)), ("time", self.time, ("ts_init", "ts_event"))):
-            if value not in known:
-                msg = f"{option}={value!r} is unknown: use one of {', '.join(known)}"
-                raise OptionError(msg, option=option)
+        _refuse_unknown("price", self.price, KIND_OF)
+        _refuse_unknown("time", self.time, ("ts_init", "ts_event"))
         count, unit = _parsed(self.timeframe)
         if unit == TICKS and self.empty:
             msg = f"empty=True with timeframe={self.timeframe!r}: a bar of ticks is never empty; leave empty out"
@@ -107,6 +103,12 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def kind(self) -> str:
         """The kind of bar, as statistics name it: ``"1m trade"``, ``"1s mid ts_event"``."""
         return f"{self.timeframe} {self.price}" + ("" if self.time == "ts_init" else f" {self.time}")
+
+
+def _refuse_unknown(option: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        msg = f"{option}={value!r} is unknown: use one of {', '.join(known)}"
+        raise OptionError(msg, option=option)
 
 
 def _parsed(timeframe: str) -> tuple[int, str]:
@@ -212,21 +214,21 @@ class Bars:
         return [self._bar(closed) for closed in self._builder.close_due(now_ns)]
 
     def _bar(self, closed: ClosedBar) -> Bar:
-        number, instrument, prices, (count, late), (ts_open, ts_close), (first, last, ts_init) = closed
+        number, instrument, (opened, high, low, close, volume), (count, late), (ts_open, ts_close), ticks = closed
         spec = self._by_number[number]
         return Bar(
             # A bar by venue time is stamped by who publishes it: the venue's time is none of the engine's.
             ts=ts_close if spec.time == "ts_init" else 0,
-            cause=Cause(instrument, KIND_OF[spec.price], first, last, ts_init),
+            cause=Cause(instrument, KIND_OF[spec.price], *ticks),
             instrument=instrument,
             timeframe=spec.timeframe,
             price=spec.price,
             time=spec.time,
-            open=prices[0],
-            high=prices[1],
-            low=prices[2],
-            close=prices[3],
-            volume=prices[4],
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
             count=count,
             ts_open=ts_open,
             ts_close=ts_close,

@@ -17,6 +17,7 @@ import asyncio, os, sys, threading, time, warnings
 import numpy as np
 import headrace
 from headrace import Decoder, Dispatcher, Ring, Sequencer, Strategy, ticks
+from headrace.bars import Bars, BarSpec
 
 def made(dispatcher, count):
     return ticks(instrument="BTCUSDT.BINANCE", ts_init=np.zeros(count, "i8"), bid_price=np.arange(count),
@@ -36,6 +37,7 @@ dispatcher.publish(batch)
 decoder = Decoder("BINANCE", dispatcher.instruments)
 ring, sequencer = Ring(64), Sequencer(dispatcher.instruments)
 reader = ring.reader()
+bars = Bars(dispatcher, [BarSpec(timeframe="1s")])
 
 uses = {
     "publish": lambda: dispatcher.publish(batch),
@@ -52,6 +54,8 @@ uses = {
     "ring": lambda: ring.try_publish(batch),
     "reader": lambda: reader.read_into(np.zeros(4, headrace.TICK_DTYPE)),
     "sequencer": lambda: sequencer.sequence(batch),
+    "bars": lambda: bars.take(),
+    "bars_due": lambda: bars.close_due(1),
     "close": lambda: dispatcher.close(),
     "close_one": lambda: threaded.close(),
     "new": lambda: Dispatcher(),

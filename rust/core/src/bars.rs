@@ -503,10 +503,10 @@ impl Bars {
                 continue;
             };
             // By venue time a slower tick may have come since it was listed: then it is due later.
-            if series.due_ns() <= now_ns {
-                series.close(&mut closed);
-            } else {
+            if series.due_ns() > due_ns {
                 series.bar.ts_close = series.due_ns();
+            } else {
+                series.close(&mut closed);
             }
             if series.close_ns != NOT_RUNNING {
                 let entry = series.entry();
