@@ -55,7 +55,7 @@ def make_object(
     where : a path that stands before what is wrong. given_by : how the user gives a parameter, ``{}`` for its name.
     Raises ConfigError.
     """
-    title = getattr(make, "__name__", str(make))
+    title = getattr(getattr(make, "func", make), "__name__", str(make))  # of a partial: its function's
     declared = _declared_parameters(make)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in declared.values())
     named = {
@@ -176,16 +176,20 @@ def _value_of(parameter: inspect.Parameter, value: object) -> object:
     if isinstance(wanted, str):  # Another annotation beside it could not be evaluated.
         wanted = TYPES_BY_NAME.get(wanted, parameter.empty)
     if wanted is parameter.empty:
-        if parameter.default in (parameter.empty, None):
+        # A default of 0 takes 0.5, too; a text must become something.
+        if parameter.default in (parameter.empty, None) or not isinstance(value, str):
             return value
         wanted = type(parameter.default)
     if wanted is bool and isinstance(value, str) and value.lower() in BOOLEANS:
         return BOOLEANS[value.lower()]
     try:
         return msgspec.convert(value, type=wanted, strict=not isinstance(value, str))
-    except (msgspec.ValidationError, TypeError) as error:
+    except msgspec.ValidationError as error:
         shown = getattr(wanted, "__name__", str(wanted))
         raise _UnfitError(f"{shown} ({error})") from error
+    except TypeError:
+        # What msgspec cannot choose from, like Decimal | str; whoever takes it will.
+        return value
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

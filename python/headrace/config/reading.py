@@ -182,7 +182,7 @@ def _parsed_all(overrides: Iterable[str]) -> Iterator[_Override]:
         keys = _keys(key) if equals else None
         if keys is None:
             msg = "this sets nothing: write section.key=value"
-            raise ConfigError(msg, path="$", origin=f"--set {key}")
+            raise ConfigError(msg, path="$", origin=f"--set {key}".rstrip())
         yield _Override(f"--set {key.strip()}", keys, value.strip(), ignores_case=False)
 
 

@@ -24,7 +24,7 @@ INSTRUMENT = "BTCUSDT.BINANCE"
 # What is set, by section. A limit that is missing refuses every order that it concerns, so all are here.
 PAPER = {
     "[engine]": {"name": '"paper"', "audit": '"audit/"'},
-    "[[feeds]]": {"kind": '"synthetic"', "options": '{ symbol = "BTCUSDT", frames = 100_000 }'},
+    "[[feeds]]": {"kind": '"synthetic"', "options": '{ symbols = ["BTCUSDT"], frames = 100_000 }'},
     "[[strategies]]": {"use": '"headrace.examples.spread_watch:SpreadWatch"'},
     "[broker]": {"use": '"simulated"'},
     "[risk]": {
