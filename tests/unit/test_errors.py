@@ -27,10 +27,11 @@ from headrace import (
     ticks,
 )
 from headrace.bus import EventBus
+from headrace.commands import CommandBus
 from headrace.errors import HeadraceError
 from headrace.events import Audit, Signal
 from headrace.lane import Lane, LaneOptions
-from tests.feeding import BTC, quotes
+from tests.feeding import BTC, HandClock, quotes
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
 
@@ -186,6 +187,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "LaneFullError": lambda _: full_bus(),
     "DeadlockError": lambda _: deadlocked(),
     "LetterError": lambda _: DeadLetters().redrive(1),
+    "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that nobody raises themselves; a fork, a missing extra and a recording without venue have tests of their own.
 ELSEWHERE = {"HeadraceError", "PublishError", "ForkedError", "MissingExtraError", "VenueError"}

@@ -21,24 +21,27 @@ class Outcome(msgspec.Struct, frozen=True):
 
     status : "accepted": done, or begun. "noop": it was so already. "rejected": it is not possible, and nothing changed.
     "failed": it went wrong; ``reason`` says how, and whether anything changed.
-    detail : what there is to tell, of types that JSON holds.
+    detail : what there is to tell, of types that JSON holds. version : of what the command is about, if that has one.
     """
 
     status: AckStatus
     reason: str = ""
     detail: Mapping[str, Any] = {}
+    version: int | None = None
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
     """The answer.
 
-    version : of the engine's state as commands see it; rises with every accepted change. command_id : rises by one
-    with every command; a repeated one has the first one's. queued_ns : from its submission to its handler.
-    handled_ns : its handler's own time, 0 when none was called. Both by the wall; by T in a replay.
+    version : of the command bus; rises with every change that a command made. target_version : of what the command is
+    about (a strategy's rises with every change of its state), None if that has none. command_id : rises by one with
+    every command; a repeated one has the first one's. queued_ns : from its submission to its handler. handled_ns : its
+    handler's own time, 0 when none was called. Both by the wall; by T in a replay.
     """
 
     status: AckStatus
     version: int
+    target_version: int | None = None
     reason: str = ""
     command_id: int
     key: str | None = None

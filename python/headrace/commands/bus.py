@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,9 +48,9 @@ KEY_CHARACTERS_MAX = 200
 class CommandBus:
     """The commands of one engine.
 
-    bus : where audits are published; None: nowhere. clock : the engine's. middleware : outermost first;
-    ``default_middleware()`` unless given. workers : handlers at work at once. replay : durations are the clock's, and
-    no timeout depends on the wall.
+    bus : where audits are published; None: nowhere. When it is a replay's, durations are the clock's, and nothing times
+    out by the wall. clock : the engine's. middleware : outermost first; ``default_middleware()`` unless given.
+    workers : handlers at work at once.
     """
 
     def __init__(
@@ -59,15 +59,14 @@ class CommandBus:
         bus: EventBus | None,
         clock: Clock,
         run_id: str = "",
-        middleware: Sequence[Middleware] | None = None,
+        middleware: Iterable[Middleware] | None = None,
         workers: int = COMMAND_WORKERS,
-        replay: bool = False,
     ) -> None:
         if workers < 1:
             msg = f"workers={workers} handle nothing: give at least 1"
             raise CommandError(msg, command="")
         self._middleware = default_middleware() if middleware is None else list(middleware)
-        self._replay = replay
+        self._replay = replay = bus is not None and bus.replay
         self._desk = CommandDesk(
             events=bus,
             clock=clock,
@@ -198,7 +197,7 @@ class CommandBus:
         is_unknown = outcome.status == "failed" and call.has_started
         if command.changes and (outcome.status == "accepted" or is_unknown):
             self._version += 1
-        return call.answer(outcome.status, outcome.reason, outcome.detail)
+        return call.answer(outcome.status, outcome.reason, outcome.detail, target_version=outcome.version)
 
     def _submission(
         self, command: Command | Mapping[str, Any] | bytes, *, key: str | None, timeout_s: float, actor: str

@@ -114,12 +114,20 @@ class Submission:
         """Note that its handler is done, or given up."""
         self._ended_ns = self.desk.stopwatch_ns()
 
-    def answer(self, status: AckStatus, reason: str = "", detail: Mapping[str, Any] | None = None) -> Ack:
+    def answer(
+        self,
+        status: AckStatus,
+        reason: str = "",
+        detail: Mapping[str, Any] | None = None,
+        *,
+        target_version: int | None = None,
+    ) -> Ack:
         """Return an Ack for it, with the version and the timings of now."""
         queued_ns = self._started_ns - self._submitted_ns if self.has_started else self.duration_ns
         return Ack(
             status=status,
             version=self.desk.version(),
+            target_version=target_version,
             reason=reason,
             command_id=self.command_id,
             key=self.key,

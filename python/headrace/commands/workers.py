@@ -217,7 +217,7 @@ class Workers:
         ticket.task = loop.create_task(self._work(ticket, result), name=name, context=ticket.context)
         self._living[ticket] = None
         # A task that was cancelled before its first step has never run its own clean-up.
-        ticket.task.add_done_callback(lambda _: self._clean_up(ticket, result))
+        ticket.task.add_done_callback(lambda task: self._clean_up(ticket, task, result))
         if ticket.timer is None:
             self._set_timer(ticket)
 
@@ -237,8 +237,10 @@ class Workers:
         log.error("the handler of command %r failed", ticket.command.verb, exc_info=error)
         return _failure(error)
 
-    def _clean_up(self, ticket: _Ticket, result: Awaitable[Outcome]) -> None:
+    def _clean_up(self, ticket: _Ticket, task: asyncio.Task[None], result: Awaitable[Outcome]) -> None:
         del self._living[ticket]
+        if not task.cancelled():
+            task.exception()  # An interrupt, which has left the loop already: nobody has to be told again.
         if not ticket.is_over:
             if inspect.iscoroutine(result):
                 result.close()

@@ -1,0 +1,311 @@
+"""The family of commands: one table, typed fields, and a bus that refuses what does not belong to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from headrace.commands import (
+    COMMANDS,
+    CancelAll,
+    CancelOrder,
+    Command,
+    CommandBus,
+    Flatten,
+    Halt,
+    Outcome,
+    PauseStrategy,
+    RedriveDeadLetter,
+    SetSubscription,
+    Status,
+)
+from headrace.commands.meter import CommandMeter
+from headrace.errors import CommandError
+from tests.commanding import ACCEPTED, Note, running
+from tests.feeding import HandClock
+
+ARGUMENTS: dict[type[Command], dict[str, Any]] = {
+    CancelOrder: {"order_id": "o-1"},
+    RedriveDeadLetter: {"letter_id": 1},
+}
+
+
+def example(command_type: type[Command]) -> Command:
+    given = ARGUMENTS.get(command_type)
+    if given is None:
+        given = {"strategy": "one"} if "strategy" in command_type.__struct_fields__ else {}
+    return command_type(**given)
+
+
+def test_verbs_and_names_are_unique() -> None:
+    assert len({entry.verb for entry in COMMANDS.values()}) == len(COMMANDS) == 13
+    assert len({entry.name for entry in COMMANDS.values()}) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("command_type", COMMANDS, ids=lambda kind: kind.__name__)
+def test_a_command_survives_json_and_refuses_fields_it_does_not_have(command_type: type[Command]) -> None:
+    command = example(command_type)
+    assert msgspec.json.decode(msgspec.json.encode(command), type=command_type) == command
+    with pytest.raises(msgspec.ValidationError, match="unknown field `more`"):
+        msgspec.convert({**msgspec.to_builtins(command), "more": 1}, command_type)
+    with pytest.raises(AttributeError):
+        command.more = 1  # type: ignore[attr-defined]
+
+
+def test_the_table_knows_what_a_command_line_needs() -> None:
+    entry = COMMANDS[SetSubscription]
+    assert (entry.name, entry.verb, entry.urgent) == ("SetSubscription", "set-subscription", False)
+    arguments = {argument.name: argument for argument in entry.arguments}
+    assert arguments["strategy"].required
+    assert not arguments["batch_max"].required
+    assert arguments["batch_max"].kind == "whole"
+    assert arguments["overflow"].choices == ("block", "conflate", "drop_oldest")
+    assert all(argument.meaning for entry in COMMANDS.values() for argument in entry.arguments)
+
+
+def test_only_what_must_not_wait_is_urgent_and_only_status_changes_nothing() -> None:
+    assert {kind for kind in COMMANDS if kind.urgent} == {Halt, Status}
+    assert {kind for kind in COMMANDS if not kind.changes} == {Status}
+
+
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        (PauseStrategy("one"), "strategy:one"),
+        (CancelOrder("o-1"), "order:o-1"),
+        (CancelAll(), "orders"),
+        (Flatten(instrument="BTCUSDT.BINANCE"), "instrument:BTCUSDT.BINANCE"),
+        (CancelAll("one", "BTCUSDT.BINANCE"), "strategy:one"),
+        (Halt("enough"), "kill_switch"),
+        (RedriveDeadLetter(7), "letter:7"),
+        (Status(), "engine"),
+    ],
+)
+def test_a_command_says_what_it_is_about(command: Command, target: str) -> None:
+    assert command.target == target
+
+
+class NoVerb(Command, frozen=True):
+    """Has no name."""
+
+
+class Shouting(Command, frozen=True):
+    """Has a name that no command line would take."""
+
+    verb: ClassVar[str] = "Note Down"
+
+
+class Silent(Command, frozen=True):
+    verb: ClassVar[str] = "silent"
+
+
+class Opaque(Command, frozen=True):
+    """Has a field that JSON cannot hold in one way."""
+
+    verb: ClassVar[str] = "opaque"
+
+    value: int | HandClock | Outcome
+
+
+class TakenVerb(Command, frozen=True):
+    """Wants another command's verb."""
+
+    verb: ClassVar[str] = "pause"
+
+
+class Structured(Command, frozen=True):
+    """Has a field of every type that the table tells apart."""
+
+    verb: ClassVar[str] = "structured"
+
+    amount: float
+    is_quick: bool = False
+    names: tuple[str, ...] = ()
+    either: int | str = 0
+
+
+@pytest.mark.parametrize(
+    ("command_type", "said"),
+    [
+        (NoVerb, "give it a name"),
+        (Shouting, "in lower case"),
+        (Silent, "no docstring"),
+        (Opaque, "cannot be read from JSON"),
+        (TakenVerb, "is taken by PauseStrategy"),
+        (type("Status", (Note,), {"verb": "my-status", "__doc__": "Another."}), "is taken by Status"),
+        (Command, "give it a name"),
+        (int, "no command"),
+    ],
+)
+def test_a_type_that_cannot_be_a_command_is_refused_when_it_is_registered(command_type: Any, said: str) -> None:
+    bus = CommandBus(bus=None, clock=HandClock())
+    with pytest.raises(CommandError, match=said):
+        bus.register(command_type, lambda _: ACCEPTED)
+
+
+def test_a_command_has_one_handler() -> None:
+    bus = CommandBus(bus=None, clock=HandClock())
+    bus.register(Halt, lambda _: ACCEPTED)
+    with pytest.raises(CommandError, match="has a handler already"):
+        bus.register(Halt, lambda _: ACCEPTED)
+
+
+def test_a_bus_without_workers_is_refused() -> None:
+    with pytest.raises(CommandError, match="at least 1"):
+        CommandBus(bus=None, clock=HandClock(), workers=0)
+
+
+def test_the_table_of_a_bus_holds_what_it_handles_and_a_users_own() -> None:
+    bus = CommandBus(bus=None, clock=HandClock())
+    for command_type in (Note, Structured, Halt):
+        bus.register(command_type, lambda _: ACCEPTED)
+    assert [entry.verb for entry in bus.table()] == ["halt", "note", "structured"]
+    kinds = {argument.name: argument.kind for argument in bus.table()[2].arguments}
+    assert kinds == {"amount": "number", "is_quick": "flag", "names": "json", "either": "json"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("malformed", "said"),
+    [
+        (b"", "malformed command"),
+        (b"[1]", "Expected `object`"),
+        (b"\xff", "malformed command"),
+        (b"[" * 100_000, "malformed command"),
+        (b'{"subject": "s"}', "missing required field `command`; there are PauseStrategy,"),
+        (b'{"command": "Note", "subject": 1}', "at `$.subject`"),
+        (b'{"command": "Note", "subject": "s", "more": 1}', "unknown field `more`"),
+        (b'{"command": "Nothing"}', "at `$.command`; there are PauseStrategy,"),
+        ({"command": "SetSubscription", "strategy": "one", "batch_max": 0}, "at `$.batch_max`"),
+        ({"command": "SetSubscription", "strategy": "one", "overflow": "lose"}, "at `$.overflow`"),
+        (17, "malformed command"),
+        (Note(3), "at `$.subject`"),  # type: ignore[arg-type]
+        (PauseStrategy(""), "at `$.strategy`"),
+        (PauseStrategy(object()), "malformed 'pause'"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_malformed_command_is_rejected_with_its_path_and_changes_nothing(malformed: Any, said: str) -> None:
+    called: list[Command] = []
+
+    def handler(command: Command) -> Outcome:
+        called.append(command)
+        return ACCEPTED
+
+    async with running() as bus:
+        for command_type in (Note, SetSubscription, PauseStrategy):
+            bus.register(command_type, handler)
+        ack = await bus.submit(malformed)
+        assert (ack.status, ack.version) == ("rejected", 0)
+        assert said in ack.reason
+        assert not called
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("around", "said"),
+    [
+        ({"key": ""}, "key of 0 characters"),
+        ({"key": "k" * 201}, "key of 201 characters"),
+        ({"timeout": 0.0}, "seconds above 0"),
+        ({"timeout": float("nan")}, "seconds above 0"),
+        ({"timeout": float("inf")}, "seconds above 0"),
+        ({"actor": ""}, "actor of 0 characters"),
+    ],
+)
+async def test_what_comes_with_a_command_is_checked_too(around: dict[str, Any], said: str) -> None:
+    async with running() as bus:
+        bus.register(Note, lambda _: ACCEPTED)
+        ack = await bus.submit(Note("s"), **around)
+        assert ack.status == "rejected"
+        assert said in ack.reason
+        assert bus.in_flight == 0
+
+
+@pytest.mark.asyncio
+async def test_a_command_comes_as_an_object_as_a_mapping_or_as_json() -> None:
+    seen = []
+
+    def handler(command: Note) -> Outcome:
+        seen.append(command)
+        return ACCEPTED
+
+    async with running() as bus:
+        bus.register(Note, handler)
+        for given in (
+            Note("s", "t"),
+            {"command": "Note", "subject": "s", "text": "t"},
+            b'{"command":"Note","subject":"s","text":"t"}',
+        ):
+            assert (await bus.submit(given)).status == "accepted"
+    assert seen == [Note("s", "t")] * 3
+
+
+@pytest.mark.asyncio
+async def test_a_command_that_nobody_handles_is_rejected_and_names_what_there_is() -> None:
+    async with running() as bus:
+        bus.register(Halt, lambda _: ACCEPTED)
+        ack = await bus.submit(PauseStrategy("one"))
+        assert (ack.status, ack.reason) == ("rejected", "nobody handles 'pause' here: this engine takes halt")
+
+
+@pytest.mark.asyncio
+async def test_a_bus_that_does_not_run_fails_commands_and_says_why() -> None:
+    bus = CommandBus(bus=None, clock=HandClock())
+    bus.register(Note, lambda _: ACCEPTED)
+    before = await bus.submit(Note("s"))
+    assert (before.status, before.reason) == ("failed", "engine not started: it was not run")
+    await bus.start()
+    await bus.stop()
+    after = await bus.submit(Note("s"))
+    assert (after.status, after.reason, after.version) == ("failed", "engine stopped: it was not run", 0)
+
+
+def test_percentiles_are_at_most_one_thirty_second_too_high(seed: int) -> None:
+    import random
+
+    numbers = random.Random(seed)
+    durations = sorted(int(10 ** numbers.uniform(0, 11)) for _ in range(999))
+    meter = CommandMeter()
+    for duration in durations:
+        meter.record("note", "accepted", duration)
+    stats = meter.outcomes()["note", "accepted"]
+    assert (stats.count, stats.max) == (999, durations[-1])
+    for share, shown in ((0.5, stats.p50), (0.9, stats.p90), (0.99, stats.p99), (0.999, stats.p999)):
+        exact = durations[min(998, int(share * 999))]
+        assert exact <= shown <= exact * (1 + 1 / 32) + 1
+
+
+def test_an_interrupt_inside_a_handler_leaves_the_loop_and_the_command_is_accounted() -> None:
+    for is_async in (False, True):
+        bus = CommandBus(bus=None, clock=HandClock())
+        interrupt(bus, is_async=is_async)
+        assert bus.in_flight == 0, is_async
+
+
+def interrupt(bus: CommandBus, *, is_async: bool) -> None:
+    def plain(_: Note) -> Outcome:
+        raise KeyboardInterrupt
+
+    async def slow(_: Note) -> Outcome:
+        raise KeyboardInterrupt
+
+    bus.register(Note, slow if is_async else plain)
+
+    async def session() -> None:
+        await bus.start()
+        await bus.submit(Note("s"))
+
+    loop = asyncio.new_event_loop()
+    try:
+        task = loop.create_task(session())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        if task.done():
+            assert isinstance(task.exception(), KeyboardInterrupt)
+        else:
+            loop.run_until_complete(task)
+    finally:
+        loop.close()
