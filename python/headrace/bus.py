@@ -20,18 +20,19 @@ Does not: carry ticks, or keep events anywhere but in memory.
 
 from __future__ import annotations
 
+import functools
 import logging
-import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headrace import _native
-from headrace.bus_subscription import BusSubscription, is_event_type, matches, subscriber_name
+from headrace.bus_subscription import BusSubscription
 from headrace.clock import WallClock
 from headrace.consumer import Consumer, Envelope
 from headrace.deadletters import DeadLetters
-from headrace.errors import EventTypeError, LaneFullError, LetterError, OptionError
+from headrace.errors import LaneFullError, LetterError, OptionError
 from headrace.events import EVENT_LANES, Cause, Control, Event, Gap, stamped
 from headrace.faults import safe_text, safe_traceback
 from headrace.handling import handling_in
@@ -41,7 +42,6 @@ from headrace.limits import (
     BARRIER_S,
     CONSEQUENCES_MAX,
     DRAIN_S,
-    LANE_ATTEMPTS_DATA,
     LANE_GROW_AT,
     LANE_GROW_S,
     LANE_SHRINK_AT,
@@ -49,21 +49,34 @@ from headrace.limits import (
     LANE_WAIT_S,
     TURNS_DATA,
 )
+from headrace.subscribers import Declared, Subscribers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
+    from headrace.bus_subscription import Handler, What
     from headrace.clock import Clock
 
-__all__ = ["EventBus", "Handler", "What"]
+__all__ = ["BusSubscription", "EventBus"]
 
 log = logging.getLogger(__name__)
 
-What: TypeAlias = "type[Event] | tuple[type[Event], ...] | Callable[[Event], bool]"
-Handler: TypeAlias = "Callable[[Event], None] | Callable[[Event], Awaitable[None]]"
-
 _LANES = tuple(Lane)
-_NUMBERS = {lane: number for number, lane in enumerate(_LANES)}
+
+
+class _Waiting(NamedTuple):
+    """An event that found no room. since_ns, since_s : by the bus's clock, and by the wall."""
+
+    event: Event
+    declared: Declared
+    is_consequence: bool
+    since_ns: int
+    since_s: float
+
+
+class Drain(Protocol):
+    """Drains a bus."""
+
+    def __call__(self, max_ns: int | None = None) -> int:
+        """Return how many events were finished."""
 
 
 class EventBus:
@@ -73,11 +86,16 @@ class EventBus:
     run_id : stamped on events that have none. dead_letters : where events go that a handler failed on.
     lanes : options of lanes that are not the usual ones.
 
-    ``publish_nowait`` is the native method itself: 0.1 µs for an event that says its ``ts``; one that leaves it open is
-    copied with what the bus fills in, which takes 1 µs more. Raises EventTypeError, LaneFullError, ClosedError.
+    ``publish_nowait(event)`` is the native method itself: 0.05 µs for an event that says its ``ts``; one that leaves it
+    open is copied with what the bus fills in, which takes 1 µs more. Raises EventTypeError, LaneFullError, ClosedError.
+
+    ``drain(max_ns=None)`` is native, too: it calls plain handlers until nothing can go on without awaiting, or
+    ``max_ns`` of wall time are over, and returns how many events were finished. Inside of a handler it does nothing;
+    only one thread may drain. Raises BusError (another thread does), KeyboardInterrupt.
     """
 
     publish_nowait: Callable[[Event], None]
+    drain: Drain
 
     def __init__(
         self,
@@ -109,28 +127,20 @@ class EventBus:
             replay,
         )
         self.publish_nowait = self.core.publish_nowait
-        self._lane_of: dict[type[Event], Lane] = {}
-        self._subscriptions: list[BusSubscription] = []
-        self._thread = threading.get_ident()
+        self.drain = self.core.drain
+        self._subscribers = Subscribers(self.core, self._options)
         self._tasks = LaneTasks(self, self.core)
         for event_type, lane in EVENT_LANES.items():
             self.declare(event_type, lane)
 
-    # Who publishes what, and who takes it
+    # Who takes what
 
     def declare(self, event_type: type[Event], lane: Lane) -> None:
         """Say in which lane a type of events goes; those of ``headrace.events`` are declared already.
 
         Raises EventTypeError for what is no type of events, OptionError when it goes in another lane already.
         """
-        if not is_event_type(event_type):
-            msg = f"{event_type!r} is no type of events: make it a subclass of headrace.events.Event"
-            raise EventTypeError(msg, event_type=repr(event_type))
-        known = self._lane_of.setdefault(event_type, Lane(lane))
-        if known != lane:
-            msg = f"{event_type.__name__} goes in the {known} lane already: a type has one lane"
-            raise OptionError(msg, option="lane")
-        self._route(event_type)
+        self._subscribers.declare(event_type, lane)
 
     def subscribe(
         self,
@@ -150,69 +160,15 @@ class EventBus:
 
         Raises EventTypeError, SubscriptionError (it cannot be called with one argument), OptionError.
         """
-        attempts = self._attempts(what, idempotent=idempotent, max_attempts=max_attempts)
-        subscription = BusSubscription(
-            what, handler, name=self._free_name(name or subscriber_name(handler)), attempts=attempts, close=self._leave
-        )
-        self._join(subscription)
-        return subscription
+        return self._subscribers.subscribe(what, handler, name=name, idempotent=idempotent, max_attempts=max_attempts)
 
     def consumer(self, what: What, *, name: str | None = None) -> Consumer:
         """Return the pull side: ``async with consumer.consume() as envelope``. Raises EventTypeError."""
-        self._matching(what)
-        consumer = Consumer(
-            self._free_name(name or "consumer"), self, release=self._tasks.release, close=self._leave_consumer
+        return self._subscribers.consumer(
+            what,
+            name,
+            lambda free: Consumer(free, self, release=self._tasks.release, close=self._subscribers.leave),
         )
-        self._join(BusSubscription(what, consumer, name=consumer.name, attempts=[1] * len(_LANES), close=self._leave))
-        return consumer
-
-    def _matching(self, what: What) -> list[type[Event]]:
-        found = [event_type for event_type in self._lane_of if matches(what, event_type)]
-        if not found:
-            msg = f"no declared type of events is a {what!r}: declare it first, bus.declare(type, lane)"
-            raise EventTypeError(msg, event_type=getattr(what, "__name__", repr(what)))
-        return found
-
-    def _attempts(self, what: What, *, idempotent: bool, max_attempts: int | None) -> list[int]:
-        lanes = {self._lane_of[event_type] for event_type in self._matching(what)}
-        usual = [self._options[lane].max_attempts for lane in _LANES]
-        if max_attempts is None:
-            return [max(own, LANE_ATTEMPTS_DATA) for own in usual] if idempotent else usual
-        once = sorted(str(lane) for lane in lanes if self._options[lane].max_attempts == 1)
-        if max_attempts < 1 or (max_attempts > 1 and once and not idempotent):
-            told = f"events of the {', '.join(once)} lane are given once, since to do it twice may send an order twice"
-            msg = f"max_attempts={max_attempts}: " + (
-                told if max_attempts > 1 else "a handler gets an event once at least"
-            )
-            raise OptionError(f"{msg}; say idempotent=True if the handler can bear it", option="max_attempts")
-        return [max_attempts] * len(_LANES)
-
-    def _free_name(self, wanted: str) -> str:
-        taken = {subscription.name for subscription in self._subscriptions}
-        number, name = 1, wanted
-        while name in taken:
-            number += 1
-            name = f"{wanted}#{number}"
-        return name
-
-    def _join(self, subscription: BusSubscription) -> None:
-        self._subscriptions.append(subscription)
-        for event_type in self._lane_of:
-            if matches(subscription.what, event_type):
-                self._route(event_type)
-
-    def _leave(self, subscription: BusSubscription) -> None:
-        self._subscriptions.remove(subscription)
-        for event_type in self._lane_of:
-            if matches(subscription.what, event_type):
-                self._route(event_type)
-
-    def _leave_consumer(self, consumer: Consumer) -> None:
-        next(own for own in self._subscriptions if own.handler is consumer).close()
-
-    def _route(self, event_type: type[Event]) -> None:
-        takers = [own.native for own in self._subscriptions if matches(own.what, event_type)]
-        self.core.set_route(event_type, _NUMBERS[self._lane_of[event_type]], takers)
 
     # Publishing
 
@@ -224,80 +180,79 @@ class EventBus:
 
         Raises EventTypeError, LaneFullError, ClosedError.
         """
-        lane = self._lane(event)
-        event = self._stamped(event)
-        if self._try_push(event, lane):
+        waiting = self._publish(event)
+        if waiting is None:
             return
-        if self._is_consequence():
-            raise self._full(lane, 0.0)
-        started_ns, end_s = self.clock.now_ns(), time.monotonic() + BARRIER_S
-        while True:
-            waited_s = (self.clock.now_ns() - started_ns) / 1e9
-            if waited_s >= LANE_WAIT_S or time.monotonic() >= end_s:
-                raise self._full(lane, waited_s)
-            await self._tasks.wait_for_room(_NUMBERS[lane], LANE_WAIT_S - waited_s)
-            if self._try_push(event, lane):
+        if waiting.is_consequence:
+            raise self._full(waiting)
+        while (left_s := self._time_left(waiting)) > 0:
+            await self._tasks.wait_for_room(waiting.declared.number, left_s)
+            if self._push_waiting(waiting):
                 return
+        raise self._full(waiting)
 
     def _publish_slow(self, event: Event) -> None:
         """Publish what the native core does not at once: not stamped, of no declared type, or in a lane that fills."""
-        lane = self._lane(event)
-        event = self._stamped(event)
-        if self._try_push(event, lane):
+        waiting = self._publish(event)
+        if waiting is None:
             return
-        if self._is_consequence() or threading.get_ident() == (self.core.thread() or self._thread):
-            raise self._full(lane, 0.0)
-        started_ns, end_s = self.clock.now_ns(), time.monotonic() + BARRIER_S
-        while True:
-            waited_s = (self.clock.now_ns() - started_ns) / 1e9
-            if waited_s >= LANE_WAIT_S or time.monotonic() >= end_s:
-                raise self._full(lane, waited_s)
-            self.core.wait_for_room(_NUMBERS[lane], LANE_WAIT_S - waited_s)
-            if self._try_push(event, lane):
+        if waiting.is_consequence or self.core.is_own_thread():
+            raise self._full(waiting)
+        while (left_s := self._time_left(waiting)) > 0:
+            self.core.wait_for_room(waiting.declared.number, left_s)
+            if self._push_waiting(waiting):
                 return
+        raise self._full(waiting)
 
-    def _try_push(self, event: Event, lane: Lane) -> bool:
-        is_consequence = self._is_consequence()
-        may_drop = not self.replay
-        if self.replay and not is_consequence and self._options[lane].full == "drop_oldest":
+    def _publish(self, event: Event) -> _Waiting | None:
+        """Stamp an event and publish it, if there is room; return what is to wait otherwise."""
+        declared = self._subscribers.declared(event)
+        current, now_ns = self._current(), self.clock.now_ns()
+        if not event.ts:
+            cause, source = (None, "") if current is None else (current[0].cause, current[1])
+            event = stamped(event, source=source, ts=now_ns, run_id=self.run_id, cause=cause)
+        if self._push(event, declared, now_ns, fits_more=current is not None):
+            return None
+        return _Waiting(event, declared, current is not None, now_ns, time.monotonic())
+
+    def _push(self, event: Event, declared: Declared, now_ns: int, *, fits_more: bool) -> bool:
+        options = declared.options
+        if self.replay and options.full == "drop_oldest" and not fits_more:
             # Drained before the next publish; what waits for somebody then may be as many as consequences may.
-            if not self.core.has_room(_NUMBERS[lane]):
+            if not self.core.has_room(declared.number) and self.core.is_own_thread():
                 self.drain()
-            is_consequence = True
-        taken, _ = self.core.push(
-            event, consequence=is_consequence, now_ns=self.clock.now_ns(), may_drop=may_drop, only=None
-        )
-        self._tell_resized()
+            fits_more = True
+        taken = self.core.push(event, consequence=fits_more, now_ns=now_ns, may_drop=not self.replay)
+        if options.growth_max > 1:
+            self._tell_resized()
         return taken
 
-    def _lane(self, event: Event) -> Lane:
-        lane = self._lane_of.get(type(event))
-        if lane is None:
-            name = type(event).__name__
-            if is_event_type(type(event)):
-                msg = f"{name} is not declared on this bus: bus.declare({name}, lane) first"
-            else:
-                msg = f"{name} is no event: publish an instance of a subclass of headrace.events.Event"
-            raise EventTypeError(msg, event_type=name)
-        return lane
+    def _push_waiting(self, waiting: _Waiting) -> bool:
+        return self._push(waiting.event, waiting.declared, self.clock.now_ns(), fits_more=waiting.is_consequence)
 
-    def _full(self, lane: Lane, waited_s: float) -> LaneFullError:
-        capacity = self.core.counts()[_NUMBERS[lane]][-1]
-        if self._is_consequence():
+    def _time_left(self, waiting: _Waiting) -> float:
+        """Return how long a publisher goes on waiting: a second of the clock, or until the wall's bound."""
+        left_s = LANE_WAIT_S - (self.clock.now_ns() - waiting.since_ns) / 1e9
+        return min(left_s, waiting.since_s + BARRIER_S - time.monotonic())
+
+    def _full(self, waiting: _Waiting) -> LaneFullError:
+        lane, capacity = waiting.declared.lane, self.core.counts()[waiting.declared.number][-1]
+        advice = "its handlers are slower than its publishers: publish less, or give the lane a larger capacity"
+        if waiting.is_consequence:
             capacity *= CONSEQUENCES_MAX
             advice = "a handler publishes more than it may: publish less for each event"
-        else:
-            advice = "its handlers are slower than its publishers: publish less, or give the lane a larger capacity"
+        waited_s = (self.clock.now_ns() - waiting.since_ns) / 1e9
         msg = f"the {lane} lane is full: {capacity} events wait in it, after {waited_s:.3f} s for room; {advice}"
         return LaneFullError(msg, lane=str(lane), capacity=capacity, waited_s=waited_s)
 
     def _tell_resized(self) -> None:
         """Publish which lanes have changed their capacity; the bus's own work, so never refused."""
-        now_ns = self.clock.now_ns()
-        for number, before, after in self.core.observe(now_ns):
+        for number, before, after in self.core.take_resized():
+            now_ns = self.clock.now_ns()
             detail = {"lane": str(_LANES[number]), "capacity_before": before, "capacity": after}
             event = Control(source="bus", ts=now_ns, run_id=self.run_id, name="LANE_RESIZED", detail=detail)
-            self.core.push(event, consequence=True, now_ns=now_ns, may_drop=False)
+            if not self.core.push(event, consequence=True, now_ns=now_ns, may_drop=False):
+                log.error("the control lane is full: nobody is told that the %s lane was resized", _LANES[number])
             log.info("the %s lane takes %d events now, %d before", _LANES[number], after, before)
 
     # What runs
@@ -314,30 +269,7 @@ class EventBus:
         handling = handling_in(self)
         return None if handling is None else (handling.event, handling.name)
 
-    def _is_consequence(self) -> bool:
-        return self._current() is not None
-
-    def _stamped(self, event: Event) -> Event:
-        if event.ts:
-            return event
-        current = self._current()
-        before, source = (None, "") if current is None else (current[0].cause, current[1])
-        return stamped(event, source=source, ts=self.clock.now_ns(), run_id=self.run_id, cause=before)
-
-    # Draining
-
-    def drain(self, max_ns: int | None = None) -> int:
-        """Call plain handlers until nothing can go on without awaiting, or ``max_ns`` of wall time are over.
-
-        Returns how many events were finished. Inside of a handler it does nothing. Only one thread may drain.
-        Raises BusError (another thread does), KeyboardInterrupt.
-        """
-        done = self.core.drain(max_ns)
-        if self._tasks.has_waiters and (done or self.core.is_idle()):
-            self._tasks.look()
-        if self.core.has_grown():
-            self._tell_resized()
-        return done
+    # What is left to do
 
     @property
     def has_ready(self) -> bool:
@@ -377,18 +309,23 @@ class EventBus:
     async def shutdown(self, timeout: float = DRAIN_S) -> Mapping[Lane, int]:  # noqa: ASYNC109 - for one part of it
         """Drain for up to ``timeout`` s, stop, take no more events, and return what is left, by lane."""
         await self._tasks.shutdown(timeout)
-        for subscription in self._subscriptions:
-            if isinstance(subscription.handler, Consumer):
-                subscription.handler.end()
+        self._subscribers.end()
         return {lane: own.left for lane, own in self.stats().lanes.items() if own.left}
 
     def stats(self) -> BusStats:
         """Return what became of the events, by lane."""
         lanes = {lane: LaneStats(*numbers) for lane, numbers in zip(_LANES, self.core.counts(), strict=True)}
-        handlers = {own.name: HandlerStats(*own.native.counts()) for own in self._subscriptions}
+        handlers = {own.name: HandlerStats(*own.native.counts()) for own in self._subscribers}
         return BusStats(lanes=lanes, retried=self.core.retried(), handlers=handlers)
 
     # Called by the native core
+
+    def _on_drained(self, done: int) -> None:
+        if done or self.core.is_idle():
+            self._tasks.look()
+        if self.core.has_grown():
+            self.core.observe(self.clock.now_ns())
+            self._tell_resized()
 
     def _wake(self) -> None:
         self._tasks.wake()
@@ -423,24 +360,27 @@ class EventBus:
             lane=str(_LANES[lane]),
             attempts=attempts,
             traceback=safe_traceback(error),
-            redrive=lambda: self._redrive(subscription, event, _LANES[lane]),
+            redrive=functools.partial(_redrive, weakref.ref(self), weakref.ref(subscription), event),
         )
         log.warning(
             "%s failed on %s %d of the %s lane, %s: dead letter %d",
             *(subscription.name, type(event).__name__, number, _LANES[lane], reason, letter.id),
         )
 
-    def _redrive(self, subscription: BusSubscription, event: Event, lane: Lane) -> None:
-        if not subscription.is_open:
-            msg = (
-                f"{subscription.name}, which failed on it, takes no more events: subscribe again and publish the event"
-            )
-            raise LetterError(msg)
-        taken, _ = self.core.push(
-            event, consequence=False, now_ns=self.clock.now_ns(), may_drop=False, only=subscription.native
-        )
-        if not taken:
-            raise self._full(lane, 0.0)
+    def _give_again(self, event: Event, subscription: BusSubscription) -> None:
+        now_ns = self.clock.now_ns()
+        if not self.core.push(event, consequence=False, now_ns=now_ns, may_drop=False, only=subscription.native):
+            declared = self._subscribers.declared(event)
+            raise self._full(_Waiting(event, declared, is_consequence=False, since_ns=now_ns, since_s=time.monotonic()))
+
+
+def _redrive(bus: weakref.ref[EventBus], subscription: weakref.ref[BusSubscription], event: Event) -> None:
+    """Give a letter's event to its handler again. The letter keeps neither of them alive."""
+    alive, handler = bus(), subscription()
+    if alive is None or handler is None or not handler.is_open:
+        msg = "the handler that failed on it takes no more events: subscribe again, and publish the letter's event"
+        raise LetterError(msg)
+    alive._give_again(event, handler)  # noqa: SLF001 - its own module
 
 
 def _check_options(lane: Lane, options: LaneOptions) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from headrace import _native
 from headrace.consumer import Consumer
@@ -16,9 +16,10 @@ from headrace.errors import EventTypeError, SubscriptionError
 from headrace.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from headrace.bus import Handler, What
+    What: TypeAlias = type[Event] | tuple[type[Event], ...] | Callable[[Event], bool]
+    Handler: TypeAlias = Callable[[Event], None] | Callable[[Event], Awaitable[None]]
 
 __all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name"]
 

@@ -79,44 +79,50 @@ class LaneTasks:
 
     def wake(self) -> None:
         """Something can go on; called in any thread."""
-        if self._wake_other is not None:
-            self._wake_other()
+        if self._wake_other is None:
+            self._call(self._turn)
+            return
+        self._wake_other()
+        if self._waiters:
+            self._call(self.look)
+
+    def _call(self, function: Callable[[], None]) -> None:
         loop = self._loop
         if loop is None or loop.is_closed():
             return
         call = loop.call_soon if threading.get_ident() == self._thread else loop.call_soon_threadsafe
-        call(self._turn, context=self._context)
+        call(function, context=self._context)
 
     def _turn(self) -> None:
-        if self._wake_other is not None or self._is_stopping:
-            self.look()
+        if self._is_stopping:
             return
         try:
             self._bus.drain(SLICE_NS)
         finally:
-            if self._core.has_ready() and self._loop is not None:
-                self._loop.call_soon(self._turn, context=self._context)
+            if self._core.has_ready():
+                self._call(self._turn)
 
     def _go_on(self) -> None:
         """A lane was released."""
-        if self._is_stopping or self._core.is_draining():
+        if self._core.is_draining() or self._is_stopping:
             return
-        if self._wake_other is not None:
-            self._wake_other()
-            self.look()
-        elif self._loop is not None:
+        if self._loop is not None and self._wake_other is None:
             self._turn()
-        else:
-            # Nobody drains but who waits for the bus.
-            self.look()
+        elif self._wake_other is not None:
+            self._wake_other()
+        self.look()
 
     # Async handlers
 
     def take(self, lane: int, subscription: BusSubscription, event: Event) -> None:
         """An event waits for an async handler: see that it is awaited."""
         self._held[lane] = (subscription, event)
-        if not self._is_stopping and has_running_loop():
+        if self._is_stopping:
+            return
+        if has_running_loop():
             self._adopt()
+        else:
+            self._call(self._adopt)
 
     def _adopt(self) -> None:
         import asyncio  # 20 ms that only who runs a loop pays
@@ -130,7 +136,8 @@ class LaneTasks:
     async def _run(self, lane: int) -> None:
         try:
             while not self._is_stopping and (held := self._held.pop(lane, None)) is not None:
-                error = await self._await(lane, *held)
+                # One that was closed meanwhile takes no more events.
+                error = await self._await(lane, *held) if held[0].is_open else None
                 self._core.release(lane, error)
                 if isinstance(error, _cancelled()) and _is_cancelling():
                     raise error
@@ -165,23 +172,20 @@ class LaneTasks:
 
     # Who waits
 
-    @property
-    def has_waiters(self) -> bool:
-        """Whether ``look`` would wake somebody."""
-        return bool(self._waiters)
-
     def look(self) -> None:
         """Let everybody who waits look again."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
+        self._core.set_watched(False)
 
     async def _wait(self, timeout_s: float) -> None:
         import asyncio  # 20 ms that only who runs a loop pays
 
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self._core.set_watched(True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await waiter
@@ -200,6 +204,8 @@ class LaneTasks:
         if own is not None:
             msg = f"{own.name} waits for the bus to be idle while it handles {_named(own.event)}: it waits for itself"
             raise DeadlockError(msg, holder=own.name, event=_named(own.event), waited_s=0.0)
+        if self._is_closed and self._core.is_idle():
+            return
         started_s = time.monotonic()
         was_started = self._loop is not None
         if not was_started:
@@ -259,6 +265,8 @@ class LaneTasks:
 
     async def shutdown(self, timeout_s: float) -> None:
         """See ``EventBus.shutdown``."""
+        if self._is_closed:
+            return
         try:
             await self.wait_until_idle(timeout_s)
         except DeadlockError as error:

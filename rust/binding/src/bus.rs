@@ -22,6 +22,7 @@ use headrace_core::lane::{Dropped, LaneOptions, Lanes, LanesOptions, Origin, Out
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use rustc_hash::FxHashMap;
 
 use self::delivery::{InHand, Route, Step};
@@ -63,9 +64,9 @@ pub(crate) struct BusCore {
     hooks: Py<PyAny>,
     state: Mutex<State>,
     room: Condvar,
-    /// The thread that drains, by Python's number; 0: nobody does.
+    /// The thread that drains, by its mark; 0: nobody does.
     draining: AtomicU64,
-    /// The thread that drained last.
+    /// The thread that drained last, or that made the bus.
     thread: AtomicU64,
     /// What runs now, for who watches: `calls << 16 | handler's number in its route + 1`, 0 for nothing.
     current: AtomicU64,
@@ -73,6 +74,8 @@ pub(crate) struct BusCore {
     retried: AtomicU64,
     /// Kept equal to `lanes.is_ready()`, for who asks often.
     ready: AtomicBool,
+    /// Somebody waits for what a drain may bring about.
+    watched: AtomicBool,
 }
 
 /// What a turn is about.
@@ -99,10 +102,11 @@ impl Drop for Draining<'_> {
     }
 }
 
-fn thread_number(py: Python<'_>) -> PyResult<u64> {
-    py.import(intern!(py, "_thread"))?
-        .call_method0(intern!(py, "get_ident"))?
-        .extract()
+/// A number that no other living thread has, and never 0: the address of something of this thread's own.
+#[inline]
+fn thread_mark() -> u64 {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as u64)
 }
 
 impl BusCore {
@@ -325,11 +329,12 @@ impl BusCore {
             }),
             room: Condvar::new(),
             draining: AtomicU64::new(0),
-            thread: AtomicU64::new(0),
+            thread: AtomicU64::new(thread_mark()),
             current: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             ready: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -375,7 +380,7 @@ impl BusCore {
         }
     }
 
-    /// Puts an event in its lane, if it fits: (taken, oldest was dropped). `only`: for this handler alone.
+    /// Puts an event in its lane, if it fits; says whether it does. `only`: for this handler alone.
     #[pyo3(signature = (event, *, consequence, now_ns, may_drop, only=None))]
     fn push(
         &self,
@@ -384,7 +389,7 @@ impl BusCore {
         now_ns: i64,
         may_drop: bool,
         only: Option<Py<BusHandler>>,
-    ) -> PyResult<(bool, bool)> {
+    ) -> PyResult<bool> {
         let py = event.py();
         refuse_after_fork(py)?;
         let kind = event.get_type_ptr() as usize;
@@ -421,11 +426,8 @@ impl BusCore {
         if wake {
             self.wake(py)?;
         }
-        Ok(match pushed {
-            Pushed::Accepted => (true, false),
-            Pushed::Dropped(_oldest) => (true, true),
-            Pushed::Full(_event) => (false, false),
-        })
+        // What comes back is dropped here, behind the lock.
+        Ok(!matches!(pushed, Pushed::Full(_)))
     }
 
     /// Whether a cause would be taken by a lane now.
@@ -455,12 +457,13 @@ impl BusCore {
         })
     }
 
-    /// Calls plain handlers until nothing can go on without awaiting, or `max_ns` are over; returns how many events were
-    /// finished. Inside of a drain it does nothing.
+    /// Calls plain handlers until nothing can go on without awaiting, or `max_ns` of wall time are over; returns how many
+    /// events were finished. Inside of a handler it does nothing. Only one thread may drain.
+    /// Raises BusError (another thread does), KeyboardInterrupt.
     #[pyo3(signature = (max_ns=None))]
     fn drain(&self, py: Python<'_>, max_ns: Option<u64>) -> PyResult<u64> {
         refuse_after_fork(py)?;
-        let me = thread_number(py)?;
+        let me = thread_mark();
         // Relaxed: written under the interpreter's lock.
         match self.draining.load(Ordering::Relaxed) {
             0 => {}
@@ -476,9 +479,21 @@ impl BusCore {
         }
         self.draining.store(me, Ordering::Relaxed);
         self.thread.store(me, Ordering::Relaxed);
-        let _guard = Draining(self);
+        let draining = Draining(self);
         let until = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
-        self.run(py, until)
+        let done = self.run(py, until)?;
+        drop(draining);
+        // Relaxed: written under the interpreter's lock.
+        if self.watched.load(Ordering::Relaxed) || lock(&self.state).lanes.has_grown() {
+            self.hooks.call_method1(py, intern!(py, "_on_drained"), (done,))?;
+        }
+        Ok(done)
+    }
+
+    /// Calls `_on_drained` after each drain.
+    fn set_watched(&self, watched: bool) {
+        // Relaxed: written under the interpreter's lock.
+        self.watched.store(watched, Ordering::Relaxed);
     }
 
     /// What an awaited handler, or a consumer's body, came to: `None`, or what it raised. The lane can go on.
@@ -512,37 +527,35 @@ impl BusCore {
     }
 
     /// The event whose plain handler runs in this thread, and that handler's name.
-    fn current(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>, String)>> {
+    fn current(&self, py: Python<'_>) -> Option<(Py<PyAny>, Py<PyString>)> {
         // Relaxed: written under the interpreter's lock.
         let (draining, current) = (
             self.draining.load(Ordering::Relaxed),
             self.current.load(Ordering::Relaxed),
         );
-        if draining == 0 || current == 0 || draining != thread_number(py)? {
-            return Ok(None);
+        if draining != thread_mark() {
+            return None;
         }
         let state = lock(&self.state);
-        Ok(state.running.as_ref().and_then(|(event, route)| {
-            let handler = route.get().handlers.get((current & 0xffff) as usize - 1)?;
-            Some((event.clone_ref(py), handler.get().name.clone()))
-        }))
+        let (event, route) = state.running.as_ref()?;
+        let handler = route.get().handlers.get((current & 0xffff).checked_sub(1)? as usize)?;
+        Some((event.clone_ref(py), handler.get().name.clone_ref(py)))
     }
 
     /// (mark, name) of the plain handler that runs now, in whatever thread; the mark is another one at each call.
-    fn running(&self, py: Python<'_>) -> Option<(u64, String)> {
+    fn running(&self, py: Python<'_>) -> Option<(u64, Py<PyString>)> {
         // Relaxed: see `deliver`.
         let current = self.current.load(Ordering::Relaxed);
-        let _attached = py;
         let state = lock(&self.state);
         let (_, route) = state.running.as_ref()?;
         let handler = route.get().handlers.get((current & 0xffff).checked_sub(1)? as usize)?;
-        Some((current >> 16, handler.get().name.clone()))
+        Some((current >> 16, handler.get().name.clone_ref(py)))
     }
 
-    /// The thread that drained last, by the number that Python gives; 0: none has.
-    fn thread(&self) -> u64 {
+    /// Whether this thread is the bus's own: the one that drained last, or made it.
+    fn is_own_thread(&self) -> bool {
         // Relaxed: written under the interpreter's lock.
-        self.thread.load(Ordering::Relaxed)
+        self.thread.load(Ordering::Relaxed) == thread_mark()
     }
 
     /// Whether a drain would do something.
@@ -595,13 +608,17 @@ impl BusCore {
         self.retried.load(Ordering::Relaxed)
     }
 
-    /// Looks how full the lanes are: (lane, capacity before, capacity now) of each that changed since the last look.
-    fn observe(&self, now_ns: i64) -> Vec<(usize, usize, usize)> {
+    /// Looks how full the lanes are; `take_resized` says what came of it.
+    fn observe(&self, now_ns: i64) {
         let mut state = lock(&self.state);
         for lane in 0..state.held.len() {
             state.lanes.observe(lane, now_ns);
         }
-        let resized = state.lanes.take_resized();
+    }
+
+    /// (lane, capacity before, capacity now) of each change since the last call.
+    fn take_resized(&self) -> Vec<(usize, usize, usize)> {
+        let resized = lock(&self.state).lanes.take_resized();
         resized
             .into_iter()
             .map(|one| (one.lane, one.before, one.after))

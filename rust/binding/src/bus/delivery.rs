@@ -45,6 +45,8 @@ pub(super) struct InHand {
     pub(super) next: usize,
     /// How often that handler has failed on it.
     pub(super) failed: u32,
+    /// Whether that handler's predicate has said yes.
+    is_wanted: bool,
     pub(super) is_dead: bool,
 }
 
@@ -73,6 +75,7 @@ impl InHand {
             number,
             next: 0,
             failed: 0,
+            is_wanted: false,
             is_dead: false,
         }
     }
@@ -92,6 +95,7 @@ impl InHand {
     pub(super) fn skip(&mut self) {
         self.next += 1;
         self.failed = 0;
+        self.is_wanted = false;
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -120,14 +124,14 @@ impl BusCore {
             self.current
                 .store(calls << 16 | (in_hand.next as u64 + 1), Ordering::Relaxed);
             if let Some(predicate) = &this.predicate
-                && in_hand.failed == 0
+                && !in_hand.is_wanted
             {
                 match predicate
                     .bind(py)
                     .call1((&in_hand.event,))
                     .and_then(|said| said.is_truthy())
                 {
-                    Ok(true) => {}
+                    Ok(true) => in_hand.is_wanted = true,
                     Ok(false) => {
                         in_hand.skip();
                         continue;

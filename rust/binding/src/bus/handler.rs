@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::hot::vectorcall::Call;
 
 /// One subscriber of the bus.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct BusHandler {
-    pub(super) name: String,
+    pub(super) name: Py<PyString>,
     /// `None`: the event is held until Python releases it.
     pub(super) call: Option<Call>,
     pub(super) predicate: Option<Py<PyAny>>,
@@ -52,7 +53,7 @@ impl BusHandler {
     #[new]
     #[pyo3(signature = (name, owner, *, function, receiver, predicate, attempts))]
     fn new(
-        name: String,
+        name: Py<PyString>,
         owner: Py<PyAny>,
         function: Option<Py<PyAny>>,
         receiver: Option<Py<PyAny>>,
