@@ -1,0 +1,783 @@
+"""Orders: what may become of one, who may ask for one, and that none is lost, doubled or wrongly filled."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.errors import LaneFullError, OrderError
+from headrace.events import (
+    Audit,
+    Cause,
+    Event,
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFilled,
+    OrderPartiallyFilled,
+    OrderRejected,
+    OrderRequested,
+    PositionChanged,
+    Signal,
+)
+from headrace.instrument import Instrument
+from headrace.lane import Lane, LaneOptions
+from headrace.limits import ORDERS_KEPT_MAX
+from headrace.orders import FINAL, ORDER_TRANSITIONS, FixedQuantity, OrderState
+from headrace.orders import manager as manager_module
+from headrace.orders.table import OrderTable
+from tests.feeding import BTC, ETH
+from tests.trading import KNOWN, WIDE, Desk, S, SilentBroker
+
+D = Decimal
+TICK = Cause(BTC, "quote", 7, 7, 5)
+
+
+class Talk(Desk):
+    """A desk whose broker says what the test tells it to say."""
+
+    def __init__(self, **options: Any) -> None:
+        self.silent = SilentBroker()
+        super().__init__(broker=self.silent, **options)
+        self.quote(99.5, 100.5, at_ns=S)
+
+    def say(self, kind: type[OrderEvent], order_id: str, **facts: Any) -> OrderEvent:
+        event = kind(**{"order_id": order_id, "strategy": "A", "instrument": BTC, "ts": self.clock.now_ns(), **facts})
+        self.bus.publish_nowait(event)
+        self.bus.drain()
+        return event
+
+    def accept(self, order_id: str) -> None:
+        self.say(OrderAccepted, order_id, broker_order_id="b1")
+
+    def fill(self, order_id: str, quantity: str, price: str = "100", **facts: Any) -> OrderEvent:
+        """The next execution, with the sums that it must have."""
+        order = self.order(order_id)
+        filled = order.filled + D(quantity)
+        left = order.quantity - filled
+        told = {
+            "execution_id": f"{order_id}/{filled}",
+            "side": order.side,
+            "quantity": D(quantity),
+            "price": D(price),
+            "fee": D(0),
+            "filled": filled,
+            "left": left,
+        }
+        return self.say(OrderPartiallyFilled if left > 0 else OrderFilled, order_id, **{**told, **facts})
+
+    def cancels(self, order_id: str, **facts: Any) -> None:
+        self.say(OrderCanceled, order_id, **{"left": self.order(order_id).left, **facts})
+
+
+@pytest.fixture
+def desk() -> Talk:
+    return Talk()
+
+
+# From submission to a final state
+
+
+def test_an_order_goes_from_submitted_over_accepted_and_partly_filled_to_filled(desk: Talk) -> None:
+    order_id = desk.submit(1, 3)
+    assert desk.order(order_id).state is OrderState.SUBMITTED
+    assert desk.silent.submitted == []
+    desk.bus.drain()
+    assert [request.order_id for request in desk.silent.submitted] == [order_id]
+    desk.accept(order_id)
+    assert (desk.order(order_id).state, desk.order(order_id).broker_order_id) == (OrderState.ACCEPTED, "b1")
+    desk.fill(order_id, "1", "100", fee=D("0.1"))
+    assert desk.order(order_id).state is OrderState.PARTIALLY_FILLED
+    desk.fill(order_id, "2", "103", fee=D("0.2"))
+    order = desk.order(order_id)
+    assert (order.state, order.left, order.is_open) == (OrderState.FILLED, D(0), False)
+    assert (order.filled, order.average_price, order.fees) == (D(3), D(102), D("0.3"))
+    assert desk.position().quantity == 3
+
+
+def test_each_fill_is_followed_by_the_position_after_it(desk: Talk) -> None:
+    order_id = desk.ask(1, 3, cause=TICK)
+    desk.accept(order_id)
+    desk.fill(order_id, "1", cause=TICK)
+    desk.fill(order_id, "2", "103", cause=TICK)
+    assert [type(event).__name__ for event in desk.events] == [
+        *("OrderRequested", "OrderAccepted", "OrderPartiallyFilled", "PositionChanged"),
+        *("OrderFilled", "PositionChanged"),
+    ]
+    assert [(event.quantity, event.average_price) for event in desk.of(PositionChanged)] == [
+        (D(1), D(100)),
+        (D(3), D(102)),
+    ]
+    assert all(event.cause == TICK for event in desk.of(PositionChanged))
+
+
+def test_a_request_carries_everything_that_was_asked_for(desk: Talk) -> None:
+    order_id = desk.ask(
+        -1, 0.3, price=100.5, time_in_force="ioc", expires_ns=9 * S, reduce_only=False, cause=TICK, instrument=BTC
+    )
+    assert desk.events[0] == OrderRequested(
+        source="A",
+        ts=S,
+        run_id="run",
+        cause=TICK,
+        order_id=order_id,
+        strategy="A",
+        instrument=BTC,
+        side=-1,
+        order_type="limit",
+        quantity=D("0.3"),
+        price=D("100.5"),
+        time_in_force="ioc",
+        expires_ns=9 * S,
+    )
+    order = desk.order(order_id)
+    assert (order.price, order.cause, order.side, order.instrument) == (D("100.5"), TICK, -1, BTC)
+
+
+def test_an_order_that_a_handler_submits_carries_the_cause_of_what_it_handles(desk: Talk) -> None:
+
+    def on_signal(signal: Event) -> None:
+        desk.submit(1, 1)
+
+    desk.bus.subscribe(Signal, on_signal)
+    desk.bus.publish_nowait(Signal(source="A", instrument=BTC, side=1, cause=TICK))
+    desk.bus.drain()
+    assert desk.of(OrderRequested)[0].cause == TICK
+
+
+def test_the_table_of_states_leaves_no_final_state_and_knows_every_other() -> None:
+    assert {state for state, _ in ORDER_TRANSITIONS} == set(OrderState) - FINAL
+    assert set(ORDER_TRANSITIONS.values()) == set(OrderState) - {OrderState.SUBMITTED}
+
+
+# Ids
+
+
+def test_ids_of_a_replay_are_the_strategys_own_numbers(desk: Talk) -> None:
+    assert [desk.submit(), desk.submit(strategy="B"), desk.submit()] == ["A-1", "B-1", "A-2"]
+
+
+def test_ids_of_a_live_run_begin_with_the_runs() -> None:
+    assert Talk(replay=False, run_id="r7").submit() == "r7-A-1"
+    assert Talk(replay=False, run_id="").submit() == "A-1"
+
+
+def test_a_strategy_whose_name_looks_like_anothers_id_gets_ids_of_its_own(desk: Talk) -> None:
+    assert [desk.submit(strategy="A-1"), desk.submit(), desk.submit(strategy="A-1")] == ["A-1-1", "A-1", "A-1-2"]
+
+
+# What cannot be an order
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("quantity", value) for value in (0, -1, float("nan"), float("inf"), D("NaN"), "much", True, None)),
+        *(("price", value) for value in (0, -1.0, float("nan"), "cheap")),
+        *(("side", value) for value in (0, 2, "buy", None)),
+        *(("strategy", value) for value in ("", None)),
+        ("instrument", ""),
+        ("order_type", "stop"),
+        ("time_in_force", "day"),
+        ("expires_ns", S),
+        ("expires_ns", 1 << 63),
+    ],
+)
+def test_what_cannot_be_an_order_is_an_error_that_names_field_and_value(desk: Talk, field: str, value: Any) -> None:
+    with pytest.raises(OrderError, match="cannot be ordered") as raised:
+        desk.submit(**{field: value})
+    assert raised.value.field == field
+    assert repr(value) in str(raised.value)
+    assert desk.orders.orders() == []
+    assert desk.submit() == "A-1"
+
+
+@pytest.mark.parametrize(("order_type", "price"), [("limit", None), ("market", 100)])
+def test_a_limit_order_has_a_price_and_a_market_order_has_none(desk: Talk, order_type: str, price: Any) -> None:
+    with pytest.raises(OrderError, match="price="):
+        desk.submit(order_type=order_type, price=price)
+
+
+def test_a_float_counts_as_the_shortest_text_that_names_it(desk: Talk) -> None:
+    order = desk.order(desk.submit(1, 0.1, price=61837.65))
+    assert (order.quantity, order.price) == (D("0.1"), D("61837.65"))
+
+
+# Refused
+
+
+def test_a_refused_order_is_rejected_with_gate_observed_and_threshold_and_never_sent(desk: Talk) -> None:
+    order_id = desk.ask(1, 101)
+    (rejected,) = desk.of(OrderRejected)
+    assert (rejected.order_id, rejected.gate, rejected.observed, rejected.threshold) == (
+        *(order_id, "quantity_max"),
+        *("101", "100"),
+    )
+    order = desk.order(order_id)
+    assert (order.state, order.gate, order.is_sent) == (OrderState.REJECTED, "quantity_max", False)
+    assert order.reason == rejected.reason
+    assert desk.silent.submitted == []
+
+
+def test_a_quantity_off_the_lot_is_refused_by_its_gate_and_no_error(desk: Talk) -> None:
+    assert desk.order(desk.ask(1, 0.15)).gate == "tick_and_lot"
+
+
+def test_without_a_broker_the_gates_are_asked_and_then_the_order_is_rejected() -> None:
+    desk = Desk()
+    assert desk.order(desk.ask(1, 101)).gate == "instrument"
+    desk.quote(99.5, 100.5)
+    order = desk.order(desk.ask())
+    assert (order.state, order.gate) == (OrderState.REJECTED, "broker")
+    assert order.reason.startswith("no broker")
+
+
+def test_while_halted_an_order_is_refused_where_it_is_submitted(desk: Talk) -> None:
+    desk.switch.is_halted = True
+    order_id = desk.submit()
+    desk.bus.drain()
+    assert desk.told(order_id) == ["OrderRejected"]
+    assert desk.order(order_id).gate == "halted"
+    assert [record.gate for record in desk.gates.records()] == ["halted"]
+
+
+def test_a_halt_between_submission_and_gates_still_stops_the_order(desk: Talk) -> None:
+    order_id = desk.submit()
+    desk.switch.is_halted = True
+    desk.bus.drain()
+    assert desk.told(order_id) == ["OrderRequested", "OrderRejected"]
+    assert desk.silent.submitted == []
+
+
+def test_while_halted_cancels_pass(desk: Talk) -> None:
+    order_id = desk.ask()
+    desk.switch.is_halted = True
+    assert desk.orders.cancel(order_id) == "accepted"
+    assert desk.silent.canceled == [(order_id, None)]
+
+
+def test_a_kill_switch_given_to_the_manager_is_the_gates_too() -> None:
+    class Set:
+        is_halted = True
+
+    desk = Talk(kill_switch=Set())
+    assert desk.order(desk.ask()).gate == "halted"
+
+
+def test_a_full_lane_is_the_callers_error_and_then_there_is_no_order() -> None:
+    desk = Talk(lanes={Lane.ORDER: LaneOptions(capacity=2)})
+    ids = [desk.submit(), desk.submit()]
+    with pytest.raises(LaneFullError):
+        desk.submit()
+    assert [order.order_id for order in desk.orders.orders()] == ids
+    assert desk.orders.stats().submitted == 2
+    desk.switch.is_halted = True
+    with pytest.raises(LaneFullError):
+        desk.submit()
+    desk.bus.drain()
+    assert len(desk.silent.submitted) == 0
+    assert desk.orders.stats()[:2] == (2, 0)
+
+
+# Permissions
+
+
+def test_a_paused_strategy_may_only_reduce_and_a_stopped_one_sends_nothing(desk: Talk) -> None:
+    desk.accept(held := desk.ask(1, 5))
+    desk.fill(held, "5")
+    desk.orders.set_permission("A", "reduce")
+    assert desk.order(desk.ask(1, 1)).gate == "permission"
+    assert desk.order(desk.ask(-1, 6)).gate == "permission"
+    assert desk.order(desk.ask(-1, 5)).is_sent
+    desk.orders.set_permission("A", "none")
+    assert desk.order(desk.ask(-1, 1)).gate == "permission"
+    assert desk.order(desk.ask(1, 1, strategy="B")).is_sent
+    desk.orders.set_permission("A", "all")
+    assert desk.order(desk.ask(1, 1)).is_sent
+
+
+def test_two_orders_that_each_reduce_may_not_flip_together(desk: Talk) -> None:
+    desk.accept(held := desk.ask(1, 5))
+    desk.fill(held, "5")
+    first, second, third = (desk.submit(-1, quantity, reduce_only=True) for quantity in (3, 3, 2))
+    desk.bus.drain()
+    assert [desk.order(order_id).is_sent for order_id in (first, second, third)] == [True, False, True]
+    # A part that was filled is no longer on its way, and the position is smaller by it.
+    desk.fill(first, "2")
+    assert desk.order(desk.ask(-1, 1, reduce_only=True)).gate == "permission"
+    desk.orders.cancel(third)
+    desk.cancels(third)
+    assert desk.order(desk.ask(-1, 2, reduce_only=True)).is_sent
+
+
+def test_a_cancel_on_its_way_may_still_fill_and_counts_as_working(desk: Talk) -> None:
+    desk.accept(held := desk.ask(1, 5))
+    desk.fill(held, "5")
+    desk.orders.cancel(closing := desk.ask(-1, 5, reduce_only=True))
+    assert desk.order(desk.ask(-1, 5, reduce_only=True)).gate == "permission"
+    desk.cancels(closing)
+    assert desk.order(desk.ask(-1, 5, reduce_only=True)).is_sent
+
+
+# Cancels
+
+
+def test_a_cancel_waits_for_the_brokers_answer(desk: Talk) -> None:
+    order_id = desk.ask(1, 3, price=100)
+    desk.accept(order_id)
+    assert desk.orders.cancel(order_id, reason="enough", cause=TICK) == "accepted"
+    assert desk.order(order_id).state is OrderState.PENDING_CANCEL
+    assert desk.silent.canceled == [(order_id, TICK)]
+    desk.cancels(order_id)
+    order = desk.order(order_id)
+    assert (order.state, order.reason, order.left) == (OrderState.CANCELED, "enough", D(3))
+
+
+def test_what_was_on_its_way_before_a_cancel_still_arrives(desk: Talk) -> None:
+    order_id = desk.ask(1, 3)
+    desk.orders.cancel(order_id)
+    desk.accept(order_id)
+    desk.fill(order_id, "1")
+    assert desk.order(order_id).state is OrderState.PENDING_CANCEL
+    desk.fill(order_id, "2")
+    assert desk.order(order_id).state is OrderState.FILLED
+    rejected = desk.ask()
+    desk.orders.cancel(rejected)
+    desk.say(OrderRejected, rejected, gate="broker", observed="", threshold="", reason="closed")
+    assert desk.order(rejected).state is OrderState.REJECTED
+
+
+def test_to_cancel_what_is_over_or_being_canceled_is_a_noop_and_what_never_was_is_rejected(desk: Talk) -> None:
+    order_id = desk.ask()
+    assert desk.orders.cancel("A-2") == "rejected"
+    assert desk.orders.cancel("nothing") == "rejected"
+    assert desk.orders.cancel(order_id) == "accepted"
+    assert desk.orders.cancel(order_id) == "noop"
+    desk.fill(order_id, "1")
+    assert desk.orders.cancel(order_id) == "noop"
+    assert len(desk.silent.canceled) == 1
+
+
+def test_an_order_that_is_canceled_before_it_was_sent_is_never_sent(desk: Talk) -> None:
+    order_id = desk.submit(1, 3)
+    assert desk.orders.cancel(order_id) == "accepted"
+    desk.bus.drain()
+    assert desk.told(order_id) == ["OrderRequested", "OrderCanceled"]
+    assert desk.order(order_id).state is OrderState.CANCELED
+    assert (desk.silent.submitted, desk.silent.canceled) == ([], [])
+    assert desk.gates.counts()["halted"] == (0, 0)
+
+
+def test_a_cancel_that_the_broker_raises_on_leaves_the_order_as_it_was(desk: Talk) -> None:
+    order_id = desk.ask()
+    desk.accept(order_id)
+    desk.silent.raises = OSError("not connected")
+    with pytest.raises(OSError, match="not connected"):
+        desk.orders.cancel(order_id)
+    assert desk.order(order_id).state is OrderState.ACCEPTED
+
+
+def test_cancel_all_takes_each_open_order_of_its_strategy_and_instrument(desk: Talk) -> None:
+    ids = [desk.ask(), desk.ask(strategy="B")]
+    done = desk.ask()
+    desk.fill(done, "1")
+    desk.quote(99.5, instrument=ETH)
+    ids.append(desk.ask(instrument=ETH))
+    assert desk.orders.cancel_all(strategy="A", instrument=BTC) == [ids[0]]
+    assert desk.orders.cancel_all(instrument=BTC) == [ids[1]]
+    assert desk.orders.cancel_all() == [ids[2]]
+    assert desk.orders.cancel_all() == []
+
+
+def test_cancel_all_tries_each_and_then_raises_the_first_error(desk: Talk, caplog: pytest.LogCaptureFixture) -> None:
+    ids = [desk.ask(), desk.ask()]
+    desk.silent.raises = OSError("not connected")
+    with pytest.raises(OSError, match="not connected"):
+        desk.orders.cancel_all()
+    assert all(order_id in caplog.text for order_id in ids)
+    desk.silent.raises = None
+    assert desk.orders.cancel_all() == ids
+
+
+def test_a_cancel_whose_answer_finds_no_room_is_sent_again(desk: Talk) -> None:
+    ids = [desk.ask() for _ in range(3)]
+    desk.silent.raises = LaneFullError("full", lane="order", capacity=50, waited_s=0.0)
+    assert desk.orders.cancel_all() == ids
+    assert all(desk.order(order_id).state is OrderState.PENDING_CANCEL for order_id in ids)
+    desk.say(OrderAccepted, ids[0])
+    desk.silent.raises = None
+    desk.fill(ids[1], "1")
+    assert [order_id for order_id, _ in desk.silent.canceled] == [ids[0], ids[2]]
+
+
+# Flatten
+
+
+def held(desk: Talk, quantity: str, side: int = 1, **more: Any) -> None:
+    order_id = desk.ask(side, D(quantity), **more)
+    desk.fill(order_id, quantity, **more)
+
+
+def test_flatten_closes_what_is_held_with_a_market_order_that_may_only_reduce(desk: Talk) -> None:
+    held(desk, "3")
+    (order_id,) = desk.orders.flatten()
+    desk.bus.drain()
+    request = desk.silent.submitted[-1]
+    assert (request.order_id, request.side, request.quantity) == (order_id, -1, D(3))
+    assert (request.order_type, request.reduce_only) == ("market", True)
+    desk.fill(order_id, "3")
+    assert desk.position().is_flat
+    assert desk.orders.flatten() == []
+
+
+def test_flatten_waits_for_its_cancels_and_closes_what_is_held_then(desk: Talk) -> None:
+    held(desk, "3", side=-1)
+    resting = desk.ask(-1, 5, price=110)
+    (order_id,) = desk.orders.flatten(strategy="A", reason="enough")
+    assert desk.orders.flatten(strategy="A") == [order_id]
+    desk.bus.drain()
+    assert desk.orders.order(order_id) is None
+    desk.fill(resting, "2")
+    desk.cancels(resting)
+    assert desk.order(resting).reason == "enough"
+    assert (desk.order(order_id).side, desk.order(order_id).quantity) == (1, D(5))
+
+
+def test_flatten_sends_nothing_where_the_cancels_leave_nothing_to_close(desk: Talk) -> None:
+    resting = desk.ask(1, 5, price=90)
+    (order_id,) = desk.orders.flatten()
+    desk.cancels(resting)
+    assert desk.orders.order(order_id) is None
+    assert len(desk.silent.submitted) == 1
+    assert desk.orders.submit(strategy="A", instrument=BTC, side=1, quantity=1) != order_id
+
+
+def test_flatten_works_for_a_strategy_that_may_send_nothing_itself(desk: Talk) -> None:
+    held(desk, "3")
+    desk.orders.set_permission("A", "none")
+    (order_id,) = desk.orders.flatten(strategy="A")
+    desk.bus.drain()
+    assert desk.order(order_id).is_sent
+
+
+def test_while_halted_flatten_cancels_and_its_order_is_refused(desk: Talk) -> None:
+    held(desk, "3")
+    resting = desk.ask(1, 1, price=90)
+    desk.switch.is_halted = True
+    (order_id,) = desk.orders.flatten()
+    assert desk.order(resting).state is OrderState.PENDING_CANCEL
+    desk.cancels(resting)
+    assert desk.order(order_id).gate == "halted"
+
+
+def test_flatten_takes_each_strategy_and_instrument_for_itself(desk: Talk) -> None:
+    desk.quote(99.5, instrument=ETH)
+    held(desk, "1")
+    held(desk, "2", strategy="B")
+    held(desk, "3", instrument=ETH)
+    assert len(desk.orders.flatten(instrument=BTC)) == 2
+    desk.bus.drain()
+    assert [(request.strategy, request.quantity) for request in desk.silent.submitted[-2:]] == [
+        ("A", D(1)),
+        ("B", D(2)),
+    ]
+
+
+def test_a_closing_order_that_finds_no_room_is_sent_when_there_is_some() -> None:
+    desk = Talk(lanes={Lane.ORDER: LaneOptions(capacity=1)})
+    held(desk, "3")
+    desk.submit(1, 1, price=90)
+    (order_id,) = desk.orders.flatten()
+    assert desk.orders.order(order_id) is None
+    desk.bus.drain()
+    assert desk.order(order_id).is_sent
+
+
+# What a broker may not say
+
+
+def refusals(desk: Talk) -> tuple[int, list[str]]:
+    return desk.orders.refused_events, [letter.reason for letter in desk.bus.dead_letters.list()]
+
+
+def wrong(desk: Talk, order_id: str) -> dict[str, Any]:
+    """Events that cannot be, of an order of 3 of which 1 is filled."""
+    good = {
+        "execution_id": "x",
+        "side": 1,
+        "quantity": D(1),
+        "price": D(100),
+        "fee": D(0),
+        "filled": D(2),
+        "left": D(1),
+    }
+    part, whole = OrderPartiallyFilled, OrderFilled
+    return {
+        "unknown order": (part, {"order_id": "A-99", **good}),
+        "another strategy's": (part, {"strategy": "B", **good}),
+        "another instrument": (part, {"instrument": ETH, **good}),
+        "wrong side": (part, {**good, "side": -1}),
+        "too much": (whole, {**good, "quantity": D(3), "filled": D(4), "left": D(-1)}),
+        "nothing": (part, {**good, "quantity": D(0), "filled": D(1), "left": D(2)}),
+        "no number": (part, {**good, "quantity": D("NaN")}),
+        "no price": (part, {**good, "price": D("NaN")}),
+        "no fee": (part, {**good, "fee": D("Infinity")}),
+        "told before": (part, {**good, "execution_id": f"{order_id}/1"}),
+        "another sum": (part, {**good, "filled": D(1)}),
+        "another rest": (part, {**good, "left": D(2)}),
+        "not the last": (whole, good),
+        "the last": (part, {**good, "quantity": D(2), "filled": D(3), "left": D(0)}),
+        "accepted again": (OrderAccepted, {}),
+        "rejected": (OrderRejected, {"gate": "broker", "observed": "", "threshold": "", "reason": ""}),
+        "canceled with another rest": (OrderCanceled, {"left": D(3)}),
+        "expired with another rest": (OrderExpired, {"left": D(1)}),
+    }
+
+
+@pytest.mark.parametrize("what", wrong(Talk(), "A-1"))
+def test_what_cannot_be_is_refused_counted_logged_audited_and_changes_nothing(
+    desk: Talk, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    order_id = desk.ask(1, 3)
+    desk.accept(order_id)
+    desk.fill(order_id, "1")
+    before = desk.order(order_id), desk.position(), desk.orders.stats()
+    kind, facts = wrong(desk, order_id)[what]
+    event = desk.say(kind, **{"order_id": order_id, **facts})
+    assert (desk.order(order_id), desk.position(), desk.orders.stats()) == before
+    count, letters = refusals(desk)
+    assert (count, len(letters)) == (1, 1)
+    assert "is refused" in letters[0]
+    assert "is refused" in caplog.text
+    (audit,) = desk.of(Audit)
+    assert (audit.action, audit.target, audit.outcome) == (kind.__name__, event.order_id, "rejected")
+    assert desk.orders.is_refused(event)
+    assert not desk.orders.is_refused(msgspec.structs.replace(event))
+
+
+@pytest.mark.parametrize("end", ["filled", "canceled", "rejected", "expired"])
+def test_nothing_follows_a_final_state(desk: Talk, end: str) -> None:
+    order_id = desk.ask(1, 3)
+    if end == "rejected":
+        desk.say(OrderRejected, order_id, gate="broker", observed="", threshold="", reason="closed")
+    elif end == "filled":
+        desk.fill(order_id, "3")
+    else:
+        desk.say(OrderCanceled if end == "canceled" else OrderExpired, order_id, left=D(3))
+    assert str(desk.order(order_id).state) == end
+    good = {"execution_id": "x", "side": 1, "quantity": D(1), "price": D(1), "fee": D(0), "filled": D(1), "left": D(2)}
+    desk.say(OrderPartiallyFilled, order_id, **good)
+    desk.say(OrderCanceled, order_id, left=desk.order(order_id).left)
+    assert str(desk.order(order_id).state) == end
+    assert desk.orders.refused_events == 2
+    assert desk.position().quantity == (3 if end == "filled" else 0)
+
+
+def test_a_refusal_whose_audit_finds_no_room_is_still_a_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Talk(lanes={Lane.CONTROL: LaneOptions(capacity=1)})
+    for number in range(12):
+        desk.bus.publish_nowait(OrderAccepted(order_id=f"{number}", strategy="A", instrument=BTC, ts=1))
+    caplog.set_level(logging.ERROR)
+    core_publish = desk.bus.publish_nowait
+
+    def full(event: Any) -> None:
+        raise LaneFullError("full", lane="control", capacity=1, waited_s=0.0)
+
+    desk.bus.publish_nowait = full
+    desk.bus.drain()
+    desk.bus.publish_nowait = core_publish
+    assert desk.orders.refused_events == 12
+    assert "found no room" in caplog.text
+
+
+def test_the_remembered_refusals_are_bounded(desk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [desk.say(OrderAccepted, f"x{number}") for number in range(manager_module.REFUSED_KEPT + 1)]
+    assert not desk.orders.is_refused(events[0])
+    assert desk.orders.is_refused(events[1])
+
+
+# Never twice
+
+
+def test_an_order_whose_request_comes_again_is_not_sent_again(desk: Talk) -> None:
+    order_id = desk.ask(1, 3)
+    desk.accept(order_id)
+    desk.bus.publish_nowait(desk.silent.submitted[0])
+    desk.bus.drain()
+    assert len(desk.silent.submitted) == 1
+    assert desk.order(order_id).state is OrderState.ACCEPTED
+    assert desk.gates.counts()["duplicate_id"].refused == 1
+    assert desk.of(OrderRejected) == []
+    assert desk.orders.refused_events == 1
+
+
+def test_a_request_that_comes_again_while_halted_does_not_reject_the_first(desk: Talk) -> None:
+    order_id = desk.ask(1, 3)
+    desk.switch.is_halted = True
+    desk.bus.publish_nowait(desk.silent.submitted[0])
+    desk.bus.drain()
+    assert desk.of(OrderRejected) == []
+    assert desk.order(order_id).is_open
+
+
+def test_a_request_of_a_known_id_that_asks_for_something_else_is_refused(desk: Talk) -> None:
+    order_id = desk.submit(1, 3)
+    desk.bus.drain()
+    other = msgspec.structs.replace(desk.silent.submitted[0], quantity=D(5))
+    fresh = desk.submit(1, 3)
+    desk.bus.publish_nowait(msgspec.structs.replace(other, order_id=fresh))
+    desk.bus.drain()
+    assert [request.quantity for request in desk.silent.submitted] == [3, 3]
+    assert desk.orders.refused_events == 1
+    assert desk.order(order_id).quantity == 3
+
+
+def test_an_order_that_somebody_else_published_goes_the_same_way(desk: Talk) -> None:
+    request = OrderRequested(
+        order_id="mine", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D(1), ts=1
+    )
+    desk.bus.publish_nowait(request)
+    desk.bus.publish_nowait(msgspec.structs.replace(request, order_id="A-7", quantity=D(101)))
+    desk.bus.drain()
+    assert desk.order("mine").is_sent
+    assert desk.order("A-7").gate == "quantity_max"
+    # The manager's own next id is none of those.
+    assert desk.submit() == "A-8"
+
+
+def test_an_order_that_somebody_else_published_wrongly_is_refused(desk: Talk) -> None:
+    desk.bus.publish_nowait(
+        OrderRequested(
+            order_id="mine", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D("NaN"), ts=1
+        )
+    )
+    desk.bus.drain()
+    assert desk.orders.order("mine") is None
+    assert (desk.orders.refused_events, desk.silent.submitted) == (1, [])
+
+
+def test_an_order_that_the_broker_raised_on_stays_open_and_is_not_sent_again(desk: Talk) -> None:
+    desk.silent.raises = OSError("timeout")
+    order_id = desk.ask(1, 3)
+    desk.silent.raises = None
+    order = desk.order(order_id)
+    assert (order.state, order.is_open) == (OrderState.SUBMITTED, True)
+    assert order.reason.startswith("outcome unknown")
+    assert len(desk.bus.dead_letters.list()) == 1
+    desk.bus.publish_nowait(desk.silent.submitted[0])
+    desk.bus.drain()
+    assert len(desk.silent.submitted) == 1
+    desk.fill(order_id, "3")
+    assert desk.order(order_id).state is OrderState.FILLED
+
+
+def test_what_is_over_is_forgotten_after_the_latest_ten_thousand_but_its_id_is_not(desk: Talk) -> None:
+    table = OrderTable()
+    template = desk.order(desk.submit()).request
+
+    def over(number: int) -> None:
+        request = msgspec.structs.replace(template, order_id=f"A-{number}")
+        table.add(request, 0)
+        table.apply(
+            OrderRejected(
+                order_id=f"A-{number}", strategy="A", instrument=BTC, gate="", observed="", threshold="", reason=""
+            )
+        )
+
+    still_open = table.add(msgspec.structs.replace(template, order_id="A-1"), 0)
+    for number in range(2, ORDERS_KEPT_MAX + 4):
+        over(number)
+    assert table.get("A-1") == still_open
+    assert table.get("A-3") is None
+    assert table.get("A-4") is not None
+    assert table.was_there("A-3")
+    assert len(table.select(None, None, open_only=False)) == ORDERS_KEPT_MAX + 1
+    stats = table.stats("A")
+    assert (stats.submitted, stats.open, stats.rejected) == (ORDERS_KEPT_MAX + 3, 1, ORDERS_KEPT_MAX + 2)
+
+
+def test_to_cancel_an_order_that_was_forgotten_is_a_noop(desk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.orders.table.ORDERS_KEPT_MAX", 1)
+    first, second = desk.ask(), desk.ask()
+    desk.fill(first, "1")
+    desk.fill(second, "1")
+    assert desk.orders.order(first) is None
+    assert desk.orders.cancel(first) == "noop"
+    desk.bus.publish_nowait(desk.silent.submitted[0])
+    desk.bus.drain()
+    assert len(desk.silent.submitted) == 2
+
+
+# Counts and lists
+
+
+def test_every_submitted_order_is_open_or_has_one_end(desk: Talk) -> None:
+    filled, canceled, expired, rejected, pending = (desk.ask() for _ in range(5))
+    desk.fill(filled, "1")
+    desk.cancels(canceled)
+    desk.say(OrderExpired, expired, left=D(1))
+    desk.say(OrderRejected, rejected, gate="broker", observed="", threshold="", reason="closed")
+    desk.orders.cancel(pending)
+    desk.ask(strategy="B")
+    stats = desk.orders.stats("A")
+    assert stats == (5, 1, 1, 1, 1, 1, 1, 1)
+    assert stats.submitted == stats.open + stats.filled + stats.canceled + stats.rejected + stats.expired
+    assert desk.orders.stats().submitted == 6
+    assert desk.orders.stats("C") == (0,) * 8
+    assert [order.order_id for order in desk.orders.orders(strategy="A", open_only=True)] == [pending]
+    assert len(desk.orders.orders(instrument=BTC)) == 6
+    assert desk.order(expired).reason == "expired"
+
+
+def test_an_order_that_was_given_out_does_not_change(desk: Talk) -> None:
+    order_id = desk.ask(1, 3)
+    before = desk.order(order_id)
+    desk.fill(order_id, "3")
+    assert (before.state, before.filled) == (OrderState.SUBMITTED, D(0))
+
+
+# Signals
+
+
+def test_a_signal_becomes_an_order_of_one_lot_with_its_cause(desk: Talk) -> None:
+    order_id = desk.orders.from_signal(Signal(source="A", instrument=BTC, side=-1, cause=TICK))
+    assert order_id is not None
+    order = desk.order(order_id)
+    assert (order.strategy, order.side, order.quantity, order.price, order.cause) == ("A", -1, D("0.1"), None, TICK)
+
+
+def test_a_sizing_says_how_much_and_may_say_nothing(desk: Talk) -> None:
+    class Strong:
+        def quantity(self, signal: Signal, position: Any, instrument: Instrument | None) -> Decimal | None:
+            return D(2) * D(str(signal.strength)) if signal.strength >= 1 and position.is_flat else None
+
+    buy = Signal(source="A", instrument=BTC, side=1, strength=1.5)
+    order_id = desk.orders.from_signal(buy, Strong())
+    assert desk.order(order_id or "").quantity == 3
+    assert desk.orders.from_signal(msgspec.structs.replace(buy, strength=0.5), Strong()) is None
+    assert desk.order(desk.orders.from_signal(buy, FixedQuantity("0.7")) or "").quantity == D("0.7")
+
+
+def test_a_signal_to_get_out_closes_the_position_and_nothing_where_there_is_none(desk: Talk) -> None:
+    out = Signal(source="A", instrument=BTC, side=0)
+    assert desk.orders.from_signal(out) is None
+    held(desk, "3", side=-1)
+    order = desk.order(desk.orders.from_signal(out) or "")
+    assert (order.side, order.quantity, order.request.reduce_only) == (1, D(3), True)
+    held(desk, "7")
+    order = desk.order(desk.orders.from_signal(out) or "")
+    assert (order.side, order.quantity) == (-1, D(4))
+
+
+def test_one_lot_of_an_instrument_whose_lot_is_not_known_is_an_error_with_the_line_to_add(desk: Talk) -> None:
+    with pytest.raises(OrderError, match="lot_size") as raised:
+        desk.orders.from_signal(Signal(source="A", instrument="XRPUSDT.BINANCE", side=1))
+    assert '[instruments."XRPUSDT.BINANCE"]' in str(raised.value)
+    bare = Talk(instruments=(Instrument(BTC), *KNOWN[1:]), limits=WIDE)
+    with pytest.raises(OrderError, match="lot_size"):
+        bare.orders.from_signal(Signal(source="A", instrument=BTC, side=1))
