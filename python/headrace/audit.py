@@ -252,6 +252,9 @@ def audit_path(path: str | os.PathLike[str], run_id: str) -> Path:
 def _new_file(path: Path) -> int:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
         msg = f"audit {path} is there already and stays as it is: name another file, or a folder for one file a run"

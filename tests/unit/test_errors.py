@@ -26,8 +26,10 @@ from headrace import (
     replay,
     ticks,
 )
+from headrace.audit import audit_header
 from headrace.bus import EventBus
 from headrace.commands import CommandBus
+from headrace.config import load_config
 from headrace.errors import HeadraceError
 from headrace.events import Audit, Signal
 from headrace.lane import Lane, LaneOptions
@@ -187,6 +189,8 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "LaneFullError": lambda _: full_bus(),
     "DeadlockError": lambda _: deadlocked(),
     "LetterError": lambda _: DeadLetters().redrive(1),
+    "ConfigError": lambda _: load_config(environment={}, overrides=["engine.nmae=x"]),
+    "AuditError": lambda _: audit_header("no such file"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that nobody raises themselves; a fork, a missing extra and a recording without venue have tests of their own.
