@@ -162,7 +162,7 @@ class Desk:
     def submit(self, side: int = 1, quantity: Any = 1, *, instrument: str = BTC, **more: Any) -> str:
         """Submit for strategy "A"."""
         return self.orders.submit(
-            **{"strategy": "A", "instrument": instrument, "side": side, "quantity": quantity, **more}  # type: ignore[arg-type]
+            **{"strategy": "A", "instrument": instrument, "side": side, "quantity": quantity, **more}
         )
 
     def order(self, order_id: str) -> Order:
