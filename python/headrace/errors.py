@@ -33,6 +33,7 @@
     ├── ConfigError ............ a configuration that is wrong, and where         (also a ValueError)
     ├── EngineError ............ an engine that cannot do what it was asked to
     │   └── ServiceError ....... a service that failed for good
+    ├── StateFolderError ....... a state folder that cannot be used, or written to
     ├── ControlError ........... an engine that cannot be reached, or does not answer
     ├── DispatchLogError ....... a dispatch log that is damaged, or belongs to other inputs
     ├── AuditError ............. an audit file that cannot be read
@@ -74,6 +75,7 @@ __all__ = [
     "RingHeldError",
     "ServiceError",
     "SourceOrderError",
+    "StateFolderError",
     "StoppedError",
     "StrategyFaultError",
     "SubscriptionError",
@@ -263,6 +265,12 @@ class ServiceError(EngineError):
     """A service that failed for good; ``service`` names it, the cause is its last exception."""
 
     service: str
+
+
+class StateFolderError(HeadraceError):
+    """A state folder that others may write to, or that cannot be written to; ``path`` names what it is about."""
+
+    path: str
 
 
 class ControlError(HeadraceError):

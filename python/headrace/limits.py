@@ -91,6 +91,7 @@ LIMITS = (
     Limit("CONTROL_IDLE_S", 60.0, "s", "a connection that asks nothing for so long is closed"),
     # The engine
     Limit("SLICE_NS", 200_000, "ns", "dispatch has the loop for so long, then everybody else has a turn"),
+    Limit("LATCH_POLL_S", 0.02, "s", "how often the latch file is looked for: five times within HALT_S"),
     Limit("HALT_S", 0.1, "s", "a halt is in force within it, whatever the strategies do"),
 )
 
@@ -156,6 +157,7 @@ CONTROL_CONNECTIONS_MAX = _whole("CONTROL_CONNECTIONS_MAX")
 CONTROL_IDLE_S = float(_values["CONTROL_IDLE_S"])
 SLICE_NS = _whole("SLICE_NS")
 HALT_S = float(_values["HALT_S"])
+LATCH_POLL_S = float(_values["LATCH_POLL_S"])
 
 assert BATCH_MAX <= BATCH_MAX_MAX
 assert LETTER_TICKS_MAX < BATCH_MAX
@@ -163,3 +165,4 @@ assert WATCH_EVERY_S + SLOW_HANDLER_MS / 1e3 < 1
 assert RING_CAPACITY & (RING_CAPACITY - 1) == 0
 assert LANE_SHRINK_AT * 2 < LANE_GROW_AT
 assert RESTART_FIRST_S < RESTART_MAX_S
+assert LATCH_POLL_S * 4 < HALT_S

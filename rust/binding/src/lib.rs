@@ -16,6 +16,7 @@ mod errors;
 mod hot;
 mod ingest;
 mod instruments;
+mod kill_switch;
 mod kinds;
 mod lock;
 mod names;
@@ -85,6 +86,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<dispatch::Membership>()?;
     module.add_class::<ingest::Ingest>()?;
     module.add_class::<instruments::Instruments>()?;
+    module.add_class::<kill_switch::KillSwitch>()?;
     module.add_class::<replay::Replay>()?;
     module.add_class::<ring::Ring>()?;
     module.add_class::<ring::RingReader>()?;

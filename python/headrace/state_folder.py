@@ -1,0 +1,51 @@
+"""The state folder: what must outlive a process, first of all the latch of the kill switch.
+
+::
+
+    HEADRACE_STATE, or XDG_STATE_HOME/headrace, or ~/.local/state/headrace
+
+Guarantees: made with mode 0700; one that belongs to somebody else, or that others may write to, is refused, because
+who can write there can halt, and pretend that nothing was.
+Does not: clean up, or hold anything that can be made again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from headrace.errors import StateFolderError
+
+__all__ = ["checked_folder", "state_folder"]
+
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def state_folder() -> Path:
+    """Return the state folder, made if it is not there. Raises StateFolderError."""
+    named = os.environ.get("HEADRACE_STATE")
+    if named:
+        return checked_folder(Path(named))
+    # The standard says that a relative path in it is to be ignored.
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return checked_folder((base if base.is_absolute() else Path.home() / ".local" / "state") / "headrace")
+
+
+def checked_folder(path: Path) -> Path:
+    """Return ``path`` as a folder of ours, made if it is not there. Raises StateFolderError."""
+    advice = "name another with HEADRACE_STATE"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        msg = f"the state folder {path} cannot be made ({error.strerror}): {advice}"
+        raise StateFolderError(msg, path=str(path)) from error
+    if found.st_uid not in (os.geteuid(), 0):
+        msg = f"the state folder {path} belongs to user {found.st_uid}, not to {os.geteuid()}: {advice}"
+        raise StateFolderError(msg, path=str(path))
+    if found.st_mode & OTHERS_MAY_WRITE:
+        mode = stat.S_IMODE(found.st_mode)
+        msg = f"others may write to the state folder {path} (mode {mode:04o}): run chmod 700 {path}, or {advice}"
+        raise StateFolderError(msg, path=str(path))
+    return path
