@@ -285,6 +285,19 @@ def test_slippage_in_basis_points_is_rounded_away_from_the_taker() -> None:
     assert [price for _, price in fills(desk)] == [D("100.5"), D("98.5")]
 
 
+def test_without_a_known_tick_slippage_in_basis_points_is_exact_and_fills_are_of_any_size() -> None:
+    """The gates let no such order pass; a broker stands by itself."""
+    desk = ready(slippage_bps="10", instruments=())
+    assert desk.broker is not None
+    desk.broker.submit(
+        OrderRequested(order_id="x", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D("0.25"))
+    )
+    desk.bus.drain()
+    desk.quote(99.0, 100.0, ask_size=0.05)
+    desk.quote(99.0, 100.0, ask_size=1.0)
+    assert fills(desk) == [(D("0.05"), D("100.1")), (D("0.20"), D("100.1"))]
+
+
 def test_slippage_never_makes_a_price_of_nothing() -> None:
     desk = ready(slippage_ticks=1_000)
     desk.ask(-1, D("0.1"))

@@ -29,7 +29,7 @@ from headrace.instrument import Instrument
 from headrace.lane import Lane, LaneOptions
 from headrace.limits import ORDERS_KEPT_MAX
 from headrace.orders import FINAL, ORDER_TRANSITIONS, FixedQuantity, OrderState
-from headrace.orders import manager as manager_module
+from headrace.orders.notices import REFUSED_KEPT
 from headrace.orders.table import OrderTable
 from tests.feeding import BTC, ETH
 from tests.trading import KNOWN, WIDE, Desk, S, SilentBroker
@@ -491,8 +491,8 @@ def test_flatten_takes_each_strategy_and_instrument_for_itself(desk: Talk) -> No
 def test_a_closing_order_that_finds_no_room_is_sent_when_there_is_some() -> None:
     desk = Talk(lanes={Lane.ORDER: LaneOptions(capacity=1)})
     held(desk, "3")
-    desk.submit(1, 1, price=90)
-    (order_id,) = desk.orders.flatten()
+    desk.submit(1, 1, strategy="B", price=90)
+    (order_id,) = desk.orders.flatten(strategy="A")
     assert desk.orders.order(order_id) is None
     desk.bus.drain()
     assert desk.order(order_id).is_sent
@@ -595,8 +595,8 @@ def test_a_refusal_whose_audit_finds_no_room_is_still_a_refusal(caplog: pytest.L
     assert "found no room" in caplog.text
 
 
-def test_the_remembered_refusals_are_bounded(desk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    events = [desk.say(OrderAccepted, f"x{number}") for number in range(manager_module.REFUSED_KEPT + 1)]
+def test_the_remembered_refusals_are_bounded(desk: Talk) -> None:
+    events = [desk.say(OrderAccepted, f"x{number}") for number in range(REFUSED_KEPT + 1)]
     assert not desk.orders.is_refused(events[0])
     assert desk.orders.is_refused(events[1])
 
@@ -696,6 +696,8 @@ def test_what_is_over_is_forgotten_after_the_latest_ten_thousand_but_its_id_is_n
     assert table.get("A-3") is None
     assert table.get("A-4") is not None
     assert table.was_there("A-3")
+    assert table.was_there("A-4")
+    assert not table.was_there(f"A-{ORDERS_KEPT_MAX + 4}")
     assert len(table.select(None, None, open_only=False)) == ORDERS_KEPT_MAX + 1
     stats = table.stats("A")
     assert (stats.submitted, stats.open, stats.rejected) == (ORDERS_KEPT_MAX + 3, 1, ORDERS_KEPT_MAX + 2)

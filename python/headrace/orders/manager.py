@@ -20,26 +20,23 @@ Does not: decide what to trade, or check numbers of brokers against each other.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from headrace.errors import LaneFullError, OrderError
 from headrace.events import (
-    Audit,
     Event,
-    OrderCanceled,
     OrderEvent,
     OrderFill,
-    OrderRejected,
     OrderRequested,
     PositionChanged,
 )
 from headrace.orders.flattening import Flattenings
+from headrace.orders.notices import Notices
 from headrace.orders.order import OrderState
 from headrace.orders.request import amount, check_request, same_order
 from headrace.orders.sizing import FixedQuantity
 from headrace.orders.table import OrderStats, OrderTable
-from headrace.risk import Exposure
+from headrace.risk import Exposure, GateVerdict, Refusal
 
 if TYPE_CHECKING:
     from headrace.brokers.base import Broker
@@ -50,14 +47,21 @@ if TYPE_CHECKING:
     from headrace.orders.order import Order
     from headrace.orders.sizing import Sizing
     from headrace.positions import Positions
-    from headrace.risk import Halting, Permission, Refusal, RiskGates
+    from headrace.risk import Halting, Permission, RiskGates
 
 __all__ = ["OrderManager", "OrderStats"]
 
 log = logging.getLogger(__name__)
 
-# Refused events that ``is_refused`` remembers: far more than a bus holds at once.
-REFUSED_KEPT = 1_000
+NO_BROKER = Refusal(
+    "broker",
+    GateVerdict(
+        passed=False,
+        observed="no broker",
+        threshold="a broker",
+        reason="no broker: give the engine one, such as headrace.brokers.SimulatedBroker()",
+    ),
+)
 
 
 class OrderManager:
@@ -93,8 +97,7 @@ class OrderManager:
         self._flattenings = Flattenings(self._table, positions)
         self._by_operator: set[str] = set()
         self._cancels_later: dict[str, Cause | None] = {}
-        self._refused: deque[OrderEvent] = deque(maxlen=REFUSED_KEPT)
-        self._refused_total = 0
+        self._notices = Notices(bus, clock, run_id)
         bus.subscribe((OrderEvent, PositionChanged), self._on_event, name="orders")
 
     # Asking
@@ -245,11 +248,11 @@ class OrderManager:
     @property
     def refused_events(self) -> int:
         """How many events of the broker could not be, or asked for an order twice."""
-        return self._refused_total
+        return self._notices.refused_total
 
     def is_refused(self, event: OrderEvent) -> bool:
         """Say whether this very event was refused, so that nobody acts on it."""
-        return any(event is refused for refused in self._refused)
+        return self._notices.is_refused(event)
 
     # What the bus brings
 
@@ -273,26 +276,19 @@ class OrderManager:
         )
         if not is_duplicate and order is not None and order.state is OrderState.PENDING_CANCEL:
             reason = self._table.cancel_reason(order.order_id)
-            self._tell(OrderCanceled, request, left=order.left, reason=reason or "canceled before it was sent")
+            self._notices.cancel(request, reason or "canceled before it was sent")
             return
         refusal = self.gates.check(request, self._exposure(request, is_duplicate=is_duplicate))
         if is_duplicate:
             # Not rejected by event: that would speak of the order that has the id.
             msg = f"order {request.order_id!r} is refused: there was an order of this id before; submit a new one"
             error = OrderError(msg, field="order_id")
-            self._refuse(request, error)
+            self._notices.refuse(request, error)
             raise error
         if refusal is not None:
-            self._reject(request, refusal)
+            self._notices.reject(request, refusal)
         elif self.broker is None:
-            self._tell(
-                OrderRejected,
-                request,
-                gate="broker",
-                observed="no broker",
-                threshold="a broker",
-                reason="no broker: give the engine one, such as headrace.brokers.SimulatedBroker()",
-            )
+            self._notices.reject(request, NO_BROKER)
         else:
             self._table.mark_sent(request.order_id)
             try:
@@ -307,47 +303,13 @@ class OrderManager:
         try:
             order = self._table.apply(event)
         except OrderError as error:
-            self._refuse(event, error)
+            self._notices.refuse(event, error)
             raise
         if not order.is_open:
             self._by_operator.discard(event.order_id)
         if isinstance(event, OrderFill):
             position = self.positions.apply(event)
-            self._bus.publish_nowait(
-                PositionChanged(
-                    source="orders",
-                    ts=self._clock.now_ns(),
-                    run_id=self._run_id,
-                    cause=event.cause,
-                    strategy=position.strategy,
-                    instrument=position.instrument,
-                    quantity=position.quantity,
-                    average_price=position.average_price,
-                    realized_pnl=position.realized_pnl,
-                    fees=position.fees,
-                )
-            )
-
-    def _refuse(self, event: OrderEvent, error: OrderError) -> None:
-        """Count, log and audit what cannot be; the caller raises, so that the bus keeps the letter."""
-        self._refused_total += 1
-        self._refused.append(event)
-        log.error("%s", error)
-        audit = Audit(
-            source="orders",
-            ts=self._clock.now_ns(),
-            run_id=self._run_id,
-            cause=event.cause,
-            actor=event.source,
-            action=type(event).__name__,
-            target=event.order_id,
-            outcome="rejected",
-            reason=str(error),
-        )
-        try:
-            self._bus.publish_nowait(audit)
-        except LaneFullError:
-            log.exception("the audit of it found no room")
+            self._notices.position(position, event.cause)
 
     # Steps
 
@@ -356,11 +318,12 @@ class OrderManager:
         order_id = request.order_id
         self._table.add(request, request.ts)
         try:
+            # The switch alone is looked at here already; every gate is asked when the bus brings the request.
             refusal = self.gates.check_halted(request, self._exposure(request)) if self.gates.is_halted else None
             if refusal is None:
                 self._bus.publish_nowait(request)
             else:
-                self._reject(request, refusal)
+                self._notices.reject(request, refusal)
         except BaseException:
             self._table.discard(order_id)
             raise
@@ -372,7 +335,7 @@ class OrderManager:
             # The beginning of time: one that has expired meanwhile is an order still, which the broker ends.
             check_request(request, -1)
         except OrderError as error:
-            self._refuse(request, error)
+            self._notices.refuse(request, error)
             raise
         return self._table.add(request, self._clock.now_ns())
 
@@ -386,30 +349,6 @@ class OrderManager:
             is_duplicate=is_duplicate,
             by_operator=request.order_id in self._by_operator,
         )
-
-    def _reject(self, request: OrderRequested, refusal: Refusal) -> None:
-        gate, verdict = refusal
-        self._tell(
-            OrderRejected,
-            request,
-            gate=gate,
-            observed=str(verdict.observed),
-            threshold=str(verdict.threshold),
-            reason=verdict.reason,
-        )
-
-    def _tell(self, kind: type[OrderEvent], request: OrderRequested, **facts: Any) -> None:
-        """Publish what became of a request."""
-        said: dict[str, Any] = {
-            "source": "orders",
-            "ts": self._clock.now_ns(),
-            "run_id": self._run_id,
-            "cause": request.cause,
-            "order_id": request.order_id,
-            "strategy": request.strategy,
-            "instrument": request.instrument,
-        }
-        self._bus.publish_nowait(kind(**said, **facts))
 
     def _cancel_at_broker(self, order_id: str, cause: Cause | None) -> None:
         assert self.broker is not None  # An order is sent to a broker only.

@@ -136,8 +136,6 @@ class RiskGates:
 
     def check_halted(self, order: OrderRequested, exposure: Exposure) -> Refusal | None:
         """Ask the first gate alone, before the order goes anywhere; recorded when it refuses."""
-        if not self.is_halted:
-            return None
         gate, request = self._gates[0], self._request(order, exposure)
         verdict = self._judged(gate, request)
         if verdict.passed:
