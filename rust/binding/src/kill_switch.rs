@@ -13,210 +13,22 @@
 //! interpreter's lock, delays nothing; a file that is there when a switch is made has halted it before it is handed out.
 //! Does not: call anybody: `version` tells that something changed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::{SigId, flag, low_level};
 
 use crate::errors::{is_forked, raise, refuse_after_fork};
+use crate::latch::Latch;
 use crate::lock::lock;
 
-/// More than any latch of ours holds; a larger file is none.
-const LATCH_BYTES_MAX: u64 = 65_536;
 const THREAD_NAME: &str = "headrace-halt";
-
-/// Why it is halted.
-#[derive(Clone, Debug)]
-struct Story {
-    reason: String,
-    actor: String,
-    since_ns: i64,
-}
-
-impl Story {
-    fn now(reason: impl Into<String>, actor: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            actor: actor.into(),
-            since_ns: nanoseconds(SystemTime::now()),
-        }
-    }
-
-    fn to_json(&self) -> String {
-        let document = json!({"reason": self.reason, "actor": self.actor, "ts_ns": self.since_ns});
-        format!("{document}\n")
-    }
-
-    /// What a latch file says; `None`: nothing that one of us wrote.
-    fn from_json(text: &str) -> Option<Self> {
-        let document: Value = serde_json::from_str(text).ok()?;
-        Some(Self {
-            reason: document.get("reason")?.as_str()?.to_owned(),
-            actor: document.get("actor")?.as_str()?.to_owned(),
-            since_ns: document.get("ts_ns")?.as_i64()?,
-        })
-    }
-}
-
-fn nanoseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// The flag, and the file that it must agree with.
-struct Latch {
-    path: PathBuf,
-    halted: AtomicBool,
-    /// Set by the signal handler itself, which may do nothing else.
-    signalled: Arc<AtomicBool>,
-    version: AtomicU64,
-    /// Held for a look or a change of flag and file together, so that no stale look undoes a rearm.
-    files: Mutex<()>,
-    story: Mutex<Option<Story>>,
-    rearmed_by: Mutex<Option<String>>,
-}
-
-impl Latch {
-    fn is_halted(&self) -> bool {
-        // Acquire: who sees the flag sees the story. Pairs with the Release store in `set`.
-        self.halted.load(Ordering::Acquire) || self.is_signalled()
-    }
-
-    fn is_signalled(&self) -> bool {
-        // Acquire: pairs with the store in the handler, which is SeqCst.
-        self.signalled.load(Ordering::Acquire)
-    }
-
-    fn set(&self, story: Story) {
-        *lock(&self.story) = Some(story);
-        // Release: publishes the story. Pairs with the Acquire load in `is_halted`.
-        self.halted.store(true, Ordering::Release);
-        // Release: who sees the new version sees the flag. Pairs with the Acquire load in `version`.
-        self.version.fetch_add(1, Ordering::Release);
-    }
-
-    /// Halts when a signal or a file says so; what is halted is not looked at again.
-    fn look(&self) {
-        let _files = lock(&self.files);
-        // Relaxed: only changed under the lock that is held.
-        if self.halted.load(Ordering::Relaxed) {
-            return;
-        }
-        if self.is_signalled() {
-            let story = Story::now("a signal that halts", "signal");
-            self.set(story.clone());
-            // Nobody is there to be told: what runs is halted, and whoever looks at the folder sees no latch.
-            let _ = write_latch(&self.path, &story);
-            return;
-        }
-        let found = match fs::symlink_metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            found => found,
-        };
-        self.set(read_latch(&self.path, found));
-    }
-
-    /// Halts, the file first. Returns whether it was not halted before, and what kept the file from being written.
-    fn halt(&self, reason: &str, actor: &str) -> (bool, io::Result<()>) {
-        let _files = lock(&self.files);
-        // Relaxed: only changed under the lock that is held.
-        let before = self.halted.load(Ordering::Relaxed);
-        if before && fs::symlink_metadata(&self.path).is_ok() {
-            return (false, Ok(()));
-        }
-        let story = Story::now(reason, actor);
-        let written = write_latch(&self.path, &story);
-        if !before {
-            self.set(story);
-        }
-        (!before, written)
-    }
-
-    /// Removes the file, then lets orders pass again. Returns whether anything was halted.
-    fn rearm(&self, actor: &str) -> io::Result<bool> {
-        let _files = lock(&self.files);
-        let had_file = match fs::remove_file(&self.path) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
-        };
-        if had_file {
-            sync_folder(&self.path)?;
-        }
-        // AcqRel: a signal that came before is over with this; one that comes now halts again.
-        let signalled = self.signalled.swap(false, Ordering::AcqRel);
-        *lock(&self.story) = None;
-        *lock(&self.rearmed_by) = Some(actor.to_owned());
-        // AcqRel: what was done while halted comes before the first order that passes.
-        let halted = self.halted.swap(false, Ordering::AcqRel);
-        if halted || signalled {
-            // Release: as in `set`.
-            self.version.fetch_add(1, Ordering::Release);
-        }
-        Ok(halted || signalled || had_file)
-    }
-
-    fn story(&self) -> Option<Story> {
-        let story = lock(&self.story).clone();
-        // Signalled, and the thread has not looked yet.
-        story.or_else(|| self.is_signalled().then(|| Story::now("a signal that halts", "signal")))
-    }
-}
-
-/// Writes the whole file or none: what a crash leaves is another name.
-fn write_latch(path: &Path, story: &Story) -> io::Result<()> {
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    // Relaxed: only uniqueness counts.
-    let number = WRITES.fetch_add(1, Ordering::Relaxed);
-    let aside = path.with_extension(format!("{}-{number}.new", std::process::id()));
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&aside)?;
-        file.write_all(story.to_json().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        sync_folder(path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&aside);
-    })
-}
-
-/// So that a crash of the machine keeps what was made or removed in the file's folder.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// What the file says, or why nobody knows.
-fn read_latch(path: &Path, found: io::Result<fs::Metadata>) -> Story {
-    let read = || {
-        let metadata = found?;
-        if !metadata.is_file() {
-            // Not opened either: a pipe would be waited for.
-            return Err(io::Error::other("it is no regular file"));
-        }
-        let mut text = String::new();
-        File::open(path)?.take(LATCH_BYTES_MAX).read_to_string(&mut text)?;
-        Story::from_json(&text).ok_or_else(|| io::Error::other("it does not say who halted, and why"))
-    };
-    read().unwrap_or_else(|error: io::Error| {
-        let reason = format!("the latch file {} is there, but {error}", path.display());
-        Story::now(reason, "unknown")
-    })
-}
 
 /// How the watching thread is told to end.
 #[derive(Default)]
@@ -286,15 +98,7 @@ impl KillSwitch {
     #[pyo3(signature = (path, *, poll_ns, watch))]
     fn new(py: Python<'_>, path: PathBuf, poll_ns: u64, watch: bool) -> PyResult<Self> {
         refuse_after_fork(py)?;
-        let latch = Arc::new(Latch {
-            path,
-            halted: AtomicBool::new(false),
-            signalled: Arc::new(AtomicBool::new(false)),
-            version: AtomicU64::new(0),
-            files: Mutex::new(()),
-            story: Mutex::new(None),
-            rearmed_by: Mutex::new(None),
-        });
+        let latch = Arc::new(Latch::new(path));
         py.detach(|| latch.look());
         let ending = Arc::new(Ending::default());
         let thread = if watch {
@@ -322,8 +126,7 @@ impl KillSwitch {
     /// Rises with each halt and rearm.
     #[getter]
     fn version(&self) -> u64 {
-        // Acquire: pairs with the Release in `set`.
-        self.latch.version.load(Ordering::Acquire)
+        self.latch.version()
     }
 
     /// Why it is halted; None when it is not.
@@ -335,8 +138,7 @@ impl KillSwitch {
     /// Who halted it, or rearmed it last; None when nobody did.
     #[getter]
     fn actor(&self) -> Option<String> {
-        let halted = self.latch.story().map(|story| story.actor);
-        halted.or_else(|| lock(&self.latch.rearmed_by).clone())
+        self.latch.actor()
     }
 
     /// Since when, by the machine's clock, ns since 1970-01-01 UTC; None when it is not halted.

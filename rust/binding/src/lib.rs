@@ -18,6 +18,7 @@ mod ingest;
 mod instruments;
 mod kill_switch;
 mod kinds;
+mod latch;
 mod lock;
 mod names;
 mod replay;
