@@ -1,7 +1,12 @@
-"""RestingOrder: an order that the simulated broker has, and which quotes it may meet.
+"""RestingOrders: the orders that the simulated broker has of one instrument, and which quotes they may meet.
 
-Guarantees: it never meets the tick that caused it, or one before, nor a quote that was received before it arrived.
-Does not: fill itself; ``simulated`` does.
+::
+
+    quote ─▶ concerns(bid, ask)? two comparisons; mostly no ─▶ each order, in the order of arrival: meets(quote)?
+
+Guarantees: an order never meets the tick that caused it, or one before, nor a quote that was received before it
+arrived; each new order meets one quote at least, whatever its price.
+Does not: fill; ``simulated`` does.
 """
 
 from __future__ import annotations
@@ -13,9 +18,11 @@ from typing import TYPE_CHECKING, Literal
 from headrace.money import ZERO, decimal_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headrace.events import Cause, OrderRequested
 
-__all__ = ["NEVER_NS", "RestingOrder", "ShownSide"]
+__all__ = ["NEVER_NS", "RestingOrder", "RestingOrders", "ShownSide"]
 
 NEVER_NS = sys.maxsize
 
@@ -65,6 +72,54 @@ class RestingOrder:
             return quote.last > cause.last
         # Numbers of two kinds cannot be compared; what was received at the same time may have been before.
         return quote.ts_init > cause.ts_init
+
+
+class RestingOrders:
+    """Orders of one instrument, in the order in which they came.
+
+    What any price may reach is kept as two floats, a hair on the safe side: the Decimals decide.
+    """
+
+    __slots__ = ("_ask_max", "_bid_min", "_orders")
+
+    def __init__(self) -> None:
+        self._orders: dict[str, RestingOrder] = {}
+        self._ask_max = -math.inf
+        self._bid_min = math.inf
+
+    def __iter__(self) -> Iterator[RestingOrder]:
+        return iter(list(self._orders.values()))
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def add(self, order: RestingOrder) -> None:
+        """Take up an order."""
+        self._orders[order.request.order_id] = order
+        self._widen(order)
+
+    def remove(self, order: RestingOrder) -> None:
+        """Let go of an order."""
+        del self._orders[order.request.order_id]
+
+    def concerns(self, bid_price: float, ask_price: float) -> bool:
+        """Say whether a quote may fill any of them, or be the first that one meets."""
+        return not (ask_price > self._ask_max and bid_price < self._bid_min)
+
+    def settle(self) -> None:
+        """Look again what any price may reach, after a quote was met."""
+        self._ask_max, self._bid_min = -math.inf, math.inf
+        for order in self._orders.values():
+            self._widen(order)
+
+    def _widen(self, order: RestingOrder) -> None:
+        price = None if order.is_new else order.request.price
+        if order.request.side > 0:
+            reach = math.inf if price is None else math.nextafter(float(price), math.inf)
+            self._ask_max = max(self._ask_max, reach)
+        else:
+            reach = -math.inf if price is None else math.nextafter(float(price), -math.inf)
+            self._bid_min = min(self._bid_min, reach)
 
 
 class ShownSide:

@@ -22,7 +22,7 @@ import logging
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headrace.brokers.resting import NEVER_NS, RestingOrder, ShownSide
+from headrace.brokers.resting import NEVER_NS, RestingOrder, RestingOrders, ShownSide
 from headrace.errors import LaneFullError, OptionError, OrderError
 from headrace.events import (
     Cause,
@@ -87,7 +87,7 @@ class SimulatedBroker:
         self._desk: BrokerDesk | None = None
         self._subscription: Subscription | None = None
         self._orders: dict[str, RestingOrder] = {}
-        self._at: dict[str, dict[str, RestingOrder]] = {}
+        self._at: dict[str, RestingOrders] = {}
         # What it has filled, signed: as venues do, it knows what reduce_only may reduce.
         self._net: dict[tuple[str, str], Decimal] = {}
         self._taken = 0
@@ -139,7 +139,7 @@ class SimulatedBroker:
         arrives_ns = desk.clock.now_ns() + self._latency_ns if self._latency_ns else 0
         resting = RestingOrder(order, arrives_ns)
         self._orders[order.order_id] = resting
-        self._at.setdefault(order.instrument, {})[order.order_id] = resting
+        self._at.setdefault(order.instrument, RestingOrders()).add(resting)
         self._remind(resting.due_ns)
         if self._subscription is not None:
             self._subscription.wake()
@@ -196,14 +196,17 @@ class SimulatedBroker:
         flags: int,
     ) -> None:
         try:
-            self._end_due()
+            if self._due_ns != NEVER_NS:
+                self._end_due()
             resting = self._at.get(instrument)
-            if resting and not flags & OLD_QUOTE:
-                quote = Cause(instrument, "quote", seq, seq, ts_init)
-                shown = {1: ShownSide(ask_price, ask_size), -1: ShownSide(bid_price, bid_size)}
-                for order in list(resting.values()):
-                    if order.meets(quote):
-                        self._match(order, shown[order.request.side], quote)
+            if resting is None or flags & OLD_QUOTE or not resting.concerns(bid_price, ask_price):
+                return
+            quote = Cause(instrument, "quote", seq, seq, ts_init)
+            shown = {1: ShownSide(ask_price, ask_size), -1: ShownSide(bid_price, bid_size)}
+            for order in resting:
+                if order.meets(quote):
+                    self._match(order, shown[order.request.side], quote)
+            resting.settle()
         except LaneFullError:
             self._hold_back()
 
@@ -337,9 +340,8 @@ class SimulatedBroker:
     def _remove(self, order: RestingOrder) -> None:
         request = order.request
         del self._orders[request.order_id]
-        of_instrument = self._at[request.instrument]
-        del of_instrument[request.order_id]
-        if not of_instrument:
+        self._at[request.instrument].remove(order)
+        if not self._at[request.instrument]:
             del self._at[request.instrument]
         if not self._orders and self._subscription is not None:
             self._subscription.doze()

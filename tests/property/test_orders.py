@@ -1,0 +1,272 @@
+"""Orders under random flow: submissions, cancels, quotes, pauses, halts, full lanes; and the laws that hold meanwhile.
+
+Guarantees: every episode draws its steps from the run's seed; positions and sizes are recomputed from the events alone.
+Does not: run an engine, or several threads.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.brokers import SimulatedBroker
+from headrace.errors import LaneFullError
+from headrace.events import (
+    Cause,
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFill,
+    OrderFilled,
+    OrderRejected,
+    OrderRequested,
+    encode_event,
+)
+from headrace.lane import Lane, LaneOptions
+from headrace.orders import FINAL
+from tests.feeding import BTC, ETH, quotes
+from tests.trading import WIDE, Desk, S
+
+D = Decimal
+EPISODES = 40
+STEPS = 150
+NAMES = (BTC, ETH)
+STRATEGIES = ("A", "B")
+ENDS = (OrderFilled, OrderCanceled, OrderExpired, OrderRejected)
+
+
+class Episode:
+    """One random session, and what it has shown."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.broker = SimulatedBroker(
+            latency_ns=self.random.choice([0, 0, 3_000_000]),
+            taker_fee="0.001",
+            slippage_ticks=self.random.choice([0, 2]),
+        )
+        capacity = self.random.choice([3, 10, 50])
+        self.desk = Desk(
+            broker=self.broker,
+            limits=msgspec.structs.replace(WIDE, open_orders_max=8, quantity_max=D(4)),
+            lanes={Lane.ORDER: LaneOptions(capacity=capacity)},
+        )
+        # (instrument, seq) -> the sizes that were shown, by side of the order.
+        self.shown: dict[tuple[str, int], dict[int, Decimal]] = {}
+        self.seqs: dict[str, int] = defaultdict(int)
+        self.ids: list[str] = []
+        for name in NAMES:
+            self.quote(name)
+
+    def step(self) -> None:
+        """Do one thing, and sometimes let the bus wait before it is drained."""
+        action = self.random.choices(
+            [self.submit, self.quote, self.cancel, self.permit, self.halt, self.flatten, self.cancel_all, self.again],
+            [30, 40, 12, 4, 2, 3, 2, 2],
+        )[0]
+        action()
+        if self.random.random() < 0.7:
+            self.desk.bus.drain()
+
+    def quote(self, name: str | None = None) -> None:
+        name = name or self.random.choice(NAMES)
+        bid = self.random.randrange(180, 220) / 2
+        sizes = [self.random.randrange(0, 30) / 10 for _ in range(2)]
+        self.desk.clock.at_ns += 1_000_000
+        tick = quotes(
+            self.desk.dispatcher,
+            [bid],
+            instrument=name,
+            ts_init=self.desk.clock.at_ns,
+            ask_price=bid + self.random.choice([0.5, 1.0]),
+            bid_size=sizes[0],
+            ask_size=sizes[1],
+        )
+        self.seqs[name] += 1
+        self.shown[name, self.seqs[name]] = {1: D(repr(sizes[1])), -1: D(repr(sizes[0]))}
+        self.desk.dispatcher.publish(tick)
+        self.desk.dispatcher.dispatch()
+
+    def submit(self) -> None:
+        name = self.random.choice(NAMES)
+        seq = self.seqs[name]
+        more: dict[str, Any] = {"cause": Cause(name, "quote", seq, seq, self.desk.clock.at_ns)}
+        if self.random.random() < 0.6:
+            more["price"] = D(self.random.randrange(180, 220)) / 2
+        if self.random.random() < 0.2:
+            more["expires_ns"] = self.desk.clock.at_ns + self.random.randrange(1, 20_000_000)
+        more["time_in_force"] = self.random.choice(["gtc", "gtc", "ioc"])
+        more["reduce_only"] = self.random.random() < 0.3
+        quantity = D(self.random.randrange(1, 45)) / 10
+        with suppress(LaneFullError):
+            self.ids.append(
+                self.desk.submit(
+                    self.random.choice([1, -1]),
+                    quantity,
+                    instrument=name,
+                    strategy=self.random.choice(STRATEGIES),
+                    **more,
+                )
+            )
+
+    def cancel(self) -> None:
+        if self.ids:
+            self.desk.orders.cancel(self.random.choice(self.ids[-10:]))
+
+    def permit(self) -> None:
+        self.desk.orders.set_permission(
+            self.random.choice(STRATEGIES), self.random.choice(["all", "all", "reduce", "none"])
+        )
+
+    def halt(self) -> None:
+        self.desk.switch.is_halted = self.random.random() < 0.3
+
+    def flatten(self) -> None:
+        self.ids += self.desk.orders.flatten(strategy=self.random.choice([None, *STRATEGIES]))
+
+    def cancel_all(self) -> None:
+        self.desk.orders.cancel_all(instrument=self.random.choice([None, *NAMES]))
+
+    def again(self) -> None:
+        """Somebody publishes a request that was published before."""
+        requests = self.desk.of(OrderRequested)
+        if requests:
+            with suppress(LaneFullError):
+                self.desk.bus.publish_nowait(self.random.choice(requests))
+
+    def finish(self) -> None:
+        """Let everything come to rest, so that nothing is on its way any more."""
+        self.desk.switch.is_halted = False
+        self.desk.bus.drain()
+        self.desk.orders.cancel_all()
+        for _ in range(10):
+            self.quote(BTC)
+            self.desk.bus.drain()
+            self.quote(ETH)
+            self.desk.bus.drain()
+
+
+def played(seed: int) -> Episode:
+    episode = Episode(seed)
+    for _ in range(STEPS):
+        episode.step()
+    episode.desk.bus.drain()
+    return episode
+
+
+@pytest.fixture(scope="module")
+def episodes(seed: int) -> list[Episode]:
+    """The same episodes for every law."""
+    return [played(seed + number) for number in range(EPISODES)]
+
+
+def test_the_episodes_show_every_end_and_every_gate_that_they_can(episodes: list[Episode]) -> None:
+    """Laws that hold because nothing happened prove nothing."""
+    ends = {type(event) for episode in episodes for event in episode.desk.of(OrderEvent)}
+    assert ends >= {*ENDS, OrderAccepted}
+    gates = {event.gate for episode in episodes for event in episode.desk.of(OrderRejected)}
+    assert gates >= {"halted", "permission", "quantity_max"}
+    assert any(fill.left for episode in episodes for fill in episode.desk.of(OrderFill))
+    assert any(order.request.reduce_only for episode in episodes for order in filled(episode))
+
+
+def filled(episode: Episode) -> list[Any]:
+    return [order for order in episode.desk.orders.orders() if order.filled]
+
+
+def test_no_order_is_lost_and_each_ends_once(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        stats = episode.desk.orders.stats()
+        assert stats.submitted == stats.open + stats.filled + stats.canceled + stats.rejected + stats.expired
+        assert stats.submitted == len(episode.desk.orders.orders())
+        ends: dict[str, list[str]] = defaultdict(list)
+        for event in episode.desk.of(OrderEvent):
+            if ends[event.order_id]:
+                # Nothing but a request that somebody published again.
+                assert isinstance(event, OrderRequested)
+            if isinstance(event, ENDS):
+                ends[event.order_id].append(type(event).__name__)
+        for order in episode.desk.orders.orders():
+            assert len(ends[order.order_id]) == (order.state in FINAL), order
+
+
+def test_no_order_reaches_the_broker_twice_and_the_broker_has_what_is_open(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        accepted = [event.order_id for event in episode.desk.of(OrderAccepted)]
+        assert len(accepted) == len(set(accepted))
+        is_open = {order.order_id for order in episode.desk.orders.orders(open_only=True)}
+        assert set(episode.broker.open_orders) <= is_open
+
+
+def test_positions_are_the_sum_of_the_fills_and_no_order_fills_more_than_it_asked_for(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        held: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        of_order: dict[str, Decimal] = defaultdict(Decimal)
+        for fill in episode.desk.of(OrderFill):
+            held[fill.strategy, fill.instrument] += fill.side * fill.quantity
+            of_order[fill.order_id] += fill.quantity
+        for (strategy, instrument), quantity in held.items():
+            assert episode.desk.position(strategy, instrument).quantity == quantity
+        for order in episode.desk.orders.orders():
+            assert of_order[order.order_id] == order.filled <= order.quantity
+
+
+def test_no_displayed_size_is_taken_twice_and_no_limit_is_passed(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        taken: dict[tuple[str, int, int], Decimal] = defaultdict(Decimal)
+        for fill in episode.desk.of(OrderFill):
+            assert fill.quote is not None
+            taken[fill.instrument, fill.quote.first, fill.side] += fill.quantity
+            limit = episode.desk.order(fill.order_id).price
+            assert limit is None or (fill.price - limit) * fill.side <= 0
+        for (instrument, seq, side), quantity in taken.items():
+            assert quantity <= episode.shown[instrument, seq][side]
+
+
+def test_no_order_fills_against_what_caused_it_or_came_before(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        for fill in episode.desk.of(OrderFill):
+            if fill.cause is not None and fill.quote is not None:
+                assert fill.quote.first > fill.cause.last
+
+
+def test_what_may_only_reduce_never_adds_exposure_and_never_flips(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        held: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        for fill in episode.desk.of(OrderFill):
+            key = (fill.strategy, fill.instrument)
+            before = held[key]
+            held[key] += fill.side * fill.quantity
+            if episode.desk.order(fill.order_id).request.reduce_only:
+                assert before * fill.side < 0
+                assert held[key] * before >= 0
+
+
+def test_only_requests_that_came_again_are_refused(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        requests = [event.order_id for event in episode.desk.of(OrderRequested)]
+        assert episode.desk.orders.refused_events == len(requests) - len(set(requests))
+        assert len(episode.desk.bus.dead_letters) == episode.desk.orders.refused_events
+
+
+def test_the_same_flow_gives_the_same_bytes(seed: int) -> None:
+    for number in range(5):
+        first, second = played(seed + number), played(seed + number)
+        assert list(map(encode_event, first.desk.events)) == list(map(encode_event, second.desk.events))
+        assert first.desk.events
+
+
+def test_whatever_happened_everything_can_be_canceled_in_the_end(episodes: list[Episode], seed: int) -> None:
+    for number in range(10):
+        episode = played(seed + number)
+        episode.finish()
+        assert episode.desk.orders.orders(open_only=True) == []
+        assert episode.broker.open_orders == ()
+        assert episode.desk.clock.at_ns > S
