@@ -375,14 +375,11 @@ impl Group {
     }
 
     pub(super) fn settle(&self, state: &Run) {
-        // Relaxed: statistics.
+        // Relaxed: statistics, both of them.
         self.position.store(state.base + state.next as u64, Ordering::Relaxed);
-        if state.next > 0
-            && let Some(last) = state.backlog.get(state.next - 1)
-        {
-            // Relaxed: statistics.
-            self.last_ts.store(last.ts_init, Ordering::Relaxed);
-        }
+        let last = state.next.checked_sub(1).and_then(|last| state.backlog.get(last));
+        self.last_ts
+            .store(last.map_or(state.last_ts, |tick| tick.ts_init), Ordering::Relaxed);
         for (index, member) in state.delivery.members.iter().enumerate() {
             member.shared.buffered.set(state.delivery.count_waiting(index));
         }

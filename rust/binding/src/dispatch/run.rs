@@ -44,6 +44,8 @@ pub(super) struct Run {
     pub(super) run_start: usize,
     pub(super) run_end: usize,
     pub(super) next: usize,
+    /// Receive time of the last tick before the backlog.
+    pub(super) last_ts: i64,
     /// Positions that the writer overwrote, not yet told.
     pub(super) lapsed: u64,
     /// After a loss: drop ticks until an event begins.
@@ -67,6 +69,7 @@ impl Run {
             run_start: 0,
             run_end: 0,
             next: 0,
+            last_ts: i64::MIN,
             lapsed: 0,
             resync: false,
             plan: Plan::default(),
@@ -168,6 +171,9 @@ impl Run {
 
     /// Reads on: true when there are whole events to dispatch.
     pub(super) fn refill(&mut self) -> bool {
+        if let Some(last) = self.usable.checked_sub(1).and_then(|last| self.backlog.get(last)) {
+            self.last_ts = last.ts_init;
+        }
         self.base += self.usable as u64;
         self.backlog.consume(self.usable);
         (self.usable, self.next, self.run_start, self.run_end) = (0, 0, 0, 0);
