@@ -26,7 +26,8 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from headrace import _native
@@ -38,7 +39,14 @@ from headrace.faults import FaultDesk, Policy
 from headrace.handlers import BoundHandler, bind_function, bind_strategy, kinds_of
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
 from headrace.strategy import Strategy
-from headrace.subscription import Overflow, SubscribeOptions, Subscription, SubscriptionOptions, SubscriptionStats
+from headrace.subscription import (
+    Overflow,
+    SubscribeOptions,
+    Subscription,
+    SubscriptionOptions,
+    SubscriptionStats,
+    TuneOptions,
+)
 from headrace.tick import NewestQuote
 from headrace.wakeup import WakeupKind
 from headrace.watch import Watch
@@ -146,7 +154,7 @@ class Dispatcher:
             replay=replay,
             time=self.clock._time if isinstance(self.clock, EngineClock) else None,  # noqa: SLF001 - its native half
         )
-        self._desk = FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
+        self.faults = FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
         self._inline = self._new_group("inline")
         self._members: dict[str, Driver] = {}
         self._made_s = time.monotonic()
@@ -202,6 +210,42 @@ class Dispatcher:
             self._watch.start()
         return member.subscription
 
+    def rebind(self, subscription: Subscription, strategy: Strategy) -> None:
+        """Give a subscription's ticks to another object's handlers, from the next edge of a run on.
+
+        Its options, its numbers and what it must still be told stay. Raises SubscriptionError.
+        """
+        member = self._members[subscription.name]
+        handlers = _bound(strategy, None, subscription.options.kinds)
+        same_kinds = kinds_of(handlers, subscription.options.kinds)[0] == subscription.kinds
+        if not same_kinds or any(bound.is_async for bound in handlers) != member.is_async:
+            msg = f"{type(strategy).__name__} takes other ticks than {subscription.name!r}: subscribe it anew"
+            raise SubscriptionError(msg, handler=subscription.name)
+        member.membership.bind([_described(bound, awaited=member.is_async) for bound in handlers])
+        self._watch.handlers[subscription.name] = [bound.name for bound in handlers]
+
+    def tune(self, subscription: Subscription, **changes: Unpack[TuneOptions]) -> bool:
+        """Change how a subscription's ticks come, from the next edge of a run on; False: it was so already.
+
+        Options as in ``subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises OptionError.
+        """
+        member = self._members[subscription.name]
+        options = subscription.options.changed(**changes)
+        if options == subscription.options:
+            return False
+        if options.overflow is Overflow.CONFLATE:
+            _refuse_flow(subscription.name, subscription.kinds)
+        assert options.overflow is not None
+        member.membership.tune(
+            overflow=options.overflow.value,
+            batch_max=options.batch_max,
+            lag_max_ticks=options.lag_max_ticks,
+            lag_max_ns=options.lag_max_ns,
+            lag_skip=options.on_lag == "skip",
+        )
+        subscription.options = options
+        return True
+
     def _join(self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler], *, is_async: bool) -> Driver:
         is_pull = not handlers
         threaded = options.mode == "thread" and not self._replay
@@ -248,13 +292,14 @@ class Dispatcher:
             pull=is_pull,
             awaited=is_async,
         )
-        self._desk.policies[name] = options.on_fault or self._desk.default
+        self.faults.policies[name] = options.on_fault or self.faults.default
         self._watch.handlers[name] = [bound.name for bound in handlers]
         if not shares:
             self._watch.groups.append(group)
         subscription = Subscription(
             name=name,
-            options=options,
+            options=replace(options, overflow=overflow),
+            kinds=frozenset(kinds),
             membership=membership,
             group=group,
             clock=self.clock,
@@ -275,7 +320,7 @@ class Dispatcher:
         )
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
-        return _native.DispatchGroup(self._ingest, self._desk, advance=advance, hashing=self._hashing)
+        return _native.DispatchGroup(self._ingest, self.faults, advance=advance, hashing=self._hashing)
 
     def _unique(self, name: str | None, handler: object) -> str:
         if name is not None:
@@ -344,6 +389,11 @@ class Dispatcher:
         """
         self._refuse_closed("it has nothing to dispatch any more")
         return self._inline.dispatch(self.clock.now_ns(), max_ns)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the inline subscriptions had all that was published."""
+        return self._inline.is_idle()
 
     async def drain_async(self) -> None:
         """Await the async handlers of every subscription until all are caught up; in replay this call is their task."""
@@ -492,7 +542,7 @@ def _awaited(function: Callable[..., object]) -> Callable[..., object]:
     return call
 
 
-def _refuse_flow(name: str, kinds: set[str]) -> None:
+def _refuse_flow(name: str, kinds: AbstractSet[str]) -> None:
     nature = {row[1]: row[3] for row in _native.kind_table()}
     flow = sorted(kind for kind in kinds if nature[kind] == "flow")
     if flow:
