@@ -52,7 +52,7 @@ from headrace.limits import (
 from headrace.subscribers import Declared, Subscribers
 
 if TYPE_CHECKING:
-    from headrace.bus_subscription import Handler, What
+    from headrace.bus_subscription import E, Handler, What
     from headrace.clock import Clock
 
 __all__ = ["BusSubscription", "EventBus"]
@@ -144,8 +144,8 @@ class EventBus:
 
     def subscribe(
         self,
-        what: What,
-        handler: Handler,
+        what: What[E],
+        handler: Handler[E],
         *,
         name: str | None = None,
         idempotent: bool = False,
@@ -162,7 +162,7 @@ class EventBus:
         """
         return self._subscribers.subscribe(what, handler, name=name, idempotent=idempotent, max_attempts=max_attempts)
 
-    def consumer(self, what: What, *, name: str | None = None) -> Consumer:
+    def consumer(self, what: What[Event], *, name: str | None = None) -> Consumer:
         """Return the pull side: ``async with consumer.consume() as envelope``. Raises EventTypeError."""
         return self._subscribers.consumer(
             what,
@@ -184,12 +184,12 @@ class EventBus:
         if waiting is None:
             return
         if waiting.is_consequence:
-            raise self._full(waiting)
+            raise self._full(waiting, waited_s=0.0)
         while (left_s := self._time_left(waiting)) > 0:
             await self._tasks.wait_for_room(waiting.declared.number, left_s)
             if self._push_waiting(waiting):
                 return
-        raise self._full(waiting)
+        raise self._full(waiting, self._waited(waiting))
 
     def _publish_slow(self, event: Event) -> None:
         """Publish what the native core does not at once: not stamped, of no declared type, or in a lane that fills."""
@@ -197,12 +197,12 @@ class EventBus:
         if waiting is None:
             return
         if waiting.is_consequence or self.core.is_own_thread():
-            raise self._full(waiting)
+            raise self._full(waiting, waited_s=0.0)
         while (left_s := self._time_left(waiting)) > 0:
             self.core.wait_for_room(waiting.declared.number, left_s)
             if self._push_waiting(waiting):
                 return
-        raise self._full(waiting)
+        raise self._full(waiting, self._waited(waiting))
 
     def _publish(self, event: Event) -> _Waiting | None:
         """Stamp an event and publish it, if there is room; return what is to wait otherwise."""
@@ -232,16 +232,18 @@ class EventBus:
 
     def _time_left(self, waiting: _Waiting) -> float:
         """Return how long a publisher goes on waiting: a second of the clock, or until the wall's bound."""
-        left_s = LANE_WAIT_S - (self.clock.now_ns() - waiting.since_ns) / 1e9
+        left_s = LANE_WAIT_S - self._waited(waiting)
         return min(left_s, waiting.since_s + BARRIER_S - time.monotonic())
 
-    def _full(self, waiting: _Waiting) -> LaneFullError:
+    def _waited(self, waiting: _Waiting) -> float:
+        return (self.clock.now_ns() - waiting.since_ns) / 1e9
+
+    def _full(self, waiting: _Waiting, waited_s: float) -> LaneFullError:
         lane, capacity = waiting.declared.lane, self.core.counts()[waiting.declared.number][-1]
         advice = "its handlers are slower than its publishers: publish less, or give the lane a larger capacity"
         if waiting.is_consequence:
             capacity *= CONSEQUENCES_MAX
             advice = "a handler publishes more than it may: publish less for each event"
-        waited_s = (self.clock.now_ns() - waiting.since_ns) / 1e9
         msg = f"the {lane} lane is full: {capacity} events wait in it, after {waited_s:.3f} s for room; {advice}"
         return LaneFullError(msg, lane=str(lane), capacity=capacity, waited_s=waited_s)
 
@@ -332,8 +334,8 @@ class EventBus:
 
     def _on_held(self, handler: _native.BusHandler, lane: int, number: int, event: Event, attempt: int) -> None:
         subscription: BusSubscription = handler.owner
-        if isinstance(subscription.handler, Consumer):
-            subscription.handler.offer(Envelope(event, _LANES[lane], number, attempt))
+        if subscription.consumer is not None:
+            subscription.consumer.offer(Envelope(event, _LANES[lane], number, attempt))
         else:
             self._tasks.take(lane, subscription, event)
         # There is room for one more.
@@ -371,7 +373,8 @@ class EventBus:
         now_ns = self.clock.now_ns()
         if not self.core.push(event, consequence=False, now_ns=now_ns, may_drop=False, only=subscription.native):
             declared = self._subscribers.declared(event)
-            raise self._full(_Waiting(event, declared, is_consequence=False, since_ns=now_ns, since_s=time.monotonic()))
+            waiting = _Waiting(event, declared, is_consequence=False, since_ns=now_ns, since_s=time.monotonic())
+            raise self._full(waiting, waited_s=0.0)
 
 
 def _redrive(bus: weakref.ref[EventBus], subscription: weakref.ref[BusSubscription], event: Event) -> None:

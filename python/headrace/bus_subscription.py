@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
 
 from headrace import _native
 from headrace.consumer import Consumer
@@ -18,8 +18,10 @@ from headrace.events import Event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    What: TypeAlias = type[Event] | tuple[type[Event], ...] | Callable[[Event], bool]
-    Handler: TypeAlias = Callable[[Event], None] | Callable[[Event], Awaitable[None]]
+    # A handler of Signal may say that it takes Signals; what it returns is awaited, or not looked at.
+    E = TypeVar("E", bound=Event)
+    What: TypeAlias = type[E] | tuple[type[E], ...] | Callable[[Event], bool]
+    Handler: TypeAlias = Callable[[E], object]
 
 __all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name"]
 
@@ -27,27 +29,32 @@ __all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name"]
 class BusSubscription:
     """What ``EventBus.subscribe`` returns; a context manager that closes it.
 
-    what : the types, or the predicate. handler : as it was given. name : unique on its bus. is_async : it is awaited.
+    what : the types, or the predicate. name : unique on its bus. awaited : its handler, when that is awaited.
+    consumer : whom it offers events to, when it is the pull side.
     """
 
     def __init__(
         self,
-        what: What,
-        handler: Handler | Consumer,
+        what: What[E],
+        handler: Handler[E] | Consumer,
         *,
         name: str,
         attempts: list[int],
         close: Callable[[BusSubscription], None],
     ) -> None:
         self.what = what
-        self.handler = handler
         self.name = name
         self.is_open = True
         self._close = close
-        self.is_async = isinstance(handler, Consumer) or _is_async(handler)
-        function, receiver = (None, None) if self.is_async else _taken_apart(handler)
+        self.consumer = handler if isinstance(handler, Consumer) else None
+        self.awaited: Callable[[Event], Awaitable[object]] | None = None
+        function, receiver = None, None
         if not isinstance(handler, Consumer):
             _check_callable(handler, name)
+            if _is_async(handler):
+                self.awaited = cast("Callable[[Event], Awaitable[object]]", handler)
+            else:
+                function, receiver = _taken_apart(handler)
         self.native = _native.BusHandler(
             name,
             self,
@@ -71,7 +78,7 @@ class BusSubscription:
         self.close()
 
 
-def matches(what: What, event_type: type[Event]) -> bool:
+def matches(what: What[E], event_type: type[Event]) -> bool:
     """Say whether events of a type may be meant. Raises EventTypeError for what is no type, tuple or predicate."""
     if isinstance(what, type | tuple):
         for wanted in what if isinstance(what, tuple) else (what,):

@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import logging
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from headrace.consumer import Consumer
 from headrace.driver import has_running_loop
 from headrace.errors import ClosedError, DeadlockError
 from headrace.handling import HANDLING, Handling, handling_in
 from headrace.lane import Lane
-from headrace.limits import DRAIN_RUNNING_S, SLICE_NS
+from headrace.limits import DRAIN_RUNNING_S, SLICE_NS, SLOW_HANDLER_MS
+from headrace.watch import Watch
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Generator
 
     from headrace import _native
     from headrace.bus import EventBus
@@ -57,6 +58,10 @@ class LaneTasks:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._is_closed = False
         self._is_stopping = False
+        self._watch: Watch | None = None
+        # (number, name) of the async handler that has the loop now.
+        self._step: tuple[int, str] | None = None
+        self._steps = 0
 
     # Who drains
 
@@ -72,6 +77,10 @@ class LaneTasks:
         self._context = contextvars.copy_context()
         self._context.run(HANDLING.set, None)
         self._wake_other = wake
+        if not self._bus.replay and self._watch is None:
+            self._watch = Watch(SLOW_HANDLER_MS / 1e3)
+            self._watch.buses.append(self)
+            self._watch.start()
         self._core.set_wakes(True)
         self._adopt()
         if self._core.has_ready():
@@ -150,10 +159,8 @@ class LaneTasks:
         handling = self._at[lane] = Handling(self._bus, event, subscription.name)
         token = HANDLING.set(handling)
         try:
-            assert not isinstance(subscription.handler, Consumer)
-            awaitable = subscription.handler(event)
-            assert awaitable is not None
-            await awaitable
+            assert subscription.awaited is not None
+            await _Steps(self, subscription.name, subscription.awaited(event))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a handler's sys.exit must not end the others
@@ -164,6 +171,19 @@ class LaneTasks:
             handling.is_over = True
             HANDLING.reset(token)
             del self._at[lane]
+
+    def running(self) -> tuple[int, str] | None:
+        """Return which handler has the loop now, for who watches."""
+        return self._core.running() or self._step
+
+    def enter(self, name: str) -> None:
+        """An async handler has the loop, until ``leave``."""
+        self._steps -= 1
+        self._step = (self._steps, name)
+
+    def leave(self) -> None:
+        """It awaits something, or is done."""
+        self._step = None
 
     def release(self, lane: Lane, error: BaseException | None) -> None:
         """A consumer's body has ended."""
@@ -235,7 +255,7 @@ class LaneTasks:
             why = "has been at it all the while"
             if handling is not None and handling.waits_for is not None:
                 why = f"waits for {handling.waits_for}, which cannot come before it is done"
-            elif isinstance(owner.handler, Consumer) and owner.handler.has_offered(_LANES[lane]):
+            elif owner.consumer is not None and owner.consumer.has_offered(_LANES[lane]):
                 why = "has not come for it: nobody is in its consume()"
             msg = f"the bus is not idle after {waited_s:.3f} s: {owner.name} holds {what}, and {why}"
             return DeadlockError(msg, holder=owner.name, event=what, waited_s=waited_s)
@@ -262,6 +282,9 @@ class LaneTasks:
             if late:
                 await asyncio.wait(late)
         self._loop = self._wake_other = None
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
 
     async def shutdown(self, timeout_s: float) -> None:
         """See ``EventBus.shutdown``."""
@@ -275,6 +298,33 @@ class LaneTasks:
         self._is_closed = True
         self._core.close()
         self.look()
+
+
+class _Steps:
+    """Awaits something step by step, so that a step that holds up the loop can be named."""
+
+    __slots__ = ("_awaitable", "_name", "_tasks")
+
+    def __init__(self, tasks: LaneTasks, name: str, awaitable: Awaitable[object]) -> None:
+        self._tasks = tasks
+        self._name = name
+        self._awaitable = awaitable
+
+    def __await__(self) -> Generator[object, Any, None]:
+        steps = self._awaitable.__await__()
+        go_on = functools.partial(next, steps)
+        while True:
+            self._tasks.enter(self._name)
+            try:
+                wanted = go_on()
+            except StopIteration:
+                return
+            finally:
+                self._tasks.leave()
+            try:
+                go_on = functools.partial(steps.send, (yield wanted))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is meant for the handler
+                go_on = functools.partial(steps.throw, error)
 
 
 def _named(event: Event) -> str:

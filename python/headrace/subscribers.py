@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from headrace import _native
-    from headrace.bus_subscription import Handler, What
+    from headrace.bus_subscription import E, Handler, What
     from headrace.events import Event
 
 __all__ = ["Declared", "Subscribers"]
@@ -73,13 +73,13 @@ class Subscribers:
         return known
 
     def subscribe(
-        self, what: What, handler: Handler, *, name: str | None, idempotent: bool, max_attempts: int | None
+        self, what: What[E], handler: Handler[E], *, name: str | None, idempotent: bool, max_attempts: int | None
     ) -> BusSubscription:
         """See ``EventBus.subscribe``."""
         attempts = self._attempts(what, idempotent=idempotent, max_attempts=max_attempts)
         return self._join(what, handler, name or subscriber_name(handler), attempts)
 
-    def consumer(self, what: What, name: str | None, make: Callable[[str], Consumer]) -> Consumer:
+    def consumer(self, what: What[Event], name: str | None, make: Callable[[str], Consumer]) -> Consumer:
         """See ``EventBus.consumer``."""
         self._matching(what)
         consumer = make(self._free_name(name or "consumer"))
@@ -88,15 +88,15 @@ class Subscribers:
 
     def leave(self, consumer: Consumer) -> None:
         """Close a consumer's subscription."""
-        next(own for own in self._subscriptions if own.handler is consumer).close()
+        next(own for own in self._subscriptions if own.consumer is consumer).close()
 
     def end(self) -> None:
         """Let consumers know that nothing more comes."""
         for subscription in self:
-            if isinstance(subscription.handler, Consumer):
-                subscription.handler.end()
+            if subscription.consumer is not None:
+                subscription.consumer.end()
 
-    def _join(self, what: What, handler: Handler | Consumer, name: str, attempts: list[int]) -> BusSubscription:
+    def _join(self, what: What[E], handler: Handler[E] | Consumer, name: str, attempts: list[int]) -> BusSubscription:
         subscription = BusSubscription(what, handler, name=self._free_name(name), attempts=attempts, close=self._left)
         self._subscriptions.append(subscription)
         self._tell_matching(what)
@@ -106,7 +106,7 @@ class Subscribers:
         self._subscriptions.remove(subscription)
         self._tell_matching(subscription.what)
 
-    def _tell_matching(self, what: What) -> None:
+    def _tell_matching(self, what: What[E]) -> None:
         for event_type in self._matching(what):
             self._tell(event_type)
 
@@ -114,14 +114,14 @@ class Subscribers:
         takers = [own.native for own in self._subscriptions if matches(own.what, event_type)]
         self._core.set_route(event_type, self._declared[event_type].number, takers)
 
-    def _matching(self, what: What) -> list[type[Event]]:
+    def _matching(self, what: What[E]) -> list[type[Event]]:
         found = [event_type for event_type in self._declared if matches(what, event_type)]
         if not found:
             msg = f"no declared type of events is a {what!r}: declare it first, bus.declare(type, lane)"
             raise EventTypeError(msg, event_type=getattr(what, "__name__", repr(what)))
         return found
 
-    def _attempts(self, what: What, *, idempotent: bool, max_attempts: int | None) -> list[int]:
+    def _attempts(self, what: What[E], *, idempotent: bool, max_attempts: int | None) -> list[int]:
         matching = self._matching(what)
         usual = [self._options[lane].max_attempts for lane in _LANES]
         if max_attempts is None:

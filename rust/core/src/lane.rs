@@ -296,7 +296,7 @@ impl<T> Lanes<T> {
         }
         if this.capacity != before {
             this.full_since = None;
-            this.quiet_since = None;
+            this.quiet_since = (this.capacity < before).then_some(now_ns);
             let after = this.capacity;
             self.resized.push(Resized { lane, before, after });
         }

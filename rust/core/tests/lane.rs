@@ -90,7 +90,9 @@ fn a_lane_that_drops_takes_its_oldest_out_and_tells_them_together_before_the_nex
 #[test]
 fn a_gap_in_hand_is_none_of_the_lanes_own_items() {
     let mut lanes = lanes(&[LaneOptions { drops: true, ..ONE }]);
-    (0..5).for_each(|item| drop(lanes.push(0, item, Origin::Cause, 0, true)));
+    for item in 0..5 {
+        lanes.push(0, item, Origin::Cause, 0, true);
+    }
     assert!(matches!(lanes.turn(), Some(Turn::Gap(..))));
     assert_eq!((lanes.left(0), lanes.depth(0)), (4, 4));
     assert!(!lanes.is_idle());
@@ -226,7 +228,9 @@ fn a_burst_within_the_minute_keeps_a_lane_large() {
     }
     while next(&mut lanes).is_some() {}
     lanes.observe(0, 10 * S);
-    (0..30).for_each(|_| drop(lanes.push(0, 0, Origin::Cause, 50 * S, true)));
+    for item in 0..30 {
+        lanes.push(0, item, Origin::Cause, 50 * S, true);
+    }
     while next(&mut lanes).is_some() {}
     lanes.observe(0, 71 * S);
     assert_eq!(lanes.capacity(0), 80);

@@ -1,0 +1,647 @@
+"""The event bus with plain handlers: who gets what, in which order, and what becomes of what they raise."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import weakref
+
+import pytest
+
+from headrace.bus import EventBus
+from headrace.clock import ReplayClock
+from headrace.deadletters import DeadLetters
+from headrace.errors import (
+    ClosedError,
+    EventTypeError,
+    LaneFullError,
+    LetterError,
+    OptionError,
+    SubscriptionError,
+)
+from headrace.events import Bar, Cause, Control, Event, Gap, OrderCanceled, OrderEvent, OrderRequested, Signal, Status
+from headrace.lane import Lane, LaneOptions, LaneStats
+from tests.busing import BTC, Notes, S, bar, event_of, lanes, order, signal, status
+
+CAUSE = Cause(instrument=BTC, kind="quote", first=7, last=7, ts_init=99)
+
+
+def law(stats: LaneStats) -> bool:
+    return stats.published == stats.processed + stats.dead + stats.dropped + stats.left
+
+
+# Who gets what
+
+
+def test_an_event_waits_until_the_bus_is_drained() -> None:
+    bus, notes = EventBus(), Notes()
+    bus.subscribe(Signal, notes.take)
+    bus.publish_nowait(signal(1))
+    assert (notes.numbers, bus.has_ready, bus.is_idle, bus.unfinished) == ([], True, False, 1)
+    assert bus.drain() == 1
+    assert (notes.numbers, bus.has_ready, bus.is_idle, bus.unfinished) == ([1], False, True, 0)
+    assert bus.drain() == 0
+
+
+def test_a_type_takes_its_subclasses_a_tuple_all_of_its_types_and_a_predicate_what_it_says() -> None:
+    bus = EventBus()
+    everything, orders, two, chosen = Notes(), Notes(), Notes(), Notes()
+    bus.subscribe(Event, everything.take)
+    bus.subscribe(OrderEvent, orders.take)
+    bus.subscribe((Control, Signal), two.take)
+    bus.subscribe(lambda event: isinstance(event, Status) and event.subject == "4", chosen.take)
+    for number, lane in enumerate(Lane, 1):
+        bus.publish_nowait(event_of(lane, number))
+    bus.drain()
+    assert everything.numbers == [1, 2, 3, 4]
+    assert orders.numbers == [2]
+    assert two.numbers == [1, 3]
+    assert chosen.numbers == [4]
+
+
+def test_handlers_get_an_event_in_the_order_in_which_they_subscribed() -> None:
+    bus = EventBus()
+    log: list[tuple[str, int]] = []
+    for name in "abc":
+        bus.subscribe(Event if name == "b" else Signal, Notes(name, log).take)
+    bus.publish_nowait(signal(1))
+    bus.publish_nowait(signal(2))
+    bus.drain()
+    assert log == [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2), ("c", 2)]
+
+
+def test_a_closed_subscription_gets_nothing_more_and_may_close_itself() -> None:
+    bus, notes = EventBus(), Notes()
+
+    def once(event: Event) -> None:
+        notes.take(event)
+        subscription.close()
+
+    subscription = bus.subscribe(Signal, once)
+    with bus.subscribe(Signal, notes.take):
+        bus.publish_nowait(signal(1))
+        bus.publish_nowait(signal(2))
+        bus.drain()
+    bus.publish_nowait(signal(3))
+    bus.drain()
+    subscription.close()
+    assert notes.numbers == [1, 1, 2]
+    assert bus.stats().handlers == {}
+
+
+def test_lanes_go_by_priority_and_data_has_one_turn_in_sixteen() -> None:
+    bus, notes = EventBus(), Notes()
+    bus.subscribe(Event, notes.take)
+    for number in range(40):
+        bus.publish_nowait(event_of(Lane.DATA, 3_000 + number))
+        bus.publish_nowait(event_of(Lane.SIGNAL, 2_000 + number))
+        bus.publish_nowait(event_of(Lane.CONTROL, number))
+    bus.drain()
+    assert notes.numbers[:15] == list(range(15))
+    assert [at for at, number in enumerate(notes.numbers[:64]) if number >= 3_000] == [15, 31, 47, 63]
+    for thousand in (0, 2_000, 3_000):
+        of_lane = [number for number in notes.numbers if thousand <= number < thousand + 1_000]
+        assert of_lane == [thousand + number for number in range(40)]
+
+
+def test_an_event_without_handlers_is_processed() -> None:
+    bus = EventBus()
+    bus.publish_nowait(signal(1))
+    bus.drain()
+    assert bus.stats().lanes[Lane.SIGNAL].processed == 1
+
+
+def test_a_type_of_ones_own_is_declared_with_its_lane_and_reaches_those_who_were_there_before() -> None:
+    class Heartbeat(Event, frozen=True, kw_only=True):
+        beat: int
+
+    bus = EventBus()
+    beats: list[int] = []
+    bus.subscribe(Event, lambda event: beats.append(event.beat) if isinstance(event, Heartbeat) else None)
+    with pytest.raises(EventTypeError, match="not declared") as refused:
+        bus.publish_nowait(Heartbeat(beat=1))
+    assert refused.value.event_type == "Heartbeat"
+    bus.declare(Heartbeat, Lane.CONTROL)
+    bus.declare(Heartbeat, Lane.CONTROL)
+    bus.publish_nowait(Heartbeat(beat=2, ts=5))
+    bus.drain()
+    assert beats == [2]
+    assert bus.stats().lanes[Lane.CONTROL].published == 1
+    with pytest.raises(OptionError, match="one lane"):
+        bus.declare(Heartbeat, Lane.DATA)
+
+
+@pytest.mark.parametrize("what", [object(), 5, None, "Signal"])
+def test_what_is_no_event_is_refused(what: object) -> None:
+    with pytest.raises(EventTypeError, match="is no event"):
+        EventBus().publish_nowait(what)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("what", [int, (Signal, int), 5, (), "Signal"])
+def test_who_asks_for_what_is_no_event_is_refused(what: object) -> None:
+    with pytest.raises(EventTypeError):
+        EventBus().subscribe(what, print)  # type: ignore[arg-type]
+
+
+def test_a_type_that_nobody_declared_cannot_be_subscribed_to() -> None:
+    class Undeclared(Event, frozen=True, kw_only=True):
+        pass
+
+    with pytest.raises(EventTypeError, match="declare it first"):
+        EventBus().subscribe(Undeclared, print)
+    with pytest.raises(EventTypeError, match="subclass of"):
+        EventBus().declare(int, Lane.DATA)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("handler", [lambda: None, lambda a, b: None, 5, None])
+def test_a_handler_takes_one_event(handler: object) -> None:
+    with pytest.raises(SubscriptionError):
+        EventBus().subscribe(Signal, handler)  # type: ignore[arg-type]
+
+
+def test_anything_callable_is_a_handler() -> None:
+    class Callable:
+        def __call__(self, event: Event) -> None:
+            got.append(event)
+
+    bus = EventBus()
+    got: list[Event] = []
+    subscriptions = [bus.subscribe(Signal, handler) for handler in (got.append, Callable(), lambda e: got.append(e))]
+    bus.publish_nowait(signal(1))
+    bus.drain()
+    assert len(got) == 3
+    assert next(own.name for own in subscriptions) == "list.append"
+
+
+def test_names_are_unique() -> None:
+    bus = EventBus()
+    names = [bus.subscribe(Signal, Notes().take, name=name).name for name in ("a", "a", None, None)]
+    names.append(bus.consumer(Signal).name)
+    assert names == ["a", "a#2", "Notes.take", "Notes.take#2", "consumer"]
+    assert list(bus.stats().handlers) == names
+
+
+# Stamps and causes
+
+
+def test_the_bus_fills_in_what_was_left_open_and_changes_nothing_else() -> None:
+    bus = EventBus(clock=ReplayClock(5 * S), run_id="r1")
+    got: list[Event] = []
+    bus.subscribe(Event, got.append)
+    published = [signal(1), signal(2, source="me", cause=CAUSE), signal(3, ts=7), signal(4, ts=7, run_id="r0")]
+    for event in published:
+        bus.publish_nowait(event)
+    bus.drain()
+    assert got[0] == signal(1, ts=5 * S, run_id="r1")
+    assert got[1] == signal(2, ts=5 * S, run_id="r1", source="me", cause=CAUSE)
+    # An event that says its time is taken as it is: it was stamped before.
+    assert got[2] is published[2]
+    assert got[3] is published[3]
+    assert published[0].ts == 0
+
+
+def test_what_a_handler_publishes_says_the_handler_and_the_cause_of_its_event() -> None:
+    bus = EventBus(clock=ReplayClock(1))
+    got: list[Event] = []
+
+    def on_signal(event: Event) -> None:
+        assert bus.current_cause() is event.cause
+        bus.publish_nowait(order(1))
+
+    def on_order(_: Event) -> None:
+        bus.publish_nowait(status(2))
+
+    bus.subscribe(Signal, on_signal, name="sizer")
+    bus.subscribe(OrderRequested, on_order, name="gates")
+    bus.subscribe(Event, got.append)
+    bus.publish_nowait(signal(1, source="spread", cause=CAUSE))
+    bus.drain()
+    assert [(event.source, event.cause) for event in got] == [("spread", CAUSE), ("sizer", CAUSE), ("gates", CAUSE)]
+    assert bus.current_cause() is None
+
+
+# Handlers that fail
+
+
+def test_one_handlers_exception_stops_no_other() -> None:
+    bus, good = EventBus(), Notes()
+    bus.subscribe(Signal, Notes(fails_on={1}).take, name="bad")
+    bus.subscribe(Signal, good.take)
+    bus.publish_nowait(signal(1))
+    bus.publish_nowait(signal(2))
+    assert bus.drain() == 2
+    assert good.numbers == [1, 2]
+    stats = bus.stats()
+    assert stats.lanes[Lane.SIGNAL].dead == stats.lanes[Lane.SIGNAL].processed == 1
+    assert (stats.handlers["bad"].calls, stats.handlers["bad"].faults) == (2, 1)
+    assert law(stats.lanes[Lane.SIGNAL])
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), BaseException("odd")])
+def test_what_is_no_exception_is_contained_too(error: BaseException) -> None:
+    bus, good = EventBus(), Notes()
+
+    def bad(_: Event) -> None:
+        raise error
+
+    bus.subscribe(Signal, bad)
+    bus.subscribe(Signal, good.take)
+    bus.publish_nowait(signal(1))
+    bus.drain()
+    assert good.numbers == [1]
+    assert type(error).__name__ in bus.dead_letters.list()[0].reason
+
+
+def test_an_interrupt_passes_and_the_next_drain_goes_on_behind_it() -> None:
+    bus, good = EventBus(), Notes()
+
+    def interrupted(_: Event) -> None:
+        raise KeyboardInterrupt
+
+    bus.subscribe(Signal, good.take)
+    bus.subscribe(Signal, interrupted).native.counts()
+    bus.subscribe(Signal, good.take)
+    bus.publish_nowait(signal(1))
+    with pytest.raises(KeyboardInterrupt):
+        bus.drain()
+    assert good.numbers == [1]
+    assert bus.unfinished == 1
+    assert bus.drain() == 1
+    assert good.numbers == [1, 1]
+    assert len(bus.dead_letters) == 0
+
+
+@pytest.mark.parametrize(
+    ("lane", "idempotent", "max_attempts", "expected"),
+    [
+        (Lane.DATA, False, None, 3),
+        (Lane.ORDER, False, None, 1),
+        (Lane.SIGNAL, False, None, 1),
+        (Lane.CONTROL, False, None, 1),
+        (Lane.ORDER, True, None, 3),
+        (Lane.SIGNAL, True, 5, 5),
+        (Lane.DATA, False, 2, 2),
+        (Lane.DATA, False, 1, 1),
+        (Lane.DATA, True, None, 3),
+    ],
+)
+def test_a_failing_handler_gets_an_event_as_often_as_its_lane_and_itself_allow(
+    lane: Lane, idempotent: bool, max_attempts: int | None, expected: int
+) -> None:
+    bus, notes, behind = EventBus(), Notes(fails_on={1}), Notes()
+    kind = type(event_of(lane))
+    bus.subscribe(kind, notes.take, idempotent=idempotent, max_attempts=max_attempts)
+    bus.subscribe(kind, behind.take)
+    bus.publish_nowait(event_of(lane, 1))
+    bus.publish_nowait(event_of(lane, 2))
+    bus.drain()
+    assert notes.numbers == [1] * expected + [2]
+    assert behind.numbers == [1, 2]
+    letter = bus.dead_letters.list(kind="event")[0]
+    assert (letter.attempts, letter.lane, letter.source) == (expected, lane, "Notes.take")
+    assert bus.stats().retried == expected - 1
+
+
+def test_an_event_that_a_handler_takes_at_the_second_attempt_is_processed() -> None:
+    bus, tries = EventBus(), [0]
+
+    def second_time(_: Event) -> None:
+        tries[0] += 1
+        if tries[0] == 1:
+            raise ValueError
+
+    bus.subscribe(Status, second_time)
+    bus.publish_nowait(status(1))
+    bus.drain()
+    stats = bus.stats()
+    assert (stats.lanes[Lane.DATA].processed, stats.lanes[Lane.DATA].dead, stats.retried) == (1, 0, 1)
+    assert len(bus.dead_letters) == 0
+
+
+@pytest.mark.parametrize("what", [Signal, OrderEvent, Event, lambda event: True])
+def test_more_attempts_for_what_may_send_an_order_must_be_asked_for_by_name(what: type[Event]) -> None:
+    with pytest.raises(OptionError, match="idempotent=True"):
+        EventBus().subscribe(what, print, max_attempts=2)
+    EventBus().subscribe(what, print, max_attempts=2, idempotent=True)
+    with pytest.raises(OptionError, match="once, at least"):
+        EventBus().subscribe(what, print, max_attempts=0)
+
+
+def test_a_predicate_that_raises_is_its_handlers_fault_and_the_handler_is_not_called() -> None:
+    bus, notes, behind = EventBus(), Notes(), Notes()
+    bus.subscribe(lambda event: 1 // 0 > 0, notes.take, name="asking")
+    bus.subscribe(Status, behind.take)
+    bus.publish_nowait(status(1))
+    bus.drain()
+    assert notes.numbers == []
+    assert behind.numbers == [1]
+    assert bus.dead_letters.list()[0].reason == "ZeroDivisionError: integer division or modulo by zero"
+    assert bus.dead_letters.list()[0].attempts == 3
+
+
+# Dead letters
+
+
+def failing_once() -> tuple[EventBus, Notes, Notes]:
+    bus, bad, good = EventBus(run_id="r"), Notes(fails_on={1}), Notes()
+    bus.subscribe(Signal, good.take, name="good")
+    bus.subscribe(Signal, bad.take, name="bad")
+    bus.publish_nowait(signal(1))
+    bus.drain()
+    return bus, bad, good
+
+
+def test_a_dead_letter_says_what_failed_why_and_when() -> None:
+    bus = EventBus(clock=ReplayClock(5))
+    bus.subscribe(Signal, Notes(fails_on={1}).take, name="bad")
+    bus.publish_nowait(signal(1, cause=CAUSE))
+    bus.drain()
+    letter = bus.dead_letters.get(1)
+    assert letter is not None
+    assert (letter.kind, letter.source, letter.reason, letter.ts_ns) == ("event", "bad", "ValueError: no 1", 5)
+    assert letter.event == signal(1, ts=5, cause=CAUSE)
+    assert 'raise ValueError(f"no {number}")' in letter.traceback
+    assert bus.dead_letters.list(kind="call") == []
+    assert letter.nbytes > len(letter.traceback) + letter.event_bytes > letter.event_bytes > 0
+
+
+def test_a_redriven_letter_goes_to_the_handler_that_failed_and_to_no_other_once() -> None:
+    bus, bad, good = failing_once()
+    bad.fails_on.clear()
+    assert bus.dead_letters.redrive(1).id == 1
+    bus.drain()
+    assert bad.numbers == [1, 1]
+    assert good.numbers == [1]
+    assert bus.stats().lanes[Lane.SIGNAL].processed == 1
+    with pytest.raises(LetterError, match="redriven already"):
+        bus.dead_letters.redrive(1)
+
+
+def test_a_redriven_event_that_fails_again_is_another_letter() -> None:
+    bus, _, _ = failing_once()
+    bus.dead_letters.redrive(1)
+    bus.drain()
+    assert [letter.id for letter in bus.dead_letters] == [1, 2]
+    assert bus.dead_letters.redrive(2).id == 2
+    assert bus.stats().lanes[Lane.SIGNAL].dead == 2
+
+
+def test_a_letter_that_found_no_room_can_be_redriven_later() -> None:
+    bus = EventBus(lanes=lanes(signal=1))
+    bad = Notes(fails_on={1})
+    bus.subscribe(Signal, bad.take)
+    bus.publish_nowait(signal(1))
+    bus.drain()
+    bus.publish_nowait(signal(2))
+    with pytest.raises(LaneFullError):
+        bus.dead_letters.redrive(1)
+    bus.drain()
+    bus.dead_letters.redrive(1)
+    bus.drain()
+    assert bad.numbers == [1, 2, 1]
+
+
+def test_letters_without_an_event_or_a_handler_cannot_be_redriven() -> None:
+    bus = EventBus()
+    frame = bus.dead_letters.add_frame(source="a", row=1, reason="bad_json", ts_ns=5, frame=b"x")
+    subscription = bus.subscribe(Signal, Notes(fails_on={1}).take)
+    bus.publish_nowait(signal(1))
+    bus.drain()
+    subscription.close()
+    for letter_id, why in ((frame.id, "holds a frame"), (2, "takes no more events"), (99, "no dead letter 99")):
+        with pytest.raises(LetterError, match=why):
+            bus.dead_letters.redrive(letter_id)
+
+
+def test_letters_of_events_are_bounded_and_what_is_pushed_out_is_let_go() -> None:
+    letters = DeadLetters(letters_max=2)
+    bus = EventBus(dead_letters=letters)
+    bus.subscribe(Status, Notes(fails_on=set(range(9))).take)
+    for number in range(5):
+        bus.publish_nowait(status(number))
+    bus.drain()
+    assert [letter.id for letter in letters] == [4, 5]
+    assert letters.total == 5
+    with pytest.raises(LetterError):
+        letters.redrive(1)
+
+
+def test_a_letter_keeps_neither_bus_nor_handler_alive() -> None:
+    letters = DeadLetters()
+    bus, bad = EventBus(dead_letters=letters), Notes(fails_on={1})
+    bus.subscribe(Signal, bad.take)
+    bus.publish_nowait(signal(1))
+    bus.drain()
+    bus_gone, bad_gone = weakref.ref(bus), weakref.ref(bad)
+    del bus, bad
+    gc.collect()
+    assert bus_gone() is None
+    assert bad_gone() is None
+    with pytest.raises(LetterError, match="takes no more"):
+        letters.redrive(1)
+
+
+def test_a_bus_with_handlers_that_hold_it_and_events_that_wait_can_be_collected() -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.bus = EventBus()
+            self.bus.subscribe(Signal, self.take)
+            self.bus.consumer(Status)
+            self.bus.publish_nowait(signal(1))
+            self.bus.publish_nowait(status(2))
+            self.bus.drain(max_ns=0)
+
+        def take(self, event: Event) -> None:
+            pass
+
+    gone = weakref.ref(Holder())
+    gc.collect()
+    assert gone() is None
+
+
+# Full lanes
+
+
+@pytest.mark.parametrize(("lane", "capacity"), [(Lane.CONTROL, 100), (Lane.ORDER, 50), (Lane.SIGNAL, 100)])
+def test_a_full_lane_refuses_its_own_thread_at_once(lane: Lane, capacity: int) -> None:
+    bus = EventBus()
+    for number in range(capacity):
+        bus.publish_nowait(event_of(lane, number))
+    with pytest.raises(LaneFullError, match=f"the {lane} lane is full") as refused:
+        bus.publish_nowait(event_of(lane))
+    assert (refused.value.lane, refused.value.capacity, refused.value.waited_s) == (lane, capacity, 0.0)
+    assert bus.drain() == capacity
+    stats = bus.stats().lanes[lane]
+    assert (stats.published, stats.processed, stats.refused) == (capacity, capacity, 1)
+    bus.publish_nowait(event_of(lane))
+
+
+def test_a_full_data_lane_drops_its_oldest_counts_them_and_tells_them_before_the_next() -> None:
+    bus = EventBus(lanes=lanes(data=3))
+    got: list[Event] = []
+    bus.subscribe(Event, got.append)
+    for number in range(1, 6):
+        bus.publish_nowait(status(number, ts=number))
+    assert bus.drain() == 4
+    gap, *rest = got
+    assert isinstance(gap, Gap)
+    assert (gap.lane, gap.missed, gap.first, gap.last, gap.source) == ("data", 2, 1, 2, "bus")
+    assert rest == [status(number, ts=number) for number in (3, 4, 5)]
+    stats = bus.stats().lanes[Lane.DATA]
+    assert (stats.published, stats.processed, stats.dropped, stats.gaps, stats.left) == (5, 3, 2, 1, 0)
+
+
+def test_a_gap_that_nobody_wants_is_counted_all_the_same() -> None:
+    bus = EventBus(lanes=lanes(data=1))
+    for number in range(3):
+        bus.publish_nowait(status(number))
+    bus.drain()
+    stats = bus.stats().lanes[Lane.DATA]
+    assert (stats.dropped, stats.gaps, stats.processed) == (2, 1, 1)
+
+
+def test_a_replays_data_lane_is_drained_before_the_next_publish_and_drops_nothing() -> None:
+    bus, notes = EventBus(clock=ReplayClock(S), replay=True), Notes()
+    closes: list[float] = []
+    bus.subscribe(Bar, lambda event: closes.append(event.close))
+    bus.subscribe(Gap, notes.take)
+    for number in range(5_000):
+        bus.publish_nowait(bar(number, ts=S))
+    bus.drain()
+    assert closes == list(range(5_000))
+    stats = bus.stats().lanes[Lane.DATA]
+    assert (stats.published, stats.processed, stats.dropped, stats.gaps) == (5_000, 5_000, 0, 0)
+    assert stats.depth_max <= 1_000
+    assert notes.numbers == []
+
+
+def test_what_a_handler_publishes_is_queued_never_nested_and_may_be_eight_times_the_capacity() -> None:
+    bus = EventBus(lanes=lanes(signal=2))
+    inside: list[int] = []
+    refused: list[LaneFullError] = []
+
+    def on_status(_: Event) -> None:
+        inside.append(bus.drain())
+        try:
+            for number in range(100):
+                bus.publish_nowait(signal(number))
+        except LaneFullError as error:
+            refused.append(error)
+            raise
+
+    got = Notes()
+    bus.subscribe(Status, on_status, name="greedy", max_attempts=1)
+    bus.subscribe(Signal, got.take)
+    bus.publish_nowait(status(1))
+    bus.drain()
+    assert inside == [0]
+    assert got.numbers == list(range(16))
+    assert (refused[0].lane, refused[0].capacity) == ("signal", 16)
+    assert "a handler publishes more than it may" in bus.dead_letters.list()[0].reason
+
+
+def test_an_order_handler_that_answers_a_full_lane_does_not_wait_for_itself() -> None:
+    bus = EventBus()
+    fills: list[Event] = []
+
+    def accept_and_fill(_: Event) -> None:
+        for number in (1, 2):
+            bus.publish_nowait(event_of(Lane.ORDER, number))
+
+    bus.subscribe(OrderRequested, accept_and_fill)
+    bus.subscribe(OrderCanceled, fills.append)
+    for number in range(50):
+        bus.publish_nowait(order(number))
+    assert bus.drain() == len(fills) + 50 == 150
+    stats = bus.stats().lanes[Lane.ORDER]
+    assert (stats.published, stats.processed, stats.refused) == (150, 150, 0)
+
+
+def test_an_order_lane_that_stays_full_grows_and_one_that_stays_empty_shrinks_and_says_so() -> None:
+    clock = ReplayClock(S)
+    bus = EventBus(clock=clock)
+    told: list[Event] = []
+    bus.subscribe(Control, told.append)
+    hold = bus.consumer(OrderEvent)
+
+    def fill() -> int:
+        for number in range(1_000):
+            try:
+                bus.publish_nowait(event_of(Lane.ORDER, number))
+            except LaneFullError as error:
+                return error.capacity
+        raise AssertionError("never full")
+
+    bus.drain()
+    capacities = []
+    for seconds in range(1, 7):
+        clock.advance_to(seconds * S)
+        capacities.append(fill())
+    assert capacities == [50, 100, 200, 400, 400, 400]
+    bus.drain()
+    assert [event.detail["capacity"] for event in told if isinstance(event, Control)] == [100, 200, 400]
+    assert {event.name for event in told if isinstance(event, Control)} == {"LANE_RESIZED"}
+    hold.close()
+    bus.drain()
+    for seconds in range(10, 200, 60):
+        clock.advance_to(seconds * S)
+        bus.drain()
+    bus.drain()
+    assert [event.detail["capacity"] for event in told if isinstance(event, Control)][3:] == [200, 100, 50]
+    assert bus.stats().lanes[Lane.ORDER].capacity == 50
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [LaneOptions(capacity=0), LaneOptions(capacity=1, max_attempts=0), LaneOptions(capacity=1, growth_max=0)],
+)
+def test_options_of_a_lane_that_cannot_be_are_refused(wrong: LaneOptions) -> None:
+    with pytest.raises(OptionError, match="must be 1 at least"):
+        EventBus(lanes={Lane.DATA: wrong})
+
+
+# Draining
+
+
+def test_a_drain_may_be_bounded_in_time() -> None:
+    bus, notes = EventBus(), Notes()
+    bus.subscribe(Signal, notes.take)
+    for number in range(10):
+        bus.publish_nowait(signal(number))
+    assert bus.drain(max_ns=0) == 0
+    assert bus.has_ready
+    assert bus.drain(max_ns=10 * S) == 10
+
+
+def test_a_handler_may_subscribe_and_what_comes_later_reaches_the_new_one() -> None:
+    bus, late = EventBus(), Notes()
+
+    def subscribing(event: Event) -> None:
+        if not late.numbers:
+            bus.subscribe(Signal, late.take)
+
+    bus.subscribe(Signal, subscribing)
+    bus.publish_nowait(signal(1))
+    bus.publish_nowait(signal(2))
+    bus.drain()
+    assert late.numbers == [2]
+
+
+def test_a_shut_down_bus_takes_no_more_events() -> None:
+    bus = EventBus()
+    bus.publish_nowait(signal(1))
+    assert asyncio.run(bus.shutdown()) == {}
+    with pytest.raises(ClosedError, match="shut down"):
+        bus.publish_nowait(signal(2))
+    with pytest.raises(ClosedError, match="shut down"):
+        asyncio.run(bus.publish(signal(2)))
+
+
+def test_a_failure_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    bus = EventBus()
+    bus.subscribe(Signal, Notes(fails_on={1}).take, name="bad")
+    with caplog.at_level(logging.WARNING):
+        bus.publish_nowait(signal(1))
+        bus.drain()
+    assert caplog.messages == ["bad failed on Signal 1 of the signal lane, ValueError: no 1: dead letter 1"]
