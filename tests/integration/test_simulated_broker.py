@@ -235,12 +235,18 @@ def test_fills_are_whole_lots_and_never_more_than_is_shown(desk: Desk) -> None:
 
 
 def test_an_immediate_order_takes_what_the_first_quote_holds_and_is_canceled(desk: Desk) -> None:
-    partly, not_at_all = desk.ask(1, 3, time_in_force="ioc"), desk.ask(1, 1, price=90, time_in_force="ioc")
+    partly = desk.ask(1, 3, time_in_force="ioc")
     desk.quote(99.0, 101.0, ask_size=2.0)
     order = desk.order(partly)
     assert (order.state, order.filled, order.left) == (OrderState.CANCELED, D(2), D(1))
     assert "immediate" in order.reason
-    assert desk.order(not_at_all).state is OrderState.CANCELED
+
+
+def test_an_immediate_order_that_the_first_quote_does_not_reach_is_canceled_by_it(desk: Desk) -> None:
+    order = desk.ask(1, 1, price=90, time_in_force="ioc")
+    assert desk.order(order).state is OrderState.ACCEPTED
+    desk.quote(99.0, 101.0)
+    assert (desk.order(order).state, desk.order(order).filled) == (OrderState.CANCELED, D(0))
     assert isinstance(desk.broker, SimulatedBroker)
     assert desk.broker.open_orders == ()
 

@@ -33,6 +33,7 @@ from headrace.config import load_config
 from headrace.errors import HeadraceError
 from headrace.events import Audit, Signal
 from headrace.lane import Lane, LaneOptions
+from headrace.orders.request import amount
 from tests.feeding import BTC, HandClock, quotes
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
@@ -184,6 +185,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "ReentrantDispatchError": reentrant_dispatch,
     "ClosedError": closed,
     "StrategyFaultError": exits,
+    "OrderError": lambda _: amount("quantity", -1),
     "BusError": lambda _: drained_twice(),
     "EventTypeError": lambda _: EventBus().subscribe(Audit | Signal, print),  # type: ignore[arg-type]
     "LaneFullError": lambda _: full_bus(),

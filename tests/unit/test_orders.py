@@ -522,7 +522,7 @@ def wrong(desk: Talk, order_id: str) -> dict[str, Any]:
         "another strategy's": (part, {"strategy": "B", **good}),
         "another instrument": (part, {"instrument": ETH, **good}),
         "wrong side": (part, {**good, "side": -1}),
-        "too much": (whole, {**good, "quantity": D(3), "filled": D(4), "left": D(-1)}),
+        "too much": (part, {**good, "quantity": D(3), "filled": D(4), "left": D(-1)}),
         "nothing": (part, {**good, "quantity": D(0), "filled": D(1), "left": D(2)}),
         "no number": (part, {**good, "quantity": D("NaN")}),
         "no price": (part, {**good, "price": D("NaN")}),
