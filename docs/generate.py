@@ -2,7 +2,8 @@
 
 ::
 
-    field table, kinds, flags, dtypes · limits.py · reject table · click's commands · errors.py ─▶ one page each
+    field table, kinds, flags, dtypes · limits.py · reject table · click's commands · errors.py ─┬▶ one page each
+    config/tree.py · telemetry/metrics.py ──────────────────────────────────────────────────────┘
 
 Run it after a change of any of these: ``.venv/bin/python docs/generate.py``.
 Guarantees: a page depends on the tables alone; a test compares every page with what this would write.
@@ -12,6 +13,7 @@ Does not: explain. What belongs together is said in ``concepts`` and the how-to 
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -21,10 +23,12 @@ import click
 
 from headrace import _native, errors
 from headrace.cli.app import commands
+from headrace.config import config_keys
 from headrace.dispatch import Dispatcher
 from headrace.fields import FIELDS
 from headrace.limits import LIMITS
 from headrace.subscription import SubscriptionOptions
+from headrace.telemetry.metrics import METRICS
 from headrace.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of
 
 if TYPE_CHECKING:
@@ -261,12 +265,11 @@ def cli_page() -> str:
             r"^\s*(?:exit code)?\s+(\d+)\s{2,}(.+)$", ends.split("\n\n", 1)[0], re.MULTILINE
         )
     ]
-    context = click.Context(commands, info_name="headrace")
     parts = []
-    for name, command in commands.commands.items():
-        usage = " ".join([f"headrace {name}", *command.collect_usage_pieces(click.Context(command, parent=context))])
+    for name, command in verbs(commands, "headrace"):
+        usage = " ".join([name, *command.collect_usage_pieces(click.Context(command))])
         parts += [
-            f"## headrace {name}",
+            f"## {name}",
             as_markdown(command.help or ""),
             f"```text\n{usage}\n```",
             table(("option", "default", "meaning"), [option_row(option) for option in options_of(command)]),
@@ -278,6 +281,15 @@ def cli_page() -> str:
         table(("exit code", "meaning"), exit_rows),
         *parts,
     )
+
+
+def verbs(group: click.Group, name: str) -> Iterable[tuple[str, click.Command]]:
+    """Every verb with its whole name, those of groups in their place."""
+    for own, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from verbs(command, f"{name} {own}")
+        else:
+            yield f"{name} {own}", command
 
 
 def options_of(command: click.Command) -> list[click.Option]:
@@ -296,6 +308,53 @@ def option_row(option: click.Option) -> tuple[str, str, str]:
     return code(" ".join([*option.opts, values]).strip()), default, meaning
 
 
+def config_page() -> str:
+    """Every key of a configuration."""
+    # Sections with the same keys stand together.
+    sections: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for header, keys in itertools.groupby(config_keys(), key=lambda key: key.section):
+        rows = tuple((code(key.key), as_code(key.takes), code(key.default), as_code(key.meaning)) for key in keys)
+        sections.setdefault(rows, []).append(header)
+    parts = []
+    for rows, headers in sections.items():
+        parts += [f"## {', '.join(map(code, headers))}", table(("key", "takes", "default", "meaning"), rows)]
+    return page(
+        "Configuration",
+        "the sections in python/headrace/config/tree.py",
+        "What a TOML or YAML file may hold. `HEADRACE__SECTION__KEY` in the environment wins over the file, "
+        "`--set section.key=value` over both. A key that is not here is an error. `headrace config new` writes a file "
+        "with all of them, `headrace config schema` prints what editors need to complete and check one.",
+        *parts,
+    )
+
+
+def as_code(text: str) -> str:
+    """Words as they are, quoted values as code."""
+    return re.sub(r'"[^"]*"', lambda quoted: code(quoted[0]), text)
+
+
+def metrics_page() -> str:
+    """Every metric, and when to worry."""
+    rows = [
+        (
+            code(metric.name),
+            metric.kind,
+            metric.unit,
+            ", ".join(map(code, metric.labels)) or "-",
+            metric.meaning,
+            metric.worry or "-",
+        )
+        for metric in METRICS.values()
+    ]
+    return page(
+        "Metrics",
+        "the table in python/headrace/telemetry/metrics.py",
+        "What an engine tells Prometheus at `http://HOST:PORT/metrics` when `telemetry.prometheus_port` is set, and "
+        "`engine.metrics.snapshot()` in Python. Everything is read when it is asked for; nothing is counted twice.",
+        table(("metric", "kind", "unit", "labels", "meaning", "worry when"), rows),
+    )
+
+
 BUILT_IN = frozenset(row[0] for row in _native.kind_table())
 PAGES: dict[str, Callable[[], str]] = {
     "fields.md": fields_page,
@@ -305,6 +364,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "errors.md": errors_page,
     "record.md": record_page,
+    "config.md": config_page,
+    "metrics.md": metrics_page,
 }
 
 

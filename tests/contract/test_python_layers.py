@@ -16,6 +16,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "engine",
+            "assembly",
+            "checking",
             "turns",
             "supervisor",
             "runner",

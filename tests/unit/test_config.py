@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.bars import BarSpec
 from headrace.config import (
+    BarSection,
     EngineConfig,
     EngineSection,
     FeedSection,
@@ -55,7 +57,7 @@ options = { depth = 5, api_key = "hush", host = "a" }
 [[strategies]]
 use = "own/momentum.py:Momentum"
 parameters = { span = 2.5 }
-bars = ["1m"]
+bars = ["1m", { timeframe = "5s", price = "mid" }]
 
 [strategies.subscription]
 instruments = ["BTC*.BINANCE"]
@@ -117,6 +119,7 @@ def test_a_file_is_read_as_it_stands(file: Path) -> None:
     assert config.feeds[1].options == {"depth": 5, "api_key": "hush", "host": "a"}
     assert config.strategies[0].parameters == {"span": 2.5}
     assert config.strategies[0].subscription.given() == {"instruments": ("BTC*.BINANCE",), "every": "100ms"}
+    assert config.strategies[0].bars == ("1m", BarSection(timeframe="5s", price="mid"))
     assert config.broker is not None
     assert config.broker.use == "simulated"
     assert config.lanes.options()[Lane.ORDER] == msgspec.structs.replace(LANE_OPTIONS[Lane.ORDER], capacity=80)
@@ -239,6 +242,7 @@ def test_yaml_and_toml_say_the_same(file: Path, tmp_path: Path) -> None:
         ("[[strategies]]\nuse = 'a:B'\n[[strategies]]\nuse = 1", "$.strategies[1].use", "module:Class"),
         (TWO_OF_ONE_NAME, "$.strategies[1].name", "a name of its own"),
         ("[[strategies]]\nuse='a:B'\nsubscription.evry='1s'", "$.strategies[0].subscription.evry", "mean every"),
+        ("[[strategies]]\nuse='a:B'\nbars=[{timeframe='1s', prize=1}]", "$.strategies[0].bars[0].prize", "mean price"),
         ('[instruments."BTCUSDT.BINANCE"]\nlot_size = 0', '$.instruments."BTCUSDT.BINANCE".lot_size', "above 0"),
         ('[instruments."BTCUSDT.BINANCE"]\nlot_size = nan', '$.instruments."BTCUSDT.BINANCE".lot_size', "above 0"),
         ('[instruments."A.B"]\n[instruments."C.D"]\nlot_size = "x"', '$.instruments."C.D".lot_size', "a number"),
@@ -361,7 +365,7 @@ def configurations() -> st.SearchStrategy[EngineConfig]:
                 StrategySection,
                 use=st.just("a.b:C"),
                 parameters=free,
-                bars=st.lists(st.just("1m"), max_size=2).map(tuple),
+                bars=st.lists(st.just("1m") | st.builds(BarSection, timeframe=st.just("5s")), max_size=3).map(tuple),
                 subscription=st.builds(SubscriptionSection, every=st.none() | st.integers(1, 9) | st.just("1s")),
             ),
             max_size=2,
@@ -459,6 +463,11 @@ def test_a_new_file_says_every_key_and_every_default_in_it_is_the_default(tmp_pa
 def test_a_subscription_section_has_every_option_of_a_subscription() -> None:
     options = inspect.signature(SubscriptionOptions.checked).parameters
     assert set(SubscriptionSection.__struct_fields__) == set(options)
+
+
+def test_a_bar_section_has_every_option_of_a_bar() -> None:
+    assert BarSection.__struct_fields__ == BarSpec.__struct_fields__
+    assert BarSection.__struct_defaults__[-3:] == BarSpec.__struct_defaults__[-3:]
 
 
 def test_a_lane_section_has_every_option_of_a_lane() -> None:

@@ -24,6 +24,7 @@ from typing import NoReturn
 import click
 
 import headrace
+from headrace.cli.config import config_command
 from headrace.cli.demo import demo_command
 from headrace.cli.doctor import doctor_command
 from headrace.cli.fields import fields_command
@@ -57,7 +58,15 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for verb in (replay_command, demo_command, inspect_command, fields_command, doctor_command, new_command):
+for verb in (
+    replay_command,
+    demo_command,
+    inspect_command,
+    fields_command,
+    doctor_command,
+    new_command,
+    config_command,
+):
     commands.add_command(verb)
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["debug_option", "venue_option"]
+__all__ = ["debug_option", "overrides_option", "venue_option"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,4 +21,15 @@ def venue_option(command: Command) -> Command:
     """Add ``--venue``, for recordings that don't name theirs with ``FILE@VENUE``."""
     return click.option(
         "--venue", metavar="VENUE", help="Venue of the files that don't say it: BINANCE, BINANCE_USDM, BINANCE_COINM."
+    )(command)
+
+
+def overrides_option(command: Command) -> Command:
+    """Add ``--set``, which wins over the configuration's file and the environment."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="A value of the configuration, over the file and the environment; again for more.",
     )(command)

@@ -11,6 +11,7 @@ Does not: make anything; that is what takes the configuration.
 from headrace.config.reading import load_config
 from headrace.config.template import template_text
 from headrace.config.tree import (
+    BarSection,
     BrokerSection,
     CommandsSection,
     EngineConfig,
@@ -28,6 +29,7 @@ from headrace.config.tree import (
 from headrace.config.writing import ConfigKey, config_digest, config_keys, config_schema, config_text
 
 __all__ = [
+    "BarSection",
     "BrokerSection",
     "CommandsSection",
     "ConfigKey",

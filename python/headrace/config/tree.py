@@ -24,6 +24,7 @@ from headrace.lane import LANE_OPTIONS, Lane, LaneOptions
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 
 __all__ = [
+    "BarSection",
     "BrokerSection",
     "CommandsSection",
     "EngineConfig",
@@ -148,6 +149,23 @@ class SubscriptionSection(Section, frozen=True, kw_only=True):
         return _given(self)
 
 
+class BarSection(Section, frozen=True, kw_only=True):
+    """Bars that are not of trades by receive time.
+
+    instrument : SYMBOL.VENUE or a pattern; "*" is all.
+    timeframe : "1s", "1m", "1h", or "100t" for every hundred ticks.
+    price : what they are made of: "trade", "agg_trade", "mid", "bid" or "ask".
+    time : "ts_init", when a tick was received, or "ts_event", the venue's time.
+    empty : whether an interval without ticks has a bar, too.
+    """
+
+    instrument: str = "*"
+    timeframe: str
+    price: Literal["trade", "agg_trade", "mid", "bid", "ask"] = "trade"
+    time: Literal["ts_init", "ts_event"] = "ts_init"
+    empty: bool = False
+
+
 class StrategySection(Section, frozen=True, kw_only=True):
     """One strategy.
 
@@ -155,7 +173,7 @@ class StrategySection(Section, frozen=True, kw_only=True):
     name : unique in the engine; the class's name unless given.
     parameters : what its constructor takes, by name.
     subscription : its options, over those of the class.
-    bars : timeframes it gets bars of: "1s", "1m", "1h", or "100t" for every hundred ticks.
+    bars : timeframes it gets bars of, "1m" or "100t" (ticks); or tables { timeframe = "1m", price = "mid", ... }.
     on_quarantine : what becomes of its open orders when it is quarantined: "cancel" or "keep".
     """
 
@@ -163,7 +181,7 @@ class StrategySection(Section, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     parameters: Table = {}
     subscription: SubscriptionSection = SubscriptionSection()
-    bars: tuple[str, ...] = ()
+    bars: tuple[str | BarSection, ...] = ()
     on_quarantine: Literal["cancel", "keep"] = "cancel"
 
 

@@ -73,7 +73,8 @@ def _sections_in(path: str, value: object) -> list[tuple[str, msgspec.Struct]]:
     if isinstance(value, msgspec.Struct):
         return [(f"[{path}]", value)]
     if isinstance(value, tuple):
-        return [(f"[[{path}]]", item) for item in value if isinstance(item, msgspec.Struct)]
+        tables = [(f"[[{path}]]", item) for item in value if isinstance(item, msgspec.Struct)]
+        return tables if len(tables) == len(value) else []  # A mixed list stands on one line.
     items = value.items() if isinstance(value, Mapping) else ()
     return [(f"[{path}.{_key_text(key)}]", item) for key, item in items if isinstance(item, msgspec.Struct)]
 
@@ -98,6 +99,8 @@ def _masked(key: str, value: object) -> object:
 
 def toml_value(value: object) -> str:
     """Return a value as TOML writes it on one line."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

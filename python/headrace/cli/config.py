@@ -1,0 +1,109 @@
+"""``headrace config``: a first configuration, what one says, what is wrong with one, and its schema.
+
+Guarantees: ``new`` overwrites nothing; ``show`` hides secrets; ``check`` runs nothing, and names every problem.
+Does not: read or check itself; that is ``headrace.config`` and ``headrace.checking``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.failure import Failure
+from headrace.cli.options import debug_option, overrides_option
+
+if TYPE_CHECKING:
+    from headrace.config import EngineConfig
+
+__all__ = ["config_command"]
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("config")
+@debug_option
+def config_command() -> None:
+    """Write, show and check the configuration of an engine."""
+
+
+@config_command.command("new")
+@click.argument("file", type=FILE, default="headrace.toml")
+@debug_option
+def new_command(file: Path) -> None:
+    """Write a first configuration to FILE, headrace.toml; an existing file is left alone.
+
+    It documents every key, and runs as it is: on paper, within small limits.
+    """
+    from headrace.config import template_text
+
+    if file.suffix != ".toml":
+        raise Failure(f"{file} is written as TOML: name it like headrace.toml", exit_code=2)
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            target.write(template_text())
+    except FileExistsError as error:
+        raise Failure(f"{file} exists already and stays as it is: choose another name") from error
+    except OSError as error:
+        raise Failure(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {file}; try it with: headrace config check {file}, headrace run {file}")
+
+
+@config_command.command("show")
+@click.argument("file", type=FILE, required=False)
+@overrides_option
+@debug_option
+def show_command(file: Path | None, overrides: tuple[str, ...]) -> None:
+    """Show what FILE, the environment and --set come to, defaults included.
+
+    Without FILE: what holds where nothing is said. Values of keys like api_key and token are hidden.
+    """
+    from headrace.config import config_text, load_config
+
+    click.echo(config_text(load_config(file, overrides=overrides)), nl=False)
+
+
+@config_command.command("check")
+@click.argument("file", type=FILE)
+@overrides_option
+@debug_option
+def check_command(file: Path, overrides: tuple[str, ...]) -> None:
+    """Say everything that is wrong with FILE, as far as it can be known without running it.
+
+    Classes are imported and made, handlers bound, files looked for. Exit code 2 when something is wrong.
+    """
+    from headrace.checking import findings
+    from headrace.config import load_config
+
+    config = load_config(file, overrides=overrides)
+    found = findings(config)
+    for finding in found:
+        click.echo(f"{'wrong' if finding.is_wrong else 'note'}: {finding.path}: {finding.text}")
+    if wrong := sum(finding.is_wrong for finding in found):
+        msg = f"{file} has {_counted('problem', wrong)}: correct them, then check again"
+        raise Failure(msg, exit_code=2)
+    click.echo(f"{file} is right: {_summary(config)}")
+
+
+@config_command.command("schema")
+@debug_option
+def schema_command() -> None:
+    """Print the JSON schema, with which an editor completes and checks a configuration."""
+    from headrace.config import config_schema
+
+    click.echo(json.dumps(config_schema(), indent=2))
+
+
+def _summary(config: EngineConfig) -> str:
+    parts = Counter(feed=len(config.feeds), strategy=len(config.strategies), service=len(config.services))
+    counted = [_counted(name, number) for name, number in parts.items()]
+    broker = "no broker" if config.broker is None else f"broker {config.broker.use}"
+    return ", ".join([*counted, broker])
+
+
+def _counted(name: str, number: int) -> str:
+    many = name.removesuffix("y") + ("ies" if name.endswith("y") else "s")
+    return f"{number} {name if number == 1 else many}"
