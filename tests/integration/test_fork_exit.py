@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ import numpy as np
 import headrace
 from headrace import Decoder, Dispatcher, Ring, Sequencer, Strategy, ticks
 from headrace.bars import Bars, BarSpec
+from headrace.kill_switch import KillSwitch
 
 def made(dispatcher, count):
     return ticks(instrument="BTCUSDT.BINANCE", ts_init=np.zeros(count, "i8"), bid_price=np.arange(count),
@@ -38,6 +40,7 @@ decoder = Decoder("BINANCE", dispatcher.instruments)
 ring, sequencer = Ring(64), Sequencer(dispatcher.instruments)
 reader = ring.reader()
 bars = Bars(dispatcher, [BarSpec(timeframe="1s")])
+switch = KillSwitch(sys.argv[1], signal=True)
 
 uses = {
     "publish": lambda: dispatcher.publish(batch),
@@ -56,12 +59,17 @@ uses = {
     "sequencer": lambda: sequencer.sequence(batch),
     "bars": lambda: bars.take(),
     "bars_due": lambda: bars.close_due(1),
+    "is_halted": lambda: switch.is_halted,
+    "halt": lambda: switch.halt("why", "child"),
+    "rearm": lambda: switch.rearm("child"),
+    "close_switch": lambda: switch.close(),
+    "new_switch": lambda: KillSwitch(sys.argv[1]),
     "close": lambda: dispatcher.close(),
     "close_one": lambda: threaded.close(),
     "new": lambda: Dispatcher(),
 }
 # Either a clear error, or an answer that needs no thread.
-may_answer = {"pause", "resume", "stats", "all_stats", "close", "close_one"}
+may_answer = {"pause", "resume", "stats", "all_stats", "close", "close_one", "close_switch"}
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     child = os.fork()
@@ -84,14 +92,15 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 dispatcher.publish(batch)
 assert len(next(iter(pull)))
+assert switch.halt("why", "parent")
 dispatcher.close()
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 )
 
 
-def test_every_use_in_the_child_of_a_fork_is_a_clear_error_and_the_parent_goes_on() -> None:
-    done = python(FORK)
+def test_every_use_in_the_child_of_a_fork_is_a_clear_error_and_the_parent_goes_on(tmp_path: Path) -> None:
+    done = python(FORK, str(tmp_path / "state"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "[]\n"
 

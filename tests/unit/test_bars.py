@@ -209,6 +209,13 @@ def test_ticks_that_waited_for_room_are_in_a_bar_once() -> None:
         assert (bar.count, bar.high, bar.volume) == (10, 10.0, 10.0)
 
 
+def test_what_the_sequencer_drops_is_in_no_bar() -> None:
+    with Dispatcher(duplicates="drop") as dispatcher, Bars(dispatcher, [BarSpec(timeframe="1s")]) as bars:
+        dispatcher.publish(trades(dispatcher, [1.0, 2.0, 2.0, 3.0], venue_seq=np.array([7, 8, 8, 9], "u8")))
+        (bar,) = bars.close_due(SECOND)
+        assert (bar.count, bar.volume, bar.cause) == (3, 3.0, Cause(BTC, "trade", 1, 3, 0))
+
+
 def test_bars_are_the_same_whatever_the_ring_loses() -> None:
     made = []
     for capacity, piece in ((2, 1_000), (64, 7), (65_536, 1_000)):

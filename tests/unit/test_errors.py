@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from headrace.config import load_config
 from headrace.errors import HeadraceError
 from headrace.events import Audit, Signal
 from headrace.lane import Lane, LaneOptions
+from headrace.state_folder import checked_folder
 from headrace.orders.request import amount
 from tests.feeding import BTC, HandClock, quotes
 
@@ -190,6 +192,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "EventTypeError": lambda _: EventBus().subscribe(Audit | Signal, print),  # type: ignore[arg-type]
     "LaneFullError": lambda _: full_bus(),
     "DeadlockError": lambda _: deadlocked(),
+    "StateFolderError": lambda _: checked_folder(Path(__file__)),
     "LetterError": lambda _: DeadLetters().redrive(1),
     "ConfigError": lambda _: load_config(environment={}, overrides=["engine.nmae=x"]),
     "AuditError": lambda _: audit_header("no such file"),

@@ -16,7 +16,7 @@ use headrace_core::tick::Tick;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::errors::{internal, is_forked, raise, refuse_after_fork};
+use crate::errors::{internal, is_forked, raise, raise_about, refuse_after_fork};
 use crate::ingest::{Ingest, IngestCore};
 use crate::lock::lock;
 
@@ -154,7 +154,7 @@ impl BarBuilder {
         if ingest.core.bars.owned.swap(true, Ordering::AcqRel) {
             let message = "this dispatcher makes bars already: add your spec to them with bars.add(...), or close them \
                            first";
-            return Err(raise(py, "OptionError", message, &[]));
+            return Err(raise_about(py, "OptionError", message, ("option", "dispatcher")));
         }
         Ok(Self {
             ingest: Arc::clone(&ingest.core),

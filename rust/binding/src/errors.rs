@@ -25,6 +25,15 @@ pub(crate) fn raise(py: Python<'_>, class: &str, message: impl Into<String>, fac
     made().unwrap_or_else(|error| error)
 }
 
+/// Makes an exception whose one fact is a text.
+pub(crate) fn raise_about(py: Python<'_>, class: &str, message: impl Into<String>, fact: (&str, &str)) -> PyErr {
+    let error = raise(py, class, message, &[]);
+    match error.value(py).setattr(fact.0, fact.1) {
+        Ok(()) => error,
+        Err(unexpected) => unexpected,
+    }
+}
+
 // Set in the child by os.register_at_fork: threads, and with them every promise, did not come along.
 static FORKED: AtomicBool = AtomicBool::new(false);
 

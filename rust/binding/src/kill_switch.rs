@@ -24,7 +24,7 @@ use pyo3::types::PyTuple;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::{SigId, flag, low_level};
 
-use crate::errors::{is_forked, raise, refuse_after_fork};
+use crate::errors::{is_forked, raise_about, refuse_after_fork};
 use crate::latch::Latch;
 use crate::lock::lock;
 
@@ -74,13 +74,9 @@ pub(crate) struct KillSwitch {
 impl KillSwitch {
     /// The same text for whatever kept the file from being written or removed.
     fn folder_error(&self, py: Python<'_>, what: &str, error: &io::Error) -> PyErr {
-        let path = self.latch.path.display();
+        let path = self.latch.path.display().to_string();
         let message = format!("{what}: the latch file {path} could not be changed ({error}): make its folder writable");
-        let made = raise(py, "StateFolderError", message, &[]);
-        match made.value(py).setattr("path", path.to_string()) {
-            Ok(()) => made,
-            Err(unexpected) => unexpected,
-        }
+        raise_about(py, "StateFolderError", message, ("path", &path))
     }
 
     fn stop(&self) -> Option<JoinHandle<()>> {
@@ -184,12 +180,12 @@ impl KillSwitch {
         if ![SIGUSR1, SIGUSR2, SIGHUP].contains(&signal) {
             let message =
                 format!("signal={signal} does not halt: use SIGUSR2, SIGUSR1 or SIGHUP, which stop nothing else");
-            return Err(raise(py, "OptionError", message, &[]));
+            return Err(raise_about(py, "OptionError", message, ("option", "signal")));
         }
         if lock(&self.thread).is_none() {
             let message = "a signal needs the watching thread, which writes the latch file: make the switch with \
                            watch=True, and before close()";
-            return Err(raise(py, "OptionError", message, &[]));
+            return Err(raise_about(py, "OptionError", message, ("option", "signal")));
         }
         let id = flag::register(signal, Arc::clone(&self.latch.signalled))?;
         lock(&self.signals).push(id);

@@ -1,0 +1,99 @@
+"""A halt is in force within 0.1 s, whatever a strategy does: a real process whose handler gives nothing back.
+
+Guarantees: the moments are the machine's, one clock for both processes; the handler runs until it was refused thrice.
+Does not: measure speed; the median of three halts must keep the bound, so that one hiccup of the machine fails nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from headrace.kill_switch import KillSwitch
+from headrace.limits import HALT_S
+
+HALTS = 3
+# One handler call that spins for at most 10 s. Each turn it submits; refused, it says so, rearms and goes on.
+STRATEGY = """
+import sys, time
+import numpy as np
+from headrace import Dispatcher, ticks
+from headrace.kill_switch import KillSwitch
+
+folder, work, by_signal = sys.argv[1], sys.argv[2], sys.argv[3] == "signal"
+switch = KillSwitch(folder, signal=by_signal)
+accepted_ns = 0
+
+def submit():
+    global accepted_ns
+    if switch.is_halted:
+        return False
+    accepted_ns = time.monotonic_ns()
+    return True
+
+def on_quote(bid_price):
+    end_s, halts = time.monotonic() + 10, 0
+    sys.stdout.write("ready\\n")
+    sys.stdout.flush()
+    while halts < 3 and time.monotonic() < end_s:
+        if work == "native":
+            sum(range(6_000_000))  # holds the interpreter's lock from the first number to the last
+        if submit():
+            continue
+        halts += 1
+        while not switch.path.exists():  # a signal's latch is written a little later
+            assert time.monotonic() < end_s
+        switch.rearm("strategy")
+        sys.stdout.write(f"{accepted_ns}\\n")
+        sys.stdout.flush()
+
+with Dispatcher() as dispatcher:
+    dispatcher.subscribe(on_quote)
+    dispatcher.publish(ticks(instrument="BTCUSDT.BINANCE", ts_init=np.zeros(1, "i8"), bid_price=[1.0], ask_price=[2.0],
+                             instruments=dispatcher.instruments))
+    dispatcher.dispatch()
+switch.close()
+"""
+
+
+@pytest.mark.parametrize("work", ["python", "native"])
+@pytest.mark.parametrize("by", ["file", "signal"])
+def test_no_order_passes_later_than_a_tenth_of_a_second_after_a_halt(tmp_path: Path, work: str, by: str) -> None:
+    folder = tmp_path / "state"
+    late_s = []
+    with (
+        KillSwitch(folder, watch=False) as operator,
+        subprocess.Popen(
+            [sys.executable, "-c", STRATEGY, folder, work, by], stdout=subprocess.PIPE, text=True
+        ) as child,
+    ):
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        for _ in range(HALTS):
+            # So that it is busy again, somewhere in the middle of what it does.
+            time.sleep(0.15)
+            halted_ns = time.monotonic_ns()
+            if by == "file":
+                operator.halt("that is enough", "operator")
+            else:
+                os.kill(child.pid, signal.SIGUSR2)
+            late_s.append((int(child.stdout.readline()) - halted_ns) / 1e9)
+            operator.rearm("operator")
+        assert child.wait(timeout=15) == 0
+    assert statistics.median(late_s) <= HALT_S, late_s
+
+
+def test_a_process_that_starts_while_a_latch_is_there_starts_halted(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with KillSwitch(folder, watch=False) as operator:
+        operator.halt("maintenance", "operator")
+    code = "import sys; from headrace.kill_switch import KillSwitch; print(KillSwitch(sys.argv[1]).reason)"
+    ended = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=20, check=True)
+    assert ended.stdout == "maintenance\n"
