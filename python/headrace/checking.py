@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from headrace.assembly import make_broker, make_feeds, make_service, make_strategy
 from headrace.audit import audit_path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from headrace.config import EngineConfig, StrategySection
     from headrace.lane import Lane, LaneOptions
+    from headrace.strategy import StrategyDesk
 
 __all__ = ["Finding", "findings"]
 
@@ -85,6 +86,8 @@ def _bind(section: StrategySection, path: str, instruments: list[str]) -> None:
     spec = make_strategy(section, path)
     assert spec.make is not None
     strategy = spec.make()
+    # This instance meets no engine; its handlers are looked at as if it had.
+    strategy._desk = cast("StrategyDesk", spec)  # noqa: SLF001
     life_cycle_of(strategy)
     options: dict[str, Any] = {**strategy.subscription, **section.subscription.given()}
     if has_tick_handlers(strategy):
@@ -131,7 +134,8 @@ def _of_orders(config: EngineConfig) -> Iterator[Finding]:
         return
     if not config.instruments:
         yield Finding("$.instruments", "none is described, so every order is refused", is_wrong=False)
+    own = [section.limits or RiskLimits() for section in config.instruments.values()]
     for name in RiskLimits.__struct_fields__:
-        limits = [own.limits or RiskLimits() for own in config.instruments.values()]
-        if getattr(config.risk, name) is None and not all(getattr(own, name) is not None for own in limits):
+        is_everywhere = bool(own) and all(getattr(limits, name) is not None for limits in own)
+        if getattr(config.risk, name) is None and not is_everywhere:
             yield Finding(f"$.risk.{name}", "it is not set, which refuses each order that it concerns", is_wrong=False)
