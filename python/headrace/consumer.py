@@ -62,6 +62,7 @@ class Consumer:
         self._release = release
         self._close = close
         self._offered: deque[Envelope] = deque()
+        self._in_hand: dict[Lane, Handling] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def consume(self) -> _Consume:
@@ -82,13 +83,15 @@ class Consumer:
         """Take no more events. What it was offered and has not taken goes on to the next handler."""
         if self.is_open:
             self._close(self)
+            offered = list(self._offered)
             self.end()
+            for envelope in offered:
+                self._release(envelope.lane, None)
 
     def end(self) -> None:
-        """Let those who wait know that nothing more comes; called by the bus."""
+        """Let those who wait know that nothing more comes; called by the bus. What was offered is left."""
         self.is_open = False
-        while self._offered:
-            self._release(self._offered.popleft().lane, None)
+        self._offered.clear()
         while self._waiters:
             self._wake_one()
 
@@ -97,14 +100,9 @@ class Consumer:
         self._offered.append(envelope)
         self._wake_one()
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether somebody waits in ``consume()``, or has an event of it in hand."""
-        return bool(self._waiters)
-
-    def has_offered(self, lane: Lane) -> bool:
-        """Whether it was offered an event of this lane that nobody has come for."""
-        return any(envelope.lane is lane for envelope in self._offered)
+    def handling(self, lane: Lane) -> Handling | None:
+        """Return what a body is at with an event of this lane; None when nobody has come for it yet."""
+        return self._in_hand.get(lane)
 
     def _wake_one(self) -> None:
         while self._waiters:
@@ -138,33 +136,34 @@ class Consumer:
                 holder.waits_for = None
         return self._offered.popleft()
 
+    def _begin(self, envelope: Envelope) -> Handling:
+        handling = self._in_hand[envelope.lane] = Handling(self._bus, envelope.event, self.name)
+        return handling
+
     def _done(self, lane: Lane, error: BaseException | None) -> None:
+        self._in_hand.pop(lane).is_over = True
         self._release(lane, error)
 
 
 class _Consume:
     """One event, from its arrival to the end of the body."""
 
-    __slots__ = ("_before", "_consumer", "_envelope", "_handling")
+    __slots__ = ("_before", "_consumer", "_envelope")
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._envelope: Envelope | None = None
-        self._handling: Handling | None = None
         self._before: Handling | None = None
 
     async def __aenter__(self) -> Envelope:
         envelope = self._envelope = await self._consumer._take()  # noqa: SLF001 - its other half
         self._before = HANDLING.get()
-        self._handling = Handling(self._consumer._bus, envelope.event, self._consumer.name)  # noqa: SLF001
-        HANDLING.set(self._handling)
+        HANDLING.set(self._consumer._begin(envelope))  # noqa: SLF001
         return envelope
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
         assert self._envelope is not None
-        assert self._handling is not None
-        self._handling.is_over = True
         HANDLING.set(self._before)
         self._consumer._done(self._envelope.lane, error)  # noqa: SLF001

@@ -251,12 +251,13 @@ class LaneTasks:
         for handler, lane, number, event, _ in self._core.held():
             what = f"{type(event).__name__} {number} of the {_LANES[lane]} lane"
             owner: BusSubscription = handler.owner
-            handling = self._at.get(lane)
-            why = "has been at it all the while"
-            if handling is not None and handling.waits_for is not None:
-                why = f"waits for {handling.waits_for}, which cannot come before it is done"
-            elif owner.consumer is not None and owner.consumer.has_offered(_LANES[lane]):
+            handling = self._at.get(lane) if owner.consumer is None else owner.consumer.handling(_LANES[lane])
+            if handling is None:
                 why = "has not come for it: nobody is in its consume()"
+            elif handling.waits_for is not None:
+                why = f"waits for {handling.waits_for}, which cannot come before it is done"
+            else:
+                why = "has been at it all the while"
             msg = f"the bus is not idle after {waited_s:.3f} s: {owner.name} holds {what}, and {why}"
             return DeadlockError(msg, holder=owner.name, event=what, waited_s=waited_s)
         left = self._core.unfinished()

@@ -223,6 +223,14 @@ impl BusCore {
         Ok(InHand::new(event, route, None, lane, 0))
     }
 
+    /// The last handler of an event is done with it, outside of a drain.
+    fn finish(&self, lane: usize, outcome: Outcome) {
+        let mut state = lock(&self.state);
+        state.lanes.finish(lane, outcome);
+        // Relaxed: see `has_ready_now`.
+        self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
+    }
+
     fn hold(&self, in_hand: InHand, is_resumed: bool) {
         let mut state = lock(&self.state);
         let lane = in_hand.lane;
@@ -509,7 +517,11 @@ impl BusCore {
             }
             Some(error) => self.fault(py, &mut in_hand, PyErr::from_value(error)),
         };
-        self.hold(in_hand, true);
+        if in_hand.is_done() {
+            self.finish(in_hand.lane, in_hand.outcome());
+        } else {
+            self.hold(in_hand, true);
+        }
         result
     }
 

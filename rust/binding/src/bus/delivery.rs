@@ -92,6 +92,11 @@ impl InHand {
         &self.route.get().handlers[self.next]
     }
 
+    /// Whether every handler is done with it.
+    pub(super) fn is_done(&self) -> bool {
+        self.next >= self.route.get().handlers.len()
+    }
+
     pub(super) fn skip(&mut self) {
         self.next += 1;
         self.failed = 0;
