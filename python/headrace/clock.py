@@ -59,6 +59,10 @@ class EngineClock:
         """Move to a later time; an earlier one changes nothing."""
         self._time.advance_to(now_ns)
 
+    def set_alarm(self, due_ns: int | None) -> None:
+        """Say when something beside ticks is due: a replay stops before the ticks of that time. None: nothing is."""
+        self._time.set_alarm(due_ns)
+
 
 class ReplayClock(EngineClock):
     """The time T of a replay: the receive time of what is being resolved.

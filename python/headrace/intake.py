@@ -49,12 +49,12 @@ class Intake:
         self._is_stopped = is_stopped
         self._items: list[AsyncIterator[FeedItem]] = []
 
-    async def open(self) -> _native.Replay:
+    async def open(self) -> _native.Pump:
         """Open every feed, and return the pump over them. Raises what a feed raises."""
         for feed in self._feeds:
             await feed.open()
         self._name_array_instruments()
-        pump = _native.Replay(self._dispatcher._ingest)  # noqa: SLF001 - its native half
+        pump = _native.Pump(self._dispatcher._ingest)  # noqa: SLF001 - its native half
         for feed in self._feeds:
             decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             pump.add_source(feed.name, decoder)
@@ -66,7 +66,7 @@ class Intake:
         for feed in self._feeds:
             await feed.close()
 
-    async def give(self, pump: _native.Replay, source: int) -> None:
+    async def give(self, pump: _native.Pump, source: int) -> None:
         """Give the pump the next item of a source, or its end."""
         import asyncio  # 20 ms that only who runs a loop pays
 
@@ -81,7 +81,7 @@ class Intake:
         else:
             pump.push(source, item.as_line() if isinstance(item, Frame) else item)
 
-    def keep_rejects(self, pump: _native.Replay) -> None:
+    def keep_rejects(self, pump: _native.Pump) -> None:
         """Keep the frames that the pump rejected as dead letters."""
         for source, row, reason, ts_ns, frame in pump.take_rejects():
             self._dispatcher.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)

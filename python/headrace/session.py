@@ -223,7 +223,7 @@ class _Session:
         finally:
             await self._intake.close()
 
-    async def _drive(self, pump: _native.Replay) -> None:
+    async def _drive(self, pump: _native.Pump) -> None:
         while True:
             status, argument = pump.run(self._pace.until_ns())
             if status == "need":
@@ -249,7 +249,7 @@ class _Session:
         done = sum(feed.bytes_done for feed in sized)
         self._progress(ReplayProgress(bytes_done=done, bytes_total=total, ticks=self.dispatcher.ring.cursor))
 
-    def _result(self, pump: _native.Replay) -> ReplayResult:
+    def _result(self, pump: _native.Pump) -> ReplayResult:
         counts, stats = pump.counts(), self.dispatcher.stats()
         ticks = {kind: count for kind, count in stats.ticks.items() if kind != "gap"}
         published = sum(stats.ticks.values())

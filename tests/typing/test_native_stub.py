@@ -71,7 +71,7 @@ def test_counts_and_statistics_have_exactly_the_annotated_keys(stub: ModuleType)
 
 def test_a_replay_returns_what_is_annotated(stub: ModuleType) -> None:
     with Dispatcher(replay=True, instruments=[BTC]) as dispatcher:
-        pump = _native.Replay(dispatcher._ingest)
+        pump = _native.Pump(dispatcher._ingest)
         source = pump.add_source("test", _native.Decoder("BINANCE", dispatcher.instruments))
         answers = [pump.run(100)]
         pump.push(source, b"no line\n")
@@ -79,12 +79,12 @@ def test_a_replay_returns_what_is_annotated(stub: ModuleType) -> None:
         pump.finish(source)
         answers.append(pump.run(100))
         for answer in answers:
-            assert_is(answer, returned(stub, "Replay.run"))
+            assert_is(answer, returned(stub, "Pump.run"))
         assert [status for status, _ in answers] == ["need", "need", "end"]
-        assert_is(pump.counts(), returned(stub, "Replay.counts"))
+        assert_is(pump.counts(), returned(stub, "Pump.counts"))
         rejects = pump.take_rejects()
         assert len(rejects) == 1
-        assert_is(rejects, returned(stub, "Replay.take_rejects"))
+        assert_is(rejects, returned(stub, "Pump.take_rejects"))
 
 
 def test_each_type_of_tick_has_exactly_the_annotated_attributes(stub: ModuleType) -> None:

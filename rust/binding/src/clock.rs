@@ -11,9 +11,23 @@ use pyo3::prelude::*;
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct ReplayTime {
     now_ns: AtomicI64,
+    /// Something other than a tick is due then; `i64::MAX`: nothing is.
+    alarm_ns: AtomicI64,
 }
 
 impl ReplayTime {
+    #[inline]
+    pub(crate) fn now(&self) -> i64 {
+        // Relaxed: see `move_to`.
+        self.now_ns.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn alarm_ns(&self) -> i64 {
+        // Relaxed: set by handlers of the thread that asks.
+        self.alarm_ns.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub(crate) fn move_to(&self, now_ns: i64) {
         // Relaxed: read by handlers of the same thread, or as a number for statistics.
@@ -31,13 +45,20 @@ impl ReplayTime {
     fn new(now_ns: i64) -> Self {
         Self {
             now_ns: AtomicI64::new(now_ns),
+            alarm_ns: AtomicI64::new(i64::MAX),
         }
     }
 
     /// The time now, ns since 1970-01-01 UTC.
     fn now_ns(&self) -> i64 {
+        self.now()
+    }
+
+    /// Says when something other than a tick is due; a replay returns before the first tick of that time or later. None:
+    /// nothing is.
+    fn set_alarm(&self, alarm_ns: Option<i64>) {
         // Relaxed: as above.
-        self.now_ns.load(Ordering::Relaxed)
+        self.alarm_ns.store(alarm_ns.unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Moves to a later time; an earlier one changes nothing.

@@ -1,29 +1,25 @@
-//! Ingest: frames and arrays in, numbered ticks on the ring, and what happens when the ring is held.
+//! Ingest: frames and arrays in, one publish at a time.
 //!
 //! ```text
 //!   frame, lines ─▶ Decoder ─┐
-//!   array ───────────────────┴▶ Sequencer ─▶ input hash ─▶ Ring, in chunks of at most a quarter of it
+//!   array ───────────────────┴▶ publishing ─▶ Ring
 //! ```
-//! Guarantees: a publish that finds the ring held by an inline group of its own thread dispatches that group first; from
-//! inside that group's own handler it is refused before anything is numbered. Waiting for another thread happens without
-//! the interpreter's lock.
-//! What was numbered is never dropped: when a publish ends early, the rest waits and goes first with the next one.
+//! Guarantees: a publish from inside a handler that the ring would have to wait for is refused before anything is
+//! numbered.
 //! Does not: wait for a pull subscription or an awaiting task of its own thread: that would be for ever, so it is an error.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headrace_core::decode;
 use headrace_core::hash::InputHash;
 use headrace_core::instrument::InstrumentTable;
-use headrace_core::kind::{self, KindTable};
+use headrace_core::kind;
 use headrace_core::lines::Lines;
-use headrace_core::sequencer;
 use headrace_core::tick::Tick;
 use headrace_lockfree::ReaderId;
-use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -34,6 +30,7 @@ use crate::dispatch::group::{Bounds, Group};
 use crate::errors::{raise, refuse_after_fork};
 use crate::hot::columns::ticks_of;
 use crate::lock::lock;
+use crate::publishing::{Now, Publishing, reentrant};
 use crate::ring::{Ring, RingCore, WriterGuard, concurrent_publish};
 use crate::sequencer::{Sequencer, SequencerCore, Working, WorkingGuard, refuse_unknown};
 use crate::tally::{Reject, RejectTuple, Tally};
@@ -82,13 +79,13 @@ pub(crate) enum Advance {
 pub(crate) struct IngestCore {
     pub(crate) ring: Arc<RingCore>,
     pub(crate) instruments: Arc<Mutex<InstrumentTable>>,
-    sequencer: Arc<SequencerCore>,
+    pub(crate) sequencer: Arc<SequencerCore>,
     groups: Mutex<Vec<(Advance, Arc<Group>)>>,
     pub(crate) bars: BarsCore,
     pub(crate) stop: Arc<AtomicBool>,
-    hash: Option<Mutex<InputHash>>,
+    pub(crate) hash: Option<Mutex<InputHash>>,
     tally: Mutex<Tally>,
-    block_max: Option<Duration>,
+    pub(crate) block_max: Option<Duration>,
     /// Replay: a lossy inline group is dispatched before it could be lapped.
     pub(crate) replay: bool,
 }
@@ -119,7 +116,7 @@ impl IngestCore {
             .any(|(advance, group)| *advance == Advance::Consumer && group.has_members() && !group.is_idle())
     }
 
-    fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {
+    pub(crate) fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {
         let groups = lock(&self.groups);
         groups
             .iter()
@@ -171,188 +168,6 @@ impl IngestCore {
         Ok(())
     }
 
-    /// Numbers `working.incoming` and publishes it.
-    pub(crate) fn sequence_and_send(
-        &self,
-        py: Python<'_>,
-        working: &mut Working,
-        writer: &mut WriterGuard<'_>,
-        now: &Now<'_, '_>,
-    ) -> PyResult<usize> {
-        let mut publishing = Publishing::new(working.incoming.len(), now);
-        self.send_waiting(py, working, writer, &mut publishing)?;
-        self.number_incoming(working);
-        self.send_or_keep(py, working, writer, &mut publishing)
-            .map_err(|error| publishing.say_waiting(py, error, working.waiting.len()))?;
-        publishing.end()
-    }
-
-    /// Numbers `working.incoming` into `working.outgoing`.
-    fn number_incoming(&self, working: &mut Working) {
-        let Working {
-            sequencer,
-            kinds,
-            incoming,
-            outgoing,
-            ..
-        } = working;
-        self.number(sequencer, kinds, incoming, outgoing);
-    }
-
-    /// Publishes what an earlier publish left; an error: still no room, and nothing of this one was taken.
-    fn send_waiting(
-        &self,
-        py: Python<'_>,
-        working: &mut Working,
-        writer: &mut WriterGuard<'_>,
-        publishing: &mut Publishing<'_, '_, '_>,
-    ) -> PyResult<()> {
-        if working.waiting.is_empty() {
-            return Ok(());
-        }
-        let waiting = std::mem::take(&mut working.waiting);
-        let result = self.send(py, writer, &waiting, &working.sequencer, publishing);
-        working.waiting.extend_from_slice(&waiting[publishing.sent..]);
-        result.map_err(|error| {
-            publishing.taken = 0;
-            publishing.say_waiting(py, error, working.waiting.len())
-        })
-    }
-
-    /// Publishes `working.outgoing`; what finds no room waits.
-    fn send_or_keep(
-        &self,
-        py: Python<'_>,
-        working: &mut Working,
-        writer: &mut WriterGuard<'_>,
-        publishing: &mut Publishing<'_, '_, '_>,
-    ) -> PyResult<()> {
-        let Working {
-            sequencer,
-            outgoing,
-            waiting,
-            ..
-        } = working;
-        let result = self.send(py, writer, outgoing, sequencer, publishing);
-        if result.is_err() {
-            waiting.extend_from_slice(&outgoing[publishing.sent..]);
-        }
-        result
-    }
-
-    /// Numbers `ticks` into `outgoing`.
-    fn number(
-        &self,
-        sequencer: &mut sequencer::Sequencer,
-        kinds: &KindTable,
-        ticks: &[Tick],
-        outgoing: &mut Vec<Tick>,
-    ) {
-        outgoing.clear();
-        if ticks.is_empty() {
-            return;
-        }
-        let table = lock(&self.instruments);
-        sequencer.sequence(ticks, &table, kinds, outgoing);
-        self.bars.feed(outgoing, &table);
-        if let Some(hash) = &self.hash {
-            let mut hash = lock(hash);
-            for tick in outgoing.iter() {
-                hash.update(tick, table.get(tick.instrument).map_or("", |row| row.name.as_str()));
-            }
-        }
-    }
-
-    /// From here on handlers and other threads may look at what is being published.
-    fn let_others_run(&self, sequencer: &sequencer::Sequencer, publishing: &mut Publishing<'_, '_, '_>) {
-        publishing.ran_others = true;
-        *lock(&self.sequencer.counts) = Some(sequencer.counts());
-    }
-
-    /// Publishes `ticks`, a piece of a publish.
-    fn send(
-        &self,
-        py: Python<'_>,
-        writer: &mut WriterGuard<'_>,
-        ticks: &[Tick],
-        sequencer: &sequencer::Sequencer,
-        publishing: &mut Publishing<'_, '_, '_>,
-    ) -> PyResult<()> {
-        let (asked, now) = (publishing.asked, publishing.now);
-        let chunk_max = (self.ring.ring.capacity() / 4).max(1);
-        let mut done = 0;
-        let mut held_since: Option<(ReaderId, Instant)> = None;
-        publishing.sent = 0;
-        while done < ticks.len() {
-            let end = ticks.len().min(done + chunk_max);
-            let count = writer.try_publish(&ticks[done..end]);
-            done += count;
-            publishing.sent = done;
-            publishing.published += count;
-            if self.replay && done < ticks.len() {
-                self.let_others_run(sequencer, publishing);
-                self.dispatch_inline(py, now)?;
-            }
-            if count > 0 {
-                held_since = None;
-                continue;
-            }
-            self.let_others_run(sequencer, publishing);
-            // Relaxed: a stop takes effect soon, and orders nothing.
-            if self.stop.load(Ordering::Relaxed) {
-                if self.replay {
-                    // The run looks at the flag next, and says so.
-                    return Ok(());
-                }
-                let published = publishing.published;
-                let message = format!("stopped after {published} of {asked} ticks: the ring had no room for the rest");
-                let facts = [("published", published as u64), ("asked", asked as u64)];
-                return Err(raise(py, "StoppedError", message, &facts));
-            }
-            let Some((holder, _)) = self.ring.ring.holder() else {
-                continue;
-            };
-            let group = self.group_of(holder);
-            let mine = group.as_ref().is_some_and(|(_, group)| {
-                let thread = group.thread();
-                thread == 0 || thread == this_thread()
-            });
-            match group {
-                Some((Advance::Inline, group)) if mine => {
-                    group.set_thread(this_thread());
-                    match group.dispatch(py, now.get()?, Bounds::default()) {
-                        Some(Ok(_)) => {}
-                        Some(Err(error)) => publishing.keep(py, error, self.replay)?,
-                        None => return Err(reentrant(py, (ticks.len() - done) as u64)),
-                    }
-                }
-                Some((Advance::Consumer, _)) if mine => {
-                    let message = format!(
-                        "the ring is full after {} of {asked} ticks, and held by a pull or async subscription of this very \
-                         thread: read it before publishing more, give it overflow='drop_oldest', or make the ring larger \
-                         (ring_capacity={})",
-                        publishing.published,
-                        self.ring.ring.capacity()
-                    );
-                    let facts = [("published", publishing.published as u64), ("asked", asked as u64)];
-                    return Err(raise(py, "RingHeldError", message, &facts));
-                }
-                _ => {
-                    let (_, since) = *held_since
-                        .filter(|(held_by, _)| *held_by == holder)
-                        .get_or_insert_with(|| (holder, Instant::now()));
-                    held_since = Some((holder, since));
-                    writer.wait_for_room(py, holder);
-                    py.check_signals()?;
-                    if self.block_max.is_some_and(|bound| since.elapsed() >= bound) {
-                        self.ring.ring.demote(holder);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Dispatches the inline groups of this thread, as far as they are not being dispatched already.
     pub(crate) fn dispatch_inline(&self, py: Python<'_>, now: &Now<'_, '_>) -> PyResult<u64> {
         let mut done = 0;
@@ -376,107 +191,13 @@ fn piece_of(ticks: &[Tick]) -> usize {
     start + ticks[start - 1..].iter().take_while(|tick| !tick.ends_event()).count()
 }
 
-/// One publish under way.
-struct Publishing<'a, 'b, 'py> {
-    /// Ticks on the ring so far, gaps included; and how many it was asked for.
-    published: usize,
-    asked: usize,
-    /// Ticks of the piece under way that are on the ring.
-    sent: usize,
-    /// Ticks of this publish that were numbered: they are on the ring, or wait.
-    taken: usize,
-    now: &'a Now<'b, 'py>,
-    /// Whether handlers or other threads ran meanwhile.
-    ran_others: bool,
-    /// What a strategy raised that was dispatched to make room: the publish goes on, so that it costs no tick.
-    raised: Option<PyErr>,
-}
-
-impl<'a, 'b, 'py> Publishing<'a, 'b, 'py> {
-    fn new(asked: usize, now: &'a Now<'b, 'py>) -> Self {
-        Self {
-            published: 0,
-            asked,
-            sent: 0,
-            taken: asked,
-            now,
-            ran_others: false,
-            raised: None,
-        }
-    }
-
-    /// Keeps a strategy's error for the end; in a replay, and for the user's interrupt, the end is now.
-    fn keep(&mut self, py: Python<'_>, error: PyErr, replay: bool) -> PyResult<()> {
-        if replay || error.is_instance_of::<PyKeyboardInterrupt>(py) {
-            return Err(error);
-        }
-        self.raised.get_or_insert(error);
-        Ok(())
-    }
-
-    /// Adds to a publish error what became of the ticks that are not on the ring.
-    fn say_waiting(&self, py: Python<'_>, error: PyErr, waiting: usize) -> PyErr {
-        let value = error.value(py);
-        if value.hasattr("published").unwrap_or(false) {
-            let said = || -> PyResult<()> {
-                value.setattr("taken", self.taken)?;
-                value.setattr("waiting", waiting)?;
-                let what = if self.taken == 0 {
-                    "nothing of this publish was taken"
-                } else {
-                    "nothing was lost"
-                };
-                let note =
-                    format!("{what}: {waiting} numbered ticks wait, and go onto the ring first with the next publish");
-                value.call_method1("add_note", (note,)).map(drop)
-            };
-            if let Err(unexpected) = said() {
-                unexpected.write_unraisable(py, None);
-            }
-        }
-        error
-    }
-
-    fn end(self) -> PyResult<usize> {
-        self.raised.map_or(Ok(self.published), Err)
-    }
-}
-
-fn reentrant(py: Python<'_>, asked: u64) -> PyErr {
-    let message = "the ring has no room for this publish, and it comes from inside a handler that the ring would have to \
-                   wait for: publish less, publish after the handler returns, or make the ring larger";
-    raise(
-        py,
-        "ReentrantPublishError",
-        message,
-        &[("published", 0), ("asked", asked)],
-    )
-}
-
-/// Where a dispatch gets its time from.
-pub(crate) enum Now<'a, 'py> {
-    /// A clock's bound method `now_ns`.
-    Clock(&'a Bound<'py, PyAny>),
-    /// The replay's time T.
-    At(i64),
-}
-
-impl Now<'_, '_> {
-    pub(crate) fn get(&self) -> PyResult<i64> {
-        match self {
-            Now::Clock(clock) => clock.call0()?.extract(),
-            Now::At(now_ns) => Ok(*now_ns),
-        }
-    }
-}
-
 type QuoteTuple = (f64, f64, f64, f64, i64, u64, u64);
 
 /// Publishes arrays and frames for a dispatcher.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct Ingest {
     pub(crate) core: Arc<IngestCore>,
-    now: Py<PyAny>,
+    pub(crate) now: Py<PyAny>,
     /// The time, where it stands still until it is moved: by the replay itself, or by an engine.
     pub(crate) time: Option<Py<ReplayTime>>,
 }
@@ -708,8 +429,10 @@ impl Ingest {
         // Refused before it is counted: the caller publishes it again.
         self.core.refuse_reentrant(py, writer, working.incoming.len())?;
         arrival.count(outcome, &mut lock(&self.core.tally));
-        self.core
-            .sequence_and_send(py, working, writer, &Now::Clock(self.now.bind(py)))
+        let now = Now::Clock(self.now.bind(py));
+        let mut publishing = Publishing::new(working.incoming.len(), &now);
+        self.core.sequence_and_send(py, working, writer, &mut publishing)?;
+        publishing.end()
     }
 }
 

@@ -21,9 +21,12 @@ mod kinds;
 mod latch;
 mod lock;
 mod names;
+mod publishing;
+mod pump;
 mod replay;
 mod ring;
 mod sequencer;
+mod sources;
 mod tally;
 
 use headrace_core::instrument::Venue;
@@ -88,7 +91,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ingest::Ingest>()?;
     module.add_class::<instruments::Instruments>()?;
     module.add_class::<kill_switch::KillSwitch>()?;
-    module.add_class::<replay::Replay>()?;
+    module.add_class::<pump::Pump>()?;
     module.add_class::<ring::Ring>()?;
     module.add_class::<ring::RingReader>()?;
     module.add_class::<sequencer::Sequencer>()?;

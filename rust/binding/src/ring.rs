@@ -155,6 +155,11 @@ impl WriterGuard<'_> {
         count
     }
 
+    /// The next position to be published.
+    pub(crate) fn position(&self) -> u64 {
+        self.writer.as_ref().expect("taken only in drop").0.position()
+    }
+
     pub(crate) fn free(&mut self) -> usize {
         self.writer.as_mut().expect("taken only in drop").0.free()
     }

@@ -1,0 +1,165 @@
+//! Sources: blocks that Python hands over, as one stream of items in order of their receive times.
+//!
+//! ```text
+//!   blocks ─▶ Merge ─▶ item: a frame, a broken line, or ticks of one receive time ─▶ decoded ticks
+//! ```
+//! Guarantees: the order of items, and with it every number and hash, depends on the sources alone.
+//! Does not: read files (Python hands over blocks), number or publish.
+
+use headrace_core::decode::{Outcome, RejectReason};
+use headrace_core::error::MergeError;
+use headrace_core::merge::{Block, Merge, Payload, Peek, Step};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::decoder::Decoder;
+use crate::errors::{internal, raise};
+use crate::hot::columns::ticks_of;
+use crate::ingest::{Arrival, IngestCore};
+use crate::lock::lock;
+use crate::sequencer::{Working, refuse_unknown};
+use crate::tally::{Reject, RejectTuple, Tally};
+
+struct Source {
+    name: String,
+    decoder: Option<Py<Decoder>>,
+    /// Frames accepted from it.
+    accepted: u64,
+}
+
+/// All sources of one pump.
+#[derive(Default)]
+pub(crate) struct Sources {
+    sources: Vec<Source>,
+    merge: Option<Merge>,
+    tally: Tally,
+    first_ts: Option<i64>,
+    last_ts: Option<i64>,
+    items: u64,
+}
+
+impl Sources {
+    pub(crate) fn add(&mut self, name: String, decoder: Option<Py<Decoder>>) -> PyResult<usize> {
+        if self.merge.is_some() {
+            return Err(internal("a source was added after the pump began"));
+        }
+        self.sources.push(Source {
+            name,
+            decoder,
+            accepted: 0,
+        });
+        Ok(self.sources.len() - 1)
+    }
+
+    pub(crate) fn push(&mut self, source: usize, block: &Bound<'_, PyAny>) -> PyResult<()> {
+        let block = match block.cast::<PyBytes>() {
+            Ok(bytes) => Block::Lines(bytes.as_bytes().to_vec()),
+            Err(_) => Block::Ticks(ticks_of(block.py(), block)?.to_vec()),
+        };
+        self.merge().give(source, block);
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self, source: usize) {
+        self.merge().end(source);
+    }
+
+    /// Closes the list of sources.
+    pub(crate) fn begin(&mut self) {
+        self.merge();
+    }
+
+    fn merge(&mut self) -> &mut Merge {
+        let sources = self.sources.len();
+        self.merge.get_or_insert_with(|| Merge::new(sources))
+    }
+
+    /// When the next item comes. The error is a source whose times go back.
+    pub(crate) fn peek(&mut self, py: Python<'_>) -> PyResult<Peek> {
+        match self.merge().peek_ts() {
+            Ok(next) => Ok(next),
+            Err(error) => Err(self.went_back(py, error)),
+        }
+    }
+
+    fn went_back(&self, py: Python<'_>, error: MergeError) -> PyErr {
+        let MergeError::WentBack {
+            source_index,
+            row,
+            ts_init,
+            previous,
+        } = error;
+        let message = format!(
+            "{}, row {row}: receive time {ts_init} lies before {previous} of the row above: sort the source by receive time",
+            self.sources[source_index].name
+        );
+        raise(py, "SourceOrderError", message, &[("row", row)])
+    }
+
+    /// Takes the next item, which `peek` announced, and decodes it into `working.incoming`.
+    pub(crate) fn take_next(&mut self, py: Python<'_>, core: &IngestCore, working: &mut Working) -> PyResult<()> {
+        let Self {
+            sources, merge, tally, ..
+        } = self;
+        let merge = merge.as_mut().ok_or_else(|| internal("a pump without sources"))?;
+        let item = match merge.next() {
+            Ok(Step::Item(item)) => item,
+            Ok(Step::Need(_) | Step::End) | Err(_) => return Err(internal("an item that was announced did not come")),
+        };
+        let source = &mut sources[item.source];
+        let accepted_before = tally.accepted();
+        working.incoming.clear();
+        match (item.payload, &source.decoder) {
+            (Payload::Frame(frame), Some(decoder)) => {
+                let arrival = Arrival {
+                    decoder: decoder.get(),
+                    frame,
+                    ts_init: item.ts_init,
+                    source: &source.name,
+                    row: item.row,
+                };
+                let outcome = core.decode(&arrival, working);
+                arrival.count(outcome, tally);
+            }
+            (Payload::BadLine(line) | Payload::Frame(line), _) => {
+                tally.count(Outcome::Rejected(RejectReason::BadLine), |reason| Reject {
+                    source: source.name.clone(),
+                    row: item.row,
+                    reason,
+                    ts_init: item.ts_init,
+                    frame: line.to_vec(),
+                });
+            }
+            (Payload::Ticks(ticks), _) => {
+                let known = lock(&core.instruments).rows().len();
+                refuse_unknown(py, ticks, &working.kinds, known)?;
+                working.incoming.extend_from_slice(ticks);
+            }
+        }
+        source.accepted += tally.accepted() - accepted_before;
+        self.items += 1;
+        if !matches!(item.payload, Payload::BadLine(_)) {
+            self.first_ts.get_or_insert(item.ts_init);
+            self.last_ts = Some(item.ts_init);
+        }
+        Ok(())
+    }
+
+    /// When the last item was received that was taken.
+    pub(crate) fn last_ts(&self) -> Option<i64> {
+        self.last_ts
+    }
+
+    pub(crate) fn write_counts(&self, py: Python<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.tally.write_to(py, dict)?;
+        dict.set_item("first_ts", self.first_ts)?;
+        dict.set_item("last_ts", self.last_ts)?;
+        dict.set_item("items", self.items)?;
+        let accepted: Vec<u64> = self.sources.iter().map(|source| source.accepted).collect();
+        dict.set_item("accepted", accepted)
+    }
+
+    pub(crate) fn take_rejects(&mut self) -> Vec<RejectTuple> {
+        self.tally.take_rejects()
+    }
+}

@@ -1,0 +1,236 @@
+"""The pump, live: it publishes what is due, waits for nobody, and loses nothing that it numbered."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from headrace import Decoder, Dispatcher, Strategy, _native
+from headrace.clock import END_OF_TIME_NS, EngineClock
+from headrace.errors import ReentrantDispatchError, SourceOrderError
+from tests.feeding import BTC, ETH, holds_the_law, level_event, quotes, read_all, trades, wait_until
+
+
+def pump_of(dispatcher: Dispatcher, *sources: np.ndarray) -> _native.Pump:
+    """A pump over arrays that are whole from the beginning."""
+    pump = _native.Pump(dispatcher._ingest)
+    for number in range(len(sources)):
+        pump.add_source(f"source {number}")
+    for number, ticks in enumerate(sources):
+        assert pump.peek() == ("need", number)
+        pump.push(number, ticks)
+    return pump
+
+
+def test_it_publishes_what_is_due_merged_and_no_more() -> None:
+    with Dispatcher(instruments=[BTC, ETH], ring_capacity=64) as dispatcher:
+        pulled = dispatcher.subscribe()
+        pump = pump_of(
+            dispatcher,
+            quotes(dispatcher, range(4), ts_init=[10, 20, 30, 40]),
+            trades(dispatcher, range(3), instrument=ETH, ts_init=[10, 15, 35]),
+        )
+        assert pump.counts()["last_ts"] is None
+        assert pump.ingest(5, 100) == ("until", 10)
+        assert dispatcher.ring.cursor == 0
+        assert pump.ingest(20, 100) == ("until", 30)
+        assert pump.last_ts == 20
+        assert read_all(pulled)["ts_init"].tolist() == [10, 10, 15, 20]
+        assert pump.ingest(END_OF_TIME_NS, 100) == ("need", 1)
+        pump.finish(1)
+        assert pump.ingest(END_OF_TIME_NS, 100) == ("need", 0)
+        pump.finish(0)
+        assert pump.ingest(END_OF_TIME_NS, 100) == ("end", 0)
+        assert read_all(pulled)["ts_init"].tolist() == [30, 35, 40]
+
+
+def test_one_call_publishes_about_as_many_as_it_may() -> None:
+    with Dispatcher() as dispatcher:
+        pump = pump_of(dispatcher, quotes(dispatcher, range(100), ts_init=range(100)))
+        assert pump.ingest(END_OF_TIME_NS, 30) == ("full", 30)
+        assert pump.ingest(END_OF_TIME_NS, 30) == ("full", 30)
+        assert dispatcher.ring.cursor == 60
+
+
+def test_it_never_calls_a_lossy_handler() -> None:
+    got: list[int] = []
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        subscription = dispatcher.subscribe(
+            lambda position: got.append(position), callback="on_quote", overflow="drop_oldest"
+        )
+        pump = pump_of(dispatcher, quotes(dispatcher, range(100), ts_init=range(100)))
+        pump.ingest(END_OF_TIME_NS, 1_000)
+        assert got == []
+        dispatcher.dispatch()
+        stats = subscription.stats()
+    assert stats.missed == 86
+    assert holds_the_law(stats)
+
+
+def test_an_inline_block_reader_is_dispatched_only_when_it_holds_the_ring() -> None:
+    clock = EngineClock(7)
+    got: list[int] = []
+    with Dispatcher(ring_capacity=16, clock=clock) as dispatcher:
+        dispatcher.subscribe(lambda lag_ns: got.append(lag_ns), callback="on_quote")
+        pump = pump_of(dispatcher, quotes(dispatcher, range(40), ts_init=5))
+        pump.ingest(END_OF_TIME_NS, 16)
+        assert len(got) == 32
+        dispatcher.dispatch()
+    assert got == [2] * 40
+
+
+def test_a_ring_that_a_thread_holds_is_left_alone_and_what_was_numbered_goes_first() -> None:
+    release, entered = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    class Slow(Strategy):
+        def on_quote(self, seq):
+            entered.set()
+            assert release.wait(20)
+            seen.append(seq)
+
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        slow = dispatcher.subscribe(Slow(), mode="thread", overflow="block")
+        first = quotes(dispatcher, range(1), ts_init=0)
+        dispatcher.publish(first)
+        wait_until(entered.is_set)
+        event = level_event(dispatcher, 100, ts_init=1)
+        pump = pump_of(dispatcher, event)
+        started_s = time.monotonic()
+        status, waiting = pump.ingest(END_OF_TIME_NS, 1_000)
+        assert (status, waiting) == ("held", 101 - dispatcher.ring.cursor)
+        assert pump.ingest(END_OF_TIME_NS, 1_000) == (status, waiting)
+        assert time.monotonic() - started_s < 0.5
+        # Somebody else's publish, too, goes behind what waits.
+        release.set()
+        wait_until(lambda: pump.ingest(END_OF_TIME_NS, 1_000)[0] == "need")
+        dispatcher.publish(quotes(dispatcher, range(5), ts_init=2))
+        wait_until(lambda: len(seen) == 6)
+        assert dispatcher.ring.cursor == 106
+        assert slow.stats().missed == 0
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_who_holds_the_ring_for_too_long_over_many_tries_loses_the_gate() -> None:
+    release = threading.Event()
+
+    class Stuck(Strategy):
+        def on_quote(self, seq):
+            assert release.wait(20)
+
+    with Dispatcher(ring_capacity=16, block_max_ns=50_000_000) as dispatcher:
+        stuck = dispatcher.subscribe(Stuck(), mode="thread", overflow="block")
+        pump = pump_of(dispatcher, quotes(dispatcher, range(200), ts_init=range(200)))
+        started_s = time.monotonic()
+        statuses = set()
+        while (status := pump.ingest(END_OF_TIME_NS, 1_000)[0]) != "need":
+            statuses.add(status)
+        assert statuses == {"held"}
+        assert time.monotonic() - started_s >= 0.05
+        assert dispatcher.ring.cursor == 200
+        release.set()
+        wait_until(lambda: stuck.stats().pending == 0)
+        stats = stuck.stats()
+    assert stats.demoted
+    assert stats.missed > 0
+    assert holds_the_law(stats)
+
+
+def test_a_pull_subscription_of_this_thread_holds_it_and_is_no_error() -> None:
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        pulled = dispatcher.subscribe()
+        pump = pump_of(dispatcher, quotes(dispatcher, range(40), ts_init=range(40)))
+        got = []
+        while pump.ingest(END_OF_TIME_NS, 1_000)[0] == "held":
+            got += read_all(pulled)["seq"].tolist()
+        got += read_all(pulled)["seq"].tolist()
+    assert got == list(range(1, 41))
+
+
+def test_it_stops_when_the_dispatcher_does() -> None:
+    with Dispatcher() as dispatcher:
+        pump = pump_of(dispatcher, quotes(dispatcher, range(3)))
+        dispatcher.stop()
+        assert pump.ingest(END_OF_TIME_NS, 10) == ("stopped", 0)
+
+
+def test_frames_are_decoded_counted_and_rejected_as_in_a_replay() -> None:
+    with Dispatcher() as dispatcher:
+        pump = _native.Pump(dispatcher._ingest)
+        pump.add_source("frames", Decoder("BINANCE", dispatcher.instruments))
+        assert pump.ingest(END_OF_TIME_NS, 10) == ("need", 0)
+        frame = b'{"u":1,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"3.0","A":"4.0"}'
+        pump.push(0, b"100 " + frame + b"\n101 {}\n")
+        pump.ingest(END_OF_TIME_NS, 10)
+        counts = pump.counts()
+        assert counts["frames"]["bookTicker"] == 1
+        assert (counts["accepted"], counts["last_ts"]) == ([1], 101)
+        assert [(source, row) for source, row, *_ in pump.take_rejects()] == [("frames", 2)]
+        assert dispatcher.ring.cursor == 1
+
+
+def test_a_source_that_goes_back_is_refused_by_name_and_row() -> None:
+    with Dispatcher() as dispatcher:
+        backwards = quotes(dispatcher, range(2), ts_init=[5, 5])
+        backwards["ts_init"][1] = 4
+        pump = pump_of(dispatcher, backwards)
+        with pytest.raises(SourceOrderError, match="source 0, row 2"):
+            pump.ingest(END_OF_TIME_NS, 10)
+
+
+def test_a_handler_that_drives_its_own_pump_is_told_so() -> None:
+    errors: list[Exception] = []
+    with Dispatcher(ring_capacity=4) as dispatcher:
+
+        def on_quote(seq: int) -> None:
+            try:
+                pump.ingest(END_OF_TIME_NS, 10)
+            except ReentrantDispatchError as error:
+                errors.append(error)
+
+        dispatcher.subscribe(on_quote)
+        pump = pump_of(dispatcher, quotes(dispatcher, range(6)))
+        pump.ingest(END_OF_TIME_NS, 10)
+    assert errors
+
+
+def test_it_publishes_up_to_a_position_in_the_middle_of_a_frame() -> None:
+    with Dispatcher() as dispatcher:
+        pulled = dispatcher.subscribe()
+        event = level_event(dispatcher, 10, ts_init=1)
+        pump = pump_of(dispatcher, np.concatenate([event, quotes(dispatcher, range(5), ts_init=range(2, 7))]))
+        for cursor in (0, 3, 3, 9, 12, 15):
+            assert pump.ingest_to(cursor) == ("reached", cursor)
+            assert dispatcher.ring.cursor == cursor
+        assert pump.ingest_to(16) == ("need", 0)
+        pump.finish(0)
+        assert pump.ingest_to(16) == ("end", 15)
+        assert pump.ingest_to(15) == ("reached", 15)
+        assert len(read_all(pulled)) == 15
+
+
+def test_what_the_position_leaves_waiting_is_not_lost_to_a_live_call() -> None:
+    with Dispatcher() as dispatcher:
+        pump = pump_of(dispatcher, level_event(dispatcher, 10, ts_init=1))
+        pump.ingest_to(4)
+        assert pump.ingest(END_OF_TIME_NS, 100) == ("need", 0)
+        assert dispatcher.ring.cursor == 10
+
+
+def test_a_reader_of_another_thread_that_lost_the_gate_live_loses_it_again() -> None:
+    release = threading.Event()
+
+    class Stuck(Strategy):
+        def on_quote(self, seq):
+            assert release.wait(20)
+
+    with Dispatcher(ring_capacity=16) as dispatcher:
+        stuck = dispatcher.subscribe(Stuck(), mode="thread", overflow="block")
+        pump = pump_of(dispatcher, quotes(dispatcher, range(200), ts_init=range(200)))
+        assert pump.ingest_to(150) == ("reached", 150)
+        release.set()
+        wait_until(lambda: stuck.stats().pending == 0)
+        assert stuck.stats().demoted
