@@ -454,6 +454,22 @@ def test_an_order_whose_cancel_found_no_room_fills_no_more_and_is_told_later() -
     assert (fills(desk), desk.order(order).state) == ([], OrderState.CANCELED)
 
 
+def test_an_order_that_is_canceled_and_not_told_yet_meets_no_quote_of_the_same_instant() -> None:
+    desk = crowded(1, timers=True)
+    order = desk.ask(1, 2, time_in_force="ioc")
+    # The lane takes the fill, and not the cancel behind it.
+    dispatch_quote(desk, 99.0)
+    desk.bus.drain()
+    desk.quote(99.0, at_ns=desk.clock.at_ns)
+    assert fills(desk) == [(D(1), D(100))]
+    due_ns, call = desk.alarms[-1]
+    desk.clock.at_ns += 1
+    assert due_ns == desk.clock.at_ns
+    call()
+    desk.bus.drain()
+    assert desk.order(order).state is OrderState.CANCELED
+
+
 def test_an_immediate_order_whose_cancel_found_no_room_does_not_meet_another_quote() -> None:
     desk = crowded(1)
     order = desk.ask(1, 2, time_in_force="ioc")

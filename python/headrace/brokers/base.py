@@ -33,7 +33,7 @@ class BrokerDesk:
 
     publish : puts an event on the bus; raises LaneFullError. clock : the engine's. dispatcher : where its ticks come
     from, to subscribe. replay : whether time is a recording's. instruments : what is known of them, by name.
-    call_at : calls back at a time of the clock, ns, once; None: nobody does.
+    call_at : calls back at a time of the clock, ns, once; a later call may replace the one before. None: nobody does.
     """
 
     __slots__ = ("call_at", "clock", "dispatcher", "instruments", "publish", "replay")

@@ -31,7 +31,8 @@ class RestingOrder:
     """One order.
 
     arrives_ns : only quotes received from then on are met; 0: the next one. is_new : it has met none yet.
-    filled, left, executions : what became of it. cancel_ns : when it is canceled, why, and what asked for it.
+    filled, left, executions : what became of it. cancel_ns : when it is canceled, why, and what asked for it; 0: it is
+    canceled, and nobody was told yet.
     """
 
     __slots__ = (
@@ -63,7 +64,7 @@ class RestingOrder:
 
     def meets(self, quote: Cause) -> bool:
         """Say whether a quote came after what caused the order, and not before the order had arrived."""
-        if quote.ts_init < self.arrives_ns:
+        if self.cancel_ns == 0 or quote.ts_init < self.arrives_ns:
             return False
         cause = self.request.cause
         if cause is None:

@@ -306,24 +306,25 @@ class SimulatedBroker:
             else:
                 self._attached().publish(OrderExpired(**self._said(order.request), left=order.left))
                 self._remove(order)
-        self._due_ns = min((order.due_ns for order in self._orders.values()), default=NEVER_NS)
+        self._set_due(min((order.due_ns for order in self._orders.values()), default=NEVER_NS))
 
     def _on_time(self) -> None:
-        desk = self._attached()
         try:
             self._end_due()
         except LaneFullError:
             self._hold_back()
-            if desk.call_at is not None:
-                desk.call_at(desk.clock.now_ns() + 1, self._on_time)
+            self._set_due(self._attached().clock.now_ns() + 1)
 
     def _remind(self, due_ns: int) -> None:
         """Have the order ended when its time is over, also when no quote comes."""
-        if due_ns == NEVER_NS:
-            return
-        self._due_ns = min(self._due_ns, due_ns)
+        if due_ns < self._due_ns:
+            self._set_due(due_ns)
+
+    def _set_due(self, due_ns: int) -> None:
+        """Look again at that time, with a timer or with the first quote from then on."""
+        self._due_ns = due_ns
         call_at = self._attached().call_at
-        if call_at is not None:
+        if call_at is not None and due_ns != NEVER_NS:
             call_at(due_ns, self._on_time)
 
     def _cancel(self, order: RestingOrder, reason: str, cause: Cause | None) -> None:
@@ -332,8 +333,8 @@ class SimulatedBroker:
         try:
             self._attached().publish(OrderCanceled(**said, left=order.left, reason=reason))
         except LaneFullError:
-            self._due_ns = order.cancel_ns = 0
-            order.cancel_reason, order.cancel_cause = reason, cause
+            order.cancel_ns, order.cancel_reason, order.cancel_cause = 0, reason, cause
+            self._set_due(said["ts"] + 1)
             raise
         self._remove(order)
 
