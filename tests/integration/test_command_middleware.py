@@ -320,7 +320,7 @@ async def test_the_authorization_hook_decides_plain_or_async() -> None:
 
 async def test_commands_above_the_rate_are_rejected_by_the_engines_clock_and_a_halt_is_not() -> None:
     clock = HandClock(5)
-    async with running(middleware=default_middleware(rate=2), clock=clock) as bus:
+    async with running(middleware=default_middleware(rate_max=2), clock=clock) as bus:
         bus.register(Note, lambda _: ACCEPTED)
         bus.register(Halt, lambda _: ACCEPTED)
         assert [(await bus.submit(Note("s"))).status for _ in range(3)] == ["accepted", "accepted", "rejected"]

@@ -81,7 +81,7 @@ class Session:
         self.events = EventBus(clock=self.clock)
         self.audits: list[Audit] = []
         self.events.subscribe(Audit, self.keep)
-        middleware = default_middleware(rate=1e9)
+        middleware = default_middleware(rate_max=1e9)
         self.bus = CommandBus(bus=self.events, clock=self.clock, workers=WORKERS, middleware=middleware)
         self.bus.register(Note, self.handlers.note)
         self.bus.register(Halt, self.handlers.halt)

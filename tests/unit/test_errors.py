@@ -30,6 +30,7 @@ from headrace import (
 from headrace.audit import audit_header
 from headrace.bus import EventBus
 from headrace.commands import CommandBus
+from headrace.control import ControlClient
 from headrace.config import load_config
 from headrace.errors import HeadraceError
 from headrace.events import Audit, Signal
@@ -196,6 +197,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "LetterError": lambda _: DeadLetters().redrive(1),
     "ConfigError": lambda _: load_config(environment={}, overrides=["engine.nmae=x"]),
     "AuditError": lambda _: audit_header("no such file"),
+    "ControlError": lambda _: ControlClient("no/engine"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that nobody raises themselves; a fork, a missing extra and a recording without venue have tests of their own.

@@ -50,7 +50,7 @@ class CommandBus:
 
     bus : where audits are published; None: nowhere. When it is a replay's, durations are the clock's, and nothing times
     out by the wall. clock : the engine's. middleware : outermost first; ``default_middleware()`` unless given.
-    workers : handlers at work at once.
+    workers : handlers at work at once. timeout_s : what a command has unless its submitter says otherwise.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class CommandBus:
         run_id: str = "",
         middleware: Iterable[Middleware] | None = None,
         workers: int = COMMAND_WORKERS,
+        timeout_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
         if workers < 1:
             msg = f"workers={workers} handle nothing: give at least 1"
             raise CommandError(msg, command="")
+        self._timeout_s = timeout_s
         self._middleware = default_middleware() if middleware is None else list(middleware)
         self._replay = replay = bus is not None and bus.replay
         self._desk = CommandDesk(
@@ -140,16 +142,19 @@ class CommandBus:
         command: Command | Mapping[str, Any] | bytes,
         *,
         key: str | None = None,
-        timeout: float = COMMAND_TIMEOUT_S,  # noqa: ASYNC109 - it bounds the handler, not our waiting
+        timeout: float | None = None,  # noqa: ASYNC109 - it bounds the handler, not our waiting
         actor: str = "local",
     ) -> Ack:
         """Take a command to its handler and return the answer.
 
         command : of the family, or such a one as a mapping or as JSON, its name under ``"command"``.
-        key : a repetition with the same key and command gets the first one's Ack. timeout : seconds. actor : who asks.
+        key : a repetition with the same key and command gets the first one's Ack. timeout : seconds, the bus's unless given.
+        actor : who asks.
         Never raises for what the command says: what is wrong with it is the Ack's reason.
         """
-        call = self._submission(command, key=key, timeout_s=timeout, actor=actor)
+        call = self._submission(
+            command, key=key, timeout_s=self._timeout_s if timeout is None else timeout, actor=actor
+        )
         self._submitted += 1
         task = asyncio.current_task()
         assert task is not None

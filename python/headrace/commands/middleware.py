@@ -50,9 +50,13 @@ log = logging.getLogger("headrace.commands")
 Authorize: TypeAlias = Callable[[str, "Command"], str | Awaitable[str | None] | None]
 
 
-def default_middleware(*, authorize: Authorize | None = None, rate: float = COMMAND_RATE) -> list[Middleware]:
-    """Return the layers, outermost first: add your own in front of them (outside) or behind them (inside)."""
-    return [Telemetry(), AuditTrail(), Validation(), Authorization(authorize), RateLimit(rate), Idempotency()]
+def default_middleware(*, authorize: Authorize | None = None, rate_max: float | None = None) -> list[Middleware]:
+    """Return the layers, outermost first: add your own in front of them (outside) or behind them (inside).
+
+    authorize : your hook; None lets everybody. rate_max : commands a second; COMMAND_RATE unless given.
+    """
+    limit = RateLimit(COMMAND_RATE if rate_max is None else rate_max)
+    return [Telemetry(), AuditTrail(), Validation(), Authorization(authorize), limit, Idempotency()]
 
 
 class Telemetry:

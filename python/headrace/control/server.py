@@ -1,0 +1,336 @@
+"""ControlServer: the service that lets operators in other processes command an engine, over a local socket.
+
+::
+
+    headrace ctl ─▶ HEADRACE_STATE/run/NAME.sock (0600, the same user) ─▶ CommandBus ─▶ Ack ─▶ headrace ctl
+
+What happens when
+    a process died and left its socket: the next engine of that name takes the place; a living one is never pushed away.
+    a peer sends rubbish, too much, or nothing: it gets an error, or is closed; nobody else notices.
+    a peer leaves before its answer: the command is handled and audited all the same.
+
+Guarantees: one request at a time for each connection, so its commands keep their order; memory is bounded.
+Does not: listen in a replay, or beyond this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import pwd
+import socket
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit, socket_path
+from headrace.errors import ControlError
+from headrace.limits import CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_S, CONTROL_LINE_BYTES_MAX, DRAIN_RUNNING_S
+from headrace.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headrace.commands import CommandBus
+    from headrace.deadletters import DeadLetter, DeadLetters
+    from headrace.service import ServiceDesk
+
+__all__ = ["ControlServer"]
+
+log = logging.getLogger(__name__)
+
+TERMINAL_CHARACTERS_MAX = 40
+# So many turns of the loop after it was accepted, a connection has a task of ours, which closes it.
+TURNS_TO_CONVERSE = 4
+TEXT_CHARACTERS_MAX = 20_000
+
+_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+# What a handler put into its answer may be anything; what JSON does not hold is shown as Python shows it.
+_replies = msgspec.json.Encoder(enc_hook=lambda value: f"{value!r:.1000}")
+
+
+class _Peer(NamedTuple):
+    pid: int
+    uid: int
+
+    @property
+    def user(self) -> str:
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+
+class ControlServer(Service):
+    """Listens for ``headrace ctl``.
+
+    commands : where commands go. engine : the engine's name, and the socket's. dead_letters : what may be looked at.
+    Both may be set as attributes later, before ``setup``. folder : the state folder; the user's own unless given.
+    connections_max : at a time. idle_s : a connection that says nothing is closed then.
+    """
+
+    def __init__(
+        self,
+        commands: CommandBus | None = None,
+        *,
+        engine: str = "headrace",
+        dead_letters: DeadLetters | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        connections_max: int = CONTROL_CONNECTIONS_MAX,
+        idle_s: float = CONTROL_IDLE_S,
+    ) -> None:
+        self.commands = commands
+        self.dead_letters = dead_letters
+        self._engine = engine
+        self._folder = None if folder is None else Path(folder)
+        self._connections_max = connections_max
+        self._idle_s = idle_s
+        self._path: Path | None = None
+        self._lock = -1
+        self._server: asyncio.Server | None = None
+        self._stopping = asyncio.Event()
+        # Each connection's task, and whether it is at a request.
+        self._connections: dict[asyncio.Task[object], bool] = {}
+        self._counts = dict.fromkeys(("connections", "requests", "errors", "refused"), 0)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "control"
+
+    @property
+    def path(self) -> Path | None:
+        """Where it listens; None when it does not."""
+        return self._path
+
+    async def setup(self, desk: ServiceDesk) -> None:
+        """Listen. Raises ControlError when an engine of that name does already, or the socket cannot be made."""
+        if desk.replay:
+            return
+        if self.commands is None:
+            msg = "the control server has no command bus: give it one, server.commands = engine.commands"
+            raise ControlError(msg)
+        path = socket_path(self._engine, self._folder)
+        self._lock = _locked(path.with_suffix(".lock"), self._engine)
+        try:
+            listener = _listener(path)
+        except OSError as error:
+            self._unlock()
+            msg = f"the control socket {path} cannot be made ({error.strerror}): see to the folder, or name another"
+            raise ControlError(f"{msg} with HEADRACE_STATE") from error
+        self._path = path
+        self._stopping.clear()
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=CONTROL_LINE_BYTES_MAX)
+        log.info("listening for headrace ctl at %s", path)
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        await self._stopping.wait()
+
+    async def stop(self) -> None:
+        """Listen no more; requests that are being handled are answered first, for up to DRAIN_RUNNING_S."""
+        self._stopping.set()
+        if self._server is not None:
+            # Accept no more, let what was accepted get its task, and only then close: a connection that is accepted in
+            # the turn in which asyncio's server closes would be left open, with nobody to close it.
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            for _ in range(TURNS_TO_CONVERSE):
+                await asyncio.sleep(0)
+            self._server.close()
+            self._server = None
+        for task, is_busy in list(self._connections.items()):
+            if not is_busy:
+                task.cancel()
+        await self._wait_for_connections()
+        for task in self._connections:
+            task.cancel()
+        await self._wait_for_connections()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+        self._unlock()
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return how many connections, requests, errors and refused peers there were, and connections there are."""
+        return {**self._counts, "open": len(self._connections)}
+
+    async def _wait_for_connections(self) -> None:
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=DRAIN_RUNNING_S)
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = False
+        self._counts["connections"] += 1
+        try:
+            # A peer that has left, or that reads nothing, is nobody's trouble but its own.
+            with contextlib.suppress(OSError, TimeoutError):
+                peer = _peer(writer)
+                if (refusal := self._refusal(peer)) is None:
+                    await self._converse(reader, writer, peer, task)
+                else:
+                    self._counts["refused"] += 1
+                    await self._say(writer, Reply(error=refusal))
+        except asyncio.CancelledError:
+            # The server stops; a task that ends as cancelled would be reported by asyncio as a failure of ours.
+            pass
+        finally:
+            del self._connections[task]
+            writer.close()
+
+    def _refusal(self, peer: _Peer | None) -> str | None:
+        if peer is not None and peer.uid != os.geteuid():
+            log.warning("refused %s (process %d) at the control socket", peer.user, peer.pid)
+            return f"this engine belongs to user {os.geteuid()}, you are user {peer.uid}: run it as that user"
+        if len(self._connections) > self._connections_max:
+            return f"{self._connections_max} connections are open already: close one, or wait {self._idle_s:g} s"
+        return None
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        peer: _Peer | None,
+        task: asyncio.Task[object],
+    ) -> None:
+        while not self._stopping.is_set():
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    line = await reader.readline()
+            except ValueError:
+                error = f"a line is longer than {CONTROL_LINE_BYTES_MAX:,} bytes: a command has some hundred"
+                await self._say(writer, Reply(error=error))
+                return
+            if not line:
+                return
+            self._connections[task] = True
+            reply = await self._answer(line, peer)
+            await self._say(writer, reply)
+            self._connections[task] = False
+
+    async def _answer(self, line: bytes, peer: _Peer | None) -> Reply:
+        self._counts["requests"] += 1
+        assert self.commands is not None
+        try:
+            request = _requests.decode(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            return Reply(error=f"the request cannot be read: {error}")
+        match request:
+            case Submit():
+                ack = await self.commands.submit(
+                    bytes(request.command),
+                    key=request.key,
+                    timeout=request.timeout,
+                    actor=_actor(peer, request.terminal),
+                )
+                return Reply(engine=self._engine, ack=ack)
+            case AskTable():
+                return Reply(engine=self._engine, table=tuple(self.commands.table()))
+            case AskLetters():
+                letters = [] if self.dead_letters is None else self.dead_letters.list(kind=request.kind)
+                return Reply(engine=self._engine, letters=tuple(map(_summary, letters[-request.last :])))
+            case AskLetter():
+                letter = None if self.dead_letters is None else self.dead_letters.get(request.letter_id)
+                if letter is None:
+                    return Reply(
+                        error=f"no dead letter {request.letter_id} is kept: see headrace ctl dead-letters list"
+                    )
+                return Reply(engine=self._engine, letters=(_whole(letter),))
+
+    async def _say(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
+        self._counts["errors"] += bool(reply.error)
+        try:
+            line = _replies.encode(reply)
+        except Exception as error:
+            # What a handler told, or the event of a dead letter, can be so; the answer itself must arrive.
+            log.exception("a reply cannot be written as JSON")
+            lost = {"lost": f"this cannot be written as JSON ({type(error).__name__})"}
+            if reply.ack is not None:
+                reply = msgspec.structs.replace(reply, ack=msgspec.structs.replace(reply.ack, detail=lost))
+            else:
+                reply = Reply(error=lost["lost"])
+            line = _replies.encode(reply)
+        writer.write(line + b"\n")
+        async with asyncio.timeout(self._idle_s):
+            await writer.drain()
+
+
+def _locked(path: Path, engine: str) -> int:
+    """Take the lock that a living engine holds, and the kernel frees when its process ends, however it does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        msg = f"an engine called {engine!r} runs already (process {pid}): stop that one, or give this one another name"
+        raise ControlError(msg) from error
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _listener(path: Path) -> socket.socket:
+    """Bind a socket that only this user may connect to. Whoever holds the lock may replace what lies at its path."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        # Before it can be seen: the folder is ours alone, and this does not depend on the process's umask.
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(str(path))
+        path.chmod(0o600)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _peer(writer: asyncio.StreamWriter) -> _Peer | None:
+    """Say who is at the other end, where the system tells."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    size = struct.calcsize("3i")
+    credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    pid, uid, _gid = struct.unpack("3i", credentials)
+    return _Peer(pid, uid)
+
+
+def _actor(peer: _Peer | None, terminal: str) -> str:
+    """Return user@terminal/process: the first and the last by the kernel's word, the middle by the peer's."""
+    shown = "".join(character if character.isprintable() else "?" for character in terminal[:TERMINAL_CHARACTERS_MAX])
+    if peer is None:
+        peer = _Peer(0, os.geteuid())
+    return f"{peer.user}@{shown or '-'}/{peer.pid}"
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    shown = ("id", "kind", "reason", "source", "ts_ns", "lane", "handler", "instrument", "tick_kind", "attempts")
+    found = {name: getattr(letter, name) for name in shown}
+    found["reason"] = letter.reason[:200]
+    found["event"] = None if letter.event is None else type(letter.event).__name__
+    return found
+
+
+def _whole(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        **_summary(letter),
+        "reason": letter.reason[:TEXT_CHARACTERS_MAX],
+        "row": letter.row,
+        "positions": letter.positions,
+        "ticks_total": letter.ticks_total,
+        "frame": letter.frame[:TEXT_CHARACTERS_MAX].decode("utf-8", "backslashreplace"),
+        "traceback": letter.traceback[-TEXT_CHARACTERS_MAX:],
+        "event": letter.event,
+    }

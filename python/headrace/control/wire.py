@@ -1,0 +1,90 @@
+"""What goes over the control socket: one JSON object a line, a request and then its reply.
+
+::
+
+    {"ask": "submit", "command": {"command": "PauseStrategy", "strategy": "one"}}  ─▶  {"ack": {…}}
+    {"ask": "table"}                                                               ─▶  {"table": […]}
+    {"ask": "letters"} · {"ask": "letter", "letter_id": 7}                         ─▶  {"letters": […]}
+
+Guarantees: what cannot be read is answered with ``error``; a reply has either that or what was asked for.
+Does not: say who asks; the server looks that up.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+from headrace.commands.ack import Ack
+from headrace.commands.family import CommandEntry
+from headrace.errors import ControlError
+from headrace.limits import COMMAND_TIMEOUT_S
+from headrace.state_folder import checked_folder, state_folder
+
+__all__ = ["AskLetter", "AskLetters", "AskTable", "Reply", "Request", "Submit", "run_folder", "socket_path"]
+
+# The kernel's sockaddr_un has 108 bytes, the last of them a zero.
+SOCKET_PATH_BYTES_MAX = 107
+
+
+class _Ask(msgspec.Struct, frozen=True, tag_field="ask", forbid_unknown_fields=True):
+    pass
+
+
+class Submit(_Ask, frozen=True, tag="submit", kw_only=True):
+    """Give a command. terminal : where its operator sits, for the audit."""
+
+    command: msgspec.Raw
+    key: str | None = None
+    timeout: float = COMMAND_TIMEOUT_S
+    terminal: str = ""
+
+
+class AskTable(_Ask, frozen=True, tag="table"):
+    """The commands that this engine takes."""
+
+
+class AskLetters(_Ask, frozen=True, tag="letters"):
+    """The newest dead letters, without what they hold."""
+
+    kind: Literal["frame", "call", "event"] | None = None
+    last: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 20
+
+
+class AskLetter(_Ask, frozen=True, tag="letter"):
+    """One dead letter with all that it holds."""
+
+    letter_id: Annotated[int, msgspec.Meta(ge=1)]
+
+
+Request: TypeAlias = Submit | AskTable | AskLetters | AskLetter
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a request. error : why there is none; empty otherwise."""
+
+    error: str = ""
+    engine: str = ""
+    ack: Ack | None = None
+    table: tuple[CommandEntry, ...] | None = None
+    letters: tuple[dict[str, Any], ...] | None = None
+
+
+def run_folder(folder: Path | None = None) -> Path:
+    """Return where the sockets are: ``run`` in the state folder. Raises StateFolderError."""
+    return checked_folder((state_folder() if folder is None else checked_folder(folder)) / "run")
+
+
+def socket_path(name: str, folder: Path | None = None) -> Path:
+    """Return the socket of the engine with this name. Raises ControlError, StateFolderError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        msg = f"an engine called {name!r} has no socket: use up to 64 letters, digits and . _ -"
+        raise ControlError(msg)
+    path = run_folder(folder) / f"{name}.sock"
+    if len(bytes(path)) > SOCKET_PATH_BYTES_MAX:
+        msg = f"{path} has {len(bytes(path))} bytes, a socket's path at most {SOCKET_PATH_BYTES_MAX}"
+        raise ControlError(f"{msg}: name a shorter folder with HEADRACE_STATE")
+    return path
