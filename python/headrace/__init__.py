@@ -1,5 +1,7 @@
 """Headrace: exchange frames in, sequenced ticks to every strategy, the same way live and in replay."""
 
+from typing import TYPE_CHECKING
+
 from headrace._native import Decoder, Instruments, Ring, RingReader, Sequencer
 from headrace.clock import Clock, ReplayClock, WallClock
 from headrace.deadletters import DeadLetter, DeadLetters
@@ -32,6 +34,15 @@ from headrace.tick import (
     ticks,
 )
 
+if TYPE_CHECKING:
+    from headrace.bars import BarSpec
+    from headrace.bus import EventBus
+    from headrace.commands import CommandBus
+    from headrace.engine import Engine
+    from headrace.engine_report import EngineReport
+    from headrace.instrument import Instrument, RiskLimits
+    from headrace.runner import StrategySpec
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -43,17 +54,23 @@ __all__ = [
     "TICK_DTYPE",
     "TRADE_DTYPE",
     "AggTradeTick",
+    "BarSpec",
     "Clock",
+    "CommandBus",
     "DeadLetter",
     "DeadLetters",
     "Decoder",
     "Dispatcher",
     "DispatcherStats",
+    "Engine",
+    "EngineReport",
+    "EventBus",
     "Feed",
     "Flags",
     "GapCause",
     "GapTick",
     "HeadraceError",
+    "Instrument",
     "Instruments",
     "LatencyStats",
     "LevelEmptyTick",
@@ -64,9 +81,11 @@ __all__ = [
     "ReplayResult",
     "Ring",
     "RingReader",
+    "RiskLimits",
     "Sequencer",
     "StatusTick",
     "Strategy",
+    "StrategySpec",
     "Subscription",
     "SubscriptionStats",
     "Tick",
@@ -76,3 +95,30 @@ __all__ = [
     "replay",
     "ticks",
 ]
+
+# Loaded when they are asked for: they need asyncio, which takes half as long to import as all the rest.
+_LATER = {
+    "BarSpec": "headrace.bars",
+    "CommandBus": "headrace.commands",
+    "Engine": "headrace.engine",
+    "EngineReport": "headrace.engine_report",
+    "EventBus": "headrace.bus",
+    "Instrument": "headrace.instrument",
+    "RiskLimits": "headrace.instrument",
+    "StrategySpec": "headrace.runner",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        msg = f"module 'headrace' has no attribute {name!r}"
+        raise AttributeError(msg)
+    import importlib
+
+    value: object = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

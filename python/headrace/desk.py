@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from headrace.subscription import Subscription
     from headrace.timers import Timer, Timers
 
-__all__ = ["EngineDesk", "EngineParts"]
+__all__ = ["DeskParts", "EngineDesk"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineParts:
+class DeskParts:
     """What the strategies of one engine share. tell : publishes an event, now or with the next turn."""
 
     bus: EventBus
@@ -55,10 +55,11 @@ class EngineDesk:
         self,
         name: str,
         strategy: Strategy,
-        parts: EngineParts,
+        parts: DeskParts,
         *,
         generation: int,
         on_timer: Callable[[Timer], None],
+        on_subscribed: Callable[[str], None],
     ) -> None:
         self.name = name
         self.log = logging.getLogger(f"headrace.strategy.{name}")
@@ -68,6 +69,7 @@ class EngineDesk:
         self._generation = generation
         self._made = 0
         self._on_timer = on_timer
+        self._on_subscribed = on_subscribed
 
     @property
     def clock(self) -> Clock:
@@ -152,6 +154,7 @@ class EngineDesk:
         name = self.name if first else f"{self.name}@{self._generation}.{self._made}"
         subscription = self._parts.dispatcher.subscribe(self._strategy, name=name, **options)
         self.subscriptions.append(subscription)
+        self._on_subscribed(name)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -162,12 +165,11 @@ class EngineDesk:
         self.subscriptions.remove(subscription)
         subscription.close()
 
-    def close(self) -> None:
-        """Let go of ticks and timers."""
-        for subscription in self.subscriptions:
-            subscription.close()
-        self.subscriptions = []
+    def hand_over(self) -> list[Subscription]:
+        """Let go of the timers, and return the subscriptions for whoever comes next."""
         self._parts.timers.cancel_all(self.name)
+        subscriptions, self.subscriptions = self.subscriptions, []
+        return subscriptions
 
 
 def _positive_ns(option: str, value: Duration) -> int:

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from headrace import _native
+from headrace.clock import PacedClock
 from headrace.errors import OptionError
-from headrace.feeds import ArrayFeed, Feed, Frame, RecordingFeed
+from headrace.feeds import ArrayFeed, Feed, Frame, LiveFeed, RecordingFeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from headrace.clock import Clock
     from headrace.dispatch import Dispatcher
     from headrace.feeds import FeedItem
 
@@ -33,6 +35,12 @@ Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Feed"
 
 # How long it may be deaf to a stop while it waits.
 WAIT_S = 0.05
+# How soon a feed that was held up is tried again.
+HELD_S = 0.001
+# Ticks that are published before others have a turn.
+INGEST_TICKS = 1_024
+END_OF_TIME_NS = (1 << 63) - 1
+BEFORE_TIME_NS = -(1 << 63)
 # What a feed cannot yield by mistake, as it could None.
 END: Any = object()
 
@@ -45,6 +53,9 @@ class Intake:
 
     def __init__(self, feeds: Sequence[Feed], dispatcher: Dispatcher, is_stopped: Callable[[], bool]) -> None:
         self._feeds = feeds
+        # Those of the past, which are merged by receive time; live ones are taken as they come.
+        self._paced = [feed for feed in feeds if not isinstance(feed, LiveFeed)]
+        self.live = [feed for feed in feeds if isinstance(feed, LiveFeed)]
         self._dispatcher = dispatcher
         self._is_stopped = is_stopped
         self._items: list[AsyncIterator[FeedItem]] = []
@@ -55,10 +66,10 @@ class Intake:
             await feed.open()
         self._name_array_instruments()
         pump = _native.Pump(self._dispatcher._ingest)  # noqa: SLF001 - its native half
-        for feed in self._feeds:
+        for feed in self._paced:
             decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             pump.add_source(feed.name, decoder)
-        self._items = [aiter(feed) for feed in self._feeds]
+        self._items = [aiter(feed) for feed in self._paced]
         return pump
 
     async def close(self) -> None:
@@ -80,6 +91,57 @@ class Intake:
             pump.finish(source)
         else:
             pump.push(source, item.as_line() if isinstance(item, Frame) else item)
+
+    async def first_ns(self, pump: _native.Pump) -> int | None:
+        """Return when the first item was received; None when the feeds have none, or live ones have none yet."""
+        while self._paced:
+            status, argument = pump.peek()
+            if status != "need":
+                return argument if status == "until" else None
+            await self.give(pump, argument)
+        return None
+
+    async def bring(self, pump: _native.Pump, clock: Clock, schedule: Callable[[], None]) -> None:
+        """Live: publish what recorded feeds have as it comes due, and schedule a turn after each, until they end."""
+        paced = clock if isinstance(clock, PacedClock) else None
+        while self._paced:
+            status, argument = pump.ingest(END_OF_TIME_NS if paced is None else paced.due_ns(), INGEST_TICKS)
+            self.keep_rejects(pump)
+            if paced is not None and pump.last_ts is not None:
+                paced.follow(pump.last_ts)
+            schedule()
+            if status == "need":
+                await self.give(pump, argument)
+            elif status == "until":
+                await self.wait(0.0 if paced is None else paced.wait_s(argument))
+            elif status == "full":
+                await self.wait(0.0)
+            elif status == "held":
+                # Somebody who blocks is behind: the feed waits, the loop does not.
+                await self.wait(HELD_S)
+            else:
+                return
+
+    async def take(self, feed: Feed, turn: Callable[[], None]) -> None:
+        """Live: publish each item of a live feed as it comes, with a turn at once."""
+        decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
+        pump = _native.Pump(self._dispatcher._ingest)  # noqa: SLF001 - its native half
+        source = pump.add_source(feed.name, decoder)
+        async for item in feed:
+            pump.push(source, item.as_line() if isinstance(item, Frame) else item)
+            status, _ = pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
+            while status in ("full", "held"):
+                turn()
+                await self.wait(HELD_S if status == "held" else 0.0)
+                status, _ = pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
+            self.keep_rejects(pump)
+            turn()
+
+    async def wait(self, wait_s: float) -> None:
+        """Wait, but not longer than a stop may go unheard."""
+        import asyncio  # 20 ms that only who runs a loop pays
+
+        await asyncio.sleep(min(wait_s, WAIT_S))
 
     def keep_rejects(self, pump: _native.Pump) -> None:
         """Keep the frames that the pump rejected as dead letters."""

@@ -22,8 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from headrace.desk import EngineDesk, EngineParts
-from headrace.errors import EngineError, SubscriptionError
+from headrace.bars import BarSpec
+from headrace.desk import DeskParts, EngineDesk
+from headrace.errors import EngineError, HeadraceError, SubscriptionError
 from headrace.events import Bar, Event, OrderEvent, OrderFill, Signal, StrategyStateChanged
 from headrace.handlers import has_tick_handlers, life_cycle_of
 from headrace.lifecycle import LifeCycle, StrategyState
@@ -32,7 +33,6 @@ from headrace.strategy import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.bars import BarSpec
     from headrace.bus import BusSubscription
     from headrace.subscription import Subscription
     from headrace.timers import Timer
@@ -47,14 +47,16 @@ OF_ITS_ORDERS = frozenset({"on_order", "on_fill"})
 class StrategySpec:
     """A strategy as an engine takes it.
 
-    strategy : its class, or an object, of which a restart uses a fresh copy. name : unique in an engine; the class's.
-    parameters : for the class. subscription : options beside those of the class. bars : in place of the class's.
+    strategy : its class, or an object, of which a restart uses a fresh copy. parameters : for the class.
+    make : makes one, in place of class and parameters. name : unique in an engine; the class's.
+    subscription : options beside those of the class. bars : in place of the class's.
     on_quarantine : "cancel" its open orders, or "keep" them.
     """
 
     strategy: Strategy | type[Strategy]
     name: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    make: Callable[[], Strategy] | None = None
     subscription: Mapping[str, Any] = field(default_factory=dict)
     bars: Sequence[object] | None = None
     on_quarantine: Literal["cancel", "keep"] = "cancel"
@@ -63,12 +65,14 @@ class StrategySpec:
 class StrategyRunner:
     """Runs one strategy."""
 
-    def __init__(self, spec: StrategySpec, name: str, parts: EngineParts) -> None:
+    def __init__(self, spec: StrategySpec, name: str, parts: DeskParts) -> None:
         self.name = name
         self.spec = spec
         self.life = LifeCycle(name)
         # Events that came while it was paused, by callback; they are not delivered later.
         self.skipped: dict[str, int] = {}
+        # Every subscription to ticks that it ever had, for its report.
+        self.subscription_names: list[str] = []
         self.log = logging.getLogger(f"headrace.strategy.{name}")
         self._parts = parts
         self._pristine = _pristine(spec)
@@ -98,14 +102,19 @@ class StrategyRunner:
         """Its open subscriptions to ticks."""
         return self._desk.subscriptions if self._desk else ()
 
-    async def start(self, *, load: Any = None) -> None:
-        """Make it, load its state, call ``on_start`` and subscribe it. A failure is its own: its state is FAILED."""
+    async def begin(self, *, load: object = None) -> None:
+        """Make it, load its state and call ``on_start``. A failure is its own: its state is FAILED."""
         self._move("start", "")
         try:
             self._strategy = self._fresh()
             self._generation += 1
             self._desk = EngineDesk(
-                self.name, self._strategy, self._parts, generation=self._generation, on_timer=self._on_timer
+                self.name,
+                self._strategy,
+                self._parts,
+                generation=self._generation,
+                on_timer=self._on_timer,
+                on_subscribed=self.subscription_names.append,
             )
             self._strategy._desk = self._desk  # noqa: SLF001 - lent by its engine
             self._callbacks = life_cycle_of(self._strategy)
@@ -113,18 +122,27 @@ class StrategyRunner:
             if load is not None:
                 await self._call_life("on_load", load)
             await self._call_life("on_start")
-            self._subscribe_all()
         except SubscriptionError:
             # Wrong however often it is tried: the engine must not begin.
-            self._give_back()
-            self._move("fail", "its handlers cannot be bound")
+            self._fail("its handlers cannot be bound")
             raise
         except Exception as error:  # noqa: BLE001 - a strategy's failure is its own
-            self._give_back()
-            self._move("fail", f"{type(error).__name__}: {error}")
+            self._fail(f"{type(error).__name__}: {error}")
             self._judge("on_start", error)
-        else:
-            self._move("started", "")
+
+    def join(self, ticks_of: Sequence[Subscription] = ()) -> None:
+        """Subscribe it, or give it the subscriptions of the object before it; from here on it runs.
+
+        Raises SubscriptionError and OptionError, which are the engine's business.
+        """
+        if self.state is not StrategyState.STARTING:
+            return
+        try:
+            self._subscribe_all(ticks_of)
+        except Exception as error:
+            self._fail(str(error))
+            raise
+        self._move("started", "")
 
     async def pause(self, reason: str) -> None:
         """Stop its ticks; orders that add exposure are refused from now on."""
@@ -158,33 +176,65 @@ class StrategyRunner:
 
     async def stop(self, reason: str) -> None:
         """Call ``on_stop``, cancel its orders and let go of everything."""
+        for subscription in await self._end(reason):
+            subscription.close()
+
+    async def restart(self, reason: str) -> None:
+        """Stop it and start a fresh one, with what the old one saved and its ticks from now on, the gap told.
+
+        One in quarantine is not asked to save: its callbacks no longer run. One that is not alive is just started.
+        """
+        saved: object = None
+        if self.state in (StrategyState.RUNNING, StrategyState.PAUSED):
+            try:
+                saved = await self._call_life("on_save")
+            except Exception as error:  # noqa: BLE001 - it starts without, and its letter says why
+                self._judge("on_save", error)
+        ticks_of = await self._end(reason) if self.life.allows("stop") else []
+        await self.begin(load=saved)
+        try:
+            self.join(ticks_of)
+        except HeadraceError as error:
+            self._judge("on_start", error)
+        if self.state is StrategyState.FAILED:
+            for subscription in ticks_of:
+                subscription.close()
+
+    def tune(self, changes: Mapping[str, Any]) -> bool:
+        """Change how its ticks come; False: they come so already. Raises OptionError, and then changes nothing."""
+        for subscription in self.subscriptions:
+            subscription.options.changed(**changes)
+        changed = [self._parts.dispatcher.tune(own, **changes) for own in self.subscriptions]
+        return any(changed)
+
+    def cannot_restart(self) -> str:
+        """Return why it cannot be made again; empty when it can."""
+        if self._pristine is None and isinstance(self.spec.strategy, Strategy):
+            return f"{self.name} was given as an object that cannot be copied: give its class and parameters"
+        return ""
+
+    async def _end(self, reason: str) -> list[Subscription]:
+        """Stop it, and return its subscriptions to ticks, paused."""
         runs = self.state in (StrategyState.RUNNING, StrategyState.PAUSED)
         self._move("stop", reason)
         if self.state is StrategyState.STOPPED:
-            return
+            return []
         for subscription in self.subscriptions:
             subscription.pause()
         self._parts.orders.set_permission(self.name, "reduce")
         if runs:
             await self._call_isolated("on_stop")
-        self._give_back()
+        ticks_of = self._give_back()
+        self._parts.orders.set_permission(self.name, "none")
         self._parts.orders.cancel_all(strategy=self.name, reason="its strategy was stopped")
         self._move("stopped", reason)
+        return ticks_of
 
-    async def restart(self, reason: str) -> None:
-        """Stop it and start a fresh one, which is given what the old one saved. What is not alive is just started."""
-        saved = None
-        if self.state in (StrategyState.RUNNING, StrategyState.PAUSED) and "on_save" in self._callbacks:
-            saved = await self._call_life("on_save")
-        if self.life.allows("stop"):
-            await self.stop(reason)
-        await self.start(load=saved)
-
-    def can_restart(self) -> str:
-        """Return why it cannot be made again; empty when it can."""
-        if self._pristine is None and isinstance(self.spec.strategy, Strategy):
-            return f"{self.name} was given as an object that cannot be copied: give its class and parameters"
-        return ""
+    def _fail(self, reason: str) -> None:
+        for subscription in self._give_back():
+            subscription.close()
+        self._parts.orders.set_permission(self.name, "none")
+        self._move("fail", reason)
 
     def _move(self, verb: str, reason: str) -> None:
         before, after = self.life.move(verb)
@@ -204,39 +254,48 @@ class StrategyRunner:
 
     def _fresh(self) -> Strategy:
         given = self.spec.strategy
+        if self.spec.make is not None:
+            return self.spec.make()
         if isinstance(given, type):
             return given(**self.spec.parameters)
         if self._generation == 0:
             return given
         if self._pristine is None:
-            raise EngineError(self.can_restart())
+            raise EngineError(self.cannot_restart())
         return copy.deepcopy(self._pristine)
 
-    def _subscribe_all(self) -> None:
-        strategy = self._strategy
+    def _subscribe_all(self, ticks_of: Sequence[Subscription]) -> None:
+        strategy, desk = self._strategy, self._desk
         assert strategy is not None
-        assert self._desk is not None
+        assert desk is not None
         options = {**strategy.subscription, **self.spec.subscription}
-        if has_tick_handlers(strategy):
-            self._desk.subscribe(options)
+        if ticks_of:
+            for subscription in ticks_of:
+                self._parts.dispatcher.rebind(subscription, strategy)
+                desk.subscriptions.append(subscription)
+                subscription.resume()
+        elif has_tick_handlers(strategy):
+            desk.subscribe(options)
         if "on_bar" in self._callbacks:
             wanted = strategy.bars if self.spec.bars is None else self.spec.bars
-            self._bar_specs = self._parts.bars.want(wanted, options.get("instruments", "*"))
+            for spec in bar_specs(wanted, options.get("instruments", "*")):
+                self._parts.bars.add(spec)
+                self._bar_specs.append(spec)
         for name, what in (("on_bar", Bar), ("on_signal", Signal), ("on_order", OrderEvent), ("on_fill", OrderFill)):
             if name in self._callbacks:
                 handler = self._bus_handler(name)
                 self._bus_subscriptions.append(self._parts.bus.subscribe(what, handler, name=f"{self.name}.{name}"))
 
-    def _give_back(self) -> None:
-        """Let go of what the strategy had: ticks, events, timers, bars."""
-        if self._desk is not None:
-            self._desk.close()
+    def _give_back(self) -> list[Subscription]:
+        """Let go of events, timers and bars; return the subscriptions to ticks."""
         for subscribed in self._bus_subscriptions:
             subscribed.close()
         self._bus_subscriptions = []
         self._held_timers = {}
-        self._parts.bars.unwant(self._bar_specs)
+        for spec in self._bar_specs:
+            self._parts.bars.remove(spec)
         self._bar_specs = []
+        return self._desk.hand_over() if self._desk is not None else []
 
     # Its callbacks
 
@@ -266,7 +325,7 @@ class StrategyRunner:
             case OrderEvent():
                 mine = name == "on_order" and event.strategy == self.name
             case Bar():
-                mine = any(spec.makes(event) for spec in self._bar_specs)
+                mine = any(spec.takes(event) for spec in self._bar_specs)
             case _:
                 mine = event.source != self.name
         runs = self.state is StrategyState.RUNNING or (
@@ -342,21 +401,39 @@ def _pristine(spec: StrategySpec) -> Strategy | None:
         return None
 
 
-def named_specs(strategies: Iterable[StrategySpec | Strategy | type[Strategy]]) -> dict[str, StrategySpec]:
+def bar_specs(wanted: Iterable[object], instruments: str | Iterable[str]) -> list[BarSpec]:
+    """Return what bars a strategy wants: timeframes are of trades, for each of its instruments. Raises OptionError."""
+    patterns = [instruments] if isinstance(instruments, str) else list(instruments)
+    specs: list[BarSpec] = []
+    for want in wanted:
+        if isinstance(want, BarSpec):
+            specs.append(want)
+        else:
+            specs += [BarSpec(pattern, str(want)) for pattern in patterns]
+    return specs
+
+
+def named_specs(strategies: Iterable[object]) -> dict[str, StrategySpec]:
     """Give every strategy a name of its own: as it was told, or ``Class``, ``Class-2``."""
     named: dict[str, StrategySpec] = {}
     for given in strategies:
-        spec = given if isinstance(given, StrategySpec) else StrategySpec(strategy=given)
-        made = spec.strategy if isinstance(spec.strategy, type) else type(spec.strategy)
-        if not issubclass(made, Strategy):
-            msg = f"{spec.strategy!r} is no Strategy: subclass headrace.Strategy"
-            raise SubscriptionError(msg, handler="")
+        spec = _spec_of(given)
         if spec.name is not None and spec.name in named:
             msg = f"strategy name {spec.name!r} is taken: every strategy of an engine has a name of its own"
             raise EngineError(msg)
+        made = spec.strategy if isinstance(spec.strategy, type) else type(spec.strategy)
         base, number, name = made.__name__, 1, spec.name or made.__name__
         while name in named:
             number += 1
             name = f"{base}-{number}"
         named[name] = spec
     return named
+
+
+def _spec_of(given: object) -> StrategySpec:
+    if isinstance(given, StrategySpec):
+        return given
+    if isinstance(given, Strategy) or (isinstance(given, type) and issubclass(given, Strategy)):
+        return StrategySpec(strategy=given)
+    msg = f"{given!r} is no Strategy: subclass headrace.Strategy"
+    raise SubscriptionError(msg, handler="")

@@ -35,18 +35,24 @@ class Supervisor:
     """Looks after the services of one engine. tell : publishes an event, now or soon."""
 
     def __init__(self, services: Iterable[ServiceProtocol], desk: ServiceDesk, tell: Callable[[Event], None]) -> None:
-        self._services = list(services)
+        self._services: list[ServiceProtocol] = []
         self._desk = desk
         self._tell = tell
         self._set_up: list[ServiceProtocol] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         # Starts after the first, by service.
-        self.restarts: dict[str, int] = {service.name: 0 for service in self._services}
-        if len(self.restarts) != len(self._services):
-            names = [service.name for service in self._services]
-            msg = f"services {', '.join(names)} share a name: every service of an engine has a name of its own"
+        self.restarts: dict[str, int] = {}
+        for service in services:
+            self.add(service)
+
+    def add(self, service: ServiceProtocol) -> None:
+        """Look after one more; before the engine runs. Raises EngineError: its name is taken."""
+        if service.name in self.restarts:
+            msg = f"service name {service.name!r} is taken: every service of an engine has a name of its own"
             raise EngineError(msg)
+        self._services.append(service)
+        self.restarts[service.name] = 0
 
     async def setup(self) -> None:
         """Set every service up, in order. What one raises ends the engine before it began."""
@@ -80,6 +86,17 @@ class Supervisor:
     def health(self) -> Mapping[str, str]:
         """Return what each service says of itself; one that ended says so."""
         return {service.name: self._health_of(service) for service in self._services}
+
+    def metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what each service measures; nothing of one that cannot say."""
+        return {service.name: self._metrics_of(service) for service in self._services}
+
+    def _metrics_of(self, service: ServiceProtocol) -> Mapping[str, float]:
+        try:
+            return service.metrics()
+        except Exception:
+            log.exception("metrics() of service %s raised", service.name)
+            return {}
 
     def _health_of(self, service: ServiceProtocol) -> str:
         task = self._tasks.get(service.name)

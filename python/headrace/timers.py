@@ -48,10 +48,14 @@ class _Entry(NamedTuple):
 
 
 class Timers:
-    """All timers of an engine. replay : the clock stops at every due."""
+    """All timers of an engine.
 
-    def __init__(self, *, replay: bool) -> None:
+    replay : the clock stops at every due. on_due : told when the earliest due may have changed, with it.
+    """
+
+    def __init__(self, *, replay: bool, on_due: Callable[[int | None], None]) -> None:
         self._replay = replay
+        self._on_due = on_due
         self._heap: list[_Entry] = []
         # (owner, name) -> number of the entry that counts; others in the heap are dead.
         self._living: dict[tuple[str, str], int] = {}
@@ -64,15 +68,19 @@ class Timers:
         self._numbers += 1
         self._living[owner, name] = self._numbers
         heapq.heappush(self._heap, _Entry(due_ns, self._numbers, owner, name, interval_ns, callback))
+        self._on_due(self.due_ns)
 
     def cancel(self, owner: str, name: str) -> bool:
         """Take a timer away; False: there was none."""
-        return self._living.pop((owner, name), None) is not None
+        was_set = self._living.pop((owner, name), None) is not None
+        self._on_due(self.due_ns)
+        return was_set
 
     def cancel_all(self, owner: str) -> None:
         """Take all of an owner's timers away."""
         for key in [key for key in self._living if key[0] == owner]:
             del self._living[key]
+        self._on_due(self.due_ns)
 
     @property
     def due_ns(self) -> int | None:
@@ -97,5 +105,6 @@ class Timers:
         else:
             fired_ns = entry.due_ns
             del self._living[entry.owner, entry.name]
+        self._on_due(self.due_ns)
         entry.callback(Timer(entry.name, fired_ns, entry.interval_ns, missed))
         return True

@@ -17,8 +17,9 @@ import asyncio
 import gc
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from headrace.clock import PacedClock
 from headrace.errors import LaneFullError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from headrace.bars import Bars
     from headrace.bus import EventBus
-    from headrace.clock import EngineClock
+    from headrace.clock import Clock, EngineClock
     from headrace.dispatch import Dispatcher
     from headrace.events import Event
     from headrace.timers import Timers
@@ -43,29 +44,26 @@ YOUNG_MAX = 10_000
 COLLECT_ALL_AT = 1_000_000
 
 
+class SharedParts(NamedTuple):
+    """What turns move on. mark : writes an entry into the dispatch log; None without one."""
+
+    clock: EngineClock
+    dispatcher: Dispatcher
+    bus: EventBus
+    timers: Timers
+    bars: Bars
+    mark: Callable[[str, object], None] | None = None
+
+
 class Turns:
-    """What live and replay turns share.
+    """What all turns share; by itself it keeps what is told before the engine begins."""
 
-    mark : writes an entry into the dispatch log; None without one.
-    """
-
-    def __init__(
-        self,
-        *,
-        clock: EngineClock,
-        dispatcher: Dispatcher,
-        bus: EventBus,
-        timers: Timers,
-        bars: Bars,
-        mark: Callable[[str, object], None] | None = None,
-    ) -> None:
-        self.clock = clock
-        self.dispatcher = dispatcher
-        self.bus = bus
-        self.timers = timers
-        self.bars = bars
-        self._mark = mark
+    def __init__(self, parts: SharedParts) -> None:
+        self.clock, self.dispatcher, self.bus, self.timers, self.bars, self._mark = parts
+        self.collector: IdleCollector | None = None
         self._untold: deque[Event] = deque()
+        # Calls from other threads, and from inside a dispatch; a deque is safe for both.
+        self._later: deque[Callable[[], None]] = deque()
 
     def tell(self, event: Event) -> None:
         """Publish an event of the engine's own: now, or when its lane has room again."""
@@ -77,6 +75,15 @@ class Turns:
         except LaneFullError:
             self._untold.append(event)
 
+    def later(self, call: Callable[[], None]) -> None:
+        """Call something between two dispatches; from any thread."""
+        self._later.append(call)
+
+    def hand_over(self, other: Turns) -> None:
+        """Give what was told, and not published yet, to those that take over."""
+        other._untold.extend(self._untold)
+        other._later.extend(self._later)
+
     @property
     def due_ns(self) -> int | None:
         """When the next timer or bar close is due."""
@@ -86,11 +93,18 @@ class Turns:
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing is left to publish or to give to plain handlers."""
-        return not self._untold and not self.bus.has_ready
+        return not self._untold and not self._later and not self.bus.has_ready
 
     def drain(self) -> bool:
-        """Give every event to its plain handlers, as far as nothing is awaited; say whether there were any."""
-        done = self.bus.drain()
+        """Do what was put off, and give every event to its plain handlers, as far as nothing is awaited.
+
+        Returns whether there was anything. Raises what a callback raised that is to end the run.
+        """
+        done = 0
+        while self._later:
+            self._later.popleft()()
+            done += 1
+        done += self.bus.drain()
         while self._untold:
             try:
                 self.bus.publish_nowait(self._untold[0])
@@ -98,10 +112,14 @@ class Turns:
                 break
             self._untold.popleft()
             done += self.bus.drain()
-        if self.dispatcher.faults.raised is not None:
-            raised, self.dispatcher.faults.raised = self.dispatcher.faults.raised, None
-            raise raised
+        self.raise_faults()
         return done > 0
+
+    def raise_faults(self) -> None:
+        """Raise what a callback raised under ``on_fault="raise"``; those in a dispatch raise by themselves."""
+        raised, self.dispatcher.faults.raised = self.dispatcher.faults.raised, None
+        if raised is not None:
+            raise raised
 
     def fire_next(self, now_ns: int) -> bool:
         """Close the bars, or fire the timer, that is due first; bars first at one instant. False: nothing is due."""
@@ -126,26 +144,22 @@ class Turns:
 class LiveTurns(Turns):
     """Turns that whoever brings something schedules on the running event loop.
 
-    now : the time that turns get, ns. speed : how fast that time passes. on_failure : told what a turn raised.
+    source : the time that turns get. on_failure : told what a turn raised.
     """
 
     def __init__(
         self,
+        parts: SharedParts,
         *,
-        now: Callable[[], int],
-        speed: float,
+        source: Clock,
         slice_ns: int,
         wait: Literal["park", "spin"],
-        collector: IdleCollector | None,
         on_failure: Callable[[BaseException], None],
-        **shared: object,
     ) -> None:
-        super().__init__(**shared)  # type: ignore[arg-type]  # the options of Turns
-        self._now = now
-        self._speed = speed
+        super().__init__(parts)
+        self._source = source
         self._slice_ns = slice_ns
         self._spins = wait == "spin"
-        self._collector = collector
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
@@ -155,7 +169,7 @@ class LiveTurns(Turns):
 
     def turn(self) -> bool:
         """Run one turn; True: there is more to do."""
-        now_ns = self._now()
+        now_ns = self._source.now_ns()
         self.clock.advance_to(now_ns)
         acted = False
         while self.fire_next(now_ns):
@@ -186,8 +200,8 @@ class LiveTurns(Turns):
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def _run(self) -> None:
-        self._scheduled = False
+    def run_now(self) -> None:
+        """Have a turn at once, for who must not wait for the loop."""
         if self._closed:
             return
         try:
@@ -195,12 +209,16 @@ class LiveTurns(Turns):
         except BaseException as error:  # noqa: BLE001 - handed to whoever runs the engine
             self._on_failure(error)
             return
-        if self._collector is not None:
-            self._collector.look(idle=not more)
+        if self.collector is not None:
+            self.collector.look(idle=not more)
         if more or self._spins:
             self.schedule()
         else:
             self._arm()
+
+    def _run(self) -> None:
+        self._scheduled = False
+        self.run_now()
 
     def _arm(self) -> None:
         """Have a turn when the next timer or bar close is due."""
@@ -211,12 +229,46 @@ class LiveTurns(Turns):
             self._alarm.cancel()
         self._alarm_ns, self._alarm = due_ns, None
         if due_ns is not None:
-            wait_s = max(0.0, (due_ns - self._now()) / self._speed / 1e9)
-            self._alarm = self._loop.call_later(wait_s, self._ring)
+            self._alarm = self._loop.call_later(self._wait_s(due_ns), self._ring)
+
+    def _wait_s(self, due_ns: int) -> float:
+        if isinstance(self._source, PacedClock):
+            return self._source.wait_s(due_ns)
+        return max(0.0, (due_ns - self._source.now_ns()) / 1e9)
 
     def _ring(self) -> None:
         self._alarm_ns, self._alarm = None, None
         self.schedule()
+
+
+class ReplayTurns(Turns):
+    """Turns of a replay: at each T what is due, then T's ticks, each resolved before anything of T + 1.
+
+    in_flight : how many commands are not answered yet.
+    """
+
+    def __init__(self, parts: SharedParts, *, in_flight: Callable[[], int]) -> None:
+        super().__init__(parts)
+        self._in_flight = in_flight
+
+    async def resolve_due(self, until_ns: int) -> None:
+        """Fire everything that is due by ``until_ns``, each at its own time, and resolve it."""
+        while (due_ns := self.due_ns) is not None and due_ns <= until_ns:
+            self.clock.advance_to(due_ns)
+            self.fire_next(due_ns)
+            await self.barrier()
+
+    async def barrier(self) -> None:
+        """Return when nothing is left to do at T. Raises DeadlockError, and what is to end the run."""
+        while True:
+            self.publish_bars(self.bars.take())
+            self.drain()
+            if not self.bus.is_idle:
+                await self.bus.wait_until_idle()
+            elif self._in_flight():
+                await asyncio.sleep(0)
+            elif self.is_at_rest:
+                return
 
 
 class IdleCollector:

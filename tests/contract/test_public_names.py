@@ -13,8 +13,8 @@ import headrace
 def test_all_names_exactly_what_is_public() -> None:
     offered = {
         name
-        for name, value in vars(headrace).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
+        for name, value in ((name, getattr(headrace, name)) for name in dir(headrace))
+        if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "TYPE_CHECKING"
     }
     assert set(headrace.__all__) - {"__version__"} == offered
 

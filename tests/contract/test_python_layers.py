@@ -16,6 +16,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "engine",
+            "engine_parts",
+            "engine_run",
+            "engine_report",
+            "interrupts",
             "assembly",
             "checking",
             "turns",

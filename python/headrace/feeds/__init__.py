@@ -8,13 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import Feed, FeedItem, Frame, SizedFeed
+from headrace.feeds.base import Feed, FeedItem, Frame, LiveFeed, SizedFeed
 from headrace.feeds.recording import RecordingFeed
 
 if TYPE_CHECKING:
     from headrace.feeds.synthetic import SyntheticFeed, synthetic_session
 
-__all__ = ["ArrayFeed", "Feed", "FeedItem", "Frame", "RecordingFeed", "SizedFeed", "SyntheticFeed", "synthetic_session"]
+__all__ = [
+    "ArrayFeed",
+    "Feed",
+    "FeedItem",
+    "Frame",
+    "LiveFeed",
+    "RecordingFeed",
+    "SizedFeed",
+    "SyntheticFeed",
+    "synthetic_session",
+]
 
 
 def __getattr__(name: str) -> object:

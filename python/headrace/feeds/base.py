@@ -14,14 +14,14 @@ Does not: decode, number or merge; that is the decoder's, the sequencer's and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import numpy as np
 
-__all__ = ["Feed", "FeedItem", "Frame", "SizedFeed"]
+__all__ = ["Feed", "FeedItem", "Frame", "LiveFeed", "SizedFeed"]
 
 
 class Frame(NamedTuple):
@@ -68,6 +68,15 @@ class Feed(Protocol):
 
     def __aiter__(self) -> AsyncIterator[FeedItem]:
         """Yield blocks of lines, frames or arrays until there are no more."""
+
+
+@runtime_checkable
+class LiveFeed(Protocol):
+    """A feed whose items happen now: a socket, not a file. It is not paced or merged with others, only taken."""
+
+    @property
+    def is_live(self) -> Literal[True]:
+        """True; a feed without it is one of the past."""
 
 
 @runtime_checkable

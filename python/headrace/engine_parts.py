@@ -1,0 +1,228 @@
+"""EngineParts: what an engine owns, made and wired to each other; nothing runs yet.
+
+::
+
+    clock ─▶ bus ─▶ dispatcher ─▶ kill switch ─▶ gates ─▶ orders ─▶ bars, timers ─▶ commands ─▶ strategies, services
+
+Guarantees: one clock, one bus, one store of dead letters for all of them.
+Does not: open, start or run anything; ``engine_run`` does.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from headrace import _native
+from headrace.audit import AuditSink
+from headrace.bars import Bars
+from headrace.bus import EventBus
+from headrace.clock import EngineClock
+from headrace.commands import CommandBus
+from headrace.deadletters import DeadLetters
+from headrace.desk import DeskParts
+from headrace.dispatch import Dispatcher
+from headrace.errors import OptionError
+from headrace.instrument import Instrument
+from headrace.intake import feeds_of
+from headrace.kill_switch import KillSwitch
+from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
+from headrace.orders import OrderManager
+from headrace.positions import Positions
+from headrace.risk import RiskGates
+from headrace.runner import StrategyRunner, named_specs
+from headrace.service import ServiceDesk
+from headrace.supervisor import Supervisor
+from headrace.telemetry import Metrics
+from headrace.timers import Timers
+from headrace.turns import SharedParts, Turns
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from headrace.brokers.base import Broker
+    from headrace.clock import Clock
+    from headrace.commands import Middleware
+    from headrace.events import Event
+    from headrace.faults import Policy
+    from headrace.feeds import Feed
+    from headrace.instrument import RiskLimits
+    from headrace.intake import Source
+    from headrace.lane import Lane, LaneOptions
+    from headrace.orders import Sizing
+    from headrace.runner import StrategySpec
+    from headrace.service import ServiceProtocol
+    from headrace.strategy import Strategy
+
+__all__ = ["EngineParts", "RunOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How an engine runs; ``Engine`` says what each means."""
+
+    clock: Clock | None
+    speed: float | Literal["max"]
+    sizing: Sizing | None
+    slice_ns: int
+    wait: Literal["park", "spin"]
+    gc: Literal["auto", "idle"]
+    audit: AuditSink | None
+
+
+class EngineParts:
+    """The parts of one engine; ``Engine`` says what the options mean."""
+
+    def __init__(
+        self,
+        *,
+        feeds: Source | Iterable[Source] = (),
+        strategies: Iterable[StrategySpec | Strategy | type[Strategy]] = (),
+        broker: Broker | None = None,
+        services: Iterable[ServiceProtocol] = (),
+        event_types: Mapping[type[Event], Lane] | None = None,
+        lanes: Mapping[Lane, LaneOptions] | None = None,
+        name: str = "headrace",
+        run_id: str | None = None,
+        replay: bool = False,
+        clock: Clock | None = None,
+        speed: float | Literal["max"] | None = None,
+        instruments: Iterable[Instrument | str] = (),
+        limits: RiskLimits | None = None,
+        sizing: Sizing | None = None,
+        on_fault: Policy | None = None,
+        ring_capacity: int = RING_CAPACITY,
+        hashing: bool = False,
+        slice_ns: int = SLICE_NS,
+        wait: Literal["park", "spin"] = "park",
+        gc: Literal["auto", "idle"] = "auto",
+        audit: str | os.PathLike[str] | None = None,
+        state_folder: str | os.PathLike[str] | None = None,
+        halt_signal: bool = False,
+        command_workers: int = COMMAND_WORKERS,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
+        middleware: Sequence[Middleware] | None = None,
+    ) -> None:
+        _refuse_unless("wait", wait, ("park", "spin"))
+        _refuse_unless("gc", gc, ("auto", "idle"))
+        if replay and clock is not None:
+            msg = f"clock={clock!r} with replay=True: a replay's time is its ticks' own; leave the clock out"
+            raise OptionError(msg, option="clock")
+        known = [Instrument(given) if isinstance(given, str) else given for given in instruments]
+        self.name = name
+        self.replay = replay
+        self.run_id = run_id or ("replay" if replay else _new_run_id(name))
+        self.clock = EngineClock()
+        self.dead_letters = DeadLetters()
+        self.bus = EventBus(
+            clock=self.clock, replay=replay, run_id=self.run_id, dead_letters=self.dead_letters, lanes=lanes
+        )
+        for event_type, lane in (event_types or {}).items():
+            self.bus.declare(event_type, lane)
+        self.dispatcher = Dispatcher(
+            instruments=[instrument.name for instrument in known],
+            ring_capacity=ring_capacity,
+            clock=self.clock,
+            replay=replay,
+            on_fault=on_fault,
+            hashing=hashing,
+            dead_letters=self.dead_letters,
+        )
+        # A replay has no effects, and nothing to stop.
+        self.kill_switch = None if replay else KillSwitch(state_folder, signal=halt_signal)
+        self.positions = Positions()
+        self.gates = RiskGates(
+            limits, known, clock=self.clock, quotes=self.dispatcher.newest_quote, kill_switch=self.kill_switch
+        )
+        self.broker = broker
+        self.orders = OrderManager(
+            bus=self.bus,
+            gates=self.gates,
+            positions=self.positions,
+            clock=self.clock,
+            broker=broker,
+            run_id=self.run_id,
+            replay=replay,
+        )
+        self.bars = Bars(self.dispatcher)
+        self.timers = Timers(replay=replay, on_due=self.clock.set_alarm)
+        self.commands = CommandBus(
+            bus=self.bus,
+            clock=self.clock,
+            run_id=self.run_id,
+            middleware=middleware,
+            workers=command_workers,
+            timeout_s=command_timeout_s,
+        )
+        parts = DeskParts(
+            bus=self.bus,
+            dispatcher=self.dispatcher,
+            orders=self.orders,
+            positions=self.positions,
+            clock=self.clock,
+            timers=self.timers,
+            bars=self.bars,
+            run_id=self.run_id,
+            tell=self.tell,
+        )
+        self.strategies = {own: StrategyRunner(spec, own, parts) for own, spec in named_specs(strategies).items()}
+        desk = ServiceDesk(bus=self.bus, clock=self.clock, run_id=self.run_id, replay=replay)
+        self.services = Supervisor(services, desk, self.tell)
+        self.feeds: list[Feed] = feeds_of(feeds) if _is_given(feeds) else []
+        self.options = RunOptions(
+            clock=clock,
+            speed=speed if speed is not None else ("max" if replay else 1.0),
+            sizing=sizing,
+            slice_ns=slice_ns,
+            wait=wait,
+            gc=gc,
+            audit=None if audit is None else AuditSink(audit, run_id=self.run_id, replay=replay),
+        )
+        self.metrics = Metrics(
+            run_id=self.run_id,
+            version=str(_native.build_info()["version"]),
+            dispatcher=self.dispatcher,
+            bus=self.bus,
+            dead_letters=self.dead_letters,
+            commands=self.commands,
+            strategies=self.strategies,
+            orders=self.orders,
+            positions=self.positions,
+            gates=self.gates,
+            services=self.services,
+            audit=self.options.audit,
+        )
+        # Those of a run take over when it begins.
+        self.turns = Turns(self.shared)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Add what runs the parts: the engine's business."""
+
+    @property
+    def shared(self) -> SharedParts:
+        """What turns move on."""
+        return SharedParts(
+            clock=self.clock, dispatcher=self.dispatcher, bus=self.bus, timers=self.timers, bars=self.bars
+        )
+
+    def tell(self, event: Event) -> None:
+        """Publish an event now, or with a turn that finds room in its lane."""
+        self.turns.tell(event)
+
+
+def _refuse_unless(option: str, value: str, valid: Sequence[str]) -> None:
+    if value not in valid:
+        msg = f"{option}={value!r} is unknown: use {' or '.join(map(repr, valid))}"
+        raise OptionError(msg, option=option)
+
+
+def _is_given(feeds: object) -> bool:
+    return not (isinstance(feeds, list | tuple) and not feeds)
+
+
+def _new_run_id(name: str) -> str:
+    return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"

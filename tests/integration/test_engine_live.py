@@ -1,0 +1,364 @@
+"""An engine on a live clock, under commands: what a paused, quarantined, stopped or restarted strategy still gets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import pytest
+
+from headrace import Engine, Strategy, StrategySpec
+from headrace.brokers.simulated import SimulatedBroker
+from headrace.commands import (
+    CancelAll,
+    CancelOrder,
+    Flatten,
+    Halt,
+    PauseStrategy,
+    Rearm,
+    RestartStrategy,
+    ResumeStrategy,
+    SetSubscription,
+    Status,
+    StopStrategy,
+)
+from headrace.errors import RecordingError
+from headrace.events import OrderCanceled, OrderRejected, StrategyStateChanged
+from headrace.service import Service
+from tests.engines import INSTRUMENTS, LIMITS, HandFeed, Recorder, engine_over, market, until
+from tests.feeding import BTC
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path, monkeypatch) -> None:
+    """No test may be halted by, or leave, a latch of this machine."""
+    monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
+
+
+@asynccontextmanager
+async def running(strategies: list[object], **options: Any) -> AsyncIterator[tuple[Engine, HandFeed]]:
+    """An engine that runs over a hand's feed."""
+    feed = HandFeed()
+    defaults = {"broker": SimulatedBroker(), "instruments": INSTRUMENTS, "limits": LIMITS}
+    engine = Engine(feeds=[feed], strategies=strategies, **{**defaults, **options})
+    async with engine:
+        yield engine, feed
+
+
+class Hand:
+    """Puts quotes into a feed, one after the other, and waits until the engine has dispatched them."""
+
+    def __init__(self, engine: Engine, feed: HandFeed) -> None:
+        self.engine, self.feed = engine, feed
+        self.published = 0
+
+    async def quotes(self, *bids: float) -> None:
+        self.feed.put(market(bids, every_ns=0, start_ns=time.time_ns()))
+        self.published += len(bids)
+        await until(
+            lambda: self.engine.dispatcher.ring.cursor >= self.published and self.engine.dispatcher.is_caught_up
+        )
+        await until(lambda: self.engine.bus.is_idle)
+
+
+async def test_a_live_run_over_an_array_ends_with_it_and_every_tick_is_accounted_for() -> None:
+    strategy = Recorder({5: lambda own: own.buy(BTC, 1)})
+    engine = engine_over(market(range(100, 5_100)), [strategy], replay=False, speed="max")
+    report = await engine.run_async()
+    assert report.ended_by == "feeds ended"
+    assert strategy.quotes == list(range(1, 5_001))
+    (law,) = report.strategies["Recorder"].ticks
+    assert law.accounted == law.published == 5_000
+    assert len(strategy.fills) == 1
+    assert strategy.calls == ["start", "stop"]
+    assert all(lane.left == 0 for lane in report.lanes.values())
+
+
+async def test_a_paused_strategy_gets_no_tick_but_its_fills_and_may_only_reduce() -> None:
+    strategy = Recorder()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100, 100)
+        strategy.buy(BTC, 1)
+        resting = strategy.buy(BTC, 1, price="50")
+        await until(lambda: engine.bus.is_idle)
+        ack = await engine.commands.submit(PauseStrategy("Recorder"))
+        assert ack.status == "accepted"
+        assert (await engine.commands.submit(PauseStrategy("Recorder"))).status == "noop"
+        seen = len(strategy.quotes)
+        # The market order fills at the next quote, though its strategy is paused.
+        await hand.quotes(101, 102)
+        assert len(strategy.quotes) == seen
+        assert [fill.quantity for fill in strategy.fills] == [Decimal(1)]
+        more = strategy.buy(BTC, 1)
+        less = strategy.sell(BTC, "0.5")
+        assert strategy.cancel(resting) == "accepted"
+        await hand.quotes(103)
+        states = {order.order_id: str(order.state) for order in engine.orders.orders()}
+        assert states[more] == "rejected"
+        assert states[less] == "filled"
+        assert states[resting] == "canceled"
+        assert engine.orders.order(more).gate == "permission"
+        assert (await engine.commands.submit(ResumeStrategy("Recorder"))).status == "accepted"
+        await hand.quotes(104)
+        assert strategy.gaps == [3]
+        assert strategy.quotes[-1] == 6
+    assert strategy.calls == ["start", "pause", "resume", "stop"]
+
+
+async def test_a_restart_makes_a_fresh_object_with_what_the_old_one_saved_and_disturbs_nobody() -> None:
+    class Other(Strategy):
+        seen = 0
+
+        def on_quote(self, seq: int) -> None:
+            self.seen += 1
+
+    made: list[Recorder] = []
+
+    class Remembering(Recorder):
+        def __init__(self, start: int) -> None:
+            super().__init__()
+            self.start = start
+            made.append(self)
+
+    other = Other()
+    spec = StrategySpec(strategy=Remembering, parameters={"start": 7})
+    async with running([spec, other]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100, 101)
+        resting = made[-1].buy(BTC, 1, price="50")
+        await until(lambda: engine.bus.is_idle)
+        assert (await engine.commands.submit(RestartStrategy("Remembering"))).status == "accepted"
+        await hand.quotes(102, 103)
+        old, new = made[-2:]
+        assert old.calls == ["start", "save", "stop"]
+        assert new.calls[:2] == ["load", "start"]
+        assert new.loaded == {"quotes": 2}
+        assert new.start == 7
+        assert old.quotes == [1, 2]
+        assert new.quotes[-2:] == [3, 4]
+        assert other.seen == 4
+        assert str(engine.orders.order(resting).state) == "canceled"
+        report = engine.report()
+        assert [law.accounted for law in report.strategies["Remembering"].ticks] == [4]
+
+
+async def test_a_strategy_that_faults_is_quarantined_its_orders_canceled_and_its_position_kept() -> None:
+    def fail(own: Recorder) -> None:
+        raise ZeroDivisionError("bad")
+
+    strategy = Recorder({4: fail, 5: fail, 6: fail})
+    good = Recorder()
+    states: list[str] = []
+    async with running([strategy, StrategySpec(strategy=good, name="good")]) as (engine, feed):
+        engine.bus.subscribe(StrategyStateChanged, lambda event: states.append(event.after), name="states")
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        strategy.buy(BTC, 1)
+        resting = strategy.buy(BTC, 1, price="50")
+        await hand.quotes(100, 101)
+        await hand.quotes(101, 102, 103)
+        await until(lambda: "quarantined" in states)
+        await hand.quotes(104, 105)
+        assert strategy.quotes == [1, 2, 3, 4, 5, 6]
+        assert len(good.quotes) == 8
+        assert str(engine.orders.order(resting).state) == "canceled"
+        assert strategy.position(BTC).quantity == 1
+        assert not any(isinstance(event, OrderCanceled) for event in strategy.orders), "its callbacks no longer run"
+        assert (await engine.commands.submit(ResumeStrategy("Recorder"))).status == "accepted"
+        await hand.quotes(106)
+        assert strategy.quotes[-1] == 9
+
+
+async def test_orders_are_kept_in_quarantine_when_that_was_asked_for() -> None:
+    def fail(own: Recorder) -> None:
+        raise ZeroDivisionError("bad")
+
+    strategy = Recorder({2: fail, 3: fail, 4: fail})
+    spec = StrategySpec(strategy=strategy, on_quarantine="keep")
+    async with running([spec]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        resting = strategy.buy(BTC, 1, price="50")
+        await hand.quotes(100, 101, 102)
+        await until(lambda: str(engine.strategies["Recorder"].state) == "quarantined")
+        await hand.quotes(103)
+        assert engine.orders.order(resting).is_open
+
+
+async def test_commands_about_orders_are_answered_by_what_became_of_them() -> None:
+    strategy = Recorder()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        filled = strategy.buy(BTC, 1)
+        resting = strategy.buy(BTC, 1, price="50")
+        await hand.quotes(100)
+        submit = engine.commands.submit
+        assert (await submit(CancelOrder("nobody's"))).status == "rejected"
+        assert (await submit(CancelOrder(filled))).status == "noop"
+        assert (await submit(CancelOrder(resting))).status == "accepted"
+        await until(lambda: engine.bus.is_idle)
+        assert (await submit(CancelOrder(resting))).status == "noop"
+        assert (await submit(CancelAll())).status == "noop"
+        flatten = await submit(Flatten(strategy="Recorder"))
+        assert flatten.status == "accepted"
+        await hand.quotes(101)
+        assert strategy.position(BTC).quantity == 0
+        assert (await submit(Flatten(strategy="Recorder"))).status == "noop"
+        assert (await submit(PauseStrategy("Nobody"))).status == "rejected"
+
+
+async def test_a_halt_refuses_new_orders_until_it_is_rearmed_and_lets_cancels_pass() -> None:
+    strategy = Recorder()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        resting = strategy.buy(BTC, 1, price="50")
+        await until(lambda: engine.bus.is_idle)
+        assert (await engine.commands.submit(Halt("test"))).status == "accepted"
+        assert (await engine.commands.submit(Halt("test"))).status == "noop"
+        refused = strategy.buy(BTC, 1)
+        await until(lambda: engine.bus.is_idle)
+        rejected = next(event for event in strategy.orders if isinstance(event, OrderRejected))
+        assert (rejected.order_id, rejected.gate) == (refused, "halted")
+        assert strategy.cancel(resting) == "accepted"
+        assert (await engine.commands.submit(Rearm())).status == "accepted"
+        passed = strategy.buy(BTC, 1)
+        await hand.quotes(101)
+        assert str(engine.orders.order(passed).state) == "filled"
+
+
+async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted() -> None:
+    strategy = Recorder()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        assert (await engine.commands.submit(StopStrategy("Recorder"))).status == "accepted"
+        assert (await engine.commands.submit(StopStrategy("Recorder"))).status == "noop"
+        assert (await engine.commands.submit(ResumeStrategy("Recorder"))).status == "rejected"
+        await hand.quotes(101)
+        assert strategy.quotes == [1]
+        assert (await engine.commands.submit(RestartStrategy("Recorder"))).status == "accepted"
+        await hand.quotes(102)
+        fresh = engine.strategies["Recorder"].strategy
+        assert isinstance(fresh, Recorder)
+        assert fresh is not strategy
+        assert fresh.quotes[-1] == 3
+
+
+async def test_how_ticks_come_can_be_changed_while_they_come() -> None:
+    class Batches(Strategy):
+        def __init__(self) -> None:
+            self.lengths: list[int] = []
+
+        def on_quotes(self, bid_price) -> None:
+            self.lengths.append(len(bid_price))
+
+    strategy = Batches()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(*range(10))
+        ack = await engine.commands.submit(SetSubscription("Batches", batch_max=5))
+        assert ack.status == "accepted"
+        await hand.quotes(*range(10))
+        assert strategy.lengths == [10, 5, 5]
+        refused = await engine.commands.submit(SetSubscription("Batches", on_lag="skip"))
+        assert refused.status == "rejected"
+        assert "lag_max" in refused.reason
+
+
+async def test_status_says_what_runs() -> None:
+    async with running([Recorder()]) as (engine, feed):
+        await Hand(engine, feed).quotes(100)
+        ack = await engine.commands.submit(Status())
+        assert ack.detail["strategies"]["Recorder"]["state"] == "running"
+        assert ack.detail["ticks"] == 1
+
+
+async def test_a_service_that_fails_is_started_again_and_counted() -> None:
+    class Flaky(Service):
+        starts = 0
+
+        async def run(self) -> None:
+            self.starts += 1
+            if self.starts < 2:
+                raise OSError("gone")
+            await asyncio.Event().wait()
+
+    flaky = Flaky()
+    async with running([Recorder()], services=[flaky]) as (engine, _):
+        await until(lambda: flaky.starts == 2)
+        assert engine.services.restarts == {"Flaky": 1}
+        assert engine.services.health() == {"Flaky": "ok"}
+
+
+async def test_subscriptions_can_be_added_and_dropped_while_it_runs() -> None:
+    class Growing(Strategy):
+        subscription: ClassVar = {"instruments": "NONE.BINANCE"}
+
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def on_quote(self, seq: int) -> None:
+            self.seen.append(seq)
+
+    strategy = Growing()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        added = strategy.subscribe(instruments=BTC)
+        await hand.quotes(101)
+        strategy.unsubscribe(added)
+        await hand.quotes(102)
+        assert strategy.seen[-1:] == [2]
+        assert 3 not in strategy.seen
+
+
+async def test_timers_fire_by_the_wall_and_say_what_they_missed() -> None:
+    class Timed(Recorder):
+        def on_start(self) -> None:
+            self.set_timer("fast", every="5ms")
+            self.set_timer("once", after="1ms")
+
+    strategy = Timed()
+    async with running([strategy]):
+        await until(lambda: len(strategy.timers) >= 5)
+    names = [timer.name for timer in strategy.timers]
+    assert names.count("once") == 1
+    dues = [timer.due_ns for timer in strategy.timers if timer.name == "fast"]
+    assert dues == sorted(set(dues))
+    assert all(due % 5_000_000 == 0 for due in dues)
+
+
+@pytest.mark.parametrize("wait", ["park", "spin"])
+async def test_it_runs_alike_however_it_waits(wait: str) -> None:
+    strategy = Recorder()
+    async with running([strategy], wait=wait) as (engine, feed):
+        await Hand(engine, feed).quotes(100, 101)
+    assert strategy.quotes == [1, 2]
+
+
+async def test_the_idle_collector_gives_the_interpreter_back_as_it_was() -> None:
+    assert gc.isenabled()
+    async with running([Recorder()], gc="idle") as (engine, feed):
+        assert not gc.isenabled()
+        assert gc.get_freeze_count() > 0
+        await Hand(engine, feed).quotes(100)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+async def test_a_feed_that_cannot_be_opened_ends_it_before_any_strategy_starts(tmp_path) -> None:
+    strategy = Recorder()
+    engine = Engine(feeds=[str(tmp_path / "missing.gz")], strategies=[strategy])
+    with pytest.raises(RecordingError, match="missing"):
+        await engine.run_async()
+    assert strategy.calls == []
