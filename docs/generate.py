@@ -26,6 +26,7 @@ from headrace.cli.app import commands
 from headrace.config import config_keys
 from headrace.dispatch import Dispatcher
 from headrace.fields import FIELDS
+from headrace.lifecycle import TRANSITIONS, StrategyState
 from headrace.limits import LIMITS
 from headrace.subscription import SubscriptionOptions
 from headrace.telemetry.metrics import METRICS
@@ -47,6 +48,18 @@ CAUSES = {
     GapCause.PAUSED: ("reader", "this subscription was paused or in quarantine, and resumed"),
     GapCause.LAG: ("reader", 'this subscription lagged and jumped to the newest tick, as `on_lag="skip"` asks'),
     GapCause.RATE: ("reader", "more ticks came than this subscription's `rate_limit` lets through"),
+}
+LIFE = {
+    StrategyState.CREATED: "nothing yet",
+    StrategyState.STARTING: "`on_load` and `on_start`",
+    StrategyState.RUNNING: "everything",
+    StrategyState.PAUSED: "`on_order` and `on_fill`; no tick, bar or signal, and timers wait. Orders that add exposure "
+    "are refused; cancels, and orders that reduce it, get through",
+    StrategyState.QUARANTINED: "nothing of its own; its open orders are canceled unless it is to keep them, its "
+    "position goes on being accounted",
+    StrategyState.STOPPING: "`on_stop`, `on_save`, `on_order` and `on_fill`",
+    StrategyState.STOPPED: "nothing; its position is still accounted",
+    StrategyState.FAILED: "nothing: a callback raised that it could not start or stop without",
 }
 HEAD_MEANING = {
     "seq": "dense per (instrument, kind) from 1, given by the sequencer; 0 before it",
@@ -355,6 +368,26 @@ def metrics_page() -> str:
     )
 
 
+def life_cycle_page() -> str:
+    """The states of a strategy, and the ways between them."""
+    ways = {state: {verb: after for (before, verb), after in TRANSITIONS.items() if before is state} for state in LIFE}
+    width = max(len(state) for state in StrategyState)
+    drawn = [
+        f"{state:{width}} " + "   ".join(f"─{verb}─▶ {after}" for verb, after in ways[state].items())
+        for state in StrategyState
+    ]
+    rows = [(code(state.name), LIFE[state], ", ".join(map(code, ways[state]))) for state in StrategyState]
+    return page(
+        "Life cycle",
+        "TRANSITIONS, python/headrace/lifecycle.py",
+        "Where a strategy is in its life, and the only ways from one state to another; anything else is a "
+        "`LifeCycleError` and changes nothing. Each change is a `StrategyStateChanged` event with a version one above "
+        "the last.",
+        "```text\n" + "\n".join(drawn) + "\n```",
+        table(("state", "what runs", "ways out"), rows),
+    )
+
+
 BUILT_IN = frozenset(row[0] for row in _native.kind_table())
 PAGES: dict[str, Callable[[], str]] = {
     "fields.md": fields_page,
@@ -366,6 +399,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "record.md": record_page,
     "config.md": config_page,
     "metrics.md": metrics_page,
+    "life-cycle.md": life_cycle_page,
 }
 
 

@@ -35,8 +35,9 @@ from headrace.config import load_config
 from headrace.errors import HeadraceError
 from headrace.events import Audit, Signal
 from headrace.lane import Lane, LaneOptions
-from headrace.state_folder import checked_folder
+from headrace.lifecycle import LifeCycle
 from headrace.orders.request import amount
+from headrace.state_folder import checked_folder
 from tests.feeding import BTC, HandClock, quotes
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
@@ -194,6 +195,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "LaneFullError": lambda _: full_bus(),
     "DeadlockError": lambda _: deadlocked(),
     "StateFolderError": lambda _: checked_folder(Path(__file__)),
+    "LifeCycleError": lambda _: LifeCycle("momentum").move("resume"),
     "LetterError": lambda _: DeadLetters().redrive(1),
     "ConfigError": lambda _: load_config(environment={}, overrides=["engine.nmae=x"]),
     "AuditError": lambda _: audit_header("no such file"),
