@@ -93,7 +93,6 @@ class Desk:
             clock=self.clock,
             quotes=self.dispatcher.newest_quote,
             kill_switch=self.switch,
-            more=more.pop("gates", ()),
         )
         self.broker = broker
         self.orders = OrderManager(
@@ -186,5 +185,5 @@ class Desk:
 
 def simulated(**options: Any) -> Desk:
     """A desk with the simulated broker; options of either."""
-    own = {name: options.pop(name) for name in ("limits", "instruments", "lanes", "timers", "gates") if name in options}
+    own = {name: options.pop(name) for name in ("limits", "instruments", "lanes", "timers") if name in options}
     return Desk(broker=SimulatedBroker(**options), **own)

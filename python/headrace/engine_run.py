@@ -147,6 +147,8 @@ class EngineRun:
                 clock=engine.clock,
                 dispatcher=engine.dispatcher,
                 replay=engine.replay,
+                instruments=engine.gates.instruments,
+                call_at=lambda due_ns, call: engine.timers.set("broker", "due", due_ns, lambda _: call()),
             )
             engine.broker.attach(desk)
         if self._options.sizing is not None:

@@ -421,19 +421,25 @@ class Broken:
 
 
 def test_a_gate_of_ones_own_comes_last_and_is_counted() -> None:
-    chain = gates(more=[Weekdays()])
+    chain = gates()
+    chain.add(Weekdays())
     assert isinstance(Weekdays(), Gate)
     assert refused(chain, order()) == GateVerdict(False, "Sunday", "Monday to Friday", "wait for Monday")
     assert chain.counts()["weekdays"] == (0, 1)
 
 
 def test_a_gate_that_raises_refuses(caplog: pytest.LogCaptureFixture) -> None:
-    verdict = refused(gates(more=[Broken()]), order())
+    chain = gates()
+    chain.add(Broken())
+    verdict = refused(chain, order())
     assert verdict is not None
     assert (verdict.passed, verdict.observed) == (False, "RuntimeError('no calendar')")
     assert "gate broken raised" in caplog.text
 
 
 def test_two_gates_of_one_name_are_an_error() -> None:
+    chain = gates()
+    chain.add(Weekdays())
     with pytest.raises(OptionError, match="weekdays"):
-        gates(more=[Weekdays(), Weekdays()])
+        chain.add(Weekdays())
+    assert gate_of(chain, order()) == "weekdays"

@@ -65,9 +65,9 @@ class RiskGates:
 
     limits : for every instrument; what an instrument's own limits leave open. The default allows nothing.
     instruments : those that may be traded. clock : the engine's. quotes : the newest quote of an instrument by name.
-    kill_switch : None: there is none. more : gates of your own, after the others, each with a name of its own.
+    kill_switch : None: there is none.
 
-    Raises OptionError (two instruments or gates of one name).
+    Raises OptionError (two instruments of one name).
     """
 
     def __init__(
@@ -78,12 +78,11 @@ class RiskGates:
         clock: Clock,
         quotes: Callable[[str], QuoteLike | None] | None = None,
         kill_switch: Halting | None = None,
-        more: Iterable[Gate] = (),
     ) -> None:
         self.kill_switch = kill_switch
         self._clock = clock
         self._quotes = quotes
-        self._gates = (*GATES, *more)
+        self._gates = GATES
         self._limits = _checked_limits(limits or RiskLimits())
         self._instruments: dict[str, Instrument] = {}
         self._merged: dict[str, RiskLimits] = {}
@@ -94,16 +93,20 @@ class RiskGates:
             self._instruments[instrument.name] = _checked_instrument(instrument)
             own = _checked_limits(instrument.limits or RiskLimits())
             self._merged[instrument.name] = _completed(instrument.limits, own, self._limits)
-        names = [gate.name for gate in self._gates]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            msg = f"gate {twice[0]!r} is there twice: give each gate a name of its own"
-            raise OptionError(msg, option="more")
-        self._counts = {name: [0, 0] for name in names}
+        self._counts = {gate.name: [0, 0] for gate in self._gates}
         self._records: deque[tuple[int, OrderRequested, str, GateVerdict]] = deque(maxlen=GATE_RECORDS_MAX)
         rates = [limits.message_rate_max for limits in (self._limits, *self._merged.values())]
         # As many as the widest window may hold; nobody asks for those before them.
         self._messages_max = max((message_window(rate)[0] for rate in rates if rate), default=1)
         self._messages: dict[str, deque[int]] = {}
+
+    def add(self, gate: Gate) -> None:
+        """Add a gate of your own, after all others. Raises OptionError (its name is taken)."""
+        if gate.name in self._counts:
+            msg = f"there is a gate {gate.name!r} already: give each gate a name of its own"
+            raise OptionError(msg, option="gate")
+        self._gates = (*self._gates, gate)
+        self._counts[gate.name] = [0, 0]
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
