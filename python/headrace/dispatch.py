@@ -25,6 +25,7 @@ import logging
 import os
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -156,6 +157,7 @@ class Dispatcher:
         )
         self.faults = FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
         self._inline = self._new_group("inline")
+        self._pumps: list[_native.Pump] = []
         self._members: dict[str, Driver] = {}
         self._made_s = time.monotonic()
         self._kinds = {row[1] for row in _native.kind_table()}
@@ -375,6 +377,12 @@ class Dispatcher:
         finally:
             self._take_rejects()
 
+    def open_pump(self) -> _native.Pump:
+        """Return a pump, which merges sources by receive time onto the ring; ``stats`` counts its frames, too."""
+        pump = _native.Pump(self._ingest)
+        self._pumps.append(pump)
+        return pump
+
     def _take_rejects(self) -> None:
         for source, row, reason, ts_ns, frame in self._ingest.take_rejects():
             self.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
@@ -435,7 +443,11 @@ class Dispatcher:
     def stats(self) -> DispatcherStats:
         """Return all counts, as they are now."""
         counts = self.sequencer.counts()
-        frames = self._ingest.counts()
+        frames: dict[str, Counter[str]] = {"frames": Counter(), "ignored": Counter(), "rejected": Counter()}
+        for source in [self._ingest.counts(), *(pump.counts() for pump in self._pumps)]:
+            frames["frames"].update(source["frames"])
+            frames["ignored"].update(source["ignored"])
+            frames["rejected"].update(source["rejected"])
         elapsed_s = time.monotonic() - self._made_s
         return DispatcherStats(
             published=self.ring.cursor,
@@ -443,9 +455,9 @@ class Dispatcher:
             gaps=counts["gaps"],
             duplicates=counts["duplicates"],
             late=counts["late"],
-            frames=frames["frames"],
-            ignored=frames["ignored"],
-            rejected=frames["rejected"],
+            frames=dict(frames["frames"]),
+            ignored=dict(frames["ignored"]),
+            rejected=dict(frames["rejected"]),
             elapsed_s=elapsed_s,
             ticks_per_s=self.ring.cursor / elapsed_s if elapsed_s else 0.0,
             # Listed first: another thread may subscribe meanwhile.
