@@ -32,6 +32,7 @@ from headrace.cli.inspect import inspect_command
 from headrace.cli.new import new_command
 from headrace.cli.options import debug_option
 from headrace.cli.replay import replay_command
+from headrace.cli.run import run_command
 from headrace.errors import (
     ConfigError,
     HeadraceError,
@@ -59,6 +60,7 @@ def commands(context: click.Context) -> None:
 
 
 for verb in (
+    run_command,
     replay_command,
     demo_command,
     inspect_command,
