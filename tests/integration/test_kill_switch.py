@@ -12,6 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,23 @@ def test_no_order_passes_later_than_a_tenth_of_a_second_after_a_halt(tmp_path: P
             operator.rearm("operator")
         assert child.wait(timeout=15) == 0
     assert statistics.median(late_s) <= HALT_S, late_s
+
+
+def test_a_halt_does_not_wait_for_a_thread_that_holds_the_interpreter(tmp_path: Path) -> None:
+    code = "import sys; from headrace.kill_switch import KillSwitch; switch = KillSwitch(sys.argv[1], watch=False); "
+    code += "print(flush=True); sys.stdin.readline(); switch.halt('from outside', 'operator')"
+    folder = tmp_path / "state"
+    with (
+        KillSwitch(folder) as switch,
+        subprocess.Popen([sys.executable, "-c", code, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+    ):
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        other.stdin.write(b"\n")
+        other.stdin.flush()
+        # One native call of some seconds, in which no other Python runs; it ends as soon as the switch is halted.
+        assert any(map(attrgetter("is_halted"), repeat(switch, 100_000_000)))
 
 
 def test_a_process_that_starts_while_a_latch_is_there_starts_halted(tmp_path: Path) -> None:

@@ -111,9 +111,10 @@ fn the_ends_of_time_close_bars_without_a_panic() {
 
 #[test]
 fn empty_bars_repeat_the_close_and_end_after_their_bound() {
-    let mut bars = fed(with_empty(spec(Timeframe::Time(10))), &[trade(5, 7.0, 2.0)]);
+    let ticks = [trade(5, 6.0, 2.0), trade(5, 8.0, 2.0), trade(5, 7.0, 2.0)];
+    let mut bars = fed(with_empty(spec(Timeframe::Time(10))), &ticks);
     let closed = bars.close_due(30);
-    assert_eq!(spans(&closed), [(0, 10, 1), (10, 20, 0), (20, 30, 0)]);
+    assert_eq!(spans(&closed), [(0, 10, 3), (10, 20, 0), (20, 30, 0)]);
     assert_eq!(
         (closed[2].open, closed[2].low, closed[2].close, closed[2].volume),
         (7.0, 7.0, 7.0, 0.0)
