@@ -12,6 +12,7 @@ from headrace.bus import EventBus
 from headrace.commands import Ack, Command, CommandBus, Halt, Outcome, PauseStrategy, Rearm, Status
 from headrace.limits import COMMANDS_WAITING_MAX
 from tests.commanding import ACCEPTED, Gate, Note, running, turns
+from tests.feeding import HandClock
 
 pytestmark = pytest.mark.asyncio
 
@@ -200,6 +201,14 @@ async def test_a_handler_past_its_timeout_is_answered_unknown_reported_and_block
         gate.open()
         assert [(await task).status for task in (behind, other)] == ["accepted"] * 2
     assert "command 'note' to s: timeout, outcome unknown" in caplog.text
+
+
+async def test_a_submission_that_names_no_timeout_has_the_buss_own() -> None:
+    bus = CommandBus(bus=None, clock=HandClock(), timeout_s=0.02)
+    bus.register(Note, Gate())
+    await bus.start()
+    assert (await bus.submit(Note("s"))).reason == "timeout, outcome unknown"
+    await bus.stop()
 
 
 async def test_a_command_whose_time_is_over_before_its_turn_is_not_run() -> None:

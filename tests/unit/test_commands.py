@@ -153,9 +153,12 @@ def test_a_command_has_one_handler() -> None:
         bus.register(Halt, lambda _: ACCEPTED)
 
 
-def test_a_bus_without_workers_is_refused() -> None:
+def test_a_bus_without_workers_or_time_is_refused() -> None:
     with pytest.raises(CommandError, match="at least 1"):
         CommandBus(bus=None, clock=HandClock(), workers=0)
+    for timeout_s in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(CommandError, match="seconds above 0"):
+            CommandBus(bus=None, clock=HandClock(), timeout_s=timeout_s)
 
 
 def test_the_table_of_a_bus_holds_what_it_handles_and_a_users_own() -> None:

@@ -3,8 +3,9 @@
 ::
 
     exit code   0    done
-                1    the input or a strategy failed; with --strict also rejected frames
+                1    the input or a strategy failed; with --strict also rejected frames; a command was refused
                 2    the command line is wrong; nothing was read yet
+                3    no engine answers
                 130  Ctrl-C
 
 Guarantees: a failure is one line on stderr that begins with ``headrace:``; a traceback only with ``--debug``, apart
@@ -25,6 +26,7 @@ import click
 
 import headrace
 from headrace.cli.config import config_command
+from headrace.cli.ctl import ctl_command
 from headrace.cli.demo import demo_command
 from headrace.cli.doctor import doctor_command
 from headrace.cli.fields import fields_command
@@ -35,6 +37,7 @@ from headrace.cli.replay import replay_command
 from headrace.cli.run import run_command
 from headrace.errors import (
     ConfigError,
+    ControlError,
     HeadraceError,
     InstrumentError,
     OptionError,
@@ -61,6 +64,7 @@ def commands(context: click.Context) -> None:
 
 for verb in (
     run_command,
+    ctl_command,
     replay_command,
     demo_command,
     inspect_command,
@@ -104,7 +108,8 @@ def run(arguments: list[str]) -> int:
         return _say(error.format_message(), error.exit_code)
     except HeadraceError as error:
         _trace(debug=debug)
-        return _say(str(error), 2 if isinstance(error, OF_THE_COMMAND_LINE) else 1)
+        unreachable = isinstance(error, ControlError)
+        return _say(str(error), 3 if unreachable else 2 if isinstance(error, OF_THE_COMMAND_LINE) else 1)
     except Exception as error:
         if debug:
             raise

@@ -66,6 +66,9 @@ class CommandBus:
         if workers < 1:
             msg = f"workers={workers} handle nothing: give at least 1"
             raise CommandError(msg, command="")
+        if not 0 < timeout_s < math.inf:
+            msg = f"timeout_s={timeout_s} is no time to handle a command in: give seconds above 0"
+            raise CommandError(msg, command="")
         self._timeout_s = timeout_s
         self._middleware = default_middleware() if middleware is None else list(middleware)
         self._replay = replay = bus is not None and bus.replay
@@ -148,13 +151,12 @@ class CommandBus:
         """Take a command to its handler and return the answer.
 
         command : of the family, or such a one as a mapping or as JSON, its name under ``"command"``.
-        key : a repetition with the same key and command gets the first one's Ack. timeout : seconds, the bus's unless given.
-        actor : who asks.
+        key : a repetition with the same key and command gets the first one's Ack. timeout : seconds, the bus's own
+        unless given. actor : who asks.
         Never raises for what the command says: what is wrong with it is the Ack's reason.
         """
-        call = self._submission(
-            command, key=key, timeout_s=self._timeout_s if timeout is None else timeout, actor=actor
-        )
+        wanted_s = self._timeout_s if timeout is None else timeout
+        call = self._submission(command, key=key, timeout_s=wanted_s, actor=actor)
         self._submitted += 1
         task = asyncio.current_task()
         assert task is not None
@@ -218,7 +220,7 @@ class CommandBus:
             except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
                 problem = problem or f"malformed command: {error}{self._hint(error)}"
         if not 0 < timeout_s < math.inf:
-            timeout_s = COMMAND_TIMEOUT_S
+            timeout_s = self._timeout_s
         return Submission(
             read,
             problem=problem,

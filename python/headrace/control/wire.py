@@ -21,7 +21,6 @@ import msgspec
 from headrace.commands.ack import Ack
 from headrace.commands.family import CommandEntry
 from headrace.errors import ControlError
-from headrace.limits import COMMAND_TIMEOUT_S
 from headrace.state_folder import checked_folder, state_folder
 
 __all__ = ["AskLetter", "AskLetters", "AskTable", "Reply", "Request", "Submit", "run_folder", "socket_path"]
@@ -39,7 +38,7 @@ class Submit(_Ask, frozen=True, tag="submit", kw_only=True):
 
     command: msgspec.Raw
     key: str | None = None
-    timeout: float = COMMAND_TIMEOUT_S
+    timeout: float | None = None
     terminal: str = ""
 
 
