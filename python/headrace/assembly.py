@@ -15,6 +15,7 @@ from headrace.bars import BarSpec
 from headrace.brokers.base import Broker
 from headrace.brokers.simulated import SimulatedBroker
 from headrace.commands import default_middleware
+from headrace.config import config_digest
 from headrace.control import ControlServer
 from headrace.engine import Engine
 from headrace.errors import ConfigError
@@ -59,6 +60,7 @@ def engine_of(config: EngineConfig, *, replay: bool = False) -> Engine:
         wait=section.wait,
         gc=section.gc,
         audit=section.audit,
+        config_digest=config_digest(config),
         state_folder=section.state_folder,
         halt_signal=config.kill_switch.signal,
         command_workers=config.commands.workers,

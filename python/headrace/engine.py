@@ -49,7 +49,8 @@ class Engine(EngineParts):
     on_fault : "quarantine" (live default) or "raise" (replay default). hashing : keep the two hashes.
     wait : "park" sleeps until there is something to do, "spin" keeps a core busy and answers sooner.
     gc : "idle" freezes what lives after the start and collects only when there is nothing else to do.
-    audit : a file for every event. dispatch_log : a file from which ``replay`` repeats this session's decisions.
+    audit : a file for every event; config_digest : for its first line. dispatch_log : a file from which ``replay``
+        repeats this session's decisions.
     state_folder : where the kill switch's latch is; live the user's own unless given, in a replay none.
     halt_signal : let SIGUSR2 throw the kill switch. command_workers, command_timeout_s, middleware : of ``commands``.
 

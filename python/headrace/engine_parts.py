@@ -100,6 +100,7 @@ class EngineParts:
         wait: Literal["park", "spin"] = "park",
         gc: Literal["auto", "idle"] = "auto",
         audit: str | os.PathLike[str] | None = None,
+        config_digest: str = "",
         state_folder: str | os.PathLike[str] | None = None,
         halt_signal: bool = False,
         command_workers: int = COMMAND_WORKERS,
@@ -179,7 +180,7 @@ class EngineParts:
             slice_ns=slice_ns,
             wait=wait,
             gc=gc,
-            audit=None if audit is None else AuditSink(audit, run_id=self.run_id, replay=replay),
+            audit=None if audit is None else AuditSink(audit, run_id=self.run_id, config=config_digest, replay=replay),
         )
         self.metrics = Metrics(
             run_id=self.run_id,

@@ -235,6 +235,8 @@ class EngineRun:
             else:
                 break
             self._intake.keep_rejects(pump)
+            if self._options.audit is not None:
+                self._options.audit.check()
         self._intake.keep_rejects(pump)
         if status == "end":
             engine.dispatcher.finish()

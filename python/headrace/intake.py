@@ -65,7 +65,7 @@ class Intake:
         for feed in self._feeds:
             await feed.open()
         self._name_array_instruments()
-        pump = _native.Pump(self._dispatcher._ingest)  # noqa: SLF001 - its native half
+        pump = self._dispatcher.open_pump()
         for feed in self._paced:
             decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             pump.add_source(feed.name, decoder)
@@ -125,7 +125,7 @@ class Intake:
     async def take(self, feed: Feed, turn: Callable[[], None]) -> None:
         """Live: publish each item of a live feed as it comes, with a turn at once."""
         decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
-        pump = _native.Pump(self._dispatcher._ingest)  # noqa: SLF001 - its native half
+        pump = self._dispatcher.open_pump()
         source = pump.add_source(feed.name, decoder)
         async for item in feed:
             pump.push(source, item.as_line() if isinstance(item, Frame) else item)

@@ -1,0 +1,89 @@
+"""The audit of an engine's run: whole, the same every time, and the end of a replay that cannot write it."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from headrace import Strategy
+from headrace.assembly import engine_of
+from headrace.audit import audit_header, read_audit
+from headrace.bus import EventBus
+from headrace.config import config_digest, load_config
+from headrace.engine import Engine
+from headrace.errors import AuditError
+from headrace.events import Control, Event, Signal, StrategyStateChanged
+from headrace.feeds import SyntheticFeed
+
+
+class Talker(Strategy):
+    """Signals on every quote."""
+
+    seen = 0
+
+    def on_quote(self, instrument: str) -> None:
+        type(self).seen += 1
+        self.signal(instrument, 1)
+
+
+@contextmanager
+def files_no_longer_than(size: int) -> Iterator[None]:
+    """A disk that is full: a write beyond ``size`` bytes fails, after what fits."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def run(path: Path) -> Path:
+    Engine(feeds=[SyntheticFeed(frames=3_000)], strategies=[Talker], replay=True, run_id="run", audit=path).run()
+    return path
+
+
+def test_it_holds_everything_from_the_first_state_to_the_end(tmp_path: Path) -> None:
+    events = list(read_audit(run(tmp_path / "one.jsonl")))
+    assert isinstance(events[0], StrategyStateChanged)
+    names = [event.name for event in events if isinstance(event, Control)]
+    assert names.index("ENGINE_READY") < names.index("EOF")
+    signals = [event for event in events if isinstance(event, Signal)]
+    assert len(signals) > 1_000
+    assert all(event.cause is not None and event.cause.ts_init == event.ts for event in signals)
+
+
+def test_two_replays_write_the_same_bytes(tmp_path: Path) -> None:
+    one, two = run(tmp_path / "one.jsonl"), run(tmp_path / "two.jsonl")
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.asyncio
+async def test_its_events_are_published_again(tmp_path: Path) -> None:
+    path = await asyncio.to_thread(run, tmp_path / "one.jsonl")
+    bus = EventBus(replay=True)
+    seen: list[Event] = []
+    bus.subscribe(Event, seen.append)
+    assert await Engine.replay_events(path, bus) == len(seen)
+    assert seen == list(read_audit(path))
+
+
+def test_a_full_disk_ends_a_replay_where_it_is(tmp_path: Path) -> None:
+    Talker.seen = 0
+    run(tmp_path / "whole.jsonl")
+    whole, Talker.seen = Talker.seen, 0
+    with files_no_longer_than(100_000), pytest.raises(AuditError, match="File too large"):
+        run(tmp_path / "one.jsonl")
+    assert 0 < Talker.seen < whole
+    assert all(isinstance(event, Event) for event in read_audit(tmp_path / "one.jsonl"))
+
+
+def test_the_header_names_the_configuration(tmp_path: Path) -> None:
+    overrides = ["engine.run_id=run", f"engine.audit={tmp_path}/", "feeds.0={kind='synthetic', options={frames=100}}"]
+    config = load_config(environment={}, overrides=overrides)
+    engine_of(config, replay=True).run()
+    assert audit_header(tmp_path / "run.jsonl").config == config_digest(config)
