@@ -41,7 +41,7 @@ from headrace.turns import SharedParts, Turns
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.brokers.base import Broker
     from headrace.clock import Clock
@@ -147,6 +147,7 @@ class EngineParts:
             broker=broker,
             run_id=self.run_id,
             replay=replay,
+            call_soon=self.later,
         )
         self.bars = Bars(self.dispatcher)
         self.timers = Timers(replay=replay, on_due=self.clock.set_alarm)
@@ -213,6 +214,10 @@ class EngineParts:
     def tell(self, event: Event) -> None:
         """Publish an event now, or with a turn that finds room in its lane."""
         self.turns.tell(event)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call something between two dispatches, soon; from any thread."""
+        self.turns.later(call)
 
 
 def _refuse_unless(option: str, value: str, valid: Sequence[str]) -> None:

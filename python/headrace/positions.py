@@ -120,7 +120,8 @@ class Positions:
         """Return every position that there ever was, flat ones included, in the order of their first executions."""
         return [
             holding.shown
-            for key, holding in self._holdings.items()
+            # Copied at once: another thread may be asking while fills come in.
+            for key, holding in list(self._holdings.items())
             if strategy in (None, key[0]) and instrument in (None, key[1])
         ]
 

@@ -320,10 +320,10 @@ class StrategyRunner:
     def _wants(self, name: str, event: Event) -> bool:
         """Say whether an event is for this strategy, and count it when it is and must not be delivered."""
         match event:
-            case OrderFill():
-                mine = name == "on_fill" and event.strategy == self.name
             case OrderEvent():
-                mine = name == "on_order" and event.strategy == self.name
+                # What the orders' manager refused did not happen.
+                wanted = "on_fill" if isinstance(event, OrderFill) else "on_order"
+                mine = name == wanted and event.strategy == self.name and not self._parts.orders.is_refused(event)
             case Bar():
                 mine = any(spec.takes(event) for spec in self._bar_specs)
             case _:

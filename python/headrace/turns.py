@@ -183,6 +183,11 @@ class LiveTurns(Turns):
         self.drain()
         return not (self.dispatcher.is_caught_up and self.is_at_rest)
 
+    def later(self, call: Callable[[], None]) -> None:
+        """Call something between two dispatches, soon; from any thread."""
+        super().later(call)
+        self.schedule_from_thread()
+
     def schedule(self) -> None:
         """Have a turn soon; more calls before it change nothing."""
         if not self._scheduled and not self._closed:

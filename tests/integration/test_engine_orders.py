@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
 
 from headrace import Strategy, ticks
-from headrace.brokers import SimulatedBroker
+from headrace.brokers import BrokerDesk, SimulatedBroker
 from headrace.engine import Engine
-from headrace.events import OrderEvent, OrderFill
+from headrace.events import Event, OrderEvent, OrderFill
 from headrace.orders import OrderState
 from tests.feeding import BTC
 from tests.trading import KNOWN, WIDE, S
@@ -74,6 +78,70 @@ def test_a_fill_names_the_tick_it_goes_back_to_and_the_position_is_that_after_it
     replayed(once, [1, 2, 3, 4], [99.0] * 4, SimulatedBroker())
     assert once.decided == 1
     assert once.fills == [(1, 2, D(1)), (1, 3, D(2))]
+
+
+class Double(SimulatedBroker):
+    """Tells every fill twice."""
+
+    def attach(self, desk: BrokerDesk) -> None:
+        publish = desk.publish
+
+        def twice(event: Event) -> None:
+            publish(event)
+            if isinstance(event, OrderFill):
+                publish(event)
+
+        desk.publish = twice
+        super().attach(desk)
+
+
+def test_a_fill_that_was_refused_reaches_no_strategy() -> None:
+    once = Once()
+    engine = replayed(once, [1, 2, 3, 4], [99.0] * 4, Double())
+    assert once.fills == [(1, 2, D(1)), (1, 3, D(2))]
+    assert engine.orders.refused_events == 2
+    assert len(engine.dead_letters) == 2
+    assert engine.positions.position("Once", BTC).quantity == 2
+
+
+class Hasty(Strategy):
+    """In a thread of its own, asks for an order with every quote and cancels the one before."""
+
+    subscription: ClassVar[dict[str, object]] = {"mode": "thread", "overflow": "block"}
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.answers: list[str] = []
+
+    def on_quote(self, instrument, bid_price):
+        if self.ids:
+            self.answers.append(self.cancel(self.ids[-1]))
+        self.ids.append(self.buy(instrument, D("0.1"), price=bid_price - 5))
+
+
+def test_a_strategy_in_a_thread_of_its_own_loses_no_order_and_doubles_none(tmp_path: Path) -> None:
+    hasty, broker = Hasty(), SimulatedBroker()
+    count = 300
+    quotes = ticks(
+        instrument=BTC, ts_init=range(S, S + count), bid_price=[99.0] * count, ask_price=[100.0] * count, bid_size=1.0
+    )
+    limits = msgspec.structs.replace(WIDE, message_rate_max=1e6, stale_after_s=1e9)
+    engine = Engine(
+        feeds=quotes,
+        strategies=[hasty],
+        broker=broker,
+        instruments=KNOWN,
+        limits=limits,
+        speed="max",
+        state_folder=tmp_path / "state",
+    )
+    engine.run()
+    stats = engine.orders.stats("Hasty")
+    assert len(hasty.ids) == len(set(hasty.ids)) == stats.submitted == count
+    assert hasty.answers == ["accepted"] * (count - 1)
+    assert stats.submitted == stats.open + stats.canceled
+    assert engine.orders.refused_events == 0
+    assert set(broker.open_orders) <= {order.order_id for order in engine.orders.orders(open_only=True)}
 
 
 def test_slippage_in_ticks_knows_the_engines_instruments() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -261,14 +263,6 @@ def test_while_halted_cancels_pass(desk: Talk) -> None:
     assert desk.silent.canceled == [(order_id, None)]
 
 
-def test_a_kill_switch_given_to_the_manager_is_the_gates_too() -> None:
-    class Set:
-        is_halted = True
-
-    desk = Talk(kill_switch=Set())
-    assert desk.order(desk.ask()).gate == "halted"
-
-
 def test_a_full_lane_is_the_callers_error_and_then_there_is_no_order() -> None:
     desk = Talk(lanes={Lane.ORDER: LaneOptions(capacity=2)})
     ids = [desk.submit(), desk.submit()]
@@ -413,6 +407,72 @@ def test_a_cancel_whose_answer_finds_no_room_is_sent_again(desk: Talk) -> None:
     desk.silent.raises = None
     desk.fill(ids[1], "1")
     assert [order_id for order_id, _ in desk.silent.canceled] == [ids[0], ids[2]]
+
+
+# Other threads
+
+
+def in_thread(call: Callable[[], object]) -> None:
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_threads_that_submit_at_once_get_ids_of_their_own_and_lose_no_order() -> None:
+    desk = Talk(limits=msgspec.structs.replace(WIDE, open_orders_max=10_000, message_rate_max=1e9))
+    ids: list[str] = []
+    start = threading.Barrier(5)
+
+    def submit() -> None:
+        start.wait(10)
+        # A full lane is waited for, since another thread drains it.
+        ids.extend(desk.submit() for _ in range(200))
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    start.wait(10)
+    while any(thread.is_alive() for thread in threads):
+        desk.bus.drain()
+    desk.bus.drain()
+    assert len(set(ids)) == len(ids) == 800
+    assert sorted(request.order_id for request in desk.silent.submitted) == sorted(ids)
+    assert desk.orders.stats().submitted == 800
+
+
+def test_what_another_thread_cancels_goes_to_the_broker_on_the_buss_own_thread() -> None:
+    soon: list[Callable[[], None]] = []
+    desk = Talk(call_soon=soon.append)
+    order_id = desk.ask()
+    in_thread(lambda: desk.orders.cancel(order_id, reason="enough"))
+    assert (desk.order(order_id).state, desk.silent.canceled) == (OrderState.PENDING_CANCEL, [])
+    soon[0]()
+    assert desk.silent.canceled == [(order_id, None)]
+    in_thread(lambda: desk.orders.flatten())
+    desk.cancels(order_id)
+    assert desk.order(order_id).reason == "enough"
+
+
+def test_without_a_way_back_it_goes_with_the_next_event(desk: Talk) -> None:
+    order_id = desk.ask()
+    in_thread(lambda: desk.orders.cancel(order_id))
+    assert desk.silent.canceled == []
+    desk.ask(strategy="B")
+    assert desk.silent.canceled == [(order_id, None)]
+
+
+def test_a_later_cancel_that_the_broker_raises_on_leaves_the_order_as_it_was(
+    desk: Talk, caplog: pytest.LogCaptureFixture
+) -> None:
+    order_id = desk.ask()
+    in_thread(lambda: desk.orders.cancel(order_id))
+    desk.silent.raises = OSError("not connected")
+    desk.accept(desk.ask(1, 101))
+    assert desk.order(order_id).state is OrderState.SUBMITTED
+    assert "could not cancel" in caplog.text
+    desk.silent.raises = None
+    assert desk.orders.cancel(order_id) == "accepted"
 
 
 # Flatten

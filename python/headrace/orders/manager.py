@@ -2,7 +2,7 @@
 
 ::
 
-    submit ─▶ OrderRequested ─▶ (bus) ─▶ RiskGates ─▶ Broker.submit            all on the bus's own thread
+    submit ─▶ OrderRequested ─▶ (bus) ─▶ RiskGates ─▶ Broker.submit
                                              └▶ OrderRejected
     broker ─▶ OrderAccepted, fills, … ─▶ (bus) ─▶ table and Positions ─▶ PositionChanged
 
@@ -13,13 +13,14 @@ What happens when ``Broker.submit`` raises
     nobody knows whether it took the order: it stays open, with that as its reason, and is not sent again.
 
 Guarantees: every order goes through the gates, once, and is sent at most once; each id is open, or has exactly one
-final state; ids are the same in every replay.
+final state; ids are the same in every replay. Any thread may submit and cancel; the broker is called on the bus's own.
 Does not: decide what to trade, or check numbers of brokers against each other.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Literal
 
 from headrace.errors import LaneFullError, OrderError
@@ -39,6 +40,8 @@ from headrace.orders.table import OrderStats, OrderTable
 from headrace.risk import Exposure, GateVerdict, Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.brokers.base import Broker
     from headrace.bus import EventBus
     from headrace.clock import Clock
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from headrace.orders.order import Order
     from headrace.orders.sizing import Sizing
     from headrace.positions import Positions
-    from headrace.risk import Halting, Permission, RiskGates
+    from headrace.risk import Permission, RiskGates
 
 __all__ = ["OrderManager", "OrderStats"]
 
@@ -68,8 +71,8 @@ class OrderManager:
     """The orders of an engine. Make it before whoever wants to hear of orders: it has to know first.
 
     broker : None: every order is rejected, after the gates. run_id : of the engine's run, the beginning of every id;
-    in a ``replay`` ids begin with the strategy. kill_switch : read already when an order is submitted; the gates' own
-    unless given.
+    in a ``replay`` ids begin with the strategy. call_soon : calls back on the bus's thread, soon, and may be called in
+    any; without it, what another thread cancels is sent when the bus brings the next event.
     """
 
     def __init__(
@@ -82,16 +85,18 @@ class OrderManager:
         broker: Broker | None = None,
         run_id: str = "",
         replay: bool = False,
-        kill_switch: Halting | None = None,
+        call_soon: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self.gates = gates
         self.positions = positions
         self.broker = broker
-        if kill_switch is not None:
-            gates.kill_switch = kill_switch
         self._bus = bus
         self._clock = clock
         self._run_id = run_id
+        self._call_soon = call_soon
+        # Strategies in threads of their own submit and cancel, too. Never held while somebody waits for room in a lane.
+        self._lock = threading.RLock()
+        self._thread = threading.get_ident()
         self._table = OrderTable("" if replay or not run_id else f"{run_id}-")
         self._permissions: dict[str, Permission] = {}
         self._flattenings = Flattenings(self._table, positions)
@@ -125,24 +130,28 @@ class OrderManager:
         Raises OrderError (what cannot be an order), LaneFullError; then there is no order.
         """
         now_ns = self._clock.now_ns()
-        request = OrderRequested(
-            source=strategy,
-            ts=now_ns,
-            run_id=self._run_id,
-            cause=cause or self._bus.current_cause(),
-            order_id=self._table.next_id(strategy),
-            strategy=strategy,
-            instrument=instrument,
-            side=side,
-            order_type=order_type or ("market" if price is None else "limit"),
-            quantity=amount("quantity", quantity),
-            price=None if price is None else amount("price", price),
-            time_in_force=time_in_force,
-            expires_ns=expires_ns,
-            reduce_only=reduce_only,
-        )
-        check_request(request, now_ns)
-        return self._ask(request)
+        amounts = amount("quantity", quantity), None if price is None else amount("price", price)
+        with self._lock:
+            request = OrderRequested(
+                source=strategy,
+                ts=now_ns,
+                run_id=self._run_id,
+                cause=cause or self._bus.current_cause(),
+                order_id=self._table.next_id(strategy),
+                strategy=strategy,
+                instrument=instrument,
+                side=side,
+                order_type=order_type or ("market" if price is None else "limit"),
+                quantity=amounts[0],
+                price=amounts[1],
+                time_in_force=time_in_force,
+                expires_ns=expires_ns,
+                reduce_only=reduce_only,
+            )
+            check_request(request, now_ns)
+            refusal = self._take(request)
+        self._ask(request, refusal)
+        return request.order_id
 
     def from_signal(self, signal: Signal, sizing: Sizing | None = None) -> str | None:
         """Make a market order of a signal, for the strategy that gave it; None: nothing to do.
@@ -179,19 +188,20 @@ class OrderManager:
         "rejected": there was never such an order. No gate holds up a cancel. Raises what the broker raised; then the
         order is as it was.
         """
-        order = self._table.get(order_id)
-        if order is None:
-            return "noop" if self._table.was_there(order_id) else "rejected"
-        if not order.is_open or order.state is OrderState.PENDING_CANCEL:
-            return "noop"
-        self._table.mark_cancel(order_id, reason, self._clock.now_ns())
-        if order.is_sent:
-            self.gates.count_message(order.strategy)
-            try:
-                self._cancel_at_broker(order_id, cause)
-            except Exception:
-                self._table.unmark_cancel(order_id)
-                raise
+        with self._lock:
+            order = self._table.get(order_id)
+            if order is None:
+                return "noop" if self._table.was_there(order_id) else "rejected"
+            if not order.is_open or order.state is OrderState.PENDING_CANCEL:
+                return "noop"
+            self._table.mark_cancel(order_id, reason, self._clock.now_ns())
+            if order.is_sent:
+                self.gates.count_message(order.strategy)
+                try:
+                    self._cancel_at_broker(order_id, cause)
+                except Exception:
+                    self._table.unmark_cancel(order_id)
+                    raise
         return "accepted"
 
     def cancel_all(self, *, strategy: str | None = None, instrument: str | None = None, reason: str = "") -> list[str]:
@@ -201,7 +211,7 @@ class OrderManager:
         """
         accepted: list[str] = []
         failed: Exception | None = None
-        for order in self._table.select(strategy, instrument, open_only=True):
+        for order in self.orders(strategy=strategy, instrument=instrument, open_only=True):
             try:
                 if self.cancel(order.order_id, reason=reason) == "accepted":
                     accepted.append(order.order_id)
@@ -218,11 +228,12 @@ class OrderManager:
         A closing order goes out when the last of the canceled orders is over, for what is held then; where nothing is
         left to close, its id is never used. It passes the gates like every order, and no permission keeps it back.
         """
-        ids = self._flattenings.begin(strategy, instrument, self._bus.current_cause())
-        try:
-            self.cancel_all(strategy=strategy, instrument=instrument, reason=reason or "flatten")
-        finally:
-            self._go_on()
+        with self._lock:
+            ids = self._flattenings.begin(strategy, instrument, self._bus.current_cause())
+            try:
+                self.cancel_all(strategy=strategy, instrument=instrument, reason=reason or "flatten")
+            finally:
+                self._on_bus_thread(self._go_on)
         return ids
 
     def set_permission(self, strategy: str, permission: Permission) -> None:
@@ -239,11 +250,13 @@ class OrderManager:
         self, *, strategy: str | None = None, instrument: str | None = None, open_only: bool = False
     ) -> list[Order]:
         """Return orders, oldest first."""
-        return self._table.select(strategy, instrument, open_only=open_only)
+        with self._lock:
+            return self._table.select(strategy, instrument, open_only=open_only)
 
     def stats(self, strategy: str | None = None) -> OrderStats:
         """Count the orders of a strategy, or of all; ``submitted`` is the sum of ``open`` and the four ends."""
-        return self._table.stats(strategy)
+        with self._lock:
+            return self._table.stats(strategy)
 
     @property
     def refused_events(self) -> int:
@@ -257,14 +270,16 @@ class OrderManager:
     # What the bus brings
 
     def _on_event(self, event: Event) -> None:
-        try:
-            if isinstance(event, OrderRequested):
-                self._on_requested(event)
-            elif isinstance(event, OrderEvent):
-                self._on_answer(event)
-        finally:
-            if self._cancels_later or self._flattenings:
-                self._go_on()
+        with self._lock:
+            self._thread = threading.get_ident()
+            try:
+                if isinstance(event, OrderRequested):
+                    self._on_requested(event)
+                elif isinstance(event, OrderEvent):
+                    self._on_answer(event)
+            finally:
+                if self._cancels_later or self._flattenings:
+                    self._go_on()
 
     def _on_requested(self, request: OrderRequested) -> None:
         """Take an order through the gates, and to the broker."""
@@ -313,21 +328,22 @@ class OrderManager:
 
     # Steps
 
-    def _ask(self, request: OrderRequested) -> str:
-        """Publish a request, or its refusal where the kill switch is set already."""
-        order_id = request.order_id
+    def _take(self, request: OrderRequested) -> Refusal | None:
+        """Take up an order, and look at the kill switch; every gate is asked when the bus brings the request."""
         self._table.add(request, request.ts)
+        return self.gates.check_halted(request, self._exposure(request)) if self.gates.is_halted else None
+
+    def _ask(self, request: OrderRequested, refusal: Refusal | None) -> None:
+        """Publish a request, or why it is refused; when neither has room, there was no order."""
         try:
-            # The switch alone is looked at here already; every gate is asked when the bus brings the request.
-            refusal = self.gates.check_halted(request, self._exposure(request)) if self.gates.is_halted else None
             if refusal is None:
                 self._bus.publish_nowait(request)
             else:
                 self._notices.reject(request, refusal)
         except BaseException:
-            self._table.discard(order_id)
+            with self._lock:
+                self._table.discard(request.order_id)
             raise
-        return order_id
 
     def _adopted(self, request: OrderRequested) -> Order:
         """Take up an order that somebody else published: it goes the same way. Raises OrderError."""
@@ -352,22 +368,42 @@ class OrderManager:
 
     def _cancel_at_broker(self, order_id: str, cause: Cause | None) -> None:
         assert self.broker is not None  # An order is sent to a broker only.
+        if threading.get_ident() != self._thread:
+            self._cancels_later[order_id] = cause
+            self._on_bus_thread(self._go_on)
+            return
         try:
             self.broker.cancel(order_id, cause)
         except LaneFullError:
             # The broker found no room for its answer. Cancels always pass: again, when the lane has moved on.
             self._cancels_later[order_id] = cause
 
+    def _cancel_later(self, order_id: str, cause: Cause | None) -> None:
+        """Cancel when who asked for it has his answer already."""
+        try:
+            self._cancel_at_broker(order_id, cause)
+        except Exception:
+            self._table.unmark_cancel(order_id)
+            log.exception("the broker could not cancel order %s: it is open as before", order_id)
+
+    def _on_bus_thread(self, call: Callable[[], None]) -> None:
+        if threading.get_ident() == self._thread:
+            call()
+        elif self._call_soon is not None:
+            self._call_soon(call)
+
     def _go_on(self) -> None:
         """Do what had to wait: cancels for room in the lane, closing orders for the cancels before them."""
-        for order_id, cause in list(self._cancels_later.items()):
-            del self._cancels_later[order_id]
-            order = self._table.get(order_id)
-            if order is not None and order.is_open:
-                self._cancel_at_broker(order_id, cause)
-        try:
-            for request in self._flattenings.due(self._clock.now_ns(), self._run_id):
-                self._by_operator.add(request.order_id)
-                self._ask(request)
-        except LaneFullError:
-            log.debug("a closing order waits for room in its lane")
+        with self._lock:
+            self._thread = threading.get_ident()
+            for order_id, cause in list(self._cancels_later.items()):
+                del self._cancels_later[order_id]
+                order = self._table.get(order_id)
+                if order is not None and order.is_open:
+                    self._cancel_later(order_id, cause)
+            try:
+                for request in self._flattenings.due(self._clock.now_ns(), self._run_id):
+                    self._by_operator.add(request.order_id)
+                    self._ask(request, self._take(request))
+            except LaneFullError:
+                log.debug("a closing order waits for room in its lane")

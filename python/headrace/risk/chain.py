@@ -164,7 +164,8 @@ class RiskGates:
                 *(ts, order.order_id, order.strategy, order.instrument, gate, verdict.passed),
                 *(str(verdict.observed), str(verdict.threshold), verdict.reason),
             )
-            for ts, order, gate, verdict in self._records
+            # Copied at once: another thread may be asking while orders go through.
+            for ts, order, gate, verdict in list(self._records)
         ]
 
     def _request(self, order: OrderRequested, exposure: Exposure) -> GateRequest:
