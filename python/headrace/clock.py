@@ -18,7 +18,7 @@ from typing import Literal, Protocol, runtime_checkable
 from headrace import _native
 from headrace.errors import OptionError
 
-__all__ = ["END_OF_TIME_NS", "Clock", "EngineClock", "PacedClock", "ReplayClock", "WallClock"]
+__all__ = ["END_OF_TIME_NS", "Clock", "EngineClock", "PacedClock", "ReplayClock", "WallClock", "seconds_until"]
 
 # Later than any tick.
 END_OF_TIME_NS = (1 << 63) - 1
@@ -111,6 +111,11 @@ class PacedClock:
     def follow(self, ts_ns: int) -> None:
         """Say that something of this time was published: it is at least so late."""
         self._latest_ns = max(self._latest_ns, ts_ns)
+
+
+def seconds_until(clock: Clock, due_ns: int) -> float:
+    """Return how long it takes until a clock says ``due_ns``; 0.0 when it does already."""
+    return clock.wait_s(due_ns) if isinstance(clock, PacedClock) else max(0.0, (due_ns - clock.now_ns()) / 1e9)
 
 
 def _is_speed(speed: object) -> bool:

@@ -176,10 +176,9 @@ class EngineRun:
             engine.turns = ReplayTurns(engine.shared, in_flight=lambda: engine.commands.in_flight)
             engine.clock.advance_to(first_ns or 0)
         else:
-            clock = self._options.clock or (
-                WallClock() if first_ns is None else PacedClock(first_ns, self._options.speed)
-            )
-            self._clock = clock
+            is_paced = first_ns is not None and not self._intake.live
+            usual = PacedClock(first_ns or 0, self._options.speed) if is_paced else WallClock()
+            clock = self._clock = self._options.clock or usual
             engine.turns = LiveTurns(
                 engine.shared,
                 source=clock,
@@ -254,13 +253,11 @@ class EngineRun:
         self.stop("feeds ended")
 
     def _is_quiet(self) -> bool:
+        """Whether nobody of ours has anything left to do, those who work in threads and tasks of their own included."""
         engine = self._engine
-        pending = any(
-            subscription.stats().pending
-            for subscription in engine.dispatcher.subscriptions.values()
-            if subscription.state == "running"
-        )
-        return engine.turns.is_at_rest and engine.bus.is_idle and not pending
+        ticks = [own for runner in engine.strategies.values() for own in runner.subscriptions]
+        behind = any(own.state == "running" and own.stats().pending for own in ticks)
+        return not behind and engine.turns.is_at_rest and engine.bus.is_idle
 
     async def _watch_kill_switch(self) -> None:
         """Tell what somebody outside did to the latch."""
@@ -285,8 +282,8 @@ class EngineRun:
         log.info("engine %s stops: %s", engine.name, self.ended_by or "error")
         turns.drain()
         if isinstance(turns, LiveTurns):
-            while time.monotonic() < deadline_s and turns.turn():  # noqa: ASYNC110 - others go on between two turns
-                await asyncio.sleep(0)
+            while time.monotonic() < deadline_s and (turns.turn() or not self._is_quiet()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0 if not engine.dispatcher.is_caught_up else LOOK_S)
             if not self._forced:
                 engine.dispatcher.finish()
         for runner in engine.strategies.values():

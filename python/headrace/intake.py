@@ -105,7 +105,7 @@ class Intake:
         """Live: publish what recorded feeds have as it comes due, and schedule a turn after each, until they end."""
         paced = clock if isinstance(clock, PacedClock) else None
         while self._paced:
-            status, argument = pump.ingest(END_OF_TIME_NS if paced is None else paced.due_ns(), INGEST_TICKS)
+            status, argument = pump.ingest(clock.now_ns() if paced is None else paced.due_ns(), INGEST_TICKS)
             self.keep_rejects(pump)
             if paced is not None and pump.last_ts is not None:
                 paced.follow(pump.last_ts)
@@ -113,7 +113,9 @@ class Intake:
             if status == "need":
                 await self.give(pump, argument)
             elif status == "until":
-                await self.wait(0.0 if paced is None else paced.wait_s(argument))
+                await self.wait(
+                    max(0.0, (argument - clock.now_ns()) / 1e9) if paced is None else paced.wait_s(argument)
+                )
             elif status == "full":
                 await self.wait(0.0)
             elif status == "held":

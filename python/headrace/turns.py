@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from headrace.clock import PacedClock
+from headrace.clock import seconds_until
 from headrace.errors import LaneFullError
 
 if TYPE_CHECKING:
@@ -234,12 +234,7 @@ class LiveTurns(Turns):
             self._alarm.cancel()
         self._alarm_ns, self._alarm = due_ns, None
         if due_ns is not None:
-            self._alarm = self._loop.call_later(self._wait_s(due_ns), self._ring)
-
-    def _wait_s(self, due_ns: int) -> float:
-        if isinstance(self._source, PacedClock):
-            return self._source.wait_s(due_ns)
-        return max(0.0, (due_ns - self._source.now_ns()) / 1e9)
+            self._alarm = self._loop.call_later(seconds_until(self._source, due_ns), self._ring)
 
     def _ring(self) -> None:
         self._alarm_ns, self._alarm = None, None
