@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -146,3 +147,10 @@ def test_an_endpoint_without_its_library_says_what_to_install(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(MissingExtraError, match=r'pip install "headrace\[prometheus\]"'):
         PrometheusEndpoint(Metrics(), port=0)
+
+
+def test_a_page_tells_of_no_metric_that_is_not_there(root: Path) -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (root / "docs").rglob("*.md")]
+    told = {name for page in pages for name in re.findall(r"\bheadrace_[a-z_]+", page)}
+    assert told >= set(METRICS)
+    assert told <= set(METRICS)
