@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from headrace.engine import Engine
     from headrace.engine_report import EngineReport
     from headrace.instrument import Instrument, RiskLimits
-    from headrace.runner import StrategySpec
+    from headrace.strategy_spec import StrategySpec
 
 __version__ = "0.1.0"
 
@@ -105,7 +105,7 @@ _LATER = {
     "EventBus": "headrace.bus",
     "Instrument": "headrace.instrument",
     "RiskLimits": "headrace.instrument",
-    "StrategySpec": "headrace.runner",
+    "StrategySpec": "headrace.strategy_spec",
 }
 
 

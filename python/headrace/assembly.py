@@ -21,9 +21,9 @@ from headrace.engine import Engine
 from headrace.errors import ConfigError
 from headrace.feeds import Feed, RecordingFeed, synthetic_session
 from headrace.loading import load_object, make_object
-from headrace.runner import StrategySpec
 from headrace.service import ServiceProtocol
 from headrace.strategy import Strategy
+from headrace.strategy_spec import StrategySpec
 from headrace.telemetry import PrometheusEndpoint
 
 if TYPE_CHECKING:

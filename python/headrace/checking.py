@@ -22,7 +22,7 @@ from headrace.dispatch import Dispatcher
 from headrace.errors import ConfigError, HeadraceError
 from headrace.handlers import has_tick_handlers, life_cycle_of
 from headrace.instrument import RiskLimits
-from headrace.runner import bar_specs
+from headrace.strategy_spec import bar_specs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -132,7 +132,7 @@ class DeadLetters:
         instrument: str | None,
         tick_kind: str | None,
         positions: tuple[int, ...],
-        ticks: np.ndarray,
+        ticks: np.ndarray | None,
         ticks_total: int,
         traceback: str,
     ) -> DeadLetter:

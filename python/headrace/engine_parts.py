@@ -32,8 +32,9 @@ from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, S
 from headrace.orders import OrderManager
 from headrace.positions import Positions
 from headrace.risk import RiskGates
-from headrace.runner import StrategyRunner, named_specs
+from headrace.runner import StrategyRunner
 from headrace.service import ServiceDesk
+from headrace.strategy_spec import named_specs
 from headrace.supervisor import Supervisor
 from headrace.telemetry import Metrics
 from headrace.timers import Timers
@@ -53,9 +54,9 @@ if TYPE_CHECKING:
     from headrace.intake import Source
     from headrace.lane import Lane, LaneOptions
     from headrace.orders import Sizing
-    from headrace.runner import StrategySpec
     from headrace.service import ServiceProtocol
     from headrace.strategy import Strategy
+    from headrace.strategy_spec import StrategySpec
 
 __all__ = ["EngineParts", "RunOptions"]
 

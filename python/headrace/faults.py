@@ -46,6 +46,21 @@ class FaultDesk:
         # The first error outside of a dispatch that is to end the run; whoever drives it raises it.
         self.raised: BaseException | None = None
 
+    def keep(self, strategy: str, handler: str, error: BaseException) -> None:
+        """Keep a letter of a callback that failed without ticks and without an event."""
+        self._letters.add_call(
+            source=strategy,
+            handler=handler,
+            reason=f"{type(error).__name__}: {safe_text(error)}",
+            ts_ns=self._clock.now_ns(),
+            instrument=None,
+            tick_kind=None,
+            positions=(),
+            ticks=None,
+            ticks_total=0,
+            traceback=safe_traceback(error),
+        )
+
     def judge(self, strategy: str, handler: str, error: BaseException, *, calls: int) -> None:
         """Judge a callback that was not called with ticks: a timer's, or one of the life cycle."""
         verdict = self._verdict(strategy, f"in {strategy}.{handler}", handler, error, calls)

@@ -15,51 +15,35 @@ Does not: judge orders (``risk``) or keep positions.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from headrace.bars import BarSpec
 from headrace.desk import DeskParts, EngineDesk
+from headrace.driver import has_running_loop
 from headrace.errors import EngineError, HeadraceError, SubscriptionError
 from headrace.events import Bar, Event, OrderEvent, OrderFill, Signal, StrategyStateChanged
+from headrace.faults import safe_text
 from headrace.handlers import has_tick_handlers, life_cycle_of
 from headrace.lifecycle import LifeCycle, StrategyState
 from headrace.strategy import Strategy
+from headrace.strategy_spec import StrategySpec, bar_specs, pristine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from headrace.bus import BusSubscription
     from headrace.subscription import Subscription
     from headrace.timers import Timer
 
-__all__ = ["StrategyRunner", "StrategySpec", "named_specs"]
+__all__ = ["StrategyRunner"]
 
 # What reaches a strategy that is paused: what became of the orders that it still has.
 OF_ITS_ORDERS = frozenset({"on_order", "on_fill"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class StrategySpec:
-    """A strategy as an engine takes it.
-
-    strategy : its class, or an object, of which a restart uses a fresh copy. parameters : for the class.
-    make : makes one, in place of class and parameters. name : unique in an engine; the class's.
-    subscription : options beside those of the class. bars : in place of the class's.
-    on_quarantine : "cancel" its open orders, or "keep" them.
-    """
-
-    strategy: Strategy | type[Strategy]
-    name: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    make: Callable[[], Strategy] | None = None
-    subscription: Mapping[str, Any] = field(default_factory=dict)
-    bars: Sequence[object] | None = None
-    on_quarantine: Literal["cancel", "keep"] = "cancel"
 
 
 class StrategyRunner:
@@ -75,9 +59,11 @@ class StrategyRunner:
         self.subscription_names: list[str] = []
         self.log = logging.getLogger(f"headrace.strategy.{name}")
         self._parts = parts
-        self._pristine = _pristine(spec)
+        self._pristine = pristine(spec)
         self._strategy: Strategy | None = None
         self._desk: EngineDesk | None = None
+        # Its own subscription, which a restart hands on; it may have made more.
+        self._ticks: Subscription | None = None
         self._callbacks: dict[str, Callable[..., Any]] = {}
         self._bus_subscriptions: list[BusSubscription] = []
         self._bar_specs: list[BarSpec] = []
@@ -126,8 +112,10 @@ class StrategyRunner:
             # Wrong however often it is tried: the engine must not begin.
             self._fail("its handlers cannot be bound")
             raise
-        except Exception as error:  # noqa: BLE001 - a strategy's failure is its own
-            self._fail(f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            self._fail(f"{type(error).__name__}: {safe_text(error)}")
+            if is_ours(error):
+                raise
             self._judge("on_start", error)
 
     def join(self, ticks_of: Sequence[Subscription] = ()) -> None:
@@ -156,12 +144,16 @@ class StrategyRunner:
         """Go on: gaps are told, newest quotes given, and timers fire that were due meanwhile."""
         self._move("resume", reason)
         self._parts.orders.set_permission(self.name, "all")
-        await self._call_isolated("on_resume")
-        held, self._held_timers = self._held_timers, {}
-        for timer in sorted(held.values(), key=lambda timer: timer.due_ns):
-            self._on_timer(timer)
-        for subscription in self.subscriptions:
-            subscription.resume()
+        try:
+            await self._call_isolated("on_resume")
+        finally:
+            # It may have gone into quarantine, or the engine may have ended, while that was awaited.
+            if self.state is StrategyState.RUNNING:
+                held, self._held_timers = self._held_timers, {}
+                for timer in sorted(held.values(), key=lambda timer: timer.due_ns):
+                    self._on_timer(timer)
+                for subscription in self.subscriptions:
+                    subscription.resume()
 
     def quarantine(self, reason: str) -> None:
         """End its calls; its orders are cancelled unless they are to be kept."""
@@ -172,11 +164,14 @@ class StrategyRunner:
             subscription.pause()
         self._parts.orders.set_permission(self.name, "none")
         if self.spec.on_quarantine == "cancel":
-            self._parts.orders.cancel_all(strategy=self.name, reason="its strategy is in quarantine")
+            self._cancel_orders("its strategy is in quarantine")
 
-    async def stop(self, reason: str) -> None:
-        """Call ``on_stop``, cancel its orders and let go of everything."""
-        for subscription in await self._end(reason):
+    async def stop(self, reason: str, *, within_s: float | None = None) -> None:
+        """Call ``on_stop``, cancel its orders and let go of everything.
+
+        within_s : how long an async ``on_stop`` may take; longer is its fault, and it is cancelled.
+        """
+        for subscription in await self._end(reason, within_s):
             subscription.close()
 
     async def restart(self, reason: str) -> None:
@@ -188,17 +183,26 @@ class StrategyRunner:
         if self.state in (StrategyState.RUNNING, StrategyState.PAUSED):
             try:
                 saved = await self._call_life("on_save")
-            except Exception as error:  # noqa: BLE001 - it starts without, and its letter says why
+            except BaseException as error:
+                if is_ours(error):
+                    raise
+                # It starts without, and its letter says why.
                 self._judge("on_save", error)
         ticks_of = await self._end(reason) if self.life.allows("stop") else []
-        await self.begin(load=saved)
+        # What it subscribed to itself, its ``on_start`` does again.
+        kept = [subscription for subscription in ticks_of if subscription is self._ticks]
+        for subscription in ticks_of:
+            if subscription is not self._ticks:
+                subscription.close()
         try:
-            self.join(ticks_of)
+            await self.begin(load=saved)
+            self.join(kept)
         except HeadraceError as error:
             self._judge("on_start", error)
-        if self.state is StrategyState.FAILED:
-            for subscription in ticks_of:
-                subscription.close()
+        finally:
+            if self.state is not StrategyState.RUNNING:
+                for subscription in kept:
+                    subscription.close()
 
     def tune(self, changes: Mapping[str, Any]) -> bool:
         """Change how its ticks come; False: they come so already. Raises OptionError, and then changes nothing."""
@@ -213,8 +217,8 @@ class StrategyRunner:
             return f"{self.name} was given as an object that cannot be copied: give its class and parameters"
         return ""
 
-    async def _end(self, reason: str) -> list[Subscription]:
-        """Stop it, and return its subscriptions to ticks, paused."""
+    async def _end(self, reason: str, within_s: float | None = None) -> list[Subscription]:
+        """Stop it, and return its subscriptions to ticks, paused. However ``on_stop`` ends: it is stopped."""
         runs = self.state in (StrategyState.RUNNING, StrategyState.PAUSED)
         self._move("stop", reason)
         if self.state is StrategyState.STOPPED:
@@ -222,13 +226,28 @@ class StrategyRunner:
         for subscription in self.subscriptions:
             subscription.pause()
         self._parts.orders.set_permission(self.name, "reduce")
-        if runs:
-            await self._call_isolated("on_stop")
+        try:
+            if runs:
+                await self._call_isolated("on_stop", within_s)
+        except BaseException:
+            for subscription in self._let_go(reason):
+                subscription.close()
+            raise
+        return self._let_go(reason)
+
+    def _let_go(self, reason: str) -> list[Subscription]:
         ticks_of = self._give_back()
         self._parts.orders.set_permission(self.name, "none")
-        self._parts.orders.cancel_all(strategy=self.name, reason="its strategy was stopped")
+        self._cancel_orders("its strategy was stopped")
         self._move("stopped", reason)
         return ticks_of
+
+    def _cancel_orders(self, reason: str) -> None:
+        """Cancel its open orders; a broker that fails at that must not keep it from ending."""
+        try:
+            self._parts.orders.cancel_all(strategy=self.name, reason=reason)
+        except Exception:
+            self.log.exception("%s: not every order could be cancelled; its report names those open", self.name)
 
     def _fail(self, reason: str) -> None:
         for subscription in self._give_back():
@@ -275,7 +294,7 @@ class StrategyRunner:
                 desk.subscriptions.append(subscription)
                 subscription.resume()
         elif has_tick_handlers(strategy):
-            desk.subscribe(options)
+            self._ticks = desk.subscribe(options)
         if "on_bar" in self._callbacks:
             wanted = strategy.bars if self.spec.bars is None else self.spec.bars
             for spec in bar_specs(wanted, options.get("instruments", "*")):
@@ -341,11 +360,13 @@ class StrategyRunner:
             if callback is None:
                 self.log.warning("timer %r fired, and %s has no on_timer", timer.name, self.name)
                 return
+            self._calls += 1
             try:
-                with self._judged("on_timer"):
-                    callback(timer)
-            except Exception:  # judged above: what is to end the run was kept by the judge
-                self.log.debug("on_timer of %s raised", self.name, exc_info=True)
+                callback(timer)
+            except BaseException as error:
+                if is_ours(error):
+                    raise
+                self._judge("on_timer", error)
         elif self.state is StrategyState.PAUSED:
             held = self._held_timers.get(timer.name)
             missed = timer.missed + (held.missed + 1 if held else 0)
@@ -359,19 +380,25 @@ class StrategyRunner:
         result = callback(*arguments)
         return await result if inspect.isawaitable(result) else result
 
-    async def _call_isolated(self, name: str) -> None:
+    async def _call_isolated(self, name: str, within_s: float | None = None) -> None:
         try:
-            await self._call_life(name)
-        except Exception as error:  # noqa: BLE001 - a strategy's failure is its own
+            async with asyncio.timeout(within_s):
+                await self._call_life(name)
+        except BaseException as error:
+            if is_ours(error):
+                raise
             self._judge(name, error)
 
     def _judged(self, name: str) -> _Judged:
         self._calls += 1
         return _Judged(self, name)
 
-    def _judge(self, name: str, error: BaseException) -> None:
+    def _judge(self, name: str, error: BaseException, *, has_letter: bool = False) -> None:
         """Have a failed callback judged like a failed tick handler."""
-        self._parts.dispatcher.faults.judge(self.name, name, error, calls=self._calls)
+        faults = self._parts.dispatcher.faults
+        if not has_letter:
+            faults.keep(self.name, name, error)
+        faults.judge(self.name, name, error, calls=self._calls)
 
 
 class _Judged:
@@ -387,53 +414,13 @@ class _Judged:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception):
-            self._runner._judge(self._name, error)  # noqa: SLF001 - the other half of it
+        if error is not None and not is_ours(error):
+            self._runner._judge(self._name, error, has_letter=True)  # noqa: SLF001 - the other half of it
 
 
-def _pristine(spec: StrategySpec) -> Strategy | None:
-    """Return a copy of a strategy object as it was given, for restarts; None: not needed, or it cannot be copied."""
-    if isinstance(spec.strategy, type):
-        return None
-    try:
-        return copy.deepcopy(spec.strategy)
-    except Exception:  # noqa: BLE001 - files, sockets, locks: a restart will say so
-        return None
-
-
-def bar_specs(wanted: Iterable[object], instruments: str | Iterable[str]) -> list[BarSpec]:
-    """Return what bars a strategy wants: timeframes are of trades, for each of its instruments. Raises OptionError."""
-    patterns = [instruments] if isinstance(instruments, str) else list(instruments)
-    specs: list[BarSpec] = []
-    for want in wanted:
-        if isinstance(want, BarSpec):
-            specs.append(want)
-        else:
-            specs += [BarSpec(pattern, str(want)) for pattern in patterns]
-    return specs
-
-
-def named_specs(strategies: Iterable[object]) -> dict[str, StrategySpec]:
-    """Give every strategy a name of its own: as it was told, or ``Class``, ``Class-2``."""
-    named: dict[str, StrategySpec] = {}
-    for given in strategies:
-        spec = _spec_of(given)
-        if spec.name is not None and spec.name in named:
-            msg = f"strategy name {spec.name!r} is taken: every strategy of an engine has a name of its own"
-            raise EngineError(msg)
-        made = spec.strategy if isinstance(spec.strategy, type) else type(spec.strategy)
-        base, number, name = made.__name__, 1, spec.name or made.__name__
-        while name in named:
-            number += 1
-            name = f"{base}-{number}"
-        named[name] = spec
-    return named
-
-
-def _spec_of(given: object) -> StrategySpec:
-    if isinstance(given, StrategySpec):
-        return given
-    if isinstance(given, Strategy) or (isinstance(given, type) and issubclass(given, Strategy)):
-        return StrategySpec(strategy=given)
-    msg = f"{given!r} is no Strategy: subclass headrace.Strategy"
-    raise SubscriptionError(msg, handler="")
+def is_ours(error: BaseException) -> bool:
+    """Say whether an exception that comes out of a callback is no failure of it: somebody ends our own task, or us."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task() if has_running_loop() else None
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)

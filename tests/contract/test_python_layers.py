@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "turns",
             "supervisor",
             "runner",
+            "strategy_spec",
             "desk",
             "operators",
             "intake",
