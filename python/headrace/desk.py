@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.clock import Clock
     from headrace.dispatch import Dispatcher
+    from headrace.money import Amount
     from headrace.orders import OrderManager
     from headrace.positions import Position, Positions
-    from headrace.strategy import Amount, Duration, OrderOptions, Strategy
+    from headrace.strategy import Duration, OrderOptions, Strategy
     from headrace.subscription import Subscription
     from headrace.timers import Timer, Timers
 

@@ -17,11 +17,11 @@ Does not: read handlers (``handlers``) or run (``runner``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
 from headrace.errors import EngineError
+from headrace.money import Amount
 
 if TYPE_CHECKING:
     import logging
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from headrace.positions import Position
     from headrace.subscription import SubscribeOptions, Subscription
 
-__all__ = ["Amount", "Duration", "OrderOptions", "Strategy", "StrategyDesk"]
+__all__ = ["Duration", "OrderOptions", "Strategy", "StrategyDesk"]
 
-Amount: TypeAlias = "Decimal | int | str | float"
 # "100ms", or nanoseconds.
 Duration: TypeAlias = "str | int"
 
