@@ -2,13 +2,13 @@
 
 ::
 
-    GET /metrics ─▶ the engine's own loop ─▶ Metrics.snapshot() ─▶ text      any other path: 404, any other verb: 405
+    GET /metrics ─▶ Metrics.snapshot(), on the loop ─▶ text, in a thread      any other path: 404, any other verb: 405
 
 What happens when a client is slow, sends nonsense or too much
     its connection is closed, after 5 s or 8 KiB; others and the engine notice nothing.
 
-Guarantees: a scrape runs on the engine's thread between two turns, so that every number in it is of one moment; the
-registry is its own; nothing listens in a replay, or after ``stop``.
+Guarantees: numbers are read on the engine's thread between two turns, so that all are of one moment; the registry is
+its own; nothing listens in a replay, or after ``stop``.
 Does not: encrypt or ask who it is: it listens on this machine only, unless told otherwise.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
     from headrace.service import ServiceDesk
-    from headrace.telemetry.collect import Metrics
+    from headrace.telemetry.collect import Metrics, Sample
 
 __all__ = ["PrometheusEndpoint"]
 
@@ -59,8 +59,7 @@ class PrometheusEndpoint(Service):
             raise MissingExtraError(msg) from None
         self._metrics = metrics
         self._host, self._port = host, port
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collector(metrics))
+        self._new_registry: Callable[[], CollectorRegistry] = CollectorRegistry
         self._choose_encoder: Callable[[str], tuple[Callable[[CollectorRegistry], bytes], str]] = choose_encoder
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
@@ -109,7 +108,7 @@ class PrometheusEndpoint(Service):
         try:
             async with asyncio.timeout(SCRAPE_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._response(head))
+                writer.write(await self._response(head))
                 await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, OSError) as error:
             self._refused += 1
@@ -120,14 +119,17 @@ class PrometheusEndpoint(Service):
             with suppress(OSError):
                 await writer.wait_closed()
 
-    def _response(self, head: bytes) -> bytes:
+    async def _response(self, head: bytes) -> bytes:
         request, *fields = head.decode("latin-1").split("\r\n")
         verb, _, rest = request.partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
         if path == PATH and verb in ("GET", "HEAD"):
             self._scrapes += 1
             encode, content_type = self._choose_encoder(_accepted(fields))
-            body = encode(self._registry)
+            registry = self._new_registry()
+            registry.register(_Collector(self._metrics.snapshot()))
+            # Four fifths of a scrape are text, which needs no engine, and the loop no text.
+            body = await asyncio.to_thread(encode, registry)
             return _http("200 OK", content_type, body, with_body=verb == "GET")
         self._refused += 1
         status, text = ("405 Method Not Allowed", "GET only") if path == PATH else ("404 Not Found", f"see {PATH}")
@@ -135,16 +137,20 @@ class PrometheusEndpoint(Service):
 
 
 class _Collector:
-    """What prometheus-client asks for families of samples."""
+    """A snapshot, as prometheus-client asks for it: in families."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, samples: list[Sample]) -> None:
+        self._samples = samples
+
+    def describe(self) -> list[Family]:
+        """Say nothing beforehand: names come with the samples."""
+        return []
 
     def collect(self) -> Iterator[Family]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for name, labels, value in self._metrics.snapshot():
+        for name, labels, value in self._samples:
             family = families.get(name)
             if family is None:
                 row = METRICS[name]
