@@ -736,6 +736,18 @@ def test_an_order_that_the_broker_raised_on_stays_open_and_is_not_sent_again(des
     assert desk.order(order_id).state is OrderState.FILLED
 
 
+def test_a_redriven_letter_goes_through_the_gates_and_sends_nothing_twice(desk: Talk) -> None:
+    desk.silent.raises = OSError("timeout")
+    order_id = desk.ask(1, 3)
+    desk.silent.raises = None
+    (letter,) = desk.bus.dead_letters.list()
+    desk.bus.dead_letters.redrive(letter.id)
+    desk.bus.drain()
+    assert len(desk.silent.submitted) == 1
+    assert desk.gates.counts()["duplicate_id"].refused == 1
+    assert desk.order(order_id).is_open
+
+
 def test_what_is_over_is_forgotten_after_the_latest_ten_thousand_but_its_id_is_not(desk: Talk) -> None:
     table = OrderTable()
     template = desk.order(desk.submit()).request
