@@ -23,6 +23,7 @@ import click
 
 from headrace import _native, errors
 from headrace.cli.app import commands
+from headrace.commands import COMMANDS
 from headrace.config import config_keys
 from headrace.dispatch import Dispatcher
 from headrace.fields import FIELDS
@@ -305,6 +306,44 @@ def verbs(group: click.Group, name: str) -> Iterable[tuple[str, click.Command]]:
             yield f"{name} {own}", command
 
 
+def commands_page() -> str:
+    """Every command that an engine takes."""
+    parts = []
+    for command_type, entry in COMMANDS.items():
+        arguments = [
+            (
+                code(argument.name),
+                ", ".join(code(choice) for choice in argument.choices) or argument.kind,
+                "yes" if argument.required else "-",
+                argument.meaning,
+            )
+            for argument in entry.arguments
+        ]
+        revoked = ", ".join(code(own.verb) for own in command_type.revokes)
+        notes = [
+            note
+            for note, applies in (
+                ("Urgent: executed at once, ahead of every queue and without a worker.", entry.urgent),
+                ("Changes nothing, so the version stays.", not command_type.changes),
+                (f"What waits to {revoked} is rejected.", bool(revoked)),
+            )
+            if applies
+        ]
+        parts += [f"## {entry.name}", " ".join([f"`headrace ctl {entry.verb}`: {entry.meaning}", *notes])]
+        if arguments:
+            parts.append(table(("field", "type", "required", "meaning"), arguments))
+    return page(
+        "Commands",
+        "COMMANDS, python/headrace/commands/family.py",
+        "What an operator may ask of a running engine: from Python with `await engine.commands.submit(…)`, from "
+        'another terminal with `headrace ctl`, as JSON with the name under `"command"`. Each is answered by one '
+        "`Ack`: *accepted* (done, or begun), *noop* (it was so already), *rejected* (not possible; nothing changed) or "
+        "*failed* (it went wrong, or nobody knows). [Command a running engine](../how-to/commands.md) says how, and "
+        "how to add commands of your own.",
+        *parts,
+    )
+
+
 def options_of(command: click.Command) -> list[click.Option]:
     """The options of a verb; arguments stand in its usage line."""
     return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
@@ -395,6 +434,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "limits.md": limits_page,
     "rejects.md": rejects_page,
     "cli.md": cli_page,
+    "commands.md": commands_page,
     "errors.md": errors_page,
     "record.md": record_page,
     "config.md": config_page,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import ClassVar
 
 from headrace.commands import Command, CommandBus, Middleware, Outcome
 from tests.feeding import HandClock
@@ -20,7 +19,7 @@ ACCEPTED = Outcome("accepted")
 class Note(Command, frozen=True):
     """Write something down about a subject."""
 
-    verb: ClassVar[str] = "note"
+    verb = "note"
 
     subject: str
     text: str = ""

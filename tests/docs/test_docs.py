@@ -38,8 +38,9 @@ def test_the_blocks_of_a_page_do_what_it_shows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    namespace: dict[str, object] = {"__name__": f"{page.stem}_page"}
-    monkeypatch.setitem(sys.modules, f"{page.stem}_page", type(sys)(f"{page.stem}_page"))
+    # A module of its own, where annotations are looked up as in a reader's file.
+    module = type(sys)(f"{page.stem}_page")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in blocks_of(page):
         if block.file:
             # A command below runs it, in a process of its own.
@@ -48,7 +49,7 @@ def test_the_blocks_of_a_page_do_what_it_shows(
             continue
         if block.language == "python":
             # Padding puts the page's own line numbers into a traceback.
-            exec(compile("\n" * block.line + block.text, str(block.path), "exec"), namespace)
+            exec(compile("\n" * block.line + block.text, str(block.path), "exec"), vars(module))
             capsys.readouterr()
         elif block.language == "console":
             for command in commands(block.text):

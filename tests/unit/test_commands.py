@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import pytest
@@ -95,17 +95,17 @@ class NoVerb(Command, frozen=True):
 class Shouting(Command, frozen=True):
     """Has a name that no command line would take."""
 
-    verb: ClassVar[str] = "Note Down"
+    verb = "Note Down"
 
 
 class Silent(Command, frozen=True):
-    verb: ClassVar[str] = "silent"
+    verb = "silent"
 
 
 class Opaque(Command, frozen=True):
     """Has a field that JSON cannot hold in one way."""
 
-    verb: ClassVar[str] = "opaque"
+    verb = "opaque"
 
     value: int | HandClock | Outcome
 
@@ -113,13 +113,13 @@ class Opaque(Command, frozen=True):
 class TakenVerb(Command, frozen=True):
     """Wants another command's verb."""
 
-    verb: ClassVar[str] = "pause"
+    verb = "pause"
 
 
 class Structured(Command, frozen=True):
     """Has a field of every type that the table tells apart."""
 
-    verb: ClassVar[str] = "structured"
+    verb = "structured"
 
     amount: float
     is_quick: bool = False

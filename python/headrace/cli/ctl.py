@@ -26,7 +26,7 @@ import msgspec
 
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option
-from headrace.commands import COMMANDS, Halt, RedriveDeadLetter
+from headrace.commands import COMMANDS, Halt, RedriveDeadLetter, Status
 from headrace.control import ControlClient, running_engines
 from headrace.control.wire import AskLetter, AskLetters, AskTable, Submit
 from headrace.errors import ControlError, StateFolderError
@@ -46,6 +46,8 @@ UNREACHABLE = 3
 # The engine answers within the command's timeout; this much later it does not at all.
 GRACE_S = 2.0
 LOOK_TIMEOUT_S = 5.0
+# A halt overtakes everything: an engine that has not confirmed it by then hangs, and obeys the file.
+CONFIRM_TIMEOUT_S = 2.0
 # Options of every verb; a field of a user's command with such a name gets another option.
 COMMON = {"engine", "json", "key", "timeout", "debug", "help"}
 _BUILT_IN = {entry.verb: entry for entry in COMMANDS.values()}
@@ -177,11 +179,11 @@ def _submit(
 def _print_ack(verb: str, ack: Ack) -> None:
     if not ack.is_done:
         raise Failure(f"{verb} {ack.status}: {ack.reason}")
-    if ack.detail:
+    if verb != Status.verb:
+        told = [ack.status, f"version {ack.version}", duration_text(ack.queued_ns + ack.handled_ns)]
+        click.echo(f"{verb}: {', '.join(told)}{f' ({ack.reason})' if ack.reason else ''}")
+    if any(ack.detail.values()):
         click.echo(tables_text(_tables(verb, ack.detail)))
-        return
-    told = [ack.status, f"version {ack.version}", duration_text(ack.queued_ns + ack.handled_ns)]
-    click.echo(f"{verb}: {', '.join(told)}{f' ({ack.reason})' if ack.reason else ''}")
 
 
 def _tables(title: str, detail: Mapping[str, Any]) -> list[Table]:
@@ -229,7 +231,7 @@ def _halt_command(*, reason: str, engine: str | None, as_json: bool) -> int:
     unconfirmed = 0
     for name in [engine] if engine is not None else running_engines():
         try:
-            ack = _ack(_ask(name, request, timeout=COMMAND_TIMEOUT_S + GRACE_S))
+            ack = _ack(_ask(name, request, timeout=CONFIRM_TIMEOUT_S))
         except ControlError as error:
             told[name] = f"not confirmed: {error}"
             unconfirmed += 1
@@ -281,14 +283,17 @@ def _list_letters(*, kind: str | None, last: int, engine: str | None, as_json: b
 
 def _get_letter(*, letter_id: int, engine: str | None, as_json: bool) -> None:
     reply = _ask(_one_engine(engine), AskLetter(letter_id))
-    for letter in reply.letters or ():
-        if as_json:
-            _print_json(letter)
-            continue
-        traceback = letter.pop("traceback")
-        shown = [(name, _text(value)) for name, value in letter.items() if value not in (None, "", [], 0)]
-        click.echo(tables_text([Table(f"dead letter {letter_id}", ("", ""), shown, texts=2)]))
-        click.echo(f"\n{traceback}" if traceback else "", nl=False)
+    if not reply.letters:
+        raise Failure(f"no dead letter {letter_id} is kept: see headrace ctl dead-letters list")
+    letter = reply.letters[0]
+    if as_json:
+        _print_json(letter)
+        return
+    traceback = letter.pop("traceback")
+    shown = [(name, _text(value)) for name, value in letter.items() if value not in (None, "", [], 0)]
+    click.echo(tables_text([Table(f"dead letter {letter_id}", ("", ""), shown, texts=2)]))
+    if traceback:
+        click.echo(f"\n{traceback}", nl=False)
 
 
 _ID = click.Argument(["letter_id"], type=click.IntRange(min=1), metavar="ID")

@@ -93,31 +93,31 @@ class _StrategyCommand(Command, frozen=True):
 class PauseStrategy(_StrategyCommand, frozen=True):
     """Call its tick handlers no more, and let it add no exposure; fills and cancels get through."""
 
-    verb: ClassVar[str] = "pause"
+    verb = "pause"
 
 
 class ResumeStrategy(_StrategyCommand, frozen=True):
     """Let a paused or quarantined strategy run again; what it missed is told."""
 
-    verb: ClassVar[str] = "resume"
+    verb = "resume"
 
 
 class RestartStrategy(_StrategyCommand, frozen=True):
     """Stop it, make it anew with the same parameters and what it saved, and start it."""
 
-    verb: ClassVar[str] = "restart"
+    verb = "restart"
 
 
 class StopStrategy(_StrategyCommand, frozen=True):
     """Stop it and cancel its open orders; its position goes on being accounted."""
 
-    verb: ClassVar[str] = "stop"
+    verb = "stop"
 
 
 class SetSubscription(_StrategyCommand, frozen=True):
     """Change how its ticks come; what is left out stays as it is."""
 
-    verb: ClassVar[str] = "set-subscription"
+    verb = "set-subscription"
 
     batch_max: _Batch | None = None
     lag_max_ticks: _LagTicks | None = None
@@ -129,7 +129,7 @@ class SetSubscription(_StrategyCommand, frozen=True):
 class CancelOrder(Command, frozen=True):
     """Cancel one open order."""
 
-    verb: ClassVar[str] = "cancel"
+    verb = "cancel"
 
     order_id: _Order
 
@@ -153,13 +153,13 @@ class _OrdersCommand(Command, frozen=True):
 class CancelAll(_OrdersCommand, frozen=True):
     """Cancel every open order, or those of one strategy, one instrument, or both."""
 
-    verb: ClassVar[str] = "cancel-all"
+    verb = "cancel-all"
 
 
 class Flatten(_OrdersCommand, frozen=True):
     """Close every position with market orders, or those of one strategy, one instrument, or both."""
 
-    verb: ClassVar[str] = "flatten"
+    verb = "flatten"
 
 
 class _KillSwitchCommand(Command, frozen=True):
@@ -173,22 +173,22 @@ class _KillSwitchCommand(Command, frozen=True):
 class Rearm(_KillSwitchCommand, frozen=True):
     """Let new orders pass again after a halt."""
 
-    verb: ClassVar[str] = "rearm"
+    verb = "rearm"
 
 
 class Halt(_KillSwitchCommand, frozen=True):
     """Let no new order pass from now on, until rearmed; cancels get through. Overtakes every other command."""
 
-    verb: ClassVar[str] = "halt"
-    urgent: ClassVar[bool] = True
+    verb = "halt"
+    urgent = True
     # A rearm that was asked for before the halt must not undo it.
-    revokes: ClassVar[tuple[type[Command], ...]] = (Rearm,)
+    revokes = (Rearm,)
 
 
 class RedriveDeadLetter(Command, frozen=True):
     """Give the event of a dead letter to the bus again; once for each letter."""
 
-    verb: ClassVar[str] = "redrive"
+    verb = "redrive"
 
     letter_id: Annotated[int, msgspec.Meta(ge=1, description="the letter's id")]
 
@@ -201,15 +201,15 @@ class RedriveDeadLetter(Command, frozen=True):
 class Drain(Command, frozen=True):
     """Stop the feeds, drain the lanes, and end the engine."""
 
-    verb: ClassVar[str] = "drain"
+    verb = "drain"
 
 
 class Status(Command, frozen=True):
     """Say what runs and how it is."""
 
-    verb: ClassVar[str] = "status"
-    urgent: ClassVar[bool] = True
-    changes: ClassVar[bool] = False
+    verb = "status"
+    urgent = True
+    changes = False
 
 
 class Argument(msgspec.Struct, frozen=True):
@@ -251,7 +251,7 @@ def entry_of(command_type: type[Command]) -> CommandEntry:
     try:
         info = msgspec.inspect.type_info(command_type)
         msgspec.json.Decoder(command_type)
-    except TypeError as error:
+    except (TypeError, NameError) as error:
         msg = f"{name} has a field that cannot be read from JSON ({error}): use plain types, Decimal, or structs"
         raise CommandError(msg, command=name) from error
     assert isinstance(info, msgspec.inspect.StructType)

@@ -243,11 +243,7 @@ class ControlServer(Service):
                 return Reply(engine=self._engine, letters=tuple(map(_summary, letters[-request.last :])))
             case AskLetter():
                 letter = None if self.dead_letters is None else self.dead_letters.get(request.letter_id)
-                if letter is None:
-                    return Reply(
-                        error=f"no dead letter {request.letter_id} is kept: see headrace ctl dead-letters list"
-                    )
-                return Reply(engine=self._engine, letters=(_whole(letter),))
+                return Reply(engine=self._engine, letters=() if letter is None else (_whole(letter),))
 
     async def _say(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
         self._counts["errors"] += bool(reply.error)

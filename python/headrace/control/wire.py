@@ -54,7 +54,7 @@ class AskLetters(_Ask, frozen=True, tag="letters"):
 
 
 class AskLetter(_Ask, frozen=True, tag="letter"):
-    """One dead letter with all that it holds."""
+    """One dead letter with all that it holds; none when it is not kept."""
 
     letter_id: Annotated[int, msgspec.Meta(ge=1)]
 
