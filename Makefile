@@ -46,7 +46,7 @@ help: ## list the targets
 setup: $(NATIVE_STAMP) ## make .venv, build the release extension, install both
 
 .PHONY: demo
-demo: setup ## run the demo: generated frames over four strategies
+demo: setup ## run the demo: one engine, generated markets, six strategies, orders, an operator
 	@$(BIN)/headrace demo
 
 ##@ Check

@@ -7,8 +7,9 @@ Does not: decide anything; it reads counters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,8 +17,6 @@ from headrace.report import Table, duration_text, tables_html, tables_text
 from headrace.result import strategy_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from headrace.engine_parts import EngineParts
     from headrace.lane import Lane, LaneStats
     from headrace.orders import OrderStats
@@ -41,12 +40,14 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy of a run.
 
+    state : now. stopped_from : what it was when it was stopped, "running" or "quarantined" say; empty while it lives.
     ticks : the loss law of each of its subscriptions. orders : what became of them. open_orders : ids of those left.
     skipped : bars and signals that came while it was not running, by callback.
     """
 
     name: str
     state: str
+    stopped_from: str
     version: int
     ticks: tuple[SubscriptionStats, ...]
     orders: OrderStats
@@ -88,6 +89,10 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
     halted: bool
     input_hash: str | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``headrace run --json`` prints: plain numbers, texts, lists and dicts."""
+        return {name: _plain(getattr(self, name)) for name in self.__struct_fields__}
+
     def __str__(self) -> str:
         return tables_text(self._tables())
 
@@ -112,14 +117,14 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
         trading = [
             (
                 strategy.name,
-                strategy.state,
+                _state_text(strategy),
                 f"{strategy.orders.submitted:,}",
                 f"{strategy.orders.open:,}",
                 f"{strategy.orders.fills:,}",
                 ", ".join(f"{own.quantity:f} {own.instrument}" for own in strategy.positions if own.quantity) or "flat",
-                f"{strategy.realized_pnl:,.2f}",
-                f"{sum((own.unrealized_pnl or Decimal(0) for own in strategy.positions), Decimal(0)):,.2f}",
-                f"{strategy.fees:,.2f}",
+                f"{strategy.realized_pnl:z,.2f}",
+                f"{sum((own.unrealized_pnl or Decimal(0) for own in strategy.positions), Decimal(0)):z,.2f}",
+                f"{strategy.fees:z,.2f}",
             )
             for strategy in self.strategies.values()
         ]
@@ -127,7 +132,7 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
         return [
             Table("engine", ("", ""), facts),
             Table("lanes", ("lane", "published", "processed", "dead", "dropped", "left"), lanes),
-            *([strategy_table(subscriptions)] if subscriptions else []),
+            *([strategy_table(subscriptions, title="ticks", with_state=False)] if subscriptions else []),
             *([Table("trading", columns, trading)] if trading else []),
         ]
 
@@ -185,6 +190,7 @@ def _strategy(engine: EngineParts, runner: StrategyRunner, stats: Mapping[str, S
     return StrategyReport(
         name=runner.name,
         state=str(runner.state),
+        stopped_from=str(runner.life.stopped_from or ""),
         version=runner.life.version,
         ticks=tuple(own for name, own in stats.items() if name in runner.subscription_names),
         orders=engine.orders.stats(strategy=runner.name),
@@ -192,6 +198,27 @@ def _strategy(engine: EngineParts, runner: StrategyRunner, stats: Mapping[str, S
         positions=tuple(_positions(engine, runner.name)),
         skipped=dict(runner.skipped),
     )
+
+
+def _plain(value: object) -> object:
+    """Return nothing but dicts, lists and plain values; what has named fields is a dict by their names."""
+    match value:
+        case msgspec.Struct():
+            return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        case tuple() if isinstance(names := getattr(value, "_fields", None), tuple):
+            return {name: _plain(own) for name, own in zip(names, value, strict=True)}
+        case tuple() | list():
+            return [_plain(own) for own in value]
+        case Mapping():
+            return {str(name): _plain(own) for name, own in value.items()}
+        case _:
+            return msgspec.to_builtins(value)
+
+
+def _state_text(strategy: StrategyReport) -> str:
+    """Say how a strategy ended where that is not the usual way."""
+    was = strategy.stopped_from
+    return f"{strategy.state}, was {was}" if was not in ("", "running") else strategy.state
 
 
 def _positions(engine: EngineParts, strategy: str) -> list[PositionReport]:

@@ -64,13 +64,17 @@ LIVING = frozenset({_S.STARTING, _S.RUNNING, _S.PAUSED, _S.QUARANTINED, _S.STOPP
 
 
 class LifeCycle:
-    """One strategy's state and the version of it."""
+    """One strategy's state and the version of it.
 
-    __slots__ = ("name", "state", "version")
+    stopped_from : what it was when it was stopped; None until then, and when it was started again.
+    """
+
+    __slots__ = ("name", "state", "stopped_from", "version")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = StrategyState.CREATED
+        self.stopped_from: StrategyState | None = None
         self.version = 0
 
     def allows(self, verb: str) -> bool:
@@ -85,6 +89,10 @@ class LifeCycle:
             valid = ", ".join(known for state, known in TRANSITIONS if state is before) or "nothing"
             msg = f"strategy {self.name!r} is {before}, which {verb!r} does not leave: from here there is {valid}"
             raise LifeCycleError(msg, strategy=self.name, state=str(before), verb=verb)
+        if verb == "stop":
+            self.stopped_from = before
+        elif verb == "start":
+            self.stopped_from = None
         self.state = after
         self.version += 1
         return before, after

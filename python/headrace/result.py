@@ -117,9 +117,15 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
         return tables_html(self.tables())
 
 
-def strategy_table(strategies: Mapping[str, SubscriptionStats]) -> Table:
-    """Return a row per strategy: the terms of the loss law, faults, state, calls and latency."""
-    return Table("strategies", STRATEGY_COLUMNS, [_stats_row(name, stats) for name, stats in strategies.items()])
+def strategy_table(
+    strategies: Mapping[str, SubscriptionStats], *, title: str = "strategies", with_state: bool = True
+) -> Table:
+    """Return a row per subscription: the terms of the loss law, faults, its state, calls and latency."""
+    rows = [STRATEGY_COLUMNS, *(_stats_row(name, stats) for name, stats in strategies.items())]
+    if not with_state:
+        state = STRATEGY_COLUMNS.index("state")
+        rows = [row[:state] + row[state + 1 :] for row in rows]
+    return Table(title, rows[0], rows[1:])
 
 
 STRATEGY_COLUMNS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import importlib.metadata
+import json
 import re
 import subprocess
 import sys
@@ -110,6 +111,7 @@ def test_a_new_strategy_is_short_and_runs_as_it_stands(headrace_run: Run, spot_f
 
 
 EXAMPLES = ("spread_watch", "trade_flow", "slow_journal", "faulty")
+TRADING_EXAMPLES = ("mean_reversion", "momentum")
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -121,9 +123,25 @@ def test_an_example_runs_by_the_command_in_its_header(headrace_run: Run, spot_fi
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("example", TRADING_EXAMPLES)
+def test_an_example_that_trades_runs_by_the_command_in_its_header_and_fills_orders(
+    headrace_run: Run, tmp_path: Path, example: str
+) -> None:
+    module = importlib.import_module(f"headrace.examples.{example}")
+    (command,) = re.findall(r"``headrace (run CONFIG .*)``", module.__doc__ or "")
+    assert headrace_run("config", "new", "paper.toml").returncode == 0
+    shorter = "feeds.0.options.frames=20000"
+    arguments = command.replace("CONFIG", "paper.toml").split()
+    ended = headrace_run(*arguments, "--set", shorter, "--json", HEADRACE_STATE=str(tmp_path / "state"))
+    assert ended.returncode == 0, ended.stderr
+    (strategy,) = json.loads(ended.stdout)["strategies"].values()
+    assert strategy["stopped_from"] == "running"
+    assert strategy["orders"]["fills"] > 0
+
+
 def test_every_example_is_tried() -> None:
     folder = Path(headrace.examples.__file__).parent
-    assert {path.stem for path in folder.glob("*.py")} == {*EXAMPLES, "__init__"}
+    assert {path.stem for path in folder.glob("*.py")} == {*EXAMPLES, *TRADING_EXAMPLES, "__init__"}
 
 
 def test_new_never_overwrites(headrace_run: Run, tmp_path: Path) -> None:

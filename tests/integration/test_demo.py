@@ -1,30 +1,103 @@
-"""``headrace demo``: ends well, quickly, and its figures say what it claims."""
+"""``headrace demo``: ends well, quickly, shows an engine under commands, and its figures say what it claims."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from pathlib import Path
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+import pytest
+
+from headrace.cli import demo
+from headrace.cli.app import run
+from tests.integration.conftest import COMMAND
+
 LAW = re.compile(
     r"^  [=+]? ?(published|delivered|filtered|missed|conflated|skipped|pending|sum) +([\d,]+)", re.MULTILINE
 )
+STEPS = re.compile(r"^[\d.]+ s +(\w+) (\S+) +(accepted|noop|rejected|failed) ", re.MULTILINE)
+# name, state, orders, open, fills, position, realized, unrealized, fees
+TRADING = re.compile(
+    r"^(\w+) +stopped(?:, was (\w+))? +(\d+) +(\d+) +(\d+) +(.*?) +(-?[\d.,]+) +(-?[\d.,]+) +([\d.,]+)$", re.MULTILINE
+)
 
 
-def test_the_quick_demo_ends_well_within_five_seconds(headrace_run: Run) -> None:
-    started = time.monotonic()
-    ended = headrace_run("demo", "--quick")
-    assert ended.returncode == 0, ended.stderr
-    assert time.monotonic() - started < 5
-    assert "\x1b" not in ended.stdout + ended.stderr
-    assert all(name in ended.stdout for name in ("SpreadWatch", "TradeFlow", "SlowJournal", "Faulty", "quarantined"))
+class Shown:
+    """One quick demo, for all tests that look at what it prints."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        # Where it could leave something.
+        folders = dict.fromkeys(("HOME", "TMPDIR", "HEADRACE_STATE", "XDG_STATE_HOME"), str(home))
+        started = time.monotonic()
+        self.ended = subprocess.run(
+            [*COMMAND, "demo", "--quick"],
+            cwd=home,
+            env={**os.environ, **folders, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=25,
+            check=False,
+        )
+        self.took_s = time.monotonic() - started
 
 
-def test_the_printed_loss_law_adds_up_and_something_was_lost(headrace_run: Run) -> None:
-    printed = {name: int(count.replace(",", "")) for name, count in LAW.findall(headrace_run("demo", "--quick").stdout)}
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    return Shown(tmp_path_factory.mktemp("demo"))
+
+
+def test_the_quick_demo_ends_well_within_five_seconds(shown: Shown) -> None:
+    assert shown.ended.returncode == 0, shown.ended.stderr
+    assert shown.took_s < 5
+    assert "\x1b" not in shown.ended.stdout + shown.ended.stderr
+
+
+def test_the_printed_loss_law_adds_up_and_something_was_lost(shown: Shown) -> None:
+    printed = {name: int(count.replace(",", "")) for name, count in LAW.findall(shown.ended.stdout)}
     published, total = printed.pop("published"), printed.pop("sum")
     assert published == total == sum(printed.values())
     assert printed["missed"] > 0
     assert printed["pending"] == 0
+
+
+def test_a_strategy_is_paused_resumed_and_restarted_and_an_order_canceled_by_command(shown: Shown) -> None:
+    steps = STEPS.findall(shown.ended.stdout)
+    assert [(verb, answer) for verb, _, answer in steps] == [
+        ("pause", "accepted"),
+        ("pause", "noop"),
+        ("resume", "accepted"),
+        ("cancel", "accepted"),
+        ("restart", "accepted"),
+    ]
+    assert {target for verb, target, _ in steps if verb != "cancel"} == {"MeanReversion"}
+
+
+def test_the_report_shows_orders_fills_and_profit_and_how_each_strategy_ended(shown: Shown) -> None:
+    rows = {row[0]: row[1:] for row in TRADING.findall(shown.ended.stdout)}
+    assert set(rows) == {"SpreadWatch", "TradeFlow", "MeanReversion", "Momentum", "SlowJournal", "Faulty"}
+    assert {name: was for name, (was, *_) in rows.items() if was} == {"Faulty": "quarantined"}
+    for name in ("MeanReversion", "Momentum"):
+        _, orders, left, fills, _, realized, _, _ = rows[name]
+        assert int(orders) > 0
+        assert int(left) == 0
+        assert int(fills) > 0
+        assert float(realized.replace(",", "")) != 0
+
+
+def test_it_leaves_nothing_behind(shown: Shown) -> None:
+    assert list(shown.home.rglob("*")) == []
+
+
+def test_a_claim_that_does_not_hold_is_named_and_ends_it_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Too short for anybody to be too slow, and over before the operator is done.
+    monkeypatch.setattr(demo, "QUICK_FRAMES", 300)
+    assert run(["demo", "--quick"]) == 1
+    printed = capsys.readouterr()
+    assert "this does not hold: " in printed.err
+    assert "SlowJournal lost ticks" in printed.err
+    assert "checked" not in printed.out

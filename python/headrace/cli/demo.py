@@ -1,114 +1,255 @@
-"""``headrace demo``: generated Binance frames, live, over four strategies of which one is too slow and one is broken.
+"""``headrace demo``: one engine, live, over generated markets: six strategies, orders, and an operator at work.
 
 ::
 
-    three generated markets ─▶ merged by time ─▶ Dispatcher, ring of 4,096 ticks ─┬▶ SpreadWatch   per tick
-                                                                                  ├▶ TradeFlow     columns
-                                                                                  ├▶ SlowJournal   in a thread, loses
-                                                                                  └▶ Faulty        ends in quarantine
+    three generated markets ─▶ Engine ─┬▶ SpreadWatch    per tick        ┌▶ SlowJournal  in a thread, loses
+                                       ├▶ TradeFlow      columns      ───┤
+                                       ├▶ MeanReversion  limit orders    └▶ Faulty       ends in quarantine
+         operator ─▶ commands ─────────┴▶ Momentum       bars, timers
 
-Guarantees: what the table claims is checked before it is printed; a claim that does not hold is exit code 1.
-Does not: reach for the network, or leave files behind.
+Guarantees: what it claims is checked before it is printed; a claim that does not hold is exit code 1. Nothing is left
+behind: the state folder is a temporary one.
+Does not: reach for the network, or show a profit: the markets are random.
 """
 
 from __future__ import annotations
 
-import heapq
+import asyncio
 import sys
-import time
-from typing import TYPE_CHECKING
+import tempfile
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from headrace import Decoder, Dispatcher
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option
-from headrace.examples.faulty import Faulty
-from headrace.examples.slow_journal import SlowJournal
-from headrace.examples.spread_watch import SpreadWatch
-from headrace.examples.trade_flow import TradeFlow
-from headrace.feeds import synthetic_session
 from headrace.report import Table, duration_text, progress_display, tables_text
-from headrace.result import strategy_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Sequence
 
-    from headrace import SubscriptionStats
+    from headrace import Engine, EngineReport, SubscriptionStats
+    from headrace.commands import Ack, Command
+    from headrace.events import OrderFill
+    from headrace.examples.slow_journal import SlowJournal
+    from headrace.report import ProgressDisplay
 
 __all__ = ["demo_command"]
 
-FRAMES = 500_000
-QUICK_FRAMES = 50_000
+FRAMES = 300_000
+QUICK_FRAMES = 60_000
+# About as many does the generator make in a second of its markets.
+FRAMES_PER_S = 1_200
 # Small, so that a slow reader is overtaken within a second.
 RING_TICKS = 4_096
-# Lines between two turns of dispatch, as a socket would hand them over, and the wait for the next ones, in which other
-# threads run.
-TURN_LINES = 64
-TURN_PAUSE_S = 1e-6
-# How long the slow strategy may take for what is left in the ring; it needs about a second.
-DRAIN_S = 10.0
+# How often the operator looks at the clock.
+LOOK_S = 0.001
 LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
+STEERED = "MeanReversion"
+
+
+class Step(NamedTuple):
+    """One command of the operator.
+
+    market_s : when it was given, in seconds of the markets. delivered : ticks that its strategy had got by then.
+    """
+
+    market_s: float
+    what: str
+    ack: Ack
+    delivered: int
+
+
+class Session(NamedTuple):
+    """What happened. states : of each strategy, one after the other. saved : a restart gave on what was saved."""
+
+    report: EngineReport
+    steps: Sequence[Step]
+    states: Sequence[tuple[str, str]]
+    fills: Sequence[OrderFill]
+    canceled: str
+    saved: bool
 
 
 @click.command("demo")
 @click.option("--quick", is_flag=True, help=f"{QUICK_FRAMES:,} frames instead of {FRAMES:,}.")
 @debug_option
 def demo_command(*, quick: bool) -> None:
-    """Show a session: generated frames over four strategies, one of them too slow, one broken."""
+    """Show a session: generated markets, six strategies, orders on paper, an operator who steers."""
     frames = QUICK_FRAMES if quick else FRAMES
-    feeds = synthetic_session(frames=frames)
-    click.echo(f"{frames:,} generated frames of {len(feeds)} markets, live, through a ring of {RING_TICKS:,} ticks\n")
-    journal = SlowJournal()
+    click.echo(f"{frames:,} generated frames of 3 markets, live, through a ring of {RING_TICKS:,} ticks\n")
+    journal = _journal()
     display = progress_display(sys.stderr, "demo")
-    started_s = time.perf_counter()
-    with Dispatcher(ring_capacity=RING_TICKS, on_fault="quarantine") as dispatcher:
-        for strategy in (SpreadWatch(), TradeFlow(), journal, Faulty()):
-            dispatcher.subscribe(strategy)
-        decoders = [Decoder(feed.venue, dispatcher.instruments) for feed in feeds]
+    with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
+        engine = _engine(frames, journal, folder)
         try:
-            for number, (index, line) in enumerate(_merged([feed.lines() for feed in feeds])):
-                dispatcher.publish_lines(decoders[index], line)
-                if number % TURN_LINES == 0:
-                    dispatcher.dispatch()
-                    display.update(number, frames, f"{number:,} frames")
-                    time.sleep(TURN_PAUSE_S)
-            dispatcher.dispatch()
+            session = asyncio.run(_run(engine, frames / FRAMES_PER_S, display))
         finally:
             display.close()
-        _wait_for(dispatcher, "SlowJournal")
-        wall_s = time.perf_counter() - started_s
-        stats = dispatcher.stats()
-    facts = [
-        ("frames", f"{frames:,}"),
-        ("ticks", f"{stats.published:,}"),
-        ("wall time, generating included", duration_text(wall_s * 1e9)),
+    claims = _claims(session, journal)
+    click.echo(str(session.report))
+    click.echo("\n" + tables_text([_operator_table(session.steps)]))
+    click.echo("\n" + _law_text(_law_of(session.report, "SlowJournal"), journal))
+    if broken := [text for text, holds in claims if not holds]:
+        raise Failure(f"this does not hold: {'; '.join(broken)}: please report this with the tables above")
+    click.echo("\nchecked\n" + "\n".join(f"  {text}" for text, _ in claims))
+
+
+def _journal() -> SlowJournal:
+    from headrace.examples.slow_journal import SlowJournal
+
+    return SlowJournal()
+
+
+def _engine(frames: int, journal: SlowJournal, folder: str) -> Engine:
+    """Make the engine: everything that a live session has, on paper."""
+    # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
+    from headrace import Engine, Instrument, RiskLimits, StrategySpec
+    from headrace.brokers import SimulatedBroker
+    from headrace.examples.faulty import Faulty
+    from headrace.examples.mean_reversion import MeanReversion
+    from headrace.examples.momentum import Momentum
+    from headrace.examples.spread_watch import SpreadWatch
+    from headrace.examples.trade_flow import TradeFlow
+    from headrace.feeds import synthetic_session
+
+    reversion = {"quantity": Decimal(1)}
+    momentum = {"quantity": Decimal(10)}
+    return Engine(
+        name="demo",
+        run_id="demo",
+        feeds=synthetic_session(frames=frames),
+        strategies=[
+            SpreadWatch,
+            TradeFlow,
+            StrategySpec(strategy=MeanReversion, parameters=reversion, subscription={"instruments": "ETHUSDT.*"}),
+            StrategySpec(strategy=Momentum, parameters=momentum, subscription={"instruments": "SOLUSDT.*"}),
+            journal,
+            Faulty,
+        ],
+        broker=SimulatedBroker(taker_fee="0.0001"),
+        instruments=[
+            Instrument("ETHUSDT.BINANCE", price_tick=Decimal("0.01"), lot_size=Decimal("0.0001")),
+            Instrument("SOLUSDT.BINANCE", price_tick=Decimal("0.01"), lot_size=Decimal("0.001")),
+        ],
+        limits=RiskLimits(
+            quantity_max=Decimal(10),
+            notional_max=Decimal(5_000),
+            price_collar=Decimal("0.01"),
+            open_orders_max=5,
+            message_rate_max=100.0,
+            stale_after_s=5.0,
+        ),
+        speed="max",
+        ring_capacity=RING_TICKS,
+        state_folder=folder,
+    )
+
+
+async def _run(engine: Engine, market_s: float, display: ProgressDisplay) -> Session:
+    """Run the engine with an operator at its side."""
+    from headrace.events import OrderFill, StrategyStateChanged
+
+    states: list[tuple[str, str]] = []
+    fills: list[OrderFill] = []
+    engine.bus.subscribe(StrategyStateChanged, lambda event: states.append((event.strategy, event.after)), name="demo")
+    engine.bus.subscribe(OrderFill, fills.append, name="demo fills")
+    running = asyncio.create_task(engine.run_async())
+    operator = Operator(engine, running, market_s, display)
+    await operator.work()
+    return Session(await running, operator.steps, states, fills, operator.canceled, operator.saved)
+
+
+class Operator:
+    """Steers one strategy at set times of the markets."""
+
+    def __init__(
+        self, engine: Engine, running: asyncio.Task[EngineReport], market_s: float, display: ProgressDisplay
+    ) -> None:
+        self.steps: list[Step] = []
+        self.canceled = ""
+        self.saved = False
+        self._engine = engine
+        self._running = running
+        self._market_s = market_s
+        self._display = display
+        self._began_ns = 0
+
+    async def work(self) -> None:
+        """Give every command in its turn, then look on until the engine has ended."""
+        from headrace.commands import CancelOrder, PauseStrategy, RestartStrategy, ResumeStrategy
+
+        await self._until(lambda: self._engine.dispatcher.ring.cursor > 0)
+        self._began_ns = self._engine.clock.now_ns()
+        await self._at(0.2)
+        await self._give(PauseStrategy(STEERED))
+        await self._at(0.25)
+        await self._give(PauseStrategy(STEERED))
+        await self._at(0.4)
+        await self._give(ResumeStrategy(STEERED))
+        await self._at(0.5)
+        await self._until(lambda: bool(self._open_orders()))
+        if orders := self._open_orders():
+            self.canceled = orders[-1]
+            await self._give(CancelOrder(self.canceled))
+        await self._at(0.65)
+        before = self._engine.strategies[STEERED].strategy
+        await self._give(RestartStrategy(STEERED))
+        after = self._engine.strategies[STEERED].strategy
+        self.saved = after is not before and getattr(after, "average", None) == getattr(before, "average", ())
+        await self._until(self._running.done)
+
+    def _open_orders(self) -> Sequence[str]:
+        return [order.order_id for order in self._engine.orders.orders(strategy=STEERED, open_only=True)]
+
+    @property
+    def _now_s(self) -> float:
+        return (self._engine.clock.now_ns() - self._began_ns) / 1e9
+
+    async def _at(self, share: float) -> None:
+        await self._until(lambda: self._now_s >= share * self._market_s)
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        while not done() and not self._running.done():
+            if self._began_ns:
+                now_s = self._now_s
+                self._display.update(int(now_s), int(self._market_s), f"{now_s:.0f} s of the markets")
+            await asyncio.sleep(LOOK_S)
+
+    async def _give(self, command: Command) -> None:
+        if self._running.done():
+            return
+        now_s = self._now_s
+        delivered = self._engine.dispatcher.subscriptions[STEERED].stats().delivered
+        ack = await self._engine.commands.submit(command, actor="demo")
+        self.steps.append(Step(now_s, f"{command.verb} {command.target.partition(':')[2]}", ack, delivered))
+
+
+def _operator_table(steps: Sequence[Step]) -> Table:
+    rows = [
+        (f"{step.market_s:.1f} s", step.what, step.ack.status, step.ack.reason or "-", _answered_in(step.ack))
+        for step in steps
     ]
-    click.echo(tables_text([Table("session", ("", ""), facts), strategy_table(stats.subscriptions)]))
-    click.echo("\n" + _law_text("SlowJournal", stats.subscriptions["SlowJournal"], journal))
-    _check(stats.subscriptions)
+    return Table("operator", ("market time", "command", "answer", "why", "in"), rows, texts=4)
 
 
-def _merged(markets: list[Iterator[bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Merge the markets by receive time, the first 19 characters of a line."""
-    keyed = [((line[:19], index, line) for line in lines) for index, lines in enumerate(markets)]
-    return ((index, line) for _, index, line in heapq.merge(*keyed))
+def _answered_in(ack: Ack) -> str:
+    return duration_text(ack.queued_ns + ack.handled_ns)
 
 
-def _wait_for(dispatcher: Dispatcher, name: str) -> None:
-    """Let a strategy in a thread read what is left in the ring."""
-    deadline_s = time.monotonic() + DRAIN_S
-    while dispatcher.stats().subscriptions[name].pending and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+def _law_of(report: EngineReport, strategy: str) -> SubscriptionStats:
+    (law,) = report.strategies[strategy].ticks
+    return law
 
 
-def _law_text(name: str, stats: SubscriptionStats, journal: SlowJournal) -> str:
+def _law_text(stats: SubscriptionStats, journal: SlowJournal) -> str:
     """Return the loss law of one subscription, a line per term."""
     terms = [(term, int(getattr(stats, term))) for term in LAW]
     total = sum(count for _, count in terms)
     verdict = "every tick is accounted for" if total == stats.published else "DOES NOT ADD UP"
     lines = [
-        f"loss law of {name}, which is too slow and chose drop_oldest",
+        "loss law of SlowJournal, which is too slow and chose drop_oldest",
         f"  published  {stats.published:>12,}",
         *(f"  {'=' if index == 0 else '+'} {term:<9}{count:>12,}" for index, (term, count) in enumerate(terms)),
         f"  sum        {total:>12,}  {verdict}",
@@ -117,15 +258,56 @@ def _law_text(name: str, stats: SubscriptionStats, journal: SlowJournal) -> str:
     return "\n".join(lines)
 
 
-def _check(strategies: Mapping[str, SubscriptionStats]) -> None:
-    """Refuse to end well when the session was not what it claims to be."""
-    for name, stats in strategies.items():
-        if stats.published != sum(getattr(stats, term) for term in LAW):
-            raise Failure(f"the loss law does not hold for {name}: please report this with the table above")
-    slow, faulty = strategies["SlowJournal"], strategies["Faulty"]
-    if not slow.missed or slow.pending:
-        raise Failure(
-            f"SlowJournal missed {slow.missed:,} ticks and left {slow.pending:,}: it should lose, then catch up"
-        )
-    if faulty.state != "quarantined":
-        raise Failure(f"Faulty is {faulty.state} after {faulty.faults:,} faults: it should end in quarantine")
+def _claims(session: Session, journal: SlowJournal) -> list[tuple[str, bool]]:
+    """Return what the session shows, and whether it does."""
+    report = session.report
+    laws = [law for strategy in report.strategies.values() for law in strategy.ticks]
+    slow, steered = _law_of(report, "SlowJournal"), report.strategies[STEERED]
+    answers = [(step.what.partition(" ")[0], step.ack.status) for step in session.steps]
+    wanted = ["accepted", "noop", "accepted", "accepted", "accepted"]
+    lives = [after for strategy, after in session.states if strategy == STEERED]
+    paused = [step.delivered for step in session.steps[1:3]]
+    counts = [strategy.orders for strategy in report.strategies.values()]
+    return [
+        ("the loss law holds for every strategy", all(law.published == law.accounted for law in laws)),
+        (
+            "SlowJournal lost ticks, was told of each, and held nobody up",
+            0 < slow.missed == journal.missing
+            and not slow.pending
+            and not any(law.missed for law in laws if law is not slow),
+        ),
+        (
+            "Faulty was quarantined after 3 faults",
+            report.strategies["Faulty"].stopped_from == "quarantined" and report.dead_letters == 3,
+        ),
+        (f"{STEERED} got no tick while it was paused", len(paused) == 2 and paused[0] == paused[1]),
+        (
+            f"{STEERED} was paused, resumed and restarted, each once, and pausing it twice was a noop",
+            [status for _, status in answers] == wanted and lives.count("paused") == 1 and lives.count("starting") == 2,
+        ),
+        (f"{STEERED} began again with the averages that the object before it had saved", session.saved),
+        ("an order was canceled by command", bool(session.canceled) and steered.orders.canceled > 0),
+        (
+            "every order is in one state, and none is left open",
+            all(own.submitted == own.filled + own.canceled + own.rejected + own.expired for own in counts),
+        ),
+        ("profit and loss are the cash of the fills, and what is held at the mid", _is_cash(session)),
+        (
+            "every event was processed",
+            all(lane.published == lane.processed for lane in report.lanes.values()) and not any(report.left.values()),
+        ),
+    ]
+
+
+def _is_cash(session: Session) -> bool:
+    """Add up what every strategy paid and got, and compare it with its profit."""
+    for strategy in session.report.strategies.values():
+        fills = [fill for fill in session.fills if fill.strategy == strategy.name]
+        cash = sum((-fill.side * fill.quantity * fill.price for fill in fills), Decimal(0))
+        told = Decimal(0)
+        for position in strategy.positions:
+            told += position.realized_pnl + (position.unrealized_pnl or 0)
+            cash += position.quantity * position.average_price + (position.unrealized_pnl or 0)
+        if abs(cash - told) > Decimal("1e-9") or len(fills) != strategy.orders.fills:
+            return False
+    return any(strategy.orders.fills for strategy in session.report.strategies.values())

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from headrace.cli.options import debug_option, overrides_option
 
@@ -57,10 +56,12 @@ def run_command(
     engine = engine_of(config)
     configure_logging(config.engine.log_level, config.engine.log_format, engine.run_id)
     follow_events(engine.bus)
-    report = engine.run()
-    click.echo(_document(report) if as_json else str(report))
+    # Until the report is out: a signal that comes when the feeds have just ended must not cost it.
+    with engine.interrupts:
+        report = engine.run()
+        click.echo(_document(report) if as_json else str(report))
     return 130 if report.ended_by.endswith(", forced") else 0
 
 
 def _document(report: EngineReport) -> str:
-    return json.dumps(msgspec.to_builtins(report), indent=2 if sys.stdout.isatty() else None)
+    return json.dumps(report.to_dict(), indent=2 if sys.stdout.isatty() else None)

@@ -1,0 +1,44 @@
+"""Bars, market orders, timers: buys where a bar closes above those before it, and sells a while later.
+
+Orders need an engine with a broker and limits; ``headrace config new CONFIG`` writes one, on paper.
+Run it: ``headrace run CONFIG --speed max --set strategies.0.use=headrace.examples.momentum:Momentum``
+"""
+
+from collections import deque
+from decimal import Decimal
+from typing import ClassVar
+
+from headrace import Strategy
+from headrace.events import Bar, OrderFill
+from headrace.timers import Timer
+
+
+class Momentum(Strategy):
+    """Compares a bar's close with the highs of the ``lookback`` bars before it, and holds for ``hold``."""
+
+    bars: ClassVar[tuple[str, ...]] = ("1s",)
+
+    def __init__(self, lookback: int = 10, hold: str = "5s", quantity: Decimal = Decimal("0.001")) -> None:
+        self.lookback = lookback
+        self.hold = hold
+        self.quantity = quantity
+        self.highs: dict[str, deque[float]] = {}
+
+    def on_bar(self, bar: Bar) -> None:
+        """Buy on a break-out, unless something is held already."""
+        highs = self.highs.setdefault(bar.instrument, deque(maxlen=self.lookback))
+        breaks_out = len(highs) == self.lookback and bar.close > max(highs)
+        highs.append(bar.high)
+        if breaks_out and not self.position(bar.instrument).quantity:
+            self.buy(bar.instrument, self.quantity, time_in_force="ioc")
+
+    def on_fill(self, fill: OrderFill) -> None:
+        """Set the time to get out: a timer for each instrument, by its name."""
+        if fill.side > 0:
+            self.set_timer(fill.instrument, after=self.hold)
+
+    def on_timer(self, timer: Timer) -> None:
+        """Sell what is held."""
+        held = self.position(timer.name).quantity
+        if held:
+            self.sell(timer.name, held, reduce_only=True)
