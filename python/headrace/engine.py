@@ -61,6 +61,8 @@ class Engine(EngineParts):
         self._run = EngineRun(self)
         self._task: asyncio.Task[EngineReport] | None = None
         self._started_s = 0.0
+        # While inside, SIGINT and SIGTERM are requests to end; runs enter it themselves.
+        self.interrupts = Interrupts(self.stop, self.force, self._run.call)
         Operators(self).register(self.commands)
 
     # Running
@@ -70,7 +72,14 @@ class Engine(EngineParts):
         if has_running_loop():
             msg = "run() was called inside of a running event loop, which it would block; use: await engine.run_async()"
             raise EngineError(msg)
-        return asyncio.run(self.run_async())
+        with self.interrupts:
+            try:
+                return asyncio.run(self.run_async())
+            except KeyboardInterrupt:
+                # That is how a handler was interrupted that would not end.
+                if not self._run.is_forced:
+                    raise
+                return self.report()
 
     async def run_async(self) -> EngineReport:
         """Run to the end: of the feeds, or until ``stop``, a signal, or a Drain command.
@@ -82,7 +91,7 @@ class Engine(EngineParts):
             msg = f"engine {self.name!r} has run already: make another one"
             raise EngineError(msg)
         self._started_s = time.monotonic()
-        with Interrupts(self.stop, self.force):
+        with self.interrupts:
             await self._run.run()
         return self.report()
 

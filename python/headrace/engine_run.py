@@ -6,9 +6,9 @@
 
 What happens when
     something raises, in whatever phase: what was opened is closed, in the opposite order, and the error goes on.
-    it is forced: nothing is drained; what is left is reported.
+    it is stopped before it began, or while it is set up: it ends as soon as it is ready, or after 10 s.
 
-Guarantees: the bus closes after the last service has left it, and the audit is synced after the bus.
+Guarantees: the bus closes after the last service has left it, and the audit is synced after the bus (``shutdown``).
 Does not: own the parts; the engine does.
 """
 
@@ -27,6 +27,7 @@ from headrace.clock import PacedClock, WallClock
 from headrace.events import Control, Signal
 from headrace.intake import Intake
 from headrace.limits import DRAIN_S, HALT_S
+from headrace.shutdown import LOOK_S, Shutdown
 from headrace.turns import IdleCollector, LiveTurns, ReplayTurns
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ log = logging.getLogger(__name__)
 
 # How soon a thread that computes lets the loop in: the interpreter's default is ten times as long.
 SWITCH_INTERVAL_S = 0.0005
-# How often it is looked whether asynchronous consumers have caught up, when everything else has.
-LOOK_S = 0.002
 
 
 class EngineRun:
@@ -53,22 +52,29 @@ class EngineRun:
         self._engine = engine
         self._options = engine.options
         self.ended_by = ""
-        self.left: Mapping[Lane, int] = {}
-        self._forced = False
         self._undo = ExitStack()
         self._intake = Intake(engine.feeds, engine.dispatcher, lambda: bool(self.ended_by))
+        self._end = Shutdown(engine, self._intake)
+        self._forced_cancels = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[object] | None = None
         self._ready = asyncio.Event()
         self._over: asyncio.Future[str] | None = None
+        self._late: asyncio.TimerHandle | None = None
 
     # From outside
 
     async def until_ready(self, run: asyncio.Task[object]) -> None:
-        """Return when ``run`` is ready; raise what ended it before."""
+        """Return when ``run`` is ready; raise what ended it before. Who stops waiting ends it."""
         ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait({ready, run}, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
+        try:
+            await asyncio.wait({ready, run}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            run.cancel()
+            await asyncio.wait({run})
+            raise
+        finally:
+            ready.cancel()
         if run.done():
             run.result()
 
@@ -79,23 +85,49 @@ class EngineRun:
         self.ended_by = reason
         if self._engine.replay:
             self._engine.dispatcher.stop()
-        self._from_outside(self._end)
+        self.call(self._stop)
 
     def force(self, reason: str) -> None:
         """End now; from any thread, and in a signal handler."""
         self.ended_by = f"{reason}, forced"
-        self._forced = True
+        self._end.is_forced = True
         self._engine.dispatcher.stop()
-        if self._task is not None:
-            self._from_outside(self._task.cancel)
+        self.call(self._cancel)
 
-    def _from_outside(self, call: Callable[[], object]) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call)
+    def call(self, call: Callable[[], object]) -> bool:
+        """Have the loop call something, from any thread; False: there is none."""
+        if self._loop is None or self._loop.is_closed():
+            return False
+        self._loop.call_soon_threadsafe(call)
+        return True
 
-    def _end(self) -> None:
+    @property
+    def is_forced(self) -> bool:
+        """Whether it was told to end at once."""
+        return self._end.is_forced
+
+    @property
+    def left(self) -> Mapping[Lane, int]:
+        """The events that nobody got, by lane."""
+        return self._end.left
+
+    def _stop(self) -> None:
         if self._over is not None and not self._over.done():
             self._over.set_result(self.ended_by)
+        if self._loop is not None and not self._ready.is_set():
+            # What hangs before anything runs hangs no longer than what drains.
+            self._late = self._loop.call_later(DRAIN_S, self._stop_setting_up)
+
+    def _stop_setting_up(self) -> None:
+        if not self._ready.is_set():
+            log.error("engine %s was still setting up %.0f s after it was stopped", self._engine.name, DRAIN_S)
+            self.force(self.ended_by)
+
+    def _cancel(self) -> None:
+        # Not when it has ended: the task may be its user's own.
+        if self._task is not None:
+            self._forced_cancels += 1
+            self._task.cancel()
 
     # The phases
 
@@ -104,39 +136,53 @@ class EngineRun:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._over = self._loop.create_future()
+        if self.ended_by:
+            self._stop()
         try:
             with self._undo:
+                self._undo.callback(self._engine.dispatcher.close)
+                if self._engine.kill_switch is not None:
+                    self._undo.callback(self._engine.kill_switch.close)
                 try:
-                    await self._set_up()
-                    async with asyncio.TaskGroup() as group:
-                        try:
-                            await self._execute(group)
-                        finally:
-                            await self._leave()
+                    if not self.is_forced:
+                        await self._set_up()
+                        async with asyncio.TaskGroup() as group:
+                            await self._execute_and_leave(group)
                 finally:
-                    await self._close()
-        except asyncio.CancelledError:
-            if not self._forced:
+                    await self._end.close()
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.ended_by = self.ended_by or "cancelled"
+            if self._is_cancelled_by_others() or not self._end.is_forced:
                 raise
-            self._uncancel()
         except BaseExceptionGroup as errors:
             self.ended_by = self.ended_by or "error"
             raise _first(errors) from None
         except BaseException:
             self.ended_by = self.ended_by or "error"
             raise
+        finally:
+            self._task = None
+            if self._late is not None:
+                self._late.cancel()
 
-    def _uncancel(self) -> None:
+    def _is_cancelled_by_others(self) -> bool:
+        """Take our own cancellations back, and say whether there are others."""
         assert self._task is not None
-        while self._task.cancelling():
+        for _ in range(self._forced_cancels):
             self._task.uncancel()
+        return self._task.cancelling() > 0
+
+    async def _execute_and_leave(self, group: asyncio.TaskGroup) -> None:
+        try:
+            await self._execute(group)
+        except BaseException:
+            await self._end.leave(self.ended_by or "it failed, or was cancelled", has_failed=True)
+            raise
+        await self._end.leave(self.ended_by, has_failed=False)
 
     async def _set_up(self) -> None:
         engine, undo = self._engine, self._undo
-        undo.callback(engine.dispatcher.close)
         undo.enter_context(_switch_interval())
-        if engine.kill_switch is not None:
-            undo.callback(engine.kill_switch.close)
         if self._options.audit is not None:
             self._options.audit.attach(engine.bus)
         await self._open_feeds()
@@ -248,16 +294,9 @@ class EngineRun:
             for feed in self._intake.live:
                 feeds.create_task(self._intake.take(feed, turns.run_now), name=f"headrace-feed-{feed.name}")
         deadline_s = time.monotonic() + DRAIN_S
-        while not self._is_quiet() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - nobody tells when a task rests
+        while not self._end.is_quiet() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - nobody tells when a task rests
             await asyncio.sleep(LOOK_S)
         self.stop("feeds ended")
-
-    def _is_quiet(self) -> bool:
-        """Whether nobody of ours has anything left to do, those who work in threads and tasks of their own included."""
-        engine = self._engine
-        ticks = [own for runner in engine.strategies.values() for own in runner.subscriptions]
-        behind = any(own.state == "running" and own.stats().pending for own in ticks)
-        return not behind and engine.turns.is_at_rest and engine.bus.is_idle
 
     async def _watch_kill_switch(self) -> None:
         """Tell what somebody outside did to the latch."""
@@ -270,44 +309,6 @@ class EngineRun:
                 self._tell_control("HALTED" if seen else "REARMED", {"reason": switch.reason})
                 log.warning("the kill switch %s: %s", "is thrown" if seen else "is armed again", switch.reason)
             await asyncio.sleep(HALT_S)
-
-    # The end
-
-    async def _leave(self) -> None:
-        """Feeds stop, ring and lanes drain, strategies stop, services leave."""
-        engine, turns = self._engine, self._engine.turns
-        deadline_s = time.monotonic() + (0.0 if self._forced else DRAIN_S)
-        await self._intake.close()
-        self._tell_control("STOPPING", {"reason": self.ended_by or "error"})
-        log.info("engine %s stops: %s", engine.name, self.ended_by or "error")
-        turns.drain()
-        if isinstance(turns, LiveTurns):
-            while time.monotonic() < deadline_s and (turns.turn() or not self._is_quiet()):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0 if not engine.dispatcher.is_caught_up else LOOK_S)
-            if not self._forced:
-                engine.dispatcher.finish()
-        for runner in engine.strategies.values():
-            if runner.life.allows("stop"):
-                await runner.stop("the engine ends")
-        turns.drain()
-        self._tell_control("EOF")
-        if isinstance(turns, ReplayTurns) and self.ended_by:
-            await turns.barrier()
-        await engine.services.stop()
-        await engine.commands.stop()
-        turns.drain()
-        self.left = await engine.bus.shutdown(max(0.0, deadline_s - time.monotonic()))
-        for lane, count in self.left.items():
-            log.warning("%d events of the %s lane are left", count, lane)
-
-    async def _close(self) -> None:
-        """What was opened and is not a phase's own; also when setting up failed."""
-        await self._intake.close()
-        await self._engine.services.stop()
-        await self._engine.commands.stop()
-        await self._engine.bus.shutdown(0.0)
-        if self._options.audit is not None:
-            self._options.audit.close()
 
     # What its parts tell it
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -73,9 +74,10 @@ class Intake:
         return pump
 
     async def close(self) -> None:
-        """Close every feed; may be called twice."""
-        for feed in self._feeds:
-            await feed.close()
+        """Close every feed, also when one raises, whose error is raised then; may be called twice."""
+        async with AsyncExitStack() as closing:
+            for feed in reversed(self._feeds):
+                closing.push_async_callback(feed.close)
 
     async def give(self, pump: _native.Pump, source: int) -> None:
         """Give the pump the next item of a source, or its end."""

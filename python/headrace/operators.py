@@ -120,8 +120,9 @@ class Operators:
             return Outcome("rejected", why)
         await runner.restart("by command")
         if runner.state is StrategyState.FAILED:
-            return Outcome("failed", f"{runner.name} failed to start again: its dead letter says why")
-        return Outcome("accepted")
+            why = f"{runner.name} failed to start again: its dead letter says why"
+            return Outcome("failed", why, version=runner.life.version)
+        return Outcome("accepted", version=runner.life.version)
 
     async def _move(
         self,
@@ -133,11 +134,12 @@ class Operators:
         if runner is None:
             return self._unknown(command.strategy)
         if runner.state is ALREADY[type(command)]:
-            return Outcome("noop", f"{runner.name} is {runner.state}")
+            return Outcome("noop", f"{runner.name} is {runner.state}", version=runner.life.version)
         if not runner.life.allows(verb):
-            return Outcome("rejected", f"{runner.name} is {runner.state}, from where it cannot {verb}")
+            why = f"{runner.name} is {runner.state}, from where it cannot {verb}"
+            return Outcome("rejected", why, version=runner.life.version)
         await act(runner)
-        return Outcome("accepted")
+        return Outcome("accepted", version=runner.life.version)
 
     async def _set_subscription(self, command: SetSubscription) -> Outcome:
         runner = self._engine.strategies.get(command.strategy)

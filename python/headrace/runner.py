@@ -204,6 +204,10 @@ class StrategyRunner:
                 for subscription in kept:
                     subscription.close()
 
+    def give_up(self, reason: str) -> None:
+        """Start it no further: it never ran."""
+        self._fail(reason)
+
     def tune(self, changes: Mapping[str, Any]) -> bool:
         """Change how its ticks come; False: they come so already. Raises OptionError, and then changes nothing."""
         for subscription in self.subscriptions:

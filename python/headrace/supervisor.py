@@ -65,15 +65,21 @@ class Supervisor:
         for service in self._services:
             self._tasks[service.name] = group.create_task(self._look_after(service), name=f"headrace-{service.name}")
 
-    async def stop(self) -> None:
-        """Ask every service to leave, last one first, give them half a second, and cancel who stays."""
+    async def stop(self, within_s: float) -> None:
+        """Ask every service to leave, last one first, give them half a second, and cancel who stays.
+
+        within_s : how long the ``stop`` of one may take.
+        """
         self._stopping.set()
-        for service in reversed(self._set_up):
+        while self._set_up:
+            service = self._set_up.pop()
             try:
-                await service.stop()
+                async with asyncio.timeout(within_s):
+                    await service.stop()
+            except TimeoutError:
+                log.exception("service %s did not stop within %.1f s", service.name, within_s)
             except Exception:
                 log.exception("service %s failed to stop", service.name)
-        self._set_up = []
         running = [task for task in self._tasks.values() if not task.done()]
         if running:
             _, left = await asyncio.wait(running, timeout=DRAIN_RUNNING_S)
@@ -81,7 +87,7 @@ class Supervisor:
                 log.warning("%s still ran %.1f s after it was stopped: cancelled", task.get_name(), DRAIN_RUNNING_S)
                 task.cancel()
             if left:
-                await asyncio.wait(left)
+                await asyncio.wait(left, timeout=DRAIN_RUNNING_S)
 
     def health(self) -> Mapping[str, str]:
         """Return what each service says of itself; one that ended says so."""

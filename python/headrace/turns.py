@@ -23,7 +23,7 @@ from headrace.clock import seconds_until
 from headrace.errors import LaneFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from headrace.bars import Bars
     from headrace.bus import EventBus
@@ -83,6 +83,11 @@ class Turns:
         """Give what was told, and not published yet, to those that take over."""
         other._untold.extend(self._untold)
         other._later.extend(self._later)
+
+    @property
+    def untold(self) -> Sequence[Event]:
+        """Events that found no room yet."""
+        return tuple(self._untold)
 
     @property
     def due_ns(self) -> int | None:
