@@ -147,7 +147,7 @@ class Bars:
 
     dispatcher : whose ticks; there is one ``Bars`` for each. specs : to begin with.
 
-    Bars begin with the next tick. About 2 ns a tick and spec that matches. Raises OptionError.
+    Bars begin with the next tick. About 5 ns a tick and spec that matches. Raises OptionError.
     """
 
     def __init__(self, dispatcher: Dispatcher, specs: Iterable[BarSpec] = ()) -> None:
