@@ -12,14 +12,19 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from headrace.events import OrderRejected, OrderRequested
 from headrace.kill_switch import KillSwitch
 from headrace.limits import HALT_S
+from tests.engines import Recorder, engine_over, market
+from tests.feeding import BTC
 
 HALTS = 3
 # One handler call that spins for at most 10 s. Each turn it submits; refused, it says so, rearms and goes on.
@@ -116,3 +121,53 @@ def test_a_process_that_starts_while_a_latch_is_there_starts_halted(tmp_path: Pa
     code = "import sys; from headrace.kill_switch import KillSwitch; print(KillSwitch(sys.argv[1]).reason)"
     ended = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=20, check=True)
     assert ended.stdout == "maintenance\n"
+
+
+async def run_halted_within(act: Callable[[Recorder], None], **options: Any) -> Recorder:
+    """Run a live engine whose strategy acts at its third quote, and orders one before it and one after it."""
+    strategy = Recorder({1: lambda own: own.buy(BTC, 1), 3: act, 5: lambda own: own.buy(BTC, 1)})
+    # All in one turn: what was ordered at the first quote waits for the handler that halts, too.
+    await engine_over(market(range(100, 110)), [strategy], replay=False, speed="max", **options).run_async()
+    assert len(strategy.quotes) == 10
+    return strategy
+
+
+@pytest.mark.asyncio
+async def test_what_a_spinning_handler_decides_while_somebody_halts_never_reaches_the_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
+    submitted: list[str] = []
+
+    def spin(own: Recorder) -> None:
+        halting = "from headrace.kill_switch import KillSwitch; KillSwitch(watch=False).halt('now', 'cron')"
+        with subprocess.Popen([sys.executable, "-c", halting]) as operator:
+            end_s = time.monotonic() + 10
+            while operator.poll() is None and time.monotonic() < end_s:
+                if len(submitted) < 20:  # the order lane holds 50
+                    submitted.append(own.buy(BTC, 1))
+        # In force, though this handler never returned: this one is refused before it is even queued.
+        after_s = time.monotonic() + HALT_S
+        while time.monotonic() < after_s:
+            pass
+        submitted.append(own.buy(BTC, 1))
+
+    strategy = await run_halted_within(spin)
+    gates = {event.order_id: event.gate for event in strategy.orders if isinstance(event, OrderRejected)}
+    assert set(gates.values()) == {"halted"}
+    assert len(gates) == len(submitted) + 2
+    # Nothing else came of any of them; the last ones did not even become requests.
+    requested = {event.order_id for event in strategy.orders if isinstance(event, OrderRequested)}
+    assert len(strategy.orders) == len(gates) + len(requested)
+    assert submitted[0] in requested
+    assert submitted[-1] not in requested
+
+
+@pytest.mark.asyncio
+async def test_a_signal_halts_an_engine_that_was_told_to_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
+    strategy = await run_halted_within(lambda _: signal.raise_signal(signal.SIGUSR2), halt_signal=True)
+    assert [event.gate for event in strategy.orders if isinstance(event, OrderRejected)] == ["halted"] * 2
+    assert (tmp_path / "state" / "halt.json").exists()

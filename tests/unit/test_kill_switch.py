@@ -193,6 +193,20 @@ def test_a_signal_halts_at_once_and_writes_the_latch(folder: Path) -> None:
         assert may_order(switch)
 
 
+@pytest.mark.parametrize("end", ["switch.close()", "del switch"])
+def test_a_signal_that_comes_at_the_very_end_is_in_the_latch(folder: Path, end: str) -> None:
+    code = f"""
+import signal, sys
+from headrace.kill_switch import KillSwitch
+switch = KillSwitch(sys.argv[1], signal=True)
+signal.raise_signal(signal.SIGUSR2)
+{end}
+"""
+    ended = python(code, str(folder))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads((folder / "halt.json").read_text())["actor"] == "signal"
+
+
 def test_a_signal_that_came_before_a_rearm_is_over_with_it(folder: Path) -> None:
     with KillSwitch(folder, signal=True) as switch:
         for _ in range(50):

@@ -198,8 +198,12 @@ impl KillSwitch {
             return;
         }
         if let Some(thread) = self.stop() {
-            // It ends within one look at a file; that it panicked is no reason to fail here.
-            let _ = py.detach(|| thread.join());
+            py.detach(|| {
+                // It ends within one look at a file; that it panicked is no reason to fail here.
+                let _ = thread.join();
+                // A signal that came since its last look must outlive the process, too.
+                self.latch.look();
+            });
         }
     }
 
@@ -216,8 +220,8 @@ impl KillSwitch {
 impl Drop for KillSwitch {
     fn drop(&mut self) {
         // In the child of a fork a lock may be held for ever by a thread that is not there. The thread is not waited for.
-        if !is_forked() {
-            drop(self.stop());
+        if !is_forked() && self.stop().is_some() {
+            self.latch.look();
         }
     }
 }
