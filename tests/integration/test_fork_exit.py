@@ -19,6 +19,8 @@ import numpy as np
 import headrace
 from headrace import Decoder, Dispatcher, Ring, Sequencer, Strategy, ticks
 from headrace.bars import Bars, BarSpec
+from headrace.bus import EventBus
+from headrace.events import Signal
 from headrace.kill_switch import KillSwitch
 
 def made(dispatcher, count):
@@ -41,6 +43,7 @@ ring, sequencer = Ring(64), Sequencer(dispatcher.instruments)
 reader = ring.reader()
 bars = Bars(dispatcher, [BarSpec(timeframe="1s")])
 switch = KillSwitch(sys.argv[1], signal=True)
+bus, signal = EventBus(), Signal(instrument="BTCUSDT.BINANCE", side=1, ts=1)
 
 uses = {
     "publish": lambda: dispatcher.publish(batch),
@@ -64,6 +67,11 @@ uses = {
     "rearm": lambda: switch.rearm("child"),
     "close_switch": lambda: switch.close(),
     "new_switch": lambda: KillSwitch(sys.argv[1]),
+    "bus_publish": lambda: bus.publish_nowait(signal),
+    "bus_drain": lambda: bus.drain(),
+    "bus_subscribe": lambda: bus.subscribe(Signal, print),
+    "bus_stats": lambda: bus.stats(),
+    "new_bus": lambda: EventBus(),
     "close": lambda: dispatcher.close(),
     "close_one": lambda: threaded.close(),
     "new": lambda: Dispatcher(),

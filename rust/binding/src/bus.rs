@@ -299,11 +299,13 @@ impl BusCore {
     /// grow_ns, shrink_at, shrink_ns).
     #[new]
     fn new(
+        py: Python<'_>,
         hooks: Py<PyAny>,
         lanes: Vec<(usize, bool, usize)>,
         options: (usize, u32, f64, i64, f64, i64),
         one_at_a_time: bool,
-    ) -> Self {
+    ) -> PyResult<Self> {
+        refuse_after_fork(py)?;
         let (consequences_max, turns_last, grow_at, grow_ns, shrink_at, shrink_ns) = options;
         let options = LanesOptions {
             consequences_max,
@@ -322,7 +324,7 @@ impl BusCore {
                 growth_max,
             })
             .collect();
-        Self {
+        Ok(Self {
             hooks,
             state: Mutex::new(State {
                 held: lanes.iter().map(|_| None).collect(),
@@ -343,12 +345,13 @@ impl BusCore {
             retried: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             watched: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Says who takes events of a type, and in which lane they go; a lane once said stays.
     fn set_route(&self, event_type: Bound<'_, PyAny>, lane: usize, handlers: Vec<Py<BusHandler>>) -> PyResult<()> {
         let py = event_type.py();
+        refuse_after_fork(py)?;
         let key = event_type.as_ptr() as usize;
         let route = Py::new(
             py,
@@ -592,10 +595,11 @@ impl BusCore {
     }
 
     /// By lane: (published, processed, dead, dropped, refused, gaps, depth_max, left, depth, capacity).
-    fn counts(&self) -> Vec<LaneNumbers> {
+    fn counts(&self, py: Python<'_>) -> PyResult<Vec<LaneNumbers>> {
+        refuse_after_fork(py)?;
         let state = lock(&self.state);
         let lanes = &state.lanes;
-        (0..state.held.len())
+        Ok((0..state.held.len())
             .map(|lane| {
                 let counts = lanes.counts(lane);
                 (
@@ -611,7 +615,7 @@ impl BusCore {
                     lanes.capacity(lane),
                 )
             })
-            .collect()
+            .collect())
     }
 
     /// Events given to a handler again.

@@ -1,0 +1,102 @@
+"""The family of events: immutable, told apart by their type, the same after a journey through JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace import events
+from headrace.events import EVENT_LANES, Cause, Event, Signal, decode_event, encode_event, stamped
+from headrace.lane import Lane
+
+CAUSE = Cause(instrument="BTCUSDT.BINANCE", kind="quote", first=3, last=5, ts_init=7)
+TYPES = sorted(EVENT_LANES, key=str)
+texts = st.text(max_size=20)
+whole = st.integers(-(2**63), 2**63 - 1)
+causes = st.builds(Cause, st.none() | texts, texts, whole, whole, whole)
+VALUES: dict[Any, st.SearchStrategy[Any]] = {
+    str: texts,
+    int: whole,
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    Decimal: st.decimals(allow_nan=False, allow_infinity=False),
+    Cause: causes,
+    type(None): st.none(),
+}
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of a field, by its type."""
+    if hint in VALUES:
+        return VALUES[hint]
+    if getattr(hint, "__origin__", None) is Mapping:
+        return st.dictionaries(texts, texts | whole, max_size=3)
+    arguments = get_args(hint)
+    if all(not isinstance(argument, type) for argument in arguments):
+        return st.sampled_from(arguments)
+    return st.one_of([values(argument) for argument in arguments])
+
+
+def fields(event_type: type[Event]) -> st.SearchStrategy[dict[str, Any]]:
+    """The arguments of an event."""
+    hints = get_type_hints(event_type)
+    return st.fixed_dictionaries({name: values(hints[name]) for name in event_type.__struct_fields__})
+
+
+def family(root: type[Event] = Event) -> set[type[Event]]:
+    """Every type of the module below a root."""
+    own = {kind for kind in root.__subclasses__() if kind.__module__ == events.__name__}
+    return own | {kind for below in own for kind in family(below)}
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+@given(data=st.data())
+@settings(max_examples=25)
+def test_every_event_is_the_same_after_a_journey_through_json(event_type: type[Event], data: st.DataObject) -> None:
+    event = event_type(**data.draw(fields(event_type)))
+    assert decode_event(encode_event(event)) == event
+
+
+def test_every_type_that_can_be_published_has_a_lane() -> None:
+    bases = {kind for kind in family() if kind.__subclasses__()}
+    assert family() - bases == set(EVENT_LANES)
+    assert set(EVENT_LANES.values()) == set(Lane)
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+def test_events_are_immutable_and_named_by_their_type(event_type: type[Event]) -> None:
+    config = event_type.__struct_config__
+    assert (config.frozen, config.tag, config.forbid_unknown_fields) == (True, event_type.__name__, True)
+    assert {"source", "ts", "run_id", "cause"} <= set(event_type.__struct_fields__)
+
+
+def test_an_event_with_a_field_too_many_or_of_no_known_type_is_an_error() -> None:
+    said = msgspec.json.decode(encode_event(Signal(instrument="A.B", side=1)))
+    with pytest.raises(msgspec.ValidationError, match="unknown field `sid`"):
+        decode_event(msgspec.json.encode({**said, "sid": 1}))
+    with pytest.raises(msgspec.ValidationError, match="Invalid value 'Sgnal'"):
+        decode_event(msgspec.json.encode({**said, "type": "Sgnal"}))
+
+
+def test_types_of_ones_own_are_decoded_when_they_are_named() -> None:
+    class Heartbeat(Event, frozen=True, kw_only=True):
+        beat: int
+
+    beat = Heartbeat(beat=3, cause=CAUSE)
+    assert decode_event(encode_event(beat), [Heartbeat]) == beat
+    with pytest.raises(msgspec.ValidationError):
+        decode_event(encode_event(beat))
+
+
+def test_a_stamp_fills_in_what_was_left_open_and_nothing_else() -> None:
+    event = Signal(instrument="A.B", side=1)
+    said = {"source": "s", "ts": 5, "run_id": "r"}
+    assert stamped(event, **said, cause=CAUSE) == Signal(instrument="A.B", side=1, cause=CAUSE, **said)  # type: ignore[arg-type]
+    full = Signal(instrument="A.B", side=1, source="me", ts=1, run_id="mine", cause=CAUSE)
+    assert stamped(full, **said, cause=None) == full  # type: ignore[arg-type]

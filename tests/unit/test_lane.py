@@ -1,0 +1,41 @@
+"""The lanes' table: what each carries, takes and does when it is full."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from headrace.events import EVENT_LANES
+from headrace.lane import LANE_OPTIONS, Lane, LaneOptions
+from headrace.limits import CONSEQUENCES_MAX, LANE_GROWTH_MAX
+
+
+def test_lanes_stand_in_the_order_of_their_priority_and_all_have_options() -> None:
+    assert list(Lane) == ["control", "order", "signal", "data"]
+    assert list(LANE_OPTIONS) == list(Lane)
+
+
+def test_each_lane_takes_what_the_rules_say() -> None:
+    told = {str(lane): (own.capacity, own.full, own.max_attempts, own.growth_max) for lane, own in LANE_OPTIONS.items()}
+    assert told == {
+        "control": (100, "refuse", 1, 1),
+        "order": (50, "refuse", 1, 8),
+        "signal": (100, "refuse", 1, 1),
+        "data": (1_000, "drop_oldest", 3, 1),
+    }
+    assert (LANE_GROWTH_MAX, CONSEQUENCES_MAX) == (8, 8)
+
+
+def test_nothing_that_may_send_an_order_is_dropped_or_given_twice() -> None:
+    for lane in {*EVENT_LANES.values()} - {Lane.DATA}:
+        assert (LANE_OPTIONS[lane].full, LANE_OPTIONS[lane].max_attempts) == ("refuse", 1)
+
+
+def test_options_of_a_lane_do_not_change_and_know_no_other_names() -> None:
+    options = LaneOptions(capacity=1)
+    with pytest.raises(AttributeError):
+        options.capacity = 2  # type: ignore[misc]
+    with pytest.raises(msgspec.ValidationError, match="ful"):
+        msgspec.convert({"capacity": 1, "ful": "refuse"}, LaneOptions)
+    with pytest.raises(msgspec.ValidationError, match="full"):
+        msgspec.convert({"capacity": 1, "full": "drop_newest"}, LaneOptions)
