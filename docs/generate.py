@@ -29,6 +29,7 @@ from headrace.dispatch import Dispatcher
 from headrace.fields import FIELDS
 from headrace.lifecycle import TRANSITIONS, StrategyState
 from headrace.limits import LIMITS
+from headrace.orders.order import ORDER_TRANSITIONS, OrderState
 from headrace.subscription import SubscriptionOptions
 from headrace.telemetry.metrics import METRICS
 from headrace.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
+
+    from headrace.events import OrderEvent
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py from {source}: change it there. -->"
@@ -62,6 +65,7 @@ LIFE = {
     StrategyState.STOPPED: "nothing; its position is still accounted",
     StrategyState.FAILED: "nothing: a callback raised that it could not start or stop without",
 }
+ORDER_EVENTS = tuple(dict.fromkeys(event for _, event in ORDER_TRANSITIONS))
 HEAD_MEANING = {
     "seq": "dense per (instrument, kind) from 1, given by the sequencer; 0 before it",
     "venue_seq": "the venue's own number, 0 when there is none",
@@ -418,13 +422,27 @@ def life_cycle_page() -> str:
     rows = [(code(state.name), LIFE[state], ", ".join(map(code, ways[state]))) for state in StrategyState]
     return page(
         "Life cycle",
-        "TRANSITIONS, python/headrace/lifecycle.py",
-        "Where a strategy is in its life, and the only ways from one state to another; anything else is a "
-        "`LifeCycleError` and changes nothing. Each change is a `StrategyStateChanged` event with a version one above "
-        "the last.",
+        "TRANSITIONS, python/headrace/lifecycle.py, and ORDER_TRANSITIONS, python/headrace/orders/order.py",
+        "The only ways from one state to another. [What happens on them](../life-cycle.md).",
+        "## Of a strategy",
+        "Anything else is a `LifeCycleError` and changes nothing. Each change is a `StrategyStateChanged` event with a "
+        "version one above the last.",
         "```text\n" + "\n".join(drawn) + "\n```",
         table(("state", "what runs", "ways out"), rows),
+        "## Of an order",
+        "By the event that a gate or the broker tells; anything else is refused, and changes nothing. A cancel that is "
+        "asked for makes an open order `PENDING_CANCEL` until the broker has answered.",
+        table(
+            ("state", *(event.__name__.removeprefix("Order") for event in ORDER_EVENTS)),
+            [(code(state.name), *(order_way(state, event) for event in ORDER_EVENTS)) for state in OrderState],
+        ),
     )
+
+
+def order_way(state: OrderState, event: type[OrderEvent]) -> str:
+    """Where an event takes an order from a state; a dash where it is refused."""
+    after = ORDER_TRANSITIONS.get((state, event))
+    return "-" if after is None else code(after.name)
 
 
 BUILT_IN = frozenset(row[0] for row in _native.kind_table())

@@ -17,6 +17,7 @@ import pytest
 
 import headrace
 import headrace.examples
+from headrace.cli.app import PURPOSES, commands
 from headrace.feeds import SyntheticFeed
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,7 +38,14 @@ def test_help_names_every_verb(headrace_run: Run, arguments: list[str]) -> None:
     ended = headrace_run(*arguments)
     assert ended.returncode == 0
     assert ended.stdout.startswith("Usage: headrace")
-    assert all(verb in ended.stdout for verb in ("replay", "demo", "inspect", "fields", "doctor", "new"))
+    assert all(f"\n  {verb} " in ended.stdout for verb in commands.commands)
+
+
+def test_help_and_the_readme_show_one_table_of_what_each_verb_is_for() -> None:
+    purposes = {verb: text for section in PURPOSES.values() for verb, text in section.items()}
+    assert set(purposes) == set(commands.commands)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    assert [verb for verb, text in purposes.items() if f"| `headrace {verb}` | {text} |" not in readme] == []
 
 
 def test_inspect_shows_span_venue_types_instruments_and_rates(headrace_run: Run, usdm_file: Path) -> None:

@@ -47,11 +47,40 @@ from headrace.errors import (
 )
 from headrace.telemetry.logs import install_handler
 
-__all__ = ["main"]
+__all__ = ["PURPOSES", "main"]
+
+# What each verb is for: the one table that --help and the README show.
+PURPOSES = {
+    "Run something": {
+        "demo": "see it work: generated markets, six strategies, orders on paper, an operator; leaves no files behind",
+        "replay": "try strategies on recordings: ticks only, as fast as it goes, the same result each time",
+        "run": "run an engine, live, as a configuration says: strategies, orders, gates, bars, timers, kill switch",
+        "ctl": "steer an engine that runs, from another terminal: look, pause, cancel, flatten, halt",
+        "config": "write, check and show the configuration that run reads",
+    },
+    "Begin, look up": {
+        "new": "write a first strategy to a file",
+        "inspect": "show what a recording holds: span, venue, types, rates, gaps, rejects",
+        "fields": "list the fields that handlers may declare as parameters",
+        "doctor": "show versions, build flags and extras",
+    },
+}
+
+
+class _Verbs(click.Group):
+    """Lists its verbs by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the table."""
+        for title, purposes in PURPOSES.items():
+            with formatter.section(title):
+                formatter.write_dl(list(purposes.items()))
 
 
 @click.group(
-    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(headrace.__version__, prog_name="headrace", message="%(prog)s %(version)s")
 @debug_option
