@@ -13,25 +13,23 @@
 
 mod delivery;
 mod handler;
+mod turns;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use headrace_core::lane::{Dropped, LaneOptions, Lanes, LanesOptions, Origin, Outcome, Pushed, Turn};
+use headrace_core::lane::{LaneOptions, Lanes, LanesOptions, Origin, Pushed};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use rustc_hash::FxHashMap;
 
-use self::delivery::{InHand, Route, Step};
+use self::delivery::{InHand, Route};
 pub(crate) use self::handler::BusHandler;
 use crate::errors::{internal, raise, refuse_after_fork};
 use crate::lock::lock;
-
-/// Events between two looks at signals and the time.
-const EVENTS_PER_LOOK: u64 = 256;
 
 /// An event on its way.
 struct Entry {
@@ -78,12 +76,8 @@ pub(crate) struct BusCore {
     watched: AtomicBool,
 }
 
-/// What a turn is about.
-enum Next {
-    Nothing,
-    Gap(usize, Dropped),
-    Event(InHand),
-}
+/// Who holds which lane: handler, lane, number, event, attempt.
+type HeldTuple = (Py<BusHandler>, usize, u64, Py<PyAny>, u32);
 
 /// A lane's numbers, as Python makes an object of them.
 type LaneNumbers = (u64, u64, u64, u64, u64, u64, u64, usize, usize, usize);
@@ -157,139 +151,6 @@ impl BusCore {
         };
         state.lanes.push_easily(lane, entry);
         Ok(Some(self.note(&mut state)))
-    }
-
-    /// Ends one turn and begins the next.
-    #[inline]
-    fn next(&self, py: Python<'_>, finished: Option<(usize, Outcome)>) -> Next {
-        // Declared before the lock, so dropped after it: what nobody else holds may run anything when it goes.
-        let _before;
-        let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        if let Some((lane, outcome)) = finished {
-            state.lanes.finish(lane, outcome);
-        }
-        let next = match state.lanes.turn() {
-            None => Next::Nothing,
-            Some(Turn::Resumed(lane)) => state.held[lane].take().map_or(Next::Nothing, Next::Event),
-            Some(Turn::Gap(lane, dropped)) => Next::Gap(lane, dropped),
-            Some(Turn::Item(lane, number, entry)) => {
-                let route = state.routes[entry.route as usize].clone_ref(py);
-                Next::Event(InHand::new(entry.event, route, entry.only, lane, number))
-            }
-        };
-        let running = match &next {
-            Next::Event(in_hand) => Some((in_hand.event.clone_ref(py), in_hand.route.clone_ref(py))),
-            _ => None,
-        };
-        _before = std::mem::replace(&mut state.running, running);
-        if matches!(next, Next::Nothing) {
-            state.armed = state.wakes;
-        }
-        if state.waiters > 0 {
-            self.room.notify_all();
-        }
-        // Relaxed: see `has_ready_now`.
-        self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
-        next
-    }
-
-    /// Ends one turn and leaves the next one for later.
-    #[cold]
-    fn pause(&self, finished: Option<(usize, Outcome)>) {
-        let mut state = lock(&self.state);
-        if let Some((lane, outcome)) = finished {
-            state.lanes.finish(lane, outcome);
-        }
-        state.armed = state.wakes;
-        // Relaxed: see `has_ready_now`.
-        self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
-    }
-
-    /// The gap as an event, in hand for its own subscribers.
-    #[cold]
-    fn gap(&self, py: Python<'_>, lane: usize, dropped: Dropped) -> PyResult<InHand> {
-        let arguments = (lane, dropped.missed, dropped.first, dropped.last);
-        let event = self.hooks.call_method1(py, intern!(py, "_make_gap"), arguments)?;
-        let kind = event.bind(py).get_type_ptr() as usize;
-        let mut state = lock(&self.state);
-        let route = state
-            .types
-            .get(&kind)
-            .copied()
-            .ok_or_else(|| internal("a bus without gaps"))?;
-        let route = state.routes[route as usize].clone_ref(py);
-        state.running = Some((event.clone_ref(py), route.clone_ref(py)));
-        Ok(InHand::new(event, route, None, lane, 0))
-    }
-
-    /// The last handler of an event is done with it, outside of a drain.
-    fn finish(&self, lane: usize, outcome: Outcome) {
-        let mut state = lock(&self.state);
-        state.lanes.finish(lane, outcome);
-        // Relaxed: see `has_ready_now`.
-        self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
-    }
-
-    fn hold(&self, in_hand: InHand, is_resumed: bool) {
-        let mut state = lock(&self.state);
-        let lane = in_hand.lane;
-        state.held[lane] = Some(in_hand);
-        if is_resumed {
-            state.lanes.resume(lane);
-        }
-        // Relaxed: see `has_ready_now`.
-        self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
-    }
-
-    fn run(&self, py: Python<'_>, until: Option<Instant>) -> PyResult<u64> {
-        let mut done = 0;
-        let mut finished = None;
-        loop {
-            let interrupt = match done % EVENTS_PER_LOOK {
-                0 => py.check_signals().err(),
-                _ => None,
-            };
-            if interrupt.is_some() || until.is_some_and(|until| Instant::now() >= until) {
-                self.pause(finished);
-                return interrupt.map_or(Ok(done), Err);
-            }
-            let mut in_hand = match self.next(py, finished.take()) {
-                Next::Nothing => return Ok(done),
-                Next::Gap(lane, dropped) => match self.gap(py, lane, dropped) {
-                    Ok(in_hand) => in_hand,
-                    Err(error) => {
-                        lock(&self.state).lanes.finish(lane, Outcome::Told);
-                        return Err(error);
-                    }
-                },
-                Next::Event(in_hand) => in_hand,
-            };
-            match self.deliver(py, &mut in_hand) {
-                Step::Done => {
-                    finished = Some((in_hand.lane, in_hand.outcome()));
-                    done += 1;
-                }
-                Step::Held => {
-                    let handler = in_hand.handler().clone_ref(py);
-                    let arguments = (
-                        &handler,
-                        in_hand.lane,
-                        in_hand.number,
-                        in_hand.event.clone_ref(py),
-                        in_hand.failed + 1,
-                    );
-                    handler.get().count_call();
-                    let arguments = arguments.into_pyobject(py)?;
-                    self.hold(in_hand, false);
-                    self.hooks.call_method1(py, intern!(py, "_on_held"), arguments)?;
-                }
-                Step::Interrupted(interrupt) => {
-                    self.hold(in_hand, true);
-                    return Err(interrupt);
-                }
-            }
-        }
     }
 }
 
@@ -529,7 +390,7 @@ impl BusCore {
     }
 
     /// Who holds which lane: (handler, lane, number, event, attempt).
-    fn held(&self, py: Python<'_>) -> Vec<(Py<BusHandler>, usize, u64, Py<PyAny>, u32)> {
+    fn held(&self, py: Python<'_>) -> Vec<HeldTuple> {
         let state = lock(&self.state);
         let held = state.held.iter().flatten();
         held.filter(|in_hand| in_hand.next < in_hand.route.get().handlers.len())
