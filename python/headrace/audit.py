@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ import msgspec
 from headrace import _native
 from headrace.driver import has_running_loop
 from headrace.errors import AuditError, ClosedError
-from headrace.events import Event, Gap, Status, decode_event
+from headrace.events import EVENT_LANES, Event, Gap, Status, decode_event
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class AuditSink:
             self._file = None
             raise _unwritable(self.path, error) from error
         self._bus = bus
-        self._subscription = bus.subscribe(Event, self._take, name=SOURCE)
+        self._subscription = bus.subscribe(Event, self._take, name=SOURCE, max_attempts=1)
 
     def check(self) -> None:
         """Raise the AuditError that ends a replay, if there is one. O(1)."""
@@ -184,7 +185,11 @@ class AuditSink:
         if self._failure is not None:
             self._lost += 1
             return
-        line = self._encoder.encode(event)
+        try:
+            line = self._encoder.encode(event)
+        except Exception as error:
+            self._refuse(event, error)
+            raise
         if not self._buffered and not self._replay and has_running_loop():
             self._timer = asyncio.get_running_loop().call_later(AUDIT_FLUSH_S, self.flush)
         self._buffer += line
@@ -221,6 +226,15 @@ class AuditSink:
         self._fail(error)
         if is_news and not self._replay:
             self._tell("failing", self._reason)
+
+    def _refuse(self, event: Event, error: Exception) -> None:
+        """Lose one event that JSON cannot hold, at its place; the bus keeps it as a dead letter."""
+        self.flush()
+        self._lost += 1
+        self._hole += 1
+        if self._replay:
+            msg = f"audit {self.path} cannot hold a {type(event).__name__}: {error}; give it fields that JSON has"
+            self._failure = AuditError(msg, path=str(self.path), line=0)
 
     def _fail(self, error: OSError) -> None:
         if not self._reason:
@@ -285,7 +299,7 @@ def read_audit(
     """Yield the events of an audit, in the order in which they were delivered.
 
     own_types : event types beside the built-in ones. allow_torn : a last line that is not whole, as a killed process
-        leaves it, is told in the log and left out instead of raised.
+        leaves it, is told in the log and left out instead of raised. A number that was infinite is read as NaN.
     Raises AuditError, with the line: missing, no audit, damaged, torn.
     """
     file, types = Path(path), tuple(own_types)
@@ -296,7 +310,7 @@ def read_audit(
             has_header = True
             continue
         try:
-            yield decode_event(line, types)
+            yield _event(line, types)
         except msgspec.DecodeError as error:
             msg = f"audit {file} line {number} is no event: {error}; own event types are named by own_types="
             raise AuditError(msg, path=str(file), line=number) from error
@@ -334,6 +348,21 @@ def _lines(path: Path, *, allow_torn: bool) -> Iterator[tuple[int, bytes]]:
     except OSError as error:
         msg = f"audit {path} cannot be read: {error.strerror}; name the file that a run wrote"
         raise AuditError(msg, path=str(path), line=0) from error
+
+
+def _event(line: bytes, own_types: tuple[type[Event], ...]) -> Event:
+    """Decode an event; JSON has no NaN and no infinity, so a number that is null was one of them."""
+    try:
+        return decode_event(line, own_types)
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(line)
+        named = fields.get("type") if isinstance(fields, dict) else None
+        kind = next((own for own in (*EVENT_LANES, *own_types) if own.__name__ == named), None)
+        if kind is None:
+            raise
+        numbers = {field.name: math.nan for field in msgspec.structs.fields(kind) if field.type is float}
+        given = {name: value for name, value in fields.items() if value is not None or name not in numbers}
+        return msgspec.convert({**numbers, **given}, kind)
 
 
 def _header(path: Path, number: int, line: bytes) -> AuditHeader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import resource
 import signal
@@ -30,6 +31,7 @@ from headrace.lane import Lane
 from headrace.limits import AUDIT_BUFFER_BYTES
 
 BTC = "BTCUSDT.BINANCE"
+HEADER = b'{"type":"AuditHeader","run_id":"a","version":"1"}\n'
 CAUSE = Cause(instrument=BTC, kind="quote", first=7, last=7, ts_init=1_000)
 
 
@@ -266,9 +268,13 @@ def test_a_torn_last_line_is_an_error_or_told_as_one_likes(tmp_path: Path, caplo
     [
         (b"", 1, "is empty"),
         (b'{"type":"Signal"}\n', 1, "no AuditHeader"),
-        (b'{"type":"AuditHeader","run_id":"a","version":"1"}\nnonsense\n', 2, "no event"),
-        (b'{"type":"AuditHeader","run_id":"a","version":"1"}\n{"type":"Unknown"}\n', 2, "own_types"),
-        (b'{"type":"AuditHeader","run_id":"a","version":"1"}\n\n', 2, "no event"),
+        (HEADER + b"nonsense\n", 2, "no event"),
+        (HEADER + b'{"type":"Unknown"}\n', 2, "own_types"),
+        (HEADER + b"\n", 2, "no event"),
+        (HEADER + b"[1]\n", 2, "no event"),
+        (HEADER + b"{}\n", 2, "no event"),
+        (HEADER + b'{"type":"Signal","instrument":"A.B","side":"buy"}\n', 2, "no event"),
+        (HEADER + b'{"type":"Signal","instrument":null,"side":1}\n', 2, "no event"),
         (b"\0\0\0", 1, "torn"),
     ],
 )
@@ -298,6 +304,40 @@ def test_whatever_an_event_says_is_read_again(tmp_path_factory: pytest.TempPathF
         sink.attach(bus)
         published(bus, *(Own(text=text) for text in texts))
     assert [event.text for event in read_audit(path, own_types=[Own]) if isinstance(event, Own)] == texts
+
+
+def test_a_number_that_is_none_does_not_make_the_audit_unreadable(tmp_path: Path) -> None:
+    path = audited(
+        tmp_path / "run.jsonl", signal_of(1), Signal(instrument=BTC, side=1, strength=math.nan), signal_of(2)
+    )
+    strengths = [event.strength for event in read_audit(path.path) if isinstance(event, Signal)]
+    assert strengths[0] == 1
+    assert math.isnan(strengths[1])
+    assert strengths[2] == 2
+
+
+class Unwritable:
+    pass
+
+
+def test_an_event_that_json_cannot_hold_is_lost_at_its_place_and_kept_as_a_dead_letter(tmp_path: Path) -> None:
+    bus = EventBus()
+    with AuditSink(tmp_path / "run.jsonl") as sink:
+        sink.attach(bus)
+        published(bus, signal_of(1), Status(subject="a", state="b"))
+        published(bus, Control(name="x", detail={"own": Unwritable()}), signal_of(2))
+    assert (sink.stats().written, sink.stats().lost) == (3, 1)
+    assert [type(event) for event in read_audit(sink.path)] == [Signal, Status, Gap, Signal]
+    assert [letter.source for letter in bus.dead_letters] == ["audit"]
+
+
+def test_an_event_that_json_cannot_hold_ends_a_replay(tmp_path: Path) -> None:
+    bus = EventBus(replay=True, clock=ReplayClock(5))
+    sink = AuditSink(tmp_path / "run.jsonl", replay=True)
+    sink.attach(bus)
+    published(bus, Control(name="x", detail={"own": Unwritable()}))
+    with pytest.raises(AuditError, match="cannot hold a Control"):
+        sink.close()
 
 
 # Publishing again
