@@ -21,7 +21,7 @@ import msgspec
 
 from headrace.instrument import Instrument, RiskLimits
 from headrace.lane import LANE_OPTIONS, Lane, LaneOptions
-from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
+from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 
 __all__ = [
     "BarSection",
@@ -265,12 +265,12 @@ class CommandsSection(Section, frozen=True, kw_only=True):
 
     workers : commands that are handled at the same time.
     timeout_s : a handler that takes longer answers "outcome unknown", s.
-    rate_max : commands per second and actor; more are rejected.
+    rate_max : commands a second; more are rejected.
     """
 
     workers: AtLeastOne = COMMAND_WORKERS
     timeout_s: AboveZero = COMMAND_TIMEOUT_S
-    rate_max: AboveZero | None = None
+    rate_max: AboveZero = float(COMMAND_RATE)
 
 
 class TelemetrySection(Section, frozen=True, kw_only=True):
