@@ -65,7 +65,8 @@ def test_the_printed_loss_law_adds_up_and_something_was_lost(shown: Shown) -> No
 
 def test_a_strategy_is_paused_resumed_and_restarted_and_an_order_canceled_by_command(shown: Shown) -> None:
     steps = STEPS.findall(shown.ended.stdout)
-    assert [(verb, answer) for verb, _, answer in steps] == [
+    # An order that is filled before the command is there cannot be canceled: then another one is.
+    assert [(verb, answer) for verb, _, answer in steps if (verb, answer) != ("cancel", "noop")] == [
         ("pause", "accepted"),
         ("pause", "noop"),
         ("resume", "accepted"),

@@ -283,7 +283,7 @@ def _changed(order: Order, event: OrderEvent, after: OrderState, cancel_reason: 
     assert isinstance(event, OrderCanceled | OrderExpired)  # The table of transitions holds no other.
     if event.left != order.left:
         _refuse(event, f"it leaves {event.left}, where {order.left} is left", "left")
-    reason = "expired" if isinstance(event, OrderExpired) else event.reason or cancel_reason
+    reason = "expired" if isinstance(event, OrderExpired) else cancel_reason or event.reason
     return msgspec.structs.replace(order, state=after, reason=reason, ts=event.ts)
 
 
