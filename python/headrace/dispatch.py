@@ -61,6 +61,9 @@ __all__ = ["Dispatcher", "DispatcherStats"]
 
 log = logging.getLogger(__name__)
 
+# What the shared group is called, which no subscription can be.
+INLINE = "(inline)"
+
 
 @dataclass(frozen=True, slots=True)
 class DispatcherStats:
@@ -93,6 +96,8 @@ class Dispatcher:
     clock : WallClock unless given; an EngineClock stands still until it is moved. replay : time is a ReplayClock,
         threads run inline, nothing is lost or timed by the wall. ``headrace.replay`` moves that clock; who publishes by
         hand calls ``clock.advance_to`` first.
+    driven : live rules, but nobody moves by itself: no thread and no task is started. A dispatch log's repetition
+        dispatches what they did.
     on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
     hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
     duplicates, late : "drop" or "deliver": what the sequencer does with numbers that the venue repeated, or sent late.
@@ -114,6 +119,7 @@ class Dispatcher:
         sequencer: _native.Sequencer | None = None,
         clock: Clock | None = None,
         replay: bool = False,
+        driven: bool = False,
         on_fault: Policy | None = None,
         hashing: bool = False,
         duplicates: Literal["drop", "deliver"] = "drop",
@@ -144,6 +150,7 @@ class Dispatcher:
         self.sequencer = sequencer or _native.Sequencer(instruments, duplicates=duplicates, late=late)
         self.ring = ring or _native.Ring(ring_capacity, instruments_max=instruments.instruments_max)
         self._replay = replay
+        self._driven = driven
         self._hashing = hashing
         self._wakeup = wakeup
         self._ingest = _native.Ingest(
@@ -319,10 +326,21 @@ class Dispatcher:
             replay=self._replay,
             wakeup=self._wakeup,
             owns_group=not shares,
+            is_pull=is_pull,
+            driven=self._driven,
         )
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
         return _native.DispatchGroup(self._ingest, self.faults, advance=advance, hashing=self._hashing)
+
+    def _groups(self) -> dict[int, tuple[str, _native.DispatchGroup, Driver | None]]:
+        """By number: the group, its name, and whoever awaits its calls."""
+        groups: dict[int, tuple[str, _native.DispatchGroup, Driver | None]] = {
+            member.group.number: (name, member.group, member if member.is_async else None)
+            for name, member in self._members.items()
+        }
+        groups[self._inline.number] = (INLINE, self._inline, None)
+        return groups
 
     def _unique(self, name: str | None, handler: object) -> str:
         if name is not None:

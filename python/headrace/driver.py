@@ -57,16 +57,20 @@ class Driver:
         replay: bool,
         wakeup: WakeupKind,
         owns_group: bool,
+        is_pull: bool,
+        driven: bool,
     ) -> None:
         self.subscription = subscription
         self._owns_group = owns_group
         self.membership = membership
         self.group = group
         self.is_async = is_async
+        self.is_pull = is_pull
         self.is_open = True
         self._clock = clock
         self._threaded = threaded
         self._replay = replay
+        self._driven = driven
         self._wakeup_kind = wakeup
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[None] | None = None
@@ -74,6 +78,8 @@ class Driver:
 
     def start(self) -> None:
         """Start its thread or its task, if it has one."""
+        if self._driven:
+            return
         if self._threaded:
             name = f"headrace-{self.subscription.name}"
             self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
@@ -124,7 +130,7 @@ class Driver:
         had_some = False
         while self.is_open and (calls := self.group.step(self._clock.now_ns())):
             had_some = True
-            await self._await_calls(calls)
+            await self.await_calls(calls)
         return had_some
 
     async def _timed(self, awaitable: Coroutine[Any, Any, object], cause: Cause) -> None:
@@ -137,7 +143,8 @@ class Driver:
             current_cause.reset(before)
             self.membership.record_latency(time.perf_counter_ns() - started_ns)
 
-    async def _await_calls(self, calls: list[_Call]) -> None:
+    async def await_calls(self, calls: list[_Call]) -> None:
+        """Await calls one after the other; end early when a fault ends the subscription's calls."""
         import asyncio  # see the module's header
 
         remaining = list(reversed(calls))

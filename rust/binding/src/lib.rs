@@ -12,6 +12,7 @@ mod bus;
 mod clock;
 mod decoder;
 mod dispatch;
+mod dispatch_log;
 mod errors;
 mod hot;
 mod ingest;
@@ -85,6 +86,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bars::BarBuilder>()?;
     module.add_class::<clock::ReplayTime>()?;
     module.add_class::<decoder::Decoder>()?;
+    module.add_class::<dispatch_log::CallLog>()?;
     module.add_class::<dispatch::AlarmHandle>()?;
     module.add_class::<dispatch::DispatchGroup>()?;
     module.add_class::<dispatch::Membership>()?;

@@ -136,6 +136,14 @@ impl<'a, 'b, 'py> Publishing<'a, 'b, 'py> {
     }
 }
 
+/// Of a dispatch that makes room.
+pub(crate) const NESTED: Bounds = Bounds {
+    until: None,
+    until_position: u64::MAX,
+    nested: true,
+    one_step: false,
+};
+
 /// Where a dispatch gets its time from.
 pub(crate) enum Now<'a, 'py> {
     /// A clock's bound method `now_ns`.
@@ -358,7 +366,7 @@ impl IngestCore {
             (Some((Advance::Inline, _)), Patience::UpTo(_)) if mine => Ok(false),
             (Some((Advance::Inline, group)), _) if mine => {
                 group.set_thread(this_thread());
-                match group.dispatch(py, publishing.now.get()?, Bounds::default()) {
+                match group.dispatch(py, publishing.now.get()?, NESTED) {
                     Some(Ok(_)) => Ok(true),
                     Some(Err(error)) => publishing.keep(py, error, self.replay).map(|()| true),
                     None => Err(reentrant(py, left as u64)),

@@ -19,6 +19,7 @@ use headrace_core::tick::{TICK_WORDS, Tick};
 use headrace_lockfree::{Park, Read, Reader, ReaderId, Ring as LockfreeRing, WaitStrategy, Writer};
 use pyo3::prelude::*;
 
+use crate::dispatch_log::DispatchLog;
 use crate::errors::{raise, refuse_after_fork};
 use crate::hot::columns::{checked_length, copy_into, ticks_of};
 use crate::instruments::refuse_too_many;
@@ -36,6 +37,7 @@ pub(crate) struct RingCore {
     writer: Mutex<Option<Box<(Writer<TICK_WORDS>, Marks)>>>,
     pub(crate) newest: NewestTable,
     newest_ts: AtomicI64,
+    pub(crate) log: DispatchLog,
     alarms: Mutex<Vec<Arc<Alarm>>>,
     alarm_count: AtomicUsize,
     pub(crate) closed: AtomicBool,
@@ -50,6 +52,7 @@ impl RingCore {
             writer: Mutex::new(Some(Box::new((writer, Marks::default())))),
             newest: NewestTable::new(StateKeys::new(kinds().state_kinds()), instruments_max),
             newest_ts: AtomicI64::new(i64::MIN),
+            log: DispatchLog::default(),
             alarms: Mutex::new(Vec::new()),
             alarm_count: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -146,6 +149,7 @@ impl WriterGuard<'_> {
     /// Publishes what fits, a prefix, and returns how many that were.
     #[inline]
     pub(crate) fn try_publish(&mut self, ticks: &[Tick]) -> usize {
+        let _still = self.core.log.stand_still();
         let (writer, marks) = &mut **self.writer.as_mut().expect("taken only in drop");
         let count = writer.try_publish(Tick::slice_as_words(ticks));
         if count > 0 {

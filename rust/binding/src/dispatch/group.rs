@@ -16,20 +16,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use headrace_core::instrument::InstrumentTable;
-use headrace_core::kind;
-use headrace_core::tick::Tick;
-use headrace_lockfree::{Park, ReaderId, WAIT_MAX, WaitStrategy};
+use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
 
-use super::delivery::{About, Awaiting, Delivery};
-use super::member::Member;
-use super::plural::edge_before;
+use super::delivery::{Awaiting, Delivery};
 use super::requests::Request;
 use super::run::Run;
 use super::running::{Running, Seen};
 use super::subscription::{SubscriptionShared, state};
-use crate::errors::raise;
-use crate::hot::columns::Positions;
 use crate::hot::tick_object::tick_types;
 use crate::ingest::this_thread;
 use crate::kinds::kinds;
@@ -62,6 +56,8 @@ pub(crate) struct Group {
     /// By kind number.
     kind_names: Vec<Py<PyAny>>,
     pub(crate) reader: ReaderId,
+    /// In the dispatch log.
+    pub(crate) number: u32,
     pub(super) hashing: bool,
 }
 
@@ -91,6 +87,10 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if let Some(group) = self.group {
             group.running.end();
+            if let Some(run) = &mut self.run {
+                // After a panic: who reads the log waits for no call that is over.
+                group.close_entry(run, false);
+            }
             *lock(&group.state) = self.run.take();
             // Not from a panic: one that comes meanwhile would end the process.
             if !std::thread::panicking() {
@@ -101,11 +101,26 @@ impl Drop for Taken<'_> {
 }
 
 /// How a dispatch is bounded.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) until: Option<Instant>,
+    /// Stop at this position.
+    pub(crate) until_position: u64,
+    /// Inside of a publish.
+    pub(crate) nested: bool,
     /// Stop as soon as something is to be awaited, or was held for a pull.
     pub(crate) one_step: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            until: None,
+            until_position: u64::MAX,
+            nested: false,
+            one_step: false,
+        }
+    }
 }
 
 impl Group {
@@ -116,6 +131,7 @@ impl Group {
         stop: &Arc<AtomicBool>,
         hooks: Py<PyAny>,
         hashing: bool,
+        races: bool,
     ) -> PyResult<Self> {
         let table = kinds();
         // Lossy until somebody joins who wants to hold the writer.
@@ -133,6 +149,7 @@ impl Group {
         let delivery = Delivery::new(names, types, core.newest.keys(), plural, Arc::clone(&running), hooks);
         let (position, id) = (reader.position(), reader.id());
         let mut state = Box::new(Run::new(core, reader, delivery));
+        state.races = races;
         let group = Self {
             core: Arc::clone(core),
             instruments: Arc::clone(instruments),
@@ -148,6 +165,7 @@ impl Group {
             running,
             kind_names,
             reader: id,
+            number: core.log.number_group(),
             hashing,
         };
         group.compile(py, &mut state);
@@ -299,6 +317,14 @@ impl Group {
         is_running.then(|| self.named(py, self.running.seen()))
     }
 
+    /// Calls to be awaited, with their causes in words.
+    pub(super) fn named_calls(&self, py: Python<'_>, calls: Awaiting) -> Vec<(u16, Py<PyAny>, Cause)> {
+        let calls = calls.into_iter();
+        calls
+            .map(|(handler, awaitable, seen)| (handler, awaitable, self.named(py, seen)))
+            .collect()
+    }
+
     /// What a call was given, in words.
     pub(super) fn named(&self, py: Python<'_>, seen: Seen) -> Cause {
         let instrument = lock(&self.instruments).get(seen.instrument).map(|row| row.name.clone());
@@ -356,109 +382,6 @@ impl Group {
         (cursor - joined, shared.filtered.get() + filtered, pending, behind)
     }
 
-    /// Dispatches what the ring holds. Returns how many ticks were gone through, and what is to be awaited.
-    ///
-    /// `None`: the group is being dispatched already, above this call or in another thread.
-    pub(crate) fn dispatch(&self, py: Python<'_>, now_ns: i64, bounds: Bounds) -> Option<PyResult<(u64, Awaiting)>> {
-        let mut state = self.take(py)?;
-        let before = state.base + state.next as u64;
-        state.delivery.now_ns = now_ns;
-        let result = self.run(py, &mut state, bounds);
-        self.settle(&state);
-        let done = (state.base + state.next as u64).saturating_sub(before);
-        let raised = state.delivery.raised.take();
-        let awaiting = std::mem::take(&mut state.delivery.awaiting);
-        Some(match (result, raised) {
-            (Err(error), _) | (Ok(()), Some(error)) => Err(error),
-            (Ok(()), None) => Ok((done, awaiting)),
-        })
-    }
-
-    pub(super) fn settle(&self, state: &Run) {
-        // Relaxed: statistics, both of them.
-        self.position.store(state.base + state.next as u64, Ordering::Relaxed);
-        let last = state.next.checked_sub(1).and_then(|last| state.backlog.get(last));
-        self.last_ts
-            .store(last.map_or(state.last_ts, |tick| tick.ts_init), Ordering::Relaxed);
-        for (index, member) in state.delivery.members.iter().enumerate() {
-            member.shared.buffered.set(state.delivery.count_waiting(index));
-        }
-    }
-
-    pub(super) fn run(&self, py: Python<'_>, state: &mut Run, bounds: Bounds) -> PyResult<()> {
-        loop {
-            py.check_signals()?;
-            // Relaxed: a stop takes effect soon, and orders nothing.
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if state.next == state.run_end {
-                // Relaxed: a hint, see `request`.
-                if self.asked.load(Ordering::Relaxed) {
-                    self.answer(py, state);
-                }
-                state.give_what_is_owed(py);
-                if state.is_interrupted(bounds) {
-                    return Ok(());
-                }
-                if state.delivery.members.is_empty() {
-                    // Nobody's ticks.
-                    state.skip_to(self.core.ring.cursor());
-                    return Ok(());
-                }
-                if state.run_end == state.usable && !state.refill() {
-                    state.give_what_is_owed(py);
-                    let now_ns = state.delivery.now_ns;
-                    state.delivery.run_due(py, now_ns);
-                    return Ok(());
-                }
-                self.open_run(py, state);
-            }
-            self.run_ticks(py, state, bounds);
-            if state.next == state.run_end {
-                let run = &state.backlog[state.run_start..state.run_end];
-                state.delivery.end_run(py, run, state.base + state.run_start as u64);
-            }
-            if state.is_interrupted(bounds) || bounds.until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Dispatches until the group is closed or told to stop; waits without the interpreter's lock.
-    pub(crate) fn run_thread(&self, py: Python<'_>, now: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut park = Park::new(self.core.ring.wakeup());
-        loop {
-            // Relaxed: a stop takes effect soon, and orders nothing. Acquire: see `close`.
-            if self.stop.load(Ordering::Relaxed) || self.closed.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            let now_ns: i64 = now.call0()?.extract()?;
-            match self.dispatch(py, now_ns, Bounds::default()) {
-                Some(result) => result?,
-                None => return Ok(()),
-            };
-            let due = self.with_state(py, |state| state.delivery.next_due()).flatten();
-            let ready = || {
-                !self.is_idle()
-                    // Relaxed, Acquire: as above.
-                    || self.asked.load(Ordering::Relaxed)
-                    || self.stop.load(Ordering::Relaxed)
-                    || self.closed.load(Ordering::Acquire)
-            };
-            match due {
-                Some(due) => {
-                    let left = u64::try_from(due.saturating_sub(now.call0()?.extract()?)).unwrap_or(0);
-                    let timeout = std::time::Duration::from_nanos(left).min(WAIT_MAX);
-                    py.detach(|| self.core.ring.wakeup().wait(timeout, ready));
-                }
-                None => {
-                    py.detach(|| park.wait(ready));
-                }
-            }
-        }
-    }
-
     /// Whether it was closed.
     pub(super) fn is_closed(&self) -> bool {
         // Acquire: whoever sees it closed sees what was done before.
@@ -470,88 +393,7 @@ impl Group {
         let result = act(&mut state);
         Some(result)
     }
-
-    /// Hands out everything that waits for a window or an interval, as at the end of a replay.
-    pub(crate) fn finish(&self, py: Python<'_>, now_ns: i64) -> Option<PyResult<()>> {
-        let mut state = self.take(py)?;
-        state.delivery.now_ns = now_ns;
-        state.delivery.run_due(py, i64::MAX);
-        self.settle(&state);
-        let raised = state.delivery.raised.take();
-        Some(raised.map_or(Ok(()), Err))
-    }
-
-    /// The earliest moment at which there is something to do without a new tick.
-    pub(crate) fn next_due(&self, py: Python<'_>) -> Option<i64> {
-        self.with_state(py, |state| state.delivery.next_due()).flatten()
-    }
-
-    /// Says that an awaited call failed; true when its subscription may go on.
-    pub(crate) fn report_fault(&self, py: Python<'_>, member: usize, handler: u16, error: PyErr) -> PyResult<bool> {
-        let Some(mut state) = self.take(py) else {
-            return Ok(false);
-        };
-        let last = state.next.saturating_sub(1);
-        let tick = state.backlog.get(last).copied();
-        let position = state.base + last as u64;
-        let ticks = tick.as_slice();
-        let positions = Positions::From(position);
-        state
-            .delivery
-            .fault(py, member, handler, error, About { ticks, positions });
-        let running = state.delivery.members.get(member).is_some_and(Member::is_running);
-        let raised = state.delivery.raised.take();
-        self.settle(&state);
-        raised.map_or(Ok(running), Err)
-    }
-
-    /// Takes ticks that a pull subscription holds, at most `room`: a gap only at their beginning.
-    pub(crate) fn pull(&self, py: Python<'_>, now_ns: i64, room: usize) -> Option<PyResult<Vec<Tick>>> {
-        if self.with_state(py, |state| {
-            state
-                .delivery
-                .members
-                .first()
-                .is_none_or(|member| member.held.ticks.is_empty())
-        })? {
-            let bounds = Bounds {
-                one_step: true,
-                ..Bounds::default()
-            };
-            if let Err(error) = self.dispatch(py, now_ns, bounds)? {
-                return Some(Err(error));
-            }
-        }
-        self.with_state(py, |state| {
-            let Some(member) = state.delivery.members.first_mut() else {
-                return Ok(Vec::new());
-            };
-            if !member.is_running() {
-                return Ok(Vec::new());
-            }
-            let held = &mut member.held;
-            let gap = held.ticks.iter().skip(1).position(|tick| tick.kind == kind::GAP);
-            let whole = gap.map_or(held.ticks.len(), |gap| gap + 1);
-            let count = edge_before(&held.ticks[..whole], whole.min(room));
-            let ticks = held.ticks[..count].to_vec();
-            member.shared.delivered.add(held.counted(count, u64::MAX));
-            member.held.remove_first(count);
-            member.shared.buffered.set(member.count_buffered());
-            Ok(ticks)
-        })
-    }
 }
 
 /// What a call was given: instrument, kind, first and last `seq`, `ts_init` of the last.
 pub(super) type Cause = (Option<String>, Py<PyAny>, u64, u64, i64);
-
-/// The error for a dispatch inside a dispatch.
-pub(crate) fn reentrant_dispatch(py: Python<'_>) -> PyErr {
-    raise(
-        py,
-        "ReentrantDispatchError",
-        "these subscriptions are being dispatched already, above this call or in another thread: \
-         return from the handler first",
-        &[],
-    )
-}

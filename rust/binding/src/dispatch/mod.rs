@@ -7,6 +7,8 @@ mod admit;
 mod backlog;
 mod compile;
 mod delivery;
+mod driving;
+mod entry;
 pub(crate) mod group;
 mod member;
 mod plural;
@@ -32,7 +34,8 @@ use crate::hot::columns::{checked_length, copy_into, tick_array};
 use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
 use crate::kinds::kinds;
 use crate::ring::Alarm;
-use group::{Bounds, Cause, Group, reentrant_dispatch};
+use driving::{Logged, reentrant_dispatch};
+use group::{Bounds, Cause, Group};
 use requests::Change;
 use subscription::{Handler, Options, Overflow, Role, SubscriptionShared, Tuning, state};
 
@@ -56,6 +59,9 @@ type HandlerTuple = (
     Vec<String>,
     Vec<String>,
 );
+
+/// A call to be awaited: (handler number, awaitable, cause).
+type AwaitedTuple = (u16, Py<PyAny>, Cause);
 
 fn handler(py: Python<'_>, described: HandlerTuple, rows: &[field::FieldRow]) -> PyResult<Handler> {
     let (name, role, kind, function, receiver, positional, by_keyword) = described;
@@ -123,6 +129,7 @@ impl DispatchGroup {
             &core.stop,
             hooks,
             hashing,
+            advance == Advance::Thread,
         )?);
         if advance == Advance::Consumer {
             group.set_thread(this_thread());
@@ -192,7 +199,10 @@ impl DispatchGroup {
         refuse_after_fork(py)?;
         self.group.set_thread(this_thread());
         let until = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
-        let bounds = Bounds { until, one_step: false };
+        let bounds = Bounds {
+            until,
+            ..Bounds::default()
+        };
         let (done, _) = self
             .group
             .dispatch(py, now_ns, bounds)
@@ -203,21 +213,50 @@ impl DispatchGroup {
     /// Goes on to the next awaited calls: (handler number, awaitable, cause), in the order to await them; empty: caught up.
     ///
     /// The cause is (instrument or None, kind, first seq, last seq, ts_init of the last).
-    fn step(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<(u16, Py<PyAny>, Cause)>> {
+    fn step(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<AwaitedTuple>> {
         refuse_after_fork(py)?;
         self.group.set_thread(this_thread());
         let bounds = Bounds {
-            until: None,
             one_step: true,
+            ..Bounds::default()
         };
         let (_, awaiting) = self
             .group
             .dispatch(py, now_ns, bounds)
             .ok_or_else(|| reentrant_dispatch(py))??;
-        let calls = awaiting.into_iter();
-        Ok(calls
-            .map(|(handler, awaitable, seen)| (handler, awaitable, self.group.named(py, seen)))
-            .collect())
+        Ok(self.group.named_calls(py, awaiting))
+    }
+
+    /// Its number in the dispatch log.
+    #[getter]
+    fn number(&self) -> u32 {
+        self.group.number
+    }
+
+    /// Does again what a logged call did: from where it stands, reading below ``read``, to ``to``.
+    ///
+    /// Returns (position, lost, calls, what is to be awaited, as from ``step``).
+    fn repeat(
+        &self,
+        py: Python<'_>,
+        now_ns: i64,
+        read: u64,
+        to: u64,
+        one_step: bool,
+        caught_up: bool,
+    ) -> PyResult<(u64, u64, u64, Vec<AwaitedTuple>)> {
+        refuse_after_fork(py)?;
+        self.group.set_thread(this_thread());
+        let logged = Logged {
+            now_ns,
+            read,
+            to,
+            one_step,
+            caught_up,
+        };
+        let repeated = self.group.repeat(py, &logged).ok_or_else(|| reentrant_dispatch(py))??;
+        let calls = self.group.named_calls(py, repeated.awaiting);
+        Ok((repeated.position, repeated.lost, repeated.calls, calls))
     }
 
     /// Says that the awaited call of a handler failed; True when its subscription may go on.

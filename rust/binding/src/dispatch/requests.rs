@@ -87,6 +87,20 @@ impl Group {
         }
     }
 
+    /// Whether an answer will have the writer wait for this group.
+    pub(super) fn asks_for_the_gate(&self, state: &Run) -> bool {
+        let blocks = |shared: &Arc<SubscriptionShared>| {
+            let member = state.delivery.index_of(shared);
+            member.is_some_and(|member| state.delivery.members[member].options.tuning.overflow == Overflow::Block)
+        };
+        lock(&self.requests).iter().any(|request| match request {
+            Request::Join { options, .. } => options.tuning.overflow == Overflow::Block,
+            Request::Resume(shared) => blocks(shared),
+            Request::Change(_, Change::Tuning(tuning)) => tuning.overflow == Overflow::Block,
+            Request::Change(..) | Request::Leave(_) => false,
+        })
+    }
+
     /// Answers requests whose place has come. Calls no handler.
     pub(super) fn answer(&self, py: Python<'_>, state: &mut Run) {
         let mut requests = std::mem::take(&mut *lock(&self.requests));

@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use super::backlog::Backlog;
 use super::compile::CallSet;
 use super::delivery::Delivery;
+use super::entry::View;
 use super::group::{Bounds, Group};
 use super::plural::edge_before;
 use super::requests::Request;
@@ -46,6 +47,10 @@ pub(super) struct Run {
     pub(super) next: usize,
     /// Receive time of the last tick before the backlog.
     pub(super) last_ts: i64,
+    /// A thread of its own moves it on, while others publish.
+    pub(super) races: bool,
+    /// What this call sees of the ring.
+    pub(super) view: View,
     /// Positions that the writer overwrote, not yet told.
     pub(super) lapsed: u64,
     /// After a loss: drop ticks until an event begins.
@@ -70,6 +75,8 @@ impl Run {
             run_end: 0,
             next: 0,
             last_ts: i64::MIN,
+            races: false,
+            view: View::default(),
             lapsed: 0,
             resync: false,
             plan: Plan::default(),
@@ -87,7 +94,7 @@ impl Run {
                 .members
                 .iter()
                 .any(|member| member.options.pull && !member.held.ticks.is_empty());
-        self.delivery.raised.is_some() || (bounds.one_step && has_step)
+        self.delivery.raised.is_some() || (bounds.one_step && has_step) || self.position() >= bounds.until_position
     }
 
     /// Nobody was here: what lies before the first member's position is nobody's.
@@ -96,6 +103,8 @@ impl Run {
         if position >= buffered {
             self.backlog.truncate(0);
             (self.usable, self.next, self.run_start, self.run_end, self.lapsed) = (0, 0, 0, 0, 0);
+            self.reveal();
+            self.lapsed = 0;
             self.reader.jump(position);
             self.base = self.reader.position();
         } else {
@@ -105,15 +114,16 @@ impl Run {
         }
     }
 
-    pub(super) fn is_mid_event(&self) -> bool {
+    /// Whether the next tick goes on with an event whose beginning is past.
+    pub(super) fn is_mid_event(&mut self) -> bool {
+        self.read_all();
         self.backlog.get(self.next).is_some_and(Tick::continues_event)
     }
 
     /// Takes everything that is published into the backlog, so that the reader stands at the cursor.
     pub(super) fn read_all(&mut self) {
-        while self.lapsed == 0 && self.reader.pending() > 0 {
-            let waiting = usize::try_from(self.reader.pending()).unwrap_or(usize::MAX);
-            self.read(waiting);
+        while self.lapsed == 0 && self.readable() > 0 {
+            self.read(self.readable());
         }
     }
 
@@ -122,6 +132,7 @@ impl Run {
         if !self.reader.is_gated() {
             self.read_all();
             // What the writer published between the two lines is lost like any overrun.
+            self.reveal();
             self.lapsed += self.reader.join_gate();
         }
     }
@@ -140,7 +151,7 @@ impl Run {
     /// The newest quotes that are not among the ticks still to be dispatched.
     pub(super) fn undelivered_newest(&mut self) -> Vec<Tick> {
         // The newest first, then the ring: what is newest lies before the cursor, so it is read below or was before.
-        let mut newest = self.core.newest.load();
+        let mut newest = self.newest();
         self.read_all();
         let coming = &self.backlog[self.next..];
         newest.retain(|tick| {
@@ -170,7 +181,7 @@ impl Run {
     }
 
     /// Reads on: true when there are whole events to dispatch.
-    pub(super) fn refill(&mut self) -> bool {
+    pub(super) fn refill(&mut self, group: &Group) -> bool {
         if let Some(last) = self.usable.checked_sub(1).and_then(|last| self.backlog.get(last)) {
             self.last_ts = last.ts_init;
         }
@@ -180,7 +191,7 @@ impl Run {
         loop {
             let before = self.backlog.len();
             if self.lapsed == 0 {
-                let waiting = usize::try_from(self.reader.pending()).unwrap_or(usize::MAX);
+                let waiting = self.readable();
                 // Conflation folds all that is there; others take a run at a time.
                 self.read(if self.conflates {
                     waiting
@@ -202,6 +213,9 @@ impl Run {
                 .iter()
                 .rposition(Tick::ends_event)
                 .map_or(0, |last| last + 1);
+            if self.usable == 0 {
+                self.cut_at_a_hidden_lapse(group);
+            }
             if self.lapsed > 0 {
                 // The rest of the open event is gone: so is its beginning.
                 self.lapsed += (self.backlog.len() - self.usable) as u64;
@@ -221,7 +235,7 @@ impl Run {
                     }
                 }
                 if self.conflates {
-                    let newest = self.core.newest.load();
+                    let newest = self.newest();
                     let conflating = self.delivery.members.iter_mut();
                     for member in conflating.filter(|member| member.options.tuning.overflow == Overflow::Conflate) {
                         member.newest.clone_from(&newest);
@@ -253,7 +267,7 @@ impl Run {
                     left -= count;
                 }
                 Read::Lapped { missed } => {
-                    self.lapsed += missed;
+                    self.note_lapse(missed);
                     break;
                 }
                 Read::Demoted => {
@@ -274,6 +288,7 @@ impl Run {
         }
         let first = self.base;
         self.base += lost;
+        self.view.lost += lost;
         for member in &mut self.delivery.members {
             if member.is_dozing() {
                 member.withhold(first, self.base - 1, lost);
@@ -316,7 +331,7 @@ impl Group {
         // A lapse may have left newest quotes to give.
         state.give_what_is_owed(py);
         let first_ts = state.backlog[start].ts_init;
-        let cursor = self.core.ring.cursor();
+        let cursor = state.cursor();
         let position = state.base + start as u64;
         state.delivery.run_due(py, first_ts);
         for member in 0..state.delivery.members.len() {
@@ -347,7 +362,9 @@ impl Group {
         } = state;
         let (base, run_start, run_end) = (*base, *run_start, *run_end);
         let mut index = *next;
-        while index < run_end {
+        // As far as this call goes; the run may go on.
+        let stop_at = run_end.min(usize::try_from(bounds.until_position.saturating_sub(base)).unwrap_or(usize::MAX));
+        while index < stop_at {
             let tick = &backlog[index];
             let Some(set_id) = plan.set_of(tick) else {
                 self.extend(py, plan, sets, delivery);
@@ -361,7 +378,7 @@ impl Group {
             let set = &mut sets[set_id as usize];
             if set.sites.is_empty() {
                 let mut end = index + 1;
-                while end < run_end && plan.set_of(&backlog[end]) == Some(set_id) {
+                while end < stop_at && plan.set_of(&backlog[end]) == Some(set_id) {
                     end += 1;
                 }
                 set.count_seen((end - index) as u64);

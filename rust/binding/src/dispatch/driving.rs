@@ -1,0 +1,257 @@
+//! Driving: how a group is moved on: dispatched, stepped, pulled, repeated, or by a thread of its own.
+//!
+//! ```text
+//!   requests ─▶ what is owed ─▶ refill ─▶ open run ─▶ ticks ─▶ end of run ─▶ …        until caught up, or interrupted
+//! ```
+//! Guarantees: dispatching is not reentrant; after an error it goes on behind the tick that raised it.
+//! Does not: decide when.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use headrace_core::kind;
+use headrace_core::tick::Tick;
+use headrace_lockfree::{Park, WAIT_MAX, WaitStrategy};
+use pyo3::prelude::*;
+
+use super::delivery::{About, Awaiting};
+use super::group::{Bounds, Group};
+use super::member::Member;
+use super::plural::edge_before;
+use super::run::Run;
+use crate::errors::raise;
+use crate::hot::columns::Positions;
+
+impl Group {
+    /// Dispatches what the ring holds. Returns how many ticks were gone through, and what is to be awaited.
+    ///
+    /// `None`: the group is being dispatched already, above this call or in another thread.
+    pub(crate) fn dispatch(&self, py: Python<'_>, now_ns: i64, bounds: Bounds) -> Option<PyResult<(u64, Awaiting)>> {
+        let mut state = self.take(py)?;
+        let before = state.position();
+        state.delivery.now_ns = now_ns;
+        self.open_entry(&mut state, bounds);
+        let result = self.run(py, &mut state, bounds);
+        self.close_entry(&mut state, matches!(result, Ok(true)));
+        self.settle(&state);
+        let done = state.position().saturating_sub(before);
+        let raised = state.delivery.raised.take();
+        let awaiting = std::mem::take(&mut state.delivery.awaiting);
+        Some(match (result, raised) {
+            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+            (Ok(_), None) => Ok((done, awaiting)),
+        })
+    }
+
+    /// Does again what a logged call did, and says what came of it.
+    pub(crate) fn repeat(&self, py: Python<'_>, call: &Logged) -> Option<PyResult<Repeated>> {
+        let mut state = self.take(py)?;
+        let bounds = Bounds {
+            one_step: call.one_step,
+            until_position: if call.caught_up { u64::MAX } else { call.to },
+            ..Bounds::default()
+        };
+        let calls = state.count_calls();
+        state.delivery.now_ns = call.now_ns;
+        state.read_below(call.read);
+        let result = self.run(py, &mut state, bounds);
+        let repeated = Repeated {
+            position: state.position(),
+            lost: state.view.lost,
+            calls: state.count_calls().wrapping_sub(calls),
+            awaiting: std::mem::take(&mut state.delivery.awaiting),
+        };
+        state.read_below(u64::MAX);
+        self.settle(&state);
+        let raised = state.delivery.raised.take();
+        Some(match (result, raised) {
+            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+            (Ok(_), None) => Ok(repeated),
+        })
+    }
+
+    pub(super) fn settle(&self, state: &Run) {
+        // Relaxed: statistics, both of them.
+        self.position.store(state.position(), Ordering::Relaxed);
+        let last = state.next.checked_sub(1).and_then(|last| state.backlog.get(last));
+        self.last_ts
+            .store(last.map_or(state.last_ts, |tick| tick.ts_init), Ordering::Relaxed);
+        for (index, member) in state.delivery.members.iter().enumerate() {
+            member.shared.buffered.set(state.delivery.count_waiting(index));
+        }
+    }
+
+    /// Says whether it is caught up; else something interrupted it.
+    fn run(&self, py: Python<'_>, state: &mut Run, bounds: Bounds) -> PyResult<bool> {
+        loop {
+            py.check_signals()?;
+            // Relaxed: a stop takes effect soon, and orders nothing.
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            if state.next == state.run_end {
+                // Relaxed: a hint, see `request`.
+                if self.asked.load(Ordering::Relaxed) {
+                    self.cut_before_answers(state);
+                    self.answer(py, state);
+                }
+                state.give_what_is_owed(py);
+                if state.is_interrupted(bounds) {
+                    return Ok(false);
+                }
+                if state.delivery.members.is_empty() {
+                    // Nobody's ticks.
+                    state.skip_to(state.cursor());
+                    return Ok(true);
+                }
+                if state.run_end == state.usable && !state.refill(self) {
+                    state.give_what_is_owed(py);
+                    let now_ns = state.delivery.now_ns;
+                    state.delivery.run_due(py, now_ns);
+                    return Ok(true);
+                }
+                self.open_run(py, state);
+            }
+            self.run_ticks(py, state, bounds);
+            if state.next == state.run_end {
+                let run = &state.backlog[state.run_start..state.run_end];
+                state.delivery.end_run(py, run, state.base + state.run_start as u64);
+            }
+            if state.is_interrupted(bounds) || bounds.until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Dispatches until the group is closed or told to stop; waits without the interpreter's lock.
+    pub(crate) fn run_thread(&self, py: Python<'_>, now: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut park = Park::new(self.core.ring.wakeup());
+        loop {
+            // Relaxed: a stop takes effect soon, and orders nothing. Acquire: see `close`.
+            if self.stop.load(Ordering::Relaxed) || self.closed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let now_ns: i64 = now.call0()?.extract()?;
+            match self.dispatch(py, now_ns, Bounds::default()) {
+                Some(result) => result?,
+                None => return Ok(()),
+            };
+            let due = self.with_state(py, |state| state.delivery.next_due()).flatten();
+            let ready = || {
+                !self.is_idle()
+                    // Relaxed, Acquire: as above.
+                    || self.asked.load(Ordering::Relaxed)
+                    || self.stop.load(Ordering::Relaxed)
+                    || self.closed.load(Ordering::Acquire)
+            };
+            match due {
+                Some(due) => {
+                    let left = u64::try_from(due.saturating_sub(now.call0()?.extract()?)).unwrap_or(0);
+                    let timeout = std::time::Duration::from_nanos(left).min(WAIT_MAX);
+                    py.detach(|| self.core.ring.wakeup().wait(timeout, ready));
+                }
+                None => {
+                    py.detach(|| park.wait(ready));
+                }
+            }
+        }
+    }
+
+    /// Hands out everything that waits for a window or an interval, as at the end of a replay.
+    pub(crate) fn finish(&self, py: Python<'_>, now_ns: i64) -> Option<PyResult<()>> {
+        let mut state = self.take(py)?;
+        state.delivery.now_ns = now_ns;
+        state.delivery.run_due(py, i64::MAX);
+        self.settle(&state);
+        let raised = state.delivery.raised.take();
+        Some(raised.map_or(Ok(()), Err))
+    }
+
+    /// The earliest moment at which there is something to do without a new tick.
+    pub(crate) fn next_due(&self, py: Python<'_>) -> Option<i64> {
+        self.with_state(py, |state| state.delivery.next_due()).flatten()
+    }
+
+    /// Says that an awaited call failed; true when its subscription may go on.
+    pub(crate) fn report_fault(&self, py: Python<'_>, member: usize, handler: u16, error: PyErr) -> PyResult<bool> {
+        let Some(mut state) = self.take(py) else {
+            return Ok(false);
+        };
+        let last = state.next.saturating_sub(1);
+        let tick = state.backlog.get(last).copied();
+        let position = state.base + last as u64;
+        let ticks = tick.as_slice();
+        let positions = Positions::From(position);
+        state
+            .delivery
+            .fault(py, member, handler, error, About { ticks, positions });
+        let running = state.delivery.members.get(member).is_some_and(Member::is_running);
+        let raised = state.delivery.raised.take();
+        self.settle(&state);
+        raised.map_or(Ok(running), Err)
+    }
+
+    /// Takes ticks that a pull subscription holds, at most `room`: a gap only at their beginning.
+    pub(crate) fn pull(&self, py: Python<'_>, now_ns: i64, room: usize) -> Option<PyResult<Vec<Tick>>> {
+        if self.with_state(py, |state| {
+            state
+                .delivery
+                .members
+                .first()
+                .is_none_or(|member| member.held.ticks.is_empty())
+        })? {
+            let bounds = Bounds {
+                one_step: true,
+                ..Bounds::default()
+            };
+            if let Err(error) = self.dispatch(py, now_ns, bounds)? {
+                return Some(Err(error));
+            }
+        }
+        self.with_state(py, |state| {
+            let Some(member) = state.delivery.members.first_mut() else {
+                return Ok(Vec::new());
+            };
+            if !member.is_running() {
+                return Ok(Vec::new());
+            }
+            let held = &mut member.held;
+            let gap = held.ticks.iter().skip(1).position(|tick| tick.kind == kind::GAP);
+            let whole = gap.map_or(held.ticks.len(), |gap| gap + 1);
+            let count = edge_before(&held.ticks[..whole], whole.min(room));
+            let ticks = held.ticks[..count].to_vec();
+            member.shared.delivered.add(held.counted(count, u64::MAX));
+            member.held.remove_first(count);
+            member.shared.buffered.set(member.count_buffered());
+            Ok(ticks)
+        })
+    }
+}
+
+/// A dispatch call as the log has it.
+pub(crate) struct Logged {
+    pub(crate) now_ns: i64,
+    pub(crate) read: u64,
+    pub(crate) to: u64,
+    pub(crate) one_step: bool,
+    pub(crate) caught_up: bool,
+}
+
+/// What came of it when it was repeated.
+pub(crate) struct Repeated {
+    pub(crate) position: u64,
+    pub(crate) lost: u64,
+    pub(crate) calls: u64,
+    pub(super) awaiting: Awaiting,
+}
+
+/// The error for a dispatch inside a dispatch.
+pub(crate) fn reentrant_dispatch(py: Python<'_>) -> PyErr {
+    raise(
+        py,
+        "ReentrantDispatchError",
+        "these subscriptions are being dispatched already, above this call or in another thread: \
+         return from the handler first",
+        &[],
+    )
+}
