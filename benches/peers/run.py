@@ -2,9 +2,9 @@
 
 ::
 
-    .venv          headrace_child   ┐  a process each, every round, in rotated order;
-    .venvs/peers   csp_child        ├▶ each times the bare loop before and after itself ─▶ ratio ─▶ median
-    .venvs/peers   nautilus_child   ┘
+    .venv          headrace_child, headrace_bus_child   ┐  a process each, every round, in rotated order;
+    .venvs/peers   csp_child                            ├▶ each times the bare loop before and after itself,
+    .venvs/peers   nautilus_child, nautilus_bus_child   ┘  and what counts is the median of the ratios
 
 Guarantees: one workload, one exact sum, asserted in every process; the same interpreter version for all.
 Does not: measure what else the peers do (orders, portfolios, graphs of many inputs), or run for ever: a process that
@@ -49,7 +49,12 @@ PEERS = (
     Peer("headrace, on_quote", "headrace_child", 1 << 20, is_own=True),
     Peer("csp, two NumPy curves", "csp_child", 1 << 20),
     Peer("nautilus_trader, BacktestEngine", "nautilus_child", 1 << 17),
+    Peer("headrace, EventBus", "headrace_bus_child", 1 << 20, is_own=True),
+    Peer("nautilus_trader, MessageBus", "nautilus_bus_child", 1 << 18),
 )
+# Ours must be so many times as fast as theirs, with one plain subscriber.
+BUSES = ("headrace, EventBus", "nautilus_trader, MessageBus")
+BUS_TIMES_MIN = 3.0
 
 
 class Result(NamedTuple):
@@ -130,6 +135,11 @@ def rows(results: dict[tuple[str, int], list[Result]]) -> list[Row]:
             ratio = statistics.median(run.anchor_ns / run.ns for run in runs)
             ns = statistics.median(run.ns for run in runs)
             found.append(Row("", f"{name} {runs[0].version}, {who}", rate(ns), ratio, to))
+    ours, theirs = (results.get((name, 1)) for name in BUSES)
+    if ours and theirs:
+        speeds = [statistics.median(run.anchor_ns / run.ns for run in runs) for runs in (ours, theirs)]
+        ns = statistics.median(run.ns for run in ours)
+        found.append(Row("", BUSES[0], rate(ns), speeds[0] / speeds[1], BUSES[1], BUS_TIMES_MIN))
     return found
 
 

@@ -60,6 +60,8 @@ struct State {
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct BusCore {
     hooks: Py<PyAny>,
+    /// The number 0, of which Python has one object: what an event says that was not stamped.
+    zero: Py<PyAny>,
     state: Mutex<State>,
     room: Condvar,
     /// The thread that drains, by its mark; 0: nobody does.
@@ -113,6 +115,10 @@ impl BusCore {
     /// Notes what changed; says whether somebody must be woken.
     #[inline]
     fn note(&self, state: &mut State) -> bool {
+        // Relaxed: see `has_ready_now`.
+        if !state.armed && self.ready.load(Ordering::Relaxed) {
+            return false;
+        }
         let ready = state.lanes.is_ready();
         // Relaxed: see `has_ready_now`.
         self.ready.store(ready, Ordering::Relaxed);
@@ -130,11 +136,9 @@ impl BusCore {
     fn take_easily(&self, event: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
         let py = event.py();
         let kind = event.get_type_ptr() as usize;
-        let stamped = event
-            .getattr(intern!(py, "ts"))
-            .is_ok_and(|ts| ts.is_truthy().unwrap_or(false));
-        if !stamped {
-            return Ok(None);
+        match event.getattr(intern!(py, "ts")) {
+            Ok(ts) if !ts.is(&self.zero) => {}
+            _ => return Ok(None),
         }
         let mut state = lock(&self.state);
         let Some(route) = state.types.get(&kind).copied() else {
@@ -187,6 +191,7 @@ impl BusCore {
             .collect();
         Ok(Self {
             hooks,
+            zero: 0i64.into_pyobject(py)?.into_any().unbind(),
             state: Mutex::new(State {
                 held: lanes.iter().map(|_| None).collect(),
                 lanes: Lanes::new(options, &lanes),
@@ -239,6 +244,7 @@ impl BusCore {
     }
 
     /// Puts an event in its lane.
+    #[pyo3(signature = (event, /))]
     fn publish_nowait(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = event.py();
         refuse_after_fork(py)?;

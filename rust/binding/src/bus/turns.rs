@@ -57,12 +57,12 @@ impl BusCore {
         _before = std::mem::replace(&mut state.running, running);
         if matches!(next, Next::Nothing) {
             state.armed = state.wakes;
+            // Relaxed: see `has_ready_now`. While a drain runs nobody but handlers could ask.
+            self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
         }
         if state.waiters > 0 {
             self.room.notify_all();
         }
-        // Relaxed: see `has_ready_now`.
-        self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
         next
     }
 

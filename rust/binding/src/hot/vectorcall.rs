@@ -93,7 +93,7 @@ impl Call {
     /// Calls a handler of one argument with it; false: it raised, and the Python error is set.
     #[inline]
     pub(crate) fn call_with(&self, py: Python<'_>, argument: &Py<PyAny>) -> bool {
-        assert!(*self.slots == [0], "a handler of one argument");
+        debug_assert_eq!(*self.slots, [0], "a handler of one argument");
         self.call(py, Objects(&[argument.as_ptr()]))
     }
 

@@ -1,0 +1,40 @@
+"""nautilus_trader: MessageBus (Cython), ready-made objects published to one of 100 topics, a bound method for each.
+
+Tuned: topics are resolved before the clock starts, and the objects are the bare loop's own, so that no price is built.
+"""
+
+from __future__ import annotations
+
+import nautilus_trader  # type: ignore[import-not-found]
+from nautilus_trader.common.component import MessageBus, TestClock  # type: ignore[import-not-found]
+from nautilus_trader.model.identifiers import TraderId  # type: ignore[import-not-found]
+
+from benches.harness import Span, Timer
+from benches.peers.child import report
+from benches.workload import CYCLE, INSTRUMENTS, Adder, check, quote_objects
+
+
+def run(count: int, subscribers: int) -> Span:
+    """Time per message."""
+    bus = MessageBus(trader_id=TraderId("TRADER-001"), clock=TestClock())
+    topics = [f"data.quotes.SIM.S{number:03d}" for number in range(INSTRUMENTS)]
+    adders = [Adder() for _ in range(subscribers)]
+    for adder in adders:
+        for topic in topics:
+            bus.subscribe(topic, adder.on_tick)
+    objects = quote_objects()
+    cycle = [(topics[quote.instrument], quote) for quote in objects]
+    for topic in topics:
+        bus.publish(topic, objects[0])
+    for adder in adders:
+        adder.sum, adder.count = 0.0, 0
+    publish = bus.publish
+    with Timer() as timer:
+        for _ in range(count // CYCLE):
+            for topic, quote in cycle:
+                publish(topic, quote)
+    check(adders, count // CYCLE * CYCLE)
+    return timer.per(count // CYCLE * CYCLE)
+
+
+report(nautilus_trader.__version__, run)
