@@ -2,10 +2,12 @@
 
 ::
 
-    three generated markets ─▶ Engine ─┬▶ SpreadWatch    per tick        ┌▶ SlowJournal  in a thread, loses
-                                       ├▶ TradeFlow      columns      ───┤
-                                       ├▶ MeanReversion  limit orders    └▶ Faulty       ends in quarantine
-         operator ─▶ commands ─────────┴▶ Momentum       bars, timers
+    three generated markets ─▶ Engine ─┬▶ SpreadWatch    per tick
+                                       ├▶ TradeFlow      columns
+              operator ─▶ commands ────┼▶ MeanReversion  limit orders; paused, resumed, restarted
+                                       ├▶ Momentum       bars, market orders, timers
+                                       ├▶ SlowJournal    in a thread, loses
+                                       └▶ Faulty         ends in quarantine
 
 Guarantees: what it claims is checked before it is printed; a claim that does not hold is exit code 1. Nothing is left
 behind: the state folder is a temporary one.
