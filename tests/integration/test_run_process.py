@@ -242,9 +242,7 @@ def test_a_second_signal_forces_also_while_a_handler_gives_nothing_back(tmp_path
         run.until_it_says("in the handler")
         run.send(signal.SIGINT)
         run.send(signal.SIGTERM)
-        started_s = time.monotonic()
         assert run.end() == 130, run.said
-        assert time.monotonic() - started_s < 5.0
         report = run.account()
         assert report["ended_by"].endswith(", forced")
 

@@ -1,0 +1,432 @@
+"""An engine in somebody else's program: loops, threads, signals, cancellations, and ends before the beginning."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace import Engine, Strategy
+from headrace.audit import read_audit
+from headrace.commands import RestartStrategy
+from headrace.engine_report import EngineReport
+from headrace.events import Control, Event
+from headrace.lane import Lane
+from headrace.service import Service, ServiceDesk
+from tests.engines import INSTRUMENTS, HandFeed, Recorder, engine_over, market, until
+from tests.feeding import BTC
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may be halted by, or leave, a latch of this machine."""
+    monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
+
+
+class Closing(HandFeed):
+    """A live feed that says whether it was closed."""
+
+    closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class Watching(Service):
+    """A service that says how far it came."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.over = asyncio.Event()
+
+    async def setup(self, desk: ServiceDesk) -> None:
+        self.said.append("setup")
+
+    async def run(self) -> None:
+        self.said.append("run")
+        await self.over.wait()
+
+    async def stop(self) -> None:
+        self.said.append("stop")
+        self.over.set()
+
+
+class Bench:
+    """An engine over a live feed, with everything in it that must be closed."""
+
+    def __init__(self, tmp_path: Path, *, strategy: Strategy | None = None, **options: Any) -> None:
+        self.feed, self.service = Closing(), Watching()
+        self.strategy = strategy or Recorder()
+        self.audit = tmp_path / "audit"
+        self.engine = Engine(
+            feeds=[self.feed],
+            strategies=[self.strategy],
+            services=[self.service],
+            instruments=INSTRUMENTS,
+            audit=self.audit,
+            **options,
+        )
+
+    async def is_running(self) -> None:
+        """Return when it runs."""
+        await until(lambda: "run" in self.service.said)
+
+    def assert_closed(self, *, calls: list[str] | None = None) -> None:
+        assert self.feed.closed
+        assert self.service.said[-1] == "stop"
+        assert self.service.said.count("stop") == self.service.said.count("setup")
+        assert isinstance(self.strategy, Recorder)
+        assert self.strategy.calls == (["start", "stop"] if calls is None else calls)
+        report = self.engine.report()
+        assert all(lane.left == report.left.get(name, 0) for name, lane in report.lanes.items())
+        assert list(read_audit(self.audit))
+        assert self.engine.dispatcher.subscriptions["Recorder"].state == "closed"
+
+
+@pytest.mark.parametrize("replay", [False, True], ids=["live", "replay"])
+def test_one_that_is_stopped_before_it_runs_ends_as_soon_as_it_is_ready(replay: bool) -> None:
+    strategy = Recorder()
+    engine = engine_over(market(range(100, 100_000)), [strategy], replay=replay)
+    engine.stop("changed my mind")
+    report = engine.run()
+    assert report.ended_by == "changed my mind"
+    assert strategy.calls == ["start", "stop"]
+    assert len(strategy.quotes) < 100_000 - 100
+
+
+def test_one_that_is_forced_before_it_runs_does_not_begin() -> None:
+    strategy = Recorder()
+    engine = engine_over(market(range(100, 110)), [strategy], replay=False)
+    engine.force("no")
+    assert engine.run().ended_by == "no, forced"
+    assert strategy.calls == []
+    assert engine.dispatcher.subscriptions == {}
+
+
+def test_one_that_is_stopped_while_it_is_set_up_ends_after_that(tmp_path: Path) -> None:
+    class Starting(Recorder):
+        def on_start(self) -> None:
+            super().on_start()
+            thread = threading.Thread(target=bench.engine.stop, args=["from a thread"])
+            thread.start()
+            thread.join()
+
+    bench = Bench(tmp_path, strategy=Starting())
+    assert bench.engine.run().ended_by == "from a thread"
+    assert bench.strategy.calls == ["start", "stop"]  # type: ignore[attr-defined]
+
+
+def test_a_set_up_that_hangs_is_given_up_when_the_time_of_a_stop_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.engine_run.DRAIN_S", 0.05)
+
+    class Hanging(Recorder):
+        async def on_start(self) -> None:  # type: ignore[override]  # a callback may be async
+            self.calls.append("start")
+            bench.engine.stop("enough")
+            await asyncio.Event().wait()
+
+    bench = Bench(tmp_path, strategy=Hanging())
+    assert bench.engine.run().ended_by == "enough, forced"
+    assert bench.feed.closed
+    assert bench.service.said == ["setup", "stop"]
+
+
+def test_an_on_stop_a_service_and_a_feed_that_hang_cost_their_time_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 0.3)
+    monkeypatch.setattr("headrace.shutdown.DRAIN_RUNNING_S", 0.1)
+
+    class Hanging(Recorder):
+        async def on_stop(self) -> None:  # type: ignore[override]  # a callback may be async
+            self.calls.append("stop")
+            await asyncio.Event().wait()
+
+    class Stubborn(Watching):
+        async def stop(self) -> None:
+            self.said.append("stop")
+            await asyncio.Event().wait()
+
+    other, service = Recorder(), Stubborn()
+    hanging = Hanging()
+    engine = engine_over(
+        market(range(100, 110)), [hanging, other], replay=False, speed="max", services=[service, Watching2()]
+    )
+    report = engine.run()
+    assert report.ended_by == "feeds ended"
+    assert hanging.calls == other.calls == ["start", "stop"]
+    assert [strategy.state for strategy in report.strategies.values()] == ["stopped", "stopped"]
+    assert service.said == ["setup", "run", "stop"]
+    assert [letter.handler for letter in engine.dead_letters.list()] == ["on_stop"]
+
+
+class Watching2(Watching):
+    """Another one, of another name."""
+
+
+@pytest.mark.asyncio
+async def test_a_run_beside_other_tasks_leaves_them_alone_and_ends_when_a_thread_says_so(tmp_path: Path) -> None:
+    ticking = 0
+
+    async def tick() -> None:
+        nonlocal ticking
+        while True:
+            ticking += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(tick())
+    bench = Bench(tmp_path)
+    run = asyncio.create_task(bench.engine.run_async())
+    await until(lambda: "run" in bench.service.said)
+    bench.feed.put(market(range(100, 200)))
+    await until(lambda: len(bench.strategy.quotes) == 100)  # type: ignore[attr-defined]
+    before = ticking
+    threading.Thread(target=bench.engine.stop, args=["from a thread"]).start()
+    report = await run
+    assert report.ended_by == "from a thread"
+    bench.assert_closed()
+    assert ticking > before
+    assert not other.done()
+    other.cancel()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("moment", ["running", "setting up", "ending"])
+async def test_a_run_that_its_user_cancels_cleans_up_and_goes_on_being_cancelled(tmp_path: Path, moment: str) -> None:
+    class Slow(Recorder):
+        async def on_start(self) -> None:  # type: ignore[override]  # a callback may be async
+            super().on_start()
+            if moment == "setting up":
+                await asyncio.Event().wait()
+
+        async def on_stop(self) -> None:  # type: ignore[override]  # a callback may be async
+            super().on_stop()
+            if moment == "ending":
+                await asyncio.Event().wait()
+
+    bench = Bench(tmp_path, strategy=Slow())
+    run = asyncio.create_task(bench.engine.run_async())
+    await until(lambda: bool(bench.strategy.calls))  # type: ignore[attr-defined]
+    if moment != "setting up":
+        await until(lambda: "run" in bench.service.said)
+    if moment == "ending":
+        bench.engine.stop("enough")
+        await until(lambda: bench.strategy.calls[-1] == "stop")  # type: ignore[attr-defined]
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert run.cancelled()
+    assert bench.engine.report().ended_by == ("enough" if moment == "ending" else "cancelled")
+    assert bench.feed.closed
+    assert bench.service.said[-1] == "stop"
+    assert list(read_audit(bench.audit))
+    states = {"running": "stopped", "setting up": "failed", "ending": "stopped"}
+    assert str(bench.engine.strategies["Slow"].state) == states[moment]
+
+
+@pytest.mark.asyncio
+async def test_force_ends_the_run_and_leaves_the_task_of_its_user_as_it_was(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_later(0.02, bench.engine.force, "enough")
+    report = await bench.engine.run_async()
+    assert report.ended_by == "enough, forced"
+    assert task.cancelling() == 0
+    bench.engine.force("again")
+    await asyncio.sleep(0.01)
+    assert bench.feed.closed
+
+
+@pytest.mark.asyncio
+async def test_who_gives_up_waiting_for_the_start_has_ended_the_run(tmp_path: Path) -> None:
+    class Hanging(Recorder):
+        async def on_start(self) -> None:  # type: ignore[override]  # a callback may be async
+            await asyncio.Event().wait()
+
+    bench = Bench(tmp_path, strategy=Hanging())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), bench.engine:
+            pytest.fail("it never starts")
+    assert bench.feed.closed
+    assert bench.service.said == ["setup", "stop"]
+    assert [task for task in asyncio.all_tasks() if "headrace" in task.get_name()] == []
+
+
+@pytest.mark.asyncio
+async def test_what_the_body_raises_goes_on_when_the_engine_has_ended(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        async with bench.engine:
+            raise ZeroDivisionError
+    assert bench.engine.report().ended_by == "left"
+    bench.assert_closed()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("where", ["open", "iterate", "close"])
+async def test_a_feed_that_raises_ends_the_run_with_its_error_and_everything_else_is_closed(
+    tmp_path: Path, where: str
+) -> None:
+    class Broken(Closing):
+        async def open(self) -> None:
+            if where == "open":
+                raise ConnectionError("no venue")
+
+        async def close(self) -> None:
+            await super().close()
+            if where == "close":
+                raise ConnectionError("no venue")
+
+        async def __aiter__(self) -> AsyncIterator[np.ndarray]:
+            yield market(range(100, 110))
+            if where == "iterate":
+                raise ConnectionError("no venue")
+
+    broken, other = Broken(), Closing()
+    other.end()
+    strategy, service = Recorder(), Watching()
+    engine = Engine(feeds=[broken, other], strategies=[strategy], services=[service], instruments=INSTRUMENTS)
+    with pytest.raises(ConnectionError, match="no venue"):
+        await engine.run_async()
+    assert broken.closed
+    assert other.closed
+    assert engine.report().ended_by == ("feeds ended" if where == "close" else "error")
+    if where != "open":
+        assert strategy.quotes == list(range(1, 11))
+        assert strategy.calls == ["start", "stop"]
+        assert service.said == ["setup", "run", "stop"]
+
+
+@pytest.mark.asyncio
+async def test_two_engines_of_one_process_do_not_meet_and_both_hear_a_signal(tmp_path: Path) -> None:
+    benches = [Bench(tmp_path / str(number), name=f"engine-{number}") for number in range(2)]
+    before = signal.getsignal(signal.SIGTERM)
+    runs = [asyncio.create_task(bench.engine.run_async()) for bench in benches]
+    for number, bench in enumerate(benches):
+        await bench.is_running()
+        bench.feed.put(market(range(100, 110 + number)))
+    await until(lambda: all(bench.strategy.quotes for bench in benches))  # type: ignore[attr-defined]
+    os.kill(os.getpid(), signal.SIGTERM)
+    reports = await asyncio.gather(*runs)
+    assert [report.ended_by for report in reports] == ["SIGTERM", "SIGTERM"]
+    assert [sum(report.ticks.values()) for report in reports] == [10, 11]
+    for bench in benches:
+        bench.assert_closed()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.asyncio
+async def test_the_engine_that_runs_longest_gives_the_signal_handlers_back(tmp_path: Path) -> None:
+    first, second = Bench(tmp_path / "1", name="first"), Bench(tmp_path / "2", name="second")
+    before = signal.getsignal(signal.SIGINT)
+    async with second.engine:
+        run = asyncio.create_task(first.engine.run_async())
+        await until(lambda: "run" in first.service.said)
+        second_run = second.engine
+        second_run.stop("first out")
+        await until(lambda: second.feed.closed > 1)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (await run).ended_by == "SIGINT"
+    assert second.engine.report().ended_by == "first out"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_off_the_main_thread_no_signal_handler_is_touched(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    reports: list[EngineReport] = []
+    thread = threading.Thread(target=lambda: reports.append(bench.engine.run()))
+    thread.start()
+    try:
+        bench.engine.bus.subscribe(Control, lambda _: None)
+        asyncio.run(until(lambda: "run" in bench.service.said))
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    finally:
+        bench.engine.stop("from the main thread")
+        thread.join(10)
+    assert reports[0].ended_by == "from the main thread"
+    bench.assert_closed()
+
+
+def test_a_keyboard_interrupt_out_of_a_handler_ends_the_run_cleans_up_and_goes_on(tmp_path: Path) -> None:
+    def interrupt(_: Recorder) -> None:
+        raise KeyboardInterrupt
+
+    bench = Bench(tmp_path, strategy=Recorder({3: interrupt}))
+    bench.feed.put(market(range(100, 110)))
+    with pytest.raises(KeyboardInterrupt):
+        bench.engine.run()
+    bench.assert_closed()
+
+
+def test_one_that_never_ran_is_collected_with_everything_that_it_made(tmp_path: Path) -> None:
+    def made() -> list[weakref.ref[Any]]:
+        bench = Bench(tmp_path)
+        engine = bench.engine
+        return [weakref.ref(part) for part in (engine, engine.bus, engine.dispatcher, engine.orders, bench.strategy)]
+
+    threads = set(Path("/proc/self/task").iterdir())
+    parts = made()
+    gc.collect()
+    assert [part() for part in parts] == [None] * len(parts)
+    asyncio.run(until(lambda: set(Path("/proc/self/task").iterdir()) <= threads))
+
+
+def test_one_that_ran_is_collected_too(tmp_path: Path) -> None:
+    def ran() -> list[weakref.ref[Any]]:
+        bench = Bench(tmp_path)
+        bench.feed.put(market(range(100, 110)))
+        bench.feed.end()
+        engine = bench.engine
+        engine.run()
+        return [weakref.ref(part) for part in (engine, engine.bus, engine.dispatcher, engine.orders, bench.strategy)]
+
+    parts = ran()
+    gc.collect()
+    assert [part() for part in parts] == [None] * len(parts)
+
+
+@pytest.mark.asyncio
+async def test_what_the_engine_could_not_tell_is_left_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 0.2)
+    monkeypatch.setattr("headrace.lane_tasks.DRAIN_RUNNING_S", 0.1)
+    strategy = Recorder()
+    engine = Engine(feeds=[HandFeed()], strategies=[strategy], instruments=INSTRUMENTS)
+    seen: list[Event] = []
+    engine.bus.subscribe(Event, seen.append, name="seen")
+
+    async def hold(_: Event) -> None:
+        await asyncio.Event().wait()
+
+    engine.bus.subscribe(Control, hold, name="hold")
+    async with engine:
+        # The control lane is held from ENGINE_READY on: what restarts have to tell piles up behind it.
+        for _ in range(40):
+            assert (await engine.commands.submit(RestartStrategy("Recorder"))).status == "accepted"
+    report = engine.report()
+    version = report.strategies["Recorder"].version
+    assert version == 2 + 40 * 4 + 2
+    lane = report.lanes[Lane.CONTROL]
+    assert lane.published == lane.processed + lane.dead + lane.dropped + lane.left
+    assert report.left[Lane.CONTROL] > lane.left > 0
+
+
+@pytest.mark.parametrize("call", [Engine.report, Engine.status])
+def test_one_that_has_not_begun_can_say_so(call: Callable[[Engine], object]) -> None:
+    engine = engine_over(market(range(100, 110)), [Recorder()], replay=True)
+    assert call(engine)
+    assert engine.report().wall_s == 0.0
+    assert str(engine.strategies["Recorder"].state) == "created"
+    assert engine.orders.orders(strategy=BTC) == []
