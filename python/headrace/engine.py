@@ -126,8 +126,7 @@ class Engine(EngineParts):
 
     def report(self) -> EngineReport:
         """Return what happened so far; complete when the engine has ended."""
-        return report_of(
-            self, wall_s=time.monotonic() - self._started_s, left=self._run.left, ended_by=self._run.ended_by
-        )
+        wall_s = time.monotonic() - self._started_s if self._started_s else 0.0
+        return report_of(self, wall_s=wall_s, left=self._run.left, ended_by=self._run.ended_by)
 
     replay_events = staticmethod(replay_events)
