@@ -2,6 +2,7 @@
 
     fan_out   singular, whole-tick, plural at 1 to 64 strategies; batches; the pure-Python ways     rows 1-4
     bus       the event bus beside the bare loop and the asyncio bus
+    commands  to a running engine: submission to answer while ticks saturate the core               row 12
     sessions  whole files                  decoding  frame types against msgspec, orjson, json      row 8
     ring      the Rust bench               growth    strategies, instruments, memory                rows 6, 7, 13
     install   import and sizes                                                                      row 14
@@ -32,11 +33,11 @@ import msgspec  # noqa: E402 - the script finds its own folder first
 import numpy as np  # noqa: E402
 
 import headrace  # noqa: E402
-from benches import bus, decoding, fan_out, growth, install, ring, sessions  # noqa: E402
+from benches import bus, commands, decoding, fan_out, growth, install, ring, sessions  # noqa: E402
 from benches.harness import Patience, Row, table  # noqa: E402
 from benches.workload import CYCLE  # noqa: E402
 
-SECTIONS = ("fan_out", "bus", "sessions", "decoding", "ring", "growth", "install")
+SECTIONS = ("fan_out", "bus", "commands", "sessions", "decoding", "ring", "growth", "install")
 
 
 class Size(NamedTuple):
@@ -70,6 +71,7 @@ def measure(section: str, size: Size, patience: Patience, *, quick: bool) -> lis
     sections: dict[str, Callable[[], list[Row]]] = {
         "fan_out": lambda: fan_out.rows(size.calls, size.rounds, patience),
         "bus": lambda: bus.rows(size.calls, size.rounds, patience),
+        "commands": lambda: commands.rows(4 * size.calls, size.rounds, patience),
         "sessions": lambda: sessions.rows(size.session_frames, size.rounds, patience, files_max=size.files_max),
         "decoding": lambda: decoding.rows(size.frames, size.rounds, patience),
         "ring": lambda: ring.rows(quick=quick),

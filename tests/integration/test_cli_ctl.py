@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -234,6 +236,27 @@ def test_a_halt_is_in_the_latch_file_before_anybody_is_asked_and_holds_without_a
     assert ctl("rearm", "--reason", "all is well").returncode == 0
     assert not (state / "halt.json").exists()
     assert json.loads(ctl("status", "--json").stdout)["detail"]["halted"] is False
+
+
+def test_a_halt_is_written_before_any_engine_is_asked(ctl: Run, state: Path) -> None:
+    seen: list[bool] = []
+    (state / "run").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(state / "run" / "paper.sock"))
+        listener.listen()
+
+        def look() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                seen.append((state / "halt.json").exists())
+
+        engine = threading.Thread(target=look)
+        engine.start()
+        ended = ctl("halt", "--engine", "paper")
+        engine.join()
+    assert seen == [True]
+    assert (ended.returncode, "paper: not confirmed" in ended.stdout) == (3, True)
 
 
 def test_a_halt_of_an_engine_that_hangs_is_written_and_says_that_nobody_confirmed_it(

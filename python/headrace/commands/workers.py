@@ -313,14 +313,13 @@ class Workers:
             return
         ticket.holds_target = False
         behind = self._targets[ticket.command.target]
-        while behind:
-            following = behind.popleft()
-            if following.outcome is None:
-                following.holds_target = True
-                self._ready.append(following)
-                self._employ()
-                return
-        del self._targets[ticket.command.target]
+        if not behind:
+            del self._targets[ticket.command.target]
+            return
+        following = behind.popleft()
+        following.holds_target = True
+        self._ready.append(following)
+        self._employ()
 
     def _employ(self) -> None:
         """Give free workers to what is ready; a few at a time, so that plain handlers leave the loop to others."""
