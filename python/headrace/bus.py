@@ -129,7 +129,7 @@ class EventBus:
         self.publish_nowait = self.core.publish_nowait
         self.drain = self.core.drain
         self._subscribers = Subscribers(self.core, self._options)
-        self._tasks = LaneTasks(self, self.core)
+        self._tasks = LaneTasks(self, self.core, is_watched=not replay)
         for event_type, lane in EVENT_LANES.items():
             self.declare(event_type, lane)
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
     from headrace import _native
-    from headrace.bus import EventBus
     from headrace.bus_subscription import BusSubscription
     from headrace.events import Event
 
@@ -43,10 +42,11 @@ _LANES = tuple(Lane)
 
 
 class LaneTasks:
-    """What one bus awaits, and who awaits it."""
+    """What one bus awaits, and who awaits it. is_watched : handlers that hold the loop are named in the log."""
 
-    def __init__(self, bus: EventBus, core: _native.BusCore) -> None:
+    def __init__(self, bus: object, core: _native.BusCore, *, is_watched: bool) -> None:
         self._bus = bus
+        self._is_watched = is_watched
         self._core = core
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -77,7 +77,7 @@ class LaneTasks:
         self._context = contextvars.copy_context()
         self._context.run(HANDLING.set, None)
         self._wake_other = wake
-        if not self._bus.replay and self._watch is None:
+        if self._is_watched and self._watch is None:
             self._watch = Watch(SLOW_HANDLER_MS / 1e3)
             self._watch.buses.append(self)
             self._watch.start()
@@ -106,7 +106,7 @@ class LaneTasks:
         if self._is_stopping:
             return
         try:
-            self._bus.drain(SLICE_NS)
+            self._core.drain(SLICE_NS)
         finally:
             if self._core.has_ready():
                 self._call(self._turn)
@@ -232,7 +232,7 @@ class LaneTasks:
             self.start(None)
         try:
             while True:
-                self._bus.drain(SLICE_NS)
+                self._core.drain(SLICE_NS)
                 if self._core.is_idle():
                     return
                 left_s = started_s + timeout_s - time.monotonic()
