@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import asdict
 
 from headrace.bars import BarSpec
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 __all__ = ["engine_of", "make_broker", "make_feeds", "make_service", "make_strategy"]
 
 
-def engine_of(config: EngineConfig, *, replay: bool = False) -> Engine:
+def engine_of(config: EngineConfig, *, replay: bool = False, dispatch_log: str | None = None) -> Engine:
     """Make the engine that a configuration describes.
 
     replay : in the recordings' time, with no effects: no kill switch, no socket for ``headrace ctl``, no metrics.
+    dispatch_log : of a live run of this configuration, which the replay repeats.
     Raises ConfigError, and what the parts' constructors raise.
     """
     section = config.engine
@@ -60,6 +62,8 @@ def engine_of(config: EngineConfig, *, replay: bool = False) -> Engine:
         wait=section.wait,
         gc=section.gc,
         audit=section.audit,
+        config=msgspec.to_builtins(config, str_keys=True),
+        dispatch_log=dispatch_log if replay else section.dispatch_log,
         config_digest=config_digest(config),
         state_folder=section.state_folder,
         halt_signal=config.kill_switch.signal,

@@ -49,8 +49,9 @@ class Engine(EngineParts):
     on_fault : "quarantine" (live default) or "raise" (replay default). hashing : keep the two hashes.
     wait : "park" sleeps until there is something to do, "spin" keeps a core busy and answers sooner.
     gc : "idle" freezes what lives after the start and collects only when there is nothing else to do.
-    audit : a file for every event; config_digest : for its first line. dispatch_log : a file from which ``replay``
-        repeats this session's decisions.
+    audit : a file for every event; config_digest : for its first line. dispatch_log : live, a file to be written; in a
+        replay, one that a live run wrote: its calls are repeated over the same feeds, and the report says whether the
+        same was decided. config : what the engine was made from, kept in the log.
     state_folder : where the kill switch's latch is; live the user's own unless given, in a replay none.
     halt_signal : let SIGUSR2 throw the kill switch. command_workers, command_timeout_s, middleware : of ``commands``.
 
@@ -58,12 +59,13 @@ class Engine(EngineParts):
     """
 
     def _complete(self) -> None:
-        self._run = EngineRun(self)
+        operators = Operators(self)
+        operators.register(self.commands)
+        self._run = EngineRun(self, operators)
         self._task: asyncio.Task[EngineReport] | None = None
         self._started_s = 0.0
         # While inside, SIGINT and SIGTERM are requests to end; runs enter it themselves.
         self.interrupts = Interrupts(self.stop, self.force, self._run.call)
-        Operators(self).register(self.commands)
 
     # Running
 

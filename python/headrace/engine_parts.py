@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from headrace import _native
 from headrace.audit import AuditSink
@@ -31,6 +31,7 @@ from headrace.kill_switch import KillSwitch
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.orders import OrderManager
 from headrace.positions import Positions
+from headrace.repeat import Repeat, RepeatedSwitch
 from headrace.risk import RiskGates
 from headrace.runner import StrategyRunner
 from headrace.service import ServiceDesk
@@ -71,6 +72,8 @@ class RunOptions:
     slice_ns: int
     wait: Literal["park", "spin"]
     gc: Literal["auto", "idle"]
+    config: Mapping[str, Any] | None
+    dispatch_log: str | os.PathLike[str] | None
     audit: AuditSink | None
 
 
@@ -101,7 +104,9 @@ class EngineParts:
         wait: Literal["park", "spin"] = "park",
         gc: Literal["auto", "idle"] = "auto",
         audit: str | os.PathLike[str] | None = None,
+        config: Mapping[str, Any] | None = None,
         config_digest: str = "",
+        dispatch_log: str | os.PathLike[str] | None = None,
         state_folder: str | os.PathLike[str] | None = None,
         halt_signal: bool = False,
         command_workers: int = COMMAND_WORKERS,
@@ -113,6 +118,12 @@ class EngineParts:
         if replay and clock is not None:
             msg = f"clock={clock!r} with replay=True: a replay's time is its ticks' own; leave the clock out"
             raise OptionError(msg, option="clock")
+        self.repeat = Repeat(dispatch_log) if replay and dispatch_log is not None else None
+        if self.repeat is not None:
+            # Those of the live run: ids are made of the one, losses of the other.
+            run_id, ring_capacity = self.repeat.run_id, self.repeat.ring_capacity
+        # A repetition has live rules, and effects as little as any other replay.
+        self.resolves = resolves = replay and self.repeat is None
         known = [Instrument(given) if isinstance(given, str) else given for given in instruments]
         self.name = name
         self.replay = replay
@@ -120,7 +131,7 @@ class EngineParts:
         self.clock = EngineClock()
         self.dead_letters = DeadLetters()
         self.bus = EventBus(
-            clock=self.clock, replay=replay, run_id=self.run_id, dead_letters=self.dead_letters, lanes=lanes
+            clock=self.clock, replay=resolves, run_id=self.run_id, dead_letters=self.dead_letters, lanes=lanes
         )
         for event_type, lane in (event_types or {}).items():
             self.bus.declare(event_type, lane)
@@ -128,13 +139,18 @@ class EngineParts:
             instruments=[instrument.name for instrument in known],
             ring_capacity=ring_capacity,
             clock=self.clock,
-            replay=replay,
+            replay=resolves,
+            driven=self.repeat is not None,
             on_fault=on_fault,
             hashing=hashing,
             dead_letters=self.dead_letters,
         )
         # A replay has no effects, and nothing to stop.
-        self.kill_switch = None if replay else KillSwitch(state_folder, signal=halt_signal)
+        self.kill_switch: KillSwitch | RepeatedSwitch | None = None
+        if self.repeat is not None:
+            self.kill_switch = self.repeat.switch
+        elif not replay:
+            self.kill_switch = KillSwitch(state_folder, signal=halt_signal)
         self.positions = Positions()
         self.gates = RiskGates(
             limits, known, clock=self.clock, quotes=self.dispatcher.newest_quote, kill_switch=self.kill_switch
@@ -147,11 +163,11 @@ class EngineParts:
             clock=self.clock,
             broker=broker,
             run_id=self.run_id,
-            replay=replay,
+            replay=resolves,
             call_soon=self.later,
         )
         self.bars = Bars(self.dispatcher)
-        self.timers = Timers(replay=replay, on_due=self.clock.set_alarm)
+        self.timers = Timers(replay=resolves, on_due=self.clock.set_alarm)
         self.commands = CommandBus(
             bus=self.bus,
             clock=self.clock,
@@ -182,6 +198,8 @@ class EngineParts:
             slice_ns=slice_ns,
             wait=wait,
             gc=gc,
+            config=config,
+            dispatch_log=None if replay else dispatch_log,
             audit=None if audit is None else AuditSink(audit, run_id=self.run_id, config=config_digest, replay=replay),
         )
         self.metrics = Metrics(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headrace.engine_parts import EngineParts
     from headrace.lane import Lane, LaneStats
     from headrace.orders import OrderStats
+    from headrace.repeat import RepeatReport
     from headrace.runner import StrategyRunner
     from headrace.subscription import SubscriptionStats
 
@@ -88,6 +89,7 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int
     halted: bool
     input_hash: str | None
+    repeated: RepeatReport | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``headrace run --json`` prints: plain numbers, texts, lists and dicts."""
@@ -108,6 +110,7 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
             ("commands", f"{self.commands:,}"),
             ("dead letters", f"{self.dead_letters:,}"),
             *([("kill switch", "HALTED")] if self.halted else []),
+            *([("repeated", _verdict(self.repeated))] if self.repeated else []),
         ]
         lanes = [
             (str(lane), *(f"{count:,}" for count in (own.published, own.processed, own.dead, own.dropped, own.left)))
@@ -137,6 +140,11 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
+def _verdict(repeated: RepeatReport) -> str:
+    counts = f"{repeated.calls:,} calls, {repeated.decisions:,} decisions"
+    return f"{counts}, all the same" if repeated.same else f"{counts}; different: {repeated.difference}"
+
+
 def report_of(engine: EngineParts, *, wall_s: float, left: Mapping[Lane, int], ended_by: str) -> EngineReport:
     """Read an engine's counters."""
     stats = engine.dispatcher.stats()
@@ -155,6 +163,7 @@ def report_of(engine: EngineParts, *, wall_s: float, left: Mapping[Lane, int], e
         dead_letters=engine.dead_letters.total,
         halted=engine.kill_switch is not None and engine.kill_switch.is_halted,
         input_hash=engine.dispatcher.input_hash,
+        repeated=None if engine.repeat is None else engine.repeat.report(),
     )
 
 

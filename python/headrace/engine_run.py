@@ -24,18 +24,21 @@ from typing import TYPE_CHECKING
 
 from headrace.brokers.base import BrokerDesk
 from headrace.clock import PacedClock, WallClock
-from headrace.events import Control, Signal
+from headrace.events import Control, OrderEvent, Signal
 from headrace.intake import Intake
 from headrace.limits import DRAIN_S, HALT_S
+from headrace.repeat import RunLog
 from headrace.shutdown import LOOK_S, Shutdown
-from headrace.turns import IdleCollector, LiveTurns, ReplayTurns
+from headrace.turns import IdleCollector, LiveTurns, ReplayTurns, Turns
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping
 
     from headrace.engine_parts import EngineParts
     from headrace.events import Event
     from headrace.lane import Lane
+    from headrace.operators import Operators
 
 __all__ = ["EngineRun"]
 
@@ -48,8 +51,10 @@ SWITCH_INTERVAL_S = 0.0005
 class EngineRun:
     """One run. Its parts are the engine's."""
 
-    def __init__(self, engine: EngineParts) -> None:
+    def __init__(self, engine: EngineParts, operators: Operators) -> None:
         self._engine = engine
+        self._operators = operators
+        self._log: RunLog | None = None
         self._options = engine.options
         self.ended_by = ""
         self._undo = ExitStack()
@@ -140,6 +145,8 @@ class EngineRun:
             self._stop()
         try:
             with self._undo:
+                # The last line is written when no thread dispatches any more.
+                self._undo.callback(self._close_log)
                 self._undo.callback(self._engine.dispatcher.close)
                 if self._engine.kill_switch is not None:
                     self._undo.callback(self._engine.kill_switch.close)
@@ -192,7 +199,7 @@ class EngineRun:
                 publish=engine.bus.publish_nowait,
                 clock=engine.clock,
                 dispatcher=engine.dispatcher,
-                replay=engine.replay,
+                replay=engine.resolves,
                 instruments=engine.gates.instruments,
                 call_at=lambda due_ns, call: engine.timers.set("broker", "due", due_ns, lambda _: call()),
             )
@@ -218,7 +225,13 @@ class EngineRun:
         self._pump = await self._intake.open()
         first_ns = await self._intake.first_ns(self._pump)
         before = engine.turns
-        if engine.replay:
+        if engine.repeat is not None:
+            engine.turns = Turns(engine.shared)
+            engine.clock.advance_to(engine.repeat.now_ns)
+            engine.repeat.attach(engine)
+            # Its log says when to drain, and nothing else does.
+            await engine.bus.start(wake=lambda: None)
+        elif engine.replay:
             engine.turns = ReplayTurns(engine.shared, in_flight=lambda: engine.commands.in_flight)
             engine.clock.advance_to(first_ns or 0)
         else:
@@ -235,7 +248,26 @@ class EngineRun:
             self._undo.callback(engine.turns.close)
             engine.clock.advance_to(clock.now_ns())
             await engine.bus.start(wake=engine.turns.schedule_from_thread)
+            if self._options.dispatch_log is not None:
+                self._write_log(engine.turns, self._options.dispatch_log)
         before.hand_over(engine.turns)
+
+    def _write_log(self, turns: LiveTurns, path: str | os.PathLike[str]) -> None:
+        engine = self._engine
+        self._log = turns.log = RunLog(
+            path,
+            engine.dispatcher,
+            run_id=engine.run_id,
+            sources=[feed.name for feed in engine.feeds],
+            config=self._options.config,
+            is_halted=engine.kill_switch is not None and engine.kill_switch.is_halted,
+        )
+        self._operators.told = self._log.command
+        engine.bus.subscribe((Signal, OrderEvent), self._log.decision, name="dispatch_log")
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
 
     async def _execute(self, group: asyncio.TaskGroup) -> None:
         engine = self._engine
@@ -243,6 +275,12 @@ class EngineRun:
         self._tell_control("ENGINE_READY")
         log.info("engine %s is ready: run %s, %d strategies", engine.name, engine.run_id, len(engine.strategies))
         self._ready.set()
+        if engine.repeat is not None:
+            await engine.repeat.run(
+                engine, self._intake, self._pump, handle=self._operators.again, stop=self._end.stop_strategies
+            )
+            self.ended_by = self.ended_by or "log ended"
+            return
         if isinstance(engine.turns, ReplayTurns):
             await self._replay(engine.turns)
             self.ended_by = self.ended_by or "feeds ended"
@@ -306,6 +344,8 @@ class EngineRun:
         while True:
             if switch.is_halted != seen:
                 seen = switch.is_halted
+                if self._log is not None:
+                    self._log.mark("halted", seen)
                 self._tell_control("HALTED" if seen else "REARMED", {"reason": switch.reason})
                 log.warning("the kill switch %s: %s", "is thrown" if seen else "is armed again", switch.reason)
             await asyncio.sleep(HALT_S)

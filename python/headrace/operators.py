@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from headrace.commands import (
     CancelAll,
     CancelOrder,
@@ -29,18 +31,20 @@ from headrace.commands import (
     SetSubscription,
     Status,
     StopStrategy,
+    entry_of,
 )
 from headrace.errors import HeadraceError
 from headrace.events import Control
 from headrace.lifecycle import StrategyState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from headrace.deadletters import DeadLetters
     from headrace.events import Event
     from headrace.kill_switch import KillSwitch
     from headrace.orders import OrderManager
+    from headrace.repeat import RepeatedSwitch
     from headrace.runner import StrategyRunner
 
 __all__ = ["Operators"]
@@ -53,12 +57,16 @@ ALREADY = {
 }
 
 
+def _nobody_is_told(_command: Command) -> None:
+    """Stand where nobody logs."""
+
+
 class Steered(Protocol):
     """What the commands act on: an engine."""
 
     strategies: dict[str, StrategyRunner]
     orders: OrderManager
-    kill_switch: KillSwitch | None
+    kill_switch: KillSwitch | RepeatedSwitch | None
     dead_letters: DeadLetters
 
     @property
@@ -80,10 +88,9 @@ class Operators:
 
     def __init__(self, engine: Steered) -> None:
         self._engine = engine
-
-    def register(self, commands: CommandBus) -> None:
-        """Register every handler."""
-        handlers: dict[type[Command], Callable[[Any], Awaitable[Outcome]]] = {
+        # Told of each command that may change something, where it is handled: a dispatch log.
+        self.told: Callable[[Command], None] = _nobody_is_told
+        self._handlers: dict[type[Command], Callable[[Any], Awaitable[Outcome]]] = {
             PauseStrategy: self._pause,
             ResumeStrategy: self._resume,
             RestartStrategy: self._restart,
@@ -98,8 +105,22 @@ class Operators:
             Drain: self._drain,
             Status: self._status,
         }
-        for command_type, handler in handlers.items():
-            commands.register(command_type, handler)
+
+    def register(self, commands: CommandBus) -> None:
+        """Register every handler."""
+        for command_type in self._handlers:
+            commands.register(command_type, self._handle)
+
+    async def _handle(self, command: Command) -> Outcome:
+        if command.changes:
+            self.told(command)
+        return await self._handlers[type(command)](command)
+
+    async def again(self, payload: Mapping[str, Any]) -> Outcome:
+        """Do what a command of an earlier run asked for. Raises msgspec.ValidationError when it is none."""
+        kinds = {entry_of(kind).name: kind for kind in self._handlers}
+        command: Command = msgspec.convert(payload, kinds[payload["command"]])
+        return await self._handlers[type(command)](command)
 
     # Strategies
 

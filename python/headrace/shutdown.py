@@ -67,7 +67,9 @@ class Shutdown:
         # From here on nobody may start a strategy again.
         await engine.commands.stop()
         if not self.is_forced:
-            await self._stop_strategies()
+            if isinstance(turns, LiveTurns) and turns.log is not None:
+                turns.log.mark("stop")
+            await self.stop_strategies()
             self._do(turns.drain)
         self._tell("EOF")
         if isinstance(turns, ReplayTurns) and not (has_failed or self.is_forced or self._errors):
@@ -85,7 +87,7 @@ class Shutdown:
         await self._step("a feed's close()", self._intake.close())
         await engine.commands.stop()
         if not self.is_forced:
-            await self._stop_strategies()
+            await self.stop_strategies()
         await engine.services.stop(DRAIN_RUNNING_S)
         await self._close_bus()
         if engine.options.audit is not None:
@@ -109,12 +111,15 @@ class Shutdown:
             # Looked at again and again: a task that comes to rest tells nobody.
             while self._remaining_s() > 0 and (turns.turn() or not self.is_quiet()):  # noqa: ASYNC110
                 await asyncio.sleep(0 if not dispatcher.is_caught_up else LOOK_S)
+            if turns.log is not None:
+                turns.log.mark("leave")
             dispatcher.finish()
         except Exception as error:  # noqa: BLE001 - kept, and raised at the end
             # A strategy under on_fault="raise": what it left stays where it is.
             self._keep(error, "draining the ring")
 
-    async def _stop_strategies(self) -> None:
+    async def stop_strategies(self) -> None:
+        """Stop those that live; a repetition does so where its log says."""
         for runner in self._engine.strategies.values():
             if runner.state is StrategyState.STARTING:
                 runner.give_up("the engine ends")

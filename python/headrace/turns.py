@@ -17,7 +17,7 @@ import asyncio
 import gc
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from headrace.clock import seconds_until
 from headrace.errors import LaneFullError
@@ -45,21 +45,30 @@ COLLECT_ALL_AT = 1_000_000
 
 
 class SharedParts(NamedTuple):
-    """What turns move on. mark : writes an entry into the dispatch log; None without one."""
+    """What turns move on."""
 
     clock: EngineClock
     dispatcher: Dispatcher
     bus: EventBus
     timers: Timers
     bars: Bars
-    mark: Callable[[str, object], None] | None = None
+
+
+class TurnLog(Protocol):
+    """Who writes a dispatch log."""
+
+    def mark(self, kind: str, payload: object = None) -> None:
+        """Write what is done now."""
+
+    def turn_over(self, *, idle: bool) -> None:
+        """Write what was gathered, when there is time."""
 
 
 class Turns:
     """What all turns share; by itself it keeps what is told before the engine begins."""
 
     def __init__(self, parts: SharedParts) -> None:
-        self.clock, self.dispatcher, self.bus, self.timers, self.bars, self._mark = parts
+        self.clock, self.dispatcher, self.bus, self.timers, self.bars = parts
         self.collector: IdleCollector | None = None
         self._untold: deque[Event] = deque()
         # Calls from other threads, and from inside a dispatch; a deque is safe for both.
@@ -138,6 +147,15 @@ class Turns:
             self.timers.fire_next(now_ns)
         return True
 
+    def settle(self, now_ns: int) -> bool:
+        """Do what comes before a turn's ticks: what is due, bars that ticks closed, events. False: nothing."""
+        acted = False
+        while self.fire_next(now_ns):
+            acted = True
+            self.drain()
+        self.publish_bars(self.bars.take())
+        return self.drain() or acted
+
     def publish_bars(self, bars: Iterable[Event]) -> None:
         """Publish bars, and drain in between so that many at once don't push each other out."""
         for number, bar in enumerate(bars, start=1):
@@ -171,19 +189,15 @@ class LiveTurns(Turns):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_ns: int | None = None
         self._closed = False
+        # Writes what a repetition needs; None: nobody wants to repeat it.
+        self.log: TurnLog | None = None
 
     def turn(self) -> bool:
         """Run one turn; True: there is more to do."""
         now_ns = self._source.now_ns()
         self.clock.advance_to(now_ns)
-        acted = False
-        while self.fire_next(now_ns):
-            acted = True
-            self.drain()
-        self.publish_bars(self.bars.take())
-        acted |= self.drain()
-        if acted and self._mark is not None:
-            self._mark("turn", now_ns)
+        if self.settle(now_ns) and self.log is not None:
+            self.log.mark("turn")
         self.dispatcher.dispatch(max_ns=self._slice_ns)
         self.drain()
         return not (self.dispatcher.is_caught_up and self.is_at_rest)
@@ -221,6 +235,8 @@ class LiveTurns(Turns):
             return
         if self.collector is not None:
             self.collector.look(idle=not more)
+        if self.log is not None:
+            self.log.turn_over(idle=not more)
         if more or self._spins:
             self.schedule()
         else:

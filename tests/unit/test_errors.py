@@ -19,9 +19,11 @@ from headrace import (
     DeadLetters,
     Decoder,
     Dispatcher,
+    Engine,
     Instruments,
     Ring,
     Sequencer,
+    Strategy,
     errors,
     register_kind,
     replay,
@@ -30,13 +32,14 @@ from headrace import (
 from headrace.audit import audit_header
 from headrace.bus import EventBus
 from headrace.commands import CommandBus
-from headrace.control import ControlClient
 from headrace.config import load_config
+from headrace.control import ControlClient
 from headrace.errors import HeadraceError
 from headrace.events import Audit, Signal
 from headrace.lane import Lane, LaneOptions
 from headrace.lifecycle import LifeCycle
 from headrace.orders.request import amount
+from headrace.service import Service
 from headrace.state_folder import checked_folder
 from tests.feeding import BTC, HandClock, quotes
 
@@ -170,6 +173,14 @@ def deadlocked() -> None:
     asyncio.run(bus.wait_until_idle(0.01))
 
 
+class FailingService(Service):
+    """Ends a replay with its error."""
+
+    async def run(self) -> None:
+        msg = "no disk"
+        raise OSError(msg)
+
+
 PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "OptionError": lambda dispatcher: dispatcher.subscribe(batch_max=0),
     "SubscriptionError": lambda dispatcher: dispatcher.subscribe(print),
@@ -200,6 +211,9 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "ConfigError": lambda _: load_config(environment={}, overrides=["engine.nmae=x"]),
     "AuditError": lambda _: audit_header("no such file"),
     "ControlError": lambda _: ControlClient("no/engine"),
+    "EngineError": lambda _: Strategy().buy(BTC, 1),
+    "ServiceError": lambda _: Engine(services=[FailingService()], replay=True).run(),
+    "DispatchLogError": lambda _: Engine(replay=True, dispatch_log="no such file"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that nobody raises themselves; a fork, a missing extra and a recording without venue have tests of their own.

@@ -116,7 +116,11 @@ class SimulatedBroker:
         self._desk = desk
         if desk.dispatcher is not None:
             self._subscription = desk.dispatcher.subscribe(
-                self._on_quote, callback="on_quote", name=f"{self._name} broker"
+                self._on_quote,
+                callback="on_quote",
+                name=f"{self._name} broker",
+                # Live it never holds the feed for others: a quote that is lost to it is one that nobody traded on.
+                overflow="block" if desk.replay else "drop_oldest",
             )
             self._subscription.doze()
 

@@ -164,8 +164,9 @@ def _log_to_stderr() -> None:
 def _fix_hash_seed() -> None:
     """Start again with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run.
 
-    Only for ``replay``, and not when the seed was chosen already. The process id stays, so signals still arrive.
+    For ``replay`` and ``run``, whose decisions it may repeat, and not when the seed was chosen already. The process
+    id stays, so signals still arrive.
     """
-    if "replay" in sys.argv[1:] and "PYTHONHASHSEED" not in os.environ:
+    if {"replay", "run"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves

@@ -22,6 +22,7 @@ import headrace
 from headrace.cli.failure import Failure
 from headrace.cli.loading import load_strategy
 from headrace.cli.options import debug_option, venue_option
+from headrace.cli.repeat import repeat_run
 from headrace.errors import StrategyFaultError
 from headrace.limits import RING_CAPACITY
 from headrace.report import progress_display
@@ -76,7 +77,7 @@ def _speed(_context: click.Context, _option: click.Parameter, text: str) -> floa
 
 
 @click.command("replay", cls=_ReplayCommand)
-@click.argument("files", nargs=-1, required=True, metavar="FILE[@VENUE]...")
+@click.argument("files", nargs=-1, metavar="FILE[@VENUE]...")
 @click.option(
     "--strategy",
     "strategies",
@@ -125,6 +126,11 @@ def _speed(_context: click.Context, _option: click.Parameter, text: str) -> floa
 )
 @click.option("--hash", "hashing", is_flag=True, help="Compute the hashes of input and deliveries.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when frames were rejected.")
+@click.option(
+    "--dispatch-log",
+    metavar="LOG",
+    help="Instead of FILEs: repeat the live run that wrote LOG, and say whether every decision was the same.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @debug_option
 def replay_command(
@@ -141,12 +147,21 @@ def replay_command(
     on_fault: Literal["raise", "quarantine"],
     hashing: bool,
     strict: bool,
+    dispatch_log: str | None,
     as_json: bool,
 ) -> int:
-    """Replay recordings through strategies.
+    """Replay recordings through strategies, or repeat a live run.
 
     A FILE is a recording (gzip or plain) or a .npy file of ticks; several are merged by receive time.
     """
+    if dispatch_log is not None:
+        if files or strategies:
+            raise Failure(
+                "--dispatch-log names its own feeds and strategies: leave FILEs and --strategy out", exit_code=2
+            )
+        return repeat_run(dispatch_log, as_json=as_json)
+    if not files:
+        raise Failure("there is nothing to replay: name a FILE, or a --dispatch-log", exit_code=2)
     display = progress_display(sys.stderr, "replay")
     # What strategies print must not stand in the document.
     quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()

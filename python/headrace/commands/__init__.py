@@ -20,6 +20,7 @@ from headrace.commands.family import (
     SetSubscription,
     Status,
     StopStrategy,
+    entry_of,
 )
 from headrace.commands.meter import CommandStats
 from headrace.commands.middleware import (
@@ -68,4 +69,5 @@ __all__ = [
     "Telemetry",
     "Validation",
     "default_middleware",
+    "entry_of",
 ]

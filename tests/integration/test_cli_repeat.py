@@ -1,0 +1,115 @@
+"""``headrace run --dispatch-log`` and ``headrace replay --dispatch-log``, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+[engine]
+speed = 200.0
+ring_capacity = 1024
+
+[[feeds]]
+kind = "synthetic"
+options = { symbols = ["BTCUSDT"], frames = 20_000 }
+
+[[strategies]]
+use = "trader.py:Trader"
+subscription = { overflow = "drop_oldest" }
+bars = ["1s"]
+
+[broker]
+use = "simulated"
+
+[risk]
+quantity_max = 1
+notional_max = 1_000_000
+price_collar = 0.1
+open_orders_max = 100
+message_rate_max = 10_000.0
+stale_after_s = 60.0
+
+[instruments."BTCUSDT.BINANCE"]
+price_tick = 0.01
+lot_size = 0.00001
+"""
+
+TRADER = """
+import headrace
+
+class Trader(headrace.Strategy):
+    quotes = 0
+
+    def on_quote(self, instrument, bid_price):
+        self.quotes += 1
+        if self.quotes % 100 == 0:
+            self.buy(instrument, "0.001")
+        if self.quotes % 100 == 50:
+            self.sell(instrument, "0.001")
+
+    def on_bar(self, bar):
+        self.signal(bar.instrument, 1, price=bar.close)
+"""
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Path:
+    """The folder of a run that was logged."""
+    (tmp_path / "engine.toml").write_text(CONFIG)
+    (tmp_path / "trader.py").write_text(TRADER)
+    done = headrace(tmp_path, "run", "engine.toml", "--dispatch-log", "run.log", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["strategies"]["Trader"]["orders"]["filled"] > 20
+    return tmp_path
+
+
+def headrace(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HEADRACE_STATE": str(folder / "state")}
+    command = [sys.executable, "-m", "headrace.cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=25, check=False)
+
+
+def test_a_run_is_repeated_from_its_log_alone(logged: Path) -> None:
+    done = headrace(logged, "replay", "--dispatch-log", "run.log", "--json")
+    assert done.returncode == 0, done.stderr
+    repeated = json.loads(done.stdout)["repeated"]
+    assert repeated["same"]
+    assert repeated["decisions"] > 50
+
+
+def test_a_strategy_that_decides_otherwise_now_is_told(logged: Path) -> None:
+    (logged / "trader.py").write_text(
+        TRADER.replace('self.sell(instrument, "0.001")', 'self.sell(instrument, "0.002")')
+    )
+    done = headrace(logged, "replay", "--dispatch-log", "run.log")
+    assert done.returncode == 1
+    assert "the repetition decides otherwise: decision " in done.stderr
+    assert '"quantity":"0.002"' in done.stderr
+
+
+def test_the_log_of_a_run_that_was_killed_is_repeated_up_to_there(logged: Path) -> None:
+    lines = (logged / "run.log").read_bytes().splitlines(keepends=True)
+    (logged / "run.log").write_bytes(b"".join(lines[: len(lines) // 2]) + b'["call",0,')
+    done = headrace(logged, "replay", "--dispatch-log", "run.log")
+    assert "has no last line" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["x.gz", "--dispatch-log", "run.log"], "leave FILEs and --strategy out"),
+        ([], "there is nothing to replay"),
+        (["--dispatch-log", "missing.log"], "cannot be read"),
+    ],
+)
+def test_what_cannot_be_repeated_is_said(arguments: list[str], says: str, tmp_path: Path) -> None:
+    done = headrace(tmp_path, "replay", *arguments)
+    assert done.returncode in (1, 2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,186 @@
+"""A live run and its repetition by dispatch log decide alike, whatever was dropped, folded or commanded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace import BarSpec, Engine, Strategy, StrategySpec
+from headrace.commands import (
+    CancelAll,
+    Command,
+    Flatten,
+    Halt,
+    PauseStrategy,
+    Rearm,
+    RestartStrategy,
+    ResumeStrategy,
+    SetSubscription,
+)
+from headrace.engine_report import EngineReport
+from headrace.errors import DispatchLogError
+from tests.engines import SECOND, Recorder, engine_over, market
+from tests.feeding import BTC, ETH
+
+COMMANDS: tuple[Command, ...] = (
+    PauseStrategy("Trading"),
+    ResumeStrategy("Trading"),
+    RestartStrategy("Trading"),
+    PauseStrategy("Second"),
+    ResumeStrategy("Second"),
+    SetSubscription("Second", batch_max=7),
+    CancelAll(),
+    Flatten(),
+    Halt("for a while"),
+    Rearm(),
+)
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path, monkeypatch) -> None:
+    """No test may be halted by, or leave, a latch of this machine."""
+    monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
+
+
+class Trading(Recorder):
+    """Buys and sells by the numbers of its quotes, bars and timers, so that any change of what it is given shows."""
+
+    bars = (BarSpec(BTC, "1s", price="mid"),)
+
+    def on_start(self) -> None:
+        self.set_timer("each", every="700ms")
+
+    def on_quote(self, seq: int, instrument: str, bid_price: float) -> None:
+        if seq % 97 == 3:
+            self.buy(instrument, "0.5")
+        if seq % 89 == 5:
+            self.sell(instrument, "0.25", price=str(bid_price + 1))
+        if seq % 211 == 0:
+            self.signal(instrument, 1, strength=float(seq))
+
+    def on_gap(self, missing: int | None) -> None:
+        self.signal(BTC, -1, strength=float(missing or 0))
+
+    def on_bar(self, bar) -> None:
+        if bar.close > bar.open:
+            self.buy(bar.instrument, "0.125")
+
+    def on_timer(self, timer) -> None:
+        self.signal(BTC, 0, strength=float(timer.missed))
+
+    def on_save(self) -> object:
+        return None
+
+
+class Second(Strategy):
+    """Signals how long each batch was, and what it summed to."""
+
+    def on_quotes(self, bid_price: np.ndarray) -> None:
+        self.signal(ETH, 1, strength=float(len(bid_price)), price=float(bid_price.sum()))
+
+    def on_gap(self, missing: int | None) -> None:
+        self.signal(ETH, -1, strength=float(missing or 0))
+
+
+def ticks_of(seed: int, count: int = 6_000) -> list[np.ndarray]:
+    """Two markets at random."""
+    draw = random.Random(seed)
+    prices = [100.0]
+    for _ in range(count):
+        prices.append(max(50.0, prices[-1] + draw.choice((-1.0, 0.0, 1.0))))
+    return [
+        market(prices, every_ns=SECOND // 2_000),
+        market(prices[::-2], instrument=ETH, every_ns=SECOND // 1_000),
+    ]
+
+
+def engine(seed: int, subscription: dict[str, Any], **options: Any) -> Engine:
+    strategies = [
+        StrategySpec(strategy=Trading, subscription=subscription),
+        StrategySpec(strategy=Second, subscription=subscription),
+    ]
+    # So small that who may lose does lose.
+    return engine_over(ticks_of(seed), strategies, ring_capacity=512, **options)
+
+
+async def live(seed: int, subscription: dict[str, Any], log: Path, *, commands: bool) -> EngineReport:
+    """Run live over the ticks, as fast as it goes, with commands at random moments."""
+    draw = random.Random(seed)
+    running = engine(seed, subscription, replay=False, speed=20.0, slice_ns=20_000, dispatch_log=log)
+    task = asyncio.create_task(running.run_async())
+    while commands and not task.done():
+        await asyncio.sleep(draw.random() / 100)
+        await running.commands.submit(draw.choice(COMMANDS))
+    return await task
+
+
+def repeat(seed: int, subscription: dict[str, Any], log: Path) -> EngineReport:
+    return engine(seed, subscription, replay=True, dispatch_log=log).run()
+
+
+@pytest.mark.parametrize("commands", [False, True], ids=["alone", "commanded"])
+@pytest.mark.parametrize("overflow", ["block", "drop_oldest", "conflate"])
+def test_a_live_run_and_its_repetition_decide_alike(overflow: str, commands: bool, tmp_path: Path, seed: int) -> None:
+    subscription = {"overflow": overflow, "kinds": ["quote"]}
+    log = tmp_path / "run.log"
+    first = asyncio.run(live(seed, subscription, log, commands=commands))
+    again = repeat(seed, subscription, log)
+    assert again.repeated is not None
+    assert again.repeated.difference == ""
+    assert again.repeated.same
+    assert again.repeated.whole
+    assert again.repeated.decisions > 50
+    for name, strategy in first.strategies.items():
+        other = again.strategies[name]
+        assert strategy.orders == other.orders
+        assert [own.quantity for own in strategy.positions] == [own.quantity for own in other.positions]
+        assert [(law.delivered, law.missed, law.conflated) for law in strategy.ticks] == [
+            (law.delivered, law.missed, law.conflated) for law in other.ticks
+        ]
+
+
+def test_ticks_are_lost_live_and_lost_again(tmp_path: Path, seed: int) -> None:
+    subscription = {"overflow": "drop_oldest", "kinds": ["quote"]}
+    log = tmp_path / "run.log"
+
+    async def flooded() -> EngineReport:
+        running = engine(seed, subscription, replay=False, speed="max", slice_ns=1_000, dispatch_log=log)
+        return await running.run_async()
+
+    first = asyncio.run(flooded())
+    again = repeat(seed, subscription, log)
+    missed = [law.missed for strategy in first.strategies.values() for law in strategy.ticks]
+    assert sum(missed) > 0
+    assert missed == [law.missed for strategy in again.strategies.values() for law in strategy.ticks]
+    assert again.repeated is not None
+    assert again.repeated.same, again.repeated.difference
+
+
+def test_another_decision_is_told_with_both_versions(tmp_path: Path, seed: int, monkeypatch) -> None:
+    subscription = {"kinds": ["quote"]}
+    log = tmp_path / "run.log"
+    asyncio.run(live(seed, subscription, log, commands=False))
+    monkeypatch.setattr(Trading, "on_bar", lambda self, bar: self.buy(bar.instrument, "0.75"))
+    again = repeat(seed, subscription, log)
+    assert again.repeated is not None
+    assert not again.repeated.same
+    assert again.repeated.difference.startswith("decision ")
+    assert '"quantity":"0.75"' in again.repeated.difference
+
+
+def test_other_ticks_are_refused_where_they_end(tmp_path: Path, seed: int) -> None:
+    log = tmp_path / "run.log"
+    asyncio.run(live(seed, {"kinds": ["quote"]}, log, commands=False))
+    strategies = [
+        StrategySpec(strategy=Trading, subscription={"kinds": ["quote"]}),
+        StrategySpec(strategy=Second, subscription={"kinds": ["quote"]}),
+    ]
+    shorter = [own[: len(own) // 2] for own in ticks_of(seed)]
+    short = engine_over(shorter, strategies, ring_capacity=512, replay=True, dispatch_log=log)
+    with pytest.raises(DispatchLogError, match="the sources end at position"):
+        short.run()
