@@ -180,3 +180,18 @@ def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
         ("event", 20, 1),
         ("event", 20, -1),
     ]
+
+
+def test_counts_can_be_asked_for_in_a_handler_of_the_run() -> None:
+    seen: list[tuple[int, int | None]] = []
+    with Dispatcher(replay=True) as dispatcher:
+
+        def on_quote(seq: int) -> None:
+            seen.append((pump.counts()["items"], pump.last_ts))
+
+        dispatcher.subscribe(on_quote)
+        pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
+        assert pump.run(END_OF_TIME_NS) == ("need", 0)
+        pump.finish(0)
+        assert pump.run(END_OF_TIME_NS) == ("end", 0)
+    assert seen == [(1, 10), (2, 20)]

@@ -28,7 +28,7 @@ use crate::ingest::{Ingest, IngestCore, this_thread};
 use crate::lock::lock;
 use crate::publishing::{Holding, Now, Patience, Publishing};
 use crate::replay::{Resolving, Surroundings};
-use crate::sources::Sources;
+use crate::sources::{Counted, Sources};
 use crate::tally::RejectTuple;
 
 /// Why a pump came back.
@@ -87,6 +87,7 @@ pub(crate) struct Pump {
     now: Py<PyAny>,
     time: Option<Py<ReplayTime>>,
     bus: Mutex<Option<Py<BusCore>>>,
+    counted: Arc<Mutex<Counted>>,
     /// `None`: one of its calls is running.
     driver: Mutex<Option<Box<Driver>>>,
 }
@@ -134,12 +135,18 @@ impl Pump {
 impl Pump {
     #[new]
     fn new(py: Python<'_>, ingest: &Ingest) -> Self {
+        let counted = Arc::default();
+        let driver = Driver {
+            sources: Sources::new(&counted),
+            ..Driver::default()
+        };
         Self {
             core: Arc::clone(&ingest.core),
             now: ingest.now.clone_ref(py),
             time: ingest.time.as_ref().map(|time| time.clone_ref(py)),
             bus: Mutex::new(None),
-            driver: Mutex::new(Some(Box::default())),
+            counted,
+            driver: Mutex::new(Some(Box::new(driver))),
         }
     }
 
@@ -238,20 +245,20 @@ impl Pump {
 
     /// When the last item was received that was taken, ns; None before the first.
     #[getter]
-    fn last_ts(&self, py: Python<'_>) -> PyResult<Option<i64>> {
-        self.driving(py, |driver| Ok(driver.sources.last_ts()))
+    fn last_ts(&self) -> Option<i64> {
+        lock(&self.counted).last_ts()
     }
 
-    /// Frames so far, and ``{"first_ts", "last_ts", "items", "accepted"}``; accepted frames by source.
+    /// Also while it runs: frames so far, and ``{"first_ts", "last_ts", "items", "accepted"}``; accepted frames by source.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        self.driving(py, |driver| driver.sources.write_counts(py, &dict))?;
+        lock(&self.counted).write_to(py, &dict)?;
         Ok(dict)
     }
 
     /// The rejected frames kept since the last call: (source, row, reason, ts_init, frame).
-    fn take_rejects(&self, py: Python<'_>) -> PyResult<Vec<RejectTuple>> {
-        self.driving(py, |driver| Ok(driver.sources.take_rejects()))
+    fn take_rejects(&self) -> Vec<RejectTuple> {
+        lock(&self.counted).take_rejects()
     }
 }
 

@@ -6,6 +6,8 @@
 //! Guarantees: the order of items, and with it every number and hash, depends on the sources alone.
 //! Does not: read files (Python hands over blocks), number or publish.
 
+use std::sync::{Arc, Mutex};
+
 use headrace_core::decode::{Outcome, RejectReason};
 use headrace_core::error::MergeError;
 use headrace_core::merge::{Block, Merge, Payload, Peek, Step};
@@ -23,8 +25,17 @@ use crate::tally::{Reject, RejectTuple, Tally};
 struct Source {
     name: String,
     decoder: Option<Py<Decoder>>,
-    /// Frames accepted from it.
-    accepted: u64,
+}
+
+/// What came of the items so far, for who asks while the pump runs, too.
+#[derive(Default)]
+pub(crate) struct Counted {
+    tally: Tally,
+    first_ts: Option<i64>,
+    last_ts: Option<i64>,
+    items: u64,
+    /// Frames accepted, by source.
+    accepted: Vec<u64>,
 }
 
 /// All sources of one pump.
@@ -32,22 +43,24 @@ struct Source {
 pub(crate) struct Sources {
     sources: Vec<Source>,
     merge: Option<Merge>,
-    tally: Tally,
-    first_ts: Option<i64>,
-    last_ts: Option<i64>,
-    items: u64,
+    counted: Arc<Mutex<Counted>>,
 }
 
 impl Sources {
+    /// With counts that others hold, too.
+    pub(crate) fn new(counted: &Arc<Mutex<Counted>>) -> Self {
+        Self {
+            counted: Arc::clone(counted),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn add(&mut self, name: String, decoder: Option<Py<Decoder>>) -> PyResult<usize> {
         if self.merge.is_some() {
             return Err(internal("a source was added after the pump began"));
         }
-        self.sources.push(Source {
-            name,
-            decoder,
-            accepted: 0,
-        });
+        self.sources.push(Source { name, decoder });
+        lock(&self.counted).accepted.push(0);
         Ok(self.sources.len() - 1)
     }
 
@@ -99,15 +112,17 @@ impl Sources {
     /// Takes the next item, which `peek` announced, and decodes it into `working.incoming`.
     pub(crate) fn take_next(&mut self, py: Python<'_>, core: &IngestCore, working: &mut Working) -> PyResult<()> {
         let Self {
-            sources, merge, tally, ..
+            sources,
+            merge,
+            counted,
+            ..
         } = self;
         let merge = merge.as_mut().ok_or_else(|| internal("a pump without sources"))?;
         let item = match merge.next() {
             Ok(Step::Item(item)) => item,
             Ok(Step::Need(_) | Step::End) | Err(_) => return Err(internal("an item that was announced did not come")),
         };
-        let source = &mut sources[item.source];
-        let accepted_before = tally.accepted();
+        let source = &sources[item.source];
         working.incoming.clear();
         match (item.payload, &source.decoder) {
             (Payload::Frame(frame), Some(decoder)) => {
@@ -119,10 +134,14 @@ impl Sources {
                     row: item.row,
                 };
                 let outcome = core.decode(&arrival, working);
-                arrival.count(outcome, tally);
+                let counted = &mut *lock(counted);
+                let before = counted.tally.accepted();
+                arrival.count(outcome, &mut counted.tally);
+                counted.accepted[item.source] += counted.tally.accepted() - before;
             }
             (Payload::BadLine(line) | Payload::Frame(line), _) => {
-                tally.count(Outcome::Rejected(RejectReason::BadLine), |reason| Reject {
+                let rejected = Outcome::Rejected(RejectReason::BadLine);
+                lock(counted).tally.count(rejected, |reason| Reject {
                     source: source.name.clone(),
                     row: item.row,
                     reason,
@@ -136,27 +155,28 @@ impl Sources {
                 working.incoming.extend_from_slice(ticks);
             }
         }
-        source.accepted += tally.accepted() - accepted_before;
-        self.items += 1;
+        let mut counted = lock(counted);
+        counted.items += 1;
         if !matches!(item.payload, Payload::BadLine(_)) {
-            self.first_ts.get_or_insert(item.ts_init);
-            self.last_ts = Some(item.ts_init);
+            counted.first_ts.get_or_insert(item.ts_init);
+            counted.last_ts = Some(item.ts_init);
         }
         Ok(())
     }
+}
 
+impl Counted {
     /// When the last item was received that was taken.
     pub(crate) fn last_ts(&self) -> Option<i64> {
         self.last_ts
     }
 
-    pub(crate) fn write_counts(&self, py: Python<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {
+    pub(crate) fn write_to(&self, py: Python<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {
         self.tally.write_to(py, dict)?;
         dict.set_item("first_ts", self.first_ts)?;
         dict.set_item("last_ts", self.last_ts)?;
         dict.set_item("items", self.items)?;
-        let accepted: Vec<u64> = self.sources.iter().map(|source| source.accepted).collect();
-        dict.set_item("accepted", accepted)
+        dict.set_item("accepted", self.accepted.clone())
     }
 
     pub(crate) fn take_rejects(&mut self) -> Vec<RejectTuple> {
