@@ -53,7 +53,7 @@ __all__ = ["PURPOSES", "main"]
 PURPOSES = {
     "Run something": {
         "demo": "see it work: generated markets, six strategies, orders on paper, an operator; leaves no files behind",
-        "replay": "try strategies on recordings: ticks only, as fast as it goes, the same result each time",
+        "replay": "try strategies on recordings: ticks only, the same result each time; or repeat a run from its log",
         "run": "run an engine, live, as a configuration says: strategies, orders, gates, bars, timers, kill switch",
         "ctl": "steer an engine that runs, from another terminal: look, pause, cancel, flatten, halt",
         "config": "write, check and show the configuration that run reads",
