@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import headrace
+from benches.bus import QuoteAdder, QuoteEvent, a_bus, events
 from benches.fan_out import PerBatch, PerQuote, PerTick, quotes
 from benches.frames import TYPES
 from benches.workload import Adder, instrument_names, quote_objects
@@ -45,6 +46,17 @@ def through_ring(strategy: Callable[[], PerQuote | PerTick | PerBatch], strategi
         assert dispatcher.ring.cursor == blocks * BLOCK, f"{dispatcher.ring.cursor} ticks were published"
     for handler in handlers:
         assert handler.count == blocks * BLOCK, f"{handler.count} of {blocks * BLOCK} ticks arrived"
+
+
+def through_bus(blocks: int) -> None:
+    """Publish and drain so many blocks of ready-made events, to one plain handler."""
+    bus, adder, block = a_bus(), QuoteAdder(), events(stamped=True)[:BLOCK]
+    bus.subscribe(QuoteEvent, adder.on_quote_event)
+    for _ in range(blocks):
+        for event in block:
+            bus.publish_nowait(event)
+        bus.drain()
+    assert adder.count == blocks * BLOCK
 
 
 def bare_loop(blocks: int) -> None:
@@ -76,6 +88,7 @@ def cases(folder: Path) -> dict[str, Callable[[int], None]]:
         "on_quote_16": partial(through_ring, PerQuote, 16),
         "on_tick": partial(through_ring, PerTick, 1),
         "on_quotes": partial(through_ring, PerBatch, 1),
+        "event_bus": through_bus,
     }
     lines = {name: (folder / name).read_bytes().splitlines(keepends=True) for name in TYPES}
     opener = lines[OPENER_TYPE].pop(0)

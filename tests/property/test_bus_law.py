@@ -250,7 +250,7 @@ def overload(seed: int, *, orders: int, data: int) -> None:
         got.clear()
 
     def on_data(event: Status) -> None:
-        assert int(event.subject) >= seen[1], "data goes back"
+        assert int(event.subject) >= max(seen[1], 9 * capacity), "data goes back, or is not the newest"
         seen[1] = int(event.subject)
 
     def on_gap(event: Gap) -> None:
@@ -333,6 +333,14 @@ def answer_in_full(lane: Lane, *, capacity: int, answers: int, dice: random.Rand
     assert (stats.processed, stats.refused, stats.dropped, stats.left) == (len(accepted), len(capacities), 0, 0)
     answered = capacities[max(0, causes - capacity) :]
     assert answered == [8 * capacity] * len(answered)
-    # An event leaves the queue before its answers come, so this many always fit.
-    if min(causes, capacity) * (answers + 1) <= 8 * capacity:
-        assert not answered
+    assert len(accepted) == fitting(min(causes, capacity), answers, 8 * capacity)
+
+
+def fitting(causes: int, answers: int, room: int) -> int:
+    """How many events fit when each cause leaves the queue, and then its answers come."""
+    waiting = total = causes
+    for _ in range(causes):
+        more = min(answers, room - (waiting - 1))
+        waiting += more - 1
+        total += more
+    return total
