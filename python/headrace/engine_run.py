@@ -56,7 +56,8 @@ class EngineRun:
         self._operators = operators
         self._log: RunLog | None = None
         self._options = engine.options
-        self.ended_by = ""
+        self._reason = ""
+        self._forced_by = ""
         self._undo = ExitStack()
         self._intake = Intake(engine.feeds, engine.dispatcher, lambda: bool(self.ended_by))
         self._end = Shutdown(engine, self._intake)
@@ -85,16 +86,16 @@ class EngineRun:
 
     def stop(self, reason: str) -> None:
         """Drain and end; from any thread, and in a signal handler."""
-        if self.ended_by:
+        if self._reason:
             return
-        self.ended_by = reason
+        self._reason = reason
         if self._engine.replay:
             self._engine.dispatcher.stop()
         self.call(self._stop)
 
     def force(self, reason: str) -> None:
         """End now; from any thread, and in a signal handler."""
-        self.ended_by = f"{reason}, forced"
+        self._forced_by = self._forced_by or reason
         self._end.is_forced = True
         self._engine.dispatcher.stop()
         self.call(self._cancel)
@@ -105,6 +106,14 @@ class EngineRun:
             return False
         self._loop.call_soon_threadsafe(call)
         return True
+
+    @property
+    def ended_by(self) -> str:
+        """Why it ends, by whoever said so first; by whom it was forced, if it was. Empty while it runs."""
+        return f"{self._forced_by}, forced" if self._forced_by else self._reason
+
+    def _ends(self, reason: str) -> None:
+        self._reason = self._reason or reason
 
     @property
     def is_forced(self) -> bool:
@@ -126,7 +135,7 @@ class EngineRun:
     def _stop_setting_up(self) -> None:
         if not self._ready.is_set():
             log.error("engine %s was still setting up %.0f s after it was stopped", self._engine.name, DRAIN_S)
-            self.force(self.ended_by)
+            self.force(self._reason)
 
     def _cancel(self) -> None:
         # Not when it has ended: the task may be its user's own.
@@ -158,14 +167,14 @@ class EngineRun:
                 finally:
                     await self._end.close()
         except (asyncio.CancelledError, KeyboardInterrupt):
-            self.ended_by = self.ended_by or "cancelled"
+            self._ends("cancelled")
             if self._is_cancelled_by_others() or not self._end.is_forced:
                 raise
         except BaseExceptionGroup as errors:
-            self.ended_by = self.ended_by or "error"
+            self._ends("error")
             raise _first(errors) from None
         except BaseException:
-            self.ended_by = self.ended_by or "error"
+            self._ends("error")
             raise
         finally:
             self._task = None
@@ -279,11 +288,11 @@ class EngineRun:
             await engine.repeat.run(
                 engine, self._intake, self._pump, handle=self._operators.again, stop=self._end.stop_strategies
             )
-            self.ended_by = self.ended_by or "log ended"
+            self._ends("log ended")
             return
         if isinstance(engine.turns, ReplayTurns):
             await self._replay(engine.turns)
-            self.ended_by = self.ended_by or "feeds ended"
+            self._ends("feeds ended")
             return
         assert isinstance(engine.turns, LiveTurns)
         assert self._over is not None
@@ -292,7 +301,7 @@ class EngineRun:
         if engine.feeds:
             tasks.append(group.create_task(self._bring(engine.turns), name="headrace-feeds"))
         try:
-            self.ended_by = await self._over
+            await self._over
         finally:
             for task in tasks:
                 task.cancel()

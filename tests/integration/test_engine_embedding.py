@@ -250,6 +250,17 @@ async def test_force_ends_the_run_and_leaves_the_task_of_its_user_as_it_was(tmp_
 
 
 @pytest.mark.asyncio
+async def test_a_force_right_after_a_stop_is_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    run = asyncio.create_task(bench.engine.run_async())
+    await bench.is_running()
+    bench.engine.stop("enough")
+    # When the loop has heard of the stop, and its task has not yet.
+    asyncio.get_running_loop().call_soon(bench.engine.force, "now")
+    assert (await run).ended_by == "now, forced"
+
+
+@pytest.mark.asyncio
 async def test_who_gives_up_waiting_for_the_start_has_ended_the_run(tmp_path: Path) -> None:
     class Hanging(Recorder):
         async def on_start(self) -> None:  # type: ignore[override]  # a callback may be async
