@@ -138,7 +138,8 @@ class LaneTasks:
 
         loop = asyncio.get_running_loop()
         for lane in self._held:
-            if lane not in self._tasks:
+            # One that a loop's end cancelled before it began has not taken itself out.
+            if lane not in self._tasks or self._tasks[lane].done():
                 name = f"headrace-bus-{_LANES[lane]}"
                 self._tasks[lane] = loop.create_task(self._run(lane), name=name, context=self._context.copy())
 
@@ -152,7 +153,7 @@ class LaneTasks:
                     raise error
                 self._go_on()
         finally:
-            del self._tasks[lane]
+            self._tasks.pop(lane, None)
             self.look()
 
     async def _await(self, lane: int, subscription: BusSubscription, event: Event) -> BaseException | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -636,6 +638,15 @@ def test_a_shut_down_bus_takes_no_more_events() -> None:
         bus.publish_nowait(signal(2))
     with pytest.raises(ClosedError, match="shut down"):
         asyncio.run(bus.publish(signal(2)))
+
+
+def test_an_idle_bus_takes_less_than_two_megabytes() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    buses = [EventBus() for _ in range(20)]
+    assert resident() - before < len(buses) * 2_000_000
 
 
 def test_a_failure_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

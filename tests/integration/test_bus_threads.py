@@ -169,6 +169,23 @@ async def test_a_waiting_thread_gets_the_room_that_a_started_bus_makes() -> None
     assert notes.numbers == list(range(100))
 
 
+def test_what_a_loops_end_kept_from_being_awaited_is_awaited_on_the_next() -> None:
+    bus, notes = EventBus(), Notes()
+    bus.subscribe(Signal, notes.take_async)
+
+    async def begin() -> None:
+        await bus.start()
+        bus.publish_nowait(signal(1))
+        bus.drain()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    asyncio.run(begin())
+    assert notes.numbers == []
+    asyncio.run(bus.wait_until_idle(1.0))
+    assert notes.numbers == [1]
+
+
 def test_a_bus_whose_loop_has_ended_is_drained_by_hand() -> None:
     bus, notes = EventBus(), Notes()
     bus.subscribe(Status, notes.take)
