@@ -228,7 +228,7 @@ class LaneTasks:
         if self._is_closed and self._core.is_idle():
             return
         started_s = time.monotonic()
-        was_started = self._loop is not None
+        was_started = self._loop is not None and not self._loop.is_closed()
         if not was_started:
             self.start(None)
         try:
