@@ -55,7 +55,9 @@ test: setup ## Rust, loom at bound 2, Python, three planted bugs
 	@echo "HEADRACE_SEED=$(HEADRACE_SEED)"
 	cargo test --quiet -p headrace-lockfree -p headrace-core
 	@$(MAKE) test-loom
-	$(PY) -m pytest
+	$(PY) -m coverage run -m pytest
+	@echo "branch coverage of bus, commands, engine and orders:"
+	@$(PY) -m coverage report
 	$(PY) tests/planted/run.py --fast
 
 .PHONY: test-deep
