@@ -253,7 +253,9 @@ class LaneTasks:
             what = f"{type(event).__name__} {number} of the {_LANES[lane]} lane"
             owner: BusSubscription = handler.owner
             handling = self._at.get(lane) if owner.consumer is None else owner.consumer.handling(_LANES[lane])
-            if handling is None:
+            if handling is None and owner.consumer is None:
+                why = "could not begin: the event loop has not had a turn"
+            elif handling is None:
                 why = "has not come for it: nobody is in its consume()"
             elif handling.waits_for is not None:
                 why = f"waits for {handling.waits_for}, which cannot come before it is done"
