@@ -249,6 +249,18 @@ async def test_force_ends_the_run_and_leaves_the_task_of_its_user_as_it_was(tmp_
     assert bench.feed.closed
 
 
+@pytest.mark.parametrize("end", ["stop", "force"])
+def test_a_stop_drains_the_ring_and_a_force_leaves_it(tmp_path: Path, end: str) -> None:
+    bench = Bench(tmp_path, slice_ns=10_000)
+    acts = {5: lambda _: getattr(bench.engine, end)("enough")}
+    bench.strategy.acts = acts  # type: ignore[attr-defined]
+    bench.feed.put(market([100.0] * 1_000))
+    (law,) = bench.engine.run().strategies["Recorder"].ticks
+    assert law.accounted == law.published == 1_000
+    assert (law.delivered == 1_000) == (end == "stop")
+    assert law.delivered >= 5
+
+
 @pytest.mark.asyncio
 async def test_a_force_right_after_a_stop_is_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
@@ -340,18 +352,22 @@ async def test_two_engines_of_one_process_do_not_meet_and_both_hear_a_signal(tmp
 
 @pytest.mark.asyncio
 async def test_the_engine_that_runs_longest_gives_the_signal_handlers_back(tmp_path: Path) -> None:
-    first, second = Bench(tmp_path / "1", name="first"), Bench(tmp_path / "2", name="second")
-    before = signal.getsignal(signal.SIGINT)
-    async with second.engine:
+    elsewhere: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: elsewhere.append(number))
+    try:
+        first, second = Bench(tmp_path / "1", name="first"), Bench(tmp_path / "2", name="second")
         run = asyncio.create_task(first.engine.run_async())
-        await until(lambda: "run" in first.service.said)
-        second_run = second.engine
-        second_run.stop("first out")
-        await until(lambda: second.feed.closed > 1)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert (await run).ended_by == "SIGINT"
-    assert second.engine.report().ended_by == "first out"
-    assert signal.getsignal(signal.SIGINT) is before
+        await first.is_running()
+        async with second.engine:
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: run.done() or bool(elsewhere))
+        assert elsewhere == []
+        assert (await run).ended_by == "SIGTERM"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: bool(elsewhere))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_off_the_main_thread_no_signal_handler_is_touched(tmp_path: Path) -> None:
