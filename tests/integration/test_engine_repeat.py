@@ -14,6 +14,7 @@ from headrace import BarSpec, Engine, Strategy, StrategySpec
 from headrace.commands import (
     CancelAll,
     Command,
+    Drain,
     Flatten,
     Halt,
     PauseStrategy,
@@ -24,7 +25,7 @@ from headrace.commands import (
 )
 from headrace.engine_report import EngineReport
 from headrace.errors import DispatchLogError
-from tests.engines import SECOND, Recorder, engine_over, market
+from tests.engines import SECOND, Recorder, engine_over, market, until
 from tests.feeding import BTC, ETH
 
 COMMANDS: tuple[Command, ...] = (
@@ -159,6 +160,29 @@ def test_ticks_are_lost_live_and_lost_again(tmp_path: Path, seed: int) -> None:
     assert missed == [law.missed for strategy in again.strategies.values() for law in strategy.ticks]
     assert again.repeated is not None
     assert again.repeated.same, again.repeated.difference
+
+
+def test_a_run_that_was_drained_by_command_is_repeated_to_where_it_came(tmp_path: Path, seed: int) -> None:
+    subscription = {"overflow": "block", "kinds": ["quote"]}
+    log = tmp_path / "run.log"
+
+    async def drained() -> EngineReport:
+        running = engine(seed, subscription, replay=False, speed=5.0, dispatch_log=log)
+        async with running:
+            await until(lambda: running.dispatcher.ring.cursor > 500)
+            await running.commands.submit(Drain())
+            await until(lambda: running.report().ended_by == "drained by command")
+        return running.report()
+
+    first = asyncio.run(drained())
+    again = repeat(seed, subscription, log)
+    assert again.repeated is not None
+    assert again.repeated.same, again.repeated.difference
+    assert again.repeated.whole
+    assert 500 < sum(first.ticks.values()) < sum(len(own) for own in ticks_of(seed))
+    assert [law.delivered for own in first.strategies.values() for law in own.ticks] == [
+        law.delivered for own in again.strategies.values() for law in own.ticks
+    ]
 
 
 def test_another_decision_is_told_with_both_versions(tmp_path: Path, seed: int, monkeypatch) -> None:
