@@ -216,6 +216,7 @@ class EngineRun:
         if self._options.sizing is not None:
             engine.bus.subscribe(Signal, self._order_from, name="orders.from_signal")
         engine.dispatcher.faults.on_quarantine = self._on_quarantine
+        undo.callback(engine.dispatcher.faults.tell_nobody)
         await engine.commands.start()
         await engine.services.setup()
         for runner in engine.strategies.values():
@@ -309,6 +310,7 @@ class EngineRun:
     async def _replay(self, turns: ReplayTurns) -> None:
         engine, pump = self._engine, self._pump
         pump.watch_bus(engine.bus.core)
+        self._undo.callback(pump.watch_bus, None)
         pace = PacedClock(engine.clock.now_ns(), self._options.speed)
         await turns.barrier()
         while True:

@@ -61,6 +61,10 @@ class FaultDesk:
             traceback=safe_traceback(error),
         )
 
+    def tell_nobody(self) -> None:
+        """Forget who was told of quarantines: the native side holds this desk, and would hold them for ever."""
+        self.on_quarantine = _nobody_is_told
+
     def judge(self, strategy: str, handler: str, error: BaseException, *, calls: int) -> None:
         """Judge a callback that was not called with ticks: a timer's, or one of the life cycle."""
         verdict = self._verdict(strategy, f"in {strategy}.{handler}", handler, error, calls)

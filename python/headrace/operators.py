@@ -10,7 +10,8 @@ Does not: order, repeat or time out commands; that is the command bus.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -90,7 +91,7 @@ class Operators:
         self._engine = engine
         # Told of each command that may change something, where it is handled: a dispatch log.
         self.told: Callable[[Command], None] = _nobody_is_told
-        self._handlers: dict[type[Command], Callable[[Any], Awaitable[Outcome]]] = {
+        self._handlers: dict[type[Command], Callable[[Any], Outcome | Awaitable[Outcome]]] = {
             PauseStrategy: self._pause,
             ResumeStrategy: self._resume,
             RestartStrategy: self._restart,
@@ -108,13 +109,18 @@ class Operators:
 
     def register(self, commands: CommandBus) -> None:
         """Register every handler."""
-        for command_type in self._handlers:
-            commands.register(command_type, self._handle)
+        for command_type, handler in self._handlers.items():
+            commands.register(command_type, self._awaited if inspect.iscoroutinefunction(handler) else self._plain)
 
-    async def _handle(self, command: Command) -> Outcome:
+    async def _awaited(self, command: Command) -> Outcome:
         if command.changes:
             self.told(command)
-        return await self._handlers[type(command)](command)
+        return await cast("Awaitable[Outcome]", self._handlers[type(command)](command))
+
+    def _plain(self, command: Command) -> Outcome:
+        if command.changes:
+            self.told(command)
+        return cast("Outcome", self._handlers[type(command)](command))
 
     async def again(self, payload: Mapping[str, Any]) -> Outcome:
         """Do what a command of an earlier run asked for. Raises msgspec.ValidationError when it is none."""
@@ -123,7 +129,8 @@ class Operators:
         if isinstance(command, Drain):
             # How far that run came, and when it left, stands in its log; a stop now would come too early.
             return Outcome("accepted")
-        return await self._handlers[type(command)](command)
+        outcome = self._handlers[type(command)](command)
+        return await outcome if inspect.isawaitable(outcome) else outcome
 
     # Strategies
 
@@ -165,7 +172,7 @@ class Operators:
         await act(runner)
         return Outcome("accepted", version=runner.life.version)
 
-    async def _set_subscription(self, command: SetSubscription) -> Outcome:
+    def _set_subscription(self, command: SetSubscription) -> Outcome:
         runner = self._engine.strategies.get(command.strategy)
         if runner is None:
             return self._unknown(command.strategy)
@@ -189,26 +196,26 @@ class Operators:
 
     # Orders
 
-    async def _cancel_order(self, command: CancelOrder) -> Outcome:
+    def _cancel_order(self, command: CancelOrder) -> Outcome:
         order = self._engine.orders.order(command.order_id)
         if order is None:
             return Outcome("rejected", f"no order is called {command.order_id!r}")
         status = self._engine.orders.cancel(command.order_id, reason="by command")
         return Outcome(status, f"it is {order.state}" if status != "accepted" else "")
 
-    async def _cancel_all(self, command: CancelAll) -> Outcome:
+    def _cancel_all(self, command: CancelAll) -> Outcome:
         ids = self._engine.orders.cancel_all(
             strategy=command.strategy, instrument=command.instrument, reason="by command"
         )
         return Outcome("accepted" if ids else "noop", f"{len(ids)} orders", detail={"orders": ids})
 
-    async def _flatten(self, command: Flatten) -> Outcome:
+    def _flatten(self, command: Flatten) -> Outcome:
         ids = self._engine.orders.flatten(strategy=command.strategy, instrument=command.instrument, reason="by command")
         return Outcome("accepted" if ids else "noop", f"{len(ids)} orders", detail={"orders": ids})
 
     # The kill switch
 
-    async def _halt(self, command: Halt) -> Outcome:
+    def _halt(self, command: Halt) -> Outcome:
         switch = self._engine.kill_switch
         if switch is None:
             return Outcome("rejected", "a replay has no kill switch: nothing leaves it")
@@ -218,7 +225,7 @@ class Operators:
         self._engine.tell(Control(name="HALTED", detail={"reason": command.reason}))
         return Outcome("accepted")
 
-    async def _rearm(self, command: Rearm) -> Outcome:
+    def _rearm(self, command: Rearm) -> Outcome:
         switch = self._engine.kill_switch
         if switch is None or not switch.is_halted:
             return Outcome("noop", "it is not halted")
@@ -228,7 +235,7 @@ class Operators:
 
     # The engine
 
-    async def _redrive(self, command: RedriveDeadLetter) -> Outcome:
+    def _redrive(self, command: RedriveDeadLetter) -> Outcome:
         letter = self._engine.dead_letters.get(command.letter_id)
         if letter is None:
             return Outcome("rejected", f"no letter {command.letter_id} is kept")
@@ -238,11 +245,11 @@ class Operators:
             return Outcome("rejected", str(error))
         return Outcome("accepted")
 
-    async def _drain(self, _command: Drain) -> Outcome:
+    def _drain(self, _command: Drain) -> Outcome:
         if self._engine.is_stopping:
             return Outcome("noop", "it is draining already")
         self._engine.stop("drained by command")
         return Outcome("accepted")
 
-    async def _status(self, _command: Status) -> Outcome:
+    def _status(self, _command: Status) -> Outcome:
         return Outcome("accepted", detail=self._engine.status())

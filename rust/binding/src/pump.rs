@@ -169,9 +169,11 @@ impl Pump {
         })
     }
 
-    /// A replay looks at this bus, too, before it goes on from one time to the next.
-    fn watch_bus(&self, bus: Py<BusCore>) {
-        *lock(&self.bus) = Some(bus);
+    /// A replay looks at this bus, too, before it goes on from one time to the next; `None`: at none any more.
+    fn watch_bus(&self, bus: Option<Py<BusCore>>) {
+        // Dropped without the lock: it may be the last reference to a bus, whose end runs Python.
+        let before = std::mem::replace(&mut *lock(&self.bus), bus);
+        drop(before);
     }
 
     /// Replay: goes on as far as it can, and not beyond ``until_ns``; the clock is moved to each T before its ticks.
