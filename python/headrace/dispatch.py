@@ -416,6 +416,10 @@ class Dispatcher:
         self._refuse_closed("it has nothing to dispatch any more")
         return self._inline.dispatch(self.clock.now_ns(), max_ns)
 
+    def live_turn(self, bus: _native.BusCore) -> _native.LiveTurn:
+        """Return turns in which only ticks are due; for an engine, whose clock the dispatcher's is."""
+        return _native.LiveTurn(self._ingest, self._inline, bus)
+
     @property
     def is_caught_up(self) -> bool:
         """Whether the inline subscriptions had all that was published."""

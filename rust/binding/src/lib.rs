@@ -20,6 +20,7 @@ mod instruments;
 mod kill_switch;
 mod kinds;
 mod latch;
+mod live_turn;
 mod lock;
 mod names;
 mod publishing;
@@ -93,6 +94,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ingest::Ingest>()?;
     module.add_class::<instruments::Instruments>()?;
     module.add_class::<kill_switch::KillSwitch>()?;
+    module.add_class::<live_turn::LiveTurn>()?;
     module.add_class::<pump::Pump>()?;
     module.add_class::<ring::Ring>()?;
     module.add_class::<ring::RingReader>()?;

@@ -38,6 +38,7 @@ pub(crate) enum Status {
     Until,
     Held,
     Full,
+    Rejected,
     Reached,
     Drain,
     Alarm,
@@ -53,6 +54,7 @@ impl Status {
             Self::Until => "until",
             Self::Held => "held",
             Self::Full => "full",
+            Self::Rejected => "rejected",
             Self::Reached => "reached",
             Self::Drain => "drain",
             Self::Alarm => "alarm",
@@ -222,6 +224,39 @@ impl Pump {
             let status = self.publish_due(py, sources, &mut publishing, until_ns, max_ticks)?;
             publishing.end()?;
             Ok(status)
+        })
+    }
+
+    /// Live: publishes one frame as it came, behind what waits; waits for nobody. For sources that have no block in hand.
+    ///
+    /// Returns "need": it is on the ring; "rejected": it is among ``take_rejects``; "held": it was taken, and some of it
+    /// waits; "full": there was no room even to take it, so it comes again; "stopped".
+    /// Raises as ``ingest``, and DecoderError for a source without a decoder.
+    fn take_frame(&self, py: Python<'_>, source: usize, ts_init: i64, frame: &[u8]) -> PyResult<Status> {
+        let now = Now::Clock(self.now.bind(py));
+        self.publishing(py, |driver| {
+            let Driver { sources, holding, .. } = driver;
+            // Relaxed: a stop takes effect soon, and orders nothing.
+            if self.core.stop.load(Ordering::Relaxed) {
+                return Ok(Status::Stopped);
+            }
+            let mut publishing = Publishing::new(1, &now).with(Patience::Return(holding));
+            let (mut working, mut writer) = self.core.begin(py)?;
+            self.core.send_waiting(py, &mut working, &mut writer, &mut publishing)?;
+            if publishing.gave_up || !self.core.has_room(py, &mut writer, &working, &mut publishing)? {
+                publishing.end()?;
+                return Ok(Status::Full);
+            }
+            let is_rejected = !sources.take_frame(py, &self.core, &mut working, (source, ts_init, frame))?;
+            self.core
+                .sequence_and_send(py, &mut working, &mut writer, &mut publishing)?;
+            let is_held = publishing.gave_up;
+            publishing.end()?;
+            Ok(match (is_rejected, is_held) {
+                (true, _) => Status::Rejected,
+                (_, true) => Status::Held,
+                _ => Status::Need,
+            })
         })
     }
 

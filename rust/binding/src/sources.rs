@@ -163,6 +163,54 @@ impl Sources {
         }
         Ok(())
     }
+
+    /// Decodes a frame that came by itself, with no block around it, into `working.incoming`; false: it was rejected.
+    ///
+    /// The error is a time before the last one's, or a source of ticks.
+    pub(crate) fn take_frame(
+        &mut self,
+        py: Python<'_>,
+        core: &IngestCore,
+        working: &mut Working,
+        (index, ts_init, frame): (usize, i64, &[u8]),
+    ) -> PyResult<bool> {
+        let source = &self.sources[index];
+        let Some(decoder) = &source.decoder else {
+            let message = format!(
+                "{} yielded a frame and names no venue: give the feed one, so that it can be decoded",
+                source.name
+            );
+            return Err(raise(py, "DecoderError", message, &[]));
+        };
+        let mut counted = lock(&self.counted);
+        let row = counted.items + 1;
+        if let Some(previous) = counted.last_ts.filter(|last| ts_init < *last) {
+            drop(counted);
+            return Err(self.went_back(
+                py,
+                MergeError::WentBack {
+                    source_index: index,
+                    row,
+                    ts_init,
+                    previous,
+                },
+            ));
+        }
+        let arrival = Arrival {
+            decoder: decoder.get(),
+            frame,
+            ts_init,
+            source: &source.name,
+            row,
+        };
+        let outcome = core.decode(&arrival, working);
+        arrival.count(outcome, &mut counted.tally);
+        counted.accepted[index] += u64::from(matches!(outcome, Outcome::Accepted(_)));
+        counted.items = row;
+        counted.first_ts.get_or_insert(ts_init);
+        counted.last_ts = Some(ts_init);
+        Ok(!matches!(outcome, Outcome::Rejected(_)))
+    }
 }
 
 impl Counted {

@@ -7,7 +7,7 @@ mod admit;
 mod backlog;
 mod compile;
 mod delivery;
-mod driving;
+pub(crate) mod driving;
 mod entry;
 pub(crate) mod group;
 mod member;
@@ -92,6 +92,13 @@ fn handler(py: Python<'_>, described: HandlerTuple, rows: &[field::FieldRow]) ->
         keywords,
         by_keyword: by_keyword.len(),
     })
+}
+
+impl DispatchGroup {
+    /// The group itself, for who dispatches it natively.
+    pub(crate) fn shared(&self) -> Arc<Group> {
+        Arc::clone(&self.group)
+    }
 }
 
 fn handlers_of(py: Python<'_>, described: Vec<HandlerTuple>) -> PyResult<Vec<Handler>> {
