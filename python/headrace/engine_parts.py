@@ -26,7 +26,7 @@ from headrace.desk import DeskParts
 from headrace.dispatch import Dispatcher
 from headrace.errors import OptionError
 from headrace.instrument import Instrument
-from headrace.intake import feeds_of
+from headrace.intake import feeds_of, refuse_live
 from headrace.kill_switch import KillSwitch
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.orders import OrderManager
@@ -50,9 +50,8 @@ if TYPE_CHECKING:
     from headrace.commands import Middleware
     from headrace.events import Event
     from headrace.faults import Policy
-    from headrace.feeds import Feed
     from headrace.instrument import RiskLimits
-    from headrace.intake import Source
+    from headrace.intake import AnyFeed, Source
     from headrace.lane import Lane, LaneOptions
     from headrace.orders import Sizing
     from headrace.service import ServiceProtocol
@@ -190,7 +189,9 @@ class EngineParts:
         self.strategies = {own: StrategyRunner(spec, own, parts) for own, spec in named_specs(strategies).items()}
         desk = ServiceDesk(bus=self.bus, clock=self.clock, run_id=self.run_id, replay=replay)
         self.services = Supervisor(services, desk, self.tell)
-        self.feeds: list[Feed] = feeds_of(feeds) if _is_given(feeds) else []
+        self.feeds: list[AnyFeed] = feeds_of(feeds) if _is_given(feeds) else []
+        if replay:
+            refuse_live(self.feeds)
         self.options = RunOptions(
             clock=clock,
             speed=speed if speed is not None else ("max" if replay else 1.0),

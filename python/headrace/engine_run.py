@@ -27,6 +27,7 @@ from headrace.clock import PacedClock, WallClock
 from headrace.events import Control, OrderEvent, Signal
 from headrace.intake import Intake
 from headrace.limits import DRAIN_S, HALT_S
+from headrace.live_source import LiveSource
 from headrace.repeat import RunLog
 from headrace.shutdown import LOOK_S, Shutdown
 from headrace.turns import IdleCollector, LiveTurns, ReplayTurns, Turns
@@ -341,7 +342,10 @@ class EngineRun:
         async with asyncio.TaskGroup() as feeds:
             feeds.create_task(self._intake.bring(self._pump, self._clock, turns.schedule))
             for feed in self._intake.live:
-                feeds.create_task(self._intake.take(feed, turns.run_now), name=f"headrace-feed-{feed.name}")
+                source = LiveSource(
+                    feed, self._engine.dispatcher, turn=turns.run_now, keep_rejects=self._intake.keep_rejects
+                )
+                feeds.create_task(source.run(), name=f"headrace-feed-{feed.name}")
         deadline_s = time.monotonic() + DRAIN_S
         while not self._end.is_quiet() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - nobody tells when a task rests
             await asyncio.sleep(LOOK_S)

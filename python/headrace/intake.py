@@ -21,7 +21,7 @@ import numpy as np
 from headrace import _native
 from headrace.clock import PacedClock
 from headrace.errors import OptionError
-from headrace.feeds import ArrayFeed, Feed, Frame, LiveFeed, RecordingFeed
+from headrace.feeds import ArrayFeed, Feed, Frame, LiveFeed, PushFeed, RecordingFeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from headrace.dispatch import Dispatcher
     from headrace.feeds import FeedItem
 
-__all__ = ["WAIT_S", "Intake", "Source", "feeds_of"]
+__all__ = ["HELD_S", "INGEST_TICKS", "WAIT_S", "AnyFeed", "Intake", "Source", "feeds_of", "refuse_live"]
 
-Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Feed"
+AnyFeed: TypeAlias = "Feed | PushFeed"
+Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | AnyFeed"
 
 # How long it may be deaf to a stop while it waits.
 WAIT_S = 0.05
@@ -40,8 +41,6 @@ WAIT_S = 0.05
 HELD_S = 0.001
 # Ticks that are published before others have a turn.
 INGEST_TICKS = 1_024
-END_OF_TIME_NS = (1 << 63) - 1
-BEFORE_TIME_NS = -(1 << 63)
 # What a feed cannot yield by mistake, as it could None.
 END: Any = object()
 
@@ -52,11 +51,11 @@ class Intake:
     is_stopped : looked at while a feed makes it wait.
     """
 
-    def __init__(self, feeds: Sequence[Feed], dispatcher: Dispatcher, is_stopped: Callable[[], bool]) -> None:
+    def __init__(self, feeds: Sequence[AnyFeed], dispatcher: Dispatcher, is_stopped: Callable[[], bool]) -> None:
         self._feeds = feeds
         # Those of the past, which are merged by receive time; live ones are taken as they come.
-        self._paced = [feed for feed in feeds if not isinstance(feed, LiveFeed)]
-        self.live = [feed for feed in feeds if isinstance(feed, LiveFeed)]
+        self._paced = [feed for feed in feeds if isinstance(feed, Feed) and not _is_live(feed)]
+        self.live = [feed for feed in feeds if _is_live(feed)]
         self._dispatcher = dispatcher
         self._is_stopped = is_stopped
         self._items: list[AsyncIterator[FeedItem]] = []
@@ -126,21 +125,6 @@ class Intake:
             else:
                 return
 
-    async def take(self, feed: Feed, turn: Callable[[], None]) -> None:
-        """Live: publish each item of a live feed as it comes, with a turn at once."""
-        decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
-        pump = self._dispatcher.open_pump()
-        source = pump.add_source(feed.name, decoder)
-        async for item in feed:
-            pump.push(source, item.as_line() if isinstance(item, Frame) else item)
-            status, _ = pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
-            while status in ("full", "held"):
-                turn()
-                await self.wait(HELD_S if status == "held" else 0.0)
-                status, _ = pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
-            self.keep_rejects(pump)
-            turn()
-
     async def wait(self, wait_s: float) -> None:
         """Wait, but not longer than a stop may go unheard."""
         import asyncio  # 20 ms that only who runs a loop pays
@@ -160,10 +144,22 @@ class Intake:
             table.add(f"{instrument_id}.ARRAY")
 
 
-def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> list[Feed]:
+def _is_live(feed: AnyFeed) -> bool:
+    return isinstance(feed, LiveFeed | PushFeed)
+
+
+def refuse_live(feeds: Iterable[AnyFeed]) -> None:
+    """Refuse what a replay cannot have. Raises OptionError."""
+    for feed in feeds:
+        if _is_live(feed):
+            msg = f"feed {feed.name!r} is live, and a replay has no now: record it, and replay the recording"
+            raise OptionError(msg, option="feeds")
+
+
+def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> list[AnyFeed]:
     """Return a feed for each source; a path may name its venue, ``FILE@BINANCE_USDM``. Raises OptionError."""
     _checked_venue(venue)
-    if isinstance(sources, str | os.PathLike | np.ndarray | Feed) or not isinstance(sources, Iterable):
+    if isinstance(sources, str | os.PathLike | np.ndarray | Feed | PushFeed) or not isinstance(sources, Iterable):
         sources = [sources]
     feeds = [_feed_of(source, venue) for source in sources]
     if not feeds:
@@ -172,10 +168,10 @@ def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> li
     return feeds
 
 
-def _feed_of(source: object, venue: str | None) -> Feed:
+def _feed_of(source: object, venue: str | None) -> AnyFeed:
     if isinstance(source, np.ndarray):
         return ArrayFeed(source)
-    if isinstance(source, Feed):
+    if isinstance(source, Feed | PushFeed):
         return source
     if not isinstance(source, str | os.PathLike):
         msg = f"source {source!r} cannot be replayed: give a path, an array of TICK_DTYPE, or a Feed"

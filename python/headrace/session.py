@@ -35,7 +35,7 @@ from headrace.dispatch import Dispatcher
 from headrace.driver import has_running_loop
 from headrace.errors import SubscriptionError
 from headrace.feeds import SizedFeed
-from headrace.intake import WAIT_S, Intake, Source, feeds_of
+from headrace.intake import WAIT_S, AnyFeed, Intake, Source, feeds_of, refuse_live
 from headrace.limits import RING_CAPACITY
 from headrace.result import ReplayResult, ReplaySource
 from headrace.strategy import Strategy
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from headrace.feeds import Feed
 
 __all__ = ["ReplayProgress", "replay"]
 
@@ -107,8 +106,10 @@ def replay(
     Raises OptionError (and its kin: unknown fields, handlers, policies) and RecordingError or VenueError before any
     strategy is called; RecordingError and SourceOrderError where the damage stands; what a strategy raised.
     """
+    feeds = feeds_of(sources, venue)
+    refuse_live(feeds)
     session = _Session(
-        feeds=feeds_of(sources, venue),
+        feeds=feeds,
         pace=_Pace(speed),
         progress=progress,
         dispatcher=Dispatcher(
@@ -180,7 +181,7 @@ class _Session:
     def __init__(
         self,
         *,
-        feeds: Sequence[Feed],
+        feeds: Sequence[AnyFeed],
         dispatcher: Dispatcher,
         pace: _Pace,
         progress: Callable[[ReplayProgress], object] | None,

@@ -181,11 +181,15 @@ class LiveTurns(Turns):
     ) -> None:
         super().__init__(parts)
         self._source = source
+        self._now_ns = source.now_ns
+        live_turn = parts.dispatcher.live_turn(parts.bus.core)
+        self._ticks, self._next_due_ns = live_turn.run, live_turn.due_ns
         self._slice_ns = slice_ns
         self._spins = wait == "spin"
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
+        self._is_turning = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_ns: int | None = None
         self._closed = False
@@ -194,13 +198,21 @@ class LiveTurns(Turns):
 
     def turn(self) -> bool:
         """Run one turn; True: there is more to do."""
-        now_ns = self._source.now_ns()
+        now_ns = self._now_ns()
+        # Mostly ticks are all there is, and nothing comes of them: then this is the whole turn.
+        more = None if self._later or self._untold else self._ticks(now_ns, self._slice_ns)
+        if more is False:
+            return bool(self._later)
+        if more is None:
+            self._settle_and_dispatch(now_ns)
+        self.drain()
+        return not (self.dispatcher.is_caught_up and self.is_at_rest)
+
+    def _settle_and_dispatch(self, now_ns: int) -> None:
         self.clock.advance_to(now_ns)
         if self.settle(now_ns) and self.log is not None:
             self.log.mark("turn")
         self.dispatcher.dispatch(max_ns=self._slice_ns)
-        self.drain()
-        return not (self.dispatcher.is_caught_up and self.is_at_rest)
 
     def later(self, call: Callable[[], None]) -> None:
         """Call something between two dispatches, soon; from any thread."""
@@ -225,14 +237,20 @@ class LiveTurns(Turns):
             self._alarm.cancel()
 
     def run_now(self) -> None:
-        """Have a turn at once, for who must not wait for the loop."""
+        """Have a turn at once, for who must not wait for the loop; soon, when one is running."""
         if self._closed:
             return
+        if self._is_turning:
+            self.schedule()
+            return
+        self._is_turning = True
         try:
             more = self.turn()
         except BaseException as error:  # noqa: BLE001 - handed to whoever runs the engine
             self._on_failure(error)
             return
+        finally:
+            self._is_turning = False
         if self.collector is not None:
             self.collector.look(idle=not more)
         if self.log is not None:
@@ -247,8 +265,8 @@ class LiveTurns(Turns):
         self.run_now()
 
     def _arm(self) -> None:
-        """Have a turn when the next timer or bar close is due."""
-        due_ns = self.due_ns
+        """Have a turn when the next timer, bar close or window is due."""
+        due_ns = self._next_due_ns()
         if due_ns == self._alarm_ns:
             return
         if self._alarm is not None:

@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "desk",
             "operators",
             "intake",
+            "live_source",
             "control",
             "session",
             "result",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import Feed, FeedItem, Frame, LiveFeed, SizedFeed
+from headrace.feeds.base import Feed, FeedItem, Frame, LiveFeed, Push, PushFeed, SizedFeed
 from headrace.feeds.recording import RecordingFeed
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ __all__ = [
     "FeedItem",
     "Frame",
     "LiveFeed",
+    "Push",
+    "PushFeed",
     "RecordingFeed",
     "SizedFeed",
     "SyntheticFeed",

@@ -17,11 +17,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import numpy as np
 
-__all__ = ["Feed", "FeedItem", "Frame", "LiveFeed", "SizedFeed"]
+__all__ = ["Feed", "FeedItem", "Frame", "LiveFeed", "Push", "PushFeed", "SizedFeed"]
 
 
 class Frame(NamedTuple):
@@ -41,6 +41,8 @@ class Frame(NamedTuple):
 
 
 FeedItem: TypeAlias = "bytes | Frame | np.ndarray"
+# Hands an item over; False: somebody holds the ring, and who can had better pause.
+Push: TypeAlias = "Callable[[FeedItem], bool]"
 
 
 @runtime_checkable
@@ -77,6 +79,32 @@ class LiveFeed(Protocol):
     @property
     def is_live(self) -> Literal[True]:
         """True; a feed without it is one of the past."""
+
+
+@runtime_checkable
+class PushFeed(Protocol):
+    """A live feed that hands each item over in the very callback in which it came.
+
+    No task, no queue and no turn of the loop lie between the socket and the strategies. Else it is a ``Feed``, with
+    ``run`` in the place of iteration.
+    """
+
+    @property
+    def name(self) -> str:
+        """What errors and tables call this feed."""
+
+    @property
+    def venue(self) -> str | None:
+        """Who sent the frames; None when the items are ticks."""
+
+    async def open(self) -> None:
+        """Get ready to receive; raises what makes that impossible."""
+
+    async def run(self, push: Push) -> None:
+        """Receive until there are no more; ``push`` each item on the loop's own thread. Cancelled when the run ends."""
+
+    async def close(self) -> None:
+        """Let go of sockets; may be called twice."""
 
 
 @runtime_checkable
