@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace import Engine, Instrument, RiskLimits, Strategy
+from headrace import Engine, Instrument, RiskLimits, Strategy, StrategySpec
 from headrace.brokers.simulated import SimulatedBroker
 from headrace.events import Bar, Event, OrderEvent, OrderFill, Signal
 from headrace.feeds import ArrayFeed
@@ -90,7 +90,7 @@ class Recorder(Strategy):
         self.calls.append("load")
         self.loaded = state
 
-    def on_quote(self, seq: int) -> None:
+    def on_quote(self, seq: int, instrument: str, bid_price: float) -> None:
         self.quotes.append(seq)
         if seq in self.acts:
             self.acts[seq](self)
@@ -115,7 +115,11 @@ class Recorder(Strategy):
 
 
 def engine_over(
-    ticks: np.ndarray | Sequence[np.ndarray], strategies: Sequence[object] = (), *, replay: bool = True, **options: Any
+    ticks: np.ndarray | Sequence[np.ndarray],
+    strategies: Sequence[StrategySpec | Strategy | type[Strategy]] = (),
+    *,
+    replay: bool = True,
+    **options: Any,
 ) -> Engine:
     """An engine over arrays, with a broker that fills and limits that let orders pass."""
     feeds = [ArrayFeed(own) for own in ([ticks] if isinstance(ticks, np.ndarray) else ticks)]

@@ -45,7 +45,9 @@ LIMITS = (
     Limit("LETTER_TEXT_MAX", 20_000, "characters", "a deep traceback fits; a text of megabytes does not"),
     Limit("LETTER_TICKS_MAX", 8, "ticks", "the first of a failed call, enough to repeat it"),
     Limit("WINDOW_MIN_NS", 1_000_000, "ns", "shorter windows are cheaper as singular handlers"),
-    Limit("BARS_EMPTY_MAX", _core["BARS_EMPTY_MAX"], "bars", "empty ones in a row, then a series waits: a day of seconds"),
+    Limit(
+        "BARS_EMPTY_MAX", _core["BARS_EMPTY_MAX"], "bars", "empty ones in a row, then a series waits: a day of seconds"
+    ),
     Limit("WATCH_EVERY_S", 0.1, "s", "a slow handler is named within 1 s"),
     # The event bus
     Limit("LANE_CAPACITY_CONTROL", 100, "events", "life cycle and audit: rare, and never dropped"),

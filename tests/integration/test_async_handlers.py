@@ -47,21 +47,21 @@ class Mixed(Strategy):
     """An async handler beside plain ones."""
 
     def __init__(self) -> None:
-        self.log: list[Any] = []
+        self.said: list[Any] = []
 
     async def on_quote(self, position):
         await asyncio.sleep(0)
-        self.log.append(("quote", position))
+        self.said.append(("quote", position))
 
     def on_gap(self, missing):
-        self.log.append(("gap", missing))
+        self.said.append(("gap", missing))
 
     def on_tick(self, tick):
-        self.log.append(("tick", tick.position))
+        self.said.append(("tick", tick.position))
 
     async def on_trades(self, position):
         await asyncio.sleep(0)
-        self.log.append(("trades", position.tolist()))
+        self.said.append(("trades", position.tolist()))
 
 
 def test_plain_handlers_beside_async_ones_keep_the_order() -> None:
@@ -73,10 +73,10 @@ def test_plain_handlers_beside_async_ones_keep_the_order() -> None:
             dispatcher.publish(trades(dispatcher, [1.0], trade_id=[1]))
             dispatcher.publish(quotes(dispatcher, [1.0]))
             dispatcher.publish(trades(dispatcher, [1.0], trade_id=[5]))
-            await until(lambda: len(mixed.log) == 8)
+            await until(lambda: len(mixed.said) == 8)
 
     asyncio.run(main())
-    assert mixed.log == [
+    assert mixed.said == [
         ("tick", 0),
         ("quote", 1),
         ("tick", 1),

@@ -25,23 +25,23 @@ class Everything(Strategy):
     """Writes down each call: singular quotes and gaps, plural trades and levels, and every tick."""
 
     def __init__(self, log: list[Any], name: str = "") -> None:
-        self.log = log
+        self.said = log
         self.name = name
 
     def on_gap(self, cause, missing, position):
-        self.log.append((self.name, "gap", cause.name, missing))
+        self.said.append((self.name, "gap", cause.name, missing))
 
     def on_quote(self, bid_price, position):
-        self.log.append((self.name, "quote", position))
+        self.said.append((self.name, "quote", position))
 
     def on_tick(self, tick):
-        self.log.append((self.name, "tick", tick.kind, tick.position))
+        self.said.append((self.name, "tick", tick.kind, tick.position))
 
     def on_trades(self, position):
-        self.log.append((self.name, "trades", position.tolist()))
+        self.said.append((self.name, "trades", position.tolist()))
 
     def on_levels(self, position):
-        self.log.append((self.name, "levels", position.tolist()))
+        self.said.append((self.name, "levels", position.tolist()))
 
 
 def test_dispatch_is_tick_major_and_in_registration_order() -> None:
@@ -77,22 +77,22 @@ def test_within_a_strategy_the_kinds_own_handler_comes_first_then_on_tick_then_p
 
 class AllPlural(Strategy):
     def __init__(self, log: list[Any]) -> None:
-        self.log = log
+        self.said = log
 
     def on_ticks(self, ticks):
-        self.log.append(("ticks", len(ticks)))
+        self.said.append(("ticks", len(ticks)))
 
     def on_levels(self, seq):
-        self.log.append(("levels", len(seq)))
+        self.said.append(("levels", len(seq)))
 
     def on_agg_trades(self, seq):
-        self.log.append(("agg_trades", len(seq)))
+        self.said.append(("agg_trades", len(seq)))
 
     def on_trades(self, seq):
-        self.log.append(("trades", len(seq)))
+        self.said.append(("trades", len(seq)))
 
     def on_quotes(self, seq):
-        self.log.append(("quotes", len(seq)))
+        self.said.append(("quotes", len(seq)))
 
 
 def test_plural_handlers_come_by_kind_and_on_ticks_last() -> None:

@@ -29,6 +29,7 @@ from headrace.commands import (
 )
 from headrace.errors import RecordingError
 from headrace.events import OrderCanceled, OrderRejected, StrategyStateChanged
+from headrace.orders import Order
 from headrace.service import Service
 from tests.engines import INSTRUMENTS, LIMITS, HandFeed, Recorder, engine_over, market, until
 from tests.feeding import BTC
@@ -43,13 +44,20 @@ def state_folder(tmp_path, monkeypatch) -> None:
 
 
 @asynccontextmanager
-async def running(strategies: list[object], **options: Any) -> AsyncIterator[tuple[Engine, HandFeed]]:
+async def running(strategies: list[Any], **options: Any) -> AsyncIterator[tuple[Engine, HandFeed]]:
     """An engine that runs over a hand's feed."""
     feed = HandFeed()
     defaults = {"broker": SimulatedBroker(), "instruments": INSTRUMENTS, "limits": LIMITS}
     engine = Engine(feeds=[feed], strategies=strategies, **{**defaults, **options})
     async with engine:
         yield engine, feed
+
+
+def order_of(engine: Engine, order_id: str) -> Order:
+    """An order that there is."""
+    order = engine.orders.order(order_id)
+    assert order is not None
+    return order
 
 
 class Hand:
@@ -105,7 +113,7 @@ async def test_a_paused_strategy_gets_no_tick_but_its_fills_and_may_only_reduce(
         assert states[more] == "rejected"
         assert states[less] == "filled"
         assert states[resting] == "canceled"
-        assert engine.orders.order(more).gate == "permission"
+        assert order_of(engine, more).gate == "permission"
         assert (await engine.commands.submit(ResumeStrategy("Recorder"))).status == "accepted"
         await hand.quotes(104)
         assert strategy.gaps == [3]
@@ -120,7 +128,7 @@ async def test_a_restart_makes_a_fresh_object_with_what_the_old_one_saved_and_di
         def on_quote(self, seq: int) -> None:
             self.seen += 1
 
-    made: list[Recorder] = []
+    made: list[Any] = []
 
     class Remembering(Recorder):
         def __init__(self, start: int) -> None:
@@ -145,7 +153,7 @@ async def test_a_restart_makes_a_fresh_object_with_what_the_old_one_saved_and_di
         assert old.quotes == [1, 2]
         assert new.quotes[-2:] == [3, 4]
         assert other.seen == 4
-        assert str(engine.orders.order(resting).state) == "canceled"
+        assert str(order_of(engine, resting).state) == "canceled"
         report = engine.report()
         assert [law.accounted for law in report.strategies["Remembering"].ticks] == [4]
 
@@ -169,7 +177,7 @@ async def test_a_strategy_that_faults_is_quarantined_its_orders_canceled_and_its
         await hand.quotes(104, 105)
         assert strategy.quotes == [1, 2, 3, 4, 5, 6]
         assert len(good.quotes) == 8
-        assert str(engine.orders.order(resting).state) == "canceled"
+        assert str(order_of(engine, resting).state) == "canceled"
         assert strategy.position(BTC).quantity == 1
         assert not any(isinstance(event, OrderCanceled) for event in strategy.orders), "its callbacks no longer run"
         assert (await engine.commands.submit(ResumeStrategy("Recorder"))).status == "accepted"
@@ -190,7 +198,7 @@ async def test_orders_are_kept_in_quarantine_when_that_was_asked_for() -> None:
         await hand.quotes(100, 101, 102)
         await until(lambda: str(engine.strategies["Recorder"].state) == "quarantined")
         await hand.quotes(103)
-        assert engine.orders.order(resting).is_open
+        assert order_of(engine, resting).is_open
 
 
 async def test_commands_about_orders_are_answered_by_what_became_of_them() -> None:
@@ -233,7 +241,7 @@ async def test_a_halt_refuses_new_orders_until_it_is_rearmed_and_lets_cancels_pa
         assert (await engine.commands.submit(Rearm())).status == "accepted"
         passed = strategy.buy(BTC, 1)
         await hand.quotes(101)
-        assert str(engine.orders.order(passed).state) == "filled"
+        assert str(order_of(engine, passed).state) == "filled"
 
 
 async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted() -> None:

@@ -7,6 +7,7 @@ import gc
 import weakref
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from headrace.events import (
     Signal,
     StrategyStateChanged,
 )
+from headrace.lane import Lane
 from headrace.service import Service, ServiceDesk
 from tests.engines import SECOND, START, Recorder, all_events, audit_lines, engine_over, market
 from tests.feeding import BTC, ETH
@@ -184,7 +186,7 @@ def test_5000_bars_of_one_timestamp_drop_nothing() -> None:
     engine = Engine(feeds=[quotes], strategies=[counting], replay=True, instruments=names)
     report = engine.run()
     assert sorted(counting.closes) == sorted(names)
-    assert report.lanes["data"].dropped == 0
+    assert report.lanes[Lane.DATA].dropped == 0
 
 
 def test_two_replays_write_the_same_audit_to_the_byte(tmp_path: Path) -> None:
@@ -259,7 +261,7 @@ def test_whatever_is_absent_the_rest_runs(absent: str) -> None:
             self.ran = True
 
     idle, strategy = Idle(), Recorder({1: lambda own: own.buy(BTC, 1)})
-    options = {"services": [idle], "strategies": [strategy]}
+    options: dict[str, Any] = {"services": [idle], "strategies": [strategy]}
     if absent == "feeds":
         engine = Engine(replay=True, **options)
     elif absent == "broker":

@@ -14,13 +14,13 @@ from tests.feeding import BTC, ETH, HandClock, holds_the_law, quotes, read_all, 
 
 class Told(Strategy):
     def __init__(self) -> None:
-        self.log: list[Any] = []
+        self.said: list[Any] = []
 
     def on_gap(self, cause, first, last, missing, lost_kind, instrument, position, seq):
-        self.log.append((cause.name, first, last, missing, lost_kind, instrument))
+        self.said.append((cause.name, first, last, missing, lost_kind, instrument))
 
     def on_trade(self, trade_id, flags):
-        self.log.append((trade_id, bool(flags & Flags.GAP_BEFORE)))
+        self.said.append((trade_id, bool(flags & Flags.GAP_BEFORE)))
 
 
 def test_a_jump_of_trade_ids_is_a_gap_of_the_venue() -> None:
@@ -29,7 +29,7 @@ def test_a_jump_of_trade_ids_is_a_gap_of_the_venue() -> None:
         dispatcher.subscribe(told)
         dispatcher.publish(trades(dispatcher, [1, 2, 3], trade_id=[10, 11, 15]))
         dispatcher.dispatch()
-    assert told.log == [(10, False), (11, False), ("VENUE", 12, 14, 3, "trade", BTC), (15, True)]
+    assert told.said == [(10, False), (11, False), ("VENUE", 12, 14, 3, "trade", BTC), (15, True)]
 
 
 def test_the_first_tick_after_a_reconnect_comes_after_a_gap_that_says_so() -> None:
@@ -40,7 +40,7 @@ def test_the_first_tick_after_a_reconnect_comes_after_a_gap_that_says_so() -> No
         dispatcher.sequencer.reconnect()
         dispatcher.publish(trades(dispatcher, [1], trade_id=[14], ts_init=5))
         dispatcher.dispatch()
-    assert told.log == [(10, False), ("RECONNECT", 11, 13, 3, "trade", BTC), (14, True)]
+    assert told.said == [(10, False), ("RECONNECT", 11, 13, 3, "trade", BTC), (14, True)]
 
 
 def test_a_restored_sequencer_says_restart_and_never_repeats_a_number() -> None:
@@ -57,7 +57,7 @@ def test_a_restored_sequencer_says_restart_and_never_repeats_a_number() -> None:
             dispatcher.publish(trades(dispatcher, [4], trade_id=[4]))
             dispatcher.dispatch()
             got = read_all(pull)
-    assert told.log[0][0] == "RESTART"
+    assert told.said[0][0] == "RESTART"
     assert got["seq"][got["kind"] == 2][0] > 1 << 20
 
 
@@ -80,7 +80,7 @@ def test_a_gap_of_the_feed_is_filtered_by_instrument_like_any_tick() -> None:
         dispatcher.publish(trades(dispatcher, [1, 2], trade_id=[1, 7], instrument=ETH))
         dispatcher.dispatch()
         stats = subscription.stats()
-    assert told.log == [(1, False), ("VENUE", 2, 6, 5, "trade", ETH), (7, True)]
+    assert told.said == [(1, False), ("VENUE", 2, 6, 5, "trade", ETH), (7, True)]
     assert (stats.delivered, stats.filtered) == (3, 3)
 
 
@@ -98,10 +98,10 @@ def test_a_readers_gap_belongs_to_no_instrument_and_has_no_number() -> None:
 
 class OneByOne(Strategy):
     def __init__(self, log: list[Any]) -> None:
-        self.log = log
+        self.said = log
 
     def on_gap(self, cause, missing):
-        self.log.append((cause, missing))
+        self.said.append((cause, missing))
 
     def on_quote(self, seq): ...
 

@@ -16,17 +16,17 @@ class Witness(Strategy):
     """Quotes, trades and gaps, one by one."""
 
     def __init__(self) -> None:
-        self.log: list[Any] = []
+        self.said: list[Any] = []
 
     def on_gap(self, cause, first, last, missing):
-        self.log.append((cause, first, last, missing))
+        self.said.append((cause, first, last, missing))
 
     def on_quote(self, bid_price, flags):
-        self.log.append(("snapshot" if flags & Flags.SNAPSHOT else "quote", bid_price))
+        self.said.append(("snapshot" if flags & Flags.SNAPSHOT else "quote", bid_price))
 
 
 def bids(witness: Witness) -> list[float]:
-    return [entry[1] for entry in witness.log if entry[0] == "quote"]
+    return [entry[1] for entry in witness.said if entry[0] == "quote"]
 
 
 # block
@@ -54,7 +54,7 @@ def test_a_lapped_reader_is_told_exactly_what_it_missed_before_the_next_tick() -
         dispatcher.dispatch()
         stats = subscription.stats()
     # The jump is to the cursor less 7/8 of the capacity.
-    assert witness.log[0] == (GapCause.OVERRUN, 0, 85, 86)
+    assert witness.said[0] == (GapCause.OVERRUN, 0, 85, 86)
     assert bids(witness) == list(range(86, 100))
     assert (stats.missed, stats.delivered) == (86, 14)
     assert holds_the_law(stats)
@@ -172,9 +172,9 @@ def test_a_lapped_conflating_reader_gets_lost_instruments_from_the_table() -> No
         dispatcher.publish(quotes(dispatcher, range(100)))
         dispatcher.dispatch()
         stats = subscription.stats()
-    assert witness.log[0][0] is GapCause.OVERRUN
-    assert ("snapshot", 1.0) in witness.log
-    assert witness.log[-1][1] == 99.0
+    assert witness.said[0][0] is GapCause.OVERRUN
+    assert ("snapshot", 1.0) in witness.said
+    assert witness.said[-1][1] == 99.0
     assert holds_the_law(stats)
 
 
@@ -247,7 +247,7 @@ def test_the_excess_over_the_rate_is_skipped_and_told_as_a_gap() -> None:
         dispatcher.publish(quotes(dispatcher, [10.0]))
         dispatcher.dispatch()
         stats = subscription.stats()
-    assert witness.log[3:] == [(GapCause.RATE, 3, 9, 7), ("quote", 10.0)]
+    assert witness.said[3:] == [(GapCause.RATE, 3, 9, 7), ("quote", 10.0)]
     assert holds_the_law(stats)
     assert (stats.delivered, stats.skipped) == (4, 7)
 
@@ -328,7 +328,7 @@ def test_lag_skip_jumps_to_the_newest_with_a_gap() -> None:
         dispatcher.publish(quotes(dispatcher, [500.0]))
         dispatcher.dispatch()
         stats = subscription.stats()
-    assert witness.log == [(GapCause.LAG, 0, 198, 199), ("quote", 199.0), ("quote", 500.0)]
+    assert witness.said == [(GapCause.LAG, 0, 198, 199), ("quote", 199.0), ("quote", 500.0)]
     assert (stats.skipped, stats.delivered) == (199, 2)
     assert holds_the_law(stats)
 
@@ -381,7 +381,7 @@ def test_a_pause_is_told_on_resume_and_the_newest_quotes_come_first() -> None:
         dispatcher.publish(quotes(dispatcher, [4.0]))
         dispatcher.dispatch()
         stats = subscription.stats()
-    assert witness.log == [("quote", 1.0), (GapCause.PAUSED, 1, 2, 2), ("snapshot", 3.0), ("quote", 4.0)]
+    assert witness.said == [("quote", 1.0), (GapCause.PAUSED, 1, 2, 2), ("snapshot", 3.0), ("quote", 4.0)]
     assert (stats.delivered, stats.skipped, stats.snapshots) == (2, 2, 1)
     assert holds_the_law(stats)
 
@@ -397,7 +397,7 @@ def test_a_newest_quote_that_is_still_to_come_is_not_given_twice() -> None:
         subscription.resume()
         dispatcher.publish(quotes(dispatcher, [3.0]))
         dispatcher.dispatch()
-    assert witness.log == [(GapCause.PAUSED, 0, 1, 2), ("snapshot", 7.0), ("quote", 3.0)]
+    assert witness.said == [(GapCause.PAUSED, 0, 1, 2), ("snapshot", 7.0), ("quote", 3.0)]
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest", "conflate"])
@@ -429,7 +429,7 @@ def test_resume_tells_before_the_next_tick_even_when_none_comes() -> None:
         dispatcher.dispatch()
         subscription.resume()
         dispatcher.dispatch()
-    assert witness.log == [(GapCause.PAUSED, 0, 0, 1), ("snapshot", 2.0)]
+    assert witness.said == [(GapCause.PAUSED, 0, 0, 1), ("snapshot", 2.0)]
 
 
 def test_a_pause_in_which_nothing_came_is_not_told() -> None:
@@ -442,7 +442,7 @@ def test_a_pause_in_which_nothing_came_is_not_told() -> None:
         subscription.resume()
         dispatcher.publish(quotes(dispatcher, [2.0]))
         dispatcher.dispatch()
-    assert witness.log == [("quote", 1.0), ("quote", 2.0)]
+    assert witness.said == [("quote", 1.0), ("quote", 2.0)]
 
 
 def test_a_paused_subscription_runs_no_python_and_others_go_on() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace import Dispatcher, Strategy
+from headrace import Dispatcher, Overflow, Strategy
 from headrace.errors import OptionError, SubscriptionError
 from tests.feeding import BTC, quotes
 
@@ -74,9 +74,9 @@ def test_a_smaller_batch_holds_from_the_next_run_on() -> None:
     assert subscription.options.batch_max == 4
 
 
-@pytest.mark.parametrize("before", ["block", "drop_oldest"])
-def test_who_no_longer_blocks_is_overtaken_and_who_blocks_now_is_not(before: str) -> None:
-    after = {"block": "drop_oldest", "drop_oldest": "block"}[before]
+@pytest.mark.parametrize("before", [Overflow.BLOCK, Overflow.DROP_OLDEST])
+def test_who_no_longer_blocks_is_overtaken_and_who_blocks_now_is_not(before: Overflow) -> None:
+    after = Overflow.DROP_OLDEST if before is Overflow.BLOCK else Overflow.BLOCK
     with Dispatcher(instruments=[BTC], ring_capacity=16) as dispatcher:
         counting = Counting()
         subscription = dispatcher.subscribe(counting, overflow=before)
@@ -87,7 +87,7 @@ def test_who_no_longer_blocks_is_overtaken_and_who_blocks_now_is_not(before: str
             dispatcher.publish(quotes(dispatcher, range(8)))
         dispatcher.dispatch()
         stats = subscription.stats()
-    assert (stats.missed > 0) == (after == "drop_oldest")
+    assert (stats.missed > 0) == (after is Overflow.DROP_OLDEST)
     assert stats.accounted == stats.published
 
 

@@ -90,8 +90,8 @@ class Obedient(Recorder):
         if not self.life.starts:
             raise ValueError("in vain")
 
-    def on_quote(self, seq: int) -> None:
-        super().on_quote(seq)
+    def on_quote(self, seq: int, instrument: str, bid_price: float) -> None:
+        super().on_quote(seq, instrument, bid_price)
         self.life.ticks += 1
         if self.life.is_faulty:
             raise ValueError("faulty")
