@@ -34,7 +34,7 @@ from headrace.strategy import Strategy
 from headrace.strategy_spec import StrategySpec, bar_specs, pristine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from headrace.bus import BusSubscription
     from headrace.subscription import Subscription
@@ -171,8 +171,7 @@ class StrategyRunner:
 
         within_s : how long an async ``on_stop`` may take; longer is its fault, and it is cancelled.
         """
-        for subscription in await self._end(reason, within_s):
-            subscription.close()
+        await _close(await self._end(reason, within_s))
 
     async def restart(self, reason: str) -> None:
         """Stop it and start a fresh one, with what the old one saved and its ticks from now on, the gap told.
@@ -191,18 +190,15 @@ class StrategyRunner:
         ticks_of = await self._end(reason) if self.life.allows("stop") else []
         # What it subscribed to itself, its ``on_start`` does again.
         kept = [subscription for subscription in ticks_of if subscription is self._ticks]
-        for subscription in ticks_of:
-            if subscription is not self._ticks:
-                subscription.close()
         try:
+            await _close([subscription for subscription in ticks_of if subscription is not self._ticks])
             await self.begin(load=saved)
             self.join(kept)
         except HeadraceError as error:
             self._judge("on_start", error)
         finally:
             if self.state is not StrategyState.RUNNING:
-                for subscription in kept:
-                    subscription.close()
+                await _close(kept)
 
     def give_up(self, reason: str) -> None:
         """Start it no further: it never ran."""
@@ -234,8 +230,7 @@ class StrategyRunner:
             if runs:
                 await self._call_isolated("on_stop", within_s)
         except BaseException:
-            for subscription in self._let_go(reason):
-                subscription.close()
+            await _close(self._let_go(reason))
             raise
         return self._let_go(reason)
 
@@ -420,6 +415,15 @@ class _Judged:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is not None and not is_ours(error):
             self._runner._judge(self._name, error, has_letter=True)  # noqa: SLF001 - the other half of it
+
+
+async def _close(subscriptions: Iterable[Subscription]) -> None:
+    """Close subscriptions; one with a thread of its own may take seconds to end, in which everybody else goes on."""
+    for subscription in subscriptions:
+        if subscription.options.mode == "thread":
+            await asyncio.to_thread(subscription.close)
+        else:
+            subscription.close()
 
 
 def is_ours(error: BaseException) -> bool:

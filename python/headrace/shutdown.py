@@ -97,7 +97,7 @@ class Shutdown:
         """Whether nobody of ours has anything left to do, those who work in threads and tasks of their own included."""
         engine = self._engine
         ticks = [own for runner in engine.strategies.values() for own in runner.subscriptions]
-        behind = any(own.state == "running" and own.stats().pending for own in ticks)
+        behind = any(own.state in ("running", "resuming") and own.stats().pending for own in ticks)
         return not behind and engine.turns.is_at_rest and engine.bus.is_idle
 
     # The steps

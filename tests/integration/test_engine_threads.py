@@ -1,0 +1,46 @@
+"""Strategies in threads of their own that trade while an operator steers them: nothing is lost, doubled or torn."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from headrace.commands import CancelAll, Flatten, PauseStrategy, RestartStrategy, ResumeStrategy, StopStrategy
+from headrace.events import OrderFill
+from tests.engine_world import NAMES, Checked, Every, Threaded, World
+from tests.engines import SECOND
+
+ROUNDS = 60
+STEERING = (PauseStrategy, ResumeStrategy, ResumeStrategy, RestartStrategy, StopStrategy)
+
+
+@pytest.mark.asyncio
+async def test_threads_that_trade_under_commands_keep_every_law(tmp_path: Path, seed: int) -> None:
+    numbers = random.Random(seed)
+    kinds: dict[str, type[Checked]] = {"one": Threaded, "two": Threaded, "inline": Every}
+    world = World(tmp_path, kinds)
+    async with world.engine:
+        for number in range(ROUNDS):
+            prices = [100.0 + numbers.randrange(-3, 4) for _ in range(numbers.randrange(1, 60))]
+            world.flow(numbers.choice(NAMES), "quote", prices)
+            world.clock.at_ns += SECOND // 100
+            if numbers.random() < 0.6:
+                world.submit(numbers.choice(STEERING)(numbers.choice(["one", "two"])))
+            if numbers.random() < 0.1:
+                world.submit(numbers.choice([CancelAll(), Flatten("one")]))
+            if numbers.random() < 0.1:
+                world.planned["two", "ticks"] = [ValueError] * 3
+            await asyncio.sleep(numbers.random() ** 3 * 0.005)
+            if number % 10 == 9:
+                await world.settle()
+        await world.settle()
+    world.check()
+    report = world.engine.report()
+    assert report.left == {}
+    assert sum(isinstance(event, OrderFill) for event in world.events) > 0
+    assert not any(law.pending for own in report.strategies.values() for law in own.ticks)
+    (inline,) = report.strategies["inline"].ticks
+    assert inline.delivered == inline.published == world.put, "nobody else's thread costs the inline one a tick"
