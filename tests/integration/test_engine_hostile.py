@@ -82,7 +82,7 @@ def returns_rot() -> object:
 
 BAD = (raises, exits, raises_base, is_cancelled, recurses, raises_silently, returns_garbage, returns_rot)
 HARMLESS = (returns_garbage, returns_rot)
-OF_TICKS = ("on_quote", "on_trade")
+OF_TICKS = ("on_quote",)
 OF_THE_BUS = ("on_bar", "on_fill", "on_order", "on_signal")
 OF_ITS_LIFE = ("on_start", "on_stop", "on_pause", "on_resume", "on_save", "on_load", "on_timer")
 
@@ -113,8 +113,8 @@ def hostile(callback: str, bad: Callable[[], object], *, is_async: bool) -> type
         type(self).times += 1
         return bad()
 
-    def of_ticks(self: Hostile, seq: int) -> object:
-        return misbehave(self, (seq,))
+    def of_ticks(self: Hostile, seq: int, instrument: str, bid_price: float) -> object:
+        return misbehave(self, (seq, instrument, bid_price))
 
     def of_others(self: Hostile, *arguments: Any) -> object:
         return misbehave(self, arguments)

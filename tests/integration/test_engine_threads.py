@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from headrace import Engine, Strategy
 from headrace.commands import CancelAll, Flatten, PauseStrategy, RestartStrategy, ResumeStrategy, StopStrategy
 from headrace.events import OrderFill
 from tests.engine_world import NAMES, Checked, Every, Threaded, World
-from tests.engines import SECOND
+from tests.engines import INSTRUMENTS, SECOND, HandFeed, Recorder, market, until
 
 ROUNDS = 60
 STEERING = (PauseStrategy, ResumeStrategy, ResumeStrategy, RestartStrategy, StopStrategy)
@@ -44,3 +47,28 @@ async def test_threads_that_trade_under_commands_keep_every_law(tmp_path: Path, 
     assert not any(law.pending for own in report.strategies.values() for law in own.ticks)
     (inline,) = report.strategies["inline"].ticks
     assert inline.delivered == inline.published == world.put, "nobody else's thread costs the inline one a tick"
+
+
+@pytest.mark.asyncio
+async def test_one_whose_thread_does_not_end_keeps_nobody_waiting_when_it_is_stopped(tmp_path: Path) -> None:
+    inside, let_go = threading.Event(), threading.Event()
+
+    class Stuck(Strategy):
+        subscription: ClassVar = {"mode": "thread"}
+
+        def on_quote(self, seq: int) -> None:
+            inside.set()
+            let_go.wait(20)
+
+    inline, feed = Recorder(), HandFeed()
+    engine = Engine(feeds=[feed], strategies=[Stuck(), inline], instruments=INSTRUMENTS, state_folder=tmp_path)
+    async with engine:
+        feed.put(market([100.0]))
+        await until(inside.is_set)
+        stop = asyncio.ensure_future(engine.commands.submit(StopStrategy("Stuck")))
+        await until(lambda: str(engine.strategies["Stuck"].state) == "stopped")
+        feed.put(market([101.0, 102.0]))
+        await until(lambda: inline.quotes == [1, 2, 3])
+        assert not stop.done(), "its thread is waited for, but not by everybody"
+        let_go.set()
+        assert (await stop).status == "accepted"
