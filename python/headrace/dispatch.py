@@ -35,7 +35,7 @@ from headrace import _native
 from headrace.clock import Clock, EngineClock, ReplayClock, WallClock
 from headrace.deadletters import DeadLetters
 from headrace.driver import Driver, has_running_loop
-from headrace.errors import ClosedError, OptionError, SubscriptionError
+from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
 from headrace.faults import FaultDesk, Policy
 from headrace.handlers import BoundHandler, bind_function, bind_strategy, kinds_of
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
@@ -437,10 +437,17 @@ class Dispatcher:
     def finish(self) -> None:
         """Hand out what waits for a window or an interval: the end of a replay. Raises as ``dispatch``."""
         self._refuse_closed("call finish before close")
+        busy: ReentrantDispatchError | None = None
         for member in list(self._members.values()):
             if member.group is not self._inline and member.is_open:
-                member.group.finish(self.clock.now_ns())
+                try:
+                    member.group.finish(self.clock.now_ns())
+                except ReentrantDispatchError as error:
+                    # In its handler, in its own thread: all others first.
+                    busy = error
         self._inline.finish(self.clock.now_ns())
+        if busy is not None:
+            raise busy
 
     def stop(self) -> None:
         """Ask every dispatch and every waiting publish to return soon, for good. Safe in a signal handler.

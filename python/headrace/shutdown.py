@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from headrace.errors import ReentrantDispatchError
 from headrace.events import EVENT_LANES, Control
 from headrace.lifecycle import StrategyState
 from headrace.limits import DRAIN_RUNNING_S, DRAIN_S
@@ -113,10 +114,22 @@ class Shutdown:
                 await asyncio.sleep(0 if not dispatcher.is_caught_up else LOOK_S)
             if turns.log is not None:
                 turns.log.mark("leave")
-            dispatcher.finish()
+            await self._hand_out_windows()
         except Exception as error:  # noqa: BLE001 - kept, and raised at the end
             # A strategy under on_fault="raise": what it left stays where it is.
             self._keep(error, "draining the ring")
+
+    async def _hand_out_windows(self) -> None:
+        while True:
+            try:
+                self._engine.dispatcher.finish()
+            except ReentrantDispatchError:
+                if self._remaining_s() <= 0:
+                    log.warning("a strategy is still in its handler, in a thread of its own: its windows are left")
+                    return
+                await asyncio.sleep(LOOK_S)
+            else:
+                return
 
     async def stop_strategies(self) -> None:
         """Stop those that live; a repetition does so where its log says."""

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from headrace import Engine, Strategy
@@ -72,3 +73,43 @@ async def test_one_whose_thread_does_not_end_keeps_nobody_waiting_when_it_is_sto
         assert not stop.done(), "its thread is waited for, but not by everybody"
         let_go.set()
         assert (await stop).status == "accepted"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("ends", [True, False], ids=["that ends", "that does not end"])
+async def test_an_engine_that_ends_while_a_thread_is_in_its_handler_waits_for_it_and_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 10.0 if ends else 0.1)
+    monkeypatch.setattr("headrace.dispatch.CLOSE_DEADLINE_S", 0.2)
+    inside, let_go = threading.Event(), threading.Event()
+
+    class Stuck(Strategy):
+        subscription: ClassVar = {"mode": "thread"}
+
+        def on_quote(self, seq: int) -> None:
+            inside.set()
+            let_go.wait(20)
+
+    windows: list[int] = []
+
+    class Windowed(Strategy):
+        subscription: ClassVar = {"every": "1h"}
+
+        def on_quotes(self, bid_price: np.ndarray) -> None:
+            windows.append(len(bid_price))
+
+    feed = HandFeed()
+    engine = Engine(feeds=[feed], strategies=[Stuck(), Windowed()], instruments=INSTRUMENTS, state_folder=tmp_path)
+    async with engine:
+        feed.put(market([100.0, 101.0]))
+        await until(inside.is_set)
+        if ends:
+            asyncio.get_running_loop().call_later(0.05, let_go.set)
+    let_go.set()
+    assert windows == [2]
+    assert [str(runner.state) for runner in engine.strategies.values()] == ["stopped", "stopped"]
+    # What a thread has that is left behind, nobody can say.
+    names = ["Stuck", "Windowed"] if ends else ["Windowed"]
+    laws = [law for name in names for law in engine.report().strategies[name].ticks]
+    assert all(law.accounted == law.published == 2 for law in laws)
