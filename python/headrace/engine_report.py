@@ -142,7 +142,7 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def _verdict(repeated: RepeatReport) -> str:
     counts = f"{repeated.calls:,} calls, {repeated.decisions:,} decisions"
-    return f"{counts}, all the same" if repeated.same else f"{counts}; different: {repeated.difference}"
+    return f"{counts}, {'all' if repeated.same else 'not all'} the same"
 
 
 def report_of(engine: EngineParts, *, wall_s: float, left: Mapping[Lane, int], ended_by: str) -> EngineReport:

@@ -362,7 +362,7 @@ class EngineRun:
                 if self._log is not None:
                     self._log.mark("halted", seen)
                 self._tell_control("HALTED" if seen else "REARMED", {"reason": switch.reason})
-                log.warning("the kill switch %s: %s", "is thrown" if seen else "is armed again", switch.reason)
+                log.warning("the kill switch %s", f"is thrown: {switch.reason}" if seen else "is armed again")
             await asyncio.sleep(HALT_S)
 
     # What its parts tell it

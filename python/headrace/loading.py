@@ -173,8 +173,10 @@ class _UnfitError(Exception):
 def _value_of(parameter: inspect.Parameter, value: object) -> object:
     """Read a value as the parameter's annotation says, or as the type of its default, or leave it as it is."""
     wanted: object = parameter.annotation
-    if isinstance(wanted, str):  # Another annotation beside it could not be evaluated.
+    is_guess = False
+    if isinstance(wanted, str):  # It, or one beside it, could not be evaluated; or it is an alias that is a text.
         wanted = TYPES_BY_NAME.get(wanted, parameter.empty)
+        is_guess = wanted is parameter.empty
     if wanted is parameter.empty:
         # A default of 0 takes 0.5, too; a text must become something.
         if parameter.default in (parameter.empty, None) or not isinstance(value, str):
@@ -185,6 +187,8 @@ def _value_of(parameter: inspect.Parameter, value: object) -> object:
     try:
         return msgspec.convert(value, type=wanted, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
+        if is_guess:  # The default's type is one of those it takes; whoever takes it knows the others.
+            return value
         shown = getattr(wanted, "__name__", str(wanted))
         raise _UnfitError(f"{shown} ({error})") from error
     except TypeError:

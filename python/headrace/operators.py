@@ -167,7 +167,8 @@ class Operators:
         if runner.state is ALREADY[type(command)]:
             return Outcome("noop", f"{runner.name} is {runner.state}", version=runner.life.version)
         if not runner.life.allows(verb):
-            why = f"{runner.name} is {runner.state}, from where it cannot {verb}"
+            hint = ": restart it" if runner.life.allows("start") else ""
+            why = f"{runner.name} is {runner.state}, from where it cannot {verb}{hint}"
             return Outcome("rejected", why, version=runner.life.version)
         await act(runner)
         return Outcome("accepted", version=runner.life.version)
@@ -204,14 +205,30 @@ class Operators:
         return Outcome(status, f"it is {order.state}" if status != "accepted" else "")
 
     def _cancel_all(self, command: CancelAll) -> Outcome:
+        if unknown := self._nowhere(command):
+            return unknown
         ids = self._engine.orders.cancel_all(
             strategy=command.strategy, instrument=command.instrument, reason="by command"
         )
         return Outcome("accepted" if ids else "noop", f"{len(ids)} orders", detail={"orders": ids})
 
     def _flatten(self, command: Flatten) -> Outcome:
+        if unknown := self._nowhere(command):
+            return unknown
         ids = self._engine.orders.flatten(strategy=command.strategy, instrument=command.instrument, reason="by command")
         return Outcome("accepted" if ids else "noop", f"{len(ids)} orders", detail={"orders": ids})
+
+    def _nowhere(self, command: CancelAll | Flatten) -> Outcome | None:
+        """Return a rejection of a name that nothing here has: "0 orders" would sound like done."""
+        strategy, instrument, orders = command.strategy, command.instrument, self._engine.orders
+        # A service may trade, too, by signals under its name.
+        if strategy is not None and strategy not in self._engine.strategies and not orders.orders(strategy=strategy):
+            return self._unknown(strategy)
+        known = orders.gates.instruments
+        if instrument is not None and instrument not in known and not orders.orders(instrument=instrument):
+            there = ", ".join(known) or "none"
+            return Outcome("rejected", f"no instrument that may be traded is called {instrument!r}; there are {there}")
+        return None
 
     # The kill switch
 

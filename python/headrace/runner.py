@@ -68,6 +68,8 @@ class StrategyRunner:
         self._bus_subscriptions: list[BusSubscription] = []
         self._bar_specs: list[BarSpec] = []
         self._held_timers: dict[str, Timer] = {}
+        # Timers that fire for nobody, each told once.
+        self._unheard: set[str] = set()
         self._generation = 0
         self._calls = 0
 
@@ -302,7 +304,9 @@ class StrategyRunner:
         for name, what in (("on_bar", Bar), ("on_signal", Signal), ("on_order", OrderEvent), ("on_fill", OrderFill)):
             if name in self._callbacks:
                 handler = self._bus_handler(name)
-                self._bus_subscriptions.append(self._parts.bus.subscribe(what, handler, name=f"{self.name}.{name}"))
+                # Once: a bar that raises behind a buy() would buy again at the next attempt.
+                subscribed = self._parts.bus.subscribe(what, handler, name=f"{self.name}.{name}", max_attempts=1)
+                self._bus_subscriptions.append(subscribed)
 
     def _give_back(self) -> list[Subscription]:
         """Let go of events, timers and bars; return the subscriptions to ticks."""
@@ -357,7 +361,9 @@ class StrategyRunner:
         if self.state is StrategyState.RUNNING:
             callback = self._callbacks.get("on_timer")
             if callback is None:
-                self.log.warning("timer %r fired, and %s has no on_timer", timer.name, self.name)
+                if timer.name not in self._unheard:
+                    self._unheard.add(timer.name)
+                    self.log.warning("timer %r fires, and %s has no on_timer", timer.name, self.name)
                 return
             self._calls += 1
             try:

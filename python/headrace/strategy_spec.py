@@ -65,6 +65,7 @@ def bar_specs(wanted: Iterable[object], instruments: str | Iterable[str]) -> lis
 def named_specs(strategies: Iterable[object]) -> dict[str, StrategySpec]:
     """Give every strategy a name of its own: as it was told, or ``Class``, ``Class-2``."""
     named: dict[str, StrategySpec] = {}
+    objects: dict[int, str] = {}
     for given in strategies:
         spec = _spec_of(given)
         if spec.name is not None and spec.name in named:
@@ -76,6 +77,11 @@ def named_specs(strategies: Iterable[object]) -> dict[str, StrategySpec]:
             number += 1
             name = f"{base}-{number}"
         named[name] = spec
+        if not isinstance(spec.strategy, type) and spec.make is None:
+            other = objects.setdefault(id(spec.strategy), name)
+            if other != name:
+                msg = f"{name} is the same object as {other}: make another {made.__name__}, or give the class"
+                raise EngineError(msg)
     return named
 
 

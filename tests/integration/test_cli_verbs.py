@@ -41,6 +41,14 @@ def test_help_names_every_verb(headrace_run: Run, arguments: list[str]) -> None:
     assert all(f"\n  {verb} " in ended.stdout for verb in commands.commands)
 
 
+@pytest.mark.parametrize("group", [["ctl"], ["config"], ["ctl", "dead-letters"]], ids=" ".join)
+def test_a_verb_without_its_own_verb_shows_them_in_lines(headrace_run: Run, group: list[str]) -> None:
+    ended = headrace_run(*group)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"Usage: headrace {' '.join(group)} [OPTIONS]")
+    assert "\nCommands:\n  " in ended.stderr
+
+
 def test_help_and_the_readme_show_one_table_of_what_each_verb_is_for() -> None:
     purposes = {verb: text for section in PURPOSES.values() for verb, text in section.items()}
     assert set(purposes) == set(commands.commands)

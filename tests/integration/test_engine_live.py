@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from headrace import Engine, Strategy, StrategySpec
+from headrace.bars import BarSpec
 from headrace.brokers.simulated import SimulatedBroker
 from headrace.commands import (
     CancelAll,
@@ -28,11 +29,11 @@ from headrace.commands import (
     StopStrategy,
 )
 from headrace.errors import RecordingError
-from headrace.events import OrderCanceled, OrderRejected, StrategyStateChanged
+from headrace.events import Bar, OrderCanceled, OrderRejected, StrategyStateChanged
 from headrace.orders import Order
 from headrace.service import Service
 from tests.engines import INSTRUMENTS, LIMITS, HandFeed, Recorder, engine_over, market, until
-from tests.feeding import BTC
+from tests.feeding import BTC, ETH
 
 pytestmark = pytest.mark.asyncio
 
@@ -224,6 +225,59 @@ async def test_commands_about_orders_are_answered_by_what_became_of_them() -> No
         assert (await submit(PauseStrategy("Nobody"))).status == "rejected"
 
 
+@pytest.mark.parametrize("command", [CancelAll, Flatten])
+async def test_an_operator_who_names_what_is_not_there_is_not_told_that_nothing_is_left(command: Any) -> None:
+    strategy = Recorder()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        strategy.buy(BTC, 1)
+        await hand.quotes(101)
+        submit = engine.commands.submit
+        unknown = await submit(command(instrument="BTCUSDT"))
+        assert (unknown.status, BTC in unknown.reason) == ("rejected", True)
+        unknown = await submit(command(strategy="Recoder"))
+        assert (unknown.status, "there are Recorder" in unknown.reason) == ("rejected", True)
+        assert strategy.position(BTC).quantity == 1
+        assert (await submit(command(strategy="Recorder", instrument=ETH))).status == "noop"
+
+
+class Buys(Strategy):
+    """Buys at each bar, and then raises."""
+
+    bars = (BarSpec(BTC, "1t", price="mid"),)
+
+    def on_bar(self, bar: Bar) -> Any:
+        self.buy(BTC, 1, price="50")
+        raise ValueError("behind the order")
+
+
+class BuysLater(Buys):
+    async def on_bar(self, bar: Bar) -> None:
+        super().on_bar(bar)
+
+
+@pytest.mark.parametrize("strategy", [Buys, BuysLater])
+async def test_a_bar_whose_handler_raises_behind_a_buy_buys_once(strategy: type[Strategy]) -> None:
+    async with running([strategy]) as (engine, feed):
+        await Hand(engine, feed).quotes(100)
+        await until(lambda: engine.bus.is_idle)
+        assert engine.orders.stats().submitted == 1
+        assert [letter.attempts for letter in engine.dead_letters.list()] == [1]
+        assert str(engine.strategies[strategy.__name__].state) == "running"
+
+
+async def test_a_timer_that_nobody_hears_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(Strategy):
+        def on_start(self) -> None:
+            self.set_timer("beat", every="1ms")
+
+    async with running([Deaf()]) as (engine, _feed):
+        began_ns = engine.clock.now_ns()
+        await until(lambda: engine.clock.now_ns() > began_ns + 20_000_000)
+    assert [record.message for record in caplog.records].count("timer 'beat' fires, and Deaf has no on_timer") == 1
+
+
 async def test_a_halt_refuses_new_orders_until_it_is_rearmed_and_lets_cancels_pass() -> None:
     strategy = Recorder()
     async with running([strategy]) as (engine, feed):
@@ -251,7 +305,8 @@ async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted() -> None:
         await hand.quotes(100)
         assert (await engine.commands.submit(StopStrategy("Recorder"))).status == "accepted"
         assert (await engine.commands.submit(StopStrategy("Recorder"))).status == "noop"
-        assert (await engine.commands.submit(ResumeStrategy("Recorder"))).status == "rejected"
+        refused = await engine.commands.submit(ResumeStrategy("Recorder"))
+        assert (refused.status, refused.reason.endswith(": restart it")) == ("rejected", True)
         await hand.quotes(101)
         assert strategy.quotes == [1]
         assert (await engine.commands.submit(RestartStrategy("Recorder"))).status == "accepted"

@@ -245,6 +245,13 @@ def test_run_inside_of_a_loop_says_what_to_use() -> None:
     asyncio.run(inside())
 
 
+def test_one_object_is_not_taken_as_two_strategies() -> None:
+    strategy = Recorder()
+    with pytest.raises(EngineError, match=r"Recorder-2 is the same object as Recorder: make another Recorder"):
+        engine_over(market([100]), [strategy, strategy])
+    assert list(engine_over(market([100]), [Recorder, Recorder]).strategies) == ["Recorder", "Recorder-2"]
+
+
 def test_an_engine_runs_once() -> None:
     engine = engine_over(market([100]))
     engine.run()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from headrace.brokers import SimulatedBroker
 from headrace.errors import ConfigError
 from headrace.loading import load_object, make_object
 
@@ -50,6 +51,15 @@ class Refuses:
 )
 def test_parameters_become_what_the_constructor_declares(parameters: dict[str, object], made: tuple[Any, ...]) -> None:
     assert make_object(Plain, parameters).values == made
+
+
+def test_a_text_is_as_good_in_a_file_as_it_is_in_python() -> None:
+    broker = make_object(SimulatedBroker, {"taker_fee": "0.0004", "latency_ns": "5"})
+    assert isinstance(broker, SimulatedBroker)
+    with pytest.raises(ConfigError, match="taker_fee"):
+        make_object(SimulatedBroker, {"taker_fee": "a lot"})
+    with pytest.raises(ConfigError, match=r"latency_ns=soon does not fit SimulatedBroker: it takes int"):
+        make_object(SimulatedBroker, {"latency_ns": "soon"})
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,9 @@ def run(arguments: list[str]) -> int:
         return 1
     except click.ClickException as error:
         _trace(debug=debug)
+        if type(error).__name__ == "NoArgsIsHelpError":  # Since click 8.2; before that the help was no error.
+            print(error.format_message(), file=sys.stderr)
+            return error.exit_code
         return _say(error.format_message(), error.exit_code)
     except HeadraceError as error:
         _trace(debug=debug)
