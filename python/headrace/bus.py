@@ -75,7 +75,7 @@ class _Waiting(NamedTuple):
 class Drain(Protocol):
     """Drains a bus."""
 
-    def __call__(self, max_ns: int | None = None) -> int:
+    def __call__(self, max_ns: int | None = None, max_events: int | None = None) -> int:
         """Return how many events were finished."""
 
 
@@ -89,9 +89,9 @@ class EventBus:
     ``publish_nowait(event)`` is the native method itself: 0.05 µs for an event that says its ``ts``; one that leaves it
     open is copied with what the bus fills in, which takes 1 µs more. Raises EventTypeError, LaneFullError, ClosedError.
 
-    ``drain(max_ns=None)`` is native, too: it calls plain handlers until nothing can go on without awaiting, or
-    ``max_ns`` of wall time are over, and returns how many events were finished. Inside of a handler it does nothing;
-    only one thread may drain. Raises BusError (another thread does), KeyboardInterrupt.
+    ``drain(max_ns=None, max_events=None)`` is native, too: it calls plain handlers until nothing can go on without
+    awaiting, ``max_ns`` of wall time are over, or so many events were finished, and returns how many were. Inside of a
+    handler it does nothing; only one thread may drain. Raises BusError (another thread does), KeyboardInterrupt.
     """
 
     publish_nowait: Callable[[Event], None]

@@ -166,6 +166,8 @@ class Dispatcher:
         self._inline = self._new_group("inline")
         self._pumps: list[_native.Pump] = []
         self._members: dict[str, Driver] = {}
+        # Told of each new subscription before it gets anything: a dispatch log.
+        self.on_joined: Callable[[Driver], None] | None = None
         self._made_s = time.monotonic()
         self._kinds = {row[1] for row in _native.kind_table()}
         self._watch = Watch(slow_handler_ms / 1e3)
@@ -214,6 +216,8 @@ class Dispatcher:
         is_async = any(bound.is_async for bound in handlers)
         member = self._join(chosen, checked, handlers, is_async=is_async)
         self._members[chosen] = member
+        if self.on_joined is not None:
+            self.on_joined(member)
         member.start()
         if handlers:
             self._watch.start()

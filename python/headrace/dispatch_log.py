@@ -125,30 +125,38 @@ class DispatchLog:
         self._calls = _native.CallLog(dispatcher._ingest)  # noqa: SLF001 - its native half
         self._payloads: dict[int, tuple[str, object]] = {}
         self._numbers = itertools.count()
-        self._known = 0
         self._file = self.path.open("wb")
         header = Header(
             dispatch_log=VERSION, run_id=run_id, ring_capacity=dispatcher.ring.capacity, sources=tuple(sources)
         )
         self._file.write(_encoder.encode(header) + b"\n")
+        for member in dispatcher._members.values():  # noqa: SLF001 - part of the same wall
+            self._joined(member)
+        dispatcher.on_joined = self._joined
 
     def mark(self, kind: str, payload: object = None) -> None:
         """Write what is done now, between two calls; ``payload`` is anything that msgspec can encode."""
-        number = next(self._numbers)
-        self._payloads[number] = (kind, payload)
-        self._calls.mark(number, self._dispatcher.clock.now_ns())
+        self._put(kind, payload)
         if len(self._payloads) >= LINES_AT_ONCE:
             self.flush()
 
+    def _joined(self, member: Driver) -> None:
+        """Write a subscription where it was made, with the options that it had then; called in any thread."""
+        self._put("", _subscribed(member))
+
+    def _put(self, kind: str, payload: object) -> None:
+        number = next(self._numbers)
+        self._payloads[number] = (kind, payload)
+        self._calls.mark(number, self._dispatcher.clock.now_ns())
+
     def flush(self) -> None:
         """Write everything that is over. Cheap when there is little; an engine calls it when it has nothing to do."""
-        members = list(self._dispatcher._members.values())  # noqa: SLF001 - part of the same wall
-        lines: list[Line] = [_subscribed(member) for member in members[self._known :]]
-        self._known = len(members)
+        lines: list[Line] = []
         for taken in self._calls.take():
             if len(taken) == 3:
                 number, cursor, now_ns = taken
-                lines.append(Mark(cursor, now_ns, *self._payloads.pop(number)))
+                kind, payload = self._payloads.pop(number)
+                lines.append(payload if isinstance(payload, Subscribed) else Mark(cursor, now_ns, kind, payload))
             else:
                 lines.append(Call(*taken))
         self._file.write(_encoder.encode_lines(lines))
@@ -159,6 +167,7 @@ class DispatchLog:
         if self._file.closed:
             return
         self.flush()
+        self._dispatcher.on_joined = None
         self._calls.close()
         self._file.write(_encoder.encode(End(self._dispatcher.ring.cursor, self._calls.waiting())) + b"\n")
         self._file.close()
@@ -260,12 +269,16 @@ class Repetition:
     async def __aiter__(self) -> AsyncIterator[Mark]:
         """Repeat the run; yield each mark when everything before it was repeated."""
         pulled: set[int] = set()
+        # A mark stands behind what was done, so one that was subscribed there comes with a later line.
+        expected: list[Subscribed] = []
         for line in self._log:
             if isinstance(line, Subscribed):
-                self._compare(line)
+                expected.append(line)
                 if line.is_pull:
                     pulled.add(line.group)
                 continue
+            if not isinstance(line, Mark):
+                expected = [own for own in expected if not self._is_there(own, by_now=isinstance(line, End))]
             await self._publish_to(line.cursor)
             if isinstance(line, End):
                 continue
@@ -276,10 +289,12 @@ class Repetition:
                 await self._repeat(line)
                 self.calls += 1
 
-    def _compare(self, line: Subscribed) -> None:
-        """Refuse a subscription that is not as it was."""
+    def _is_there(self, line: Subscribed, *, by_now: bool) -> bool:
+        """Refuse a subscription that is not as it was; False: it may still come."""
         member = self._dispatcher._members.get(line.name)  # noqa: SLF001 - part of the same wall
         if member is None:
+            if self.calls and not by_now:
+                return False
             raise self._log.error(f"subscription {line.name!r} is missing here: subscribe as the live run did")
         now = _subscribed(member)
         if now != line:
@@ -288,6 +303,7 @@ class Repetition:
             )
             different = "; ".join(f"{name} was {was!r}, is {is_now!r}" for name, was, is_now in named if was != is_now)
             raise self._log.error(f"subscription {line.name!r} differs: {different}")
+        return True
 
     async def _publish_to(self, cursor: int) -> None:
         while True:

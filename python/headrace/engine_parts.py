@@ -166,7 +166,7 @@ class EngineParts:
             call_soon=self.later,
         )
         self.bars = Bars(self.dispatcher)
-        self.timers = Timers(replay=resolves, on_due=self.clock.set_alarm)
+        self.timers = Timers(replay=resolves, on_due=self._set_alarm)
         self.commands = CommandBus(
             bus=self.bus,
             clock=self.clock,
@@ -234,6 +234,9 @@ class EngineParts:
     def tell(self, event: Event) -> None:
         """Publish an event now, or with a turn that finds room in its lane."""
         self.turns.tell(event)
+
+    def _set_alarm(self, due_ns: int | None) -> None:
+        self.turns.set_alarm(due_ns)
 
     def later(self, call: Callable[[], None]) -> None:
         """Call something between two dispatches, soon; from any thread."""

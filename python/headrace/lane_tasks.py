@@ -284,7 +284,9 @@ class LaneTasks:
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late)
+                _, stuck = await asyncio.wait(late, timeout=DRAIN_RUNNING_S)
+                for task in stuck:
+                    log.error("%s would not be cancelled: its handler is left behind", task.get_name())
         self._loop = self._wake_other = None
         if self._watch is not None:
             self._watch.stop()

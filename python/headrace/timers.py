@@ -15,6 +15,7 @@ Does not: wait; whoever drives the clock asks ``due_ns`` and fires.
 from __future__ import annotations
 
 import heapq
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -60,51 +61,58 @@ class Timers:
         # (owner, name) -> number of the entry that counts; others in the heap are dead.
         self._living: dict[tuple[str, str], int] = {}
         self._numbers = 0
+        # Strategies in threads of their own set timers, too.
+        self._lock = threading.RLock()
 
     def set(
         self, owner: str, name: str, due_ns: int, callback: Callable[[Timer], object], *, interval_ns: int = 0
     ) -> None:
         """Set a timer, or replace the owner's timer of this name."""
-        self._numbers += 1
-        self._living[owner, name] = self._numbers
-        heapq.heappush(self._heap, _Entry(due_ns, self._numbers, owner, name, interval_ns, callback))
-        self._on_due(self.due_ns)
+        with self._lock:
+            self._numbers += 1
+            self._living[owner, name] = self._numbers
+            heapq.heappush(self._heap, _Entry(due_ns, self._numbers, owner, name, interval_ns, callback))
+            self._on_due(self.due_ns)
 
     def cancel(self, owner: str, name: str) -> bool:
         """Take a timer away; False: there was none."""
-        was_set = self._living.pop((owner, name), None) is not None
-        self._on_due(self.due_ns)
+        with self._lock:
+            was_set = self._living.pop((owner, name), None) is not None
+            self._on_due(self.due_ns)
         return was_set
 
     def cancel_all(self, owner: str) -> None:
         """Take all of an owner's timers away."""
-        for key in [key for key in self._living if key[0] == owner]:
-            del self._living[key]
-        self._on_due(self.due_ns)
+        with self._lock:
+            for key in [key for key in self._living if key[0] == owner]:
+                del self._living[key]
+            self._on_due(self.due_ns)
 
     @property
     def due_ns(self) -> int | None:
         """When the earliest timer is due, ns; None: there is none."""
-        while self._heap and self._living.get(self._heap[0][2:4]) != self._heap[0].number:
-            heapq.heappop(self._heap)
-        return self._heap[0].due_ns if self._heap else None
+        with self._lock:
+            while self._heap and self._living.get(self._heap[0][2:4]) != self._heap[0].number:
+                heapq.heappop(self._heap)
+            return self._heap[0].due_ns if self._heap else None
 
     def fire_next(self, now_ns: int) -> bool:
         """Fire the earliest timer that is due; False: none is. Raises what its callback raised, when it is rearmed."""
-        due_ns = self.due_ns
-        if due_ns is None or due_ns > now_ns:
-            return False
-        entry = heapq.heappop(self._heap)
-        missed = 0
-        if entry.interval_ns:
-            if not self._replay:
-                missed = (now_ns - entry.due_ns) // entry.interval_ns
-            fired_ns = entry.due_ns + missed * entry.interval_ns
-            # The number stays: among timers of one due the first set is the first to fire, always.
-            heapq.heappush(self._heap, entry._replace(due_ns=fired_ns + entry.interval_ns))
-        else:
-            fired_ns = entry.due_ns
-            del self._living[entry.owner, entry.name]
-        self._on_due(self.due_ns)
+        with self._lock:
+            due_ns = self.due_ns
+            if due_ns is None or due_ns > now_ns:
+                return False
+            entry = heapq.heappop(self._heap)
+            missed = 0
+            if entry.interval_ns:
+                if not self._replay:
+                    missed = (now_ns - entry.due_ns) // entry.interval_ns
+                fired_ns = entry.due_ns + missed * entry.interval_ns
+                # The number stays: among timers of one due the first set is the first to fire, always.
+                heapq.heappush(self._heap, entry._replace(due_ns=fired_ns + entry.interval_ns))
+            else:
+                fired_ns = entry.due_ns
+                del self._living[entry.owner, entry.name]
+            self._on_due(self.due_ns)
         entry.callback(Timer(entry.name, fired_ns, entry.interval_ns, missed))
         return True

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from headrace.clock import seconds_until
 from headrace.errors import LaneFullError
+from headrace.limits import BARRIER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 
 # Bars published between two drains: fewer than the data lane holds.
 BARS_AT_ONCE = 500
+# Events handled, and timers fired, before others have a turn: handlers that answer each event with another one would
+# hold the loop for ever. Counted, not timed, so that a repetition stops at the same ones.
+EVENTS_AT_ONCE = 5_000
+TIMERS_AT_ONCE = 1_000
 # Young containers that make a collection worth its while when there is nothing else to do.
 YOUNG_MAX = 10_000
 # Containers after which everything is looked at: when idle, and four times as many in any case.
@@ -88,6 +93,10 @@ class Turns:
         """Call something between two dispatches; from any thread."""
         self._later.append(call)
 
+    def set_alarm(self, due_ns: int | None) -> None:
+        """Take note of when the next timer is due; from any thread."""
+        self.clock.set_alarm(due_ns)
+
     def hand_over(self, other: Turns) -> None:
         """Give what was told, and not published yet, to those that take over."""
         other._untold.extend(self._untold)
@@ -110,22 +119,23 @@ class Turns:
         return not self._untold and not self._later and not self.bus.has_ready
 
     def drain(self) -> bool:
-        """Do what was put off, and give every event to its plain handlers, as far as nothing is awaited.
+        """Do what was put off, and give events to their plain handlers, as far as nothing is awaited.
 
+        So many at once; what is left then is ready still.
         Returns whether there was anything. Raises what a callback raised that is to end the run.
         """
         done = 0
         while self._later:
             self._later.popleft()()
             done += 1
-        done += self.bus.drain()
+        done += self.bus.drain(None, EVENTS_AT_ONCE)
         while self._untold:
             try:
                 self.bus.publish_nowait(self._untold[0])
             except LaneFullError:
                 break
             self._untold.popleft()
-            done += self.bus.drain()
+            done += self.bus.drain(None, EVENTS_AT_ONCE)
         self.raise_faults()
         return done > 0
 
@@ -149,12 +159,12 @@ class Turns:
 
     def settle(self, now_ns: int) -> bool:
         """Do what comes before a turn's ticks: what is due, bars that ticks closed, events. False: nothing."""
-        acted = False
-        while self.fire_next(now_ns):
-            acted = True
+        fired = 0
+        while fired < TIMERS_AT_ONCE and self.fire_next(now_ns):
+            fired += 1
             self.drain()
         self.publish_bars(self.bars.take())
-        return self.drain() or acted
+        return self.drain() or fired > 0
 
     def publish_bars(self, bars: Iterable[Event]) -> None:
         """Publish bars, and drain in between so that many at once don't push each other out."""
@@ -201,23 +211,33 @@ class LiveTurns(Turns):
         now_ns = self._now_ns()
         # Mostly ticks are all there is, and nothing comes of them: then this is the whole turn.
         more = None if self._later or self._untold else self._ticks(now_ns, self._slice_ns)
-        if more is False:
-            return bool(self._later)
-        if more is None:
-            self._settle_and_dispatch(now_ns)
+        if more is False and not self._later:
+            return False
+        if more is None and not self._settle_and_dispatch(now_ns):
+            return True
         self.drain()
         return not (self.dispatcher.is_caught_up and self.is_at_rest)
 
-    def _settle_and_dispatch(self, now_ns: int) -> None:
+    def _settle_and_dispatch(self, now_ns: int) -> bool:
+        """Return whether there was something to dispatch; False: events go on in the next turn, which has its mark."""
         self.clock.advance_to(now_ns)
         if self.settle(now_ns) and self.log is not None:
             self.log.mark("turn")
+        if self.bus.has_ready and self.dispatcher.is_caught_up:
+            return False
         self.dispatcher.dispatch(max_ns=self._slice_ns)
+        return True
 
     def later(self, call: Callable[[], None]) -> None:
         """Call something between two dispatches, soon; from any thread."""
         super().later(call)
         self.schedule_from_thread()
+
+    def set_alarm(self, due_ns: int | None) -> None:
+        """Take note of when the next timer is due; what a thread or a task set is armed by a turn of its own."""
+        super().set_alarm(due_ns)
+        if due_ns is not None and not self._is_turning and (self._alarm_ns is None or due_ns < self._alarm_ns):
+            self.schedule_from_thread()
 
     def schedule(self) -> None:
         """Have a turn soon; more calls before it change nothing."""
@@ -290,8 +310,20 @@ class ReplayTurns(Turns):
         super().__init__(parts)
         self._in_flight = in_flight
 
+    def later(self, call: Callable[[], None]) -> None:
+        """Call something when T's ticks are dispatched, before anything of T + 1."""
+        super().later(call)
+        self.set_alarm(self.timers.due_ns)
+
+    def set_alarm(self, due_ns: int | None) -> None:
+        """Have the pump stop before the next timer is due, and before T + 1 when something was put off."""
+        super().set_alarm(self.clock.now_ns() if self._later else due_ns)
+
     async def resolve_due(self, until_ns: int) -> None:
-        """Fire everything that is due by ``until_ns``, each at its own time, and resolve it."""
+        """Do what was put off; fire everything that is due by ``until_ns``, each at its own time, and resolve it."""
+        if self._later:
+            await self.barrier()
+            self.set_alarm(self.timers.due_ns)
         while (due_ns := self.due_ns) is not None and due_ns <= until_ns:
             self.clock.advance_to(due_ns)
             self.fire_next(due_ns)
@@ -303,7 +335,7 @@ class ReplayTurns(Turns):
             self.publish_bars(self.bars.take())
             self.drain()
             if not self.bus.is_idle:
-                await self.bus.wait_until_idle()
+                await self.bus.wait_until_idle(BARRIER_S)
             elif self._in_flight():
                 await asyncio.sleep(0)
             elif self.is_at_rest:

@@ -855,3 +855,31 @@ def test_one_lot_of_an_instrument_whose_lot_is_not_known_is_an_error_with_the_li
     bare = Talk(instruments=(Instrument(BTC), *KNOWN[1:]), limits=WIDE)
     with pytest.raises(OrderError, match="lot_size"):
         bare.orders.from_signal(Signal(source="A", instrument=BTC, side=1))
+
+
+def test_an_order_that_the_broker_took_is_never_rejected_while_its_cancel_is_on_its_way(desk: Talk) -> None:
+    order_id = desk.submit(1, 3)
+    desk.bus.drain()
+    desk.accept(order_id)
+    desk.fill(order_id, "1")
+    desk.orders.cancel(order_id)
+    desk.say(OrderRejected, order_id, gate="broker", observed="", threshold="", reason="too late to cancel")
+    assert desk.order(order_id).state is OrderState.PENDING_CANCEL
+    desk.fill(order_id, "2")
+    assert desk.order(order_id).state is OrderState.FILLED
+    assert desk.positions.position("A", BTC).quantity == 3
+
+
+def test_a_cancel_that_came_to_nothing_leaves_the_order_where_its_fills_had_brought_it() -> None:
+    table = OrderTable()
+    request = OrderRequested(order_id="A-1", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D(3))
+    table.add(request, 0)
+    table.mark_cancel("A-1", "", 0)
+    said = {"order_id": "A-1", "strategy": "A", "instrument": BTC}
+    table.apply(OrderAccepted(**said, broker_order_id="b"))
+    numbers = {"quantity": D(1), "price": D(5), "fee": D(0), "filled": D(1), "left": D(2)}
+    table.apply(OrderPartiallyFilled(**said, execution_id="1", side=1, **numbers))
+    table.unmark_cancel("A-1")
+    order = table.get("A-1")
+    assert order is not None
+    assert order.state is OrderState.PARTIALLY_FILLED

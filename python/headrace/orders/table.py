@@ -192,12 +192,16 @@ class OrderTable:
         if (event.strategy, event.instrument) != (order.strategy, order.instrument):
             _refuse(event, f"the order is {order.strategy}'s, in {order.instrument}", "instrument")
         after = ORDER_TRANSITIONS.get((order.state, type(event)))
-        if after is None:
+        is_late = order.state is OrderState.PENDING_CANCEL and entry.before_cancel is not OrderState.SUBMITTED
+        if after is None or (is_late and isinstance(event, OrderRejected)):
             _refuse(event, f"the order is {order.state}, where that cannot happen", "state")
         if isinstance(event, OrderFill):
             self._fill(entry, event, after)
         else:
             entry.order = _changed(order, event, after, entry.cancel_reason)
+        if after is OrderState.PENDING_CANCEL:
+            # Where it would be without its cancel, should that come to nothing.
+            entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
         if not entry.order.is_open:
             self._close(entry.order)
             self._count(order.strategy, str(after), 1)

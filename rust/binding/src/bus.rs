@@ -335,11 +335,11 @@ impl BusCore {
         })
     }
 
-    /// Calls plain handlers until nothing can go on without awaiting, or `max_ns` of wall time are over; returns how many
-    /// events were finished. Inside of a handler it does nothing. Only one thread may drain.
+    /// Calls plain handlers until nothing can go on without awaiting, `max_ns` of wall time are over, or `max_events` were
+    /// finished; returns how many were. Inside of a handler it does nothing. Only one thread may drain.
     /// Raises BusError (another thread does), KeyboardInterrupt.
-    #[pyo3(signature = (max_ns=None))]
-    fn drain(&self, py: Python<'_>, max_ns: Option<u64>) -> PyResult<u64> {
+    #[pyo3(signature = (max_ns=None, max_events=None))]
+    fn drain(&self, py: Python<'_>, max_ns: Option<u64>, max_events: Option<u64>) -> PyResult<u64> {
         refuse_after_fork(py)?;
         let me = thread_mark();
         // Relaxed: written under the interpreter's lock.
@@ -359,7 +359,7 @@ impl BusCore {
         self.thread.store(me, Ordering::Relaxed);
         let draining = Draining(self);
         let until = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
-        let done = self.run(py, until)?;
+        let done = self.run(py, until, max_events.unwrap_or(u64::MAX))?;
         drop(draining);
         // Relaxed: written under the interpreter's lock.
         if self.watched.load(Ordering::Relaxed) || lock(&self.state).lanes.has_grown() {

@@ -114,7 +114,7 @@ impl BusCore {
         self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
     }
 
-    pub(super) fn run(&self, py: Python<'_>, until: Option<Instant>) -> PyResult<u64> {
+    pub(super) fn run(&self, py: Python<'_>, until: Option<Instant>, max_events: u64) -> PyResult<u64> {
         let mut done = 0;
         let mut finished = None;
         loop {
@@ -122,7 +122,7 @@ impl BusCore {
                 0 => py.check_signals().err(),
                 _ => None,
             };
-            if interrupt.is_some() || until.is_some_and(|until| Instant::now() >= until) {
+            if interrupt.is_some() || done >= max_events || until.is_some_and(|until| Instant::now() >= until) {
                 self.pause(finished);
                 return interrupt.map_or(Ok(done), Err);
             }

@@ -1,0 +1,182 @@
+"""What only happens at the edges of a turn: faults, timers and subscriptions of others, and events without end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from headrace import Engine, Strategy
+from headrace.commands import StopStrategy
+from headrace.errors import DeadlockError
+from headrace.events import OrderCanceled, OrderEvent, OrderRejected, Signal
+from headrace.timers import Timer
+from tests.engines import INSTRUMENTS, SECOND, HandFeed, all_events, engine_over, market, until
+from tests.feeding import BTC
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path, monkeypatch) -> None:
+    """No test may be halted by, or leave, a latch of this machine."""
+    monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
+
+
+class Stubborn(Strategy):
+    """Sends an order again whenever it is refused, and it always is."""
+
+    refused = 0
+
+    def on_quote(self, seq: int) -> None:
+        if seq == 3:
+            self.buy(BTC, 10_000)
+
+    def on_order(self, event: OrderEvent) -> None:
+        if isinstance(event, OrderRejected):
+            self.refused += 1
+            self.buy(BTC, 10_000)
+
+
+@pytest.mark.asyncio
+async def test_a_strategy_that_answers_each_refusal_with_an_order_keeps_neither_operator_nor_ticks_out() -> None:
+    stubborn = Stubborn()
+    feed = HandFeed()
+    engine = Engine(feeds=[feed], strategies=[stubborn], instruments=INSTRUMENTS)
+    async with engine:
+        feed.put(market([100.0] * 3, every_ns=0, start_ns=time.time_ns()))
+        await until(lambda: stubborn.refused > 0)
+        feed.put(market([100.0] * 3, every_ns=0, start_ns=time.time_ns()))
+        await until(lambda: engine.dispatcher.ring.cursor == 6 and engine.dispatcher.is_caught_up)
+        ack = await engine.commands.submit(StopStrategy("Stubborn"))
+        assert ack.status == "accepted"
+        await until(lambda: engine.bus.is_idle)
+
+
+def test_handlers_that_never_come_to_an_end_end_a_replay_with_a_diagnosis(monkeypatch) -> None:
+    monkeypatch.setattr("headrace.turns.BARRIER_S", 0.2)
+    with pytest.raises(DeadlockError, match="publish more and more"):
+        engine_over(market([100.0] * 5), [Stubborn]).run()
+
+
+def test_events_without_end_are_repeated_to_the_same_one(tmp_path: Path) -> None:
+    class Chain(Stubborn):
+        def on_order(self, event: OrderEvent) -> None:
+            if self.refused < 6_000:
+                super().on_order(event)
+
+    log = tmp_path / "run.log"
+    ticks = market([100.0] * 200, every_ns=SECOND // 1_000)
+    engine_over(ticks, [Chain], replay=False, speed=2.0, dispatch_log=log).run()
+    again = engine_over(ticks, [Chain], dispatch_log=log).run()
+    assert again.repeated is not None
+    assert again.repeated.difference == ""
+    assert again.repeated.decisions > 12_000
+
+
+class Late:
+    """What both strategies below do with a timer that is set when the engine has nothing to do."""
+
+    fired: Timer | None = None
+
+    def on_timer(self, timer: Timer) -> None:
+        self.fired = timer
+
+
+class LateInATask(Late, Strategy):
+    async def on_quote(self, seq: int) -> None:
+        await asyncio.sleep(0.05)
+        self.set_timer("late", after="60ms")
+
+
+class LateInAThread(Late, Strategy):
+    subscription: ClassVar = {"mode": "thread"}
+
+    def on_quote(self, seq: int) -> None:
+        time.sleep(0.05)
+        self.set_timer("late", after="60ms")
+
+
+@pytest.mark.parametrize("strategy", [LateInATask, LateInAThread])
+@pytest.mark.asyncio
+async def test_a_timer_that_a_task_or_a_thread_sets_fires_though_no_tick_follows(strategy) -> None:
+    own = strategy()
+    feed = HandFeed()
+    async with Engine(feeds=[feed], strategies=[own], instruments=INSTRUMENTS):
+        feed.put(market([100.0], start_ns=time.time_ns()))
+        await until(lambda: own.fired is not None, within_s=3)
+
+
+def test_an_order_of_a_strategy_in_quarantine_is_cancelled_before_the_next_time() -> None:
+    class Failing(Strategy):
+        def on_quote(self, seq: int) -> None:
+            if seq == 5:
+                self.buy(BTC, 1, price="90")
+            if 18 <= seq <= 20:
+                raise ValueError(seq)
+
+    ticks = market([100.0] * 20 + [80.0] * 5)
+    engine = engine_over(ticks, [Failing], on_fault="quarantine")
+    events = all_events(engine)
+    report = engine.run()
+    assert report.strategies["Failing"].orders.filled == 0
+    assert [event.ts for event in events if isinstance(event, OrderCanceled)] == [int(ticks["ts_init"][19])]
+
+
+class Joining(Strategy):
+    """Signals each quote, and subscribes once more in the middle."""
+
+    def on_quote(self, seq: int) -> None:
+        if seq == 50:
+            self.subscribe(kinds=["quote"])
+        self.signal(BTC, 1, strength=float(seq))
+
+
+class JoiningByTimer(Strategy):
+    """As above, in a timer, and drops it later."""
+
+    def on_start(self) -> None:
+        self.set_timer("join", after="100ms")
+
+    def on_timer(self, _timer: Timer) -> None:
+        self.joined = self.subscribe(kinds=["quote"], overflow="conflate")
+
+    def on_quote(self, seq: int) -> None:
+        self.signal(BTC, 1, strength=float(seq))
+        if seq == 150:
+            self.unsubscribe(self.joined)
+
+
+@pytest.mark.parametrize("strategy", [Joining, JoiningByTimer])
+def test_a_subscription_that_was_added_in_flight_is_repeated_where_it_was(strategy, tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    ticks = market([100.0] * 200, every_ns=SECOND // 1_000)
+    engine_over(ticks, [strategy], replay=False, speed=2.0, dispatch_log=log).run()
+    again = engine_over(ticks, [strategy], dispatch_log=log).run()
+    assert again.repeated is not None
+    assert again.repeated.difference == ""
+    assert again.repeated.same
+
+
+@pytest.mark.asyncio
+async def test_an_async_handler_that_swallows_its_cancellation_is_left_behind_by_the_shutdown(monkeypatch) -> None:
+    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 0.2)
+    done = asyncio.Event()
+
+    async def deaf(_event: Signal) -> None:
+        while not done.is_set():
+            try:
+                await done.wait()
+            except asyncio.CancelledError:
+                continue
+
+    engine = Engine()
+    engine.bus.subscribe(Signal, deaf)
+    async with asyncio.timeout(5):
+        async with engine:
+            engine.bus.publish_nowait(Signal(source="test", instrument=BTC, side=1))
+            await asyncio.sleep(0)
+    assert sum(engine.report().left.values()) >= 1
+    done.set()
+    await until(lambda: not [task for task in asyncio.all_tasks() if "headrace-bus" in task.get_name()])
