@@ -26,7 +26,8 @@ Amount: TypeAlias = "Decimal | int | str | float"
 MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
 # What is told: a quotient such as an average price, without the tail that nobody reads.
 SHOWN = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
-ZERO = Decimal(0)
+# Not Decimal(0): that sets a context variable for good, and numpy looks for its own at each sum.
+ZERO = MONEY.create_decimal(0)
 
 
 def decimal_of(value: Amount) -> Decimal:

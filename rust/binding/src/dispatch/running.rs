@@ -43,6 +43,18 @@ pub(super) struct Outer([u64; 5], i64);
 /// Word of a tick that holds instrument, kind, side and flags.
 const STREAM_WORD: usize = 4;
 
+/// `seq` of the first tick of the same instrument and kind.
+fn first_like(last: &Tick, ticks: &[Tick]) -> u64 {
+    let same = |tick: &&Tick| (tick.instrument, tick.kind) == (last.instrument, last.kind);
+    // Eight at a time by their instrument alone: a batch may hold as many instruments as ticks.
+    let (eights, _) = ticks.as_chunks::<8>();
+    let others = eights
+        .iter()
+        .take_while(|eight| !eight.iter().any(|tick| tick.instrument == last.instrument))
+        .count();
+    ticks[others * 8..].iter().find(same).map_or(0, |tick| tick.seq)
+}
+
 fn stream_of(tick: &Tick) -> u64 {
     Tick::slice_as_words(std::slice::from_ref(tick))[0][STREAM_WORD]
 }
@@ -73,9 +85,7 @@ impl Running {
         let outer = Outer(words, self.ts_init.load(ORDER));
         if let Some(last) = ticks.last() {
             self.take_up(last, position);
-            let same = |tick: &&Tick| (tick.instrument, tick.kind) == (last.instrument, last.kind);
-            let first = ticks.iter().find(same).map_or(0, |tick| tick.seq);
-            self.first.store(first, ORDER);
+            self.first.store(first_like(last, ticks), ORDER);
         }
         outer
     }
