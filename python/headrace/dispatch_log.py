@@ -17,6 +17,7 @@ Does not: hold ticks, which come from the same sources, or what handlers did; or
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -106,7 +107,8 @@ class DispatchLog:
     """Writes a live run's log. A context manager.
 
     path : a file to be made; one that is there is overwritten. sources : the names of the feeds.
-    Made before anything is published; one at a time for a dispatcher. Raises DispatchLogError, OSError.
+    Made before anything is published; one at a time for a dispatcher. Raises DispatchLogError, also later: it cannot be
+    written, and what is missing in it cannot be repeated.
     """
 
     def __init__(
@@ -125,7 +127,11 @@ class DispatchLog:
         self._calls = _native.CallLog(dispatcher._ingest)  # noqa: SLF001 - its native half
         self._payloads: dict[int, tuple[str, object]] = {}
         self._numbers = itertools.count()
-        self._file = self.path.open("wb")
+        try:
+            self._file = self.path.open("wb")
+        except OSError as error:
+            self._calls.close()
+            raise self._unwritable(error) from error
         header = Header(
             dispatch_log=VERSION, run_id=run_id, ring_capacity=dispatcher.ring.capacity, sources=tuple(sources)
         )
@@ -159,18 +165,40 @@ class DispatchLog:
                 lines.append(payload if isinstance(payload, Subscribed) else Mark(cursor, now_ns, kind, payload))
             else:
                 lines.append(Call(*taken))
-        self._file.write(_encoder.encode_lines(lines))
-        self._file.flush()
+        try:
+            self._file.write(_encoder.encode_lines(lines))
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Write what is left, and the last line. May be called twice; close the dispatcher's threads before."""
         if self._file.closed:
             return
-        self.flush()
+        try:
+            self.flush()
+            self._stop_gathering()
+            end = End(self._dispatcher.ring.cursor, self._calls.waiting())
+            self._file.write(_encoder.encode(end) + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            self._stop_gathering()
+            with suppress(OSError):  # Told already, when what is buffered still does not go out.
+                self._file.close()
+
+    def _stop_gathering(self) -> None:
         self._dispatcher.on_joined = None
         self._calls.close()
-        self._file.write(_encoder.encode(End(self._dispatcher.ring.cursor, self._calls.waiting())) + b"\n")
-        self._file.close()
+
+    def _unwritable(self, error: OSError) -> DispatchLogError:
+        """Say that it ends here."""
+        reason = error.strerror or error
+        msg = (
+            f"dispatch log {self.path} cannot be written: {reason}; see that there is room and the permission to write"
+        )
+        return DispatchLogError(msg, path=str(self.path), line=0)
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.feeds import SyntheticFeed
+
 CONFIG = """
 [engine]
 speed = 200.0
@@ -67,6 +69,35 @@ def logged(tmp_path: Path) -> Path:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["strategies"]["Trader"]["orders"]["filled"] > 20
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/dev/full", "No space left on device"), ("no/run.log", "No such file or directory")]
+)
+def test_a_dispatch_log_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path, path: str, reason: str) -> None:
+    (tmp_path / "engine.toml").write_text(CONFIG)
+    (tmp_path / "trader.py").write_text(TRADER)
+    done = headrace(tmp_path, "run", "engine.toml", "--dispatch-log", path, "--json")
+    assert done.returncode == 1
+    said = (
+        f"headrace: dispatch log {path} cannot be written: {reason}; see that there is room and the permission to write"
+    )
+    assert done.stderr.splitlines()[-1] == said
+
+
+def test_a_run_whose_feed_fails_still_reports_its_orders(tmp_path: Path) -> None:
+    recording = SyntheticFeed("BTCUSDT", frames=20_000).write(tmp_path / "whole.gz")
+    (tmp_path / "torn.gz").write_bytes(Path(recording).read_bytes()[:-1_000])
+    (tmp_path / "engine.toml").write_text(CONFIG)
+    (tmp_path / "trader.py").write_text(TRADER)
+    torn = 'feeds.0={kind="recording", path="torn.gz"}'
+    done = headrace(tmp_path, "run", "engine.toml", "--set", torn, "--json")
+    assert (done.returncode, "torn.gz is truncated" in done.stderr.splitlines()[-1]) == (1, True)
+    report = json.loads(done.stdout)
+    assert report["strategies"]["Trader"]["orders"]["filled"] > 20
+    assert report["strategies"]["Trader"]["state"] == "stopped"
+    missing = headrace(tmp_path, "run", "engine.toml", "--set", torn.replace("torn", "none"), "--json")
+    assert (missing.returncode, missing.stdout) == (1, "")
 
 
 def headrace(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

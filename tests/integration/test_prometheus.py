@@ -19,6 +19,7 @@ from headrace.brokers.simulated import SimulatedBroker
 from headrace.bus import EventBus
 from headrace.commands import PauseStrategy
 from headrace.engine import Engine
+from headrace.errors import ServiceError
 from headrace.events import Event, OrderRejected, PositionChanged
 from headrace.feeds import SyntheticFeed
 from headrace.instrument import Instrument, RiskLimits
@@ -214,6 +215,6 @@ async def test_a_port_that_is_taken_is_an_error() -> None:
     bus = EventBus()
     async with serving(Metrics()) as endpoint:
         second = PrometheusEndpoint(Metrics(), port=address_of(endpoint)[1])
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(ServiceError, match=r"at 127.0.0.1:\d+: Address already in use; choose another"):
             await second.setup(ServiceDesk(bus=bus, clock=bus.clock, run_id="run", replay=False))
         await second.stop()

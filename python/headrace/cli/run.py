@@ -58,7 +58,14 @@ def run_command(
     follow_events(engine.bus)
     # Until the report is out: a signal that comes when the feeds have just ended must not cost it.
     with engine.interrupts:
-        report = engine.run()
+        try:
+            report = engine.run()
+        except Exception:
+            # What failed is said by the exit; what became of orders and positions until then, by nobody else.
+            report = engine.report()
+            if any(report.ticks.values()):
+                click.echo(_document(report) if as_json else str(report))
+            raise
         click.echo(_document(report) if as_json else str(report))
     return 130 if report.ended_by.endswith(", forced") else 0
 

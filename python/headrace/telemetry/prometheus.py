@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from headrace.errors import MissingExtraError, OptionError
+from headrace.errors import MissingExtraError, OptionError, ServiceError
 from headrace.limits import SCRAPE_BYTES_MAX, SCRAPE_TIMEOUT_S
 from headrace.service import Service
 from headrace.telemetry.metrics import METRICS
@@ -75,11 +76,17 @@ class PrometheusEndpoint(Service):
         return str(host), int(port)
 
     async def setup(self, desk: ServiceDesk) -> None:
-        """Listen. Raises OSError when the port is taken."""
+        """Listen. Raises ServiceError when the port is taken."""
         self._stopped.clear()
         if desk.replay:
             return
-        self._server = await asyncio.start_server(self._answer, self._host, self._port, limit=SCRAPE_BYTES_MAX)
+        try:
+            self._server = await asyncio.start_server(self._answer, self._host, self._port, limit=SCRAPE_BYTES_MAX)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+            address = f"{self._host}:{self._port}"
+            msg = f"metrics cannot be served at {address}: {why}; choose another prometheus_port, 0 for a free one"
+            raise ServiceError(msg, service=self.name) from error
         if self.address is not None:
             log.info("metrics are at http://%s:%d%s", *self.address, PATH)
 
