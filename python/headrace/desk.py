@@ -69,6 +69,7 @@ class EngineDesk:
         self._parts = parts
         self._generation = generation
         self._made = 0
+        self._is_retired = False
         self._on_timer = on_timer
         self._on_subscribed = on_subscribed
 
@@ -87,6 +88,7 @@ class EngineDesk:
 
     def signal(self, instrument: str, side: int, strength: float, price: float | None, reason: str) -> None:
         """Publish a signal."""
+        self._refuse_retired()
         self._parts.bus.publish_nowait(
             Signal(
                 source=self.name,
@@ -103,6 +105,7 @@ class EngineDesk:
 
     def submit(self, instrument: str, side: Literal[1, -1], quantity: Amount, options: OrderOptions) -> str:
         """Send an order and return its id."""
+        self._refuse_retired()
         after = options.get("expires_after")
         expires_ns = None if after is None else self._parts.clock.now_ns() + duration_ns("expires_after", after)
         return self._parts.orders.submit(
@@ -130,6 +133,7 @@ class EngineDesk:
 
     def set_timer(self, name: str, every: Duration | None, after: Duration | None, at_ns: int | None) -> None:
         """Set or replace a timer."""
+        self._refuse_retired()
         if sum(given is not None for given in (every, after, at_ns)) != 1:
             msg = f"timer {name!r} has every={every!r}, after={after!r}, at_ns={at_ns!r}: give exactly one of them"
             raise OptionError(msg, option="every")
@@ -150,6 +154,7 @@ class EngineDesk:
 
     def subscribe(self, options: Mapping[str, Any]) -> Subscription:
         """Add a subscription, from the newest tick on."""
+        self._refuse_retired()
         self._made += 1
         first = self._made == 1 and self._generation == 1
         name = self.name if first else f"{self.name}@{self._generation}.{self._made}"
@@ -165,6 +170,17 @@ class EngineDesk:
             raise EngineError(msg)
         self.subscriptions.remove(subscription)
         subscription.close()
+
+    def retire(self) -> None:
+        """Lend nothing more but cancels: another object has the strategy's name now."""
+        self._is_retired = True
+
+    def _refuse_retired(self) -> None:
+        if self._is_retired:
+            msg = (
+                f"this object of strategy {self.name!r} was stopped, and a fresh one runs: let its tasks end in on_stop"
+            )
+            raise EngineError(msg)
 
     def hand_over(self) -> list[Subscription]:
         """Let go of the timers, and return the subscriptions for whoever comes next."""

@@ -148,8 +148,6 @@ class EngineParts:
         self.kill_switch: KillSwitch | RepeatedSwitch | None = None
         if self.repeat is not None:
             self.kill_switch = self.repeat.switch
-        elif not replay:
-            self.kill_switch = KillSwitch(state_folder, signal=halt_signal)
         self.positions = Positions()
         self.gates = RiskGates(
             limits, known, clock=self.clock, quotes=self.dispatcher.newest_quote, kill_switch=self.kill_switch
@@ -217,6 +215,9 @@ class EngineParts:
             services=self.services,
             audit=self.options.audit,
         )
+        if not replay:
+            # Last, as it has a thread of its own, which nobody would end if another part refused its options.
+            self.gates.kill_switch = self.kill_switch = KillSwitch(state_folder, signal=halt_signal)
         # Those of a run take over when it begins.
         self.turns = Turns(self.shared)
         self._complete()

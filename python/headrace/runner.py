@@ -96,6 +96,8 @@ class StrategyRunner:
         try:
             self._strategy = self._fresh()
             self._generation += 1
+            if self._desk is not None:
+                self._desk.retire()
             self._desk = EngineDesk(
                 self.name,
                 self._strategy,

@@ -10,8 +10,9 @@ from typing import ClassVar
 import pytest
 
 from headrace import Engine, Strategy
-from headrace.commands import StopStrategy
-from headrace.errors import DeadlockError
+from headrace.brokers.simulated import SimulatedBroker
+from headrace.commands import RestartStrategy, StopStrategy
+from headrace.errors import DeadlockError, EngineError, OptionError
 from headrace.events import OrderCanceled, OrderEvent, OrderRejected, Signal
 from headrace.timers import Timer
 from tests.engines import INSTRUMENTS, SECOND, HandFeed, all_events, engine_over, market, until
@@ -180,3 +181,44 @@ async def test_an_async_handler_that_swallows_its_cancellation_is_left_behind_by
     assert sum(engine.report().left.values()) >= 1
     done.set()
     await until(lambda: not [task for task in asyncio.all_tasks() if "headrace-bus" in task.get_name()])
+
+
+@pytest.mark.asyncio
+async def test_a_handler_of_the_object_before_a_restart_can_order_nothing_more() -> None:
+    tails: list[asyncio.Event] = []
+    refused: list[EngineError] = []
+
+    class Lingering(Strategy):
+        async def on_quote(self) -> None:
+            if tails:
+                return
+            tails.append(asyncio.Event())
+            while not tails[0].is_set():
+                try:
+                    await tails[0].wait()
+                except asyncio.CancelledError:
+                    continue
+            for act in (lambda: self.buy(BTC, 1), lambda: self.signal(BTC, 1), lambda: self.set_timer("x", after="1s")):
+                with pytest.raises(EngineError, match="a fresh one runs") as caught:
+                    act()
+                refused.append(caught.value)
+
+    feed = HandFeed()
+    engine = Engine(feeds=[feed], strategies=[Lingering], broker=SimulatedBroker(), instruments=INSTRUMENTS)
+    async with engine:
+        feed.put(market([100.0], start_ns=time.time_ns()))
+        await until(lambda: bool(tails))
+        assert (await engine.commands.submit(RestartStrategy("Lingering"))).status == "accepted"
+        tails[0].set()
+        await until(lambda: len(refused) == 3)
+    assert engine.orders.orders() == []
+
+
+def test_an_engine_that_refuses_its_options_leaves_no_thread_behind() -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = threads()
+    with pytest.raises(OptionError, match="given twice") as kept:
+        Engine(instruments=[*INSTRUMENTS, *INSTRUMENTS])
+    assert threads() == before, kept
