@@ -1,4 +1,4 @@
-//! The Python faces of a group and of one subscription in it; `headrace.dispatch` gives them their manners.
+//! The Python face of a group; `headrace.dispatch` gives it its manners.
 //!
 //! Guarantees: methods convert, call, convert; a call into a group that is being dispatched is an error, never a wait.
 //! Does not: check options (Python does, and says what is valid).
@@ -11,6 +11,7 @@ pub(crate) mod driving;
 mod entry;
 pub(crate) mod group;
 mod member;
+mod membership;
 mod plural;
 mod requests;
 mod run;
@@ -18,26 +19,21 @@ mod running;
 mod subscription;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::lock::lock;
 use headrace_core::field::{self, KindSet};
 use headrace_core::plan::{Filter, matches_pattern};
-use headrace_core::tick::Tick;
-use headrace_lockfree::WAIT_MAX;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
 
 use crate::errors::{internal, raise, refuse_after_fork};
-use crate::hot::columns::{checked_length, copy_into, tick_array};
 use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
 use crate::kinds::kinds;
 use crate::ring::Alarm;
 use driving::{Logged, reentrant_dispatch};
 use group::{Bounds, Cause, Group};
-use requests::Change;
-use subscription::{Handler, Options, Overflow, Role, SubscriptionShared, Tuning, state};
+pub(crate) use membership::Membership;
+use subscription::{Handler, Options, Overflow, Role, Tuning};
 
 /// Subscriptions that share one reader and are dispatched together.
 ///
@@ -337,182 +333,6 @@ impl AlarmHandle {
     /// Takes it out again.
     fn close(&self) {
         self.core.ring.remove_alarm(&self.alarm);
-    }
-}
-
-/// One subscription as a member of its group.
-#[pyclass(frozen, module = "headrace._native")]
-pub(crate) struct Membership {
-    shared: Arc<SubscriptionShared>,
-    group: Arc<Group>,
-    core: Arc<IngestCore>,
-}
-
-impl Membership {
-    fn take(&self, py: Python<'_>, now_ns: i64, room: usize) -> PyResult<Vec<Tick>> {
-        refuse_after_fork(py)?;
-        self.group.set_thread(this_thread());
-        self.group
-            .pull(py, now_ns, room)
-            .ok_or_else(|| reentrant_dispatch(py))?
-    }
-}
-
-#[pymethods]
-impl Membership {
-    /// "running", "paused", "quarantined", "closed", "resuming" or "dozing".
-    #[getter]
-    fn state(&self) -> &'static str {
-        state::NAMES[usize::from(self.shared.state())]
-    }
-
-    /// Clears its bit: no handler runs, and the gate is free when nobody else holds it. False: it was not running.
-    fn pause(&self) -> bool {
-        self.group.pause(&self.shared)
-    }
-
-    /// Sets its bit again; the gap is told before the next tick. False: it was neither paused nor quarantined.
-    fn resume(&self) -> bool {
-        self.group.resume(&self.shared)
-    }
-
-    /// Asks for nothing from the next tick on, also in the middle of a run. False: it was not running.
-    fn doze(&self) -> bool {
-        self.group.doze(&self.shared)
-    }
-
-    /// Asks for ticks again from the next one on; nothing is told or given for the time between. False: it did not doze.
-    fn wake(&self) -> bool {
-        self.group.wake(&self.shared)
-    }
-
-    /// Gives its ticks to another object's handlers, from the next edge of a run on.
-    fn bind(&self, py: Python<'_>, handlers: Vec<HandlerTuple>) -> PyResult<()> {
-        refuse_after_fork(py)?;
-        let change = Change::Handlers(handlers_of(py, handlers)?);
-        self.group.change(py, &self.shared, change);
-        Ok(())
-    }
-
-    /// Changes how its ticks come, from the next edge of a run on.
-    #[pyo3(signature = (*, overflow, batch_max, lag_max_ticks, lag_max_ns, lag_skip))]
-    fn tune(
-        &self,
-        py: Python<'_>,
-        overflow: &str,
-        batch_max: usize,
-        lag_max_ticks: u64,
-        lag_max_ns: i64,
-        lag_skip: bool,
-    ) -> PyResult<()> {
-        refuse_after_fork(py)?;
-        let tuning = Tuning {
-            overflow: overflow_named(overflow),
-            batch_max,
-            lag_max_ticks,
-            lag_max_ns,
-            lag_skip,
-        };
-        self.group.change(py, &self.shared, Change::Tuning(tuning));
-        Ok(())
-    }
-
-    /// Takes it out of its group.
-    fn close(&self, py: Python<'_>) {
-        self.group.leave(py, &self.shared);
-    }
-
-    /// Counts how long an awaited call took.
-    fn record_latency(&self, ns: u64) {
-        self.shared.record_latency(ns, 1);
-    }
-
-    /// What the handler of this subscription was given that runs now, in this thread: (instrument or None, kind, first
-    /// seq, last seq, ts_init of the last); None outside of one.
-    fn cause(&self, py: Python<'_>) -> Option<Cause> {
-        self.group.cause_of(py, &self.shared)
-    }
-
-    /// Every number of the loss law, and some more.
-    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (published, filtered, pending, pending_ns) = self.group.account(&self.shared);
-        let shared = &self.shared;
-        let dict = PyDict::new(py);
-        for (name, value) in [
-            ("published", published),
-            ("delivered", shared.delivered.get()),
-            ("filtered", filtered),
-            ("missed", shared.missed.get()),
-            ("conflated", shared.conflated.get()),
-            ("skipped", shared.skipped.get()),
-            ("pending", pending),
-            ("snapshots", shared.snapshots.get()),
-            ("faults", shared.faults.get()),
-            ("calls", shared.calls.get()),
-        ] {
-            dict.set_item(name, value)?;
-        }
-        dict.set_item("pending_ns", pending_ns)?;
-        // Relaxed: a fact for statistics.
-        dict.set_item("demoted", shared.demoted.load(Ordering::Relaxed))?;
-        let hash = shared.hash.as_ref().map(|hash| lock(hash).hex());
-        dict.set_item("delivered_hash", hash)?;
-        let latency = lock(&shared.latency).clone();
-        dict.set_item("latency_count", latency.count())?;
-        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)] {
-            dict.set_item(name, latency.quantile(quantile))?;
-        }
-        dict.set_item("max", latency.max_ns())?;
-        Ok(dict)
-    }
-
-    /// Pull side: the next ticks as a new array of TICK_DTYPE, at most ``room``; None when caught up.
-    fn next_batch(&self, py: Python<'_>, now_ns: i64, room: usize) -> PyResult<Option<Py<PyAny>>> {
-        let ticks = self.take(py, now_ns, room)?;
-        if ticks.is_empty() {
-            Ok(None)
-        } else {
-            tick_array(py, &ticks).map(Some)
-        }
-    }
-
-    /// Pull side: copies the next ticks into ``out`` and returns how many.
-    fn read_into(
-        &self,
-        py: Python<'_>,
-        now_ns: i64,
-        out: &Bound<'_, PyAny>,
-        max_ticks: Option<usize>,
-    ) -> PyResult<usize> {
-        let room = checked_length(py, out, true)?;
-        let ticks = self.take(py, now_ns, room.min(max_ticks.unwrap_or(room)))?;
-        copy_into(out, 0, &ticks)?;
-        Ok(ticks.len())
-    }
-
-    /// Pull side: waits without the interpreter's lock, at most 50 ms, until there may be ticks; False: none came.
-    fn wait(&self, py: Python<'_>) -> PyResult<bool> {
-        refuse_after_fork(py)?;
-        let group = Arc::clone(&self.group);
-        let ready = py.detach(|| {
-            group.core.ring.wakeup().wait(WAIT_MAX, || {
-                // Acquire: whoever sees it closed sees what was done before.
-                !group.is_idle() || group.core.closed.load(Ordering::Acquire) || self.shared.state() == state::CLOSED
-            })
-        });
-        py.check_signals()?;
-        Ok(ready)
-    }
-
-    /// Whether ticks wait to be dispatched or taken.
-    fn has_pending(&self) -> bool {
-        !self.group.is_idle() || self.shared.buffered.get() > 0
-    }
-
-    /// Whether no more ticks can be published.
-    fn is_ring_closed(&self) -> bool {
-        // Acquire: as above.
-        self.core.ring.closed.load(Ordering::Acquire)
     }
 }
 
