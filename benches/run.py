@@ -3,6 +3,8 @@
     fan_out   singular, whole-tick, plural at 1 to 64 strategies; batches; the pure-Python ways     rows 1-4
     bus       the event bus beside the bare loop and the asyncio bus
     commands  to a running engine: submission to answer while ticks saturate the core               row 12
+    latency   a frame's bytes at the feed's callback to the handler                                 row 9
+    engines   a whole engine over ticks    garbage   the longest call, many objects                 rows 11, 15
     sessions  whole files                  decoding  frame types against msgspec, orjson, json      row 8
     ring      the Rust bench               growth    strategies, instruments, memory                rows 6, 7, 13
     install   import and sizes                                                                      row 14
@@ -33,11 +35,26 @@ import msgspec  # noqa: E402 - the script finds its own folder first
 import numpy as np  # noqa: E402
 
 import headrace  # noqa: E402
-from benches import bus, commands, decoding, fan_out, growth, install, ring, sessions  # noqa: E402
+from benches import (  # noqa: E402
+    bus,
+    commands,
+    decoding,
+    engines,
+    fan_out,
+    garbage,
+    growth,
+    install,
+    latency,
+    ring,
+    sessions,
+)
 from benches.harness import Patience, Row, table  # noqa: E402
 from benches.workload import CYCLE  # noqa: E402
 
-SECTIONS = ("fan_out", "bus", "commands", "sessions", "decoding", "ring", "growth", "install")
+SECTIONS = (
+    *("fan_out", "bus", "commands", "latency", "engines", "garbage"),
+    *("sessions", "decoding", "ring", "growth", "install"),
+)
 
 
 class Size(NamedTuple):
@@ -46,6 +63,8 @@ class Size(NamedTuple):
     rounds: int
     calls: int
     frames: int
+    latency_frames: int
+    garbage_ticks: int
     session_frames: int
     files_max: int
     memory_ticks: int
@@ -56,13 +75,23 @@ FULL = Size(
     rounds=7,
     calls=1_024 * CYCLE,
     frames=20_000,
+    latency_frames=10_000,
+    garbage_ticks=200_000,
     session_frames=200_000,
     files_max=8,
     memory_ticks=10**8,
     patience_s=120,
 )
 QUICK = Size(
-    rounds=5, calls=256 * CYCLE, frames=4_000, session_frames=30_000, files_max=1, memory_ticks=10**7, patience_s=15
+    rounds=5,
+    calls=256 * CYCLE,
+    frames=4_000,
+    latency_frames=3_000,
+    garbage_ticks=60_000,
+    session_frames=30_000,
+    files_max=1,
+    memory_ticks=10**7,
+    patience_s=15,
 )
 
 
@@ -72,6 +101,9 @@ def measure(section: str, size: Size, patience: Patience, *, quick: bool) -> lis
         "fan_out": lambda: fan_out.rows(size.calls, size.rounds, patience),
         "bus": lambda: bus.rows(size.calls, size.rounds, patience),
         "commands": lambda: commands.rows(4 * size.calls, size.rounds, patience),
+        "latency": lambda: latency.rows(size.latency_frames, size.rounds, patience),
+        "engines": lambda: engines.rows(size.calls, size.session_frames, size.rounds, patience),
+        "garbage": lambda: garbage.rows(size.garbage_ticks, size.rounds),
         "sessions": lambda: sessions.rows(size.session_frames, size.rounds, patience, files_max=size.files_max),
         "decoding": lambda: decoding.rows(size.frames, size.rounds, patience),
         "ring": lambda: ring.rows(quick=quick),

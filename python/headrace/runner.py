@@ -16,7 +16,6 @@ Does not: judge orders (``risk``) or keep positions.
 from __future__ import annotations
 
 import asyncio
-import copy
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from headrace.faults import safe_text
 from headrace.handlers import has_tick_handlers, life_cycle_of
 from headrace.lifecycle import LifeCycle, StrategyState
 from headrace.strategy import Strategy
-from headrace.strategy_spec import StrategySpec, bar_specs, pristine
+from headrace.strategy_spec import StrategySpec, bar_specs, copied, pristine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -284,7 +283,7 @@ class StrategyRunner:
             return given
         if self._pristine is None:
             raise EngineError(self.cannot_restart())
-        return copy.deepcopy(self._pristine)
+        return copied(self._pristine)
 
     def _subscribe_all(self, ticks_of: Sequence[Subscription]) -> None:
         strategy, desk = self._strategy, self._desk

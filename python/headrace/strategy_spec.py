@@ -7,6 +7,7 @@ Does not: run it (``runner``).
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from headrace.strategy import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["StrategySpec", "bar_specs", "named_specs", "pristine"]
+__all__ = ["StrategySpec", "bar_specs", "copied", "named_specs", "pristine"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,29 @@ def pristine(spec: StrategySpec) -> Strategy | None:
     if isinstance(spec.strategy, type):
         return None
     try:
-        return copy.deepcopy(spec.strategy)
+        return copied(spec.strategy)
     except Exception:  # noqa: BLE001 - files, sockets, locks: a restart will say so
         return None
+
+
+def copied(strategy: Strategy) -> Strategy:
+    """Return a copy of a strategy; both are as fast as one that was never copied. Raises what cannot be copied."""
+    try:
+        made = copy.deepcopy(strategy)
+    finally:
+        _quicken(strategy)
+    _quicken(made)
+    return made
+
+
+def _quicken(strategy: Strategy) -> None:
+    """Give a strategy attributes that CPython can find quickly again.
+
+    Before 3.13 copying leaves an object with a dictionary that shares its keys, for which no instruction that reads an
+    attribute is ever specialised: a handler of three attributes takes twice as long.
+    """
+    if sys.version_info < (3, 13) and hasattr(strategy, "__dict__"):
+        strategy.__dict__ = dict(strategy.__dict__)
 
 
 def bar_specs(wanted: Iterable[object], instruments: str | Iterable[str]) -> list[BarSpec]:

@@ -81,6 +81,8 @@ pub(crate) struct IngestCore {
     pub(crate) instruments: Arc<Mutex<InstrumentTable>>,
     pub(crate) sequencer: Arc<SequencerCore>,
     groups: Mutex<Vec<(Advance, Arc<Group>)>>,
+    /// Those of them that are dispatched inline: asked for with every time of a replay.
+    inline: Mutex<Arc<[Arc<Group>]>>,
     pub(crate) bars: BarsCore,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) hash: Option<Mutex<InputHash>>,
@@ -92,20 +94,22 @@ pub(crate) struct IngestCore {
 
 impl IngestCore {
     pub(crate) fn add_group(&self, advance: Advance, group: &Arc<Group>) {
-        lock(&self.groups).push((advance, Arc::clone(group)));
+        self.change_groups(|groups| groups.push((advance, Arc::clone(group))));
     }
 
     pub(crate) fn remove_group(&self, group: &Arc<Group>) {
-        lock(&self.groups).retain(|(_, known)| !Arc::ptr_eq(known, group));
+        self.change_groups(|groups| groups.retain(|(_, known)| !Arc::ptr_eq(known, group)));
     }
 
-    pub(crate) fn inline_groups(&self) -> Vec<Arc<Group>> {
-        let groups = lock(&self.groups);
-        groups
-            .iter()
-            .filter(|(advance, _)| *advance == Advance::Inline)
-            .map(|(_, group)| Arc::clone(group))
-            .collect()
+    fn change_groups(&self, change: impl FnOnce(&mut Vec<(Advance, Arc<Group>)>)) {
+        let mut groups = lock(&self.groups);
+        change(&mut groups);
+        let inline = groups.iter().filter(|(advance, _)| *advance == Advance::Inline);
+        *lock(&self.inline) = inline.map(|(_, group)| Arc::clone(group)).collect();
+    }
+
+    pub(crate) fn inline_groups(&self) -> Arc<[Arc<Group>]> {
+        Arc::clone(&lock(&self.inline))
     }
 
     /// Whether a consumer of this thread still has ticks to take.
@@ -171,7 +175,7 @@ impl IngestCore {
     /// Dispatches the inline groups of this thread, as far as they are not being dispatched already.
     pub(crate) fn dispatch_inline(&self, py: Python<'_>, now: &Now<'_, '_>) -> PyResult<u64> {
         let mut done = 0;
-        for group in self.inline_groups() {
+        for group in self.inline_groups().iter() {
             group.set_thread(this_thread());
             if let Some(result) = group.dispatch(py, now.get()?, Bounds::default()) {
                 done += result?.0;
@@ -220,6 +224,7 @@ impl Ingest {
             instruments: Arc::clone(&sequencer.instruments.get().table),
             sequencer: Arc::clone(&sequencer.core),
             groups: Mutex::new(Vec::new()),
+            inline: Mutex::new(Arc::new([])),
             bars: BarsCore::default(),
             stop: Arc::new(AtomicBool::new(false)),
             hash: hashing.then(|| Mutex::new(InputHash::default())),

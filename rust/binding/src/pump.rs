@@ -123,7 +123,7 @@ impl Pump {
 
     /// The same for a call that publishes: its thread is the one that inline groups belong to.
     fn publishing<T>(&self, py: Python<'_>, act: impl FnOnce(&mut Driver) -> PyResult<T>) -> PyResult<T> {
-        for group in self.core.inline_groups() {
+        for group in self.core.inline_groups().iter() {
             group.set_thread(this_thread());
         }
         self.driving(py, |driver| {

@@ -184,6 +184,9 @@ impl Delivery {
 
     /// Does what is due at `until_ns`, in order of time, then of registration.
     pub(crate) fn run_due(&mut self, py: Python<'_>, until_ns: i64) {
+        if !self.is_timed {
+            return;
+        }
         let mut due: Vec<(i64, usize)> = Vec::new();
         for (index, member) in self.members.iter().enumerate() {
             let window = self.window_due(index).filter(|due| *due <= until_ns);

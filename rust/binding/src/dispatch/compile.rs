@@ -162,6 +162,10 @@ impl Group {
             .members
             .iter()
             .any(|member| member.options.tuning.overflow == Overflow::Conflate);
+        delivery.is_timed = delivery
+            .members
+            .iter()
+            .any(|member| member.options.every_ns > 0 || member.options.min_interval_ns > 0);
         let mut counts = lock(&self.counts);
         counts.members = delivery
             .members

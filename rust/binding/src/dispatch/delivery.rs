@@ -49,6 +49,8 @@ pub(crate) struct Delivery {
     pub(crate) fold: Fold,
     pub(crate) plural_kinds: Vec<u8>,
     pub(crate) now_ns: i64,
+    /// Whether a member has windows or an interval: only then something can be due.
+    pub(super) is_timed: bool,
     /// The first error that must end the dispatch, once every strategy has had the tick.
     pub(crate) raised: Option<PyErr>,
     /// Calls of a subscription whose handlers are awaited.
@@ -79,6 +81,7 @@ impl Delivery {
             fold: Fold::new(keys),
             plural_kinds,
             now_ns: 0,
+            is_timed: false,
             raised: None,
             awaiting: Vec::new(),
             running,

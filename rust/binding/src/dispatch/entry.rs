@@ -69,6 +69,15 @@ impl Run {
         usize::try_from(self.reader.pending().min(below)).unwrap_or(usize::MAX)
     }
 
+    /// Whether everything that was read is dispatched, and `refill` would find nothing.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.next == self.backlog.len()
+            && self.lapsed == 0
+            && !(self.resync || self.conflates || self.view.hidden > 0)
+            && self.reader.is_gated()
+            && self.readable() == 0
+    }
+
     /// The cursor that this call goes by.
     pub(super) fn cursor(&self) -> u64 {
         let entry = self.view.entry.as_ref();

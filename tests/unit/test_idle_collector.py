@@ -1,0 +1,91 @@
+"""The collector of ``gc="idle"``: when it collects, and what it leaves alone."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from headrace import turns
+from headrace.turns import IdleCollector
+
+
+class Ring:
+    """Refers to itself: only a collection ends it."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[IdleCollector]:
+    """One with small bounds, so that the tests need few objects."""
+    monkeypatch.setattr(turns, "YOUNG_MAX", 1_000)
+    monkeypatch.setattr(turns, "COLLECT_ALL_AT", 10_000)
+    made = IdleCollector()
+    yield made
+    made.close()
+
+
+def rubbish(count: int) -> weakref.ref[Ring]:
+    """Leave so many objects that refer to themselves; the reference is to the last."""
+    last = Ring()
+    for _ in range(count - 1):
+        last = Ring()
+    return weakref.ref(last)
+
+
+def test_rubbish_stays_until_there_is_nothing_else_to_do(collector: IdleCollector) -> None:
+    left = rubbish(1_500)
+    collector.look(idle=False)
+    assert left() is not None
+    collector.look(idle=True)
+    assert left() is None
+
+
+def test_a_little_rubbish_is_not_worth_a_collection(collector: IdleCollector) -> None:
+    left = rubbish(100)
+    collector.look(idle=True)
+    assert left() is not None
+
+
+def test_when_it_is_never_idle_the_bound_collects(collector: IdleCollector) -> None:
+    left = rubbish(41_000)
+    collector.look(idle=False)
+    assert left() is None
+
+
+def test_what_outlived_collections_of_the_young_is_looked_at_again(collector: IdleCollector) -> None:
+    kept = [Ring() for _ in range(2_000)]
+    collector.look(idle=True)
+    left = weakref.ref(kept[-1])
+    kept.clear()
+    for _ in range(9):
+        rubbish(1_100)
+        collector.look(idle=True)
+    assert left() is None
+
+
+def test_what_lives_at_the_start_is_never_looked_at() -> None:
+    old = [Ring() for _ in range(100)]
+    left = weakref.ref(old[-1])
+    made = IdleCollector()
+    try:
+        old.clear()
+        gc.collect()
+        assert left() is not None
+    finally:
+        made.close()
+    gc.collect()
+    assert left() is None
+
+
+def test_one_that_was_off_before_stays_off_afterwards() -> None:
+    gc.disable()
+    try:
+        IdleCollector().close()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
