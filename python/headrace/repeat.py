@@ -8,8 +8,8 @@
 A decision is a signal, or an event of an order: what strategies, gates and broker made of the ticks.
 
 What is not repeated exactly
-    asynchronous handlers of the bus, services; the times that strategies in threads or tasks of their own read, and when
-    what they publish is taken up; a halt by file or signal, which is in force where the engine noticed it.
+    asynchronous handlers of the bus, services; the times that strategies in threads or tasks of their own read, and
+    when what they publish is taken up; a halt by file or signal, which is in force where the engine noticed it.
 
 Guarantees: the first decision that differs is told with both versions; nothing leaves a repetition.
 Does not: hold ticks; the feeds must be the same.
