@@ -169,7 +169,10 @@ impl Group {
                         // Lapped meanwhile: the loss is told where it stands, and the newest come behind it.
                         state.delivery.members[index].wants_newest = true;
                     } else if state.delivery.members[index].tell.is_some() {
-                        state.delivery.members[index].newest = state.undelivered_newest();
+                        match state.undelivered_newest() {
+                            Some(newest) => state.delivery.members[index].newest = newest,
+                            None => state.delivery.members[index].wants_newest = true,
+                        }
                     }
                     if state.delivery.members[index].options.tuning.overflow == Overflow::Block {
                         state.join_gate();

@@ -149,17 +149,22 @@ impl Run {
     }
 
     /// The newest quotes that are not among the ticks still to be dispatched.
-    pub(super) fn undelivered_newest(&mut self) -> Vec<Tick> {
+    ///
+    /// `None`: the writer overtook the reader meanwhile. Behind the jump older ticks would follow on what is newest now.
+    pub(super) fn undelivered_newest(&mut self) -> Option<Vec<Tick>> {
         // The newest first, then the ring: what is newest lies before the cursor, so it is read below or was before.
         let mut newest = self.newest();
         self.read_all();
+        if self.lapsed > 0 {
+            return None;
+        }
         let coming = &self.backlog[self.next..];
         newest.retain(|tick| {
             !coming
                 .iter()
                 .any(|next| (next.instrument, next.kind, next.seq) == (tick.instrument, tick.kind, tick.seq))
         });
-        newest
+        Some(newest)
     }
 
     /// Gaps and newest quotes of members that joined or run again.
@@ -226,8 +231,9 @@ impl Run {
                 let lapsed = std::mem::take(&mut self.lapsed);
                 self.count_missed(lapsed);
                 self.resync = true;
-                if self.delivery.members.iter().any(|member| member.wants_newest) {
-                    let newest = self.undelivered_newest();
+                if self.delivery.members.iter().any(|member| member.wants_newest)
+                    && let Some(newest) = self.undelivered_newest()
+                {
                     let resumed = self.delivery.members.iter_mut();
                     for member in resumed.filter(|member| member.wants_newest) {
                         member.wants_newest = false;
