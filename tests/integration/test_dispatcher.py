@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from typing import Any
 
@@ -555,3 +556,21 @@ def test_gap_causes_are_members() -> None:
         dispatcher.publish(trades(dispatcher, [1, 2], trade_id=[1, 5]))
         dispatcher.dispatch()
     assert causes == [(GapCause.VENUE, 2, 4, 3, "trade", BTC)]
+
+
+def test_slow_handlers_cost_the_next_time_limit_one_call_not_thirty_two() -> None:
+    class Slow(Strategy):
+        seen = 0
+
+        def on_quote(self, seq: int) -> None:
+            self.seen += 1
+            time.sleep(0.002)
+
+    slow = Slow()
+    with Dispatcher(instruments=[BTC]) as dispatcher:
+        dispatcher.subscribe(slow)
+        dispatcher.publish(quotes(dispatcher, range(100)))
+        dispatcher.dispatch(max_ns=200_000)
+        first = slow.seen
+        dispatcher.dispatch(max_ns=200_000)
+        assert slow.seen == first + 1

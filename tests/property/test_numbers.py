@@ -12,7 +12,7 @@ import pytest
 from headrace import Dispatcher, Strategy, replay
 from headrace.feeds import ArrayFeed
 from headrace.tick import kind_named, ticks
-from tests.feeding import BTC, ETH, HandClock, holds_the_law
+from tests.feeding import BTC, ETH, HandClock, holds_the_law, wait_until
 
 CHUNK = 10_000
 QUOTE, TRADE = kind_named("quote").number, kind_named("trade").number
@@ -80,6 +80,7 @@ def run(count: int, seed: int) -> None:
             dispatcher.dispatch()
         live, live_hash = dispatcher.stats(), dispatcher.input_hash
         assert holds_the_law(everything.stats())
+        wait_until(lambda: losing.stats().pending == 0)
         assert holds_the_law(losing.stats())
         assert live.gaps
         assert live.duplicates

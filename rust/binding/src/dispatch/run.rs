@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headrace_core::kind;
 use headrace_core::plan::Plan;
@@ -33,6 +33,9 @@ pub(super) const RUN_TICKS: usize = 1_024;
 /// Ticks between two looks at the clock, when a dispatch has a time limit.
 pub(super) const TICKS_PER_LOOK: usize = 32;
 
+/// A dispatch that ends so much after its limit has slow handlers: the next one looks after each tick.
+const SLOW_BY: Duration = Duration::from_millis(1);
+
 /// What only the dispatching call touches.
 pub(super) struct Run {
     pub(super) core: Arc<RingCore>,
@@ -42,6 +45,8 @@ pub(super) struct Run {
     pub(super) base: u64,
     /// Whole events end here; behind it lies the beginning of one that is still being published.
     pub(super) usable: usize,
+    /// The last dispatch with a time limit overran it.
+    pub(super) is_slow: bool,
     pub(super) run_start: usize,
     pub(super) run_end: usize,
     pub(super) next: usize,
@@ -71,6 +76,7 @@ impl Run {
             base: reader.position(),
             reader,
             usable: 0,
+            is_slow: false,
             run_start: 0,
             run_end: 0,
             next: 0,
@@ -364,6 +370,7 @@ impl Group {
             plan,
             sets,
             delivery,
+            is_slow,
             ..
         } = state;
         let (base, run_start, run_end) = (*base, *run_start, *run_end);
@@ -407,9 +414,13 @@ impl Group {
                 delivery.classes[*class as usize].push(tick.kind, index - run_start, index + 1 - run_start);
             }
             index += 1;
-            let looks = index % TICKS_PER_LOOK == 0;
-            if looks && bounds.until.is_some_and(|until| Instant::now() >= until) {
-                break;
+            let looks = *is_slow || index % TICKS_PER_LOOK == 0;
+            if looks && let Some(until) = bounds.until {
+                let now = Instant::now();
+                if now >= until {
+                    *is_slow = now - until > SLOW_BY;
+                    break;
+                }
             }
             // Relaxed: a stop takes effect soon, and orders nothing.
             let stopped = delivery.raised.is_some() || self.stop.load(Ordering::Relaxed);
