@@ -224,6 +224,7 @@ class EngineRun:
             await runner.begin()
         for runner in engine.strategies.values():
             runner.join()
+        self._warn_of_tasks()
         if self._options.gc == "idle":
             collector = IdleCollector()
             undo.callback(collector.close)
@@ -275,6 +276,18 @@ class EngineRun:
         )
         self._operators.told = self._log.command
         engine.bus.subscribe((Signal, OrderEvent), self._log.decision, name="dispatch_log")
+
+    def _warn_of_tasks(self) -> None:
+        """Say which strategies a repetition by dispatch log may not follow."""
+        for runner in self._engine.strategies.values():
+            awaited = [
+                name for name in runner.async_callbacks if name in ("on_bar", "on_signal", "on_order", "on_fill")
+            ]
+            if self._log is not None and awaited:
+                said = (
+                    "%s awaits %s: when they run is the loop's affair, so a repetition of this log may decide otherwise"
+                )
+                log.warning(said, runner.name, ", ".join(awaited))
 
     def _close_log(self) -> None:
         if self._log is not None:

@@ -214,6 +214,11 @@ class StrategyRunner:
         changed = [self._parts.dispatcher.tune(own, **changes) for own in self.subscriptions]
         return any(changed)
 
+    @property
+    def async_callbacks(self) -> list[str]:
+        """Names of its event callbacks that are awaited in tasks of their own."""
+        return sorted(name for name, callback in self._callbacks.items() if inspect.iscoroutinefunction(callback))
+
     def cannot_restart(self) -> str:
         """Return why it cannot be made again; empty when it can."""
         if self._pristine is None and isinstance(self.spec.strategy, Strategy):
@@ -297,8 +302,11 @@ class StrategyRunner:
                 subscription.resume()
         elif has_tick_handlers(strategy):
             self._ticks = desk.subscribe(options)
+        wanted = strategy.bars if self.spec.bars is None else self.spec.bars
+        if ("on_bar" in self._callbacks) != bool(wanted):
+            lacks, has = ("on_bar", "bars") if wanted else ("bars", "on_bar")
+            self.log.warning("%s has %s and no %s: no bar will reach it", self.name, has, lacks)
         if "on_bar" in self._callbacks:
-            wanted = strategy.bars if self.spec.bars is None else self.spec.bars
             for spec in bar_specs(wanted, options.get("instruments", "*")):
                 self._parts.bars.add(spec)
                 self._bar_specs.append(spec)

@@ -425,3 +425,27 @@ async def test_a_feed_that_cannot_be_opened_ends_it_before_any_strategy_starts(t
     with pytest.raises(RecordingError, match="missing"):
         await engine.run_async()
     assert strategy.calls == []
+
+
+async def test_a_strategy_whose_bars_nobody_takes_or_makes_is_warned(caplog: pytest.LogCaptureFixture) -> None:
+    class Forgot(Strategy):
+        bars = ("1s",)
+
+        def on_quote(self, seq: int) -> None: ...
+
+    class Waits(Strategy):
+        def on_bar(self, bar) -> None: ...
+
+    async with running([Forgot(), Waits()]):
+        said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "Forgot has bars and no on_bar: no bar will reach it" in said
+    assert "Waits has on_bar and no bars: no bar will reach it" in said
+
+
+async def test_an_order_for_a_symbol_without_its_venue_is_told_what_to_write() -> None:
+    strategy = Recorder()
+    async with running([strategy]) as (engine, feed):
+        await Hand(engine, feed).quotes(100)
+        refused = strategy.buy("BTCUSDT", 1)
+        await until(lambda: engine.bus.is_idle)
+        assert "order SYMBOL.VENUE, like BTCUSDT.BINANCE" in order_of(engine, refused).reason

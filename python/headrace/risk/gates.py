@@ -101,6 +101,9 @@ class InstrumentGate:
     def check(self, request: GateRequest) -> GateVerdict:
         """Look at what is known of the instrument, and at the age of its newest quote."""
         name, quote, limit = request.order.instrument, request.quote, request.limits.stale_after_s
+        if request.instrument is None and "." not in name:
+            advice = f"{name} names no venue: order SYMBOL.VENUE, like {name}.BINANCE; handlers get it as instrument"
+            return _refused(name, "SYMBOL.VENUE", advice)
         if request.instrument is None:
             return _missing_fact(request, f"{name} is unknown", "price_tick", "lot_size")
         if limit is None:
