@@ -28,6 +28,7 @@ __all__ = [
     "Ingest",
     "Instruments",
     "KillSwitch",
+    "LiveTurn",
     "Membership",
     "Pump",
     "ReplayTime",

@@ -875,9 +875,9 @@ def test_a_cancel_that_came_to_nothing_leaves_the_order_where_its_fills_had_brou
     request = OrderRequested(order_id="A-1", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D(3))
     table.add(request, 0)
     table.mark_cancel("A-1", "", 0)
-    said = {"order_id": "A-1", "strategy": "A", "instrument": BTC}
+    said: dict[str, Any] = {"order_id": "A-1", "strategy": "A", "instrument": BTC}
     table.apply(OrderAccepted(**said, broker_order_id="b"))
-    numbers = {"quantity": D(1), "price": D(5), "fee": D(0), "filled": D(1), "left": D(2)}
+    numbers: dict[str, Any] = {"quantity": D(1), "price": D(5), "fee": D(0), "filled": D(1), "left": D(2)}
     table.apply(OrderPartiallyFilled(**said, execution_id="1", side=1, **numbers))
     table.unmark_cancel("A-1")
     order = table.get("A-1")
