@@ -46,6 +46,7 @@ START_NS = 1_767_571_200 * 10**9
 # What nautilus' BacktestEngine reaches of A, in the table of targets; make bench-peers measures it anew.
 NAUTILUS_OF_A = 0.026
 INSTRUMENTS = 100
+SESSION_FRAMES_MIN = 100_000
 LIMITS = headrace.RiskLimits(
     quantity_max=Decimal(100),
     notional_max=Decimal(1_000_000),
@@ -212,7 +213,8 @@ def rows(count: int, frames: int, rounds: int, patience: Patience) -> list[Row]:
 
 
 def _session_rows(folder: Path, frames: int, rounds: int, patience: Patience) -> list[Row]:
-    path = SyntheticFeed(frames=frames).write(folder / "generated.gz")
+    # Shorter ones would measure how an engine starts and ends, some milliseconds.
+    path = SyntheticFeed(frames=max(frames, SESSION_FRAMES_MIN)).write(folder / "generated.gz")
     expected = Everything()
     headrace.replay(path, expected)
 
