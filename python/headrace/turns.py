@@ -350,6 +350,8 @@ class IdleCollector:
 
     def __init__(self) -> None:
         self._was_enabled = gc.isenabled()
+        # What the application froze cannot be told from what is frozen here: then all of it stays so.
+        self._had_frozen = gc.get_freeze_count() > 0
         self._since_all = 0
         gc.collect()
         gc.freeze()
@@ -367,6 +369,7 @@ class IdleCollector:
 
     def close(self) -> None:
         """Give the collector back as it was."""
-        gc.unfreeze()
+        if not self._had_frozen:
+            gc.unfreeze()
         if self._was_enabled:
             gc.enable()

@@ -89,3 +89,12 @@ def test_one_that_was_off_before_stays_off_afterwards() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_the_application_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        IdleCollector().close()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
