@@ -323,7 +323,11 @@ def test_200_stops_at_random_moments_are_accounted_for(tmp_path: Path, seed: int
 EMBEDDED = """
 import asyncio, sys
 from headrace import Engine
-from tests.engines import INSTRUMENTS, HandFeed, Recorder, market
+from headrace import Strategy
+from tests.engines import INSTRUMENTS, HandFeed, market
+
+class Watching(Strategy):
+    def on_quote(self, seq): pass
 
 async def main():
     ticking = 0
@@ -333,7 +337,7 @@ async def main():
             ticking += 1
             await asyncio.sleep(0.001)
     other = asyncio.create_task(tick())
-    engine = Engine(feeds=[feed := HandFeed()], strategies=[Recorder()], instruments=INSTRUMENTS)
+    engine = Engine(feeds=[feed := HandFeed()], strategies=[Watching()], instruments=INSTRUMENTS)
     feed.put(market(range(100, 110)))
     engine.bus.subscribe(__import__("headrace.events").events.Control, lambda event: print(event.name, flush=True))
     report = await engine.run_async()
@@ -346,7 +350,7 @@ async def main():
 if sys.argv[1] == "async":
     asyncio.run(main())
 else:
-    engine = Engine(feeds=[HandFeed()], strategies=[Recorder()])
+    engine = Engine(feeds=[HandFeed()], strategies=[Watching()])
     engine.bus.subscribe(__import__("headrace.events").events.Control, lambda event: print(event.name, flush=True))
     print(engine.run().ended_by, flush=True)
 """

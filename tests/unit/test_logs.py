@@ -23,8 +23,8 @@ PACKAGE = logging.getLogger("headrace")
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     before = (PACKAGE.handlers[:], PACKAGE.level, PACKAGE.propagate)
-    # Whoever listened before, a capture of the test runner's above all, would raise what a record must not.
-    PACKAGE.handlers[:] = []
+    # The test runner's capture, which raises what a record must not, listens to each logger that does not propagate.
+    PACKAGE.handlers[:], PACKAGE.propagate = [], True
     yield
     PACKAGE.handlers[:], PACKAGE.level, PACKAGE.propagate = before
 
