@@ -179,7 +179,8 @@ class StrategyRunner:
     async def restart(self, reason: str) -> None:
         """Stop it and start a fresh one, with what the old one saved and its ticks from now on, the gap told.
 
-        One in quarantine is not asked to save: its callbacks no longer run. One that is not alive is just started.
+        One in quarantine is not asked to save: its callbacks no longer run. One that is not alive is just started,
+        without, and its log says so.
         """
         saved: object = None
         if self.state in (StrategyState.RUNNING, StrategyState.PAUSED):
@@ -190,6 +191,8 @@ class StrategyRunner:
                     raise
                 # It starts without, and its letter says why.
                 self._judge("on_save", error)
+        elif "on_save" in self._callbacks:
+            self.log.warning("%s is %s and saves nothing: it starts without what it knew", self.name, self.state)
         ticks_of = await self._end(reason) if self.life.allows("stop") else []
         # What it subscribed to itself, its ``on_start`` does again.
         kept = [subscription for subscription in ticks_of if subscription is self._ticks]

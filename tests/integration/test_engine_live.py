@@ -298,7 +298,7 @@ async def test_a_halt_refuses_new_orders_until_it_is_rearmed_and_lets_cancels_pa
         assert str(order_of(engine, passed).state) == "filled"
 
 
-async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted() -> None:
+async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
     strategy = Recorder()
     async with running([strategy]) as (engine, feed):
         hand = Hand(engine, feed)
@@ -314,6 +314,7 @@ async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted() -> None:
         fresh = engine.strategies["Recorder"].strategy
         assert isinstance(fresh, Recorder)
         assert fresh is not strategy
+        assert "Recorder is stopped and saves nothing: it starts without what it knew" in caplog.messages
         assert fresh.quotes[-1] == 3
 
 
