@@ -208,3 +208,17 @@ def test_other_ticks_are_refused_where_they_end(tmp_path: Path, seed: int) -> No
     short = engine_over(shorter, strategies, ring_capacity=512, replay=True, dispatch_log=log)
     with pytest.raises(DispatchLogError, match="the sources end at position"):
         short.run()
+
+
+def test_a_subscription_that_is_changed_before_its_first_tick_is_compared_as_it_was_made(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    subscription = {"kinds": ["quote"]}
+
+    async def tuned_at_once() -> None:
+        running = engine(7, subscription, replay=False, speed=1.0, dispatch_log=log)
+        running.dispatcher.stop()
+        async with running:
+            assert (await running.commands.submit(SetSubscription("Second", batch_max=7))).status == "accepted"
+
+    asyncio.run(tuned_at_once())
+    assert repeat(7, subscription, log).strategies["Second"].state == "stopped"
