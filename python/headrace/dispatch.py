@@ -20,7 +20,6 @@ Does not: read files or sockets (``feeds``), or own a life cycle (the Engine wil
 from __future__ import annotations
 
 import atexit
-import difflib
 import logging
 import os
 import time
@@ -37,7 +36,7 @@ from headrace.deadletters import DeadLetters
 from headrace.driver import Driver, has_running_loop
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
 from headrace.faults import FaultDesk, Policy
-from headrace.handlers import BoundHandler, bind_function, bind_strategy, kinds_of
+from headrace.handlers import BoundHandler, bind_function, bind_strategy, kinds_of, nearest_text
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
 from headrace.strategy import Strategy
 from headrace.subscription import (
@@ -564,8 +563,7 @@ def _refuse_unknown(options: Mapping[str, object]) -> None:
     known = list(SubscribeOptions.__annotations__)
     for name in options:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            near = f" (did you mean {close[0]}?)" if close else ""
+            near = nearest_text(name, known)
             msg = f"{name}={options[name]!r} is no option of a subscription{near}; valid are {', '.join(known)}"
             raise OptionError(msg, option=name)
 

@@ -25,6 +25,7 @@ from headrace.deadletters import DeadLetters
 from headrace.desk import DeskParts
 from headrace.dispatch import Dispatcher
 from headrace.errors import OptionError
+from headrace.events import Control
 from headrace.instrument import Instrument
 from headrace.intake import feeds_of, refuse_live
 from headrace.kill_switch import KillSwitch
@@ -235,6 +236,10 @@ class EngineParts:
     def tell(self, event: Event) -> None:
         """Publish an event now, or with a turn that finds room in its lane."""
         self.turns.tell(event)
+
+    def tell_control(self, name: str, detail: Mapping[str, object] | None = None) -> None:
+        """Say what the engine does: a Control event of its own."""
+        self.tell(Control(source="engine", ts=self.clock.now_ns(), run_id=self.run_id, name=name, detail=detail or {}))
 
     def _set_alarm(self, due_ns: int | None) -> None:
         self.turns.set_alarm(due_ns)

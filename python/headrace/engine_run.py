@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from headrace.brokers.base import BrokerDesk
 from headrace.clock import PacedClock, WallClock
-from headrace.events import Control, OrderEvent, Signal
+from headrace.events import OrderEvent, Signal
 from headrace.intake import Intake
 from headrace.limits import DRAIN_S, HALT_S
 from headrace.live_source import LiveSource
@@ -296,7 +296,7 @@ class EngineRun:
     async def _execute(self, group: asyncio.TaskGroup) -> None:
         engine = self._engine
         engine.services.start(group)
-        self._tell_control("ENGINE_READY")
+        self._engine.tell_control("ENGINE_READY")
         log.info("engine %s is ready: run %s, %d strategies", engine.name, engine.run_id, len(engine.strategies))
         self._ready.set()
         if engine.repeat is not None:
@@ -374,7 +374,7 @@ class EngineRun:
                 seen = switch.is_halted
                 if self._log is not None:
                     self._log.mark("halted", seen)
-                self._tell_control("HALTED" if seen else "REARMED", {"reason": switch.reason})
+                self._engine.tell_control("HALTED" if seen else "REARMED", {"reason": switch.reason})
                 log.warning("the kill switch %s", f"is thrown: {switch.reason}" if seen else "is armed again")
             await asyncio.sleep(HALT_S)
 
@@ -395,12 +395,6 @@ class EngineRun:
         assert isinstance(signal, Signal)
         assert self._options.sizing is not None
         self._engine.orders.from_signal(signal, self._options.sizing)
-
-    def _tell_control(self, name: str, detail: Mapping[str, object] | None = None) -> None:
-        engine = self._engine
-        engine.turns.tell(
-            Control(source="engine", ts=engine.clock.now_ns(), run_id=engine.run_id, name=name, detail=detail or {})
-        )
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

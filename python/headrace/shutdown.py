@@ -22,7 +22,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from headrace.errors import ReentrantDispatchError
-from headrace.events import EVENT_LANES, Control
+from headrace.events import EVENT_LANES
 from headrace.lifecycle import StrategyState
 from headrace.limits import DRAIN_RUNNING_S, DRAIN_S
 from headrace.turns import LiveTurns, ReplayTurns
@@ -61,7 +61,7 @@ class Shutdown:
         engine, turns = self._engine, self._engine.turns
         self._deadline_s = time.monotonic() + DRAIN_S
         await self._step("a feed's close()", self._intake.close())
-        self._tell("STOPPING", {"reason": reason})
+        engine.tell_control("STOPPING", {"reason": reason})
         log.info("engine %s stops: %s", engine.name, reason)
         if not self.is_forced:
             await self._drain()
@@ -72,7 +72,7 @@ class Shutdown:
                 turns.log.mark("stop")
             await self.stop_strategies()
             self._do(turns.drain)
-        self._tell("EOF")
+        engine.tell_control("EOF")
         if isinstance(turns, ReplayTurns) and not (has_failed or self.is_forced or self._errors):
             await turns.barrier()
         await engine.services.stop(self._left_s())
@@ -172,9 +172,3 @@ class Shutdown:
 
     def _left_s(self) -> float:
         return max(DRAIN_RUNNING_S, self._remaining_s())
-
-    def _tell(self, name: str, detail: Mapping[str, object] | None = None) -> None:
-        engine = self._engine
-        engine.turns.tell(
-            Control(source="engine", ts=engine.clock.now_ns(), run_id=engine.run_id, name=name, detail=detail or {})
-        )
