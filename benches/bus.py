@@ -24,8 +24,8 @@ from benches.fan_out import quotes
 from benches.harness import Case, Patience, Row, Span, Timer, interleave, rate
 from benches.workload import ASK, BID, CYCLE, Adder, check, instrument_names, quote_objects
 from headrace.bus import EventBus
-from headrace.events import Event, OrderCanceled, Signal
-from headrace.lane import Lane, LaneOptions
+from headrace.bus.lane import LaneOptions
+from headrace.market.events import Event, Lane, OrderCanceled, Signal
 
 ANCHOR = "bare loop (A)"
 EVENTS_PER_S = 1_000

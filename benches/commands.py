@@ -24,7 +24,7 @@ from benches.harness import Case, Patience, Row, Span, interleave, rate
 from benches.workload import check, instrument_names
 from headrace import Strategy
 from headrace.commands import Command, Outcome
-from headrace.engine import Engine
+from headrace.engine.engine import Engine
 
 EVERY_S = 0.002
 P99_INLINE_MS = 1.0

@@ -34,10 +34,10 @@ from benches.baselines.bare_loop import bare_loop  # noqa: E402
 from benches.harness import Case, Patience, Row, Span, Timer, interleave, rate, table  # noqa: E402
 from benches.sessions import Everything  # noqa: E402
 from benches.workload import CYCLE, check, columns, instrument_ids, instrument_names, quote_objects  # noqa: E402
-from headrace.bars import BarSpec  # noqa: E402
-from headrace.brokers.simulated import SimulatedBroker  # noqa: E402
-from headrace.events import Bar, OrderFill  # noqa: E402
 from headrace.feeds import ArrayFeed, SyntheticFeed  # noqa: E402
+from headrace.market.bars import BarSpec  # noqa: E402
+from headrace.market.events import Bar, OrderFill  # noqa: E402
+from headrace.trading.brokers.simulated import SimulatedBroker  # noqa: E402
 
 TICKS_PER_ORDER = 1_000
 STEP_NS = 100_000

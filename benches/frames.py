@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace import _native
+import headrace._native as _native
 from headrace.feeds import SyntheticFeed
 
 TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")

@@ -22,7 +22,7 @@ from benches.bus import QuoteAdder, QuoteEvent, a_bus, events
 from benches.fan_out import PerBatch, PerQuote, PerTick, quotes
 from benches.frames import TYPES
 from benches.workload import Adder, instrument_names, quote_objects
-from headrace import watch
+from headrace.dispatch import slow_handlers as watch
 
 BLOCK = 256
 RING_CAPACITY = 4_096

@@ -76,7 +76,7 @@ def environment_of(tree: Path) -> dict[str, str]:
 
 def extension_of(tree: Path) -> tuple[str, int]:
     """The path and the time of change of a tree's extension. Raises CountError when there is none."""
-    find = [sys.executable, "-c", "from headrace import _native; print(_native.__file__)"]
+    find = [sys.executable, "-c", "import headrace._native as _native; print(_native.__file__)"]
     done = subprocess.run(
         find, cwd=ROOT, env=environment_of(tree), capture_output=True, text=True, timeout=60, check=False
     )

@@ -21,25 +21,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace import _native, errors
+import headrace._native as _native
+from headrace import errors
+from headrace.app.config import config_keys
 from headrace.cli.app import commands
 from headrace.commands import COMMANDS
-from headrace.config import config_keys
-from headrace.dispatch import Dispatcher
-from headrace.fields import FIELDS
-from headrace.lifecycle import TRANSITIONS, StrategyState
+from headrace.dispatch.dispatcher import Dispatcher
+from headrace.dispatch.subscription import SubscriptionOptions
 from headrace.limits import LIMITS
-from headrace.orders.order import ORDER_TRANSITIONS, OrderState
-from headrace.subscription import SubscriptionOptions
+from headrace.market.fields import FIELDS
+from headrace.market.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of
+from headrace.strategies.states import TRANSITIONS, StrategyState
 from headrace.telemetry.metrics import METRICS
-from headrace.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of
+from headrace.trading.orders.order import ORDER_TRANSITIONS, OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
 
-    from headrace.events import OrderEvent
+    from headrace.market.events import OrderEvent
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py from {source}: change it there. -->"
@@ -246,7 +247,7 @@ def options_page() -> str:
     ]
     return page(
         "Subscription options",
-        "Dispatcher.subscribe, python/headrace/dispatch.py",
+        "Dispatcher.subscribe, python/headrace/dispatch/dispatcher.py",
         "Keywords of `Dispatcher.subscribe`, of the pairs `(strategy, options)` that `headrace.replay` takes, and of "
         "the `subscription` that a Strategy class declares for itself. The call wins over the class. Each is checked "
         "when subscribing; a value that is not allowed is an `OptionError` that says what is.",
@@ -376,7 +377,7 @@ def config_page() -> str:
         parts += [f"## {', '.join(map(code, headers))}", table(("key", "takes", "default", "meaning"), rows)]
     return page(
         "Configuration",
-        "the sections in python/headrace/config/tree.py",
+        "the sections in python/headrace/app/config/tree.py",
         "What a TOML or YAML file may hold. `HEADRACE__SECTION__KEY` in the environment wins over the file, "
         "`--set section.key=value` over both. A key that is not here is an error. `headrace config new` writes a file "
         "with all of them, `headrace config schema` prints what editors need to complete and check one.",
@@ -422,7 +423,8 @@ def life_cycle_page() -> str:
     rows = [(code(state.name), LIFE[state], ", ".join(map(code, ways[state]))) for state in StrategyState]
     return page(
         "Life cycle",
-        "TRANSITIONS, python/headrace/lifecycle.py, and ORDER_TRANSITIONS, python/headrace/orders/order.py",
+        "TRANSITIONS, python/headrace/strategies/states.py, and "
+        "ORDER_TRANSITIONS, python/headrace/trading/orders/order.py",
         "The only ways from one state to another. [What happens on them](../life-cycle.md).",
         "## Of a strategy",
         "Anything else is a `LifeCycleError` and changes nothing. Each change is a `StrategyStateChanged` event with a "

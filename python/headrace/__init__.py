@@ -3,16 +3,15 @@
 from typing import TYPE_CHECKING
 
 from headrace._native import Decoder, Instruments, Ring, RingReader, Sequencer
-from headrace.clock import Clock, ReplayClock, WallClock
-from headrace.deadletters import DeadLetter, DeadLetters
-from headrace.dispatch import Dispatcher, DispatcherStats
+from headrace.dispatch.dispatcher import Dispatcher, DispatcherStats
+from headrace.dispatch.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats
+from headrace.engine.replay import replay
+from headrace.engine.result import ReplayResult
 from headrace.errors import HeadraceError
 from headrace.feeds import Feed
-from headrace.result import ReplayResult
-from headrace.session import replay
-from headrace.strategy import Strategy
-from headrace.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats
-from headrace.tick import (
+from headrace.market.clock import Clock, ReplayClock, WallClock
+from headrace.market.dead_letters import DeadLetter, DeadLetters
+from headrace.market.tick import (
     AGG_TRADE_DTYPE,
     GAP_DTYPE,
     LEVEL_DTYPE,
@@ -33,15 +32,16 @@ from headrace.tick import (
     register_kind,
     ticks,
 )
+from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from headrace.bars import BarSpec
     from headrace.bus import EventBus
     from headrace.commands import CommandBus
-    from headrace.engine import Engine
-    from headrace.engine_report import EngineReport
-    from headrace.instrument import Instrument, RiskLimits
-    from headrace.strategy_spec import StrategySpec
+    from headrace.engine.engine import Engine
+    from headrace.engine.report import EngineReport
+    from headrace.market.bars import BarSpec
+    from headrace.market.instrument import Instrument, RiskLimits
+    from headrace.strategies.spec import StrategySpec
 
 __version__ = "0.1.0"
 
@@ -98,14 +98,14 @@ __all__ = [
 
 # Loaded when they are asked for: they need asyncio, which takes half as long to import as all the rest.
 _LATER = {
-    "BarSpec": "headrace.bars",
+    "BarSpec": "headrace.market.bars",
     "CommandBus": "headrace.commands",
-    "Engine": "headrace.engine",
-    "EngineReport": "headrace.engine_report",
-    "EventBus": "headrace.bus",
-    "Instrument": "headrace.instrument",
-    "RiskLimits": "headrace.instrument",
-    "StrategySpec": "headrace.strategy_spec",
+    "Engine": "headrace.engine.engine",
+    "EngineReport": "headrace.engine.report",
+    "EventBus": "headrace.bus.bus",
+    "Instrument": "headrace.market.instrument",
+    "RiskLimits": "headrace.market.instrument",
+    "StrategySpec": "headrace.strategies.spec",
 }
 
 

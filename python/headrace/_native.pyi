@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
-from headrace.bus_subscription import BusSubscription
-from headrace.events import Event
-from headrace.tick import GapCause
+from headrace.bus.subscription import BusSubscription
+from headrace.market.events import Event
+from headrace.market.tick import GapCause
 
 __all__ = [
     "VENUES",

@@ -8,7 +8,7 @@ Does not: hold configuration; an option of the same name overrides a default for
 
 from typing import NamedTuple
 
-from headrace import _native
+import headrace._native as _native
 
 __all__ = ["LIMITS", "Limit"]
 

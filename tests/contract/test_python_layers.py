@@ -1,4 +1,4 @@
-"""The walls between the Python modules: imports flow downwards, and only the command line knows everything."""
+"""The walls between the Python rooms: imports flow downwards, and a name that begins with ``_`` stays in its room."""
 
 from __future__ import annotations
 
@@ -9,78 +9,23 @@ from pathlib import Path
 
 import pytest
 
-# From the top down; a module may import the layers below it, and its own layer as long as that makes no circle.
-LAYERS: tuple[frozenset[str], ...] = (
-    # The package itself ('') is the front door: the command line and the examples use it like everybody else.
-    frozenset({"cli", "__main__", "", "examples"}),
-    frozenset(
-        {
-            "engine",
-            "engine_parts",
-            "engine_run",
-            "repeat",
-            "engine_report",
-            "interrupts",
-            "assembly",
-            "checking",
-            "turns",
-            "supervisor",
-            "runner",
-            "strategy_spec",
-            "shutdown",
-            "desk",
-            "operators",
-            "intake",
-            "live_source",
-            "control",
-            "session",
-            "result",
-            "report",
-        }
-    ),
-    frozenset(
-        {"service", "feeds", "brokers", "telemetry", "commands", "orders", "risk", "kill_switch"}
-        | {"audit", "bars", "timers", "dispatch_log"}
-    ),
-    frozenset(
-        {
-            "bus",
-            "bus_subscription",
-            "consumer",
-            "lane_tasks",
-            "subscribers",
-            "dispatch",
-            "driver",
-            "handlers",
-            "strategy",
-            "subscription",
-        }
-    ),
-    frozenset(
-        {
-            "events",
-            "fields",
-            "instrument",
-            "tick",
-            "clock",
-            "config",
-            "loading",
-            "deadletters",
-            "faults",
-            "wakeup",
-            "watch",
-        }
-        | {"handling", "lane", "lifecycle", "money", "positions", "state_folder"}
-    ),
-    frozenset({"limits", "errors"}),
+# From the top down; a room may import the rooms below it, and its own as long as that makes no circle.
+ROOMS = (
+    *("cli", "app", "control", "research", "execution", "gateway", "engine", "telemetry", "trading", "strategies"),
+    *("commands", "bus", "venues", "feeds", "dispatch", "market"),
 )
-RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
-# Below everything: the native module looks up `errors` at the first raise, and in `tick` the dtypes and GapCause.
+# Beside the rooms, at the top of the package: below every room, errors last.
+GROUND = ("limits", "errors")
+RANK = {name: rank for rank, name in enumerate(reversed(ROOMS + GROUND))}
+# The native module imports `errors` and `market.tick` while it runs; no Python module is above it.
 NATIVE = "_native"
-# Written as a user would write them: they see what a user sees, the package and what its callbacks are given.
+# Written as a user would write them: they import the package and what its callbacks receive.
 GUESTS = {"examples"}
-DOORS = {"", "events", "timers"}
+DOORS = {"", "market.events", "strategies.timers"}
+TOP_LEVEL = {"__init__.py", "__main__.py", "_native.pyi", "py.typed", "limits.py", "errors.py"}
 ALLOWED_AT_THE_TOP = sys.stdlib_module_names | {"numpy", "msgspec", "click"}
+# Names of other libraries: a NamedTuple's public ones, and one without a public face.
+FOREIGN_PRIVATE = {"_replace", "_asdict", "_fields", "_get_running_loop"}
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -92,25 +37,28 @@ def modules(package: Path) -> dict[str, Path]:
     return found
 
 
-def imports(path: Path, module: str, known: set[str]) -> set[str]:
-    """The modules of ours that a file imports, wherever in the file it does so."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+def imports(tree: ast.AST, known: set[str]) -> set[str]:
+    """The modules of ours that a file imports at run time, wherever in the file it does so."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in run_time_nodes(tree):
         if isinstance(node, ast.Import):
-            found.update(
-                name.name.removeprefix("headrace").removeprefix(".") for name in node.names if is_ours(name.name)
-            )
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = ["headrace", *package.split(".")] if package else ["headrace"]
-                base = ".".join([*above[: len(above) - node.level + 1], *([base] if base else [])])
-            if is_ours(base):
-                base = base.removeprefix("headrace").removeprefix(".")
-                for name in node.names:
-                    inner = f"{base}.{name.name}".removeprefix(".")
-                    found.add(inner if inner in known or inner == NATIVE else base)
+            found.update(shortened(name.name) for name in node.names if is_ours(name.name))
+        elif isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
+            base = shortened(node.module or "")
+            for name in node.names:
+                inner = f"{base}.{name.name}".removeprefix(".")
+                found.add(inner if inner in known or inner == NATIVE else base)
+    return found
+
+
+def run_time_nodes(tree: ast.AST) -> list[ast.AST]:
+    """Every node that is not below ``if TYPE_CHECKING:``."""
+    found, left = [], [tree]
+    while left:
+        node = left.pop()
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            found.append(node)
+            left.extend(ast.iter_child_nodes(node))
     return found
 
 
@@ -119,22 +67,43 @@ def is_ours(name: str) -> bool:
     return name == "headrace" or name.startswith("headrace.")
 
 
-@pytest.fixture(scope="module")
-def graph(root: Path) -> dict[str, set[str]]:
-    """Module -> the modules of ours that it imports."""
-    package = root / "python" / "headrace"
-    known = modules(package)
-    assert "errors" in known, f"{package} holds no modules to look at"
-    return {module: imports(path, module, set(known)) for module, path in known.items()}
+def shortened(name: str) -> str:
+    """A dotted name without the package's own."""
+    return name.removeprefix("headrace").removeprefix(".")
 
 
-def top(module: str) -> str:
-    """The first word of a module's name, which the table ranks."""
+def room_of(module: str) -> str:
+    """The first word of a module's name."""
     return module.partition(".")[0]
 
 
-def test_every_module_has_a_layer(graph: dict[str, set[str]]) -> None:
-    assert not {top(module) for module in graph} - RANK.keys()
+@pytest.fixture(scope="module")
+def trees(root: Path) -> dict[str, ast.Module]:
+    """Module -> its syntax tree."""
+    found = {module: ast.parse(path.read_text()) for module, path in modules(root / "python" / "headrace").items()}
+    assert "errors" in found
+    return found
+
+
+@pytest.fixture(scope="module")
+def graph(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports at run time."""
+    return {module: imports(tree, set(trees)) for module, tree in trees.items()}
+
+
+def test_top_level_holds_only_rooms_and_ground(root: Path) -> None:
+    package = root / "python" / "headrace"
+    built = {path.name for path in package.glob("_native*.so")}
+    files = {path.name for path in package.iterdir() if path.is_file()} - built
+    folders = {path.name for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert files <= TOP_LEVEL
+    assert folders <= {*ROOMS, *GUESTS}
+
+
+def test_every_folder_is_a_package(root: Path) -> None:
+    package = root / "python" / "headrace"
+    folders = {path.parent for path in package.rglob("*.py")}
+    assert {str(folder.relative_to(package)) for folder in folders if not (folder / "__init__.py").is_file()} == set()
 
 
 def test_imports_flow_downwards(graph: dict[str, set[str]]) -> None:
@@ -142,7 +111,8 @@ def test_imports_flow_downwards(graph: dict[str, set[str]]) -> None:
         f"{module} imports {target or 'headrace'}"
         for module, targets in graph.items()
         for target in targets
-        if module and target != NATIVE and RANK[top(module)] < RANK[top(target)]
+        if room_of(module) in RANK and room_of(module) != "cli" and target != NATIVE
+        if RANK[room_of(module)] < RANK.get(room_of(target), len(RANK))
     }
     assert not upwards
 
@@ -152,40 +122,102 @@ def test_imports_make_no_circle(graph: dict[str, set[str]]) -> None:
     graphlib.TopologicalSorter(inner).prepare()
 
 
+def test_private_names_stay_in_their_room(trees: dict[str, ast.Module]) -> None:
+    own: dict[str, set[str]] = {}
+    for module, tree in trees.items():
+        own.setdefault(room_of(module), set()).update(private_names_made(tree))
+    crossing = {
+        f"{module} uses {name}"
+        for module, tree in trees.items()
+        for name in private_names_used(tree)
+        if name not in own[room_of(module)] | FOREIGN_PRIVATE
+    }
+    assert not crossing
+
+
+def private_names_made(tree: ast.AST) -> set[str]:
+    """Private names that a file defines: functions, classes, variables, and attributes of ``self`` and ``cls``."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
+            found.add(node.attr)
+    return {name for name in found if is_private(name)}
+
+
+def private_names_used(tree: ast.AST) -> set[str]:
+    """Private names that a file imports, and private attributes of anything but ``self`` and ``cls``."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
+            found.update(name.name for name in node.names if name.name != NATIVE)
+        elif isinstance(node, ast.Attribute) and not is_self(node.value):
+            found.add(node.attr)
+    return {name for name in found if is_private(name) and name != NATIVE}
+
+
+def is_private(name: str) -> bool:
+    """Whether a name begins with one underscore."""
+    return name.startswith("_") and not name.startswith("__")
+
+
+def is_self(node: ast.AST) -> bool:
+    """Whether a node is ``self`` or ``cls``."""
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
 def test_errors_import_nothing_of_ours_and_limits_only_the_native_ones(graph: dict[str, set[str]]) -> None:
-    """The native module looks the error classes up while it raises, when no other module may be loading."""
+    """The native module imports the error classes while it raises, when no other module may be loading."""
     assert graph["errors"] == set()
     assert graph["limits"] <= {NATIVE}
 
 
+def test_native_module_is_imported_by_one_form(root: Path) -> None:
+    """``import headrace._native as _native``: the other form imports the package, and looks like a circle."""
+    other = [
+        str(path.relative_to(root))
+        for folder in ("python", "tests", "benches", "docs", "tools")
+        for path in (root / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "headrace"
+        if NATIVE in {name.name for name in node.names}
+    ]
+    assert not other
+
+
+def test_engine_imports_no_feed_or_broker(graph: dict[str, set[str]]) -> None:
+    """An engine receives feeds and brokers through Protocols; it opens sources by ``feeds.sources`` alone."""
+    allowed = {"feeds", "feeds.base", "feeds.sources", "feeds.live", "trading.brokers", "trading.brokers.base"}
+    seen = {target for module, targets in graph.items() if room_of(module) == "engine" for target in targets}
+    assert {own for own in seen if own.startswith(("feeds", "trading.brokers", "venues"))} <= allowed
+
+
 def test_examples_use_only_the_front_door(graph: dict[str, set[str]]) -> None:
-    seen = {target for module, targets in graph.items() if top(module) in GUESTS for target in targets}
-    assert {top(target) for target in seen} <= {*DOORS, *GUESTS}
+    seen = {target for module, targets in graph.items() if room_of(module) in GUESTS for target in targets}
+    assert {target for target in seen if room_of(target) not in GUESTS} <= DOORS
 
 
-def test_nothing_below_the_command_line_prints_or_reads_arguments(graph: dict[str, set[str]], root: Path) -> None:
-    package = root / "python" / "headrace"
-    outside = {
-        module: path for module, path in modules(package).items() if top(module) not in {"cli", "__main__", *GUESTS}
-    }
+def test_only_the_command_line_reads_arguments(trees: dict[str, ast.Module]) -> None:
     found = {
         f"{module} imports {name}"
-        for module, path in outside.items()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for module, tree in trees.items()
+        if room_of(module) not in {"cli", "__main__", *GUESTS}
+        for node in ast.walk(tree)
         for name in imported_roots(node)
         if name in {"click", "argparse"}
     }
     assert not found
-    assert graph
 
 
-def test_the_core_install_needs_only_numpy_msgspec_and_click(root: Path) -> None:
+def test_core_install_needs_only_numpy_msgspec_and_click(trees: dict[str, ast.Module]) -> None:
     """At import time; an extra is imported inside the function that needs it."""
-    package = root / "python" / "headrace"
     found = {
         f"{module or 'headrace'} imports {name}"
-        for module, path in modules(package).items()
-        for node in ast.parse(path.read_text()).body
+        for module, tree in trees.items()
+        for node in tree.body
         for name in imported_roots(node)
         if name not in ALLOWED_AT_THE_TOP
     }
@@ -201,10 +233,21 @@ def imported_roots(node: ast.AST) -> set[str]:
     return set()
 
 
-def test_the_import_reader_resolves_relative_and_submodule_imports(tmp_path: Path) -> None:
-    path = tmp_path / "recording.py"
-    path.write_text(
-        "from ..errors import ClosedError\nfrom . import base\nfrom headrace import _native, clock\nimport os\n"
+def test_import_reader_resolves_submodules_and_leaves_types_out() -> None:
+    text = (
+        "import os\nimport headrace._native as _native\nfrom headrace.market import clock\n"
+        "if TYPE_CHECKING:\n    from headrace.engine import loop\n"
     )
-    seen = imports(path, "feeds.recording", {"errors", "feeds", "feeds.base", "clock"})
-    assert seen == {"errors", "feeds.base", NATIVE, "clock"}
+    assert imports(ast.parse(text), {"market", "market.clock", "engine.loop"}) == {NATIVE, "market.clock"}
+
+
+def test_private_name_reader_finds_a_crossing() -> None:
+    assert private_names_used(ast.parse("dispatcher._ingest\nself._own\nfrom headrace.bus import _x")) == {
+        "_ingest",
+        "_x",
+    }
+    assert private_names_made(ast.parse("class A:\n    _own = 1\n    def _f(self): self._b = 2")) == {
+        "_own",
+        "_f",
+        "_b",
+    }

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from headrace import BarSpec
-from tests.engines import Recorder, engine_over, market
-from tests.feeding import BTC, ETH
+from tests.support.engines import Recorder, engine_over, market
+from tests.support.feeding import BTC, ETH
 
 QUOTES = 2_000
 

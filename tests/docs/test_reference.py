@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.fields import FIELDS
 from headrace.limits import LIMITS
-from headrace.tick import GapCause
+from headrace.market.fields import FIELDS
+from headrace.market.tick import GapCause
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from headrace import Dispatcher, Strategy
+from headrace.dispatch.loop_wakeup import WakeupKind
 from headrace.errors import RingHeldError
-from headrace.wakeup import WakeupKind
-from tests.feeding import HandClock, holds_the_law, quotes, trades
+from tests.support.feeding import HandClock, holds_the_law, quotes, trades
 
 
 async def until(done: Any, within_s: float = 5.0) -> None:

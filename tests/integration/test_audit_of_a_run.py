@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from headrace import Strategy
-from headrace.assembly import engine_of
-from headrace.audit import audit_header, read_audit
+from headrace.app.build import engine_of
+from headrace.app.config import config_digest, load_config
 from headrace.bus import EventBus
-from headrace.config import config_digest, load_config
-from headrace.engine import Engine
+from headrace.bus.audit import audit_header, read_audit
+from headrace.engine.engine import Engine
 from headrace.errors import AuditError
-from headrace.events import Control, Event, Signal, StrategyStateChanged
 from headrace.feeds import SyntheticFeed
+from headrace.market.events import Control, Event, Signal, StrategyStateChanged
 
 
 class Talker(Strategy):

@@ -13,7 +13,7 @@ import pytest
 
 from headrace import TICK_DTYPE, Decoder, Dispatcher, GapCause, Strategy
 from headrace.errors import ReentrantPublishError, RingHeldError, StoppedError
-from tests.feeding import BTC, holds_the_law, level_event, quotes, read_all, wait_until
+from tests.support.feeding import BTC, holds_the_law, level_event, quotes, read_all, wait_until
 
 
 def test_a_pull_reader_of_the_publishing_thread_is_an_error_never_a_wait() -> None:

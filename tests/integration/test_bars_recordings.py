@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from headrace import Decoder, Dispatcher, Engine, Strategy
-from headrace.bars import Bars, BarSpec
-from headrace.events import Bar
 from headrace.feeds import SyntheticFeed
-from headrace.lane import Lane
+from headrace.market.bars import Bars, BarSpec
+from headrace.market.events import Bar, Lane
 
 UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 SPECS = [

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bus import EventBus
-from headrace.clock import ReplayClock
-from headrace.deadletters import DeadLetters
+from headrace.bus.lane import LaneOptions, LaneStats
 from headrace.errors import (
     ClosedError,
     EventTypeError,
@@ -22,9 +21,22 @@ from headrace.errors import (
     OptionError,
     SubscriptionError,
 )
-from headrace.events import Bar, Cause, Control, Event, Gap, OrderCanceled, OrderEvent, OrderRequested, Signal, Status
-from headrace.lane import Lane, LaneOptions, LaneStats
-from tests.busing import BTC, Notes, S, bar, event_of, lanes, order, signal, status
+from headrace.market.clock import ReplayClock
+from headrace.market.dead_letters import DeadLetters
+from headrace.market.events import (
+    Bar,
+    Cause,
+    Control,
+    Event,
+    Gap,
+    Lane,
+    OrderCanceled,
+    OrderEvent,
+    OrderRequested,
+    Signal,
+    Status,
+)
+from tests.support.busing import BTC, Notes, S, bar, event_of, lanes, order, signal, status
 
 CAUSE = Cause(instrument=BTC, kind="quote", first=7, last=7, ts_init=99)
 

@@ -12,13 +12,12 @@ import pytest
 
 from headrace import Dispatcher
 from headrace.bus import EventBus
-from headrace.clock import ReplayClock
-from headrace.consumer import Consumer, Envelope
+from headrace.bus.consumer import Consumer, Envelope
 from headrace.errors import ClosedError, DeadlockError, LaneFullError
-from headrace.events import Cause, Event, Gap, OrderRequested, Signal, Status
-from headrace.lane import Lane
-from tests.busing import BTC, Notes, S, event_of, lanes, number_of, order, signal, status
-from tests.feeding import quotes
+from headrace.market.clock import ReplayClock
+from headrace.market.events import Cause, Event, Gap, Lane, OrderRequested, Signal, Status
+from tests.support.busing import BTC, Notes, S, event_of, lanes, number_of, order, signal, status
+from tests.support.feeding import quotes
 
 pytestmark = pytest.mark.asyncio
 CAUSE = Cause(instrument=BTC, kind="quote", first=7, last=7, ts_init=99)
@@ -304,7 +303,7 @@ async def test_a_stopped_bus_keeps_what_waits_until_it_is_started_again() -> Non
 
 
 async def test_stopping_cancels_what_does_not_end_and_keeps_it_as_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.lane_tasks.DRAIN_RUNNING_S", 0.01)
+    monkeypatch.setattr("headrace.bus.async_lanes.DRAIN_RUNNING_S", 0.01)
     bus, held = EventBus(), Held()
     bus.subscribe(Signal, held.take, name="held")
     await bus.start()
@@ -600,7 +599,7 @@ async def test_publish_gives_up_after_a_second_of_the_bus_s_clock() -> None:
 
 
 async def test_a_replays_publisher_gives_up_by_the_wall_when_time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.bus.BARRIER_S", 0.02)
+    monkeypatch.setattr("headrace.bus.bus.BARRIER_S", 0.02)
     bus = EventBus(lanes=lanes(signal=1), clock=ReplayClock(S), replay=True)
     bus.publish_nowait(signal(1))
     with pytest.raises(LaneFullError) as refused:

@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from headrace.bus import EventBus
-from headrace.clock import ReplayClock
 from headrace.errors import BusError, ClosedError, LaneFullError
-from headrace.events import Event, Signal, Status
-from headrace.lane import Lane
-from tests.busing import Notes, S, lanes, number_of, signal, status
+from headrace.market.clock import ReplayClock
+from headrace.market.events import Event, Lane, Signal, Status
+from tests.support.busing import Notes, S, lanes, number_of, signal, status
 
 
 def test_events_of_several_threads_all_arrive_each_threads_in_order() -> None:

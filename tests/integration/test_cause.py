@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from headrace import Dispatcher, Strategy, Subscription
-from headrace.events import Cause, current_cause
-from tests.feeding import BTC, ETH, HandClock, level_event, quotes, trades, wait_until
+from headrace.market.events import Cause, current_cause
+from tests.support.feeding import BTC, ETH, HandClock, level_event, quotes, trades, wait_until
 
 
 class Asking(Strategy):

@@ -38,7 +38,7 @@ class Plain:
     pass
 
 
-class Recorder(headrace.service.Service):
+class Recorder(headrace.engine.service.Service):
     pass
 """
 

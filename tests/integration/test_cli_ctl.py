@@ -28,8 +28,8 @@ import sys
 from headrace import Strategy
 from headrace.commands import Command, Outcome
 from headrace.control import ControlServer
-from headrace.engine import Engine
-from headrace.events import Status
+from headrace.engine.engine import Engine
+from headrace.market.events import Status
 
 
 class Idle(Strategy):

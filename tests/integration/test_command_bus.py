@@ -13,8 +13,8 @@ from headrace import ReplayClock
 from headrace.bus import EventBus
 from headrace.commands import Ack, Command, CommandBus, Halt, Outcome, PauseStrategy, Rearm, Status
 from headrace.limits import COMMANDS_WAITING_MAX
-from tests.commanding import ACCEPTED, Gate, Note, running, turns
-from tests.feeding import HandClock
+from tests.support.commanding import ACCEPTED, Gate, Note, running, turns
+from tests.support.feeding import HandClock
 
 pytestmark = pytest.mark.asyncio
 

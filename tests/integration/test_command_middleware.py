@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.bus import EventBus
+from headrace.bus.lane import LaneOptions
 from headrace.commands import (
     Ack,
     AuditTrail,
@@ -24,11 +25,10 @@ from headrace.commands import (
     Telemetry,
     default_middleware,
 )
-from headrace.events import Audit, Event
-from headrace.lane import Lane, LaneOptions
 from headrace.limits import AUDITS_WAITING_MAX
-from tests.commanding import ACCEPTED, Gate, Note, running, turns
-from tests.feeding import HandClock
+from headrace.market.events import Audit, Event, Lane
+from tests.support.commanding import ACCEPTED, Gate, Note, running, turns
+from tests.support.feeding import HandClock
 
 pytestmark = pytest.mark.asyncio
 

@@ -25,12 +25,12 @@ from headrace.bus import EventBus
 from headrace.commands import CommandBus, Outcome, PauseStrategy
 from headrace.control import ControlClient, ControlServer, running_engines
 from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit
-from headrace.deadletters import DeadLetters
+from headrace.engine.service import ServiceDesk
 from headrace.errors import ControlError, StateFolderError
 from headrace.limits import CONTROL_LINE_BYTES_MAX
-from headrace.service import ServiceDesk
-from tests.commanding import ACCEPTED, Gate, Note, turns
-from tests.feeding import HandClock
+from headrace.market.dead_letters import DeadLetters
+from tests.support.commanding import ACCEPTED, Gate, Note, turns
+from tests.support.feeding import HandClock
 
 pytestmark = pytest.mark.asyncio
 
@@ -220,7 +220,7 @@ async def test_a_living_engine_is_never_pushed_away_and_a_dead_ones_socket_is_re
         from headrace.bus import EventBus
         from headrace.commands import CommandBus
         from headrace.control import ControlServer
-        from headrace.service import ServiceDesk
+        from headrace.engine.service import ServiceDesk
 
         async def main():
             server = ControlServer(CommandBus(bus=None, clock=WallClock()), engine="paper", folder={str(folder)!r})

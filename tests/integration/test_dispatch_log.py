@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace import Dispatcher, Strategy, Subscription, _native
-from headrace.clock import EngineClock
-from headrace.dispatch_log import Call, DispatchLog, End, LoggedRun, Mark, Repetition, Subscribed
+import headrace._native as _native
+from headrace import Dispatcher, Strategy, Subscription
+from headrace.dispatch.log import Call, DispatchLog, End, LoggedRun, Mark, Repetition, Subscribed
 from headrace.errors import DispatchLogError
-from tests.feeding import BTC, level_event, quotes, trades, wait_until
+from headrace.market.clock import EngineClock
+from tests.support.feeding import BTC, level_event, quotes, trades, wait_until
 
 RING = 64
 

@@ -19,7 +19,7 @@ from headrace.errors import (
     ReentrantPublishError,
     RingError,
 )
-from tests.feeding import BTC, ETH, HandClock, holds_the_law, level_event, quotes, read_all, trades
+from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, level_event, quotes, read_all, trades
 
 
 class Everything(Strategy):

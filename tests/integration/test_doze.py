@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace import Dispatcher, Flags, Strategy, Subscription
-from tests.feeding import HandClock, holds_the_law, quotes, trades
+from tests.support.feeding import HandClock, holds_the_law, quotes, trades
 
 
 class Sleeper(Strategy):

@@ -10,13 +10,13 @@ from typing import ClassVar
 import pytest
 
 from headrace import Engine, Strategy
-from headrace.brokers.simulated import SimulatedBroker
 from headrace.commands import RestartStrategy, StopStrategy
 from headrace.errors import DeadlockError, EngineError, OptionError
-from headrace.events import OrderCanceled, OrderEvent, OrderRejected, Signal
-from headrace.timers import Timer
-from tests.engines import INSTRUMENTS, SECOND, HandFeed, all_events, engine_over, market, until
-from tests.feeding import BTC
+from headrace.market.events import OrderCanceled, OrderEvent, OrderRejected, Signal
+from headrace.strategies.timers import Timer
+from headrace.trading.brokers.simulated import SimulatedBroker
+from tests.support.engines import INSTRUMENTS, SECOND, HandFeed, all_events, engine_over, market, until
+from tests.support.feeding import BTC
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ async def test_a_strategy_that_answers_each_refusal_with_an_order_keeps_neither_
 
 
 def test_handlers_that_never_come_to_an_end_end_a_replay_with_a_diagnosis(monkeypatch) -> None:
-    monkeypatch.setattr("headrace.turns.BARRIER_S", 0.2)
+    monkeypatch.setattr("headrace.engine.loop.BARRIER_S", 0.2)
     with pytest.raises(DeadlockError, match="publish more and more"):
         engine_over(market([100.0] * 5), [Stubborn]).run()
 
@@ -162,7 +162,7 @@ def test_a_subscription_that_was_added_in_flight_is_repeated_where_it_was(strate
 
 @pytest.mark.asyncio
 async def test_an_async_handler_that_swallows_its_cancellation_is_left_behind_by_the_shutdown(monkeypatch) -> None:
-    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 0.2)
+    monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 0.2)
     done = asyncio.Event()
 
     async def deaf(_event: Signal) -> None:

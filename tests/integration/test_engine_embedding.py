@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 
 from headrace import Engine, Strategy
-from headrace.audit import read_audit
+from headrace.bus.audit import read_audit
 from headrace.commands import RestartStrategy
-from headrace.engine_report import EngineReport
-from headrace.events import Control, Event
-from headrace.lane import Lane
-from headrace.service import Service, ServiceDesk
-from tests.engines import INSTRUMENTS, HandFeed, Recorder, engine_over, market, until
-from tests.feeding import BTC
+from headrace.engine.report import EngineReport
+from headrace.engine.service import Service, ServiceDesk
+from headrace.market.events import Control, Event, Lane
+from tests.support.engines import INSTRUMENTS, HandFeed, Recorder, engine_over, market, until
+from tests.support.feeding import BTC
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +127,7 @@ def test_one_that_is_stopped_while_it_is_set_up_ends_after_that(tmp_path: Path) 
 def test_a_set_up_that_hangs_is_given_up_when_the_time_of_a_stop_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.engine_run.DRAIN_S", 0.05)
+    monkeypatch.setattr("headrace.engine.run.DRAIN_S", 0.05)
 
     class Hanging(Recorder):
         async def on_start(self) -> None:  # type: ignore[override]  # a callback may be async
@@ -145,8 +144,8 @@ def test_a_set_up_that_hangs_is_given_up_when_the_time_of_a_stop_is_over(
 def test_an_on_stop_a_service_and_a_feed_that_hang_cost_their_time_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 0.3)
-    monkeypatch.setattr("headrace.shutdown.DRAIN_RUNNING_S", 0.1)
+    monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 0.3)
+    monkeypatch.setattr("headrace.engine.shutdown.DRAIN_RUNNING_S", 0.1)
 
     class Hanging(Recorder):
         async def on_stop(self) -> None:  # type: ignore[override]  # a callback may be async
@@ -427,8 +426,8 @@ def test_one_that_ran_is_collected_too(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_what_the_engine_could_not_tell_is_left_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 0.2)
-    monkeypatch.setattr("headrace.lane_tasks.DRAIN_RUNNING_S", 0.1)
+    monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 0.2)
+    monkeypatch.setattr("headrace.bus.async_lanes.DRAIN_RUNNING_S", 0.1)
     strategy = Recorder()
     engine = Engine(feeds=[HandFeed()], strategies=[strategy], instruments=INSTRUMENTS)
     seen: list[Event] = []

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from headrace import BarSpec, Engine, Strategy, StrategySpec
-from headrace.audit import read_audit
-from headrace.brokers.simulated import SimulatedBroker
+from headrace.bus.audit import read_audit
 from headrace.commands import Flatten, PauseStrategy, RestartStrategy, ResumeStrategy, StopStrategy
+from headrace.engine.service import Service
 from headrace.errors import StrategyFaultError, SubscriptionError
-from headrace.events import Cause, OrderFill
-from headrace.service import Service
-from tests.engines import INSTRUMENTS, LIMITS, SECOND, START, HandFeed, Recorder, engine_over, market, until
-from tests.feeding import BTC, HandClock
+from headrace.market.events import Cause, OrderFill
+from headrace.trading.brokers.simulated import SimulatedBroker
+from tests.support.engines import INSTRUMENTS, LIMITS, SECOND, START, HandFeed, Recorder, engine_over, market, until
+from tests.support.feeding import BTC, HandClock
 
 pytestmark = pytest.mark.asyncio
 

@@ -13,8 +13,6 @@ from typing import Any, ClassVar
 import pytest
 
 from headrace import Engine, Strategy, StrategySpec
-from headrace.bars import BarSpec
-from headrace.brokers.simulated import SimulatedBroker
 from headrace.commands import (
     CancelAll,
     CancelOrder,
@@ -28,12 +26,14 @@ from headrace.commands import (
     Status,
     StopStrategy,
 )
+from headrace.engine.service import Service
 from headrace.errors import RecordingError
-from headrace.events import Bar, OrderCanceled, OrderRejected, StrategyStateChanged
-from headrace.orders import Order
-from headrace.service import Service
-from tests.engines import INSTRUMENTS, LIMITS, HandFeed, Recorder, engine_over, market, until
-from tests.feeding import BTC, ETH
+from headrace.market.bars import BarSpec
+from headrace.market.events import Bar, OrderCanceled, OrderRejected, StrategyStateChanged
+from headrace.trading.brokers.simulated import SimulatedBroker
+from headrace.trading.orders import Order
+from tests.support.engines import INSTRUMENTS, LIMITS, HandFeed, Recorder, engine_over, market, until
+from tests.support.feeding import BTC, ETH
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 import msgspec
 
 from headrace import Strategy, ticks
-from headrace.brokers import BrokerDesk, SimulatedBroker
-from headrace.engine import Engine
-from headrace.events import Event, OrderEvent, OrderFill
-from headrace.orders import OrderState
-from tests.feeding import BTC
-from tests.trading import KNOWN, WIDE, S
+from headrace.engine.engine import Engine
+from headrace.market.events import Event, OrderEvent, OrderFill
+from headrace.trading.brokers import BrokerDesk, SimulatedBroker
+from headrace.trading.orders import OrderState
+from tests.support.feeding import BTC
+from tests.support.trading import KNOWN, WIDE, S
 
 D = Decimal
 

@@ -23,10 +23,10 @@ from headrace.commands import (
     ResumeStrategy,
     SetSubscription,
 )
-from headrace.engine_report import EngineReport
+from headrace.engine.report import EngineReport
 from headrace.errors import DispatchLogError
-from tests.engines import SECOND, Recorder, engine_over, market, until
-from tests.feeding import BTC, ETH
+from tests.support.engines import SECOND, Recorder, engine_over, market, until
+from tests.support.feeding import BTC, ETH
 
 COMMANDS: tuple[Command, ...] = (
     PauseStrategy("Trading"),

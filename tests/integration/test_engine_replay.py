@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from headrace import BarSpec, Engine, Strategy
+from headrace.engine.service import Service, ServiceDesk
 from headrace.errors import EngineError, ServiceError
-from headrace.events import (
+from headrace.market.events import (
     Bar,
     Control,
     Event,
+    Lane,
     OrderAccepted,
     OrderFilled,
     OrderRequested,
@@ -24,10 +26,8 @@ from headrace.events import (
     Signal,
     StrategyStateChanged,
 )
-from headrace.lane import Lane
-from headrace.service import Service, ServiceDesk
-from tests.engines import SECOND, START, Recorder, all_events, audit_lines, engine_over, market
-from tests.feeding import BTC, ETH
+from tests.support.engines import SECOND, START, Recorder, all_events, audit_lines, engine_over, market
+from tests.support.feeding import BTC, ETH
 
 
 def test_an_order_is_filled_by_the_next_quote_and_its_fill_names_the_quote_that_caused_it() -> None:
@@ -206,7 +206,7 @@ def test_events_of_an_audit_can_be_published_again(tmp_path: Path) -> None:
 
     bus = EventBus(replay=True)
     again: list[bytes] = []
-    from headrace.events import encode_event
+    from headrace.market.events import encode_event
 
     bus.subscribe(Event, lambda event: again.append(encode_event(event)), name="again")
     asyncio.run(Engine.replay_events(tmp_path / "audit", bus))

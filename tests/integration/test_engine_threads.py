@@ -13,9 +13,9 @@ import pytest
 
 from headrace import Engine, Strategy
 from headrace.commands import CancelAll, Flatten, PauseStrategy, RestartStrategy, ResumeStrategy, StopStrategy
-from headrace.events import OrderFill
-from tests.engine_world import NAMES, Checked, Every, Threaded, World
-from tests.engines import INSTRUMENTS, SECOND, HandFeed, Recorder, market, until
+from headrace.market.events import OrderFill
+from tests.support.engine_world import NAMES, Checked, Every, Threaded, World
+from tests.support.engines import INSTRUMENTS, SECOND, HandFeed, Recorder, market, until
 
 ROUNDS = 60
 STEERING = (PauseStrategy, ResumeStrategy, ResumeStrategy, RestartStrategy, StopStrategy)
@@ -80,8 +80,8 @@ async def test_one_whose_thread_does_not_end_keeps_nobody_waiting_when_it_is_sto
 async def test_an_engine_that_ends_while_a_thread_is_in_its_handler_waits_for_it_and_raises_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
-    monkeypatch.setattr("headrace.shutdown.DRAIN_S", 10.0 if ends else 0.1)
-    monkeypatch.setattr("headrace.dispatch.CLOSE_DEADLINE_S", 0.2)
+    monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 10.0 if ends else 0.1)
+    monkeypatch.setattr("headrace.dispatch.dispatcher.CLOSE_DEADLINE_S", 0.2)
     inside, let_go = threading.Event(), threading.Event()
 
     class Stuck(Strategy):

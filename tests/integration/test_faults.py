@@ -15,7 +15,7 @@ import pytest
 
 from headrace import Dispatcher, Flags, GapCause, Strategy
 from headrace.errors import HeadraceError, StrategyFaultError
-from tests.feeding import BTC, HandClock, holds_the_law, quotes, trades, wait_until
+from tests.support.feeding import BTC, HandClock, holds_the_law, quotes, trades, wait_until
 
 TICKS = 2_000
 

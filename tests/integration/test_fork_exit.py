@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.feeding import python
+from tests.support.feeding import python
 
 SETUP = """
 import asyncio, os, sys, threading, time, warnings
 import numpy as np
 import headrace
 from headrace import Decoder, Dispatcher, Ring, Sequencer, Strategy, ticks
-from headrace.bars import Bars, BarSpec
+from headrace.market.bars import Bars, BarSpec
 from headrace.bus import EventBus
-from headrace.events import Signal
-from headrace.kill_switch import KillSwitch
+from headrace.market.events import Signal
+from headrace.trading.kill_switch import KillSwitch
 
 def made(dispatcher, count):
     return ticks(instrument="BTCUSDT.BINANCE", ts_init=np.zeros(count, "i8"), bid_price=np.arange(count),
@@ -277,8 +277,8 @@ def test_a_hundred_forks_and_interpreters_are_clean(program: str) -> None:
 STUBBORN = (
     SETUP
     + """
-import headrace.dispatch, headrace.driver
-for module in (headrace.dispatch, headrace.driver):
+import headrace.dispatch.dispatcher, headrace.dispatch.driver
+for module in (headrace.dispatch.dispatcher, headrace.dispatch.driver):
     if hasattr(module, "CLOSE_DEADLINE_S"):
         module.CLOSE_DEADLINE_S = 0.2
 started = threading.Event()

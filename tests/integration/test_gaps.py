@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from headrace import Dispatcher, Flags, GapCause, Sequencer, Strategy
-from headrace.tick import GAP_DTYPE
-from tests.feeding import BTC, ETH, HandClock, holds_the_law, quotes, read_all, trades
+from headrace.market.tick import GAP_DTYPE
+from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, quotes, read_all, trades
 
 
 class Told(Strategy):

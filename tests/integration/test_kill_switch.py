@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from headrace.events import OrderRejected, OrderRequested
-from headrace.kill_switch import KillSwitch
 from headrace.limits import HALT_S
-from tests.engines import Recorder, engine_over, market
-from tests.feeding import BTC
+from headrace.market.events import OrderRejected, OrderRequested
+from headrace.trading.kill_switch import KillSwitch
+from tests.support.engines import Recorder, engine_over, market
+from tests.support.feeding import BTC
 
 HALTS = 3
 # One handler call that spins for at most 10 s. Each turn it submits; refused, it says so, rearms and goes on.
@@ -32,7 +32,7 @@ STRATEGY = """
 import sys, time
 import numpy as np
 from headrace import Dispatcher, ticks
-from headrace.kill_switch import KillSwitch
+from headrace.trading.kill_switch import KillSwitch
 
 folder, work, by_signal = sys.argv[1], sys.argv[2], sys.argv[3] == "signal"
 switch = KillSwitch(folder, signal=by_signal)
@@ -98,8 +98,9 @@ def test_no_order_passes_later_than_a_tenth_of_a_second_after_a_halt(tmp_path: P
 
 
 def test_a_halt_does_not_wait_for_a_thread_that_holds_the_interpreter(tmp_path: Path) -> None:
-    code = "import sys; from headrace.kill_switch import KillSwitch; switch = KillSwitch(sys.argv[1], watch=False); "
-    code += "print(flush=True); sys.stdin.readline(); switch.halt('from outside', 'operator')"
+    code = "import sys; from headrace.trading.kill_switch import KillSwitch; "
+    code += "switch = KillSwitch(sys.argv[1], watch=False); print(flush=True); "
+    code += "sys.stdin.readline(); switch.halt('from outside', 'operator')"
     folder = tmp_path / "state"
     with (
         KillSwitch(folder) as switch,
@@ -118,7 +119,7 @@ def test_a_process_that_starts_while_a_latch_is_there_starts_halted(tmp_path: Pa
     folder = tmp_path / "state"
     with KillSwitch(folder, watch=False) as operator:
         operator.halt("maintenance", "operator")
-    code = "import sys; from headrace.kill_switch import KillSwitch; print(KillSwitch(sys.argv[1]).reason)"
+    code = "import sys; from headrace.trading.kill_switch import KillSwitch; print(KillSwitch(sys.argv[1]).reason)"
     ended = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=20, check=True)
     assert ended.stdout == "maintenance\n"
 
@@ -140,7 +141,7 @@ async def test_what_a_spinning_handler_decides_while_somebody_halts_never_reache
     submitted: list[str] = []
 
     def spin(own: Recorder) -> None:
-        halting = "from headrace.kill_switch import KillSwitch; KillSwitch(watch=False).halt('now', 'cron')"
+        halting = "from headrace.trading.kill_switch import KillSwitch; KillSwitch(watch=False).halt('now', 'cron')"
         with subprocess.Popen([sys.executable, "-c", halting]) as operator:
             end_s = time.monotonic() + 10
             while operator.poll() is None and time.monotonic() < end_s:

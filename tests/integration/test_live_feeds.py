@@ -13,10 +13,10 @@ import pytest
 
 from headrace import Engine, Strategy, replay
 from headrace.errors import DecoderError, OptionError, SourceOrderError
-from headrace.events import Signal
 from headrace.feeds import Frame, Push, PushFeed
-from tests.engines import HandFeed, market, until
-from tests.feeding import BTC
+from headrace.market.events import Signal
+from tests.support.engines import HandFeed, market, until
+from tests.support.feeding import BTC
 
 pytestmark = pytest.mark.asyncio
 FRAME_NS = 1_700_000_000_000_000_000

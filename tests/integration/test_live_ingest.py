@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from headrace import Decoder, Dispatcher, Strategy, _native
-from headrace.clock import END_OF_TIME_NS, EngineClock
+import headrace._native as _native
+from headrace import Decoder, Dispatcher, Strategy
 from headrace.errors import ReentrantDispatchError, SourceOrderError
-from tests.feeding import BTC, ETH, holds_the_law, level_event, quotes, read_all, trades, wait_until
+from headrace.market.clock import END_OF_TIME_NS, EngineClock
+from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, read_all, trades, wait_until
 
 
 def pump_of(dispatcher: Dispatcher, *sources: np.ndarray) -> _native.Pump:

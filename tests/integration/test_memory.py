@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from headrace import DeadLetters, Decoder, Dispatcher, Strategy
-from tests.feeding import BTC, ETH, holds_the_law, quotes, read_all, trades, wait_until
+from tests.support.feeding import BTC, ETH, holds_the_law, quotes, read_all, trades, wait_until
 
 MIB = 1 << 20
 WARM_UP_S = 2.0

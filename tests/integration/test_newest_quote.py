@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headrace import Dispatcher
-from headrace.tick import NewestQuote
-from tests.feeding import BTC, ETH, quotes, trades
+from headrace.market.tick import NewestQuote
+from tests.support.feeding import BTC, ETH, quotes, trades
 
 
 def test_it_is_the_last_one_published_with_its_place() -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from headrace import Dispatcher, Strategy
 from headrace.errors import StrategyFaultError
-from tests.feeding import BTC, holds_the_law, quotes, wait_until
+from tests.support.feeding import BTC, holds_the_law, quotes, wait_until
 
 # The first build compiles PyO3.
 pytestmark = pytest.mark.timeout(600)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headrace import Dispatcher, Flags, GapCause, Strategy
-from tests.feeding import BTC, ETH, HandClock, holds_the_law, level_event, quotes, read_all, trades
+from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, level_event, quotes, read_all, trades
 
 
 class Witness(Strategy):

@@ -15,16 +15,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace import Strategy
-from headrace.brokers.simulated import SimulatedBroker
 from headrace.bus import EventBus
 from headrace.commands import PauseStrategy
-from headrace.engine import Engine
+from headrace.engine.engine import Engine
+from headrace.engine.service import ServiceDesk
 from headrace.errors import ServiceError
-from headrace.events import Event, OrderRejected, PositionChanged
 from headrace.feeds import SyntheticFeed
-from headrace.instrument import Instrument, RiskLimits
-from headrace.service import ServiceDesk
+from headrace.market.events import Event, OrderRejected, PositionChanged
+from headrace.market.instrument import Instrument, RiskLimits
 from headrace.telemetry import METRICS, Metrics, PrometheusEndpoint
+from headrace.trading.brokers.simulated import SimulatedBroker
 
 BTC = "BTCUSDT.BINANCE"
 Scraped = dict[tuple[str, tuple[tuple[str, str], ...]], float]

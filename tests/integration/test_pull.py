@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from headrace import TICK_DTYPE, Dispatcher, Flags, GapCause
+from headrace.dispatch.loop_wakeup import WakeupKind
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
-from headrace.wakeup import WakeupKind
-from tests.feeding import BTC, ETH, holds_the_law, level_event, quotes, read_all, trades, wait_until
+from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, read_all, trades, wait_until
 
 
 def test_read_into_copies_what_fits_and_counts_it() -> None:

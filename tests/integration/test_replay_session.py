@@ -17,9 +17,9 @@ import pytest
 
 import headrace
 from headrace import Strategy
+from headrace.engine.replay import ReplayProgress
 from headrace.errors import HeadraceError, OptionError, RecordingError
 from headrace.feeds import FeedItem, Frame, SyntheticFeed, synthetic_session
-from headrace.session import ReplayProgress
 
 LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
 

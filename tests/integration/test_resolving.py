@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from headrace import Dispatcher, _native
+import headrace._native as _native
+from headrace import Dispatcher
 from headrace.bus import EventBus
-from headrace.clock import END_OF_TIME_NS, ReplayClock
-from headrace.events import Signal
-from tests.feeding import BTC, ETH, quotes, trades
+from headrace.market.clock import END_OF_TIME_NS, ReplayClock
+from headrace.market.events import Signal
+from tests.support.feeding import BTC, ETH, quotes, trades
 
 Log = list[tuple[Any, ...]]
 

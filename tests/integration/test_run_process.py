@@ -24,12 +24,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.audit import read_audit
+from headrace.bus.audit import read_audit
 from headrace.commands import Drain
 from headrace.control import ControlClient
 from headrace.control.wire import Submit
 from headrace.errors import ControlError
-from headrace.events import EVENT_LANES, Control, Event, Gap, OrderFill
+from headrace.market.events import EVENT_LANES, Control, Event, Gap, OrderFill
 
 STRATEGIES = """
 import asyncio, time
@@ -324,7 +324,8 @@ EMBEDDED = """
 import asyncio, sys
 from headrace import Engine
 from headrace import Strategy
-from tests.engines import INSTRUMENTS, HandFeed, market
+from headrace.market.events import Control
+from tests.support.engines import INSTRUMENTS, HandFeed, market
 
 class Watching(Strategy):
     def on_quote(self, seq): pass
@@ -339,7 +340,7 @@ async def main():
     other = asyncio.create_task(tick())
     engine = Engine(feeds=[feed := HandFeed()], strategies=[Watching()], instruments=INSTRUMENTS)
     feed.put(market(range(100, 110)))
-    engine.bus.subscribe(__import__("headrace.events").events.Control, lambda event: print(event.name, flush=True))
+    engine.bus.subscribe(Control, lambda event: print(event.name, flush=True))
     report = await engine.run_async()
     before = ticking
     await asyncio.sleep(0.01)
@@ -351,7 +352,7 @@ if sys.argv[1] == "async":
     asyncio.run(main())
 else:
     engine = Engine(feeds=[HandFeed()], strategies=[Watching()])
-    engine.bus.subscribe(__import__("headrace.events").events.Control, lambda event: print(event.name, flush=True))
+    engine.bus.subscribe(Control, lambda event: print(event.name, flush=True))
     print(engine.run().ended_by, flush=True)
 """
 

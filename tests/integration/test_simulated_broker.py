@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from headrace import Flags, Strategy
-from headrace.brokers import Broker, BrokerDesk, SimulatedBroker
+from headrace.bus.lane import LaneOptions
 from headrace.errors import OptionError, OrderError
-from headrace.events import (
+from headrace.market.events import (
     Cause,
+    Lane,
     OrderAccepted,
     OrderCanceled,
     OrderExpired,
@@ -19,11 +20,11 @@ from headrace.events import (
     OrderRejected,
     OrderRequested,
 )
-from headrace.instrument import Instrument
-from headrace.lane import Lane, LaneOptions
-from headrace.orders import OrderState
-from tests.feeding import BTC, ETH, HandClock, quotes, trades
-from tests.trading import Desk, S, simulated
+from headrace.market.instrument import Instrument
+from headrace.trading.brokers import Broker, BrokerDesk, SimulatedBroker
+from headrace.trading.orders import OrderState
+from tests.support.feeding import BTC, ETH, HandClock, quotes, trades
+from tests.support.trading import Desk, S, simulated
 
 D = Decimal
 MS = 1_000_000

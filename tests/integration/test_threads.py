@@ -13,7 +13,7 @@ import pytest
 
 from headrace import Dispatcher, Strategy
 from headrace.errors import ConcurrentPublishError
-from tests.feeding import HandClock, holds_the_law, quotes, trades, wait_until
+from tests.support.feeding import HandClock, holds_the_law, quotes, trades, wait_until
 
 
 def test_a_threads_handlers_run_outside_of_the_publishers_thread_and_in_order() -> None:
@@ -219,7 +219,7 @@ def test_close_waits_for_a_handler_that_is_running() -> None:
 def test_a_thread_that_does_not_end_is_named_and_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("headrace.dispatch.CLOSE_DEADLINE_S", 0.1)
+    monkeypatch.setattr("headrace.dispatch.dispatcher.CLOSE_DEADLINE_S", 0.1)
     release = threading.Event()
     started = threading.Event()
 

@@ -6,7 +6,7 @@ import pytest
 
 from headrace import Dispatcher, Overflow, Strategy
 from headrace.errors import OptionError, SubscriptionError
-from tests.feeding import BTC, quotes
+from tests.support.feeding import BTC, quotes
 
 
 class Counting(Strategy):

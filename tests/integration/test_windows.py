@@ -15,7 +15,7 @@ import pytest
 
 import headrace
 from headrace import Dispatcher, Strategy
-from tests.feeding import BTC, ETH, HandClock, holds_the_law, level_event, quotes, trades
+from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, level_event, quotes, trades
 
 MS = 1_000_000
 

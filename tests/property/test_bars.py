@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import Dispatcher, Flags, ticks
-from headrace.bars import Bars, BarSpec
-from headrace.events import Bar, Cause
-from headrace.tick import KINDS
-from tests.feeding import BTC, ETH, read_all
+from headrace.market.bars import Bars, BarSpec
+from headrace.market.events import Bar, Cause
+from headrace.market.tick import KINDS
+from tests.support.feeding import BTC, ETH, read_all
 
 MS = 10**6
 NAMES = [BTC, ETH]

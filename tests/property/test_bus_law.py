@@ -15,12 +15,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.bus import BusSubscription, EventBus
-from headrace.clock import ReplayClock
+from headrace.bus.bus import BusSubscription, EventBus
+from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.errors import ClosedError, LaneFullError, LetterError
-from headrace.events import Event, Gap, OrderCanceled, Signal, Status
-from headrace.lane import LANE_OPTIONS, Lane, LaneOptions
-from tests.busing import S, event_of, lanes, number_of, status
+from headrace.market.clock import ReplayClock
+from headrace.market.events import Event, Gap, Lane, OrderCanceled, Signal, Status
+from tests.support.busing import S, event_of, lanes, number_of, status
 
 STEPS = 5_000
 # Each answers some events: with more, one event would cause hundreds.

@@ -13,9 +13,9 @@ import pytest
 
 from headrace.bus import EventBus
 from headrace.commands import Ack, Command, CommandBus, Halt, Outcome, Rearm, default_middleware
-from headrace.events import Audit, Event
-from tests.commanding import ACCEPTED, Note
-from tests.feeding import HandClock
+from headrace.market.events import Audit, Event
+from tests.support.commanding import ACCEPTED, Note
+from tests.support.feeding import HandClock
 
 STEPS = 2_000
 TARGETS = 7

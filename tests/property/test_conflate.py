@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from headrace import Dispatcher, Flags, Strategy, Subscription
-from headrace.tick import kind_named
-from tests.feeding import HandClock, holds_the_law, quotes, read_all, trades
+from headrace.market.tick import kind_named
+from tests.support.feeding import HandClock, holds_the_law, quotes, read_all, trades
 
 NAMES = ["A.BINANCE", "B.BINANCE", "C.BINANCE_USDM"]
 # Times that everything must have come through, before a case goes on with the same dispatcher.

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace import Dispatcher, Strategy, Subscription, _native
-from headrace.clock import EngineClock
-from headrace.dispatch_log import DispatchLog, LoggedRun, Repetition
-from headrace.driver import Driver
-from tests.feeding import BTC, ETH, holds_the_law, level_event, quotes, trades
+import headrace._native as _native
+from headrace import Dispatcher, Strategy, Subscription
+from headrace.dispatch.driver import Driver
+from headrace.dispatch.log import DispatchLog, LoggedRun, Repetition
+from headrace.market.clock import EngineClock
+from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, trades
 
 RING = 256
 SPAN_NS = 60_000_000

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from headrace import Engine, StrategySpec
 from headrace.commands import PauseStrategy, RestartStrategy, ResumeStrategy, StopStrategy
-from headrace.events import StrategyStateChanged
-from headrace.lifecycle import TRANSITIONS, StrategyState
 from headrace.limits import QUARANTINE_FAULTS
-from tests.engines import INSTRUMENTS, START, HandFeed, Recorder, market, until
-from tests.feeding import HandClock
+from headrace.market.events import StrategyStateChanged
+from headrace.strategies.states import TRANSITIONS, StrategyState
+from tests.support.engines import INSTRUMENTS, START, HandFeed, Recorder, market, until
+from tests.support.feeding import HandClock
 
 _S = StrategyState
 COMMANDS = {"pause": PauseStrategy, "resume": ResumeStrategy, "stop": StopStrategy, "restart": RestartStrategy}

@@ -33,9 +33,9 @@ from headrace.commands import (
     Status,
     StopStrategy,
 )
-from headrace.events import Gap, OrderFill, OrderRejected, StrategyStateChanged
-from tests.engine_world import FAULTS, NAMES, RING, STRATEGIES, Checked, World
-from tests.engines import SECOND
+from headrace.market.events import Gap, OrderFill, OrderRejected, StrategyStateChanged
+from tests.support.engine_world import FAULTS, NAMES, RING, STRATEGIES, Checked, World
+from tests.support.engines import SECOND
 
 STEPS = 2_000
 STEPS_DEEP = 100_000

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from headrace import Dispatcher, Strategy
-from tests.feeding import ETH, quotes, trades
+from tests.support.feeding import ETH, quotes, trades
 
 RING = 64
 LAPS = 12

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import LifeCycleError
-from headrace.lifecycle import LIVING, TRANSITIONS, LifeCycle, StrategyState
+from headrace.strategies.states import LIVING, TRANSITIONS, LifeCycle, StrategyState
 
 VERBS = sorted({verb for _, verb in TRANSITIONS})
 START = StrategyState.CREATED

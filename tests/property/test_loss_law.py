@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from headrace import Dispatcher, GapCause, Strategy, Subscription
-from headrace.tick import kind_named
-from tests.feeding import BTC, ETH, holds_the_law, quotes, trades, wait_until
+from headrace.market.tick import kind_named
+from tests.support.feeding import BTC, ETH, holds_the_law, quotes, trades, wait_until
 
 QUOTE, TRADE, GAP = (kind_named(name).number for name in ("quote", "trade", "gap"))
 OVERRUN = GapCause.OVERRUN

@@ -11,8 +11,8 @@ import pytest
 
 from headrace import Dispatcher, Strategy, replay
 from headrace.feeds import ArrayFeed
-from headrace.tick import kind_named, ticks
-from tests.feeding import BTC, ETH, HandClock, holds_the_law, wait_until
+from headrace.market.tick import kind_named, ticks
+from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, wait_until
 
 CHUNK = 10_000
 QUOTE, TRADE = kind_named("quote").number, kind_named("trade").number

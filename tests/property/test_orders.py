@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.brokers import SimulatedBroker
+from headrace.bus.lane import LaneOptions
 from headrace.errors import LaneFullError
-from headrace.events import (
+from headrace.market.events import (
     Cause,
+    Lane,
     OrderAccepted,
     OrderCanceled,
     OrderEvent,
@@ -29,10 +30,10 @@ from headrace.events import (
     OrderRequested,
     encode_event,
 )
-from headrace.lane import Lane, LaneOptions
-from headrace.orders import FINAL
-from tests.feeding import BTC, ETH, quotes
-from tests.trading import WIDE, Desk, S
+from headrace.trading.brokers import SimulatedBroker
+from headrace.trading.orders import FINAL
+from tests.support.feeding import BTC, ETH, quotes
+from tests.support.trading import WIDE, Desk, S
 
 D = Decimal
 EPISODES = 40

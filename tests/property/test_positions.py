@@ -13,9 +13,9 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.events import OrderFilled
-from headrace.positions import Position, Positions
-from tests.feeding import BTC
+from headrace.market.events import OrderFilled
+from headrace.trading.positions import Position, Positions
+from tests.support.feeding import BTC
 
 
 class Trade(NamedTuple):

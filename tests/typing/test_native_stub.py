@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 import headrace
-from headrace import Dispatcher, _native, ticks
+import headrace._native as _native
+from headrace import Dispatcher, ticks
 
 STUB = Path(headrace.__file__).with_name("_native.pyi")
 TABLES = [

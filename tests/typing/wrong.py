@@ -52,7 +52,7 @@ class Wrong(Strategy):
 def use_wrongly(dispatcher: Dispatcher) -> None:
     dispatcher.subscribe(Wrong(), batch_max="1024")  # refused: arg-type
     dispatcher.subscribe(Wrong(), overflow="newest")  # refused: arg-type
-    dispatcher.subscribe(Wrong(), batchmax=1024)  # refused: call-arg
+    dispatcher.subscribe(Strategy(), batchmax=1024)  # refused: call-arg
     dispatcher.subscribe("on_quote")  # refused: arg-type
     dispatcher.publish([1, 2, 3])  # refused: arg-type
     dispatcher.stats().published = 0  # refused: misc

@@ -22,13 +22,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.audit import AuditSink, audit_header, audit_path, read_audit, replay_events
 from headrace.bus import EventBus
-from headrace.clock import ReplayClock
+from headrace.bus.audit import AuditSink, audit_header, audit_path, read_audit, replay_events
 from headrace.errors import AuditError
-from headrace.events import Cause, Control, Event, Gap, OrderRequested, Signal, Status
-from headrace.lane import Lane
 from headrace.limits import AUDIT_BUFFER_BYTES
+from headrace.market.clock import ReplayClock
+from headrace.market.events import Cause, Control, Event, Gap, Lane, OrderRequested, Signal, Status
 
 BTC = "BTCUSDT.BINANCE"
 HEADER = b'{"type":"AuditHeader","run_id":"a","version":"1"}\n'
@@ -146,9 +145,9 @@ def test_a_full_buffer_is_written_without_waiting(tmp_path: Path) -> None:
 
 KILLED = """
 import asyncio, sys
-from headrace.audit import AuditSink
+from headrace.bus.audit import AuditSink
 from headrace.bus import EventBus
-from headrace.events import Signal
+from headrace.market.events import Signal
 
 async def main():
     bus = EventBus(run_id="run")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from headrace import TICK_DTYPE, Dispatcher, ticks
-from headrace.bars import Bars, BarSpec
 from headrace.errors import ClosedError, OptionError, RingHeldError
-from headrace.events import Bar, Cause
-from tests.feeding import BTC, ETH, quotes, trades
+from headrace.market.bars import Bars, BarSpec
+from headrace.market.events import Bar, Cause
+from tests.support.feeding import BTC, ETH, quotes, trades
 
 SECOND = 10**9
 

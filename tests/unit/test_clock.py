@@ -7,9 +7,9 @@ import time
 import pytest
 
 from headrace import Clock, Dispatcher, ReplayClock, WallClock
-from headrace.clock import EngineClock, PacedClock
 from headrace.errors import OptionError
-from tests.feeding import HandClock, quotes
+from headrace.market.clock import EngineClock, PacedClock
+from tests.support.feeding import HandClock, quotes
 
 
 def test_every_clock_is_a_clock() -> None:

@@ -24,8 +24,8 @@ from headrace.commands import (
 )
 from headrace.commands.meter import CommandMeter
 from headrace.errors import CommandError
-from tests.commanding import ACCEPTED, Note, running
-from tests.feeding import HandClock
+from tests.support.commanding import ACCEPTED, Note, running
+from tests.support.feeding import HandClock
 
 ARGUMENTS: dict[type[Command], dict[str, Any]] = {
     CancelOrder: {"order_id": "o-1"},

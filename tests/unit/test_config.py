@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bars import BarSpec
-from headrace.config import (
+from headrace.app.config import (
     BarSection,
     EngineConfig,
     EngineSection,
@@ -33,11 +32,13 @@ from headrace.config import (
     template_text,
     tree,
 )
-from headrace.config.form import meanings
+from headrace.app.config.form import meanings
+from headrace.bus.lane import LANE_OPTIONS, LaneOptions
+from headrace.dispatch.subscription import SubscriptionOptions
 from headrace.errors import ConfigError, MissingExtraError
-from headrace.instrument import Instrument, RiskLimits
-from headrace.lane import LANE_OPTIONS, Lane, LaneOptions
-from headrace.subscription import SubscriptionOptions
+from headrace.market.bars import BarSpec
+from headrace.market.events import Lane
+from headrace.market.instrument import Instrument, RiskLimits
 
 FULL = """
 [engine]

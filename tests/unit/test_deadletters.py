@@ -10,7 +10,7 @@ import pytest
 
 from headrace import TICK_DTYPE, DeadLetter, DeadLetters, Dispatcher
 from headrace.limits import DEAD_FRAMES_MAX, DEAD_LETTERS_MAX
-from tests.feeding import quotes
+from tests.support.feeding import quotes
 
 
 def frame(letters: DeadLetters, size: int = 10) -> DeadLetter:

@@ -29,19 +29,19 @@ from headrace import (
     replay,
     ticks,
 )
-from headrace.audit import audit_header
+from headrace.app.config import load_config
 from headrace.bus import EventBus
+from headrace.bus.audit import audit_header
+from headrace.bus.lane import LaneOptions
 from headrace.commands import CommandBus
-from headrace.config import load_config
 from headrace.control import ControlClient
+from headrace.engine.service import Service
 from headrace.errors import HeadraceError
-from headrace.events import Audit, Signal
-from headrace.lane import Lane, LaneOptions
-from headrace.lifecycle import LifeCycle
-from headrace.orders.request import amount
-from headrace.service import Service
-from headrace.state_folder import checked_folder
-from tests.feeding import BTC, HandClock, quotes
+from headrace.market.events import Audit, Lane, Signal
+from headrace.strategies.states import LifeCycle
+from headrace.trading.orders.request import amount
+from headrace.trading.state_folder import checked_folder
+from tests.support.feeding import BTC, HandClock, quotes
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace import events
-from headrace.events import EVENT_LANES, Cause, Event, Signal, decode_event, encode_event, stamped
-from headrace.lane import Lane
+from headrace.market import events
+from headrace.market.events import EVENT_LANES, Cause, Event, Lane, Signal, decode_event, encode_event, stamped
 
 CAUSE = Cause(instrument="BTCUSDT.BINANCE", kind="quote", first=3, last=5, ts_init=7)
 TYPES = sorted(EVENT_LANES, key=str)

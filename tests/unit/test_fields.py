@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from headrace import Dispatcher, ticks
-from headrace.fields import FIELDS
-from headrace.tick import KINDS, dtype_of
-from tests.feeding import BTC, HandClock
+from headrace.market.fields import FIELDS
+from headrace.market.tick import KINDS, dtype_of
+from tests.support.feeding import BTC, HandClock
 
 NOW_NS = 5_000
 # One of each kind that carries prices; ids that no float could hold.

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace import turns
-from headrace.turns import IdleCollector
+from headrace.engine import loop as turns
+from headrace.engine.loop import IdleCollector
 
 
 class Ring:

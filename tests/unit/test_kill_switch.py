@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import OptionError, StateFolderError
-from headrace.kill_switch import KillSwitch
 from headrace.limits import HALT_S, LATCH_POLL_S
-from tests.feeding import python, wait_until
+from headrace.trading.kill_switch import KillSwitch
+from tests.support.feeding import python, wait_until
 
 TASKS = Path("/proc/self/task")
 
@@ -197,7 +197,7 @@ def test_a_signal_halts_at_once_and_writes_the_latch(folder: Path) -> None:
 def test_a_signal_that_comes_at_the_very_end_is_in_the_latch(folder: Path, end: str) -> None:
     code = f"""
 import signal, sys
-from headrace.kill_switch import KillSwitch
+from headrace.trading.kill_switch import KillSwitch
 switch = KillSwitch(sys.argv[1], signal=True)
 signal.raise_signal(signal.SIGUSR2)
 {end}
@@ -257,7 +257,7 @@ def test_the_watching_thread_ends_with_close_and_with_the_last_reference(folder:
 
 
 def test_a_process_that_closes_nothing_ends_cleanly(folder: Path) -> None:
-    code = "import sys; from headrace.kill_switch import KillSwitch; s = KillSwitch(sys.argv[1], signal=True)"
+    code = "import sys; from headrace.trading.kill_switch import KillSwitch; s = KillSwitch(sys.argv[1], signal=True)"
     ended = python(code, str(folder))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
@@ -266,7 +266,7 @@ def test_a_process_that_closes_nothing_ends_cleanly(folder: Path) -> None:
 def test_without_asking_for_it_no_signal_halts(folder: Path) -> None:
     code = """
 import os, signal, sys
-from headrace.kill_switch import KillSwitch
+from headrace.trading.kill_switch import KillSwitch
 with KillSwitch(sys.argv[1]):
     os.kill(os.getpid(), signal.SIGUSR2)
 """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from headrace.events import EVENT_LANES
-from headrace.lane import LANE_OPTIONS, Lane, LaneOptions
+from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.limits import CONSEQUENCES_MAX, LANE_GROWTH_MAX
+from headrace.market.events import EVENT_LANES, Lane
 
 
 def test_lanes_stand_in_the_order_of_their_priority_and_all_have_options() -> None:

@@ -7,9 +7,9 @@ import inspect
 import pytest
 
 from headrace import Dispatcher, limits
+from headrace.dispatch.subscription import SubscriptionOptions
 from headrace.errors import InstrumentError, OptionError, RingError
 from headrace.limits import LIMITS
-from headrace.subscription import SubscriptionOptions
 
 
 def test_every_limit_has_a_name_a_unit_and_a_reason() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from headrace.brokers import SimulatedBroker
+from headrace.app.objects import load_object, make_object
 from headrace.errors import ConfigError
-from headrace.loading import load_object, make_object
+from headrace.trading.brokers import SimulatedBroker
 
 
 class Plain:

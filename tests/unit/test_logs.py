@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from headrace.bus import EventBus
-from headrace.clock import ReplayClock
-from headrace.events import Audit, Signal
+from headrace.market.clock import ReplayClock
+from headrace.market.events import Audit, Signal
 from headrace.telemetry import configure_logging, follow_events
 
 PACKAGE = logging.getLogger("headrace")
@@ -45,13 +45,13 @@ def test_importing_the_package_configures_nothing() -> None:
 def test_a_record_is_one_json_object_with_its_run_and_its_extra_fields() -> None:
     stream = io.StringIO()
     configure_logging("INFO", "json", "run-7", stream=stream)
-    log = logging.getLogger("headrace.strategy.Momentum")
+    log = logging.getLogger("headrace.strategies.strategy.Momentum")
     log.info("bought %s\nat %s", 1, 2.5, extra={"order_id": "7", "level": "mine"})
     (line,) = lines(stream)
     assert line.pop("ts").endswith("Z")
     assert line == {
         "level": "INFO",
-        "logger": "headrace.strategy.Momentum",
+        "logger": "headrace.strategies.strategy.Momentum",
         "message": "bought 1\nat 2.5",
         "run_id": "run-7",
         "order_id": "7",
@@ -119,8 +119,8 @@ def test_a_record_that_cannot_be_shown_is_still_one_line(
 def test_text_is_for_people() -> None:
     stream = io.StringIO()
     configure_logging("INFO", "text", "run-7", stream=stream)
-    logging.getLogger("headrace.engine").warning("it is late")
-    assert stream.getvalue().endswith("Z WARNING engine [run-7]: it is late\n")
+    logging.getLogger("headrace.engine.run").warning("it is late")
+    assert stream.getvalue().endswith("Z WARNING engine.run [run-7]: it is late\n")
 
 
 def test_a_record_that_names_its_run_keeps_it() -> None:

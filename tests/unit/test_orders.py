@@ -11,11 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.bus.lane import LaneOptions
 from headrace.errors import LaneFullError, OrderError
-from headrace.events import (
+from headrace.limits import ORDERS_KEPT_MAX
+from headrace.market.events import (
     Audit,
     Cause,
     Event,
+    Lane,
     OrderAccepted,
     OrderCanceled,
     OrderEvent,
@@ -27,14 +30,12 @@ from headrace.events import (
     PositionChanged,
     Signal,
 )
-from headrace.instrument import Instrument
-from headrace.lane import Lane, LaneOptions
-from headrace.limits import ORDERS_KEPT_MAX
-from headrace.orders import FINAL, ORDER_TRANSITIONS, FixedQuantity, OrderState
-from headrace.orders.notices import REFUSED_KEPT
-from headrace.orders.table import OrderTable
-from tests.feeding import BTC, ETH
-from tests.trading import KNOWN, WIDE, Desk, S, SilentBroker
+from headrace.market.instrument import Instrument
+from headrace.trading.orders import FINAL, ORDER_TRANSITIONS, FixedQuantity, OrderState
+from headrace.trading.orders.notices import REFUSED_KEPT
+from headrace.trading.orders.table import OrderTable
+from tests.support.feeding import BTC, ETH
+from tests.support.trading import KNOWN, WIDE, Desk, S, SilentBroker
 
 D = Decimal
 TICK = Cause(BTC, "quote", 7, 7, 5)
@@ -776,7 +777,7 @@ def test_what_is_over_is_forgotten_after_the_latest_ten_thousand_but_its_id_is_n
 
 
 def test_to_cancel_an_order_that_was_forgotten_is_a_noop(desk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.orders.table.ORDERS_KEPT_MAX", 1)
+    monkeypatch.setattr("headrace.trading.orders.table.ORDERS_KEPT_MAX", 1)
     first, second = desk.ask(), desk.ask()
     desk.fill(first, "1")
     desk.fill(second, "1")

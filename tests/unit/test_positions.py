@@ -8,9 +8,9 @@ from typing import Literal
 
 import pytest
 
-from headrace.events import OrderFilled
-from headrace.positions import Position, Positions
-from tests.feeding import BTC, ETH
+from headrace.market.events import OrderFilled
+from headrace.trading.positions import Position, Positions
+from tests.support.feeding import BTC, ETH
 
 D = Decimal
 

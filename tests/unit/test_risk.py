@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from headrace.errors import OptionError
-from headrace.events import OrderRequested
-from headrace.instrument import Instrument, RiskLimits
 from headrace.limits import GATE_RECORDS_MAX
-from headrace.risk import Exposure, Gate, GateRequest, GateVerdict, Refusal, RiskGates
-from headrace.risk.gates import GATES
-from tests.feeding import BTC, ETH, HandClock
-from tests.trading import KNOWN, WIDE, S, Switch
+from headrace.market.events import OrderRequested
+from headrace.market.instrument import Instrument, RiskLimits
+from headrace.trading.risk import Exposure, Gate, GateRequest, GateVerdict, Refusal, RiskGates
+from headrace.trading.risk.gates import GATES
+from tests.support.feeding import BTC, ETH, HandClock
+from tests.support.trading import KNOWN, WIDE, S, Switch
 
 D = Decimal
 

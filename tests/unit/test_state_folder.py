@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import StateFolderError
-from headrace.state_folder import checked_folder, state_folder
+from headrace.trading.state_folder import checked_folder, state_folder
 
 
 @pytest.fixture(autouse=True)

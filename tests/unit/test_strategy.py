@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pytest
 
 from headrace import Dispatcher, Strategy
+from headrace.dispatch.signature import bind_function, bind_strategy
 from headrace.errors import SubscriptionError
-from headrace.handlers import bind_function, bind_strategy
-from tests.feeding import quotes, trades
+from tests.support.feeding import quotes, trades
 
 
 def refusal(handler: Any, **options: Any) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from headrace import Dispatcher, Overflow
+from headrace.dispatch.subscription import SubscriptionOptions
 from headrace.errors import ClosedError, HeadraceError, InstrumentError, KindError, OptionError, SubscriptionError
-from headrace.subscription import SubscriptionOptions
-from tests.feeding import BTC, ETH, quotes, read_all, trades
+from tests.support.feeding import BTC, ETH, quotes, read_all, trades
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from headrace import Decoder, Dispatcher
-from headrace.audit import AuditSink
 from headrace.bus import EventBus
+from headrace.bus.audit import AuditSink
 from headrace.errors import MissingExtraError, OptionError
-from headrace.events import Signal
 from headrace.feeds import SyntheticFeed
-from headrace.lifecycle import LifeCycle, StrategyState
+from headrace.market.events import Signal
+from headrace.strategies.states import LifeCycle, StrategyState
 from headrace.telemetry import METRICS, Metrics, PrometheusEndpoint
 
 UNITS = {

@@ -26,8 +26,8 @@ from headrace import (
     ticks,
 )
 from headrace.errors import InstrumentError, KindError, OptionError
-from headrace.tick import KINDS, dtype_of, kind_named
-from tests.feeding import BTC, quotes
+from headrace.market.tick import KINDS, dtype_of, kind_named
+from tests.support.feeding import BTC, quotes
 
 # field: (first byte, bytes)
 HEAD = {
@@ -139,7 +139,7 @@ def test_the_native_side_reads_each_byte_where_the_dtype_says(seed: int) -> None
 def test_every_flag_and_cause_has_one_bit_or_number() -> None:
     assert [flag.value for flag in Flags] == [1 << bit for bit in range(8)]
     assert [cause.value for cause in GapCause] == list(range(1, 8))
-    assert set(headrace.tick.FLAGS) == set(Flags)
+    assert set(headrace.market.tick.FLAGS) == set(Flags)
 
 
 # The function that builds arrays.
@@ -269,18 +269,18 @@ with Dispatcher(on_fault="raise") as d:
     assert len(mine.got) == 6
     assert columns.got == [([0.1, 0.2, 0.3], [5.0, 6.0, 7.0])], columns.got
     batch = next(iter(pull))
-    assert batch.view(headrace.tick.dtype_of(funding.number))["rate"].tolist() == [0.1, 0.2, 0.3]
+    assert batch.view(headrace.market.tick.dtype_of(funding.number))["rate"].tolist() == [0.1, 0.2, 0.3]
     assert newest[0] == 0.3 and newest[1][1] == 1, newest
     assert folded.stats().conflated == 2
     assert d.stats().ticks["funding"] == 3 and d.stats().late == 1
-    assert "rate" in {field.name for field in headrace.fields.fields()}
+    assert "rate" in {field.name for field in headrace.market.fields.fields()}
 print("ok")
 """
 
 
 def test_a_registered_kind_goes_the_whole_road() -> None:
     """In a process of its own: a registered kind stays."""
-    from tests.feeding import python
+    from tests.support.feeding import python
 
     done = python(FUNDING)
     assert done.stdout == "ok\n", done.stderr

@@ -1,7 +1,7 @@
 """``headrace config``: a first configuration, what one says, what is wrong with one, and its schema.
 
 Guarantees: ``new`` overwrites nothing; ``show`` hides secrets; ``check`` runs nothing, and names every problem.
-Does not: read or check itself; that is ``headrace.config`` and ``headrace.checking``.
+Does not: read or check itself; that is ``headrace.app.config`` and ``headrace.app.check``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, overrides_option
 
 if TYPE_CHECKING:
-    from headrace.config import EngineConfig
+    from headrace.app.config import EngineConfig
 
 __all__ = ["config_command"]
 
@@ -38,7 +38,7 @@ def new_command(file: Path) -> None:
 
     It documents every key, and runs as it is: on paper, within small limits.
     """
-    from headrace.config import template_text
+    from headrace.app.config import template_text
 
     if file.suffix != ".toml":
         raise Failure(f"{file} is written as TOML: name it like headrace.toml", exit_code=2)
@@ -61,7 +61,7 @@ def show_command(file: Path | None, overrides: tuple[str, ...]) -> None:
 
     Without FILE: what holds where nothing is said. Values of keys like api_key and token are hidden.
     """
-    from headrace.config import config_text, load_config
+    from headrace.app.config import config_text, load_config
 
     click.echo(config_text(load_config(file, overrides=overrides)), nl=False)
 
@@ -75,8 +75,8 @@ def check_command(file: Path, overrides: tuple[str, ...]) -> None:
 
     Classes are imported and made, handlers bound, files looked for. Exit code 2 when something is wrong.
     """
-    from headrace.checking import findings
-    from headrace.config import load_config
+    from headrace.app.check import findings
+    from headrace.app.config import load_config
 
     config = load_config(file, overrides=overrides)
     found = findings(config)
@@ -92,7 +92,7 @@ def check_command(file: Path, overrides: tuple[str, ...]) -> None:
 @debug_option
 def schema_command() -> None:
     """Print the JSON schema, with which an editor completes and checks a configuration."""
-    from headrace.config import config_schema
+    from headrace.app.config import config_schema
 
     click.echo(json.dumps(config_schema(), indent=2))
 

@@ -29,10 +29,10 @@ from headrace.cli.options import debug_option
 from headrace.commands import COMMANDS, Halt, RedriveDeadLetter, Status
 from headrace.control import ControlClient, running_engines
 from headrace.control.wire import AskLetter, AskLetters, AskTable, Submit
+from headrace.engine.tables import Table, duration_text, tables_text
 from headrace.errors import ControlError, StateFolderError
-from headrace.kill_switch import KillSwitch
 from headrace.limits import COMMAND_TIMEOUT_S
-from headrace.report import Table, duration_text, tables_text
+from headrace.trading.kill_switch import KillSwitch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

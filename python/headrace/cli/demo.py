@@ -26,16 +26,16 @@ import click
 
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option
-from headrace.report import Table, duration_text, progress_display, tables_text
+from headrace.engine.tables import Table, duration_text, progress_display, tables_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headrace import Engine, EngineReport, SubscriptionStats
     from headrace.commands import Ack, AckStatus, Command
-    from headrace.events import OrderFill
+    from headrace.engine.tables import ProgressDisplay
     from headrace.examples.slow_journal import SlowJournal
-    from headrace.report import ProgressDisplay
+    from headrace.market.events import OrderFill
 
 __all__ = ["demo_command"]
 
@@ -112,13 +112,13 @@ def _engine(frames: int, journal: SlowJournal, folder: str) -> Engine:
     """Make the engine: everything that a live session has, on paper."""
     # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
     from headrace import Engine, Instrument, RiskLimits, StrategySpec
-    from headrace.brokers import SimulatedBroker
     from headrace.examples.faulty import Faulty
     from headrace.examples.mean_reversion import MeanReversion
     from headrace.examples.momentum import Momentum
     from headrace.examples.spread_watch import SpreadWatch
     from headrace.examples.trade_flow import TradeFlow
     from headrace.feeds import synthetic_session
+    from headrace.trading.brokers import SimulatedBroker
 
     reversion = {"quantity": Decimal(1)}
     momentum = {"quantity": Decimal(10)}
@@ -155,7 +155,7 @@ def _engine(frames: int, journal: SlowJournal, folder: str) -> Engine:
 
 async def _run(engine: Engine, market_s: float, display: ProgressDisplay) -> Session:
     """Run the engine with an operator at its side."""
-    from headrace.events import OrderFill, StrategyStateChanged
+    from headrace.market.events import OrderFill, StrategyStateChanged
 
     states: list[tuple[str, str]] = []
     fills: list[OrderFill] = []

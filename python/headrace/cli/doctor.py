@@ -9,9 +9,9 @@ import sys
 import click
 
 import headrace
-from headrace import _native
+import headrace._native as _native
 from headrace.cli.options import debug_option
-from headrace.report import Table, tables_text
+from headrace.engine.tables import Table, tables_text
 
 __all__ = ["doctor_command"]
 

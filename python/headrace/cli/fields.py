@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from headrace.cli.options import debug_option
-from headrace.fields import FIELDS
-from headrace.report import Table, tables_text
-from headrace.tick import KINDS
+from headrace.engine.tables import Table, tables_text
+from headrace.market.fields import FIELDS
+from headrace.market.tick import KINDS
 
 __all__ = ["fields_command"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from headrace import GapCause, Strategy
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, venue_option
-from headrace.report import Table, duration_text, progress_display, tables_text
-from headrace.result import ReplayResult
-from headrace.session import replay
-from headrace.tick import KINDS, ns_text
+from headrace.engine.replay import replay
+from headrace.engine.result import ReplayResult
+from headrace.engine.tables import Table, duration_text, progress_display, tables_text
+from headrace.market.tick import KINDS, ns_text
 
 __all__ = ["inspect_command"]
 

@@ -10,8 +10,8 @@ import inspect
 from typing import TYPE_CHECKING
 
 from headrace import Strategy
+from headrace.app.objects import load_object, make_object
 from headrace.cli.failure import Failure
-from headrace.loading import load_object, make_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

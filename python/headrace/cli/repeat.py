@@ -13,7 +13,7 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    from headrace.config import EngineConfig
+    from headrace.app.config import EngineConfig
 
 __all__ = ["repeat_run"]
 
@@ -21,7 +21,7 @@ __all__ = ["repeat_run"]
 def repeat_run(path: str, *, as_json: bool) -> int:
     """Repeat the run that wrote this log, and return the exit code."""
     # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
-    from headrace.assembly import engine_of
+    from headrace.app.build import engine_of
 
     engine = engine_of(_config_of(path), replay=True, dispatch_log=path)
     report = engine.run()
@@ -36,8 +36,8 @@ def repeat_run(path: str, *, as_json: bool) -> int:
 
 
 def _config_of(path: str) -> EngineConfig:
-    from headrace.config import EngineConfig
-    from headrace.repeat import Repeat
+    from headrace.app.config import EngineConfig
+    from headrace.engine.repeat import Repeat
 
     config = msgspec.convert(Repeat(path).config, EngineConfig, strict=False)
     # What the live run wrote stays as it is.

@@ -23,11 +23,11 @@ from headrace.cli.failure import Failure
 from headrace.cli.loading import load_strategy
 from headrace.cli.options import debug_option, venue_option
 from headrace.cli.repeat import repeat_run
+from headrace.engine.replay import ReplayProgress, replay
+from headrace.engine.result import ReplayResult
+from headrace.engine.tables import progress_display
 from headrace.errors import StrategyFaultError
 from headrace.limits import RING_CAPACITY
-from headrace.report import progress_display
-from headrace.result import ReplayResult
-from headrace.session import ReplayProgress, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable

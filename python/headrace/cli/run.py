@@ -18,7 +18,7 @@ import click
 from headrace.cli.options import debug_option, overrides_option
 
 if TYPE_CHECKING:
-    from headrace.engine_report import EngineReport
+    from headrace.engine.report import EngineReport
 
 __all__ = ["run_command"]
 
@@ -46,8 +46,8 @@ def run_command(
 ) -> int:
     """Run the engine that CONFIG describes, live: over its feeds, under an operator (headrace ctl)."""
     # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
-    from headrace.assembly import engine_of
-    from headrace.config import load_config
+    from headrace.app.build import engine_of
+    from headrace.app.config import load_config
     from headrace.telemetry.logs import configure_logging, follow_events
 
     given = {"engine.speed": speed, "engine.audit": audit, "engine.dispatch_log": dispatch_log}

@@ -36,9 +36,9 @@ from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, DRAIN_RUNNING_S
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
-    from headrace.clock import Clock
     from headrace.commands.ack import Ack
     from headrace.commands.onion import Middleware
+    from headrace.market.clock import Clock
 
 __all__ = ["CommandBus"]
 

@@ -24,8 +24,8 @@ import msgspec
 
 from headrace.commands.meter import CommandMeter
 from headrace.errors import BusError, ClosedError
-from headrace.events import Audit
 from headrace.limits import AUDITS_WAITING_MAX, COMMAND_KEYS_MAX, COMMAND_KEYS_S, COMMAND_RATE
+from headrace.market.events import Audit
 
 if TYPE_CHECKING:
     from headrace.commands.ack import Ack

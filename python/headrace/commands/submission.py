@@ -13,9 +13,9 @@ from headrace.commands.ack import Ack
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
-    from headrace.clock import Clock
     from headrace.commands.ack import AckStatus
     from headrace.commands.family import Command
+    from headrace.market.clock import Clock
 
 __all__ = ["CommandDesk", "Submission"]
 

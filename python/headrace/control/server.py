@@ -29,16 +29,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit, socket_path
+from headrace.engine.service import Service
 from headrace.errors import ControlError
 from headrace.limits import CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_S, CONTROL_LINE_BYTES_MAX, DRAIN_RUNNING_S
-from headrace.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.commands import CommandBus
-    from headrace.deadletters import DeadLetter, DeadLetters
-    from headrace.service import ServiceDesk
+    from headrace.engine.service import ServiceDesk
+    from headrace.market.dead_letters import DeadLetter, DeadLetters
 
 __all__ = ["ControlServer"]
 

@@ -21,7 +21,7 @@ import msgspec
 from headrace.commands.ack import Ack
 from headrace.commands.family import CommandEntry
 from headrace.errors import ControlError
-from headrace.state_folder import checked_folder, state_folder
+from headrace.trading.state_folder import checked_folder, state_folder
 
 __all__ = ["AskLetter", "AskLetters", "AskTable", "Reply", "Request", "Submit", "run_folder", "socket_path"]
 

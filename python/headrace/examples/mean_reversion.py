@@ -7,8 +7,8 @@ Run it: ``headrace run CONFIG --speed max --set strategies.0.use=headrace.exampl
 from decimal import Decimal
 
 from headrace import Strategy
-from headrace.events import OrderCanceled, OrderEvent, OrderExpired, OrderFill, OrderRejected
-from headrace.timers import Timer
+from headrace.market.events import OrderCanceled, OrderEvent, OrderExpired, OrderFill, OrderRejected
+from headrace.strategies.timers import Timer
 
 
 class MeanReversion(Strategy):

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import ClassVar
 
 from headrace import Strategy
-from headrace.events import Bar, OrderFill
-from headrace.timers import Timer
+from headrace.market.events import Bar, OrderFill
+from headrace.strategies.timers import Timer
 
 
 class Momentum(Strategy):

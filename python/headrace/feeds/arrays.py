@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.errors import OptionError, RecordingError
-from headrace.tick import NO_INSTRUMENT, TICK_DTYPE, is_tick_dtype
+from headrace.market.tick import NO_INSTRUMENT, TICK_DTYPE, is_tick_dtype
 
 if TYPE_CHECKING:
     import os

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from headrace import _native
+import headrace._native as _native
 from headrace.errors import RecordingError, VenueError
 from headrace.limits import FRAME_BYTES_MAX
 

@@ -11,19 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from headrace.lifecycle import StrategyState
+from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
-    from headrace.audit import AuditSink
     from headrace.bus import EventBus
+    from headrace.bus.audit import AuditSink
     from headrace.commands import CommandBus
-    from headrace.deadletters import DeadLetters
-    from headrace.dispatch import Dispatcher
-    from headrace.lifecycle import LifeCycle
-    from headrace.orders import OrderManager
-    from headrace.positions import Positions
-    from headrace.risk import RiskGates
-    from headrace.subscription import LatencyStats
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.dispatch.subscription import LatencyStats
+    from headrace.market.dead_letters import DeadLetters
+    from headrace.strategies.states import LifeCycle
+    from headrace.trading.orders import OrderManager
+    from headrace.trading.positions import Positions
+    from headrace.trading.risk import RiskGates
 
 __all__ = ["Alive", "Metrics", "Sample", "Supervised"]
 

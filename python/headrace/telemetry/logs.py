@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import msgspec
 
-from headrace.events import Audit, Event, encode_event
+from headrace.market.events import Audit, Event, encode_event
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
-    from headrace.bus_subscription import BusSubscription
+    from headrace.bus.subscription import BusSubscription
 
 __all__ = ["JsonFormatter", "TextFormatter", "configure_logging", "follow_events", "install_handler"]
 

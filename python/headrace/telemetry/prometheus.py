@@ -18,11 +18,10 @@ import asyncio
 import logging
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from headrace.errors import MissingExtraError, OptionError, ServiceError
 from headrace.limits import SCRAPE_BYTES_MAX, SCRAPE_TIMEOUT_S
-from headrace.service import Service
 from headrace.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
-    from headrace.service import ServiceDesk
+    from headrace.engine.service import RestartPolicy, ServiceDesk
     from headrace.telemetry.collect import Metrics, Sample
 
 __all__ = ["PrometheusEndpoint"]
@@ -41,12 +40,14 @@ log = logging.getLogger(__name__)
 PATH = "/metrics"
 
 
-class PrometheusEndpoint(Service):
+class PrometheusEndpoint:
     """Serves ``metrics`` at ``http://host:port/metrics``.
 
     port : 0 takes any that is free; ``address`` says which, and the log. host : who may reach it.
     Raises OptionError; MissingExtraError without prometheus-client.
     """
+
+    restart: ClassVar[RestartPolicy] = "on_failure"
 
     def __init__(self, metrics: Metrics, *, port: int, host: str = "127.0.0.1") -> None:
         if not 0 <= port < 1 << 16:
@@ -66,6 +67,11 @@ class PrometheusEndpoint(Service):
         self._stopped = asyncio.Event()
         self._clients: set[asyncio.Task[None]] = set()
         self._scrapes = self._refused = 0
+
+    @property
+    def name(self) -> str:
+        """What reports call this service."""
+        return type(self).__name__
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -103,6 +109,10 @@ class PrometheusEndpoint(Service):
             for client in self._clients:
                 client.cancel()
             await server.wait_closed()
+
+    def health(self) -> str:
+        """Return "ok": a port that cannot be opened ends ``setup``."""
+        return "ok"
 
     def metrics(self) -> Mapping[str, float]:
         """Return how many scrapes there were, and how many requests were refused."""

@@ -56,7 +56,7 @@ struct State {
     waiters: u32,
 }
 
-/// The native half of `headrace.bus.EventBus`.
+/// The native half of `headrace.bus.bus.EventBus`.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct BusCore {
     hooks: Py<PyAny>,

@@ -162,7 +162,7 @@ pub(crate) fn cause_table() -> Vec<(u8, &'static str)> {
 /// The member of `GapCause` that a gap's fourth value names.
 pub(crate) fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     let causes = CAUSES.get_or_try_init(py, || -> PyResult<Vec<Py<PyAny>>> {
-        let class = py.import("headrace.tick")?.getattr("GapCause")?;
+        let class = py.import("headrace.market.tick")?.getattr("GapCause")?;
         GapCause::TABLE
             .iter()
             .map(|(cause, _)| Ok(class.call1((*cause as u8,))?.unbind()))

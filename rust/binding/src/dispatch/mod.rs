@@ -1,4 +1,4 @@
-//! The Python face of a group; `headrace.dispatch` gives it its manners.
+//! The Python face of a group; `headrace.dispatch.dispatcher` gives it its manners.
 //!
 //! Guarantees: methods convert, call, convert; a call into a group that is being dispatched is an error, never a wait.
 //! Does not: check options (Python does, and says what is valid).

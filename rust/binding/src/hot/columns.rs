@@ -98,7 +98,7 @@ impl ItemType {
             ItemType::U8 => dtype::<u8>(py),
             ItemType::I8 => dtype::<i8>(py),
             ItemType::Record(kind) => py
-                .import("headrace.tick")?
+                .import("headrace.market.tick")?
                 .getattr("dtype_of")?
                 .call1((kind,))?
                 .cast_into::<PyArrayDescr>()?,
@@ -325,7 +325,7 @@ pub(crate) fn checked_length(py: Python<'_>, array: &Bound<'_, PyAny>, writeable
 static TICK_DTYPE: PyOnceLock<Py<PyArrayDescr>> = PyOnceLock::new();
 
 fn is_tick_dtype(py: Python<'_>, descr: &Bound<'_, PyArrayDescr>) -> PyResult<bool> {
-    let module = || py.import("headrace.tick");
+    let module = || py.import("headrace.market.tick");
     let known = TICK_DTYPE.get_or_try_init(py, || -> PyResult<Py<PyArrayDescr>> {
         Ok(module()?.getattr("TICK_DTYPE")?.cast_into::<PyArrayDescr>()?.unbind())
     })?;

@@ -1,0 +1,1 @@
+"""App: from a configuration to an engine: ``config``, ``check``, ``objects``, ``build``."""

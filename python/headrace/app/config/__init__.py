@@ -1,0 +1,53 @@
+"""Config: one typed tree, read from TOML or YAML, the environment and overrides.
+
+::
+
+    load_config(FILE, overrides=["engine.wait=spin"]) ─▶ EngineConfig ─▶ config_text · config_digest · config_schema
+
+Guarantees: what is wrong is one ConfigError that says where, and what would be right.
+Does not: make anything; that is what takes the configuration.
+"""
+
+from headrace.app.config.reading import load_config
+from headrace.app.config.template import template_text
+from headrace.app.config.tree import (
+    BarSection,
+    BrokerSection,
+    CommandsSection,
+    EngineConfig,
+    EngineSection,
+    FeedSection,
+    InstrumentSection,
+    KillSwitchSection,
+    LaneSection,
+    LanesSection,
+    ServiceSection,
+    StrategySection,
+    SubscriptionSection,
+    TelemetrySection,
+)
+from headrace.app.config.writing import ConfigKey, config_digest, config_keys, config_schema, config_text
+
+__all__ = [
+    "BarSection",
+    "BrokerSection",
+    "CommandsSection",
+    "ConfigKey",
+    "EngineConfig",
+    "EngineSection",
+    "FeedSection",
+    "InstrumentSection",
+    "KillSwitchSection",
+    "LaneSection",
+    "LanesSection",
+    "ServiceSection",
+    "StrategySection",
+    "SubscriptionSection",
+    "TelemetrySection",
+    "config_digest",
+    "config_keys",
+    "config_schema",
+    "config_text",
+    "load_config",
+    "template_text",
+]

@@ -1,0 +1,203 @@
+"""What may stand where in a configuration: the tree's types, walked beside the values, so that an error can say where.
+
+Guarantees: an unknown key is an error with its path and the nearest name; text that is a path in a file is anchored at
+the file's folder; values of free tables are what TOML can write again.
+Does not: check the values of known keys; msgspec does, and names them by the same paths.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+import msgspec
+from msgspec import inspect
+
+from headrace.errors import ConfigError
+
+if TYPE_CHECKING:
+    from headrace.app.config.tree import EngineConfig
+
+__all__ = [
+    "Form",
+    "anchored",
+    "fields_of",
+    "form_at",
+    "form_of",
+    "is_secret",
+    "items_of",
+    "joined",
+    "meanings",
+    "member",
+    "refuse_unknown",
+    "type_text",
+]
+
+Form: TypeAlias = inspect.Type
+# Words of a key's name that say that its value is nobody's business.
+SECRET_WORDS = frozenset({"secret", "password", "passphrase", "token", "key", "credential", "credentials"})
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+FREE_VALUES = (str, bool, int, float, dt.date, dt.time)
+
+
+@cache
+def form_of(root: type[EngineConfig]) -> Form:
+    """Return what may stand at ``$``."""
+    return inspect.type_info(root)
+
+
+def fields_of(form: Form) -> dict[str, Form]:
+    """Return the keys that a section has; none for what is no section."""
+    return {field.name: field.type for field in form.fields} if isinstance(form, inspect.StructType) else {}
+
+
+def member(form: Form, value: object) -> Form:
+    """Return what ``value`` is meant to be, out of what may stand here: a table, a list, or something plain."""
+    form = _bare(form)
+    if not isinstance(form, inspect.UnionType):
+        return form
+    choices = [_bare(choice) for choice in form.types]
+    wanted: tuple[type, ...] = ()
+    if isinstance(value, dict):
+        wanted = (inspect.StructType, inspect.DictType)
+    elif isinstance(value, list | tuple):
+        wanted = (inspect.VarTupleType,)
+    return next((choice for choice in choices if isinstance(choice, wanted)), choices[0])
+
+
+def _bare(form: Form) -> Form:
+    return _bare(form.type) if isinstance(form, inspect.Metadata) else form
+
+
+def _said(form: Form, what: str) -> str:
+    """Return what the tree says of a text that is more than a text: "is" it a path, what it "takes"."""
+    if isinstance(form, inspect.UnionType):
+        return next((said for choice in form.types if (said := _said(choice, what))), "")
+    return str((form.extra or {}).get(what, "")) if isinstance(form, inspect.Metadata) else ""
+
+
+def joined(path: str, key: str | int) -> str:
+    """Return the path of a key or an index below another path."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if BARE_KEY.fullmatch(key) else f'{path}."{key}"'
+
+
+def anchored(value: object, form: Form, path: str, folder: Path | None) -> object:
+    """Return a copy of ``value`` in which keys are known and paths are below ``folder``. Raises ConfigError."""
+    here = member(form, value)
+    if isinstance(value, dict):
+        known = fields_of(here)
+        for key in value:
+            if not isinstance(key, str):
+                msg = f"{path} has the key {key!r}, which is no text: put it into quotes"
+                raise ConfigError(msg, path=path)
+            if known and key not in known:
+                refuse_unknown(path, key, known)
+        return {
+            key: anchored(inner, known.get(key) or items_of(here), joined(path, key), folder)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [anchored(inner, items_of(here), joined(path, index), folder) for index, inner in enumerate(value)]
+    if isinstance(here, inspect.AnyType):
+        return _free(value, path)
+    if isinstance(value, str) and folder is not None:
+        return _below(value, _said(form, "is"), folder)
+    return value
+
+
+def items_of(form: Form) -> Form:
+    """Return what a table's or list's items are; anything in what has no items, which msgspec will refuse."""
+    if isinstance(form, inspect.DictType):
+        return form.value_type
+    return form.item_type if isinstance(form, inspect.VarTupleType) else inspect.AnyType()
+
+
+def refuse_unknown(path: str, key: str, known: Iterable[str], **facts: object) -> NoReturn:
+    """Raise the ConfigError of a key that is not there."""
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    advice = f", did you mean {near[0]}?" if near else ";"
+    msg = f"{path} has no key {key!r}{advice} it has {', '.join(known)}"
+    raise ConfigError(msg, path=joined(path, key), **facts)
+
+
+def _free(value: object, path: str) -> object:
+    """A value of a table that somebody else reads: only what can be written again; numbers as Python has them."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, FREE_VALUES):
+        return value
+    what = "null" if value is None else type(value).__name__
+    msg = f"{path} is {what}, which no TOML file can hold: leave the key out, or write it as text"
+    raise ConfigError(msg, path=path)
+
+
+def _below(text: str, what: str, folder: Path) -> str:
+    if what == "path":
+        return _joined_path(folder, text)
+    target, colon, name = text.rpartition(":")
+    if what == "use" and (target.endswith(".py") or "/" in target):
+        return f"{_joined_path(folder, target)}{colon}{name}"
+    return text
+
+
+def _joined_path(folder: Path, text: str) -> str:
+    """Join as ``Path`` does, but keep the slash at the end that says that it is a folder."""
+    path = str(folder / Path(text).expanduser())
+    return f"{path}/" if text.endswith("/") else path
+
+
+def form_at(form: Form, path: str) -> Form:
+    """Return what may stand at a path like ``$.strategies[0].name``."""
+    for key, quoted, _ in re.findall(r"""\.([A-Za-z0-9_-]+)|\."([^"]*)"|\[(\d+)\]""", path):
+        here = member(form, {} if key or quoted else [])
+        form = fields_of(here).get(key or quoted) or items_of(here)
+    return form
+
+
+def type_text(form: Form) -> str:
+    """Return what may stand here, in words."""
+    if said := _said(form, "takes"):
+        return said
+    form = _bare(form)
+    if isinstance(form, inspect.UnionType):
+        return " or ".join(type_text(choice) for choice in form.types if not isinstance(choice, inspect.NoneType))
+    if isinstance(form, inspect.LiteralType):
+        return " or ".join(f'"{value}"' for value in form.values)
+    if isinstance(form, inspect.IntType | inspect.FloatType):
+        return ("a whole number" if isinstance(form, inspect.IntType) else "a number") + _bounds(form)
+    if isinstance(form, inspect.VarTupleType):
+        return f"a list, each {type_text(form.item_type)}"
+    if isinstance(form, inspect.StructType):
+        return f"a table with {', '.join(fields_of(form))}"
+    plain = {inspect.StrType: "text", inspect.BoolType: "true or false", inspect.DecimalType: "a number"}
+    return plain.get(type(form), "a table")
+
+
+def _bounds(form: inspect.IntType | inspect.FloatType) -> str:
+    low = f" from {form.ge:,}" if form.ge is not None else f" above {form.gt:,}" if form.gt is not None else ""
+    return f"{low} to {form.le:,}" if form.le is not None else f"{low} on" if form.ge is not None else low
+
+
+def is_secret(key: str) -> bool:
+    """Say whether a key's name tells that its value must not be shown, like api_key and token."""
+    return not SECRET_WORDS.isdisjoint(key.lower().split("_"))
+
+
+def meanings(section: type[msgspec.Struct]) -> dict[str, str]:
+    """Return what each key of a section means, from the entries ``key : meaning`` of its docstring."""
+    names = "|".join(section.__struct_fields__)
+    text = " ".join((section.__doc__ or "").split())
+    found: dict[str, str] = {}
+    # An entry may speak for several keys: "price_tick, lot_size : …".
+    parts = re.split(rf"(?<!\S)((?:{names})(?:, (?:{names}))*) : ", text)
+    for keys, meaning in zip(parts[1::2], parts[2::2], strict=True):
+        found |= dict.fromkeys(keys.split(", "), meaning.strip().rstrip("."))
+    return found

@@ -1,0 +1,329 @@
+"""From a file, the environment and overrides to an EngineConfig.
+
+::
+
+    defaults  <  FILE (.toml, .yaml)  <  HEADRACE__SECTION__KEY  <  --set section.key=value
+
+Guarantees: what is wrong is one ConfigError that names its source and its path; secrets stay out of messages, which
+name keys and types, never a value of a table that somebody else reads.
+Does not: import what ``use`` names, or look whether a recording is there (``headrace config check`` does).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import inspect
+
+from headrace.app.config.form import (
+    Form,
+    anchored,
+    fields_of,
+    form_at,
+    form_of,
+    items_of,
+    joined,
+    member,
+    refuse_unknown,
+    type_text,
+)
+from headrace.app.config.tree import EngineConfig, InstrumentSection
+from headrace.errors import ConfigError, MissingExtraError
+
+__all__ = ["load_config"]
+
+ENVIRONMENT = "HEADRACE__"
+# What a file holds before it is known to be right.
+Tree: TypeAlias = dict[str, Any]
+
+
+class _Override(NamedTuple):
+    """One value from outside the file: where it comes from, the keys that lead to it, and its text."""
+
+    origin: str
+    keys: list[str]
+    text: str
+    ignores_case: bool
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Iterable[str] = (),
+) -> EngineConfig:
+    """Read a configuration. What comes later wins: the file, then the environment, then the overrides.
+
+    path : a .toml, .yaml or .yml file; None: defaults alone. Paths in it are relative to its folder.
+    environment : where ``HEADRACE__SECTION__KEY`` is looked for; the process's own unless given. Items of a list have
+        numbers, from 0: ``HEADRACE__FEEDS__0__PATH``.
+    overrides : texts ``section.key=value``; the value is TOML's, or else plain text. A key with dots stands in quotes:
+        ``instruments."BTCUSDT.BINANCE".price_tick=0.01``.
+
+    Raises ConfigError, and MissingExtraError for YAML without PyYAML.
+    """
+    root = form_of(EngineConfig)
+    # Which path came from where; what is not in it came from the file.
+    origins: dict[str, str] = {}
+    where = "the defaults" if path is None else str(path)
+    tree: Tree = {}
+    try:
+        if path is not None:
+            tree = _table(anchored(_parsed(Path(path)), root, "$", Path(path).parent))
+        variables = os.environ if environment is None else environment
+        for override in [*_from_environment(variables), *_parsed_all(overrides)]:
+            origins[_placed(tree, root, override)] = override.origin
+        config = _converted(anchored(tree, root, "$", None))
+    except ConfigError as error:
+        origin = getattr(error, "origin", None) or _origin(error.path, origins) or where
+        raise ConfigError(f"{origin}: {error}", path=error.path) from None
+    return config
+
+
+def _origin(path: str, origins: Mapping[str, str]) -> str | None:
+    """Where the value at a path came from; None: from the file."""
+    inside = [known for known in origins if path == known or _is_below(path, known) or _is_below(known, path)]
+    return origins[max(inside, key=len)] if inside else None
+
+
+def _table(document: object) -> Tree:
+    if not isinstance(document, dict):
+        raise ConfigError("the file holds no table: write [engine] and what is below it", path="$")
+    return document
+
+
+def _is_below(path: str, above: str) -> bool:
+    return path.startswith((f"{above}.", f"{above}["))
+
+
+# The file
+
+
+def _parsed(path: Path) -> object:
+    readers = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml}
+    reader = readers.get(path.suffix)
+    if reader is None:
+        raise ConfigError(f"a configuration is {' or '.join(readers)}: name it like that", path="$")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        advice = "headrace config new FILE writes one"
+        raise ConfigError(f"the file cannot be read: {error.strerror}; {advice}", path="$") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"byte {error.start} is no UTF-8: save it as such", path="$") from error
+    return reader(text)
+
+
+def _toml(text: str) -> object:
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"this is no TOML: {error}", path="$") from error
+
+
+def _yaml(text: str) -> object:
+    try:
+        import yaml  # type: ignore[import-untyped]  # an extra
+    except ImportError:
+        msg = 'a YAML configuration needs PyYAML: pip install "headrace[yaml]"'
+        raise MissingExtraError(msg) from None
+
+    try:
+        _refuse_twice(yaml.compose(text, yaml.SafeLoader))
+        return yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"this is no YAML: {' '.join(str(error).split())}", path="$") from error
+
+
+def _refuse_twice(node: Any) -> None:
+    """Refuse what YAML leaves to chance: a key that a table has twice. Takes a node of PyYAML's tree, or None."""
+    if isinstance(getattr(node, "value", None), list):
+        pairs = [item for item in node.value if isinstance(item, tuple)]
+        keys = [key.value for key, _ in pairs]
+        if twice := [key for key, _ in pairs if keys.count(key.value) > 1]:
+            place = f"line {twice[1].start_mark.line + 1}"
+            raise ConfigError(f"{place} says {twice[1].value!r} a second time: keep one", path="$")
+        for inner in [value for _, value in pairs] or node.value:
+            _refuse_twice(inner)
+
+
+# From outside the file
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[_Override]:
+    # By name, so that the order of the environment decides nothing; items of a list come in the order of their numbers.
+    for name in sorted(environment, key=_natural):
+        if name.startswith(ENVIRONMENT):
+            keys = name.removeprefix(ENVIRONMENT).split("__")
+            if not all(keys):
+                msg = f"{name} names no key: write {ENVIRONMENT}SECTION__KEY"
+                raise ConfigError(msg, path="$", origin="the environment")
+            yield _Override(name, keys, environment[name], ignores_case=True)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split("__")]
+
+
+def _parsed_all(overrides: Iterable[str]) -> Iterator[_Override]:
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        # A quoted key may hold the sign: take it from the first place where what is before it is a key.
+        while equals and key.count('"') % 2:
+            more, equals, value = value.partition("=")
+            key = f"{key}={more}"
+        keys = _keys(key) if equals else None
+        if keys is None:
+            msg = "this sets nothing: write section.key=value"
+            raise ConfigError(msg, path="$", origin=f"--set {key}".rstrip())
+        yield _Override(f"--set {key.strip()}", keys, value.strip(), ignores_case=False)
+
+
+def _keys(text: str) -> list[str] | None:
+    """Split a dotted key as TOML does; None: it is none."""
+    try:
+        node = tomllib.loads(f"{text} = 0")
+    except tomllib.TOMLDecodeError:
+        return None
+    keys = []
+    inner: object = node
+    while isinstance(inner, dict):
+        if len(inner) != 1:
+            return None
+        ((key, inner),) = inner.items()
+        keys.append(key)
+    return keys
+
+
+def _placed(tree: Tree, form: Form, override: _Override) -> str:
+    """Put a value into the tree, make what leads to it, and return its path."""
+    node: Any = tree  # a table or a list of the tree
+    path = "$"
+    for depth, text in enumerate(override.keys, 1):
+        here = member(form, node)
+        key: Any  # a number in a list, a text in a table
+        if isinstance(node, list):
+            key = _index(text, node, path, override.origin)
+            form = items_of(here)
+        else:
+            key = _key(text, node, here, override)
+            known = fields_of(here)
+            if known and key not in known:
+                refuse_unknown(path, key, known, origin=override.origin)
+            form = known.get(key) or items_of(here)
+        path = joined(path, key)
+        if depth == len(override.keys):
+            node[key] = _value(override.text, form)
+            return path
+        below = node[key] if isinstance(node, list) else node.get(key)
+        if not isinstance(below, dict | list):
+            is_list = isinstance(member(form, []), inspect.VarTupleType) and override.keys[depth].isdecimal()
+            below = node[key] = [] if is_list else {}
+        node = below
+    return path
+
+
+def _index(text: str, items: list[Any], path: str, origin: str) -> int:
+    if not text.isdecimal() or int(text) > len(items):
+        msg = f"{path} has {len(items)} items, and {text!r} is none of them: give a number from 0 to {len(items)}"
+        raise ConfigError(msg, path=path, origin=origin)
+    if int(text) == len(items):
+        items.append(None)
+    return int(text)
+
+
+def _key(text: str, node: Mapping[str, object], form: Form, override: _Override) -> str:
+    """A key as it is written in the tree; names in the environment are often all capitals."""
+    if not override.ignores_case:
+        return text
+    if alike := [key for key in node if key.lower() == text.lower()]:
+        return alike[0]
+    is_name = isinstance(form, inspect.DictType) and isinstance(member(form.value_type, {}), inspect.StructType)
+    return text if is_name else text.lower()
+
+
+def _value(text: str, form: Form) -> object:
+    """Read a value as TOML does, unless only a text makes sense here."""
+    parsed = _toml_value(text)
+    choices = {type(member(choice, None)) for choice in getattr(form, "types", (form,))}
+    if isinstance(parsed, str | list | dict) or inspect.AnyType in choices:
+        return parsed
+    takes: dict[type, tuple[type, ...]] = {
+        inspect.BoolType: (bool,),
+        inspect.IntType: (int,),
+        inspect.FloatType: (int, float),
+    }
+    return parsed if any(isinstance(parsed, takes[kind]) for kind in choices & takes.keys()) else text
+
+
+def _toml_value(text: str) -> object:
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return document["value"] if len(document) == 1 else text
+
+
+# The whole
+
+
+def _converted(tree: object) -> EngineConfig:
+    try:
+        config = msgspec.convert(tree, EngineConfig)
+    except msgspec.ValidationError as error:
+        raise _located(error, tree) from None
+    _check_relations(config)
+    return config
+
+
+def _located(error: msgspec.ValidationError, tree: object) -> ConfigError:
+    """Turn msgspec's error into ours, and find the instrument that it leaves out of the path."""
+    what, _, path = str(error).removesuffix("`").partition(" - at `")
+    prefix = "$.instruments[...]"
+    if path.startswith(prefix) and isinstance(tree, dict):
+        for name, section in tree["instruments"].items():
+            try:
+                msgspec.convert(section, InstrumentSection)
+            except msgspec.ValidationError as inner:
+                what, _, rest = str(inner).removesuffix("`").partition(" - at `$")
+                path = joined("$.instruments", name) + rest
+                break
+    path = path or "$"
+    takes = type_text(form_at(form_of(EngineConfig), path))
+    return ConfigError(f"{path} is wrong: {what}; it takes {takes}", path=path)
+
+
+def _check_relations(config: EngineConfig) -> None:
+    """Check what concerns more than one key, or what a type cannot say."""
+    capacity = config.engine.ring_capacity
+    if capacity & (capacity - 1):
+        low = 1 << capacity.bit_length() - 1
+        _refuse("$.engine.ring_capacity", capacity, f"a power of two, like {low} or {low * 2}")
+    for index, feed in enumerate(config.feeds):
+        if feed.kind == "recording" and feed.path is None:
+            _refuse(f"$.feeds[{index}].path", "missing", "the recording's path")
+        if feed.kind == "synthetic" and feed.path is not None:
+            _refuse(f"$.feeds[{index}].path", feed.path, 'no path with kind = "synthetic"')
+    names = [strategy.name for strategy in config.strategies]
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            _refuse(f"$.strategies[{index}].name", name, "each strategy a name of its own")
+    for name, instrument in config.instruments.items():
+        path = joined("$.instruments", name)
+        if not re.fullmatch(r"[^.\s]+\.[A-Z0-9_]+", name):
+            _refuse(path, name, 'SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]')
+        for key in ("price_tick", "lot_size"):
+            step = getattr(instrument, key)
+            if step is not None and not (step.is_finite() and step > 0):
+                _refuse(joined(path, key), step, "a number above 0")
+
+
+def _refuse(path: str, value: object, valid: str) -> None:
+    raise ConfigError(f"{path} is {value!s}: give {valid}", path=path)

@@ -1,0 +1,202 @@
+"""From ``module:Class`` or ``path/file.py:Class``, and a table of parameters, to an object.
+
+Guarantees: everything that can be wrong with the text, the file or the parameters is one ConfigError, with the nearest
+name where there is one; the current folder is searched for modules, a file's folder for what stands beside it.
+Does not: call anything but what was named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from headrace.app.config.form import is_secret
+from headrace.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import ModuleType
+
+__all__ = ["load_object", "make_object"]
+
+Made = TypeVar("Made")
+TYPES_BY_NAME = {kind.__name__: kind for kind in (int, float, bool, str, Decimal)}
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def load_object(spec: str, where: str = "") -> object:
+    """Import what ``spec`` names. where : a path that stands before what is wrong. Raises ConfigError."""
+    target, colon, name = spec.rpartition(":")
+    if not colon or not target or not name:
+        raise _error(where, f"{spec} names no class: write module:Class or path/file.py:Class")
+    module = _module_of(target, where)
+    if not hasattr(module, name):
+        known = _names_in(module)
+        listed = f"; it has {', '.join(known)}" if known else "; it has none"
+        raise _error(where, f"{target} has no {name!r}{_nearest(name, known) or listed}")
+    found: object = getattr(module, name)
+    return found
+
+
+def make_object(
+    make: Callable[..., Made], parameters: Mapping[str, object], where: str = "", *, given_by: str = "parameters.{}"
+) -> Made:
+    """Call a class with parameters, converted to what it declares: by annotation, or else as the default's type.
+
+    where : a path that stands before what is wrong. given_by : how the user gives a parameter, ``{}`` for its name.
+    Raises ConfigError.
+    """
+    title = getattr(getattr(make, "func", make), "__name__", str(make))  # of a partial: its function's
+    declared = _declared_parameters(make)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in declared.values())
+    named = {
+        name: parameter
+        for name, parameter in declared.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    values: dict[str, object] = {}
+    for name, value in parameters.items():
+        if name in named:
+            try:
+                values[name] = _value_of(named[name], value)
+            except _UnfitError as error:
+                shown = given_by.format(name) + ("" if is_secret(name) else f"={value}")
+                raise _error(where, f"{shown} does not fit {title}: it takes {error}") from error.__cause__
+        elif takes_any:
+            values[name] = value
+        else:
+            known = f"{_nearest(name, named)}; it has {', '.join(named)}" if named else "; it has none"
+            raise _error(where, f"{title} has no parameter {name!r}{known}")
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in values:
+            raise _error(where, f"{title} needs parameter {name!r}: {given_by.format(name)}=VALUE")
+    try:
+        return make(**values)
+    except Exception as error:
+        raise _error(where, f"{title} cannot be made: {_place(error)}{type(error).__name__}: {error}") from error
+
+
+def _error(where: str, message: str) -> ConfigError:
+    return ConfigError(f"{where}: {message}" if where else message, path=where)
+
+
+def _module_of(target: str, where: str) -> ModuleType:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    is_file = target.endswith(".py") or "/" in target
+    try:
+        return _file_module(Path(target), where) if is_file else importlib.import_module(target)
+    except ModuleNotFoundError as error:
+        if not is_file and error.name and f"{target}.".startswith(f"{error.name}."):
+            known = [path.stem for path in Path.cwd().glob("*.py")]
+            msg = f"there is no module {target!r} here or installed{_nearest(target, known)}"
+            raise _error(where, msg) from error
+        raise _import_error(target, where, error) from error
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _import_error(target, where, error) from error
+
+
+def _file_module(path: Path, where: str) -> ModuleType:
+    if not path.is_file():
+        known = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise _error(where, f"the file {path} is missing{_nearest(str(path), known)}")
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # What stands beside the file can be imported by it.
+    if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) == str(path.resolve()):
+        return sys.modules[path.stem]
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise _error(where, f"the file {path} is no Python file: its name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    hidden = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        if hidden is not None:
+            sys.modules[path.stem] = hidden
+        raise
+    return module
+
+
+def _import_error(target: str, where: str, error: BaseException) -> ConfigError:
+    if isinstance(error, SyntaxError):
+        return _error(where, f"cannot import {target}: line {error.lineno}: SyntaxError: {error.msg}")
+    return _error(where, f"cannot import {target}: {_place(error)}{type(error).__name__}: {error}")
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's own code raised, as ``file.py line 3: ``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or "importlib" in frames[-1].filename or frames[-1].filename == __file__:
+        return ""
+    return f"{Path(frames[-1].filename).name} line {frames[-1].lineno}: "
+
+
+def _names_in(module: ModuleType) -> list[str]:
+    """The names that a module defines itself, public ones."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
+def _declared_parameters(make: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    if isinstance(make, type) and make.__init__ is object.__init__:  # type: ignore[misc]  # compared, not called
+        return {}
+    try:
+        signature = inspect.signature(make, eval_str=True)
+    except Exception:  # noqa: BLE001 - an annotation may evaluate to anything; its text is what is left then
+        signature = inspect.signature(make)
+    return signature.parameters
+
+
+class _UnfitError(Exception):
+    """A value that is not what its parameter takes, which the message names."""
+
+
+def _value_of(parameter: inspect.Parameter, value: object) -> object:
+    """Read a value as the parameter's annotation says, or as the type of its default, or leave it as it is."""
+    wanted: object = parameter.annotation
+    is_guess = False
+    if isinstance(wanted, str):  # It, or one beside it, could not be evaluated; or it is an alias that is a text.
+        wanted = TYPES_BY_NAME.get(wanted, parameter.empty)
+        is_guess = wanted is parameter.empty
+    if wanted is parameter.empty:
+        # A default of 0 takes 0.5, too; a text must become something.
+        if parameter.default in (parameter.empty, None) or not isinstance(value, str):
+            return value
+        wanted = type(parameter.default)
+    if wanted is bool and isinstance(value, str) and value.lower() in BOOLEANS:
+        return BOOLEANS[value.lower()]
+    try:
+        return msgspec.convert(value, type=wanted, strict=not isinstance(value, str))
+    except msgspec.ValidationError as error:
+        if is_guess:  # The default's type is one of those it takes; whoever takes it knows the others.
+            return value
+        shown = getattr(wanted, "__name__", str(wanted))
+        raise _UnfitError(f"{shown} ({error})") from error
+    except TypeError:
+        # What msgspec cannot choose from, like Decimal | str; whoever takes it will.
+        return value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean …?`` or nothing."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,20 @@
+"""Bus: typed events on their way to handlers and consumers, in four lanes, and the audit that records them."""
+
+from headrace.bus.audit import AuditSink, read_audit, replay_events
+from headrace.bus.bus import EventBus
+from headrace.bus.consumer import Consumer, Envelope
+from headrace.bus.lane import BusStats, LaneOptions, LaneStats
+from headrace.bus.subscription import BusSubscription
+
+__all__ = [
+    "AuditSink",
+    "BusStats",
+    "BusSubscription",
+    "Consumer",
+    "Envelope",
+    "EventBus",
+    "LaneOptions",
+    "LaneStats",
+    "read_audit",
+    "replay_events",
+]

@@ -1,0 +1,373 @@
+"""Audit: every event of a run in a file, one JSON object a line, in the order in which the bus delivered them.
+
+::
+
+    bus ─▶ AuditSink ─▶ buffer ─▶ FILE   line 1  {"type":"AuditHeader","run_id":…,"version":…,"ts":…,"config":…}
+                          each second,   line 2  {"type":"StrategyStateChanged",…}
+                          full, or close
+
+What happens when the file cannot be written (disk full)
+    Live: what was buffered is lost, counted, logged and told by a Status event; the bus goes on. When writing works
+    again, a Gap of lane "audit" stands in the file where lines are missing. In a replay: AuditError, from ``check`` and
+    ``close``, and nothing more is written.
+
+Guarantees: mode 0600; an existing file is never touched; whole lines only, but for the last one of a process that was
+killed; synced by ``close``; in a replay the same bytes every time.
+Does not: bring a run back; up to a second of events is lost with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import msgspec
+
+import headrace._native as _native
+from headrace.dispatch.loop_wakeup import has_running_loop
+from headrace.errors import AuditError, ClosedError
+from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
+from headrace.market.events import EVENT_LANES, Event, Gap, Status, decode_event
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from headrace.bus.bus import EventBus
+    from headrace.bus.subscription import BusSubscription
+
+__all__ = ["AuditHeader", "AuditSink", "AuditStats", "audit_header", "audit_path", "read_audit", "replay_events"]
+
+log = logging.getLogger(__name__)
+
+# What the sink calls itself in events, and its "lane" in a Gap.
+SOURCE = "audit"
+
+
+class AuditHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True, forbid_unknown_fields=True):
+    """The first line of an audit: which run it is of.
+
+    run_id : the engine's. version : of headrace. ts : when it began by the wall, ns; 0 in a replay.
+    config : the configuration's digest; empty for an engine that was made without one.
+    """
+
+    run_id: str
+    version: str
+    ts: int = 0
+    config: str = ""
+
+
+class AuditStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the events: ``written + buffered + lost`` is all that came.
+
+    bytes : in the file. state : "ok", "failing" (the last write failed) or "closed". reason : why it failed last.
+    """
+
+    written: int
+    buffered: int
+    lost: int
+    bytes: int
+    state: Literal["ok", "failing", "closed"]
+    reason: str
+
+
+class AuditSink:
+    """Writes every event of a bus to a new file. A context manager, which closes it.
+
+    path : a file that is not there yet; or a folder, there already or ending in a slash, in which each run has a file
+        of its name. run_id, config : for the header.
+    replay : what cannot be written ends the run, see ``check``.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, run_id: str = "", config: str = "", replay: bool = False
+    ) -> None:
+        self.path = audit_path(path, run_id)
+        self._header = AuditHeader(
+            run_id=run_id,
+            version=str(_native.build_info()["version"]),
+            ts=0 if replay else time.time_ns(),
+            config=config,
+        )
+        self._replay = replay
+        self._bus: EventBus | None = None
+        self._subscription: BusSubscription | None = None
+        self._file: int | None = None
+        self._encoder = msgspec.json.Encoder()
+        self._buffer = bytearray()
+        self._buffered = self._written = self._lost = 0
+        # Lost since the last line of the file.
+        self._hole = 0
+        self._size = 0
+        self._reason = ""
+        self._failure: AuditError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def attach(self, bus: EventBus) -> None:
+        """Make the file, and write every event of a bus from now on; before whoever publishes on it, to miss none.
+
+        Raises AuditError: the file is there already, or cannot be written.
+        """
+        self._file = _new_file(self.path)
+        try:
+            self._append(self._encoder.encode(self._header) + b"\n")
+        except OSError as error:
+            os.close(self._file)
+            self._file = None
+            raise _unwritable(self.path, error) from error
+        self._bus = bus
+        self._subscription = bus.subscribe(Event, self._take, name=SOURCE, max_attempts=1)
+
+    def check(self) -> None:
+        """Raise the AuditError that ends a replay, if there is one. O(1)."""
+        if self._failure is not None:
+            raise self._failure
+
+    def flush(self) -> None:
+        """Write what is buffered. What cannot be written is lost and told; a replay remembers it for ``check``."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._file is None or not (self._buffer or self._hole) or self._failure is not None:
+            return
+        data = self._hole_line() + self._buffer
+        try:
+            self._append(data)
+        except OSError as error:
+            self._lose(error)
+        else:
+            self._written += self._buffered
+            self._hole = 0
+            if self._reason:
+                self._reason = ""
+                log.warning("audit %s is written again, after %d events were lost", self.path, self._lost)
+                self._tell("ok", f"{self._lost} events were lost")
+        self._buffer.clear()
+        self._buffered = 0
+
+    def close(self) -> None:
+        """Write what is left, sync, and close; may be called twice. Raises AuditError in a replay that lost events."""
+        if self._file is None:
+            return
+        if self._subscription is not None:
+            self._subscription.close()
+        self.flush()
+        file, self._file = self._file, None
+        try:
+            os.fsync(file)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # A pipe or a device, which has nothing to sync.
+                self._fail(error)
+        finally:
+            os.close(file)
+        self.check()
+
+    def stats(self) -> AuditStats:
+        """Return what became of the events so far."""
+        state: Literal["ok", "failing", "closed"] = "failing" if self._reason else "ok"
+        return AuditStats(
+            written=self._written,
+            buffered=self._buffered,
+            lost=self._lost,
+            bytes=self._size,
+            state="closed" if self._file is None else state,
+            reason=self._reason,
+        )
+
+    def _take(self, event: Event) -> None:
+        if self._failure is not None:
+            self._lost += 1
+            return
+        try:
+            line = self._encoder.encode(event)
+        except Exception as error:
+            self._refuse(event, error)
+            raise
+        if not self._buffered and not self._replay and has_running_loop():
+            self._timer = asyncio.get_running_loop().call_later(AUDIT_FLUSH_S, self.flush)
+        self._buffer += line
+        self._buffer += b"\n"
+        self._buffered += 1
+        if len(self._buffer) >= AUDIT_BUFFER_BYTES:
+            self.flush()
+
+    def _append(self, data: bytes | bytearray) -> None:
+        """Write all of it, or leave the file as it was. Raises OSError."""
+        assert self._file is not None
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            # Half a line in the middle would make the file unreadable.
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(data)
+
+    def _hole_line(self) -> bytes:
+        if not self._hole:
+            return b""
+        first = self._written + self._lost - self._hole + 1
+        gap = Gap(source=SOURCE, lane=SOURCE, missed=self._hole, first=first, last=first + self._hole - 1)
+        return self._encoder.encode(gap) + b"\n"
+
+    def _lose(self, error: OSError) -> None:
+        is_news = not self._reason
+        self._lost += self._buffered
+        self._hole += self._buffered
+        self._fail(error)
+        if is_news and not self._replay:
+            self._tell("failing", self._reason)
+
+    def _refuse(self, event: Event, error: Exception) -> None:
+        """Lose one event that JSON cannot hold, at its place; the bus keeps it as a dead letter."""
+        self.flush()
+        self._lost += 1
+        self._hole += 1
+        if self._replay:
+            msg = f"audit {self.path} cannot hold a {type(event).__name__}: {error}; give it fields that JSON has"
+            self._failure = AuditError(msg, path=str(self.path), line=0)
+
+    def _fail(self, error: OSError) -> None:
+        if not self._reason:
+            log.error("audit %s cannot be written, events are lost: %s", self.path, error.strerror)
+        self._reason = error.strerror or str(error)
+        if self._replay:
+            self._failure = _unwritable(self.path, error)
+
+    def _tell(self, state: str, reason: str) -> None:
+        if self._bus is not None and self._subscription is not None and self._subscription.is_open:
+            with suppress(ClosedError):  # A bus that is shut down has nobody to tell.
+                self._bus.publish_nowait(Status(source=SOURCE, subject=SOURCE, state=state, reason=reason))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def audit_path(path: str | os.PathLike[str], run_id: str) -> Path:
+    """Return where a run's audit goes: ``path``, or ``path/RUN_ID.jsonl`` where it is a folder or ends in a slash."""
+    text = os.fspath(path)
+    return Path(text, f"{run_id}.jsonl") if text.endswith("/") or Path(text).is_dir() else Path(text)
+
+
+def _new_file(path: Path) -> int:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except FileExistsError as error:
+        msg = f"audit {path} is there already and stays as it is: name another file, or a folder for one file a run"
+        raise AuditError(msg, path=str(path), line=0) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> AuditError:
+    msg = f"audit {path} cannot be written: {error.strerror}; see that there is room and the permission to write"
+    return AuditError(msg, path=str(path), line=0)
+
+
+# Reading
+
+
+def audit_header(path: str | os.PathLike[str]) -> AuditHeader:
+    """Return the first line of an audit. Raises AuditError."""
+    for number, line in _lines(Path(path), allow_torn=False):
+        return _header(Path(path), number, line)
+    msg = f"audit {path} is empty: its run ended before it began"
+    raise AuditError(msg, path=str(path), line=1)
+
+
+def read_audit(
+    path: str | os.PathLike[str], *, own_types: Iterable[type[Event]] = (), allow_torn: bool = False
+) -> Iterator[Event]:
+    """Yield the events of an audit, in the order in which they were delivered.
+
+    own_types : event types beside the built-in ones. allow_torn : a last line that is not whole, as a killed process
+        leaves it, is told in the log and left out instead of raised. A number that was infinite is read as NaN.
+    Raises AuditError, with the line: missing, no audit, damaged, torn.
+    """
+    file, types = Path(path), tuple(own_types)
+    has_header = False
+    for number, line in _lines(file, allow_torn=allow_torn):
+        if not has_header:
+            _header(file, number, line)
+            has_header = True
+            continue
+        try:
+            yield _event(line, types)
+        except msgspec.DecodeError as error:
+            msg = f"audit {file} line {number} is no event: {error}; own event types are named by own_types="
+            raise AuditError(msg, path=str(file), line=number) from error
+    if not has_header:
+        audit_header(file)
+
+
+async def replay_events(
+    path: str | os.PathLike[str], bus: EventBus, *, own_types: Iterable[type[Event]] = (), allow_torn: bool = False
+) -> int:
+    """Publish the events of an audit into a bus again, each one handled before the next; return how many there were.
+
+    They keep source, time, run id and cause. Whoever trades on events would trade again: leave him off this bus.
+    Raises as ``read_audit`` and ``EventBus.publish``, and DeadlockError.
+    """
+    count = 0
+    for event in read_audit(path, own_types=own_types, allow_torn=allow_torn):
+        await bus.publish(event)
+        await bus.wait_until_idle()
+        count += 1
+    return count
+
+
+def _lines(path: Path, *, allow_torn: bool) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    yield number, line
+                    continue
+                msg = f"audit {path} line {number} is torn after {len(line)} bytes: its process was killed"
+                if not allow_torn:
+                    raise AuditError(f"{msg}; allow_torn=True reads what is before it", path=str(path), line=number)
+                log.warning("%s; what is before it was read", msg)
+    except OSError as error:
+        msg = f"audit {path} cannot be read: {error.strerror}; name the file that a run wrote"
+        raise AuditError(msg, path=str(path), line=0) from error
+
+
+def _event(line: bytes, own_types: tuple[type[Event], ...]) -> Event:
+    """Decode an event; JSON has no NaN and no infinity, so a number that is null was one of them."""
+    try:
+        return decode_event(line, own_types)
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(line)
+        named = fields.get("type") if isinstance(fields, dict) else None
+        kind = next((own for own in (*EVENT_LANES, *own_types) if own.__name__ == named), None)
+        if kind is None:
+            raise
+        numbers = {field.name: math.nan for field in msgspec.structs.fields(kind) if field.type is float}
+        given = {name: value for name, value in fields.items() if value is not None or name not in numbers}
+        return msgspec.convert({**numbers, **given}, kind)
+
+
+def _header(path: Path, number: int, line: bytes) -> AuditHeader:
+    try:
+        return msgspec.json.decode(line, type=AuditHeader)
+    except msgspec.DecodeError as error:
+        msg = f"audit {path} line {number} is no AuditHeader ({error}): name a file that a run wrote"
+        raise AuditError(msg, path=str(path), line=number) from error

@@ -1,0 +1,149 @@
+"""Subscribers: the types of events that a bus knows, each with its lane and with who takes it.
+
+Guarantees: handlers stand in the order in which they subscribed; names are unique.
+Does not: deliver; the native core is told each type's handlers whenever they change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headrace.bus.consumer import Consumer
+from headrace.bus.lane import LaneOptions
+from headrace.bus.subscription import BusSubscription, is_event_type, matches, subscriber_name
+from headrace.errors import EventTypeError, OptionError
+from headrace.limits import LANE_ATTEMPTS_DATA
+from headrace.market.events import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import headrace._native as _native
+    from headrace.bus.subscription import E, Handler, What
+    from headrace.market.events import Event
+
+__all__ = ["Declared", "Subscribers"]
+
+_LANES = tuple(Lane)
+
+
+class Declared(NamedTuple):
+    """What is known of a type of events: its lane, the lane's place in the order of priority, and its options."""
+
+    lane: Lane
+    number: int
+    options: LaneOptions
+
+
+class Subscribers:
+    """Who takes what on one bus."""
+
+    def __init__(self, core: _native.BusCore, options: Mapping[Lane, LaneOptions]) -> None:
+        self._core = core
+        self._options = options
+        self._declared: dict[type[Event], Declared] = {}
+        self._subscriptions: list[BusSubscription] = []
+
+    def __iter__(self) -> Iterator[BusSubscription]:
+        return iter(tuple(self._subscriptions))
+
+    def declare(self, event_type: type[Event], lane: Lane) -> None:
+        """See ``EventBus.declare``."""
+        if not is_event_type(event_type):
+            msg = f"{event_type!r} is no type of events: make it a subclass of headrace.market.events.Event"
+            raise EventTypeError(msg, event_type=repr(event_type))
+        lane = Lane(lane)
+        fresh = Declared(lane, _LANES.index(lane), self._options[lane])
+        known = self._declared.setdefault(event_type, fresh)
+        if known.lane is not lane:
+            msg = f"{event_type.__name__} goes in the {known.lane} lane already: a type has one lane"
+            raise OptionError(msg, option="lane")
+        self._tell(event_type)
+
+    def declared(self, event: Event) -> Declared:
+        """Return what is known of an event's type. Raises EventTypeError."""
+        event_type = type(event)
+        known = self._declared.get(event_type)
+        if known is None:
+            name = event_type.__name__
+            if is_event_type(event_type):
+                msg = f"{name} is not declared on this bus: bus.declare({name}, lane) first"
+            else:
+                msg = f"{name} is no event: publish an instance of a subclass of headrace.market.events.Event"
+            raise EventTypeError(msg, event_type=name)
+        return known
+
+    def subscribe(
+        self, what: What[E], handler: Handler[E], *, name: str | None, idempotent: bool, max_attempts: int | None
+    ) -> BusSubscription:
+        """See ``EventBus.subscribe``."""
+        attempts = self._attempts(what, idempotent=idempotent, max_attempts=max_attempts)
+        return self._join(what, handler, name or subscriber_name(handler), attempts)
+
+    def consumer(self, what: What[Event], name: str | None, make: Callable[[str], Consumer]) -> Consumer:
+        """See ``EventBus.consumer``."""
+        self._matching(what)
+        consumer = make(self._free_name(name or "consumer"))
+        self._join(what, consumer, consumer.name, [1] * len(_LANES))
+        return consumer
+
+    def leave(self, consumer: Consumer) -> None:
+        """Close a consumer's subscription."""
+        next(own for own in self._subscriptions if own.consumer is consumer).close()
+
+    def end(self) -> None:
+        """Let consumers know that nothing more comes."""
+        for subscription in self:
+            if subscription.consumer is not None:
+                subscription.consumer.end()
+
+    def _join(self, what: What[E], handler: Handler[E] | Consumer, name: str, attempts: list[int]) -> BusSubscription:
+        subscription = BusSubscription(what, handler, name=self._free_name(name), attempts=attempts, close=self._left)
+        self._subscriptions.append(subscription)
+        self._tell_matching(what)
+        return subscription
+
+    def _left(self, subscription: BusSubscription) -> None:
+        self._subscriptions.remove(subscription)
+        self._tell_matching(subscription.what)
+
+    def _tell_matching(self, what: What[E]) -> None:
+        for event_type in self._matching(what):
+            self._tell(event_type)
+
+    def _tell(self, event_type: type[Event]) -> None:
+        takers = [own.native for own in self._subscriptions if matches(own.what, event_type)]
+        self._core.set_route(event_type, self._declared[event_type].number, takers)
+
+    def _matching(self, what: What[E]) -> list[type[Event]]:
+        found = [event_type for event_type in self._declared if matches(what, event_type)]
+        if not found:
+            msg = f"no declared type of events is a {what!r}: declare it first, bus.declare(type, lane)"
+            raise EventTypeError(msg, event_type=getattr(what, "__name__", repr(what)))
+        return found
+
+    def _attempts(self, what: What[E], *, idempotent: bool, max_attempts: int | None) -> list[int]:
+        matching = self._matching(what)
+        usual = [self._options[lane].max_attempts for lane in _LANES]
+        if max_attempts is None:
+            return [max(own, LANE_ATTEMPTS_DATA) for own in usual] if idempotent else usual
+        if max_attempts < 1:
+            msg = f"max_attempts={max_attempts}: a handler gets an event once, at least"
+            raise OptionError(msg, option="max_attempts")
+        known = [self._declared[event_type] for event_type in matching]
+        once = sorted({own.lane for own in known if own.options.max_attempts == 1})
+        if max_attempts > 1 and once and not idempotent:
+            msg = (
+                f"max_attempts={max_attempts}: events of the {', '.join(once)} lane are given once, since a second "
+                "time may send an order twice; say idempotent=True if that cannot happen"
+            )
+            raise OptionError(msg, option="max_attempts")
+        return [max_attempts] * len(_LANES)
+
+    def _free_name(self, wanted: str) -> str:
+        taken = {subscription.name for subscription in self._subscriptions}
+        number, name = 1, wanted
+        while name in taken:
+            number += 1
+            name = f"{wanted}#{number}"
+        return name

@@ -1,0 +1,134 @@
+"""BusSubscription: one handler of the event bus, and which events it takes.
+
+Guarantees: a closed one gets no more events, those that wait for it included.
+Does not: hold events.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
+
+import headrace._native as _native
+from headrace.bus.consumer import Consumer
+from headrace.errors import EventTypeError, SubscriptionError
+from headrace.market.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    # A handler of Signal may say that it takes Signals; what it returns is awaited, or not looked at.
+    E = TypeVar("E", bound=Event)
+    What: TypeAlias = type[E] | tuple[type[E], ...] | Callable[[Event], bool]
+    Handler: TypeAlias = Callable[[E], object]
+
+__all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name"]
+
+
+class BusSubscription:
+    """What ``EventBus.subscribe`` returns; a context manager that closes it.
+
+    what : the types, or the predicate. name : unique on its bus. awaited : its handler, when that is awaited.
+    consumer : whom it offers events to, when it is the pull side.
+    """
+
+    def __init__(
+        self,
+        what: What[E],
+        handler: Handler[E] | Consumer,
+        *,
+        name: str,
+        attempts: list[int],
+        close: Callable[[BusSubscription], None],
+    ) -> None:
+        self.what = what
+        self.name = name
+        self.is_open = True
+        self._close = close
+        self.consumer = handler if isinstance(handler, Consumer) else None
+        self.awaited: Callable[[Event], Awaitable[object]] | None = None
+        function, receiver = None, None
+        if not isinstance(handler, Consumer):
+            _check_callable(handler, name)
+            if _is_async(handler):
+                self.awaited = cast("Callable[[Event], Awaitable[object]]", handler)
+            else:
+                function, receiver = _taken_apart(handler)
+        self.native = _native.BusHandler(
+            name,
+            self,
+            function=function,
+            receiver=receiver,
+            predicate=None if isinstance(what, type | tuple) else what,
+            attempts=attempts,
+        )
+
+    def close(self) -> None:
+        """Take no more events. May be called twice, and from inside of the handler."""
+        if self.is_open:
+            self.is_open = False
+            self.native.close()
+            self._close(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+def matches(what: What[E], event_type: type[Event]) -> bool:
+    """Say whether events of a type may be meant. Raises EventTypeError for what is no type, tuple or predicate."""
+    if isinstance(what, type | tuple):
+        for wanted in what if isinstance(what, tuple) else (what,):
+            if not is_event_type(wanted):
+                msg = (
+                    f"{wanted!r} is no type of events: give subclasses of headrace.market.events.Event, or a predicate"
+                )
+                raise EventTypeError(msg, event_type=getattr(wanted, "__name__", repr(wanted)))
+        return issubclass(event_type, what)
+    if not _is_callable(what):
+        msg = f"{what!r} is neither a type of events nor a predicate: give a type, a tuple of them, or a predicate"
+        raise EventTypeError(msg, event_type=repr(what))
+    return True
+
+
+def is_event_type(value: object) -> bool:
+    """Say whether it is a subclass of Event."""
+    return isinstance(value, type) and issubclass(value, Event)
+
+
+def subscriber_name(handler: object) -> str:
+    """What to call a handler that was given no name."""
+    return getattr(handler, "__qualname__", None) or type(handler).__qualname__
+
+
+def _is_callable(value: object) -> bool:
+    return callable(value)
+
+
+def _is_async(handler: object) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004 - its type, not whether
+
+
+def _taken_apart(handler: object) -> tuple[object, object | None]:
+    """Return a method of a Python class as function and receiver: called so, no bound method is made."""
+    if isinstance(handler, types.MethodType) and isinstance(handler.__func__, types.FunctionType):
+        return handler.__func__, handler.__self__
+    return handler, None
+
+
+def _check_callable(handler: object, name: str) -> None:
+    if not callable(handler):
+        msg = f"{handler!r} is not callable: a handler takes one event"
+        raise SubscriptionError(msg, handler=name)
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(object())
+    except TypeError as error:
+        msg = f"{name}{signature} cannot be called with one event: {error}"
+        raise SubscriptionError(msg, handler=name) from None

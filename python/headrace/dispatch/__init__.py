@@ -1,0 +1,6 @@
+"""Dispatch: from the ring to handlers: ``dispatcher``, its subscriptions, their handlers' signatures, their faults."""
+
+from headrace.dispatch.dispatcher import Dispatcher, DispatcherStats
+from headrace.dispatch.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats
+
+__all__ = ["Dispatcher", "DispatcherStats", "LatencyStats", "Overflow", "Subscription", "SubscriptionStats"]

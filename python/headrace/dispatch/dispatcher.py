@@ -1,0 +1,618 @@
+"""Dispatcher: moves ticks from the ring to handlers.
+
+::
+
+    publish · publish_frame · publish_lines ─▶ Sequencer ─▶ Ring ─┬▶ inline: dispatch(), one reader, tick-major
+                                                                 ├▶ mode="thread": a daemon thread each
+                                                                 ├▶ async handlers: a task each
+                                                                 └▶ no handlers: whoever pulls
+
+When a strategy raises
+    The call is counted and kept as a dead letter; ``on_fault="quarantine"`` (live default) ends its calls after 3
+    faults within 1,000 calls, ``"raise"`` (replay default) ends the dispatch with the strategy's own exception. Others
+    notice nothing: every strategy has had the tick before anything is raised.
+
+Guarantees: inline dispatch gives each tick to every matching strategy in registration order; no lock is held while
+handlers run; everything it started ends with ``close``.
+Does not: read files or sockets (``feeds``), or own a life cycle (the Engine will).
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+import headrace._native as _native
+from headrace.dispatch.driver import Driver
+from headrace.dispatch.faults import FaultDesk, Policy
+from headrace.dispatch.loop_wakeup import WakeupKind, has_running_loop
+from headrace.dispatch.signature import BoundHandler, HasHandlers, bind_function, bind_strategy, kinds_of, nearest_text
+from headrace.dispatch.slow_handlers import Watch
+from headrace.dispatch.subscription import (
+    Overflow,
+    SubscribeOptions,
+    Subscription,
+    SubscriptionOptions,
+    SubscriptionStats,
+    TuneOptions,
+)
+from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
+from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
+from headrace.market.clock import Clock, EngineClock, ReplayClock, WallClock
+from headrace.market.dead_letters import DeadLetters
+from headrace.market.tick import NewestQuote
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+
+__all__ = ["Dispatcher", "DispatcherStats"]
+
+log = logging.getLogger(__name__)
+
+# What the shared group is called, which no subscription can be.
+INLINE = "(inline)"
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherStats:
+    """What went through a dispatcher.
+
+    published : ticks on the ring, gaps included. ticks : the same by kind. gaps, duplicates, late : found by the
+    sequencer. frames, ignored, rejected : by type and reason. elapsed_s : since the dispatcher was made.
+    ticks_per_s : published over elapsed. subscriptions : by name.
+    """
+
+    published: int
+    ticks: Mapping[str, int]
+    gaps: int
+    duplicates: int
+    late: int
+    frames: Mapping[str, int]
+    ignored: Mapping[str, int]
+    rejected: Mapping[str, int]
+    elapsed_s: float
+    ticks_per_s: float
+    subscriptions: Mapping[str, SubscriptionStats]
+
+
+class Dispatcher:
+    """Ring, sequencer and subscriptions in one object. A context manager.
+
+    instruments : names known from the start, or an ``Instruments`` table. discovery : whether frames may add more, up
+        to instruments_max.
+    ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
+    clock : WallClock unless given; an EngineClock stands still until it is moved. replay : time is a ReplayClock,
+        threads run inline, nothing is lost or timed by the wall. ``headrace.replay`` moves that clock; who publishes by
+        hand calls ``clock.advance_to`` first.
+    driven : live rules, but nobody moves by itself: no thread and no task is started. A dispatch log's repetition
+        dispatches what they did.
+    on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
+    hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
+    duplicates, late : "drop" or "deliver": what the sequencer does with numbers that the venue repeated, or sent late.
+    dead_letters : a store to share. slow_handler_ms : a handler that runs longer is named in the log.
+    block_max_ns : a reader that holds the writer longer is demoted to drop_oldest; None: never (the default in replay).
+    wakeup : "eventfd" or "pipe", how an event loop is woken; "auto" takes what the system has.
+    called_by_owner : callbacks that the owner of this dispatcher calls, such as "on_start"; any other one is refused.
+
+    Raises OptionError, InstrumentError, RingError.
+    """
+
+    def __init__(
+        self,
+        *,
+        instruments: Iterable[str] | _native.Instruments = (),
+        discovery: bool = True,
+        instruments_max: int = INSTRUMENTS_MAX,
+        ring_capacity: int = RING_CAPACITY,
+        ring: _native.Ring | None = None,
+        sequencer: _native.Sequencer | None = None,
+        clock: Clock | None = None,
+        replay: bool = False,
+        driven: bool = False,
+        on_fault: Policy | None = None,
+        hashing: bool = False,
+        duplicates: Literal["drop", "deliver"] = "drop",
+        late: Literal["drop", "deliver"] = "deliver",
+        dead_letters: DeadLetters | None = None,
+        slow_handler_ms: int = SLOW_HANDLER_MS,
+        block_max_ns: int | None = BLOCK_MAX_NS,
+        wakeup: WakeupKind = "auto",
+        called_by_owner: Iterable[str] = (),
+    ) -> None:
+        if on_fault not in (None, "raise", "quarantine"):
+            msg = f"on_fault={on_fault!r} is unknown: use 'raise' or 'quarantine'"
+            raise OptionError(msg, option="on_fault")
+        if wakeup not in ("auto", "eventfd", "pipe"):
+            msg = f"wakeup={wakeup!r} is unknown: use 'auto', 'eventfd' or 'pipe'"
+            raise OptionError(msg, option="wakeup")
+        _refuse_unless_duration("slow_handler_ms", slow_handler_ms)
+        if block_max_ns is not None:
+            _refuse_unless_duration("block_max_ns", block_max_ns)
+        if replay and clock is not None and not isinstance(clock, EngineClock):
+            msg = f"clock={clock!r} with replay=True: a replay's time is its ticks' own; leave the clock out"
+            raise OptionError(msg, option="clock")
+        self.clock: Clock = clock or (ReplayClock() if replay else WallClock())
+        self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
+        if not isinstance(instruments, _native.Instruments):
+            names = [instruments] if isinstance(instruments, str) else list(instruments)
+            instruments = _native.Instruments(names, discovery=discovery, instruments_max=instruments_max)
+        self.instruments = instruments
+        self.sequencer = sequencer or _native.Sequencer(instruments, duplicates=duplicates, late=late)
+        self.ring = ring or _native.Ring(ring_capacity, instruments_max=instruments.instruments_max)
+        self._replay = replay
+        self._driven = driven
+        self._hashing = hashing
+        self._wakeup = wakeup
+        self._called_by_owner = frozenset(called_by_owner)
+        self._ingest = _native.Ingest(
+            self.ring,
+            self.sequencer,
+            self.clock.now_ns,
+            hashing=hashing,
+            block_max_ns=None if replay else block_max_ns,
+            replay=replay,
+            time=self.clock.native if isinstance(self.clock, EngineClock) else None,
+        )
+        self.faults = FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
+        self._inline = self._new_group("inline")
+        self._pumps: list[_native.Pump] = []
+        self._members: dict[str, Driver] = {}
+        # Told of each new subscription before it gets anything: a dispatch log.
+        self.on_joined: Callable[[Driver], None] | None = None
+        self._made_s = time.monotonic()
+        self._kinds = {row[1] for row in _native.kind_table()}
+        self._watch = Watch(slow_handler_ms / 1e3)
+        self._watch.groups.append(self._inline)
+        self._closed = False
+        _open_dispatchers.add(self)
+
+    # Subscribing
+
+    def subscribe(
+        self,
+        handler: HasHandlers | Callable[..., object] | None = None,
+        *,
+        name: str | None = None,
+        callback: str | None = None,
+        **options: Unpack[SubscribeOptions],
+    ) -> Subscription:
+        """Subscribe a strategy, a plain function, or nobody (then pull: iterate the subscription).
+
+        handler : a Strategy object; or a callable named after a callback (``on_quote``), or given one by ``callback``.
+        name : unique in this dispatcher; ``Class``, then ``Class-2`` unless given.
+
+        Options; a Strategy class sets its own defaults in ``subscription``:
+
+        instruments : "SYMBOL.VENUE" or a pattern, one or several; "*" is all.
+        kinds : names of kinds; the handlers say it unless given.
+        overflow : "block" (default inline, and for who pulls), "drop_oldest" (default in threads, and for async
+            handlers live) or "conflate" (quotes only).
+        batch_max : ticks per plural call, 1,024.
+        every : "100ms": plural handlers get windows of the clock, aligned to it, the same live and in replay.
+        min_interval_ns : with "conflate": at least so long between two quotes of an instrument; the newest waits.
+        rate_limit : ticks per second, with a lossy overflow; the excess is skipped and told as a gap.
+        lag_max_ticks, lag_max_ns : a warning, once per episode, when further behind; with on_lag="skip", lossy ones
+            jump to the newest tick and are told of the gap.
+        mode : "inline" or "thread".
+        on_fault : "raise" or "quarantine"; the dispatcher's unless given.
+
+        Raises SubscriptionError (handlers), OptionError (options), ClosedError.
+        """
+        self._refuse_closed("make another")
+        given: dict[str, Any] = {**(handler.subscription if isinstance(handler, HasHandlers) else {}), **options}
+        _refuse_unknown(given)
+        checked = SubscriptionOptions.checked(**given)
+        handlers = _bound(handler, callback, checked.kinds, self._called_by_owner)
+        chosen = self._unique(name, handler)
+        is_async = any(bound.is_async for bound in handlers)
+        member = self._join(chosen, checked, handlers, is_async=is_async)
+        self._members[chosen] = member
+        if self.on_joined is not None:
+            self.on_joined(member)
+        member.start()
+        if handlers:
+            self._watch.start()
+        return member.subscription
+
+    def rebind(self, subscription: Subscription, strategy: HasHandlers) -> None:
+        """Give a subscription's ticks to another object's handlers, from the next edge of a run on.
+
+        Its options, its numbers and what it must still be told stay. Raises SubscriptionError.
+        """
+        member = self._members[subscription.name]
+        handlers = _bound(strategy, None, subscription.options.kinds, self._called_by_owner)
+        same_kinds = kinds_of(handlers, subscription.options.kinds)[0] == subscription.kinds
+        if not same_kinds or any(bound.is_async for bound in handlers) != member.is_async:
+            msg = f"{type(strategy).__name__} takes other ticks than {subscription.name!r}: subscribe it anew"
+            raise SubscriptionError(msg, handler=subscription.name)
+        member.membership.bind([_described(bound, awaited=member.is_async) for bound in handlers])
+        self._watch.handlers[subscription.name] = [bound.name for bound in handlers]
+
+    def tune(self, subscription: Subscription, **changes: Unpack[TuneOptions]) -> bool:
+        """Change how a subscription's ticks come, from the next edge of a run on; False: it was so already.
+
+        Options as in ``subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises OptionError.
+        """
+        member = self._members[subscription.name]
+        options = subscription.options.changed(**changes)
+        if options == subscription.options:
+            return False
+        if options.overflow is Overflow.CONFLATE:
+            _refuse_flow(subscription.name, subscription.kinds)
+        assert options.overflow is not None
+        member.membership.tune(
+            overflow=options.overflow.value,
+            batch_max=options.batch_max,
+            lag_max_ticks=options.lag_max_ticks,
+            lag_max_ns=options.lag_max_ns,
+            lag_skip=options.on_lag == "skip",
+        )
+        subscription.options = options
+        return True
+
+    def _join(self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler], *, is_async: bool) -> Driver:
+        is_pull = not handlers
+        threaded = options.mode == "thread" and not self._replay
+        if is_async and options.mode == "thread":
+            msg = f"subscription {name!r} has async handlers and mode='thread': they run in a task; leave mode out"
+            raise OptionError(msg, option="mode")
+        if is_pull and (options.mode == "thread" or options.every_ns):
+            option = "mode" if options.mode == "thread" else "every"
+            msg = f"subscription {name!r} has no handlers, and {option}= is for handlers: leave it out, pull at will"
+            raise OptionError(msg, option=option)
+        if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
+            msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
+            raise OptionError(msg, option="every")
+        if is_async and not self._replay and not has_running_loop():
+            msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop to await them"
+            raise SubscriptionError(msg, handler=name)
+        kinds, every_kinds = kinds_of(handlers, options.kinds)
+        named = {row[1] for row in _native.kind_table() if any(bound.kind == row[0] for bound in handlers)}
+        if late := sorted((named | set(options.kinds or ())) - self._kinds):
+            msg = f"subscription {name!r} takes {', '.join(late)}, which this dispatcher is too old to know: "
+            raise SubscriptionError(msg + "call register_kind before making the dispatcher", handler=name)
+        if is_pull:
+            kinds = set(options.kinds or (row[1] for row in _native.kind_table()))
+        lossy_by_default = threaded or (is_async and not self._replay)
+        overflow = options.overflow or (Overflow.DROP_OLDEST if lossy_by_default else Overflow.BLOCK)
+        if overflow is Overflow.CONFLATE:
+            _refuse_flow(name, kinds)
+        shares = not (is_pull or is_async or threaded)
+        group = self._inline if shares else self._new_group("thread" if threaded else "consumer")
+        membership = group.join(
+            name,
+            [_described(bound, awaited=is_async) for bound in handlers],
+            instruments=list(options.instruments),
+            kinds=_native.kind_set(sorted(kinds)),
+            every_kinds=_native.kind_set(sorted(every_kinds)),
+            overflow=overflow.value,
+            batch_max=options.batch_max,
+            every_ns=options.every_ns,
+            min_interval_ns=options.min_interval_ns,
+            rate_limit=options.rate_limit,
+            lag_max_ticks=options.lag_max_ticks,
+            lag_max_ns=options.lag_max_ns,
+            lag_skip=options.on_lag == "skip",
+            pull=is_pull,
+            awaited=is_async,
+        )
+        self.faults.policies[name] = options.on_fault or self.faults.default
+        self._watch.handlers[name] = [bound.name for bound in handlers]
+        if not shares:
+            self._watch.groups.append(group)
+        subscription = Subscription(
+            name=name,
+            options=replace(options, overflow=overflow),
+            kinds=frozenset(kinds),
+            membership=membership,
+            group=group,
+            clock=self.clock,
+            is_pull=is_pull,
+            wakeup=self._wakeup,
+            on_close=self._close_subscription,
+        )
+        return Driver(
+            subscription,
+            membership,
+            group,
+            clock=self.clock,
+            threaded=threaded,
+            is_async=is_async,
+            replay=self._replay,
+            wakeup=self._wakeup,
+            owns_group=not shares,
+            is_pull=is_pull,
+            driven=self._driven,
+        )
+
+    def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
+        return _native.DispatchGroup(self._ingest, self.faults, advance=advance, hashing=self._hashing)
+
+    def _groups(self) -> dict[int, tuple[str, _native.DispatchGroup, Driver | None]]:
+        """By number: the group, its name, and whoever awaits its calls."""
+        groups: dict[int, tuple[str, _native.DispatchGroup, Driver | None]] = {
+            member.group.number: (name, member.group, member if member.is_async else None)
+            for name, member in self._members.items()
+        }
+        groups[self._inline.number] = (INLINE, self._inline, None)
+        return groups
+
+    def _unique(self, name: str | None, handler: object) -> str:
+        if name is not None:
+            if name in self._members:
+                msg = f"name={name!r} is taken: every subscription of a dispatcher has a name of its own"
+                raise OptionError(msg, option="name")
+            return name
+        base = "pull" if handler is None else getattr(handler, "__name__", type(handler).__name__)
+        name, number = base, 1
+        while name in self._members:
+            number += 1
+            name = f"{base}-{number}"
+        return name
+
+    @property
+    def subscriptions(self) -> Mapping[str, Subscription]:
+        """Every subscription by name, in registration order, closed ones included."""
+        return {name: member.subscription for name, member in list(self._members.items())}
+
+    # Publishing
+
+    def publish(self, ticks: np.ndarray) -> int:
+        """Number and publish ticks; return how many went onto the ring, gap ticks included.
+
+        ticks : shape (n,), dtype TICK_DTYPE, C-contiguous; instrument ids of ``self.instruments``.
+        When the ring stays full, nothing is lost: what was numbered waits, and goes onto the ring first with the next
+        publish; ``taken`` of the error is 0 when not even that had room, so that nothing of this call was taken.
+        Waits for block readers of other threads without the interpreter's lock; inline ones of this thread are
+        dispatched when the ring is full. Raises PublishError (and its kin), KindError, InstrumentError, ClosedError,
+        ValueError.
+        """
+        return self._ingest.publish(ticks)
+
+    def publish_frame(self, decoder: _native.Decoder, frame: bytes, ts_init: int) -> int:
+        """Decode, number and publish one frame; return how many ticks went onto the ring.
+
+        A frame that is rejected is counted and kept as a dead letter. Raises as ``publish``, and DecoderError.
+        """
+        try:
+            return self._ingest.publish_frame(decoder, frame, ts_init)
+        finally:
+            self._take_rejects()
+
+    def publish_lines(self, decoder: _native.Decoder, block: bytes, *, source: str = "", first_row: int = 1) -> int:
+        """Decode, number and publish a block of whole recorded lines (receive time in ns, a blank, the frame).
+
+        source, first_row : named in dead letters. Returns how many ticks went onto the ring.
+        Raises as ``publish_frame``.
+        """
+        try:
+            return self._ingest.publish_lines(decoder, block, source=source, first_row=first_row)
+        finally:
+            self._take_rejects()
+
+    def open_pump(self) -> _native.Pump:
+        """Return a pump, which merges sources by receive time onto the ring; ``stats`` counts its frames, too."""
+        pump = _native.Pump(self._ingest)
+        self._pumps.append(pump)
+        return pump
+
+    def bar_builder(self) -> _native.BarBuilder:
+        """Return the native half of ``Bars``, which folds ticks as they are numbered; there is one at a time."""
+        return _native.BarBuilder(self._ingest)
+
+    def _take_rejects(self) -> None:
+        for source, row, reason, ts_ns, frame in self._ingest.take_rejects():
+            self.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
+
+    # Dispatching
+
+    def dispatch(self, *, max_ns: int | None = None) -> int:
+        """Give the inline subscriptions what the ring holds; return how many ticks were gone through.
+
+        max_ns : stop soon after so many ns of wall time and go on with the next call; None: until caught up.
+        Raises what a strategy raised under ``on_fault="raise"``, ReentrantDispatchError, and ClosedError.
+        """
+        self._refuse_closed("it has nothing to dispatch any more")
+        return self._inline.dispatch(self.clock.now_ns(), max_ns)
+
+    def live_turn(self, bus: _native.BusCore) -> _native.LiveTurn:
+        """Return turns in which only ticks are due; for an engine, whose clock the dispatcher's is."""
+        return _native.LiveTurn(self._ingest, self._inline, bus)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the inline subscriptions had all that was published."""
+        return self._inline.is_idle()
+
+    async def drain_async(self) -> None:
+        """Await the async handlers of every subscription until all are caught up; in replay this call is their task."""
+        behind = True
+        while behind:
+            behind = False
+            for member in list(self._members.values()):
+                if member.is_async and member.is_open:
+                    behind |= await member.drain_async()
+
+    def finish(self) -> None:
+        """Hand out what waits for a window or an interval: the end of a replay. Raises as ``dispatch``."""
+        self._refuse_closed("call finish before close")
+        busy: ReentrantDispatchError | None = None
+        for member in list(self._members.values()):
+            if member.group is not self._inline and member.is_open:
+                try:
+                    member.group.finish(self.clock.now_ns())
+                except ReentrantDispatchError as error:
+                    # In its handler, in its own thread: all others first.
+                    busy = error
+        self._inline.finish(self.clock.now_ns())
+        if busy is not None:
+            raise busy
+
+    def stop(self) -> None:
+        """Ask every dispatch and every waiting publish to return soon, for good. Safe in a signal handler.
+
+        What is still on the ring stays pending: a stopped dispatcher dispatches nothing more. Make another to go on.
+        """
+        self._ingest.set_stop(True)
+
+    def newest_quote(self, instrument: str) -> NewestQuote | None:
+        """Return the newest quote of an instrument that was published, whoever had it already; None before the first.
+
+        O(1), from any thread.
+        """
+        newest = self._ingest.newest_quote(instrument)
+        return None if newest is None else NewestQuote(*newest)
+
+    @property
+    def input_hash(self) -> str | None:
+        """SHA-256 over every published tick, lower-case hex; None without hashing."""
+        return self._ingest.input_hash()
+
+    def stats(self) -> DispatcherStats:
+        """Return all counts, as they are now."""
+        counts = self.sequencer.counts()
+        frames: dict[str, Counter[str]] = {"frames": Counter(), "ignored": Counter(), "rejected": Counter()}
+        for source in [self._ingest.counts(), *(pump.counts() for pump in self._pumps)]:
+            frames["frames"].update(source["frames"])
+            frames["ignored"].update(source["ignored"])
+            frames["rejected"].update(source["rejected"])
+        elapsed_s = time.monotonic() - self._made_s
+        return DispatcherStats(
+            published=self.ring.cursor,
+            ticks=counts["sequenced"],
+            gaps=counts["gaps"],
+            duplicates=counts["duplicates"],
+            late=counts["late"],
+            frames=dict(frames["frames"]),
+            ignored=dict(frames["ignored"]),
+            rejected=dict(frames["rejected"]),
+            elapsed_s=elapsed_s,
+            ticks_per_s=self.ring.cursor / elapsed_s if elapsed_s else 0.0,
+            # Listed first: another thread may subscribe meanwhile.
+            subscriptions={name: member.subscription.stats() for name, member in list(self._members.items())},
+        )
+
+    # Closing
+
+    def close(self) -> None:
+        """End every subscription, thread and task. May be called twice.
+
+        A thread that is still in a handler after 5 s is named in the log and left.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if waiting := self._ingest.waiting():
+            log.warning("%d ticks that waited for room were never published: the dispatcher was closed first", waiting)
+        self._ingest.close()
+        self._watch.stop()
+        deadline_s = time.monotonic() + CLOSE_DEADLINE_S
+        # The shared group first and whole: one by one, each that leaves would have the others compiled again.
+        self._inline.close()
+        for member in list(self._members.values()):
+            member.close(deadline_s)
+        _open_dispatchers.discard(self)
+
+    def _close_subscription(self, subscription: Subscription) -> None:
+        member = self._members[subscription.name]
+        member.close(time.monotonic() + CLOSE_DEADLINE_S)
+        if member.group is not self._inline:
+            self._watch.groups = [group for group in self._watch.groups if group is not member.group]
+
+    def _refuse_closed(self, advice: str) -> None:
+        if self._closed:
+            msg = f"this dispatcher is closed: {advice}"
+            raise ClosedError(msg)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _refuse_unless_duration(option: str, value: object) -> None:
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        msg = f"{option}={value!r} is not allowed: give a whole number from 0 on, and below 2^63"
+        raise OptionError(msg, option=option)
+
+
+def _bound(
+    handler: object, callback: str | None, kinds: tuple[str, ...] | None, called_by_owner: AbstractSet[str]
+) -> list[BoundHandler]:
+    """Return the handlers of what somebody subscribed; none for who pulls."""
+    if handler is None:
+        return []
+    if isinstance(handler, type):
+        msg = f"{handler.__name__} is a class: subscribe an object of it, {handler.__name__}(...)"
+        raise SubscriptionError(msg, handler=handler.__name__)
+    if isinstance(handler, HasHandlers):
+        return bind_strategy(handler, kinds, called_by_owner)
+    if callable(handler):
+        return bind_function(handler, callback, kinds)
+    msg = f"{handler!r} is neither a Strategy nor callable: subclass headrace.Strategy, or pass a function"
+    raise SubscriptionError(msg, handler=type(handler).__name__)
+
+
+def _refuse_unknown(options: Mapping[str, object]) -> None:
+    """Name an option that there is not, and the nearest one; a class may have misspelt it in ``subscription``."""
+    known = list(SubscribeOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            near = nearest_text(name, known)
+            msg = f"{name}={options[name]!r} is no option of a subscription{near}; valid are {', '.join(known)}"
+            raise OptionError(msg, option=name)
+
+
+def _described(
+    bound: BoundHandler, *, awaited: bool
+) -> tuple[str, str, int, Callable[..., object], object, list[str], list[str]]:
+    """One handler as the native side takes it; beside async handlers the others are awaited too, to keep the order."""
+    function = bound.function
+    if awaited and not bound.is_async:
+        function = _awaited(function)
+    return (bound.name, bound.role, bound.kind, function, bound.receiver, list(bound.positional), list(bound.keywords))
+
+
+def _awaited(function: Callable[..., object]) -> Callable[..., object]:
+    async def call(*arguments: object, **keywords: object) -> object:
+        return function(*arguments, **keywords)
+
+    return call
+
+
+def _refuse_flow(name: str, kinds: AbstractSet[str]) -> None:
+    nature = {row[1]: row[3] for row in _native.kind_table()}
+    flow = sorted(kind for kind in kinds if nature[kind] == "flow")
+    if flow:
+        msg = (
+            f"subscription {name!r} has overflow='conflate' and takes {', '.join(flow)}, of which each one counts: "
+            f"subscribe to quotes only (kinds=['quote']), or use 'drop_oldest'"
+        )
+        raise OptionError(msg, option="overflow")
+
+
+_open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """At exit: threads are told to end, and waited for within the deadline, so that exit never hangs."""
+    for dispatcher in list(_open_dispatchers):
+        dispatcher.close()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_native.mark_forked)

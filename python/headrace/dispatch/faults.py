@@ -1,0 +1,168 @@
+"""Faults: what a strategy's exception means for it, and what is kept of it.
+
+::
+
+    exception ─▶ dead letter ─▶ on_fault="raise": ends the dispatch │ "quarantine": after 3 within 1,000 calls
+
+Guarantees: one strategy's failures are its own; a hostile ``__str__`` or a bottomless traceback changes nothing.
+Does not: know dispatchers, so it makes no cycle with the native side that calls it.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from headrace.errors import StrategyFaultError
+from headrace.limits import LETTER_TEXT_MAX, QUARANTINE_CALLS, QUARANTINE_FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from headrace.market.clock import Clock
+    from headrace.market.dead_letters import DeadLetters
+
+__all__ = ["FaultDesk", "Policy", "safe_text", "safe_traceback"]
+
+log = logging.getLogger(__name__)
+
+Policy: TypeAlias = Literal["raise", "quarantine"]
+
+
+class FaultDesk:
+    """Judges what strategies raise; called by the native side alone."""
+
+    def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
+        self.default = default
+        self.policies: dict[str, Policy] = {}
+        self._letters = letters
+        self._clock = clock
+        self._recent: dict[str, list[int]] = {}
+        # What an engine does when a subscription goes into quarantine.
+        self.on_quarantine: Callable[[str, str], None] = _nobody_is_told
+        # The first error outside of a dispatch that is to end the run; whoever drives it raises it.
+        self.raised: BaseException | None = None
+
+    def keep(self, strategy: str, handler: str, error: BaseException) -> None:
+        """Keep a letter of a callback that failed without ticks and without an event."""
+        self._letters.add_call(
+            source=strategy,
+            handler=handler,
+            reason=f"{type(error).__name__}: {safe_text(error)}",
+            ts_ns=self._clock.now_ns(),
+            instrument=None,
+            tick_kind=None,
+            positions=(),
+            ticks=None,
+            ticks_total=0,
+            traceback=safe_traceback(error),
+        )
+
+    def tell_nobody(self) -> None:
+        """Forget who was told of quarantines: the native side holds this desk, and would hold them for ever."""
+        self.on_quarantine = _nobody_is_told
+
+    def judge(self, strategy: str, handler: str, error: BaseException, *, calls: int) -> None:
+        """Judge a callback that was not called with ticks: a timer's, or one of the life cycle."""
+        verdict = self._verdict(strategy, f"in {strategy}.{handler}", handler, error, calls)
+        if isinstance(verdict, BaseException):
+            self.raised = self.raised or verdict
+
+    def _on_fault(
+        self,
+        subscription: str,
+        handler: str,
+        error: BaseException,
+        calls: int,
+        instrument: str | None,
+        tick_kind: str | None,
+        ticks: np.ndarray,
+        positions: list[int],
+        ticks_total: int,
+    ) -> BaseException | bool | None:
+        """Keep the letter and judge: None goes on, True is quarantine, an exception ends the dispatch with it."""
+        where = f"in {subscription}.{handler}, {_ticks_text(instrument, tick_kind, ticks, positions, ticks_total)}"
+        self._letters.add_call(
+            source=subscription,
+            handler=handler,
+            reason=f"{type(error).__name__}: {safe_text(error)}",
+            ts_ns=self._clock.now_ns(),
+            instrument=instrument,
+            tick_kind=tick_kind,
+            positions=tuple(positions),
+            ticks=ticks,
+            ticks_total=ticks_total,
+            traceback=safe_traceback(error),
+        )
+        return self._verdict(subscription, where, handler, error, calls)
+
+    def _verdict(
+        self, subscription: str, where: str, handler: str, error: BaseException, calls: int
+    ) -> BaseException | bool | None:
+        if self.policies.get(subscription, self.default) == "raise":
+            if isinstance(error, Exception):
+                _add_note(error, where)
+                return error
+            msg = f"{type(error).__name__} {where}: a strategy must not end the process; return instead"
+            fault = StrategyFaultError(msg, subscription=subscription, handler=handler)
+            fault.__cause__ = error
+            return fault
+        recent = self._recent.setdefault(subscription, [])
+        recent.append(calls)
+        del recent[:-QUARANTINE_FAULTS]
+        is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
+        verdict = ": quarantined" if is_too_often else ""
+        log.warning("%s %s%s", safe_text(error) or type(error).__name__, where, verdict)
+        if is_too_often:
+            recent.clear()
+            self.on_quarantine(subscription, f"{QUARANTINE_FAULTS} faults within {QUARANTINE_CALLS} calls")
+        return is_too_often or None
+
+    def _on_lag(self, subscription: str, behind_ticks: int, behind_ns: int) -> None:
+        log.warning("subscription %s lags: %d ticks, %.3f s behind", subscription, behind_ticks, behind_ns / 1e9)
+
+
+def _nobody_is_told(_subscription: str, _reason: str) -> None:
+    """Stand where no engine is."""
+
+
+def _ticks_text(
+    instrument: str | None, tick_kind: str | None, ticks: np.ndarray, positions: list[int], total: int
+) -> str:
+    if not total:
+        return "outside of a tick"
+    first = f"{instrument or 'no instrument'} {tick_kind} seq {int(ticks['seq'][0])} at position {positions[0]}"
+    return f"at {first}" if total == 1 else f"at {total} ticks from {first}"
+
+
+def _add_note(error: Exception, where: str) -> None:
+    try:
+        BaseException.add_note(error, where)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as refusal:  # noqa: BLE001 - hostile notes must not hide the error itself
+        log.warning("%s %s; its notes cannot be written (%s)", type(error).__name__, where, type(refusal).__name__)
+
+
+def safe_text(error: BaseException) -> str:
+    """Return what an exception says, at most LETTER_TEXT_MAX characters of it."""
+    try:
+        return str(error)[:LETTER_TEXT_MAX]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a hostile __str__
+        return "(its text raises, too)"
+
+
+def safe_traceback(error: BaseException) -> str:
+    """Return an exception's traceback as Python prints it, its last LETTER_TEXT_MAX characters."""
+    try:
+        # Its end says what was raised, and where.
+        return "".join(traceback.format_exception(error))[-LETTER_TEXT_MAX:]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a hostile __str__, or a traceback as deep as the stack
+        return f"{type(error).__name__} (its traceback cannot be printed)\n"

@@ -1,0 +1,372 @@
+"""Dispatch log: what a live run dispatched when, so that a repetition gives every strategy the same calls.
+
+::
+
+    live        Dispatcher ─▶ each dispatch call ┐
+                engine ─────▶ marks (turns, …)   ┴▶ DispatchLog ─▶ FILE, one JSON line each
+    repetition  FILE ─▶ LoggedRun ─▶ Repetition: publish up to the cursor ─▶ the same call, compared ─▶ next line
+
+What was dropped, folded or jumped over live is so again: the ring, its cursor at each call and the time are the same.
+When a repetition diverges, DispatchLogError says at which line, where the subscription stands, and where it stood.
+
+Guarantees: a log that was cut off is read to its last whole line; one that is damaged is refused by path and line.
+Does not: hold ticks, which come from the same sources, or what handlers did; or repeat when exactly a subscription with
+``mode="thread"`` was paused: that takes effect with its next call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import msgspec
+
+import headrace._native as _native
+from headrace.dispatch.dispatcher import INLINE
+from headrace.errors import DispatchLogError
+from headrace.market.clock import EngineClock
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.dispatch.driver import Driver
+
+__all__ = ["DispatchLog", "LoggedRun", "Mark", "Repetition"]
+
+VERSION = 1
+# Bits of a call's flags, as the native side writes them.
+NESTED, STEP, CAUGHT_UP, CONTINUED = 1, 2, 4, 8
+# Lines that are gathered before they are written, unless somebody flushes.
+LINES_AT_ONCE = 1_000
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first line. sources : the feeds' names, in their order."""
+
+    dispatch_log: int
+    run_id: str
+    ring_capacity: int
+    sources: tuple[str, ...]
+
+
+class Subscribed(msgspec.Struct, frozen=True, array_like=True, tag="subscription"):
+    """A subscription, before its first call. group : its number in the lines of calls; a shared reader's is shared."""
+
+    group: int
+    name: str
+    is_pull: bool
+    is_async: bool
+    options: dict[str, Any]
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
+    """A dispatch call of a group, or a part of one, positions throughout.
+
+    cursor : of the ring, at its beginning. start : where the group stood. read : how far it had read at the end. end :
+    where it stood then. flags : see above. lost : overrun. calls : of handlers.
+    """
+
+    group: int
+    cursor: int
+    now_ns: int
+    start: int
+    read: int
+    end: int
+    flags: int
+    lost: int
+    calls: int
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True, tag="mark"):
+    """What somebody else did between two calls: the engine's turns, commands and the like."""
+
+    cursor: int
+    now_ns: int
+    kind: str
+    payload: Any = None
+
+
+class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+    """The last line: the run was over. left : calls that were still running, and are not in it."""
+
+    cursor: int
+    left: int
+
+
+Line: TypeAlias = Subscribed | Call | Mark | End
+
+_encoder = msgspec.json.Encoder()
+
+
+class DispatchLog:
+    """Writes a live run's log. A context manager.
+
+    path : a file to be made; one that is there is overwritten. sources : the names of the feeds.
+    Made before anything is published; one at a time for a dispatcher. Raises DispatchLogError, also later: it cannot be
+    written, and what is missing in it cannot be repeated.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dispatcher: Dispatcher,
+        *,
+        run_id: str = "",
+        sources: Sequence[str] = (),
+    ) -> None:
+        self.path = Path(path)
+        self._dispatcher = dispatcher
+        if dispatcher.ring.cursor:
+            msg = f"{dispatcher.ring.cursor} ticks were published before the log began: make the log first"
+            raise DispatchLogError(msg, path=str(path), line=0)
+        self._calls = _native.CallLog(dispatcher._ingest)  # noqa: SLF001 - its native half
+        self._payloads: dict[int, tuple[str, object]] = {}
+        self._numbers = itertools.count()
+        try:
+            self._file = self.path.open("wb")
+        except OSError as error:
+            self._calls.close()
+            raise self._unwritable(error) from error
+        header = Header(
+            dispatch_log=VERSION, run_id=run_id, ring_capacity=dispatcher.ring.capacity, sources=tuple(sources)
+        )
+        self._file.write(_encoder.encode(header) + b"\n")
+        for member in dispatcher._members.values():  # noqa: SLF001 - part of the same wall
+            self._joined(member)
+        dispatcher.on_joined = self._joined
+
+    def mark(self, kind: str, payload: object = None) -> None:
+        """Write what is done now, between two calls; ``payload`` is anything that msgspec can encode."""
+        self._put(kind, payload)
+        if len(self._payloads) >= LINES_AT_ONCE:
+            self.flush()
+
+    def _joined(self, member: Driver) -> None:
+        """Write a subscription where it was made, with the options that it had then; called in any thread."""
+        self._put("", _subscribed(member))
+
+    def _put(self, kind: str, payload: object) -> None:
+        number = next(self._numbers)
+        self._payloads[number] = (kind, payload)
+        self._calls.mark(number, self._dispatcher.clock.now_ns())
+
+    def flush(self) -> None:
+        """Write everything that is over. Cheap when there is little; an engine calls it when it has nothing to do."""
+        lines: list[Line] = []
+        for taken in self._calls.take():
+            if len(taken) == 3:
+                number, cursor, now_ns = taken
+                kind, payload = self._payloads.pop(number)
+                lines.append(payload if isinstance(payload, Subscribed) else Mark(cursor, now_ns, kind, payload))
+            else:
+                lines.append(Call(*taken))
+        try:
+            self._file.write(_encoder.encode_lines(lines))
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def close(self) -> None:
+        """Write what is left, and the last line. May be called twice; close the dispatcher's threads before."""
+        if self._file.closed:
+            return
+        try:
+            self.flush()
+            self._stop_gathering()
+            end = End(self._dispatcher.ring.cursor, self._calls.waiting())
+            self._file.write(_encoder.encode(end) + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            self._stop_gathering()
+            with suppress(OSError):  # Told already, when what is buffered still does not go out.
+                self._file.close()
+
+    def _stop_gathering(self) -> None:
+        self._dispatcher.on_joined = None
+        self._calls.close()
+
+    def _unwritable(self, error: OSError) -> DispatchLogError:
+        """Say that it ends here."""
+        reason = error.strerror or error
+        msg = (
+            f"dispatch log {self.path} cannot be written: {reason}; see that there is room and the permission to write"
+        )
+        return DispatchLogError(msg, path=str(self.path), line=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+def _subscribed(member: Driver) -> Subscribed:
+    subscription = member.subscription
+    options = msgspec.json.decode(_encoder.encode(asdict(subscription.options)))
+    return Subscribed(member.group.number, subscription.name, member.is_pull, member.is_async, options)
+
+
+class LoggedRun:
+    """A log that was written.
+
+    path : the file. Raises DispatchLogError when its header is none, and while it is read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.line = 0
+        # Whether its last line was read: the run had ended.
+        self.is_whole = False
+        self._decoder = msgspec.json.Decoder(Line)
+        try:
+            with self.path.open("rb") as file:
+                self.header = msgspec.json.decode(file.readline(), type=Header)
+        except OSError as error:
+            msg = f"the dispatch log cannot be read ({error.strerror}): name a file that --dispatch-log wrote"
+            raise self.error(msg) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self.error(f"no dispatch log ({error}): name a file that --dispatch-log wrote") from None
+        if self.header.dispatch_log != VERSION:
+            found = self.header.dispatch_log
+            msg = f"written in version {found}, this one reads {VERSION}: repeat it with the headrace it is of"
+            raise self.error(msg)
+
+    def error(self, what: str) -> DispatchLogError:
+        """Return an error that says where in the log it is."""
+        where = f"{self.path}, line {self.line + 1}" if self.line else str(self.path)
+        return DispatchLogError(f"{where}: {what}", path=str(self.path), line=self.line + 1 if self.line else 0)
+
+    def __iter__(self) -> Iterator[Line]:
+        """Yield the lines behind the header; a last line that was cut off is left out. Raises DispatchLogError."""
+        cursor = 0
+        with self.path.open("rb") as file:
+            for self.line, text in enumerate(file):
+                if self.line == 0 or not text.endswith(b"\n"):
+                    continue
+                try:
+                    line = self._decoder.decode(text)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise self.error(f"damaged ({error}): the lines before it can be repeated") from None
+                if not isinstance(line, Subscribed):
+                    if line.cursor < cursor:
+                        raise self.error(f"position {line.cursor} behind {cursor} of the line above: lines were moved")
+                    cursor = line.cursor
+                self.is_whole = isinstance(line, End)
+                yield line
+
+
+class Repetition:
+    """Repeats a logged run on a dispatcher made with ``driven=True`` and an EngineClock, subscribed as it was live.
+
+    pump : over the same sources. give : gives it the next block of a source, or its end. drain : called where the
+    live engine had a drain between two calls.
+    Iterate over it: it repeats call after call, and yields the marks in their places. Raises DispatchLogError where it
+    diverges, and what a strategy under ``on_fault="raise"`` raised.
+    """
+
+    def __init__(
+        self,
+        log: LoggedRun,
+        dispatcher: Dispatcher,
+        pump: _native.Pump,
+        *,
+        give: Callable[[int], Awaitable[None]],
+        drain: Callable[[], object] = lambda: None,
+    ) -> None:
+        clock = dispatcher.clock
+        if not isinstance(clock, EngineClock):
+            raise log.error("a repetition moves the clock: make the dispatcher with clock=EngineClock()")
+        if dispatcher.ring.capacity != log.header.ring_capacity:
+            have, had = dispatcher.ring.capacity, log.header.ring_capacity
+            raise log.error(f"the ring held {had} ticks, this one {have}: repeat it with ring_capacity={had}")
+        self.calls = 0
+        self._log = log
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._pump = pump
+        self._give = give
+        self._drain = drain
+
+    async def __aiter__(self) -> AsyncIterator[Mark]:
+        """Repeat the run; yield each mark when everything before it was repeated."""
+        pulled: set[int] = set()
+        # A mark stands behind what was done, so one that was subscribed there comes with a later line.
+        expected: list[Subscribed] = []
+        for line in self._log:
+            if isinstance(line, Subscribed):
+                # At once where it is there: a command behind this line may change its options.
+                if line.name not in self._dispatcher._members or not self._is_there(line, by_now=False):  # noqa: SLF001
+                    expected.append(line)
+                if line.is_pull:
+                    pulled.add(line.group)
+                continue
+            if not isinstance(line, Mark):
+                expected = [own for own in expected if not self._is_there(own, by_now=isinstance(line, End))]
+            await self._publish_to(line.cursor)
+            if isinstance(line, End):
+                continue
+            self._clock.advance_to(line.now_ns)
+            if isinstance(line, Mark):
+                yield line
+            elif line.group not in pulled:
+                await self._repeat(line)
+                self.calls += 1
+
+    def _is_there(self, line: Subscribed, *, by_now: bool) -> bool:
+        """Refuse a subscription that is not as it was; False: it may still come."""
+        member = self._dispatcher._members.get(line.name)  # noqa: SLF001 - part of the same wall
+        if member is None:
+            if self.calls and not by_now:
+                return False
+            raise self._log.error(f"subscription {line.name!r} is missing here: subscribe as the live run did")
+        now = _subscribed(member)
+        if now != line:
+            named = zip(
+                line.__struct_fields__, msgspec.structs.astuple(line), msgspec.structs.astuple(now), strict=True
+            )
+            different = "; ".join(f"{name} was {was!r}, is {is_now!r}" for name, was, is_now in named if was != is_now)
+            raise self._log.error(f"subscription {line.name!r} differs: {different}")
+        return True
+
+    async def _publish_to(self, cursor: int) -> None:
+        while True:
+            status, argument = self._pump.ingest_to(cursor)
+            if status == "need":
+                await self._give(argument)
+            elif status == "reached":
+                return
+            else:
+                have = self._dispatcher.ring.cursor
+                why = {"end": "the sources end", "held": "a reader holds the ring", "stopped": "it was stopped"}[status]
+                raise self._log.error(f"{why} at position {have}, before {cursor}: repeat it over the same sources")
+
+    async def _repeat(self, call: Call) -> None:
+        groups = self._dispatcher._groups()  # noqa: SLF001 - part of the same wall
+        found = groups.get(call.group)
+        if found is None:
+            raise self._log.error(f"group {call.group} has no subscription here: subscribe as the live run did")
+        name, group, member = found
+        position, lost, calls, awaiting = group.repeat(
+            call.now_ns, call.read, call.end, bool(call.flags & STEP), bool(call.flags & CAUGHT_UP)
+        )
+        for what, is_now, was in (
+            ("stands at position", position, call.end),
+            ("lost", lost, call.lost),
+            ("made handler calls:", calls, call.calls),
+        ):
+            if is_now != was:
+                for _, awaitable, _ in awaiting:
+                    awaitable.close()
+                raise self._log.error(f"{name} {what} {is_now}, live {was}: the run diverges here")
+        if member is not None:
+            await member.await_calls(awaiting)
+        elif name == INLINE and not call.flags & (NESTED | CONTINUED):
+            # Live, what threads and tasks cause is drained with a turn, which has a mark.
+            self._drain()

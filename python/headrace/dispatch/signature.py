@@ -1,0 +1,306 @@
+"""Handlers: what a strategy's callbacks take, read from their parameters once, at subscription.
+
+::
+
+    def on_quote(self, symbol, bid_price, ask_price)   one call a tick, three plain values
+    def on_quotes(self, bid_price, ask_price)          one call a run, two read-only NumPy columns
+    def on_tick(self, tick)                            one call a tick of any kind, the whole record
+    def on_ticks(self, ticks)                          one call a run, a structured array
+    def on_fill(self, fill)                            life cycle: called by the Engine
+
+Guarantees: what cannot be bound is an error at subscription, with the valid names and the nearest one; a parameter with
+a default that names no field keeps its default; keyword-only parameters work; ``async def`` works.
+Does not: wrap or call handlers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from headrace.errors import SubscriptionError
+from headrace.market.fields import Field, fields
+from headrace.market.tick import KINDS, kind_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = [
+    "LIFE_CYCLE",
+    "BoundHandler",
+    "HasHandlers",
+    "bind_function",
+    "bind_strategy",
+    "has_tick_handlers",
+    "life_cycle_of",
+]
+
+Role = Literal["singular", "tick", "plural", "ticks"]
+
+# Called by the Engine alone: elsewhere refused, so that nobody waits for a call that never comes. With what they take.
+LIFE_CYCLE: Mapping[str, tuple[str, ...]] = {
+    "on_start": (),
+    "on_stop": (),
+    "on_pause": (),
+    "on_resume": (),
+    "on_save": (),
+    "on_load": ("state",),
+    "on_timer": ("timer",),
+    "on_bar": ("bar",),
+    "on_signal": ("signal",),
+    "on_order": ("event",),
+    "on_fill": ("fill",),
+}
+
+
+@runtime_checkable
+class HasHandlers(Protocol):
+    """An object whose ``on_`` methods are handlers: a Strategy."""
+
+    @property
+    def subscription(self) -> Mapping[str, object]:
+        """The options that its class declares."""
+
+
+class BoundHandler(NamedTuple):
+    """One handler, ready for the native plan.
+
+    name : as the user wrote it. role, kind : which ticks it takes; kind 0 with "tick" and "ticks".
+    function, receiver : called as ``function(receiver, …)``; receiver None: no self.
+    positional, keywords : field names in the order of the call. is_async : its calls are awaited.
+    """
+
+    name: str
+    role: Role
+    kind: int
+    function: Callable[..., object]
+    receiver: object
+    positional: tuple[str, ...]
+    keywords: tuple[str, ...]
+    is_async: bool
+
+
+def callback_names() -> dict[str, tuple[Role, int]]:
+    """Return every handler name, with its role and kind."""
+    names: dict[str, tuple[Role, int]] = {}
+    for kind in KINDS.values():
+        names[f"on_{kind.name}"] = ("singular", kind.number)
+        if kind.plural:
+            names[f"on_{kind.plural}"] = ("plural", kind.number)
+    names["on_tick"] = ("tick", 0)
+    names["on_ticks"] = ("ticks", 0)
+    return names
+
+
+def bind_strategy(
+    strategy: object, kinds: Iterable[str] | None, called_by_owner: AbstractSet[str] = frozenset()
+) -> list[BoundHandler]:
+    """Read the handlers of a strategy object. Raises SubscriptionError.
+
+    called_by_owner : callbacks that are left out; any other callback of ``LIFE_CYCLE`` is refused.
+    """
+    known = callback_names()
+    found: dict[str, Callable[..., object]] = {}
+    for name in _callbacks_of(strategy, (*known, *LIFE_CYCLE)):
+        handler = getattr(strategy, name)
+        if name in LIFE_CYCLE:
+            if name not in called_by_owner:
+                msg = f"{_where(strategy, name)} is called by an Engine alone: run it with headrace.Engine"
+                raise SubscriptionError(msg, handler=name)
+            continue
+        if name not in known or not callable(handler):
+            near = nearest_text(name, (*known, *LIFE_CYCLE))
+            msg = f"{_where(strategy, name)} is no known callback{near}; valid are {_listed((*known, *LIFE_CYCLE))}"
+            raise SubscriptionError(msg, handler=name)
+        found[name] = handler
+    if not found:
+        msg = f"{type(strategy).__name__} has no handler: write at least one of {_listed(known)}"
+        raise SubscriptionError(msg, handler="")
+    _refuse_both(strategy, found)
+    return [_bind(handler, name, known[name], _where(strategy, name), kinds) for name, handler in found.items()]
+
+
+def has_tick_handlers(strategy: object) -> bool:
+    """Say whether there is anything to subscribe."""
+    return bool(set(_callbacks_of(strategy, callback_names())) - LIFE_CYCLE.keys())
+
+
+def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
+    """Return the callbacks for the Engine by name, checked. Raises SubscriptionError."""
+    found = {}
+    for name in _callbacks_of(strategy, LIFE_CYCLE):
+        if name not in LIFE_CYCLE:
+            continue
+        callback = getattr(strategy, name)
+        try:
+            inspect.signature(callback).bind(*LIFE_CYCLE[name])
+        except TypeError as error:
+            takes = f"({', '.join(('self', *LIFE_CYCLE[name]))})"
+            msg = f"{_where(strategy, name)} cannot be called ({error}): write def {name}{takes}"
+            raise SubscriptionError(msg, handler=name) from error
+        if name == "on_timer" and _is_made_with(callback, inspect.iscoroutinefunction):
+            msg = f"{_where(strategy, name)} is called between ticks and cannot be async: start a task in it"
+            raise SubscriptionError(msg, handler=name)
+        found[name] = callback
+    return found
+
+
+def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
+    """Names of what looks like a callback: everything of the class, and the known ones that the object got itself.
+
+    dir(object) would name all of the object's, but make its ``__dict__``, and attribute access slower for ever.
+    """
+    names = {name for name in dir(type(strategy)) if name.startswith("on_")}
+    return sorted(names.union(name for name in known if _has_itself(strategy, name)))
+
+
+def _has_itself(strategy: object, name: str) -> bool:
+    try:
+        object.__getattribute__(strategy, name)
+    except AttributeError:
+        return False
+    return True
+
+
+def bind_function(
+    function: Callable[..., object], callback: str | None, kinds: Iterable[str] | None
+) -> list[BoundHandler]:
+    """Read a plain function (or any callable) as the handler ``callback``, or the one it is named after."""
+    known = callback_names()
+    name = callback or str(getattr(function, "__name__", ""))
+    if name not in known:
+        where = f"callback={callback!r}" if callback else f"function {name!r}"
+        advice = "" if callback else ", or say which one it is with callback='on_quote'"
+        msg = f"{where} is no known callback{nearest_text(name, known)}; name it one of {_listed(known)}{advice}"
+        raise SubscriptionError(msg, handler=name)
+    return [_bind(function, name, known[name], f"function {name}", kinds)]
+
+
+def _refuse_both(strategy: object, found: Mapping[str, object]) -> None:
+    pairs = [(f"on_{kind.name}", f"on_{kind.plural}") for kind in KINDS.values() if kind.plural]
+    for singular, plural in [*pairs, ("on_tick", "on_ticks")]:
+        if singular in found and plural in found:
+            where = _where(strategy, singular)
+            msg = f"{where} and {plural} are singular and plural of the same ticks: keep one of them"
+            raise SubscriptionError(msg, handler=plural)
+
+
+def _where(strategy: object, name: str) -> str:
+    return f"{type(strategy).__name__}.{name}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def nearest_text(name: str, valid: Iterable[str]) -> str:
+    """Return ``(did you mean …?)`` behind a blank, or nothing."""
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _bind(
+    handler: Callable[..., object], name: str, what: tuple[Role, int], where: str, kinds: Iterable[str] | None
+) -> BoundHandler:
+    role, kind = what
+    wanted = [KINDS[kind].name] if kind else list(kinds) if kinds is not None else [row.name for row in KINDS.values()]
+    function, receiver = _unbound(handler)
+    try:
+        parameters = list(inspect.signature(handler).parameters.values())
+    except (TypeError, ValueError) as error:
+        msg = f"{where} has no readable signature ({error}): wrap it in a function that names its fields"
+        raise SubscriptionError(msg, handler=name) from error
+    table = {field.name: field for field in fields()}
+    positional: list[str] = []
+    keywords: list[str] = []
+    skipped = False
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            msg = f"{where} takes {parameter}: name the fields it needs; valid are {_valid(table, role, wanted)}"
+            raise SubscriptionError(msg, handler=name)
+        if parameter.name not in table and parameter.default is not parameter.empty:
+            skipped = True
+            continue
+        _check_field(table, parameter.name, role, wanted, where, name)
+        if parameter.kind is parameter.KEYWORD_ONLY or (skipped and parameter.kind is not parameter.POSITIONAL_ONLY):
+            keywords.append(parameter.name)
+        elif skipped:
+            msg = f"{where}: positional-only {parameter.name} follows a parameter that keeps its default: put it before"
+            raise SubscriptionError(msg, handler=name)
+        else:
+            positional.append(parameter.name)
+    if _is_made_with(function, inspect.isgeneratorfunction) or _is_made_with(function, inspect.isasyncgenfunction):
+        msg = f"{where} is a generator, whose body would never run: leave out yield"
+        raise SubscriptionError(msg, handler=name)
+    is_async = _is_made_with(function, inspect.iscoroutinefunction)
+    return BoundHandler(name, role, kind, function, receiver, tuple(positional), tuple(keywords), is_async)
+
+
+def _is_made_with(function: Callable[..., object], says: Callable[[object], bool]) -> bool:
+    """Ask about a function, or about the ``__call__`` of an object."""
+    return says(function) or says(type(function).__call__)
+
+
+def _unbound(handler: Callable[..., Any]) -> tuple[Callable[..., object], object]:
+    """Return function and self apart, so that no call makes a bound method."""
+    if isinstance(handler, types.MethodType):
+        return handler.__func__, handler.__self__
+    return handler, None
+
+
+def _check_field(
+    table: Mapping[str, Field], parameter: str, role: Role, wanted: Sequence[str], where: str, handler: str
+) -> None:
+    is_plural = role in ("plural", "ticks")
+    valid = _valid(table, role, wanted)
+    field = table.get(parameter)
+    if field is None:
+        near = nearest_text(parameter, [name for name in table if name in valid.split(", ")] or table)
+        msg = f"{where} asks for {parameter!r}, which is no field{near}; valid are {valid}"
+    elif is_plural and field.plural is None:
+        instead = {"symbol": "instrument_id", "instrument": "instrument_id", "venue": "instrument_id", "tick": "ticks"}
+        use = f": ask for {instead[parameter]}" if parameter in instead else ""
+        msg = f"{where} asks for {parameter!r}, which has no column{use}; valid are {valid}"
+    elif not is_plural and field.singular is None:
+        msg = f"{where} asks for {parameter!r}, which is for plural handlers: ask for tick; valid are {valid}"
+    elif not set(wanted) <= set(field.kinds):
+        lacking = [kind for kind in wanted if kind not in field.kinds]
+        advice = "" if role in ("singular", "plural") else f", or subscribe with kinds={sorted(field.kinds)}"
+        msg = (
+            f"{where} asks for {parameter!r}, a field of {', '.join(field.kinds)} that {', '.join(lacking)} "
+            f"{'has' if len(lacking) == 1 else 'have'} not{advice}; valid are {valid}"
+        )
+    else:
+        return
+    raise SubscriptionError(msg, handler=handler)
+
+
+def _valid(table: Mapping[str, Field], role: Role, wanted: Sequence[str]) -> str:
+    is_plural = role in ("plural", "ticks")
+    return ", ".join(
+        field.name
+        for field in table.values()
+        if set(wanted) <= set(field.kinds) and (field.plural if is_plural else field.singular) is not None
+    )
+
+
+def kinds_of(handlers: Iterable[BoundHandler], kinds: Iterable[str] | None) -> tuple[set[str], set[str]]:
+    """Return the kinds that a subscription takes, and those that its ``on_tick(s)`` takes. Raises SubscriptionError."""
+    handlers = list(handlers)
+    named = {KINDS[handler.kind].name: handler.name for handler in handlers if handler.kind}
+    takes_all = any(handler.role in ("tick", "ticks") for handler in handlers)
+    if kinds is None:
+        every = {kind.name for kind in KINDS.values()} if takes_all else set()
+        return set(named) | every, every
+    chosen = {kind_named(kind).name for kind in kinds}
+    # A gap handler is always wanted: what a consumer lost concerns it, whatever it takes.
+    idle = sorted(name for kind, name in named.items() if kind not in chosen and kind != "gap")
+    if idle:
+        msg = f"{', '.join(idle)} would never be called with kinds={sorted(chosen)}: add its kind, or drop the handler"
+        raise SubscriptionError(msg, handler=idle[0])
+    every = chosen if takes_all else set()
+    return set(named) | every, every

@@ -1,0 +1,463 @@
+"""Subscription: what one consumer wants from the ring, what became of its ticks, and its pull side.
+
+::
+
+    published == delivered + filtered + missed + conflated + skipped + pending          (the loss law)
+
+Guarantees: the law holds exactly at every quiet moment, from the join on, in positions of the ring.
+Does not: call handlers (``dispatch``) or check them (``strategy``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack
+
+from headrace.dispatch.loop_wakeup import LoopWakeup
+from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
+from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
+from headrace.market.events import Cause, current_cause
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    import numpy as np
+
+    import headrace._native as _native
+    from headrace.dispatch.loop_wakeup import WakeupKind
+    from headrace.market.clock import Clock
+
+__all__ = [
+    "LatencyStats",
+    "Overflow",
+    "SubscribeOptions",
+    "Subscription",
+    "SubscriptionOptions",
+    "SubscriptionStats",
+    "TuneOptions",
+]
+
+
+class Overflow(StrEnum):
+    """What happens when a consumer is too slow.
+
+    BLOCK : the writer waits (live, at most ``block_max_ns``). DROP_OLDEST : the oldest are lost, counted and told.
+    CONFLATE : older quotes are folded into newer ones; for quotes and other kinds of state only.
+    """
+
+    BLOCK = "block"
+    DROP_OLDEST = "drop_oldest"
+    CONFLATE = "conflate"
+
+
+class SubscribeOptions(TypedDict, total=False):
+    """The options of ``Dispatcher.subscribe``, as a type checker sees them; there it says what each means."""
+
+    instruments: str | Iterable[str]
+    kinds: str | Iterable[str] | None
+    overflow: Overflow | Literal["block", "drop_oldest", "conflate"] | None
+    batch_max: int
+    every: str | int | None
+    min_interval_ns: int
+    rate_limit: float | None
+    lag_max_ticks: int | None
+    lag_max_ns: int | None
+    on_lag: Literal["warn", "skip"]
+    mode: Literal["inline", "thread"]
+    on_fault: Literal["raise", "quarantine"] | None
+
+
+class TuneOptions(TypedDict, total=False):
+    """The options that ``Dispatcher.tune`` may change while a subscription lives."""
+
+    overflow: Overflow | Literal["block", "drop_oldest", "conflate"]
+    batch_max: int
+    lag_max_ticks: int | None
+    lag_max_ns: int | None
+    on_lag: Literal["warn", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionOptions:
+    """The options of a subscription, checked. ``Dispatcher.subscribe`` says what each means."""
+
+    instruments: tuple[str, ...]
+    kinds: tuple[str, ...] | None
+    overflow: Overflow | None
+    batch_max: int
+    every_ns: int
+    min_interval_ns: int
+    rate_limit: float
+    lag_max_ticks: int
+    lag_max_ns: int
+    on_lag: Literal["warn", "skip"]
+    mode: Literal["inline", "thread"]
+    on_fault: Literal["raise", "quarantine"] | None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        instruments: str | Iterable[str] = "*",
+        kinds: str | Iterable[str] | None = None,
+        overflow: str | Overflow | None = None,
+        batch_max: int = BATCH_MAX,
+        every: str | int | None = None,
+        min_interval_ns: int = 0,
+        rate_limit: float | None = None,
+        lag_max_ticks: int | None = None,
+        lag_max_ns: int | None = None,
+        on_lag: str = "warn",
+        mode: str = "inline",
+        on_fault: str | None = None,
+    ) -> SubscriptionOptions:
+        """Check every value and the relations between them. Raises OptionError."""
+        names = _patterns("instruments", instruments)
+        chosen = None if overflow is None else _one_of("overflow", overflow, Overflow)
+        is_lossy = chosen in (Overflow.DROP_OLDEST, Overflow.CONFLATE)
+        _whole("batch_max", batch_max, 1, BATCH_MAX_MAX, "ticks")
+        every_ns = 0 if every is None else duration_ns("every", every)
+        if every is not None and not WINDOW_MIN_NS <= every_ns < 1 << 63:
+            _refuse("every", every, f"at least {WINDOW_MIN_NS:,} ns, like '100ms', and at most 2^63 - 1")
+        _whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
+        if min_interval_ns and chosen is not Overflow.CONFLATE:
+            _refuse("min_interval_ns", min_interval_ns, "used with overflow='conflate': only quotes may be held back")
+        _check_rate("rate_limit", rate_limit, is_lossy=is_lossy)
+        for name, value in (("lag_max_ticks", lag_max_ticks), ("lag_max_ns", lag_max_ns)):
+            if value is not None:
+                _whole(name, value, 1, 1 << 62, name.rpartition("_")[2])
+        for name, text, valid in (
+            ("on_lag", on_lag, ("warn", "skip")),
+            ("mode", mode, ("inline", "thread")),
+            ("on_fault", on_fault, (None, "raise", "quarantine")),
+        ):
+            if text not in valid:
+                _refuse(name, text, " or ".join(repr(choice) for choice in valid if choice))
+        if on_lag == "skip" and lag_max_ticks is None and lag_max_ns is None:
+            _refuse("on_lag", on_lag, "used with lag_max_ticks or lag_max_ns, which say how far behind is too far")
+        if on_lag == "skip" and not is_lossy:
+            _refuse("on_lag", on_lag, "used with overflow='drop_oldest' or 'conflate': 'block' promises every tick")
+        return cls(
+            instruments=names,
+            kinds=None if kinds is None else (kinds,) if isinstance(kinds, str) else tuple(kinds),
+            overflow=chosen,
+            batch_max=batch_max,
+            every_ns=every_ns,
+            min_interval_ns=min_interval_ns,
+            rate_limit=float(rate_limit or 0.0),
+            lag_max_ticks=lag_max_ticks or 0,
+            lag_max_ns=lag_max_ns or 0,
+            on_lag=on_lag,  # type: ignore[arg-type]  # checked above
+            mode=mode,  # type: ignore[arg-type]  # checked above
+            on_fault=on_fault,  # type: ignore[arg-type]  # checked above
+        )
+
+    def changed(self, **changes: Unpack[TuneOptions]) -> SubscriptionOptions:
+        """Return these with some changed, and checked again. Raises OptionError."""
+        now: dict[str, Any] = {
+            "instruments": self.instruments,
+            "kinds": self.kinds,
+            "overflow": self.overflow,
+            "batch_max": self.batch_max,
+            "every": self.every_ns or None,
+            "min_interval_ns": self.min_interval_ns,
+            "rate_limit": self.rate_limit or None,
+            "lag_max_ticks": self.lag_max_ticks or None,
+            "lag_max_ns": self.lag_max_ns or None,
+            "on_lag": self.on_lag,
+            "mode": self.mode,
+            "on_fault": self.on_fault,
+        }
+        return self.checked(**{**now, **changes})
+
+
+def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not names:
+        _refuse(option, names, "at least one name or pattern")
+    for name in names:
+        if not isinstance(name, str) or ("." not in name and "*" not in name):
+            valid = "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)"
+            _refuse(option, name, valid)
+    return tuple(str(name) for name in names)
+
+
+def _check_rate(option: str, value: object, *, is_lossy: bool) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        _refuse(option, value, "ticks per second, above 0")
+    if not is_lossy:
+        reason = "with 'block' it would throttle the feed for everyone"
+        _refuse(option, value, f"used with overflow='drop_oldest' or 'conflate': {reason}")
+
+
+def _refuse(option: str, value: object, valid: str) -> NoReturn:
+    msg = f"{option}={value!r} is not allowed: give {valid}"
+    raise OptionError(msg, option=option)
+
+
+def _one_of(option: str, value: str, choices: type[Overflow]) -> Overflow:
+    try:
+        return choices(value)
+    except ValueError:
+        msg = f"{option}={value!r} is unknown: use one of {', '.join(choice.value for choice in choices)}"
+        raise OptionError(msg, option=option) from None
+
+
+def _whole(option: str, value: object, low: int, high: int, unit: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        _refuse(option, value, f"a whole number of {unit} from {low:,} to {high:,}")
+
+
+_UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
+
+
+def duration_ns(option: str, value: str | int) -> int:
+    """Return "100ms" or a number of ns as ns. Raises OptionError, which names the option."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = re.fullmatch(r"(\d+)(ns|us|ms|s|m|h)", str(value))
+    if match is None:
+        msg = f"{option}={value!r} is no duration: write a number and one of {', '.join(_UNITS_NS)}, like '100ms'"
+        raise OptionError(msg, option=option)
+    return int(match[1]) * _UNITS_NS[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyStats:
+    """How long handler calls took, ns.
+
+    A fast singular handler is timed at one call in 64, which then stands for 64; slow ones (from 65 µs) and plural
+    calls every time; async ones until they are done, other tasks' turns included. ``max`` : of those that were timed.
+    ``count`` : calls that the rest speaks for. Percentiles are at most 1/32 too high.
+    """
+
+    count: int
+    p50: int
+    p90: int
+    p99: int
+    p999: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionStats:
+    """What became of a subscription's ticks, in positions of the ring since it joined.
+
+    published : all of them. delivered : a handler was called (or the puller got it), also when it raised.
+    filtered : not of its instruments and kinds, or published while it dozed. missed : overwritten before they were
+    read, whatever they were. conflated : folded into a newer quote. skipped : paused, quarantined, jumped over, or
+    above the rate. pending : still to come, with those that wait for a window. pending_ns : receive time between the
+    last dispatched and the newest tick. snapshots : newest quotes given on join, resume and overrun; not part of the
+    law.
+    faults : calls that raised. calls : handler calls. demoted : held the gate too long, and lost it.
+    delivered_hash : SHA-256 of the delivered ticks; None without hashing.
+    """
+
+    name: str
+    state: str
+    published: int
+    delivered: int
+    filtered: int
+    missed: int
+    conflated: int
+    skipped: int
+    pending: int
+    pending_ns: int
+    snapshots: int
+    faults: int
+    calls: int
+    demoted: bool
+    delivered_hash: str | None
+    latency: LatencyStats
+
+    @property
+    def accounted(self) -> int:
+        """The right side of the loss law; equals ``published`` at every quiet moment."""
+        return self.delivered + self.filtered + self.missed + self.conflated + self.skipped + self.pending
+
+
+class Subscription:
+    """One consumer of a dispatcher's ticks. Made by ``Dispatcher.subscribe``.
+
+    A subscription with handlers is called; one without is pulled: ``for batch in subscription``,
+    ``async for batch in subscription``, or ``subscription.read_into(array)``. Batches are arrays of TICK_DTYPE that the
+    caller owns. A gap stands at the beginning of a batch, as a tick of kind gap; no batch spans one.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        options: SubscriptionOptions,
+        kinds: frozenset[str],
+        membership: _native.Membership,
+        group: _native.DispatchGroup,
+        clock: Clock,
+        is_pull: bool,
+        wakeup: WakeupKind,
+        on_close: Callable[[Subscription], None],
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.kinds = kinds
+        self._membership = membership
+        self._group = group
+        self._clock = clock
+        self._is_pull = is_pull
+        self._wakeup = wakeup
+        self._on_close = on_close
+
+    @property
+    def state(self) -> str:
+        """``"running"``, ``"paused"``, ``"quarantined"``, ``"resuming"``, ``"dozing"`` or ``"closed"``."""
+        return self._membership.state
+
+    def pause(self) -> bool:
+        """Stop its handlers from the next tick on; what it would have got is skipped and counted.
+
+        Returns False when it was not running. O(1); takes no lock and waits for nobody.
+        """
+        return self._membership.pause()
+
+    def resume(self) -> bool:
+        """Let it run again, also out of quarantine: first the gap is told, then the newest quotes are given.
+
+        Returns False when it was neither paused nor quarantined.
+        """
+        return self._membership.resume()
+
+    def doze(self) -> bool:
+        """Ask for nothing from the next tick on, until ``wake``: what comes counts as filtered, and no gap is told.
+
+        Takes effect in the middle of a run, too; a plural call goes by the state at its own time. It keeps its place in
+        the gate. Returns False when it was not running. O(1); takes no lock and waits for nobody.
+        """
+        return self._membership.doze()
+
+    def wake(self) -> bool:
+        """Ask for ticks again, from the next one on: nothing is told, and nothing given, of the time between.
+
+        Woken in the middle of an event, it gets the rest of it. Returns False when it did not doze (``pause`` ends a
+        doze).
+        """
+        return self._membership.wake()
+
+    def cause(self) -> Cause | None:
+        """Return what its handler was given that runs now, in this thread or in this task; None outside of one.
+
+        The tick of a singular handler, the tick of kind gap of ``on_gap``; of a plural one the run: the last tick's
+        instrument and kind, and the first and last ``seq`` of these.
+        """
+        seen = self._membership.cause()
+        return current_cause.get() if seen is None else Cause(*seen)
+
+    def close(self) -> None:
+        """Leave the ring; what it would still have got counts as skipped. Its statistics stay readable."""
+        self._on_close(self)
+
+    def stats(self) -> SubscriptionStats:
+        """Return every term of the loss law, faults and latency, as they are now."""
+        raw = self._membership.stats()
+        return SubscriptionStats(
+            name=self.name,
+            state=self.state,
+            published=raw["published"],
+            delivered=raw["delivered"],
+            filtered=raw["filtered"],
+            missed=raw["missed"],
+            conflated=raw["conflated"],
+            skipped=raw["skipped"],
+            pending=raw["pending"],
+            pending_ns=raw["pending_ns"],
+            snapshots=raw["snapshots"],
+            faults=raw["faults"],
+            calls=raw["calls"],
+            demoted=raw["demoted"],
+            delivered_hash=raw["delivered_hash"],
+            latency=LatencyStats(
+                count=raw["latency_count"],
+                p50=raw["p50"],
+                p90=raw["p90"],
+                p99=raw["p99"],
+                p999=raw["p999"],
+                max=raw["max"],
+            ),
+        )
+
+    def read_into(self, out: np.ndarray, *, max_ticks: int | None = None) -> int:
+        """Copy this subscription's next ticks into ``out`` and return how many were copied.
+
+        out : shape (n,), dtype TICK_DTYPE, C-contiguous, writable. ``ts_event`` is int64 ns since 1970-01-01 UTC.
+        max_ticks : 1..n, or None for n.
+        Returns 0 when caught up. Never blocks; O(copied).
+        Raises ClosedError (no more ticks will come), ValueError (wrong dtype or layout), ReentrantDispatchError.
+        """
+        self._refuse_handlers()
+        if max_ticks is not None:
+            _whole("max_ticks", max_ticks, 1, max(1, len(out)), "ticks")
+        try:
+            count = self._membership.read_into(self._clock.now_ns(), out, max_ticks)
+        except ReentrantDispatchError:
+            # The closing has the reader, and never gives it back; anybody else's reading is the caller's mistake.
+            if self.state != "closed":
+                raise
+            count = 0
+        if count == 0 and self._has_ended():
+            msg = f"subscription {self.name!r} is closed and read to its end: no more ticks will come"
+            raise ClosedError(msg)
+        return count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield batches as they come, waiting without the interpreter's lock; ends when the dispatcher is closed."""
+        self._refuse_handlers()
+        while True:
+            batch = self._next_batch()
+            if batch is not None:
+                yield batch
+            elif self._has_ended():
+                return
+            else:
+                self._membership.wait()
+
+    async def __aiter__(self) -> AsyncIterator[np.ndarray]:
+        """Yield batches as they come, woken by the ring; ends when the dispatcher is closed."""
+        self._refuse_handlers()
+        wakeup = LoopWakeup(self._group, self._wakeup)
+        try:
+            while True:
+                batch = self._next_batch()
+                if batch is not None:
+                    yield batch
+                    continue
+                wakeup.arm()
+                if self._membership.has_pending():
+                    continue
+                if self._has_ended():
+                    return
+                # The time limit is a back-stop: a close from another thread is seen soon in any case.
+                await wakeup.wait(0.05)
+        finally:
+            wakeup.close()
+
+    def _next_batch(self) -> np.ndarray | None:
+        try:
+            return self._membership.next_batch(self._clock.now_ns(), self.options.batch_max)
+        except ReentrantDispatchError:
+            if self.state != "closed":  # As in `read_into`.
+                raise
+            return None
+
+    def _has_ended(self) -> bool:
+        return self.state == "closed" or (self._membership.is_ring_closed() and not self._membership.has_pending())
+
+    def _refuse_handlers(self) -> None:
+        if not self._is_pull:
+            msg = f"subscription {self.name!r} has handlers, which get its ticks: subscribe without one to pull"
+            raise OptionError(msg, option="handler")
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.name} {self.state}>"

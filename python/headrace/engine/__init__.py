@@ -1,0 +1,1 @@
+"""Engine: one engine, its parts, its run in each mode, and its report."""

@@ -1,0 +1,278 @@
+"""Repeat: a live run once more, from its dispatch log: the same calls at the same times, and what it decides compared.
+
+::
+
+    live    RunLog: begin ─▶ turns · commands · halts · decisions ─▶ leave · stop       marks between calls
+    again   Repeat: each mark does what the engine did there; each call is repeated ─▶ decisions compared
+
+A decision is a signal, or an event of an order: what strategies, gates and broker made of the ticks.
+
+What is not repeated exactly
+    asynchronous handlers of the bus, services; the times that strategies in threads or tasks of their own read, and
+    when what they publish is taken up; a halt by file or signal, which is in force where the engine noticed it.
+
+Guarantees: the first decision that differs is told with both versions; nothing leaves a repetition.
+Does not: hold ticks; the feeds must be the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from headrace.dispatch.log import DispatchLog, LoggedRun, Mark, Repetition
+from headrace.errors import DispatchLogError
+from headrace.market.events import Event, OrderEvent, Signal, encode_event
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import headrace._native as _native
+    from headrace.bus import EventBus
+    from headrace.commands import Command
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.engine.loop import Turns
+    from headrace.feeds.sources import Intake
+
+__all__ = ["Repeat", "RepeatReport", "RepeatedSwitch", "RunLog"]
+
+# Turns without a pause after which the log is written all the same.
+TURNS_AT_ONCE = 1_000
+
+
+class RepeatReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a repetition.
+
+    calls : dispatch calls that were repeated, each compared. decisions : that were made live. same : all of them were
+    made again, in their order, and no other. difference : the first that was not, with both versions. whole : the log
+    has its last line; without it the live process was killed.
+    """
+
+    calls: int
+    decisions: int
+    same: bool
+    difference: str
+    whole: bool
+
+
+class Moved(Protocol):
+    """What a repetition moves: an engine's parts."""
+
+    bus: EventBus
+    dispatcher: Dispatcher
+    turns: Turns
+
+
+class RunLog:
+    """Writes the log of a live engine. config : what it was made from, so that the command line can make it again."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dispatcher: Dispatcher,
+        *,
+        run_id: str,
+        sources: list[str],
+        config: Mapping[str, Any] | None,
+        is_halted: bool,
+    ) -> None:
+        self._log = DispatchLog(path, dispatcher, run_id=run_id, sources=sources)
+        self._turns = 0
+        self.mark("begin", {"config": config, "halted": is_halted})
+        self._log.flush()
+
+    def mark(self, kind: str, payload: object = None) -> None:
+        """Write what the engine does now."""
+        self._log.mark(kind, payload)
+
+    def command(self, command: Command) -> None:
+        """Write that a command is handled now."""
+        self._log.mark("command", command)
+
+    def decision(self, event: Event) -> None:
+        """Write a decision; a plain handler of the bus."""
+        self._log.mark("decision", event)
+
+    def turn_over(self, *, idle: bool) -> None:
+        """Write what was gathered, when there is time."""
+        self._turns += 1
+        if idle or self._turns >= TURNS_AT_ONCE:
+            self._turns = 0
+            self._log.flush()
+
+    def close(self) -> None:
+        """Write the last line."""
+        self._log.close()
+
+
+class RepeatedSwitch:
+    """The kill switch of a repetition: thrown where the log says so, and felt by nobody else."""
+
+    def __init__(self) -> None:
+        self.is_halted = False
+        self.reason = ""
+
+    def halt(self, reason: str, actor: str) -> None:
+        """Throw it."""
+        self.is_halted, self.reason = True, f"{reason} ({actor})" if actor else reason
+
+    def rearm(self, _actor: str) -> None:
+        """Arm it again."""
+        self.is_halted, self.reason = False, ""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Repeat:
+    """One repetition. Its engine's parts have live rules, and nobody else moves them."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._log = LoggedRun(path)
+        self._begin = self._first_mark()
+        self.switch = RepeatedSwitch()
+        # The live run may have begun with the latch thrown.
+        self.switch.is_halted = bool(self._begin.payload["halted"])
+        self._live: deque[bytes] = deque()
+        self._made: deque[bytes] = deque()
+        self._decisions = 0
+        # Decisions that were the same, one after the other from the first.
+        self._alike = 0
+        self._difference = ""
+        self._calls = 0
+
+    @property
+    def run_id(self) -> str:
+        """The live run's."""
+        return self._log.header.run_id
+
+    @property
+    def ring_capacity(self) -> int:
+        """The live run's, ticks."""
+        return self._log.header.ring_capacity
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What the live engine was made from. Raises DispatchLogError when it was made by hand."""
+        config = self._begin.payload["config"]
+        if config is None:
+            msg = "its engine was made in Python, not from a file: repeat it there, by the same Engine with replay=True"
+            raise self._log.error(msg)
+        return dict(config)
+
+    @property
+    def now_ns(self) -> int:
+        """When the live run began, by its clock."""
+        return self._begin.now_ns
+
+    def attach(self, engine: Moved) -> None:
+        """Listen to the decisions; before anybody makes one."""
+        engine.bus.subscribe((Signal, OrderEvent), self._keep, name="repeat")
+
+    async def run(
+        self,
+        engine: Moved,
+        intake: Intake,
+        pump: _native.Pump,
+        *,
+        handle: Callable[[Mapping[str, Any]], Awaitable[object]],
+        stop: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Go through the log. handle : does what a command asks. stop : stops the strategies.
+
+        Raises DispatchLogError where it diverges, and no decision says why.
+        """
+        try:
+            await self._go(engine, intake, pump, handle, stop)
+        except DispatchLogError as error:
+            self._read_on()
+            if not self._difference:
+                raise
+            self._difference = f"{self._difference}; then {error}"
+
+    async def _go(
+        self,
+        engine: Moved,
+        intake: Intake,
+        pump: _native.Pump,
+        handle: Callable[[Mapping[str, Any]], Awaitable[object]],
+        stop: Callable[[], Awaitable[object]],
+    ) -> None:
+        turns = engine.turns
+        repetition = Repetition(
+            self._log,
+            engine.dispatcher,
+            pump,
+            give=lambda source: intake.give(pump, source),
+            drain=turns.drain,
+        )
+        async for mark in repetition:
+            if mark.kind == "turn":
+                turns.settle(mark.now_ns)
+            elif mark.kind == "command":
+                await handle(mark.payload)
+            elif mark.kind == "decision":
+                self._expect(mark.payload)
+                self._compare()
+            elif mark.kind == "halted":
+                self.switch.is_halted = bool(mark.payload)
+            elif mark.kind == "leave":
+                engine.dispatcher.finish()
+            elif mark.kind == "stop":
+                await stop()
+            self._calls = repetition.calls
+
+    def report(self) -> RepeatReport:
+        """Return what came of it, when the engine has ended."""
+        self._compare()
+        difference = self._difference
+        if not difference and (self._live or self._made):
+            live, made = (_text(own[0]) if own else "nothing more" for own in (self._live, self._made))
+            difference = f"decision {self._alike + 1}: live {live}, the repetition {made}"
+        return RepeatReport(
+            calls=self._calls,
+            decisions=self._decisions,
+            same=not difference,
+            difference=difference,
+            whole=self._log.is_whole,
+        )
+
+    def _read_on(self) -> None:
+        """Compare what was decided so far with what the log says further on: a call differs because of a decision."""
+        known = self._decisions
+        for line in LoggedRun(self._log.path):
+            if isinstance(line, Mark) and line.kind == "decision":
+                known -= 1
+                if known < 0:
+                    self._expect(line.payload)
+        self._compare()
+
+    def _first_mark(self) -> Mark:
+        for line in self._log:
+            if isinstance(line, Mark) and line.kind == "begin":
+                return line
+            break
+        raise self._log.error("no engine wrote it: repeat it with headrace.dispatch.log.Repetition")
+
+    def _keep(self, event: Event) -> None:
+        self._made.append(encode_event(event))
+
+    def _expect(self, event: object) -> None:
+        self._live.append(msgspec.json.encode(event))
+        self._decisions += 1
+
+    def _compare(self) -> None:
+        """Pair what both sides decided so far; one may be ahead, since a mark stands where its event was delivered."""
+        while self._live and self._made and not self._difference:
+            live, made = self._live.popleft(), self._made.popleft()
+            if live != made:
+                self._difference = f"decision {self._alike + 1}: live {_text(live)}, the repetition {_text(made)}"
+            else:
+                self._alike += 1
+
+
+def _text(decision: bytes) -> str:
+    return decision.decode()

@@ -1,0 +1,95 @@
+"""Service: something that runs beside the strategies as long as the engine does, and is looked after.
+
+::
+
+    setup() ─▶ run() until it returns or stop() is called ─▶ stop()        health() and metrics() at any time
+
+What happens when run() raises
+    live, it is started again by its policy, after 0.5 s, then twice as long each time, at most 30 s; in a replay its
+    error ends the run.
+
+Guarantees: ``stop`` is called once for each ``setup``, however ``run`` ended.
+Does not: restart anything; that is the engine's supervisor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headrace.bus import EventBus
+    from headrace.market.clock import Clock
+
+__all__ = ["RestartPolicy", "Service", "ServiceDesk", "ServiceProtocol"]
+
+RestartPolicy: TypeAlias = Literal["always", "on_failure", "never"]
+
+
+class ServiceDesk:
+    """What the engine lends a service: its bus, its clock, the run's id, and whether time is a recording's."""
+
+    __slots__ = ("bus", "clock", "replay", "run_id")
+
+    def __init__(self, *, bus: EventBus, clock: Clock, run_id: str, replay: bool) -> None:
+        self.bus = bus
+        self.clock = clock
+        self.run_id = run_id
+        self.replay = replay
+
+
+@runtime_checkable
+class ServiceProtocol(Protocol):
+    """What the engine asks of a service."""
+
+    @property
+    def name(self) -> str:
+        """Unique in an engine."""
+
+    @property
+    def restart(self) -> RestartPolicy:
+        """When it is started again: "always" also when ``run`` returned, "on_failure" when it raised, or "never"."""
+
+    async def setup(self, desk: ServiceDesk) -> None:
+        """Get ready: open what it needs, subscribe. Raises what makes that impossible, which ends the engine."""
+
+    async def run(self) -> None:
+        """Work until there is no more to do, or until ``stop``."""
+
+    async def stop(self) -> None:
+        """End soon, and close what ``setup`` opened. May be called twice."""
+
+    def health(self) -> str:
+        """Return "ok", or what is wrong."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return numbers by name."""
+
+
+class Service:
+    """A service that does nothing: subclass it and write what it does."""
+
+    restart: ClassVar[RestartPolicy] = "on_failure"
+
+    @property
+    def name(self) -> str:
+        """The class's name."""
+        return type(self).__name__
+
+    async def setup(self, desk: ServiceDesk) -> None:
+        """Get ready."""
+
+    async def run(self) -> None:
+        """Work."""
+
+    async def stop(self) -> None:
+        """End."""
+
+    def health(self) -> str:
+        """Return "ok", or what is wrong."""
+        return "ok"
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return numbers by name."""
+        return {}

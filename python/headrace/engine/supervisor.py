@@ -1,0 +1,165 @@
+"""Supervisor: runs an engine's services, and starts those again that fail.
+
+::
+
+    setup() of each ─▶ run() in a task each ─┬▶ returned: done (restart="always": again)
+                                             └▶ raised: live, again after 0.5 s, 1 s, … 30 s; replay: the run ends
+    stop() of each, last one first
+
+Guarantees: ``stop`` is called for every service whose ``setup`` was; one service that fails stops no other; every
+start, failure and end is a Status event and a line in the log.
+Does not: know what services do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from headrace.errors import EngineError, ServiceError
+from headrace.limits import DRAIN_RUNNING_S, RESTART_FIRST_S, RESTART_MAX_S
+from headrace.market.events import Event, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from headrace.engine.service import ServiceDesk, ServiceProtocol
+
+__all__ = ["Supervisor"]
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Looks after the services of one engine. tell : publishes an event, now or soon."""
+
+    def __init__(self, services: Iterable[ServiceProtocol], desk: ServiceDesk, tell: Callable[[Event], None]) -> None:
+        self._services: list[ServiceProtocol] = []
+        self._desk = desk
+        self._tell = tell
+        self._set_up: list[ServiceProtocol] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        # Starts after the first, by service.
+        self.restarts: dict[str, int] = {}
+        for service in services:
+            self.add(service)
+
+    def add(self, service: ServiceProtocol) -> None:
+        """Look after one more; before the engine runs. Raises EngineError: its name is taken."""
+        if service.name in self.restarts:
+            msg = f"service name {service.name!r} is taken: every service of an engine has a name of its own"
+            raise EngineError(msg)
+        self._services.append(service)
+        self.restarts[service.name] = 0
+
+    async def setup(self) -> None:
+        """Set every service up, in order. What one raises ends the engine before it began."""
+        for service in self._services:
+            self._set_up.append(service)
+            await service.setup(self._desk)
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Run each in a task of its own."""
+        for service in self._services:
+            self._tasks[service.name] = group.create_task(self._look_after(service), name=f"headrace-{service.name}")
+
+    async def stop(self, within_s: float) -> None:
+        """Ask every service to leave, last one first, give them half a second, and cancel who stays.
+
+        within_s : how long the ``stop`` of one may take.
+        """
+        self._stopping.set()
+        while self._set_up:
+            service = self._set_up.pop()
+            try:
+                async with asyncio.timeout(within_s):
+                    await service.stop()
+            except TimeoutError:
+                log.exception("service %s did not stop within %.1f s", service.name, within_s)
+            except Exception:
+                log.exception("service %s failed to stop", service.name)
+        running = [task for task in self._tasks.values() if not task.done()]
+        if running:
+            _, left = await asyncio.wait(running, timeout=DRAIN_RUNNING_S)
+            for task in left:
+                log.warning("%s still ran %.1f s after it was stopped: cancelled", task.get_name(), DRAIN_RUNNING_S)
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=DRAIN_RUNNING_S)
+
+    def health(self) -> Mapping[str, str]:
+        """Return what each service says of itself; one that ended says so."""
+        return {service.name: self._health_of(service) for service in self._services}
+
+    def metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what each service measures; nothing of one that cannot say."""
+        return {service.name: self._metrics_of(service) for service in self._services}
+
+    def _metrics_of(self, service: ServiceProtocol) -> Mapping[str, float]:
+        try:
+            return service.metrics()
+        except Exception:
+            log.exception("metrics() of service %s raised", service.name)
+            return {}
+
+    def _health_of(self, service: ServiceProtocol) -> str:
+        task = self._tasks.get(service.name)
+        if task is not None and task.done():
+            return "ended"
+        try:
+            return service.health()
+        except Exception as error:  # noqa: BLE001 - a service that cannot say how it is, is not well
+            return f"health() raised {type(error).__name__}: {error}"
+
+    async def _look_after(self, service: ServiceProtocol) -> None:
+        wait_s = RESTART_FIRST_S
+        while True:
+            error = await self._run_once(service, again=wait_s > RESTART_FIRST_S)
+            if error is None:
+                self._say(service, "ended")
+            elif self._desk.replay:
+                msg = f"service {service.name} failed: {type(error).__name__}: {error}"
+                raise ServiceError(msg, service=service.name) from error
+            else:
+                log.error("service %s failed", service.name, exc_info=error)
+                self._say(service, "failed", f"{type(error).__name__}: {error}")
+            wants_more = service.restart == "always" or (error is not None and service.restart == "on_failure")
+            if not wants_more or await self._is_stopped_within(wait_s):
+                return
+            wait_s = min(2 * wait_s, RESTART_MAX_S)
+            self.restarts[service.name] += 1
+
+    async def _run_once(self, service: ServiceProtocol, *, again: bool) -> Exception | None:
+        """Run a service to its end, set up anew when it ran before; return what it raised."""
+        try:
+            if again:
+                await service.stop()
+                await service.setup(self._desk)
+            self._say(service, "running")
+            await service.run()
+        except Exception as error:  # noqa: BLE001 - judged by who looks after it
+            return error
+        return None
+
+    async def _is_stopped_within(self, wait_s: float) -> bool:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _say(self, service: ServiceProtocol, state: str, reason: str = "") -> None:
+        log.info("service %s: %s%s", service.name, state, f" ({reason})" if reason else "")
+        self._tell(
+            Status(
+                source="engine",
+                ts=self._desk.clock.now_ns(),
+                run_id=self._desk.run_id,
+                subject=service.name,
+                state=state,
+                reason=reason,
+            )
+        )

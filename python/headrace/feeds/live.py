@@ -1,0 +1,152 @@
+"""LiveSource: the way of one live feed's items onto the ring, whether it pushes them or is asked for them.
+
+::
+
+    async for item in feed ─┐
+    push(item) ─────────────┴▶ pump ─▶ ring ─▶ a turn at once          no room: it waits, and is tried again each ms
+
+Guarantees: items go onto the ring in their order, however long the first of them waits; nothing is lost; a frame is
+handled before ``push`` returns, unless somebody holds the ring.
+Does not: wait inside of ``push``, or pace and merge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import headrace._native as _native
+from headrace.feeds import Frame, PushFeed
+from headrace.feeds.sources import HELD_S, INGEST_TICKS
+from headrace.market.clock import END_OF_TIME_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.feeds import FeedItem
+    from headrace.feeds.sources import AnyFeed
+
+__all__ = ["LiveSource"]
+
+
+class LiveSource:
+    """One live feed. Made and used in one event loop.
+
+    turn : gives what is on the ring to the handlers. keep_rejects : keeps the frames that the pump rejected.
+    """
+
+    def __init__(
+        self,
+        feed: AnyFeed,
+        dispatcher: Dispatcher,
+        *,
+        turn: Callable[[], None],
+        keep_rejects: Callable[[_native.Pump], None],
+    ) -> None:
+        self._feed = feed
+        self._turn = turn
+        self._keep_rejects = keep_rejects
+        decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
+        self._pump = dispatcher.open_pump()
+        self._source = self._pump.add_source(feed.name, decoder)
+        self._take_frame = self._pump.take_frame
+        # Behind what the pump has in hand.
+        self._waiting: deque[FeedItem] = deque()
+        self._loop = asyncio.get_running_loop()
+        # Done when the pump has nothing in hand any more; None while it has nothing.
+        self._free: asyncio.Future[None] | None = None
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+
+    async def run(self) -> None:
+        """Take what the feed has until it ends. Raises what the feed raised, and SourceOrderError."""
+        feed = self._feed
+        if isinstance(feed, PushFeed):
+            await self._run_pushing(feed)
+        else:
+            async for item in feed:
+                if not self.push(item):
+                    await self._until_free()
+        await self._until_free()
+
+    async def _run_pushing(self, feed: PushFeed) -> None:
+        pushing = asyncio.ensure_future(feed.run(self.push))
+        try:
+            await asyncio.wait({pushing, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not pushing.done():
+                pushing.cancel()
+                await asyncio.wait({pushing})
+        if not pushing.cancelled():
+            pushing.result()
+
+    def push(self, item: FeedItem) -> bool:
+        """Publish an item and have it handled; False: it waits, and a feed that can had better pause.
+
+        Called on the loop's own thread. What goes wrong ends the run, and is not raised here.
+        """
+        if self._free is not None:
+            self._waiting.append(item)
+            return False
+        try:
+            again_s = self._publish(item)
+        except Exception as error:  # noqa: BLE001 - raised by run(), which a feed's callback cannot
+            self._fail(error)
+            return False
+        self._turn()
+        if again_s is None:
+            return True
+        self._free = self._loop.create_future()
+        self._loop.call_later(again_s, self._go_on)
+        return False
+
+    def _publish(self, item: FeedItem) -> float | None:
+        """Give an item to the pump; return in how many s to go on with it, None when the pump has nothing in hand."""
+        if not isinstance(item, Frame):
+            self._pump.push(self._source, item)
+            return self._ingest()
+        ts_init, data = item
+        status = self._take_frame(self._source, ts_init, data)
+        if status == "need":
+            return None
+        if status == "full":
+            self._waiting.appendleft(item)
+            return HELD_S
+        if status == "rejected":
+            self._keep_rejects(self._pump)
+        return HELD_S if status == "held" else None
+
+    def _ingest(self) -> float | None:
+        status, _ = self._pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
+        self._keep_rejects(self._pump)
+        return {"full": 0.0, "held": HELD_S}.get(status)
+
+    def _go_on(self) -> None:
+        """Publish more of what the pump has in hand, then of what waits."""
+        assert self._free is not None
+        if self._failed.done():
+            return
+        try:
+            again_s = self._ingest()
+            if again_s is None and self._waiting:
+                again_s = self._publish(self._waiting.popleft()) or 0.0
+        except Exception as error:  # noqa: BLE001 - raised by run()
+            self._fail(error)
+            return
+        self._turn()
+        if again_s is None:
+            self._free.set_result(None)
+            self._free = None
+        else:
+            self._loop.call_later(again_s, self._go_on)
+
+    async def _until_free(self) -> None:
+        if self._free is not None:
+            await asyncio.wait({self._free, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            self._failed.result()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)

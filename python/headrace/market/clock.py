@@ -1,0 +1,123 @@
+"""Clocks: where the time comes from, live and in replay.
+
+::
+
+    WallClock      the machine's                       PacedClock    a recording's time, as fast as was asked
+    EngineClock    stands still until its engine       ReplayClock   the time T that a replay resolves
+                   moves it: one value per turn
+
+Guarantees: a clock never goes back; ``now_ns`` is int64 ns since 1970-01-01 UTC.
+Does not: sleep or run timers.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, Protocol, runtime_checkable
+
+import headrace._native as _native
+from headrace.errors import OptionError
+
+__all__ = ["END_OF_TIME_NS", "Clock", "EngineClock", "PacedClock", "ReplayClock", "WallClock", "seconds_until"]
+
+# Later than any tick.
+END_OF_TIME_NS = (1 << 63) - 1
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Anything that tells the time."""
+
+    def now_ns(self) -> int:
+        """Return the time, ns since 1970-01-01 UTC; never less than the call before."""
+
+
+class WallClock:
+    """The machine's clock; held where it is when the machine's is set back."""
+
+    __slots__ = ("_latest_ns",)
+
+    def __init__(self) -> None:
+        self._latest_ns = 0
+
+    def now_ns(self) -> int:
+        """Return the time, ns since 1970-01-01 UTC."""
+        self._latest_ns = max(self._latest_ns, time.time_ns())
+        return self._latest_ns
+
+
+class EngineClock:
+    """A clock that stands still until it is moved, so that all that happens in one turn happens at one time."""
+
+    __slots__ = ("native", "now_ns")
+
+    def __init__(self, now_ns: int = 0) -> None:
+        # The same time as native code reads it.
+        self.native = _native.ReplayTime(now_ns)
+        self.now_ns = self.native.now_ns
+
+    def advance_to(self, now_ns: int) -> None:
+        """Move to a later time; an earlier one changes nothing."""
+        self.native.advance_to(now_ns)
+
+    def set_alarm(self, due_ns: int | None) -> None:
+        """Say when something beside ticks is due: a replay stops before the ticks of that time. None: nothing is."""
+        self.native.set_alarm(due_ns)
+
+
+class ReplayClock(EngineClock):
+    """The time T of a replay: the receive time of what is being resolved.
+
+    Moved natively, before anything of T happens.
+    """
+
+    __slots__ = ()
+
+
+class PacedClock:
+    """A live clock in a recording's time: it stands at ``first_ns`` when it is made, and runs at ``speed``.
+
+    first_ns : the recording's first ``ts_init``. speed : how many seconds of the recording pass in one second; with
+    "max" the clock stands where the newest of what was published is, as ``follow`` says.
+    Raises OptionError.
+    """
+
+    __slots__ = ("_first_ns", "_latest_ns", "_speed", "_started_ns")
+
+    def __init__(self, first_ns: int, speed: float | Literal["max"] = 1.0) -> None:
+        if speed != "max" and not _is_speed(speed):
+            msg = f"speed is {speed!r}: it is 'max' or a number above 0, 1.0 for real time"
+            raise OptionError(msg, option="speed")
+        self._first_ns = self._latest_ns = first_ns
+        self._speed = None if speed == "max" else float(speed)
+        self._started_ns = time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """Return the recording's time, ns since 1970-01-01 UTC."""
+        if self._speed is not None:
+            self._latest_ns = max(self._latest_ns, self.due_ns())
+        return self._latest_ns
+
+    def due_ns(self) -> int:
+        """Return the receive time up to which ticks are due now: with "max" all of them."""
+        if self._speed is None:
+            return END_OF_TIME_NS
+        passed_ns = (time.monotonic_ns() - self._started_ns) * self._speed
+        return min(END_OF_TIME_NS, self._first_ns + int(min(passed_ns, 2.0 * END_OF_TIME_NS)))
+
+    def wait_s(self, ts_ns: int) -> float:
+        """Return in how many seconds ``ts_ns`` is due; 0.0 when it is."""
+        return 0.0 if self._speed is None else max(0.0, (ts_ns - self.due_ns()) / self._speed / 1e9)
+
+    def follow(self, ts_ns: int) -> None:
+        """Say that something of this time was published: it is at least so late."""
+        self._latest_ns = max(self._latest_ns, ts_ns)
+
+
+def seconds_until(clock: Clock, due_ns: int) -> float:
+    """Return how long it takes until a clock says ``due_ns``; 0.0 when it does already."""
+    return clock.wait_s(due_ns) if isinstance(clock, PacedClock) else max(0.0, (due_ns - clock.now_ns()) / 1e9)
+
+
+def _is_speed(speed: object) -> bool:
+    return isinstance(speed, int | float) and 0 < speed < float("inf")

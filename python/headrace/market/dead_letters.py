@@ -1,0 +1,219 @@
+"""DeadLetters: the one store of what was refused or failed.
+
+::
+
+    rejected frame ─┐
+    failed call ────┼▶ letters, newest last, bounded in number and bytes: the oldest go first
+    failed event ───┘      └▶ redrive: once more to the handler that failed on it
+
+Guarantees: bounded memory; every letter says why, where and when, and holds what is needed to try again; any thread
+may add and look. A letter is redriven once.
+Does not: lose count: ``total`` counts what was pushed out, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from headrace.errors import LetterError
+from headrace.limits import DEAD_FRAMES_MAX, DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from headrace.market.events import Event
+
+__all__ = ["DeadLetter", "DeadLetters", "LetterKind"]
+
+LetterKind: TypeAlias = Literal["frame", "call", "event"]
+# What an event counts for that cannot be encoded.
+_UNKNOWN_BYTES = 1_024
+
+
+class DeadLetter(NamedTuple):
+    """One of them.
+
+    id : rises by one. kind : "frame", "call" or "event". reason : of the closed list, or the exception's own text.
+    source : the feed, the subscription, or the bus's handler. row : line of a recording, 0 elsewhere.
+    ts_ns : receive time, or the clock's. frame : the bytes of a rejected frame.
+    handler, instrument, tick_kind : of a failed call. positions : of its ticks. ticks : at most 8, dtype TICK_DTYPE.
+    ticks_total : how many the call had. traceback : as Python prints it.
+    event, lane : of a failed event. attempts : how often its handler had it.
+    """
+
+    id: int
+    kind: LetterKind
+    reason: str
+    source: str
+    row: int
+    ts_ns: int
+    frame: bytes
+    handler: str
+    instrument: str | None
+    tick_kind: str | None
+    positions: tuple[int, ...]
+    ticks: np.ndarray | None
+    ticks_total: int
+    traceback: str
+    event: Event | None = None
+    event_bytes: int = 0
+    lane: str = ""
+    attempts: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """About what it costs to keep."""
+        ticks = 0 if self.ticks is None else self.ticks.nbytes
+        return len(self.frame) + self.event_bytes + ticks + len(self.traceback) + len(self.reason) + 256
+
+
+class DeadLetters:
+    """The store.
+
+    letters_max, bytes_max, frames_max : bounds; the oldest letters go first, frames among themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        letters_max: int = DEAD_LETTERS_MAX,
+        bytes_max: int = DEAD_LETTERS_BYTES_MAX,
+        frames_max: int = DEAD_FRAMES_MAX,
+    ) -> None:
+        # Reentrant: a finaliser that runs while a letter is added may add one.
+        self._lock = threading.RLock()
+        self._letters: deque[DeadLetter] = deque()
+        self._letters_max = letters_max
+        self._bytes_max = bytes_max
+        self._frames_max = frames_max
+        self._bytes = 0
+        self._frames = 0
+        self._total = 0
+        # How to give an event again, by letter; the redriven ones.
+        self._again: dict[int, Callable[[], None]] = {}
+        self._redriven: set[int] = set()
+
+    @property
+    def total(self) -> int:
+        """How many there ever were, those pushed out included."""
+        return self._total
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        return iter(self._snapshot())
+
+    def list(self, *, kind: LetterKind | None = None) -> list[DeadLetter]:
+        """Return the letters kept, oldest first."""
+        return [letter for letter in self._snapshot() if kind in (None, letter.kind)]
+
+    def get(self, letter_id: int) -> DeadLetter | None:
+        """Return the letter with this id, None when it is unknown or was pushed out."""
+        return next((letter for letter in self._snapshot() if letter.id == letter_id), None)
+
+    def add_frame(self, *, source: str, row: int, reason: str, ts_ns: int, frame: bytes) -> DeadLetter:
+        """Keep a rejected frame."""
+        return self._add(DeadLetter(0, "frame", reason, source, row, ts_ns, frame, "", None, None, (), None, 0, ""))
+
+    def add_call(
+        self,
+        *,
+        source: str,
+        handler: str,
+        reason: str,
+        ts_ns: int,
+        instrument: str | None,
+        tick_kind: str | None,
+        positions: tuple[int, ...],
+        ticks: np.ndarray | None,
+        ticks_total: int,
+        traceback: str,
+    ) -> DeadLetter:
+        """Keep a failed call."""
+        return self._add(
+            DeadLetter(
+                *(0, "call", reason, source, 0, ts_ns, b"", handler),
+                *(instrument, tick_kind, positions, ticks, ticks_total, traceback),
+            )
+        )
+
+    def add_event(
+        self,
+        *,
+        source: str,
+        reason: str,
+        ts_ns: int,
+        event: Event,
+        lane: str,
+        attempts: int,
+        traceback: str,
+        redrive: Callable[[], None],
+    ) -> DeadLetter:
+        """Keep an event that a handler failed on. redrive : gives it to that handler again, or raises."""
+        try:
+            event_bytes = len(msgspec.json.encode(event))
+        except (TypeError, ValueError, NotImplementedError, RecursionError):
+            event_bytes = _UNKNOWN_BYTES
+        unnumbered = DeadLetter(0, "event", reason, source, 0, ts_ns, b"", source, None, None, (), None, 0, traceback)
+        with self._lock:
+            letter = self._add(unnumbered._replace(event=event, event_bytes=event_bytes, lane=lane, attempts=attempts))
+            self._again[letter.id] = redrive
+        return letter
+
+    def redrive(self, letter_id: int) -> DeadLetter:
+        """Give the event of a letter once more to the handler that failed on it, and return the letter.
+
+        It goes through the handler's lane again, behind what waits there. A letter is redriven once; an event that
+        fails again makes a new one. Raises LetterError; LaneFullError, ClosedError: it was not redriven, try again.
+        """
+        with self._lock:
+            letter = self.get(letter_id)
+            again = self._again.pop(letter_id, None)
+        if letter is None:
+            msg = f"there is no dead letter {letter_id}: it was pushed out, or never was"
+            raise LetterError(msg)
+        if again is None:
+            why = "was redriven already" if letter_id in self._redriven else f"holds a {letter.kind}, not an event"
+            msg = f"dead letter {letter_id} {why}: only events are redriven, each letter once"
+            raise LetterError(msg)
+        try:
+            again()
+        except BaseException:
+            with self._lock:
+                if self.get(letter_id) is not None:
+                    self._again[letter_id] = again
+            raise
+        self._redriven.add(letter_id)
+        return letter
+
+    def _snapshot(self) -> tuple[DeadLetter, ...]:
+        with self._lock:
+            return tuple(self._letters)
+
+    def _add(self, unnumbered: DeadLetter) -> DeadLetter:
+        with self._lock:
+            self._total += 1
+            letter = unnumbered._replace(id=self._total)
+            self._letters.append(letter)
+            self._bytes += letter.nbytes
+            self._frames += letter.kind == "frame"
+            if self._frames > self._frames_max:
+                self._drop(next(index for index, kept in enumerate(self._letters) if kept.kind == "frame"))
+            while len(self._letters) > self._letters_max or (self._bytes > self._bytes_max and len(self._letters) > 1):
+                self._drop(0)
+            return letter
+
+    def _drop(self, index: int) -> None:
+        dropped = self._letters[index]
+        del self._letters[index]
+        self._bytes -= dropped.nbytes
+        self._frames -= dropped.kind == "frame"
+        self._again.pop(dropped.id, None)
+        self._redriven.discard(dropped.id)

@@ -1,0 +1,323 @@
+"""Events: what services tell each other over the bus; typed, immutable, one tagged family.
+
+::
+
+    Event ┬ data     Bar · Gap · Status
+          ├ signal   Signal
+          ├ order    OrderRequested · OrderAccepted · OrderRejected · OrderCanceled · OrderExpired
+          │          OrderPartiallyFilled · OrderFilled · PositionChanged
+          └ control  Control · StrategyStateChanged · Audit
+
+Every event says who published it, when by the engine's clock, in which run, and which tick caused it.
+
+Guarantees: ``decode(encode(event)) == event``; an unknown field or type is an error; money is Decimal.
+Does not: carry ticks; those stay on the ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = [
+    "EVENT_LANES",
+    "Audit",
+    "Bar",
+    "Cause",
+    "Control",
+    "Event",
+    "Gap",
+    "Lane",
+    "OrderAccepted",
+    "OrderCanceled",
+    "OrderEvent",
+    "OrderExpired",
+    "OrderFill",
+    "OrderFilled",
+    "OrderPartiallyFilled",
+    "OrderRejected",
+    "OrderRequested",
+    "PositionChanged",
+    "Signal",
+    "Status",
+    "StrategyStateChanged",
+    "current_cause",
+    "decode_event",
+    "encode_event",
+    "stamped",
+]
+
+
+class Lane(StrEnum):
+    """The lanes of the bus, highest priority first."""
+
+    CONTROL = "control"
+    ORDER = "order"
+    SIGNAL = "signal"
+    DATA = "data"
+
+
+class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The tick, or the run of ticks, that something was decided on.
+
+    instrument : ``SYMBOL.VENUE``, None for a gap in every instrument. kind : the tick's.
+    first, last : ``seq`` of the first and last tick that the handler was given; equal for a singular handler.
+    ts_init : when the last of them was received, ns.
+    """
+
+    instrument: str | None
+    kind: str
+    first: int
+    last: int
+    ts_init: int
+
+
+# What the async handler was given that runs in this task, and in the tasks that it starts.
+current_cause: ContextVar[Cause | None] = ContextVar("headrace_cause", default=None)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True, forbid_unknown_fields=True):
+    """What every event says. The bus fills in what was left open when the event was made.
+
+    source : who published it. ts : when, by the engine's clock, ns. run_id : of the engine's run.
+    cause : which tick it goes back to; None when there was none.
+    """
+
+    source: str = ""
+    ts: int = 0
+    run_id: str = ""
+    cause: Cause | None = None
+
+
+class Bar(Event, frozen=True, kw_only=True):
+    """One interval of one instrument, stamped at its close; ``[ts_open, ts_close)``.
+
+    timeframe : ``"1s"``, ``"1m"``, ``"1h"`` or ``"100t"``. price : what it is made of: "trade", "agg_trade", "mid",
+    "bid" or "ask". time : what says in which bar a tick is, "ts_init" or "ts_event".
+    volume : sum of sizes, 0 for quotes. count : ticks; 0: nothing came, and the prices are the close before.
+    late : ticks by now that came after their bar was closed.
+    """
+
+    instrument: str
+    timeframe: str
+    price: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    count: int
+    ts_open: int
+    ts_close: int
+    late: int = 0
+    time: str = "ts_init"
+
+
+class Gap(Event, frozen=True, kw_only=True):
+    """Events that the data lane dropped before this one: ``missed`` of them, numbers ``first`` to ``last``."""
+
+    lane: str
+    missed: int
+    first: int
+    last: int
+
+
+class Status(Event, frozen=True, kw_only=True):
+    """The state of something that runs: a feed, a service, the broker."""
+
+    subject: str
+    state: str
+    reason: str = ""
+
+
+class Signal(Event, frozen=True, kw_only=True):
+    """What a strategy thinks of an instrument.
+
+    side : +1 buy, -1 sell, 0 get out. strength : as the strategy scales it. price : what it saw, or None.
+    """
+
+    instrument: str
+    side: int
+    strength: float = 1.0
+    price: float | None = None
+    reason: str = ""
+
+
+class OrderEvent(Event, frozen=True, kw_only=True):
+    """What all events of an order say."""
+
+    order_id: str
+    strategy: str
+    instrument: str
+
+
+class OrderRequested(OrderEvent, frozen=True, kw_only=True):
+    """A new order on its way through the gates to the broker.
+
+    side : +1 buy, -1 sell. price : the limit; None for a market order. time_in_force : "gtc" rests until canceled,
+    "ioc" fills at once what it can. expires_ns : an order that rests ends then. reduce_only : may not add exposure.
+    """
+
+    side: Literal[1, -1]
+    order_type: Literal["market", "limit"]
+    quantity: Decimal
+    price: Decimal | None = None
+    time_in_force: Literal["gtc", "ioc"] = "gtc"
+    expires_ns: int | None = None
+    reduce_only: bool = False
+
+
+class OrderAccepted(OrderEvent, frozen=True, kw_only=True):
+    """The broker has it."""
+
+    broker_order_id: str = ""
+
+
+class OrderRejected(OrderEvent, frozen=True, kw_only=True):
+    """A gate or the broker refused it.
+
+    gate : which one; "broker" when all gates let it pass. observed, threshold : what the gate saw and what it allows.
+    """
+
+    gate: str
+    observed: str
+    threshold: str
+    reason: str
+
+
+class OrderCanceled(OrderEvent, frozen=True, kw_only=True):
+    """It is over; ``left`` was not filled."""
+
+    left: Decimal
+    reason: str = ""
+
+
+class OrderExpired(OrderEvent, frozen=True, kw_only=True):
+    """Its time is over; ``left`` was not filled."""
+
+    left: Decimal
+
+
+class OrderFill(OrderEvent, frozen=True, kw_only=True):
+    """One execution: ``quantity`` at ``price`` for ``fee``; ``filled`` and ``left`` are the order's sums after it.
+
+    liquidity : "taker" or "maker". quote : the tick that it was filled against.
+    """
+
+    execution_id: str
+    side: Literal[1, -1]
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    filled: Decimal
+    left: Decimal
+    liquidity: Literal["taker", "maker"] = "taker"
+    quote: Cause | None = None
+
+
+class OrderPartiallyFilled(OrderFill, frozen=True, kw_only=True):
+    """An execution after which some is left."""
+
+
+class OrderFilled(OrderFill, frozen=True, kw_only=True):
+    """The execution that completes the order."""
+
+
+class PositionChanged(Event, frozen=True, kw_only=True):
+    """A strategy's position in an instrument after an execution.
+
+    quantity : signed. average_price : of what is open; 0 when flat. realized_pnl, fees : since the run began.
+    """
+
+    strategy: str
+    instrument: str
+    quantity: Decimal
+    average_price: Decimal
+    realized_pnl: Decimal
+    fees: Decimal
+
+
+class Control(Event, frozen=True, kw_only=True):
+    """The engine speaks: name "ENGINE_READY", "EOF", "STOPPING", "LANE_RESIZED", "HALTED", "REARMED"."""
+
+    name: str
+    detail: Mapping[str, Any] = {}
+
+
+class StrategyStateChanged(Event, frozen=True, kw_only=True):
+    """A strategy's life cycle moved on; ``version`` rises with every change of its state."""
+
+    strategy: str
+    before: str
+    after: str
+    reason: str = ""
+    version: int = 0
+
+
+class Audit(Event, frozen=True, kw_only=True):
+    """Who did what, and what came of it: a command, or a change of what is allowed.
+
+    outcome : the Ack's status. duration_ns : from its submission to its answer.
+    """
+
+    actor: str
+    action: str
+    target: str
+    outcome: str
+    reason: str = ""
+    duration_ns: int = 0
+    version: int = 0
+    detail: Mapping[str, Any] = {}
+
+
+EVENT_LANES: dict[type[Event], Lane] = {
+    **dict.fromkeys((Bar, Gap, Status), Lane.DATA),
+    Signal: Lane.SIGNAL,
+    **dict.fromkeys(
+        (
+            *(OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired),
+            *(OrderPartiallyFilled, OrderFilled, PositionChanged),
+        ),
+        Lane.ORDER,
+    ),
+    **dict.fromkeys((Control, StrategyStateChanged, Audit), Lane.CONTROL),
+}
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[frozenset[type[Event]], msgspec.json.Decoder[Event]] = {}
+
+
+def stamped(event: Event, *, source: str, ts: int, run_id: str, cause: Cause | None) -> Event:
+    """Return a copy of an event that says these where it said nothing; 1 µs."""
+    return msgspec.structs.replace(
+        event,
+        source=event.source or source,
+        ts=event.ts or ts,
+        run_id=event.run_id or run_id,
+        cause=cause if event.cause is None else event.cause,
+    )
+
+
+def encode_event(event: Event) -> bytes:
+    """Return an event as one JSON object, its type under ``"type"``."""
+    return _encoder.encode(event)
+
+
+def decode_event(data: bytes, own_types: Iterable[type[Event]] = ()) -> Event:
+    """Return the event that ``encode_event`` made; ``own_types`` beside the built-in ones.
+
+    Raises msgspec.ValidationError, which says where.
+    """
+    types = frozenset((*EVENT_LANES, *own_types))
+    decoder = _decoders.get(types)
+    if decoder is None:
+        union: Any = None
+        for kind in sorted(types, key=lambda kind: kind.__name__):
+            union = kind if union is None else union | kind
+        decoder = _decoders[types] = msgspec.json.Decoder(union)
+    return decoder.decode(data)

@@ -1,0 +1,197 @@
+"""Desk: what an engine lends each of its strategies: orders, signals, positions, timers, subscriptions, its clock.
+
+Guarantees: what a strategy decides carries the tick that it decided on, without the strategy's help.
+Does not: judge orders (``risk``), or know the life cycle (``runner``).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from headrace.dispatch.subscription import duration_ns
+from headrace.errors import EngineError, OptionError
+from headrace.market.events import Cause, Event, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from headrace.bus import EventBus
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.dispatch.subscription import Subscription
+    from headrace.market.bars import Bars
+    from headrace.market.clock import Clock
+    from headrace.market.money import Amount
+    from headrace.strategies.strategy import Duration, OrderOptions, Strategy
+    from headrace.strategies.timers import Timer, Timers
+    from headrace.trading.orders import OrderManager
+    from headrace.trading.positions import Position, Positions
+
+__all__ = ["DeskParts", "EngineDesk"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeskParts:
+    """What the strategies of one engine share. tell : publishes an event, now or with the next turn."""
+
+    bus: EventBus
+    dispatcher: Dispatcher
+    orders: OrderManager
+    positions: Positions
+    clock: Clock
+    timers: Timers
+    bars: Bars
+    run_id: str
+    tell: Callable[[Event], None]
+
+
+class EngineDesk:
+    """The ``StrategyDesk`` of one strategy, for as long as its object lives.
+
+    generation : 1 for the first object of this name, one more after each restart.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        strategy: Strategy,
+        parts: DeskParts,
+        *,
+        generation: int,
+        on_timer: Callable[[Timer], None],
+        on_subscribed: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.log = logging.getLogger(f"headrace.strategies.strategy.{name}")
+        self.subscriptions: list[Subscription] = []
+        self._strategy = strategy
+        self._parts = parts
+        self._generation = generation
+        self._made = 0
+        self._is_retired = False
+        self._on_timer = on_timer
+        self._on_subscribed = on_subscribed
+
+    @property
+    def clock(self) -> Clock:
+        """The engine's clock."""
+        return self._parts.clock
+
+    def cause(self) -> Cause | None:
+        """Return the tick that is being handled, or that the event that is being handled goes back to."""
+        for subscription in self.subscriptions:
+            cause = subscription.cause()
+            if cause is not None:
+                return cause
+        return self._parts.bus.current_cause()
+
+    def signal(self, instrument: str, side: int, strength: float, price: float | None, reason: str) -> None:
+        """Publish a signal."""
+        self._refuse_retired()
+        self._parts.bus.publish_nowait(
+            Signal(
+                source=self.name,
+                ts=self._parts.clock.now_ns(),
+                run_id=self._parts.run_id,
+                cause=self.cause(),
+                instrument=instrument,
+                side=side,
+                strength=strength,
+                price=price,
+                reason=reason,
+            )
+        )
+
+    def submit(self, instrument: str, side: Literal[1, -1], quantity: Amount, options: OrderOptions) -> str:
+        """Send an order and return its id."""
+        self._refuse_retired()
+        after = options.get("expires_after")
+        expires_ns = None if after is None else self._parts.clock.now_ns() + duration_ns("expires_after", after)
+        return self._parts.orders.submit(
+            strategy=self.name,
+            instrument=instrument,
+            side=side,
+            quantity=quantity,
+            price=options.get("price"),
+            time_in_force=options.get("time_in_force", "gtc"),
+            expires_ns=expires_ns,
+            reduce_only=options.get("reduce_only", False),
+            cause=self.cause(),
+        )
+
+    def cancel(self, order_id: str, reason: str) -> str:
+        """Cancel one of its orders."""
+        order = self._parts.orders.order(order_id)
+        if order is None or order.strategy != self.name:
+            return "rejected"
+        return self._parts.orders.cancel(order_id, reason=reason, cause=self.cause())
+
+    def position(self, instrument: str) -> Position:
+        """Return its position in an instrument."""
+        return self._parts.positions.position(self.name, instrument)
+
+    def set_timer(self, name: str, every: Duration | None, after: Duration | None, at_ns: int | None) -> None:
+        """Set or replace a timer."""
+        self._refuse_retired()
+        if sum(given is not None for given in (every, after, at_ns)) != 1:
+            msg = f"timer {name!r} has every={every!r}, after={after!r}, at_ns={at_ns!r}: give exactly one of them"
+            raise OptionError(msg, option="every")
+        now_ns = self._parts.clock.now_ns()
+        interval_ns = 0
+        if every is not None:
+            interval_ns = _positive_ns("every", every)
+            due_ns = (now_ns // interval_ns + 1) * interval_ns
+        elif after is not None:
+            due_ns = now_ns + _positive_ns("after", after)
+        else:
+            due_ns = _positive_ns("at_ns", at_ns or 0)
+        self._parts.timers.set(self.name, name, due_ns, self._on_timer, interval_ns=interval_ns)
+
+    def cancel_timer(self, name: str) -> bool:
+        """Take a timer away."""
+        return self._parts.timers.cancel(self.name, name)
+
+    def subscribe(self, options: Mapping[str, Any]) -> Subscription:
+        """Add a subscription, from the newest tick on."""
+        self._refuse_retired()
+        self._made += 1
+        first = self._made == 1 and self._generation == 1
+        name = self.name if first else f"{self.name}@{self._generation}.{self._made}"
+        subscription = self._parts.dispatcher.subscribe(self._strategy, name=name, **options)
+        self.subscriptions.append(subscription)
+        self._on_subscribed(name)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Drop a subscription of its own."""
+        if subscription not in self.subscriptions:
+            msg = f"{subscription!r} is no open subscription of {self.name}: drop what subscribe() gave, once"
+            raise EngineError(msg)
+        self.subscriptions.remove(subscription)
+        subscription.close()
+
+    def retire(self) -> None:
+        """Lend nothing more but cancels: another object has the strategy's name now."""
+        self._is_retired = True
+
+    def _refuse_retired(self) -> None:
+        if self._is_retired:
+            msg = (
+                f"this object of strategy {self.name!r} was stopped, and a fresh one runs: let its tasks end in on_stop"
+            )
+            raise EngineError(msg)
+
+    def hand_over(self) -> list[Subscription]:
+        """Let go of the timers, and return the subscriptions for whoever comes next."""
+        self._parts.timers.cancel_all(self.name)
+        subscriptions, self.subscriptions = self.subscriptions, []
+        return subscriptions
+
+
+def _positive_ns(option: str, value: Duration) -> int:
+    ns = duration_ns(option, value)
+    if ns <= 0:
+        msg = f"{option}={value!r} is not allowed: give a time above 0"
+        raise OptionError(msg, option=option)
+    return ns

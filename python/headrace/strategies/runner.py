@@ -1,0 +1,452 @@
+"""Runner: one strategy in an engine: its life cycle, its callbacks, and what the engine lends it.
+
+::
+
+    commands, faults ─▶ start · pause · resume · quarantine · stop · restart ─▶ LifeCycle ─▶ StrategyStateChanged
+    bus ─▶ on_bar · on_signal · on_order · on_fill        clock ─▶ on_timer        dispatcher ─▶ tick handlers
+
+What runs when
+    paused: no tick handler, bar or signal; fills and order events are delivered, due timers wait for the resume.
+    quarantined, stopped: nothing of it runs; its orders are cancelled, its position goes on being accounted.
+
+Guarantees: the state changes only along the table of ``lifecycle``; what a callback raises stays its own.
+Does not: judge orders (``risk``) or keep positions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from headrace.dispatch.faults import safe_text
+from headrace.dispatch.loop_wakeup import has_running_loop
+from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
+from headrace.errors import EngineError, HeadraceError, SubscriptionError
+from headrace.market.bars import BarSpec
+from headrace.market.events import Bar, Event, OrderEvent, OrderFill, Signal, StrategyStateChanged
+from headrace.strategies.context import DeskParts, EngineDesk
+from headrace.strategies.spec import StrategySpec, bar_specs, copied, pristine
+from headrace.strategies.states import LifeCycle, StrategyState
+from headrace.strategies.strategy import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from headrace.bus.bus import BusSubscription
+    from headrace.dispatch.subscription import Subscription
+    from headrace.strategies.timers import Timer
+
+__all__ = ["StrategyRunner"]
+
+# What reaches a strategy that is paused: what became of the orders that it still has.
+OF_ITS_ORDERS = frozenset({"on_order", "on_fill"})
+
+
+class StrategyRunner:
+    """Runs one strategy."""
+
+    def __init__(self, spec: StrategySpec, name: str, parts: DeskParts) -> None:
+        self.name = name
+        self.spec = spec
+        self.life = LifeCycle(name)
+        # Events that came while it was paused, by callback; they are not delivered later.
+        self.skipped: dict[str, int] = {}
+        # Every subscription to ticks that it ever had, for its report.
+        self.subscription_names: list[str] = []
+        self.log = logging.getLogger(f"headrace.strategies.strategy.{name}")
+        self._parts = parts
+        self._pristine = pristine(spec)
+        self._strategy: Strategy | None = None
+        self._desk: EngineDesk | None = None
+        # Its own subscription, which a restart hands on; it may have made more.
+        self._ticks: Subscription | None = None
+        self._callbacks: dict[str, Callable[..., Any]] = {}
+        self._bus_subscriptions: list[BusSubscription] = []
+        self._bar_specs: list[BarSpec] = []
+        self._held_timers: dict[str, Timer] = {}
+        # Timers that fire for nobody, each told once.
+        self._unheard: set[str] = set()
+        self._generation = 0
+        self._calls = 0
+
+    # Its life
+
+    @property
+    def state(self) -> StrategyState:
+        """Where it is in its life."""
+        return self.life.state
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """The object that runs; None before the first start."""
+        return self._strategy
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Its open subscriptions to ticks."""
+        return self._desk.subscriptions if self._desk else ()
+
+    async def begin(self, *, load: object = None) -> None:
+        """Make it, load its state and call ``on_start``. A failure is its own: its state is FAILED."""
+        self._move("start", "")
+        try:
+            self._strategy = self._fresh()
+            self._generation += 1
+            if self._desk is not None:
+                self._desk.retire()
+            self._desk = EngineDesk(
+                self.name,
+                self._strategy,
+                self._parts,
+                generation=self._generation,
+                on_timer=self._on_timer,
+                on_subscribed=self.subscription_names.append,
+            )
+            self._strategy._desk = self._desk  # noqa: SLF001 - lent by its engine
+            self._callbacks = life_cycle_of(self._strategy)
+            self._parts.orders.set_permission(self.name, "all")
+            if load is not None:
+                await self._call_life("on_load", load)
+            await self._call_life("on_start")
+        except SubscriptionError:
+            # Wrong however often it is tried: the engine must not begin.
+            self._fail("its handlers cannot be bound")
+            raise
+        except BaseException as error:
+            self._fail(f"{type(error).__name__}: {safe_text(error)}")
+            if is_ours(error):
+                raise
+            self._judge("on_start", error)
+
+    def join(self, ticks_of: Sequence[Subscription] = ()) -> None:
+        """Subscribe it, or give it the subscriptions of the object before it; from here on it runs.
+
+        Raises SubscriptionError and OptionError, which are the engine's business.
+        """
+        if self.state is not StrategyState.STARTING:
+            return
+        try:
+            self._subscribe_all(ticks_of)
+        except Exception as error:
+            self._fail(str(error))
+            raise
+        self._move("started", "")
+
+    async def pause(self, reason: str) -> None:
+        """Stop its ticks; orders that add exposure are refused from now on."""
+        self._move("pause", reason)
+        for subscription in self.subscriptions:
+            subscription.pause()
+        self._parts.orders.set_permission(self.name, "reduce")
+        await self._call_isolated("on_pause")
+
+    async def resume(self, reason: str) -> None:
+        """Go on: gaps are told, newest quotes given, and timers fire that were due meanwhile."""
+        self._move("resume", reason)
+        self._parts.orders.set_permission(self.name, "all")
+        try:
+            await self._call_isolated("on_resume")
+        finally:
+            # It may have gone into quarantine, or the engine may have ended, while that was awaited.
+            if self.state is StrategyState.RUNNING:
+                held, self._held_timers = self._held_timers, {}
+                for timer in sorted(held.values(), key=lambda timer: timer.due_ns):
+                    self._on_timer(timer)
+                for subscription in self.subscriptions:
+                    subscription.resume()
+
+    def quarantine(self, reason: str) -> None:
+        """End its calls; its orders are cancelled unless they are to be kept."""
+        if not self.life.allows("quarantine"):
+            return
+        self._move("quarantine", reason)
+        for subscription in self.subscriptions:
+            subscription.pause()
+        self._parts.orders.set_permission(self.name, "none")
+        if self.spec.on_quarantine == "cancel":
+            self._cancel_orders("its strategy is in quarantine")
+
+    async def stop(self, reason: str, *, within_s: float | None = None) -> None:
+        """Call ``on_stop``, cancel its orders and let go of everything.
+
+        within_s : how long an async ``on_stop`` may take; longer is its fault, and it is cancelled.
+        """
+        await _close(await self._end(reason, within_s))
+
+    async def restart(self, reason: str) -> None:
+        """Stop it and start a fresh one, with what the old one saved and its ticks from now on, the gap told.
+
+        One in quarantine is not asked to save: its callbacks no longer run. One that is not alive is just started,
+        without, and its log says so.
+        """
+        saved: object = None
+        if self.state in (StrategyState.RUNNING, StrategyState.PAUSED):
+            try:
+                saved = await self._call_life("on_save")
+            except BaseException as error:
+                if is_ours(error):
+                    raise
+                # It starts without, and its letter says why.
+                self._judge("on_save", error)
+        elif "on_save" in self._callbacks:
+            self.log.warning("%s is %s and saves nothing: it starts without what it knew", self.name, self.state)
+        ticks_of = await self._end(reason) if self.life.allows("stop") else []
+        # What it subscribed to itself, its ``on_start`` does again.
+        kept = [subscription for subscription in ticks_of if subscription is self._ticks]
+        try:
+            await _close([subscription for subscription in ticks_of if subscription is not self._ticks])
+            await self.begin(load=saved)
+            self.join(kept)
+        except HeadraceError as error:
+            self._judge("on_start", error)
+        finally:
+            if self.state is not StrategyState.RUNNING:
+                await _close(kept)
+
+    def give_up(self, reason: str) -> None:
+        """Start it no further: it never ran."""
+        self._fail(reason)
+
+    def tune(self, changes: Mapping[str, Any]) -> bool:
+        """Change how its ticks come; False: they come so already. Raises OptionError, and then changes nothing."""
+        for subscription in self.subscriptions:
+            subscription.options.changed(**changes)
+        changed = [self._parts.dispatcher.tune(own, **changes) for own in self.subscriptions]
+        return any(changed)
+
+    @property
+    def async_callbacks(self) -> list[str]:
+        """Names of its event callbacks that are awaited in tasks of their own."""
+        return sorted(name for name, callback in self._callbacks.items() if inspect.iscoroutinefunction(callback))
+
+    def cannot_restart(self) -> str:
+        """Return why it cannot be made again; empty when it can."""
+        if self._pristine is None and isinstance(self.spec.strategy, Strategy):
+            return f"{self.name} was given as an object that cannot be copied: give its class and parameters"
+        return ""
+
+    async def _end(self, reason: str, within_s: float | None = None) -> list[Subscription]:
+        """Stop it, and return its subscriptions to ticks, paused. However ``on_stop`` ends: it is stopped."""
+        runs = self.state in (StrategyState.RUNNING, StrategyState.PAUSED)
+        self._move("stop", reason)
+        if self.state is StrategyState.STOPPED:
+            return []
+        for subscription in self.subscriptions:
+            subscription.pause()
+        self._parts.orders.set_permission(self.name, "reduce")
+        try:
+            if runs:
+                await self._call_isolated("on_stop", within_s)
+        except BaseException:
+            await _close(self._let_go(reason))
+            raise
+        return self._let_go(reason)
+
+    def _let_go(self, reason: str) -> list[Subscription]:
+        ticks_of = self._give_back()
+        self._parts.orders.set_permission(self.name, "none")
+        self._cancel_orders("its strategy was stopped")
+        self._move("stopped", reason)
+        return ticks_of
+
+    def _cancel_orders(self, reason: str) -> None:
+        """Cancel its open orders; a broker that fails at that must not keep it from ending."""
+        try:
+            self._parts.orders.cancel_all(strategy=self.name, reason=reason)
+        except Exception:
+            self.log.exception("%s: not every order could be cancelled; its report names those open", self.name)
+
+    def _fail(self, reason: str) -> None:
+        for subscription in self._give_back():
+            subscription.close()
+        self._parts.orders.set_permission(self.name, "none")
+        self._move("fail", reason)
+
+    def _move(self, verb: str, reason: str) -> None:
+        before, after = self.life.move(verb)
+        self.log.info("%s: %s -> %s%s", self.name, before, after, f" ({reason})" if reason else "")
+        self._parts.tell(
+            StrategyStateChanged(
+                source="engine",
+                ts=self._parts.clock.now_ns(),
+                run_id=self._parts.run_id,
+                strategy=self.name,
+                before=str(before),
+                after=str(after),
+                reason=reason,
+                version=self.life.version,
+            )
+        )
+
+    def _fresh(self) -> Strategy:
+        given = self.spec.strategy
+        if self.spec.make is not None:
+            return self.spec.make()
+        if isinstance(given, type):
+            return given(**self.spec.parameters)
+        if self._generation == 0:
+            return given
+        if self._pristine is None:
+            raise EngineError(self.cannot_restart())
+        return copied(self._pristine)
+
+    def _subscribe_all(self, ticks_of: Sequence[Subscription]) -> None:
+        strategy, desk = self._strategy, self._desk
+        assert strategy is not None
+        assert desk is not None
+        options = {**strategy.subscription, **self.spec.subscription}
+        if ticks_of:
+            for subscription in ticks_of:
+                self._parts.dispatcher.rebind(subscription, strategy)
+                desk.subscriptions.append(subscription)
+                subscription.resume()
+        elif has_tick_handlers(strategy):
+            self._ticks = desk.subscribe(options)
+        wanted = strategy.bars if self.spec.bars is None else self.spec.bars
+        if ("on_bar" in self._callbacks) != bool(wanted):
+            lacks, has = ("on_bar", "bars") if wanted else ("bars", "on_bar")
+            self.log.warning("%s has %s and no %s: no bar will reach it", self.name, has, lacks)
+        if "on_bar" in self._callbacks:
+            for spec in bar_specs(wanted, options.get("instruments", "*")):
+                self._parts.bars.add(spec)
+                self._bar_specs.append(spec)
+        for name, what in (("on_bar", Bar), ("on_signal", Signal), ("on_order", OrderEvent), ("on_fill", OrderFill)):
+            if name in self._callbacks:
+                handler = self._bus_handler(name)
+                # Once: a bar that raises behind a buy() would buy again at the next attempt.
+                subscribed = self._parts.bus.subscribe(what, handler, name=f"{self.name}.{name}", max_attempts=1)
+                self._bus_subscriptions.append(subscribed)
+
+    def _give_back(self) -> list[Subscription]:
+        """Let go of events, timers and bars; return the subscriptions to ticks."""
+        for subscribed in self._bus_subscriptions:
+            subscribed.close()
+        self._bus_subscriptions = []
+        self._held_timers = {}
+        for spec in self._bar_specs:
+            self._parts.bars.remove(spec)
+        self._bar_specs = []
+        return self._desk.hand_over() if self._desk is not None else []
+
+    # Its callbacks
+
+    def _bus_handler(self, name: str) -> Callable[[Event], Any]:
+        callback = self._callbacks[name]
+        if inspect.iscoroutinefunction(callback):
+
+            async def awaited(event: Event) -> None:
+                if self._wants(name, event):
+                    with self._judged(name):
+                        await callback(event)
+
+            return awaited
+
+        def plain(event: Event) -> None:
+            if self._wants(name, event):
+                with self._judged(name):
+                    callback(event)
+
+        return plain
+
+    def _wants(self, name: str, event: Event) -> bool:
+        """Say whether an event is for this strategy, and count it when it is and must not be delivered."""
+        match event:
+            case OrderEvent():
+                # What the orders' manager refused did not happen.
+                wanted = "on_fill" if isinstance(event, OrderFill) else "on_order"
+                mine = name == wanted and event.strategy == self.name and not self._parts.orders.is_refused(event)
+            case Bar():
+                mine = any(spec.takes(event) for spec in self._bar_specs)
+            case _:
+                mine = event.source != self.name
+        runs = self.state is StrategyState.RUNNING or (
+            name in OF_ITS_ORDERS and self.state in (StrategyState.PAUSED, StrategyState.STOPPING)
+        )
+        if mine and not runs:
+            self.skipped[name] = self.skipped.get(name, 0) + 1
+        return mine and runs
+
+    def _on_timer(self, timer: Timer) -> None:
+        if self.state is StrategyState.RUNNING:
+            callback = self._callbacks.get("on_timer")
+            if callback is None:
+                if timer.name not in self._unheard:
+                    self._unheard.add(timer.name)
+                    self.log.warning("timer %r fires, and %s has no on_timer", timer.name, self.name)
+                return
+            self._calls += 1
+            try:
+                callback(timer)
+            except BaseException as error:
+                if is_ours(error):
+                    raise
+                self._judge("on_timer", error)
+        elif self.state is StrategyState.PAUSED:
+            held = self._held_timers.get(timer.name)
+            missed = timer.missed + (held.missed + 1 if held else 0)
+            self._held_timers[timer.name] = timer._replace(missed=missed)
+
+    async def _call_life(self, name: str, *arguments: Any) -> Any:
+        callback = self._callbacks.get(name)
+        if callback is None:
+            return None
+        self._calls += 1
+        result = callback(*arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _call_isolated(self, name: str, within_s: float | None = None) -> None:
+        try:
+            async with asyncio.timeout(within_s):
+                await self._call_life(name)
+        except BaseException as error:
+            if is_ours(error):
+                raise
+            self._judge(name, error)
+
+    def _judged(self, name: str) -> _Judged:
+        self._calls += 1
+        return _Judged(self, name)
+
+    def _judge(self, name: str, error: BaseException, *, has_letter: bool = False) -> None:
+        """Have a failed callback judged like a failed tick handler."""
+        faults = self._parts.dispatcher.faults
+        if not has_letter:
+            faults.keep(self.name, name, error)
+        faults.judge(self.name, name, error, calls=self._calls)
+
+
+class _Judged:
+    """Around a callback: what it raises is judged, and goes on to the bus, which keeps the letter."""
+
+    __slots__ = ("_name", "_runner")
+
+    def __init__(self, runner: StrategyRunner, name: str) -> None:
+        self._runner = runner
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None and not is_ours(error):
+            self._runner._judge(self._name, error, has_letter=True)  # noqa: SLF001 - the other half of it
+
+
+async def _close(subscriptions: Iterable[Subscription]) -> None:
+    """Close subscriptions; one with a thread of its own may take seconds to end, in which everybody else goes on."""
+    for subscription in subscriptions:
+        if subscription.options.mode == "thread":
+            await asyncio.to_thread(subscription.close)
+        else:
+            subscription.close()
+
+
+def is_ours(error: BaseException) -> bool:
+    """Say whether an exception that comes out of a callback is no failure of it: somebody ends our own task, or us."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task() if has_running_loop() else None
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)

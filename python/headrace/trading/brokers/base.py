@@ -1,0 +1,80 @@
+"""What a broker is: it takes orders that passed every gate, and answers with events.
+
+::
+
+    RiskGates ─▶ submit(order) ─▶ desk.publish(OrderAccepted · OrderRejected · fills · OrderCanceled · OrderExpired)
+
+What happens to an answer that finds no room
+    ``publish`` raises LaneFullError, and nobody was told. A broker that makes its executions itself changes nothing
+    then, and tries again; what a cancel raises, the orders' manager tries again.
+
+Guarantees: methods return at once; what comes of them is published, now or later, on the engine's own thread.
+Does not: check orders; that is ``risk``.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.market.clock import Clock
+    from headrace.market.events import Cause, Event, OrderRequested
+    from headrace.market.instrument import Instrument
+
+__all__ = ["Broker", "BrokerDesk"]
+
+
+class BrokerDesk:
+    """What the engine lends a broker.
+
+    publish : puts an event on the bus; raises LaneFullError. clock : the engine's. dispatcher : where its ticks come
+    from, to subscribe. replay : whether time is a recording's. instruments : what is known of them, by name.
+    call_at : calls back at a time of the clock, ns, once; a later call may replace the one before. None: nobody does.
+    """
+
+    __slots__ = ("call_at", "clock", "dispatcher", "instruments", "publish", "replay")
+
+    def __init__(
+        self,
+        *,
+        publish: Callable[[Event], None],
+        clock: Clock,
+        dispatcher: Dispatcher | None,
+        replay: bool,
+        instruments: Mapping[str, Instrument] | None = None,
+        call_at: Callable[[int, Callable[[], None]], None] | None = None,
+    ) -> None:
+        self.publish = publish
+        self.clock = clock
+        self.dispatcher = dispatcher
+        self.replay = replay
+        self.instruments = MappingProxyType({}) if instruments is None else instruments
+        self.call_at = call_at
+
+
+@runtime_checkable
+class Broker(Protocol):
+    """Takes orders, gives executions."""
+
+    @property
+    def name(self) -> str:
+        """What events and reports call it."""
+
+    def attach(self, desk: BrokerDesk) -> None:
+        """Get ready; called once, before any order, while the engine is set up."""
+
+    def submit(self, order: OrderRequested) -> None:
+        """Take an order. Answers with OrderAccepted or OrderRejected, then fills.
+
+        What it raises means that nobody knows whether it took the order.
+        """
+
+    def cancel(self, order_id: str, cause: Cause | None = None) -> None:
+        """Cancel an order if it is still open; answers with OrderCanceled, and with nothing if it is over."""
+
+    def close(self) -> None:
+        """Let go of everything; may be called twice. Open orders stay as they are."""

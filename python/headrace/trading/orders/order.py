@@ -1,0 +1,144 @@
+"""Order: one order's life, as a table of what may become of it.
+
+::
+
+    SUBMITTED ─accepted─▶ ACCEPTED ─fill─▶ PARTIALLY_FILLED ─fill─▶ FILLED
+        │ rejected          │ cancel          │ cancel
+        ▼                   ▼                 ▼
+    REJECTED           PENDING_CANCEL ─▶ CANCELED, or EXPIRED, or FILLED before the broker heard of it
+
+Guarantees: what is not in the table is refused; each order ends in exactly one of the four final states, or is open.
+Does not: publish, or count profit; ``manager`` and ``positions`` do.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from headrace.market.events import (
+    Cause,
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFilled,
+    OrderPartiallyFilled,
+    OrderRejected,
+    OrderRequested,
+)
+from headrace.market.money import MONEY, ZERO
+
+__all__ = ["FINAL", "ORDER_TRANSITIONS", "Order", "OrderState"]
+
+
+class OrderState(StrEnum):
+    """Where an order is in its life."""
+
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    PARTIALLY_FILLED = "partially_filled"
+    PENDING_CANCEL = "pending_cancel"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+_S = OrderState
+
+FINAL = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
+
+# (state, what the broker or a gate says) -> state; what is missing is refused.
+ORDER_TRANSITIONS: dict[tuple[OrderState, type[OrderEvent]], OrderState] = {
+    (_S.SUBMITTED, OrderAccepted): _S.ACCEPTED,
+    (_S.SUBMITTED, OrderRejected): _S.REJECTED,
+    # A venue may tell the fill before it tells that it took the order.
+    (_S.SUBMITTED, OrderPartiallyFilled): _S.PARTIALLY_FILLED,
+    (_S.SUBMITTED, OrderFilled): _S.FILLED,
+    (_S.SUBMITTED, OrderCanceled): _S.CANCELED,
+    (_S.SUBMITTED, OrderExpired): _S.EXPIRED,
+    (_S.ACCEPTED, OrderPartiallyFilled): _S.PARTIALLY_FILLED,
+    (_S.ACCEPTED, OrderFilled): _S.FILLED,
+    (_S.ACCEPTED, OrderCanceled): _S.CANCELED,
+    (_S.ACCEPTED, OrderExpired): _S.EXPIRED,
+    (_S.PARTIALLY_FILLED, OrderPartiallyFilled): _S.PARTIALLY_FILLED,
+    (_S.PARTIALLY_FILLED, OrderFilled): _S.FILLED,
+    (_S.PARTIALLY_FILLED, OrderCanceled): _S.CANCELED,
+    (_S.PARTIALLY_FILLED, OrderExpired): _S.EXPIRED,
+    # Until the broker has answered, everything that was on its way still arrives.
+    (_S.PENDING_CANCEL, OrderAccepted): _S.PENDING_CANCEL,
+    (_S.PENDING_CANCEL, OrderPartiallyFilled): _S.PENDING_CANCEL,
+    (_S.PENDING_CANCEL, OrderFilled): _S.FILLED,
+    (_S.PENDING_CANCEL, OrderCanceled): _S.CANCELED,
+    (_S.PENDING_CANCEL, OrderExpired): _S.EXPIRED,
+    (_S.PENDING_CANCEL, OrderRejected): _S.REJECTED,
+}
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as it stands; a later state is another object.
+
+    request : as it was asked for, with id, strategy, instrument, side, quantity and limit. is_sent : the broker has
+    it, or may have it. filled : so much was executed, on average at ``average_price``, for ``fees``. reason : of its
+    end. gate : that refused it. ts : of its latest change, ns.
+    """
+
+    request: OrderRequested
+    state: OrderState = OrderState.SUBMITTED
+    is_sent: bool = False
+    filled: Decimal = ZERO
+    average_price: Decimal = ZERO
+    fees: Decimal = ZERO
+    broker_order_id: str = ""
+    reason: str = ""
+    gate: str = ""
+    ts: int = 0
+
+    @property
+    def order_id(self) -> str:
+        """The client order id."""
+        return self.request.order_id
+
+    @property
+    def strategy(self) -> str:
+        """Whose it is."""
+        return self.request.strategy
+
+    @property
+    def instrument(self) -> str:
+        """Of what."""
+        return self.request.instrument
+
+    @property
+    def side(self) -> Literal[1, -1]:
+        """+1 buy, -1 sell."""
+        return self.request.side
+
+    @property
+    def quantity(self) -> Decimal:
+        """How much was asked for."""
+        return self.request.quantity
+
+    @property
+    def price(self) -> Decimal | None:
+        """The limit; None for a market order."""
+        return self.request.price
+
+    @property
+    def cause(self) -> Cause | None:
+        """The tick that it goes back to."""
+        return self.request.cause
+
+    @property
+    def left(self) -> Decimal:
+        """What was not executed."""
+        return MONEY.subtract(self.request.quantity, self.filled)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may still become of it."""
+        return self.state not in FINAL

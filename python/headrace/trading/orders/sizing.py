@@ -1,0 +1,51 @@
+"""Sizing: how much a signal is worth.
+
+Guarantees: a sizing sees the signal, the position it would change and what is known of the instrument, and only says a
+quantity.
+Does not: decide the side, or send anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from headrace.errors import OrderError
+from headrace.market.money import Amount, decimal_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from headrace.market.events import Signal
+    from headrace.market.instrument import Instrument
+    from headrace.trading.positions import Position
+
+__all__ = ["FixedQuantity", "Sizing"]
+
+
+@runtime_checkable
+class Sizing(Protocol):
+    """Says how much to buy or sell on a signal."""
+
+    def quantity(self, signal: Signal, position: Position, instrument: Instrument | None) -> Decimal | None:
+        """Return the quantity, above 0; None: no order. ``instrument`` is None when it is unknown."""
+
+
+class FixedQuantity:
+    """The same quantity for every signal; one lot unless given."""
+
+    __slots__ = ("_quantity",)
+
+    def __init__(self, quantity: Amount | None = None) -> None:
+        self._quantity = None if quantity is None else decimal_of(quantity)
+
+    def quantity(self, signal: Signal, position: Position, instrument: Instrument | None) -> Decimal | None:  # noqa: ARG002 - the protocol's
+        """Return it. Raises OrderError when it is one lot, and the lot is not known."""
+        if self._quantity is not None:
+            return self._quantity
+        if instrument is None or instrument.lot_size is None:
+            msg = (
+                f"the lot of {signal.instrument} is not known: say FixedQuantity(...), "
+                f'or add to the configuration:\n[instruments."{signal.instrument}"]\nlot_size = "0.001"'
+            )
+            raise OrderError(msg, field="quantity")
+        return instrument.lot_size

@@ -1,0 +1,297 @@
+"""OrderTable: every order by its id, and what each event makes of it.
+
+::
+
+    reserve an id ─▶ add ─▶ sent ─▶ apply(event) … ─▶ final: kept while it is among the latest, counted for ever
+
+What happens to an event that cannot be
+    a fill after the last, for an unknown order, of another side or above the quantity, an execution told twice, a
+    cancel that leaves something else than what is left: ``apply`` raises, and the order stays as it was.
+
+Guarantees: one id is one order, also when the order was forgotten; an order that is open is never forgotten.
+Does not: publish, or hold positions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+import msgspec
+
+from headrace.errors import OrderError
+from headrace.limits import ORDERS_KEPT_MAX
+from headrace.market.events import (
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFill,
+    OrderFilled,
+    OrderRejected,
+    OrderRequested,
+)
+from headrace.market.money import MONEY, SHOWN, ZERO
+from headrace.trading.orders.order import ORDER_TRANSITIONS, Order, OrderState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from decimal import Decimal
+
+__all__ = ["OrderStats", "OrderTable"]
+
+
+class OrderStats(NamedTuple):
+    """What became of a strategy's orders: ``submitted == open + filled + canceled + rejected + expired``.
+
+    fills : executions. pending_cancel : of the open ones, those whose cancel the broker has not answered.
+    """
+
+    submitted: int
+    open: int
+    pending_cancel: int
+    filled: int
+    canceled: int
+    rejected: int
+    expired: int
+    fills: int
+
+
+class _Entry:
+    """An order, and what is needed to take its next event."""
+
+    __slots__ = ("before_cancel", "cancel_reason", "executions", "order", "value")
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        # Quantity times price of all executions.
+        self.value = ZERO
+        self.executions: set[str] = set()
+        self.cancel_reason = ""
+        self.before_cancel = order.state
+
+
+class OrderTable:
+    """All orders of a run. prefix : of every id that it gives."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._entries: dict[str, _Entry] = {}
+        self._open: dict[tuple[str, str], dict[str, _Entry]] = {}
+        # Over, oldest first.
+        self._over: dict[str, None] = {}
+        self._issued: dict[str, int] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+
+    # Ids
+
+    def next_id(self, strategy: str) -> str:
+        """Return the id of a strategy's next order; it is given away by ``add`` or ``reserve``."""
+        return f"{self._prefix}{strategy}-{self._issued.get(strategy, 0) + 1}"
+
+    def reserve(self, order_id: str) -> None:
+        """Give an id away: nobody else gets it, whether there will be an order or not."""
+        strategy, number = self._parsed(order_id)
+        if number:
+            self._issued[strategy] = max(self._issued.get(strategy, 0), number)
+
+    def was_there(self, order_id: str) -> bool:
+        """Say whether there was an order of this id, also when it was forgotten."""
+        if order_id in self._entries:
+            return True
+        strategy, number = self._parsed(order_id)
+        return 0 < number <= self._issued.get(strategy, 0)
+
+    def _parsed(self, order_id: str) -> tuple[str, int]:
+        """Return strategy and number of an id of ours; number 0: it is none."""
+        head, _, digits = order_id.rpartition("-")
+        if head.startswith(self._prefix) and digits.isascii() and digits.isdigit():
+            return head[len(self._prefix) :], int(digits)
+        return "", 0
+
+    # Orders
+
+    def add(self, request: OrderRequested, ts: int) -> Order:
+        """Take up a new order."""
+        order = Order(request=request, ts=ts)
+        entry = _Entry(order)
+        self._entries[order.order_id] = entry
+        self._open.setdefault((order.strategy, order.instrument), {})[order.order_id] = entry
+        self.reserve(order.order_id)
+        self._count(order.strategy, "submitted", 1)
+        return order
+
+    def discard(self, order_id: str) -> None:
+        """Take back an order that nobody was told of."""
+        entry = self._entries.pop(order_id)
+        self._close(entry.order)
+        self._count(entry.order.strategy, "submitted", -1)
+
+    def get(self, order_id: str) -> Order | None:
+        """Return an order; None: unknown, or over and forgotten."""
+        entry = self._entries.get(order_id)
+        return None if entry is None else entry.order
+
+    def select(self, strategy: str | None, instrument: str | None, *, open_only: bool) -> list[Order]:
+        """Return orders, oldest first."""
+        return [
+            entry.order
+            for entry in self._entries.values()
+            if strategy in (None, entry.order.strategy)
+            and instrument in (None, entry.order.instrument)
+            and (entry.order.is_open or not open_only)
+        ]
+
+    def open_in(self, strategy: str, instrument: str) -> Iterator[Order]:
+        """Yield the open orders of a strategy in an instrument, oldest first. O(these)."""
+        for entry in self._open.get((strategy, instrument), {}).values():
+            yield entry.order
+
+    def working(self, strategy: str, instrument: str, side: int) -> tuple[Decimal, int]:
+        """Return what the sent orders of one side may still fill, and how many orders of both sides are sent."""
+        left, count = ZERO, 0
+        for order in self.open_in(strategy, instrument):
+            if order.is_sent:
+                count += 1
+                if order.side == side:
+                    left = MONEY.add(left, order.left)
+        return left, count
+
+    def mark_sent(self, order_id: str) -> None:
+        """Say that the broker is given the order now."""
+        entry = self._entries[order_id]
+        entry.order = msgspec.structs.replace(entry.order, is_sent=True)
+
+    def mark_unknown(self, order_id: str, reason: str) -> None:
+        """Say that nobody knows whether the broker took the order."""
+        entry = self._entries[order_id]
+        entry.order = msgspec.structs.replace(entry.order, reason=reason)
+
+    def mark_cancel(self, order_id: str, reason: str, ts: int) -> None:
+        """Say that the order's cancel is on its way."""
+        entry = self._entries[order_id]
+        entry.before_cancel, entry.cancel_reason = entry.order.state, reason
+        entry.order = msgspec.structs.replace(entry.order, state=OrderState.PENDING_CANCEL, ts=ts)
+
+    def unmark_cancel(self, order_id: str) -> None:
+        """Take that back."""
+        entry = self._entries[order_id]
+        entry.order = msgspec.structs.replace(entry.order, state=entry.before_cancel)
+
+    def cancel_reason(self, order_id: str) -> str:
+        """Return why its cancel was asked for."""
+        return self._entries[order_id].cancel_reason
+
+    # Events
+
+    def apply(self, event: OrderEvent) -> Order:
+        """Take what a gate or the broker says of an order, and return the order after it. Raises OrderError."""
+        entry = self._entries.get(event.order_id)
+        if entry is None:
+            _refuse(event, "no such order is open", "order_id")
+        order = entry.order
+        if (event.strategy, event.instrument) != (order.strategy, order.instrument):
+            _refuse(event, f"the order is {order.strategy}'s, in {order.instrument}", "instrument")
+        after = ORDER_TRANSITIONS.get((order.state, type(event)))
+        is_late = order.state is OrderState.PENDING_CANCEL and entry.before_cancel is not OrderState.SUBMITTED
+        if after is None or (is_late and isinstance(event, OrderRejected)):
+            _refuse(event, f"the order is {order.state}, where that cannot happen", "state")
+        if isinstance(event, OrderFill):
+            self._fill(entry, event, after)
+        else:
+            entry.order = _changed(order, event, after, entry.cancel_reason)
+        if after is OrderState.PENDING_CANCEL:
+            # Where it would be without its cancel, should that come to nothing.
+            entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
+        if not entry.order.is_open:
+            self._close(entry.order)
+            self._count(order.strategy, str(after), 1)
+            self._over[order.order_id] = None
+            if len(self._over) > ORDERS_KEPT_MAX:
+                oldest = next(iter(self._over))
+                del self._over[oldest], self._entries[oldest]
+        return entry.order
+
+    def _fill(self, entry: _Entry, event: OrderFill, after: OrderState) -> None:
+        order = entry.order
+        if event.side != order.side:
+            _refuse(event, f"the order's side is {order.side:+d}, the fill's {event.side:+d}", "side")
+        if not (event.quantity.is_finite() and event.quantity > 0):
+            _refuse(event, f"its quantity is {event.quantity}", "quantity")
+        if not (event.price.is_finite() and event.fee.is_finite()):
+            _refuse(event, f"its price is {event.price}, its fee {event.fee}", "price")
+        if event.execution_id in entry.executions:
+            _refuse(event, f"execution {event.execution_id!r} was told before", "execution_id")
+        filled = MONEY.add(order.filled, event.quantity)
+        left = MONEY.subtract(order.quantity, filled)
+        if left < 0:
+            _refuse(event, f"it fills {event.quantity}, where {order.left} is left", "quantity")
+        if (event.filled, event.left) != (filled, left) or (left == 0) != isinstance(event, OrderFilled):
+            said = f"it says {event.filled} filled and {event.left} left, where it would be {filled} and {left}"
+            _refuse(event, said, "filled")
+        entry.executions.add(event.execution_id)
+        entry.value = MONEY.add(entry.value, MONEY.multiply(event.quantity, event.price))
+        entry.order = msgspec.structs.replace(
+            order,
+            state=after,
+            filled=filled,
+            average_price=SHOWN.divide(entry.value, filled),
+            fees=MONEY.add(order.fees, event.fee),
+            ts=event.ts,
+        )
+        self._count(order.strategy, "fills", 1)
+
+    def _close(self, order: Order) -> None:
+        key = (order.strategy, order.instrument)
+        of_key = self._open[key]
+        del of_key[order.order_id]
+        if not of_key:
+            del self._open[key]
+
+    # Counting
+
+    def _count(self, strategy: str, what: str, by: int) -> None:
+        counts = self._counts.setdefault(strategy, {})
+        counts[what] = counts.get(what, 0) + by
+
+    def stats(self, strategy: str | None) -> OrderStats:
+        """Count the orders of one strategy, or of all."""
+
+        def total(what: str) -> int:
+            chosen = self._counts.values() if strategy is None else [self._counts.get(strategy, {})]
+            return sum(counts.get(what, 0) for counts in chosen)
+
+        is_open = [
+            entry.order
+            for (owner, _), entries in self._open.items()
+            for entry in entries.values()
+            if strategy in (None, owner)
+        ]
+        return OrderStats(
+            submitted=total("submitted"),
+            open=len(is_open),
+            pending_cancel=sum(order.state is OrderState.PENDING_CANCEL for order in is_open),
+            filled=total("filled"),
+            canceled=total("canceled"),
+            rejected=total("rejected"),
+            expired=total("expired"),
+            fills=total("fills"),
+        )
+
+
+def _changed(order: Order, event: OrderEvent, after: OrderState, cancel_reason: str) -> Order:
+    """Return the order after an event that is no fill."""
+    if isinstance(event, OrderAccepted):
+        return msgspec.structs.replace(order, state=after, broker_order_id=event.broker_order_id, ts=event.ts)
+    if isinstance(event, OrderRejected):
+        return msgspec.structs.replace(order, state=after, gate=event.gate, reason=event.reason, ts=event.ts)
+    assert isinstance(event, OrderCanceled | OrderExpired)  # The table of transitions holds no other.
+    if event.left != order.left:
+        _refuse(event, f"it leaves {event.left}, where {order.left} is left", "left")
+    reason = "expired" if isinstance(event, OrderExpired) else cancel_reason or event.reason
+    return msgspec.structs.replace(order, state=after, reason=reason, ts=event.ts)
+
+
+def _refuse(event: OrderEvent, fact: str, field: str) -> NoReturn:
+    kind = type(event).__name__
+    msg = f"{kind} for order {event.order_id!r} is refused: {fact}; the order and its position stay as they are"
+    raise OrderError(msg, field=field)

@@ -1,0 +1,238 @@
+"""RiskGates: the one chain of gates that every order goes through, whoever sent it.
+
+::
+
+    order ─▶ gate ─▶ gate ─▶ … ─▶ passed          each evaluation is counted and recorded: observed, threshold, verdict
+               └▶ refused: the first that says no
+
+Guarantees: there is no way around it: strategies, commands and redriven letters pass the same instance; a gate that
+raises refuses.
+Does not: send or reject orders; that is ``orders``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from decimal import Decimal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from headrace.errors import OptionError
+from headrace.limits import GATE_RECORDS_MAX
+from headrace.market.instrument import Instrument, RiskLimits
+from headrace.market.money import decimal_of
+from headrace.trading.risk.gate import GateRequest, GateVerdict, Refusal
+from headrace.trading.risk.gates import GATES, message_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from headrace.market.clock import Clock
+    from headrace.market.events import OrderRequested
+    from headrace.trading.risk.gate import Exposure, Gate, Halting, QuoteLike
+
+__all__ = ["GateCounts", "GateRecord", "RiskGates"]
+
+log = logging.getLogger(__name__)
+
+
+class GateCounts(NamedTuple):
+    """How often a gate was asked, by its answer."""
+
+    passed: int
+    refused: int
+
+
+class GateRecord(NamedTuple):
+    """One evaluation: which gate judged which order, when by the engine's clock, what it saw and what it allows."""
+
+    ts: int
+    order_id: str
+    strategy: str
+    instrument: str
+    gate: str
+    passed: bool
+    observed: str
+    threshold: str
+    reason: str
+
+
+class RiskGates:
+    """The chain.
+
+    limits : for every instrument; what an instrument's own limits leave open. The default allows nothing.
+    instruments : those that may be traded. clock : the engine's. quotes : the newest quote of an instrument by name.
+    kill_switch : None: there is none.
+
+    Raises OptionError (two instruments of one name).
+    """
+
+    def __init__(
+        self,
+        limits: RiskLimits | None = None,
+        instruments: Iterable[Instrument] = (),
+        *,
+        clock: Clock,
+        quotes: Callable[[str], QuoteLike | None] | None = None,
+        kill_switch: Halting | None = None,
+    ) -> None:
+        self.kill_switch = kill_switch
+        self._clock = clock
+        self._quotes = quotes
+        self._gates = GATES
+        self._limits = _checked_limits(limits or RiskLimits())
+        self._instruments: dict[str, Instrument] = {}
+        self._merged: dict[str, RiskLimits] = {}
+        for instrument in instruments:
+            if instrument.name in self._instruments:
+                msg = f"instrument {instrument.name!r} is given twice: say everything about it in one Instrument"
+                raise OptionError(msg, option="instruments")
+            self._instruments[instrument.name] = _checked_instrument(instrument)
+            own = _checked_limits(instrument.limits or RiskLimits())
+            self._merged[instrument.name] = _completed(instrument.limits, own, self._limits)
+        self._counts = {gate.name: [0, 0] for gate in self._gates}
+        self._records: deque[tuple[int, OrderRequested, str, GateVerdict]] = deque(maxlen=GATE_RECORDS_MAX)
+        rates = [limits.message_rate_max for limits in (self._limits, *self._merged.values())]
+        # As many as the widest window may hold; nobody asks for those before them.
+        self._messages_max = max((message_window(rate)[0] for rate in rates if rate), default=1)
+        self._messages: dict[str, deque[int]] = {}
+
+    def add(self, gate: Gate) -> None:
+        """Add a gate of your own, after all others. Raises OptionError (its name is taken)."""
+        if gate.name in self._counts:
+            msg = f"there is a gate {gate.name!r} already: give each gate a name of its own"
+            raise OptionError(msg, option="gate")
+        self._gates = (*self._gates, gate)
+        self._counts[gate.name] = [0, 0]
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Every instrument that may be traded, by name."""
+        return MappingProxyType(self._instruments)
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the kill switch is set."""
+        return self.kill_switch is not None and self.kill_switch.is_halted
+
+    def limits_of(self, instrument: str) -> RiskLimits:
+        """Return what holds for an instrument; a limit that is no number is None."""
+        return self._merged.get(instrument, self._limits)
+
+    def quote(self, instrument: str) -> QuoteLike | None:
+        """Return the newest quote of an instrument."""
+        return None if self._quotes is None else self._quotes(instrument)
+
+    def check(self, order: OrderRequested, exposure: Exposure) -> Refusal | None:
+        """Take an order through the chain; None: every gate let it pass, and it counts as a message."""
+        request = self._request(order, exposure)
+        for gate in self._gates:
+            verdict = self._judged(gate, request)
+            self._record(request, gate.name, verdict)
+            if not verdict.passed:
+                return Refusal(gate.name, verdict)
+        self.count_message(order.strategy)
+        return None
+
+    def check_halted(self, order: OrderRequested, exposure: Exposure) -> Refusal | None:
+        """Ask the first gate alone, before the order goes anywhere; recorded when it refuses."""
+        gate, request = self._gates[0], self._request(order, exposure)
+        verdict = self._judged(gate, request)
+        if verdict.passed:
+            return None
+        self._record(request, gate.name, verdict)
+        return Refusal(gate.name, verdict)
+
+    def count_message(self, strategy: str) -> None:
+        """Count an order or a cancel that goes out."""
+        sent = self._messages.get(strategy)
+        if sent is None:
+            sent = self._messages[strategy] = deque(maxlen=self._messages_max)
+        sent.append(self._clock.now_ns())
+
+    def counts(self) -> Mapping[str, GateCounts]:
+        """Return how often each gate let an order pass, and refused one."""
+        return {name: GateCounts(passed, refused) for name, (refused, passed) in self._counts.items()}
+
+    def records(self) -> list[GateRecord]:
+        """Return the latest evaluations, oldest first."""
+        return [
+            GateRecord(
+                *(ts, order.order_id, order.strategy, order.instrument, gate, verdict.passed),
+                *(str(verdict.observed), str(verdict.threshold), verdict.reason),
+            )
+            # Copied at once: another thread may be asking while orders go through.
+            for ts, order, gate, verdict in list(self._records)
+        ]
+
+    def _request(self, order: OrderRequested, exposure: Exposure) -> GateRequest:
+        return GateRequest(
+            order=order,
+            exposure=exposure,
+            now_ns=self._clock.now_ns(),
+            is_halted=self.is_halted,
+            instrument=self._instruments.get(order.instrument),
+            limits=self.limits_of(order.instrument),
+            quote=self.quote(order.instrument),
+            messages=self._messages.get(order.strategy, ()),
+        )
+
+    def _judged(self, gate: Gate, request: GateRequest) -> GateVerdict:
+        try:
+            return gate.check(request)
+        except Exception as error:
+            log.exception("gate %s raised on order %s, and refuses it", gate.name, request.order.order_id)
+            return GateVerdict(
+                passed=False, observed=repr(error), threshold="a verdict", reason=f"gate {gate.name} raised: correct it"
+            )
+
+    def _record(self, request: GateRequest, gate: str, verdict: GateVerdict) -> None:
+        self._counts[gate][verdict.passed] += 1
+        self._records.append((request.now_ns, request.order, gate, verdict))
+
+
+def _checked_limits(limits: RiskLimits) -> RiskLimits:
+    """Return limits with Decimals in them, and None for each that is no number from 0 on."""
+    count, rate, stale = (
+        _bound(value) for value in (limits.open_orders_max, limits.message_rate_max, limits.stale_after_s)
+    )
+    return RiskLimits(
+        quantity_max=_bound(limits.quantity_max),
+        notional_max=_bound(limits.notional_max),
+        price_collar=_bound(limits.price_collar),
+        open_orders_max=None if count is None else int(count),
+        message_rate_max=None if rate is None else float(rate),
+        stale_after_s=None if stale is None else float(stale),
+    )
+
+
+def _completed(given: RiskLimits | None, own: RiskLimits, default: RiskLimits) -> RiskLimits:
+    """Return an instrument's limits: its own where it gave one, even one that is no number, else the engine's."""
+    if given is None:
+        return default
+    return RiskLimits(
+        **{
+            name: getattr(default if getattr(given, name) is None else own, name)
+            for name in RiskLimits.__struct_fields__
+        }
+    )
+
+
+def _checked_instrument(instrument: Instrument) -> Instrument:
+    """Return an instrument with steps above 0, or none."""
+    tick, lot = _bound(instrument.price_tick), _bound(instrument.lot_size)
+    return msgspec.structs.replace(instrument, price_tick=tick or None, lot_size=lot or None)
+
+
+def _bound(value: Decimal | float | None) -> Decimal | None:
+    """Return a limit as a Decimal; None: not set, no number, or below 0."""
+    if value is None:
+        return None
+    try:
+        number = decimal_of(value)
+    except (ValueError, TypeError):
+        return None
+    return number if number >= 0 else None

@@ -1,0 +1,126 @@
+"""Gate: one check of an order before it is sent; what it is asked, and what it answers.
+
+Guarantees: a gate sees everything it may judge by in one immutable request, and never a broker.
+Does not: check anything; ``gates`` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from headrace.market.money import MONEY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from headrace.market.events import OrderRequested
+    from headrace.market.instrument import Instrument, RiskLimits
+
+__all__ = [
+    "Exposure",
+    "Gate",
+    "GateRequest",
+    "GateVerdict",
+    "Halting",
+    "Permission",
+    "QuoteLike",
+    "Refusal",
+]
+
+# What a strategy may do now: trade, only reduce what it holds, or nothing.
+Permission: TypeAlias = Literal["all", "reduce", "none"]
+
+
+class Halting(Protocol):
+    """The kill switch, as far as orders are concerned."""
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether no new order may pass."""
+
+
+class QuoteLike(Protocol):
+    """The newest quote of an instrument."""
+
+    @property
+    def bid_price(self) -> float:
+        """The best bid."""
+
+    @property
+    def ask_price(self) -> float:
+        """The best ask."""
+
+    @property
+    def ts_init(self) -> int:
+        """When it was received, ns."""
+
+
+class Exposure(NamedTuple):
+    """What the orders' manager knows of an order's surroundings.
+
+    permission : the strategy's. position : signed, of its strategy and instrument. working : what that strategy's
+    orders on the same side of the instrument, that the broker has, may still fill. open_orders : how many it has there.
+    is_duplicate : an order of this id was sent, or refused, before. by_operator : sent to flatten, by command.
+    """
+
+    permission: Permission
+    position: Decimal
+    working: Decimal
+    open_orders: int
+    is_duplicate: bool = False
+    by_operator: bool = False
+
+
+class GateRequest(NamedTuple):
+    """What a gate may judge by.
+
+    now_ns : by the engine's clock. instrument : None when it is unknown. limits : the instrument's own, completed by
+    the engine's; a limit of None was not set, or is no number. quote : the newest one. messages : times, ns, at which
+    the strategy's latest orders and cancels passed, oldest first.
+    """
+
+    order: OrderRequested
+    exposure: Exposure
+    now_ns: int
+    is_halted: bool
+    instrument: Instrument | None
+    limits: RiskLimits
+    quote: QuoteLike | None
+    messages: Sequence[int]
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the order brings the position nearer to 0, and not beyond, whatever else works on its side."""
+        position = self.exposure.position
+        if position == 0 or (position > 0) == (self.order.side > 0):
+            return False
+        return MONEY.add(self.order.quantity, self.exposure.working) <= position.copy_abs()
+
+
+class GateVerdict(NamedTuple):
+    """What a gate says: ``observed`` against ``threshold``; ``reason`` says what to do about a refusal."""
+
+    passed: bool
+    observed: object
+    threshold: object
+    reason: str = ""
+
+
+class Refusal(NamedTuple):
+    """The gate that refused an order, and its verdict."""
+
+    gate: str
+    verdict: GateVerdict
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """One check. Write your own: an object with a ``name`` and this method."""
+
+    @property
+    def name(self) -> str:
+        """What refusals and counters call it."""
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Judge one order. What it raises refuses the order."""

@@ -1,0 +1,270 @@
+"""The gates that every order passes, in their order; what they lack refuses.
+
+::
+
+    halted ▸ permission ▸ instrument ▸ tick_and_lot ▸ price_collar ▸ quantity_max ▸ notional_max ▸ open_orders
+           ▸ message_rate ▸ duplicate_id
+
+What happens to an order that only reduces a position
+    it may be larger than quantity_max and notional_max: a position must never be too large to be closed. What an
+    operator's flatten sends is bound by no count of orders or messages either; every other gate holds for it.
+
+Guarantees: a limit that was not set, or is no number, refuses each order that it concerns, with the line to add.
+Does not: remember anything; what a verdict needs is in the request.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from headrace.market.money import MONEY, SHOWN, decimal_of, is_multiple
+from headrace.trading.risk.gate import GateVerdict
+
+if TYPE_CHECKING:
+    from headrace.trading.risk.gate import Gate, GateRequest
+
+__all__ = ["GATES", "message_window"]
+
+# What a refusal proposes for a limit that is not there: small, for paper.
+PROPOSED = {
+    "quantity_max": '"1"',
+    "notional_max": '"10000"',
+    "price_collar": '"0.01"',
+    "open_orders_max": "10",
+    "message_rate_max": "10.0",
+    "stale_after_s": "5.0",
+    "price_tick": '"0.01"',
+    "lot_size": '"0.001"',
+}
+
+
+def _passed(observed: object, threshold: object, reason: str = "") -> GateVerdict:
+    return GateVerdict(passed=True, observed=observed, threshold=threshold, reason=reason)
+
+
+def _refused(observed: object, threshold: object, reason: str) -> GateVerdict:
+    return GateVerdict(passed=False, observed=observed, threshold=threshold, reason=reason)
+
+
+def _missing_limit(observed: object, field: str) -> GateVerdict:
+    lines = f"[risk]\n{field} = {PROPOSED[field]}"
+    return _refused(observed, "not set", f"{field} is not set, or is no number; to set it, add:\n{lines}")
+
+
+def _missing_fact(request: GateRequest, observed: object, *fields: str) -> GateVerdict:
+    lines = "\n".join(
+        [f'[instruments."{request.order.instrument}"]', *(f"{name} = {PROPOSED[name]}" for name in fields)]
+    )
+    return _refused(observed, "not set", f"{' and '.join(fields)} of the instrument must be known; add:\n{lines}")
+
+
+class Halted:
+    """Nothing new passes while the kill switch is set."""
+
+    name = "halted"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Look at the switch."""
+        if request.is_halted:
+            return _refused("halted", "armed", "the kill switch is set: no new order passes until it is rearmed")
+        return _passed("armed", "armed")
+
+
+class PermissionGate:
+    """What the strategy's state allows, and what the order itself promises by ``reduce_only``."""
+
+    name = "permission"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Look at the strategy's permission; where only reducing is allowed, at the position and what works on it."""
+        order, exposure = request.order, request.exposure
+        if exposure.permission == "none" and not exposure.by_operator:
+            return _refused("none", "all", f"{order.strategy} is quarantined or stopped: it may not send orders")
+        if exposure.permission == "all" and not order.reduce_only:
+            return _passed("all", "all")
+        side = "buys" if order.side > 0 else "sells"
+        observed = f"{side} {order.quantity} at position {exposure.position}, {exposure.working} working"
+        if request.reduces:
+            return _passed(observed, "reduces")
+        why = "the order is reduce_only" if order.reduce_only else f"{order.strategy} is paused"
+        return _refused(observed, "reduces", f"{why}: it may bring the position nearer to 0, and not beyond")
+
+
+class InstrumentGate:
+    """The instrument is known, and its newest quote is a whole and fresh one."""
+
+    name = "instrument"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Look at what is known of the instrument, and at the age of its newest quote."""
+        name, quote, limit = request.order.instrument, request.quote, request.limits.stale_after_s
+        if request.instrument is None and "." not in name:
+            advice = f"{name} names no venue: order SYMBOL.VENUE, like {name}.BINANCE; handlers get it as instrument"
+            return _refused(name, "SYMBOL.VENUE", advice)
+        if request.instrument is None:
+            return _missing_fact(request, f"{name} is unknown", "price_tick", "lot_size")
+        if limit is None:
+            return _missing_limit("age", "stale_after_s")
+        if quote is None:
+            return _refused("no quote", "a quote", f"{name} has had no quote yet: subscribe its feed, or wait for one")
+        if not all(math.isfinite(price) and price > 0 for price in (quote.bid_price, quote.ask_price)):
+            observed = f"bid {quote.bid_price!r}, ask {quote.ask_price!r}"
+            return _refused(
+                observed, "two prices", f"the newest quote of {name} has no two sides: wait for one that has"
+            )
+        age_s = max(0, request.now_ns - quote.ts_init) / 1e9
+        if age_s > limit:
+            return _refused(age_s, limit, f"{name} is stale: its newest quote is older than stale_after_s")
+        return _passed(age_s, limit)
+
+
+class TickAndLot:
+    """Quantities are multiples of the lot, limits of the tick."""
+
+    name = "tick_and_lot"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Divide, and look at the rest."""
+        order, instrument = request.order, request.instrument
+        lot = instrument.lot_size if instrument else None
+        tick = instrument.price_tick if instrument else None
+        if lot is None:
+            return _missing_fact(request, order.quantity, "lot_size")
+        if not is_multiple(order.quantity, lot):
+            reason = f"quantity {order.quantity} is no multiple of lot_size {lot}: round it down to one"
+            return _refused(order.quantity, lot, reason)
+        if order.price is None:
+            return _passed(order.quantity, lot)
+        if tick is None:
+            return _missing_fact(request, order.price, "price_tick")
+        if not is_multiple(order.price, tick):
+            return _refused(
+                order.price, tick, f"price {order.price} is no multiple of price_tick {tick}: round it to one"
+            )
+        return _passed(order.price, tick)
+
+
+class PriceCollar:
+    """A limit lies near the market."""
+
+    name = "price_collar"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Compare a limit with the mid of the newest quote, as a part of it."""
+        price, quote, collar = request.order.price, request.quote, request.limits.price_collar
+        if price is None or quote is None:
+            return _passed("market", collar)
+        if collar is None:
+            return _missing_limit(price, "price_collar")
+        mid = MONEY.divide(MONEY.add(decimal_of(quote.bid_price), decimal_of(quote.ask_price)), Decimal(2))
+        away = MONEY.divide(MONEY.subtract(price, mid).copy_abs(), mid)
+        if away > collar:
+            reason = (
+                f"price {price} lies too far from the mid {SHOWN.plus(mid)}: bring it nearer, or widen price_collar"
+            )
+            return _refused(SHOWN.plus(away), collar, reason)
+        return _passed(SHOWN.plus(away), collar)
+
+
+class QuantityMax:
+    """One order is not too large."""
+
+    name = "quantity_max"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Compare the quantity."""
+        quantity, limit = request.order.quantity, request.limits.quantity_max
+        if request.reduces:
+            return _passed(quantity, limit, "reduces the position")
+        if limit is None:
+            return _missing_limit(quantity, "quantity_max")
+        if quantity > limit:
+            return _refused(quantity, limit, f"quantity {quantity} is above quantity_max {limit}: send less")
+        return _passed(quantity, limit)
+
+
+class NotionalMax:
+    """One order is not worth too much: at its limit, a market order at the quote that it would meet."""
+
+    name = "notional_max"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Compare quantity times price."""
+        order, limit, quote = request.order, request.limits.notional_max, request.quote
+        price = order.price
+        if price is None and quote is not None:
+            price = decimal_of(quote.ask_price if order.side > 0 else quote.bid_price)
+        notional = None if price is None else MONEY.multiply(order.quantity, price)
+        if request.reduces:
+            return _passed(notional, limit, "reduces the position")
+        if limit is None:
+            return _missing_limit(notional, "notional_max")
+        if notional is None or notional > limit:
+            return _refused(notional, limit, f"the order is worth {notional}, above notional_max {limit}: send less")
+        return _passed(notional, limit)
+
+
+class OpenOrders:
+    """A strategy has not too many orders open in an instrument."""
+
+    name = "open_orders"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Count, this one included."""
+        count, limit = request.exposure.open_orders + 1, request.limits.open_orders_max
+        if request.exposure.by_operator:
+            return _passed(count, limit, "sent by an operator")
+        if limit is None:
+            return _missing_limit(count, "open_orders_max")
+        if count > limit:
+            reason = f"it would be open order number {count} of {request.order.strategy}: cancel one first"
+            return _refused(count, limit, reason)
+        return _passed(count, limit)
+
+
+class MessageRate:
+    """A strategy does not send too many messages; cancels count, and always pass."""
+
+    name = "message_rate"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Count what the window holds, this one included."""
+        rate = request.limits.message_rate_max
+        if request.exposure.by_operator:
+            return _passed(len(request.messages), rate, "sent by an operator")
+        if rate is None or rate == 0:
+            return _missing_limit(len(request.messages) + 1, "message_rate_max")
+        count_max, window_ns = message_window(rate)
+        recent = len(request.messages) - bisect_right(request.messages, request.now_ns - window_ns) + 1
+        if recent > count_max:
+            reason = f"{request.order.strategy} sends more than {rate:g} messages per second: wait"
+            return _refused(recent, rate, reason)
+        return _passed(recent, rate)
+
+
+class DuplicateId:
+    """No order goes out twice."""
+
+    name = "duplicate_id"
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Look whether there was an order of this id."""
+        order_id = request.order.order_id
+        if request.exposure.is_duplicate:
+            return _refused(order_id, "a new id", f"there was an order {order_id!r} before: submit a new one")
+        return _passed(order_id, "a new id")
+
+
+def message_window(rate: float) -> tuple[int, int]:
+    """Return how many messages so many ns may hold, for so many per second: 10.0 is 10 in a second, 0.5 one in two."""
+    count = max(1, math.floor(rate))
+    return count, round(count / rate * 1e9)
+
+
+GATES: tuple[Gate, ...] = (
+    *(Halted(), PermissionGate(), InstrumentGate(), TickAndLot(), PriceCollar()),
+    *(QuantityMax(), NotionalMax(), OpenOrders(), MessageRate(), DuplicateId()),
+)

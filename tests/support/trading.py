@@ -1,0 +1,189 @@
+"""A trading desk without an engine: the real dispatcher, bus, gates, manager and simulated broker, moved by hand.
+
+Guarantees: one ``quote`` is one turn: publish, dispatch, drain.
+Does not: keep time by itself; the clock is a hand's.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from headrace import Dispatcher
+from headrace.bus import EventBus
+from headrace.bus.lane import LaneOptions
+from headrace.market.events import Cause, Event, Lane, OrderEvent, OrderRequested
+from headrace.market.instrument import Instrument, RiskLimits
+from headrace.trading.brokers import Broker, BrokerDesk, SimulatedBroker
+from headrace.trading.orders import Order, OrderManager
+from headrace.trading.positions import Position, Positions
+from headrace.trading.risk import RiskGates
+from tests.support.feeding import BTC, ETH, HandClock, quotes
+
+E = TypeVar("E", bound=Event)
+
+S = 1_000_000_000
+WIDE = RiskLimits(
+    quantity_max=Decimal(100),
+    notional_max=Decimal(1_000_000),
+    price_collar=Decimal("0.5"),
+    open_orders_max=50,
+    message_rate_max=1_000.0,
+    stale_after_s=60.0,
+)
+KNOWN = (Instrument(BTC, Decimal("0.5"), Decimal("0.1")), Instrument(ETH, Decimal("0.01"), Decimal("0.1")))
+
+
+class Switch:
+    """A kill switch of a flag."""
+
+    def __init__(self) -> None:
+        self.is_halted = False
+
+
+class SilentBroker:
+    """Takes orders and cancels, and says nothing; the test speaks for it."""
+
+    name = "silent"
+
+    def __init__(self) -> None:
+        self.submitted: list[OrderRequested] = []
+        self.canceled: list[tuple[str, Cause | None]] = []
+        self.raises: Exception | None = None
+
+    def attach(self, desk: BrokerDesk) -> None:
+        pass
+
+    def submit(self, order: OrderRequested) -> None:
+        self.submitted.append(order)
+        if self.raises is not None:
+            raise self.raises
+
+    def cancel(self, order_id: str, cause: Cause | None = None) -> None:
+        if self.raises is not None:
+            raise self.raises
+        self.canceled.append((order_id, cause))
+
+    def close(self) -> None:
+        pass
+
+
+class Desk:
+    """Everything between a tick and a position; ``events`` is what the bus carried, in its order."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker | None = None,
+        limits: RiskLimits | None = WIDE,
+        instruments: tuple[Instrument, ...] = KNOWN,
+        lanes: dict[Lane, LaneOptions] | None = None,
+        timers: bool = False,
+        run_id: str = "run",
+        **more: Any,
+    ) -> None:
+        self.clock = HandClock(S)
+        self.switch = Switch()
+        self.dispatcher = Dispatcher(clock=self.clock, instruments=[BTC, ETH])
+        self.bus = EventBus(clock=self.clock, run_id=run_id, lanes=lanes)
+        self.positions = Positions()
+        self.gates = RiskGates(
+            limits,
+            instruments,
+            clock=self.clock,
+            quotes=self.dispatcher.newest_quote,
+            kill_switch=self.switch,
+        )
+        self.broker = broker
+        self.orders = OrderManager(
+            bus=self.bus,
+            gates=self.gates,
+            positions=self.positions,
+            clock=self.clock,
+            broker=broker,
+            run_id=run_id,
+            replay=more.pop("replay", True),
+            **more,
+        )
+        self.alarms: list[tuple[int, Any]] = []
+        if broker is not None:
+            broker.attach(
+                BrokerDesk(
+                    publish=self.bus.publish_nowait,
+                    clock=self.clock,
+                    dispatcher=self.dispatcher,
+                    replay=True,
+                    instruments=self.gates.instruments,
+                    call_at=(lambda due_ns, call: self.alarms.append((due_ns, call))) if timers else None,
+                )
+            )
+        self.events: list[Event] = []
+        self.bus.subscribe(Event, self.events.append, name="record")
+
+    def quote(
+        self,
+        bid: float,
+        ask: float | None = None,
+        *,
+        bid_size: float = 1.0,
+        ask_size: float = 1.0,
+        instrument: str = BTC,
+        at_ns: int | None = None,
+        flags: int = 0,
+    ) -> None:
+        """Let the clock move on by a millisecond, or to a time, and hand out one quote."""
+        self.clock.at_ns = self.clock.at_ns + 1_000_000 if at_ns is None else at_ns
+        tick = quotes(
+            self.dispatcher,
+            [bid],
+            instrument=instrument,
+            ts_init=self.clock.at_ns,
+            ask_price=bid + 1 if ask is None else ask,
+            bid_size=bid_size,
+            ask_size=ask_size,
+        )
+        tick["flags"] |= flags
+        self.dispatcher.publish(tick)
+        self.turn()
+
+    def turn(self) -> None:
+        """Hand out what waits."""
+        self.bus.drain()
+        self.dispatcher.dispatch()
+        self.bus.drain()
+
+    def ask(self, side: int = 1, quantity: Any = 1, *, instrument: str = BTC, **more: Any) -> str:
+        """Submit for strategy "A", and drain."""
+        order_id = self.submit(side, quantity, instrument=instrument, **more)
+        self.bus.drain()
+        return order_id
+
+    def submit(self, side: int = 1, quantity: Any = 1, *, instrument: str = BTC, **more: Any) -> str:
+        """Submit for strategy "A"."""
+        return self.orders.submit(
+            **{"strategy": "A", "instrument": instrument, "side": side, "quantity": quantity, **more}
+        )
+
+    def order(self, order_id: str) -> Order:
+        """An order that is there."""
+        order = self.orders.order(order_id)
+        assert order is not None, order_id
+        return order
+
+    def position(self, strategy: str = "A", instrument: str = BTC) -> Position:
+        """A position."""
+        return self.positions.position(strategy, instrument)
+
+    def of(self, kind: type[E]) -> list[E]:
+        """Events of one kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def told(self, order_id: str) -> list[str]:
+        """The names of what was told of an order."""
+        return [type(event).__name__ for event in self.of(OrderEvent) if event.order_id == order_id]
+
+
+def simulated(**options: Any) -> Desk:
+    """A desk with the simulated broker; options of either."""
+    own = {name: options.pop(name) for name in ("limits", "instruments", "lanes", "timers") if name in options}
+    return Desk(broker=SimulatedBroker(**options), **own)
