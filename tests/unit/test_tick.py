@@ -26,7 +26,7 @@ from headrace import (
     ticks,
 )
 from headrace.errors import InstrumentError, KindError, OptionError
-from headrace.market.tick import KINDS, dtype_of, kind_named
+from headrace.market.tick import FLAGS, KINDS, dtype_of, kind_named
 from tests.support.feeding import BTC, quotes
 
 # field: (first byte, bytes)
@@ -139,7 +139,7 @@ def test_the_native_side_reads_each_byte_where_the_dtype_says(seed: int) -> None
 def test_every_flag_and_cause_has_one_bit_or_number() -> None:
     assert [flag.value for flag in Flags] == [1 << bit for bit in range(8)]
     assert [cause.value for cause in GapCause] == list(range(1, 8))
-    assert set(headrace.market.tick.FLAGS) == set(Flags)
+    assert set(FLAGS) == set(Flags)
 
 
 # The function that builds arrays.
