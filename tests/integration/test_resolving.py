@@ -46,7 +46,7 @@ def run_to_the_end(pump: _native.Pump, log: Log) -> None:
 
 def test_an_alarm_comes_before_the_ticks_of_its_time_and_again_until_it_is_set_anew() -> None:
     log: Log = []
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
         dispatcher.subscribe(lambda seq: log.append(("tick", clock.now_ns())), callback="on_quote")
         pump = pump_of(dispatcher, quotes(dispatcher, range(3), ts_init=[10, 20, 30]))
@@ -65,7 +65,7 @@ def test_an_alarm_comes_before_the_ticks_of_its_time_and_again_until_it_is_set_a
 
 
 def test_an_alarm_between_two_ticks_waits_for_the_pace_and_not_for_the_tick() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 100]))
         clock.set_alarm(50)
@@ -76,7 +76,7 @@ def test_an_alarm_between_two_ticks_waits_for_the_pace_and_not_for_the_tick() ->
 
 
 def test_an_alarm_that_a_handler_sets_for_now_is_due_at_now() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
         dispatcher.subscribe(lambda seq: clock.set_alarm(clock.now_ns()) if seq == 1 else None, callback="on_quote")
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
@@ -84,7 +84,7 @@ def test_an_alarm_that_a_handler_sets_for_now_is_due_at_now() -> None:
 
 
 def test_no_alarm_is_due_after_the_last_tick() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
         clock_of(dispatcher).set_alarm(21)
         log: Log = []
@@ -93,7 +93,7 @@ def test_no_alarm_is_due_after_the_last_tick() -> None:
 
 
 def test_bars_that_ticks_closed_are_drained_at_their_time() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         builder = _native.BarBuilder(dispatcher._ingest)
         builder.add([("*", False)], ("ticks", 2), "trade", False)
         pump = pump_of(dispatcher, trades(dispatcher, range(4), ts_init=[10, 20, 30, 40]))
@@ -106,7 +106,7 @@ def test_bars_that_ticks_closed_are_drained_at_their_time() -> None:
 
 def test_ticks_of_a_time_go_to_all_in_merge_order_before_anything_else() -> None:
     log: Log = []
-    with Dispatcher(replay=True, instruments=[BTC, ETH]) as dispatcher:
+    with Dispatcher(mode="replay", instruments=[BTC, ETH]) as dispatcher:
         clock = clock_of(dispatcher)
         for name in ("first", "second"):
             dispatcher.subscribe(
@@ -133,7 +133,7 @@ def test_awaited_handlers_are_behind_before_the_next_time_begins() -> None:
     seen: list[tuple[int, int]] = []
 
     async def main() -> None:
-        with Dispatcher(replay=True) as dispatcher:
+        with Dispatcher(mode="replay") as dispatcher:
 
             async def on_quote(seq):
                 await asyncio.sleep(0)
@@ -156,8 +156,8 @@ def test_awaited_handlers_are_behind_before_the_next_time_begins() -> None:
 
 def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
     log: Log = []
-    with Dispatcher(replay=True) as dispatcher:
-        bus = EventBus(clock=dispatcher.clock, replay=True)
+    with Dispatcher(mode="replay") as dispatcher:
+        bus = EventBus(clock=dispatcher.clock, mode="replay")
         bus.subscribe(Signal, lambda event: log.append(("event", event.ts, event.side)))
         for name, side in (("first", 1), ("second", -1)):
             dispatcher.subscribe(
@@ -185,7 +185,7 @@ def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
 
 def test_counts_can_be_asked_for_in_a_handler_of_the_run() -> None:
     seen: list[tuple[int, int | None]] = []
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
 
         def on_quote(seq: int) -> None:
             seen.append((pump.counts()["items"], pump.last_ts))

@@ -20,8 +20,8 @@ import pytest
 import headrace._native as _native
 from headrace import Dispatcher, Strategy, Subscription
 from headrace.dispatch.driver import Driver
-from headrace.dispatch.log import DispatchLog, LoggedRun, Repetition
-from headrace.market.clock import EngineClock
+from headrace.dispatch.log import DispatchLog, LoggedFeed, LoggedRun, Repetition
+from headrace.market.clock import EngineClock, ModeName
 from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, trades
 
 RING = 256
@@ -140,11 +140,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 class Run:
     """One dispatcher with everybody subscribed, live or driven."""
 
-    def __init__(self, seed: int, *, driven: bool) -> None:
+    def __init__(self, seed: int, *, mode: ModeName) -> None:
         dice = random.Random(seed)
         self.clock = EngineClock()
         self.dispatcher = Dispatcher(
-            instruments=[BTC, ETH], ring_capacity=RING, clock=self.clock, driven=driven, on_fault="quarantine"
+            instruments=[BTC, ETH], ring_capacity=RING, clock=self.clock, mode=mode, on_fault="quarantine"
         )
         self.subscriptions: dict[str, Subscription] = {}
         # With a block reader among the inline ones nobody of them is ever lapped.
@@ -216,8 +216,8 @@ def generated(seed: int) -> list[np.ndarray]:
 
 
 @contextmanager
-def running(seed: int, *, driven: bool) -> Iterator[Run]:
-    run = Run(seed, driven=driven)
+def running(seed: int, *, mode: ModeName) -> Iterator[Run]:
+    run = Run(seed, mode=mode)
     try:
         yield run
     finally:
@@ -232,10 +232,10 @@ def meddle(run: Run, payload: list[str]) -> None:
 
 async def live(seed: int, path: Path) -> dict[str, list[Any]]:
     dice = random.Random(seed)
-    with running(seed, driven=False) as run:
+    with running(seed, mode="live") as run:
         pump = run.pump(generated(seed))
         names = [name for name in run.subscriptions if name not in ("every", "meddler") and "thread" not in name]
-        with DispatchLog(path, run.dispatcher, run_id="live", sources=["generated"]) as log:
+        with DispatchLog(path, run.dispatcher, run_id="live", feeds=[LoggedFeed(name="generated")]) as log:
             until_ns, status = 0, ""
             while status != "end":
                 until_ns += dice.randrange(0, 400_000)
@@ -274,7 +274,7 @@ async def caught_up(run: Run) -> None:
 
 
 async def repeated(seed: int, path: Path, change: Callable[[Run], None] = lambda run: None) -> dict[str, list[Any]]:
-    with running(seed, driven=True) as run:
+    with running(seed, mode="repeat") as run:
         pump = run.pump(generated(seed))
         change(run)
 

@@ -71,7 +71,7 @@ def test_counts_and_statistics_have_exactly_the_annotated_keys(stub: ModuleType)
 
 
 def test_a_replay_returns_what_is_annotated(stub: ModuleType) -> None:
-    with Dispatcher(replay=True, instruments=[BTC]) as dispatcher:
+    with Dispatcher(mode="replay", instruments=[BTC]) as dispatcher:
         pump = _native.Pump(dispatcher._ingest)
         source = pump.add_source("test", _native.Decoder("BINANCE", dispatcher.instruments))
         answers = [pump.run(100)]

@@ -170,7 +170,7 @@ def test_an_override_reaches_into_lists_tables_and_names_with_dots(file: Path) -
     assert config.feeds[1].options == {"depth": 10, "a=b": 1}
     assert config.broker is not None
     assert config.broker.parameters == {"latency_ns": 5}
-    assert config.engine.speed == "max"
+    assert config.engine.speed == 7.5
 
 
 def test_names_of_instruments_keep_their_case_in_the_environment(file: Path) -> None:

@@ -75,12 +75,13 @@ class EngineSection(Section, frozen=True, kw_only=True):
     wait : "park" sleeps between ticks, "spin" burns a core for lower latency.
     gc : "idle" collects garbage only while no tick waits; "auto" leaves it to Python.
     slice_ns : how long dispatch has the loop before everybody else has a turn, ns.
-    speed : seconds of a recording per second, 1.0 is real time; "max" is as fast as it goes.
+    speed : seconds of a recording per second, 1.0 is real time. A replay is as fast as its handlers.
     ring_capacity : ticks, a power of two.
     on_fault : what a strategy's exception does: "quarantine" ends its calls after 3 of them, "raise" ends the run.
     state_folder : where the kill switch's latch and the control socket are; HEADRACE_STATE or XDG unless given.
     audit : file that every event is appended to, or a folder with a file for each run; none is written unless given.
-    dispatch_log : file that the run's dispatch decisions go to, for a replay; none is written unless given.
+    dispatch_log : file of each dispatch call, for headrace repeat, or a folder with a file for each run.
+    record : folder that the items of live feeds are written to, for a replay or a repetition.
     log_level : the least that is logged: INFO the life cycle, DEBUG every event, ERROR failures.
     log_format : "text" for people, "json" for machines, one object a line.
     """
@@ -90,12 +91,13 @@ class EngineSection(Section, frozen=True, kw_only=True):
     wait: Literal["park", "spin"] = "park"
     gc: Literal["auto", "idle"] = "auto"
     slice_ns: AtLeastOne = SLICE_NS
-    speed: AboveZero | Literal["max"] = 1.0
+    speed: AboveZero = 1.0
     ring_capacity: Annotated[int, msgspec.Meta(ge=2)] = RING_CAPACITY
     on_fault: Literal["quarantine", "raise"] = "quarantine"
     state_folder: FilePath | None = None
     audit: FilePath | None = None
     dispatch_log: FilePath | None = None
+    record: FilePath | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 
