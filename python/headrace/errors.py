@@ -6,32 +6,32 @@
     ├── OptionError ............ a value that an option does not allow            (also a ValueError)
     ├── SubscriptionError ...... a handler that cannot be bound                   (also a TypeError)
     ├── InstrumentError ........ no SYMBOL.VENUE, unknown, or too many            (also a ValueError)
-    ├── KindError .............. no row of the kind table, or one that cannot be  (also a ValueError)
+    ├── KindError .............. a kind that is unknown, or that cannot be added  (also a ValueError)
     ├── DecoderError ........... a venue without a decoder, or a foreign decoder  (also a ValueError)
     ├── RecordingError ......... a file that is missing, unreadable or damaged
-    │   ├── VenueError ......... a recording that does not tell its venue
+    │   ├── VenueError ......... a recording whose venue cannot be found from its frames
     │   └── SourceOrderError ... a source whose receive times go back
     ├── RestoreError ........... a saved sequencer state that is damaged          (also a ValueError)
     ├── RingError .............. a capacity that no ring can have                 (also a ValueError)
     ├── PublishError ........... ticks that could not be published
     │   ├── ConcurrentPublishError . two publishers at once
-    │   ├── ReentrantPublishError .. from inside the handler that the ring would wait for
-    │   ├── RingHeldError .......... held by a consumer of the publishing thread
-    │   └── StoppedError ........... stopped while waiting for room
+    │   ├── ReentrantPublishError .. a publish inside the handler that the ring would wait for
+    │   ├── RingHeldError .......... a consumer of the publishing thread holds the ring
+    │   └── StoppedError ........... stopped while ticks waited for room
     ├── ReentrantDispatchError . a dispatch inside a dispatch
     ├── ClosedError ............ used after it was closed
     ├── ForkedError ............ used in the child of a fork
-    ├── StrategyFaultError ..... a strategy raised what is no Exception (sys.exit, a panic), under on_fault="raise"
-    ├── BusError ............... an event that the bus does not take
-    │   ├── EventTypeError ..... of a type that was not declared, or no event     (also a TypeError)
-    │   ├── LaneFullError ...... its lane is full
-    │   ├── DeadlockError ...... the bus did not become idle: somebody waits for what comes after him
+    ├── StrategyFaultError ..... a strategy raised a BaseException that is no Exception, under on_fault="raise"
+    ├── BusError ............... an event that the bus does not accept
+    │   ├── EventTypeError ..... an undeclared event type, or an object that is no event (also a TypeError)
+    │   ├── LaneFullError ...... the event's lane is full
+    │   ├── DeadlockError ...... the bus did not become idle: a handler waits for an event that comes after its own
     │   └── LetterError ........ a dead letter that cannot be redriven
-    ├── CommandError ........... a command bus that cannot be as it was asked to be
+    ├── CommandError ........... a command type or handler that does not fit the command bus
     ├── LifeCycleError ......... a change of state that the table of the life cycle does not hold
     ├── OrderError ............. an order that cannot be made                     (also a ValueError)
-    ├── ConfigError ............ a configuration that is wrong, and where         (also a ValueError)
-    ├── EngineError ............ an engine that cannot do what it was asked to
+    ├── ConfigError ............ a wrong key or value in a configuration          (also a ValueError)
+    ├── EngineError ............ an engine call that is not possible, or not possible now
     │   └── ServiceError ....... a service that failed for good
     ├── StateFolderError ....... a state folder that cannot be used, or written to
     ├── ControlError ........... an engine that cannot be reached, or does not answer
@@ -39,8 +39,8 @@
     ├── AuditError ............. an audit file that cannot be read
     └── MissingExtraError ...... an optional package is not installed             (also an ImportError)
 
-Guarantees: each message says the fact, the value, and what to do next; the facts are attributes.
-Does not: import anything; the native module looks its classes up here when it first raises one.
+Guarantees: each message states the fact, the value, and what to do next; the facts are attributes.
+Does not: import anything; the native module looks up its error classes here when it first raises one.
 """
 
 __all__ = [
@@ -96,7 +96,7 @@ class HeadraceError(Exception):
 
 
 def _rebuilt(kind: type[HeadraceError], args: tuple[str, ...], facts: dict[str, object]) -> HeadraceError:
-    """Make the error again, as another process unpickles it."""
+    """Rebuild an unpickled error with its attributes."""
     error = kind(*args)
     error.__dict__.update(facts)
     return error
@@ -115,11 +115,11 @@ class SubscriptionError(HeadraceError, TypeError):
 
 
 class InstrumentError(HeadraceError, ValueError):
-    """A name that is no ``SYMBOL.VENUE``, an unknown id, or one instrument too many."""
+    """A name that is not ``SYMBOL.VENUE``, an unknown id, or one instrument more than the table holds."""
 
 
 class KindError(HeadraceError, ValueError):
-    """A kind that the table does not hold, or a row that it cannot take."""
+    """A kind that the table does not hold, or a row that cannot be added to it."""
 
 
 class DecoderError(HeadraceError, ValueError):
@@ -133,7 +133,7 @@ class RecordingError(HeadraceError):
 
 
 class VenueError(RecordingError):
-    """A recording whose frames do not tell which venue sent them."""
+    """A recording from whose frames the venue cannot be found."""
 
 
 class SourceOrderError(RecordingError):
@@ -147,14 +147,15 @@ class RestoreError(HeadraceError, ValueError):
 
 
 class RingError(HeadraceError, ValueError):
-    """A ring that cannot be: its capacity is no power of two, or memory lacks."""
+    """A ring that cannot be made: its capacity is no power of two, or there is not enough memory."""
 
 
 class PublishError(HeadraceError):
-    """Ticks that could not be published: ``published`` of ``asked`` went onto the ring.
+    """Ticks that could not be published: of ``asked`` ticks, ``published`` went onto the ring.
 
-    taken : how many of them are the ring's business now: on it, or waiting to go first with the next publish. 0: none.
-    waiting : numbered ticks that wait.
+    taken : how many of them must not be published again: they are on the ring, or wait and go first with the next
+        publish. 0: none.
+    waiting : numbered ticks that wait for the next publish.
     """
 
     published: int
@@ -164,54 +165,54 @@ class PublishError(HeadraceError):
 
 
 class ConcurrentPublishError(PublishError):
-    """The ring has one writer, and it is publishing already."""
+    """A publish while another one runs: the ring has one writer."""
 
 
 class ReentrantPublishError(PublishError):
-    """A publish from inside a handler, for which the ring would have to wait for that very handler."""
+    """A publish inside a handler that would have to wait until that same handler returns."""
 
 
 class RingHeldError(PublishError):
-    """The ring is held by a pull or async subscription of the publishing thread, which cannot run meanwhile."""
+    """A publish would wait for a pull or async subscription of its own thread, which cannot run meanwhile."""
 
 
 class StoppedError(PublishError):
-    """Stopped while ticks waited for room in the ring."""
+    """A publish was stopped while its ticks waited for room in the ring."""
 
 
 class ReentrantDispatchError(HeadraceError):
-    """A dispatch above this call, or in another thread, is not over yet."""
+    """A dispatch inside a dispatch: an outer call, or one in another thread, still runs."""
 
 
 class ClosedError(HeadraceError):
-    """Used after it was closed: no more ticks will come."""
+    """An object was used after it was closed: no more ticks will come."""
 
 
 class ForkedError(HeadraceError):
-    """Used in the child of a fork, where the threads that serve it do not exist."""
+    """An object was used in the child of a fork, where its threads do not exist."""
 
 
 class StrategyFaultError(HeadraceError):
-    """A strategy raised something that is no Exception; the original is its ``__cause__``."""
+    """A strategy raised a BaseException that is no Exception (sys.exit, a panic); it is this error's ``__cause__``."""
 
     subscription: str
     handler: str
 
 
 class BusError(HeadraceError):
-    """An event that the bus does not take."""
+    """An event that the bus does not accept."""
 
 
 class EventTypeError(BusError, TypeError):
-    """No event, or one of a type that was not declared on this bus; ``event_type`` names it."""
+    """An object that is no event, or an event type that was not declared on this bus; ``event_type`` names it."""
 
     event_type: str
 
 
 class LaneFullError(BusError):
-    """A lane that refuses when it is full, and is.
+    """A lane that is full and refuses new events.
 
-    lane : its name. capacity : events. waited_s : by the engine's clock; 0 for who does not wait.
+    lane : its name. capacity : in events. waited_s : by the engine's clock; 0 when the publisher did not wait.
     """
 
     lane: str
@@ -220,7 +221,7 @@ class LaneFullError(BusError):
 
 
 class DeadlockError(BusError):
-    """The bus did not become idle in time; ``holder`` has been working on ``event`` all the while."""
+    """The bus did not become idle in time: ``holder`` was still handling ``event``, after ``waited_s`` seconds."""
 
     holder: str
     event: str
@@ -228,11 +229,14 @@ class DeadlockError(BusError):
 
 
 class LetterError(BusError):
-    """A dead letter that cannot be redriven: unknown, redriven already, no event's, or its handler is gone."""
+    """A dead letter that cannot be redriven.
+
+    It is unknown, was redriven already, holds no event, or its handler is gone.
+    """
 
 
 class CommandError(HeadraceError):
-    """A command without a handler, with two, or of a type that is not of the family; ``command`` names it."""
+    """A command without a handler, with two handlers, or of a type outside the family; ``command`` names it."""
 
     command: str
 
@@ -246,50 +250,50 @@ class LifeCycleError(HeadraceError):
 
 
 class OrderError(HeadraceError, ValueError):
-    """An order that cannot be made: its quantity, price or side is no such thing; ``field`` names it."""
+    """An order that cannot be made: its quantity, price or side is not valid; ``field`` names which."""
 
     field: str
 
 
 class ConfigError(HeadraceError, ValueError):
-    """A configuration that is wrong; ``path`` says where in it."""
+    """A wrong key or value in a configuration; ``path`` is where it stands."""
 
     path: str
 
 
 class EngineError(HeadraceError):
-    """An engine that cannot do what it was asked to."""
+    """An engine call that is not possible, or not possible now."""
 
 
 class ServiceError(EngineError):
-    """A service that failed for good; ``service`` names it, the cause is its last exception."""
+    """A service that failed for good; ``service`` names it, ``__cause__`` is its last exception."""
 
     service: str
 
 
 class StateFolderError(HeadraceError):
-    """A state folder that others may write to, or that cannot be written to; ``path`` names what it is about."""
+    """A state folder that other users may write to, or that cannot be written to; ``path`` is the folder or file."""
 
     path: str
 
 
 class ControlError(HeadraceError):
-    """An engine that cannot be reached from here, or does not answer."""
+    """A running engine that cannot be reached from here, or does not answer."""
 
 
 class DispatchLogError(HeadraceError):
-    """A dispatch log that is damaged, or that does not fit the inputs; ``path`` and ``line`` say where."""
+    """A dispatch log that is damaged, or that does not fit the inputs; ``path`` and ``line`` are the place."""
 
     path: str
     line: int
 
 
 class AuditError(HeadraceError):
-    """An audit file that cannot be read; ``path`` and ``line`` say where."""
+    """An audit file that cannot be read; ``path`` and ``line`` are the place."""
 
     path: str
     line: int
 
 
 class MissingExtraError(HeadraceError, ImportError):
-    """An optional package is not installed; the message says which command installs it."""
+    """An optional package is not installed; the message names the command that installs it."""

@@ -1,6 +1,6 @@
-"""Every default and bound, with its unit and its reason. ``docs/reference`` is generated from here.
+"""Every default and bound, with its unit and its reason. ``docs/reference/limits.md`` is generated from here.
 
-Bounds of the native core are read from it, so that no number stands twice.
+Bounds of the native core are read from the core, so that no number stands twice.
 
 Guarantees: names end in their unit; relations between bounds are asserted below.
 Does not: hold configuration; an option of the same name overrides a default for one object.
@@ -14,7 +14,7 @@ __all__ = ["LIMITS", "Limit"]
 
 
 class Limit(NamedTuple):
-    """One bound: its value, unit, and why it is that."""
+    """One bound: its value, its unit, and the reason for the value."""
 
     name: str
     value: int | float
@@ -25,76 +25,76 @@ class Limit(NamedTuple):
 _core = _native.limit_table()
 
 LIMITS = (
-    Limit("RING_CAPACITY", _core["RING_CAPACITY"], "ticks", "5 MiB: over a second of the busiest recorded minute"),
+    Limit("RING_CAPACITY", _core["RING_CAPACITY"], "ticks", "5 MiB: more than a second of the busiest recorded minute"),
     Limit("INSTRUMENTS_MAX", _core["INSTRUMENTS_MAX"], "instruments", "three times what the largest venue lists"),
     Limit("SYMBOL_BYTES_MAX", _core["SYMBOL_BYTES_MAX"], "bytes", "the longest listed symbols have about 20"),
     Limit("KINDS_MAX", _core["KINDS_MAX"], "kinds", "a set of kinds is one 64-bit word"),
     Limit("FRAME_BYTES_MAX", _core["FRAME_BYTES_MAX"], "bytes", "ten times a 5,000-level snapshot"),
     Limit("FRAME_DEPTH_MAX", _core["FRAME_DEPTH_MAX"], "levels", "documented frames nest 4 deep"),
-    Limit("RESTART_JUMP", _core["RESTART_JUMP"], "numbers", "no restored sequencer gives a number twice"),
-    Limit("BATCH_MAX", 1_024, "ticks", "columns pay from about 19 ticks; beyond 1,024 they leave the first caches"),
+    Limit("RESTART_JUMP", _core["RESTART_JUMP"], "numbers", "no restored sequencer uses a number twice"),
+    Limit("BATCH_MAX", 1_024, "ticks", "columns pay off from about 19 ticks; above 1,024 they leave the first caches"),
     Limit("BATCH_MAX_MAX", 65_536, "ticks", "a batch is a copy: 4.5 MiB"),
     Limit("BLOCK_MAX_NS", 1_000_000_000, "ns", "a live reader that holds the feed longer than 1 s is demoted"),
-    Limit("SLOW_HANDLER_MS", 100, "ms", "an inline handler that runs longer delays everybody: it is named in the log"),
+    Limit("SLOW_HANDLER_MS", 100, "ms", "an inline handler that runs longer delays all others: it is named in the log"),
     Limit("QUARANTINE_FAULTS", 3, "faults", "one may be bad data, two a coincidence"),
-    Limit("QUARANTINE_CALLS", 1_000, "calls", "within which so many faults end a strategy in quarantine"),
-    Limit("CLOSE_DEADLINE_S", 5.0, "s", "a thread that does not end by then is named in the log and left"),
+    Limit("QUARANTINE_CALLS", 1_000, "calls", "QUARANTINE_FAULTS within so many calls quarantine a strategy"),
+    Limit("CLOSE_DEADLINE_S", 5.0, "s", "a thread that does not end by then is named in the log and left running"),
     Limit("DEAD_LETTERS_MAX", 10_000, "letters", "a day of three faults a minute fits twice"),
-    Limit("DEAD_LETTERS_BYTES_MAX", 16 << 20, "bytes", "what a process spares for the autopsy"),
-    Limit("DEAD_FRAMES_MAX", _core["REJECTS_MAX"], "frames", "enough to see a pattern, of every source together"),
+    Limit("DEAD_LETTERS_BYTES_MAX", 16 << 20, "bytes", "memory that a process can spare for its failed work"),
+    Limit("DEAD_FRAMES_MAX", _core["REJECTS_MAX"], "frames", "enough to see a pattern; of all sources together"),
     Limit("LETTER_TEXT_MAX", 20_000, "characters", "a deep traceback fits; a text of megabytes does not"),
-    Limit("LETTER_TICKS_MAX", 8, "ticks", "the first of a failed call, enough to repeat it"),
-    Limit("WINDOW_MIN_NS", 1_000_000, "ns", "shorter windows are cheaper as singular handlers"),
+    Limit("LETTER_TICKS_MAX", 8, "ticks", "the first ticks of a failed call, enough to repeat it"),
+    Limit("WINDOW_MIN_NS", 1_000_000, "ns", "a singular handler is cheaper than a shorter window"),
     Limit(
-        "BARS_EMPTY_MAX", _core["BARS_EMPTY_MAX"], "bars", "empty ones in a row, then a series waits: a day of seconds"
+        "BARS_EMPTY_MAX", _core["BARS_EMPTY_MAX"], "bars", "in a row; then a series waits for a tick: a day of seconds"
     ),
     Limit("WATCH_EVERY_S", 0.1, "s", "a slow handler is named within 1 s"),
     # The event bus
     Limit("LANE_CAPACITY_CONTROL", 100, "events", "life cycle and audit: rare, and never dropped"),
-    Limit("LANE_CAPACITY_ORDER", 50, "events", "more orders than that at once are a strategy that ran wild"),
+    Limit("LANE_CAPACITY_ORDER", 50, "events", "more orders than that at once come from a strategy out of control"),
     Limit("LANE_CAPACITY_SIGNAL", 100, "events", "a hundred strategies may signal on one tick"),
     Limit("LANE_CAPACITY_DATA", 1_000, "events", "bars of a thousand instruments close at once"),
     Limit("LANE_GROWTH_MAX", 8, "times", "the order lane grows up to so many times its capacity"),
-    Limit("LANE_GROW_AT", 0.8, "of capacity", "fuller than this for LANE_GROW_S, and the lane doubles"),
-    Limit("LANE_GROW_S", 1.0, "s", "a burst is over by then; what is not over is load"),
-    Limit("LANE_SHRINK_AT", 0.2, "of capacity", "emptier than this for LANE_SHRINK_S, and the lane halves"),
+    Limit("LANE_GROW_AT", 0.8, "of capacity", "a lane that is fuller than this for LANE_GROW_S doubles"),
+    Limit("LANE_GROW_S", 1.0, "s", "a burst is over by then; what lasts longer is load"),
+    Limit("LANE_SHRINK_AT", 0.2, "of capacity", "a lane that is emptier than this for LANE_SHRINK_S halves"),
     Limit("LANE_SHRINK_S", 60.0, "s", "so that a lane does not swing between two sizes"),
-    Limit("LANE_ATTEMPTS_DATA", 3, "attempts", "a bar may be given again; a signal or an order may not"),
-    Limit("CONSEQUENCES_MAX", 8, "times capacity", "what a handler publishes while it runs may queue so much"),
-    Limit("TURNS_DATA", 16, "turns", "the data lane gets one of so many under a flood of the others"),
-    Limit("LANE_WAIT_S", 1.0, "s", "how long a publisher that may wait waits for room in its lane"),
-    Limit("BARRIER_S", 30.0, "s", "wall time after which a bus that is not idle is a deadlock, whose holder is named"),
+    Limit("LANE_ATTEMPTS_DATA", 3, "attempts", "a bar may be delivered again; a signal or an order may not"),
+    Limit("CONSEQUENCES_MAX", 8, "times capacity", "events that handlers publish while they run may queue up to it"),
+    Limit("TURNS_DATA", 16, "turns", "under a flood on the other lanes, the data lane gets one turn of so many"),
+    Limit("LANE_WAIT_S", 1.0, "s", "the longest wait of a publisher for room in its lane"),
+    Limit("BARRIER_S", 30.0, "s", "wall time after which a bus that is not idle is a deadlock; its holder is named"),
     # Orders
     Limit("GATE_RECORDS_MAX", 10_000, "evaluations", "what every gate saw of the latest thousand orders"),
-    Limit("ORDERS_KEPT_MAX", 10_000, "orders", "that are over; open ones are always kept"),
+    Limit("ORDERS_KEPT_MAX", 10_000, "orders", "of those that have ended; open orders are always kept"),
     # Shutdown and services
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
-    Limit("DRAIN_RUNNING_S", 0.5, "s", "what runs then may finish; afterwards it is cancelled"),
-    Limit("RESTART_FIRST_S", 0.5, "s", "a failed service is started again after it, then after twice as much"),
-    Limit("RESTART_MAX_S", 30.0, "s", "the longest wait before a service is started again"),
+    Limit("DRAIN_RUNNING_S", 0.5, "s", "a handler that still runs may finish within it; then it is cancelled"),
+    Limit("RESTART_FIRST_S", 0.5, "s", "the wait before a failed service is restarted; it doubles each time"),
+    Limit("RESTART_MAX_S", 30.0, "s", "the longest wait before a service is restarted"),
     # The audit
     Limit("AUDIT_BUFFER_BYTES", 1 << 16, "bytes", "one write for some hundred events"),
-    Limit("AUDIT_FLUSH_S", 1.0, "s", "what a killed process loses of its audit, at most"),
+    Limit("AUDIT_FLUSH_S", 1.0, "s", "a killed process loses at most so much of its audit"),
     # Telemetry
-    Limit("SCRAPE_TIMEOUT_S", 5.0, "s", "a scraper that has not asked by then does not want to know"),
-    Limit("SCRAPE_BYTES_MAX", 8_192, "bytes", "of a request's head; a scraper's has some hundred"),
+    Limit("SCRAPE_TIMEOUT_S", 5.0, "s", "a scraper sends its request at once; a connection that sends none is closed"),
+    Limit("SCRAPE_BYTES_MAX", 8_192, "bytes", "of a request's head; a scraper sends some hundred"),
     # The command bus
-    Limit("COMMAND_TIMEOUT_S", 5.0, "s", "a handler that takes longer answers 'outcome unknown'"),
+    Limit("COMMAND_TIMEOUT_S", 5.0, "s", "a command whose handler takes longer is answered with 'outcome unknown'"),
     Limit("COMMAND_WORKERS", 4, "workers", "a command that hangs leaves three for the others"),
     Limit("COMMAND_KEYS_MAX", 10_000, "keys", "answers kept for repeated commands"),
-    Limit("COMMAND_KEYS_S", 3_600.0, "s", "a repeated command gets its first answer for so long"),
-    Limit("COMMAND_CANCEL_S", 0.5, "s", "a handler that is cancelled may clean up; then its target goes on without it"),
-    Limit("COMMAND_RATE", 1_000, "commands/s", "nobody types faster; what is faster is a script that ran wild"),
+    Limit("COMMAND_KEYS_S", 3_600.0, "s", "for so long, a repeated command gets its first answer"),
+    Limit("COMMAND_CANCEL_S", 0.5, "s", "a cancelled handler may clean up for so long; then its target goes on"),
+    Limit("COMMAND_RATE", 1_000, "commands/s", "no operator types faster; a faster script is out of control"),
     Limit("COMMANDS_WAITING_MAX", 1_000, "commands", "a second's worth; more would be answered too late to matter"),
-    Limit("AUDITS_WAITING_MAX", 1_000, "events", "audits that a full control lane holds up; beyond, they are logged"),
+    Limit("AUDITS_WAITING_MAX", 1_000, "events", "audits that wait for room in a full control lane; more are logged"),
     # The control socket
     Limit("CONTROL_LINE_BYTES_MAX", 65_536, "bytes", "the longest command has some hundred bytes"),
     Limit("CONTROL_CONNECTIONS_MAX", 32, "connections", "a handful of operators and their scripts"),
-    Limit("CONTROL_IDLE_S", 60.0, "s", "a connection that asks nothing for so long is closed"),
+    Limit("CONTROL_IDLE_S", 60.0, "s", "a connection without a request for so long is closed"),
     # The engine
-    Limit("SLICE_NS", 200_000, "ns", "dispatch has the loop for so long, then everybody else has a turn"),
-    Limit("LATCH_POLL_S", 0.02, "s", "how often the latch file is looked for: five times within HALT_S"),
-    Limit("HALT_S", 0.1, "s", "a halt is in force within it, whatever the strategies do"),
+    Limit("SLICE_NS", 200_000, "ns", "dispatch holds the loop at most so long, then other tasks run"),
+    Limit("LATCH_POLL_S", 0.02, "s", "the time between two looks at the latch file: five within HALT_S"),
+    Limit("HALT_S", 0.1, "s", "a halt takes effect within it, whatever the strategies do"),
 )
 
 _values = {limit.name: limit.value for limit in LIMITS}

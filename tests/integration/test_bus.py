@@ -338,7 +338,7 @@ def test_more_attempts_for_what_may_send_an_order_must_be_asked_for_by_name(what
     with pytest.raises(OptionError, match="idempotent=True"):
         EventBus().subscribe(what, print, max_attempts=2)
     EventBus().subscribe(what, print, max_attempts=2, idempotent=True)
-    with pytest.raises(OptionError, match="once, at least"):
+    with pytest.raises(OptionError, match="at least once"):
         EventBus().subscribe(what, print, max_attempts=0)
 
 
@@ -423,7 +423,7 @@ def test_letters_without_an_event_or_a_handler_cannot_be_redriven() -> None:
     bus.publish_nowait(signal(1))
     bus.drain()
     subscription.close()
-    for letter_id, why in ((frame.id, "holds a frame"), (2, "takes no more events"), (99, "no dead letter 99")):
+    for letter_id, why in ((frame.id, "holds a frame"), (2, "is closed"), (99, "no dead letter 99")):
         with pytest.raises(LetterError, match=why):
             bus.dead_letters.redrive(letter_id)
 
@@ -452,7 +452,7 @@ def test_a_letter_keeps_neither_bus_nor_handler_alive() -> None:
     gc.collect()
     assert bus_gone() is None
     assert bad_gone() is None
-    with pytest.raises(LetterError, match="takes no more"):
+    with pytest.raises(LetterError, match="is closed"):
         letters.redrive(1)
 
 
@@ -552,7 +552,7 @@ def test_what_a_handler_publishes_is_queued_never_nested_and_may_be_eight_times_
     assert inside == [0]
     assert got.numbers == list(range(16))
     assert (refused[0].lane, refused[0].capacity) == ("signal", 16)
-    assert "a handler publishes more than it may" in bus.dead_letters.list()[0].reason
+    assert "a handler publishes too many events" in bus.dead_letters.list()[0].reason
 
 
 def test_an_order_handler_that_answers_a_full_lane_does_not_wait_for_itself() -> None:
@@ -611,7 +611,7 @@ def test_an_order_lane_that_stays_full_grows_and_one_that_stays_empty_shrinks_an
     [LaneOptions(capacity=0), LaneOptions(capacity=1, max_attempts=0), LaneOptions(capacity=1, growth_max=0)],
 )
 def test_options_of_a_lane_that_cannot_be_are_refused(wrong: LaneOptions) -> None:
-    with pytest.raises(OptionError, match="must be 1 at least"):
+    with pytest.raises(OptionError, match="must be 1 or more"):
         EventBus(lanes={Lane.DATA: wrong})
 
 

@@ -57,7 +57,7 @@ async def test_a_strategy_that_answers_each_refusal_with_an_order_keeps_neither_
 
 def test_handlers_that_never_come_to_an_end_end_a_replay_with_a_diagnosis(monkeypatch) -> None:
     monkeypatch.setattr("headrace.engine.loop.BARRIER_S", 0.2)
-    with pytest.raises(DeadlockError, match="publish more and more"):
+    with pytest.raises(DeadlockError, match="go on publishing more"):
         engine_over(market([100.0] * 5), [Stubborn]).run()
 
 

@@ -104,7 +104,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
 def test_a_file_that_is_there_already_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text("of another run\n")
-    with pytest.raises(AuditError, match="a folder for one file a run"):
+    with pytest.raises(AuditError, match="a folder for one file per run"):
         AuditSink(path, run_id="run").attach(EventBus())
     assert path.read_text() == "of another run\n"
 
@@ -244,7 +244,7 @@ def test_a_full_disk_ends_a_replay_and_what_is_there_is_readable(tmp_path: Path)
 
 
 def test_a_disk_that_is_full_from_the_beginning_is_refused(tmp_path: Path) -> None:
-    with files_no_longer_than(10), pytest.raises(AuditError, match="see that there is room"):
+    with files_no_longer_than(10), pytest.raises(AuditError, match="check the free space"):
         AuditSink(tmp_path / "run.jsonl").attach(EventBus())
 
 

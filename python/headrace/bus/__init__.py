@@ -1,4 +1,4 @@
-"""Bus: typed events on their way to handlers and consumers, in four lanes, and the audit that records them."""
+"""Bus: delivers typed events to handlers and consumers, in four lanes; the audit records them."""
 
 from headrace.bus.audit import AuditSink, read_audit, replay_events
 from headrace.bus.bus import EventBus

@@ -1,12 +1,12 @@
-"""LaneTasks: the bus's half that awaits: one task per lane for async handlers, and everybody who waits for the bus.
+"""LaneTasks: the async half of the bus: one task per lane for async handlers, and the waits for room or idleness.
 
 ::
 
-    held by an async handler ─▶ task of that lane: await it ─▶ release ─▶ drain goes on behind it
+    held by an async handler ─▶ task of that lane: await it ─▶ release ─▶ drain goes on with the next event
 
-Guarantees: nothing polls; whoever waits is woken by what he waits for. A task lives only while its lane has something
-to await, so a loop that ends finds none. A handler's stray CancelledError is its fault; the bus's own one passes.
-Does not: call plain handlers; that is the native core.
+Guarantees: nothing polls; each wait ends by the event that it waits for. A task lives only while its lane has something
+to await, so none is left when the loop ends. A stray CancelledError is the handler's fault; the bus's own one passes.
+Does not: call plain handlers; the native core does.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LANES = tuple(Lane)
 
 
 class LaneTasks:
-    """What one bus awaits, and who awaits it. is_watched : handlers that hold the loop are named in the log."""
+    """The tasks and waits of one bus. is_watched : handlers that hold the loop are named in the log."""
 
     def __init__(self, bus: object, core: _native.BusCore, *, is_watched: bool) -> None:
         self._bus = bus
@@ -63,14 +63,14 @@ class LaneTasks:
         self._step: tuple[int, str] | None = None
         self._steps = 0
 
-    # Who drains
+    # Draining
 
     def start(self, wake: Callable[[], None] | None) -> None:
         """See ``EventBus.start``."""
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         if self._is_closed:
-            msg = "the bus was shut down: make another one"
+            msg = "the bus was shut down: make a new one"
             raise ClosedError(msg)
         self._is_stopping = False
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
@@ -87,7 +87,7 @@ class LaneTasks:
             self.wake()
 
     def wake(self) -> None:
-        """Something can go on; called in any thread."""
+        """Schedule a drain, since an event can be handled; called in any thread."""
         if self._wake_other is None:
             self._call(self._turn)
             return
@@ -112,7 +112,7 @@ class LaneTasks:
                 self._call(self._turn)
 
     def _go_on(self) -> None:
-        """A lane was released."""
+        """Go on draining, after a lane was released."""
         if self._core.is_draining() or self._is_stopping:
             return
         if self._loop is not None and self._wake_other is None:
@@ -124,7 +124,7 @@ class LaneTasks:
     # Async handlers
 
     def take(self, lane: int, subscription: BusSubscription, event: Event) -> None:
-        """An event waits for an async handler: see that it is awaited."""
+        """Schedule an async handler's call with an event."""
         self._held[lane] = (subscription, event)
         if self._is_stopping:
             return
@@ -134,11 +134,11 @@ class LaneTasks:
             self._call(self._adopt)
 
     def _adopt(self) -> None:
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         loop = asyncio.get_running_loop()
         for lane in self._held:
-            # One that a loop's end cancelled before it began has not taken itself out.
+            # A task that a loop's end cancelled before it began has not removed itself.
             if lane not in self._tasks or self._tasks[lane].done():
                 name = f"headrace-bus-{_LANES[lane]}"
                 self._tasks[lane] = loop.create_task(self._run(lane), name=name, context=self._context.copy())
@@ -146,7 +146,7 @@ class LaneTasks:
     async def _run(self, lane: int) -> None:
         try:
             while not self._is_stopping and (held := self._held.pop(lane, None)) is not None:
-                # One that was closed meanwhile takes no more events.
+                # A subscription that was closed meanwhile gets no more events.
                 error = await self._await(lane, *held) if held[0].is_open else None
                 self._core.release(lane, error)
                 if isinstance(error, _cancelled()) and _is_cancelling():
@@ -174,27 +174,27 @@ class LaneTasks:
             del self._at[lane]
 
     def running(self) -> tuple[int, str] | None:
-        """Return which handler has the loop now, for who watches."""
+        """Return the number and name of the handler that holds the loop now, for the watch."""
         return self._core.running() or self._step
 
     def enter(self, name: str) -> None:
-        """An async handler has the loop, until ``leave``."""
+        """Note that an async handler holds the loop, until ``leave``."""
         self._steps -= 1
         self._step = (self._steps, name)
 
     def leave(self) -> None:
-        """It awaits something, or is done."""
+        """Note that the handler awaits something, or is done."""
         self._step = None
 
     def release(self, lane: Lane, error: BaseException | None) -> None:
-        """A consumer's body has ended."""
+        """Release the event of a consumer's body that has ended."""
         self._core.release(_LANES.index(lane), error)
         self._go_on()
 
-    # Who waits
+    # Waiting
 
     def look(self) -> None:
-        """Let everybody who waits look again."""
+        """Wake all waiting tasks, so that each checks its condition again."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -202,7 +202,7 @@ class LaneTasks:
         self._core.set_watched(False)
 
     async def _wait(self, timeout_s: float) -> None:
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -212,18 +212,18 @@ class LaneTasks:
                 await waiter
 
     async def wait_for_room(self, lane: int, timeout_s: float) -> None:
-        """Wait until a cause would be taken by a lane, or the time is over."""
+        """Wait until a lane has room for an event from outside handlers, or the time is over."""
         end_s = time.monotonic() + timeout_s
         while not self._core.has_room(lane) and (left_s := end_s - time.monotonic()) > 0:
             await self._wait(left_s)
 
     async def wait_until_idle(self, timeout_s: float) -> None:
         """See ``EventBus.wait_until_idle``."""
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         own = handling_in(self._bus)
         if own is not None:
-            msg = f"{own.name} waits for the bus to be idle while it handles {_named(own.event)}: it waits for itself"
+            msg = f"{own.name} waits for an idle bus while it handles {_named(own.event)}: it waits for itself"
             raise DeadlockError(msg, holder=own.name, event=_named(own.event), waited_s=0.0)
         if self._is_closed and self._core.is_idle():
             return
@@ -256,16 +256,16 @@ class LaneTasks:
             if handling is None and owner.consumer is None:
                 why = "could not begin: the event loop has not had a turn"
             elif handling is None:
-                why = "has not come for it: nobody is in its consume()"
+                why = "has not taken it: no task is in its consume()"
             elif handling.waits_for is not None:
                 why = f"waits for {handling.waits_for}, which cannot come before it is done"
             else:
-                why = "has been at it all the while"
+                why = "is still handling it"
             msg = f"the bus is not idle after {waited_s:.3f} s: {owner.name} holds {what}, and {why}"
             return DeadlockError(msg, holder=owner.name, event=what, waited_s=waited_s)
         left = self._core.unfinished()
         msg = (
-            f"the bus is not idle after {waited_s:.3f} s: {left} events wait, and their handlers publish more and more"
+            f"the bus is not idle after {waited_s:.3f} s: {left} events wait, and their handlers go on publishing more"
         )
         return DeadlockError(msg, holder="", event="", waited_s=waited_s)
 
@@ -273,7 +273,7 @@ class LaneTasks:
 
     async def stop(self) -> None:
         """See ``EventBus.stop``."""
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         self._is_stopping = True
         self._core.set_wakes(False)
@@ -286,7 +286,7 @@ class LaneTasks:
             if late:
                 _, stuck = await asyncio.wait(late, timeout=DRAIN_RUNNING_S)
                 for task in stuck:
-                    log.error("%s would not be cancelled: its handler is left behind", task.get_name())
+                    log.error("%s did not end after its cancellation: its handler is left running", task.get_name())
         self._loop = self._wake_other = None
         if self._watch is not None:
             self._watch.stop()
@@ -307,7 +307,7 @@ class LaneTasks:
 
 
 class _Steps:
-    """Awaits something step by step, so that a step that holds up the loop can be named."""
+    """Awaits an awaitable step by step, so that the watch can name a step that holds up the loop."""
 
     __slots__ = ("_awaitable", "_name", "_tasks")
 
@@ -329,7 +329,7 @@ class _Steps:
                 self._tasks.leave()
             try:
                 go_on = functools.partial(steps.send, (yield wanted))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is meant for the handler
+            except BaseException as error:  # noqa: BLE001 - every exception goes into the handler
                 go_on = functools.partial(steps.throw, error)
 
 
@@ -338,13 +338,13 @@ def _named(event: Event) -> str:
 
 
 def _cancelled() -> type[BaseException]:
-    import asyncio  # 20 ms that only who runs a loop pays
+    import asyncio  # 20 ms, spent only where a loop runs
 
     return asyncio.CancelledError
 
 
 def _is_cancelling() -> bool:
-    import asyncio  # 20 ms that only who runs a loop pays
+    import asyncio  # 20 ms, spent only where a loop runs
 
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

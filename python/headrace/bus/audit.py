@@ -1,4 +1,4 @@
-"""Audit: every event of a run in a file, one JSON object a line, in the order in which the bus delivered them.
+"""Audit: every event of a run in a file, one JSON object per line, in the order of delivery.
 
 ::
 
@@ -7,13 +7,13 @@
                           full, or close
 
 What happens when the file cannot be written (disk full)
-    Live: what was buffered is lost, counted, logged and told by a Status event; the bus goes on. When writing works
-    again, a Gap of lane "audit" stands in the file where lines are missing. In a replay: AuditError, from ``check`` and
-    ``close``, and nothing more is written.
+    Live: the buffered events are lost, counted, logged and published as a Status event; the bus goes on. When writing
+    works again, a Gap of lane "audit" stands in the file where lines are missing. In a replay: ``check`` and ``close``
+    raise AuditError, and nothing more is written.
 
-Guarantees: mode 0600; an existing file is never touched; whole lines only, but for the last one of a process that was
-killed; synced by ``close``; in a replay the same bytes every time.
-Does not: bring a run back; up to a second of events is lost with the process.
+Guarantees: mode 0600; an existing file is never changed; whole lines only, except the last line of a killed process;
+synced by ``close``; in a replay the same bytes every time.
+Does not: restore a run; a killed process loses up to a second of events.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ __all__ = ["AuditHeader", "AuditSink", "AuditStats", "audit_header", "audit_path
 
 log = logging.getLogger(__name__)
 
-# What the sink calls itself in events, and its "lane" in a Gap.
+# The sink's name in its own events, and its "lane" in a Gap.
 SOURCE = "audit"
 
 
 class AuditHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True, forbid_unknown_fields=True):
-    """The first line of an audit: which run it is of.
+    """The first line of an audit, which identifies the run.
 
-    run_id : the engine's. version : of headrace. ts : when it began by the wall, ns; 0 in a replay.
-    config : the configuration's digest; empty for an engine that was made without one.
+    run_id : the engine's. version : of headrace. ts : when the run began, by the wall clock, ns; 0 in a replay.
+    config : the configuration's digest; empty for an engine made without a configuration.
     """
 
     run_id: str
@@ -67,9 +67,9 @@ class AuditHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
 
 
 class AuditStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the events: ``written + buffered + lost`` is all that came.
+    """The counts of an audit: ``written + buffered + lost`` is every event of the bus.
 
-    bytes : in the file. state : "ok", "failing" (the last write failed) or "closed". reason : why it failed last.
+    bytes : in the file. state : "ok", "failing" (the last write failed) or "closed". reason : of the last failure.
     """
 
     written: int
@@ -83,9 +83,9 @@ class AuditStats(msgspec.Struct, frozen=True, kw_only=True):
 class AuditSink:
     """Writes every event of a bus to a new file. A context manager, which closes it.
 
-    path : a file that is not there yet; or a folder, there already or ending in a slash, in which each run has a file
-        of its name. run_id, config : for the header.
-    mode : but for "live", what cannot be written ends the run, see ``check``.
+    path : a file that does not exist; or a folder, which exists or ends in a slash: there the file is RUN_ID.jsonl,
+        then RUN_ID-2.jsonl and so on. run_id, config : for the header.
+    mode : in any but "live" a failed write ends the run, see ``check``.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class AuditSink:
         self._timer: asyncio.TimerHandle | None = None
 
     def attach(self, bus: EventBus) -> None:
-        """Make the file, and write every event of a bus from now on; before whoever publishes on it, to miss none.
+        """Make the file, and write every event of a bus from now on. Attach before the first publish.
 
-        Raises AuditError: the file is there already, or cannot be written.
+        Raises AuditError: the file exists already, or cannot be written.
         """
         self._file = self._make_file()
         try:
@@ -134,7 +134,7 @@ class AuditSink:
             raise self._failure
 
     def flush(self) -> None:
-        """Write what is buffered. What cannot be written is lost and told; a replay remembers it for ``check``."""
+        """Write the buffered events. On failure they are lost; live, a Status says so; in a replay, see ``check``."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -173,7 +173,7 @@ class AuditSink:
         self.check()
 
     def stats(self) -> AuditStats:
-        """Return what became of the events so far."""
+        """Return the counts so far."""
         state: Literal["ok", "failing", "closed"] = "failing" if self._reason else "ok"
         return AuditStats(
             written=self._written,
@@ -188,7 +188,7 @@ class AuditSink:
         try:
             self.path, file = new_run_file(self._given, self._header.run_id, "jsonl")
         except FileExistsError as error:
-            msg = f"audit {self.path} exists and is not changed: name another file, or a folder for one file a run"
+            msg = f"audit {self.path} exists already and is not changed: name another file, or a folder for one file per run"
             raise AuditError(msg, path=str(self.path), line=0) from error
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -212,7 +212,7 @@ class AuditSink:
             self.flush()
 
     def _append(self, data: bytes | bytearray) -> None:
-        """Write all of it, or leave the file as it was. Raises OSError."""
+        """Write all of the data, or leave the file as it was. Raises OSError."""
         assert self._file is not None
         rest = memoryview(data)
         try:
@@ -241,12 +241,12 @@ class AuditSink:
             self._tell("failing", self._reason)
 
     def _refuse(self, event: Event, error: Exception) -> None:
-        """Lose one event that JSON cannot hold, at its place; the bus keeps it as a dead letter."""
+        """Count an event that JSON cannot hold as lost, at its place; the bus keeps it as a dead letter."""
         self.flush()
         self._lost += 1
         self._hole += 1
         if not self._is_live:
-            msg = f"audit {self.path} cannot hold a {type(event).__name__}: {error}; give it fields that JSON has"
+            msg = f"audit {self.path} cannot hold a {type(event).__name__}: {error}; use fields that JSON can hold"
             self._failure = AuditError(msg, path=str(self.path), line=0)
 
     def _fail(self, error: OSError) -> None:
@@ -258,7 +258,7 @@ class AuditSink:
 
     def _tell(self, state: str, reason: str) -> None:
         if self._bus is not None and self._subscription is not None and self._subscription.is_open:
-            with suppress(ClosedError):  # A bus that is shut down has nobody to tell.
+            with suppress(ClosedError):  # The bus may be shut down.
                 self._bus.publish_nowait(Status(source=SOURCE, subject=SOURCE, state=state, reason=reason))
 
     def __enter__(self) -> Self:
@@ -271,12 +271,12 @@ class AuditSink:
 
 
 def audit_path(path: str | os.PathLike[str], run_id: str) -> Path:
-    """Return where a run's audit goes: ``path``, or ``path/RUN_ID.jsonl`` where it is a folder or ends in a slash."""
+    """Return the path of a run's first audit: ``path``, or ``path/RUN_ID.jsonl`` for a folder or a final slash."""
     return Path(path, f"{run_id}.jsonl") if is_run_folder(path) else Path(path)
 
 
 def _unwritable(path: Path, error: OSError) -> AuditError:
-    msg = f"audit {path} cannot be written: {error.strerror}; see that there is room and the permission to write"
+    msg = f"audit {path} cannot be written: {error.strerror}; check the free space and the write permission"
     return AuditError(msg, path=str(path), line=0)
 
 
@@ -287,7 +287,7 @@ def audit_header(path: str | os.PathLike[str]) -> AuditHeader:
     """Return the first line of an audit. Raises AuditError."""
     for number, line in _lines(Path(path), allow_torn=False):
         return _header(Path(path), number, line)
-    msg = f"audit {path} is empty: its run ended before it began"
+    msg = f"audit {path} is empty: its process ended before the first write"
     raise AuditError(msg, path=str(path), line=1)
 
 
@@ -296,9 +296,9 @@ def read_audit(
 ) -> Iterator[Event]:
     """Yield the events of an audit, in the order in which they were delivered.
 
-    own_types : event types beside the built-in ones. allow_torn : a last line that is not whole, as a killed process
-        leaves it, is told in the log and left out instead of raised. A number that was infinite is read as NaN.
-    Raises AuditError, with the line: missing, no audit, damaged, torn.
+    own_types : event types beside the built-in ones. allow_torn : an incomplete last line, which a killed process
+        leaves, is logged and skipped; without it, it raises. An infinite number is read as NaN.
+    Raises AuditError, with the line: a file that is missing, no audit, damaged or torn.
     """
     file, types = Path(path), tuple(own_types)
     has_header = False
@@ -310,7 +310,7 @@ def read_audit(
         try:
             yield _event(line, types)
         except msgspec.DecodeError as error:
-            msg = f"audit {file} line {number} is no event: {error}; own event types are named by own_types="
+            msg = f"audit {file} line {number} is no event: {error}; pass your own event types as own_types="
             raise AuditError(msg, path=str(file), line=number) from error
     if not has_header:
         audit_header(file)
@@ -319,10 +319,10 @@ def read_audit(
 async def replay_events(
     path: str | os.PathLike[str], bus: EventBus, *, own_types: Iterable[type[Event]] = (), allow_torn: bool = False
 ) -> int:
-    """Publish the events of an audit into a bus again, each one handled before the next; return how many there were.
+    """Publish the events of an audit on a bus again, each one handled before the next; return their number.
 
-    They keep source, time, run id and cause. Whoever trades on events would trade again: leave him off this bus.
-    Raises as ``read_audit`` and ``EventBus.publish``, and DeadlockError.
+    They keep source, time, run id and cause. A handler that trades on events would trade again: do not subscribe it to
+    this bus. Raises what ``read_audit`` and ``EventBus.publish`` raise, and DeadlockError.
     """
     count = 0
     for event in read_audit(path, own_types=own_types, allow_torn=allow_torn):
@@ -341,15 +341,15 @@ def _lines(path: Path, *, allow_torn: bool) -> Iterator[tuple[int, bytes]]:
                     continue
                 msg = f"audit {path} line {number} is torn after {len(line)} bytes: its process was killed"
                 if not allow_torn:
-                    raise AuditError(f"{msg}; allow_torn=True reads what is before it", path=str(path), line=number)
-                log.warning("%s; what is before it was read", msg)
+                    raise AuditError(f"{msg}; allow_torn=True reads the lines before it", path=str(path), line=number)
+                log.warning("%s; the lines before it were read", msg)
     except OSError as error:
         msg = f"audit {path} cannot be read: {error.strerror}; name the file that a run wrote"
         raise AuditError(msg, path=str(path), line=0) from error
 
 
 def _event(line: bytes, own_types: tuple[type[Event], ...]) -> Event:
-    """Decode an event; JSON has no NaN and no infinity, so a number that is null was one of them."""
+    """Decode an event. JSON has no NaN and no infinity: both are written as null, which is read as NaN."""
     try:
         return decode_event(line, own_types)
     except msgspec.ValidationError:

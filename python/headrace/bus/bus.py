@@ -1,20 +1,21 @@
-"""EventBus: carries typed events between services, in four lanes, each event to its handlers one after the other.
+"""EventBus: delivers typed events, in four lanes, each event to its handlers one after the other.
 
 ::
 
     publish ─▶ control ▒░░  ┐                          ┌▶ plain handlers, one by one
                order   ▒▒░  ├─▶ drain: one event, then ┼▶ async handler: its lane waits, the others go on
                signal  ░░░  │   the next of the first  └▶ Consumer: its lane waits until the body ends
-               data    ▒▒▒  ┘   lane that can go on        (a replay goes on with nothing else meanwhile)
+               data    ▒▒▒  ┘   lane that can go on        (in a replay the other lanes wait, too)
 
 What happens when a lane is full
-    Capacity limits causes; what a handler publishes while it runs is a consequence, of which eight times as many fit.
+    The capacity limits events published outside handlers. An event that a handler publishes while it runs is a
+    consequence; consequences may fill eight times the capacity.
     ``publish_nowait`` on the bus's own thread raises LaneFullError at once; ``await publish`` and other threads wait
-    for room, for a second of the bus's clock. The data lane drops its oldest and tells it by a Gap; in a replay it is
-    drained first, and drops nothing.
+    for room, up to a second of the bus's clock. The data lane drops its oldest event and publishes a Gap; in a replay
+    it is drained first, and drops nothing.
 
-Guarantees: each lane in order, each handler isolated, no handler inside of another; at every quiet moment, for each
-lane, published == processed + dead + dropped + left. Plain handlers never touch the event loop.
+Guarantees: each lane in order, each handler isolated, no handler call inside another; while nothing is published or
+handled, for each lane, published == processed + dead + dropped + left. Plain handlers never touch the event loop.
 Does not: carry ticks, or keep events anywhere but in memory.
 """
 
@@ -64,7 +65,7 @@ _LANES = tuple(Lane)
 
 
 class _Waiting(NamedTuple):
-    """An event that found no room. since_ns, since_s : by the bus's clock, and by the wall."""
+    """An event that waits for room. since_ns, since_s : by the bus's clock, and by the wall clock."""
 
     event: Event
     declared: Declared
@@ -74,26 +75,27 @@ class _Waiting(NamedTuple):
 
 
 class Drain(Protocol):
-    """Drains a bus."""
+    """The native method that drains a bus."""
 
     def __call__(self, max_ns: int | None = None, max_events: int | None = None) -> int:
-        """Return how many events were finished."""
+        """Drain, and return the number of finished events."""
 
 
 class EventBus:
-    """The bus.
+    """Delivers events to their subscribers.
 
-    clock : stamps events, and times what is timed; the wall's by default. mode : in a "replay" the order is
-    fixed and nothing is dropped.
+    clock : stamps events and measures waits; the wall clock by default. mode : in a "replay" the order is fixed and
+    nothing is dropped.
     run_id : stamped on events that have none. dead_letters : where events go that a handler failed on.
-    lanes : options of lanes that are not the usual ones.
+    lanes : options of lanes, in place of the defaults.
 
-    ``publish_nowait(event)`` is the native method itself: 0.05 µs for an event that says its ``ts``; one that leaves it
-    open is copied with what the bus fills in, which takes 1 µs more. Raises EventTypeError, LaneFullError, ClosedError.
+    ``publish_nowait(event)`` is the native method itself: 0.05 µs for an event with a ``ts``; an event without one is
+    copied with its fields filled in, which takes 1 µs more. Raises EventTypeError, LaneFullError, ClosedError.
 
-    ``drain(max_ns=None, max_events=None)`` is native, too: it calls plain handlers until nothing can go on without
-    awaiting, ``max_ns`` of wall time are over, or so many events were finished, and returns how many were. Inside of a
-    handler it does nothing; only one thread may drain. Raises BusError (another thread does), KeyboardInterrupt.
+    ``drain(max_ns=None, max_events=None)`` is native, too. It calls plain handlers until the rest needs awaiting,
+    ``max_ns`` of wall time are over, or ``max_events`` events are finished, and returns the number of finished events.
+    Inside a handler it does nothing. Only one thread may drain. Raises BusError (another thread drains),
+    KeyboardInterrupt.
     """
 
     publish_nowait: Callable[[Event], None]
@@ -136,12 +138,12 @@ class EventBus:
         for event_type, lane in EVENT_LANES.items():
             self.declare(event_type, lane)
 
-    # Who takes what
+    # Types and subscribers
 
     def declare(self, event_type: type[Event], lane: Lane) -> None:
-        """Say in which lane a type of events goes; those of ``headrace.market.events`` are declared already.
+        """Set the lane of an event type; the types in ``headrace.market.events`` are declared already.
 
-        Raises EventTypeError for what is no type of events, OptionError when it goes in another lane already.
+        Raises EventTypeError (no event type), OptionError (declared already, with another lane).
         """
         self._subscribers.declare(event_type, lane)
 
@@ -154,12 +156,12 @@ class EventBus:
         idempotent: bool = False,
         max_attempts: int | None = None,
     ) -> BusSubscription:
-        """Give each event of a type, of several, or for which a predicate says so, to a handler.
+        """Deliver to a handler each event of a type, of several types, or for which a predicate returns true.
 
-        what : a type takes its subclasses, too; ``Event`` takes everything. A predicate is asked about every event.
+        what : a type includes its subclasses; ``Event`` includes every type. A predicate is called with every event.
         handler : of one argument, plain or async. Handlers get an event in the order in which they subscribed.
-        idempotent : it may get an event again when it raised; on all lanes it is then given ``max_attempts`` times, 3
-            by default. Otherwise that holds for the data lane only.
+        idempotent : an event on which the handler raised may be delivered again, up to ``max_attempts`` times (3 by
+            default) on every lane. Without it that holds for the data lane only.
 
         Raises EventTypeError, SubscriptionError (it cannot be called with one argument), OptionError.
         """
@@ -178,8 +180,8 @@ class EventBus:
     async def publish(self, event: Event) -> None:
         """Publish an event; wait for room when its lane is full, up to a second of the bus's clock.
 
-        What a handler publishes never waits: it would wait for itself. In a replay the clock stands still while
-        something is left to do, so the wait ends with room, or after 30 s of wall time.
+        A publish inside a handler never waits: it would wait for itself. In a replay the clock stands still while work
+        is left, so the wait ends with room, or after 30 s of wall time.
 
         Raises EventTypeError, LaneFullError, ClosedError.
         """
@@ -195,7 +197,7 @@ class EventBus:
         raise self._full(waiting, self._waited(waiting))
 
     def _publish_slow(self, event: Event) -> None:
-        """Publish what the native core does not at once: not stamped, of no declared type, or in a lane that fills."""
+        """Publish what the native core leaves to Python: unstamped or undeclared events, and events for full lanes."""
         waiting = self._publish(event)
         if waiting is None:
             return
@@ -208,7 +210,7 @@ class EventBus:
         raise self._full(waiting, self._waited(waiting))
 
     def _publish(self, event: Event) -> _Waiting | None:
-        """Stamp an event and publish it, if there is room; return what is to wait otherwise."""
+        """Stamp an event and publish it if there is room; otherwise return it, to wait."""
         declared = self._subscribers.declared(event)
         current, now_ns = self._current(), self.clock.now_ns()
         if not event.ts:
@@ -221,7 +223,7 @@ class EventBus:
     def _push(self, event: Event, declared: Declared, now_ns: int, *, fits_more: bool) -> bool:
         options = declared.options
         if self._is_replay and options.full == "drop_oldest" and not fits_more:
-            # Drained before the next publish; what waits for somebody then may be as many as consequences may.
+            # A full lane is drained before a publish; events that still wait then may be as many as consequences.
             if not self.core.has_room(declared.number) and self.core.is_own_thread():
                 self.drain()
             fits_more = True
@@ -234,7 +236,7 @@ class EventBus:
         return self._push(waiting.event, waiting.declared, self.clock.now_ns(), fits_more=waiting.is_consequence)
 
     def _time_left(self, waiting: _Waiting) -> float:
-        """Return how long a publisher goes on waiting: a second of the clock, or until the wall's bound."""
+        """Return how long a publisher still waits: a second of the clock, at most 30 s of wall time."""
         left_s = LANE_WAIT_S - self._waited(waiting)
         return min(left_s, waiting.since_s + BARRIER_S - time.monotonic())
 
@@ -243,27 +245,27 @@ class EventBus:
 
     def _full(self, waiting: _Waiting, waited_s: float) -> LaneFullError:
         lane, capacity = waiting.declared.lane, self.core.counts()[waiting.declared.number][-1]
-        advice = "its handlers are slower than its publishers: publish less, or give the lane a larger capacity"
+        advice = "its handlers are slower than its publishers: publish less, or set a larger capacity"
         if waiting.is_consequence:
             capacity *= CONSEQUENCES_MAX
-            advice = "a handler publishes more than it may: publish less for each event"
-        msg = f"the {lane} lane is full: {capacity} events wait in it, after {waited_s:.3f} s for room; {advice}"
+            advice = "a handler publishes too many events: publish fewer per event"
+        msg = f"the {lane} lane is full: {capacity} events wait in it, no room after {waited_s:.3f} s; {advice}"
         return LaneFullError(msg, lane=str(lane), capacity=capacity, waited_s=waited_s)
 
     def _tell_resized(self) -> None:
-        """Publish which lanes have changed their capacity; the bus's own work, so never refused."""
+        """Publish the lanes that changed their capacity; as a consequence, so that a full lane accepts it."""
         for number, before, after in self.core.take_resized():
             now_ns = self.clock.now_ns()
             detail = {"lane": str(_LANES[number]), "capacity_before": before, "capacity": after}
             event = Control(source="bus", ts=now_ns, run_id=self.run_id, name="LANE_RESIZED", detail=detail)
             if not self.core.push(event, consequence=True, now_ns=now_ns, may_drop=False):
-                log.error("the control lane is full: nobody is told that the %s lane was resized", _LANES[number])
+                log.error("the control lane is full: LANE_RESIZED of the %s lane was not published", _LANES[number])
             log.info("the %s lane takes %d events now, %d before", _LANES[number], after, before)
 
-    # What runs
+    # The current event
 
     def current_cause(self) -> Cause | None:
-        """Return the tick that the running handler's event goes back to; None outside of handlers, and without one."""
+        """Return the cause of the event that is being handled; None outside handlers, and for an event without one."""
         current = self._current()
         return None if current is None else current[0].cause
 
@@ -274,51 +276,52 @@ class EventBus:
         handling = handling_in(self)
         return None if handling is None else (handling.event, handling.name)
 
-    # What is left to do
+    # Work that is left
 
     @property
     def has_ready(self) -> bool:
-        """Whether ``drain`` would do something."""
+        """Whether ``drain`` would finish an event."""
         return self.core.has_ready()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nobody holds an event."""
+        """Whether no event waits or is being handled."""
         return self.core.is_idle()
 
     @property
     def unfinished(self) -> int:
-        """Events published and not processed, dead or dropped."""
+        """The number of events that are published and not yet processed, dead or dropped."""
         return self.core.unfinished()
 
-    async def wait_until_idle(self, timeout: float = BARRIER_S) -> None:  # noqa: ASYNC109 - says who was waited for
-        """Drain, and wait for async handlers and consumers, until nothing is left to do.
+    async def wait_until_idle(self, timeout: float = BARRIER_S) -> None:  # noqa: ASYNC109 - its error names the holder
+        """Drain, and wait for async handlers and consumers, until no event is left.
 
-        timeout : s of wall time, after which somebody must be waiting for what comes after him.
-        Raises DeadlockError, which names him and the event; at once when a handler waits for itself to be done.
+        timeout : s of wall time. A bus that is busy for longer is taken for a deadlock: a handler waits for an event
+            that comes after its own.
+        Raises DeadlockError, which names the handler and the event; at once when a handler waits for its own end.
         """
         await self._tasks.wait_until_idle(timeout)
 
     async def start(self, *, wake: Callable[[], None] | None = None) -> None:
-        """Drain on the running loop from now on, whenever something was published.
+        """Drain on the running loop from now on, after each publish.
 
-        wake : somebody else drains, and is called (in any thread) when a bus that had nothing to do gets something.
+        wake : the caller drains instead; ``wake`` is called (in any thread) when an idle bus gets an event.
         Raises ClosedError.
         """
         self._tasks.start(wake)
 
     async def stop(self) -> None:
-        """Drain no more: what runs has 0.5 s, then it is cancelled. What waits stays, until the next ``start``."""
+        """Stop draining. A running handler has 0.5 s, then it is cancelled; waiting events stay for the next start."""
         await self._tasks.stop()
 
     async def shutdown(self, timeout: float = DRAIN_S) -> Mapping[Lane, int]:  # noqa: ASYNC109 - for one part of it
-        """Drain for up to ``timeout`` s, stop, take no more events, and return what is left, by lane."""
+        """Drain for up to ``timeout`` s, stop, accept no more events, and return the number left, by lane."""
         await self._tasks.shutdown(timeout)
         self._subscribers.end()
         return {lane: own.left for lane, own in self.stats().lanes.items() if own.left}
 
     def stats(self) -> BusStats:
-        """Return what became of the events, by lane."""
+        """Return the counts of events by lane, and of calls by handler."""
         lanes = {lane: LaneStats(*numbers) for lane, numbers in zip(_LANES, self.core.counts(), strict=True)}
         handlers = {own.name: HandlerStats(*own.native.counts()) for own in self._subscribers}
         return BusStats(lanes=lanes, retried=self.core.retried(), handlers=handlers)
@@ -341,13 +344,13 @@ class EventBus:
             subscription.consumer.offer(Envelope(event, _LANES[lane], number, attempt))
         else:
             self._tasks.take(lane, subscription, event)
-        # There is room for one more.
+        # The lane has room for one more event.
         self._tasks.look()
 
     def _make_gap(self, lane: int, missed: int, first: int, last: int) -> Gap:
         now_ns = self.clock.now_ns()
         log.warning(
-            "the %s lane was full and dropped its oldest %d events, up to number %d", _LANES[lane], missed, last
+            "the %s lane was full and dropped its %d oldest events, up to number %d", _LANES[lane], missed, last
         )
         own = str(_LANES[lane])
         return Gap(source="bus", ts=now_ns, run_id=self.run_id, lane=own, missed=missed, first=first, last=last)
@@ -381,10 +384,10 @@ class EventBus:
 
 
 def _redrive(bus: weakref.ref[EventBus], subscription: weakref.ref[BusSubscription], event: Event) -> None:
-    """Give a letter's event to its handler again. The letter keeps neither of them alive."""
+    """Deliver a letter's event to its handler again. The letter keeps neither bus nor handler alive."""
     alive, handler = bus(), subscription()
     if alive is None or handler is None or not handler.is_open:
-        msg = "the handler that failed on it takes no more events: subscribe again, and publish the letter's event"
+        msg = "the handler that failed on this event is closed: subscribe again, and publish the letter's event"
         raise LetterError(msg)
     alive._give_again(event, handler)  # noqa: SLF001 - its own module
 
@@ -393,5 +396,5 @@ def _check_options(lane: Lane, options: LaneOptions) -> None:
     for name in ("capacity", "max_attempts", "growth_max"):
         value = getattr(options, name)
         if value < 1:
-            msg = f"{name}={value} of the {lane} lane: must be 1 at least"
+            msg = f"{name}={value} of the {lane} lane is not allowed: it must be 1 or more"
             raise OptionError(msg, option=name)

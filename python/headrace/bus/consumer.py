@@ -1,17 +1,17 @@
-"""Consumer: the pull side of the event bus; an event is held until the body that took it has ended.
+"""Consumer: the pull side of the event bus; an event is held until the body that handles it has ended.
 
 ::
 
     async with consumer.consume() as envelope:     the event's lane waits …
-        await work(envelope.event)                 … what is published in here is a consequence of it …
-                                                   … and is counted before the event is let go
+        await work(envelope.event)                 … an event published in here is a consequence of it …
+                                                   … and is counted before the event is released
 
 What happens when the body raises
-    The event is given up: a dead letter, and the exception goes on to whoever wrote the body. It is given once; who
-    wants to try again does so inside of the body, or redrives the letter.
+    The event becomes a dead letter, and the exception propagates out of the body. The event is delivered once; to try
+    again, retry inside the body or redrive the letter.
 
-Guarantees: leaving the body lets the event go, however it is left. Several ``consume()`` at once share the events.
-Does not: iterate. ``async for`` would let an event go when the next one is asked for, not when its work is done.
+Guarantees: leaving the body in any way releases the event. Several ``consume()`` at once share the events.
+Does not: iterate. ``async for`` would release an event when the next one is requested, not when its work is done.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["Consumer", "Envelope"]
 
 
 class Envelope(NamedTuple):
-    """An event as a consumer gets it.
+    """An event as a consumer receives it.
 
-    number : its place in its lane, from 1; 0 for a gap, which is none of the lane's own. attempt : from 1.
+    number : its number in its lane, from 1; 0 for a gap, which the lane does not number. attempt : from 1.
     """
 
     event: Event
@@ -45,7 +45,7 @@ class Envelope(NamedTuple):
 
 
 class Consumer:
-    """What ``EventBus.consumer`` returns."""
+    """The pull side of a bus, made by ``EventBus.consumer``."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Consumer:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def consume(self) -> _Consume:
-        """Return ``async with … as envelope``: wait for the next event, hold it in the body, let it go behind it.
+        """Return ``async with … as envelope``: wait for the next event, hold it in the body, release it at its end.
 
         Raises ClosedError when no more events will come.
         """
@@ -73,13 +73,13 @@ class Consumer:
 
     def __aiter__(self) -> NoReturn:
         msg = (
-            "a Consumer is not iterable: the event before would be let go when the next one is asked for, done or not; "
-            "use: async with consumer.consume() as envelope"
+            "a Consumer is not iterable: an event would be released when the next one is requested, not when its work "
+            "is done; use: async with consumer.consume() as envelope"
         )
         raise TypeError(msg)
 
     def close(self) -> None:
-        """Take no more events. What it was offered and has not taken goes on to the next handler."""
+        """Take no more events. Events that were offered and not taken go on to the next handler."""
         if self.is_open:
             self._close(self)
             offered = list(self._offered)
@@ -88,19 +88,19 @@ class Consumer:
                 self._release(envelope.lane, None)
 
     def end(self) -> None:
-        """Let those who wait know that nothing more comes; called by the bus. What was offered is left."""
+        """End every waiting ``consume()`` with ClosedError; called by the bus. Offered events are left."""
         self.is_open = False
         self._offered.clear()
         while self._waiters:
             self._wake_one()
 
     def offer(self, envelope: Envelope) -> None:
-        """Have an event ready for the next ``consume()``; called by the bus."""
+        """Queue an event for the next ``consume()``; called by the bus."""
         self._offered.append(envelope)
         self._wake_one()
 
     def handling(self, lane: Lane) -> Handling | None:
-        """Return what a body is at with an event of this lane; None when nobody has come for it yet."""
+        """Return the Handling of the body that holds an event of this lane; None while no body has taken it."""
         return self._in_hand.get(lane)
 
     def _wake_one(self) -> None:
@@ -111,7 +111,7 @@ class Consumer:
                 return
 
     async def _take(self) -> Envelope:
-        import asyncio  # 20 ms that only who awaits pays
+        import asyncio  # 20 ms, spent only where something is awaited
 
         holder = handling_in(self._bus)
         try:
@@ -127,7 +127,7 @@ class Consumer:
                     await waiter
                 except asyncio.CancelledError:
                     if waiter.done() and not waiter.cancelled():
-                        # It was meant for an event that this task will not take.
+                        # This task will not take its event: another waiter takes it.
                         self._wake_one()
                     raise
         finally:
@@ -145,7 +145,7 @@ class Consumer:
 
 
 class _Consume:
-    """One event, from its arrival to the end of the body."""
+    """One event, from its arrival to the end of the body that handles it."""
 
     __slots__ = ("_before", "_consumer", "_envelope")
 

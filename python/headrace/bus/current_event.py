@@ -1,7 +1,7 @@
-"""Handling: which event the running task is at, so that what it publishes is known for a consequence.
+"""Handling: the event that the current task is handling; events that the task publishes are consequences of it.
 
-Guarantees: a task that a handler starts and leaves running is at nothing once the handler has ended.
-Does not: know plain handlers; the bus's native core does.
+Guarantees: a task that a handler starts and leaves running handles nothing once the handler has ended.
+Does not: cover plain handlers; the bus's native core does.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["Handling", "handling_in"]
 
 
 class Handling:
-    """One event given to one async handler, or to the body of one ``consume()``.
+    """One event in one async handler, or in the body of one ``consume()``.
 
-    bus : whose event it is. name : the handler's. waits_for : what it waits for in its turn, when the bus knows.
+    bus : the event's bus. name : the handler's. waits_for : what the handler itself waits for, None when unknown.
     """
 
     __slots__ = ("bus", "event", "is_over", "name", "waits_for")
@@ -35,7 +35,7 @@ HANDLING: ContextVar[Handling | None] = ContextVar("headrace_handling", default=
 
 
 def handling_in(bus: object) -> Handling | None:
-    """Return what the running task is at on this bus, None when it is at nothing."""
+    """Return the Handling of the event of this bus that the current task is handling, or None."""
     handling = HANDLING.get()
     if handling is None or handling.is_over or handling.bus is not bus:
         return None

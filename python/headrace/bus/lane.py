@@ -1,11 +1,11 @@
-"""Lane: one bounded queue of the event bus, and what it does when it is full.
+"""Lane: one bounded queue of the event bus; its options, and its counts.
 
 ::
 
-    control ─▶ order ─▶ signal ─▶ data        who goes first; data still has one turn in sixteen
+    control ─▶ order ─▶ signal ─▶ data        the order of priority; data still has one turn in sixteen
 
-Guarantees: a lane delivers in the order in which it was published; what it drops is counted and told.
-Does not: hold events; that is the bus's native core.
+Guarantees: a lane delivers in the order of publishing; dropped events are counted and published as a Gap.
+Does not: hold events; the bus's native core does.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "LaneOptions", "LaneStats
 
 
 class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one lane behaves.
+    """The options of one lane.
 
-    capacity : events that causes may queue; consequences up to 8 times that.
-    full : "refuse": the publisher gets LaneFullError, or waits for it; "drop_oldest": the oldest is dropped, counted
-        and told by a Gap (live; a replay drains first).
-    max_attempts : how often an event is given to a handler that raises, unless the handler says it is idempotent.
-    growth_max : the capacity grows up to so many times itself while it stays full; 1: it never does.
+    capacity : in events; consequences (events published inside handlers) may fill up to 8 times as many.
+    full : "refuse": the publisher waits for room, or gets LaneFullError; "drop_oldest": the oldest event is dropped,
+        counted, and published as a Gap (live; a replay drains first).
+    max_attempts : how many times an event is delivered to a handler that raises, unless the handler is idempotent.
+    growth_max : while the lane stays full, its capacity grows up to so many times; 1: it never grows.
     """
 
     capacity: int
@@ -45,12 +45,12 @@ class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class LaneStats(NamedTuple):
-    """What became of a lane's events: ``published == processed + dead + dropped + left`` at every quiet moment.
+    """The counts of a lane's events: ``published == processed + dead + dropped + left`` while nothing runs.
 
-    published : taken into the lane, from publishers, handlers and redriven letters. processed : every handler is done
-    with it and none failed for good. dead : a handler failed on it for good, the others have had it; one letter for
-    each such handler. dropped : by a full lane, told by ``gaps`` Gaps. refused : by a full lane, and never taken.
-    left : not finished; of these ``depth`` wait, the most there ever were is ``depth_max``. capacity : now.
+    published : accepted by the lane, from publishers, handlers and redriven letters. processed : every handler is done
+    with it and none failed for good. dead : a handler failed on it for good, after the others handled it; one letter
+    for each such handler. dropped : by a full lane, published as ``gaps`` Gaps. refused : by a full lane, not counted
+    in published. left : not finished; ``depth`` of these wait, ``depth_max`` is the most so far. capacity : now.
     """
 
     published: int
@@ -66,14 +66,14 @@ class LaneStats(NamedTuple):
 
 
 class HandlerStats(NamedTuple):
-    """calls : events given to it, again included. faults : how many of the calls raised."""
+    """calls : events delivered to it, retries included. faults : how many of the calls raised."""
 
     calls: int
     faults: int
 
 
 class BusStats(NamedTuple):
-    """What became of a bus's events. retried : times an event was given to a handler again."""
+    """The counts of a bus. retried : how many times an event was delivered to a handler again."""
 
     lanes: Mapping[Lane, LaneStats]
     retried: int

@@ -1,7 +1,7 @@
-"""Subscribers: the types of events that a bus knows, each with its lane and with who takes it.
+"""Subscribers: the declared event types of a bus, each with its lane and its handlers.
 
 Guarantees: handlers stand in the order in which they subscribed; names are unique.
-Does not: deliver; the native core is told each type's handlers whenever they change.
+Does not: deliver; it passes each type's handlers to the native core whenever they change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LANES = tuple(Lane)
 
 
 class Declared(NamedTuple):
-    """What is known of a type of events: its lane, the lane's place in the order of priority, and its options."""
+    """A declared event type: its lane, the lane's place in the order of priority, and the lane's options."""
 
     lane: Lane
     number: int
@@ -36,7 +36,7 @@ class Declared(NamedTuple):
 
 
 class Subscribers:
-    """Who takes what on one bus."""
+    """The event types and the subscriptions of one bus."""
 
     def __init__(self, core: _native.BusCore, options: Mapping[Lane, LaneOptions]) -> None:
         self._core = core
@@ -50,18 +50,18 @@ class Subscribers:
     def declare(self, event_type: type[Event], lane: Lane) -> None:
         """See ``EventBus.declare``."""
         if not is_event_type(event_type):
-            msg = f"{event_type!r} is no type of events: make it a subclass of headrace.market.events.Event"
+            msg = f"{event_type!r} is no event type: make it a subclass of headrace.market.events.Event"
             raise EventTypeError(msg, event_type=repr(event_type))
         lane = Lane(lane)
         fresh = Declared(lane, _LANES.index(lane), self._options[lane])
         known = self._declared.setdefault(event_type, fresh)
         if known.lane is not lane:
-            msg = f"{event_type.__name__} goes in the {known.lane} lane already: a type has one lane"
+            msg = f"{event_type.__name__} is declared in the {known.lane} lane already: a type has one lane"
             raise OptionError(msg, option="lane")
         self._tell(event_type)
 
     def declared(self, event: Event) -> Declared:
-        """Return what is known of an event's type. Raises EventTypeError."""
+        """Return the declaration of an event's type. Raises EventTypeError."""
         event_type = type(event)
         known = self._declared.get(event_type)
         if known is None:
@@ -92,7 +92,7 @@ class Subscribers:
         next(own for own in self._subscriptions if own.consumer is consumer).close()
 
     def end(self) -> None:
-        """Let consumers know that nothing more comes."""
+        """End all consumers: their waiting ``consume()`` raises ClosedError."""
         for subscription in self:
             if subscription.consumer is not None:
                 subscription.consumer.end()
@@ -118,7 +118,7 @@ class Subscribers:
     def _matching(self, what: What[E]) -> list[type[Event]]:
         found = [event_type for event_type in self._declared if matches(what, event_type)]
         if not found:
-            msg = f"no declared type of events is a {what!r}: declare it first, bus.declare(type, lane)"
+            msg = f"no declared event type is a {what!r}: declare it first, bus.declare(type, lane)"
             raise EventTypeError(msg, event_type=getattr(what, "__name__", repr(what)))
         return found
 
@@ -128,14 +128,14 @@ class Subscribers:
         if max_attempts is None:
             return [max(own, LANE_ATTEMPTS_DATA) for own in usual] if idempotent else usual
         if max_attempts < 1:
-            msg = f"max_attempts={max_attempts}: a handler gets an event once, at least"
+            msg = f"max_attempts={max_attempts} is not allowed: a handler gets an event at least once"
             raise OptionError(msg, option="max_attempts")
         known = [self._declared[event_type] for event_type in matching]
         once = sorted({own.lane for own in known if own.options.max_attempts == 1})
         if max_attempts > 1 and once and not idempotent:
             msg = (
-                f"max_attempts={max_attempts}: events of the {', '.join(once)} lane are given once, since a second "
-                "time may send an order twice; say idempotent=True if that cannot happen"
+                f"max_attempts={max_attempts}: events of the {', '.join(once)} lane are delivered once, since a retry "
+                "may send an order twice; pass idempotent=True if that cannot happen"
             )
             raise OptionError(msg, option="max_attempts")
         return [max_attempts] * len(_LANES)

@@ -1,6 +1,6 @@
-"""BusSubscription: one handler of the event bus, and which events it takes.
+"""BusSubscription: one handler of the event bus, and the events that it gets.
 
-Guarantees: a closed one gets no more events, those that wait for it included.
+Guarantees: a closed one gets no more events; events that wait for it are not delivered, either.
 Does not: hold events.
 """
 
@@ -18,7 +18,7 @@ from headrace.market.events import Event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    # A handler of Signal may say that it takes Signals; what it returns is awaited, or not looked at.
+    # A handler of Signal may be typed with Signal; its result is awaited, or ignored.
     E = TypeVar("E", bound=Event)
     What: TypeAlias = type[E] | tuple[type[E], ...] | Callable[[Event], bool]
     Handler: TypeAlias = Callable[[E], object]
@@ -27,10 +27,10 @@ __all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name"]
 
 
 class BusSubscription:
-    """What ``EventBus.subscribe`` returns; a context manager that closes it.
+    """One subscription, made by ``EventBus.subscribe``; a context manager that closes it.
 
-    what : the types, or the predicate. name : unique on its bus. awaited : its handler, when that is awaited.
-    consumer : whom it offers events to, when it is the pull side.
+    what : the types, or the predicate. name : unique on its bus. awaited : its handler, when that is async.
+    consumer : the Consumer that gets its events, when it is the pull side.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class BusSubscription:
         )
 
     def close(self) -> None:
-        """Take no more events. May be called twice, and from inside of the handler."""
+        """Take no more events. May be called twice, and inside the handler."""
         if self.is_open:
             self.is_open = False
             self.native.close()
@@ -79,28 +79,26 @@ class BusSubscription:
 
 
 def matches(what: What[E], event_type: type[Event]) -> bool:
-    """Say whether events of a type may be meant. Raises EventTypeError for what is no type, tuple or predicate."""
+    """Return whether ``what`` may match events of a type. Raises EventTypeError: no type, tuple or predicate."""
     if isinstance(what, type | tuple):
         for wanted in what if isinstance(what, tuple) else (what,):
             if not is_event_type(wanted):
-                msg = (
-                    f"{wanted!r} is no type of events: give subclasses of headrace.market.events.Event, or a predicate"
-                )
+                msg = f"{wanted!r} is no event type: pass subclasses of headrace.market.events.Event, or a predicate"
                 raise EventTypeError(msg, event_type=getattr(wanted, "__name__", repr(wanted)))
         return issubclass(event_type, what)
     if not _is_callable(what):
-        msg = f"{what!r} is neither a type of events nor a predicate: give a type, a tuple of them, or a predicate"
+        msg = f"{what!r} is neither an event type nor a predicate: pass a type, a tuple of types, or a predicate"
         raise EventTypeError(msg, event_type=repr(what))
     return True
 
 
 def is_event_type(value: object) -> bool:
-    """Say whether it is a subclass of Event."""
+    """Return whether a value is a subclass of Event."""
     return isinstance(value, type) and issubclass(value, Event)
 
 
 def subscriber_name(handler: object) -> str:
-    """What to call a handler that was given no name."""
+    """Return the default name of a handler."""
     return getattr(handler, "__qualname__", None) or type(handler).__qualname__
 
 
@@ -113,7 +111,7 @@ def _is_async(handler: object) -> bool:
 
 
 def _taken_apart(handler: object) -> tuple[object, object | None]:
-    """Return a method of a Python class as function and receiver: called so, no bound method is made."""
+    """Return a method of a Python class as function and receiver, so that a call makes no bound method."""
     if isinstance(handler, types.MethodType) and isinstance(handler.__func__, types.FunctionType):
         return handler.__func__, handler.__self__
     return handler, None

@@ -1,6 +1,6 @@
 """Where market data comes from; every feed fits the one Protocol in ``base``.
 
-The generator of sessions is imported when it is first asked for: who trades does not pay for it.
+The generator of sessions is imported at its first use, so that a live engine does not load it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Ticks that are in arrays already: one in memory, or a ``.npy`` file.
+"""A feed of ticks that are in an array already, in memory or in a ``.npy`` file.
 
 Guarantees: an array is checked when the feed is made or opened (dtype, shape), before a tick of it is used; a file is
 mapped, not read, so its size does not matter.
 
-Does not: number or check the ticks; they get their ``seq`` like everybody's, at the sequencer. Instrument ids in the
-array are rows of the instrument list that the replay is given; an id beyond it gets a name that says so, ``3.ARRAY``.
+Does not: number or check the ticks; the sequencer numbers them like all others. Instrument ids in the array are rows
+of the replay's instrument list; an id beyond the list gets a name like ``3.ARRAY``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFeed"]
 
-# Ticks per item, 1.1 MiB: the same size as a block of a recording, so that neither starves the other in a merge.
+# Ticks per item, 1.1 MiB: about a block of a recording, so that a merge reads both at the same pace.
 ITEM_TICKS = 16_384
 
 
@@ -31,10 +31,11 @@ class ArrayFeed:
     """Ticks from an array or a ``.npy`` file.
 
     source : an array of shape (n,) and dtype TICK_DTYPE (or the view of one kind), or the path of a file that
-        ``np.save`` made of one.
-    name : shown in errors and tables; the path, or ``"array"``.
+        ``np.save`` made of such an array.
+    name : shown in errors and tables; by default the path, or ``"array"``.
 
-    Raises OptionError: an array of another dtype or shape; RecordingError: a file of one, missing, or no ``.npy`` file.
+    Raises OptionError: an array of another dtype or shape. Raises RecordingError: a file that is missing, is no
+    ``.npy`` file, or holds an array of another dtype or shape.
     """
 
     def __init__(self, source: np.ndarray | str | os.PathLike[str], *, name: str | None = None) -> None:
@@ -45,12 +46,12 @@ class ArrayFeed:
 
     @property
     def name(self) -> str:
-        """The path, or the name given."""
+        """The name from the option, or the path, or ``"array"``."""
         return self._name
 
     @property
     def venue(self) -> None:
-        """None: the items are ticks, no frames."""
+        """None: the items are ticks, not frames."""
         return
 
     @property
@@ -75,12 +76,12 @@ class ArrayFeed:
         """Map the file, if it is one."""
         self._bytes_done = 0
         if self._path is not None:
-            import asyncio  # 20 ms that only who runs a loop pays
+            import asyncio  # 20 ms, spent only where a loop runs
 
             self._ticks = await asyncio.to_thread(self._load, self._path)
 
     async def close(self) -> None:
-        """Let go of the mapped file; an array in memory stays its owner's."""
+        """Release the mapped file; an array in memory is left alone."""
         if self._path is not None:
             self._ticks = None
 
@@ -115,7 +116,7 @@ class ArrayFeed:
             fields = ", ".join(array.dtype.names) if array.dtype.names else str(array.dtype)
             raise self._refused(f"has dtype ({fields}), not TICK_DTYPE: build it with headrace.ticks(...)")
         if array.ndim != 1:
-            raise self._refused(f"has shape {array.shape}, a run of ticks has one dimension: reshape it to (-1,)")
+            raise self._refused(f"has shape {array.shape}, an array of ticks has one dimension: reshape it to (-1,)")
         return array.view(TICK_DTYPE)
 
     def _refused(self, what: str) -> OptionError | RecordingError:

@@ -1,4 +1,4 @@
-"""What a feed is: anything that yields frames, ticks or arrays, in the order in which they were received.
+"""Feeds: objects that yield frames or arrays of ticks, in the order in which they were received.
 
 ::
 
@@ -6,10 +6,10 @@
                                                              Frame  one frame and its receive time
                                                              array  ticks, dtype TICK_DTYPE
 
-Guarantees: an item never has an earlier ``ts_init`` than the one before it; what goes wrong is raised where it stands
-in the order, after everything that came before it.
+Guarantees: an item never has an earlier ``ts_init`` than the one before it; an error is raised at its place in the
+order, after all items before it.
 
-Does not: decode, number or merge; that is the decoder's, the sequencer's and the replay pump's part.
+Does not: decode, number or merge; the decoder, the sequencer and the pump do.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Frame(NamedTuple):
 
 
 FeedItem: TypeAlias = "bytes | Frame | np.ndarray"
-# Hands an item over; False: somebody holds the ring, and who can had better pause.
+# Takes an item from a feed. False: a reader holds up the ring, and a feed that can pause should pause.
 Push: TypeAlias = "Callable[[FeedItem], bool]"
 
 
 @runtime_checkable
 class Feed(Protocol):
-    """A source of market data: a venue, a recording, an array, a generator.
+    """A source of market data: a venue, a recording, an array or a generator.
 
     name : shown in errors and tables; a file's path where there is a file.
-    venue : who sent the frames, as in ``BTCUSDT.BINANCE_USDM``; None when the items are ticks. Known at the latest when
-        ``open`` has returned.
+    venue : the sender of the frames, as in ``BTCUSDT.BINANCE_USDM``; None when the items are ticks. Set at the latest
+        when ``open`` returns.
     """
 
     @property
@@ -74,19 +74,19 @@ class Feed(Protocol):
 
 @runtime_checkable
 class LiveFeed(Protocol):
-    """A feed whose items happen now: a socket, not a file. It is not paced or merged with others, only taken."""
+    """A feed whose items arrive now: a socket, not a file. Its items are not paced or merged with others."""
 
     @property
     def is_live(self) -> Literal[True]:
-        """True; a feed without it is one of the past."""
+        """True; a feed without this property yields past data."""
 
 
 @runtime_checkable
 class PushFeed(Protocol):
-    """A live feed that hands each item over in the very callback in which it came.
+    """A live feed that pushes each item in the callback that received it.
 
-    No task, no queue and no turn of the loop lie between the socket and the strategies. Else it is a ``Feed``, with
-    ``run`` in the place of iteration.
+    No task, no queue and no turn of the event loop lie between the socket and the strategies. ``run`` takes the place
+    of a ``Feed``'s iteration; everything else is as in ``Feed``.
     """
 
     @property
@@ -109,7 +109,7 @@ class PushFeed(Protocol):
 
 @runtime_checkable
 class SizedFeed(Protocol):
-    """A feed that knows how much of it is done, which is what a progress bar needs."""
+    """A feed with a known size, so that a progress bar can show how much of it is done."""
 
     @property
     def bytes_done(self) -> int:

@@ -1,14 +1,14 @@
-"""A recording on disk as a feed: receive time, a space, the frame's JSON text, one line a frame; gzip or plain.
+"""A recording on disk as a feed; gzip or plain, one line per frame: receive time, a space, the frame's JSON text.
 
 ::
 
     file ─▶ worker thread: read, unzip, cut at a line's end ─▶ at most ``blocks_ahead`` blocks ─▶ async for
 
-Guarantees: every line comes whole and once; the worker is never more than ``blocks_ahead`` blocks in front, so memory
-does not grow with the file; damage is an error that names the file, after every block that came before the damage.
-A line too long for any frame comes cut just past that bound, so that the decoder rejects and counts it.
+Guarantees: every line is yielded whole and once; the worker reads at most ``blocks_ahead`` blocks ahead, so memory does
+not grow with the file; damage raises an error that names the file, after every block before the damage.
+A line longer than any frame is cut just after that bound, so that the decoder rejects and counts it.
 
-Does not: read lines, or care what they say; only the venue is looked for, when nobody named it.
+Does not: parse lines; it only looks for the venue in them when no venue is set.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RecordingFeed"]
 
-# One read of the worker: large enough that a hand-over between threads (about 50 µs) costs nothing beside unzipping it.
+# One read of the worker: so large that passing it between threads (about 50 µs) is cheap compared with unzipping it.
 BLOCK_BYTES = 1 << 20
-# Blocks the worker may be in front: two keep both threads busy, two more cover an uneven strategy.
+# Blocks the worker may read ahead: two keep both threads busy, two more cover an uneven strategy.
 BLOCKS_AHEAD = 4
-# How many frames the venue is looked for in.
+# The venue is looked for in so many frames.
 DETECT_FRAMES = 1_000
-# The longest line: a receive time, a space, and one byte more than a frame may have, so that it is seen to be too long.
+# The longest line: a receive time, a space, and a frame longer than its bound, so that the decoder rejects it.
 LINE_BYTES_MAX = FRAME_BYTES_MAX + 32
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -47,9 +47,9 @@ class RecordingFeed:
     """Blocks of recorded lines from one file.
 
     path : the file; gzip is recognised by its first bytes, not by its name.
-    venue : who sent the frames, or None to find it out from the first 1,000 frames.
+    venue : the sender of the frames, or None to find it from the first 1,000 frames.
     block_bytes : size of one read after unzipping, bytes.
-    blocks_ahead : blocks read before they are asked for, 1 or more.
+    blocks_ahead : blocks that the worker may read ahead, 1 or more.
 
     Raises ``RecordingError`` (missing, unreadable, empty, truncated, damaged) and ``VenueError`` (undecided), both from
     ``open`` or while iterating.
@@ -64,7 +64,7 @@ class RecordingFeed:
         blocks_ahead: int = BLOCKS_AHEAD,
     ) -> None:
         if block_bytes < 1 or blocks_ahead < 1:
-            msg = f"block_bytes is {block_bytes} and blocks_ahead {blocks_ahead}: both are 1 or more"
+            msg = f"block_bytes={block_bytes} and blocks_ahead={blocks_ahead} are not allowed: both must be 1 or more"
             raise ValueError(msg)
         self._path = Path(path)
         self._venue = venue
@@ -77,17 +77,17 @@ class RecordingFeed:
 
     @property
     def name(self) -> str:
-        """The path, as it was given."""
+        """The path, as in the option."""
         return str(self._path)
 
     @property
     def venue(self) -> str | None:
-        """Who sent the frames; None until ``open`` has found it out."""
+        """The sender of the frames; None until ``open`` has found it."""
         return self._venue
 
     @property
     def bytes_done(self) -> int:
-        """Bytes of the file, zipped as they are, that the blocks yielded so far came from."""
+        """Bytes of the file, before unzipping, that the blocks yielded so far came from."""
         return self._bytes_done
 
     @property
@@ -96,11 +96,11 @@ class RecordingFeed:
         return self._reader.bytes_total if self._reader else 0
 
     async def open(self) -> None:
-        """Open the file, read its first lines and, when nobody named it, find out the venue."""
+        """Open the file, read its first lines and, when no venue is set, find the venue."""
         await self.close()
         self._bytes_done = 0
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="headrace-recording")
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         loop = asyncio.get_running_loop()
         try:
@@ -111,12 +111,12 @@ class RecordingFeed:
             raise
 
     async def close(self) -> None:
-        """Close the file and end the worker; what it has read ahead is thrown away."""
+        """Close the file and end the worker; blocks read ahead are dropped."""
         worker, self._worker = self._worker, None
         reader, self._reader = self._reader, None
         self._head = []
-        if worker is not None:  # It may be in the middle of a read, so the file is closed after it.
-            import asyncio  # 20 ms that only who runs a loop pays
+        if worker is not None:  # It may be in the middle of a read, so the file is closed after it ends.
+            import asyncio  # 20 ms, spent only where a loop runs
 
             await asyncio.to_thread(worker.shutdown, wait=True, cancel_futures=True)
         if reader is not None:
@@ -130,11 +130,11 @@ class RecordingFeed:
         while self._head:
             block, self._bytes_done = self._head.pop(0)
             yield block
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         ahead: deque[Future[tuple[bytes, int]]] = deque()
         while True:
-            if worker is not self._worker:  # Closed since the block before: the worker takes no more jobs.
+            if worker is not self._worker:  # Closed since the last block: the worker accepts no more jobs.
                 raise self._not_open()
             while len(ahead) < self._blocks_ahead:
                 ahead.append(worker.submit(reader.next_block))
@@ -148,7 +148,7 @@ class RecordingFeed:
         return RecordingError(f"recording {self._path} is not open: await feed.open() first", path=self.name)
 
     def _read_head(self, reader: _LineBlocks) -> list[tuple[bytes, int]]:
-        """Read the first block, and more only while the venue is undecided and lines are few."""
+        """Read the first block, and more while the venue is undecided and fewer than 1,000 lines are read."""
         head = [reader.next_block()]
         if not head[0][0]:
             msg = f"recording {self._path} is empty: it holds no line"
@@ -166,12 +166,12 @@ class RecordingFeed:
     def _detected(self, lines: bytes) -> str | None:
         try:
             return _native.detect_venue(lines)
-        except VenueError as error:  # Frames of two markets; the native side knows no path.
+        except VenueError as error:  # Frames of two markets; the native error has no path.
             msg = f"recording {self._path}: {error}"
             raise VenueError(msg, path=self.name) from error
 
     def _undecided(self, lines: bytes) -> RecordingError:
-        """Tell a recording of an unknown venue from a file that is no recording."""
+        """Return a VenueError, or a RecordingError when the file is no recording."""
         decoder = _native.Decoder("BINANCE", _native.Instruments())
         frames = (line.partition(b" ")[2] for line in lines.splitlines()[:DETECT_FRAMES])
         if not any(decoder.decode(frame, 0)[0] == "accepted" for frame in frames):
@@ -179,13 +179,13 @@ class RecordingFeed:
             return RecordingError(msg, path=self.name)
         msg = (
             f"recording {self._path} holds no depthUpdate and no bookTicker among its first {DETECT_FRAMES:,} frames, "
-            f"which would tell its venue: say it with FILE@VENUE or --venue ({', '.join(_native.VENUES)})"
+            f"so its venue is unknown: set it with FILE@VENUE or --venue ({', '.join(_native.VENUES)})"
         )
         return VenueError(msg, path=self.name)
 
 
 class _LineBlocks:
-    """The blocking half: used by one thread at a time."""
+    """The blocking part of a recording, used by one thread at a time."""
 
     def __init__(self, path: Path, block_bytes: int) -> None:
         self._path = path
@@ -195,7 +195,7 @@ class _LineBlocks:
         self._skipping = False
         self._failure: RecordingError | None = None
         try:
-            # Looked at before it is opened: opening a pipe waits for its writer, and no Ctrl-C ends that.
+            # Checked before it is opened: opening a pipe waits for its writer, and Ctrl-C does not end that wait.
             status = path.stat()
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                 what = "is a pipe or a device, which cannot be read twice: write it to a file first"
@@ -252,7 +252,7 @@ class _LineBlocks:
             raise self._failure from error
 
     def _skip_line(self, data: bytes) -> bytes:
-        """Return what follows the line whose start has gone out already."""
+        """Return the data after the line whose start was returned already."""
         edge = data.find(b"\n") + 1
         if not edge:
             return b""

@@ -3,15 +3,15 @@
 ::
 
     Random(seed) ─▶ orders ─▶ book ─┬▶ bookTicker  when the best price or size changed
-                                    ├▶ trade, aggTrade  when an order took from it
+                                    ├▶ trade, aggTrade  when an order was filled from it
                                     ├▶ depthUpdate  every 100 ms, all levels changed since the last one
-                                    └▶ snapshot  once, between two depth updates, with the id it stands at
+                                    └▶ snapshot  once, between two depth updates, with the book's update id
 
-Guarantees: the same arguments give the same bytes, in every process. Ids are the venue's: depth events chain by its
-rule, the snapshot lies inside the chain, trade ids are contiguous, and a depthUpdate whose ``u`` equals a
+Guarantees: the same arguments make the same bytes, in every process. Ids follow the venue's rules: depth events form a
+chain, the snapshot lies inside the chain, trade ids are contiguous, and a depthUpdate whose ``u`` equals a
 bookTicker's shows the same best prices and sizes. Receive times strictly rise.
 
-Does not: look like any real market's statistics. A snapshot names no symbol, so every symbol is a feed of its own.
+Does not: imitate any real market's statistics. A snapshot names no symbol, so every symbol is a feed of its own.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 __all__ = ["SyntheticFeed", "synthetic_session"]
 
 VENUES = ("BINANCE", "BINANCE_USDM", "BINANCE_COINM")
-# 2026-01-05 00:00 UTC, a Monday: any fixed moment does, the wall clock would make two runs differ.
+# 2026-01-05 00:00 UTC, a Monday: any fixed time is good; with the wall clock two sessions would differ.
 START_NS = 1_767_571_200_000_000_000
-# Mean time between two orders: with it a session has about 400 frames a second, as a busy recorded one has.
+# Mean time between two orders: it makes about 400 frames a second, like a busy recorded session.
 ORDER_GAP_NS = 3_000_000
 DEPTH_EVERY_NS = 100_000_000
-# How long a frame is on its way from the venue to us.
+# How long a frame takes from the venue to its receiver.
 TRAVEL_NS = 7_000_000
-# The snapshot arrives after the third depth update and before the fourth, so a follower has to buffer some.
+# The snapshot arrives after the third depth update and before the fourth, so a book must buffer depth updates.
 SNAPSHOT_AT_NS = 3 * DEPTH_EVERY_NS + DEPTH_EVERY_NS // 2
-# Levels at the start, per side, and how deep later orders go, in ticks of price.
+# Levels per side at the start, and the greatest depth of later orders, in ticks of price.
 BOOK_LEVELS = 100
-# A best price is not cancelled when that would open the spread wider than this, in ticks of price.
+# The best price is not removed when the spread is this wide, in ticks of price.
 SPREAD_TICKS_MAX = 8
 # Lines per item: about 200 KiB.
 ITEM_LINES = 1_024
 
 
 class _Scale(NamedTuple):
-    """How a symbol's prices and sizes are written, and where its price starts."""
+    """The decimals of a symbol's prices and sizes, and its first price."""
 
     price: int  # in ticks of price
     price_decimals: int
@@ -68,8 +68,8 @@ class SyntheticFeed:
     symbol : as the venue writes it, ``"BTCUSDT"``.
     venue : ``"BINANCE"``, ``"BINANCE_USDM"`` or ``"BINANCE_COINM"``; decides ids, keys and number texts.
     frames : how many lines to make.
-    seed : the same seed gives the same bytes; symbols and venues differ under one seed.
-    start_ns : receive time from which the session runs, ns since 1970-01-01 UTC.
+    seed : the same seed makes the same bytes; symbols and venues differ under one seed.
+    start_ns : receive time at which the session starts, ns since 1970-01-01 UTC.
     snapshot : whether a REST snapshot is among the frames.
 
     About 7 µs a frame. Raises ValueError for an unknown venue or ``frames`` below 1.
@@ -89,7 +89,7 @@ class SyntheticFeed:
             msg = f"venue {venue!r} has no generator: choose one of {', '.join(VENUES)}"
             raise ValueError(msg)
         if frames < 1:
-            msg = f"frames is {frames}: a session has 1 or more"
+            msg = f"frames={frames} is not allowed: a session has 1 frame or more"
             raise ValueError(msg)
         self._symbol = symbol
         self._venue = venue
@@ -143,7 +143,7 @@ def synthetic_session(
     frames: int = 100_000,
     seed: int = 1,
 ) -> list[SyntheticFeed]:
-    """Return one feed per symbol, ``frames`` frames together; merge them by receive time, as ``replay`` does."""
+    """Return one feed per symbol, with ``frames`` frames in total; ``replay`` merges them by receive time."""
     share, rest = divmod(frames, len(symbols))
     return [
         SyntheticFeed(symbol, venue=venue, frames=share + (index < rest), seed=seed)
@@ -157,7 +157,7 @@ class _Texts:
     def __init__(self, symbol: str, venue: str) -> None:
         self.scale = SCALES.get(symbol, DEFAULT_SCALE)
         self._spot = venue == "BINANCE"
-        # Spot writes eight decimals whatever the instrument's step is; futures write the step's.
+        # Spot always writes eight decimals; futures write as many as the instrument's step has.
         self._price = _DecimalWriter(self.scale.price_decimals, 8 if self._spot else self.scale.price_decimals)
         self._size = _DecimalWriter(self.scale.size_decimals, 8 if self._spot else self.scale.size_decimals)
         self._stream = symbol.lower()
@@ -258,9 +258,9 @@ class _Market:
                     yield f"{received} {frame}\n".encode()
 
     def _order(self, at_ns: int) -> list[str]:
-        """Let one order come in and return the frames it causes."""
+        """Add one order and return its frames."""
         roll = self._rng.random()
-        if roll < 0.35:  # deep in the book: seen in the next depth update only
+        if roll < 0.35:  # deep in the book: visible in the next depth update only
             self._rest_deep()
             return []
         ms = _venue_ms(at_ns)
@@ -272,7 +272,7 @@ class _Market:
         return frames
 
     def _take(self, ms: int) -> list[str]:
-        """Let an order take from the best price, in one to three trades that are one aggregate."""
+        """Fill an order at the best price, in one to three trades that are one aggregate."""
         rng = self._rng
         sell = rng.random() < 0.5
         price = self._best_bid if sell else self._best_ask
@@ -291,7 +291,7 @@ class _Market:
         return frames
 
     def _move_best(self) -> None:
-        """Change the best size, quote inside the spread, or take the best quote away."""
+        """Change the best size, add a price inside the spread, or remove the best price."""
         rng = self._rng
         bid = rng.random() < 0.5
         price = self._best_bid if bid else self._best_ask
@@ -304,7 +304,7 @@ class _Market:
             self._set(bid=bid, price=price, size=self._new_size())
 
     def _rest_deep(self) -> None:
-        """Set or remove a level behind the best; removing one that is not there is normal."""
+        """Set or remove a level behind the best; removing a missing level is normal."""
         rng = self._rng
         bid = rng.random() < 0.5
         depth = min(1 + int(rng.expovariate(1 / 12)), BOOK_LEVELS)
@@ -327,7 +327,7 @@ class _Market:
             self._best_ask = self._best_after(side, changed, self._best_ask, price, size, +1)
 
     def _best_after(self, side: dict[int, int], changed: set[int], best: int, price: int, size: int, away: int) -> int:
-        """Return the best price of a side of which ``price`` was set; ``away`` points from the best into the book."""
+        """Return a side's best price after ``price`` was set; ``away`` points from the best into the book."""
         if size:
             return price if (best - price) * away > 0 else best
         if price != best:
@@ -335,12 +335,12 @@ class _Market:
         for depth in range(1, BOOK_LEVELS):
             if best + away * depth in side:
                 return best + away * depth
-        side[best + away] = self._new_size()  # An empty side would end the session: somebody quotes at once.
+        side[best + away] = self._new_size()  # An empty side would end the session: a new level appears at once.
         changed.add(best + away)
         return best + away
 
     def _depth(self, at_ns: int) -> list[str]:
-        """Return what changed since the last depth update, as absolute sizes; nothing when nothing did."""
+        """Return the levels changed since the last depth update as a frame of absolute sizes; no frame when none."""
         if not self._depth_first:
             return []
         bids = [(price, self._bids.get(price, 0)) for price in sorted(self._changed_bids, reverse=True)]

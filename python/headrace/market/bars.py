@@ -6,15 +6,16 @@
                           └▶ bars ─▶ take() · close_due(now) ─▶ events.Bar ─▶ the bus's data lane
 
 When a bar closes
-    By receipt: at its close by the clock (``close_due``), or by a tick at or after it. By count: on its nth tick.
-    By venue time: by a tick at or after its close, or when the slowest tick so far would have come.
+    By receive time: at its close by the clock (``close_due``), or by a tick at or after its close.
+    By count: on its nth tick.
+    By venue time: by a tick at or after its close, or after the largest delay between venue and receipt seen so far.
 
 Late ticks
-    One that is older than what is open or closed, or that the sequencer flagged LATE, is counted and changes no bar.
+    A tick older than the open bar or the last closed one, or flagged LATE, is counted and changes no bar.
 
 Guarantees: intervals are ``[open, close)``, multiples of the timeframe since 1970-01-01 UTC, stamped at their close;
 bars see every numbered tick once, whatever a subscription loses, so they are the same at each capacity and policy.
-Does not: make a bar of an interval that did not end, or publish: who owns it does.
+Does not: make a bar of an interval that did not end, or publish bars: the owner publishes them.
 """
 
 from __future__ import annotations
@@ -49,16 +50,17 @@ TICKS = "t"
 
 
 class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What bars somebody wants.
+    """Which bars to make.
 
-    instrument : ``SYMBOL.VENUE`` or a pattern, ``"*"`` for all; each instrument has bars of its own.
-    timeframe : a whole number of ``ms``, ``s``, ``m``, ``h`` or ``d``, from 1 ms on; ``"100t"``: a bar each 100 ticks.
+    instrument : ``SYMBOL.VENUE`` or a pattern, ``"*"`` for all; each instrument has its own bars.
+    timeframe : a whole number of ``ms``, ``s``, ``m``, ``h`` or ``d``, at least 1 ms; ``"100t"``: a bar of 100 ticks.
         Written in its largest unit: ``"60s"`` becomes ``"1m"``.
-    price : what they are made of. "trade" counts trades and "agg_trade" aggregates of them, each only its own kind, so
-        that nothing counts twice; "mid", "bid" and "ask" are of quotes, and have volume 0.
-    time : "ts_init", when a tick was received, or "ts_event", the venue's time; ticks without one are in no such bar.
-    empty : an interval without ticks repeats the close before it, with count 0; none before the first tick, and after
-        100,000 in a row none before the next one.
+    price : the price that bars are made of. "trade" uses trades only and "agg_trade" aggregate trades only, so that
+        nothing counts twice; "mid", "bid" and "ask" use quotes, and have volume 0.
+    time : "ts_init", when a tick was received, or "ts_event", the venue's time; a tick without a venue time is in no
+        bar by "ts_event".
+    empty : whether an interval without ticks makes a bar, with the close before it as its prices and count 0. None
+        comes before the first tick; after 100,000 in a row none comes before the next tick.
 
     Raises OptionError.
     """
@@ -70,15 +72,15 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     empty: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no bar can be, and write the timeframe in its largest unit."""
+        """Refuse values that are not allowed, and write the timeframe in its largest unit."""
         if "." not in self.instrument and "*" not in self.instrument:
-            msg = f"instrument={self.instrument!r} is no instrument: give SYMBOL.VENUE, or a pattern like '*.BINANCE'"
+            msg = f"instrument={self.instrument!r} is no instrument: write SYMBOL.VENUE, or a pattern like '*.BINANCE'"
             raise OptionError(msg, option="instrument")
         one_of("price", self.price, KIND_OF)
         one_of("time", self.time, ("ts_init", "ts_event"))
         count, unit = _parsed(self.timeframe)
         if unit == TICKS and self.empty:
-            msg = f"empty=True with timeframe={self.timeframe!r}: a bar of ticks is never empty; leave empty out"
+            msg = f"empty=True with timeframe={self.timeframe!r}: a bar of ticks is never empty; remove empty=True"
             raise OptionError(msg, option="empty")
         if unit != TICKS:
             count_ns = count * UNITS_NS[unit]
@@ -87,7 +89,7 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         msgspec.structs.force_setattr(self, "timeframe", f"{count}{unit}")
 
     def takes(self, bar: Bar) -> bool:
-        """Say whether a bar is one that this spec asks for."""
+        """Return whether this spec matches a bar."""
         return (
             (bar.timeframe, bar.price, bar.time) == (self.timeframe, self.price, self.time)
             and (bar.count > 0 or self.empty)
@@ -96,13 +98,13 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def length(self) -> tuple[Literal["ns", "ticks"], int]:
-        """How long a bar is."""
+        """The length of a bar, in ns or in ticks."""
         count, unit = _parsed(self.timeframe)
         return ("ticks", count) if unit == TICKS else ("ns", count * UNITS_NS[unit])
 
     @property
     def kind(self) -> str:
-        """The kind of bar, as statistics name it: ``"1m trade"``, ``"1s mid ts_event"``."""
+        """The kind of bar, as in statistics: ``"1m trade"``, ``"1s mid ts_event"``."""
         return f"{self.timeframe} {self.price}" + ("" if self.time == "ts_init" else f" {self.time}")
 
 
@@ -112,20 +114,20 @@ def _parsed(timeframe: str) -> tuple[int, str]:
     units_ns: Mapping[str, int] = {**UNITS_NS, TICKS: WINDOW_MIN_NS}
     if match is None or not WINDOW_MIN_NS <= int(match[1]) * units_ns[match[2]] < 1 << 62:
         msg = (
-            f"timeframe={timeframe!r} is not allowed: write a whole number from 1 on and one of ms, s, m, h, d, like "
-            f"'5m', or how many ticks, like '100t'"
+            f"timeframe={timeframe!r} is not allowed: write a whole number above 0 with one of ms, s, m, h, d, like "
+            f"'5m', or a number of ticks, like '100t'"
         )
         raise OptionError(msg, option="timeframe")
     return int(match[1]), match[2]
 
 
 class BarStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the ticks of one kind of bar; each is in exactly one of the first five numbers.
+    """Counts of one kind of bar; each tick is in exactly one of the first five.
 
     ticks : in a bar, closed or open. late : older than the open bar or the last closed one, or flagged LATE.
     duplicates : flagged DUPLICATE. untimed : without a venue time, for bars by ts_event.
     unpriced : with a price or size that is no finite number.
-    bars : closed so far, empty ones included. empty : those without ticks.
+    bars : closed so far, empty ones included. empty : bars without ticks.
     """
 
     ticks: int
@@ -138,23 +140,24 @@ class BarStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bars:
-    """The bars of one dispatcher, as many specs as wanted; two specs that want the same bar get one. A context manager.
+    """The bars of one dispatcher, of any number of specs. A context manager.
 
-    dispatcher : whose ticks; there is one ``Bars`` for each. specs : to begin with.
+    dispatcher : the source of the ticks; a dispatcher has one ``Bars``. specs : the first specs; ``add`` adds more.
 
-    Bars begin with the next tick. About 5 ns a tick and spec that matches. Raises OptionError.
+    Two specs that match the same bar make one bar. Bars begin with the next tick. About 5 ns per tick and matching
+    spec. Raises OptionError.
     """
 
     def __init__(self, dispatcher: Dispatcher, specs: Iterable[BarSpec] = ()) -> None:
         self._builder = dispatcher.bar_builder()
-        # By kind of bar: the native spec's number, and who asks for it, how often.
+        # By kind of bar: the native spec's number, and each spec with the number of times it was added.
         self._kinds: dict[str, tuple[int, dict[BarSpec, int]]] = {}
         self._by_number: dict[int, BarSpec] = {}
         for spec in specs:
             self.add(spec)
 
     def add(self, spec: BarSpec) -> None:
-        """Begin the bars of a spec; a spec that is there already is counted, and removed as often."""
+        """Begin the bars of a spec. A spec that was added n times ends after n removals."""
         known = self._kinds.get(spec.kind)
         if known is None:
             wanted = [(spec.instrument, spec.empty)]
@@ -168,17 +171,17 @@ class Bars:
             self._change(number, uses)
 
     def remove(self, spec: BarSpec) -> None:
-        """End the bars of a spec; what is open, and nobody else asks for, makes no bar. Raises OptionError."""
+        """End the bars of a spec; open intervals that no other spec matches make no bar. Raises OptionError."""
         number, uses = self._kinds.get(spec.kind, (0, {}))
         if spec not in uses:
-            msg = f"{spec!r} is not among these bars: remove what was added"
+            msg = f"{spec!r} is not among these bars: remove a spec that was added"
             raise OptionError(msg, option="spec")
         uses[spec] -= 1
         if uses[spec]:
             return
         del uses[spec]
         if not uses:
-            # Its number is still known: bars that closed before may not be taken yet.
+            # Its number stays in _by_number: bars that closed before may not be taken yet.
             del self._kinds[spec.kind]
         self._change(number, uses)
 
@@ -187,17 +190,17 @@ class Bars:
 
     @property
     def specs(self) -> tuple[BarSpec, ...]:
-        """What was asked for, each once."""
+        """The added specs, each once."""
         return tuple(spec for _, uses in self._kinds.values() for spec in uses)
 
     @property
     def due_ns(self) -> int | None:
-        """When the next bar of time is due, ns; None when none runs."""
+        """When the next bar of a time interval closes, ns; None when none is open."""
         return self._builder.due_ns
 
     @property
     def has_closed(self) -> bool:
-        """Whether ``take`` has something to give."""
+        """Whether ``take`` would return a bar."""
         return self._builder.has_closed
 
     def take(self) -> list[Bar]:
@@ -205,14 +208,14 @@ class Bars:
         return [self._bar(closed) for closed in self._builder.take()]
 
     def close_due(self, now_ns: int) -> list[Bar]:
-        """Close what is due by ``now_ns`` and return it by (due, creation). Take first what ticks closed before."""
+        """Close the bars due by ``now_ns`` and return them by (due, creation). Call ``take`` first."""
         return [self._bar(closed) for closed in self._builder.close_due(now_ns)]
 
     def _bar(self, closed: ClosedBar) -> Bar:
         number, instrument, (opened, high, low, close, volume), (count, late), (ts_open, ts_close), ticks = closed
         spec = self._by_number[number]
         return Bar(
-            # A bar by venue time is stamped by who publishes it: the venue's time is none of the engine's.
+            # The publisher stamps a bar by venue time: the venue's time is not the engine's.
             ts=ts_close if spec.time == "ts_init" else 0,
             cause=Cause(instrument, KIND_OF[spec.price], *ticks),
             instrument=instrument,
@@ -236,7 +239,7 @@ class Bars:
         return {kind: BarStats(**counts[number]) for kind, (number, _) in self._kinds.items()}
 
     def close(self) -> None:
-        """Drop every spec and what is open. May be called twice."""
+        """Drop every spec and every open bar. May be called twice."""
         self._builder.close()
         self._kinds.clear()
         self._by_number.clear()

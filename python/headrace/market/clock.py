@@ -2,7 +2,7 @@
 
 ::
 
-    WallClock      the machine's                       PacedClock    a recording's time, as fast as was asked
+    WallClock      the machine's time                  PacedClock    a recording's time, at a set speed
     EngineClock    stands still until its engine       ReplayClock   the time T that a replay resolves
                    moves it: one value per turn
 
@@ -31,20 +31,20 @@ __all__ = [
     "seconds_until",
 ]
 
-# Later than any tick.
+# A time after every tick.
 END_OF_TIME_NS = (1 << 63) - 1
 
 
 @runtime_checkable
 class Clock(Protocol):
-    """Anything that tells the time."""
+    """An object with a time."""
 
     def now_ns(self) -> int:
-        """Return the time, ns since 1970-01-01 UTC; never less than the call before."""
+        """Return the time, ns since 1970-01-01 UTC; never less than the call before returned."""
 
 
 class WallClock:
-    """The machine's clock; held where it is when the machine's is set back."""
+    """The machine's clock; it stands still while the machine's clock, set back, is behind it."""
 
     __slots__ = ("_latest_ns",)
 
@@ -74,12 +74,12 @@ ModeName: TypeAlias = Mode | Literal["live", "replay", "repeat"]
 
 
 class EngineClock:
-    """A clock that stands still until it is moved, so that all that happens in one turn happens at one time."""
+    """A clock that stands still until ``advance_to`` moves it, so that everything in one turn has one time."""
 
     __slots__ = ("native", "now_ns")
 
     def __init__(self, now_ns: int = 0) -> None:
-        # The same time as native code reads it.
+        # The same time, readable by native code.
         self.native = _native.ReplayTime(now_ns)
         self.now_ns = self.native.now_ns
 
@@ -88,24 +88,24 @@ class EngineClock:
         self.native.advance_to(now_ns)
 
     def set_alarm(self, due_ns: int | None) -> None:
-        """Say when something beside ticks is due: a replay stops before the ticks of that time. None: nothing is."""
+        """Set when a timer or bar is due: a replay stops before the ticks of that time. None: nothing is due."""
         self.native.set_alarm(due_ns)
 
 
 class ReplayClock(EngineClock):
-    """The time T of a replay: the receive time of what is being resolved.
+    """The time T of a replay: the receive time of the ticks that it resolves.
 
-    Moved natively, before anything of T happens.
+    Native code moves it before anything of T happens.
     """
 
     __slots__ = ()
 
 
 class PacedClock:
-    """A live clock in a recording's time: it stands at ``first_ns`` when it is made, and runs at ``speed``.
+    """A live clock in a recording's time: it starts at ``first_ns`` and runs at ``speed``.
 
     first_ns : the recording's first ``ts_init``. speed : how many seconds of the recording pass in one second; with
-    "max" the clock stands where the newest of what was published is, as ``follow`` says.
+    "max" the clock stands at the newest published time, which ``follow`` sets.
     Raises OptionError.
     """
 
@@ -113,7 +113,7 @@ class PacedClock:
 
     def __init__(self, first_ns: int, speed: float | Literal["max"] = 1.0) -> None:
         if speed != "max" and not _is_speed(speed):
-            msg = f"speed is {speed!r}: it is 'max' or a number above 0, 1.0 for real time"
+            msg = f"speed={speed!r} is not allowed: use 'max' or a number above 0, 1.0 for real time"
             raise OptionError(msg, option="speed")
         self._first_ns = self._latest_ns = first_ns
         self._speed = None if speed == "max" else float(speed)
@@ -126,23 +126,23 @@ class PacedClock:
         return self._latest_ns
 
     def due_ns(self) -> int:
-        """Return the receive time up to which ticks are due now: with "max" all of them."""
+        """Return the receive time up to which ticks are due now; with "max" all ticks are due."""
         if self._speed is None:
             return END_OF_TIME_NS
         passed_ns = (time.monotonic_ns() - self._started_ns) * self._speed
         return min(END_OF_TIME_NS, self._first_ns + int(min(passed_ns, 2.0 * END_OF_TIME_NS)))
 
     def wait_s(self, ts_ns: int) -> float:
-        """Return in how many seconds ``ts_ns`` is due; 0.0 when it is."""
+        """Return the seconds until ``ts_ns`` is due; 0.0 when it is due."""
         return 0.0 if self._speed is None else max(0.0, (ts_ns - self.due_ns()) / self._speed / 1e9)
 
     def follow(self, ts_ns: int) -> None:
-        """Say that something of this time was published: it is at least so late."""
+        """Move to the time of a published tick; an earlier one changes nothing."""
         self._latest_ns = max(self._latest_ns, ts_ns)
 
 
 def seconds_until(clock: Clock, due_ns: int) -> float:
-    """Return how long it takes until a clock says ``due_ns``; 0.0 when it does already."""
+    """Return the seconds until a clock reaches ``due_ns``; 0.0 when it has reached it."""
     return clock.wait_s(due_ns) if isinstance(clock, PacedClock) else max(0.0, (due_ns - clock.now_ns()) / 1e9)
 
 

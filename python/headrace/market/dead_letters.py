@@ -1,4 +1,4 @@
-"""DeadLetters: the one store of what was refused or failed.
+"""DeadLetters: the one store of refused frames, failed calls and failed events.
 
 ::
 
@@ -6,9 +6,9 @@
     failed call ────┼▶ letters, newest last, bounded in number and bytes: the oldest go first
     failed event ───┘      └▶ redrive: once more to the handler that failed on it
 
-Guarantees: bounded memory; every letter says why, where and when, and holds what is needed to try again; any thread
-may add and look. A letter is redriven once.
-Does not: lose count: ``total`` counts what was pushed out, too.
+Guarantees: bounded memory; every letter holds the reason, the place and the time, and what is needed to try again; any
+thread may add and read. A letter is redriven once. ``total`` counts dropped letters, too.
+Does not: retry by itself.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ if TYPE_CHECKING:
 __all__ = ["DeadLetter", "DeadLetters", "LetterKind"]
 
 LetterKind: TypeAlias = Literal["frame", "call", "event"]
-# What an event counts for that cannot be encoded.
+# The assumed size of an event that cannot be encoded.
 _UNKNOWN_BYTES = 1_024
 
 
 class DeadLetter(NamedTuple):
-    """One of them.
+    """One refused frame, failed call or failed event.
 
-    id : rises by one. kind : "frame", "call" or "event". reason : of the closed list, or the exception's own text.
+    id : rises by one. kind : "frame", "call" or "event". reason : one of the closed list, or the exception's own text.
     source : the feed, the subscription, or the bus's handler. row : line of a recording, 0 elsewhere.
     ts_ns : receive time, or the clock's. frame : the bytes of a rejected frame.
-    handler, instrument, tick_kind : of a failed call. positions : of its ticks. ticks : at most 8, dtype TICK_DTYPE.
-    ticks_total : how many the call had. traceback : as Python prints it.
-    event, lane : of a failed event. attempts : how often its handler had it.
+    handler, instrument, tick_kind : of a failed call. positions : ring positions of its ticks.
+    ticks : its first ticks, at most 8, dtype TICK_DTYPE. ticks_total : how many the call had.
+    traceback : as Python prints it.
+    event, lane : of a failed event. attempts : how many times its handler was called with it.
     """
 
     id: int
@@ -68,15 +69,16 @@ class DeadLetter(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """About what it costs to keep."""
+        """Its approximate size in memory."""
         ticks = 0 if self.ticks is None else self.ticks.nbytes
         return len(self.frame) + self.event_bytes + ticks + len(self.traceback) + len(self.reason) + 256
 
 
 class DeadLetters:
-    """The store.
+    """A bounded store of dead letters.
 
-    letters_max, bytes_max, frames_max : bounds; the oldest letters go first, frames among themselves.
+    letters_max, bytes_max : bounds; above them the oldest letters are dropped. frames_max : the bound of frames; above
+    it the oldest frame is dropped.
     """
 
     def __init__(
@@ -95,13 +97,13 @@ class DeadLetters:
         self._bytes = 0
         self._frames = 0
         self._total = 0
-        # How to give an event again, by letter; the redriven ones.
+        # What redelivers the event of a letter, by its id; the ids that were redriven.
         self._again: dict[int, Callable[[], None]] = {}
         self._redriven: set[int] = set()
 
     @property
     def total(self) -> int:
-        """How many there ever were, those pushed out included."""
+        """How many letters were added, dropped ones included."""
         return self._total
 
     def __len__(self) -> int:
@@ -115,7 +117,7 @@ class DeadLetters:
         return [letter for letter in self._snapshot() if kind in (None, letter.kind)]
 
     def get(self, letter_id: int) -> DeadLetter | None:
-        """Return the letter with this id, None when it is unknown or was pushed out."""
+        """Return the letter with this id, None when it is unknown or was dropped."""
         return next((letter for letter in self._snapshot() if letter.id == letter_id), None)
 
     def add_frame(self, *, source: str, row: int, reason: str, ts_ns: int, frame: bytes) -> DeadLetter:
@@ -156,7 +158,7 @@ class DeadLetters:
         traceback: str,
         redrive: Callable[[], None],
     ) -> DeadLetter:
-        """Keep an event that a handler failed on. redrive : gives it to that handler again, or raises."""
+        """Keep an event that a handler failed on. redrive : delivers it to that handler again, or raises."""
         try:
             event_bytes = len(msgspec.json.encode(event))
         except (TypeError, ValueError, NotImplementedError, RecursionError):
@@ -168,16 +170,17 @@ class DeadLetters:
         return letter
 
     def redrive(self, letter_id: int) -> DeadLetter:
-        """Give the event of a letter once more to the handler that failed on it, and return the letter.
+        """Deliver the event of a letter once more to the handler that failed on it, and return the letter.
 
-        It goes through the handler's lane again, behind what waits there. A letter is redriven once; an event that
-        fails again makes a new one. Raises LetterError; LaneFullError, ClosedError: it was not redriven, try again.
+        The event goes through the handler's lane again, behind the events that wait there. A letter is redriven once;
+        an event that fails again makes a new letter. Raises LetterError; LaneFullError and ClosedError: it was not
+        redriven, try again.
         """
         with self._lock:
             letter = self.get(letter_id)
             again = self._again.pop(letter_id, None)
         if letter is None:
-            msg = f"there is no dead letter {letter_id}: it was pushed out, or never was"
+            msg = f"there is no dead letter {letter_id}: it was dropped, or never existed"
             raise LetterError(msg)
         if again is None:
             why = "was redriven already" if letter_id in self._redriven else f"holds a {letter.kind}, not an event"

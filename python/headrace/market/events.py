@@ -1,4 +1,4 @@
-"""Events: what services tell each other over the bus; typed, immutable, one tagged family.
+"""Events: the messages on the bus; typed, immutable, one tagged family.
 
 ::
 
@@ -8,7 +8,7 @@
           │          OrderPartiallyFilled · OrderFilled · PositionChanged
           └ control  Control · StrategyStateChanged · Audit
 
-Every event says who published it, when by the engine's clock, in which run, and which tick caused it.
+Every event holds its publisher, its time by the engine's clock, its run, and the tick that caused it.
 
 Guarantees: ``decode(encode(event)) == event``; an unknown field or type is an error; money is Decimal.
 Does not: carry ticks; those stay on the ring.
@@ -63,10 +63,10 @@ class Lane(StrEnum):
 
 
 class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The tick, or the run of ticks, that something was decided on.
+    """The tick, or the batch of ticks, that something was decided on.
 
     instrument : ``SYMBOL.VENUE``, None for a gap in every instrument. kind : the tick's.
-    first, last : ``seq`` of the first and last tick that the handler was given; equal for a singular handler.
+    first, last : ``seq`` of the first and last tick of the handler's call; equal for a singular handler.
     ts_init : when the last of them was received, ns.
     """
 
@@ -77,15 +77,15 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ts_init: int
 
 
-# What the async handler was given that runs in this task, and in the tasks that it starts.
+# The ticks of the async handler that runs in this task; tasks that it starts inherit them.
 current_cause: ContextVar[Cause | None] = ContextVar("headrace_cause", default=None)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True, forbid_unknown_fields=True):
-    """What every event says. The bus fills in what was left open when the event was made.
+    """The base of every event. The bus fills in these fields where they are empty.
 
-    source : who published it. ts : when, by the engine's clock, ns. run_id : of the engine's run.
-    cause : which tick it goes back to; None when there was none.
+    source : its publisher. ts : when it was published, by the engine's clock, ns. run_id : of the engine's run.
+    cause : the ticks that it was decided on; None when there were none.
     """
 
     source: str = ""
@@ -97,10 +97,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=Tru
 class Bar(Event, frozen=True, kw_only=True):
     """One interval of one instrument, stamped at its close; ``[ts_open, ts_close)``.
 
-    timeframe : ``"1s"``, ``"1m"``, ``"1h"`` or ``"100t"``. price : what it is made of: "trade", "agg_trade", "mid",
-    "bid" or "ask". time : what says in which bar a tick is, "ts_init" or "ts_event".
-    volume : sum of sizes, 0 for quotes. count : ticks; 0: nothing came, and the prices are the close before.
-    late : ticks by now that came after their bar was closed.
+    timeframe : ``"1s"``, ``"1m"``, ``"1h"`` or ``"100t"``. price : the price it is made of: "trade", "agg_trade",
+    "mid", "bid" or "ask". time : the time that decides which bar a tick is in, "ts_init" or "ts_event".
+    volume : sum of sizes, 0 for quotes. count : ticks; 0: none came, and the prices are the close before.
+    late : ticks so far that came after their bar was closed.
     """
 
     instrument: str
@@ -128,7 +128,7 @@ class Gap(Event, frozen=True, kw_only=True):
 
 
 class Status(Event, frozen=True, kw_only=True):
-    """The state of something that runs: a feed, a service, the broker."""
+    """The state of a feed, a service or the broker."""
 
     subject: str
     state: str
@@ -136,9 +136,10 @@ class Status(Event, frozen=True, kw_only=True):
 
 
 class Signal(Event, frozen=True, kw_only=True):
-    """What a strategy thinks of an instrument.
+    """A strategy's opinion of an instrument.
 
-    side : +1 buy, -1 sell, 0 get out. strength : as the strategy scales it. price : what it saw, or None.
+    side : +1 buy, -1 sell, 0 close the position. strength : as the strategy scales it. price : the price that the
+    strategy saw, or None.
     """
 
     instrument: str
@@ -149,7 +150,7 @@ class Signal(Event, frozen=True, kw_only=True):
 
 
 class OrderEvent(Event, frozen=True, kw_only=True):
-    """What all events of an order say."""
+    """The base of all order events."""
 
     order_id: str
     strategy: str
@@ -160,7 +161,8 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     """A new order on its way through the gates to the broker.
 
     side : +1 buy, -1 sell. price : the limit; None for a market order. time_in_force : "gtc" rests until canceled,
-    "ioc" fills at once what it can. expires_ns : an order that rests ends then. reduce_only : may not add exposure.
+    "ioc" fills what it can at once; the rest is canceled. expires_ns : when a resting order expires.
+    reduce_only : the order may not add exposure.
     """
 
     side: Literal[1, -1]
@@ -173,15 +175,16 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderAccepted(OrderEvent, frozen=True, kw_only=True):
-    """The broker has it."""
+    """The broker accepted the order."""
 
     broker_order_id: str = ""
 
 
 class OrderRejected(OrderEvent, frozen=True, kw_only=True):
-    """A gate or the broker refused it.
+    """A gate or the broker refused the order.
 
-    gate : which one; "broker" when all gates let it pass. observed, threshold : what the gate saw and what it allows.
+    gate : the gate's name; "broker" when the order passed all gates. observed, threshold : the value that the gate saw
+    and the value that it allows.
     """
 
     gate: str
@@ -191,14 +194,14 @@ class OrderRejected(OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderCanceled(OrderEvent, frozen=True, kw_only=True):
-    """It is over; ``left`` was not filled."""
+    """The order was canceled; ``left`` was not filled."""
 
     left: Decimal
     reason: str = ""
 
 
 class OrderExpired(OrderEvent, frozen=True, kw_only=True):
-    """Its time is over; ``left`` was not filled."""
+    """The order expired; ``left`` was not filled."""
 
     left: Decimal
 
@@ -221,7 +224,7 @@ class OrderFill(OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderPartiallyFilled(OrderFill, frozen=True, kw_only=True):
-    """An execution after which some is left."""
+    """An execution that leaves a part of the order open."""
 
 
 class OrderFilled(OrderFill, frozen=True, kw_only=True):
@@ -231,7 +234,7 @@ class OrderFilled(OrderFill, frozen=True, kw_only=True):
 class PositionChanged(Event, frozen=True, kw_only=True):
     """A strategy's position in an instrument after an execution.
 
-    quantity : signed. average_price : of what is open; 0 when flat. realized_pnl, fees : since the run began.
+    quantity : signed. average_price : of the open quantity; 0 when flat. realized_pnl, fees : since the run began.
     """
 
     strategy: str
@@ -243,14 +246,14 @@ class PositionChanged(Event, frozen=True, kw_only=True):
 
 
 class Control(Event, frozen=True, kw_only=True):
-    """The engine speaks: name "ENGINE_READY", "EOF", "STOPPING", "LANE_RESIZED", "HALTED", "REARMED"."""
+    """An event of the engine: "ENGINE_READY", "EOF", "STOPPING", "LANE_RESIZED", "HALTED" or "REARMED"."""
 
     name: str
     detail: Mapping[str, Any] = {}
 
 
 class StrategyStateChanged(Event, frozen=True, kw_only=True):
-    """A strategy's life cycle moved on; ``version`` rises with every change of its state."""
+    """A strategy changed its state; ``version`` rises with every change."""
 
     strategy: str
     before: str
@@ -260,9 +263,9 @@ class StrategyStateChanged(Event, frozen=True, kw_only=True):
 
 
 class Audit(Event, frozen=True, kw_only=True):
-    """Who did what, and what came of it: a command, or a change of what is allowed.
+    """A command, or a change of what is allowed: its actor, its action and its outcome.
 
-    outcome : the Ack's status. duration_ns : from its submission to its answer.
+    outcome : the Ack's status. duration_ns : from the command's submission to its answer.
     """
 
     actor: str
@@ -293,7 +296,7 @@ _decoders: dict[frozenset[type[Event]], msgspec.json.Decoder[Event]] = {}
 
 
 def stamped(event: Event, *, source: str, ts: int, run_id: str, cause: Cause | None) -> Event:
-    """Return a copy of an event that says these where it said nothing; 1 µs."""
+    """Return a copy of an event with these values in its empty fields; 1 µs."""
     return msgspec.structs.replace(
         event,
         source=event.source or source,
@@ -309,9 +312,9 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(data: bytes, own_types: Iterable[type[Event]] = ()) -> Event:
-    """Return the event that ``encode_event`` made; ``own_types`` beside the built-in ones.
+    """Return the event of a JSON object that ``encode_event`` made; ``own_types`` are decoded, too.
 
-    Raises msgspec.ValidationError, which says where.
+    Raises msgspec.ValidationError, which names the place.
     """
     types = frozenset((*EVENT_LANES, *own_types))
     decoder = _decoders.get(types)

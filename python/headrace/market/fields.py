@@ -1,9 +1,10 @@
-"""The field table: what a handler may ask for by parameter name.
+"""The field table: the parameter names that a handler may declare.
 
 The rows come from the native core, which also makes the values: binding, documentation and ``headrace fields`` read the
 same table.
 
-Guarantees: one row per name. Does not: hold rows of kinds that are registered later; call ``fields()`` for those.
+Guarantees: one row per name.
+Does not: hold rows of kinds that are registered later in ``FIELDS``; call ``fields()`` for those.
 """
 
 from __future__ import annotations

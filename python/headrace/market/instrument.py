@@ -1,7 +1,7 @@
-"""Instrument: what is known of one instrument beyond its name, and what may be ordered of it.
+"""Instrument: the price tick and lot size of one instrument, and the limits of its orders.
 
-Guarantees: immutable; a limit that is missing or no number is one that refuses (``risk``).
-Does not: give ids; that is the native table's part.
+Guarantees: immutable; a limit that is missing or no number refuses orders (see ``trading.risk``).
+Does not: assign ids; the native table does.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ __all__ = ["Instrument", "RiskLimits"]
 
 
 class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the gates allow; None: not said, which refuses every order that the limit concerns.
+    """What the gates allow. None means not set: the gate refuses every order that the limit concerns.
 
     quantity_max : per order. notional_max : per order, quantity times price. price_collar : how far a price may lie
     from the newest mid, as a part of it (0.01: one per cent). open_orders_max : per strategy and instrument.
-    message_rate_max : orders and cancels per second and strategy. stale_after_s : the newest quote may be so old.
+    message_rate_max : orders and cancels per second and strategy. stale_after_s : the highest age of the newest quote.
     """
 
     quantity_max: Decimal | None = None
@@ -33,7 +33,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One instrument.
 
     name : ``SYMBOL.VENUE``. price_tick, lot_size : prices and quantities are multiples of them.
-    limits : its own; each that is None is the engine's.
+    limits : its own limits; for each one that is None the engine's limit holds.
     """
 
     name: str

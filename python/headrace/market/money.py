@@ -1,8 +1,8 @@
-"""Money: Decimals made from what a venue or a user gave, and the one context they are computed in.
+"""Money: Decimals made from values of a venue or a user, and the one decimal context for all computations.
 
-Guarantees: a float becomes the shortest text that names it, never its binary tail; sums of products of doubles are
-exact; the thread's own decimal context changes nothing.
-Does not: round to ticks or lots; that is the gates' and the broker's part.
+Guarantees: a float becomes the shortest decimal text that reads back as it (0.1 becomes 0.1, without a binary tail);
+sums of products of doubles are exact; the thread's own decimal context changes nothing.
+Does not: round to ticks or lots; the gates and the broker do.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Amount: TypeAlias = "Decimal | int | str | float"
 
 # 60 digits: two doubles multiply to 34, and 10^20 such products still add up without rounding.
 MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
-# What is told: a quotient such as an average price, without the tail that nobody reads.
+# For reports: a quotient such as an average price, rounded to 28 digits.
 SHOWN = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
 # Not Decimal(0): that sets a context variable for good, and numpy looks for its own at each sum.
 ZERO = MONEY.create_decimal(0)
 
 
 def decimal_of(value: Amount) -> Decimal:
-    """Return a finite number as a Decimal; a float as the shortest decimal text that names it.
+    """Return a finite number as a Decimal; a float as the shortest decimal text that reads back as it.
 
-    Raises ValueError for NaN, infinity and text that is no number, TypeError for what is no number at all.
+    Raises ValueError for NaN, infinity and text that is no number, TypeError for an object of another type.
     """
     if isinstance(value, Decimal):
         number = value
@@ -58,5 +58,5 @@ def decimal_of(value: Amount) -> Decimal:
 
 
 def is_multiple(value: Decimal, step: Decimal) -> bool:
-    """Say whether a value is a whole number of steps. ``step`` is above 0."""
+    """Return whether a value is a whole number of steps. ``step`` is above 0."""
     return MONEY.remainder(value, step) == 0

@@ -1,4 +1,4 @@
-"""Ticks as NumPy sees them: dtypes, kinds, flags, gap causes, and ``ticks()``, which builds arrays.
+"""Ticks as NumPy records: dtypes, kinds, flags, reasons of gaps, and ``ticks()``, which builds arrays.
 
 ::
 
@@ -7,7 +7,7 @@
 
 Guarantees: the same bytes as the native record (every offset is tested); no field overlaps another, so ``np.save`` and
 pickle work; a kind's dtype is a view of the same memory.
-Does not: number ticks; that is the Sequencer's.
+Does not: number ticks; the Sequencer does.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ TICK_DTYPE = np.dtype([*_HEAD, ("values", "<f8", (4,))], align=True)
 class Kind(NamedTuple):
     """One row of the kind table.
 
-    number : in the record. name : as in ``on_<name>``. plural : as in ``on_<plural>``, empty when there is none.
+    number : the value in the record. name : as in ``on_<name>``. plural : as in ``on_<plural>``, or empty.
     nature : "state" (only the newest matters), "flow" (each one matters) or "meta".
     venue_ids : "monotone", "contiguous", "chained" or "none". values : names and dtypes of the four values.
     """
@@ -92,7 +92,7 @@ class Kind(NamedTuple):
 
 
 class NewestQuote(NamedTuple):
-    """The newest published quote of an instrument. ts_init : ns. seq : its number. position : its place on the ring."""
+    """The newest published quote of an instrument. ts_init : ns. seq : its number. position : its ring position."""
 
     bid_price: float
     ask_price: float
@@ -104,7 +104,7 @@ class NewestQuote(NamedTuple):
 
 
 class Flags(IntFlag):
-    """The bits of ``flags``. ``FLAGS`` says what each means."""
+    """The bits of ``flags``; ``FLAGS`` holds the meaning of each."""
 
     SNAPSHOT = 1 << 0
     FIRST_IN_EVENT = 1 << 1
@@ -117,7 +117,7 @@ class Flags(IntFlag):
 
 
 FLAGS: Mapping[Flags, str] = {Flags(bit): meaning for _, bit, meaning in _native.flag_table()}
-"""What each flag means."""
+"""The meaning of each flag."""
 
 
 class GapCause(IntEnum):
@@ -133,7 +133,7 @@ class GapCause(IntEnum):
 
 
 KINDS: dict[int, Kind] = {}
-"""Every kind by its number: built-in rows first, registered ones as they come."""
+"""Every kind by its number: built-in rows first, then registered ones in their order."""
 
 _DTYPES: dict[int, np.dtype[np.void]] = {}
 
@@ -150,7 +150,7 @@ _read_kinds()
 
 
 def dtype_of(kind: int) -> np.dtype[np.void]:
-    """Return the dtype that names a kind's values; 0 means any kind, TICK_DTYPE."""
+    """Return the dtype in which a kind's values have names; TICK_DTYPE for 0, any kind."""
     return _DTYPES[kind] if kind else TICK_DTYPE
 
 
@@ -165,7 +165,7 @@ def kind_named(name: str) -> Kind:
 
 
 def is_tick_dtype(dtype: np.dtype[np.void]) -> bool:
-    """Say whether arrays of this dtype hold ticks: TICK_DTYPE, or the view of one kind."""
+    """Return whether arrays of this dtype hold ticks: TICK_DTYPE, or the view of one kind."""
     return dtype == TICK_DTYPE or dtype in _DTYPES.values()
 
 
@@ -188,7 +188,7 @@ if TYPE_CHECKING:
         TradeTick,
     )
 else:
-    # What a handler gets as `tick`: the base, then one subtype per built-in kind in order of its number.
+    # The types of a handler's `tick`: the base, then one subtype per built-in kind in order of its number.
     Tick, QuoteTick, TradeTick, AggTradeTick, LevelTick, LevelEmptyTick, GapTick, StatusTick = _native.tick_types()[:8]
 
 
@@ -199,11 +199,13 @@ def register_kind(
     nature: Literal["state", "flow"] = "flow",
     venue_ids: Literal["monotone", "contiguous", "none"] = "none",
 ) -> Kind:
-    """Add a row to the kind table, e.g. ``register_kind("funding", ["rate"])``; handlers are ``on_funding(s)``.
+    """Add a row to the kind table and return it.
+
+    ``register_kind("funding", ["rate"])`` adds a kind whose handlers are ``on_funding`` and ``on_fundings``.
 
     values : at most four names, each a float64.
     nature : "state" (only the newest matters) or "flow". venue_ids : "monotone", "contiguous" or "none".
-    Dispatchers made before do not know the new kind. Raises KindError.
+    A dispatcher made before has no such kind. Raises KindError.
     """
     names = [values] if isinstance(values, str) else list(values)
     number = _native.register_kind(name, names, nature=nature, venue_ids=venue_ids)
@@ -226,15 +228,16 @@ def ticks(
 
     instrument : one ``"SYMBOL.VENUE"`` for all rows, or one per row, or their ids.
     ts_init : int64 ns since 1970-01-01 UTC, or datetime64; must not go back.
-    instruments : the table that gives names their ids: a Dispatcher's ``instruments``, or the names in order of their
-        ids. Without it the ids are 0, 1, … by first appearance.
-    kind : found from the values' names; needed only when they fit several kinds.
+    instruments : the ids of the names: a Dispatcher's ``instruments``, or the names in order of their ids. Without it
+        the ids are 0, 1, … by first appearance.
+    kind : needed only when the names of the values fit several kinds.
     ts_event : as ts_init; without it the ticks are flagged NO_VENUE_TIME.
-    venue_seq : the venue's numbers; without them nothing is checked.
-    side : +1 buy or bid, -1 sell or ask. For trades ``aggressor_side`` says side, and ``trade_id`` says venue_seq.
+    venue_seq : the venue's numbers; without them no gap is found.
+    side : +1 buy or bid, -1 sell or ask. For trades ``aggressor_side`` is another name of side, and ``trade_id`` of
+        venue_seq.
     values : one per value of the kind: ``bid_price=…, ask_price=…`` for quotes, ``price=…, size=…`` for trades.
 
-    Returns shape (n,), dtype TICK_DTYPE, each row an event of its own. O(n). A missing size is 0.
+    Returns shape (n,), dtype TICK_DTYPE, each row a venue event of its own. O(n). A missing size is 0.
     Raises OptionError (unequal lengths, unknown or missing names, times that go back), InstrumentError.
     """
     if "aggressor_side" in values:
@@ -270,10 +273,10 @@ def ticks(
 def _kind_of(values: Mapping[str, ArrayLike], kind: str | None) -> Kind:
     if kind is not None:
         return kind_named(kind)
-    # A gap and a status are made by us, never built from columns.
+    # Headrace makes gaps and statuses itself; columns never build them.
     candidates = {row: [name for name, _ in row.values if name] for row in KINDS.values() if row.nature != "meta"}
     fitting = [row for row, names in candidates.items() if values and set(values) <= set(names)]
-    # price and size name a trade, unless what only levels have is there.
+    # price and size mean a trade, unless a column that only levels have is there.
     preferred = [row for row in fitting if row.name in {"quote", "trade"}] or fitting
     if not fitting:
         known = "; ".join(f"{row.name}: {', '.join(names)}" for row, names in candidates.items())
@@ -298,7 +301,7 @@ def _known(row: Kind, values: Mapping[str, ArrayLike]) -> list[tuple[str, ArrayL
 def _column(name: str, column: ArrayLike, dtype: str) -> np.ndarray:
     given = np.asarray(column)
     try:
-        with np.errstate(invalid="ignore"):  # It is looked at below.
+        with np.errstate(invalid="ignore"):  # Checked below.
             read = given.astype(dtype, casting="same_kind" if dtype == "f8" else "unsafe")
     except (TypeError, ValueError, OverflowError) as error:
         msg = f"{name} cannot be read as {np.dtype(dtype).name}: {error}"
@@ -306,13 +309,13 @@ def _column(name: str, column: ArrayLike, dtype: str) -> np.ndarray:
     # A fraction, a NaN or a number out of range would become another number.
     if dtype != "f8" and given.dtype.kind in "iuf" and (lost := np.flatnonzero(_differs(given, read))).size:
         value = np.ravel(given)[lost[0]]
-        msg = f"{name} holds {value} at row {int(lost[0])}, which no {np.dtype(dtype).name} holds: correct it first"
+        msg = f"{name} is {value} at row {int(lost[0])}, which {np.dtype(dtype).name} cannot hold: correct it first"
         raise OptionError(msg, option=name)
     return read
 
 
 def _differs(given: np.ndarray, read: np.ndarray) -> np.ndarray:
-    # Compared with the sign apart: NumPy wraps a negative number into an unsigned one, and back.
+    # The sign is compared separately: NumPy wraps a negative number into an unsigned one, and back.
     differs: np.ndarray = (given != read.astype(given.dtype)) | ((given < 0) != (read < 0))
     return differs
 
@@ -322,11 +325,11 @@ def _times(name: str, column: ArrayLike) -> np.ndarray:
     if times.dtype.kind == "M":
         if (lost := np.flatnonzero(np.isnat(times) | (times.astype("M8[ns]").astype(times.dtype) != times))).size:
             value = np.ravel(times)[lost[0]]
-            msg = f"{name} holds {value} at row {int(lost[0])}, which is no time in int64 ns: correct or drop the row"
+            msg = f"{name} is {value} at row {int(lost[0])}, which is no time in int64 ns: correct or drop the row"
             raise OptionError(msg, option=name)
         times = times.astype("M8[ns]").view("i8")
     if times.ndim == 1 and not len(times):
-        return np.zeros(0, "i8")  # An empty list has no telling dtype.
+        return np.zeros(0, "i8")  # The dtype of an empty list means nothing.
     if times.dtype.kind not in "iu" or times.ndim != 1:
         msg = (
             f"{name} must be one-dimensional int64 ns since 1970-01-01 UTC, or datetime64, got {times.dtype} "
@@ -338,7 +341,7 @@ def _times(name: str, column: ArrayLike) -> np.ndarray:
 
 def _fitting(name: str, column: np.ndarray, length: int) -> np.ndarray:
     if column.ndim > 1 or (column.ndim == 1 and len(column) != length):
-        msg = f"{name} has shape {column.shape}, ts_init has {length} rows: give one value, or one per row"
+        msg = f"{name} has shape {column.shape}, ts_init has {length} rows: pass one value, or one per row"
         raise OptionError(msg, option=name)
     return column
 

@@ -1,1 +1,1 @@
-"""Strategies: what a user writes (``strategy``), what it is given (``context``), and how it is run (``runner``)."""
+"""Strategies: the base class (``strategy``), its link to an engine (``context``), and its driver (``runner``)."""

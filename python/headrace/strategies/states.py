@@ -1,4 +1,4 @@
-"""The life cycle of a strategy: its states, and the only ways from one to another.
+"""The life cycle of a strategy: its states, and the allowed changes between them.
 
 ::
 
@@ -11,8 +11,8 @@
                        fail             stop (from each state that lives)
                         └─ STOPPING ◀────┘  ─stopped─▶ STOPPED ─start─▶ STARTING
 
-Guarantees: what is not in the table does not happen; every change has a version of its own, one above the last.
-Does not: call anything; whoever holds it acts on what it says.
+Guarantees: a change that is not in the table is refused; every change raises the version by one.
+Does not: call the strategy; the runner does, on each change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["LIVING", "TRANSITIONS", "LifeCycle", "StrategyState"]
 
 
 class StrategyState(StrEnum):
-    """Where a strategy is in its life."""
+    """The state of a strategy."""
 
     CREATED = "created"
     STARTING = "starting"
@@ -39,7 +39,7 @@ class StrategyState(StrEnum):
 
 _S = StrategyState
 
-# (state, verb) -> state; what is missing is refused.
+# (state, verb) -> state; every other pair is refused.
 TRANSITIONS: dict[tuple[StrategyState, str], StrategyState] = {
     (_S.CREATED, "start"): _S.STARTING,
     (_S.CREATED, "stop"): _S.STOPPED,
@@ -59,14 +59,14 @@ TRANSITIONS: dict[tuple[StrategyState, str], StrategyState] = {
     (_S.FAILED, "start"): _S.STARTING,
 }
 
-# States in which a strategy may hold orders of its own making.
+# States in which a strategy may have open orders.
 LIVING = frozenset({_S.STARTING, _S.RUNNING, _S.PAUSED, _S.QUARANTINED, _S.STOPPING})
 
 
 class LifeCycle:
-    """One strategy's state and the version of it.
+    """One strategy's state and its version.
 
-    stopped_from : what it was when it was stopped; None until then, and when it was started again.
+    stopped_from : the state in which it was stopped; None before that, and after the next start.
     """
 
     __slots__ = ("name", "state", "stopped_from", "version")
@@ -78,16 +78,16 @@ class LifeCycle:
         self.version = 0
 
     def allows(self, verb: str) -> bool:
-        """Say whether ``move(verb)`` would be accepted."""
+        """Return whether ``move(verb)`` would be accepted."""
         return (self.state, verb) in TRANSITIONS
 
     def move(self, verb: str) -> tuple[StrategyState, StrategyState]:
-        """Go on to the next state and return (before, after). Raises LifeCycleError."""
+        """Change to the next state and return (before, after). Raises LifeCycleError."""
         before = self.state
         after = TRANSITIONS.get((before, verb))
         if after is None:
             valid = ", ".join(known for state, known in TRANSITIONS if state is before) or "nothing"
-            msg = f"strategy {self.name!r} is {before}, which {verb!r} does not leave: from here there is {valid}"
+            msg = f"strategy {self.name!r} is {before}, where {verb!r} is not possible: possible here: {valid}"
             raise LifeCycleError(msg, strategy=self.name, state=str(before), verb=verb)
         if verb == "stop":
             self.stopped_from = before

@@ -1,15 +1,15 @@
-"""Timers: what is due at a time of the engine's clock, in the order (due, creation).
+"""Timers: callbacks at times of the engine's clock, in the order (due, creation).
 
 ::
 
     set ─▶ heap by (due, number) ─▶ fire_next(now) ─▶ callback(Timer)        an interval's timer goes back into the heap
 
-What happens when the clock jumps over several dues of an interval
-    live, the timer fires once and says how many it ``missed``; in a replay the clock stops at each due, so it fires for
-    every one.
+What happens when the clock jumps over several due times of an interval
+    Live, the timer fires once, with the number that it ``missed``. In a replay the clock stops at each due time, so the
+    timer fires at each.
 
 Guarantees: one order for all timers, the same in every run; a timer that is replaced or cancelled never fires again.
-Does not: wait; whoever drives the clock asks ``due_ns`` and fires.
+Does not: wait; the engine's driver reads ``due_ns`` and calls ``fire_next``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["Timer", "Timers"]
 
 
 class Timer(NamedTuple):
-    """One firing, as a callback gets it.
+    """One firing of a timer, the argument of its callback.
 
-    name : as it was set. due_ns : when it was due. interval_ns : 0 for one that fires once.
-    missed : dues before this one that the clock jumped over.
+    name : as it was set. due_ns : when it was due. interval_ns : 0 for a timer that fires once.
+    missed : the number of due times before this one that the clock jumped over.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Timer(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A place in the heap; the number makes it unique, so that nothing behind it is ever compared."""
+    """An entry of the heap; its number is unique, so that the fields after it are never compared."""
 
     due_ns: int
     number: int
@@ -53,17 +53,18 @@ class _Entry(NamedTuple):
 class Timers:
     """All timers of an engine.
 
-    mode : in a replay the clock stops at every due. on_due : told when the earliest due may have changed, with it.
+    mode : in a replay the clock stops at every due time. on_due : called with the earliest due time when it may have
+    changed.
     """
 
     def __init__(self, *, mode: Mode, on_due: Callable[[int | None], None]) -> None:
         self._mode = mode
         self._on_due = on_due
         self._heap: list[_Entry] = []
-        # (owner, name) -> number of the entry that counts; others in the heap are dead.
+        # (owner, name) -> number of the valid entry; other entries in the heap are replaced or cancelled ones.
         self._living: dict[tuple[str, str], int] = {}
         self._numbers = 0
-        # Strategies in threads of their own set timers, too.
+        # Strategies in their own threads set timers, too.
         self._lock = threading.RLock()
 
     def set(
@@ -77,14 +78,14 @@ class Timers:
             self._on_due(self.due_ns)
 
     def cancel(self, owner: str, name: str) -> bool:
-        """Take a timer away; False: there was none."""
+        """Cancel a timer; False: there was none."""
         with self._lock:
             was_set = self._living.pop((owner, name), None) is not None
             self._on_due(self.due_ns)
         return was_set
 
     def cancel_all(self, owner: str) -> None:
-        """Take all of an owner's timers away."""
+        """Cancel all timers of an owner."""
         with self._lock:
             for key in [key for key in self._living if key[0] == owner]:
                 del self._living[key]
@@ -92,14 +93,14 @@ class Timers:
 
     @property
     def due_ns(self) -> int | None:
-        """When the earliest timer is due, ns; None: there is none."""
+        """The due time of the earliest timer, ns; None: there is none."""
         with self._lock:
             while self._heap and self._living.get(self._heap[0][2:4]) != self._heap[0].number:
                 heapq.heappop(self._heap)
             return self._heap[0].due_ns if self._heap else None
 
     def fire_next(self, now_ns: int) -> bool:
-        """Fire the earliest timer that is due; False: none is. Raises what its callback raised, when it is rearmed."""
+        """Fire the earliest due timer; False: none is due. Raises what its callback raises, with the timer rearmed."""
         with self._lock:
             due_ns = self.due_ns
             if due_ns is None or due_ns > now_ns:
@@ -110,7 +111,7 @@ class Timers:
                 if self._mode is not Mode.REPLAY:
                     missed = (now_ns - entry.due_ns) // entry.interval_ns
                 fired_ns = entry.due_ns + missed * entry.interval_ns
-                # The number stays: among timers of one due the first set is the first to fire, always.
+                # The number stays: of two timers due at the same time, the one set first always fires first.
                 heapq.heappush(self._heap, entry._replace(due_ns=fired_ns + entry.interval_ns))
             else:
                 fired_ns = entry.due_ns

@@ -1,10 +1,10 @@
-"""Telemetry: what an engine tells about itself: one table of metrics, their collector, Prometheus, logs.
+"""Telemetry of an engine: one table of metrics, their collector, Prometheus, logs.
 
 ::
 
-    stats() of dispatcher, buses, orders, gates, … ─▶ Metrics.snapshot() ─▶ PrometheusEndpoint ─▶ whoever scrapes
+    stats() of dispatcher, buses, orders, gates, … ─▶ Metrics.snapshot() ─▶ PrometheusEndpoint ─▶ Prometheus server
 
-Guarantees: figures are read when they are asked for; between two questions telemetry costs nothing.
+Guarantees: values are read only for a snapshot; between two snapshots telemetry costs nothing.
 Does not: count anything itself.
 """
 

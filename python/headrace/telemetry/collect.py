@@ -1,8 +1,8 @@
-"""Metrics: reads what the parts of an engine count themselves, when somebody asks.
+"""Metrics: a snapshot of the counts that the parts of an engine keep.
 
 Guarantees: a snapshot is taken on the caller's thread, all of it at once; a part that is absent has no samples; every
-sample is a row of ``METRICS``.
-Does not: run between two snapshots, keep any of them, or be called from threads other than the engine's.
+sample is of a row of ``METRICS``.
+Does not: run between two snapshots, keep a snapshot, or work on another thread than the engine's.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ class Alive(Protocol):
 
 
 class Supervised(Protocol):
-    """Who looks after the services."""
+    """The supervisor of the services."""
 
     @property
     def restarts(self) -> Mapping[str, int]:
         """Starts after the first, by service."""
 
     def health(self) -> Mapping[str, str]:
-        """What each service says of itself."""
+        """Each service's own health text, "ok" when it is well."""
 
     def metrics(self) -> Mapping[str, Mapping[str, float]]:
-        """What each service measures."""
+        """Each service's own metrics."""
 
 
 @dataclass(kw_only=True)
 class Metrics:
-    """What is read; each part may be set later, or never.
+    """The parts that a snapshot reads; each may be set later, or never.
 
-    run_id, version : told as labels of ``headrace_engine_info``. strategies : by name.
+    run_id, version : labels of ``headrace_engine_info``. strategies : by name.
     """
 
     run_id: str = ""

@@ -1,13 +1,13 @@
-"""Logs: the package's loggers as text or as JSON, one line a record, each with the run it belongs to.
+"""Logs: the package's records as text or as JSON, one line per record, each with its run id.
 
 ::
 
-    INFO   life cycle: states, services, commands          ERROR  what failed, with its traceback
-    DEBUG  every event of the bus (``follow_events``)      WARNING  what may soon
+    INFO   life cycle: states, services, commands          ERROR  failures, with their tracebacks
+    DEBUG  every event of the bus (``follow_events``)      WARNING  what may fail soon
 
-Guarantees: nothing is configured by importing; what this configures is the logger "headrace" alone, and calling it
-again replaces what it did; a record that cannot be encoded is still one line of JSON.
-Does not: write files or rotate them; the stream is stderr unless given.
+Guarantees: an import configures nothing; ``configure_logging`` configures the logger "headrace" alone, and a second
+call replaces the first; a record that cannot be encoded is still one line of JSON.
+Does not: write files or rotate them; the default stream is stderr.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["JsonFormatter", "TextFormatter", "configure_logging", "follow_events", "install_handler"]
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-# What every record has; the rest was given as extra=.
+# The attributes of every record; others come from extra=.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "run_id"}
 
 
@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people: time, level, logger without "headrace.", message; a traceback below it."""
+    """One line of text: time, level, logger without "headrace.", message; a traceback below it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's text."""
@@ -68,14 +68,14 @@ class TextFormatter(logging.Formatter):
 
 def configure_logging(
     level: LogLevel = "INFO",
-    format: Literal["text", "json"] = "text",  # noqa: A002 - what the configuration calls it
+    format: Literal["text", "json"] = "text",  # noqa: A002 - the name in the configuration
     run_id: str = "",
     *,
     stream: TextIO | None = None,
 ) -> logging.Handler:
-    """Log what the package says, from ``level`` on, and return the handler.
+    """Log the package's records of ``level`` and above, and return the handler.
 
-    run_id : on every record that has none. stream : stderr unless given. Replaces what an earlier call did.
+    run_id : set on every record that has none. stream : stderr by default. A second call replaces the first.
     """
     handler = install_handler(JsonFormatter() if format == "json" else TextFormatter(), run_id=run_id, stream=stream)
     logging.getLogger("headrace").setLevel(level)
@@ -83,7 +83,7 @@ def configure_logging(
 
 
 def install_handler(formatter: logging.Formatter, *, run_id: str = "", stream: TextIO | None = None) -> logging.Handler:
-    """Give the package's logger one handler of ours, in place of an earlier one; others stay."""
+    """Add one handler to the package's logger, in place of an earlier one of this function; others stay."""
     handler = _Handler(stream)
     handler.setFormatter(formatter)
     handler.run_id = run_id
@@ -96,7 +96,7 @@ def install_handler(formatter: logging.Formatter, *, run_id: str = "", stream: T
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """A handler that knows the run."""
+    """A handler that adds the run id to records."""
 
     run_id = ""
 
@@ -107,9 +107,9 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def follow_events(bus: EventBus) -> BusSubscription | None:
-    """Log events of a bus: commands at INFO, with DEBUG every event. None: the level lets nothing of it through.
+    """Subscribe a log to a bus: commands at INFO, every event at DEBUG. None: the level is higher.
 
-    The level is looked at once, here: a bus whose events nobody logs has no subscriber for it.
+    The level is read once, here, so that a bus whose events are not logged has no subscriber for the log.
     """
     log = logging.getLogger("headrace.events")
 
@@ -141,7 +141,7 @@ def _encoded(line: dict[str, Any]) -> str:
     try:
         return msgspec.json.encode(line, enc_hook=_text_of).decode()
     except (TypeError, ValueError, RecursionError):
-        # Surrogates, keys that are no text, a value that holds itself: as text, one by one.
+        # Surrogates, keys that are no text, or a value that contains itself: each value becomes text.
         plain = {name: _text_of(value).encode("utf-8", "backslashreplace").decode() for name, value in line.items()}
         return msgspec.json.encode(plain).decode()
 

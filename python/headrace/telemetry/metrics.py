@@ -1,6 +1,6 @@
 """The one table of metrics: their names, units, labels and meaning, and the value at which to worry.
 
-Guarantees: ``METRICS`` holds every metric that ``collect`` gives, and no other; names end in their unit, counters in
+Guarantees: ``METRICS`` holds every metric that ``collect`` reads, and no other; names end in their unit, counters in
 ``_total``.
 Does not: hold values.
 """
@@ -15,8 +15,8 @@ __all__ = ["METRICS", "Metric"]
 class Metric(NamedTuple):
     """One metric.
 
-    kind : "counter" only grows, "gauge" goes up and down. unit : of its value. labels : what its values are told apart
-    by. worry : at which value, or how it moves, somebody should look; empty: never.
+    kind : a "counter" only grows, a "gauge" goes up and down. unit : of its value. labels : the names of its labels.
+    worry : the value, or the change, that an operator should look at; empty: none.
     """
 
     name: str
@@ -44,10 +44,10 @@ _ROWS = (
         "frames",
         ("reason",),
         "refused by the decoder, kept as dead letters",
-        "above 0: the venue says something new, or a feed is damaged",
+        "above 0: the venue sends something new, or a feed is damaged",
     ),
     Metric(
-        "headrace_frames_ignored_total", "counter", "frames", ("type",), "documented by the venue, and no tick here"
+        "headrace_frames_ignored_total", "counter", "frames", ("type",), "documented by the venue, but no tick here"
     ),
     Metric(
         "headrace_sequence_faults_total",
@@ -63,7 +63,7 @@ _ROWS = (
         "ticks",
         ("subscription", "fate"),
         "what became of each tick: delivered, filtered, missed, conflated, skipped",
-        "missed rises: the strategy is too slow for what it asks for",
+        "missed rises: the strategy is too slow for its subscription",
     ),
     Metric(
         "headrace_subscription_pending_ticks",
@@ -71,7 +71,7 @@ _ROWS = (
         "ticks",
         ("subscription",),
         "backlog: published and not yet dispatched",
-        "above half of the ring's capacity: block readers soon hold up the feed, lossy ones lose",
+        "above half of the ring's capacity: block readers soon hold up the feed, lossy ones lose ticks",
     ),
     Metric(
         "headrace_subscription_lag_seconds",
@@ -87,16 +87,16 @@ _ROWS = (
         "counter",
         "calls",
         ("subscription",),
-        "of these raised",
-        "above 0: see its dead letters; 3 within 1,000 calls are quarantine",
+        "calls of its tick handlers that raised",
+        "above 0: see its dead letters; 3 within 1,000 calls quarantine it",
     ),
     Metric(
         "headrace_handler_latency_seconds",
         "gauge",
         "s",
         ("subscription", "quantile"),
-        "how long a call of a tick handler takes; quantile 1 is the longest that was timed",
-        "0.99 above 0.0002 (one slice): one strategy makes all others late; 1 above 0.1",
+        "duration of a call of a tick handler; quantile 1 is the longest that was timed",
+        "0.99 above 0.0002 (one slice): one strategy delays all others; 1 above 0.1",
     ),
     # The event bus
     Metric(
@@ -104,7 +104,7 @@ _ROWS = (
         "counter",
         "events",
         ("lane", "fate"),
-        "published, and what became of them: processed, dead, dropped; refused ones were never taken",
+        "published, and what became of them: processed, dead, dropped; refused ones never entered the lane",
         "dead, dropped or refused rises",
     ),
     Metric(
@@ -112,18 +112,18 @@ _ROWS = (
         "gauge",
         "events",
         ("lane",),
-        "wait in the lane",
+        "waiting in the lane",
         "above 80 % of its capacity: its handlers are slower than its publishers",
     ),
-    Metric("headrace_lane_capacity_events", "gauge", "events", ("lane",), "room in the lane now"),
-    Metric("headrace_events_retried_total", "counter", "events", (), "given to a handler again after it raised"),
-    Metric("headrace_subscriber_calls_total", "counter", "calls", ("subscriber",), "events given to a bus subscriber"),
+    Metric("headrace_lane_capacity_events", "gauge", "events", ("lane",), "the lane's capacity now"),
+    Metric("headrace_events_retried_total", "counter", "events", (), "delivered to a handler again after it raised"),
+    Metric("headrace_subscriber_calls_total", "counter", "calls", ("subscriber",), "calls of a bus subscriber"),
     Metric(
         "headrace_subscriber_faults_total",
         "counter",
         "calls",
         ("subscriber",),
-        "of these raised",
+        "calls of a bus subscriber that raised",
         "above 0: see its log",
     ),
     Metric(
@@ -134,7 +134,7 @@ _ROWS = (
         "frames, handler calls and events that failed for good",
         "rises: headrace ctl dead-letters lists them",
     ),
-    Metric("headrace_dead_letters_kept", "gauge", "letters", (), "in the store; the oldest go when it is full"),
+    Metric("headrace_dead_letters_kept", "gauge", "letters", (), "in the store; a full store drops the oldest"),
     # Commands
     Metric(
         "headrace_commands_total",
@@ -142,7 +142,7 @@ _ROWS = (
         "commands",
         ("command", "status"),
         "answered: accepted, noop, rejected, failed",
-        "failed rises: outcome unknown, look at the engine's state before repeating it",
+        "failed rises: the outcome is unknown; look at the engine's state before repeating it",
     ),
     Metric(
         "headrace_command_latency_seconds",
@@ -160,7 +160,7 @@ _ROWS = (
         "gauge",
         "handlers",
         (),
-        "outlived their timeout and run still",
+        "still running after their timeout",
         "above 0: that handler hangs",
     ),
     Metric(
@@ -168,7 +168,7 @@ _ROWS = (
         "counter",
         "events",
         (),
-        "audits that found no room on the bus; they stand in the log",
+        "audits that found no room on the bus; they are in the log",
         "above 0",
     ),
     # Strategies, orders, risk
@@ -185,7 +185,7 @@ _ROWS = (
         "counter",
         "changes",
         ("strategy",),
-        "of its life cycle",
+        "changes of its state",
         "rises without a command",
     ),
     Metric(
@@ -196,13 +196,13 @@ _ROWS = (
         "submitted, and how they ended: filled, canceled, rejected, expired",
         "rejected rises: a gate or the broker refuses",
     ),
-    Metric("headrace_orders_open", "gauge", "orders", ("strategy",), "without an end yet"),
+    Metric("headrace_orders_open", "gauge", "orders", ("strategy",), "not ended yet"),
     Metric(
         "headrace_orders_pending_cancel",
         "gauge",
         "orders",
         ("strategy",),
-        "of the open ones, with a cancel that the broker has not answered",
+        "open orders with a cancel that the broker has not answered",
         "does not go back to 0",
     ),
     Metric("headrace_fills_total", "counter", "executions", ("strategy",), "executions"),
@@ -211,19 +211,19 @@ _ROWS = (
         "counter",
         "events",
         (),
-        "of the broker, which cannot be (a fill above the quantity, an unknown order)",
-        "above 0: broker and engine disagree about orders; halt, and compare",
+        "impossible events of the broker (a fill above the quantity, an unknown order)",
+        "above 0: broker and engine disagree about orders; halt, and compare them",
     ),
     Metric(
         "headrace_gate_checks_total",
         "counter",
         "orders",
         ("gate", "verdict"),
-        "judged by a gate: passed or refused",
-        "refused rises: the order's rejection says what was observed and what is allowed",
+        "checked by a gate: passed or refused",
+        "refused rises: the order's rejection holds the observed value and the allowed one",
     ),
-    Metric("headrace_halted", "gauge", "0 or 1", (), "whether the kill switch lets no new order pass", "1"),
-    Metric("headrace_position_quantity", "gauge", "units", ("strategy", "instrument"), "signed"),
+    Metric("headrace_halted", "gauge", "0 or 1", (), "1 while the kill switch refuses new orders", "1"),
+    Metric("headrace_position_quantity", "gauge", "units", ("strategy", "instrument"), "signed quantity held"),
     Metric(
         "headrace_realized_pnl",
         "gauge",
@@ -233,26 +233,26 @@ _ROWS = (
         "falls below what the strategy may lose",
     ),
     Metric("headrace_fees", "gauge", "quote currency", ("strategy", "instrument"), "paid since the run began"),
-    # What runs beside
+    # Services, audit, engine
     Metric(
         "headrace_service_restarts_total",
         "counter",
         "restarts",
         ("service",),
-        "started again after it ended",
+        "starts after its first start",
         "rises: its failure is in the log",
     ),
-    Metric("headrace_service_healthy", "gauge", "0 or 1", ("service",), "whether it says that it is well", "0"),
-    Metric("headrace_service_value", "gauge", "its own", ("service", "name"), "what a service measures itself"),
+    Metric("headrace_service_healthy", "gauge", "0 or 1", ("service",), "1 while its own health is ok", "0"),
+    Metric("headrace_service_value", "gauge", "its own", ("service", "name"), "a service's own metric"),
     Metric(
         "headrace_audit_events_total",
         "counter",
         "events",
         ("fate",),
         "written to the audit, or lost",
-        "lost is above 0: the disk is full or gone",
+        "lost above 0: the disk is full or gone",
     ),
-    Metric("headrace_engine_info", "gauge", "1", ("run_id", "version"), "which run this is"),
+    Metric("headrace_engine_info", "gauge", "1", ("run_id", "version"), "the run id and the version"),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}

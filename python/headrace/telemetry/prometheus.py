@@ -4,12 +4,12 @@
 
     GET /metrics ─▶ Metrics.snapshot(), on the loop ─▶ text, in a thread      any other path: 404, any other verb: 405
 
-What happens when a client is slow, sends nonsense or too much
-    its connection is closed, after 5 s or 8 KiB; others and the engine notice nothing.
+When a client is slow, or sends an invalid or too long request
+    Its connection is closed, after 5 s or 8 KiB. Other clients and the engine are not affected.
 
-Guarantees: numbers are read on the engine's thread between two turns, so that all are of one moment; the registry is
-its own; nothing listens in a replay, or after ``stop``.
-Does not: encrypt or ask who it is: it listens on this machine only, unless told otherwise.
+Guarantees: values are read on the engine's thread between two turns, so that all are of one time; the endpoint has its
+own registry; nothing listens in a replay, or after ``stop``.
+Does not: encrypt or authenticate: by default it listens on this machine only.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PATH = "/metrics"
 class PrometheusEndpoint:
     """Serves ``metrics`` at ``http://host:port/metrics``.
 
-    port : 0 takes any that is free; ``address`` says which, and the log. host : who may reach it.
+    port : 0 takes a free one; ``address`` and the log show which. host : the address to listen on.
     Raises OptionError; MissingExtraError without prometheus-client.
     """
 
@@ -52,7 +52,7 @@ class PrometheusEndpoint:
 
     def __init__(self, metrics: Metrics, *, port: int, host: str = "127.0.0.1") -> None:
         if not 0 <= port < 1 << 16:
-            msg = f"port={port} is not allowed: give a number from 0 to 65,535"
+            msg = f"port={port} is not allowed: use a number from 0 to 65,535"
             raise OptionError(msg, option="port")
         try:
             from prometheus_client import CollectorRegistry
@@ -71,12 +71,12 @@ class PrometheusEndpoint:
 
     @property
     def name(self) -> str:
-        """What reports call this service."""
+        """The service's name in reports."""
         return type(self).__name__
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Host and port that it listens on; None while it does not."""
+        """The host and port that it listens on; None while it does not listen."""
         if self._server is None:
             return None
         host, port = self._server.sockets[0].getsockname()[:2]
@@ -112,11 +112,11 @@ class PrometheusEndpoint:
             await server.wait_closed()
 
     def health(self) -> str:
-        """Return "ok": a port that cannot be opened ends ``setup``."""
+        """Return "ok": ``setup`` raises when the port cannot be opened."""
         return "ok"
 
     def metrics(self) -> Mapping[str, float]:
-        """Return how many scrapes there were, and how many requests were refused."""
+        """Return the numbers of scrapes and of refused requests."""
         return {"scrapes": self._scrapes, "refused": self._refused}
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,7 +130,7 @@ class PrometheusEndpoint:
                 await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, OSError) as error:
             self._refused += 1
-            log.debug("a scrape was broken off: %s: %s", type(error).__name__, error)
+            log.debug("a scrape was interrupted: %s: %s", type(error).__name__, error)
         finally:
             self._clients.discard(task)
             writer.close()
@@ -146,7 +146,7 @@ class PrometheusEndpoint:
             encode, content_type = self._choose_encoder(_accepted(fields))
             registry = self._new_registry()
             registry.register(_Collector(self._metrics.snapshot()))
-            # Four fifths of a scrape are text, which needs no engine, and the loop no text.
+            # Four fifths of a scrape's time make its text. That runs in a thread, so that the loop goes on.
             body = await asyncio.to_thread(encode, registry)
             return _http("200 OK", content_type, body, with_body=verb == "GET")
         self._refused += 1
@@ -155,13 +155,13 @@ class PrometheusEndpoint:
 
 
 class _Collector:
-    """A snapshot, as prometheus-client asks for it: in families."""
+    """A snapshot in the form that prometheus-client reads: in families."""
 
     def __init__(self, samples: list[Sample]) -> None:
         self._samples = samples
 
     def describe(self) -> list[Family]:
-        """Say nothing beforehand: names come with the samples."""
+        """Return no names beforehand: they come with the samples."""
         return []
 
     def collect(self) -> Iterator[Family]:
@@ -179,7 +179,7 @@ class _Collector:
 
 
 def _accepted(fields: list[str]) -> str:
-    """The request's Accept field; empty when it has none."""
+    """Return the request's Accept field; empty when it has none."""
     named = (field.partition(":") for field in fields)
     return next((value.strip() for name, _, value in named if name.strip().lower() == "accept"), "")
 
