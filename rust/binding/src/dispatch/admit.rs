@@ -7,9 +7,9 @@
 //! Does not: see the ticks of members without options of their own.
 
 use crate::lock::lock;
-use headrace_core::field::kind_set;
-use headrace_core::kind;
-use headrace_core::tick::{GapCause, Tick, flags};
+use headrace_core::market::field::kind_set;
+use headrace_core::market::kind;
+use headrace_core::market::tick::{GapCause, Tick, flags};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headrace_core::field::{Field, KindSet, kind_set};
-use headrace_core::plan::{Filter, Plan};
+use headrace_core::fan_out::plan::{Filter, Plan};
+use headrace_core::market::field::{Field, KindSet, kind_set};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;

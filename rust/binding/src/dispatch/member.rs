@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headrace_core::field::{KindSet, kind_set};
-use headrace_core::tick::Tick;
+use headrace_core::market::field::{KindSet, kind_set};
+use headrace_core::market::tick::Tick;
 
 use super::subscription::{Handler, Held, Missing, Options, Role, SubscriptionShared, state};
 
@@ -125,7 +125,7 @@ impl Member {
         self.shared.skipped.add(count);
         Missing::widen(
             &mut self.paused,
-            headrace_core::tick::GapCause::Paused,
+            headrace_core::market::tick::GapCause::Paused,
             first,
             last,
             count,

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headrace_core::tick::Tick;
+use headrace_core::market::tick::Tick;
 use headrace_lockfree::WAIT_MAX;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::dispatch_group::{HandlerTuple, handlers_of, overflow_named};
 use super::driving::reentrant_dispatch;
 use super::group::{Cause, Group};
 use super::requests::Change;
 use super::subscription::{SubscriptionShared, Tuning, state};
-use super::{HandlerTuple, handlers_of, overflow_named};
 use crate::errors::refuse_after_fork;
 use crate::hot::columns::{checked_length, copy_into, tick_array};
 use crate::ingest::{IngestCore, this_thread};

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headrace_core::tick::{GapCause, Tick};
+use headrace_core::market::tick::{GapCause, Tick};
 use pyo3::prelude::*;
 
 use super::group::Group;

@@ -10,11 +10,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::lock::lock;
-use headrace_core::field::{Field, KindSet, kind_set};
-use headrace_core::hash::InputHash;
+use headrace_core::fan_out::plan::Filter;
 use headrace_core::histogram::Histogram;
-use headrace_core::plan::Filter;
-use headrace_core::tick::{GapCause, Tick};
+use headrace_core::ingest::hash::InputHash;
+use headrace_core::market::field::{Field, KindSet, kind_set};
+use headrace_core::market::tick::{GapCause, Tick};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
