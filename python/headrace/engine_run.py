@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from headrace._native import PumpStatus
 from headrace.brokers.base import BrokerDesk
 from headrace.clock import PacedClock, WallClock
 from headrace.events import OrderEvent, Signal
@@ -329,16 +330,16 @@ class EngineRun:
         await turns.barrier()
         while True:
             status, argument = pump.run(pace.due_ns())
-            if status == "need":
+            if status is PumpStatus.NEED:
                 await self._intake.give(pump, argument)
-            elif status == "until":
+            elif status is PumpStatus.UNTIL:
                 await self._intake.wait(pace.wait_s(argument))
-            elif status == "alarm":
+            elif status is PumpStatus.ALARM:
                 await turns.resolve_due(argument)
-            elif status == "async":
+            elif status is PumpStatus.ASYNC:
                 await engine.dispatcher.drain_async()
                 await turns.barrier()
-            elif status == "drain":
+            elif status is PumpStatus.DRAIN:
                 await turns.barrier()
             else:
                 break
@@ -346,7 +347,7 @@ class EngineRun:
             if self._options.audit is not None:
                 self._options.audit.check()
         self._intake.keep_rejects(pump)
-        if status == "end":
+        if status is PumpStatus.END:
             engine.dispatcher.finish()
             await turns.barrier()
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from headrace import _native
+from headrace._native import PumpStatus
 from headrace.clock import PacedClock
 from headrace.errors import OptionError
 from headrace.feeds import ArrayFeed, Feed, Frame, LiveFeed, PushFeed, RecordingFeed
@@ -97,8 +98,8 @@ class Intake:
         """Return when the first item was received; None when the feeds have none, or live ones have none yet."""
         while self._paced:
             status, argument = pump.peek()
-            if status != "need":
-                return argument if status == "until" else None
+            if status is not PumpStatus.NEED:
+                return argument if status is PumpStatus.UNTIL else None
             await self.give(pump, argument)
         return None
 
@@ -111,15 +112,15 @@ class Intake:
             if paced is not None and pump.last_ts is not None:
                 paced.follow(pump.last_ts)
             schedule()
-            if status == "need":
+            if status is PumpStatus.NEED:
                 await self.give(pump, argument)
-            elif status == "until":
+            elif status is PumpStatus.UNTIL:
                 await self.wait(
                     max(0.0, (argument - clock.now_ns()) / 1e9) if paced is None else paced.wait_s(argument)
                 )
-            elif status == "full":
+            elif status is PumpStatus.FULL:
                 await self.wait(0.0)
-            elif status == "held":
+            elif status is PumpStatus.HELD:
                 # Somebody who blocks is behind: the feed waits, the loop does not.
                 await self.wait(HELD_S)
             else:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 import msgspec
 
 from headrace import _native
+from headrace._native import PumpStatus
 from headrace.clock import END_OF_TIME_NS, PacedClock
 from headrace.dispatch import Dispatcher
 from headrace.driver import has_running_loop
@@ -227,11 +228,11 @@ class _Session:
     async def _drive(self, pump: _native.Pump) -> None:
         while True:
             status, argument = pump.run(self._pace.until_ns())
-            if status == "need":
+            if status is PumpStatus.NEED:
                 await self._intake.give(pump, argument)
-            elif status == "until":
+            elif status is PumpStatus.UNTIL:
                 await self._pace.wait_for(argument)
-            elif status == "async":
+            elif status is PumpStatus.ASYNC:
                 await self.dispatcher.drain_async()
             else:
                 break

@@ -85,6 +85,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ingest::ring::Ring>()?;
     module.add_class::<ingest::ring::RingReader>()?;
     module.add_class::<ingest::sequencer::Sequencer>()?;
+    ingest::pump_status::PumpStatus::add_to(module)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_function(wrap_pyfunction!(ingest::decoder::detect_venue, module)?)?;
     module.add_function(wrap_pyfunction!(ingest::decoder::reject_table, module)?)?;

@@ -13,7 +13,8 @@ use headrace_core::market::tick::{GapCause, Tick, flags};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
-use super::subscription::{Missing, Overflow};
+use super::options::Overflow;
+use super::subscription::Missing;
 
 /// What `admit` decided.
 pub(super) enum Admitted {

@@ -12,8 +12,9 @@ use pyo3::prelude::*;
 
 use super::delivery::Delivery;
 use super::group::Group;
+use super::options::Overflow;
 use super::run::{RUN_TICKS, Run};
-use super::subscription::{Handler, Overflow, Role, SubscriptionShared};
+use super::subscription::{Handler, Role, SubscriptionShared};
 use crate::hot::vectorcall::{Call, Slots};
 use crate::lock::lock;
 

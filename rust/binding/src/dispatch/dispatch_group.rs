@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headrace_core::fan_out::plan::{Filter, matches_pattern};
+use headrace_core::fan_out::plan::matches_pattern;
 use headrace_core::market::field::{self, KindSet};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -14,7 +14,8 @@ use pyo3::types::PyTuple;
 use super::driving::{Logged, reentrant_dispatch};
 use super::group::{Bounds, Cause, Group};
 use super::membership::Membership;
-use super::subscription::{Handler, Options, Overflow, Role, Tuning};
+use super::options::Options;
+use super::subscription::{Handler, Role};
 use crate::errors::{internal, raise, refuse_after_fork};
 use crate::ingest::ring::Alarm;
 use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
@@ -90,14 +91,6 @@ pub(super) fn handlers_of(py: Python<'_>, described: Vec<HandlerTuple>) -> PyRes
         .collect()
 }
 
-pub(super) fn overflow_named(name: &str) -> Overflow {
-    match name {
-        "block" => Overflow::Block,
-        "conflate" => Overflow::Conflate,
-        _ => Overflow::DropOldest,
-    }
-}
-
 #[pymethods]
 impl DispatchGroup {
     #[new]
@@ -130,48 +123,18 @@ impl DispatchGroup {
     }
 
     /// Adds a subscription from the cursor on.
-    #[pyo3(signature = (name, handlers, *, instruments, kinds, every_kinds, overflow, batch_max, every_ns, min_interval_ns, rate_limit, lag_max_ticks, lag_max_ns, lag_skip, pull, awaited))]
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one argument per option of a subscription, all by keyword"
-    )]
+    ///
+    /// options : object whose attributes are the options, checked: ``instruments``, ``kinds`` and ``every_kinds`` (sets as
+    /// from ``kind_set``), ``overflow``, ``batch_max``, ``every_ns``, ``min_interval_ns``, ``rate_limit``,
+    /// ``lag_max_ticks``, ``lag_max_ns``, ``on_lag``, ``pull``, ``awaited``.
     fn join(
         &self,
         py: Python<'_>,
         name: String,
         handlers: Vec<HandlerTuple>,
-        instruments: Vec<String>,
-        kinds: KindSet,
-        every_kinds: KindSet,
-        overflow: &str,
-        batch_max: usize,
-        every_ns: i64,
-        min_interval_ns: i64,
-        rate_limit: f64,
-        lag_max_ticks: u64,
-        lag_max_ns: i64,
-        lag_skip: bool,
-        pull: bool,
-        awaited: bool,
+        options: Options,
     ) -> PyResult<Membership> {
         refuse_after_fork(py)?;
-        let options = Options {
-            filter: Filter { instruments, kinds },
-            every_kinds,
-            tuning: Tuning {
-                overflow: overflow_named(overflow),
-                batch_max,
-                lag_max_ticks,
-                lag_max_ns,
-                lag_skip,
-            },
-            every_ns,
-            min_interval_ns,
-            rate_limit,
-            pull,
-            awaited,
-            hashing: self.group.is_hashing(),
-        };
         let handlers = handlers_of(py, handlers)?;
         let shared = self.group.join(py, name, options, handlers);
         Ok(Membership {

@@ -292,10 +292,6 @@ impl Group {
         self.thread.store(thread, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_hashing(&self) -> bool {
-        self.hashing
-    }
-
     pub(crate) fn member_names(&self) -> Vec<String> {
         lock(&self.counts)
             .members

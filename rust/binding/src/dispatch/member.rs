@@ -9,7 +9,8 @@ use std::sync::Arc;
 use headrace_core::market::field::{KindSet, kind_set};
 use headrace_core::market::tick::Tick;
 
-use super::subscription::{Handler, Held, Missing, Options, Role, SubscriptionShared, state};
+use super::options::Options;
+use super::subscription::{Handler, Held, Missing, Role, SubscriptionShared, state};
 
 /// One subscription as its dispatching thread sees it.
 pub(crate) struct Member {

@@ -19,6 +19,7 @@ pub(crate) mod live_turn;
 pub(crate) mod log;
 mod member;
 mod membership;
+mod options;
 mod plural;
 mod requests;
 mod run;

@@ -21,9 +21,10 @@ use super::compile::CallSet;
 use super::delivery::Delivery;
 use super::entry::View;
 use super::group::{Bounds, Group};
+use super::options::Overflow;
 use super::plural::edge_before;
 use super::requests::Request;
-use super::subscription::{Missing, Overflow};
+use super::subscription::Missing;
 use crate::ingest::ring::RingCore;
 use crate::lock::lock;
 

@@ -12,6 +12,7 @@ pub(crate) mod decoder;
 mod ingest;
 pub(crate) mod publishing;
 pub(crate) mod pump;
+pub(crate) mod pump_status;
 pub(crate) mod replay;
 pub(crate) mod ring;
 pub(crate) mod sequencer;

@@ -6,7 +6,7 @@
 //!                    └ ingest_to(cursor) repeating a live run: publishes up to a position, in the middle of a frame, too
 //! ```
 //! What happens live when a reader of another thread, or an awaiting task of this one, holds the ring
-//!     "held" comes back: what was numbered waits and goes first with the next call. A reader that holds the ring for
+//!     HELD comes back: what was numbered waits and goes first with the next call. A reader that holds the ring for
 //!     longer than ``block_max_ns`` over all these calls loses the gate.
 //!
 //! Guarantees: one stream in order of (ts_init, source, row); nothing numbered is ever lost.
@@ -18,62 +18,18 @@ use std::sync::{Arc, Mutex};
 use headrace_core::ingest::merge::Peek;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::{IntoPyObject, PyErr};
 
 use crate::bus::BusCore;
 use crate::clock::ReplayTime;
 use crate::errors::{internal, raise, refuse_after_fork};
 use crate::ingest::decoder::Decoder;
 use crate::ingest::publishing::{Holding, Now, Patience, Publishing};
+use crate::ingest::pump_status::PumpStatus;
 use crate::ingest::replay::{Resolving, Surroundings};
 use crate::ingest::sources::{Counted, Sources};
 use crate::ingest::tally::RejectTuple;
 use crate::ingest::{Ingest, IngestCore, this_thread};
 use crate::lock::lock;
-
-/// Why a pump came back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    Need,
-    Until,
-    Held,
-    Full,
-    Rejected,
-    Reached,
-    Drain,
-    Alarm,
-    Async,
-    Stopped,
-    End,
-}
-
-impl Status {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Need => "need",
-            Self::Until => "until",
-            Self::Held => "held",
-            Self::Full => "full",
-            Self::Rejected => "rejected",
-            Self::Reached => "reached",
-            Self::Drain => "drain",
-            Self::Alarm => "alarm",
-            Self::Async => "async",
-            Self::Stopped => "stopped",
-            Self::End => "end",
-        }
-    }
-}
-
-impl<'py> IntoPyObject<'py> for Status {
-    type Target = pyo3::types::PyString;
-    type Output = Bound<'py, Self::Target>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        Ok(pyo3::types::PyString::intern(py, self.name()))
-    }
-}
 
 #[derive(Default)]
 struct Driver {
@@ -180,11 +136,11 @@ impl Pump {
 
     /// Replay: goes on as far as it can, and not beyond ``until_ns``; the clock is moved to each T before its ticks.
     ///
-    /// Returns ``(status, argument)``: ("need", source), ("until", next ts_init), ("stopped", 0), ("end", 0); and, with
-    /// the ticks of a time resolved, ("drain", T): the bus has work, or bars closed; ("async", 0): tasks are behind;
-    /// ("alarm", T): something other than a tick is due at T or before it, and comes before T's ticks.
+    /// Returns ``(status, argument)``: (NEED, source), (UNTIL, next ts_init), (STOPPED, 0), (END, 0); and, with
+    /// the ticks of a time resolved, (DRAIN, T): the bus has work, or bars closed; (ASYNC, 0): tasks are behind;
+    /// (ALARM, T): something other than a tick is due at T or before it, and comes before T's ticks.
     /// Raises SourceOrderError, and what a strategy under ``on_fault="raise"`` raised.
-    fn run(&self, py: Python<'_>, until_ns: i64) -> PyResult<(Status, i64)> {
+    fn run(&self, py: Python<'_>, until_ns: i64) -> PyResult<(PumpStatus, i64)> {
         let time = self.time.as_ref().filter(|_| self.core.replay);
         let time = time.ok_or_else(|| internal("a replay over the ingest of a live dispatcher"))?;
         let bus = lock(&self.bus).as_ref().map(|bus| bus.clone_ref(py));
@@ -199,24 +155,24 @@ impl Pump {
         })
     }
 
-    /// Takes nothing, and says what comes next: ("need", source), ("until", its ts_init) or ("end", 0).
-    fn peek(&self, py: Python<'_>) -> PyResult<(Status, i64)> {
+    /// Takes nothing, and says what comes next: (NEED, source), (UNTIL, its ts_init) or (END, 0).
+    fn peek(&self, py: Python<'_>) -> PyResult<(PumpStatus, i64)> {
         self.driving(py, |driver| {
             driver.sources.begin();
             Ok(match driver.sources.peek(py)? {
-                Peek::Need(source) => (Status::Need, source as i64),
-                Peek::At(ts_init) => (Status::Until, ts_init),
-                Peek::End => (Status::End, 0),
+                Peek::Need(source) => (PumpStatus::Need, source as i64),
+                Peek::At(ts_init) => (PumpStatus::Until, ts_init),
+                Peek::End => (PumpStatus::End, 0),
             })
         })
     }
 
     /// Live: publishes what was received until ``until_ns``, in order, about ``max_ticks`` at most; waits for nobody.
     ///
-    /// Returns ``(status, argument)``: ("need", source), ("until", next ts_init), ("full", ticks published by this
-    /// call), ("held", ticks that wait), ("stopped", 0), ("end", 0).
+    /// Returns ``(status, argument)``: (NEED, source), (UNTIL, next ts_init), (FULL, ticks published by this
+    /// call), (HELD, ticks that wait), (STOPPED, 0), (END, 0).
     /// Raises SourceOrderError, and what a strategy under ``on_fault="raise"`` raised that was dispatched to make room.
-    fn ingest(&self, py: Python<'_>, until_ns: i64, max_ticks: usize) -> PyResult<(Status, i64)> {
+    fn ingest(&self, py: Python<'_>, until_ns: i64, max_ticks: usize) -> PyResult<(PumpStatus, i64)> {
         let now = Now::Clock(self.now.bind(py));
         self.publishing(py, |driver| {
             let Driver { sources, holding, .. } = driver;
@@ -229,23 +185,23 @@ impl Pump {
 
     /// Live: publishes one frame as it came, behind what waits; waits for nobody. For sources that have no block in hand.
     ///
-    /// Returns "need": it is on the ring; "rejected": it is among ``take_rejects``; "held": it was taken, and some of it
-    /// waits; "full": there was no room even to take it, so it comes again; "stopped".
+    /// Returns NEED: it is on the ring; REJECTED: it is among ``take_rejects``; HELD: it was taken, and some of it
+    /// waits; FULL: there was no room even to take it, so it comes again; STOPPED.
     /// Raises as ``ingest``, and DecoderError for a source without a decoder.
-    fn take_frame(&self, py: Python<'_>, source: usize, ts_init: i64, frame: &[u8]) -> PyResult<Status> {
+    fn take_frame(&self, py: Python<'_>, source: usize, ts_init: i64, frame: &[u8]) -> PyResult<PumpStatus> {
         let now = Now::Clock(self.now.bind(py));
         self.publishing(py, |driver| {
             let Driver { sources, holding, .. } = driver;
             // Relaxed: a stop takes effect soon, and orders nothing.
             if self.core.stop.load(Ordering::Relaxed) {
-                return Ok(Status::Stopped);
+                return Ok(PumpStatus::Stopped);
             }
             let mut publishing = Publishing::new(1, &now).with(Patience::Return(holding));
             let (mut working, mut writer) = self.core.begin(py)?;
             self.core.send_waiting(py, &mut working, &mut writer, &mut publishing)?;
             if publishing.gave_up || !self.core.has_room(py, &mut writer, &working, &mut publishing)? {
                 publishing.end()?;
-                return Ok(Status::Full);
+                return Ok(PumpStatus::Full);
             }
             let is_rejected = !sources.take_frame(py, &self.core, &mut working, (source, ts_init, frame))?;
             self.core
@@ -253,18 +209,18 @@ impl Pump {
             let is_held = publishing.gave_up;
             publishing.end()?;
             Ok(match (is_rejected, is_held) {
-                (true, _) => Status::Rejected,
-                (_, true) => Status::Held,
-                _ => Status::Need,
+                (true, _) => PumpStatus::Rejected,
+                (_, true) => PumpStatus::Held,
+                _ => PumpStatus::Need,
             })
         })
     }
 
     /// Publishes up to this position and not beyond it, in the middle of a frame, too.
     ///
-    /// Returns ``(status, argument)``: ("reached", position), ("need", source), ("held", ticks that wait) when an inline
-    /// reader is in the way, ("stopped", 0), ("end", position).
-    fn ingest_to(&self, py: Python<'_>, cursor: u64) -> PyResult<(Status, i64)> {
+    /// Returns ``(status, argument)``: (REACHED, position), (NEED, source), (HELD, ticks that wait) when an inline
+    /// reader is in the way, (STOPPED, 0), (END, position).
+    fn ingest_to(&self, py: Python<'_>, cursor: u64) -> PyResult<(PumpStatus, i64)> {
         let now = Now::Clock(self.now.bind(py));
         self.publishing(py, |driver| {
             let mut publishing = Publishing::new(0, &now).with(Patience::UpTo(cursor));
@@ -273,8 +229,8 @@ impl Pump {
             publishing.end()?;
             let position = self.core.ring.ring.cursor();
             Ok(match status {
-                (Status::Held | Status::End, _) if position == cursor => (Status::Reached, position as i64),
-                (Status::End, _) => (Status::End, position as i64),
+                (PumpStatus::Held | PumpStatus::End, _) if position == cursor => (PumpStatus::Reached, position as i64),
+                (PumpStatus::End, _) => (PumpStatus::End, position as i64),
                 other => other,
             })
         })
@@ -307,7 +263,7 @@ impl Pump {
         publishing: &mut Publishing<'_, '_, '_>,
         until_ns: i64,
         max_ticks: usize,
-    ) -> PyResult<(Status, i64)> {
+    ) -> PyResult<(PumpStatus, i64)> {
         let core = &*self.core;
         let (mut working, mut writer) = core.begin(py)?;
         let working = &mut *working;
@@ -316,22 +272,22 @@ impl Pump {
         loop {
             // Relaxed: a stop takes effect soon, and orders nothing.
             if core.stop.load(Ordering::Relaxed) {
-                return Ok((Status::Stopped, 0));
+                return Ok((PumpStatus::Stopped, 0));
             }
             if !publishing.goes_on(writer.position()) {
-                return Ok((Status::Held, working.waiting.len() as i64));
+                return Ok((PumpStatus::Held, working.waiting.len() as i64));
             }
             if publishing.published >= max_ticks {
-                return Ok((Status::Full, publishing.published as i64));
+                return Ok((PumpStatus::Full, publishing.published as i64));
             }
             items = items.wrapping_add(1);
             if items.is_multiple_of(256) {
                 py.check_signals()?;
             }
             match sources.peek(py)? {
-                Peek::Need(source) => return Ok((Status::Need, source as i64)),
-                Peek::End => return Ok((Status::End, 0)),
-                Peek::At(ts_init) if ts_init > until_ns => return Ok((Status::Until, ts_init)),
+                Peek::Need(source) => return Ok((PumpStatus::Need, source as i64)),
+                Peek::End => return Ok((PumpStatus::End, 0)),
+                Peek::At(ts_init) if ts_init > until_ns => return Ok((PumpStatus::Until, ts_init)),
                 Peek::At(_) => {}
             }
             // An item is numbered when some of it can be published: so bars close at the same position when the run is

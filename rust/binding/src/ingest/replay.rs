@@ -1,7 +1,7 @@
 //! The replay's rule: each time T is resolved before T + 1 begins.
 //!
 //! ```text
-//!   due ≤ T? ─▶ "alarm"     items of T ─▶ publish ─▶ dispatch until idle ─▶ bus or bars? "drain" ─▶ awaited? "async"
+//!   due ≤ T? ─▶ ALARM     items of T ─▶ publish ─▶ dispatch until idle ─▶ bus or bars? DRAIN ─▶ awaited? ASYNC
 //! ```
 //! Guarantees: nothing of T + 1 is published while something of T is left to do, whoever has to do it.
 //! Does not: fire timers or drain the bus: it returns, and is called again.
@@ -15,7 +15,7 @@ use crate::bus::BusCore;
 use crate::clock::ReplayTime;
 use crate::ingest::IngestCore;
 use crate::ingest::publishing::{Now, Publishing};
-use crate::ingest::pump::Status;
+use crate::ingest::pump_status::PumpStatus;
 use crate::ingest::sources::Sources;
 
 /// What nothing is due at.
@@ -51,13 +51,13 @@ impl Resolving {
         sources: &mut Sources,
         around: &Surroundings<'_>,
         until_ns: i64,
-    ) -> PyResult<(Status, i64)> {
+    ) -> PyResult<(PumpStatus, i64)> {
         let core = around.core;
         let mut calls = 0u32;
         loop {
             // Relaxed: a stop takes effect soon, and orders nothing.
             if core.stop.load(Ordering::Relaxed) {
-                return Ok((Status::Stopped, 0));
+                return Ok((PumpStatus::Stopped, 0));
             }
             calls = calls.wrapping_add(1);
             if calls.is_multiple_of(256) {
@@ -71,7 +71,7 @@ impl Resolving {
                 }
             };
             let ts_init = match next {
-                Peek::Need(source) => return Ok((Status::Need, source as i64)),
+                Peek::Need(source) => return Ok((PumpStatus::Need, source as i64)),
                 Peek::End => i64::MAX,
                 Peek::At(ts_init) => ts_init,
             };
@@ -84,10 +84,10 @@ impl Resolving {
                 return Ok(left);
             }
             if next == Peek::End {
-                return Ok((Status::End, 0));
+                return Ok((PumpStatus::End, 0));
             }
             if ts_init > until_ns {
-                return Ok((Status::Until, ts_init));
+                return Ok((PumpStatus::Until, ts_init));
             }
             around.time.move_to(ts_init);
             let (mut working, mut writer) = core.begin(py)?;
@@ -104,19 +104,19 @@ impl Resolving {
 impl Surroundings<'_> {
     /// What is left to do before the ticks of `next_ns`, and who is to do it; `None`: no more ticks come, so nothing but
     /// what is due already ever will be.
-    fn left_to_do(&self, next_ns: Option<i64>) -> Option<(Status, i64)> {
+    fn left_to_do(&self, next_ns: Option<i64>) -> Option<(PumpStatus, i64)> {
         let now_ns = self.time.now();
         let bars = &self.core.bars;
         if self.bus.is_some_and(BusCore::has_ready_now) || bars.has_closed() {
-            return Some((Status::Drain, now_ns));
+            return Some((PumpStatus::Drain, now_ns));
         }
         if self.core.has_consumers_behind() {
-            return Some((Status::Async, 0));
+            return Some((PumpStatus::Async, 0));
         }
         let due_ns = self.time.alarm_ns().min(bars.due_ns());
         let by_ns = if due_ns <= now_ns { Some(now_ns) } else { next_ns };
         by_ns
             .filter(|by_ns| due_ns <= *by_ns && due_ns != NEVER)
-            .map(|by_ns| (Status::Alarm, by_ns))
+            .map(|by_ns| (PumpStatus::Alarm, by_ns))
     }
 }
