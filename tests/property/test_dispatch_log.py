@@ -19,6 +19,7 @@ import pytest
 
 import headrace._native as _native
 from headrace import Dispatcher, Strategy, Subscription
+from headrace._native import PumpStatus
 from headrace.dispatch.driver import Driver
 from headrace.dispatch.log import DispatchLog, LoggedFeed, LoggedRun, Repetition
 from headrace.market.clock import EngineClock, ModeName
@@ -236,11 +237,11 @@ async def live(seed: int, path: Path) -> dict[str, list[Any]]:
         pump = run.pump(generated(seed))
         names = [name for name in run.subscriptions if name not in ("every", "meddler") and "thread" not in name]
         with DispatchLog(path, run.dispatcher, run_id="live", feeds=[LoggedFeed(name="generated")]) as log:
-            until_ns, status = 0, ""
-            while status != "end":
+            until_ns, status = 0, PumpStatus.NEED
+            while status is not PumpStatus.END:
                 until_ns += dice.randrange(0, 400_000)
                 status, _ = pump.ingest(until_ns, dice.choice([1, 50, 300, 2_000]))
-                if status == "need":
+                if status is PumpStatus.NEED:
                     run.give(pump)
                 run.clock.advance_to(max(until_ns, pump.last_ts or 0) + dice.randrange(0, 1_000))
                 if dice.random() < 0.15:
@@ -251,7 +252,7 @@ async def live(seed: int, path: Path) -> dict[str, list[Any]]:
                     run.dispatcher.dispatch(max_ns=dice.choice([None, 1, 20_000]))
                 if dice.random() < 0.3:
                     await asyncio.sleep(0)
-                if status == "held":
+                if status is PumpStatus.HELD:
                     await asyncio.sleep(0.0002)
             for verb in ("wake", "resume"):
                 for name in names:

@@ -188,7 +188,8 @@ class AuditSink:
         try:
             self.path, file = new_run_file(self._given, self._header.run_id, "jsonl")
         except FileExistsError as error:
-            msg = f"audit {self.path} exists already and is not changed: name another file, or a folder for one file per run"
+            advice = "name another file, or a folder for one file per run"
+            msg = f"audit {self.path} exists already and is not changed: {advice}"
             raise AuditError(msg, path=str(self.path), line=0) from error
         except OSError as error:
             raise _unwritable(self.path, error) from error

@@ -30,6 +30,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
+import msgspec
+
 import headrace._native as _native
 from headrace.dispatch.driver import Driver
 from headrace.dispatch.faults import FaultDesk, Policy
@@ -86,6 +88,24 @@ class DispatcherStats:
     elapsed_s: float
     ticks_per_s: float
     subscriptions: Mapping[str, SubscriptionStats]
+
+
+class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a subscription as its group gets them: kinds as sets of bits, the overflow chosen."""
+
+    instruments: tuple[str, ...]
+    kinds: int
+    every_kinds: int
+    overflow: Overflow
+    batch_max: int
+    every_ns: int
+    min_interval_ns: int
+    rate_limit: float
+    lag_max_ticks: int
+    lag_max_ns: int
+    on_lag: str
+    pull: bool
+    awaited: bool
 
 
 class Dispatcher:
@@ -267,14 +287,7 @@ class Dispatcher:
             return False
         if options.overflow is Overflow.CONFLATE:
             _refuse_flow(subscription.name, subscription.kinds)
-        assert options.overflow is not None
-        member.membership.tune(
-            overflow=options.overflow.value,
-            batch_max=options.batch_max,
-            lag_max_ticks=options.lag_max_ticks,
-            lag_max_ns=options.lag_max_ns,
-            lag_skip=options.on_lag == "skip",
-        )
+        member.membership.tune(options)
         subscription.options = options
         return True
 
@@ -307,23 +320,22 @@ class Dispatcher:
             _refuse_flow(name, kinds)
         shares = not (is_pull or is_async or threaded)
         group = self._inline if shares else self._new_group("thread" if threaded else "consumer")
-        membership = group.join(
-            name,
-            [_described(bound, awaited=is_async) for bound in handlers],
-            instruments=list(options.instruments),
+        joining = JoinOptions(
+            instruments=options.instruments,
             kinds=_native.kind_set(sorted(kinds)),
             every_kinds=_native.kind_set(sorted(every_kinds)),
-            overflow=overflow.value,
+            overflow=overflow,
             batch_max=options.batch_max,
             every_ns=options.every_ns,
             min_interval_ns=options.min_interval_ns,
             rate_limit=options.rate_limit,
             lag_max_ticks=options.lag_max_ticks,
             lag_max_ns=options.lag_max_ns,
-            lag_skip=options.on_lag == "skip",
+            on_lag=options.on_lag,
             pull=is_pull,
             awaited=is_async,
         )
+        membership = group.join(name, [_described(bound, awaited=is_async) for bound in handlers], joining)
         self.faults.policies[name] = options.on_fault or self.faults.default
         self._watch.handlers[name] = [bound.name for bound in handlers]
         if not shares:

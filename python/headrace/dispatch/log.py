@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import msgspec
 
 import headrace._native as _native
+from headrace._native import PumpStatus
 from headrace.dispatch.dispatcher import INLINE
 from headrace.dispatch.run_file import new_run_file
 from headrace.errors import DispatchLogError
@@ -346,13 +347,17 @@ class Repetition:
     async def _publish_to(self, cursor: int) -> None:
         while True:
             status, argument = self._pump.ingest_to(cursor)
-            if status == "need":
+            if status is PumpStatus.NEED:
                 await self._give(argument)
-            elif status == "reached":
+            elif status is PumpStatus.REACHED:
                 return
             else:
                 have = self._dispatcher.ring.cursor
-                why = {"end": "the sources end", "held": "a reader holds the ring", "stopped": "it was stopped"}[status]
+                why = {
+                    PumpStatus.END: "the sources end",
+                    PumpStatus.HELD: "a reader holds the ring",
+                    PumpStatus.STOPPED: "it was stopped",
+                }[status]
                 raise self._log.error(f"{why} at position {have}, before {cursor}: repeat it over the same sources")
 
     async def _repeat(self, call: Call) -> None:

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 import headrace._native as _native
+from headrace._native import PumpStatus
 from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
@@ -136,8 +137,8 @@ class Sources:
         """Return when the first item was received; None when no feed of the past has one."""
         while self._paced:
             status, argument = self.pump.peek()
-            if status != "need":
-                return argument if status == "until" else None
+            if status is not PumpStatus.NEED:
+                return argument if status is PumpStatus.UNTIL else None
             await self.give(argument)
         return None
 
@@ -169,15 +170,15 @@ class Sources:
             if paced is not None and self.pump.last_ts is not None:
                 paced.follow(self.pump.last_ts)
             schedule()
-            if status == "need":
+            if status is PumpStatus.NEED:
                 await self.give(argument)
-            elif status == "until":
+            elif status is PumpStatus.UNTIL:
                 await self.wait(
                     max(0.0, (argument - clock.now_ns()) / 1e9) if paced is None else paced.wait_s(argument)
                 )
-            elif status == "full":
+            elif status is PumpStatus.FULL:
                 await self.wait(0.0)
-            elif status == "held":
+            elif status is PumpStatus.HELD:
                 # A blocking reader is behind: the feed waits, the loop does not.
                 await self.wait(HELD_S)
             else:

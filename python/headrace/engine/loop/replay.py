@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Literal
 
+from headrace._native import PumpStatus
 from headrace.engine.loop.driver import Driver
 from headrace.limits import BARRIER_S
 from headrace.market.clock import Mode, PacedClock
@@ -75,16 +76,16 @@ class ReplayDriver(Driver):
             await self.barrier()
             while True:
                 status, argument = pump.run(pace.due_ns())
-                if status == "need":
+                if status is PumpStatus.NEED:
                     await sources.give(argument)
-                elif status == "until":
+                elif status is PumpStatus.UNTIL:
                     await sources.wait(pace.wait_s(argument))
-                elif status == "alarm":
+                elif status is PumpStatus.ALARM:
                     await self._resolve_due(argument)
-                elif status == "async":
+                elif status is PumpStatus.ASYNC:
                     await self.dispatcher.drain_async()
                     await self.barrier()
-                elif status == "drain":
+                elif status is PumpStatus.DRAIN:
                     await self.barrier()
                 else:
                     break
@@ -93,7 +94,7 @@ class ReplayDriver(Driver):
                     self._audit.check()
                 self._report_progress()
             sources.keep_rejects()
-            if status == "end":
+            if status is PumpStatus.END:
                 self.dispatcher.finish()
                 await self.barrier()
         finally:
