@@ -213,7 +213,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "ControlError": lambda _: ControlClient("no/engine"),
     "EngineError": lambda _: Strategy().buy(BTC, 1),
     "ServiceError": lambda _: Engine(services=[FailingService()], mode="replay").run(),
-    "DispatchLogError": lambda _: Engine(mode="replay", dispatch_log="no such file"),
+    "DispatchLogError": lambda _: Engine(mode="repeat", dispatch_log="no such file"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that nobody raises themselves; a fork, a missing extra and a recording without venue have tests of their own.

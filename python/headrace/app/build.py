@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from headrace.app.config import EngineConfig
     from headrace.app.config.tree import BrokerSection, FeedSection, ServiceSection, StrategySection
-    from headrace.feeds.sources import AnyFeed, Progress
+    from headrace.feeds.base import AnyFeed
+    from headrace.feeds.sources import Progress
     from headrace.strategies.spec import StrategySpec
 
 __all__ = ["engine_of", "make_broker", "make_feeds", "make_service", "make_strategy"]

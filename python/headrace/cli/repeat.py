@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from headrace.app.config import EngineConfig
     from headrace.engine.repeat import Repeat
-    from headrace.feeds.sources import AnyFeed
+    from headrace.feeds.base import AnyFeed
 
 __all__ = ["repeat_command"]
 

@@ -6,6 +6,7 @@ Does not: write anything.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from pathlib import Path
@@ -27,7 +28,11 @@ def new_run_file(path: str | os.PathLike[str], run_id: str, ending: str) -> tupl
     """
     is_folder = is_run_folder(path)
     file = Path(path, f"{run_id}.{ending}") if is_folder else Path(path)
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        # Not the file itself: something on the way to it is no folder.
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(file.parent)) from error
     for number in itertools.count(2):
         try:
             return file, os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from headrace.engine.loop import Driver
     from headrace.engine.options import EngineOptions
     from headrace.engine.repeat import RepeatedSwitch
-    from headrace.feeds.sources import AnyFeed
+    from headrace.feeds.base import AnyFeed
     from headrace.trading.brokers.base import Broker
 
 __all__ = ["EngineParts", "build_parts"]

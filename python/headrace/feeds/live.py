@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 import headrace._native as _native
 from headrace._native import PumpStatus
-from headrace.feeds.base import Frame, PushFeed
-from headrace.feeds.sources import HELD_S, INGEST_TICKS
+from headrace.feeds.base import AnyFeed, Frame, PushFeed
 from headrace.market.clock import END_OF_TIME_NS
 
 if TYPE_CHECKING:
@@ -27,9 +26,13 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.feeds.base import FeedItem
-    from headrace.feeds.sources import AnyFeed
 
-__all__ = ["LiveSource"]
+__all__ = ["HELD_S", "INGEST_TICKS", "LiveSource"]
+
+# How soon a feed is tried again that a blocking reader held up.
+HELD_S = 0.001
+# Ticks that are published before other parts have a turn.
+INGEST_TICKS = 1_024
 
 # Bound once: on Python 3.11 an enum's attribute costs 0.4 us, which each frame would pay.
 NEED, FULL, HELD = PumpStatus.NEED, PumpStatus.FULL, PumpStatus.HELD

@@ -10,6 +10,7 @@ Does not: publish; the pump does when a driver moves it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
@@ -24,7 +25,8 @@ from headrace._native import PumpStatus
 from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import Feed, Frame, LiveFeed, PushFeed, SizedFeed
+from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
+from headrace.feeds.live import HELD_S, INGEST_TICKS, LiveSource
 from headrace.feeds.recording import RecordingFeed
 from headrace.market.clock import PacedClock
 
@@ -33,21 +35,15 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.feeds.base import FeedItem
-    from headrace.feeds.live import LiveSource
     from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
 
-__all__ = ["AnyFeed", "Progress", "Source", "Sources", "feeds_of", "refuse_live"]
+__all__ = ["Progress", "Source", "Sources", "feeds_of", "refuse_live"]
 
-AnyFeed: TypeAlias = "Feed | PushFeed"
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | AnyFeed"
 
 # The longest wait that does not look whether the run was stopped.
 WAIT_S = 0.05
-# How soon a feed is tried again that a blocking reader held up.
-HELD_S = 0.001
-# Ticks that are published before other parts have a turn.
-INGEST_TICKS = 1_024
 # A value that no feed can yield by mistake, as it could None.
 END: Any = object()
 
@@ -120,8 +116,6 @@ class Sources:
 
     async def give(self, source: int) -> None:
         """Push the next item of a source into the pump, or its end."""
-        import asyncio  # Costs 20 ms that only a run needs.
-
         waiting = asyncio.ensure_future(anext(self._items[source], END))
         while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
             if self._is_stopped():
@@ -147,10 +141,6 @@ class Sources:
 
         schedule : has a turn soon. turn : has a turn at once.
         """
-        import asyncio  # Costs 20 ms that only a run needs.
-
-        from headrace.feeds.live import LiveSource
-
         try:
             async with asyncio.TaskGroup() as bringing:
                 bringing.create_task(self._bring_paced(clock, schedule), name="headrace-recordings")
@@ -186,8 +176,6 @@ class Sources:
 
     async def wait(self, wait_s: float) -> None:
         """Wait, but not longer than a stop may go unseen."""
-        import asyncio  # Costs 20 ms that only a run needs.
-
         await asyncio.sleep(min(wait_s, WAIT_S))
 
     def keep_rejects(self) -> None:

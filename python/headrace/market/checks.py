@@ -52,7 +52,7 @@ def one_of(option: str, value: str, choices: Iterable[str]) -> str:
     """Return a value that is among the choices. Raises OptionError."""
     valid = [str(choice) for choice in choices]
     if value not in valid:
-        msg = f"{option}={value!r} is unknown: use one of {', '.join(map(repr, valid))}"
+        msg = f"{option}={value!r} is unknown: use one of {', '.join(valid)}"
         raise OptionError(msg, option=option)
     return value
 
