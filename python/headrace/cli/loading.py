@@ -1,6 +1,6 @@
-"""From ``--strategy SPEC`` and ``--param NAME=VALUE`` to a strategy.
+"""Make a strategy from ``--strategy SPEC`` and ``--param NAME=VALUE``.
 
-Guarantees: what is wrong with them is one line and exit code 2.
+Guarantees: an error in them is one line and exit code 2.
 Does not: call anything but the strategy's ``__init__``.
 """
 
@@ -20,17 +20,15 @@ __all__ = ["load_strategy"]
 
 
 def load_strategy(spec: str, parameters: Mapping[str, str]) -> Strategy | Callable[..., object]:
-    """Import what ``spec`` names and, if it is a class, make its one instance with ``parameters``."""
+    """Import what ``spec`` names; if it is a Strategy class, return an instance made with ``parameters``."""
     found = load_object(spec)
     if isinstance(found, type) and issubclass(found, Strategy):
         return make_object(found, parameters, given_by="--param {}")
     if parameters:
-        msg = (
-            f"--param {next(iter(parameters))} is for a class, and {spec} is none: write --strategy module:Class first"
-        )
+        msg = f"--param {next(iter(parameters))} is for a class, and {spec} is none: use --strategy module:Class"
         raise Failure(msg, exit_code=2)
     if isinstance(found, Strategy) or inspect.isroutine(found):
         return found
     what = type(found).__name__
-    msg = f"{spec} is no strategy but a {what}: derive the class from headrace.Strategy, or name a function"
+    msg = f"{spec} is no strategy but a {what}: derive the class from headrace.Strategy, or use a function"
     raise Failure(msg, exit_code=2)
