@@ -1,4 +1,4 @@
-"""Writes docs/reference from the tables that the package itself runs on, so that no fact stands twice.
+"""Writes docs/reference from the package's own tables, so that no fact stands twice.
 
 ::
 
@@ -6,8 +6,8 @@
     config/tree.py · telemetry/metrics.py ──────────────────────────────────────────────────────┘
 
 Run it after a change of any of these: ``.venv/bin/python docs/generate.py``.
-Guarantees: a page depends on the tables alone; a test compares every page with what this would write.
-Does not: explain. What belongs together is said in ``concepts`` and the how-to pages.
+Guarantees: a page depends on the tables alone; a test compares every page with the text that this would write.
+Does not: explain; ``concepts`` and the how-to pages do.
 """
 
 from __future__ import annotations
@@ -46,33 +46,33 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py from {source}: change it there. -->"
 
 CAUSES = {
-    GapCause.VENUE: ("feed", "the venue's own numbers say that ticks are missing"),
-    GapCause.RECONNECT: ("feed", "the feed was reconnected; what came meanwhile is unknown"),
+    GapCause.VENUE: ("feed", "the venue's own numbers show that ticks are missing"),
+    GapCause.RECONNECT: ("feed", "the feed was reconnected; the ticks in between are unknown"),
     GapCause.RESTART: ("feed", "the sequencer was restored from a saved state"),
     GapCause.OVERRUN: ("reader", "the ring overtook this subscription"),
     GapCause.PAUSED: ("reader", "this subscription was paused or in quarantine, and resumed"),
-    GapCause.LAG: ("reader", 'this subscription lagged and jumped to the newest tick, as `on_lag="skip"` asks'),
-    GapCause.RATE: ("reader", "more ticks came than this subscription's `rate_limit` lets through"),
+    GapCause.LAG: ("reader", 'this subscription lagged and jumped to the newest tick, by `on_lag="skip"`'),
+    GapCause.RATE: ("reader", "more ticks came than this subscription's `rate_limit` allows"),
 }
 LIFE = {
-    StrategyState.CREATED: "nothing yet",
+    StrategyState.CREATED: "nothing",
     StrategyState.STARTING: "`on_load` and `on_start`",
     StrategyState.RUNNING: "everything",
     StrategyState.PAUSED: "`on_order` and `on_fill`; no tick, bar or signal, and timers wait. Orders that add exposure "
-    "are refused; cancels, and orders that reduce it, get through",
-    StrategyState.QUARANTINED: "nothing of its own; its open orders are canceled unless it is to keep them, its "
-    "position goes on being accounted",
+    "are refused; cancels, and orders that reduce it, pass",
+    StrategyState.QUARANTINED: 'no callback; its open orders are canceled unless `on_quarantine` is "keep", its '
+    "position is still accounted",
     StrategyState.STOPPING: "`on_stop`, `on_save`, `on_order` and `on_fill`",
     StrategyState.STOPPED: "nothing; its position is still accounted",
-    StrategyState.FAILED: "nothing: a callback raised that it could not start or stop without",
+    StrategyState.FAILED: "nothing: a callback raised that is needed to start or stop",
 }
 ORDER_EVENTS = tuple(dict.fromkeys(event for _, event in ORDER_TRANSITIONS))
 HEAD_MEANING = {
-    "seq": "dense per (instrument, kind) from 1, given by the sequencer; 0 before it",
+    "seq": "dense per (instrument, kind) from 1, set by the sequencer; 0 before it",
     "venue_seq": "the venue's own number, 0 when there is none",
     "ts_event": "the venue's time, ns since 1970-01-01 UTC; 0 with `NO_VENUE_TIME`",
     "ts_init": "when it was received, ns since 1970-01-01 UTC",
-    "instrument": f"dense id; `{NO_INSTRUMENT:#x}`: belongs to none",
+    "instrument": f"dense id; `{NO_INSTRUMENT:#x}`: no instrument",
     "kind": "a row of the kind table below",
     "side": "+1 buy or bid, -1 sell or ask, 0 none",
     "flags": "bits, see below",
@@ -81,18 +81,18 @@ HEAD_MEANING = {
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """One Markdown table; a bar inside a cell is escaped."""
+    """Return a Markdown table; a bar inside a cell is escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def code(text: str) -> str:
-    """The text as code; a dash when there is none."""
+    """Return the text as code; a dash when it is empty."""
     return f"`{text}`" if text else "-"
 
 
 def page(title: str, source: str, *parts: str) -> str:
-    """A page that says where it comes from."""
+    """Return a page that names its source."""
     return "\n\n".join([GENERATED.format(source=source), f"# {title}", *parts]) + "\n"
 
 
@@ -115,7 +115,7 @@ def fields_page() -> str:
         "the field table, rust/core/src/market/field.rs",
         "A handler declares fields by parameter name. *One tick* is the Python type that a singular handler "
         "(`on_quote`, `on_tick`) gets, *column* the dtype of the NumPy array that a plural one (`on_quotes`, "
-        "`on_ticks`) gets; a dash: not there. `headrace fields` prints the same table. A value of a kind that "
+        "`on_ticks`) gets; a dash: not available. `headrace fields` prints the same table. A value of a kind that "
         "`register_kind` added is a field, too.",
         table(("field", "one tick", "column", "unit", "kinds", "meaning"), rows),
     )
@@ -127,7 +127,7 @@ def limits_page() -> str:
     return page(
         "Limits",
         "python/headrace/limits.py",
-        "Every default and bound, with its unit and its reason. Those of the native core stand in "
+        "Every default and bound, with its unit and its reason. Those of the native core are defined in "
         "`rust/core/src/limits.rs`. An option of the same name replaces a default for one object.",
         table(("name", "value", "unit", "reason"), rows),
     )
@@ -164,7 +164,7 @@ def errors_page() -> str:
     return page(
         "Errors",
         "python/headrace/errors.py",
-        "Everything that Headrace raises on purpose. `headrace.HeadraceError` is public; import the others from "
+        "Every error that Headrace raises on purpose. `headrace.HeadraceError` is public; import the others from "
         "`headrace.errors`. The facts of a message are attributes.",
         "```text\n" + "\n".join(line.removeprefix("    ") for line in drawn.splitlines()) + "\n```",
         table(("error", "is a", "attributes", "raised for"), rows),
@@ -182,9 +182,9 @@ def record_page() -> str:
         "another, so `np.save` and pickle work; `array.view(headrace.QUOTE_DTYPE)` copies nothing.",
         table(("bytes", "field", "dtype", "meaning"), byte_rows()),
         "## Kinds",
-        "*state*: only the newest matters, so it may be conflated. *flow*: each one counts. *meta*: it says something "
-        "about the stream. The venue's numbers are *contiguous* (one more each time), *chained* (each event names the "
-        "one before it), *monotone* (only rising), or unchecked.",
+        "*state*: only the newest tick matters, so it may be conflated. *flow*: every tick matters. *meta*: a tick "
+        "about the stream itself. The venue's numbers are *contiguous* (one more each time), *chained* (each event "
+        "names the one before it), *monotone* (only rising), or unchecked.",
         table(
             ("number", "kind", "nature", "venue_seq", *value_columns()),
             [
@@ -208,9 +208,9 @@ def record_page() -> str:
             ("number", "cause", "from", "meaning"),
             [(str(cause.value), code(cause.name), *CAUSES[cause]) for cause in GapCause],
         ),
-        "`first` and `last` are the venue's numbers that are missing when the gap comes from the feed, and ring "
-        "positions when it comes from the reader. What is unknown is None in a singular handler and 2^64 - 1 in the "
-        "record, whose `cause` holds the number of the lost kind as well, 8 bits up.",
+        "`first` and `last` are the missing venue numbers when the gap comes from the feed, and the missing ring "
+        "positions when it comes from the reader. An unknown value is None in a singular handler and 2^64 - 1 in the "
+        "record. The record's `cause` also holds the number of the lost kind, shifted left by 8 bits.",
     )
 
 
@@ -225,20 +225,20 @@ def byte_rows() -> list[tuple[str, ...]]:
 
 
 def place(dtype: np.dtype[np.void], name: str) -> tuple[np.dtype[Any], int]:
-    """A field's dtype and its first byte."""
+    """Return a field's dtype and its first byte."""
     assert dtype.fields is not None
     return dtype.fields[name][:2]
 
 
 def value_columns() -> list[str]:
-    """Where each of a kind's values lies."""
+    """Return the bytes of each of a kind's values."""
     dtype = dtype_of(1)
     starts = [place(dtype, name)[1] for name in (dtype.names or ())[-4:]]
     return [f"bytes {start}-{start + 7}" for start in starts]
 
 
 def options_page() -> str:
-    """What ``subscribe`` takes."""
+    """The options of ``subscribe``."""
     texts = described(inspect.getdoc(Dispatcher.subscribe) or "")
     parameters = inspect.signature(SubscriptionOptions.checked).parameters
     rows = [
@@ -249,14 +249,14 @@ def options_page() -> str:
         "Subscription options",
         "Dispatcher.subscribe, python/headrace/dispatch/dispatcher.py",
         "Keywords of `Dispatcher.subscribe`, of the pairs `(strategy, options)` that `headrace.replay` takes, and of "
-        "the `subscription` that a Strategy class declares for itself. The call wins over the class. Each is checked "
-        "when subscribing; a value that is not allowed is an `OptionError` that says what is.",
+        "the `subscription` of a Strategy class. An option of the call replaces the one of the class. Each is checked "
+        "at subscription; a value that is not allowed raises an `OptionError`, which names what is allowed.",
         table(("option", "default", "meaning"), rows),
     )
 
 
 def described(docstring: str) -> dict[str, str]:
-    """The ``name : text`` entries of a docstring; an entry may name several."""
+    """Return the ``name : text`` entries of a docstring; an entry may have several names."""
     found: dict[str, str] = {}
     for entry in re.split(r"\n(?=\w[\w, ]* : )|\n\n", docstring):
         names, colon, text = entry.partition(" : ")
@@ -266,12 +266,12 @@ def described(docstring: str) -> dict[str, str]:
 
 
 def see_also(name: str, texts: dict[str, str]) -> str:
-    """Where an option without an entry of its own is described."""
+    """Return the name of the entry that describes an option without its own entry."""
     return f"see `{next(other for other, text in texts.items() if name in text)}`"
 
 
 def as_markdown(docstring: str) -> str:
-    """A docstring's text on one line, with Markdown's code quotes."""
+    """Return a docstring's text on one line, with Markdown's code quotes."""
     return " ".join(docstring.replace("``", "`").split())
 
 
@@ -296,14 +296,14 @@ def cli_page() -> str:
     return page(
         "The command line",
         "the commands in python/headrace/cli",
-        "`headrace VERB --help` says the same. A failure is one line on stderr that begins with `headrace:`.",
+        "`headrace VERB --help` shows the same. A failure is one line on stderr that begins with `headrace:`.",
         table(("exit code", "meaning"), exit_rows),
         *parts,
     )
 
 
 def verbs(group: click.Group, name: str) -> Iterable[tuple[str, click.Command]]:
-    """Every verb with its whole name, those of groups in their place."""
+    """Yield every verb with its whole name, with the verbs of a group in the group's place."""
     for own, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from verbs(command, f"{name} {own}")
@@ -330,7 +330,7 @@ def commands_page() -> str:
             for note, applies in (
                 ("Urgent: executed at once, ahead of every queue and without a worker.", entry.urgent),
                 ("Changes nothing, so the version stays.", not command_type.changes),
-                (f"What waits to {revoked} is rejected.", bool(revoked)),
+                (f"Waiting commands to {revoked} are rejected.", bool(revoked)),
             )
             if applies
         ]
@@ -340,22 +340,22 @@ def commands_page() -> str:
     return page(
         "Commands",
         "COMMANDS, python/headrace/commands/family.py",
-        "What an operator may ask of a running engine: from Python with `await engine.commands.submit(…)`, from "
+        "An operator's commands to a running engine: from Python with `await engine.commands.submit(…)`, from "
         'another terminal with `headrace ctl`, as JSON with the name under `"command"`. Each is answered by one '
-        "`Ack`: *accepted* (done, or begun), *noop* (it was so already), *rejected* (not possible; nothing changed) or "
-        "*failed* (it went wrong, or nobody knows). [Command a running engine](../how-to/commands.md) says how, and "
-        "how to add commands of your own.",
+        "`Ack`: *accepted* (done, or begun), *noop* (the state was already so), *rejected* (not possible; nothing "
+        "changed) or *failed* (an error, or the outcome is unknown). [Command a running engine]"
+        "(../how-to/commands.md) shows how to send them, and how to add your own.",
         *parts,
     )
 
 
 def options_of(command: click.Command) -> list[click.Option]:
-    """The options of a verb; arguments stand in its usage line."""
+    """Return the options of a verb; its arguments are in its usage line."""
     return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
 
 
 def option_row(option: click.Option) -> tuple[str, str, str]:
-    """An option with its values, its default, and what it does."""
+    """Return an option with its values, its default and its meaning."""
     choices = option.type.choices if isinstance(option.type, click.Choice) else ()
     values = "" if option.is_flag else option.metavar or "|".join(map(str, choices))
     default = "-" if option.is_flag or option.multiple or not option.default else code(f"{option.default}")
@@ -378,15 +378,15 @@ def config_page() -> str:
     return page(
         "Configuration",
         "the sections in python/headrace/app/config/tree.py",
-        "What a TOML or YAML file may hold. `HEADRACE__SECTION__KEY` in the environment wins over the file, "
-        "`--set section.key=value` over both. A key that is not here is an error. `headrace config new` writes a file "
-        "with all of them, `headrace config schema` prints what editors need to complete and check one.",
+        "The keys of a TOML or YAML file. `HEADRACE__SECTION__KEY` in the environment replaces the file's value, "
+        "`--set section.key=value` replaces both. An unknown key is an error. `headrace config new` writes a file "
+        "with all keys, `headrace config schema` prints a schema for editors that complete and check one.",
         *parts,
     )
 
 
 def as_code(text: str) -> str:
-    """Words as they are, quoted values as code."""
+    """Return a text with its quoted values as code."""
     return re.sub(r'"[^"]*"', lambda quoted: code(quoted[0]), text)
 
 
@@ -406,14 +406,14 @@ def metrics_page() -> str:
     return page(
         "Metrics",
         "the table in python/headrace/telemetry/metrics.py",
-        "What an engine tells Prometheus at `http://HOST:PORT/metrics` when `telemetry.prometheus_port` is set, and "
-        "`engine.metrics.snapshot()` in Python. Everything is read when it is asked for; nothing is counted twice.",
+        "An engine's metrics: for Prometheus at `http://HOST:PORT/metrics` when `telemetry.prometheus_port` is set, "
+        "and in Python by `engine.metrics.snapshot()`. Each snapshot reads every value; nothing is counted twice.",
         table(("metric", "kind", "unit", "labels", "meaning", "worry when"), rows),
     )
 
 
 def life_cycle_page() -> str:
-    """The states of a strategy, and the ways between them."""
+    """The states of a strategy and of an order, and the changes between them."""
     ways = {state: {verb: after for (before, verb), after in TRANSITIONS.items() if before is state} for state in LIFE}
     width = max(len(state) for state in StrategyState)
     drawn = [
@@ -425,15 +425,15 @@ def life_cycle_page() -> str:
         "Life cycle",
         "TRANSITIONS, python/headrace/strategies/states.py, and "
         "ORDER_TRANSITIONS, python/headrace/trading/orders/order.py",
-        "The only ways from one state to another. [What happens on them](../life-cycle.md).",
+        "The allowed changes of state. [What happens on each](../life-cycle.md).",
         "## Of a strategy",
-        "Anything else is a `LifeCycleError` and changes nothing. Each change is a `StrategyStateChanged` event with a "
-        "version one above the last.",
+        "Any other change raises a `LifeCycleError` and changes nothing. Each change is a `StrategyStateChanged` "
+        "event, whose version is one higher than the last.",
         "```text\n" + "\n".join(drawn) + "\n```",
-        table(("state", "what runs", "ways out"), rows),
+        table(("state", "what runs", "possible changes"), rows),
         "## Of an order",
-        "By the event that a gate or the broker tells; anything else is refused, and changes nothing. A cancel that is "
-        "asked for makes an open order `PENDING_CANCEL` until the broker has answered.",
+        "By the event of a gate or the broker; any other event is refused, and changes nothing. A requested cancel "
+        "makes an open order `PENDING_CANCEL` until the broker has answered.",
         table(
             ("state", *(event.__name__.removeprefix("Order") for event in ORDER_EVENTS)),
             [(code(state.name), *(order_way(state, event) for event in ORDER_EVENTS)) for state in OrderState],
@@ -442,7 +442,7 @@ def life_cycle_page() -> str:
 
 
 def order_way(state: OrderState, event: type[OrderEvent]) -> str:
-    """Where an event takes an order from a state; a dash where it is refused."""
+    """Return an order's state after an event; a dash where the event is refused."""
     after = ORDER_TRANSITIONS.get((state, event))
     return "-" if after is None else code(after.name)
 

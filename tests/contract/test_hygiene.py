@@ -82,7 +82,7 @@ def test_module_headers_fit_on_a_screen(root: Path) -> None:
     assert not long
 
 
-def test_every_source_file_says_what_it_is(root: Path) -> None:
+def test_every_source_file_has_a_header(root: Path) -> None:
     silent = [
         str(path.relative_to(root))
         for path in tracked(root)
@@ -106,15 +106,13 @@ def test_make_alone_prints_every_target_with_what_it_does(root: Path) -> None:
     assert re.findall(r"^  ([a-z-]+)  +\S", told, re.MULTILINE) == TARGETS
 
 
-def test_make_knows_every_target(root: Path) -> None:
+def test_make_has_every_target(root: Path) -> None:
     known = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
     assert set(TARGETS) <= known
 
 
 @pytest.mark.parametrize(("missing", "said"), [("cargo", "install Rust"), ("cc", "install a C compiler")])
-def test_a_missing_tool_gets_one_line_that_says_what_to_install(
-    root: Path, tmp_path: Path, missing: str, said: str
-) -> None:
+def test_a_missing_tool_is_one_line_with_what_to_install(root: Path, tmp_path: Path, missing: str, said: str) -> None:
     only = tmp_path / "bin"
     only.mkdir()
     for tool in {"bash", "make", "awk", "find", "cargo", "cc"} - {missing}:
@@ -126,7 +124,7 @@ def test_a_missing_tool_gets_one_line_that_says_what_to_install(
     assert said in told[0]
 
 
-def test_an_old_or_missing_python_gets_one_line_that_says_what_to_install(root: Path) -> None:
+def test_an_old_python_is_one_line_with_what_to_install(root: Path) -> None:
     done = make(root, "need-python", "PYTHON=")
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
@@ -134,7 +132,7 @@ def test_an_old_or_missing_python_gets_one_line_that_says_what_to_install(root: 
     assert "install python3" in told[0]
 
 
-def test_a_change_in_rust_builds_the_extension_again_and_one_in_python_does_not(root: Path) -> None:
+def test_only_a_change_in_rust_rebuilds_the_extension(root: Path) -> None:
     """Asks make what it would do if these files were new, which does nothing."""
     unchanged = make(root, "-n", "setup").stdout
     assert make(root, "-n", "-W", "python/headrace/py.typed", "setup").stdout == unchanged
@@ -179,5 +177,5 @@ def requirement_name(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
 
 
-def test_the_extension_feature_does_not_stop_cargo_from_linking_tests(root: Path) -> None:
+def test_cargo_links_tests_with_the_extension_feature(root: Path) -> None:
     assert "extension-module" not in (root / "rust/binding/Cargo.toml").read_text()

@@ -169,7 +169,7 @@ def is_self(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
-def test_errors_import_nothing_of_ours_and_limits_only_the_native_ones(graph: dict[str, set[str]]) -> None:
+def test_errors_import_nothing_and_limits_only_native_ones(graph: dict[str, set[str]]) -> None:
     """The native module imports the error classes while it raises, when no other module may be loading."""
     assert graph["errors"] == set()
     assert graph["limits"] <= {NATIVE}

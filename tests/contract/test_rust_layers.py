@@ -1,4 +1,4 @@
-"""The walls between the Rust crates: binding -> core -> lockfree, and what each may not know."""
+"""The walls between the Rust crates: binding -> core -> lockfree, and what each may not use."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MAY_USE = {
 }
 # The files outside lockfree that may hold unsafe code, each because of the interpreter's C interface.
 UNSAFE_IN_BINDING = {f"hot/{name}.rs" for name in ("columns", "descriptor", "interpreter", "tick_object", "vectorcall")}
-# What would make the native module big, or give it a runtime of its own.
+# Crates that would make the native module big, or add a runtime.
 TOO_HEAVY = re.compile(
     r"^(tokio|async-std|rustls|native-tls|openssl.*|arrow.*|parquet|polars.*|sqlx|rusqlite|postgres)$"
 )
-# What core would need to know the time, the machine or Python; it is told, never asks.
+# Words with which core would read the time, the machine or Python; callers pass these values in.
 NOT_IN_CORE = re.compile(
     r"\bpyo3\b|\bnumpy\b|\bstd::(?:thread|fs|net|io|env|process)\b"
     r"|\b(?:Instant|SystemTime)\b|\bthread_local!|\be?print(?:ln)?!|\bdbg!"
@@ -46,7 +46,7 @@ def test_the_workspace_has_exactly_the_three_crates(packages: dict[str, dict[str
 
 
 @pytest.mark.parametrize("crate", sorted(OURS))
-def test_a_crate_depends_only_on_the_ones_below_it(packages: dict[str, dict[str, object]], crate: str) -> None:
+def test_a_crate_depends_only_on_crates_below_it(packages: dict[str, dict[str, object]], crate: str) -> None:
     dependencies = packages[crate]["dependencies"]
     assert isinstance(dependencies, list)
     ours = {dependency["name"] for dependency in dependencies} & OURS
@@ -54,7 +54,7 @@ def test_a_crate_depends_only_on_the_ones_below_it(packages: dict[str, dict[str,
 
 
 @pytest.mark.parametrize("crate", ["headrace-core", "headrace-lockfree"])
-def test_only_binding_knows_python(packages: dict[str, dict[str, object]], crate: str) -> None:
+def test_only_binding_uses_python(packages: dict[str, dict[str, object]], crate: str) -> None:
     dependencies = packages[crate]["dependencies"]
     assert isinstance(dependencies, list)
     assert not {dependency["name"] for dependency in dependencies} & {"pyo3", "pyo3-ffi", "numpy"}
@@ -77,7 +77,7 @@ def test_core_forbids_unsafe_code(root: Path) -> None:
     assert "#![forbid(unsafe_code)]" in code(root / "rust/core/src/lib.rs")
 
 
-def test_core_asks_neither_clock_nor_thread_nor_disk_nor_python(root: Path) -> None:
+def test_core_uses_no_clock_thread_disk_or_python(root: Path) -> None:
     found = {
         f"{path.relative_to(root)}: {match.group()}"
         for path in sources(root, "core")
@@ -86,7 +86,7 @@ def test_core_asks_neither_clock_nor_thread_nor_disk_nor_python(root: Path) -> N
     assert not found
 
 
-def test_unsafe_code_lives_in_lockfree_and_in_the_named_files_of_binding(root: Path) -> None:
+def test_unsafe_code_is_only_in_lockfree_and_named_files(root: Path) -> None:
     binding = root / "rust/binding/src"
     found = {
         str(path.relative_to(binding))
@@ -96,7 +96,7 @@ def test_unsafe_code_lives_in_lockfree_and_in_the_named_files_of_binding(root: P
     assert found == UNSAFE_IN_BINDING
 
 
-def test_the_search_for_forbidden_words_sees_grouped_imports_and_ignores_comments() -> None:
+def test_the_word_search_sees_grouped_imports_not_comments() -> None:
     grouped = spelled_out(stripped("use std::{collections::HashMap, io::{self, Read}}; // std::fs\n/* std::net */"))
     assert {match.group() for match in NOT_IN_CORE.finditer(grouped)} == {"std::io"}
     assert not NOT_IN_CORE.search(stripped('let text = "std::thread";'))

@@ -1,4 +1,4 @@
-"""The same inputs give the same bytes: in ten runs, in two processes, at every ring capacity."""
+"""The same inputs make the same bytes: in ten runs, in two processes, at every ring capacity."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Trader(Recorder):
 
 
 def audit_hash(path: Path, ring_capacity: int = 65_536) -> str:
-    """Run once, and return the hash of everything that the run said, and of every tick."""
+    """Run once, and return the hash of all output of the run, and of every tick."""
     prices = [100 + (n * n * 7 % 23) for n in range(QUOTES)]
     engine = engine_over(
         [market(prices), market(prices[::-1], instrument=ETH)],
@@ -54,12 +54,12 @@ def audit_hash(path: Path, ring_capacity: int = 65_536) -> str:
     return f"{said} {report.input_hash} {law.delivered_hash}"
 
 
-def test_ten_runs_at_every_capacity_say_the_same(tmp_path: Path) -> None:
+def test_ten_runs_at_every_capacity_make_the_same_hash(tmp_path: Path) -> None:
     hashes = {audit_hash(tmp_path / str(run), ring_capacity=1 << (1 + run % 10)) for run in range(10)}
     assert len(hashes) == 1
 
 
-def test_two_processes_say_the_same_whatever_their_hash_seed(tmp_path: Path, root: Path) -> None:
+def test_two_processes_agree_under_any_hash_seed(tmp_path: Path, root: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from tests.determinism.test_one_hash import audit_hash; "
         "print(audit_hash(Path(sys.argv[1])))"
@@ -82,5 +82,5 @@ def test_two_processes_say_the_same_whatever_their_hash_seed(tmp_path: Path, roo
 
 @pytest.mark.deep
 @pytest.mark.timeout(600)
-def test_a_hundred_runs_say_the_same(tmp_path: Path) -> None:
+def test_a_hundred_runs_make_the_same_hash(tmp_path: Path) -> None:
     assert len({audit_hash(tmp_path / str(run)) for run in range(100)}) == 1

@@ -21,7 +21,7 @@ MARKER = re.compile(r"<!--\s*(file|not run|exit):\s*(.*?)\s*-->", re.DOTALL)
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block and what the comments before it say."""
+    """One fenced block, with the options in the comments before it."""
 
     path: Path
     line: int

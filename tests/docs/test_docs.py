@@ -87,13 +87,13 @@ def test_there_are_pages_with_blocks_to_execute() -> None:
     assert any(block.language in EXECUTED for page in PAGES for block in blocks_of(page))
 
 
-def test_at_most_five_blocks_are_not_run_and_each_says_why() -> None:
+def test_at_most_five_blocks_are_not_run_each_with_a_reason() -> None:
     left_out = [block for page in PAGES for block in blocks_of(page) if block.not_run is not None]
     assert len(left_out) <= NOT_RUN_MAX, [str(block) for block in left_out]
     assert not [str(block) for block in left_out if not block.not_run]
 
 
-def test_a_block_that_is_written_to_a_file_is_run_by_a_command_below_it() -> None:
+def test_a_block_written_to_a_file_is_run_by_a_later_command() -> None:
     idle = []
     for page in PAGES:
         found = blocks_of(page)

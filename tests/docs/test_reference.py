@@ -1,4 +1,4 @@
-"""The reference pages are what the package's own tables say today."""
+"""The reference pages equal the text that the package's tables make today."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_new_overwrites_nothing(headrace_run: Run, tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text("mine")
     ended = headrace_run("config", "new")
     assert ended.returncode == 1
-    assert ended.stderr == "headrace: headrace.toml exists already and stays as it is: choose another name\n"
+    assert ended.stderr == "headrace: headrace.toml exists already and is not changed: choose another name\n"
     assert (tmp_path / "headrace.toml").read_text() == "mine"
     assert headrace_run("config", "new", "engine.yaml").returncode == 2
     assert headrace_run("config", "new", "nowhere/engine.toml").returncode == 1

@@ -79,9 +79,7 @@ def test_a_dispatch_log_that_cannot_be_written_is_an_error_of_its_own(tmp_path: 
     (tmp_path / "trader.py").write_text(TRADER)
     done = headrace(tmp_path, "run", "engine.toml", "--dispatch-log", path, "--json")
     assert done.returncode == 1
-    said = (
-        f"headrace: dispatch log {path} cannot be written: {reason}; see that there is room and the permission to write"
-    )
+    said = f"headrace: dispatch log {path} cannot be written: {reason}; check the free space and the write permission"
     assert done.stderr.splitlines()[-1] == said
 
 

@@ -99,6 +99,6 @@ def test_a_claim_that_does_not_hold_is_named_and_ends_it_with_1(
     monkeypatch.setattr(demo, "QUICK_FRAMES", 300)
     assert run(["demo", "--quick"]) == 1
     printed = capsys.readouterr()
-    assert "this does not hold: " in printed.err
+    assert "these claims do not hold: " in printed.err
     assert "SlowJournal lost ticks" in printed.err
     assert "checked" not in printed.out

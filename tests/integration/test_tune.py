@@ -106,5 +106,5 @@ def test_conflation_is_refused_for_flow_and_folds_quotes_from_then_on() -> None:
             def on_trade(self, price: float) -> None: ...
 
         trades = dispatcher.subscribe(Trades())
-        with pytest.raises(OptionError, match="of which each one counts"):
+        with pytest.raises(OptionError, match="of which every tick matters"):
             dispatcher.tune(trades, overflow="conflate")

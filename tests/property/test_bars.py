@@ -168,7 +168,7 @@ moves = st.lists(
         st.sampled_from([1.0, 1.5, 2.25, 0.1, 0.7, float("nan"), float("inf")]),
         st.sampled_from([0.1, 0.2, 0.3, 1e9, 1e-9]),
         st.integers(-2, 3),  # how far the venue's number goes on, or back
-        st.booleans(),  # whether the venue says when
+        st.booleans(),  # whether there is a venue time
         st.integers(0, 2 * MS),  # how long it was on its way
     ),
     max_size=60,

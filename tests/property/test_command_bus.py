@@ -24,7 +24,7 @@ MALFORMED = (b"{", b'{"command": "Note"}', b'{"command": "Note", "subject": 1}')
 
 
 class Handlers:
-    """Do what a command's text says, and check that it is alone with its target and after those before it."""
+    """Act by a command's text, and check that it is alone with its target and after the commands before it."""
 
     def __init__(self, numbers: random.Random) -> None:
         self.numbers = numbers
@@ -158,7 +158,7 @@ class Session:
 
 @pytest.mark.asyncio
 @pytest.mark.timeout(60)
-async def test_every_command_is_answered_once_in_order_for_its_target_and_versions_only_rise(seed: int) -> None:
+async def test_every_command_is_answered_once_in_order_per_target(seed: int) -> None:
     session = Session(seed)
     await session.bus.start()
     for _ in range(STEPS):

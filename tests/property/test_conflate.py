@@ -1,4 +1,4 @@
-"""Conflation against a dict: after quiescence everybody's last quote of each instrument is the last published.
+"""Conflation against a dict: in the end, each subscription's last quote of an instrument is the last published one.
 
 Guarantees: every case draws its publishes, laps, pauses and clock steps from the run's seed.
 Does not: run threads; `test_loss_law` does.
@@ -128,7 +128,7 @@ def one_case(random_: random.Random) -> None:
 
 
 def end_the_episode(dispatcher: Dispatcher, subscriptions: list[Subscription], seens: list[Seen]) -> None:
-    """Resume everybody and hand out whatever waits; the last subscription is the one that is pulled."""
+    """Resume all subscriptions and deliver all waiting ticks; the last subscription is the pulled one."""
     for subscription in subscriptions:
         subscription.resume()
     dispatcher.dispatch()
@@ -149,7 +149,7 @@ def many(cases: int, seed: int) -> None:
             raise
 
 
-def test_the_newest_quote_of_each_instrument_comes_through_whatever_happens(seed: int) -> None:
+def test_the_newest_quote_of_each_instrument_is_delivered(seed: int) -> None:
     many(10_000, seed)
 
 

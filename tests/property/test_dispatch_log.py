@@ -1,4 +1,4 @@
-"""A live run that dropped, folded, lagged and waited, repeated by its log, gives every strategy the same calls.
+"""A repeat of a live run that dropped, folded, lagged and waited makes every strategy the same calls.
 
 Guarantees: live slices are of random length, on the wall's clock; the seed repeats the inputs.
 Does not: need the seed to repeat the live run itself: the log does that.
@@ -139,7 +139,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class Run:
-    """One dispatcher with everybody subscribed, live or driven."""
+    """One dispatcher with all subscriptions, live or driven."""
 
     def __init__(self, seed: int, *, mode: ModeName) -> None:
         dice = random.Random(seed)
@@ -148,7 +148,7 @@ class Run:
             instruments=[BTC, ETH], ring_capacity=RING, clock=self.clock, mode=mode, on_fault="quarantine"
         )
         self.subscriptions: dict[str, Subscription] = {}
-        # With a block reader among the inline ones nobody of them is ever lapped.
+        # With a block reader among the inline ones, none of them is ever lapped.
         with_block = dice.random() < 0.3
         inline: dict[str, Strategy] = {
             "every": Singular(),
@@ -293,7 +293,7 @@ async def repeated(seed: int, path: Path, change: Callable[[Run], None] = lambda
 
 
 @pytest.mark.parametrize("run", range(4))
-def test_a_repetition_gives_every_strategy_the_same_calls(seed: int, run: int, tmp_path: Path) -> None:
+def test_a_repeat_makes_every_strategy_the_same_calls(seed: int, run: int, tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     was = asyncio.run(live(seed + run, path))
     for _ in range(2):

@@ -29,7 +29,7 @@ ACTS = (*COMMANDS, "restart in vain", "tick", "faults")
 
 
 class Model:
-    """What the table says becomes of one strategy."""
+    """The expected states of one strategy, by the table."""
 
     def __init__(self) -> None:
         self.state = _S.CREATED
@@ -79,7 +79,7 @@ class Model:
 
 
 class Obedient(Recorder):
-    """Fails when its life says so."""
+    """Raises where its plan has a failure."""
 
     def __init__(self, life: Life) -> None:
         super().__init__()

@@ -115,7 +115,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.flow(ticks_max=3 * RING)
 
     def steer(self, draw: Draw) -> None:
-        """An operator gives commands faster than they are carried out."""
+        """Send commands faster than they are carried out."""
         name = draw(strategies)
         for kind in draw(st.lists(st.sampled_from(STEERING), min_size=1, max_size=3)):
             self.world.submit(kind(name))
@@ -132,7 +132,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.submit(CancelOrder(orders[-min(pick, len(orders))].order_id if orders else "nobody's"))
 
     def trade(self, draw: Draw) -> None:
-        """A strategy trades: in a callback, or told to from outside; sometimes more than the lane holds."""
+        """Let a strategy trade, in a callback or from outside; sometimes more than the lane holds."""
         instrument, side, count = draw(st.sampled_from(NAMES)), draw(sides), draw(st.sampled_from([1, 1, 1, 1, 70]))
         quantity = f"{draw(st.integers(1, 80)) / 10:.1f}"
         offset = draw(st.none() | st.integers(-3, 3))
@@ -149,7 +149,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.act(draw(strategies), act, now=draw(st.booleans()))
 
     def signal(self, draw: Draw) -> None:
-        """A strategy says what it thinks."""
+        """Let a strategy publish a signal."""
         self.world.act(draw(strategies), lambda own: own.signal(NAMES[0], 1), now=draw(st.booleans()))
 
     def cancel(self, draw: Draw) -> None:
@@ -280,5 +280,5 @@ def test_the_laws_hold_under_random_flow_and_commands() -> None:
 
 
 @pytest.mark.deep
-def test_the_laws_hold_under_random_flow_and_commands_for_100000_steps() -> None:
+def test_the_laws_hold_for_100000_random_steps() -> None:
     assert_shown(drive(STEPS_DEEP), STEPS_DEEP)

@@ -108,7 +108,7 @@ def test_columns_and_slices_of_them_stay_as_they_were(options: dict[str, Any], s
 
 
 def test_a_slice_alone_keeps_its_memory_from_being_written_again() -> None:
-    """The column that it was cut from is gone; only the owner's count says that somebody still looks."""
+    """The column of the slice is gone; only the owner's reference count shows that the slice is still used."""
     kept: list[tuple[np.ndarray, list[float]]] = []
 
     def on_quotes(bid_price):
@@ -124,7 +124,7 @@ def test_a_slice_alone_keeps_its_memory_from_being_written_again() -> None:
     assert len({part.__array_interface__["data"][0] for part, _ in kept}) == 50
 
 
-def test_memory_that_nobody_keeps_is_used_again() -> None:
+def test_unreferenced_memory_is_reused() -> None:
     places: set[int] = set()
 
     def on_quotes(bid_price):
@@ -240,7 +240,7 @@ def test_nested_dispatchers_do_not_share_values() -> None:
     assert got == [(float(number), number + 1.0, float(number)) for number in range(100)]
 
 
-def test_handlers_of_one_tick_share_its_objects_and_the_next_tick_gets_others_when_kept() -> None:
+def test_handlers_of_a_tick_share_objects_and_kept_ones_stay() -> None:
     first: list[float] = []
     second: list[float] = []
     with Dispatcher(on_fault="raise") as dispatcher:

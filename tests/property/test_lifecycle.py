@@ -59,7 +59,7 @@ def test_whatever_lives_can_end_and_what_ended_can_start_again() -> None:
 
 @pytest.mark.parametrize("state", StrategyState)
 @pytest.mark.parametrize("verb", [*VERBS, "explode", ""])
-def test_a_verb_does_what_the_table_says_or_nothing_at_all(state: StrategyState, verb: str) -> None:
+def test_a_verb_follows_the_table_or_changes_nothing(state: StrategyState, verb: str) -> None:
     life = taken_to(state)
     version = life.version
     after = TRANSITIONS.get((state, verb))
@@ -75,7 +75,7 @@ def test_a_verb_does_what_the_table_says_or_nothing_at_all(state: StrategyState,
 
 
 @given(st.lists(st.sampled_from(VERBS), max_size=80))
-def test_versions_rise_by_one_with_each_change_and_with_nothing_else(verbs: list[str]) -> None:
+def test_versions_rise_by_one_with_each_change_only(verbs: list[str]) -> None:
     life = LifeCycle("momentum")
     for verb in verbs:
         before, version = life.state, life.version

@@ -1,4 +1,4 @@
-"""Numbers: they only rise for everybody, are dense for who lost nothing, and are the same live and in replay.
+"""Numbers: they rise for every subscription, are dense for one that lost nothing, and are equal live and in replay.
 
 Guarantees: the ticks, with holes, repetitions and late ones among their venue numbers, are drawn from the run's seed.
 Does not: look at what a frame decodes to; the input is ticks.
@@ -102,5 +102,5 @@ def test_numbers_rise_are_dense_and_the_same_live_and_in_replay(seed: int) -> No
 
 @pytest.mark.deep
 @pytest.mark.timeout(1_200)
-def test_ten_million_numbers_rise_are_dense_and_the_same_live_and_in_replay(seed: int) -> None:
+def test_ten_million_numbers_are_dense_and_equal_in_replay(seed: int) -> None:
     run(10_000_000, seed)

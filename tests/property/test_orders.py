@@ -168,7 +168,7 @@ def episodes(seed: int) -> list[Episode]:
     return [played(seed + number) for number in range(EPISODES)]
 
 
-def test_the_episodes_show_every_end_and_every_gate_that_they_can(episodes: list[Episode]) -> None:
+def test_the_episodes_reach_every_end_and_every_gate(episodes: list[Episode]) -> None:
     """Laws that hold because nothing happened prove nothing."""
     ends = {type(event) for episode in episodes for event in episode.desk.of(OrderEvent)}
     assert ends >= {*ENDS, OrderAccepted}
@@ -190,7 +190,7 @@ def test_no_order_is_lost_and_each_ends_once(episodes: list[Episode]) -> None:
         ends: dict[str, list[str]] = defaultdict(list)
         for event in episode.desk.of(OrderEvent):
             if ends[event.order_id]:
-                # Nothing but a request that somebody published again.
+                # Only a request that was published again.
                 assert isinstance(event, OrderRequested)
             if isinstance(event, ENDS):
                 ends[event.order_id].append(type(event).__name__)
@@ -198,7 +198,7 @@ def test_no_order_is_lost_and_each_ends_once(episodes: list[Episode]) -> None:
             assert len(ends[order.order_id]) == (order.state in FINAL), order
 
 
-def test_no_order_reaches_the_broker_twice_and_the_broker_has_what_is_open(episodes: list[Episode]) -> None:
+def test_no_order_is_sent_twice_and_the_broker_has_the_open_ones(episodes: list[Episode]) -> None:
     for episode in episodes:
         accepted = [event.order_id for event in episode.desk.of(OrderAccepted)]
         assert len(accepted) == len(set(accepted))
@@ -206,7 +206,7 @@ def test_no_order_reaches_the_broker_twice_and_the_broker_has_what_is_open(episo
         assert set(episode.broker.open_orders) <= is_open
 
 
-def test_positions_are_the_sum_of_the_fills_and_no_order_fills_more_than_it_asked_for(episodes: list[Episode]) -> None:
+def test_positions_are_the_sum_of_fills_and_no_order_overfills(episodes: list[Episode]) -> None:
     for episode in episodes:
         held: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         of_order: dict[str, Decimal] = defaultdict(Decimal)
@@ -238,7 +238,7 @@ def test_no_order_fills_against_what_caused_it_or_came_before(episodes: list[Epi
                 assert fill.quote.first > fill.cause.last
 
 
-def test_what_may_only_reduce_never_adds_exposure_and_never_flips(episodes: list[Episode]) -> None:
+def test_reduce_only_never_adds_exposure_and_never_flips(episodes: list[Episode]) -> None:
     for episode in episodes:
         held: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         for fill in episode.desk.of(OrderFill):
@@ -257,7 +257,7 @@ def test_only_requests_that_came_again_are_refused(episodes: list[Episode]) -> N
         assert len(episode.desk.bus.dead_letters) == episode.desk.orders.refused_events
 
 
-def test_the_same_flow_gives_the_same_bytes(seed: int) -> None:
+def test_the_same_flow_makes_the_same_bytes(seed: int) -> None:
     for number in range(5):
         first, second = played(seed + number), played(seed + number)
         assert list(map(encode_event, first.desk.events)) == list(map(encode_event, second.desk.events))

@@ -36,7 +36,7 @@ trades = st.lists(
 
 
 def is_shown(shown: Decimal, exact: Fraction) -> bool:
-    """Whether a number is the exact one, rounded to the 28 digits that are told."""
+    """Whether a number is the exact one, rounded to the 28 digits of reports."""
     return abs(Fraction(shown) - exact) <= abs(exact) / 10**27
 
 
@@ -81,7 +81,7 @@ def applied(done: list[Trade]) -> Position:
 
 @settings(max_examples=200)
 @given(trades)
-def test_every_list_of_fills_gives_what_a_recomputation_gives(done: list[Trade]) -> None:
+def test_every_list_of_fills_equals_its_recomputation(done: list[Trade]) -> None:
     held, average, realized, paid = recomputed(done)
     position = applied(done)
     assert Fraction(position.quantity) == held
@@ -104,7 +104,7 @@ def test_profit_is_the_cash_that_changed_hands_and_what_is_held(done: list[Trade
 
 @settings(max_examples=100)
 @given(trades)
-def test_a_position_that_is_closed_has_realised_exactly_its_cash_flow(done: list[Trade]) -> None:
+def test_a_closed_position_has_realised_exactly_its_cash_flow(done: list[Trade]) -> None:
     left = applied(done).quantity
     if left:
         done = [*done, Trade(-1 if left > 0 else 1, abs(left), Decimal("123.45"), Decimal(0))]

@@ -37,7 +37,7 @@ class RunsOfTrades(Strategy):
 
 
 class WholeTick(Strategy):
-    """The whole record of any kind; its type tells which values it has."""
+    """The whole record of any kind; its type has the values of its kind."""
 
     def __init__(self) -> None:
         self.prices: list[float] = []
@@ -62,7 +62,7 @@ class WholeTicks(Strategy):
 
 
 class Gaps(Strategy):
-    """What was lost; None where nobody can know how much."""
+    """The number of lost ticks; None where it is unknown."""
 
     def __init__(self) -> None:
         self.missing: dict[GapCause, int | None] = {}

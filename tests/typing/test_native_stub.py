@@ -1,4 +1,4 @@
-"""The stub of the native module tells the truth where stubtest cannot look: what is returned, and what a tick has."""
+"""The stub of the native module is right where stubtest cannot check it: return values, and attributes of ticks."""
 
 from __future__ import annotations
 import __future__
@@ -48,7 +48,7 @@ def returned(stub: ModuleType, path: str) -> Any:
 
 
 def assert_is(value: object, annotation: Any) -> None:
-    """Fail unless the value is exactly what the annotation says; for dicts with known keys also no more than that."""
+    """Fail unless a value has exactly the annotated type; a typed dict must have no other keys, either."""
     msgspec.convert(value, annotation, strict=True)
     if isinstance(value, dict) and hasattr(annotation, "__required_keys__"):
         assert value.keys() == annotation.__required_keys__

@@ -1,4 +1,4 @@
-"""What a user's type checker says: nothing about right strategies of each form, and something about each wrong line."""
+"""A user's type checker: no error in right strategies of each form, and one error for each wrong line."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def checked(root: Path, name: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
     assert (PACKAGE / "_native.pyi").is_file()
 
 
-def test_strict_mypy_says_nothing_about_a_strategy_of_each_form(root: Path) -> None:
+def test_strict_mypy_accepts_a_strategy_of_each_form(root: Path) -> None:
     done = checked(root, "right.py")
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
@@ -67,7 +67,7 @@ def test_strict_mypy_refuses_each_wrong_line_and_no_other(root: Path) -> None:
     assert done.returncode == 1, done.stderr
 
 
-def test_the_right_ones_run_too() -> None:
+def test_the_typed_examples_run() -> None:
     """An annotation that mypy believes and the handler does not get would pass above."""
 
     async def run() -> None:

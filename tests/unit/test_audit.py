@@ -1,4 +1,4 @@
-"""Audit: every event in the order of its delivery, nothing overwritten, nothing lost without being told."""
+"""Audit: every event in the order of delivery, no file overwritten, no loss without a report."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_every_event_is_a_line_in_the_order_of_its_delivery(tmp_path: Path) -> N
     assert sink.stats().bytes == sink.path.stat().st_size
 
 
-def test_the_first_line_says_which_run_it_is(tmp_path: Path) -> None:
+def test_the_first_line_identifies_the_run(tmp_path: Path) -> None:
     before_ns = time.time_ns()
     header = audit_header(audited(tmp_path / "run.jsonl").path)
     assert (header.run_id, header.config, header.version) == ("run", "abc", "0.1.0")
@@ -101,7 +101,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE(sink.path.parent.stat().st_mode) == 0o700
 
 
-def test_a_file_that_is_there_already_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_file_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text("of another run\n")
     with pytest.raises(AuditError, match="a folder for one file per run"):
@@ -120,7 +120,7 @@ def test_a_folder_gets_a_file_for_each_run(tmp_path: Path) -> None:
     assert audit_path(tmp_path / "file", "b") == tmp_path / "file"
 
 
-def test_an_audit_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+def test_an_audit_that_cannot_be_made_names_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AuditError, match="cannot be written"):
         AuditSink(tmp_path / "file" / "run.jsonl").attach(EventBus())
@@ -177,7 +177,7 @@ def test_a_killed_process_loses_no_more_than_its_last_second(tmp_path: Path) -> 
 # When it cannot be written
 
 
-def test_a_full_disk_loses_counts_and_tells_and_the_bus_goes_on(
+def test_on_a_full_disk_losses_are_counted_and_the_bus_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus = EventBus()
@@ -194,7 +194,7 @@ def test_a_full_disk_loses_counts_and_tells_and_the_bus_goes_on(
             published(bus, *(signal_of(number) for number in range(20, 30)))
             sink.flush()
             assert (sink.stats().written, sink.stats().state) == (10, "failing")
-            # The 20 signals and what was told of them.
+            # The 20 signals and the Status events about the file.
             assert sink.stats().lost == 21
         published(bus, signal_of(30))
         sink.flush()
@@ -251,7 +251,7 @@ def test_a_disk_that_is_full_from_the_beginning_is_refused(tmp_path: Path) -> No
 # Reading
 
 
-def test_a_torn_last_line_is_an_error_or_told_as_one_likes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_last_line_raises_or_is_logged_by_option(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = audited(tmp_path / "run.jsonl", signal_of(1), signal_of(2)).path
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(AuditError, match="line 3 is torn") as raised:
@@ -277,7 +277,7 @@ def test_a_torn_last_line_is_an_error_or_told_as_one_likes(tmp_path: Path, caplo
         (b"\0\0\0", 1, "torn"),
     ],
 )
-def test_a_file_that_is_no_audit_says_at_which_line(tmp_path: Path, content: bytes, line: int, said: str) -> None:
+def test_a_file_that_is_no_audit_raises_with_the_line(tmp_path: Path, content: bytes, line: int, said: str) -> None:
     path = tmp_path / "run.jsonl"
     path.write_bytes(content)
     with pytest.raises(AuditError, match=said) as raised:
@@ -285,7 +285,7 @@ def test_a_file_that_is_no_audit_says_at_which_line(tmp_path: Path, content: byt
     assert raised.value.line == line
 
 
-def test_a_missing_audit_says_so(tmp_path: Path) -> None:
+def test_a_missing_audit_raises(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="No such file"):
         audit_header(tmp_path / "nowhere")
 
@@ -295,7 +295,7 @@ class Own(Event, frozen=True, kw_only=True):
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=5))
-def test_whatever_an_event_says_is_read_again(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+def test_every_field_of_an_event_is_read_back(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     path = tmp_path_factory.mktemp("audit") / "run.jsonl"
     bus = EventBus()
     bus.declare(Own, Lane.SIGNAL)
@@ -305,7 +305,7 @@ def test_whatever_an_event_says_is_read_again(tmp_path_factory: pytest.TempPathF
     assert [event.text for event in read_audit(path, own_types=[Own]) if isinstance(event, Own)] == texts
 
 
-def test_a_number_that_is_none_does_not_make_the_audit_unreadable(tmp_path: Path) -> None:
+def test_nan_does_not_make_the_audit_unreadable(tmp_path: Path) -> None:
     path = audited(
         tmp_path / "run.jsonl", signal_of(1), Signal(instrument=BTC, side=1, strength=math.nan), signal_of(2)
     )
@@ -319,7 +319,7 @@ class Unwritable:
     pass
 
 
-def test_an_event_that_json_cannot_hold_is_lost_at_its_place_and_kept_as_a_dead_letter(tmp_path: Path) -> None:
+def test_an_event_json_cannot_hold_is_a_gap_and_a_dead_letter(tmp_path: Path) -> None:
     bus = EventBus()
     with AuditSink(tmp_path / "run.jsonl") as sink:
         sink.attach(bus)
@@ -343,7 +343,7 @@ def test_an_event_that_json_cannot_hold_ends_a_replay(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_events_that_are_published_again_are_the_same_in_the_same_order(tmp_path: Path) -> None:
+async def test_replayed_events_are_equal_and_in_the_same_order(tmp_path: Path) -> None:
     control = Control(name="ENGINE_READY", detail={"a": [1]}, source="engine")
     first = audited(tmp_path / "one", control, *(signal_of(number) for number in range(200)), control, mode="replay")
     again = EventBus(run_id="another", mode="replay", clock=ReplayClock(99))

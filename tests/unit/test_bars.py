@@ -1,4 +1,4 @@
-"""Bars through their public face: what a spec may say, which ticks are in a bar, and when it closes."""
+"""Bars through their public API: the values of a spec, the ticks of a bar, and when it closes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_bar_of_ticks_is_never_empty() -> None:
         BarSpec(timeframe="100t", empty=True)
 
 
-def test_a_bar_is_stamped_at_its_close_and_says_which_ticks_it_is_made_of(dispatcher: Dispatcher) -> None:
+def test_a_bar_is_stamped_at_its_close_and_carries_its_ticks(dispatcher: Dispatcher) -> None:
     with Bars(dispatcher, [BarSpec(timeframe="1s")]) as bars:
         at = [SECOND, SECOND + 1, 2 * SECOND - 1]
         dispatcher.publish(trades(dispatcher, [5.0, 9.0, 7.0], ts_init=at, size=np.array([1.0, 2.0, 4.0])))
@@ -125,7 +125,7 @@ def test_quotes_make_bars_of_their_bid_their_ask_and_the_middle(dispatcher: Disp
     assert made == {"bid": (10.0, 12.0, 0.0), "mid": (10.5, 12.5, 0.0), "ask": (11.0, 13.0, 0.0)}
 
 
-def test_a_bar_by_venue_time_leaves_out_what_has_none_and_is_stamped_by_its_publisher(dispatcher: Dispatcher) -> None:
+def test_a_bar_by_venue_time_skips_ticks_without_one(dispatcher: Dispatcher) -> None:
     spec = BarSpec(timeframe="1s", time="ts_event")
     with Bars(dispatcher, [spec]) as bars:
         dispatcher.publish(trades(dispatcher, [1.0, 2.0], ts_init=[10, 11]))
@@ -157,7 +157,7 @@ def test_an_instrument_that_two_specs_match_has_its_bar_once(dispatcher: Dispatc
         assert [bar.instrument for bar in bars.close_due(4 * SECOND)] == [BTC]
 
 
-def test_bars_that_closed_before_their_spec_was_removed_can_still_be_taken(dispatcher: Dispatcher) -> None:
+def test_bars_closed_before_a_removal_can_still_be_taken(dispatcher: Dispatcher) -> None:
     spec = BarSpec(timeframe="1t")
     with Bars(dispatcher, [spec]) as bars:
         dispatcher.publish(trades(dispatcher, [1.0]))

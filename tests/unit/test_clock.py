@@ -21,7 +21,7 @@ def test_every_clock_is_a_clock() -> None:
     assert not isinstance(time, Clock)
 
 
-def test_the_wall_clock_tells_the_time() -> None:
+def test_the_wall_clock_returns_the_time() -> None:
     before = time.time_ns()
     assert before <= WallClock().now_ns() <= time.time_ns()
 
@@ -42,7 +42,7 @@ def test_the_replay_clock_moves_on_and_never_back() -> None:
     assert clock.now_ns() == 250
 
 
-def test_an_engines_clock_stands_still_until_it_is_moved_and_drives_a_live_dispatcher() -> None:
+def test_an_engine_clock_stands_still_until_it_is_moved() -> None:
     clock = EngineClock(1_000)
     lags = []
     with Dispatcher(clock=clock, ring_capacity=8) as dispatcher:
@@ -74,7 +74,7 @@ def test_a_paced_clock_runs_in_the_recordings_time_at_its_speed(monkeypatch: pyt
     assert clock.now_ns() == 1_001_500
 
 
-def test_at_the_highest_speed_the_paced_clock_follows_what_was_published() -> None:
+def test_at_max_speed_the_paced_clock_follows_published_ticks() -> None:
     clock = PacedClock(1_000, speed="max")
     assert clock.now_ns() == 1_000
     clock.follow(5_000)
@@ -90,7 +90,7 @@ def test_a_speed_that_is_none_is_refused(speed: float) -> None:
         PacedClock(0, speed)
 
 
-def test_a_dispatcher_asks_its_clock() -> None:
+def test_a_dispatcher_reads_its_clock() -> None:
     clock = HandClock(1_000)
     lags = []
     with Dispatcher(clock=clock) as dispatcher:
@@ -103,13 +103,13 @@ def test_a_dispatcher_asks_its_clock() -> None:
 
 
 def test_a_replay_keeps_its_own_clock() -> None:
-    with pytest.raises(OptionError, match="leave the clock out"):
+    with pytest.raises(OptionError, match="remove clock="):
         Dispatcher(mode="replay", clock=WallClock())
     with Dispatcher(mode="replay") as dispatcher:
         assert isinstance(dispatcher.clock, ReplayClock)
 
 
-def test_a_clock_that_fails_is_the_callers_error_and_stops_nothing_for_good() -> None:
+def test_a_failing_clock_raises_and_stops_nothing_for_good() -> None:
     class Broken(HandClock):
         broken = True
 

@@ -46,7 +46,7 @@ def test_verbs_and_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize("command_type", COMMANDS, ids=lambda kind: kind.__name__)
-def test_a_command_survives_json_and_refuses_fields_it_does_not_have(command_type: type[Command]) -> None:
+def test_a_command_survives_json_and_refuses_unknown_fields(command_type: type[Command]) -> None:
     command = example(command_type)
     assert msgspec.json.decode(msgspec.json.encode(command), type=command_type) == command
     with pytest.raises(msgspec.ValidationError, match="unknown field `more`"):
@@ -55,7 +55,7 @@ def test_a_command_survives_json_and_refuses_fields_it_does_not_have(command_typ
         command.more = 1  # type: ignore[attr-defined]
 
 
-def test_the_table_knows_what_a_command_line_needs() -> None:
+def test_the_table_has_every_fact_for_a_command_line() -> None:
     entry = COMMANDS[SetSubscription]
     assert (entry.name, entry.verb, entry.urgent) == ("SetSubscription", "set-subscription", False)
     arguments = {argument.name: argument for argument in entry.arguments}
@@ -66,7 +66,7 @@ def test_the_table_knows_what_a_command_line_needs() -> None:
     assert all(argument.meaning for entry in COMMANDS.values() for argument in entry.arguments)
 
 
-def test_only_what_must_not_wait_is_urgent_and_only_status_changes_nothing() -> None:
+def test_halt_and_status_are_urgent_and_only_status_reads() -> None:
     assert {kind for kind in COMMANDS if kind.urgent} == {Halt, Status}
     assert {kind for kind in COMMANDS if not kind.changes} == {Status}
 
@@ -84,7 +84,7 @@ def test_only_what_must_not_wait_is_urgent_and_only_status_changes_nothing() -> 
         (Status(), "engine"),
     ],
 )
-def test_a_command_says_what_it_is_about(command: Command, target: str) -> None:
+def test_a_command_has_a_target(command: Command, target: str) -> None:
     assert command.target == target
 
 
@@ -117,7 +117,7 @@ class TakenVerb(Command, frozen=True):
 
 
 class Structured(Command, frozen=True):
-    """Has a field of every type that the table tells apart."""
+    """Has a field of every type that the table distinguishes."""
 
     verb = "structured"
 
@@ -140,7 +140,7 @@ class Structured(Command, frozen=True):
         (int, "no command"),
     ],
 )
-def test_a_type_that_cannot_be_a_command_is_refused_when_it_is_registered(command_type: Any, said: str) -> None:
+def test_a_type_that_is_no_command_is_refused_at_registration(command_type: Any, said: str) -> None:
     bus = CommandBus(bus=None, clock=HandClock())
     with pytest.raises(CommandError, match=said):
         bus.register(command_type, lambda _: ACCEPTED)
@@ -161,7 +161,7 @@ def test_a_bus_without_workers_or_time_is_refused() -> None:
             CommandBus(bus=None, clock=HandClock(), timeout_s=timeout_s)
 
 
-def test_the_table_of_a_bus_holds_what_it_handles_and_a_users_own() -> None:
+def test_a_bus_table_holds_its_commands_and_registered_ones() -> None:
     bus = CommandBus(bus=None, clock=HandClock())
     for command_type in (Note, Structured, Halt):
         bus.register(command_type, lambda _: ACCEPTED)
@@ -190,7 +190,7 @@ def test_the_table_of_a_bus_holds_what_it_handles_and_a_users_own() -> None:
         (PauseStrategy(object()), "malformed 'pause'"),  # type: ignore[arg-type]
     ],
 )
-async def test_a_malformed_command_is_rejected_with_its_path_and_changes_nothing(malformed: Any, said: str) -> None:
+async def test_a_malformed_command_is_rejected_with_its_path(malformed: Any, said: str) -> None:
     called: list[Command] = []
 
     def handler(command: Command) -> Outcome:
@@ -247,7 +247,7 @@ async def test_a_command_comes_as_an_object_as_a_mapping_or_as_json() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_command_that_nobody_handles_is_rejected_and_names_what_there_is() -> None:
+async def test_a_command_without_a_handler_is_rejected() -> None:
     async with running() as bus:
         bus.register(Halt, lambda _: ACCEPTED)
         ack = await bus.submit(PauseStrategy("one"))
@@ -255,7 +255,7 @@ async def test_a_command_that_nobody_handles_is_rejected_and_names_what_there_is
 
 
 @pytest.mark.asyncio
-async def test_a_bus_that_does_not_run_fails_commands_and_says_why() -> None:
+async def test_a_stopped_bus_fails_commands_with_a_reason() -> None:
     bus = CommandBus(bus=None, clock=HandClock())
     bus.register(Note, lambda _: ACCEPTED)
     before = await bus.submit(Note("s"))
@@ -281,7 +281,7 @@ def test_percentiles_are_at_most_one_thirty_second_too_high(seed: int) -> None:
         assert exact <= shown <= exact * (1 + 1 / 32) + 1
 
 
-def test_an_interrupt_inside_a_handler_leaves_the_loop_and_the_command_is_accounted() -> None:
+def test_a_command_interrupted_in_its_handler_is_accounted() -> None:
     for is_async in (False, True):
         bus = CommandBus(bus=None, clock=HandClock())
         interrupt(bus, is_async=is_async)

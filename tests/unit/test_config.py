@@ -130,14 +130,14 @@ def test_a_file_is_read_as_it_stands(file: Path) -> None:
     ]
 
 
-def test_the_environment_wins_over_the_file_and_an_override_over_both(file: Path) -> None:
+def test_environment_overrides_the_file_and_set_overrides_both(file: Path) -> None:
     environment = {"HEADRACE__ENGINE__NAME": "outside", "HEADRACE__ENGINE__SLICE_NS": "5", "HEADRACE_SEED": "1"}
     config = load_config(file, environment=environment, overrides=["engine.slice_ns=7"])
     assert (config.engine.name, config.engine.slice_ns) == ("outside", 7)
     assert config.engine.audit == str(file.parent / "audit/") + "/"
 
 
-def test_the_process_environment_is_used_unless_another_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE__ENGINE__NAME", "of the process")
     assert load_config().engine.name == "of the process"
     assert load_config(environment={}).engine.name == "headrace"
@@ -147,7 +147,7 @@ def test_of_two_overrides_the_later_wins() -> None:
     assert load_config(environment={}, overrides=["engine.name=a", "engine.name=b"]).engine.name == "b"
 
 
-def test_an_override_reaches_into_lists_tables_and_names_with_dots(file: Path) -> None:
+def test_an_override_reaches_lists_tables_and_dotted_names(file: Path) -> None:
     config = load_config(
         file,
         environment={"HEADRACE__FEEDS__0__PATH": "eth.gz", "HEADRACE__STRATEGIES__0__PARAMETERS__SPAN": "9"},
@@ -204,7 +204,7 @@ def test_decimals_keep_every_digit_of_their_text(tmp_path: Path) -> None:
     assert load_config(environment={}, overrides=["risk.quantity_max=0.10"]).risk.quantity_max == Decimal("0.10")
 
 
-def test_paths_in_a_file_are_relative_to_it_and_those_outside_are_not(file: Path) -> None:
+def test_only_paths_in_a_file_are_relative_to_the_file(file: Path) -> None:
     config = load_config(file, environment={}, overrides=["engine.dispatch_log=log.jsonl"])
     assert config.feeds[0].path == str(file.parent / "btc.gz")
     assert config.strategies[0].use == f"{file.parent / 'own/momentum.py'}:Momentum"
@@ -212,7 +212,7 @@ def test_paths_in_a_file_are_relative_to_it_and_those_outside_are_not(file: Path
     assert config.engine.dispatch_log == "log.jsonl"
 
 
-def test_yaml_and_toml_say_the_same(file: Path, tmp_path: Path) -> None:
+def test_yaml_and_toml_make_equal_configurations(file: Path, tmp_path: Path) -> None:
     config = load_config(file, environment={})
     document = msgspec.to_builtins(config)
     (tmp_path / "engine.yaml").write_bytes(msgspec.yaml.encode(document))
@@ -241,7 +241,7 @@ def test_yaml_and_toml_say_the_same(file: Path, tmp_path: Path) -> None:
         ("[[strategies]]", "$.strategies[0]", "`use`"),
         ("[[strategies]]\nuse = 'nothing'", "$.strategies[0].use", "module:Class"),
         ("[[strategies]]\nuse = 'a:B'\n[[strategies]]\nuse = 1", "$.strategies[1].use", "module:Class"),
-        (TWO_OF_ONE_NAME, "$.strategies[1].name", "a name of its own"),
+        (TWO_OF_ONE_NAME, "$.strategies[1].name", "use a different name for each strategy"),
         ("[[strategies]]\nuse='a:B'\nsubscription.evry='1s'", "$.strategies[0].subscription.evry", "mean every"),
         ("[[strategies]]\nuse='a:B'\nbars=[{timeframe='1s', prize=1}]", "$.strategies[0].bars[0].prize", "mean price"),
         ('[instruments."BTCUSDT.BINANCE"]\nlot_size = 0', '$.instruments."BTCUSDT.BINANCE".lot_size', "above 0"),
@@ -255,9 +255,7 @@ def test_yaml_and_toml_say_the_same(file: Path, tmp_path: Path) -> None:
         ("[commands]\ntimeout_s = 0", "$.commands.timeout_s", "above 0"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_path_and_what_would_be_right(
-    tmp_path: Path, text: str, path: str, said: str
-) -> None:
+def test_an_error_names_its_path_and_what_is_allowed(tmp_path: Path, text: str, path: str, said: str) -> None:
     error = refused(text, tmp_path)
     assert error.path == path
     assert path.rpartition(".")[0] in str(error)
@@ -292,7 +290,7 @@ def test_a_wrong_value_from_outside_names_where_it_came_from(tmp_path: Path, mor
         ("engine.toml", "[engine", "no TOML"),
         ("engine.toml", "[engine]\nname = 1\nname = 2", "no TOML"),
         ("engine.yaml", "engine: [", "no YAML"),
-        ("engine.yaml", "engine:\n  name: a\n  name: b\n", "line 3 says 'name' a second time"),
+        ("engine.yaml", "engine:\n  name: a\n  name: b\n", "line 3 has the key 'name' a second time"),
         ("engine.yaml", "risk: {quantity_max: 1, quantity_max: 100}", "a second time"),
         ("engine.yaml", "- a", "no table"),
         ("engine.yaml", "1: 2", "no text"),
@@ -312,7 +310,7 @@ def test_a_file_that_is_missing_or_not_text_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "binary.toml")
 
 
-def test_yaml_without_pyyaml_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_without_pyyaml_names_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(MissingExtraError, match=r'pip install "headrace\[yaml\]"'):
         load("engine: {}", tmp_path, "engine.yaml")
@@ -381,7 +379,7 @@ def configurations() -> st.SearchStrategy[EngineConfig]:
 
 
 @given(configurations())
-def test_a_configuration_that_was_written_is_read_again_as_it_was(
+def test_a_written_configuration_is_read_back_equal(
     tmp_path_factory: pytest.TempPathFactory, config: EngineConfig
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.toml"
@@ -410,7 +408,7 @@ def test_no_message_shows_a_secret(file: Path, wrong: str) -> None:
 # The tables that documentation is made of
 
 
-def test_every_key_says_what_it_means() -> None:
+def test_every_key_has_a_meaning() -> None:
     assert not [key for key in config_keys() if len(key.meaning) < 4 or not key.takes]
 
 
@@ -426,7 +424,7 @@ def test_every_meaning_belongs_to_a_key() -> None:
         assert set(meanings(section)) == set(section.__struct_fields__), section
 
 
-def test_the_schema_knows_every_section_and_takes_numbers_for_decimals() -> None:
+def test_the_schema_has_every_section_and_numbers_for_decimals() -> None:
     schema = json.loads(json.dumps(config_schema()))
     assert set(schema["$defs"]["EngineConfig"]["properties"]) == set(EngineConfig.__struct_fields__)
     risk = schema["$defs"]["RiskLimits"]["properties"]["quantity_max"]
@@ -435,7 +433,7 @@ def test_the_schema_knows_every_section_and_takes_numbers_for_decimals() -> None
     assert schema["$defs"]["EngineSection"]["additionalProperties"] is False
 
 
-def test_a_new_file_loads_and_allows_orders_within_limits_on_paper(tmp_path: Path) -> None:
+def test_a_new_file_loads_and_allows_small_orders_on_paper(tmp_path: Path) -> None:
     text = template_text()
     config = load(text, tmp_path)
     assert all(getattr(config.risk, name) is not None for name in RiskLimits.__struct_fields__)
@@ -445,7 +443,7 @@ def test_a_new_file_loads_and_allows_orders_within_limits_on_paper(tmp_path: Pat
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_a_new_file_says_every_key_and_every_default_in_it_is_the_default(tmp_path: Path) -> None:
+def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> None:
     text = template_text()
     for key in config_keys():
         assert f"{key.key} = " in text, key
@@ -461,7 +459,7 @@ def test_a_new_file_says_every_key_and_every_default_in_it_is_the_default(tmp_pa
 # Sections that stand for options of others
 
 
-def test_a_subscription_section_has_every_option_of_a_subscription() -> None:
+def test_a_subscription_section_has_every_option() -> None:
     options = inspect.signature(SubscriptionOptions.checked).parameters
     assert set(SubscriptionSection.__struct_fields__) == set(options)
 
@@ -476,5 +474,5 @@ def test_a_lane_section_has_every_option_of_a_lane() -> None:
     assert set(get_type_hints(LaneSection)) == set(get_type_hints(LaneOptions))
 
 
-def test_an_instrument_section_has_everything_of_an_instrument_but_its_name() -> None:
+def test_an_instrument_section_has_all_fields_but_the_name() -> None:
     assert {"name", *InstrumentSection.__struct_fields__} == set(Instrument.__struct_fields__)

@@ -85,7 +85,7 @@ def test_facts_become_attributes_and_survive_a_pickle() -> None:
     assert (str(again), again.published, again.asked) == ("full", 3, 9)
 
 
-def test_every_error_says_what_it_is() -> None:
+def test_every_error_has_a_docstring() -> None:
     assert all(inspect.getdoc(cls) for cls in CLASSES.values())
 
 
@@ -216,12 +216,12 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "DispatchLogError": lambda _: Engine(mode="repeat", dispatch_log="no such file"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
-# Bases that nobody raises themselves; a fork, a missing extra and a recording without venue have tests of their own.
+# Bases that are never raised themselves; a fork, a missing extra and a recording without venue have their own tests.
 ELSEWHERE = {"HeadraceError", "PublishError", "ForkedError", "MissingExtraError", "VenueError"}
 
 
 @pytest.mark.parametrize("name", PROVOKED)
-def test_each_error_can_be_provoked_and_says_what_to_do(name: str) -> None:
+def test_each_error_can_be_provoked_and_names_a_remedy(name: str) -> None:
     with Dispatcher() as dispatcher, pytest.raises(HeadraceError) as raised:
         PROVOKED[name](dispatcher)
     assert type(raised.value).__name__ == name

@@ -1,4 +1,4 @@
-"""The family of events: immutable, told apart by their type, the same after a journey through JSON."""
+"""The family of events: immutable, distinguished by their type, equal after a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_events_are_immutable_and_named_by_their_type(event_type: type[Event]) -
     assert {"source", "ts", "run_id", "cause"} <= set(event_type.__struct_fields__)
 
 
-def test_an_event_with_a_field_too_many_or_of_no_known_type_is_an_error() -> None:
+def test_an_unknown_field_or_event_type_is_an_error() -> None:
     said = msgspec.json.decode(encode_event(Signal(instrument="A.B", side=1)))
     with pytest.raises(msgspec.ValidationError, match="unknown field `sid`"):
         decode_event(msgspec.json.encode({**said, "sid": 1}))
@@ -83,7 +83,7 @@ def test_an_event_with_a_field_too_many_or_of_no_known_type_is_an_error() -> Non
         decode_event(msgspec.json.encode({**said, "type": "Sgnal"}))
 
 
-def test_types_of_ones_own_are_decoded_when_they_are_named() -> None:
+def test_own_types_are_decoded_when_they_are_named() -> None:
     class Heartbeat(Event, frozen=True, kw_only=True):
         beat: int
 

@@ -88,7 +88,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         asyncio.run(items_of(ArrayFeed(tmp_path / "nowhere.npy")))
 
 
-def test_an_array_is_a_feed_that_knows_its_size() -> None:
+def test_an_array_is_a_feed_with_a_known_size() -> None:
     feed = ArrayFeed(numbered(7))
     assert isinstance(feed, Feed)
     assert isinstance(feed, SizedFeed)

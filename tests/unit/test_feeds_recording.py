@@ -129,7 +129,7 @@ async def blocks_and_error(feed: RecordingFeed) -> tuple[list[bytes], RecordingE
     return blocks, caught.value
 
 
-def test_a_truncated_gzip_gives_what_came_before_the_end_and_then_an_error(tmp_path: Path, content: bytes) -> None:
+def test_a_truncated_gzip_yields_its_whole_lines_then_raises(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "session.gz"
     path.write_bytes(gzip.compress(content)[:-2_000])
     blocks, error = asyncio.run(blocks_and_error(RecordingFeed(path, block_bytes=8_192)))
@@ -139,7 +139,7 @@ def test_a_truncated_gzip_gives_what_came_before_the_end_and_then_an_error(tmp_p
     assert f"{sum(map(len, blocks)):,} bytes" in str(error)
 
 
-def test_damaged_gzip_data_is_an_error_that_says_so(tmp_path: Path, content: bytes) -> None:
+def test_damaged_gzip_data_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "session.gz"
     zipped = bytearray(gzip.compress(content))
     middle = len(zipped) // 2
@@ -149,7 +149,7 @@ def test_damaged_gzip_data_is_an_error_that_says_so(tmp_path: Path, content: byt
     assert "damaged" in str(error)
 
 
-def test_a_line_too_long_for_a_frame_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
+def test_a_line_too_long_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "session"
     path.write_bytes(b"1 first\n2 " + b"x" * (FRAME_BYTES_MAX + 3_000_000) + b"\n3 last\n")
     lines = b"".join(read(path, venue="BINANCE")).split(b"\n")
@@ -211,7 +211,7 @@ def test_closing_half_way_ends_the_worker_and_closes_the_file(tmp_path: Path, co
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("headrace-recording")]
 
 
-def test_a_feed_that_is_closed_while_it_is_read_says_so(tmp_path: Path, content: bytes) -> None:
+def test_a_feed_closed_while_it_is_read_raises(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "session"
     path.write_bytes(content)
 
@@ -228,7 +228,7 @@ def test_a_feed_that_is_closed_while_it_is_read_says_so(tmp_path: Path, content:
         asyncio.run(close_half_way())
 
 
-def test_a_closed_feed_says_that_it_must_be_opened(tmp_path: Path) -> None:
+def test_a_closed_feed_raises_until_it_is_opened(tmp_path: Path) -> None:
     async def unopened() -> None:
         await anext(aiter(RecordingFeed(tmp_path / "session", venue="BINANCE")))
 
@@ -236,7 +236,7 @@ def test_a_closed_feed_says_that_it_must_be_opened(tmp_path: Path) -> None:
         asyncio.run(unopened())
 
 
-def test_a_recording_is_a_feed_that_knows_its_size(tmp_path: Path) -> None:
+def test_a_recording_is_a_feed_with_a_known_size(tmp_path: Path) -> None:
     feed = RecordingFeed(tmp_path / "session")
     assert isinstance(feed, Feed)
     assert isinstance(feed, SizedFeed)

@@ -90,7 +90,7 @@ CASES = [(row.name, kind) for row in FIELDS for kind in row.kinds if kind in ROW
 
 
 @pytest.mark.parametrize(("field", "kind"), [case for case in CASES if case[0] not in {"tick", "ticks"}])
-def test_a_field_has_the_value_and_the_type_that_the_table_says(field: str, kind: str) -> None:
+def test_a_field_has_the_value_and_type_of_its_row(field: str, kind: str) -> None:
     row = next(row for row in FIELDS if row.name == field)
     if row.singular is not None:
         got, made = dispatched(kind, f"def on_{kind}({field}): got.append({field})")
@@ -159,7 +159,7 @@ def test_a_ticks_text_names_kind_instrument_and_values() -> None:
     assert "quote BTCUSDT.BINANCE seq=1 position=0 bid_price=10" in got[0]
 
 
-def test_ticks_of_one_kind_name_their_values_and_ticks_of_all_do_not() -> None:
+def test_only_ticks_of_one_kind_name_their_values() -> None:
     (one,), _ = dispatched("trade", "def on_trades(ticks): got.append(ticks)")
     assert one["price"].tolist() == [10.0, 20.0]
     (every,), _ = dispatched("trade", "def on_ticks(ticks): got.append(ticks)")

@@ -57,7 +57,7 @@ def test_when_it_is_never_idle_the_bound_collects(collector: IdleCollector) -> N
     assert left() is None
 
 
-def test_what_outlived_collections_of_the_young_is_looked_at_again(collector: IdleCollector) -> None:
+def test_objects_that_survived_young_collections_are_checked(collector: IdleCollector) -> None:
     kept = [Ring() for _ in range(2_000)]
     collector.look(idle=True)
     left = weakref.ref(kept[-1])
@@ -82,7 +82,7 @@ def test_what_lives_at_the_start_is_never_looked_at() -> None:
     assert left() is None
 
 
-def test_one_that_was_off_before_stays_off_afterwards() -> None:
+def test_a_collector_that_was_off_stays_off() -> None:
     gc.disable()
     try:
         IdleCollector().close()

@@ -1,4 +1,4 @@
-"""The kill switch: what halts it, what ends that, and what its file says."""
+"""The kill switch: what halts it, what rearms it, and what its file holds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_it_lets_orders_pass_until_it_is_halted(folder: Path) -> None:
         assert not switch.path.exists()
 
 
-def test_a_halt_says_who_why_and_since_when(folder: Path) -> None:
+def test_a_halt_holds_actor_reason_and_time(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         before_ns = time.time_ns()
         assert switch.halt("fat finger", "alice")
@@ -69,7 +69,7 @@ def test_the_first_halt_keeps_its_reason(folder: Path) -> None:
         assert "first" in switch.path.read_text()
 
 
-def test_a_halt_survives_a_restart_until_somebody_rearms(folder: Path) -> None:
+def test_a_halt_survives_a_restart_until_it_is_rearmed(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         switch.halt("overnight", "alice")
         since_ns = switch.since_ns
@@ -83,7 +83,7 @@ def test_a_halt_survives_a_restart_until_somebody_rearms(folder: Path) -> None:
         assert not switch.rearm("bob")
 
 
-def test_the_version_rises_with_each_change_and_with_nothing_else(folder: Path) -> None:
+def test_the_version_rises_only_with_a_change(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         versions = [switch.version]
         for act in (switch.halt, switch.halt):
@@ -119,7 +119,7 @@ def test_a_garbled_latch_halts(folder: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
-def test_a_latch_that_is_no_file_halts_and_holds_nobody_up(folder: Path, make: Callable[[Path], object]) -> None:
+def test_a_latch_that_is_no_file_halts_without_blocking(folder: Path, make: Callable[[Path], object]) -> None:
     folder.mkdir(mode=0o700)
     make(folder / "halt.json")
     with KillSwitch(folder) as switch:
@@ -127,7 +127,7 @@ def test_a_latch_that_is_no_file_halts_and_holds_nobody_up(folder: Path, make: C
         assert "no regular file" in str(switch.reason)
 
 
-def test_a_latch_that_somebody_else_writes_halts_in_time(folder: Path) -> None:
+def test_a_latch_written_by_another_process_halts_in_time(folder: Path) -> None:
     with KillSwitch(folder) as switch, KillSwitch(folder, watch=False) as other:
         delays_s = []
         for _ in range(5):
@@ -154,7 +154,7 @@ def test_removing_the_latch_by_hand_rearms_nothing_that_runs(folder: Path) -> No
         assert "why else" in switch.path.read_text()
 
 
-def test_a_latch_is_written_whole_for_our_eyes_only_and_leaves_nothing_beside_it(folder: Path) -> None:
+def test_a_latch_is_written_whole_and_private(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         switch.halt("why", "alice")
         assert [path.name for path in folder.iterdir()] == ["halt.json"]
@@ -163,7 +163,7 @@ def test_a_latch_is_written_whole_for_our_eyes_only_and_leaves_nothing_beside_it
         assert list(folder.iterdir()) == []
 
 
-def test_it_halts_also_when_the_latch_cannot_be_written_and_says_so(folder: Path) -> None:
+def test_it_halts_and_raises_when_the_latch_cannot_be_written(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         folder.rmdir()
         with pytest.raises(StateFolderError, match="a restart would not be") as raised:
@@ -233,7 +233,7 @@ def test_a_signal_needs_the_thread_that_writes_the_latch(folder: Path) -> None:
         switch.halt_on_signal()
 
 
-def test_a_closed_switch_lets_signals_and_files_be_and_stays_as_it_was(folder: Path) -> None:
+def test_a_closed_switch_ignores_signals_and_files(folder: Path) -> None:
     with KillSwitch(folder, signal=True) as halted:
         halted.halt("why", "alice")
     assert halted.is_halted
@@ -244,7 +244,7 @@ def test_a_closed_switch_lets_signals_and_files_be_and_stays_as_it_was(folder: P
 
 
 @pytest.mark.skipif(not TASKS.is_dir(), reason="this system does not list threads")
-def test_the_watching_thread_ends_with_close_and_with_the_last_reference(folder: Path) -> None:
+def test_the_watch_thread_ends_by_close_or_the_last_reference(folder: Path) -> None:
     assert watching() == 0
     closed = KillSwitch(folder)
     dropped = KillSwitch(folder)

@@ -10,12 +10,12 @@ from headrace.limits import CONSEQUENCES_MAX, LANE_GROWTH_MAX
 from headrace.market.events import EVENT_LANES, Lane
 
 
-def test_lanes_stand_in_the_order_of_their_priority_and_all_have_options() -> None:
+def test_lanes_are_in_order_of_priority_and_have_options() -> None:
     assert list(Lane) == ["control", "order", "signal", "data"]
     assert list(LANE_OPTIONS) == list(Lane)
 
 
-def test_each_lane_takes_what_the_rules_say() -> None:
+def test_each_lane_has_the_options_of_the_rules() -> None:
     told = {str(lane): (own.capacity, own.full, own.max_attempts, own.growth_max) for lane, own in LANE_OPTIONS.items()}
     assert told == {
         "control": (100, "refuse", 1, 1),
@@ -26,12 +26,12 @@ def test_each_lane_takes_what_the_rules_say() -> None:
     assert (LANE_GROWTH_MAX, CONSEQUENCES_MAX) == (8, 8)
 
 
-def test_nothing_that_may_send_an_order_is_dropped_or_given_twice() -> None:
+def test_lanes_that_may_send_orders_never_drop_or_retry() -> None:
     for lane in {*EVENT_LANES.values()} - {Lane.DATA}:
         assert (LANE_OPTIONS[lane].full, LANE_OPTIONS[lane].max_attempts) == ("refuse", 1)
 
 
-def test_options_of_a_lane_do_not_change_and_know_no_other_names() -> None:
+def test_lane_options_are_frozen_and_refuse_unknown_names() -> None:
     options = LaneOptions(capacity=1)
     with pytest.raises(AttributeError):
         options.capacity = 2  # type: ignore[misc]

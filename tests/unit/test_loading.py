@@ -1,4 +1,4 @@
-"""Loading: what a text names is imported, what a table gives is converted, and what is wrong is one line."""
+"""Loading: a named object is imported, its parameters are converted, and an error is one line."""
 
 from __future__ import annotations
 

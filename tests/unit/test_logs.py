@@ -42,7 +42,7 @@ def test_importing_the_package_configures_nothing() -> None:
     assert told == "[] 0 True []\n"
 
 
-def test_a_record_is_one_json_object_with_its_run_and_its_extra_fields() -> None:
+def test_a_record_is_one_json_object_with_run_and_extra_fields() -> None:
     stream = io.StringIO()
     configure_logging("INFO", "json", "run-7", stream=stream)
     log = logging.getLogger("headrace.strategies.strategy.Momentum")
@@ -163,7 +163,7 @@ def test_debug_logs_every_event_and_info_only_commands() -> None:
     assert (line["level"], line["message"]) == ("INFO", "ann: pause Momentum: accepted (lunch)")
 
 
-def test_a_bus_whose_events_nobody_logs_has_no_subscriber_for_it() -> None:
+def test_a_bus_without_logging_has_no_log_subscriber() -> None:
     configure_logging("WARNING")
     bus = EventBus()
     assert follow_events(bus) is None

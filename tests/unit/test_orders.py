@@ -1,4 +1,4 @@
-"""Orders: what may become of one, who may ask for one, and that none is lost, doubled or wrongly filled."""
+"""Orders: their states, the strategies that may send one, and that none is lost, doubled or wrongly filled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TICK = Cause(BTC, "quote", 7, 7, 5)
 
 
 class Talk(Desk):
-    """A desk whose broker says what the test tells it to say."""
+    """A world whose broker publishes the events that the test passes to it."""
 
     def __init__(self, **options: Any) -> None:
         self.silent = SilentBroker()
@@ -86,7 +86,7 @@ def desk() -> Talk:
 # From submission to a final state
 
 
-def test_an_order_goes_from_submitted_over_accepted_and_partly_filled_to_filled(desk: Talk) -> None:
+def test_an_order_passes_accepted_and_partly_filled_to_filled(desk: Talk) -> None:
     order_id = desk.submit(1, 3)
     assert desk.order(order_id).state is OrderState.SUBMITTED
     assert desk.silent.submitted == []
@@ -119,7 +119,7 @@ def test_each_fill_is_followed_by_the_position_after_it(desk: Talk) -> None:
     assert all(event.cause == TICK for event in desk.of(PositionChanged))
 
 
-def test_a_request_carries_everything_that_was_asked_for(desk: Talk) -> None:
+def test_a_request_carries_every_option(desk: Talk) -> None:
     order_id = desk.ask(
         -1, 0.3, price=100.5, time_in_force="ioc", expires_ns=9 * S, reduce_only=False, cause=TICK, instrument=BTC
     )
@@ -142,7 +142,7 @@ def test_a_request_carries_everything_that_was_asked_for(desk: Talk) -> None:
     assert (order.price, order.cause, order.side, order.instrument) == (D("100.5"), TICK, -1, BTC)
 
 
-def test_an_order_that_a_handler_submits_carries_the_cause_of_what_it_handles(desk: Talk) -> None:
+def test_an_order_from_a_handler_carries_its_cause(desk: Talk) -> None:
 
     def on_signal(signal: Event) -> None:
         desk.submit(1, 1)
@@ -153,7 +153,7 @@ def test_an_order_that_a_handler_submits_carries_the_cause_of_what_it_handles(de
     assert desk.of(OrderRequested)[0].cause == TICK
 
 
-def test_the_table_of_states_leaves_no_final_state_and_knows_every_other() -> None:
+def test_final_states_have_no_exit_and_all_others_do() -> None:
     assert {state for state, _ in ORDER_TRANSITIONS} == set(OrderState) - FINAL
     assert set(ORDER_TRANSITIONS.values()) == set(OrderState) - {OrderState.SUBMITTED}
 
@@ -170,7 +170,7 @@ def test_ids_of_a_live_run_begin_with_the_runs() -> None:
     assert Talk(mode="live", run_id="").submit() == "A-1"
 
 
-def test_a_strategy_whose_name_looks_like_anothers_id_gets_ids_of_its_own(desk: Talk) -> None:
+def test_similar_strategy_names_still_get_unique_order_ids(desk: Talk) -> None:
     assert [desk.submit(strategy="A-1"), desk.submit(), desk.submit(strategy="A-1")] == ["A-1-1", "A-1", "A-1-2"]
 
 
@@ -191,7 +191,7 @@ def test_a_strategy_whose_name_looks_like_anothers_id_gets_ids_of_its_own(desk: 
         ("expires_ns", 1 << 63),
     ],
 )
-def test_what_cannot_be_an_order_is_an_error_that_names_field_and_value(desk: Talk, field: str, value: Any) -> None:
+def test_an_invalid_order_raises_with_field_and_value(desk: Talk, field: str, value: Any) -> None:
     with pytest.raises(OrderError, match="cannot be ordered") as raised:
         desk.submit(**{field: value})
     assert raised.value.field == field
@@ -214,7 +214,7 @@ def test_a_float_counts_as_the_shortest_text_that_names_it(desk: Talk) -> None:
 # Refused
 
 
-def test_a_refused_order_is_rejected_with_gate_observed_and_threshold_and_never_sent(desk: Talk) -> None:
+def test_a_refused_order_is_never_sent_and_has_the_gates_facts(desk: Talk) -> None:
     order_id = desk.ask(1, 101)
     (rejected,) = desk.of(OrderRejected)
     assert (rejected.order_id, rejected.gate, rejected.observed, rejected.threshold) == (
@@ -227,11 +227,11 @@ def test_a_refused_order_is_rejected_with_gate_observed_and_threshold_and_never_
     assert desk.silent.submitted == []
 
 
-def test_a_quantity_off_the_lot_is_refused_by_its_gate_and_no_error(desk: Talk) -> None:
+def test_a_quantity_off_the_lot_is_refused_without_an_error(desk: Talk) -> None:
     assert desk.order(desk.ask(1, 0.15)).gate == "tick_and_lot"
 
 
-def test_without_a_broker_the_gates_are_asked_and_then_the_order_is_rejected() -> None:
+def test_without_a_broker_an_order_is_rejected_after_the_gates() -> None:
     desk = Desk()
     assert desk.order(desk.ask(1, 101)).gate == "instrument"
     desk.quote(99.5, 100.5)
@@ -249,7 +249,7 @@ def test_while_halted_an_order_is_refused_where_it_is_submitted(desk: Talk) -> N
     assert [record.gate for record in desk.gates.records()] == ["halted"]
 
 
-def test_a_halt_between_submission_and_gates_still_stops_the_order(desk: Talk) -> None:
+def test_a_halt_after_submission_still_stops_the_order(desk: Talk) -> None:
     order_id = desk.submit()
     desk.switch.is_halted = True
     desk.bus.drain()
@@ -264,7 +264,7 @@ def test_while_halted_cancels_pass(desk: Talk) -> None:
     assert desk.silent.canceled == [(order_id, None)]
 
 
-def test_a_full_lane_is_the_callers_error_and_then_there_is_no_order() -> None:
+def test_a_full_lane_raises_and_makes_no_order() -> None:
     desk = Talk(lanes={Lane.ORDER: LaneOptions(capacity=2)})
     ids = [desk.submit(), desk.submit()]
     with pytest.raises(LaneFullError):
@@ -282,7 +282,7 @@ def test_a_full_lane_is_the_callers_error_and_then_there_is_no_order() -> None:
 # Permissions
 
 
-def test_a_paused_strategy_may_only_reduce_and_a_stopped_one_sends_nothing(desk: Talk) -> None:
+def test_paused_may_only_reduce_and_stopped_sends_nothing(desk: Talk) -> None:
     desk.accept(held := desk.ask(1, 5))
     desk.fill(held, "5")
     desk.orders.set_permission("A", "reduce")
@@ -310,7 +310,7 @@ def test_two_orders_that_each_reduce_may_not_flip_together(desk: Talk) -> None:
     assert desk.order(desk.ask(-1, 2, reduce_only=True)).is_sent
 
 
-def test_a_cancel_on_its_way_may_still_fill_and_counts_as_working(desk: Talk) -> None:
+def test_an_order_in_cancel_may_still_fill_and_counts_as_open(desk: Talk) -> None:
     desk.accept(held := desk.ask(1, 5))
     desk.fill(held, "5")
     desk.orders.cancel(closing := desk.ask(-1, 5, reduce_only=True))
@@ -347,7 +347,7 @@ def test_what_was_on_its_way_before_a_cancel_still_arrives(desk: Talk) -> None:
     assert desk.order(rejected).state is OrderState.REJECTED
 
 
-def test_to_cancel_what_is_over_or_being_canceled_is_a_noop_and_what_never_was_is_rejected(desk: Talk) -> None:
+def test_cancel_is_a_noop_when_ended_and_rejected_when_unknown(desk: Talk) -> None:
     order_id = desk.ask()
     assert desk.orders.cancel("A-2") == "rejected"
     assert desk.orders.cancel("nothing") == "rejected"
@@ -358,7 +358,7 @@ def test_to_cancel_what_is_over_or_being_canceled_is_a_noop_and_what_never_was_i
     assert len(desk.silent.canceled) == 1
 
 
-def test_an_order_that_is_canceled_before_it_was_sent_is_never_sent(desk: Talk) -> None:
+def test_an_order_canceled_before_it_was_sent_is_never_sent(desk: Talk) -> None:
     order_id = desk.submit(1, 3)
     assert desk.orders.cancel(order_id) == "accepted"
     desk.bus.drain()
@@ -368,7 +368,7 @@ def test_an_order_that_is_canceled_before_it_was_sent_is_never_sent(desk: Talk) 
     assert desk.gates.counts()["halted"] == (0, 0)
 
 
-def test_a_cancel_that_the_broker_raises_on_leaves_the_order_as_it_was(desk: Talk) -> None:
+def test_a_cancel_the_broker_raises_on_changes_no_order(desk: Talk) -> None:
     order_id = desk.ask()
     desk.accept(order_id)
     desk.silent.raises = OSError("not connected")
@@ -377,7 +377,7 @@ def test_a_cancel_that_the_broker_raises_on_leaves_the_order_as_it_was(desk: Tal
     assert desk.order(order_id).state is OrderState.ACCEPTED
 
 
-def test_cancel_all_takes_each_open_order_of_its_strategy_and_instrument(desk: Talk) -> None:
+def test_cancel_all_cancels_its_strategy_and_instrument_only(desk: Talk) -> None:
     ids = [desk.ask(), desk.ask(strategy="B")]
     done = desk.ask()
     desk.fill(done, "1")
@@ -420,7 +420,7 @@ def in_thread(call: Callable[[], object]) -> None:
     assert not thread.is_alive()
 
 
-def test_threads_that_submit_at_once_get_ids_of_their_own_and_lose_no_order() -> None:
+def test_concurrent_submits_get_unique_ids_and_lose_no_order() -> None:
     desk = Talk(limits=msgspec.structs.replace(WIDE, open_orders_max=10_000, message_rate_max=1e9))
     ids: list[str] = []
     start = threading.Barrier(5)
@@ -442,7 +442,7 @@ def test_threads_that_submit_at_once_get_ids_of_their_own_and_lose_no_order() ->
     assert desk.orders.stats().submitted == 800
 
 
-def test_what_another_thread_cancels_goes_to_the_broker_on_the_buss_own_thread() -> None:
+def test_a_cancel_of_another_thread_is_sent_on_the_bus_thread() -> None:
     soon: list[Callable[[], None]] = []
     desk = Talk(call_soon=soon.append)
     order_id = desk.ask()
@@ -463,9 +463,7 @@ def test_without_a_way_back_it_goes_with_the_next_event(desk: Talk) -> None:
     assert desk.silent.canceled == [(order_id, None)]
 
 
-def test_a_later_cancel_that_the_broker_raises_on_leaves_the_order_as_it_was(
-    desk: Talk, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_later_cancel_the_broker_raises_on_changes_no_order(desk: Talk, caplog: pytest.LogCaptureFixture) -> None:
     order_id = desk.ask()
     in_thread(lambda: desk.orders.cancel(order_id))
     desk.silent.raises = OSError("not connected")
@@ -484,7 +482,7 @@ def held(desk: Talk, quantity: str, side: int = 1, **more: Any) -> None:
     desk.fill(order_id, quantity, **more)
 
 
-def test_flatten_closes_what_is_held_with_a_market_order_that_may_only_reduce(desk: Talk) -> None:
+def test_flatten_closes_by_a_market_order_that_only_reduces(desk: Talk) -> None:
     held(desk, "3")
     (order_id,) = desk.orders.flatten()
     desk.bus.drain()
@@ -496,7 +494,7 @@ def test_flatten_closes_what_is_held_with_a_market_order_that_may_only_reduce(de
     assert desk.orders.flatten() == []
 
 
-def test_flatten_waits_for_its_cancels_and_closes_what_is_held_then(desk: Talk) -> None:
+def test_flatten_waits_for_its_cancels_then_closes_the_rest(desk: Talk) -> None:
     held(desk, "3", side=-1)
     resting = desk.ask(-1, 5, price=110)
     (order_id,) = desk.orders.flatten(strategy="A", reason="enough")
@@ -509,7 +507,7 @@ def test_flatten_waits_for_its_cancels_and_closes_what_is_held_then(desk: Talk) 
     assert (desk.order(order_id).side, desk.order(order_id).quantity) == (1, D(5))
 
 
-def test_flatten_sends_nothing_where_the_cancels_leave_nothing_to_close(desk: Talk) -> None:
+def test_flatten_sends_nothing_when_flat_after_its_cancels(desk: Talk) -> None:
     resting = desk.ask(1, 5, price=90)
     (order_id,) = desk.orders.flatten()
     desk.cancels(resting)
@@ -518,7 +516,7 @@ def test_flatten_sends_nothing_where_the_cancels_leave_nothing_to_close(desk: Ta
     assert desk.orders.submit(strategy="A", instrument=BTC, side=1, quantity=1) != order_id
 
 
-def test_flatten_works_for_a_strategy_that_may_send_nothing_itself(desk: Talk) -> None:
+def test_flatten_works_for_a_strategy_without_permission(desk: Talk) -> None:
     held(desk, "3")
     desk.orders.set_permission("A", "none")
     (order_id,) = desk.orders.flatten(strategy="A")
@@ -549,7 +547,7 @@ def test_flatten_takes_each_strategy_and_instrument_for_itself(desk: Talk) -> No
     ]
 
 
-def test_a_closing_order_that_finds_no_room_is_sent_when_there_is_some() -> None:
+def test_a_closing_order_without_room_is_sent_later() -> None:
     desk = Talk(lanes={Lane.ORDER: LaneOptions(capacity=1)})
     held(desk, "3")
     desk.submit(1, 1, strategy="B", price=90)
@@ -559,7 +557,7 @@ def test_a_closing_order_that_finds_no_room_is_sent_when_there_is_some() -> None
     assert desk.order(order_id).is_sent
 
 
-# What a broker may not say
+# Broker events that are refused
 
 
 def refusals(desk: Talk) -> tuple[int, list[str]]:
@@ -601,9 +599,7 @@ def wrong(desk: Talk, order_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", wrong(Talk(), "A-1"))
-def test_what_cannot_be_is_refused_counted_logged_audited_and_changes_nothing(
-    desk: Talk, what: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_impossible_event_is_refused_and_counted(desk: Talk, what: str, caplog: pytest.LogCaptureFixture) -> None:
     order_id = desk.ask(1, 3)
     desk.accept(order_id)
     desk.fill(order_id, "1")
@@ -677,7 +673,7 @@ def test_an_order_whose_request_comes_again_is_not_sent_again(desk: Talk) -> Non
     assert desk.orders.refused_events == 1
 
 
-def test_a_request_that_comes_again_while_halted_does_not_reject_the_first(desk: Talk) -> None:
+def test_a_repeated_request_in_a_halt_does_not_reject_the_first(desk: Talk) -> None:
     order_id = desk.ask(1, 3)
     desk.switch.is_halted = True
     desk.bus.publish_nowait(desk.silent.submitted[0])
@@ -686,7 +682,7 @@ def test_a_request_that_comes_again_while_halted_does_not_reject_the_first(desk:
     assert desk.order(order_id).is_open
 
 
-def test_a_request_of_a_known_id_that_asks_for_something_else_is_refused(desk: Talk) -> None:
+def test_a_different_request_with_a_known_id_is_refused(desk: Talk) -> None:
     order_id = desk.submit(1, 3)
     desk.bus.drain()
     other = msgspec.structs.replace(desk.silent.submitted[0], quantity=D(5))
@@ -698,7 +694,7 @@ def test_a_request_of_a_known_id_that_asks_for_something_else_is_refused(desk: T
     assert desk.order(order_id).quantity == 3
 
 
-def test_an_order_that_somebody_else_published_goes_the_same_way(desk: Talk) -> None:
+def test_a_published_request_is_handled_like_a_submit(desk: Talk) -> None:
     request = OrderRequested(
         order_id="mine", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D(1), ts=1
     )
@@ -711,7 +707,7 @@ def test_an_order_that_somebody_else_published_goes_the_same_way(desk: Talk) -> 
     assert desk.submit() == "A-8"
 
 
-def test_an_order_that_somebody_else_published_wrongly_is_refused(desk: Talk) -> None:
+def test_an_invalid_published_request_is_refused(desk: Talk) -> None:
     desk.bus.publish_nowait(
         OrderRequested(
             order_id="mine", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D("NaN"), ts=1
@@ -722,7 +718,7 @@ def test_an_order_that_somebody_else_published_wrongly_is_refused(desk: Talk) ->
     assert (desk.orders.refused_events, desk.silent.submitted) == (1, [])
 
 
-def test_an_order_that_the_broker_raised_on_stays_open_and_is_not_sent_again(desk: Talk) -> None:
+def test_an_order_the_broker_raised_on_stays_open_unsent(desk: Talk) -> None:
     desk.silent.raises = OSError("timeout")
     order_id = desk.ask(1, 3)
     desk.silent.raises = None
@@ -737,7 +733,7 @@ def test_an_order_that_the_broker_raised_on_stays_open_and_is_not_sent_again(des
     assert desk.order(order_id).state is OrderState.FILLED
 
 
-def test_a_redriven_letter_goes_through_the_gates_and_sends_nothing_twice(desk: Talk) -> None:
+def test_a_redriven_letter_passes_the_gates_and_sends_once(desk: Talk) -> None:
     desk.silent.raises = OSError("timeout")
     order_id = desk.ask(1, 3)
     desk.silent.raises = None
@@ -749,7 +745,7 @@ def test_a_redriven_letter_goes_through_the_gates_and_sends_nothing_twice(desk: 
     assert desk.order(order_id).is_open
 
 
-def test_what_is_over_is_forgotten_after_the_latest_ten_thousand_but_its_id_is_not(desk: Talk) -> None:
+def test_old_orders_are_forgotten_but_not_their_ids(desk: Talk) -> None:
     table = OrderTable()
     template = desk.order(desk.submit()).request
 
@@ -809,7 +805,7 @@ def test_every_submitted_order_is_open_or_has_one_end(desk: Talk) -> None:
     assert desk.order(expired).reason == "expired"
 
 
-def test_an_order_that_was_given_out_does_not_change(desk: Talk) -> None:
+def test_a_returned_order_does_not_change(desk: Talk) -> None:
     order_id = desk.ask(1, 3)
     before = desk.order(order_id)
     desk.fill(order_id, "3")
@@ -826,7 +822,7 @@ def test_a_signal_becomes_an_order_of_one_lot_with_its_cause(desk: Talk) -> None
     assert (order.strategy, order.side, order.quantity, order.price, order.cause) == ("A", -1, D("0.1"), None, TICK)
 
 
-def test_a_sizing_says_how_much_and_may_say_nothing(desk: Talk) -> None:
+def test_a_sizing_returns_a_quantity_or_none(desk: Talk) -> None:
     class Strong:
         def quantity(self, signal: Signal, position: Any, instrument: Instrument | None) -> Decimal | None:
             return D(2) * D(str(signal.strength)) if signal.strength >= 1 and position.is_flat else None
@@ -838,7 +834,7 @@ def test_a_sizing_says_how_much_and_may_say_nothing(desk: Talk) -> None:
     assert desk.order(desk.orders.from_signal(buy, FixedQuantity("0.7")) or "").quantity == D("0.7")
 
 
-def test_a_signal_to_get_out_closes_the_position_and_nothing_where_there_is_none(desk: Talk) -> None:
+def test_a_signal_of_side_0_closes_only_an_open_position(desk: Talk) -> None:
     out = Signal(source="A", instrument=BTC, side=0)
     assert desk.orders.from_signal(out) is None
     held(desk, "3", side=-1)
@@ -849,7 +845,7 @@ def test_a_signal_to_get_out_closes_the_position_and_nothing_where_there_is_none
     assert (order.side, order.quantity) == (-1, D(4))
 
 
-def test_one_lot_of_an_instrument_whose_lot_is_not_known_is_an_error_with_the_line_to_add(desk: Talk) -> None:
+def test_a_signal_without_a_lot_size_raises_with_the_line_to_add(desk: Talk) -> None:
     with pytest.raises(OrderError, match="lot_size") as raised:
         desk.orders.from_signal(Signal(source="A", instrument="XRPUSDT.BINANCE", side=1))
     assert '[instruments."XRPUSDT.BINANCE"]' in str(raised.value)
@@ -858,7 +854,7 @@ def test_one_lot_of_an_instrument_whose_lot_is_not_known_is_an_error_with_the_li
         bare.orders.from_signal(Signal(source="A", instrument=BTC, side=1))
 
 
-def test_an_order_that_the_broker_took_is_never_rejected_while_its_cancel_is_on_its_way(desk: Talk) -> None:
+def test_an_accepted_order_in_cancel_is_never_rejected(desk: Talk) -> None:
     order_id = desk.submit(1, 3)
     desk.bus.drain()
     desk.accept(order_id)
@@ -871,7 +867,7 @@ def test_an_order_that_the_broker_took_is_never_rejected_while_its_cancel_is_on_
     assert desk.positions.position("A", BTC).quantity == 3
 
 
-def test_a_cancel_that_came_to_nothing_leaves_the_order_where_its_fills_had_brought_it() -> None:
+def test_a_failed_cancel_restores_the_state_of_the_fills() -> None:
     table = OrderTable()
     request = OrderRequested(order_id="A-1", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D(3))
     table.add(request, 0)

@@ -54,14 +54,14 @@ def test_a_short_earns_when_it_is_bought_back_lower() -> None:
     assert position.unrealized_pnl("101") == D("-1.5")
 
 
-def test_a_flip_closes_all_of_it_and_opens_the_rest_at_the_new_price() -> None:
+def test_a_flip_closes_all_and_opens_the_rest_at_the_new_price() -> None:
     position = after(fill(1, "1", "100"), fill(-1, "3", "110"))
     assert (position.quantity, position.average_price, position.realized_pnl) == (D(-2), D(110), D(10))
     back = after(fill(1, "1", "100"), fill(-1, "3", "110"), fill(1, "5", "100"))
     assert (back.quantity, back.average_price, back.realized_pnl) == (D(3), D(100), D(30))
 
 
-def test_a_flat_position_has_no_average_price_and_nothing_unrealised() -> None:
+def test_a_flat_position_has_no_average_price_or_open_profit() -> None:
     position = after(fill(1, "3", "0.1"), fill(-1, "3", "0.3"))
     assert position.is_flat
     assert (position.average_price, position.cost, position.unrealized_pnl(5.0)) == (D(0), D(0), D(0))
@@ -98,7 +98,7 @@ def test_where_there_never_was_a_fill_the_position_is_flat() -> None:
     assert (position.strategy, position.instrument, position.fills) == ("A", BTC, 0)
 
 
-def test_a_position_that_was_given_out_does_not_change() -> None:
+def test_a_returned_position_does_not_change() -> None:
     positions = Positions()
     first = positions.apply(fill(1, "1", "100"))
     positions.apply(fill(1, "1", "200"))

@@ -1,4 +1,4 @@
-"""The gates: each refuses what it is for, says what it saw and what it allows, and lacks nothing silently."""
+"""The gates: each refuses by its rule, reports the observed and the allowed value, and refuses without its limit."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_order_within_all_limits_passes_every_gate() -> None:
     assert set(chain.counts().values()) == {(1, 0)}
 
 
-def test_the_first_gate_that_refuses_is_the_last_that_is_asked() -> None:
+def test_no_gate_is_checked_after_the_first_refusal() -> None:
     chain = gates(wide(quantity_max=D(1), notional_max=D(1)))
     assert gate_of(chain, order(quantity=D(2))) == "quantity_max"
     assert [name for name, counts in chain.counts().items() if counts == (0, 0)] == [
@@ -117,7 +117,7 @@ def test_the_record_is_bounded_and_the_counts_are_not() -> None:
 # Halted
 
 
-def test_while_the_kill_switch_is_set_not_even_a_reducing_order_passes() -> None:
+def test_in_a_halt_not_even_a_reducing_order_passes() -> None:
     switch = Switch()
     chain = gates(kill_switch=switch)
     switch.is_halted = True
@@ -132,7 +132,7 @@ def test_while_the_kill_switch_is_set_not_even_a_reducing_order_passes() -> None
     assert chain.check(order(), FREE) is None
 
 
-def test_asking_the_switch_alone_is_no_evaluation_while_it_is_not_set() -> None:
+def test_a_check_of_an_unset_kill_switch_is_not_counted() -> None:
     chain = gates(kill_switch=Switch())
     assert chain.check_halted(order(), FREE) is None
     assert chain.counts()["halted"] == (0, 0)
@@ -157,7 +157,7 @@ def test_asking_the_switch_alone_is_no_evaluation_while_it_is_not_set() -> None:
     ],
 )
 @pytest.mark.parametrize("by", ["permission", "reduce_only"])
-def test_what_may_only_reduce_may_not_flip_with_all_that_works_on_its_side(
+def test_reduce_only_counts_the_open_orders_on_its_side(
     position: int, working: int, side: int, quantity: int, passes: bool, by: str
 ) -> None:
     exposure = Exposure("reduce" if by == "permission" else "all", D(position), D(working), 1)
@@ -172,7 +172,7 @@ def test_what_may_only_reduce_may_not_flip_with_all_that_works_on_its_side(
         assert ("the order is reduce_only" if by == "reduce_only" else "A is paused") in verdict.reason
 
 
-def test_a_position_is_compared_in_full_whatever_the_callers_context() -> None:
+def test_a_position_is_compared_at_full_precision() -> None:
     held = D("-1234.5678901234")
     with decimal.localcontext(decimal.Context(prec=3)):
         asked = order(1, D("1234.5678901235"), reduce_only=True)
@@ -182,7 +182,7 @@ def test_a_position_is_compared_in_full_whatever_the_callers_context() -> None:
         assert gate_of(chain, same, Exposure("all", held, D(0), 0)) is None
 
 
-def test_a_strategy_without_permission_sends_nothing_and_an_operator_still_reduces() -> None:
+def test_without_permission_only_an_operator_reduces() -> None:
     chain = gates()
     assert gate_of(chain, order(-1), Exposure("none", D(5), D(0), 0)) == "permission"
     assert gate_of(chain, order(-1, reduce_only=True), Exposure("none", D(5), D(0), 0, by_operator=True)) is None
@@ -192,7 +192,7 @@ def test_a_strategy_without_permission_sends_nothing_and_an_operator_still_reduc
 # Instrument
 
 
-def test_an_unknown_instrument_is_refused_with_the_lines_that_make_it_known() -> None:
+def test_an_unknown_instrument_is_refused_with_lines_to_add() -> None:
     verdict = refused(gates(), order(instrument="XRPUSDT.BINANCE"))
     assert verdict is not None
     assert verdict.observed == "XRPUSDT.BINANCE is unknown"
@@ -235,9 +235,7 @@ def test_a_quote_is_stale_after_its_time_and_not_before() -> None:
         ("10.000", "100.50", True),
     ],
 )
-def test_quantities_are_multiples_of_the_lot_and_limits_of_the_tick(
-    quantity: str, price: str | None, passes: bool
-) -> None:
+def test_quantities_fit_the_lot_and_limit_prices_the_tick(quantity: str, price: str | None, passes: bool) -> None:
     asked = order(quantity=D(quantity), price=None if price is None else D(price))
     assert gate_of(gates(), asked) == (None if passes else "tick_and_lot")
 
@@ -276,9 +274,7 @@ def test_one_order_may_have_the_largest_quantity_and_no_more() -> None:
     ("side", "price", "passes"),
     [(1, "100", True), (1, "100.5", False), (-1, "100.5", False), (1, None, False), (-1, None, True)],
 )
-def test_notional_is_at_the_limit_or_at_the_quote_that_a_market_order_meets(
-    side: int, price: str | None, passes: bool
-) -> None:
+def test_notional_uses_the_limit_or_the_opposite_quote(side: int, price: str | None, passes: bool) -> None:
     chain = gates(wide(notional_max=D(1000)))
     asked = order(side, D(10), None if price is None else D(price))
     assert gate_of(chain, asked) == (None if passes else "notional_max")
@@ -303,7 +299,7 @@ def test_so_many_orders_are_open_and_no_more() -> None:
     assert gate_of(chain, order(-1), by_operator) is None
 
 
-def test_messages_are_counted_within_a_second_and_cancels_among_them() -> None:
+def test_messages_within_a_second_are_counted_with_cancels() -> None:
     clock = HandClock(S)
     chain = gates(wide(message_rate_max=3.0, stale_after_s=100.0), clock=clock)
     assert gate_of(chain, order()) is None
@@ -354,7 +350,7 @@ LIMITS = ["quantity_max", "notional_max", "price_collar", "open_orders_max", "me
 
 @pytest.mark.parametrize("value", [None, D("NaN"), float("nan"), D("Infinity"), D(-1), "nothing"])
 @pytest.mark.parametrize("field", LIMITS)
-def test_a_limit_that_is_missing_or_no_number_refuses_with_the_line_to_add(field: str, value: Any) -> None:
+def test_a_missing_limit_refuses_with_the_line_to_add(field: str, value: Any) -> None:
     verdict = refused(gates(wide(**{field: value})), order(price=D(100)))
     assert verdict is not None
     assert verdict.threshold == "not set"
@@ -365,7 +361,7 @@ def test_a_limit_that_is_missing_or_no_number_refuses_with_the_line_to_add(field
 
 @pytest.mark.parametrize("value", [None, D("NaN"), D(0), D(-1)])
 @pytest.mark.parametrize("field", ["price_tick", "lot_size"])
-def test_a_step_that_is_missing_or_no_number_refuses_with_the_line_to_add(field: str, value: Any) -> None:
+def test_a_missing_step_refuses_with_the_line_to_add(field: str, value: Any) -> None:
     lacking = msgspec.structs.replace(KNOWN[0], **{field: value})
     verdict = refused(gates(instruments=[lacking]), order(price=D(100)))
     assert verdict is not None
@@ -387,7 +383,7 @@ def test_an_instruments_own_limits_go_before_the_engines() -> None:
     assert chain.limits_of(BTC).notional_max == WIDE.notional_max
 
 
-def test_an_instruments_own_limit_that_is_no_number_is_not_replaced_by_the_engines() -> None:
+def test_an_instruments_nan_limit_is_not_replaced() -> None:
     own = Instrument(BTC, D("0.5"), D("0.1"), RiskLimits(quantity_max=D("NaN")))
     assert gate_of(gates(instruments=[own]), order()) == "quantity_max"
 
@@ -398,7 +394,7 @@ def test_floats_and_ints_are_limits_too() -> None:
     assert gate_of(chain, order(quantity=D("0.4"))) == "quantity_max"
 
 
-def test_an_instrument_given_twice_is_an_error() -> None:
+def test_an_instrument_listed_twice_is_an_error() -> None:
     with pytest.raises(OptionError, match="twice"):
         gates(instruments=[KNOWN[0], KNOWN[0]])
 
@@ -420,7 +416,7 @@ class Broken:
         raise RuntimeError("no calendar")
 
 
-def test_a_gate_of_ones_own_comes_last_and_is_counted() -> None:
+def test_a_custom_gate_comes_last_and_is_counted() -> None:
     chain = gates()
     chain.add(Weekdays())
     assert isinstance(Weekdays(), Gate)

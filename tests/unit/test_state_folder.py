@@ -1,4 +1,4 @@
-"""The state folder: where it is, and whom it is refused to."""
+"""The state folder: where it is, and which folders are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HEADRACE_STATE", raising=False)
 
 
-def test_it_is_named_by_our_variable_then_by_the_standard_then_by_the_home(
+def test_the_folder_comes_from_headrace_state_then_xdg_then_home(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert state_folder() == tmp_path / "home" / ".local" / "state" / "headrace"
@@ -60,7 +60,7 @@ def test_a_folder_that_others_may_only_read_is_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.mkdir(mode=0o700)
     os.chown(path, 12_345, -1)

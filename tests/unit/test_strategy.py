@@ -32,7 +32,7 @@ def test_the_base_class_declares_no_handler() -> None:
     assert not [name for name in dir(Strategy) if name.startswith("on_")]
 
 
-def test_a_strategy_without_handlers_is_told_which_ones_there_are() -> None:
+def test_a_strategy_without_handlers_is_refused_with_their_names() -> None:
     said = refusal(Strategy())
     assert "no handler" in said
     assert "on_quote, on_quotes" in said
@@ -55,7 +55,7 @@ def test_a_callback_that_is_no_callable_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["on_start", "on_stop", "on_timer", "on_bar", "on_fill", "on_pause"])
-def test_callbacks_that_nobody_calls_yet_are_refused(name: str) -> None:
+def test_callbacks_of_an_engine_are_refused(name: str) -> None:
     assert "Engine" in refusal(strategy(**{name: lambda self: None, "on_quote": lambda self, bid_price: None}))
 
 
@@ -66,13 +66,13 @@ def test_an_unknown_parameter_names_the_nearest_and_all(written: str, meant: str
     scope: dict[str, Any] = {}
     exec(f"def on_quote(self, {written}): pass", scope)
     said = refusal(strategy(on_quote=scope["on_quote"]))
-    assert f"asks for {written!r}, which is no field" in said
+    assert f"declares {written!r}, which is no field" in said
     assert f"did you mean {meant}?" in said
     assert "microprice" in said
     assert "aggressor_side" not in said
 
 
-def test_another_kinds_field_is_refused_with_the_kinds_that_have_it() -> None:
+def test_another_kinds_field_is_refused_with_its_kinds() -> None:
     def on_quote(self, price): ...
 
     said = refusal(strategy(on_quote=on_quote))
@@ -84,10 +84,10 @@ def test_another_kinds_field_is_refused_with_the_kinds_that_have_it() -> None:
 def test_trade_id_is_for_trades_only() -> None:
     def on_agg_trade(self, trade_id): ...
 
-    assert "'trade_id', a field of trade that agg_trade has not" in refusal(strategy(on_agg_trade=on_agg_trade))
+    assert "'trade_id', a field of trade that agg_trade does not have" in refusal(strategy(on_agg_trade=on_agg_trade))
 
 
-def test_on_tick_may_only_ask_for_what_all_its_kinds_have() -> None:
+def test_on_tick_may_only_declare_fields_of_all_its_kinds() -> None:
     def on_tick(self, price): ...
 
     said = refusal(strategy(on_tick=on_tick))
@@ -115,18 +115,18 @@ def test_singular_and_plural_of_one_kind_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["symbol", "venue", "instrument"])
-def test_a_plural_handler_that_asks_for_a_name_is_told_the_column(field: str) -> None:
+def test_a_plural_handler_with_symbol_gets_the_columns_name(field: str) -> None:
     scope: dict[str, Any] = {}
     exec(f"def on_quotes(self, {field}): pass", scope)
-    assert "ask for instrument_id" in refusal(strategy(on_quotes=scope["on_quotes"]))
+    assert "declare instrument_id" in refusal(strategy(on_quotes=scope["on_quotes"]))
 
 
 def test_tick_is_singular_and_ticks_is_plural() -> None:
     def on_quotes(self, tick): ...
     def on_quote(self, ticks): ...
 
-    assert "ask for ticks" in refusal(strategy(on_quotes=on_quotes))
-    assert "ask for tick;" in refusal(strategy(on_quote=on_quote))
+    assert "declare ticks" in refusal(strategy(on_quotes=on_quotes))
+    assert "declare tick;" in refusal(strategy(on_quote=on_quote))
 
 
 def test_a_class_is_not_an_object_of_it() -> None:
@@ -144,7 +144,7 @@ def test_a_builtin_without_signature_is_refused() -> None:
     assert "no readable signature" in refusal(max, callback="on_quote")
 
 
-def test_a_function_must_be_named_after_a_callback_or_say_which() -> None:
+def test_a_function_must_have_a_callbacks_name_or_callback() -> None:
     def quote_handler(bid_price): ...
 
     said = refusal(quote_handler)
@@ -158,13 +158,13 @@ def test_handlers_of_kinds_that_are_not_subscribed_are_refused() -> None:
         def on_quote(self, bid_price): ...
         def on_trade(self, price): ...
 
-    assert "on_trade would never be called" in refusal(Mine(), kinds=["quote"])
+    assert "on_trade is never called" in refusal(Mine(), kinds=["quote"])
 
 
 def test_positional_only_after_a_default_that_stays_is_refused() -> None:
     def on_quote(self, limit=3.0, bid_price=0.0, /): ...
 
-    assert "put it before" in refusal(strategy(on_quote=on_quote))
+    assert "swap them" in refusal(strategy(on_quote=on_quote))
 
 
 @pytest.mark.parametrize("error", ["on_qoute", "bid_prize"])
@@ -189,7 +189,7 @@ class Forms(Strategy):
         self.got.append((symbol, bid_price, limit, ask_price, spread, label, mid))
 
 
-def test_positional_only_defaults_and_keyword_only_parameters_get_what_they_name() -> None:
+def test_every_kind_of_parameter_gets_its_field() -> None:
     forms = Forms()
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(forms)
@@ -230,7 +230,7 @@ class CallableObject:
         self.got.append(bid_price)
 
 
-def test_functions_methods_partials_and_callable_objects_subscribe_alike() -> None:
+def test_functions_methods_partials_and_callables_subscribe() -> None:
     plain: list[float] = []
     method: list[float] = []
     partial: list[float] = []
@@ -313,7 +313,7 @@ def test_class_defaults_are_overridden_by_the_call() -> None:
         assert (said.options.instruments, said.options.batch_max) == (("*",), 9)
 
 
-def test_names_are_given_once() -> None:
+def test_default_names_are_unique() -> None:
     class Mine(Strategy):
         def on_quote(self, bid_price): ...
 
@@ -323,7 +323,7 @@ def test_names_are_given_once() -> None:
         assert list(dispatcher.subscriptions) == names
 
 
-def test_a_strategy_stays_a_plain_class_that_a_unit_test_can_call() -> None:
+def test_a_strategy_is_a_plain_class_that_a_test_can_call() -> None:
     forms = Forms()
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(forms)
@@ -348,7 +348,7 @@ def test_binding_reads_the_signature_once() -> None:
     assert got == ["first"]
 
 
-def test_an_async_handler_is_known_as_one() -> None:
+def test_an_async_handler_is_bound_as_async() -> None:
     async def on_quote(bid_price): ...
 
     assert bind_function(on_quote, None, None)[0].is_async
@@ -399,7 +399,7 @@ def test_strict_mypy_passes_over_one_handler_of_each_form(tmp_path: Path, root: 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_handler_that_an_object_gives_itself_is_found() -> None:
+def test_a_handler_set_on_the_object_is_found() -> None:
     class Chooses(Strategy):
         def __init__(self) -> None:
             self.prices: list[float] = []

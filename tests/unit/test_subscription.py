@@ -29,24 +29,24 @@ from tests.support.feeding import BTC, ETH, quotes, read_all, trades
         ({"every": -5}, "at least"),
         ({"every": True}, "is no duration"),
         ({"min_interval_ns": -1}, "from 0"),
-        ({"min_interval_ns": 5}, "used with overflow='conflate'"),
-        ({"min_interval_ns": 5, "overflow": "drop_oldest"}, "used with overflow='conflate'"),
+        ({"min_interval_ns": 5}, "use overflow='conflate' with it"),
+        ({"min_interval_ns": 5, "overflow": "drop_oldest"}, "use overflow='conflate' with it"),
         ({"rate_limit": 0, "overflow": "drop_oldest"}, "above 0"),
         ({"rate_limit": float("inf"), "overflow": "drop_oldest"}, "above 0"),
         ({"rate_limit": float("nan"), "overflow": "drop_oldest"}, "above 0"),
-        ({"rate_limit": 10}, "throttle the feed for everyone"),
-        ({"rate_limit": 10, "overflow": "block"}, "throttle the feed for everyone"),
+        ({"rate_limit": 10}, "throttle the feed of all subscriptions"),
+        ({"rate_limit": 10, "overflow": "block"}, "throttle the feed of all subscriptions"),
         ({"lag_max_ticks": 0}, "from 1"),
         ({"lag_max_ns": -1}, "from 1"),
         ({"on_lag": "jump"}, "'warn' or 'skip'"),
-        ({"on_lag": "skip"}, "used with lag_max_ticks or lag_max_ns"),
-        ({"on_lag": "skip", "lag_max_ticks": 5}, "promises every tick"),
-        ({"on_lag": "skip", "lag_max_ticks": 5, "overflow": "block"}, "promises every tick"),
+        ({"on_lag": "skip"}, "set lag_max_ticks or lag_max_ns"),
+        ({"on_lag": "skip", "lag_max_ticks": 5}, "delivers every tick"),
+        ({"on_lag": "skip", "lag_max_ticks": 5, "overflow": "block"}, "delivers every tick"),
         ({"mode": "process"}, "'inline' or 'thread'"),
         ({"on_fault": "ignore"}, "'raise' or 'quarantine'"),
     ],
 )
-def test_a_value_that_is_not_allowed_says_which_and_what_is(options: dict[str, Any], said: str) -> None:
+def test_a_refused_value_is_named_with_what_is_allowed(options: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said) as refused:
         SubscriptionOptions.checked(**options)
     assert refused.value.option in options
@@ -83,18 +83,18 @@ async def on_agg_trade(price): ...
 @pytest.mark.parametrize(
     ("handler", "options", "said"),
     [
-        (on_trade, {"overflow": "conflate"}, "takes trade, of which each one counts"),
+        (on_trade, {"overflow": "conflate"}, "takes trade, of which every tick matters"),
         (on_level, {"overflow": "conflate"}, "takes level"),
         (None, {"overflow": "conflate"}, "quotes only"),
         (on_quote, {"every": "100ms"}, "no plural handler"),
         (None, {"every": "100ms"}, "no handlers"),
         (None, {"mode": "thread"}, "no handlers"),
-        (on_agg_trade, {"mode": "thread"}, "leave mode out"),
+        (on_agg_trade, {"mode": "thread"}, "remove mode="),
         (None, {"kinds": ["qoute"]}, "'qoute' is unknown"),
-        (on_quote, {"kinds": ["trade"]}, "would never be called"),
+        (on_quote, {"kinds": ["trade"]}, "is never called"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused_and_leave_nothing(
+def test_options_in_conflict_are_refused_without_a_trace(
     handler: Callable[..., object] | None, options: dict[str, Any], said: str
 ) -> None:
     with Dispatcher() as dispatcher:
@@ -116,7 +116,7 @@ def test_a_name_is_taken_once() -> None:
             dispatcher.subscribe(on_quote, name="mine")
 
 
-def test_overflow_is_said_by_name_or_member() -> None:
+def test_overflow_takes_a_name_or_a_member() -> None:
     assert SubscriptionOptions.checked(overflow="drop_oldest").overflow is Overflow.DROP_OLDEST
     assert SubscriptionOptions.checked(overflow=Overflow.CONFLATE).overflow is Overflow.CONFLATE
 
@@ -172,7 +172,7 @@ def test_kinds_choose_what_on_tick_gets() -> None:
 def test_a_handled_subscription_cannot_be_pulled() -> None:
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(on_quote)
-        with pytest.raises(OptionError, match="subscribe without one"):
+        with pytest.raises(OptionError, match="subscribe without a handler"):
             read_all(subscription)
         with pytest.raises(OptionError):
             iter(subscription).__next__()
@@ -217,7 +217,7 @@ def test_a_closed_dispatcher_takes_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("field", ["instrument", "kind"])
-def test_ticks_of_an_unknown_instrument_or_kind_are_refused_whole(field: str) -> None:
+def test_ticks_of_an_unknown_instrument_or_kind_are_all_refused(field: str) -> None:
     with Dispatcher() as dispatcher:
         made = quotes(dispatcher, [1.0, 2.0])
         made[field][1] = 77

@@ -73,7 +73,7 @@ class Book:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_the_book_chains_and_equals_every_book_ticker_of_the_same_id(venue: str) -> None:
+def test_the_book_is_a_chain_and_equals_its_book_tickers(venue: str) -> None:
     book = Book(futures=venue != "BINANCE")
     tickers: dict[int, tuple[Decimal, ...]] = {}
     compared = 0

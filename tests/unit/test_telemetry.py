@@ -1,4 +1,4 @@
-"""Telemetry: what is told is what the parts count, under the names of one table, at the moment of the question."""
+"""Telemetry: samples are the parts' own counts at the time of the snapshot, under the names of one table."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_names_are_unique_begin_alike_and_end_in_their_unit() -> None:
         assert metric.meaning
 
 
-def test_only_what_is_there_is_told() -> None:
+def test_absent_parts_have_no_samples() -> None:
     assert [sample.name for sample in Metrics(run_id="run", version="1").snapshot()] == ["headrace_engine_info"]
 
 
-def test_a_dispatcher_tells_every_term_of_the_loss_law() -> None:
+def test_a_dispatcher_has_a_sample_per_term_of_the_loss_law() -> None:
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(lambda bid_price: None, callback="on_quote", name="watch")
         decoder = Decoder("BINANCE", dispatcher.instruments)
@@ -80,7 +80,7 @@ def test_a_subscription_that_was_never_called_has_no_latency() -> None:
     assert "headrace_subscription_calls_total" in names
 
 
-def test_a_bus_tells_each_lane_and_each_subscriber(tmp_path: Path) -> None:
+def test_a_bus_has_samples_per_lane_and_subscriber(tmp_path: Path) -> None:
     bus = EventBus()
 
     def refuse(_: Signal) -> None:
@@ -131,7 +131,7 @@ def test_a_strategy_is_in_one_state_and_its_changes_are_counted() -> None:
     assert value(metrics, "headrace_strategy_state_changes_total", "Momentum") == 2
 
 
-def test_a_service_tells_its_restarts_its_health_and_its_own_figures() -> None:
+def test_a_service_has_restarts_health_and_its_own_metrics() -> None:
     metrics = Metrics(services=Beside())
     assert value(metrics, "headrace_service_restarts_total", "recorder") == 2
     assert value(metrics, "headrace_service_healthy", "recorder") == 0
@@ -143,13 +143,13 @@ def test_a_port_that_is_none_is_refused() -> None:
         PrometheusEndpoint(Metrics(), port=70_000)
 
 
-def test_an_endpoint_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_without_its_library_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(MissingExtraError, match=r'pip install "headrace\[prometheus\]"'):
         PrometheusEndpoint(Metrics(), port=0)
 
 
-def test_a_page_tells_of_no_metric_that_is_not_there(root: Path) -> None:
+def test_pages_name_only_metrics_that_exist(root: Path) -> None:
     pages = [path.read_text(encoding="utf-8") for path in (root / "docs").rglob("*.md")]
     told = {name for page in pages for name in re.findall(r"\bheadrace_[a-z_]+", page)}
     assert told >= set(METRICS)

@@ -56,7 +56,7 @@ def places(dtype: np.dtype[np.void]) -> dict[str, tuple[int, int]]:
     return {name: (dtype.fields[name][1], dtype.fields[name][0].itemsize) for name in dtype.names}
 
 
-def test_the_record_has_72_bytes_and_every_field_its_documented_place() -> None:
+def test_the_record_has_72_bytes_and_documented_offsets() -> None:
     assert TICK_DTYPE.itemsize == 72
     assert places(TICK_DTYPE) == HEAD | {"values": (40, 32)}
 
@@ -80,7 +80,7 @@ def test_the_byte_table_of_the_documentation_is_the_dtype(root: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [TICK_DTYPE, QUOTE_DTYPE, TRADE_DTYPE, AGG_TRADE_DTYPE, LEVEL_DTYPE])
-def test_no_field_overlaps_another_so_saving_and_pickling_keep_every_byte(dtype: np.dtype[np.void], seed: int) -> None:
+def test_saving_and_pickling_keep_every_byte(dtype: np.dtype[np.void], seed: int) -> None:
     bytes_ = np.random.default_rng(seed).integers(0, 256, 72 * 50, dtype="u1")
     array = bytes_.view(TICK_DTYPE).view(dtype)
     file = io.BytesIO()
@@ -99,7 +99,7 @@ def test_saved_and_pickled_ticks_can_be_published() -> None:
         assert dispatcher.publish(made.view(QUOTE_DTYPE)) == 2
 
 
-def test_the_native_side_reads_each_byte_where_the_dtype_says(seed: int) -> None:
+def test_native_code_reads_each_byte_at_the_dtypes_offset(seed: int) -> None:
     """Random bytes through the ring: what a handler gets for each field is what NumPy reads there."""
     table = Instruments(["BTCUSDT.BINANCE", "ETHUSDT.BINANCE"])
     random = np.random.default_rng(seed)
@@ -144,7 +144,7 @@ def test_every_flag_and_cause_has_one_bit_or_number() -> None:
 # The function that builds arrays.
 
 
-def test_a_quote_array_has_what_was_given() -> None:
+def test_a_quote_array_has_the_passed_values() -> None:
     made = ticks(
         instrument=BTC,
         ts_init=[1, 2],
@@ -162,7 +162,7 @@ def test_a_quote_array_has_what_was_given() -> None:
     assert set(made["flags"].tolist()) == {Flags.FIRST_IN_EVENT | Flags.LAST_IN_EVENT}
 
 
-def test_without_venue_time_ticks_say_so() -> None:
+def test_ticks_without_venue_time_are_flagged() -> None:
     assert ticks(instrument=BTC, ts_init=[1], bid_price=[1], ask_price=[2])["flags"][0] & Flags.NO_VENUE_TIME
 
 

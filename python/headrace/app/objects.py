@@ -1,8 +1,8 @@
-"""From ``module:Class`` or ``path/file.py:Class``, and a table of parameters, to an object.
+"""Make an object from ``module:Class`` or ``path/file.py:Class`` and a table of parameters.
 
-Guarantees: everything that can be wrong with the text, the file or the parameters is one ConfigError, with the nearest
-name where there is one; the current folder is searched for modules, a file's folder for what stands beside it.
-Does not: call anything but what was named.
+Guarantees: an error in the text, the file or the parameters is one ConfigError, with the nearest name where there is
+one; modules are searched in the current folder, and for a file also in its folder.
+Does not: call anything but the named class.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "n
 
 
 def load_object(spec: str, where: str = "") -> object:
-    """Import what ``spec`` names. where : a path that stands before what is wrong. Raises ConfigError."""
+    """Import what ``spec`` names. where : a path at the start of error messages. Raises ConfigError."""
     target, colon, name = spec.rpartition(":")
     if not colon or not target or not name:
         raise _error(where, f"{spec} names no class: write module:Class or path/file.py:Class")
@@ -53,9 +53,9 @@ def load_object(spec: str, where: str = "") -> object:
 def make_object(
     make: Callable[..., Made], parameters: Mapping[str, object], where: str = "", *, given_by: str = "parameters.{}"
 ) -> Made:
-    """Call a class with parameters, converted to what it declares: by annotation, or else as the default's type.
+    """Call a class with parameters, converted to their annotation, or else to the type of their default.
 
-    where : a path that stands before what is wrong. given_by : how the user gives a parameter, ``{}`` for its name.
+    where : a path at the start of error messages. given_by : how a user sets a parameter, ``{}`` for its name.
     Raises ConfigError.
     """
     title = getattr(getattr(make, "func", make), "__name__", str(make))  # of a partial: its function's
@@ -138,7 +138,7 @@ def _file_module(path: Path, where: str) -> ModuleType:
         raise _error(where, f"the file {path} is missing{nearest(str(path), known)}")
     folder = str(path.parent.resolve())
     if folder not in sys.path:
-        sys.path.insert(0, folder)  # What stands beside the file can be imported by it.
+        sys.path.insert(0, folder)  # The file can import modules beside it.
     if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) == str(path.resolve()):
         return sys.modules[path.stem]
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
@@ -164,7 +164,7 @@ def _import_error(target: str, where: str, error: BaseException) -> ConfigError:
 
 
 def _place(error: BaseException) -> str:
-    """Where the user's own code raised, as ``file.py line 3: ``."""
+    """Return the place where the user's own code raised, as ``file.py line 3: ``."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames or "importlib" in frames[-1].filename or frames[-1].filename == __file__:
         return ""
@@ -172,7 +172,7 @@ def _place(error: BaseException) -> str:
 
 
 def _names_in(module: ModuleType) -> list[str]:
-    """The names that a module defines itself, public ones."""
+    """Return the public names that a module itself defines."""
     return [
         name
         for name, value in vars(module).items()
@@ -185,24 +185,24 @@ def _declared_parameters(make: Callable[..., object]) -> Mapping[str, inspect.Pa
         return {}
     try:
         signature = inspect.signature(make, eval_str=True)
-    except Exception:  # noqa: BLE001 - an annotation may evaluate to anything; its text is what is left then
+    except Exception:  # noqa: BLE001 - an annotation may raise anything; then its text is used
         signature = inspect.signature(make)
     return signature.parameters
 
 
 class _UnfitError(Exception):
-    """A value that is not what its parameter takes, which the message names."""
+    """A value that does not fit its parameter; the message is the parameter's type."""
 
 
 def _value_of(parameter: inspect.Parameter, value: object) -> object:
-    """Read a value as the parameter's annotation says, or as the type of its default, or leave it as it is."""
+    """Return a value converted to the parameter's annotation, or to its default's type, or unchanged."""
     wanted: object = parameter.annotation
     is_guess = False
-    if isinstance(wanted, str):  # It, or one beside it, could not be evaluated; or it is an alias that is a text.
+    if isinstance(wanted, str):  # This annotation, or another one, could not be evaluated; or it is a text alias.
         wanted = TYPES_BY_NAME.get(wanted, parameter.empty)
         is_guess = wanted is parameter.empty
     if wanted is parameter.empty:
-        # A default of 0 takes 0.5, too; a text must become something.
+        # A default of 0 accepts 0.5, too; only a text is converted.
         if parameter.default in (parameter.empty, None) or not isinstance(value, str):
             return value
         wanted = type(parameter.default)
@@ -211,10 +211,10 @@ def _value_of(parameter: inspect.Parameter, value: object) -> object:
     try:
         return msgspec.convert(value, type=wanted, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
-        if is_guess:  # The default's type is one of those it takes; whoever takes it knows the others.
+        if is_guess:  # The default's type is one of the allowed types; the class itself checks the others.
             return value
         shown = getattr(wanted, "__name__", str(wanted))
         raise _UnfitError(f"{shown} ({error})") from error
     except TypeError:
-        # What msgspec cannot choose from, like Decimal | str; whoever takes it will.
+        # A union that msgspec cannot choose from, like Decimal | str: the class itself checks the value.
         return value

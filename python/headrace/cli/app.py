@@ -1,15 +1,15 @@
-"""The command itself: its verbs, and how it ends.
+"""The ``headrace`` command: its verbs and its exit codes.
 
 ::
 
-    exit code   0    done
+    exit code   0    success
                 1    the input or a strategy failed; with --strict also rejected frames; a command was refused
-                2    the command line is wrong; nothing was read yet
+                2    the command line is wrong; no input was read
                 3    no engine answers
                 130  Ctrl-C
 
-Guarantees: a failure is one line on stderr that begins with ``headrace:``; a traceback only with ``--debug``, apart
-from the one of the user's own strategy.
+Guarantees: a failure is one line on stderr that begins with ``headrace:``; a traceback is shown only with ``--debug``,
+or when the user's own strategy raised.
 
 Does not: do a verb's work; each verb has its own file.
 """
@@ -51,7 +51,7 @@ from headrace.telemetry.logs import install_handler
 
 __all__ = ["PURPOSES", "main"]
 
-# What each verb is for: the one table that --help and the README show.
+# The purpose of each verb: the one table that --help and the README show.
 PURPOSES = {
     "Run something": {
         "demo": "see it work: generated markets, six strategies, orders on paper, an operator; leaves no files behind",
@@ -72,7 +72,7 @@ PURPOSES = {
 
 
 class _Verbs(click.Group):
-    """Lists its verbs by what they are for."""
+    """Lists its verbs by their purpose."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the table."""
@@ -111,14 +111,14 @@ for verb in (
     commands.add_command(verb)
 
 
-# What is wrong with options, configurations, strategies and names, not with the input.
+# Errors in options, configurations, strategies and names, not in the input.
 OF_THE_COMMAND_LINE = (ConfigError, OptionError, SubscriptionError, VenueError, InstrumentError, RingError)
 
 
 def main() -> NoReturn:
     """Run the command of this process and exit with its code."""
     _fix_hash_seed()
-    if sys.__stderr__ is None:  # Closed by whoever started us, as a daemon does: nobody reads what we say.
+    if sys.__stderr__ is None:  # Closed before the start, as for a daemon: messages are not read.
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
     _log_to_stderr()
     sys.exit(run(sys.argv[1:]))
@@ -135,12 +135,12 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output has left (| head): nothing to complain about, and nothing left to flush.
+        # The reader of the output has ended (| head): no error message, and no flush that would fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except click.ClickException as error:
         _trace(debug=debug)
-        if type(error).__name__ == "NoArgsIsHelpError":  # Since click 8.2; before that the help was no error.
+        if type(error).__name__ == "NoArgsIsHelpError":  # Since click 8.2; before, the help was no error.
             print(error.format_message(), file=sys.stderr)
             return error.exit_code
         return _say(error.format_message(), error.exit_code)
@@ -166,16 +166,16 @@ def _say(message: str, exit_code: int) -> int:
 
 
 def _log_to_stderr() -> None:
-    """Show what the library logs (a fault, a lag, a slow handler) like everything else that this command says."""
+    """Show the library's log (a fault, a lag, a slow handler) like all other messages of this command."""
     install_handler(logging.Formatter("headrace: %(message)s"))
 
 
 def _fix_hash_seed() -> None:
-    """Start again with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run.
+    """Restart the process with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run.
 
     For the verbs that run an engine, and not when the seed was chosen already. The process id stays, so signals still
     arrive.
     """
     if {"replay", "backtest", "repeat", "run"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this same command

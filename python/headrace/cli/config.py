@@ -1,7 +1,7 @@
-"""``headrace config``: a first configuration, what one says, what is wrong with one, and its schema.
+"""``headrace config``: write, show and check a configuration, and print its schema.
 
-Guarantees: ``new`` overwrites nothing; ``show`` hides secrets; ``check`` runs nothing, and names every problem.
-Does not: read or check itself; that is ``headrace.app.config`` and ``headrace.app.check``.
+Guarantees: ``new`` overwrites nothing; ``show`` hides secrets; ``check`` runs nothing, and lists every problem.
+Does not: read or check a file itself; ``headrace.app.config`` and ``headrace.app.check`` do.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def config_command() -> None:
 @click.argument("file", type=FILE, default="headrace.toml")
 @debug_option
 def new_command(file: Path) -> None:
-    """Write a first configuration to FILE, headrace.toml; an existing file is left alone.
+    """Write a first configuration to FILE, by default headrace.toml; an existing file is not changed.
 
-    It documents every key, and runs as it is: on paper, within small limits.
+    It documents every key, and runs without changes: on paper, within small limits.
     """
     from headrace.app.config import template_text
 
     if file.suffix != ".toml":
-        raise Failure(f"{file} is written as TOML: name it like headrace.toml", exit_code=2)
+        raise Failure(f"{file} would be TOML: choose a name that ends in .toml, like headrace.toml", exit_code=2)
     try:
         with file.open("x", encoding="utf-8") as target:
             target.write(template_text())
     except FileExistsError as error:
-        raise Failure(f"{file} exists already and stays as it is: choose another name") from error
+        raise Failure(f"{file} exists already and is not changed: choose another name") from error
     except OSError as error:
         raise Failure(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"wrote {file}; try it with: headrace config check {file}, headrace run {file}")
@@ -57,9 +57,9 @@ def new_command(file: Path) -> None:
 @overrides_option
 @debug_option
 def show_command(file: Path | None, overrides: tuple[str, ...]) -> None:
-    """Show what FILE, the environment and --set come to, defaults included.
+    """Show the configuration that FILE, the environment and --set make, defaults included.
 
-    Without FILE: what holds where nothing is said. Values of keys like api_key and token are hidden.
+    Without FILE: the defaults. Values of keys like api_key and token are hidden.
     """
     from headrace.app.config import config_text, load_config
 
@@ -71,9 +71,9 @@ def show_command(file: Path | None, overrides: tuple[str, ...]) -> None:
 @overrides_option
 @debug_option
 def check_command(file: Path, overrides: tuple[str, ...]) -> None:
-    """Say everything that is wrong with FILE, as far as it can be known without running it.
+    """List everything that is wrong in FILE, as far as a check without a run can find it.
 
-    Classes are imported and made, handlers bound, files looked for. Exit code 2 when something is wrong.
+    Classes are imported and made, handlers are bound, files are looked for. Exit code 2 when something is wrong.
     """
     from headrace.app.check import findings
     from headrace.app.config import load_config
@@ -91,7 +91,7 @@ def check_command(file: Path, overrides: tuple[str, ...]) -> None:
 @config_command.command("schema")
 @debug_option
 def schema_command() -> None:
-    """Print the JSON schema, with which an editor completes and checks a configuration."""
+    """Print the JSON schema, for an editor that completes and checks a configuration."""
     from headrace.app.config import config_schema
 
     click.echo(json.dumps(config_schema(), indent=2))

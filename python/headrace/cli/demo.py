@@ -6,12 +6,12 @@
                                        ├▶ TradeFlow      columns
               operator ─▶ commands ────┼▶ MeanReversion  limit orders; paused, resumed, restarted
                                        ├▶ Momentum       bars, market orders, timers
-                                       ├▶ SlowJournal    in a thread, loses
+                                       ├▶ SlowJournal    in a thread, loses ticks
                                        └▶ Faulty         ends in quarantine
 
-Guarantees: what it claims is checked before it is printed; a claim that does not hold is exit code 1. Nothing is left
-behind: the state folder is a temporary one.
-Does not: reach for the network, or show a profit: the markets are random.
+Guarantees: every claim is checked before it is printed; a claim that does not hold ends it with exit code 1. No files
+are left: the state folder is a temporary one.
+Does not: use the network, or show a profit: the markets are random.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FRAMES = 300_000
 # How long the session takes, s; the markets pass so much faster.
 DEMO_S = 4.0
 QUICK_FRAMES = 60_000
-# About as many does the generator make in a second of its markets.
+# The generator makes about so many frames in a second of its markets.
 FRAMES_PER_S = 1_200
 # Small, so that a slow reader is overtaken within a second.
 RING_TICKS = 4_096
@@ -57,7 +57,7 @@ STEERED = "MeanReversion"
 class Step(NamedTuple):
     """One command of the operator.
 
-    market_s : when it was given, in seconds of the markets. delivered : ticks that its strategy had got by then.
+    market_s : when it was sent, in seconds of the markets. delivered : ticks that its strategy had got before it.
     """
 
     market_s: float
@@ -67,10 +67,10 @@ class Step(NamedTuple):
 
 
 class Session(NamedTuple):
-    """What happened.
+    """The result of the demo.
 
-    states : of each strategy, one after the other. canceled : an order that was canceled by command ended so.
-    saved : a restart gave on what was saved.
+    states : of each strategy, one after the other. canceled : whether an order ended by a command's cancel.
+    saved : whether a restart loaded the saved state.
     """
 
     report: Report
@@ -85,7 +85,7 @@ class Session(NamedTuple):
 @click.option("--quick", is_flag=True, help=f"{QUICK_FRAMES:,} frames instead of {FRAMES:,}.")
 @debug_option
 def demo_command(*, quick: bool) -> None:
-    """Show a session: generated markets, six strategies, orders on paper, an operator who steers."""
+    """Show a session: generated markets, six strategies, orders on paper, an operator at work."""
     frames = QUICK_FRAMES if quick else FRAMES
     click.echo(f"{frames:,} generated frames of 3 markets, live, through a ring of {RING_TICKS:,} ticks\n")
     journal = _journal()
@@ -101,7 +101,7 @@ def demo_command(*, quick: bool) -> None:
     click.echo("\n" + tables_text([_operator_table(session.steps)]))
     click.echo("\n" + _law_text(_law_of(session.report, "SlowJournal"), journal))
     if broken := [text for text, holds in claims if not holds]:
-        raise Failure(f"this does not hold: {'; '.join(broken)}: please report this with the tables above")
+        raise Failure(f"these claims do not hold: {'; '.join(broken)}: please report this with the tables above")
     click.echo("\nchecked\n" + "\n".join(f"  {text}" for text, _ in claims))
 
 
@@ -112,8 +112,8 @@ def _journal() -> SlowJournal:
 
 
 def _engine(frames: int, journal: SlowJournal, folder: str) -> Engine:
-    """Make the engine: everything that a live session has, on paper."""
-    # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
+    """Make the engine: all parts of a live session, on paper."""
+    # Imported here: an engine needs asyncio, and other verbs should not wait for that import.
     from headrace import Engine, Instrument, RiskLimits, StrategySpec
     from headrace.examples.faulty import Faulty
     from headrace.examples.mean_reversion import MeanReversion
@@ -157,7 +157,7 @@ def _engine(frames: int, journal: SlowJournal, folder: str) -> Engine:
 
 
 async def _run(engine: Engine, market_s: float, display: ProgressDisplay) -> Session:
-    """Run the engine with an operator at its side."""
+    """Run the engine together with an operator."""
     from headrace.market.events import OrderFill, StrategyStateChanged
 
     states: list[tuple[str, str]] = []
@@ -189,7 +189,7 @@ class Operator:
         self._began_ns = 0
 
     async def work(self) -> None:
-        """Give every command in its turn, then look on until the engine has ended."""
+        """Send each command at its time, then wait until the engine has ended."""
         from headrace.commands import CancelOrder, PauseStrategy, RestartStrategy, ResumeStrategy
 
         await self._until(lambda: self._engine.dispatcher.ring.cursor > 0)
@@ -203,7 +203,7 @@ class Operator:
         await self._at(0.5)
         while not self.canceled and not self._running.done():
             await self._until(lambda: bool(self._open_orders()))
-            # It may be filled before the command is there: then another one.
+            # The order may be filled before the command arrives: then the next order is canceled.
             for order_id in self._open_orders()[-1:]:
                 if await self._give(CancelOrder(order_id)) == "accepted":
                     self.canceled = order_id
@@ -267,13 +267,13 @@ def _law_text(stats: StrategyReport, journal: SlowJournal) -> str:
         f"  published  {stats.published:>12,}",
         *(f"  {'=' if index == 0 else '+'} {term:<9}{count:>12,}" for index, (term, count) in enumerate(terms)),
         f"  sum        {total:>12,}  {verdict}",
-        f"  it was told of {journal.missing:,} missed ticks, by {journal.gaps:,} calls of on_gap, each at its place",
+        f"  on_gap reported {journal.missing:,} missed ticks, in {journal.gaps:,} calls, each at its place",
     ]
     return "\n".join(lines)
 
 
 def _claims(session: Session, journal: SlowJournal) -> list[tuple[str, bool]]:
-    """Return what the session shows, and whether it does."""
+    """Return the claims of the session, and whether each holds."""
     report = session.report
     laws = list(report.strategies.values())
     slow = _law_of(report, "SlowJournal")
@@ -285,7 +285,7 @@ def _claims(session: Session, journal: SlowJournal) -> list[tuple[str, bool]]:
     return [
         ("the loss law holds for every strategy", all(law.published == law.accounted for law in laws)),
         (
-            "SlowJournal lost ticks, was told of each, and held nobody up",
+            "SlowJournal lost ticks, on_gap reported each, and no other strategy lost any",
             0 < slow.missed == journal.missing
             and not slow.pending
             and not any(law.missed for law in laws if law is not slow),
@@ -300,13 +300,13 @@ def _claims(session: Session, journal: SlowJournal) -> list[tuple[str, bool]]:
             [own for own in answers if own[0] != "cancel"] == wanted
             and (lives.count("paused"), lives.count("starting")) == (1, 2),
         ),
-        (f"{STEERED} began again with the averages that the object before it had saved", session.saved),
+        (f"{STEERED} was restarted with the averages that the object before it had saved", session.saved),
         ("an order was canceled by command", session.canceled),
         (
             "every order is in one state, and none is left open",
             all(own.submitted == own.filled + own.canceled + own.rejected + own.expired for own in counts),
         ),
-        ("profit and loss are the cash of the fills, and what is held at the mid", _is_cash(session)),
+        ("profit and loss are the cash of the fills plus the positions at the mid price", _is_cash(session)),
         (
             "every event was processed",
             all(lane.published == lane.processed for lane in report.lanes.values()) and not any(report.left.values()),
@@ -315,7 +315,7 @@ def _claims(session: Session, journal: SlowJournal) -> list[tuple[str, bool]]:
 
 
 def _is_cash(session: Session) -> bool:
-    """Add up what every strategy paid and got, and compare it with its profit."""
+    """Return whether every strategy's cash from fills, plus its positions, equals its profit."""
     for strategy in session.report.strategies.values():
         fills = [fill for fill in session.fills if fill.strategy == strategy.name]
         cash = sum((-fill.side * fill.quantity * fill.price for fill in fills), Decimal(0))

@@ -1,4 +1,4 @@
-"""``headrace doctor``: what is installed and how it was built, for a bug report."""
+"""``headrace doctor``: the versions and build flags of the installation, for a bug report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor_command() -> None:
 
     rows = [
         ("headrace", headrace.__version__),
-        ("installed at", os.path.dirname(headrace.__file__)),  # noqa: PTH120 - shown as the interpreter has it
+        ("installed at", os.path.dirname(headrace.__file__)),  # noqa: PTH120 - as the interpreter shows it
         ("python", f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})"),
         ("machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
         *((f"build {name}", str(value)) for name, value in _native.build_info().items()),

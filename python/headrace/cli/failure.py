@@ -1,4 +1,4 @@
-"""The one way a verb gives up."""
+"""Failure: the exception that ends a verb with one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Failure"]
 
 
 class Failure(click.ClickException):
-    """A line for the user, and the exit code: 1 for input and strategies, 2 for the command line."""
+    """One line for the user, and an exit code: 1 for input and strategies, 2 for the command line."""
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)

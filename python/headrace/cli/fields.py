@@ -1,4 +1,4 @@
-"""``headrace fields``: what a handler may ask for, from the one field table."""
+"""``headrace fields``: the parameters that a handler may declare, from the one field table."""
 
 from __future__ import annotations
 

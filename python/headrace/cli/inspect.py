@@ -1,6 +1,6 @@
-"""``headrace inspect``: what a recording holds, without a strategy of one's own.
+"""``headrace inspect``: the content of a recording, without a strategy.
 
-Guarantees: counts are those that a replay of the file would have; gaps and rejects are shown with their place.
+Guarantees: counts are those of a replay of the file; gaps and rejects are shown with their place.
 Does not: change the file, or keep it in memory.
 """
 
@@ -20,7 +20,7 @@ from headrace.market.tick import KINDS, ns_text
 
 __all__ = ["inspect_command"]
 
-# Gaps and rejects shown one by one; all of them are counted.
+# The number of gaps and rejects shown one by one; all of them are counted.
 SHOWN_MAX = 10
 # Bytes of a rejected frame that are shown.
 FRAME_SHOWN = 60

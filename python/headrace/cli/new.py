@@ -1,4 +1,4 @@
-"""``headrace new``: a first strategy, short enough to be read at a glance, that runs as it stands."""
+"""``headrace new``: write a first strategy, which is short and runs without changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def new_command(file: Path) -> None:
         with file.open("x", encoding="utf-8") as target:
             target.write(TEMPLATE.format(name=name))
     except FileExistsError as error:
-        raise Failure(f"{file} exists already and stays as it is: choose another name") from error
+        raise Failure(f"{file} exists already and is not changed: choose another name") from error
     except OSError as error:
         raise Failure(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"wrote {file}; try it with: headrace replay RECORDING --strategy {file}:{name}")

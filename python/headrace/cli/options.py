@@ -13,23 +13,23 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def debug_option(command: Command) -> Command:
-    """Add ``--debug``, before or after the verb; ``app`` looks for it, so no verb is told."""
+    """Add ``--debug``, before or after the verb; ``app`` reads it, so verbs do not receive it."""
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure.")(command)
 
 
 def venue_option(command: Command) -> Command:
-    """Add ``--venue``, for recordings that don't name theirs with ``FILE@VENUE``."""
+    """Add ``--venue``, for recordings without ``FILE@VENUE``."""
     return click.option(
-        "--venue", metavar="VENUE", help="Venue of the files that don't say it: BINANCE, BINANCE_USDM, BINANCE_COINM."
+        "--venue", metavar="VENUE", help="Venue of files without @VENUE: BINANCE, BINANCE_USDM, BINANCE_COINM."
     )(command)
 
 
 def overrides_option(command: Command) -> Command:
-    """Add ``--set``, which wins over the configuration's file and the environment."""
+    """Add ``--set``, which replaces values of the configuration's file and the environment."""
     return click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="A value of the configuration, over the file and the environment; again for more.",
+        help="A value of the configuration, in place of the file's and the environment's; repeat it for more.",
     )(command)

@@ -1,4 +1,4 @@
-"""Dispatch: from the ring to handlers: ``dispatcher``, its subscriptions, their handlers' signatures, their faults."""
+"""Dispatch, from the ring to handlers: ``dispatcher``, ``subscription``, ``signature`` of handlers, ``faults``."""
 
 from headrace.dispatch.dispatcher import Dispatcher, DispatcherStats
 from headrace.dispatch.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats

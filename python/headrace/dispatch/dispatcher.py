@@ -5,16 +5,16 @@
     publish · publish_frame · publish_lines ─▶ Sequencer ─▶ Ring ─┬▶ inline: dispatch(), one reader, tick-major
                                                                  ├▶ mode="thread": a daemon thread each
                                                                  ├▶ async handlers: a task each
-                                                                 └▶ no handlers: whoever pulls
+                                                                 └▶ no handlers: the caller pulls
 
 When a strategy raises
     The call is counted and kept as a dead letter; ``on_fault="quarantine"`` (live default) ends its calls after 3
-    faults within 1,000 calls, ``"raise"`` (replay default) ends the dispatch with the strategy's own exception. Others
-    notice nothing: every strategy has had the tick before anything is raised.
+    faults within 1,000 calls, ``"raise"`` (replay default) ends the dispatch with the strategy's own exception. Other
+    strategies are not affected: every strategy has had the tick before anything is raised.
 
-Guarantees: inline dispatch gives each tick to every matching strategy in registration order; no lock is held while
+Guarantees: inline dispatch delivers each tick to every matching strategy in registration order; no lock is held while
 handlers run; everything it started ends with ``close``.
-Does not: read files or sockets (``feeds``), or own a life cycle (the Engine will).
+Does not: read files or sockets (``feeds``), or run a strategy's life cycle (the Engine does).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ INLINE = "(inline)"
 
 @dataclass(frozen=True, slots=True)
 class DispatcherStats:
-    """What went through a dispatcher.
+    """The counts of a dispatcher.
 
     published : ticks on the ring, gaps included. ticks : the same by kind. gaps, duplicates, late : found by the
     sequencer. frames, ignored, rejected : by type and reason. elapsed_s : since the dispatcher was made.
@@ -111,8 +111,8 @@ class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Dispatcher:
     """Ring, sequencer and subscriptions in one object. A context manager.
 
-    instruments : names known from the start, or an ``Instruments`` table. discovery : whether frames may add more, up
-        to instruments_max.
+    instruments : the first names, or an ``Instruments`` table. discovery : whether frames may add more, up to
+        instruments_max.
     ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
     clock : WallClock unless given; an EngineClock stands still until it is moved. mode : "live"; "replay": time is a
         ReplayClock, threads run inline, nothing is lost or timed by the wall (code that publishes by hand calls
@@ -120,11 +120,11 @@ class Dispatcher:
         makes their calls.
     on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
     hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
-    duplicates, late : "drop" or "deliver": what the sequencer does with numbers that the venue repeated, or sent late.
+    duplicates, late : "drop" or "deliver": what the sequencer does with ticks that the venue sent twice, or late.
     dead_letters : a store to share. slow_handler_ms : a handler that runs longer is named in the log.
     block_max_ns : a reader that holds the writer longer is demoted to drop_oldest; None: never (the default in replay).
-    wakeup : "eventfd" or "pipe", how an event loop is woken; "auto" takes what the system has.
-    called_by_owner : callbacks that the owner of this dispatcher calls, such as "on_start"; any other one is refused.
+    wakeup : "eventfd" or "pipe", how an event loop is woken; "auto": an eventfd where the system has one.
+    called_by_owner : callbacks that the owner of this dispatcher calls, such as "on_start"; others are refused.
 
     Raises OptionError, InstrumentError, RingError.
     """
@@ -186,7 +186,7 @@ class Dispatcher:
         self._inline = self._new_group("inline")
         self._pumps: list[_native.Pump] = []
         self._members: dict[str, Driver] = {}
-        # Told of each new subscription before it gets anything: a dispatch log.
+        # Called with each new subscription before its first tick, for a dispatch log.
         self.on_joined: Callable[[Driver], None] | None = None
         self._made_s = time.monotonic()
         self._kinds = {row[1] for row in _native.kind_table()}
@@ -205,25 +205,25 @@ class Dispatcher:
         callback: str | None = None,
         **options: Unpack[SubscribeOptions],
     ) -> Subscription:
-        """Subscribe a strategy, a plain function, or nobody (then pull: iterate the subscription).
+        """Subscribe a strategy or a plain function; without a handler, pull: iterate the subscription.
 
-        handler : a Strategy object; or a callable named after a callback (``on_quote``), or given one by ``callback``.
-        name : unique in this dispatcher; ``Class``, then ``Class-2`` unless given.
+        handler : a Strategy object; or a callable with the name of a callback (``on_quote``), or with ``callback``.
+        name : unique in this dispatcher; by default ``Class``, then ``Class-2``.
 
         Options; a Strategy class sets its own defaults in ``subscription``:
 
         instruments : "SYMBOL.VENUE" or a pattern, one or several; "*" is all.
-        kinds : names of kinds; the handlers say it unless given.
-        overflow : "block" (default inline, and for who pulls), "drop_oldest" (default in threads, and for async
+        kinds : names of kinds; by default those of the handlers.
+        overflow : "block" (default inline, and without a handler), "drop_oldest" (default in threads, and for async
             handlers live) or "conflate" (quotes only).
         batch_max : ticks per plural call, 1,024.
         every : "100ms": plural handlers get windows of the clock, aligned to it, the same live and in replay.
         min_interval_ns : with "conflate": at least so long between two quotes of an instrument; the newest waits.
-        rate_limit : ticks per second, with a lossy overflow; the excess is skipped and told as a gap.
+        rate_limit : ticks per second, with a lossy overflow; the excess is skipped and delivered as a gap.
         lag_max_ticks, lag_max_ns : a warning, once per episode, when further behind; with on_lag="skip", lossy ones
-            jump to the newest tick and are told of the gap.
+            jump to the newest tick and get a gap.
         mode : "inline" or "thread".
-        on_fault : "raise" or "quarantine"; the dispatcher's unless given.
+        on_fault : "raise" or "quarantine"; by default the dispatcher's.
 
         Raises SubscriptionError (handlers), OptionError (options), ClosedError.
         """
@@ -265,7 +265,7 @@ class Dispatcher:
     ) -> None:
         """Give a subscription's ticks to another object's handlers, from the next edge of a run on.
 
-        Its options, its numbers and what it must still be told stay. Raises SubscriptionError.
+        Its options, its counts and its undelivered gaps stay. Raises SubscriptionError.
         """
         member = self._members[subscription.name]
         handlers = _bound(strategy, callback, subscription.options.kinds, self._called_by_owner)
@@ -277,7 +277,7 @@ class Dispatcher:
         self._watch.handlers[subscription.name] = [bound.name for bound in handlers]
 
     def tune(self, subscription: Subscription, **changes: Unpack[TuneOptions]) -> bool:
-        """Change how a subscription's ticks come, from the next edge of a run on; False: it was so already.
+        """Change how a subscription's ticks are delivered, from the next edge of a batch on; False: no change.
 
         Options as in ``subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises OptionError.
         """
@@ -295,11 +295,11 @@ class Dispatcher:
         is_pull = not handlers
         threaded = options.mode == "thread" and self._mode is not Mode.REPLAY
         if is_async and options.mode == "thread":
-            msg = f"subscription {name!r} has async handlers and mode='thread': they run in a task; leave mode out"
+            msg = f"subscription {name!r} has async handlers, which run in a task, and mode='thread': remove mode="
             raise OptionError(msg, option="mode")
         if is_pull and (options.mode == "thread" or options.every_ns):
             option = "mode" if options.mode == "thread" else "every"
-            msg = f"subscription {name!r} has no handlers, and {option}= is for handlers: leave it out, pull at will"
+            msg = f"subscription {name!r} has no handlers, and {option}= is for handlers: remove {option}="
             raise OptionError(msg, option=option)
         if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
             msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
@@ -310,7 +310,7 @@ class Dispatcher:
         kinds, every_kinds = kinds_of(handlers, options.kinds)
         named = {row[1] for row in _native.kind_table() if any(bound.kind == row[0] for bound in handlers)}
         if late := sorted((named | set(options.kinds or ())) - self._kinds):
-            msg = f"subscription {name!r} takes {', '.join(late)}, which this dispatcher is too old to know: "
+            msg = f"subscription {name!r} takes {', '.join(late)}, registered after this dispatcher was made: "
             raise SubscriptionError(msg + "call register_kind before making the dispatcher", handler=name)
         if is_pull:
             kinds = set(options.kinds or (row[1] for row in _native.kind_table()))
@@ -368,7 +368,7 @@ class Dispatcher:
         return _native.DispatchGroup(self._ingest, self.faults, advance=advance, hashing=self._hashing)
 
     def _groups(self) -> dict[int, tuple[str, _native.DispatchGroup, Driver | None]]:
-        """By number: the group, its name, and whoever awaits its calls."""
+        """Return, by number: the group's name, the group, and the Driver that awaits its calls."""
         groups: dict[int, tuple[str, _native.DispatchGroup, Driver | None]] = {
             member.group.number: (name, member.group, member if member.is_async else None)
             for name, member in self._members.items()
@@ -379,7 +379,7 @@ class Dispatcher:
     def _unique(self, name: str | None, handler: object) -> str:
         if name is not None:
             if name in self._members:
-                msg = f"name={name!r} is taken: every subscription of a dispatcher has a name of its own"
+                msg = f"name={name!r} is taken: use a different name for every subscription of a dispatcher"
                 raise OptionError(msg, option="name")
             return name
         base = "pull" if handler is None else getattr(handler, "__name__", type(handler).__name__)
@@ -400,18 +400,18 @@ class Dispatcher:
         """Number and publish ticks; return how many went onto the ring, gap ticks included.
 
         ticks : shape (n,), dtype TICK_DTYPE, C-contiguous; instrument ids of ``self.instruments``.
-        When the ring stays full, nothing is lost: what was numbered waits, and goes onto the ring first with the next
-        publish; ``taken`` of the error is 0 when not even that had room, so that nothing of this call was taken.
-        Waits for block readers of other threads without the interpreter's lock; inline ones of this thread are
-        dispatched when the ring is full. Raises PublishError (and its kin), KindError, InstrumentError, ClosedError,
-        ValueError.
+        When the ring stays full, nothing is lost: numbered ticks wait, and go onto the ring first with the next
+        publish. When there is no room to wait either, the error's ``taken`` is 0: no tick of this call was accepted.
+        Waits for block readers of other threads without the interpreter's lock; inline readers of this thread are
+        dispatched when the ring is full. Raises PublishError (and its subclasses), KindError, InstrumentError,
+        ClosedError, ValueError.
         """
         return self._ingest.publish(ticks)
 
     def publish_frame(self, decoder: _native.Decoder, frame: bytes, ts_init: int) -> int:
         """Decode, number and publish one frame; return how many ticks went onto the ring.
 
-        A frame that is rejected is counted and kept as a dead letter. Raises as ``publish``, and DecoderError.
+        A rejected frame is counted and kept as a dead letter. Raises what ``publish`` raises, and DecoderError.
         """
         try:
             return self._ingest.publish_frame(decoder, frame, ts_init)
@@ -422,7 +422,7 @@ class Dispatcher:
         """Decode, number and publish a block of whole recorded lines (receive time in ns, a blank, the frame).
 
         source, first_row : named in dead letters. Returns how many ticks went onto the ring.
-        Raises as ``publish_frame``.
+        Raises what ``publish_frame`` raises.
         """
         try:
             return self._ingest.publish_lines(decoder, block, source=source, first_row=first_row)
@@ -447,21 +447,21 @@ class Dispatcher:
     # Dispatching
 
     def dispatch(self, *, max_ns: int | None = None) -> int:
-        """Give the inline subscriptions what the ring holds; return how many ticks were gone through.
+        """Deliver the ring's ticks to the inline subscriptions; return how many ticks were read.
 
         max_ns : stop soon after so many ns of wall time and go on with the next call; None: until caught up.
-        Raises what a strategy raised under ``on_fault="raise"``, ReentrantDispatchError, and ClosedError.
+        Raises a strategy's exception under ``on_fault="raise"``, ReentrantDispatchError, and ClosedError.
         """
-        self._refuse_closed("it has nothing to dispatch any more")
+        self._refuse_closed("it dispatches no more ticks")
         return self._inline.dispatch(self.clock.now_ns(), max_ns)
 
     def live_turn(self, bus: _native.BusCore) -> _native.LiveTurn:
-        """Return turns in which only ticks are due; for an engine, whose clock the dispatcher's is."""
+        """Return the native driver of turns in which only ticks are due; for an engine, which shares its clock."""
         return _native.LiveTurn(self._ingest, self._inline, bus)
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether the inline subscriptions had all that was published."""
+        """Whether the inline subscriptions have had all published ticks."""
         return self._inline.is_idle()
 
     async def drain_async(self) -> None:
@@ -474,7 +474,7 @@ class Dispatcher:
                     behind |= await member.drain_async()
 
     def finish(self) -> None:
-        """Hand out what waits for a window or an interval: the end of a replay. Raises as ``dispatch``."""
+        """Deliver ticks that wait for a window or an interval, at the end of a replay. Raises as ``dispatch`` does."""
         self._refuse_closed("call finish before close")
         busy: ReentrantDispatchError | None = None
         for member in list(self._members.values()):
@@ -482,21 +482,21 @@ class Dispatcher:
                 try:
                     member.group.finish(self.clock.now_ns())
                 except ReentrantDispatchError as error:
-                    # In its handler, in its own thread: all others first.
+                    # It is in its handler, in its own thread: finish all others first.
                     busy = error
         self._inline.finish(self.clock.now_ns())
         if busy is not None:
             raise busy
 
     def stop(self) -> None:
-        """Ask every dispatch and every waiting publish to return soon, for good. Safe in a signal handler.
+        """Make every dispatch and every waiting publish return soon, for good. Safe in a signal handler.
 
-        What is still on the ring stays pending: a stopped dispatcher dispatches nothing more. Make another to go on.
+        Ticks that are still on the ring stay pending: a stopped dispatcher dispatches no more. Make a new one to go on.
         """
         self._ingest.set_stop(True)
 
     def newest_quote(self, instrument: str) -> NewestQuote | None:
-        """Return the newest quote of an instrument that was published, whoever had it already; None before the first.
+        """Return the newest published quote of an instrument, delivered or not; None before the first.
 
         O(1), from any thread.
         """
@@ -528,7 +528,7 @@ class Dispatcher:
             rejected=dict(frames["rejected"]),
             elapsed_s=elapsed_s,
             ticks_per_s=self.ring.cursor / elapsed_s if elapsed_s else 0.0,
-            # Listed first: another thread may subscribe meanwhile.
+            # A list, since another thread may subscribe meanwhile.
             subscriptions={name: member.subscription.stats() for name, member in list(self._members.items())},
         )
 
@@ -537,17 +537,17 @@ class Dispatcher:
     def close(self) -> None:
         """End every subscription, thread and task. May be called twice.
 
-        A thread that is still in a handler after 5 s is named in the log and left.
+        A thread that is still in a handler after 5 s is named in the log and left running.
         """
         if self._closed:
             return
         self._closed = True
         if waiting := self._ingest.waiting():
-            log.warning("%d ticks that waited for room were never published: the dispatcher was closed first", waiting)
+            log.warning("%d ticks that waited for room were not published: the dispatcher was closed first", waiting)
         self._ingest.close()
         self._watch.stop()
         deadline_s = time.monotonic() + CLOSE_DEADLINE_S
-        # The shared group first and whole: one by one, each that leaves would have the others compiled again.
+        # The shared group first, as a whole: if members left one by one, each would recompile the table of the others.
         self._inline.close()
         for member in list(self._members.values()):
             member.close(deadline_s)
@@ -576,7 +576,7 @@ class Dispatcher:
 def _bound(
     handler: object, callback: str | None, kinds: tuple[str, ...] | None, called_by_owner: AbstractSet[str]
 ) -> list[BoundHandler]:
-    """Return the handlers of what somebody subscribed; none for who pulls."""
+    """Return the bound handlers; empty for a pull subscription."""
     if handler is None:
         return []
     if isinstance(handler, type):
@@ -593,7 +593,7 @@ def _bound(
 def _described(
     bound: BoundHandler, *, awaited: bool
 ) -> tuple[str, str, int, Callable[..., object], object, list[str], list[str]]:
-    """One handler as the native side takes it; beside async handlers the others are awaited too, to keep the order."""
+    """Return a handler for native code; beside async handlers, plain ones are awaited too, to keep the order."""
     function = bound.function
     if awaited and not bound.is_async:
         function = _awaited(function)
@@ -612,7 +612,7 @@ def _refuse_flow(name: str, kinds: AbstractSet[str]) -> None:
     flow = sorted(kind for kind in kinds if nature[kind] == "flow")
     if flow:
         msg = (
-            f"subscription {name!r} has overflow='conflate' and takes {', '.join(flow)}, of which each one counts: "
+            f"subscription {name!r} has overflow='conflate' and takes {', '.join(flow)}, of which every tick matters: "
             f"subscribe to quotes only (kinds=['quote']), or use 'drop_oldest'"
         )
         raise OptionError(msg, option="overflow")
@@ -622,7 +622,7 @@ _open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """At exit: threads are told to end, and waited for within the deadline, so that exit never hangs."""
+    """Close every dispatcher at exit; each waits for its threads within a deadline, so that exit never hangs."""
     for dispatcher in list(_open_dispatchers):
         dispatcher.close()
 

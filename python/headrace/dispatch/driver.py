@@ -1,7 +1,7 @@
-"""Driver: what moves one subscription on: a thread of its own, a task that awaits its handlers, or the dispatcher.
+"""Driver: moves one subscription on, by its own thread, by a task that awaits its handlers, or by the dispatcher.
 
-Guarantees: everything it starts ends with ``close``; a thread that does not is named in the log and left.
-Does not: import asyncio before somebody awaits; it costs half of the time that the whole package takes to import.
+Guarantees: everything it starts ends with ``close``; a thread that does not end is named in the log and left running.
+Does not: import asyncio before something is awaited; that import takes half of the package's import time.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Driver"]
 
-# How often a task looks at the clock while a window is open.
+# The longest wait of a task between two looks at the clock while a window is open.
 LOOK_EVERY_S = 0.05
 
-# Handler number, what to await, and what it was given.
+# Handler number, the awaitable, and the fields of its Cause.
 _Call: TypeAlias = "tuple[int, Coroutine[Any, Any, object], tuple[str | None, str, int, int, int]]"
 
 log = logging.getLogger(__name__)
 
 
 class Driver:
-    """One subscription with what drives it: a thread, a task, or the dispatcher itself."""
+    """One subscription with its driver: a thread, a task, or the dispatcher itself."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Driver:
             if due is None:
                 await wakeup.wait(None)
             else:
-                # Not for all that time: the clock may run faster than the wall's.
+                # Not for the whole time: the clock may run faster than the wall clock.
                 await wakeup.wait(min(max(0.0, (due - self._clock.now_ns()) / 1e9), LOOK_EVERY_S))
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
@@ -111,14 +111,14 @@ class Driver:
         if error is not None:
             log.error("%s ended with an exception", task.get_name(), exc_info=error)
         elif self.is_open:
-            # Not a warning: a loop that ends cancels what it still runs.
-            log.info("%s was cancelled before its subscription was closed, which is paused now", task.get_name())
+            # Not a warning: an event loop that ends cancels its running tasks.
+            log.info("%s was cancelled before its subscription was closed; the subscription is paused", task.get_name())
         if self.is_open:
-            # Nobody awaits its handlers any more: it must not look as if it ran, or hold the writer.
+            # Its handlers are no longer awaited: its state must not be running, and it must not hold the writer.
             self.membership.pause()
 
     async def drain_async(self) -> bool:
-        """Await calls until caught up; return whether there were any."""
+        """Await calls until caught up; return whether there was a call."""
         had_some = False
         while self.is_open and (calls := self.group.step(self._clock.now_ns())):
             had_some = True
@@ -163,7 +163,7 @@ class Driver:
                 awaitable.close()
 
     def close(self, deadline_s: float) -> None:
-        """End it, and wait for its thread until ``deadline_s`` (monotonic)."""
+        """Close the subscription, and wait for its thread until ``deadline_s`` (monotonic)."""
         if not self.is_open:
             return
         self.is_open = False
@@ -174,7 +174,7 @@ class Driver:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
             if self._thread.is_alive():
                 log.error(
-                    "subscription %s is still in its handler %.0f s after close: its thread is left behind",
+                    "subscription %s is still in its handler %.0f s after close: its thread is left running",
                     *(self.subscription.name, CLOSE_DEADLINE_S),
                 )
         if self._loop_wakeup is not None:

@@ -1,11 +1,11 @@
-"""Faults: what a strategy's exception means for it, and what is kept of it.
+"""Faults: the effect of a strategy's exception, and the dead letter that is kept of it.
 
 ::
 
     exception ─▶ dead letter ─▶ on_fault="raise": ends the dispatch │ "quarantine": after 3 within 1,000 calls
 
-Guarantees: one strategy's failures are its own; a hostile ``__str__`` or a bottomless traceback changes nothing.
-Does not: know dispatchers, so it makes no cycle with the native side that calls it.
+Guarantees: one strategy's faults do not affect another; a hostile ``__str__`` or an endless traceback does no harm.
+Does not: refer to dispatchers, so that it forms no cycle with the native side that calls it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Policy: TypeAlias = Literal["raise", "quarantine"]
 
 
 class FaultDesk:
-    """Judges what strategies raise; called by the native side alone."""
+    """Judges the exceptions of strategies; native code calls ``_on_fault`` and ``_on_lag``."""
 
     def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
         self.default = default
@@ -41,9 +41,9 @@ class FaultDesk:
         self._letters = letters
         self._clock = clock
         self._recent: dict[str, list[int]] = {}
-        # What an engine does when a subscription goes into quarantine.
+        # The engine's callback when a subscription is quarantined.
         self.on_quarantine: Callable[[str, str], None] = _nobody_is_told
-        # The first error outside of a dispatch that is to end the run; whoever drives it raises it.
+        # The first error outside a dispatch that ends the run; the engine's driver raises it.
         self.raised: BaseException | None = None
 
     def keep(self, strategy: str, handler: str, error: BaseException) -> None:
@@ -62,11 +62,11 @@ class FaultDesk:
         )
 
     def tell_nobody(self) -> None:
-        """Forget who was told of quarantines: the native side holds this desk, and would hold them for ever."""
+        """Drop the callback for quarantines: native code keeps this object alive, and with it the callback."""
         self.on_quarantine = _nobody_is_told
 
     def judge(self, strategy: str, handler: str, error: BaseException, *, calls: int) -> None:
-        """Judge a callback that was not called with ticks: a timer's, or one of the life cycle."""
+        """Judge a fault in a callback without ticks: a timer's, or one of the life cycle."""
         verdict = self._verdict(strategy, f"in {strategy}.{handler}", handler, error, calls)
         if isinstance(verdict, BaseException):
             self.raised = self.raised or verdict
@@ -83,7 +83,7 @@ class FaultDesk:
         positions: list[int],
         ticks_total: int,
     ) -> BaseException | bool | None:
-        """Keep the letter and judge: None goes on, True is quarantine, an exception ends the dispatch with it."""
+        """Keep the letter and judge: None: go on; True: quarantine; an exception: end the dispatch by raising it."""
         where = f"in {subscription}.{handler}, {_ticks_text(instrument, tick_kind, ticks, positions, ticks_total)}"
         self._letters.add_call(
             source=subscription,
@@ -126,7 +126,7 @@ class FaultDesk:
 
 
 def _nobody_is_told(_subscription: str, _reason: str) -> None:
-    """Stand where no engine is."""
+    """Do nothing: there is no engine."""
 
 
 def _ticks_text(
@@ -148,7 +148,7 @@ def _add_note(error: Exception, where: str) -> None:
 
 
 def safe_text(error: BaseException) -> str:
-    """Return what an exception says, at most LETTER_TEXT_MAX characters of it."""
+    """Return the text of an exception, at most LETTER_TEXT_MAX characters."""
     try:
         return str(error)[:LETTER_TEXT_MAX]
     except KeyboardInterrupt:
@@ -160,7 +160,7 @@ def safe_text(error: BaseException) -> str:
 def safe_traceback(error: BaseException) -> str:
     """Return an exception's traceback as Python prints it, its last LETTER_TEXT_MAX characters."""
     try:
-        # Its end says what was raised, and where.
+        # The end names the exception and its place.
         return "".join(traceback.format_exception(error))[-LETTER_TEXT_MAX:]
     except KeyboardInterrupt:
         raise

@@ -1,4 +1,4 @@
-"""Dispatch log: what a live run dispatched when, so that a repetition gives every strategy the same calls.
+"""Dispatch log: the dispatch calls of a live run, so that a repeat makes every strategy the same calls.
 
 ::
 
@@ -6,12 +6,12 @@
                 engine ─────▶ marks (turns, …)   ┴▶ DispatchLog ─▶ FILE, one JSON line each
     repetition  FILE ─▶ LoggedRun ─▶ Repetition: publish up to the cursor ─▶ the same call, compared ─▶ next line
 
-What was dropped, folded or jumped over live is so again: the ring, its cursor at each call and the time are the same.
-When a repetition diverges, DispatchLogError says at which line, where the subscription stands, and where it stood.
+Ticks that were dropped, folded or jumped over live are so again: the ring, its cursor at each call and the time are the
+same. When a repeat diverges, DispatchLogError names the line, the subscription's position, and its position live.
 
-Guarantees: a log that was cut off is read to its last whole line; one that is damaged is refused by path and line.
-Does not: hold ticks, which come from the same sources, or what handlers did; or repeat when exactly a subscription with
-``mode="thread"`` was paused: that takes effect with its next call.
+Guarantees: a log that was cut off is read to its last whole line; a damaged one is refused, with path and line.
+Does not: hold ticks, which come from the same sources, or the actions of handlers. A pause of a subscription with
+``mode="thread"`` is not repeated at its exact time: it takes effect with the next call.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["DispatchLog", "LoggedFeed", "LoggedRun", "Mark", "Repetition"]
 VERSION = 1
 # Bits of a call's flags, as the native side writes them.
 NESTED, STEP, CAUGHT_UP, CONTINUED = 1, 2, 4, 8
-# Lines that are gathered before they are written, unless somebody flushes.
+# Marks that are buffered before an automatic flush.
 LINES_AT_ONCE = 1_000
 
 
@@ -65,7 +65,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Subscribed(msgspec.Struct, frozen=True, array_like=True, tag="subscription"):
-    """A subscription, before its first call. group : its number in the lines of calls; a shared reader's is shared."""
+    """A subscription, before its first call. group : its number in the lines of calls; inline ones share a number."""
 
     group: int
     name: str
@@ -75,10 +75,10 @@ class Subscribed(msgspec.Struct, frozen=True, array_like=True, tag="subscription
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
-    """A dispatch call of a group, or a part of one, positions throughout.
+    """A dispatch call of a group, or a part of one; with ring positions.
 
-    cursor : of the ring, at its beginning. start : where the group stood. read : how far it had read at the end. end :
-    where it stood then. flags : see above. lost : overrun. calls : of handlers.
+    cursor : of the ring, at the beginning. start : of the group, at the beginning. read : how far it had read at the
+    end. end : of the group, at the end. flags : see above. lost : ticks overrun. calls : handler calls.
     """
 
     group: int
@@ -93,7 +93,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, tag="mark"):
-    """What somebody else did between two calls: the engine's turns, commands and the like."""
+    """An action of the engine between two calls: a turn, a command and the like."""
 
     cursor: int
     now_ns: int
@@ -102,7 +102,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True, tag="mark"):
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
-    """The last line: the run was over. left : calls that were still running, and are not in it."""
+    """The last line, at the end of the run. left : calls that were still running, and are not in the log."""
 
     cursor: int
     left: int
@@ -132,7 +132,7 @@ class DispatchLog:
         self.path = Path(path)
         self._dispatcher = dispatcher
         if dispatcher.ring.cursor:
-            msg = f"{dispatcher.ring.cursor} ticks were published before the log began: make the log first"
+            msg = f"{dispatcher.ring.cursor} ticks were published before the log was made: make the log first"
             raise DispatchLogError(msg, path=str(path), line=0)
         self._calls = _native.CallLog(dispatcher._ingest)  # noqa: SLF001 - its native half
         self._payloads: dict[int, tuple[str, object]] = {}
@@ -150,13 +150,13 @@ class DispatchLog:
         dispatcher.on_joined = self._joined
 
     def mark(self, kind: str, payload: object = None) -> None:
-        """Write what is done now, between two calls; ``payload`` is anything that msgspec can encode."""
+        """Write an action between two calls; ``payload`` is any object that msgspec can encode."""
         self._put(kind, payload)
         if len(self._payloads) >= LINES_AT_ONCE:
             self.flush()
 
     def _joined(self, member: Driver) -> None:
-        """Write a subscription where it was made, with the options that it had then; called in any thread."""
+        """Write a new subscription at its place, with its first options; called in any thread."""
         self._put("", _subscribed(member))
 
     def _put(self, kind: str, payload: object) -> None:
@@ -165,7 +165,7 @@ class DispatchLog:
         self._calls.mark(number, self._dispatcher.clock.now_ns())
 
     def flush(self) -> None:
-        """Write everything that is over. Cheap when there is little; an engine calls it when it has nothing to do."""
+        """Write all ended calls and marks. Cheap when there are few; an idle engine calls it."""
         lines: list[Line] = []
         for taken in self._calls.take():
             if len(taken) == 3:
@@ -181,7 +181,7 @@ class DispatchLog:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """Write what is left, and the last line. May be called twice; close the dispatcher's threads before."""
+        """Write the rest, and the last line. May be called twice; close the dispatcher's threads before."""
         if self._file.closed:
             return
         try:
@@ -194,7 +194,7 @@ class DispatchLog:
             raise self._unwritable(error) from error
         finally:
             self._stop_gathering()
-            with suppress(OSError):  # Told already, when what is buffered still does not go out.
+            with suppress(OSError):  # Raised already, when the buffered lines still cannot be written.
                 self._file.close()
 
     def _stop_gathering(self) -> None:
@@ -202,11 +202,8 @@ class DispatchLog:
         self._calls.close()
 
     def _unwritable(self, error: OSError) -> DispatchLogError:
-        """Say that it ends here."""
         reason = error.strerror or error
-        msg = (
-            f"dispatch log {self.path} cannot be written: {reason}; see that there is room and the permission to write"
-        )
+        msg = f"dispatch log {self.path} cannot be written: {reason}; check the free space and the write permission"
         return DispatchLogError(msg, path=str(self.path), line=0)
 
     def __enter__(self) -> Self:
@@ -223,9 +220,9 @@ def _subscribed(member: Driver) -> Subscribed:
 
 
 class LoggedRun:
-    """A log that was written.
+    """A written log, to read.
 
-    path : the file. Raises DispatchLogError when its header is none, and while it is read.
+    path : the file. Raises DispatchLogError: the file has no header, or is damaged; also while it is read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -244,16 +241,16 @@ class LoggedRun:
             raise self.error(f"no dispatch log ({error}): name a file that --dispatch-log wrote") from None
         if self.header.dispatch_log != VERSION:
             found = self.header.dispatch_log
-            msg = f"written in version {found}, this one reads {VERSION}: repeat it with the headrace it is of"
+            msg = f"written in version {found}, only version {VERSION} can be read: use the headrace that wrote it"
             raise self.error(msg)
 
     def error(self, what: str) -> DispatchLogError:
-        """Return an error that says where in the log it is."""
+        """Return an error with its place in the log."""
         where = f"{self.path}, line {self.line + 1}" if self.line else str(self.path)
         return DispatchLogError(f"{where}: {what}", path=str(self.path), line=self.line + 1 if self.line else 0)
 
     def __iter__(self) -> Iterator[Line]:
-        """Yield the lines behind the header; a last line that was cut off is left out. Raises DispatchLogError."""
+        """Yield the lines after the header, without a last line that was cut off. Raises DispatchLogError."""
         cursor = 0
         with self.path.open("rb") as file:
             for self.line, text in enumerate(file):
@@ -272,12 +269,12 @@ class LoggedRun:
 
 
 class Repetition:
-    """Repeats a logged run on a dispatcher made with ``driven=True`` and an EngineClock, subscribed as it was live.
+    """Repeats a logged run on a dispatcher made with ``driven=True`` and an EngineClock, with the same subscriptions.
 
-    pump : over the same sources. give : gives it the next block of a source, or its end. drain : called where the
-    live engine had a drain between two calls.
-    Iterate over it: it repeats call after call, and yields the marks in their places. Raises DispatchLogError where it
-    diverges, and what a strategy under ``on_fault="raise"`` raised.
+    pump : over the same sources. give : passes it the next block of a source, or its end. drain : called where the
+    live engine drained between two calls.
+    Iterate over it: it repeats call after call, and yields the marks at their places. Raises DispatchLogError where it
+    diverges, and a strategy's exception under ``on_fault="raise"``.
     """
 
     def __init__(
@@ -291,7 +288,7 @@ class Repetition:
     ) -> None:
         clock = dispatcher.clock
         if not isinstance(clock, EngineClock):
-            raise log.error("a repetition moves the clock: make the dispatcher with clock=EngineClock()")
+            raise log.error("a repeat moves the clock: make the dispatcher with clock=EngineClock()")
         if dispatcher.ring.capacity != log.header.ring_capacity:
             have, had = dispatcher.ring.capacity, log.header.ring_capacity
             raise log.error(f"the ring held {had} ticks, this one {have}: repeat it with ring_capacity={had}")
@@ -306,11 +303,11 @@ class Repetition:
     async def __aiter__(self) -> AsyncIterator[Mark]:
         """Repeat the run; yield each mark when everything before it was repeated."""
         pulled: set[int] = set()
-        # A mark stands behind what was done, so one that was subscribed there comes with a later line.
+        # A mark is written after its action, so a subscription that the action made comes with a later line.
         expected: list[Subscribed] = []
         for line in self._log:
             if isinstance(line, Subscribed):
-                # At once where it is there: a command behind this line may change its options.
+                # Compare at once if it exists: a command after this line may change its options.
                 if line.name not in self._dispatcher._members or not self._is_there(line, by_now=False):  # noqa: SLF001
                     expected.append(line)
                 if line.is_pull:
@@ -329,7 +326,7 @@ class Repetition:
                 self.calls += 1
 
     def _is_there(self, line: Subscribed, *, by_now: bool) -> bool:
-        """Refuse a subscription that is not as it was; False: it may still come."""
+        """Refuse a subscription that differs from the log; False: it does not exist yet."""
         member = self._dispatcher._members.get(line.name)  # noqa: SLF001 - part of the same wall
         if member is None:
             if self.calls and not by_now:
@@ -381,5 +378,5 @@ class Repetition:
         if member is not None:
             await member.await_calls(awaiting)
         elif name == INLINE and not call.flags & (NESTED | CONTINUED):
-            # Live, what threads and tasks cause is drained with a turn, which has a mark.
+            # Live, events from threads and tasks are drained in a turn, which has its own mark.
             self._drain()

@@ -1,7 +1,7 @@
 """Waking an event loop from native code: an eventfd, or a pipe where there is none.
 
-Guarantees: what it opened is closed by ``close``; a wake-up costs one system call, however many ticks came.
-Does not: know what changed; whoever waits looks again.
+Guarantees: ``close`` closes the descriptors; a wake-up costs one system call, however many ticks came.
+Does not: report what changed; the woken task checks again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WakeupKind = Literal["auto", "eventfd", "pipe"]
 
 
 def has_running_loop() -> bool:
-    """Say whether this thread runs an event loop, without importing asyncio to find out."""
+    """Return whether this thread runs an event loop, without importing asyncio."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - no public look
 
@@ -32,7 +32,7 @@ class LoopWakeup:
     """
 
     def __init__(self, group: _native.DispatchGroup, kind: WakeupKind) -> None:
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
@@ -46,13 +46,13 @@ class LoopWakeup:
         self._loop.add_reader(self._read_fd, self._woken)
 
     def _woken(self) -> None:
-        # An eventfd gives its 8-byte counter, a pipe whatever came: both are empty afterwards.
+        # An eventfd returns its 8-byte counter, a pipe all its bytes: both are empty afterwards.
         with contextlib.suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
         self._event.set()
 
     def arm(self) -> None:
-        """Ask to be woken by the next ticks. Look for ticks after this, before waiting."""
+        """Arm the wake-up for the next ticks. After this call, check for ticks once more before waiting."""
         self._event.clear()
         self._alarm.arm()
 
@@ -62,14 +62,14 @@ class LoopWakeup:
 
     async def wait(self, timeout_s: float | None) -> None:
         """Wait until woken, at most ``timeout_s``."""
-        import asyncio  # 20 ms that only who runs a loop pays
+        import asyncio  # 20 ms, spent only where a loop runs
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
 
     def close(self) -> None:
-        """Take it out of the loop and close the descriptors."""
+        """Remove it from the loop and close the descriptors."""
         if self._read_fd < 0:
             return
         self._alarm.close()

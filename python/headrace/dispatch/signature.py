@@ -1,15 +1,15 @@
-"""Handlers: what a strategy's callbacks take, read from their parameters once, at subscription.
+"""The fields that a strategy's callbacks declare, read from their parameters once, at subscription.
 
 ::
 
-    def on_quote(self, symbol, bid_price, ask_price)   one call a tick, three plain values
-    def on_quotes(self, bid_price, ask_price)          one call a run, two read-only NumPy columns
-    def on_tick(self, tick)                            one call a tick of any kind, the whole record
-    def on_ticks(self, ticks)                          one call a run, a structured array
+    def on_quote(self, symbol, bid_price, ask_price)   one call per tick, three plain values
+    def on_quotes(self, bid_price, ask_price)          one call per batch, two read-only NumPy columns
+    def on_tick(self, tick)                            one call per tick of any kind, the whole record
+    def on_ticks(self, ticks)                          one call per batch, a structured array
     def on_fill(self, fill)                            life cycle: called by the Engine
 
-Guarantees: what cannot be bound is an error at subscription, with the valid names and the nearest one; a parameter with
-a default that names no field keeps its default; keyword-only parameters work; ``async def`` works.
+Guarantees: a handler that cannot be bound is an error at subscription, with the valid names and the nearest one; a
+parameter that is no field but has a default keeps its default; keyword-only parameters work; ``async def`` works.
 Does not: wrap or call handlers.
 """
 
@@ -41,7 +41,7 @@ __all__ = [
 
 Role = Literal["singular", "tick", "plural", "ticks"]
 
-# Called by the Engine alone: elsewhere refused, so that nobody waits for a call that never comes. With what they take.
+# Callbacks of the Engine, with their arguments. A bare Dispatcher refuses them, since it would never call them.
 LIFE_CYCLE: Mapping[str, tuple[str, ...]] = {
     "on_start": (),
     "on_stop": (),
@@ -69,7 +69,7 @@ class HasHandlers(Protocol):
 class BoundHandler(NamedTuple):
     """One handler, ready for the native plan.
 
-    name : as the user wrote it. role, kind : which ticks it takes; kind 0 with "tick" and "ticks".
+    name : as in the user's class. role, kind : the ticks that it takes; kind 0 with "tick" and "ticks".
     function, receiver : called as ``function(receiver, …)``; receiver None: no self.
     positional, keywords : field names in the order of the call. is_async : its calls are awaited.
     """
@@ -109,7 +109,7 @@ def bind_strategy(
         handler = getattr(strategy, name)
         if name in LIFE_CYCLE:
             if name not in called_by_owner:
-                msg = f"{_where(strategy, name)} is called by an Engine alone: run it with headrace.Engine"
+                msg = f"{_where(strategy, name)} is only called by an Engine: run it with headrace.Engine"
                 raise SubscriptionError(msg, handler=name)
             continue
         if name not in known or not callable(handler):
@@ -125,12 +125,12 @@ def bind_strategy(
 
 
 def has_tick_handlers(strategy: object) -> bool:
-    """Say whether there is anything to subscribe."""
+    """Return whether a strategy has a handler for ticks."""
     return bool(set(_callbacks_of(strategy, callback_names())) - LIFE_CYCLE.keys())
 
 
 def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
-    """Return the callbacks for the Engine by name, checked. Raises SubscriptionError."""
+    """Return the Engine's callbacks by name, checked. Raises SubscriptionError."""
     found = {}
     for name in _callbacks_of(strategy, LIFE_CYCLE):
         if name not in LIFE_CYCLE:
@@ -150,9 +150,9 @@ def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
 
 
 def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
-    """Names of what looks like a callback: everything of the class, and the known ones that the object got itself.
+    """Return the names of callbacks: every ``on_`` name of the class, and the known ones of the object itself.
 
-    dir(object) would name all of the object's, but make its ``__dict__``, and attribute access slower for ever.
+    dir(object) would list all names of the object, but would make its ``__dict__``, which slows attribute access.
     """
     names = {name for name in dir(type(strategy)) if name.startswith("on_")}
     return sorted(names.union(name for name in known if _has_itself(strategy, name)))
@@ -223,24 +223,24 @@ def _bind(
         if parameter.kind is parameter.KEYWORD_ONLY or (skipped and parameter.kind is not parameter.POSITIONAL_ONLY):
             keywords.append(parameter.name)
         elif skipped:
-            msg = f"{where}: positional-only {parameter.name} follows a parameter that keeps its default: put it before"
+            msg = f"{where}: positional-only {parameter.name} follows a parameter that keeps its default: swap them"
             raise SubscriptionError(msg, handler=name)
         else:
             positional.append(parameter.name)
     if _is_made_with(function, inspect.isgeneratorfunction) or _is_made_with(function, inspect.isasyncgenfunction):
-        msg = f"{where} is a generator, whose body would never run: leave out yield"
+        msg = f"{where} is a generator, whose body would never run: remove yield"
         raise SubscriptionError(msg, handler=name)
     is_async = _is_made_with(function, inspect.iscoroutinefunction)
     return BoundHandler(name, role, kind, function, receiver, tuple(positional), tuple(keywords), is_async)
 
 
 def _is_made_with(function: Callable[..., object], says: Callable[[object], bool]) -> bool:
-    """Ask about a function, or about the ``__call__`` of an object."""
+    """Return whether a test is true for a function, or for the ``__call__`` of an object."""
     return says(function) or says(type(function).__call__)
 
 
 def _unbound(handler: Callable[..., Any]) -> tuple[Callable[..., object], object]:
-    """Return function and self apart, so that no call makes a bound method."""
+    """Return the function and its self separately, so that no call makes a bound method."""
     if isinstance(handler, types.MethodType):
         return handler.__func__, handler.__self__
     return handler, None
@@ -257,16 +257,16 @@ def _check_field(
         msg = f"{where} asks for {parameter!r}, which is no field{near}; valid are {valid}"
     elif is_plural and field.plural is None:
         instead = {"symbol": "instrument_id", "instrument": "instrument_id", "venue": "instrument_id", "tick": "ticks"}
-        use = f": ask for {instead[parameter]}" if parameter in instead else ""
-        msg = f"{where} asks for {parameter!r}, which has no column{use}; valid are {valid}"
+        use = f": declare {instead[parameter]}" if parameter in instead else ""
+        msg = f"{where} declares {parameter!r}, which has no column{use}; valid are {valid}"
     elif not is_plural and field.singular is None:
-        msg = f"{where} asks for {parameter!r}, which is for plural handlers: ask for tick; valid are {valid}"
+        msg = f"{where} declares {parameter!r}, which is for plural handlers: declare tick; valid are {valid}"
     elif not set(wanted) <= set(field.kinds):
         lacking = [kind for kind in wanted if kind not in field.kinds]
         advice = "" if role in ("singular", "plural") else f", or subscribe with kinds={sorted(field.kinds)}"
         msg = (
-            f"{where} asks for {parameter!r}, a field of {', '.join(field.kinds)} that {', '.join(lacking)} "
-            f"{'has' if len(lacking) == 1 else 'have'} not{advice}; valid are {valid}"
+            f"{where} declares {parameter!r}, a field of {', '.join(field.kinds)} that {', '.join(lacking)} "
+            f"{'does' if len(lacking) == 1 else 'do'} not have{advice}; valid are {valid}"
         )
     else:
         return
@@ -291,10 +291,10 @@ def kinds_of(handlers: Iterable[BoundHandler], kinds: Iterable[str] | None) -> t
         every = {kind.name for kind in KINDS.values()} if takes_all else set()
         return set(named) | every, every
     chosen = {kind_named(kind).name for kind in kinds}
-    # A gap handler is always wanted: what a consumer lost concerns it, whatever it takes.
+    # A gap handler is always allowed: every consumer can lose ticks, of any kind.
     idle = sorted(name for kind, name in named.items() if kind not in chosen and kind != "gap")
     if idle:
-        msg = f"{', '.join(idle)} would never be called with kinds={sorted(chosen)}: add its kind, or drop the handler"
+        msg = f"{', '.join(idle)} is never called with kinds={sorted(chosen)}: add its kind, or remove the handler"
         raise SubscriptionError(msg, handler=idle[0])
     every = chosen if takes_all else set()
     return set(named) | every, every

@@ -1,7 +1,7 @@
-"""Watch: names a handler that runs too long, from a thread of its own, because the slow one cannot do it itself.
+"""Watch: logs the name of a handler that runs too long; it needs its own thread, since the slow one is busy.
 
 Guarantees: each slow call is named once, within a second; the thread ends with its dispatcher, or when that is gone.
-Does not: interrupt anybody.
+Does not: interrupt a handler.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 
 
 class RunsHandlers(Protocol):
-    """Something that can say what runs on it now."""
+    """An object that reports its running handler."""
 
     def running(self) -> tuple[int, str] | None:
-        """Return a number that is another one at each call, and the handler's name; None when nothing runs."""
+        """Return a number that differs for each handler call, and the handler's name; None when none runs."""
 
 
 class Watch:
     """Names handlers that run too long.
 
-    groups : whose calls are watched. handlers : by subscription, its handlers' names in the order of their numbers.
-    buses : whose handlers are watched.
+    groups : the dispatch groups to watch. handlers : by subscription, its handlers' names in order of their numbers.
+    buses : the event buses to watch.
     """
 
     def __init__(self, slow_s: float) -> None:
@@ -45,7 +45,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to watch, if nobody does yet."""
+        """Start the thread, if it does not run."""
         if self._thread is None:
             self._thread = threading.Thread(target=_watch, args=(weakref.ref(self), self._end), daemon=True)
             self._thread.name = "headrace-watch"
@@ -59,7 +59,7 @@ class Watch:
         self._thread = None
 
     def look(self, seen: dict[int, tuple[int, float, bool]]) -> None:
-        """Compare what runs with what ran at the last look."""
+        """Compare the running calls with those of the last look."""
         now_s = time.monotonic()
         for group in list(self.groups):
             running = group.running()
@@ -71,18 +71,18 @@ class Watch:
                 known = self.handlers.get(name, [])
                 called = known[handler] if handler < len(known) else f"handler {handler}"
                 log.warning(
-                    "%s.%s has been running for %.1f s and holds up everybody dispatched with it", name, called, slow_s
+                    "%s.%s has been running for %.1f s and delays all handlers of its thread", name, called, slow_s
                 )
         for bus in list(self.buses):
             at = bus.running()
             slow_s = self._slow_for(seen, id(bus), None if at is None else at[0], now_s)
             if at is not None and slow_s is not None:
-                log.warning("%s has been at an event for %.1f s and holds up the event loop", at[1], slow_s)
+                log.warning("%s has been handling an event for %.1f s and blocks the event loop", at[1], slow_s)
 
     def _slow_for(
         self, seen: dict[int, tuple[int, float, bool]], whose: int, mark: int | None, now_s: float
     ) -> float | None:
-        """Return how long the call has been running that is to be named now; None when none is."""
+        """Return how long a call has been running that must be named now; None when none must."""
         if mark is None:
             seen.pop(whose, None)
             return None

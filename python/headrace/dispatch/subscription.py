@@ -1,11 +1,11 @@
-"""Subscription: what one consumer wants from the ring, what became of its ticks, and its pull side.
+"""Subscription: one consumer's options, the counts of its ticks, and its pull side.
 
 ::
 
     published == delivered + filtered + missed + conflated + skipped + pending          (the loss law)
 
-Guarantees: the law holds exactly at every quiet moment, from the join on, in positions of the ring.
-Does not: call handlers (``dispatch``) or check them (``strategy``).
+Guarantees: while nothing is published or dispatched, the law holds exactly, from the join on, in ring positions.
+Does not: call handlers (``dispatcher``) or check them (``signature``).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ __all__ = [
 class Overflow(StrEnum):
     """What happens when a consumer is too slow.
 
-    BLOCK : the writer waits (live, at most ``block_max_ns``). DROP_OLDEST : the oldest are lost, counted and told.
-    CONFLATE : older quotes are folded into newer ones; for quotes and other kinds of state only.
+    BLOCK : the writer waits (live, at most ``block_max_ns``). DROP_OLDEST : the oldest ticks are lost, counted, and
+    delivered as a gap. CONFLATE : older quotes are folded into newer ones; for quotes and other kinds of state only.
     """
 
     BLOCK = "block"
@@ -54,7 +54,7 @@ class Overflow(StrEnum):
 
 
 class SubscribeOptions(TypedDict, total=False):
-    """The options of ``Dispatcher.subscribe``, as a type checker sees them; there it says what each means."""
+    """The options of ``Dispatcher.subscribe`` for type checkers; that method describes each."""
 
     instruments: str | Iterable[str]
     kinds: str | Iterable[str] | None
@@ -82,7 +82,7 @@ class TuneOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionOptions:
-    """The options of a subscription, checked. ``Dispatcher.subscribe`` says what each means."""
+    """The options of a subscription, checked. ``Dispatcher.subscribe`` describes each."""
 
     instruments: tuple[str, ...]
     kinds: tuple[str, ...] | None
@@ -156,7 +156,7 @@ class SubscriptionOptions:
         )
 
     def changed(self, **changes: Unpack[TuneOptions]) -> SubscriptionOptions:
-        """Return these with some changed, and checked again. Raises OptionError."""
+        """Return a copy with some options changed, and all checked again. Raises OptionError."""
         now: dict[str, Any] = {
             "instruments": self.instruments,
             "kinds": self.kinds,
@@ -197,11 +197,11 @@ def _check_rate(option: str, value: object, *, is_lossy: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LatencyStats:
-    """How long handler calls took, ns.
+    """The durations of handler calls, ns.
 
-    A fast singular handler is timed at one call in 64, which then stands for 64; slow ones (from 65 µs) and plural
-    calls every time; async ones until they are done, other tasks' turns included. ``max`` : of those that were timed.
-    ``count`` : calls that the rest speaks for. Percentiles are at most 1/32 too high.
+    A fast singular handler is timed at one call in 64, which counts as 64; slow ones (from 65 µs) and plural calls are
+    timed every time; async ones until they are done, other tasks' time included. ``max`` : the longest timed call.
+    ``count`` : the number of calls behind the percentiles, which are at most 1/32 too high.
     """
 
     count: int
@@ -214,15 +214,15 @@ class LatencyStats:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStats:
-    """What became of a subscription's ticks, in positions of the ring since it joined.
+    """The counts of a subscription's ticks, in ring positions since it joined.
 
-    published : all of them. delivered : a handler was called (or the puller got it), also when it raised.
+    published : all of them. delivered : a handler was called (or the tick was pulled), also when the handler raised.
     filtered : not of its instruments and kinds, or published while it dozed. missed : overwritten before they were
-    read, whatever they were. conflated : folded into a newer quote. skipped : paused, quarantined, jumped over, or
-    above the rate. pending : still to come, with those that wait for a window. pending_ns : receive time between the
-    last dispatched and the newest tick. snapshots : newest quotes given on join, resume and overrun; not part of the
-    law.
-    faults : calls that raised. calls : handler calls. demoted : held the gate too long, and lost it.
+    read, of any kind. conflated : folded into a newer quote. skipped : while paused or quarantined, jumped over, or
+    above the rate. pending : not dispatched yet, including ticks that wait for a window. pending_ns : receive time
+    between the last dispatched and the newest tick. snapshots : newest quotes delivered on join, resume and overrun;
+    not part of the law.
+    faults : calls that raised. calls : handler calls. demoted : whether it held the writer too long, and became lossy.
     delivered_hash : SHA-256 of the delivered ticks; None without hashing.
     """
 
@@ -245,7 +245,7 @@ class SubscriptionStats:
 
     @property
     def accounted(self) -> int:
-        """The right side of the loss law; equals ``published`` at every quiet moment."""
+        """The right side of the loss law; equals ``published`` while nothing is published or dispatched."""
         return self.delivered + self.filtered + self.missed + self.conflated + self.skipped + self.pending
 
 
@@ -287,9 +287,9 @@ def sum_of_stats(name: str, stats: Iterable[SubscriptionStats]) -> SubscriptionS
 class Subscription:
     """One consumer of a dispatcher's ticks. Made by ``Dispatcher.subscribe``.
 
-    A subscription with handlers is called; one without is pulled: ``for batch in subscription``,
+    A subscription with handlers calls them; one without is pulled: ``for batch in subscription``,
     ``async for batch in subscription``, or ``subscription.read_into(array)``. Batches are arrays of TICK_DTYPE that the
-    caller owns. A gap stands at the beginning of a batch, as a tick of kind gap; no batch spans one.
+    caller owns. A gap is the first tick of a batch, of kind gap; no batch has a gap in its middle.
     """
 
     def __init__(
@@ -321,46 +321,46 @@ class Subscription:
         return self._membership.state
 
     def pause(self) -> bool:
-        """Stop its handlers from the next tick on; what it would have got is skipped and counted.
+        """Stop calling its handlers from the next tick on; ticks in between are skipped and counted.
 
-        Returns False when it was not running. O(1); takes no lock and waits for nobody.
+        Returns False when it was not running. O(1); takes no lock and never waits.
         """
         return self._membership.pause()
 
     def resume(self) -> bool:
-        """Let it run again, also out of quarantine: first the gap is told, then the newest quotes are given.
+        """Resume delivery, also out of quarantine: first the gap is delivered, then the newest quotes.
 
         Returns False when it was neither paused nor quarantined.
         """
         return self._membership.resume()
 
     def doze(self) -> bool:
-        """Ask for nothing from the next tick on, until ``wake``: what comes counts as filtered, and no gap is told.
+        """Suspend delivery until ``wake()``. Ticks in between count as filtered and raise no gap.
 
-        Takes effect in the middle of a run, too; a plural call goes by the state at its own time. It keeps its place in
-        the gate. Returns False when it was not running. O(1); takes no lock and waits for nobody.
+        Takes effect in the middle of a batch, too; a plural call depends on the state at the time of the call. A block
+        reader still gates the writer. Returns False when it was not running. O(1); takes no lock and never waits.
         """
         return self._membership.doze()
 
     def wake(self) -> bool:
-        """Ask for ticks again, from the next one on: nothing is told, and nothing given, of the time between.
+        """End a doze: deliver ticks again, from the next one on. There is no gap, and no newest quotes.
 
-        Woken in the middle of an event, it gets the rest of it. Returns False when it did not doze (``pause`` ends a
-        doze).
+        Woken in the middle of a venue event, it gets the rest of the event. Returns False when it did not doze
+        (``pause`` ends a doze).
         """
         return self._membership.wake()
 
     def cause(self) -> Cause | None:
-        """Return what its handler was given that runs now, in this thread or in this task; None outside of one.
+        """Return the ticks of its handler that runs now, in this thread or task; None outside a handler.
 
-        The tick of a singular handler, the tick of kind gap of ``on_gap``; of a plural one the run: the last tick's
-        instrument and kind, and the first and last ``seq`` of these.
+        For a singular handler, its tick; for ``on_gap``, the tick of kind gap; for a plural handler, its batch: the
+        instrument and kind of its last tick, and the first and last ``seq`` of these.
         """
         seen = self._membership.cause()
         return current_cause.get() if seen is None else Cause(*seen)
 
     def close(self) -> None:
-        """Leave the ring; what it would still have got counts as skipped. Its statistics stay readable."""
+        """Leave the ring; later ticks count as skipped. Its statistics stay readable."""
         self._on_close(self)
 
     def stats(self) -> SubscriptionStats:
@@ -406,7 +406,7 @@ class Subscription:
         try:
             count = self._membership.read_into(self._clock.now_ns(), out, max_ticks)
         except ReentrantDispatchError:
-            # The closing has the reader, and never gives it back; anybody else's reading is the caller's mistake.
+            # A close holds the reader for good; any other concurrent read is the caller's mistake.
             if self.state != "closed":
                 raise
             count = 0
@@ -416,7 +416,7 @@ class Subscription:
         return count
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield batches as they come, waiting without the interpreter's lock; ends when the dispatcher is closed."""
+        """Yield batches as they come; wait without the interpreter's lock. Ends when the dispatcher is closed."""
         self._refuse_handlers()
         while True:
             batch = self._next_batch()
@@ -442,7 +442,7 @@ class Subscription:
                     continue
                 if self._has_ended():
                     return
-                # The time limit is a back-stop: a close from another thread is seen soon in any case.
+                # With the time limit, a close from another thread is noticed soon in any case.
                 await wakeup.wait(0.05)
         finally:
             wakeup.close()
@@ -460,7 +460,7 @@ class Subscription:
 
     def _refuse_handlers(self) -> None:
         if not self._is_pull:
-            msg = f"subscription {self.name!r} has handlers, which get its ticks: subscribe without one to pull"
+            msg = f"subscription {self.name!r} has handlers, which get its ticks: subscribe without a handler to pull"
             raise OptionError(msg, option="handler")
 
     def __repr__(self) -> str:

@@ -1,1 +1,1 @@
-"""Small strategies, one per file; each runs as it stands, by the command in its header."""
+"""Small strategies, one per file; each runs without changes, by the command in its header."""

@@ -1,4 +1,4 @@
-"""Broken, on purpose: what a strategy that raises does to the others, which is nothing.
+"""Broken on purpose: a strategy that raises does not affect the others.
 
 Run it: ``headrace replay RECORDING --strategy headrace.examples.faulty:Faulty --on-fault quarantine``
 """
@@ -7,7 +7,7 @@ from headrace import Strategy
 
 
 class Faulty(Strategy):
-    """Divides by zero whenever the best bid and ask differ by one price step, so soon and often."""
+    """Divides by zero whenever the best bid and ask differ by one price step, which happens soon and often."""
 
     def __init__(self) -> None:
         self.ratios = 0.0

@@ -1,4 +1,4 @@
-"""Limit orders: a bid that rests below the average price, then an offer at the average for what it bought.
+"""Limit orders: a bid that rests below the average price, then an offer at the average for the bought quantity.
 
 Orders need an engine with a broker and limits; ``headrace config new CONFIG`` writes one, on paper.
 Run it: ``headrace run CONFIG --speed max --set strategies.0.use=headrace.examples.mean_reversion:MeanReversion``
@@ -12,9 +12,9 @@ from headrace.strategies.timers import Timer
 
 
 class MeanReversion(Strategy):
-    """Has one order at work in each instrument.
+    """Has one open order in each instrument.
 
-    span : quotes that the average is over, about. width : how far below it the bid is, in the instrument's currency.
+    span : about how many quotes the average covers. width : how far below it the bid is, in the instrument's currency.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class MeanReversion(Strategy):
         self.working: dict[str, str] = {}
 
     def on_quote(self, instrument: str, mid: float) -> None:
-        """Move the average, and send an order where none is at work."""
+        """Update the average, and send an order where none is open."""
         average = self.average.get(instrument, mid)
         self.average[instrument] = average = average + (mid - average) / self.span
         if instrument in self.working:
@@ -48,7 +48,7 @@ class MeanReversion(Strategy):
             self.working.pop(fill.instrument, None)
 
     def on_order(self, event: OrderEvent) -> None:
-        """Make room when it is over in another way; after a refusal only in a second, not at the next quote."""
+        """Make room when the order ends in another way; after a refusal only a second later, not at the next quote."""
         if isinstance(event, OrderCanceled | OrderExpired):
             self.working.pop(event.instrument, None)
         elif isinstance(event, OrderRejected):
@@ -60,9 +60,9 @@ class MeanReversion(Strategy):
         self.working.pop(timer.name, None)
 
     def on_save(self) -> dict[str, float]:
-        """Give what a restart should keep."""
+        """Return the state that a restart keeps."""
         return self.average
 
     def on_load(self, state: dict[str, float]) -> None:
-        """Take what the object before this one gave."""
+        """Load the state that the object before this one saved."""
         self.average = state

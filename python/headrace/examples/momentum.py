@@ -1,4 +1,4 @@
-"""Bars, market orders, timers: buys where a bar closes above those before it, and sells a while later.
+"""Bars, market orders, timers: buys when a bar closes above the bars before it, and sells after a set time.
 
 Orders need an engine with a broker and limits; ``headrace config new CONFIG`` writes one, on paper.
 Run it: ``headrace run CONFIG --speed max --set strategies.0.use=headrace.examples.momentum:Momentum``
@@ -25,7 +25,7 @@ class Momentum(Strategy):
         self.highs: dict[str, deque[float]] = {}
 
     def on_bar(self, bar: Bar) -> None:
-        """Buy on a break-out, unless something is held already."""
+        """Buy on a break-out, unless there is a position already."""
         highs = self.highs.setdefault(bar.instrument, deque(maxlen=self.lookback))
         breaks_out = len(highs) == self.lookback and bar.close > max(highs)
         highs.append(bar.high)
@@ -33,12 +33,12 @@ class Momentum(Strategy):
             self.buy(bar.instrument, self.quantity, time_in_force="ioc")
 
     def on_fill(self, fill: OrderFill) -> None:
-        """Set the time to get out: a timer for each instrument, by its name."""
+        """Set a timer for the sale; it has the instrument's name."""
         if fill.side > 0:
             self.set_timer(fill.instrument, after=self.hold)
 
     def on_timer(self, timer: Timer) -> None:
-        """Sell what is held."""
+        """Sell the position."""
         held = self.position(timer.name).quantity
         if held:
             self.sell(timer.name, held, reduce_only=True)

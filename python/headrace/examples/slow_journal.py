@@ -1,7 +1,8 @@
-"""Too slow, on purpose: a thread of its own, and the newest ticks instead of all of them.
+"""Too slow on purpose: it runs in its own thread, and gets the newest ticks instead of all of them.
 
-A thread subscription never holds the feed up: what it cannot keep up with is dropped, oldest first, counted, and told
-to it by ``on_gap`` at its place in the order. In ``replay`` it runs inline and loses nothing.
+A thread subscription with ``drop_oldest`` never holds up the feed: ticks for which it is too slow are dropped, oldest
+first, counted, and delivered to ``on_gap`` as a gap at its place in the order. In ``replay`` it runs inline and loses
+nothing.
 
 Run it: ``headrace replay RECORDING --strategy headrace.examples.slow_journal:SlowJournal --param work_us=0``
 """
@@ -25,12 +26,12 @@ class SlowJournal(Strategy):
         self.missing = 0
 
     def on_trade(self, symbol: str, price: float, size: float) -> None:
-        """Pretend to write one trade to a slow disk."""
+        """Simulate a slow write of one trade."""
         self.last = (symbol, price, size)
         time.sleep(self.work_s)
         self.trades += 1
 
     def on_gap(self, missing: int | None) -> None:
-        """Note what was lost; None is a loss of unknown size, after a reconnect."""
+        """Add up the lost ticks; None is a loss of unknown size, after a reconnect."""
         self.gaps += 1
         self.missing += missing or 0

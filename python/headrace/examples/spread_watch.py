@@ -1,4 +1,4 @@
-"""Per tick: three plain values a quote, and the widest spread of every symbol.
+"""One call per tick: three plain values of each quote, and the widest spread of every symbol.
 
 Run it: ``headrace replay RECORDING --strategy headrace.examples.spread_watch:SpreadWatch --param alarm=0.5``
 """
@@ -7,7 +7,7 @@ from headrace import Strategy
 
 
 class SpreadWatch(Strategy):
-    """Remembers each symbol's widest spread, and counts the quotes wider than ``alarm``."""
+    """Keeps each symbol's widest spread, and counts the quotes wider than ``alarm``."""
 
     def __init__(self, alarm: float = 1.0) -> None:
         self.alarm = alarm

@@ -1,4 +1,4 @@
-"""Columns: NumPy arrays of a whole batch, and the balance of aggressive buying and selling.
+"""Columns: NumPy arrays of a whole batch, and the sums of aggressive buying and selling.
 
 Run it: ``headrace replay RECORDING --strategy headrace.examples.trade_flow:TradeFlow``
 """
@@ -9,7 +9,7 @@ from headrace import Strategy
 
 
 class TradeFlow(Strategy):
-    """Sums what buyers and sellers took, in the quote currency, over all instruments."""
+    """Sums what aggressive buyers and sellers traded, in the quote currency, over all instruments."""
 
     def __init__(self) -> None:
         self.trades = 0

@@ -4,8 +4,8 @@
 
     load_config(FILE, overrides=["engine.wait=spin"]) ─▶ EngineConfig ─▶ config_text · config_digest · config_schema
 
-Guarantees: what is wrong is one ConfigError that says where, and what would be right.
-Does not: make anything; that is what takes the configuration.
+Guarantees: a wrong key or value is one ConfigError with its place and what is allowed there.
+Does not: make an engine; ``headrace.app.build`` does.
 """
 
 from headrace.app.config.reading import load_config

@@ -1,8 +1,8 @@
-"""What may stand where in a configuration: the tree's types, walked beside the values, so that an error can say where.
+"""The form of a configuration: the tree's types, walked beside the values, so that an error can name its place.
 
-Guarantees: an unknown key is an error with its path and the nearest name; text that is a path in a file is anchored at
-the file's folder; values of free tables are what TOML can write again.
-Does not: check the values of known keys; msgspec does, and names them by the same paths.
+Guarantees: an unknown key is an error with its path and the nearest name; a relative path in a file becomes a path
+below the file's folder; values of free tables can be written as TOML again.
+Does not: check the values of known keys; msgspec does, with the same paths in its errors.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 Form: TypeAlias = inspect.Type
-# Words of a key's name that say that its value is nobody's business.
+# Words in a key's name that mark its value as secret.
 SECRET_WORDS = frozenset({"secret", "password", "passphrase", "token", "key", "credential", "credentials"})
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 FREE_VALUES = (str, bool, int, float, dt.date, dt.time)
@@ -48,17 +48,17 @@ FREE_VALUES = (str, bool, int, float, dt.date, dt.time)
 
 @cache
 def form_of(root: type[EngineConfig]) -> Form:
-    """Return what may stand at ``$``."""
+    """Return the type at ``$``."""
     return inspect.type_info(root)
 
 
 def fields_of(form: Form) -> dict[str, Form]:
-    """Return the keys that a section has; none for what is no section."""
+    """Return the keys of a section; none for another type."""
     return {field.name: field.type for field in form.fields} if isinstance(form, inspect.StructType) else {}
 
 
 def member(form: Form, value: object) -> Form:
-    """Return what ``value`` is meant to be, out of what may stand here: a table, a list, or something plain."""
+    """Return the member of a union that fits a value: a table, a list, or a plain type."""
     form = _bare(form)
     if not isinstance(form, inspect.UnionType):
         return form
@@ -76,7 +76,7 @@ def _bare(form: Form) -> Form:
 
 
 def _said(form: Form, what: str) -> str:
-    """Return what the tree says of a text that is more than a text: "is" it a path, what it "takes"."""
+    """Return the tree's note on a text: "is" ("path" or "use"), or "takes" (its type in words); empty without one."""
     if isinstance(form, inspect.UnionType):
         return next((said for choice in form.types if (said := _said(choice, what))), "")
     return str((form.extra or {}).get(what, "")) if isinstance(form, inspect.Metadata) else ""
@@ -90,13 +90,13 @@ def joined(path: str, key: str | int) -> str:
 
 
 def anchored(value: object, form: Form, path: str, folder: Path | None) -> object:
-    """Return a copy of ``value`` in which keys are known and paths are below ``folder``. Raises ConfigError."""
+    """Return a copy of ``value`` with its keys checked and its paths below ``folder``. Raises ConfigError."""
     here = member(form, value)
     if isinstance(value, dict):
         known = fields_of(here)
         for key in value:
             if not isinstance(key, str):
-                msg = f"{path} has the key {key!r}, which is no text: put it into quotes"
+                msg = f"{path} has the key {key!r}, which is no text: put it in quotes"
                 raise ConfigError(msg, path=path)
             if known and key not in known:
                 refuse_unknown(path, key, known)
@@ -114,7 +114,7 @@ def anchored(value: object, form: Form, path: str, folder: Path | None) -> objec
 
 
 def items_of(form: Form) -> Form:
-    """Return what a table's or list's items are; anything in what has no items, which msgspec will refuse."""
+    """Return the type of a table's or list's items; any type where there are no items, which msgspec refuses."""
     if isinstance(form, inspect.DictType):
         return form.value_type
     return form.item_type if isinstance(form, inspect.VarTupleType) else inspect.AnyType()
@@ -127,13 +127,13 @@ def refuse_unknown(path: str, key: str, known: Iterable[str], **facts: object) -
 
 
 def _free(value: object, path: str) -> object:
-    """A value of a table that somebody else reads: only what can be written again; numbers as Python has them."""
+    """Return a value of a free table, with Python's numbers. Raises ConfigError for a value that TOML cannot hold."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, FREE_VALUES):
         return value
     what = "null" if value is None else type(value).__name__
-    msg = f"{path} is {what}, which no TOML file can hold: leave the key out, or write it as text"
+    msg = f"{path} is {what}, which TOML cannot hold: remove the key, or write it as text"
     raise ConfigError(msg, path=path)
 
 
@@ -147,13 +147,13 @@ def _below(text: str, what: str, folder: Path) -> str:
 
 
 def _joined_path(folder: Path, text: str) -> str:
-    """Join as ``Path`` does, but keep the slash at the end that says that it is a folder."""
+    """Join as ``Path`` does, but keep a final slash, which marks a folder."""
     path = str(folder / Path(text).expanduser())
     return f"{path}/" if text.endswith("/") else path
 
 
 def form_at(form: Form, path: str) -> Form:
-    """Return what may stand at a path like ``$.strategies[0].name``."""
+    """Return the type at a path like ``$.strategies[0].name``."""
     for key, quoted, _ in re.findall(r"""\.([A-Za-z0-9_-]+)|\."([^"]*)"|\[(\d+)\]""", path):
         here = member(form, {} if key or quoted else [])
         form = fields_of(here).get(key or quoted) or items_of(here)
@@ -161,7 +161,7 @@ def form_at(form: Form, path: str) -> Form:
 
 
 def type_text(form: Form) -> str:
-    """Return what may stand here, in words."""
+    """Return a type in words."""
     if said := _said(form, "takes"):
         return said
     form = _bare(form)
@@ -185,16 +185,16 @@ def _bounds(form: inspect.IntType | inspect.FloatType) -> str:
 
 
 def is_secret(key: str) -> bool:
-    """Say whether a key's name tells that its value must not be shown, like api_key and token."""
+    """Return whether a key's name marks its value as secret, like api_key and token."""
     return not SECRET_WORDS.isdisjoint(key.lower().split("_"))
 
 
 def meanings(section: type[msgspec.Struct]) -> dict[str, str]:
-    """Return what each key of a section means, from the entries ``key : meaning`` of its docstring."""
+    """Return the meaning of each key of a section, from the entries ``key : meaning`` of its docstring."""
     names = "|".join(section.__struct_fields__)
     text = " ".join((section.__doc__ or "").split())
     found: dict[str, str] = {}
-    # An entry may speak for several keys: "price_tick, lot_size : …".
+    # An entry may have several keys: "price_tick, lot_size : …".
     parts = re.split(rf"(?<!\S)((?:{names})(?:, (?:{names}))*) : ", text)
     for keys, meaning in zip(parts[1::2], parts[2::2], strict=True):
         found |= dict.fromkeys(keys.split(", "), meaning.strip().rstrip("."))

@@ -1,12 +1,12 @@
-"""From a file, the environment and overrides to an EngineConfig.
+"""Read an EngineConfig from a file, the environment and overrides.
 
 ::
 
     defaults  <  FILE (.toml, .yaml)  <  HEADRACE__SECTION__KEY  <  --set section.key=value
 
-Guarantees: what is wrong is one ConfigError that names its source and its path; secrets stay out of messages, which
-name keys and types, never a value of a table that somebody else reads.
-Does not: import what ``use`` names, or look whether a recording is there (``headrace config check`` does).
+Guarantees: a wrong key or value is one ConfigError with its source and its path; secrets stay out of messages, which
+name keys and types, and no value of a free table.
+Does not: import what ``use`` names, or check that a recording exists (``headrace config check`` does).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from headrace.errors import ConfigError, MissingExtraError
 __all__ = ["load_config"]
 
 ENVIRONMENT = "HEADRACE__"
-# What a file holds before it is known to be right.
+# The content of a file, not checked yet.
 Tree: TypeAlias = dict[str, Any]
 
 
 class _Override(NamedTuple):
-    """One value from outside the file: where it comes from, the keys that lead to it, and its text."""
+    """One value from outside the file: its source, the keys of its place, and its text."""
 
     origin: str
     keys: list[str]
@@ -59,18 +59,18 @@ def load_config(
     environment: Mapping[str, str] | None = None,
     overrides: Iterable[str] = (),
 ) -> EngineConfig:
-    """Read a configuration. What comes later wins: the file, then the environment, then the overrides.
+    """Read a configuration: the file, then the environment, then the overrides; a later value replaces an earlier one.
 
     path : a .toml, .yaml or .yml file; None: defaults alone. Paths in it are relative to its folder.
-    environment : where ``HEADRACE__SECTION__KEY`` is looked for; the process's own unless given. Items of a list have
-        numbers, from 0: ``HEADRACE__FEEDS__0__PATH``.
-    overrides : texts ``section.key=value``; the value is TOML's, or else plain text. A key with dots stands in quotes:
-        ``instruments."BTCUSDT.BINANCE".price_tick=0.01``.
+    environment : variables like ``HEADRACE__SECTION__KEY``; by default the process's own. Items of a list have numbers,
+        from 0: ``HEADRACE__FEEDS__0__PATH``.
+    overrides : texts ``section.key=value``; the value is read as TOML, or else as plain text. A key with dots stands in
+        quotes: ``instruments."BTCUSDT.BINANCE".price_tick=0.01``.
 
     Raises ConfigError, and MissingExtraError for YAML without PyYAML.
     """
     root = form_of(EngineConfig)
-    # Which path came from where; what is not in it came from the file.
+    # The source of each path; other paths come from the file.
     origins: dict[str, str] = {}
     where = "the defaults" if path is None else str(path)
     tree: Tree = {}
@@ -88,14 +88,14 @@ def load_config(
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str | None:
-    """Where the value at a path came from; None: from the file."""
+    """Return the source of the value at a path; None: the file."""
     inside = [known for known in origins if path == known or _is_below(path, known) or _is_below(known, path)]
     return origins[max(inside, key=len)] if inside else None
 
 
 def _table(document: object) -> Tree:
     if not isinstance(document, dict):
-        raise ConfigError("the file holds no table: write [engine] and what is below it", path="$")
+        raise ConfigError("the file holds no table: write [engine] and its keys below it", path="$")
     return document
 
 
@@ -110,14 +110,14 @@ def _parsed(path: Path) -> object:
     readers = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml}
     reader = readers.get(path.suffix)
     if reader is None:
-        raise ConfigError(f"a configuration is {' or '.join(readers)}: name it like that", path="$")
+        raise ConfigError(f"a configuration's name ends in {' or '.join(readers)}: rename the file", path="$")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         advice = "headrace config new FILE writes one"
         raise ConfigError(f"the file cannot be read: {error.strerror}; {advice}", path="$") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"byte {error.start} is no UTF-8: save it as such", path="$") from error
+        raise ConfigError(f"byte {error.start} is no UTF-8: save the file as UTF-8", path="$") from error
     return reader(text)
 
 
@@ -143,13 +143,13 @@ def _yaml(text: str) -> object:
 
 
 def _refuse_twice(node: Any) -> None:
-    """Refuse what YAML leaves to chance: a key that a table has twice. Takes a node of PyYAML's tree, or None."""
+    """Refuse a key that a table has twice, which YAML allows. Takes a node of PyYAML's tree, or None."""
     if isinstance(getattr(node, "value", None), list):
         pairs = [item for item in node.value if isinstance(item, tuple)]
         keys = [key.value for key, _ in pairs]
         if twice := [key for key, _ in pairs if keys.count(key.value) > 1]:
             place = f"line {twice[1].start_mark.line + 1}"
-            raise ConfigError(f"{place} says {twice[1].value!r} a second time: keep one", path="$")
+            raise ConfigError(f"{place} has the key {twice[1].value!r} a second time: keep one", path="$")
         for inner in [value for _, value in pairs] or node.value:
             _refuse_twice(inner)
 
@@ -158,12 +158,12 @@ def _refuse_twice(node: Any) -> None:
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[_Override]:
-    # By name, so that the order of the environment decides nothing; items of a list come in the order of their numbers.
+    # Sorted, so that the order of the environment has no effect; items of a list are sorted by their numbers.
     for name in sorted(environment, key=_natural):
         if name.startswith(ENVIRONMENT):
             keys = name.removeprefix(ENVIRONMENT).split("__")
             if not all(keys):
-                msg = f"{name} names no key: write {ENVIRONMENT}SECTION__KEY"
+                msg = f"{name} holds no key: write {ENVIRONMENT}SECTION__KEY"
                 raise ConfigError(msg, path="$", origin="the environment")
             yield _Override(name, keys, environment[name], ignores_case=True)
 
@@ -175,7 +175,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _parsed_all(overrides: Iterable[str]) -> Iterator[_Override]:
     for text in overrides:
         key, equals, value = text.partition("=")
-        # A quoted key may hold the sign: take it from the first place where what is before it is a key.
+        # A quoted key may contain "=": split at the first "=" outside quotes.
         while equals and key.count('"') % 2:
             more, equals, value = value.partition("=")
             key = f"{key}={more}"
@@ -187,7 +187,7 @@ def _parsed_all(overrides: Iterable[str]) -> Iterator[_Override]:
 
 
 def _keys(text: str) -> list[str] | None:
-    """Split a dotted key as TOML does; None: it is none."""
+    """Split a dotted key as TOML does; None: the text is no key."""
     try:
         node = tomllib.loads(f"{text} = 0")
     except tomllib.TOMLDecodeError:
@@ -203,7 +203,7 @@ def _keys(text: str) -> list[str] | None:
 
 
 def _placed(tree: Tree, form: Form, override: _Override) -> str:
-    """Put a value into the tree, make what leads to it, and return its path."""
+    """Put a value into the tree, with the tables and lists above it, and return its path."""
     node: Any = tree  # a table or a list of the tree
     path = "$"
     for depth, text in enumerate(override.keys, 1):
@@ -232,7 +232,7 @@ def _placed(tree: Tree, form: Form, override: _Override) -> str:
 
 def _index(text: str, items: list[Any], path: str, origin: str) -> int:
     if not text.isdecimal() or int(text) > len(items):
-        msg = f"{path} has {len(items)} items, and {text!r} is none of them: give a number from 0 to {len(items)}"
+        msg = f"{path} has {len(items)} items, and {text!r} is none of them: use a number from 0 to {len(items)}"
         raise ConfigError(msg, path=path, origin=origin)
     if int(text) == len(items):
         items.append(None)
@@ -240,7 +240,7 @@ def _index(text: str, items: list[Any], path: str, origin: str) -> int:
 
 
 def _key(text: str, node: Mapping[str, object], form: Form, override: _Override) -> str:
-    """A key as it is written in the tree; names in the environment are often all capitals."""
+    """Return a key as it is written in the tree; names in the environment are often all capitals."""
     if not override.ignores_case:
         return text
     if alike := [key for key in node if key.lower() == text.lower()]:
@@ -250,7 +250,7 @@ def _key(text: str, node: Mapping[str, object], form: Form, override: _Override)
 
 
 def _value(text: str, form: Form) -> object:
-    """Read a value as TOML does, unless only a text makes sense here."""
+    """Read a value as TOML does, unless only a text is allowed here."""
     parsed = _toml_value(text)
     choices = {type(member(choice, None)) for choice in getattr(form, "types", (form,))}
     if isinstance(parsed, str | list | dict) or inspect.AnyType in choices:
@@ -284,7 +284,7 @@ def _converted(tree: object) -> EngineConfig:
 
 
 def _located(error: msgspec.ValidationError, tree: object) -> ConfigError:
-    """Turn msgspec's error into ours, and find the instrument that it leaves out of the path."""
+    """Return a ConfigError for msgspec's error, with the instrument that msgspec leaves out of the path."""
     what, _, path = str(error).removesuffix("`").partition(" - at `")
     prefix = "$.instruments[...]"
     if path.startswith(prefix) and isinstance(tree, dict):
@@ -301,29 +301,29 @@ def _located(error: msgspec.ValidationError, tree: object) -> ConfigError:
 
 
 def _check_relations(config: EngineConfig) -> None:
-    """Check what concerns more than one key, or what a type cannot say."""
+    """Check rules on several keys, and rules that a type cannot express."""
     capacity = config.engine.ring_capacity
     if capacity & (capacity - 1):
         low = 1 << capacity.bit_length() - 1
-        _refuse("$.engine.ring_capacity", capacity, f"a power of two, like {low} or {low * 2}")
+        _refuse("$.engine.ring_capacity", capacity, f"use a power of two, like {low} or {low * 2}")
     for index, feed in enumerate(config.feeds):
         if feed.kind == "recording" and feed.path is None:
-            _refuse(f"$.feeds[{index}].path", "missing", "the recording's path")
+            _refuse(f"$.feeds[{index}].path", "missing", "write the recording's path")
         if feed.kind == "synthetic" and feed.path is not None:
-            _refuse(f"$.feeds[{index}].path", feed.path, 'no path with kind = "synthetic"')
+            _refuse(f"$.feeds[{index}].path", feed.path, 'remove it, since kind = "synthetic" has no path')
     names = [strategy.name for strategy in config.strategies]
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
-            _refuse(f"$.strategies[{index}].name", name, "each strategy a name of its own")
+            _refuse(f"$.strategies[{index}].name", name, "use a different name for each strategy")
     for name, instrument in config.instruments.items():
         path = joined("$.instruments", name)
         if not re.fullmatch(r"[^.\s]+\.[A-Z0-9_]+", name):
-            _refuse(path, name, 'SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]')
+            _refuse(path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]')
         for key in ("price_tick", "lot_size"):
             step = getattr(instrument, key)
             if step is not None and not (step.is_finite() and step > 0):
-                _refuse(joined(path, key), step, "a number above 0")
+                _refuse(joined(path, key), step, "use a number above 0")
 
 
-def _refuse(path: str, value: object, valid: str) -> None:
-    raise ConfigError(f"{path} is {value!s}: give {valid}", path=path)
+def _refuse(path: str, value: object, advice: str) -> None:
+    raise ConfigError(f"{path} is {value!s}: {advice}", path=path)

@@ -1,7 +1,7 @@
-"""The file that ``headrace config new`` writes: every key with its meaning, and an engine on paper that runs as it is.
+"""The file that ``headrace config new`` writes: every key with its meaning; the engine runs without changes, on paper.
 
-Guarantees: the text loads; a key that is not set stands there with its default; orders are possible within small
-limits, of generated quotes and on the simulated broker.
+Guarantees: the text loads; a key that is not set is shown with its default; orders are possible within small limits,
+on generated quotes and the simulated broker.
 Does not: suggest limits for real money.
 """
 
@@ -17,11 +17,11 @@ __all__ = ["template_text"]
 COLUMNS = 100
 HEAD = """\
 An engine on paper: generated quotes, a strategy that only watches, the simulated broker. Written by \
-`headrace config new`; `headrace config check FILE` says what is wrong with it, `headrace run FILE` runs it. \
-A line like `#key = value` shows the default, or in <> what it takes: take the # away to set it.\
+`headrace config new`; `headrace config check FILE` checks it, `headrace run FILE` runs it. \
+A line like `#key = value` shows the default, or the type in <>: remove the # to set it.\
 """
 INSTRUMENT = "BTCUSDT.BINANCE"
-# What is set, by section. A limit that is missing refuses every order that it concerns, so all are here.
+# The keys that are set, by section. A missing limit refuses every order that it concerns, so all limits are here.
 PAPER = {
     "[engine]": {"name": '"paper"', "audit": '"audit/"'},
     "[[feeds]]": {"kind": '"synthetic"', "options": '{ symbols = ["BTCUSDT"], frames = 100_000 }'},
@@ -51,7 +51,7 @@ def template_text() -> str:
             parts.append(f"\n# {header} may have the keys of {seen[shape]}.")
             continue
         seen[shape] = header
-        # An item of a list that nobody asked for would lack what it needs.
+        # An item of a list would be incomplete, so its header is a comment.
         is_idle = section.startswith("[[") and section not in PAPER
         parts += [f"\n#{header}" if is_idle else f"\n{header}", *(_key_lines(key) for key in keys)]
     return "\n".join(parts) + "\n"

@@ -5,11 +5,11 @@
     [engine]  [[feeds]]  [[strategies]]  [broker]  [risk]  [instruments."SYMBOL.VENUE"]  [[services]]
     [lanes.order]  [commands]  [telemetry]  [kill_switch]
 
-The docstrings are read: ``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the
-entry ``key : meaning`` of its section.
+``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the entry ``key : meaning`` in
+the docstring of its section.
 
-Guarantees: immutable; a key that is not here is an error; what is left out has the default that stands here.
-Does not: read files (``reading``) or import what ``use`` names (``loading``).
+Guarantees: immutable; an unknown key is an error; a missing key has the default of this file.
+Does not: read files (``reading``) or import what ``use`` names (``app.objects``).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ __all__ = [
     "Use",
 ]
 
-# In a file these are relative to the file's folder, in the environment and in overrides to the current one.
+# In a file, relative to the file's folder; in the environment and in overrides, relative to the current folder.
 FilePath: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, extra={"is": "path", "takes": "a path"})]
-# module:Class, which is imported, or path/file.py:Class.
+# module:Class, or path/file.py:Class; it is imported.
 Use: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[^:]+:[^:]+$", extra={"is": "use", "takes": "module:Class"})]
 FeedKind: TypeAlias = Annotated[
     str,
@@ -57,22 +57,22 @@ FeedKind: TypeAlias = Annotated[
 BrokerUse: TypeAlias = Annotated[
     str, msgspec.Meta(pattern="^(simulated|[^:]+:[^:]+)$", extra={"is": "use", "takes": '"simulated" or module:Class'})
 ]
-# What somebody else's constructor takes; its names are checked when it is made.
+# Parameters of a class's constructor; their names are checked when the object is made.
 Table: TypeAlias = dict[str, Any]
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 AboveZero: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections have in common: immutable, by keyword, and no key that is not theirs."""
+    """The base of all sections: immutable, keywords only, no unknown key."""
 
 
 class EngineSection(Section, frozen=True, kw_only=True):
     """How the engine runs.
 
-    name : what logs, metrics and the report call it.
-    run_id : of this run, on every event and log line; made from the time unless given.
-    wait : "park" sleeps between ticks, "spin" burns a core for lower latency.
+    name : the engine's name in logs, metrics and the report.
+    run_id : the id of the run, on every event and log line; by default made from the time.
+    wait : "park" sleeps between ticks, "spin" keeps a core busy for lower latency.
     gc : "idle" collects garbage only while no tick waits; "auto" leaves it to Python.
     slice_ns : how long dispatch has the loop before everybody else has a turn, ns.
     speed : seconds of a recording per second, 1.0 is real time. A replay is as fast as its handlers.
@@ -103,12 +103,12 @@ class EngineSection(Section, frozen=True, kw_only=True):
 
 
 class FeedSection(Section, frozen=True, kw_only=True):
-    """Where market data comes from; several are merged by receive time.
+    """A source of market data; several are merged by receive time.
 
-    kind : "recording", "synthetic" (generated frames), or module:Class of a feed of your own.
-    path : of the recording; a class of your own gets it as path=.
-    venue : who sent the frames: BINANCE, BINANCE_USDM, BINANCE_COINM; found out from a recording unless given.
-    options : what its constructor takes besides.
+    kind : "recording", "synthetic" (generated frames), or module:Class of your own feed.
+    path : of the recording; your own class gets it as path=.
+    venue : the sender of the frames: BINANCE, BINANCE_USDM, BINANCE_COINM; by default found from the recording.
+    options : other parameters of its constructor.
     """
 
     kind: FeedKind
@@ -118,20 +118,20 @@ class FeedSection(Section, frozen=True, kw_only=True):
 
 
 class SubscriptionSection(Section, frozen=True, kw_only=True):
-    """What a strategy wants from the ring. What is left out is as its class says, then as Dispatcher.subscribe does.
+    """The subscription options of a strategy. Defaults are those of its class, then those of Dispatcher.subscribe.
 
     instruments : SYMBOL.VENUE or a pattern, one or several; "*" is all.
-    kinds : names of kinds; the handlers say it unless given.
+    kinds : names of kinds; by default those of its handlers.
     overflow : what happens when it is too slow: "block", "drop_oldest" or "conflate" (quotes only).
     batch_max : ticks per plural call.
     every : "100ms": plural handlers get windows of the clock, aligned to it.
     min_interval_ns : with "conflate": at least so long between two quotes of an instrument, ns.
-    rate_limit : ticks per second, with a lossy overflow; the excess is skipped and told as a gap.
-    lag_max_ticks : warn when further behind than so many ticks.
-    lag_max_ns : warn when further behind than so long, ns.
+    rate_limit : ticks per second, with a lossy overflow; the excess is skipped and delivered as a gap.
+    lag_max_ticks : warn when more ticks behind than this.
+    lag_max_ns : warn when further behind than this, ns.
     on_lag : "skip" jumps to the newest tick instead of warning, with a lossy overflow.
-    mode : "inline", or "thread" for a thread of its own.
-    on_fault : "raise" or "quarantine"; the engine's unless given.
+    mode : "inline", or "thread" for its own thread.
+    on_fault : "raise" or "quarantine"; by default the engine's.
     """
 
     instruments: str | tuple[str, ...] | None = None
@@ -148,18 +148,18 @@ class SubscriptionSection(Section, frozen=True, kw_only=True):
     on_fault: Literal["raise", "quarantine"] | None = None
 
     def given(self) -> dict[str, object]:
-        """Return what was given, as keywords of ``Dispatcher.subscribe``."""
+        """Return the options that are set, as keywords of ``Dispatcher.subscribe``."""
         return _given(self)
 
 
 class BarSection(Section, frozen=True, kw_only=True):
-    """Bars that are not of trades by receive time.
+    """Bars with options of their own, as a table.
 
     instrument : SYMBOL.VENUE or a pattern; "*" is all.
-    timeframe : "1s", "1m", "1h", or "100t" for every hundred ticks.
-    price : what they are made of: "trade", "agg_trade", "mid", "bid" or "ask".
+    timeframe : "1s", "1m", "1h", or "100t" for a bar of a hundred ticks.
+    price : the price that bars are made of: "trade", "agg_trade", "mid", "bid" or "ask".
     time : "ts_init", when a tick was received, or "ts_event", the venue's time.
-    empty : whether an interval without ticks has a bar, too.
+    empty : whether an interval without ticks makes a bar.
     """
 
     instrument: str = "*"
@@ -173,11 +173,11 @@ class StrategySection(Section, frozen=True, kw_only=True):
     """One strategy.
 
     use : module:Class, or path/file.py:Class.
-    name : unique in the engine; the class's name unless given.
-    parameters : what its constructor takes, by name.
-    subscription : its options, over those of the class.
-    bars : timeframes it gets bars of, "1m" or "100t" (ticks); or tables { timeframe = "1m", price = "mid", ... }.
-    on_quarantine : what becomes of its open orders when it is quarantined: "cancel" or "keep".
+    name : unique in the engine; by default the class's name.
+    parameters : parameters of its constructor, by name.
+    subscription : its options, in place of those of the class.
+    bars : timeframes of its bars, "1m" or "100t" (ticks); or tables { timeframe = "1m", price = "mid", ... }.
+    on_quarantine : what happens to its open orders when it is quarantined: "cancel" or "keep".
     """
 
     use: Use
@@ -189,10 +189,10 @@ class StrategySection(Section, frozen=True, kw_only=True):
 
 
 class BrokerSection(Section, frozen=True, kw_only=True):
-    """Who takes the orders; without this section orders are refused.
+    """The broker of the orders; without this section orders are refused.
 
-    use : "simulated", or module:Class of a broker of your own.
-    parameters : what its constructor takes, by name.
+    use : "simulated", or module:Class of your own broker.
+    parameters : parameters of its constructor, by name.
     """
 
     use: BrokerUse = "simulated"
@@ -200,11 +200,11 @@ class BrokerSection(Section, frozen=True, kw_only=True):
 
 
 class InstrumentSection(Section, frozen=True, kw_only=True):
-    """What is known of one instrument, and what may be ordered of it.
+    """The price tick, lot size and limits of one instrument.
 
     price_tick : prices of orders are multiples of it.
     lot_size : quantities of orders are multiples of it.
-    limits : its own; each that is left out is the engine's, in [risk].
+    limits : its own limits; for a missing one, the limit in [risk] holds.
     """
 
     price_tick: Decimal | None = None
@@ -213,11 +213,11 @@ class InstrumentSection(Section, frozen=True, kw_only=True):
 
 
 class ServiceSection(Section, frozen=True, kw_only=True):
-    """Something that runs beside the strategies.
+    """A service that runs beside the strategies.
 
     use : module:Class of a Service.
-    parameters : what its constructor takes, by name.
-    restart : when it is started again: "always" also when it ended, "on_failure", "never"; its class's unless given.
+    parameters : parameters of its constructor, by name.
+    restart : when it is restarted: "always" (also after a normal end), "on_failure", "never"; by default its class's.
     """
 
     use: Use
@@ -226,12 +226,12 @@ class ServiceSection(Section, frozen=True, kw_only=True):
 
 
 class LaneSection(Section, frozen=True, kw_only=True):
-    """One lane of the event bus; what is left out is that lane's default.
+    """One lane of the event bus; a missing key has that lane's default.
 
-    capacity : events that causes may queue; what a handler publishes while it runs may be 8 times that.
-    full : "refuse": the publisher gets an error; "drop_oldest": the oldest is dropped, counted and told.
-    max_attempts : how often an event is given to a handler that raises.
-    growth_max : the capacity grows up to so many times itself while it stays full; 1: it never does.
+    capacity : in events; events that handlers publish while they run may fill 8 times as many.
+    full : "refuse": the publisher gets an error; "drop_oldest": the oldest is dropped, counted, and published as a Gap.
+    max_attempts : how many times an event is delivered to a handler that raises.
+    growth_max : while the lane stays full, its capacity grows up to so many times; 1: it never grows.
     """
 
     capacity: AtLeastOne | None = None
@@ -240,7 +240,7 @@ class LaneSection(Section, frozen=True, kw_only=True):
     growth_max: AtLeastOne | None = None
 
     def over(self, default: LaneOptions) -> LaneOptions:
-        """Return ``default`` with what was given instead."""
+        """Return ``default`` with the options that are set in its place."""
         return msgspec.structs.replace(default, **_given(self))
 
 
@@ -267,8 +267,8 @@ class CommandsSection(Section, frozen=True, kw_only=True):
     """How commands are handled.
 
     workers : commands that are handled at the same time.
-    timeout_s : a handler that takes longer answers "outcome unknown", s.
-    rate_max : commands a second; more are rejected.
+    timeout_s : a command whose handler takes longer is answered with "outcome unknown", s.
+    rate_max : commands per second; more are rejected.
     """
 
     workers: AtLeastOne = COMMAND_WORKERS
@@ -277,10 +277,10 @@ class CommandsSection(Section, frozen=True, kw_only=True):
 
 
 class TelemetrySection(Section, frozen=True, kw_only=True):
-    """What tells others how the engine is.
+    """The engine's metrics for monitoring.
 
-    prometheus_port : where metrics are served over HTTP, 0 for any free port; not at all unless given.
-    prometheus_host : the address that listens; only this machine reaches the default.
+    prometheus_port : the port that serves metrics over HTTP, 0 for any free port; by default metrics are not served.
+    prometheus_host : the address to listen on; only this machine reaches the default.
     """
 
     prometheus_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None
@@ -288,7 +288,7 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
 
 
 class KillSwitchSection(Section, frozen=True, kw_only=True):
-    """What halts all orders, besides the command and the latch file.
+    """A further way to halt all orders, beside the command and the latch file.
 
     signal : whether SIGUSR2 halts.
     """
@@ -297,19 +297,19 @@ class KillSwitchSection(Section, frozen=True, kw_only=True):
 
 
 class EngineConfig(Section, frozen=True, kw_only=True):
-    """All that can be configured of an engine.
+    """The whole configuration of an engine.
 
     engine : how it runs.
-    feeds : where market data comes from.
-    strategies : what runs, in the order in which each tick reaches them.
-    broker : who takes the orders.
-    risk : what may be ordered; a limit that is missing refuses.
-    instruments : what is known of each, by SYMBOL.VENUE.
-    services : what runs beside the strategies.
-    lanes : of the event bus.
-    commands : how they are handled.
+    feeds : the sources of market data.
+    strategies : the strategies, in the order in which each tick reaches them.
+    broker : the broker of the orders.
+    risk : the limits of orders; a missing limit refuses the orders that it concerns.
+    instruments : price tick, lot size and limits of each, by SYMBOL.VENUE.
+    services : services that run beside the strategies.
+    lanes : the lanes of the event bus.
+    commands : how commands are handled.
     telemetry : metrics.
-    kill_switch : what halts all orders.
+    kill_switch : how all orders are halted.
     """
 
     engine: EngineSection = EngineSection()
@@ -325,7 +325,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     kill_switch: KillSwitchSection = KillSwitchSection()
 
     def instrument_table(self) -> list[Instrument]:
-        """Return the instruments that are described, with their names."""
+        """Return the configured instruments, with their names."""
         return [
             Instrument(name, price_tick=section.price_tick, lot_size=section.lot_size, limits=section.limits)
             for name, section in self.instruments.items()

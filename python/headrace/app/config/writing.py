@@ -1,7 +1,7 @@
 """A configuration as text: TOML that ``load_config`` reads again, its digest, its JSON schema, the table of its keys.
 
-Guarantees: ``load_config`` of ``config_text(config, secrets=True)`` gives an equal configuration; without, what looks
-like a secret is ``***``, and two configurations that differ only in secrets have the same digest.
+Guarantees: ``load_config`` of ``config_text(config, secrets=True)`` returns an equal configuration; without
+``secrets=True``, values of secret keys are ``***``. Two configurations that differ only in secrets have one digest.
 Does not: keep the comments of the file that a configuration came from.
 """
 
@@ -28,8 +28,8 @@ MASKED = "***"
 class ConfigKey(NamedTuple):
     """One key that a file may hold.
 
-    section : the header it stands under, as it is written. key : its name. takes : its type, in words.
-    default : as TOML; empty: none. meaning : what it is.
+    section : the header above it, as it is written. key : its name. takes : its type, in words.
+    default : as TOML; empty: none. meaning : its meaning.
     """
 
     section: str
@@ -42,13 +42,13 @@ class ConfigKey(NamedTuple):
 def config_text(config: EngineConfig, *, secrets: bool = False) -> str:
     """Return a configuration as TOML, defaults included.
 
-    secrets : whether values are shown whose key says that they are secret (api_key, token, ...); ``***`` unless so.
+    secrets : whether to show the values of secret keys (api_key, token, ...); by default they are ``***``.
     """
     return "\n".join(_lines(config, "", secrets=secrets)).lstrip("\n") + "\n"
 
 
 def config_digest(config: EngineConfig) -> str:
-    """Return the SHA-256 of the configuration's text without secrets: which settings a run had."""
+    """Return the SHA-256 of the configuration's text without secrets, which identifies the settings of a run."""
     return hashlib.sha256(config_text(config).encode()).hexdigest()
 
 
@@ -61,7 +61,7 @@ def _lines(section: msgspec.Struct, path: str, *, secrets: bool) -> Iterator[str
     for key, value in values.items():
         for header, inner in _sections_in(f"{path}.{key}".removeprefix("."), value):
             lines = list(_lines(inner, header.strip("[]"), secrets=secrets))
-            # Without keys of its own a section needs a header only where nothing below it says that it is there.
+            # A section without keys needs a header only when no section below it implies the header.
             has_keys = lines and not lines[0].startswith("\n")
             if has_keys or header.startswith("[[") or (not lines and value != _default_of(section, key)):
                 yield f"\n{header}"
@@ -69,7 +69,7 @@ def _lines(section: msgspec.Struct, path: str, *, secrets: bool) -> Iterator[str
 
 
 def _sections_in(path: str, value: object) -> list[tuple[str, msgspec.Struct]]:
-    """The sections that a value is, each with its header; none for a plain value."""
+    """Return the sections in a value, each with its header; none for a plain value."""
     if isinstance(value, msgspec.Struct):
         return [(f"[{path}]", value)]
     if isinstance(value, tuple):
@@ -104,7 +104,7 @@ def toml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's escapes are TOML's, but for one character.
+        # JSON's escapes are TOML's, except for one character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key_text(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
@@ -141,7 +141,7 @@ def config_schema() -> dict[str, object]:
 
 
 def _with_numbers(schema: dict[str, object]) -> dict[str, object]:
-    """Allow decimals as the numbers that TOML has, beside texts."""
+    """Allow decimals as TOML numbers, too, not only as texts."""
     if schema.get("format") == "decimal":
         return {"anyOf": [{"type": "number"}, schema]}
     choices = schema.get("anyOf")
@@ -151,7 +151,7 @@ def _with_numbers(schema: dict[str, object]) -> dict[str, object]:
 
 
 def _sections(form: inspect.Type) -> dict[type[msgspec.Struct], None]:
-    """Every section of the tree, in order, each once."""
+    """Return every section of the tree, in order, each once."""
     found: dict[type[msgspec.Struct], None] = {}
     if isinstance(form, inspect.StructType):
         found[form.cls] = None
@@ -162,7 +162,7 @@ def _sections(form: inspect.Type) -> dict[type[msgspec.Struct], None]:
 
 
 def _section_of(form: inspect.Type) -> tuple[inspect.StructType, str] | None:
-    """The section that may stand here and the header it has, for its name; None for what is plain."""
+    """Return the section type of a value and the pattern of its header; None for a plain type."""
     table, items = member(form, {}), member(form, [])
     if isinstance(items, inspect.VarTupleType) and isinstance(items.item_type, inspect.StructType):
         return items.item_type, "[[{}]]"
