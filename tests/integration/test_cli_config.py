@@ -91,7 +91,7 @@ def test_a_file_that_is_wrong_is_exit_code_2_and_one_line(headrace_run: Run, tmp
     (tmp_path / "engine.toml").write_text("[engine]\nnmae = 'x'\n")
     ended = headrace_run("config", verb, "engine.toml")
     assert ended.returncode == 2
-    assert ended.stderr.startswith("headrace: engine.toml: $.engine has no key 'nmae', did you mean name?")
+    assert ended.stderr.startswith("headrace: engine.toml: $.engine has no key 'nmae' (did you mean name?)")
     assert ended.stderr.count("\n") == 1
     assert headrace_run("config", verb, "missing.toml").returncode == 2
 

@@ -1,4 +1,4 @@
-"""``headrace run --dispatch-log`` and ``headrace replay --dispatch-log``, in processes of their own."""
+"""``headrace run --dispatch-log`` and ``headrace repeat``, in processes of their own."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def logged(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("/dev/full", "No space left on device"), ("no/run.log", "No such file or directory")]
+    ("path", "reason"), [("/dev/full", "No space left on device"), ("trader.py/run.log", "Not a directory")]
 )
 def test_a_dispatch_log_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path, path: str, reason: str) -> None:
     (tmp_path / "engine.toml").write_text(CONFIG)
@@ -105,7 +105,7 @@ def headrace(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_run_is_repeated_from_its_log_alone(logged: Path) -> None:
-    done = headrace(logged, "replay", "--dispatch-log", "run.log", "--json")
+    done = headrace(logged, "repeat", "run.log", "--json")
     assert done.returncode == 0, done.stderr
     repeated = json.loads(done.stdout)["repeated"]
     assert repeated["same"]
@@ -116,7 +116,7 @@ def test_a_strategy_that_decides_otherwise_now_is_told(logged: Path) -> None:
     (logged / "trader.py").write_text(
         TRADER.replace('self.sell(instrument, "0.001")', 'self.sell(instrument, "0.002")')
     )
-    done = headrace(logged, "replay", "--dispatch-log", "run.log")
+    done = headrace(logged, "repeat", "run.log")
     assert done.returncode == 1
     assert "the repetition decides otherwise: decision " in done.stderr
     assert '"quantity":"0.002"' in done.stderr
@@ -125,20 +125,119 @@ def test_a_strategy_that_decides_otherwise_now_is_told(logged: Path) -> None:
 def test_the_log_of_a_run_that_was_killed_is_repeated_up_to_there(logged: Path) -> None:
     lines = (logged / "run.log").read_bytes().splitlines(keepends=True)
     (logged / "run.log").write_bytes(b"".join(lines[: len(lines) // 2]) + b'["call",0,')
-    done = headrace(logged, "replay", "--dispatch-log", "run.log")
+    done = headrace(logged, "repeat", "run.log")
     assert "has no last line" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["x.gz", "--dispatch-log", "run.log"], "leave FILEs and --strategy out"),
-        ([], "there is nothing to replay"),
-        (["--dispatch-log", "missing.log"], "cannot be read"),
+        ([], "LOG"),
+        (["missing.log"], "cannot be read"),
     ],
 )
 def test_what_cannot_be_repeated_is_said(arguments: list[str], says: str, tmp_path: Path) -> None:
-    done = headrace(tmp_path, "replay", *arguments)
+    done = headrace(tmp_path, "repeat", *arguments)
     assert done.returncode in (1, 2)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_is_never_overwritten(logged: Path) -> None:
+    before = (logged / "run.log").read_bytes()
+    done = headrace(logged, "run", "engine.toml", "--dispatch-log", "run.log")
+    assert (done.returncode, "exists already and is not changed" in done.stderr) == (1, True)
+    assert (logged / "run.log").read_bytes() == before
+
+
+def test_each_run_has_its_own_files_in_folders(tmp_path: Path) -> None:
+    (tmp_path / "engine.toml").write_text(CONFIG)
+    (tmp_path / "trader.py").write_text(TRADER)
+    for _ in range(3):
+        done = headrace(tmp_path, "backtest", "engine.toml", "--audit", "audits/", "--json")
+        assert done.returncode == 0, done.stderr
+    audits = sorted((tmp_path / "audits").iterdir())
+    assert [path.name for path in audits] == ["replay-2.jsonl", "replay-3.jsonl", "replay.jsonl"]
+    assert len({path.read_bytes() for path in audits}) == 1, "the file's name is not part of what is written"
+
+
+SOCKET = """
+import asyncio
+from itertools import islice
+
+from headrace.feeds import Frame, SyntheticFeed
+
+
+class Socket:
+    \"\"\"A push feed behind a real socket: a server on this machine sends it lines, as a venue sends messages.\"\"\"
+
+    name, venue = "socket", "BINANCE"
+
+    async def open(self):
+        self._server = await asyncio.start_server(self._send, "127.0.0.1", 0)
+
+    async def _send(self, _reader, writer):
+        for number, line in enumerate(islice(SyntheticFeed("BTCUSDT").lines(), 3_000)):
+            writer.write(line.split(b" ", 1)[1])
+            if number % 50 == 0:
+                await writer.drain()
+                await asyncio.sleep(0.002)
+        writer.close()
+
+    async def run(self, push):
+        reader, writer = await asyncio.open_connection(*self._server.sockets[0].getsockname())
+        now_ns = 1_767_571_200_000_000_000
+        while line := await reader.readline():
+            now_ns += 1_000_000
+            push(Frame(now_ns, line.rstrip()))
+        writer.close()
+
+    async def close(self):
+        self._server.close()
+"""
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """The folder of a live run over a socket, logged and recorded."""
+    feed = '[[feeds]]\nkind = "socket_feed.py:Socket"\n'
+    (tmp_path / "engine.toml").write_text(
+        CONFIG.replace(CONFIG[CONFIG.index("[[feeds]]") : CONFIG.index("[[strat")], feed)
+    )
+    (tmp_path / "trader.py").write_text(TRADER)
+    (tmp_path / "socket_feed.py").write_text(SOCKET)
+    options = ("--dispatch-log", "run.log", "--record", "recordings", "--set", "engine.run_id=live")
+    done = headrace(tmp_path, "run", "engine.toml", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["strategies"]["Trader"]["delivered"] > 1_000
+    assert report["sources"] == [{"name": "socket", "venue": "BINANCE", "frames": 3_000}]
+    return tmp_path
+
+
+def test_a_recorded_live_run_repeats_from_its_log_alone(recorded: Path) -> None:
+    done = headrace(recorded, "repeat", "run.log", "--json")
+    assert done.returncode == 0, done.stderr
+    repeated = json.loads(done.stdout)["repeated"]
+    assert (repeated["same"], repeated["whole"]) == (True, True)
+    assert repeated["decisions"] > 20
+
+
+def test_a_recording_stands_in_for_a_live_feed(recorded: Path) -> None:
+    (recording,) = (recorded / "recordings").iterdir()
+    assert recording.name == "live-socket.txt"
+    recording.rename(recorded / "moved.txt")
+    done = headrace(recorded, "repeat", "run.log")
+    assert (done.returncode, "missing" in done.stderr) == (1, True)
+    done = headrace(recorded, "repeat", "run.log", "moved.txt@BINANCE", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["repeated"]["same"]
+    done = headrace(recorded, "repeat", "run.log", "moved.txt@BINANCE", "moved.txt@BINANCE")
+    assert (done.returncode, "2 FILEs for 1 live feeds (socket)" in done.stderr) == (2, True)
+
+
+def test_a_recording_of_a_live_run_replays(recorded: Path) -> None:
+    (recording,) = (recorded / "recordings").iterdir()
+    done = headrace(recorded, "replay", f"{recording}@BINANCE", "--json")
+    assert done.returncode == 0, done.stderr
+    assert sum(json.loads(done.stdout)["frames"].values()) == 3_000

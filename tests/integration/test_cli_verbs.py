@@ -144,7 +144,7 @@ def test_an_example_that_trades_runs_by_the_command_in_its_header_and_fills_orde
     headrace_run: Run, tmp_path: Path, example: str
 ) -> None:
     module = importlib.import_module(f"headrace.examples.{example}")
-    (command,) = re.findall(r"``headrace (run CONFIG .*)``", module.__doc__ or "")
+    (command,) = re.findall(r"``headrace (backtest CONFIG .*)``", module.__doc__ or "")
     assert headrace_run("config", "new", "paper.toml").returncode == 0
     shorter = "feeds.0.options.frames=20000"
     arguments = command.replace("CONFIG", "paper.toml").split()

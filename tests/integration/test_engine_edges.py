@@ -56,7 +56,7 @@ async def test_a_strategy_that_answers_each_refusal_with_an_order_keeps_neither_
 
 
 def test_handlers_that_never_come_to_an_end_end_a_replay_with_a_diagnosis(monkeypatch) -> None:
-    monkeypatch.setattr("headrace.engine.loop.BARRIER_S", 0.2)
+    monkeypatch.setattr("headrace.engine.loop.replay.BARRIER_S", 0.2)
     with pytest.raises(DeadlockError, match="go on publishing more"):
         engine_over(market([100.0] * 5), [Stubborn]).run()
 
@@ -70,7 +70,7 @@ def test_events_without_end_are_repeated_to_the_same_one(tmp_path: Path) -> None
     log = tmp_path / "run.log"
     ticks = market([100.0] * 200, every_ns=SECOND // 1_000)
     engine_over(ticks, [Chain], mode="live", speed=2.0, dispatch_log=log).run()
-    again = engine_over(ticks, [Chain], dispatch_log=log).run()
+    again = engine_over(ticks, [Chain], mode="repeat", dispatch_log=log).run()
     assert again.repeated is not None
     assert again.repeated.difference == ""
     assert again.repeated.decisions > 12_000
@@ -154,7 +154,7 @@ def test_a_subscription_that_was_added_in_flight_is_repeated_where_it_was(strate
     log = tmp_path / "run.log"
     ticks = market([100.0] * 200, every_ns=SECOND // 1_000)
     engine_over(ticks, [strategy], mode="live", speed=2.0, dispatch_log=log).run()
-    again = engine_over(ticks, [strategy], dispatch_log=log).run()
+    again = engine_over(ticks, [strategy], mode="repeat", dispatch_log=log).run()
     assert again.repeated is not None
     assert again.repeated.difference == ""
     assert again.repeated.same

@@ -429,8 +429,7 @@ def test_one_that_ran_is_collected_too(tmp_path: Path) -> None:
 async def test_what_the_engine_could_not_tell_is_left_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 0.2)
     monkeypatch.setattr("headrace.bus.async_lanes.DRAIN_RUNNING_S", 0.1)
-    strategy = Recorder()
-    engine = Engine(feeds=[HandFeed()], strategies=[strategy], instruments=INSTRUMENTS)
+    engine = Engine(feeds=[HandFeed()], strategies=[Recorder], instruments=INSTRUMENTS)
     seen: list[Event] = []
     engine.bus.subscribe(Event, seen.append, name="seen")
 

@@ -348,8 +348,8 @@ async def test_when_one_cannot_be_bound_none_is_left_half_started() -> None:
     with pytest.raises(SubscriptionError, match="no_such_field"):
         await engine.run_async()
     states = [str(runner.state) for runner in engine.strategies.values()]
-    assert states == ["stopped", "failed"]
-    assert good.calls == ["start", "stop"]
+    assert states == ["failed", "failed"]
+    assert good.calls == []
 
 
 async def test_what_a_strategy_subscribes_to_when_it_starts_is_not_doubled_by_a_restart() -> None:

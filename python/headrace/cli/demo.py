@@ -42,7 +42,7 @@ __all__ = ["demo_command"]
 
 FRAMES = 300_000
 # How long the session takes, s; the markets pass so much faster.
-DEMO_S = 4.0
+DEMO_S = 2.0
 QUICK_FRAMES = 60_000
 # The generator makes about so many frames in a second of its markets.
 FRAMES_PER_S = 1_200

@@ -140,6 +140,11 @@ class DispatchLog:
         try:
             self.path, file = new_run_file(path, run_id, "dispatch.jsonl")
             self._file = os.fdopen(file, "wb")
+        except FileExistsError as error:
+            self._calls.close()
+            advice = "name another file, or a folder for one file per run"
+            msg = f"dispatch log {self.path} exists already and is not changed: {advice}"
+            raise DispatchLogError(msg, path=str(self.path), line=0) from error
         except OSError as error:
             self._calls.close()
             raise self._unwritable(error) from error

@@ -37,6 +37,9 @@ def new_run_file(path: str | os.PathLike[str], run_id: str, ending: str) -> tupl
         try:
             return file, os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except FileExistsError:
+            if not is_folder and not file.is_file():
+                # A device or a pipe, which nothing overwrites.
+                return file, os.open(file, os.O_WRONLY | os.O_CLOEXEC)
             if not is_folder:
                 raise
             file = file.with_name(f"{run_id}-{number}.{ending}")

@@ -161,7 +161,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``--json`` prints: plain numbers, texts, lists and dicts."""
-        plain = {name: _plain(getattr(self, name)) for name in self.__struct_fields__ if name != "dead_letters"}
+        first = ("frames", "ignored", "rejected", "ticks", "gaps", "span_ns", "wall_s", "ticks_per_s", "input_hash")
+        names = dict.fromkeys((*first, "strategies", *self.__struct_fields__))
+        plain = {name: _plain(getattr(self, name)) for name in names if name != "dead_letters"}
         return {**plain, "dead_letters": self.dead_letters.total}
 
     def __str__(self) -> str:
@@ -188,14 +190,23 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             Table("frames", ("type", "count"), counts if any(self.frames.values()) or self.rejected else []),
             Table("ticks", ("kind", "count"), [(name, f"{count:,}") for name, count in self.ticks.items()]),
             Table("lanes", ("lane", "published", "processed", "dead", "dropped", "left"), lanes),
-            Table("strategies", _TICK_COLUMNS, [_tick_row(own) for own in self.strategies.values()]),
-            Table(
-                "trading",
-                _TRADING_COLUMNS,
-                [_trading_row(own) for own in self.strategies.values() if own.orders.submitted or own.positions],
-            ),
+            Table("strategies", *self._tick_table()),
+            Table("trading", _TRADING_COLUMNS, [_trading_row(own) for own in self._traders()]),
             Table("delivered hashes", ("name", "SHA-256"), hashes),
         ]
+
+    def _traders(self) -> list[StrategyReport]:
+        """Return all strategies when one of them had an order."""
+        each = list(self.strategies.values())
+        return each if any(own.orders.submitted or own.positions for own in each) else []
+
+    def _tick_table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Return columns and rows; the state stands in the table of trading where there is one."""
+        rows = [_TICK_COLUMNS, *(_tick_row(own) for own in self.strategies.values())]
+        if self._traders():
+            state = _TICK_COLUMNS.index("state")
+            rows = [row[:state] + row[state + 1 :] for row in rows]
+        return rows[0], rows[1:]
 
     def _facts(self) -> list[tuple[str, str]]:
         return [
@@ -219,19 +230,17 @@ _TICK_COLUMNS = (
     *("name", "delivered", "filtered", "missed", "conflated", "skipped", "pending", "faults", "state"),
     *("calls", "p50", "p99", "max"),
 )
-_TRADING_COLUMNS = ("strategy", "orders", "open", "fills", "position", "realized", "unrealized", "fees")
+_TRADING_COLUMNS = ("strategy", "state", "orders", "open", "fills", "position", "realized", "unrealized", "fees")
 
 
 def _tick_row(own: StrategyReport) -> tuple[str, ...]:
     counts = (own.delivered, own.filtered, own.missed, own.conflated, own.skipped, own.pending, own.faults)
     latency = own.latency
     times = (latency.p50, latency.p99, latency.max) if latency.count else (None, None, None)
-    was = own.stopped_from
-    state = f"{own.state}, was {was}" if was not in ("", "running") else own.state
     return (
         own.name,
         *(f"{count:,}" for count in counts),
-        state,
+        _state_text(own),
         f"{own.calls:,}",
         *(latency_text(time_ns) for time_ns in times),
     )
@@ -242,10 +251,16 @@ def _trading_row(own: StrategyReport) -> tuple[str, ...]:
     unrealized = sum((position.unrealized_pnl or Decimal(0) for position in own.positions), Decimal(0))
     return (
         own.name,
+        _state_text(own),
         *(f"{count:,}" for count in (own.orders.submitted, own.orders.open, own.orders.fills)),
         held or "flat",
         *(f"{amount:z,.2f}" for amount in (own.realized_pnl, unrealized, own.fees)),
     )
+
+
+def _state_text(own: StrategyReport) -> str:
+    was = own.stopped_from
+    return f"{own.state}, was {was}" if was not in ("", "running") else own.state
 
 
 def _verdict(repeated: RepeatReport) -> str:

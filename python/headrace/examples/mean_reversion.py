@@ -1,7 +1,7 @@
 """Limit orders: a bid that rests below the average price, then an offer at the average for the bought quantity.
 
 Orders need an engine with a broker and limits; ``headrace config new CONFIG`` writes one, on paper.
-Run it: ``headrace run CONFIG --speed max --set strategies.0.use=headrace.examples.mean_reversion:MeanReversion``
+Run it: ``headrace backtest CONFIG --set strategies.0.use=headrace.examples.mean_reversion:MeanReversion``
 """
 
 from decimal import Decimal

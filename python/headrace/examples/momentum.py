@@ -1,7 +1,7 @@
 """Bars, market orders, timers: buys when a bar closes above the bars before it, and sells after a set time.
 
 Orders need an engine with a broker and limits; ``headrace config new CONFIG`` writes one, on paper.
-Run it: ``headrace run CONFIG --speed max --set strategies.0.use=headrace.examples.momentum:Momentum``
+Run it: ``headrace backtest CONFIG --set strategies.0.use=headrace.examples.momentum:Momentum``
 """
 
 from collections import deque
