@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.planted import run
-from tests.planted.bug import BrokenBugError, Bug
-from tests.planted.lane import Outcome
+from tests.planted.bug import BrokenBugError, Bug, Planted
+from tests.planted.lane import Lane, LaneStoppedError, Outcome
 from tests.planted.sources import Function, LookupFailedError, Sources, functions_of_rust, without_opaque
 
 BUGS = sorted(run.BUGS.glob("*.bug"))
@@ -22,7 +22,11 @@ TRICKY_RUST = r"""
 const OPEN: &str = "{ \" fn text() {";
 const RAW: &str = r##"{ "# fn raw() {"##;
 const LETTERS: (char, char, u8) = ('{', '\'', b'{');
-impl<'a, const N: usize> Reader<'a, N> where Reader<'a, N>: Sized {
+mod elsewhere;
+impl<'a, const N: usize> Reader<'a, N>
+where
+    Reader<'a, N>: Sized,
+{
     pub(crate) fn first(&'a self, ends: impl Fn([u8; 2]) -> bool) -> impl Iterator<Item = &'a u8> {
         fn inner() {}
         let brace = '}';
@@ -54,6 +58,13 @@ def package(tmp_path: Path) -> Path:
     (tmp_path / "rust/core/src").mkdir(parents=True)
     (tmp_path / "rust/core/src/lane.rs").write_text("impl Lane {\n    fn push(&self) {\n        left();\n    }\n}\n")
     return tmp_path
+
+
+@pytest.fixture
+def lane(root: Path, tmp_path: Path) -> Lane:
+    """A lane without a copy in it; it only runs commands."""
+    (tmp_path / "tree").mkdir()
+    return Lane(root, tmp_path, builds_extension=False)
 
 
 def planted_in(package: Path, *body: str) -> str:
@@ -191,6 +202,39 @@ def test_a_pytest_run_without_a_judged_test_is_reported() -> None:
     with pytest.raises(BrokenBugError, match="no test judged"):
         run.judge(a_bug("python -m pytest x"), Outcome(4, "file not found"))
     run.judge(a_bug("python -m pytest x"), Outcome(1, "1 failed"))
+
+
+def test_a_command_that_hangs_is_an_error(lane: Lane) -> None:
+    with pytest.raises(BrokenBugError, match="hangs for more than"):
+        lane.run("sleep 60", timeout_s=0.1)
+
+
+def test_a_stopped_lane_runs_nothing(lane: Lane) -> None:
+    lane.stop()
+    with pytest.raises(LaneStoppedError):
+        lane.run("true")
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("echo 'test result: ok. 2 passed'", None),
+        ("echo 'test result: ok. 0 passed'", "no test runs"),
+        ("exit 3", "the test fails"),
+        ("true pytest", None),
+    ],
+)
+def test_a_command_must_pass_without_the_bug(lane: Lane, command: str, reason: str | None) -> None:
+    found = run.reason_against(lane, command)
+    assert found is None if reason is None else reason in str(found)
+
+
+@pytest.mark.parametrize(
+    ("file", "test", "needed"),
+    [("a.rs", "python -m pytest x", True), ("a.rs", "cargo test", False), ("a.py", "python -m pytest x", False)],
+)
+def test_only_rust_bugs_of_python_tests_need_a_build(file: str, test: str, needed: bool) -> None:
+    assert run.needs_extension(a_bug(test), Planted(Path(file), "")) is needed
 
 
 def lines_of(function: Function) -> list[str]:

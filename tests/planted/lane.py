@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.planted.bug import BrokenBugError, Planted
 
 COMMAND_TIMEOUT_S = 300
+TEST_TIMEOUT_S = 120
 # The first build of the extension compiles every crate that it depends on.
 BUILD_TIMEOUT_S = 1_800
 KILLED_BY_SIGNAL = 128
@@ -145,6 +146,8 @@ class Lane:
             # Before the editable install of the tree itself.
             "PYTHONPATH": str(self.tree / "python"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            # The usual 30 s are short for a long test beside another lane; a hang still fails.
+            "PYTEST_ADDOPTS": f"--timeout={TEST_TIMEOUT_S}",
             "PYO3_PYTHON": sys.executable,
             "PYO3_BUILD_EXTENSION_MODULE": "1",
             "CARGO_TARGET_DIR": str(self.work / "cargo"),

@@ -1,7 +1,8 @@
 """Find a function by its qualified name, wherever it lives in the sources.
 
-    OrderManager.submit    risk.gates.verdict                           a method, a function of a module
-    Stream::judge          <Drop for Registration>::drop    errors::new     the same in Rust
+    method                  OrderManager.submit    Stream::judge    <Drop for Registration>::drop
+    function of a module    audit._lines           columns::view
+    inside a function       main.report            run::stop
 
 Guarantees: types are always part of a name, modules only where the name is ambiguous without them; no match and two
 matches are errors. Braces in Rust strings, characters and comments do not count.
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# The matching follows nesting where a regular expression cannot: block comments nest.
+# Block comments nest, which a regular expression cannot follow: `without_opaque` looks for their ends.
 BLOCK_COMMENT = "/*"
 OPAQUE = re.compile(
     r"""(?P<line>//[^\n]*)
@@ -102,7 +103,7 @@ def modules_of(path: Path) -> tuple[str, ...]:
 
 
 def functions_of_python(path: Path) -> Iterator[Function]:
-    """Yield each function and method of a Python file; a body without code, as of an overload, is left out."""
+    """Yield each function of a Python file, methods and functions inside functions included."""
 
     def inside(node: ast.AST, name: tuple[str, ...]) -> Iterator[Function]:
         for child in ast.iter_child_nodes(node):
@@ -126,15 +127,11 @@ def functions_of_rust(path: Path) -> Iterator[Function]:
     position = 0
     while item := ITEM.search(text, position):
         position = item.end()
-        if item["fn"]:
-            body = body_of(text, item.end())
-            if body is not None:
-                scopes.append((item["fn"], item.start()))
-                position = body + 1
-        elif item["kind"] or item["impl"] is not None:
-            opened = text.find("{", item.end())
-            if ";" not in text[item.end() : opened]:
-                scopes.append((item["name"] or implemented(item["impl"]), None))
+        if item["fn"] or item["kind"] or item["impl"] is not None:
+            opened = body_of(text, item.end())
+            if opened is not None:
+                name = item["fn"] or item["name"] or implemented(item["impl"])
+                scopes.append((name, item.start() if item["fn"] else None))
                 position = opened + 1
         elif item.group() == "{":
             scopes.append(("", None))
@@ -147,7 +144,7 @@ def functions_of_rust(path: Path) -> Iterator[Function]:
 
 
 def body_of(text: str, position: int) -> int | None:
-    """Return where the body of a function opens, None for a declaration without one."""
+    """Return where the body of an item opens, None for a declaration without one."""
     depth = 0
     for offset in range(position, len(text)):
         letter = text[offset]
@@ -162,7 +159,7 @@ def body_of(text: str, position: int) -> int | None:
 
 def implemented(header: str) -> str:
     """Name what stands between `impl` and `{`: `Type`, or `<Trait for Type>`, without generics and paths."""
-    bare = header.partition(" where ")[0].replace("\n", " ")
+    bare = " ".join(header.split()).partition(" where ")[0]
     while "<" in bare:
         bare, before = re.sub(r"<(?:[^<>]|->)*>", "", bare), bare
         if bare == before:
