@@ -83,7 +83,7 @@ fuzz: need-rust ## fuzz the decoder for FUZZ_S (60) seconds; installs cargo-fuzz
 		targets=$$(cargo fuzz list); for target in $$targets; do cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_S); done
 
 .PHONY: planted
-planted: setup ## plant every bug of tests/planted; each must be caught by its test
+planted: setup ## plant every bug of tests/planted; each must be caught (about half an hour)
 	$(PY) tests/planted/run.py
 
 .PHONY: lint

@@ -1,272 +1,159 @@
 """Plant each bug of this folder in a copy of the tree, and fail when its test does not notice.
 
-    name.patch     # law: the sentence that the bug breaks
-                   # test: the shell command that must notice, run at the root of the copy
-                   # build: native      (only where a Python test needs the extension built with the bug)
-                   # fast               (three of them: `make test` runs those)
-                   diff --git a/... b/...
+    make planted                                            all of them
+    .venv/bin/python tests/planted/run.py --only ring       those with `ring` in their name
+    .venv/bin/python tests/planted/run.py --fast            the three that `make test` runs
 
-Guarantees: each command passes on the healthy copy first, so a test that fails anyway proves nothing here; a patch
-that does not apply or does not compile, a test that cannot be collected and a hang are failures of the patch.
-Does not: touch the tree itself. The copy stays in target/planted, so that only what a patch changes is built again.
+Bugs whose test needs the extension built with them run in one lane, all others beside it in a second one. Each lane
+has its own copy in target/planted, runs each command once without a bug, and then builds only what a bug changes.
+
+Guarantees: a test that fails without the bug proves nothing and is an error; so is a bug that does not fit or does not
+compile, a test that does not exist, and a hang. Does not: touch the tree itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
-import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
 import time
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PATCHES = ROOT / "tests" / "planted"
+sys.path.insert(0, str(ROOT))
+
+from tests.planted.bug import BrokenBugError, Bug, Planted  # noqa: E402 - the script finds its own folder first
+from tests.planted.lane import KILLED_BY_SIGNAL, Lane, Outcome, tail  # noqa: E402
+from tests.planted.sources import Sources  # noqa: E402
+
+BUGS = Path(__file__).parent
 WORK = ROOT / "target" / "planted"
-TREE = WORK / "tree"
-FAST_PATCHES = 3
-COMMAND_TIMEOUT_S = 600
+FAST_BUGS = 3
 # What Cargo prints when the bug does not even compile.
 BUILD_ERROR = re.compile(r"^error(\[E\d+\]|: could not compile|: no test target)", re.MULTILINE)
+CARGO_RAN = re.compile(r"^test result: ok\. [1-9]", re.MULTILINE)
 PYTEST_TESTS_FAILED = 1
-KILLED_BY_SIGNAL = 128
-
-
-class BrokenPatchError(Exception):
-    """The bug was not really planted, or its test could not judge it."""
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One planted bug: what it breaks, and what must notice."""
-
-    path: Path
-    law: str
-    test: str
-    native: bool
-    fast: bool
-
-    @property
-    def name(self) -> str:
-        """The file's name without its ending."""
-        return self.path.stem
-
-    @classmethod
-    def read(cls, path: Path) -> Patch:
-        """Read the header above the diff; raise BrokenPatchError when a line is missing or unknown."""
-        fields: dict[str, str] = {}
-        for line in path.read_text().splitlines():
-            if not line.startswith("#"):
-                break
-            key, _, value = line.removeprefix("#").partition(":")
-            fields[key.strip()] = value.strip()
-        if unknown := fields.keys() - {"law", "test", "build", "fast"}:
-            raise BrokenPatchError(f"{path.name}: the header has unknown lines: {', '.join(sorted(unknown))}")
-        if not fields.get("law") or not fields.get("test"):
-            raise BrokenPatchError(f"{path.name}: the header needs a `# law:` and a `# test:` line")
-        if fields.get("build", "native") != "native":
-            raise BrokenPatchError(f"{path.name}: `# build: {fields['build']}` is unknown; the only one is native")
-        return cls(path, fields["law"], fields["test"], "build" in fields, "fast" in fields)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    output: str
 
 
 def main() -> int:
-    """Run the chosen patches and return the exit code."""
+    """Run the chosen bugs and return the exit code."""
     parser = argparse.ArgumentParser(description="plant bugs in a copy of the tree; each must be caught by its test")
-    parser.add_argument("--fast", action="store_true", help=f"only the {FAST_PATCHES} that are marked fast")
-    parser.add_argument("--only", metavar="NAME", help="only patches whose name contains NAME")
+    parser.add_argument("--fast", action="store_true", help=f"only the {FAST_BUGS} that are marked fast")
+    parser.add_argument("--only", metavar="NAME", help="only bugs whose name contains NAME")
     options = parser.parse_args()
+    started = time.monotonic()
     try:
-        patches = choose([Patch.read(path) for path in sorted(PATCHES.glob("*.patch"))], options.fast, options.only)
-    except BrokenPatchError as error:
+        bugs = choose([Bug.read(path) for path in sorted(BUGS.glob("*.bug"))], options.fast, options.only)
+        sources = Sources(ROOT)
+        planted = {bug: bug.plant(sources) for bug in bugs}
+        with alone():
+            escaped = run_lanes(planted)
+    except BrokenBugError as error:
         sys.exit(f"planted: {error}")
-    with alone():
-        escaped = plant_all(patches)
     for line in escaped:
         print(f"planted: {line}", file=sys.stderr)
-    print(f"planted: {len(patches) - len(escaped)} of {len(patches)} bugs were caught")
+    minutes = (time.monotonic() - started) / 60
+    print(f"planted: {len(bugs) - len(escaped)} of {len(bugs)} bugs were caught in {minutes:.1f} minutes")
     return 1 if escaped else 0
 
 
-def choose(patches: list[Patch], fast: bool, only: str | None) -> list[Patch]:
-    """Return the patches to run; none at all is an error."""
-    chosen = [patch for patch in patches if (patch.fast or not fast) and (only or "") in patch.name]
-    if fast and not only and len(chosen) != FAST_PATCHES:
-        names = ", ".join(patch.name for patch in chosen) or "none"
-        raise BrokenPatchError(f"{FAST_PATCHES} patches must be marked `# fast`; marked are: {names}")
+def choose(bugs: list[Bug], fast: bool, only: str | None) -> list[Bug]:
+    """Return the bugs to run; none at all is an error."""
+    chosen = [bug for bug in bugs if (bug.fast or not fast) and (only or "") in bug.name]
+    if fast and not only and len(chosen) != FAST_BUGS:
+        names = ", ".join(bug.name for bug in chosen) or "none"
+        raise BrokenBugError(f"{FAST_BUGS} bugs must be marked `# fast`; marked are: {names}")
     if not chosen:
-        raise BrokenPatchError(f"no patch matches; there are: {', '.join(patch.name for patch in patches) or 'none'}")
+        raise BrokenBugError(f"no bug matches; there are: {', '.join(bug.name for bug in bugs) or 'none'}")
     return chosen
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Hold the copy for this process; a second runner waits."""
+    """Hold the copies for this process; a second runner waits."""
     WORK.mkdir(parents=True, exist_ok=True)
     with (WORK / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def plant_all(patches: list[Patch]) -> list[str]:
-    """Return one line for each bug that was not caught."""
-    escaped: list[str] = []
-    sound: list[Patch] = []
-    # All healthy runs come first, so that the copy is built once for them and not once for each bug.
-    copy_tree()
-    healthy: dict[tuple[str, bool], Outcome] = {}
-    for patch in patches:
-        key = (patch.test, patch.native)
-        if key not in healthy:
-            print(f"healthy: {patch.test}", flush=True)
-            try:
-                healthy[key] = execute(patch)
-            except BrokenPatchError as error:
-                healthy[key] = Outcome(1, str(error))
-        if healthy[key].code == 0:
-            sound.append(patch)
-        else:
-            escaped.append(f"{patch.name}: its test fails without the bug too:\n{tail(healthy[key].output)}")
+def run_lanes(planted: dict[Bug, Planted]) -> list[str]:
+    """Run both lanes at once and return one line for each bug that was not caught."""
+    # Bugs of one file follow each other, so that a build between two of them is short.
+    ordered = sorted(planted.items(), key=lambda item: (item[1].path, item[0].name))
+    work: list[tuple[Lane, dict[Bug, Planted]]] = []
+    for name, builds_extension in [("extension", True), ("sources", False)]:
+        mine = {bug: change for bug, change in ordered if needs_extension(bug, change) is builds_extension}
+        if mine:
+            work.append((Lane(ROOT, WORK / name, builds_extension=builds_extension), mine))
+    with ThreadPoolExecutor(max_workers=len(work)) as pool:
+        running = [pool.submit(run_lane, lane, mine) for lane, mine in work]
+        try:
+            return [line for each in running for line in each.result()]
+        except BaseException:
+            for lane, _ in work:
+                lane.stop()
+            raise
 
-    for number, patch in enumerate(sound, 1):
-        print(f"[{number}/{len(sound)}] {patch.name}: {patch.law}", flush=True)
+
+def needs_extension(bug: Bug, planted: Planted) -> bool:
+    """Whether a test in Python needs the extension built with this bug."""
+    return planted.path.suffix == ".rs" and is_pytest(bug.test)
+
+
+def is_pytest(command: str) -> bool:
+    """Whether pytest runs the tests of a command; otherwise Cargo does."""
+    return "pytest" in command
+
+
+def run_lane(lane: Lane, planted: dict[Bug, Planted]) -> list[str]:
+    """Judge the bugs of one lane, one after the other, and return a line for each that was not caught."""
+    started = time.monotonic()
+    lane.prepare()
+    escaped = []
+    healthy = {test: reason_against(lane, test) for test in dict.fromkeys(bug.test for bug in planted)}
+    print(f"{len(healthy)} commands ran without a bug in {time.monotonic() - started:.0f} s", flush=True)
+    for bug, change in planted.items():
         started = time.monotonic()
         try:
-            plant(patch)
-            judge(patch, execute(patch))
+            if reason := healthy[bug.test]:
+                raise BrokenBugError(f"without the bug, too, {reason}")
+            lane.plant(change)
+            judge(bug, lane.run(bug.test))
             verdict = "caught"
-        except BrokenPatchError as error:
-            escaped.append(f"{patch.name}: {error}")
+        except BrokenBugError as error:
+            escaped.append(f"{bug.name}: {error}")
             verdict = "NOT CAUGHT"
-        print(f"    {verdict} in {time.monotonic() - started:.1f} s", flush=True)
-        copy_tree()
+        print(f"{verdict} in {time.monotonic() - started:4.1f} s: {bug.name}: {bug.law}", flush=True)
+        lane.copy_tree()
     return escaped
 
 
-def judge(patch: Patch, outcome: Outcome) -> None:
-    """Raise BrokenPatchError unless the test noticed the bug, and for the right reason."""
-    if outcome.code == 0:
-        raise BrokenPatchError(f"the test passes with the bug: {patch.test}")
-    if BUILD_ERROR.search(outcome.output):
-        raise BrokenPatchError(f"the bug does not compile:\n{tail(outcome.output)}")
-    if "pytest" in patch.test and outcome.code != PYTEST_TESTS_FAILED and outcome.code < KILLED_BY_SIGNAL:
-        raise BrokenPatchError(f"pytest ended with {outcome.code}, so no test judged the bug:\n{tail(outcome.output)}")
-
-
-def copy_tree() -> None:
-    """Make the copy equal to the tree; a file that is equal already keeps its time, so nothing is built for it."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    wanted = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
-    for stale in set(files_of_copy()) - wanted:
-        (TREE / stale).unlink()
-    for name in wanted:
-        source, copy = ROOT / name, TREE / name
-        content = source.read_bytes()
-        if not copy.is_file() or copy.read_bytes() != content:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(content)
-            copy.chmod(source.stat().st_mode)
-    for native in (ROOT / "python" / "headrace").glob("_native*.so"):
-        shutil.copy2(native, TREE / "python" / "headrace" / native.name)
-
-
-def files_of_copy() -> Iterable[str]:
-    """Name what lies in the copy, build output excepted."""
-    built = {"target", "__pycache__", ".pytest_cache", ".hypothesis"}
-    for folder, folders, files in os.walk(TREE):
-        folders[:] = [name for name in folders if name not in built]
-        for name in files:
-            yield str((Path(folder) / name).relative_to(TREE))
-
-
-def plant(patch: Patch) -> None:
-    """Apply the patch to the copy."""
-    done = subprocess.run(
-        ["git", "apply", "--whitespace=nowarn", str(patch.path)],
-        cwd=TREE, env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise BrokenPatchError(f"the patch does not apply; make it again on today's sources:\n{done.stderr.strip()}")
-
-
-def execute(patch: Patch) -> Outcome:
-    """Build what the patch's test needs and run the test."""
-    if patch.native:
-        build_native()
-    return shell(patch.test)
-
-
-def build_native() -> None:
-    """Build the copy's extension and put it where the copy's package looks for it."""
-    wheels = WORK / "wheels"
-    shutil.rmtree(wheels, ignore_errors=True)
-    built = shell(f"maturin build --release --quiet --out '{wheels}' --interpreter '{sys.executable}'")
-    if built.code != 0:
-        raise BrokenPatchError(f"the extension does not build:\n{tail(built.output)}")
-    with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
-        for name in wheel.namelist():
-            if name.startswith("headrace/_native.") and name.endswith(".so"):
-                target = TREE / "python" / name
-                target.unlink(missing_ok=True)  # A library that is still mapped somewhere must not change under it.
-                target.write_bytes(wheel.read(name))
-
-
-def shell(command: str) -> Outcome:
-    """Run a command at the root of the copy; a hang is a broken patch."""
-    process = subprocess.Popen(
-        ["bash", "-o", "pipefail", "-c", command], cwd=TREE, env=environment(), start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-    )  # fmt: skip
+def reason_against(lane: Lane, test: str) -> str | None:
+    """Run a command without a bug and return why it cannot judge one; None when it can."""
     try:
-        output, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise BrokenPatchError(f"its test hangs for more than {COMMAND_TIMEOUT_S} s: {command}") from None
-    code = process.returncode
-    return Outcome(code if code >= 0 else KILLED_BY_SIGNAL - code, output)
+        outcome = lane.run(test)
+    except BrokenBugError as error:
+        return str(error)
+    if outcome.code != 0:
+        return f"the test fails: {test}\n{tail(outcome.output)}"
+    if not is_pytest(test) and not CARGO_RAN.search(outcome.output):
+        return f"no test runs: {test}\n{tail(outcome.output)}"
+    return None
 
 
-def environment() -> dict[str, str]:
-    """The environment in which the copy is the only Headrace there is."""
-    return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        # Before the editable install of the tree itself.
-        "PYTHONPATH": str(TREE / "python"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "CARGO_TARGET_DIR": str(WORK / "cargo"),
-        "CARGO_TERM_COLOR": "never",
-        # Fast to build rather than fast to run: whole-program optimisation would take a minute for each bug.
-        "CARGO_PROFILE_RELEASE_LTO": "off",
-        "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
-        "CARGO_PROFILE_RELEASE_DEBUG": "false",
-        # The copy lies inside the repository, where git would look for its paths.
-        "GIT_CEILING_DIRECTORIES": str(WORK),
-    }
-
-
-def tail(output: str, lines: int = 25) -> str:
-    """The end of an output, where the reason stands."""
-    return "\n".join("    " + line for line in output.strip().splitlines()[-lines:])
+def judge(bug: Bug, outcome: Outcome) -> None:
+    """Raise BrokenBugError unless the test noticed the bug, and for the right reason."""
+    if outcome.code == 0:
+        raise BrokenBugError(f"the test passes with the bug: {bug.test}")
+    if BUILD_ERROR.search(outcome.output):
+        raise BrokenBugError(f"the bug does not compile:\n{tail(outcome.output)}")
+    if is_pytest(bug.test) and outcome.code != PYTEST_TESTS_FAILED and outcome.code < KILLED_BY_SIGNAL:
+        raise BrokenBugError(f"pytest ended with {outcome.code}, so no test judged the bug:\n{tail(outcome.output)}")
 
 
 if __name__ == "__main__":
