@@ -20,7 +20,7 @@ from headrace.control import ControlServer
 from headrace.engine.engine import Engine
 from headrace.engine.service import ServiceProtocol
 from headrace.errors import ConfigError
-from headrace.feeds import Feed, RecordingFeed, synthetic_session
+from headrace.feeds import Feed, PushFeed, RecordingFeed, synthetic_session
 from headrace.market.bars import BarSpec
 from headrace.market.clock import Mode
 from headrace.telemetry import PrometheusEndpoint
@@ -104,7 +104,7 @@ def _add_live_services(engine: Engine, config: EngineConfig) -> None:
         engine.services.add(endpoint)
 
 
-def make_feeds(section: FeedSection, where: str) -> list[Feed]:
+def make_feeds(section: FeedSection, where: str) -> list[AnyFeed]:
     """Make the feeds of a section; generated markets are several."""
     if section.kind == "recording":
         if section.path is None:
@@ -116,7 +116,8 @@ def make_feeds(section: FeedSection, where: str) -> list[Feed]:
     if section.kind == "synthetic":
         return list(make_object(synthetic_session, {**venue, **section.options}, where, given_by="options.{}"))
     path = {} if section.path is None else {"path": section.path}
-    return [_made(section.kind, {**path, **venue, **section.options}, Feed, where, given_by="options.{}")]
+    own = {**path, **venue, **section.options}
+    return [_made(section.kind, own, Feed, where, or_what=PushFeed, given_by="options.{}")]
 
 
 def make_strategy(section: StrategySection, where: str) -> StrategySpec:
@@ -147,15 +148,21 @@ def make_service(section: ServiceSection, where: str) -> ServiceProtocol:
 
 
 def _made(
-    use: str, parameters: Mapping[str, object], what: type[Any], where: str, *, given_by: str = "parameters.{}"
+    use: str,
+    parameters: Mapping[str, object],
+    what: type[Any],
+    where: str,
+    *,
+    or_what: type[Any] | None = None,
+    given_by: str = "parameters.{}",
 ) -> Any:
-    """Import a class and make one; ``what`` is the Protocol that it must fit."""
+    """Import a class and make one; ``what`` is the Protocol that it must fit, or else ``or_what``."""
     found = load_object(use, where)
     if not isinstance(found, type):
         msg = f"{where} names {use}, which is no class"
         raise ConfigError(msg, path=where)
     made = make_object(found, parameters, where, given_by=given_by)
-    if not isinstance(made, what):
+    if not isinstance(made, what) and not (or_what is not None and isinstance(made, or_what)):
         lacking = sorted(name for name in dir(what) if name[0] != "_" and not hasattr(made, name))
         msg = f"{where} names {use}, which is no {what.__name__}: it lacks {', '.join(lacking)}"
         raise ConfigError(msg, path=where)
