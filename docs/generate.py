@@ -112,7 +112,7 @@ def fields_page() -> str:
     ]
     return page(
         "Fields",
-        "the field table, rust/core/src/market/field.rs",
+        "the field table, rust/core/src/market/field_table.rs",
         "A handler declares fields by parameter name. *One tick* is the Python type that a singular handler "
         "(`on_quote`, `on_tick`) gets, *column* the dtype of the NumPy array that a plural one (`on_quotes`, "
         "`on_ticks`) gets; a dash: not available. `headrace fields` prints the same table. A value of a kind that "

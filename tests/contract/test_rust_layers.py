@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rust_source import Crate, circles, functions, leaves, stripped
+
 OURS = {"headrace-binding", "headrace-core", "headrace-lockfree"}
 MAY_USE = {
     "headrace-binding": {"headrace-core", "headrace-lockfree"},
@@ -16,8 +18,21 @@ MAY_USE = {
     "headrace-lockfree": set(),
 }
 # The files outside lockfree that may hold unsafe code, each because of the interpreter's C interface.
-UNSAFE_IN_BINDING = {f"hot/{name}.rs" for name in ("columns", "descriptor", "interpreter", "tick_object", "vectorcall")}
-# Crates that would make the native module big, or add a runtime.
+UNSAFE_IN_BINDING = {
+    f"hot/{name}.rs"
+    for name in (
+        "columns",
+        "descriptor",
+        "float",
+        "interpreter",
+        "tick_object",
+        "tick_slot",
+        "tick_types",
+        "vectorcall",
+    )
+}
+FILE_LINES_MAX, BODY_LINES_MAX, PARAMETERS_MAX = 400, 60, 7
+# What would make the native module big, or give it a runtime of its own.
 TOO_HEAVY = re.compile(
     r"^(tokio|async-std|rustls|native-tls|openssl.*|arrow.*|parquet|polars.*|sqlx|rusqlite|postgres)$"
 )
@@ -96,7 +111,58 @@ def test_unsafe_code_is_only_in_lockfree_and_named_files(root: Path) -> None:
     assert found == UNSAFE_IN_BINDING
 
 
-def test_the_word_search_sees_grouped_imports_not_comments() -> None:
+@pytest.mark.parametrize("crate", ["core", "binding"])
+def test_no_two_files_of_a_crate_use_each_other(root: Path, crate: str) -> None:
+    assert circles(Crate(root / "rust" / crate / "src").uses()) == []
+
+
+@pytest.mark.parametrize("crate", ["core", "binding", "lockfree"])
+def test_files_and_functions_are_short_and_take_few_parameters(root: Path, crate: str) -> None:
+    long = [str(path.relative_to(root)) for path in sources(root, crate) if lines_of(path) > FILE_LINES_MAX]
+    assert long == []
+    found = [
+        f"{path.relative_to(root)}: {function}"
+        for path in sources(root, crate)
+        for function in functions(path.read_text())
+        if function.lines > BODY_LINES_MAX or function.parameters > PARAMETERS_MAX
+    ]
+    assert found == []
+
+
+def test_a_circle_is_found_through_groups_re_exports_and_inline_paths(tmp_path: Path) -> None:
+    def circles_of(**files: str) -> list[str]:
+        for name, text in files.items():
+            path = tmp_path / f"{name.replace('__', '/')}.rs"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        return circles(Crate(tmp_path).uses())
+
+    parent = "mod one;\nmod two;\npub(crate) use one::{One, Other};\n"
+    tests = "#[cfg(test)]\nmod tests {\n    use crate::room::two::Two;\n}\n"
+    assert circles_of(lib="mod room;", room__mod=parent, room__one=tests, room__two="use super::One;") == []
+    assert circles_of(room__one="use super::{two::{self, Two}};") == [
+        "room::one -> room::two -> room::one",
+        "room::two -> room::one -> room::two",
+    ]
+    assert circles_of(room__one="// use super::two::Two;", room__two="fn f() { crate::room::One::new() }") == []
+    assert len(circles_of(room__one='fn f(x: &str) { crate::room::two::call("{") }')) == 2
+    assert leaves("a::{b, c::{D, E as F}}") == ["a::b", "a::c::D", "a::c::E"]
+
+
+def test_parameters_and_lines_of_a_function_are_counted_without_its_signature() -> None:
+    text = """
+    fn f<T: Fn(u8) -> u8, const N: usize>(
+        &self, pair: (u8, u8), map: HashMap<u8, u8>, act: impl FnOnce(&mut T, u8) -> u8,
+    ) -> [u8; 2] {
+        let text = "}";
+        // }
+        [1, 2]
+    }
+    """
+    assert [(found.name, found.parameters, found.lines) for found in functions(text)] == [("f", 4, 3)]
+
+
+def test_the_search_for_forbidden_words_sees_grouped_imports_and_ignores_comments() -> None:
     grouped = spelled_out(stripped("use std::{collections::HashMap, io::{self, Read}}; // std::fs\n/* std::net */"))
     assert {match.group() for match in NOT_IN_CORE.finditer(grouped)} == {"std::io"}
     assert not NOT_IN_CORE.search(stripped('let text = "std::thread";'))
@@ -109,15 +175,14 @@ def sources(root: Path, crate: str) -> list[Path]:
     return found
 
 
+def lines_of(path: Path) -> int:
+    """How many lines a file has."""
+    return len(path.read_text().splitlines())
+
+
 def code(path: Path) -> str:
     """A source file without its comments and strings."""
     return stripped(path.read_text())
-
-
-def stripped(text: str) -> str:
-    """Rust text without comments and without what stands in strings."""
-    pattern = re.compile(r"""//[^\n]*|/\*.*?\*/|r(#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'""", re.DOTALL)
-    return pattern.sub(" ", text)
 
 
 def spelled_out(text: str) -> str:

@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use pyo3::prelude::*;
 
+/// When something is due that never comes.
+pub(crate) const NEVER: i64 = i64::MAX;
+
 /// The time of a replay, or of an engine's turn, ns since 1970-01-01 UTC.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct ReplayTime {
     now_ns: AtomicI64,
-    /// Something other than a tick is due then; `i64::MAX`: nothing is.
+    /// Something other than a tick is due then; [`NEVER`]: nothing is.
     alarm_ns: AtomicI64,
 }
 
@@ -45,7 +48,7 @@ impl ReplayTime {
     fn new(now_ns: i64) -> Self {
         Self {
             now_ns: AtomicI64::new(now_ns),
-            alarm_ns: AtomicI64::new(i64::MAX),
+            alarm_ns: AtomicI64::new(NEVER),
         }
     }
 
@@ -58,7 +61,7 @@ impl ReplayTime {
     /// nothing is.
     fn set_alarm(&self, alarm_ns: Option<i64>) {
         // Relaxed: as above.
-        self.alarm_ns.store(alarm_ns.unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.alarm_ns.store(alarm_ns.unwrap_or(NEVER), Ordering::Relaxed);
     }
 
     /// Moves to a later time; an earlier one changes nothing.

@@ -16,6 +16,7 @@ mod hot;
 mod ingest;
 mod lock;
 mod tables;
+mod thread;
 
 use headrace_core::limits;
 use headrace_core::market::instrument::Venue;
@@ -46,7 +47,7 @@ fn limit_table(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// The Python types of tick objects: the base, then one per kind in order of its number.
 #[pyfunction]
 fn tick_types(py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
-    Ok(hot::tick_object::tick_types(py)?
+    Ok(hot::tick_types::tick_types(py)?
         .all()
         .iter()
         .map(|tick_type| tick_type.clone_ref(py).into_any())
@@ -60,7 +61,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     info.set_item("version", env!("CARGO_PKG_VERSION"))?;
     info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     info.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
-    info.set_item("floats_in_place", hot::vectorcall::IN_PLACE)?;
+    info.set_item("floats_in_place", hot::IN_PLACE)?;
     Ok(info)
 }
 
@@ -70,27 +71,27 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VENUES", Venue::ALL.map(Venue::name).to_vec())?;
     module.add_class::<bus::BusCore>()?;
     module.add_class::<bus::BusHandler>()?;
-    module.add_class::<ingest::bars::BarBuilder>()?;
+    module.add_class::<ingest::BarBuilder>()?;
     module.add_class::<clock::ReplayTime>()?;
-    module.add_class::<ingest::decoder::Decoder>()?;
-    module.add_class::<dispatch::log::CallLog>()?;
+    module.add_class::<ingest::Decoder>()?;
+    module.add_class::<dispatch::CallLog>()?;
     module.add_class::<dispatch::AlarmHandle>()?;
     module.add_class::<dispatch::DispatchGroup>()?;
     module.add_class::<dispatch::Membership>()?;
     module.add_class::<ingest::Ingest>()?;
     module.add_class::<tables::instruments::Instruments>()?;
-    module.add_class::<halt::kill_switch::KillSwitch>()?;
-    module.add_class::<dispatch::live_turn::LiveTurn>()?;
-    module.add_class::<ingest::pump::Pump>()?;
-    module.add_class::<ingest::ring::Ring>()?;
-    module.add_class::<ingest::ring::RingReader>()?;
-    module.add_class::<ingest::sequencer::Sequencer>()?;
-    ingest::pump_status::PumpStatus::add_to(module)?;
+    module.add_class::<halt::KillSwitch>()?;
+    module.add_class::<dispatch::LiveTurn>()?;
+    module.add_class::<ingest::Pump>()?;
+    module.add_class::<ingest::Ring>()?;
+    module.add_class::<ingest::RingReader>()?;
+    module.add_class::<ingest::Sequencer>()?;
+    ingest::PumpStatus::add_to(module)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
-    module.add_function(wrap_pyfunction!(ingest::decoder::detect_venue, module)?)?;
-    module.add_function(wrap_pyfunction!(ingest::decoder::reject_table, module)?)?;
-    module.add_function(wrap_pyfunction!(dispatch::dispatch_group::kind_set, module)?)?;
-    module.add_function(wrap_pyfunction!(dispatch::dispatch_group::matches_pattern_py, module)?)?;
+    module.add_function(wrap_pyfunction!(ingest::detect_venue, module)?)?;
+    module.add_function(wrap_pyfunction!(ingest::reject_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::kinds::kind_set, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::instruments::matches_pattern_py, module)?)?;
     module.add_function(wrap_pyfunction!(errors::mark_forked, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::cause_table, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::field_table, module)?)?;

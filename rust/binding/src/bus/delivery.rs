@@ -8,108 +8,12 @@
 
 use std::sync::atomic::Ordering;
 
-use headrace_core::lane::Outcome;
 use pyo3::exceptions::PyKeyboardInterrupt;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::bus::BusCore;
-use super::handler::BusHandler;
-
-/// What is known of a type of events: its lane, and who takes it.
-#[pyclass(frozen, module = "headrace._native")]
-pub(super) struct Route {
-    pub(super) lane: usize,
-    /// Keeps the type's address its own.
-    pub(super) event_type: Py<PyAny>,
-    pub(super) handlers: Vec<Py<BusHandler>>,
-}
-
-#[pymethods]
-impl Route {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.event_type)?;
-        self.handlers.iter().try_for_each(|handler| visit.call(handler))
-    }
-}
-
-/// An event that is being delivered.
-pub(super) struct InHand {
-    pub(super) event: Py<PyAny>,
-    pub(super) route: Py<Route>,
-    pub(super) only: Option<Py<BusHandler>>,
-    pub(super) lane: usize,
-    /// 0: a gap, which is none of the lane's own.
-    pub(super) number: u64,
-    /// The handler whose turn it is.
-    pub(super) next: usize,
-    /// How often that handler has failed on it.
-    pub(super) failed: u32,
-    /// Whether that handler's predicate has said yes.
-    is_wanted: bool,
-    pub(super) is_dead: bool,
-}
-
-/// How far a delivery came.
-pub(super) enum Step {
-    Done,
-    /// The handler whose turn it is must be awaited.
-    Held,
-    /// An interrupt of the user's; the delivery can go on.
-    Interrupted(PyErr),
-}
-
-impl InHand {
-    pub(super) fn new(
-        event: Py<PyAny>,
-        route: Py<Route>,
-        only: Option<Py<BusHandler>>,
-        lane: usize,
-        number: u64,
-    ) -> Self {
-        Self {
-            event,
-            route,
-            only,
-            lane,
-            number,
-            next: 0,
-            failed: 0,
-            is_wanted: false,
-            is_dead: false,
-        }
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        match (self.number, self.is_dead) {
-            (0, _) => Outcome::Told,
-            (_, true) => Outcome::Dead,
-            (_, false) => Outcome::Processed,
-        }
-    }
-
-    pub(super) fn handler(&self) -> &Py<BusHandler> {
-        &self.route.get().handlers[self.next]
-    }
-
-    /// Whether every handler is done with it.
-    pub(super) fn is_done(&self) -> bool {
-        self.next >= self.route.get().handlers.len()
-    }
-
-    pub(super) fn skip(&mut self) {
-        self.next += 1;
-        self.failed = 0;
-        self.is_wanted = false;
-    }
-
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.event)?;
-        visit.call(&self.route)?;
-        visit.call(&self.only)
-    }
-}
+use super::in_hand::{InHand, Step};
 
 impl BusCore {
     /// Gives the event to its handlers, until one must be awaited.

@@ -8,7 +8,10 @@
 
 mod bus;
 mod delivery;
+mod face;
 mod handler;
+mod in_hand;
+mod route;
 mod turns;
 
 pub(crate) use bus::BusCore;

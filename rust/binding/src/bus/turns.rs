@@ -16,7 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::bus::BusCore;
-use super::delivery::{InHand, Step};
+use super::in_hand::{InHand, Step};
 use crate::errors::internal;
 use crate::lock::lock;
 

@@ -1,6 +1,6 @@
 //! The backlog: ticks that a group has taken from the ring and not yet gone through.
 //!
-//! Guarantees: memory is kept from run to run and written once per tick: nothing is cleared before it is overwritten.
+//! Guarantees: memory is kept from span to span and written once per tick: nothing is cleared before it is overwritten.
 //! Does not: know positions.
 
 use std::ops::Deref;

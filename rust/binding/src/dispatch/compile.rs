@@ -7,93 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headrace_core::fan_out::plan::{Filter, Plan};
-use headrace_core::market::field::{Field, KindSet, kind_set};
+use headrace_core::market::field::Field;
+use headrace_core::market::kind::KindSet;
 use pyo3::prelude::*;
 
+use super::call_set::{CallSet, CallSite, Class, Enters};
 use super::delivery::Delivery;
 use super::group::Group;
+use super::group_state::{GroupState, SPAN_TICKS};
+use super::handler::Role;
 use super::options::Overflow;
-use super::run::{RUN_TICKS, Run};
-use super::subscription::{Handler, Role, SubscriptionShared};
-use crate::hot::vectorcall::{Call, Slots};
+use crate::hot::vectorcall::Slots;
 use crate::lock::lock;
-
-/// The calls of one (members, kind): sites in registration order.
-pub(crate) struct CallSet {
-    /// Ticks of this set that were dispatched.
-    pub(crate) seen: Arc<AtomicU64>,
-    pub(crate) members: Vec<u32>,
-    pub(crate) slots: Slots,
-    pub(crate) sites: Vec<CallSite>,
-    /// Shared batches that this set's ticks belong to.
-    pub(crate) classes: Vec<u32>,
-}
-
-impl CallSet {
-    #[inline]
-    pub(crate) fn count_seen(&self, more: u64) {
-        // Relaxed, and no locked add: the dispatching thread is the one writer.
-        self.seen
-            .store(self.seen.load(Ordering::Relaxed) + more, Ordering::Relaxed);
-    }
-}
-
-/// One call that each tick of a set may cause.
-pub(crate) struct CallSite {
-    pub(crate) member: u32,
-    pub(crate) enters: Enters,
-    /// The member's, so that a call that is nothing special touches nothing else of it.
-    pub(crate) shared: Arc<SubscriptionShared>,
-    /// Calls until the next one is timed.
-    pub(crate) sample_in: u32,
-    /// `None`: the member only holds the tick, for its plural handlers.
-    pub(crate) call: Option<(u16, Call)>,
-}
-
-/// How a tick comes to a member's call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Enters {
-    /// The member's first: counted here, when it is running.
-    Counted,
-    /// The member's first, and looked at for itself: `admit` decides and counts.
-    Admitted,
-    /// Behind another call of the same member: when that one was made and the member still runs.
-    Again,
-}
-
-/// The ticks of a run that subscriptions with one filter share.
-#[derive(Default)]
-pub(crate) struct Class {
-    /// Per kind number, counted from the run's first tick; index 0: all kinds together.
-    pub(crate) ranges: Vec<Vec<(usize, usize)>>,
-    pub(crate) wants: KindSet,
-    /// Kinds that an `on_ticks` takes, together; 0: nobody has one.
-    pub(crate) wants_all: KindSet,
-}
-
-impl Class {
-    #[inline]
-    pub(crate) fn push(&mut self, kind: u8, start: usize, end: usize) {
-        if self.wants & kind_set(kind) != 0 {
-            extend_ranges(&mut self.ranges[usize::from(kind)], start, end);
-        }
-        if self.wants_all & kind_set(kind) != 0 {
-            extend_ranges(&mut self.ranges[0], start, end);
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.ranges.iter_mut().for_each(Vec::clear);
-    }
-}
-
-#[inline]
-pub(super) fn extend_ranges(ranges: &mut Vec<(usize, usize)>, start: usize, end: usize) {
-    match ranges.last_mut() {
-        Some((_, last)) if *last == start => *last = end,
-        _ => ranges.push((start, end)),
-    }
-}
 
 impl Group {
     /// Compiles instruments that appeared since.
@@ -113,7 +38,7 @@ impl Group {
     }
 
     /// Adds what each set has seen to the members that are not in it, before the sets change.
-    pub(super) fn fold_counts(&self, state: &mut Run) {
+    pub(super) fn fold_counts(&self, state: &mut GroupState) {
         let counts = lock(&self.counts);
         for (seen, members) in &counts.sets {
             // Relaxed: this thread writes it.
@@ -129,7 +54,7 @@ impl Group {
         }
     }
 
-    pub(super) fn compile(&self, py: Python<'_>, state: &mut Run) {
+    pub(super) fn compile(&self, py: Python<'_>, state: &mut GroupState) {
         let delivery = &mut state.delivery;
         let filters = delivery
             .members
@@ -155,10 +80,10 @@ impl Group {
             .members
             .iter()
             .filter(|member| member.has_plural || member.options.pull);
-        state.run_ticks = plural
+        state.span_ticks = plural
             .map(|member| member.options.tuning.batch_max)
             .max()
-            .unwrap_or(RUN_TICKS);
+            .unwrap_or(SPAN_TICKS);
         state.conflates = delivery
             .members
             .iter()
@@ -264,9 +189,4 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members
         sites,
         classes,
     }
-}
-
-/// The call of one handler with slots of its own.
-pub(super) fn compile_alone(py: Python<'_>, handler: &Handler) -> (Slots, Call) {
-    (Slots::new(&handler.fields, false), handler.to_call_alone(py))
 }

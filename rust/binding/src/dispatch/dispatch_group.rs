@@ -6,20 +6,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headrace_core::fan_out::plan::matches_pattern;
-use headrace_core::market::field::{self, KindSet};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
+use super::alarm_handle::AlarmHandle;
+use super::bounds::Bounds;
 use super::driving::{Logged, reentrant_dispatch};
-use super::group::{Bounds, Cause, Group};
+use super::group::{Cause, Group};
+use super::handler::{HandlerTuple, handlers_of};
 use super::membership::Membership;
 use super::options::Options;
-use super::subscription::{Handler, Role};
-use crate::errors::{internal, raise, refuse_after_fork};
-use crate::ingest::ring::Alarm;
-use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
-use crate::tables::kinds::kinds;
+use crate::errors::refuse_after_fork;
+use crate::ingest::{Advance, Ingest, IngestCore};
+use crate::thread::this_thread;
 
 /// Subscriptions that share one reader and are dispatched together.
 ///
@@ -31,64 +29,14 @@ pub(crate) struct DispatchGroup {
     ingest: Arc<IngestCore>,
 }
 
-/// One handler: (name, role, kind, function, receiver or None, positional fields, keyword fields).
-pub(super) type HandlerTuple = (
-    String,
-    String,
-    u8,
-    Py<PyAny>,
-    Option<Py<PyAny>>,
-    Vec<String>,
-    Vec<String>,
-);
-
 /// A call to be awaited: (handler number, awaitable, cause).
 type AwaitedTuple = (u16, Py<PyAny>, Cause);
-
-fn handler(py: Python<'_>, described: HandlerTuple, rows: &[field::FieldRow]) -> PyResult<Handler> {
-    let (name, role, kind, function, receiver, positional, by_keyword) = described;
-    let role = match role.as_str() {
-        "singular" => Role::Singular(kind),
-        "tick" => Role::EveryTick,
-        "plural" => Role::Plural(kind),
-        "ticks" => Role::AllTicks,
-        _ => return Err(internal("a handler of an unknown role")),
-    };
-    let fields: Option<Vec<field::Field>> = positional
-        .iter()
-        .chain(&by_keyword)
-        .map(|name| rows.iter().find(|row| row.name == *name).map(|row| row.field))
-        .collect();
-    let fields = fields.ok_or_else(|| internal("a handler with an unknown field"))?;
-    let keywords = if by_keyword.is_empty() {
-        None
-    } else {
-        Some(PyTuple::new(py, &by_keyword)?.unbind())
-    };
-    Ok(Handler {
-        name,
-        role,
-        function,
-        receiver,
-        fields,
-        keywords,
-        by_keyword: by_keyword.len(),
-    })
-}
 
 impl DispatchGroup {
     /// The group itself, for who dispatches it natively.
     pub(crate) fn shared(&self) -> Arc<Group> {
         Arc::clone(&self.group)
     }
-}
-
-pub(super) fn handlers_of(py: Python<'_>, described: Vec<HandlerTuple>) -> PyResult<Vec<Handler>> {
-    let rows = field::table(&kinds());
-    described
-        .into_iter()
-        .map(|described| handler(py, described, &rows))
-        .collect()
 }
 
 #[pymethods]
@@ -262,49 +210,4 @@ impl DispatchGroup {
             core: Arc::clone(&self.ingest),
         })
     }
-}
-
-/// A registered wake-up for an event loop.
-#[pyclass(frozen, module = "headrace._native")]
-pub(crate) struct AlarmHandle {
-    alarm: Arc<Alarm>,
-    core: Arc<IngestCore>,
-}
-
-#[pymethods]
-impl AlarmHandle {
-    /// Asks to be woken. Look for ticks after this, before sleeping.
-    fn arm(&self) {
-        self.alarm.arm();
-    }
-
-    /// Takes it out again.
-    fn close(&self) {
-        self.core.ring.remove_alarm(&self.alarm);
-    }
-}
-
-/// Whether ``name`` is ``pattern``, in which ``*`` stands for any text and ``?`` for one character.
-#[pyfunction]
-#[pyo3(name = "matches_pattern")]
-pub(crate) fn matches_pattern_py(pattern: &str, name: &str) -> bool {
-    matches_pattern(pattern, name)
-}
-
-/// The set of the kinds with these names, as bits.
-#[pyfunction]
-pub(crate) fn kind_set(py: Python<'_>, names: Vec<String>) -> PyResult<KindSet> {
-    let table = kinds();
-    names.iter().try_fold(0, |set, name| {
-        let row = table.by_name(name).ok_or_else(|| {
-            let known: Vec<&str> = table.rows().iter().map(|row| row.name.as_str()).collect();
-            raise(
-                py,
-                "KindError",
-                format!("kind '{name}' is unknown: use one of {}", known.join(", ")),
-                &[],
-            )
-        })?;
-        Ok(set | field::kind_set(row.kind))
-    })
 }

@@ -1,7 +1,7 @@
 //! Driving: how a group is moved on: dispatched, stepped, pulled, repeated, or by a thread of its own.
 //!
 //! ```text
-//!   requests ─▶ what is owed ─▶ refill ─▶ open run ─▶ ticks ─▶ end of run ─▶ …        until caught up, or interrupted
+//!   requests ─▶ what is owed ─▶ refill ─▶ open span ─▶ ticks ─▶ end of span ─▶ …        until caught up, or interrupted
 //! ```
 //! Guarantees: dispatching is not reentrant; after an error it goes on behind the tick that raised it.
 //! Does not: decide when.
@@ -14,11 +14,12 @@ use headrace_core::market::tick::Tick;
 use headrace_lockfree::{Park, WAIT_MAX, WaitStrategy};
 use pyo3::prelude::*;
 
+use super::bounds::Bounds;
 use super::delivery::{About, Awaiting};
-use super::group::{Bounds, Group};
+use super::group::Group;
+use super::group_state::GroupState;
 use super::member::Member;
 use super::plural::edge_before;
-use super::run::Run;
 use crate::errors::raise;
 use crate::hot::columns::Positions;
 
@@ -70,7 +71,7 @@ impl Group {
         })
     }
 
-    pub(super) fn settle(&self, state: &Run) {
+    pub(super) fn settle(&self, state: &GroupState) {
         // Relaxed: statistics, both of them.
         self.position.store(state.position(), Ordering::Relaxed);
         let last = state.next.checked_sub(1).and_then(|last| state.backlog.get(last));
@@ -82,14 +83,14 @@ impl Group {
     }
 
     /// Says whether it is caught up; else something interrupted it.
-    fn run(&self, py: Python<'_>, state: &mut Run, bounds: Bounds) -> PyResult<bool> {
+    fn run(&self, py: Python<'_>, state: &mut GroupState, bounds: Bounds) -> PyResult<bool> {
         loop {
             py.check_signals()?;
             // Relaxed: a stop takes effect soon, and orders nothing.
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            if state.next == state.run_end {
+            if state.next == state.span_end {
                 // Relaxed: a hint, see `request`.
                 if self.asked.load(Ordering::Relaxed) {
                     self.cut_before_answers(state);
@@ -104,18 +105,18 @@ impl Group {
                     state.skip_to(state.cursor());
                     return Ok(true);
                 }
-                if state.run_end == state.usable && !state.refill(self) {
+                if state.span_end == state.usable && !state.refill(self) {
                     state.give_what_is_owed(py);
                     let now_ns = state.delivery.now_ns;
                     state.delivery.run_due(py, now_ns);
                     return Ok(true);
                 }
-                self.open_run(py, state);
+                self.open_span(py, state);
             }
-            self.run_ticks(py, state, bounds);
-            if state.next == state.run_end {
-                let run = &state.backlog[state.run_start..state.run_end];
-                state.delivery.end_run(py, run, state.base + state.run_start as u64);
+            self.dispatch_span(py, state, bounds);
+            if state.next == state.span_end {
+                let span = &state.backlog[state.span_start..state.span_end];
+                state.delivery.end_span(py, span, state.base + state.span_start as u64);
             }
             if state.is_interrupted(bounds) || bounds.until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(false);

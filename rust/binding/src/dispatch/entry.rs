@@ -10,52 +10,13 @@ use std::sync::atomic::Ordering;
 
 use headrace_core::market::tick::Tick;
 
-use super::group::{Bounds, Group};
+use super::bounds::Bounds;
+use super::group::Group;
+use super::group_state::GroupState;
 use super::log::flags;
-use super::run::Run;
+use super::view::{Entry, View};
 
-/// A line that is being written.
-pub(super) struct Entry {
-    number: u64,
-    cursor: u64,
-    from: u64,
-    /// The reader's position at the beginning.
-    reader_at: u64,
-    /// Calls of the members until then, and everything that was counted of their ticks.
-    calls: u64,
-    counted: u64,
-    /// It answers requests.
-    asked: bool,
-    flags: u8,
-}
-
-/// What a call sees of the ring.
-pub(super) struct View {
-    /// Positions from here on are not read.
-    bound: u64,
-    entry: Option<Entry>,
-    /// The newest quotes as of the cursor; `None`: as of now, which in the writer's own thread is the same.
-    newest: Option<Vec<Tick>>,
-    /// Positions that the calls of this entry lost.
-    pub(super) lost: u64,
-    /// Positions that a thread's reader was lapped by while the call ran: not its cursor's business, so the call goes on
-    /// as if it knew nothing, and is cut when it wants to read on.
-    hidden: u64,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self {
-            bound: u64::MAX,
-            entry: None,
-            newest: None,
-            lost: 0,
-            hidden: 0,
-        }
-    }
-}
-
-impl Run {
+impl GroupState {
     pub(super) fn position(&self) -> u64 {
         self.base + self.next as u64
     }
@@ -156,13 +117,13 @@ impl Run {
 
 impl Group {
     /// A call begins; when calls are logged, it sees the ring as it stands now.
-    pub(super) fn open_entry(&self, state: &mut Run, bounds: Bounds) {
+    pub(super) fn open_entry(&self, state: &mut GroupState, bounds: Bounds) {
         let nested = if bounds.nested { flags::NESTED } else { 0 };
         let step = if bounds.one_step { flags::STEP } else { 0 };
         self.open_with(state, nested | step, false);
     }
 
-    fn open_with(&self, state: &mut Run, flags: u8, is_lapsed: bool) {
+    fn open_with(&self, state: &mut GroupState, flags: u8, is_lapsed: bool) {
         // Relaxed: a hint, see `request`.
         let asked = self.asked.load(Ordering::Relaxed);
         let joins_gate = asked && self.asks_for_the_gate(state);
@@ -205,7 +166,7 @@ impl Group {
     }
 
     /// Writes down what the call did.
-    pub(super) fn close_entry(&self, state: &mut Run, caught_up: bool) {
+    pub(super) fn close_entry(&self, state: &mut GroupState, caught_up: bool) {
         let ended = if caught_up { flags::CAUGHT_UP } else { 0 };
         self.close_with(state, ended);
         state.view = View {
@@ -214,7 +175,7 @@ impl Group {
         };
     }
 
-    fn close_with(&self, state: &mut Run, ended: u8) {
+    fn close_with(&self, state: &mut GroupState, ended: u8) {
         let Some(entry) = state.view.entry.take() else {
             return;
         };
@@ -235,7 +196,7 @@ impl Group {
     }
 
     /// The call goes on with another line, and sees the ring as it stands now: before requests are answered.
-    pub(super) fn cut_before_answers(&self, state: &mut Run) {
+    pub(super) fn cut_before_answers(&self, state: &mut GroupState) {
         let Some(entry) = &state.view.entry else { return };
         if !entry.asked || entry.from != state.position() || entry.counted != state.count_all() {
             let flags = entry.flags;
@@ -245,7 +206,7 @@ impl Group {
     }
 }
 
-impl Run {
+impl GroupState {
     /// The same before a hidden lapse is counted.
     pub(super) fn cut_at_a_hidden_lapse(&mut self, group: &Group) {
         if self.view.hidden == 0 {

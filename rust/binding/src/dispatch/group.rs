@@ -1,8 +1,8 @@
 //! A group: subscriptions that share one reader of the ring and are dispatched together, tick by tick.
 //!
 //! ```text
-//!   ring ─▶ backlog │ run │ run │ open event │        a run ends at a gap, a join, an event's edge after batch_max ticks
-//!                     └▶ each tick to every member, in registration order ─▶ end of run: plural handlers
+//!   ring ─▶ backlog │ span │ span │ open event │      a span ends at a gap, a join, an event's edge after batch_max ticks
+//!                      └▶ each tick to every member, in registration order ─▶ end of span: plural handlers
 //! ```
 //! Guarantees: dispatching holds no lock and is not reentrant; after an error it goes on behind the tick that raised it;
 //! every position is accounted for in each member's counters.
@@ -10,26 +10,24 @@
 //! event. A group demoted by the writer goes on as a lossy one.
 //! Does not: publish, or decide when it is dispatched.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use headrace_core::market::instrument::InstrumentTable;
 use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
 
 use super::delivery::{Awaiting, Delivery};
-use super::requests::Request;
-use super::run::Run;
+use super::group_state::GroupState;
+use super::request::Request;
 use super::running::{Running, Seen};
 use super::subscription::{SubscriptionShared, state};
-use crate::hot::tick_object::tick_types;
-use crate::ingest::ring::RingCore;
-use crate::ingest::this_thread;
+use crate::hot::tick_types::tick_types;
+use crate::ingest::RingCore;
 use crate::lock::lock;
 use crate::tables::kinds::kinds;
 use crate::tables::names::Names;
+use crate::thread::this_thread;
 
 /// Members and sets as statistics need them.
 #[derive(Default)]
@@ -42,7 +40,7 @@ pub(super) struct Counts {
 pub(crate) struct Group {
     pub(crate) core: Arc<RingCore>,
     pub(super) instruments: Arc<Mutex<InstrumentTable>>,
-    pub(super) state: Mutex<Option<Box<Run>>>,
+    pub(super) state: Mutex<Option<Box<GroupState>>>,
     pub(super) requests: Mutex<Vec<Request>>,
     pub(super) asked: AtomicBool,
     pub(super) counts: Mutex<Counts>,
@@ -59,68 +57,6 @@ pub(crate) struct Group {
     /// In the dispatch log.
     pub(crate) number: u32,
     pub(super) hashing: bool,
-}
-
-/// What a dispatching call has taken from its group.
-pub(super) struct Taken<'a> {
-    py: Python<'a>,
-    /// Where it goes back to; `None`: nowhere, it ends here, and with it its reader.
-    group: Option<&'a Group>,
-    run: Option<Box<Run>>,
-}
-
-impl Deref for Taken<'_> {
-    type Target = Run;
-
-    fn deref(&self) -> &Run {
-        self.run.as_ref().expect("taken only in drop")
-    }
-}
-
-impl DerefMut for Taken<'_> {
-    fn deref_mut(&mut self) -> &mut Run {
-        self.run.as_mut().expect("taken only in drop")
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if let Some(group) = self.group {
-            group.running.end();
-            if let Some(run) = &mut self.run {
-                // After a panic: who reads the log waits for no call that is over.
-                group.close_entry(run, false);
-            }
-            *lock(&group.state) = self.run.take();
-            // Not from a panic: one that comes meanwhile would end the process.
-            if !std::thread::panicking() {
-                group.end_if_closed(self.py);
-            }
-        }
-    }
-}
-
-/// How a dispatch is bounded.
-#[derive(Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) until: Option<Instant>,
-    /// Stop at this position.
-    pub(crate) until_position: u64,
-    /// Inside of a publish.
-    pub(crate) nested: bool,
-    /// Stop as soon as something is to be awaited, or was held for a pull.
-    pub(crate) one_step: bool,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            until: None,
-            until_position: u64::MAX,
-            nested: false,
-            one_step: false,
-        }
-    }
 }
 
 impl Group {
@@ -148,7 +84,7 @@ impl Group {
             .collect();
         let delivery = Delivery::new(names, types, core.newest.keys(), plural, Arc::clone(&running), hooks);
         let (position, id) = (reader.position(), reader.id());
-        let mut state = Box::new(Run::new(core, reader, delivery));
+        let mut state = Box::new(GroupState::new(core, reader, delivery));
         state.races = races;
         let group = Self {
             core: Arc::clone(core),
@@ -208,7 +144,7 @@ impl Group {
         resumed
     }
 
-    /// Takes a member out; its numbers stand still from here on, or from the next edge of a run when it is being
+    /// Takes a member out; its numbers stand still from here on, or from the next edge of a span when it is being
     /// dispatched now.
     pub(crate) fn leave(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>) {
         if self.ask_to_leave(shared) {
@@ -251,29 +187,18 @@ impl Group {
         self.core.wake_all();
     }
 
-    /// Lets everybody leave a closed group, and then its reader; a run that was taken when the group was closed, when it
+    /// Lets everybody leave a closed group, and then its reader; a span that was taken when the group was closed, when it
     /// comes back. What was counted stays with the members.
-    fn end_if_closed(&self, py: Python<'_>) {
+    pub(super) fn end_if_closed(&self, py: Python<'_>) {
         if !self.is_closed() {
             return;
         }
         if let Some(mut state) = self.take(py) {
-            // It may stand inside a run, whose end will not come.
+            // It may stand inside a span, whose end will not come.
             self.answer(py, &mut state);
             *lock(&self.counts) = Counts::default();
             state.group = None;
         }
-    }
-
-    /// Takes what a dispatching call works with; it comes back when it is dropped, also by a panic. `None`: somebody has
-    /// it.
-    pub(super) fn take<'a>(&'a self, py: Python<'a>) -> Option<Taken<'a>> {
-        let run = lock(&self.state).take()?;
-        Some(Taken {
-            py,
-            group: Some(self),
-            run: Some(run),
-        })
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -384,7 +309,7 @@ impl Group {
         self.closed.load(Ordering::Acquire)
     }
 
-    pub(super) fn with_state<T>(&self, py: Python<'_>, act: impl FnOnce(&mut Run) -> T) -> Option<T> {
+    pub(super) fn with_state<T>(&self, py: Python<'_>, act: impl FnOnce(&mut GroupState) -> T) -> Option<T> {
         let mut state = self.take(py)?;
         let result = act(&mut state);
         Some(result)

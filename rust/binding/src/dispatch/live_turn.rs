@@ -14,16 +14,15 @@ use std::time::{Duration, Instant};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use super::bounds::Bounds;
+use super::dispatch_group::DispatchGroup;
+use super::driving::reentrant_dispatch;
+use super::group::Group;
 use crate::bus::BusCore;
-use crate::clock::ReplayTime;
-use crate::dispatch::DispatchGroup;
-use crate::dispatch::driving::reentrant_dispatch;
-use crate::dispatch::group::{Bounds, Group};
+use crate::clock::{NEVER, ReplayTime};
 use crate::errors::{internal, refuse_after_fork};
-use crate::ingest::{Ingest, IngestCore, this_thread};
-
-/// What no timer and no bar is due at.
-const NEVER: i64 = i64::MAX;
+use crate::ingest::{Ingest, IngestCore};
+use crate::thread::this_thread;
 
 /// Turns of one engine's inline group. The ingest is one of a clock that stands still until it is moved.
 #[pyclass(frozen, module = "headrace._native")]

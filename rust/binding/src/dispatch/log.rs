@@ -10,12 +10,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
-use pyo3::prelude::*;
-
-use crate::errors::{raise, refuse_after_fork};
-use crate::ingest::{Ingest, IngestCore};
 use crate::lock::lock;
 
 /// How a call came about, and how it ended.
@@ -33,7 +29,7 @@ pub(crate) mod flags {
 /// One dispatch call, or a part of one: group, cursor, now_ns, from, read, to, flags, lost, calls.
 pub(crate) type CallTuple = (u32, u64, i64, u64, u64, u64, u8, u64, u64);
 
-enum Line {
+pub(super) enum Line {
     /// The call still runs.
     Open,
     /// Nothing happened in it.
@@ -46,9 +42,9 @@ enum Line {
 /// Lines not taken yet; while it is locked, nothing is published.
 #[derive(Default)]
 pub(crate) struct Lines {
-    lines: VecDeque<Line>,
+    pub(super) lines: VecDeque<Line>,
     /// Number of the first of them.
-    first: u64,
+    pub(super) first: u64,
 }
 
 impl Lines {
@@ -62,9 +58,9 @@ impl Lines {
 /// The log of a ring.
 #[derive(Default)]
 pub(crate) struct DispatchLog {
-    on: AtomicBool,
+    pub(super) on: AtomicBool,
     groups: AtomicU32,
-    lines: Mutex<Lines>,
+    pub(super) lines: Mutex<Lines>,
 }
 
 impl DispatchLog {
@@ -92,81 +88,5 @@ impl DispatchLog {
         if let Some(line) = lines.lines.get_mut(place) {
             *line = call.map_or(Line::Empty, Line::Call);
         }
-    }
-}
-
-/// A line as Python gets it: a call, or a mark's number, cursor and now_ns.
-#[derive(IntoPyObject)]
-enum Taken {
-    Call(CallTuple),
-    Mark((u64, u64, i64)),
-}
-
-/// Logs the dispatch calls of every group of an ingest, until it is closed; one at a time.
-#[pyclass(frozen, module = "headrace._native")]
-pub(crate) struct CallLog {
-    core: Arc<IngestCore>,
-}
-
-impl CallLog {
-    fn log(&self) -> &DispatchLog {
-        &self.core.ring.log
-    }
-}
-
-#[pymethods]
-impl CallLog {
-    #[new]
-    fn new(py: Python<'_>, ingest: &Ingest) -> PyResult<Self> {
-        refuse_after_fork(py)?;
-        let core = Arc::clone(&ingest.core);
-        // Relaxed: see `stand_still`.
-        if core.ring.log.on.swap(true, Ordering::Relaxed) {
-            let message = "this dispatcher's calls are logged already: one log at a time";
-            return Err(raise(py, "DispatchLogError", message, &[]));
-        }
-        Ok(Self { core })
-    }
-
-    /// Puts a line between the calls: this number, the cursor now, and ``now_ns``.
-    fn mark(&self, number: u64, now_ns: i64) {
-        let mut lines = lock(&self.log().lines);
-        let cursor = self.core.ring.ring.cursor();
-        lines.lines.push_back(Line::Mark(number, cursor, now_ns));
-    }
-
-    /// The lines since the last call, as far as their calls are over: calls (group, cursor, now_ns, from, read, to, flags,
-    /// lost, calls), and marks (number, cursor, now_ns).
-    fn take(&self) -> Vec<Taken> {
-        let mut lines = lock(&self.log().lines);
-        let mut taken = Vec::new();
-        while let Some(line) = lines.lines.front() {
-            match line {
-                Line::Open => break,
-                Line::Empty => {}
-                Line::Call(call) => taken.push(Taken::Call(*call)),
-                Line::Mark(number, cursor, now_ns) => taken.push(Taken::Mark((*number, *cursor, *now_ns))),
-            }
-            lines.lines.pop_front();
-            lines.first += 1;
-        }
-        taken
-    }
-
-    /// How many lines wait for a call that still runs.
-    fn waiting(&self) -> usize {
-        lock(&self.log().lines).lines.len()
-    }
-
-    /// Logs no more.
-    fn close(&self) {
-        // Relaxed: see `stand_still`. A call that runs may still write its line, which nobody takes.
-        self.log().on.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Drop for CallLog {
-    fn drop(&mut self) {
-        self.close();
     }
 }

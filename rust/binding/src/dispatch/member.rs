@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headrace_core::market::field::{KindSet, kind_set};
+use headrace_core::market::kind::{KindSet, kind_set};
 use headrace_core::market::tick::Tick;
 
+use super::handler::{Handler, Role};
 use super::options::Options;
-use super::subscription::{Handler, Held, Missing, Role, SubscriptionShared, state};
+use super::subscription::{Held, Missing, SubscriptionShared, state};
 
 /// One subscription as its dispatching thread sees it.
 pub(crate) struct Member {

@@ -11,16 +11,17 @@ use headrace_lockfree::WAIT_MAX;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::dispatch_group::{HandlerTuple, handlers_of};
 use super::driving::reentrant_dispatch;
 use super::group::{Cause, Group};
+use super::handler::{HandlerTuple, handlers_of};
 use super::options::Tuning;
-use super::requests::Change;
+use super::request::Change;
 use super::subscription::{SubscriptionShared, state};
 use crate::errors::refuse_after_fork;
 use crate::hot::columns::{checked_length, copy_into, tick_array};
-use crate::ingest::{IngestCore, this_thread};
+use crate::ingest::IngestCore;
 use crate::lock::lock;
+use crate::thread::this_thread;
 
 /// One subscription as a member of its group.
 #[pyclass(frozen, module = "headrace._native")]
@@ -58,7 +59,7 @@ impl Membership {
         self.group.resume(&self.shared)
     }
 
-    /// Asks for nothing from the next tick on, also in the middle of a run. False: it was not running.
+    /// Asks for nothing from the next tick on, also in the middle of a span. False: it was not running.
     fn doze(&self) -> bool {
         self.group.doze(&self.shared)
     }
@@ -68,7 +69,7 @@ impl Membership {
         self.group.wake(&self.shared)
     }
 
-    /// Gives its ticks to another object's handlers, from the next edge of a run on.
+    /// Gives its ticks to another object's handlers, from the next edge of a span on.
     fn bind(&self, py: Python<'_>, handlers: Vec<HandlerTuple>) -> PyResult<()> {
         refuse_after_fork(py)?;
         let change = Change::Handlers(handlers_of(py, handlers)?);
@@ -76,7 +77,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Changes how its ticks come, from the next edge of a run on.
+    /// Changes how its ticks come, from the next edge of a span on.
     ///
     /// tuning : object with the attributes ``overflow``, ``batch_max``, ``lag_max_ticks``, ``lag_max_ns``, ``on_lag``.
     fn tune(&self, py: Python<'_>, tuning: Tuning) -> PyResult<()> {

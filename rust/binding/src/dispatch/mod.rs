@@ -1,30 +1,50 @@
 //! Dispatch: from the ring to the handlers of each subscription.
 //!
 //! ```text
-//!   dispatch_group (Python's face) ─▶ group ─▶ driving ─▶ run (backlog, plan) ─▶ delivery ─▶ hot
-//!                     membership ──▶ requests ──┘          └▶ entry ─▶ log
+//!   dispatch_group (in Python) ─▶ group ─▶ driving ─▶ reading ─▶ span ─▶ calls, plural ─▶ hot
+//!   membership (in Python) ─▶ request ─▶ answers ─┘  └▶ entry ─▶ log
 //! ```
 //! Guarantees: dispatching holds no lock and is not reentrant; every tick of every subscription is accounted for.
 //! Does not: publish.
 
 mod admit;
+mod alarm_handle;
+mod answers;
 mod backlog;
+mod bounds;
+mod call_log;
+mod call_set;
+mod calls;
 mod compile;
 mod delivery;
-pub(crate) mod dispatch_group;
-pub(crate) mod driving;
+mod dispatch_group;
+mod driving;
+mod due;
 mod entry;
-pub(crate) mod group;
-pub(crate) mod live_turn;
-pub(crate) mod log;
+mod fault;
+mod group;
+mod group_state;
+mod handler;
+mod live_turn;
+mod log;
 mod member;
 mod membership;
 mod options;
+mod owed;
 mod plural;
-mod requests;
-mod run;
+mod reading;
+mod request;
 mod running;
+mod span;
 mod subscription;
+mod taken;
+mod view;
 
-pub(crate) use dispatch_group::{AlarmHandle, DispatchGroup};
+pub(crate) use alarm_handle::AlarmHandle;
+pub(crate) use bounds::Bounds;
+pub(crate) use call_log::CallLog;
+pub(crate) use dispatch_group::DispatchGroup;
+pub(crate) use group::Group;
+pub(crate) use live_turn::LiveTurn;
+pub(crate) use log::DispatchLog;
 pub(crate) use membership::Membership;

@@ -5,7 +5,7 @@
 //! Does not: check options, or name their defaults; Python does.
 
 use headrace_core::fan_out::plan::Filter;
-use headrace_core::market::field::KindSet;
+use headrace_core::market::kind::KindSet;
 use pyo3::prelude::*;
 
 use crate::errors::internal;

@@ -1,21 +1,18 @@
-//! Plural handlers: the ticks of a run, or of a window, as columns.
+//! Plural handlers: the ticks of a span, or of a window, as columns.
 //!
 //! Guarantees: once per kind, then `on_ticks`; a batch ends on an event's edge unless the event alone is too long; members
 //! with one filter share columns.
-//! Does not: decide where a run ends.
+//! Does not: decide where a span ends.
 
-use headrace_core::market::field::{Field, kind_set};
+use headrace_core::market::kind::kind_set;
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
-use super::compile::Class;
+use super::call_set::Class;
 use super::delivery::{About, Delivery};
-use super::subscription::Role;
+use super::handler::Role;
 use crate::hot::columns::{Batch, Positions};
 use crate::hot::vectorcall::Columns;
-
-/// One column of a batch that was gathered already: kind list, first and end ordinal, field.
-pub(super) type ColumnKey = (u32, u8, usize, usize, Field);
 
 impl Delivery {
     /// Calls plural handlers with what a private member holds, at most `limit` ticks.
@@ -64,8 +61,8 @@ impl Delivery {
         }
     }
 
-    /// The plural handlers of every member, at the end of a run; `ranges` of the shared classes are consumed.
-    pub(crate) fn end_run(&mut self, py: Python<'_>, ticks: &[Tick], base: u64) {
+    /// The plural handlers of every member, at the end of a span; `ranges` of the shared classes are consumed.
+    pub(crate) fn end_span(&mut self, py: Python<'_>, ticks: &[Tick], base: u64) {
         let mut classes = std::mem::take(&mut self.classes);
         for member in 0..self.members.len() {
             let Some(class) = self.member_class[member] else {
@@ -101,7 +98,7 @@ impl Delivery {
         self.classes = classes;
     }
 
-    /// Ticks of the run so far that only plural handlers will count, for a member of a shared class.
+    /// Ticks of the span so far that only plural handlers will count, for a member of a shared class.
     pub(crate) fn count_waiting(&self, member: usize) -> u64 {
         let this = &self.members[member];
         let Some(class) = self.member_class[member] else {

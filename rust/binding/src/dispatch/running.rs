@@ -1,4 +1,4 @@
-//! Running: the handler call that a group makes now, and the tick, or the run of ticks, that it was given.
+//! Running: the handler call that a group makes now, and the tick, or the span, that it was given.
 //!
 //! ```text
 //!   dispatching thread ─▶ take_up(tick) · mark(call) ─▶ who watches (any thread) · the handler itself: its cause
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use headrace_core::market::tick::Tick;
 
-/// The tick, or the run of ticks, that a handler was given.
+/// The tick, or the span, that a handler was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) instrument: u32,
@@ -31,7 +31,7 @@ pub(crate) struct Running {
     position: AtomicU64,
     /// The tick's word of instrument and kind.
     stream: AtomicU64,
-    /// Of a run; 0: the same as `last`.
+    /// Of a span; 0: the same as `last`.
     first: AtomicU64,
     last: AtomicU64,
     ts_init: AtomicI64,
@@ -63,7 +63,7 @@ fn stream_of(tick: &Tick) -> u64 {
 const ORDER: Ordering = Ordering::Relaxed;
 
 impl Running {
-    /// The next calls are given this tick of the run.
+    /// The next calls are given this tick of the span.
     #[inline]
     pub(super) fn take_up(&self, tick: &Tick, position: u64) {
         self.position.store(position, ORDER);

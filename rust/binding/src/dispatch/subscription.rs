@@ -9,15 +9,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use crate::lock::lock;
 use headrace_core::histogram::Histogram;
 use headrace_core::ingest::hash::InputHash;
-use headrace_core::market::field::{Field, KindSet, kind_set};
+use headrace_core::market::kind::{KindSet, kind_set};
 use headrace_core::market::tick::{GapCause, Tick};
-use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
-use crate::hot::vectorcall::Call;
+use crate::lock::lock;
 
 /// A counter with one writer.
 #[derive(Default)]
@@ -51,7 +48,7 @@ pub(crate) mod state {
     pub(crate) const PAUSED: u8 = 1;
     pub(crate) const QUARANTINED: u8 = 2;
     pub(crate) const CLOSED: u8 = 3;
-    /// Resumed from outside; runs again at the next edge of a run, after its gap was told.
+    /// Resumed from outside; runs again at the next edge of a span, after its gap was told.
     pub(crate) const RESUMING: u8 = 4;
     /// Asks for nothing right now: what comes is filtered, and nobody tells it of that.
     pub(crate) const DOZING: u8 = 5;
@@ -124,49 +121,6 @@ impl SubscriptionShared {
 
     pub(crate) fn record_latency(&self, nanoseconds: u64, calls: u64) {
         lock(&self.latency).record(nanoseconds, calls);
-    }
-}
-
-/// Which ticks a handler is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// `on_quote`: each tick of one kind.
-    Singular(u8),
-    /// `on_tick`: each tick.
-    EveryTick,
-    /// `on_quotes`: the ticks of one kind of a run.
-    Plural(u8),
-    /// `on_ticks`: all ticks of a run.
-    AllTicks,
-}
-
-/// One handler, as Python described it.
-pub(crate) struct Handler {
-    pub(crate) name: String,
-    pub(crate) role: Role,
-    pub(crate) function: Py<PyAny>,
-    pub(crate) receiver: Option<Py<PyAny>>,
-    /// In the order of the call: positional ones first.
-    pub(crate) fields: Vec<Field>,
-    pub(crate) keywords: Option<Py<PyTuple>>,
-    pub(crate) by_keyword: usize,
-}
-
-impl Handler {
-    /// The handler as it is called, with the slot of each field.
-    pub(crate) fn to_call(&self, py: Python<'_>, slots: Vec<u16>) -> Call {
-        Call::new(
-            self.function.clone_ref(py),
-            self.receiver.as_ref().map(|receiver| receiver.clone_ref(py)),
-            slots,
-            self.keywords.as_ref().map(|keywords| keywords.clone_ref(py)),
-            self.by_keyword,
-        )
-    }
-
-    /// The same, with slots of its own: one per field, in their order.
-    pub(crate) fn to_call_alone(&self, py: Python<'_>) -> Call {
-        self.to_call(py, (0u16..).take(self.fields.len()).collect())
     }
 }
 

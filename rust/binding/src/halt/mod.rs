@@ -3,5 +3,7 @@
 //! Guarantees: a halt takes effect whatever the interpreter does.
 //! Does not: cancel orders.
 
-pub(crate) mod kill_switch;
+mod kill_switch;
 mod latch;
+
+pub(crate) use kill_switch::KillSwitch;

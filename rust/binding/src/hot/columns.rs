@@ -1,9 +1,9 @@
-//! Columns: the declared fields of a run of ticks, gathered into arrays that own their memory.
+//! Columns: the declared fields of a span, gathered into arrays that own their memory.
 //!
 //! ```text
 //!   owner (read-only ndarray, ours) ◀─base─ column[:n] (what the handler gets) ◀─base─ any slice of it
 //! ```
-//! Guarantees: columns are read-only, made once per run and shared by its handlers; memory is written again only when the
+//! Guarantees: columns are read-only, made once per span and shared by its handlers; memory is written again only when the
 //! owner's reference count is back to ours (NumPy collapses bases: a slice keeps the owner alive, not the column).
 //! Does not: hand out memory of the ring.
 #![allow(unsafe_code, reason = "arrays are written before Python sees them")]
@@ -21,7 +21,7 @@ use pyo3::sync::PyOnceLock;
 /// Owners kept for reuse; beyond that memory goes back to Python's allocator.
 const OWNERS_MAX: usize = 64;
 
-/// Some ticks of a run, in order: index ranges into `ticks`.
+/// Some ticks of a span, in order: index ranges into `ticks`.
 pub(crate) struct Batch<'a> {
     pub(crate) ticks: &'a [Tick],
     pub(crate) ranges: &'a [(usize, usize)],
@@ -106,7 +106,7 @@ impl ItemType {
     }
 }
 
-/// Memory for columns, reused from run to run.
+/// Memory for columns, reused from span to span.
 #[derive(Default)]
 pub(crate) struct ColumnPool {
     owners: Vec<Owner>,
@@ -239,7 +239,7 @@ fn new_array<'py>(
     flags: c_int,
 ) -> PyResult<Bound<'py, PyAny>> {
     let descr = item_type.descr(py)?;
-    let mut dimensions = [npy_intp::try_from(length).expect("a run's length")];
+    let mut dimensions = [npy_intp::try_from(length).expect("a span's length")];
     // SAFETY: attached; the descr's reference is handed over; `data` is null (then NumPy allocates) or has `length` items.
     unsafe {
         let array: *mut ffi::PyObject = PY_ARRAY_API.PyArray_NewFromDescr(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   tick ─▶ slots (one object per declared field, shared by all handlers of the tick) ─▶ vectorcall
-//!   run  ─▶ columns (one array per declared field, shared by all handlers of the run)
+//!   span ─▶ columns (one array per declared field, shared by all handlers of the span)
 //! ```
 //! Guarantees: no pointer into the ring reaches Python; what a handler keeps never changes under it.
 //! Does not: decide who is called; that is `dispatch`.
@@ -10,6 +10,11 @@
 pub(crate) mod columns;
 #[cfg(unix)]
 pub(crate) mod descriptor;
+mod float;
 pub(crate) mod interpreter;
-pub(crate) mod tick_object;
+mod tick_object;
+mod tick_slot;
+pub(crate) mod tick_types;
 pub(crate) mod vectorcall;
+
+pub(crate) use float::IN_PLACE;

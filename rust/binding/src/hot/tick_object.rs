@@ -13,37 +13,32 @@
     reason = "Python types with C members: attributes at the cost of a load"
 )]
 
-use std::ffi::{CString, c_char, c_int, c_void};
-use std::mem::offset_of;
-use std::sync::{Mutex, PoisonError};
+use std::ffi::c_void;
 
-use headrace_core::market::field::{self, Field, Whole, kind_set};
-use headrace_core::market::kind::{self, KindRow, KindTable, ValueType};
+use headrace_core::market::field::{Field, Whole};
 use headrace_core::market::tick::Tick;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
 
-use super::vectorcall::write_float;
-use crate::tables::names::Names;
+use crate::tables::kinds::{cause_object, describe_values, lost_kind_object, unknowable};
 
 /// The Python object. `repr(C)`: CPython reads the members at the offsets given below.
 #[repr(C)]
-pub(crate) struct TickObject {
+pub(super) struct TickObject {
     header: ffi::PyObject,
-    tick: Tick,
-    position: u64,
-    now_ns: i64,
-    symbol: *mut ffi::PyObject,
-    venue: *mut ffi::PyObject,
-    instrument: *mut ffi::PyObject,
-    kind: *mut ffi::PyObject,
+    pub(super) tick: Tick,
+    pub(super) position: u64,
+    pub(super) now_ns: i64,
+    pub(super) symbol: *mut ffi::PyObject,
+    pub(super) venue: *mut ffi::PyObject,
+    pub(super) instrument: *mut ffi::PyObject,
+    pub(super) kind: *mut ffi::PyObject,
     /// The values that are floats; null where the kind has none.
-    floats: [*mut ffi::PyObject; 4],
+    pub(super) floats: [*mut ffi::PyObject; 4],
 }
 
 /// Fields that are computed when asked for; a getter's closure is an index into this list.
-const DERIVED: [Field; 7] = [
+pub(super) const DERIVED: [Field; 7] = [
     Field::Mid,
     Field::Spread,
     Field::Microprice,
@@ -52,312 +47,11 @@ const DERIVED: [Field; 7] = [
     Field::AgeNs,
     Field::LagNs,
 ];
-const CAUSE: usize = DERIVED.len();
-const LOST_KIND: usize = CAUSE + 1;
-const FIRST_UNKNOWABLE: usize = LOST_KIND + 1;
+pub(super) const CAUSE: usize = DERIVED.len();
+pub(super) const LOST_KIND: usize = CAUSE + 1;
+pub(super) const FIRST_UNKNOWABLE: usize = LOST_KIND + 1;
 
-/// One Python type per kind, by kind number; index 0 is the base type. Types are made once a process.
-pub(crate) struct TickTypes {
-    types: Vec<Py<PyType>>,
-    /// By kind number: which of the four values are floats.
-    floats: Vec<Vec<u8>>,
-}
-
-static TYPES: Mutex<Vec<Py<PyType>>> = Mutex::new(Vec::new());
-
-/// The types of every kind registered so far.
-pub(crate) fn tick_types(py: Python<'_>) -> PyResult<TickTypes> {
-    let kinds = crate::tables::kinds::kinds();
-    // Copied out and back: making a type runs Python, and no lock is held meanwhile. The interpreter's lock keeps a
-    // second maker away.
-    let mut types: Vec<Py<PyType>> = known_types(py);
-    if types.is_empty() {
-        types.push(build_type(
-            py,
-            "Tick",
-            "One market event: the whole record.",
-            None,
-            base_members(),
-            base_getters(),
-        )?);
-    }
-    for row in &kinds.rows()[types.len() - 1..] {
-        let made = kind_type(py, row, &types[0])?;
-        types.push(made);
-    }
-    let known = known_types(py);
-    let is_float = |row: &KindRow| {
-        let values = (0u8..).zip(&row.values);
-        values
-            .filter(|(_, (_, value_type))| *value_type == ValueType::F64)
-            .map(|(index, _)| index)
-            .collect()
-    };
-    let floats = std::iter::once(Vec::new())
-        .chain(kinds.rows().iter().map(is_float))
-        .collect();
-    if known.len() >= types.len() {
-        return Ok(TickTypes { types: known, floats });
-    }
-    *TYPES.lock().unwrap_or_else(PoisonError::into_inner) = types.iter().map(|made| made.clone_ref(py)).collect();
-    Ok(TickTypes { types, floats })
-}
-
-fn known_types(py: Python<'_>) -> Vec<Py<PyType>> {
-    let known = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
-    known.iter().map(|known| known.clone_ref(py)).collect()
-}
-
-impl TickTypes {
-    /// The type of a kind, or the base type.
-    pub(crate) fn of(&self, kind: u8) -> &Py<PyType> {
-        self.types.get(usize::from(kind)).unwrap_or(&self.types[0])
-    }
-
-    /// Which of a kind's four values are floats.
-    #[inline]
-    fn floats_of(&self, kind: u8) -> &[u8] {
-        self.floats.get(usize::from(kind)).map_or(&[], Vec::as_slice)
-    }
-
-    /// How many kinds have a type.
-    pub(crate) fn len(&self) -> usize {
-        self.types.len() - 1
-    }
-
-    /// Every type, the base first.
-    pub(crate) fn all(&self) -> &[Py<PyType>] {
-        &self.types
-    }
-}
-
-fn member(name: &str, type_code: c_int, offset: usize) -> ffi::PyMemberDef {
-    ffi::PyMemberDef {
-        name: leaked(name),
-        type_code,
-        offset: ffi::Py_ssize_t::try_from(offset).expect("a small offset"),
-        flags: ffi::Py_READONLY,
-        doc: std::ptr::null(),
-    }
-}
-
-// Types live as long as the process, and so do the names in them.
-fn leaked(text: &str) -> *const c_char {
-    CString::new(text).expect("no NUL in a name").into_raw()
-}
-
-fn base_members() -> Vec<ffi::PyMemberDef> {
-    let tick = offset_of!(TickObject, tick);
-    vec![
-        member("seq", ffi::Py_T_ULONGLONG, tick + offset_of!(Tick, seq)),
-        member("venue_seq", ffi::Py_T_ULONGLONG, tick + offset_of!(Tick, venue_seq)),
-        member("ts_event", ffi::Py_T_LONGLONG, tick + offset_of!(Tick, ts_event)),
-        member("ts_init", ffi::Py_T_LONGLONG, tick + offset_of!(Tick, ts_init)),
-        member("instrument_id", ffi::Py_T_UINT, tick + offset_of!(Tick, instrument)),
-        member("flags", ffi::Py_T_USHORT, tick + offset_of!(Tick, flags)),
-        member("position", ffi::Py_T_ULONGLONG, offset_of!(TickObject, position)),
-        member("symbol", ffi::Py_T_OBJECT_EX, offset_of!(TickObject, symbol)),
-        member("venue", ffi::Py_T_OBJECT_EX, offset_of!(TickObject, venue)),
-        member("instrument", ffi::Py_T_OBJECT_EX, offset_of!(TickObject, instrument)),
-        member("kind", ffi::Py_T_OBJECT_EX, offset_of!(TickObject, kind)),
-    ]
-}
-
-fn getter(name: &str, closure: usize) -> ffi::PyGetSetDef {
-    ffi::PyGetSetDef {
-        name: leaked(name),
-        get: Some(get_computed),
-        set: None,
-        doc: std::ptr::null(),
-        closure: closure as *mut c_void,
-    }
-}
-
-fn base_getters() -> Vec<ffi::PyGetSetDef> {
-    vec![getter("age_ns", 5), getter("lag_ns", 6)]
-}
-
-fn kind_type(py: Python<'_>, row: &KindRow, base: &Py<PyType>) -> PyResult<Py<PyType>> {
-    let tick = offset_of!(TickObject, tick);
-    let values = tick + offset_of!(Tick, values);
-    let floats = offset_of!(TickObject, floats);
-    let mut members = Vec::new();
-    let mut getters = Vec::new();
-    for (index, (name, value_type)) in row.values.iter().enumerate() {
-        match value_type {
-            ValueType::F64 => members.push(member(name, ffi::Py_T_OBJECT_EX, floats + 8 * index)),
-            ValueType::U64 if row.kind == kind::GAP && name == "cause" => {
-                getters.extend([getter("cause", CAUSE), getter("lost_kind", LOST_KIND)]);
-            }
-            ValueType::U64 if row.kind == kind::GAP => getters.push(getter(name, FIRST_UNKNOWABLE + index)),
-            ValueType::U64 => members.push(member(name, ffi::Py_T_ULONGLONG, values + 8 * index)),
-            ValueType::Unused => {}
-        }
-    }
-    let side = tick + offset_of!(Tick, side);
-    match row.kind {
-        kind::TRADE | kind::AGG_TRADE => members.push(member("aggressor_side", ffi::Py_T_BYTE, side)),
-        kind::LEVEL => members.push(member("side", ffi::Py_T_BYTE, side)),
-        _ => {}
-    }
-    if row.kind == kind::TRADE {
-        members.push(member(
-            "trade_id",
-            ffi::Py_T_ULONGLONG,
-            tick + offset_of!(Tick, venue_seq),
-        ));
-    }
-    let kinds = KindTable::default();
-    for field_row in field::table(&kinds)
-        .iter()
-        .filter(|field_row| field_row.kinds & kind_set(row.kind) != 0)
-    {
-        if let Some(index) = DERIVED[..5].iter().position(|derived| *derived == field_row.field) {
-            getters.push(getter(&field_row.name, index));
-        }
-    }
-    let name: String = row
-        .name
-        .split('_')
-        .map(|word| word[..1].to_uppercase() + &word[1..])
-        .collect();
-    let doc = format!("A tick of kind {}.", row.name);
-    build_type(py, &format!("{name}Tick"), &doc, Some(base), members, getters)
-}
-
-fn build_type(
-    py: Python<'_>,
-    name: &str,
-    doc: &str,
-    base: Option<&Py<PyType>>,
-    mut members: Vec<ffi::PyMemberDef>,
-    mut getters: Vec<ffi::PyGetSetDef>,
-) -> PyResult<Py<PyType>> {
-    // SAFETY: an all-zero entry is CPython's end mark of both tables.
-    unsafe {
-        members.push(std::mem::zeroed());
-        getters.push(std::mem::zeroed());
-    }
-    let slot = |slot, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
-    let mut slots = vec![
-        slot(ffi::Py_tp_dealloc, dealloc as *const () as *mut c_void),
-        slot(ffi::Py_tp_repr, repr as *const () as *mut c_void),
-        slot(ffi::Py_tp_members, members.leak().as_mut_ptr().cast()),
-        slot(ffi::Py_tp_getset, getters.leak().as_mut_ptr().cast()),
-        slot(ffi::Py_tp_doc, leaked(doc).cast_mut().cast()),
-        slot(0, std::ptr::null_mut()),
-    ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT
-        | ffi::Py_TPFLAGS_BASETYPE
-        | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-    let mut spec = ffi::PyType_Spec {
-        name: leaked(&format!("headrace.{name}")),
-        basicsize: c_int::try_from(size_of::<TickObject>()).expect("a small object"),
-        itemsize: 0,
-        flags: u32::try_from(flags).expect("flags of a type fit 32 bits"),
-        slots: slots.as_mut_ptr(),
-    };
-    let bases = base.map_or(std::ptr::null_mut(), Py::as_ptr);
-    // SAFETY: we are attached; spec, slots and tables are well formed and, where CPython keeps them, leaked; base is a type.
-    unsafe {
-        let created = ffi::PyType_FromSpecWithBases(&raw mut spec, bases);
-        Ok(Bound::from_owned_ptr_or_err(py, created)?
-            .cast_into::<PyType>()?
-            .unbind())
-    }
-}
-
-/// The `tick` object of one (plan set): refilled while nobody else holds it, else a new one.
-pub(crate) struct TickSlot {
-    object: *mut TickObject,
-    in_place: bool,
-}
-
-// SAFETY: the pointer is only used while attached to the interpreter.
-unsafe impl Send for TickSlot {}
-
-impl TickSlot {
-    /// `in_place`: floats may be written in place (see `vectorcall`).
-    pub(crate) fn new(in_place: bool) -> Self {
-        Self {
-            object: std::ptr::null_mut(),
-            in_place,
-        }
-    }
-
-    /// Returns a borrowed object that holds `tick`, or null with a Python error set.
-    ///
-    /// # Safety
-    /// The caller is attached.
-    #[inline]
-    pub(crate) unsafe fn fill(
-        &mut self,
-        types: &TickTypes,
-        names: &Names,
-        tick: &Tick,
-        position: u64,
-        now_ns: i64,
-    ) -> *mut ffi::PyObject {
-        // SAFETY: attached, by the caller; `object` is null or a reference that we own.
-        unsafe {
-            let wanted = types.of(tick.kind).as_ptr().cast::<ffi::PyTypeObject>();
-            let reusable = !self.object.is_null()
-                && ffi::Py_REFCNT(self.object.cast()) == 1
-                && ffi::Py_TYPE(self.object.cast()) == wanted;
-            if !reusable {
-                self.drop_object();
-                let fresh = ffi::PyType_GenericAlloc(wanted, 0).cast::<TickObject>();
-                if fresh.is_null() {
-                    return std::ptr::null_mut();
-                }
-                // GenericAlloc zeroed it: the strings are null.
-                self.object = fresh;
-            }
-            let object = &mut *self.object;
-            let strings = names.of(tick.instrument);
-            if object.instrument != strings.instrument.as_ptr() {
-                replace(&mut object.symbol, strings.symbol.as_ptr());
-                replace(&mut object.venue, strings.venue.as_ptr());
-                replace(&mut object.instrument, strings.instrument.as_ptr());
-            }
-            if object.kind.is_null() {
-                replace(&mut object.kind, names.kind(tick.kind).as_ptr());
-            }
-            for index in types.floats_of(tick.kind) {
-                let value = f64::from_bits(tick.values[usize::from(*index) & 3]);
-                if !write_float(&mut object.floats[usize::from(*index) & 3], value, self.in_place) {
-                    return std::ptr::null_mut();
-                }
-            }
-            object.tick = *tick;
-            object.position = position;
-            object.now_ns = now_ns;
-            self.object.cast()
-        }
-    }
-
-    /// # Safety
-    /// The caller is attached.
-    pub(crate) unsafe fn drop_object(&mut self) {
-        // SAFETY: attached, by the caller; null is allowed.
-        unsafe { ffi::Py_XDECREF(self.object.cast()) };
-        self.object = std::ptr::null_mut();
-    }
-}
-
-/// # Safety
-/// Attached; `slot` is null or owned; `new` is a live object.
-unsafe fn replace(slot: &mut *mut ffi::PyObject, new: *mut ffi::PyObject) {
-    // SAFETY: by the caller. The new reference is taken before the old one is dropped.
-    unsafe {
-        ffi::Py_INCREF(new);
-        let old = std::mem::replace(slot, new);
-        ffi::Py_XDECREF(old);
-    }
-}
-
-extern "C" fn dealloc(object: *mut ffi::PyObject) {
+pub(super) extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls this once, attached, with an object of ours; heap types hold a reference per instance.
     unsafe {
         let tick = object.cast::<TickObject>();
@@ -372,15 +66,13 @@ extern "C" fn dealloc(object: *mut ffi::PyObject) {
     }
 }
 
-extern "C" fn get_computed(object: *mut ffi::PyObject, closure: *mut c_void) -> *mut ffi::PyObject {
+pub(super) extern "C" fn get_computed(object: *mut ffi::PyObject, closure: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: CPython calls this attached, with an object of the type that the getter belongs to.
     let (py, this) = unsafe { (Python::assume_attached(), &*object.cast::<TickObject>()) };
     let made = match closure as usize {
-        CAUSE => crate::tables::kinds::cause_object(py, this.tick.values[3]),
-        LOST_KIND => crate::tables::kinds::lost_kind_object(py, this.tick.values[3]),
-        index if index >= FIRST_UNKNOWABLE => {
-            crate::tables::kinds::unknowable(py, this.tick.values[(index - FIRST_UNKNOWABLE) & 3])
-        }
+        CAUSE => cause_object(py, this.tick.values[3]),
+        LOST_KIND => lost_kind_object(py, this.tick.values[3]),
+        index if index >= FIRST_UNKNOWABLE => unknowable(py, this.tick.values[(index - FIRST_UNKNOWABLE) & 3]),
         index => {
             let field = DERIVED[index];
             if field.is_float() {
@@ -401,14 +93,14 @@ extern "C" fn get_computed(object: *mut ffi::PyObject, closure: *mut c_void) -> 
     given(py, made)
 }
 
-extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+pub(super) extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: CPython calls this attached, with an object of ours; its strings are set before it is handed out.
     let (py, this) = unsafe { (Python::assume_attached(), &*object.cast::<TickObject>()) };
     let text = |string: *mut ffi::PyObject| {
         // SAFETY: a live str, or null.
         unsafe { Bound::from_borrowed_ptr_or_opt(py, string) }.map_or(String::new(), |string| string.to_string())
     };
-    let values = crate::tables::kinds::describe_values(&this.tick);
+    let values = describe_values(&this.tick);
     let said = format!(
         "<{} {} seq={} position={}{} ts_init={}>",
         text(this.kind),

@@ -20,7 +20,9 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyTuple};
 
-use super::tick_object::{TickSlot, TickTypes};
+use super::float::{IN_PLACE, write_float};
+use super::tick_slot::TickSlot;
+use super::tick_types::TickTypes;
 use crate::tables::names::Names;
 
 /// Arguments of one handler at most: every field of the table and some.
@@ -201,30 +203,27 @@ impl Slots {
             // SAFETY: attached; the slot of a float is null or a float that we own.
             made &= unsafe { write_float(&mut self.objects[usize::from(*slot)], value, self.in_place) };
         }
-        if self.only_values {
-            return if made {
-                Ok(Objects(&self.objects))
-            } else {
-                Err(PyErr::fetch(py))
-            };
+        if !self.only_values {
+            made &= self.fill_others(py, types, names, tick, position, now_ns)?;
         }
-        self.fill_others(py, types, names, tick, position, now_ns, made)
+        if made {
+            Ok(Objects(&self.objects))
+        } else {
+            Err(PyErr::fetch(py))
+        }
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the second half of `fill`, with what that was given"
-    )]
-    fn fill_others<'a>(
-        &'a mut self,
+    /// The fields that are not values of the record; false: one could not be made, and the Python error is set.
+    fn fill_others(
+        &mut self,
         py: Python<'_>,
         types: &TickTypes,
         names: &Names,
         tick: &Tick,
         position: u64,
         now_ns: i64,
-        mut made: bool,
-    ) -> PyResult<Objects<'a>> {
+    ) -> PyResult<bool> {
+        let mut made = true;
         for (slot, field) in &self.derived {
             let value = field.number(tick, now_ns);
             // SAFETY: as above.
@@ -252,11 +251,7 @@ impl Slots {
             made &= !object.is_null();
             self.objects[usize::from(slot)] = object;
         }
-        if made {
-            Ok(Objects(&self.objects))
-        } else {
-            Err(PyErr::fetch(py))
-        }
+        Ok(made)
     }
 }
 
@@ -275,29 +270,6 @@ fn fresh(py: Python<'_>, field: Field, tick: &Tick, position: u64, now_ns: i64) 
             Whole::Signed(value) => unsafe { ffi::PyLong_FromLongLong(value) },
         },
     })
-}
-
-/// The CPython on which a float may be written in place: GIL builds of the version that the suite ran on, in which nothing
-/// writes to, or borrows, an operand that only the interpreter's stack holds. Widen it by running the suite on another.
-pub(crate) const IN_PLACE: bool = cfg!(all(not(Py_GIL_DISABLED), not(Py_3_12)));
-
-/// Shows `value` in a slot; false with the Python error set.
-///
-/// # Safety
-/// Attached; `slot` is null or holds a float that we own.
-#[inline]
-pub(super) unsafe fn write_float(slot: &mut *mut ffi::PyObject, value: f64, in_place: bool) -> bool {
-    let old = *slot;
-    // SAFETY: attached, by the caller. Only ours: nobody else can read the float while we write it.
-    unsafe {
-        if in_place && !old.is_null() && ffi::Py_REFCNT(old) == 1 {
-            (*old.cast::<ffi::PyFloatObject>()).ob_fval = value;
-            return true;
-        }
-        *slot = ffi::PyFloat_FromDouble(value);
-        ffi::Py_XDECREF(old);
-    }
-    !slot.is_null()
 }
 
 impl Drop for Slots {

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::lock::lock;
 use headrace_core::error::DetectError;
 use headrace_core::ingest::decode::{self, Outcome, RejectReason};
 use headrace_core::ingest::lines::Lines;
@@ -14,6 +13,7 @@ use pyo3::prelude::*;
 
 use crate::errors::{raise, refuse_after_fork};
 use crate::hot::columns::tick_array;
+use crate::lock::lock;
 use crate::tables::instruments::Instruments;
 
 /// Decodes the frames of one source at one venue.

@@ -8,182 +8,31 @@
 //! numbered.
 //! Does not: wait for a pull subscription or an awaiting task of its own thread: that would be for ever, so it is an error.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use headrace_core::ingest::decode;
-use headrace_core::ingest::hash::InputHash;
 use headrace_core::ingest::lines::Lines;
-use headrace_core::market::instrument::InstrumentTable;
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
-use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::arrival::Arrival;
+use super::decoder::Decoder;
+use super::ingest_core::IngestCore;
+use super::now::Now;
+use super::publisher::Publisher;
+use super::publishing::Publishing;
+use super::ring::Ring;
+use super::sequencer::{Sequencer, refuse_unknown};
+use super::tally::RejectTuple;
 use crate::clock::ReplayTime;
-use crate::dispatch::group::{Bounds, Group};
-use crate::errors::{raise, refuse_after_fork};
+use crate::errors::raise;
 use crate::hot::columns::ticks_of;
-use crate::ingest::bars::BarsCore;
-use crate::ingest::decoder::Decoder;
-use crate::ingest::publishing::{Now, Publishing, reentrant};
-use crate::ingest::ring::{Ring, RingCore, WriterGuard, concurrent_publish};
-use crate::ingest::sequencer::{Sequencer, SequencerCore, Working, WorkingGuard, refuse_unknown};
-use crate::ingest::tally::{Reject, RejectTuple, Tally};
 use crate::lock::lock;
 
 /// 18 KiB: a piece, numbered, fits the first cache beside what else is hot.
 const PIECE_TICKS: usize = 256;
-
-thread_local! {
-    static THREAD: Cell<u64> = const { Cell::new(0) };
-}
-
-/// A number for the calling thread, never 0.
-pub(crate) fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    THREAD.with(|cell| {
-        if cell.get() == 0 {
-            // Relaxed: only uniqueness counts.
-            cell.set(NEXT.fetch_add(1, Ordering::Relaxed));
-        }
-        cell.get()
-    })
-}
-
-/// One frame as it came in.
-pub(crate) struct Arrival<'a> {
-    pub(crate) decoder: &'a Decoder,
-    pub(crate) frame: &'a [u8],
-    pub(crate) ts_init: i64,
-    /// Where from, for its letter when it is rejected.
-    pub(crate) source: &'a str,
-    pub(crate) row: u64,
-}
-
-/// Who advances a group's reader.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Advance {
-    /// `Dispatcher.dispatch`, or a publish of the same thread that finds the ring held.
-    Inline,
-    /// A thread of its own.
-    Thread,
-    /// Its consumer: a pull subscription, or a task that awaits handlers.
-    Consumer,
-}
-
-/// What publishing needs, shared with the replay driver.
-pub(crate) struct IngestCore {
-    pub(crate) ring: Arc<RingCore>,
-    pub(crate) instruments: Arc<Mutex<InstrumentTable>>,
-    pub(crate) sequencer: Arc<SequencerCore>,
-    groups: Mutex<Vec<(Advance, Arc<Group>)>>,
-    /// Those of them that are dispatched inline: asked for with every time of a replay.
-    inline: Mutex<Arc<[Arc<Group>]>>,
-    pub(crate) bars: BarsCore,
-    pub(crate) stop: Arc<AtomicBool>,
-    pub(crate) hash: Option<Mutex<InputHash>>,
-    tally: Mutex<Tally>,
-    pub(crate) block_max: Option<Duration>,
-    /// Replay: a lossy inline group is dispatched before it could be lapped.
-    pub(crate) replay: bool,
-}
-
-impl IngestCore {
-    pub(crate) fn add_group(&self, advance: Advance, group: &Arc<Group>) {
-        self.change_groups(|groups| groups.push((advance, Arc::clone(group))));
-    }
-
-    pub(crate) fn remove_group(&self, group: &Arc<Group>) {
-        self.change_groups(|groups| groups.retain(|(_, known)| !Arc::ptr_eq(known, group)));
-    }
-
-    fn change_groups(&self, change: impl FnOnce(&mut Vec<(Advance, Arc<Group>)>)) {
-        let mut groups = lock(&self.groups);
-        change(&mut groups);
-        let inline = groups.iter().filter(|(advance, _)| *advance == Advance::Inline);
-        *lock(&self.inline) = inline.map(|(_, group)| Arc::clone(group)).collect();
-    }
-
-    pub(crate) fn inline_groups(&self) -> Arc<[Arc<Group>]> {
-        Arc::clone(&lock(&self.inline))
-    }
-
-    /// Whether a consumer of this thread still has ticks to take.
-    pub(crate) fn has_consumers_behind(&self) -> bool {
-        let groups = lock(&self.groups);
-        groups
-            .iter()
-            .any(|(advance, group)| *advance == Advance::Consumer && group.has_members() && !group.is_idle())
-    }
-
-    pub(crate) fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {
-        let groups = lock(&self.groups);
-        groups
-            .iter()
-            .find(|(_, group)| group.reader == reader)
-            .map(|(advance, group)| (*advance, Arc::clone(group)))
-    }
-
-    /// Takes the working state; `room` is what must fit when the call comes from inside a handler.
-    pub(crate) fn begin(&self, py: Python<'_>) -> PyResult<(WorkingGuard, WriterGuard<'_>)> {
-        refuse_after_fork(py)?;
-        // Acquire: whoever sees it closed sees what was done before.
-        if self.ring.closed.load(Ordering::Acquire) {
-            return Err(raise(
-                py,
-                "ClosedError",
-                "this dispatcher is closed: nothing can be published to it any more",
-                &[],
-            ));
-        }
-        let working = self.sequencer.take().ok_or_else(|| self.busy(py))?;
-        let writer = self.ring.writer().ok_or_else(|| concurrent_publish(py))?;
-        Ok((working, writer))
-    }
-
-    fn busy(&self, py: Python<'_>) -> PyErr {
-        let me = this_thread();
-        if self
-            .inline_groups()
-            .iter()
-            .any(|group| group.is_busy() && group.thread() == me)
-        {
-            return reentrant(py, 0);
-        }
-        concurrent_publish(py)
-    }
-
-    /// Refuses a publish from inside a handler that could have to wait for that handler.
-    fn refuse_reentrant(&self, py: Python<'_>, writer: &mut WriterGuard<'_>, ticks: usize) -> PyResult<()> {
-        let me = this_thread();
-        let inside = || {
-            lock(&self.groups)
-                .iter()
-                .any(|(_, group)| group.thread() == me && group.is_busy())
-        };
-        // Each tick may bring a gap with it.
-        if writer.free() < 2 * ticks && inside() {
-            return Err(reentrant(py, ticks as u64));
-        }
-        Ok(())
-    }
-
-    /// Dispatches the inline groups of this thread, as far as they are not being dispatched already.
-    pub(crate) fn dispatch_inline(&self, py: Python<'_>, now: &Now<'_, '_>) -> PyResult<u64> {
-        let mut done = 0;
-        for group in self.inline_groups().iter() {
-            group.set_thread(this_thread());
-            if let Some(result) = group.dispatch(py, now.get()?, Bounds::default()) {
-                done += result?.0;
-            }
-        }
-        Ok(done)
-    }
-}
 
 /// How many ticks of an array are numbered and published together: whole events, about `PIECE_TICKS`.
 fn piece_of(ticks: &[Tick]) -> usize {
@@ -219,19 +68,7 @@ impl Ingest {
         replay: bool,
         time: Option<Py<ReplayTime>>,
     ) -> Self {
-        let core = IngestCore {
-            ring: Arc::clone(&ring.core),
-            instruments: Arc::clone(&sequencer.instruments.get().table),
-            sequencer: Arc::clone(&sequencer.core),
-            groups: Mutex::new(Vec::new()),
-            inline: Mutex::new(Arc::new([])),
-            bars: BarsCore::default(),
-            stop: Arc::new(AtomicBool::new(false)),
-            hash: hashing.then(|| Mutex::new(InputHash::default())),
-            tally: Mutex::new(Tally::default()),
-            block_max: block_max_ns.map(Duration::from_nanos),
-            replay,
-        };
+        let core = IngestCore::new(&ring.core, sequencer, hashing, block_max_ns, replay);
         Self {
             core: Arc::new(core),
             now,
@@ -241,15 +78,14 @@ impl Ingest {
 
     /// Numbers and publishes ticks; returns how many went onto the ring, gaps included.
     fn publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let (mut working, mut writer) = self.core.begin(py)?;
-        let working = &mut *working;
+        let mut publisher = Publisher::begin(py, &self.core)?;
         let known = lock(&self.core.instruments).rows().len();
         let total = ticks_of(py, ticks)?.len();
-        refuse_unknown(py, ticks_of(py, ticks)?, &working.kinds, known)?;
-        self.core.refuse_reentrant(py, &mut writer, total)?;
+        refuse_unknown(py, ticks_of(py, ticks)?, &publisher.working.kinds, known)?;
+        publisher.refuse_reentrant(total)?;
         let now = Now::Clock(self.now.bind(py));
         let mut publishing = Publishing::new(total, &now);
-        self.core.send_waiting(py, working, &mut writer, &mut publishing)?;
+        publisher.send_waiting(&mut publishing)?;
         let mut ended = Ok(());
         let mut at = 0;
         while at < total {
@@ -261,31 +97,24 @@ impl Ingest {
                 break;
             }
             if publishing.ran_others {
-                refuse_unknown(py, &rest[..end], &working.kinds, known)?;
+                refuse_unknown(py, &rest[..end], &publisher.working.kinds, known)?;
             }
-            let Working {
-                sequencer,
-                kinds,
-                outgoing,
-                waiting,
-                ..
-            } = &mut *working;
-            self.core.number(sequencer, kinds, &rest[..end], outgoing);
+            publisher.number(&rest[..end]);
             at += end;
             if ended.is_err() {
-                waiting.extend_from_slice(outgoing);
+                publisher.keep_outgoing();
             } else {
-                ended = self.core.send_or_keep(py, working, &mut writer, &mut publishing);
+                ended = publisher.send_or_keep(&mut publishing);
             }
         }
-        ended.map_err(|error| publishing.say_waiting(py, error, working.waiting.len()))?;
+        ended.map_err(|error| publishing.say_waiting(py, error, publisher.working.waiting.len()))?;
         publishing.end()
     }
 
     /// Decodes, numbers and publishes one frame; returns how many ticks went onto the ring.
     fn publish_frame(&self, py: Python<'_>, decoder: &Decoder, frame: &[u8], ts_init: i64) -> PyResult<usize> {
         self.refuse_foreign(py, decoder)?;
-        let (mut working, mut writer) = self.core.begin(py)?;
+        let mut publisher = Publisher::begin(py, &self.core)?;
         let arrival = Arrival {
             decoder,
             frame,
@@ -293,7 +122,7 @@ impl Ingest {
             source: "",
             row: 0,
         };
-        self.frame(py, &arrival, &mut working, &mut writer)
+        self.frame(py, &arrival, &mut publisher)
     }
 
     /// Decodes, numbers and publishes a block of whole recorded lines; returns how many ticks went onto the ring.
@@ -307,10 +136,10 @@ impl Ingest {
         first_row: u64,
     ) -> PyResult<usize> {
         self.refuse_foreign(py, decoder)?;
-        let (mut working, mut writer) = self.core.begin(py)?;
+        let mut publisher = Publisher::begin(py, &self.core)?;
         let now = Now::Clock(self.now.bind(py));
         let mut publishing = Publishing::new(0, &now);
-        self.core.send_waiting(py, &mut working, &mut writer, &mut publishing)?;
+        publisher.send_waiting(&mut publishing)?;
         let mut published = publishing.end()?;
         let mut ended: Option<PyErr> = None;
         for line in Lines::new(block, first_row) {
@@ -325,30 +154,20 @@ impl Ingest {
                     };
                     if ended.is_some() {
                         // The block is taken whole: what finds no room any more waits behind what waits already.
-                        let outcome = self.core.decode(&arrival, &mut working);
+                        let outcome = arrival.decode(&self.core, &mut publisher.working);
                         arrival.count(outcome, &mut lock(&self.core.tally));
-                        self.core.number_incoming(&mut working);
-                        let Working { outgoing, waiting, .. } = &mut *working;
-                        waiting.extend_from_slice(outgoing);
+                        publisher.number_incoming();
+                        publisher.keep_outgoing();
                         continue;
                     }
-                    match self.frame(py, &arrival, &mut working, &mut writer) {
+                    match self.frame(py, &arrival, &mut publisher) {
                         Ok(count) => published += count,
                         // Ticks wait: then the frame was taken, and so is the rest of the block.
-                        Err(error) if !working.waiting.is_empty() => ended = Some(error),
+                        Err(error) if !publisher.working.waiting.is_empty() => ended = Some(error),
                         Err(error) => return Err(error),
                     }
                 }
-                None => {
-                    let rejected = decode::Outcome::Rejected(decode::RejectReason::BadLine);
-                    lock(&self.core.tally).count(rejected, |reason| Reject {
-                        source: source.to_owned(),
-                        row: line.number,
-                        reason,
-                        ts_init: 0,
-                        frame: line.bytes.to_vec(),
-                    });
-                }
+                None => lock(&self.core.tally).count_bad_line(source, line.number, 0, line.bytes),
             }
         }
         ended.map_or(Ok(published), Err)
@@ -423,47 +242,15 @@ impl Ingest {
         Err(raise(py, "DecoderError", message, &[]))
     }
 
-    fn frame(
-        &self,
-        py: Python<'_>,
-        arrival: &Arrival<'_>,
-        working: &mut Working,
-        writer: &mut WriterGuard<'_>,
-    ) -> PyResult<usize> {
-        let outcome = self.core.decode(arrival, working);
+    fn frame(&self, py: Python<'_>, arrival: &Arrival<'_>, publisher: &mut Publisher<'_, '_>) -> PyResult<usize> {
+        let outcome = arrival.decode(&self.core, &mut publisher.working);
+        let ticks = publisher.working.incoming.len();
         // Refused before it is counted: the caller publishes it again.
-        self.core.refuse_reentrant(py, writer, working.incoming.len())?;
+        publisher.refuse_reentrant(ticks)?;
         arrival.count(outcome, &mut lock(&self.core.tally));
         let now = Now::Clock(self.now.bind(py));
-        let mut publishing = Publishing::new(working.incoming.len(), &now);
-        self.core.sequence_and_send(py, working, writer, &mut publishing)?;
+        let mut publishing = Publishing::new(ticks, &now);
+        publisher.sequence_and_send(&mut publishing)?;
         publishing.end()
-    }
-}
-
-impl IngestCore {
-    /// Decodes a frame into `working.incoming`.
-    pub(crate) fn decode(&self, arrival: &Arrival<'_>, working: &mut Working) -> decode::Outcome {
-        working.incoming.clear();
-        let mut decoder = arrival.decoder.lock();
-        let (frame, ts_init) = (arrival.frame, arrival.ts_init);
-        let outcome = decoder.decode(frame, ts_init, &mut lock(&self.instruments), &mut working.incoming);
-        if let Some(passed) = decoder.passed_over() {
-            working.sequencer.pass_over(passed);
-        }
-        outcome
-    }
-}
-
-impl Arrival<'_> {
-    /// Counts what the frame was.
-    pub(crate) fn count(&self, outcome: decode::Outcome, tally: &mut Tally) {
-        tally.count(outcome, |reason| Reject {
-            source: self.source.to_owned(),
-            row: self.row,
-            reason,
-            ts_init: self.ts_init,
-            frame: self.frame.to_vec(),
-        });
     }
 }

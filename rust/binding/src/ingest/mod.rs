@@ -1,22 +1,36 @@
 //! Ingest: frames and arrays from Python in, numbered ticks on the ring.
 //!
 //! ```text
-//!   blocks ─▶ sources ─▶ decoder ─▶ sequencer ─▶ bars, ring ─▶ groups
+//!   blocks ─▶ sources ─▶ arrival, decoder ─▶ publisher: sequencer ─▶ bars, ring ─▶ groups
 //!               └──── pump: live, in a replay, or up to a position
 //! ```
 //! Guarantees: one publish at a time; nothing that was numbered is lost.
 //! Does not: read files or sockets, or call handlers.
 
-pub(crate) mod bars;
-pub(crate) mod decoder;
+mod arrival;
+mod bar_builder;
+mod bars;
+mod decoder;
 mod ingest;
-pub(crate) mod publishing;
-pub(crate) mod pump;
-pub(crate) mod pump_status;
-pub(crate) mod replay;
-pub(crate) mod ring;
-pub(crate) mod sequencer;
-pub(crate) mod sources;
-pub(crate) mod tally;
+mod ingest_core;
+mod now;
+mod publisher;
+mod publishing;
+mod pump;
+mod pump_status;
+mod replay;
+mod ring;
+mod ring_core;
+mod sequencer;
+mod sources;
+mod tally;
 
-pub(crate) use ingest::{Advance, Arrival, Ingest, IngestCore, this_thread};
+pub(crate) use bar_builder::BarBuilder;
+pub(crate) use decoder::{Decoder, detect_venue, reject_table};
+pub(crate) use ingest::Ingest;
+pub(crate) use ingest_core::{Advance, IngestCore};
+pub(crate) use pump::Pump;
+pub(crate) use pump_status::PumpStatus;
+pub(crate) use ring::{Ring, RingReader};
+pub(crate) use ring_core::{Alarm, RingCore};
+pub(crate) use sequencer::Sequencer;

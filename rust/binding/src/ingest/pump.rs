@@ -19,17 +19,21 @@ use headrace_core::ingest::merge::Peek;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::decoder::Decoder;
+use super::ingest::Ingest;
+use super::ingest_core::IngestCore;
+use super::now::Now;
+use super::publisher::Publisher;
+use super::publishing::{Holding, Patience, Publishing};
+use super::pump_status::PumpStatus;
+use super::replay::{Resolving, Surroundings};
+use super::sources::{Counted, Sources};
+use super::tally::RejectTuple;
 use crate::bus::BusCore;
 use crate::clock::ReplayTime;
 use crate::errors::{internal, raise, refuse_after_fork};
-use crate::ingest::decoder::Decoder;
-use crate::ingest::publishing::{Holding, Now, Patience, Publishing};
-use crate::ingest::pump_status::PumpStatus;
-use crate::ingest::replay::{Resolving, Surroundings};
-use crate::ingest::sources::{Counted, Sources};
-use crate::ingest::tally::RejectTuple;
-use crate::ingest::{Ingest, IngestCore, this_thread};
 use crate::lock::lock;
+use crate::thread::this_thread;
 
 #[derive(Default)]
 struct Driver {
@@ -197,15 +201,15 @@ impl Pump {
                 return Ok(PumpStatus::Stopped);
             }
             let mut publishing = Publishing::new(1, &now).with(Patience::Return(holding));
-            let (mut working, mut writer) = self.core.begin(py)?;
-            self.core.send_waiting(py, &mut working, &mut writer, &mut publishing)?;
-            if publishing.gave_up || !self.core.has_room(py, &mut writer, &working, &mut publishing)? {
+            let mut publisher = Publisher::begin(py, &self.core)?;
+            publisher.send_waiting(&mut publishing)?;
+            if publishing.gave_up || !publisher.has_room(&mut publishing)? {
                 publishing.end()?;
                 return Ok(PumpStatus::Full);
             }
-            let is_rejected = !sources.take_frame(py, &self.core, &mut working, (source, ts_init, frame))?;
-            self.core
-                .sequence_and_send(py, &mut working, &mut writer, &mut publishing)?;
+            let arrived = (source, ts_init, frame);
+            let is_rejected = !sources.take_frame(py, &self.core, &mut publisher.working, arrived)?;
+            publisher.sequence_and_send(&mut publishing)?;
             let is_held = publishing.gave_up;
             publishing.end()?;
             Ok(match (is_rejected, is_held) {
@@ -265,17 +269,16 @@ impl Pump {
         max_ticks: usize,
     ) -> PyResult<(PumpStatus, i64)> {
         let core = &*self.core;
-        let (mut working, mut writer) = core.begin(py)?;
-        let working = &mut *working;
-        core.send_waiting(py, working, &mut writer, publishing)?;
+        let mut publisher = Publisher::begin(py, core)?;
+        publisher.send_waiting(publishing)?;
         let mut items = 0u32;
         loop {
             // Relaxed: a stop takes effect soon, and orders nothing.
             if core.stop.load(Ordering::Relaxed) {
                 return Ok((PumpStatus::Stopped, 0));
             }
-            if !publishing.goes_on(writer.position()) {
-                return Ok((PumpStatus::Held, working.waiting.len() as i64));
+            if !publishing.goes_on(publisher.writer.position()) {
+                return Ok((PumpStatus::Held, publisher.working.waiting.len() as i64));
             }
             if publishing.published >= max_ticks {
                 return Ok((PumpStatus::Full, publishing.published as i64));
@@ -292,11 +295,11 @@ impl Pump {
             }
             // An item is numbered when some of it can be published: so bars close at the same position when the run is
             // repeated.
-            if !core.has_room(py, &mut writer, working, publishing)? {
+            if !publisher.has_room(publishing)? {
                 continue;
             }
-            sources.take_next(py, core, working)?;
-            core.sequence_and_send(py, working, &mut writer, publishing)?;
+            sources.take_next(py, core, &mut publisher.working)?;
+            publisher.sequence_and_send(publishing)?;
         }
     }
 }

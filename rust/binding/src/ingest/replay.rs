@@ -11,15 +11,14 @@ use std::sync::atomic::Ordering;
 use headrace_core::ingest::merge::Peek;
 use pyo3::prelude::*;
 
+use super::ingest_core::IngestCore;
+use super::now::Now;
+use super::publisher::Publisher;
+use super::publishing::Publishing;
+use super::pump_status::PumpStatus;
+use super::sources::Sources;
 use crate::bus::BusCore;
-use crate::clock::ReplayTime;
-use crate::ingest::IngestCore;
-use crate::ingest::publishing::{Now, Publishing};
-use crate::ingest::pump_status::PumpStatus;
-use crate::ingest::sources::Sources;
-
-/// What nothing is due at.
-const NEVER: i64 = i64::MAX;
+use crate::clock::{NEVER, ReplayTime};
 
 /// What a replay has open.
 #[derive(Default)]
@@ -90,12 +89,12 @@ impl Resolving {
                 return Ok((PumpStatus::Until, ts_init));
             }
             around.time.move_to(ts_init);
-            let (mut working, mut writer) = core.begin(py)?;
-            sources.take_next(py, core, &mut working)?;
+            let mut publisher = Publisher::begin(py, core)?;
+            sources.take_next(py, core, &mut publisher.working)?;
             self.open = Some(ts_init);
             let now = Now::At(ts_init);
-            let mut publishing = Publishing::new(working.incoming.len(), &now);
-            core.sequence_and_send(py, &mut working, &mut writer, &mut publishing)?;
+            let mut publishing = Publishing::new(publisher.working.incoming.len(), &now);
+            publisher.sequence_and_send(&mut publishing)?;
             publishing.end()?;
         }
     }

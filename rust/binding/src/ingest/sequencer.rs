@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::lock::lock;
 use headrace_core::ingest::sequencer::{
     self, SavedStream, SequencerCounts, SequencerOptions, SequencerState, Unwanted,
 };
@@ -17,6 +16,7 @@ use pyo3::types::PyDict;
 
 use crate::errors::{raise, refuse_after_fork};
 use crate::hot::columns::{tick_array, ticks_of};
+use crate::lock::lock;
 use crate::tables::instruments::Instruments;
 use crate::tables::kinds::kinds;
 

@@ -9,17 +9,18 @@
 use std::sync::{Arc, Mutex};
 
 use headrace_core::error::MergeError;
-use headrace_core::ingest::decode::{Outcome, RejectReason};
+use headrace_core::ingest::decode::Outcome;
 use headrace_core::ingest::merge::{Block, Merge, Payload, Peek, Step};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::arrival::Arrival;
+use super::decoder::Decoder;
+use super::ingest_core::IngestCore;
+use super::sequencer::{Working, refuse_unknown};
+use super::tally::{RejectTuple, Tally};
 use crate::errors::{internal, raise};
 use crate::hot::columns::ticks_of;
-use crate::ingest::decoder::Decoder;
-use crate::ingest::sequencer::{Working, refuse_unknown};
-use crate::ingest::tally::{Reject, RejectTuple, Tally};
-use crate::ingest::{Arrival, IngestCore};
 use crate::lock::lock;
 
 struct Source {
@@ -133,21 +134,16 @@ impl Sources {
                     source: &source.name,
                     row: item.row,
                 };
-                let outcome = core.decode(&arrival, working);
+                let outcome = arrival.decode(core, working);
                 let counted = &mut *lock(counted);
                 let before = counted.tally.accepted();
                 arrival.count(outcome, &mut counted.tally);
                 counted.accepted[item.source] += counted.tally.accepted() - before;
             }
             (Payload::BadLine(line) | Payload::Frame(line), _) => {
-                let rejected = Outcome::Rejected(RejectReason::BadLine);
-                lock(counted).tally.count(rejected, |reason| Reject {
-                    source: source.name.clone(),
-                    row: item.row,
-                    reason,
-                    ts_init: item.ts_init,
-                    frame: line.to_vec(),
-                });
+                lock(counted)
+                    .tally
+                    .count_bad_line(&source.name, item.row, item.ts_init, line);
             }
             (Payload::Ticks(ticks), _) => {
                 let known = lock(&core.instruments).rows().len();
@@ -203,7 +199,7 @@ impl Sources {
             source: &source.name,
             row,
         };
-        let outcome = core.decode(&arrival, working);
+        let outcome = arrival.decode(core, working);
         arrival.count(outcome, &mut counted.tally);
         counted.accepted[index] += u64::from(matches!(outcome, Outcome::Accepted(_)));
         counted.items = row;

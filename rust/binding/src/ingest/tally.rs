@@ -61,6 +61,17 @@ impl Tally {
         }
     }
 
+    /// Counts a line that holds no frame.
+    pub(crate) fn count_bad_line(&mut self, source: &str, row: u64, ts_init: i64, line: &[u8]) {
+        self.count(Outcome::Rejected(RejectReason::BadLine), |reason| Reject {
+            source: source.to_owned(),
+            row,
+            reason,
+            ts_init,
+            frame: line.to_vec(),
+        });
+    }
+
     pub(crate) fn accepted(&self) -> u64 {
         self.frames.iter().sum()
     }

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::lock::lock;
+use headrace_core::fan_out::plan::matches_pattern;
 use headrace_core::limits::{INSTRUMENTS_MAX, INSTRUMENTS_MAX_MAX};
 use headrace_core::market::instrument::{InstrumentError, InstrumentTable};
 use pyo3::prelude::*;
@@ -92,4 +93,11 @@ impl Instruments {
     fn __len__(&self) -> usize {
         self.lock().rows().len()
     }
+}
+
+/// Whether ``name`` is ``pattern``, in which ``*`` stands for any text and ``?`` for one character.
+#[pyfunction]
+#[pyo3(name = "matches_pattern")]
+pub(crate) fn matches_pattern_py(pattern: &str, name: &str) -> bool {
+    matches_pattern(pattern, name)
 }

@@ -5,8 +5,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use headrace_core::market::field;
-use headrace_core::market::kind::{self, KindTable, Nature, ValueType, VenueIds};
+use headrace_core::market::kind::{self, KindSet, KindTable, Nature, ValueType, VenueIds};
 use headrace_core::market::tick::{GapCause, Tick, UNKNOWN, flags};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -131,13 +130,13 @@ type FieldTuple = (
 #[pyfunction]
 pub(crate) fn field_table() -> Vec<FieldTuple> {
     let table = kinds();
-    field::table(&table)
+    headrace_core::market::field_table::table(&table)
         .into_iter()
         .map(|row| {
             let valid = table
                 .rows()
                 .iter()
-                .filter(|kind_row| row.kinds & field::kind_set(kind_row.kind) != 0);
+                .filter(|kind_row| row.kinds & kind::kind_set(kind_row.kind) != 0);
             let valid = valid.map(|kind_row| kind_row.name.clone()).collect();
             (row.name, row.singular, row.plural, row.unit, row.formula, valid)
         })
@@ -157,6 +156,24 @@ pub(crate) fn cause_table() -> Vec<(u8, &'static str)> {
         .iter()
         .map(|(cause, name)| (*cause as u8, *name))
         .collect()
+}
+
+/// The set of the kinds with these names, as bits.
+#[pyfunction]
+pub(crate) fn kind_set(py: Python<'_>, names: Vec<String>) -> PyResult<KindSet> {
+    let table = kinds();
+    names.iter().try_fold(0, |set, name| {
+        let row = table.by_name(name).ok_or_else(|| {
+            let known: Vec<&str> = table.rows().iter().map(|row| row.name.as_str()).collect();
+            raise(
+                py,
+                "KindError",
+                format!("kind '{name}' is unknown: use one of {}", known.join(", ")),
+                &[],
+            )
+        })?;
+        Ok(set | kind::kind_set(row.kind))
+    })
 }
 
 /// The member of `GapCause` that a gap's fourth value names.

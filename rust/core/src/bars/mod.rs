@@ -3,7 +3,9 @@
 //! Guarantees: every tick of a spec is in exactly one number of [`Counts`].
 //! Does not: read the clock.
 
+mod bar;
 mod bars;
 mod series;
 
-pub use bars::{Bar, BarPrice, BarSpec, Bars, Counts, Timeframe};
+pub use bar::{Bar, BarPrice, BarSpec, Counts, Timeframe};
+pub use bars::Bars;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::bars::{Bar, BarPrice, BarSpec, Counts, Timeframe};
+use super::bar::{Bar, BarPrice, BarSpec, Counts, Timeframe};
 use crate::limits::BARS_EMPTY_MAX;
 use crate::market::tick::{Tick, flags};
 

@@ -1,14 +1,14 @@
-//! Conflation: of a run, the newest tick of each (instrument, state kind) is kept, at its own place.
+//! Conflation: of a span, the newest tick of each (instrument, state kind) is kept, at its own place.
 //!
 //! ```text
-//!   run   q1 t1 q2 l1 q3 t2        (q: quotes of one instrument, t: trades, l: levels)
+//!   span   q1 t1 q2 l1 q3 t2        (q: quotes of one instrument, t: trades, l: levels)
 //!   kept     t1    l1 q3 t2        q1, q2 folded; their GAP_BEFORE is or-ed into q3
 //! ```
 //! Guarantees: flow kinds are never folded; the kept ticks are in their order.
-//! Does not: look beyond the run that it is given.
+//! Does not: look beyond the span that it is given.
 
 use crate::limits::KINDS_MAX;
-use crate::market::field::KindSet;
+use crate::market::kind::KindSet;
 use crate::market::tick::{NO_INSTRUMENT, Tick, flags};
 
 /// Numbers each (instrument, state kind) densely, so that "the newest of each" is an array.
@@ -55,13 +55,13 @@ impl StateKeys {
     }
 }
 
-/// Scratch memory of the fold, reused from run to run.
+/// Scratch memory of the fold, reused from span to span.
 #[derive(Debug)]
 pub struct Fold {
     keys: StateKeys,
-    /// Per run index: whether a newer tick of the same key follows in the run.
+    /// Per span index: whether a newer tick of the same key follows in the span.
     folded: Vec<bool>,
-    /// Per run index: flags that folded ticks hand on.
+    /// Per span index: flags that folded ticks hand on.
     handed_on: Vec<u16>,
     /// Per key: (generation, index of the kept tick).
     newest: Vec<(u64, usize)>,
@@ -81,14 +81,14 @@ impl Fold {
         }
     }
 
-    /// Folds `run`; the answers hold until the next call.
-    pub fn fold(&mut self, run: &[Tick]) {
+    /// Folds `span`; the answers hold until the next call.
+    pub fn fold(&mut self, span: &[Tick]) {
         self.generation += 1;
         self.folded.clear();
-        self.folded.resize(run.len(), false);
+        self.folded.resize(span.len(), false);
         self.handed_on.clear();
-        self.handed_on.resize(run.len(), 0);
-        for (index, tick) in run.iter().enumerate().rev() {
+        self.handed_on.resize(span.len(), 0);
+        for (index, tick) in span.iter().enumerate().rev() {
             let Some(row) = self.keys.key(tick) else { continue };
             if row >= self.newest.len() {
                 self.newest.resize(row + 1, (0, 0));
@@ -121,7 +121,7 @@ impl Fold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::market::field::kind_set;
+    use crate::market::kind::kind_set;
     use crate::market::kind::{LEVEL, QUOTE, TRADE};
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
             flags,
             ..Tick::default()
         };
-        let run = [
+        let span = [
             tick(QUOTE, 7, flags::GAP_BEFORE),
             tick(TRADE, 7, 0),
             tick(QUOTE, 3, 0),
@@ -142,8 +142,8 @@ mod tests {
         ];
         let mut fold = Fold::new(StateKeys::new(kind_set(QUOTE)));
         for _ in 0..2 {
-            fold.fold(&run);
-            let folded: Vec<bool> = (0..run.len()).map(|index| fold.is_folded(index)).collect();
+            fold.fold(&span);
+            let folded: Vec<bool> = (0..span.len()).map(|index| fold.is_folded(index)).collect();
             assert_eq!(folded, [true, false, false, false, false, false]);
             assert_eq!(fold.handed_on(3), flags::GAP_BEFORE);
             assert_eq!(fold.handed_on(2), 0);

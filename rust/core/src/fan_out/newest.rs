@@ -125,7 +125,7 @@ fn parted(words: &[u64; WORDS]) -> (Tick, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::market::field::kind_set;
+    use crate::market::kind::kind_set;
     use crate::market::kind::{QUOTE, TRADE};
 
     #[test]

@@ -7,8 +7,8 @@
 //! Does not: know handlers. Set 0 is the empty one.
 
 use crate::limits::KINDS_MAX;
-use crate::market::field::{KindSet, kind_set};
 use crate::market::instrument::InstrumentTable;
+use crate::market::kind::{KindSet, kind_set};
 use crate::market::tick::{NO_INSTRUMENT, Tick};
 
 /// What one subscription wants: kinds, and instruments by name or pattern (`*` any text, `?` one character).

@@ -3,8 +3,6 @@
 //! Guarantees: built-in rows have fixed numbers; registered rows get the next free number and keep it.
 //! Does not: forget a row, or let two rows share a name.
 
-use crate::limits::KINDS_MAX;
-
 /// Best bid and ask changed.
 pub const QUOTE: u8 = 1;
 /// One trade.
@@ -21,6 +19,18 @@ pub const GAP: u8 = 6;
 pub const STATUS: u8 = 7;
 /// The first number for rows that users register.
 pub const FIRST_USER_KIND: u8 = 8;
+
+/// A set of kinds, one bit each.
+pub type KindSet = u64;
+
+/// The set that holds one kind.
+#[must_use]
+pub const fn kind_set(kind: u8) -> KindSet {
+    1 << kind
+}
+
+/// Every kind, registered ones included.
+pub const ALL_KINDS: KindSet = u64::MAX;
 
 /// Whether a newer tick replaces an older one (state, may be conflated) or each counts (flow, never folded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +87,7 @@ pub struct KindRow {
 /// All rows, in order of their numbers.
 #[derive(Clone, Debug)]
 pub struct KindTable {
-    rows: Vec<KindRow>,
+    pub(super) rows: Vec<KindRow>,
 }
 
 /// Why a row was refused.
@@ -162,68 +172,10 @@ impl KindTable {
 
     /// The kinds of which only the newest matters.
     #[must_use]
-    pub fn state_kinds(&self) -> crate::market::field::KindSet {
+    pub fn state_kinds(&self) -> KindSet {
         self.rows
             .iter()
             .filter(|row| row.nature == Nature::State)
-            .fold(0, |set, row| set | crate::market::field::kind_set(row.kind))
-    }
-
-    /// Adds a row of the user's own and returns its number. Values are `f64`; ids are monotone.
-    ///
-    /// # Errors
-    /// See [`KindError`].
-    pub fn register(
-        &mut self,
-        name: &str,
-        values: &[&str],
-        nature: Nature,
-        venue_ids: VenueIds,
-    ) -> Result<u8, KindError> {
-        for word in std::iter::once(&name).chain(values) {
-            let legal = word.starts_with(|c: char| c.is_ascii_lowercase())
-                && word
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            if !legal {
-                return Err(KindError::Name((*word).to_owned()));
-            }
-        }
-        if values.len() > 4 {
-            return Err(KindError::Values(values.len()));
-        }
-        let plural = format!("{name}s");
-        if self
-            .rows
-            .iter()
-            .any(|row| row.name == name || row.plural == name || row.name == plural)
-            || matches!(name, "tick" | "ticks")
-        {
-            return Err(KindError::Taken(name.to_owned()));
-        }
-        let fields = crate::market::field::table(self);
-        for (index, value) in values.iter().enumerate() {
-            let same = crate::market::field::Field::ValueF64(u8::try_from(index).expect("four values"));
-            if fields.iter().any(|row| row.name == *value && row.field != same) || values[..index].contains(value) {
-                return Err(KindError::Value((*value).to_owned()));
-            }
-        }
-        if self.rows.len() + 1 >= KINDS_MAX {
-            return Err(KindError::Full(self.rows.len()));
-        }
-        let kind = u8::try_from(self.rows.len() + 1).expect("KINDS_MAX fits a u8");
-        let mut named: [(String, ValueType); 4] = std::array::from_fn(|_| (String::new(), ValueType::Unused));
-        for (slot, value) in named.iter_mut().zip(values) {
-            *slot = ((*value).to_owned(), ValueType::F64);
-        }
-        self.rows.push(KindRow {
-            kind,
-            name: name.to_owned(),
-            plural,
-            nature,
-            venue_ids,
-            values: named,
-        });
-        Ok(kind)
+            .fold(0, |set, row| set | kind_set(row.kind))
     }
 }

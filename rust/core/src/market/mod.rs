@@ -4,6 +4,8 @@
 //! Does not: number ticks, or decide which subscription gets them.
 
 pub mod field;
+pub mod field_table;
 pub mod instrument;
 pub mod kind;
+mod registration;
 pub mod tick;

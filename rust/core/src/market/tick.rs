@@ -7,6 +7,7 @@
 //! Guarantees: every byte is a field (no padding), so a tick and its nine words convert for nothing, both ways.
 //! Does not: know what its four values mean; that is the kind's row in [`crate::market::kind`].
 
+use super::kind;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Words in a tick.
@@ -79,13 +80,13 @@ impl Tick {
     /// True when this tick is not the start of its event, so a reader that lost the start must drop it.
     #[must_use]
     pub fn continues_event(&self) -> bool {
-        self.kind == crate::market::kind::LEVEL && self.flags & flags::FIRST_IN_EVENT == 0
+        self.kind == kind::LEVEL && self.flags & flags::FIRST_IN_EVENT == 0
     }
 
     /// True when no further tick belongs to this tick's event.
     #[must_use]
     pub fn ends_event(&self) -> bool {
-        self.kind != crate::market::kind::LEVEL || self.flags & flags::LAST_IN_EVENT != 0
+        self.kind != kind::LEVEL || self.flags & flags::LAST_IN_EVENT != 0
     }
 }
 
@@ -208,7 +209,7 @@ impl Gap {
             ts_event: next.ts_event,
             ts_init: next.ts_init,
             instrument: next.instrument,
-            kind: crate::market::kind::GAP,
+            kind: kind::GAP,
             side: 0,
             flags: (next.flags & flags::NO_VENUE_TIME) | flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT,
             values: self.to_values(),

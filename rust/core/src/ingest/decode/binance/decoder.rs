@@ -11,15 +11,13 @@
 //! Does not: keep books, join snapshots with diffs, or guess its venue (see [`detect_venue`]).
 
 use super::frame::{Frame, Level};
-use super::number::Number;
 use super::symbols::Symbols;
 use super::{fast, json};
 use crate::ingest::decode::{FrameType, IgnoredType, Outcome, RejectReason};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::market::instrument::{InstrumentTable, Venue};
 use crate::market::kind;
-use crate::market::tick::{Tick, flags};
-use std::ops::Range;
+use crate::market::tick::Tick;
 
 /// A venue id that was used up by a frame that is no tick of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +108,6 @@ impl Decoder {
         instruments: &mut InstrumentTable,
         out: &mut Vec<Tick>,
     ) -> Result<Outcome, RejectReason> {
-        let single = flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT;
         match frame {
             Frame::Ignored(ignored) => Ok(Outcome::Ignored(ignored)),
             Frame::NonMarketTrade { symbol, id } => {
@@ -121,136 +118,29 @@ impl Decoder {
                 });
                 Ok(Outcome::Ignored(IgnoredType::TRADE_NON_MARKET))
             }
-            Frame::Quote {
-                symbol,
-                id,
-                ts_event,
-                bid_price,
-                ask_price,
-                bid_size,
-                ask_size,
-            } => {
-                let numbers = [bid_price, ask_price, bid_size, ask_size];
-                out.push(Tick {
-                    seq: 0,
-                    venue_seq: id,
-                    ts_event: ts_event.unwrap_or(0),
-                    ts_init,
-                    instrument: self.symbols.resolve(&symbol, instruments)?,
-                    kind: kind::QUOTE,
-                    side: 0,
-                    flags: single | time_flag(ts_event) | inexact_flag(&numbers),
-                    values: numbers.map(|number| number.bits),
-                });
+            Frame::Quote(quote) => {
+                let instrument = self.symbols.resolve(&quote.symbol, instruments)?;
+                out.push(quote.tick(instrument, ts_init));
                 Ok(Outcome::Accepted(FrameType::BookTicker))
             }
-            Frame::Trade {
-                symbol,
-                id,
-                constituents,
-                ts_event,
-                price,
-                size,
-                buyer_is_maker,
-            } => {
-                let (first, last) = constituents.unwrap_or((0, 0));
-                let (kind, frame_type) = match constituents {
-                    None => (kind::TRADE, FrameType::Trade),
-                    Some(_) => (kind::AGG_TRADE, FrameType::AggTrade),
-                };
-                out.push(Tick {
-                    seq: 0,
-                    venue_seq: id,
-                    ts_event,
-                    ts_init,
-                    instrument: self.symbols.resolve(&symbol, instruments)?,
-                    kind,
-                    side: if buyer_is_maker { -1 } else { 1 },
-                    flags: single | inexact_flag(&[price, size]),
-                    values: [price.bits, size.bits, first, last],
-                });
-                Ok(Outcome::Accepted(frame_type))
+            Frame::Trade(trade) => {
+                let instrument = self.symbols.resolve(&trade.symbol, instruments)?;
+                out.push(trade.tick(instrument, ts_init));
+                Ok(Outcome::Accepted(trade.frame_type()))
             }
-            Frame::Depth {
-                symbol,
-                first,
-                last,
-                prev,
-                ts_event,
-                bids,
-                asks,
-            } => {
-                let template = Tick {
-                    venue_seq: last,
-                    ts_event,
-                    ts_init,
-                    instrument: self.symbols.resolve(&symbol, instruments)?,
-                    values: [0, 0, first, prev],
-                    ..Tick::default()
-                };
-                push_levels(&self.levels, bids, asks, template, out);
+            Frame::Depth(depth) => {
+                let instrument = self.symbols.resolve(&depth.symbol, instruments)?;
+                depth.push_ticks(&self.levels, instrument, ts_init, out);
                 Ok(Outcome::Accepted(FrameType::DepthUpdate))
             }
-            Frame::Snapshot {
-                symbol,
-                last,
-                ts_event,
-                bids,
-                asks,
-            } => {
-                let instrument = match symbol {
-                    Some(symbol) => self.symbols.resolve(&symbol, instruments)?,
+            Frame::Snapshot(snapshot) => {
+                let instrument = match &snapshot.symbol {
+                    Some(symbol) => self.symbols.resolve(symbol, instruments)?,
                     None => self.symbols.only().ok_or(RejectReason::SnapshotWithoutSymbol)?,
                 };
-                let template = Tick {
-                    venue_seq: last,
-                    ts_event: ts_event.unwrap_or(0),
-                    ts_init,
-                    instrument,
-                    flags: flags::SNAPSHOT | time_flag(ts_event),
-                    ..Tick::default()
-                };
-                push_levels(&self.levels, bids, asks, template, out);
+                snapshot.push_ticks(&self.levels, instrument, ts_init, out);
                 Ok(Outcome::Accepted(FrameType::Snapshot))
             }
         }
     }
-}
-
-/// One event: bids, then asks, or one level_empty tick.
-fn push_levels(levels: &[Level], bids: Range<usize>, asks: Range<usize>, template: Tick, out: &mut Vec<Tick>) {
-    let start = out.len();
-    for (range, side) in [(bids, 1), (asks, -1)] {
-        out.extend(levels[range].iter().map(|level| Tick {
-            kind: kind::LEVEL,
-            side,
-            flags: template.flags | inexact_flag(&[level.price, level.size]),
-            values: [
-                level.price.bits,
-                level.size.bits,
-                template.values[2],
-                template.values[3],
-            ],
-            ..template
-        }));
-    }
-    if out.len() == start {
-        out.push(Tick {
-            kind: kind::LEVEL_EMPTY,
-            ..template
-        });
-    }
-    let event = &mut out[start..];
-    event[0].flags |= flags::FIRST_IN_EVENT;
-    let last = event.len() - 1;
-    event[last].flags |= flags::LAST_IN_EVENT;
-}
-
-fn time_flag(ts_event: Option<i64>) -> u16 {
-    if ts_event.is_none() { flags::NO_VENUE_TIME } else { 0 }
-}
-
-fn inexact_flag(numbers: &[Number]) -> u16 {
-    let inexact = numbers.iter().fold(false, |any, number| any | number.inexact);
-    u16::from(inexact) * flags::INEXACT_TEXT
 }

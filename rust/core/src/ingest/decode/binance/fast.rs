@@ -8,7 +8,7 @@
 //! general way". Optional keys are those that markets or years differ in.
 //! Does not: allocate, look back, or accept texts that need more thought (escapes, signs, over 15 digits go on).
 
-use super::frame::{Frame, Level, other_book};
+use super::frame::{Depth, Frame, Level, Quote, Snapshot, Trade, other_book};
 use super::number::Number;
 use super::scan::Scan;
 use crate::market::instrument::Venue;
@@ -80,7 +80,7 @@ impl<'a> Scan<'a> {
             None => None,
         };
         self.end(paired)?;
-        Some(Frame::Quote {
+        Some(Frame::Quote(Quote {
             symbol: Cow::Borrowed(symbol),
             id,
             ts_event,
@@ -88,7 +88,7 @@ impl<'a> Scan<'a> {
             ask_price,
             bid_size,
             ask_size,
-        })
+        }))
     }
 
     #[inline(always)]
@@ -120,7 +120,7 @@ impl<'a> Scan<'a> {
         let buyer_is_maker = self.maker()?;
         self.end(paired)?;
         // A price of 0 is the general way's to judge.
-        (price.bits != 0).then_some(Frame::Trade {
+        (price.bits != 0).then_some(Frame::Trade(Trade {
             symbol: Cow::Borrowed(symbol),
             id,
             constituents: None,
@@ -128,7 +128,7 @@ impl<'a> Scan<'a> {
             price,
             size,
             buyer_is_maker,
-        })
+        }))
     }
 
     #[inline(always)]
@@ -158,7 +158,7 @@ impl<'a> Scan<'a> {
         let ts_event = self.time()?;
         let buyer_is_maker = self.maker()?;
         self.end(paired)?;
-        Some(Frame::Trade {
+        Some(Frame::Trade(Trade {
             symbol: Cow::Borrowed(symbol),
             id,
             constituents: Some((first, last)),
@@ -166,7 +166,7 @@ impl<'a> Scan<'a> {
             price,
             size,
             buyer_is_maker,
-        })
+        }))
     }
 
     #[inline(always)]
@@ -191,7 +191,7 @@ impl<'a> Scan<'a> {
         self.lit(b",\"a\":")?;
         let asks = self.levels(levels)?;
         self.end(paired)?;
-        Some(Frame::Depth {
+        Some(Frame::Depth(Depth {
             symbol: Cow::Borrowed(symbol),
             first,
             last,
@@ -199,7 +199,7 @@ impl<'a> Scan<'a> {
             ts_event,
             bids,
             asks,
-        })
+        }))
     }
 
     fn snapshot(&mut self, stream: Option<&[u8]>, levels: &mut Vec<Level>) -> Option<Frame<'a>> {
@@ -220,13 +220,13 @@ impl<'a> Scan<'a> {
         self.lit(b",\"asks\":")?;
         let asks = self.levels(levels)?;
         self.lit(b"}")?;
-        Some(Frame::Snapshot {
+        Some(Frame::Snapshot(Snapshot {
             symbol: None,
             last,
             ts_event,
             bids,
             asks,
-        })
+        }))
     }
 
     /// `E`, and `T` where it follows, which then counts.

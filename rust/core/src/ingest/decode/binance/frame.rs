@@ -24,47 +24,63 @@ pub(super) type Symbol<'a> = Cow<'a, [u8]>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
     /// `bookTicker`.
-    Quote {
-        symbol: Symbol<'a>,
-        id: u64,
-        ts_event: Option<i64>,
-        bid_price: Number,
-        ask_price: Number,
-        bid_size: Number,
-        ask_size: Number,
-    },
-    /// `trade`, and with `constituents` (first and last trade) `aggTrade`.
-    Trade {
-        symbol: Symbol<'a>,
-        id: u64,
-        constituents: Option<(u64, u64)>,
-        ts_event: i64,
-        price: Number,
-        size: Number,
-        buyer_is_maker: bool,
-    },
+    Quote(Quote<'a>),
+    /// `trade` or `aggTrade`.
+    Trade(Trade<'a>),
     /// A trade that did not happen on the market: its id is used up all the same.
     NonMarketTrade { symbol: Symbol<'a>, id: u64 },
     /// `depthUpdate`.
-    Depth {
-        symbol: Symbol<'a>,
-        first: u64,
-        last: u64,
-        prev: u64,
-        ts_event: i64,
-        bids: Range<usize>,
-        asks: Range<usize>,
-    },
+    Depth(Depth<'a>),
     /// A REST snapshot.
-    Snapshot {
-        symbol: Option<Symbol<'a>>,
-        last: u64,
-        ts_event: Option<i64>,
-        bids: Range<usize>,
-        asks: Range<usize>,
-    },
+    Snapshot(Snapshot<'a>),
     /// No tick of ours.
     Ignored(IgnoredType),
+}
+
+/// The best bid and ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Quote<'a> {
+    pub(super) symbol: Symbol<'a>,
+    pub(super) id: u64,
+    pub(super) ts_event: Option<i64>,
+    pub(super) bid_price: Number,
+    pub(super) ask_price: Number,
+    pub(super) bid_size: Number,
+    pub(super) ask_size: Number,
+}
+
+/// One trade; with `constituents` (the first and the last trade) an aggregate of trades.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trade<'a> {
+    pub(super) symbol: Symbol<'a>,
+    pub(super) id: u64,
+    pub(super) constituents: Option<(u64, u64)>,
+    pub(super) ts_event: i64,
+    pub(super) price: Number,
+    pub(super) size: Number,
+    pub(super) buyer_is_maker: bool,
+}
+
+/// Levels that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Depth<'a> {
+    pub(super) symbol: Symbol<'a>,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) prev: u64,
+    pub(super) ts_event: i64,
+    pub(super) bids: Range<usize>,
+    pub(super) asks: Range<usize>,
+}
+
+/// A whole book; its symbol may stand in the frame or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Snapshot<'a> {
+    pub(super) symbol: Option<Symbol<'a>>,
+    pub(super) last: u64,
+    pub(super) ts_event: Option<i64>,
+    pub(super) bids: Range<usize>,
+    pub(super) asks: Range<usize>,
 }
 
 /// The book that a stream's name says a depth frame belongs to, when it is not the one we follow.

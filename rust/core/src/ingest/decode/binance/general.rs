@@ -6,7 +6,7 @@
 //! Does not: look at JSON (see [`super::json`]).
 
 use super::fields::{Fields, Key};
-use super::frame::{Frame, other_book};
+use super::frame::{Depth, Frame, Quote, Snapshot, Trade, other_book};
 use super::json::{Reading, Shape};
 use crate::ingest::decode::{IgnoredType, RejectReason};
 use crate::market::instrument::Venue;
@@ -39,7 +39,7 @@ impl<'a> Fields<'a> {
     }
 
     fn quote(&self) -> Result<Frame<'a>, RejectReason> {
-        Ok(Frame::Quote {
+        Ok(Frame::Quote(Quote {
             symbol: self.symbol(Key::Symbol)?,
             id: self.whole(Key::LastId)?,
             ts_event: self.ts_event()?,
@@ -47,7 +47,7 @@ impl<'a> Fields<'a> {
             ask_price: self.number(Key::AskOrAsks)?,
             bid_size: self.number(Key::BidSize)?,
             ask_size: self.number(Key::AskSize)?,
-        })
+        }))
     }
 
     fn trade(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
         if off_market || constituents.is_none() && price.bits == 0 {
             return Ok(Frame::NonMarketTrade { symbol, id });
         }
-        Ok(Frame::Trade {
+        Ok(Frame::Trade(Trade {
             symbol,
             id,
             constituents,
@@ -83,11 +83,11 @@ impl<'a> Fields<'a> {
             price,
             size,
             buyer_is_maker,
-        })
+        }))
     }
 
     fn depth(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
-        Ok(Frame::Depth {
+        Ok(Frame::Depth(Depth {
             symbol: self.symbol(Key::Symbol)?,
             first: self.whole(Key::FirstId)?,
             last: self.whole(Key::LastId)?,
@@ -98,18 +98,18 @@ impl<'a> Fields<'a> {
             ts_event: self.ts_event()?.ok_or(RejectReason::MissingField)?,
             bids: self.levels(Key::BidOrBids)?,
             asks: self.levels(Key::AskOrAsks)?,
-        })
+        }))
     }
 
     fn snapshot(&self) -> Result<Frame<'a>, RejectReason> {
         let symbol = [Key::SymbolLong, Key::Symbol].into_iter().find(|&key| self.has(key));
-        Ok(Frame::Snapshot {
+        Ok(Frame::Snapshot(Snapshot {
             symbol: symbol.map(|key| self.symbol(key)).transpose()?,
             last: self.whole(Key::SnapshotId)?,
             ts_event: self.ts_event()?,
             bids: self.levels(Key::Bids)?,
             asks: self.levels(Key::Asks)?,
-        })
+        }))
     }
 }
 

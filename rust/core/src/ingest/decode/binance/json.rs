@@ -105,6 +105,28 @@ macro_rules! scalars_are {
     };
 }
 
+/// The same for objects, too.
+macro_rules! scalars_and_objects_are {
+    ($answer:expr) => {
+        scalars_are!($answer);
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            pass_over_map(map).map(|()| $answer)
+        }
+    };
+}
+
+/// A seed without a lifetime of its own that reads a value of any type.
+macro_rules! any_value_is_read {
+    ($seed:ty as $value:ty) => {
+        impl<'de> DeserializeSeed<'de> for $seed {
+            type Value = $value;
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+                deserializer.deserialize_any(self)
+            }
+        }
+    };
+}
+
 fn pass_over_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
     while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
     Ok(())
@@ -270,22 +292,14 @@ impl<'de> Visitor<'de> for SlotSeed<'_> {
 /// `["price", "size"]`.
 struct LevelSeed;
 
-impl<'de> DeserializeSeed<'de> for LevelSeed {
-    type Value = Result<Level, RejectReason>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
+any_value_is_read!(LevelSeed as Result<Level, RejectReason>);
 
 impl<'de> Visitor<'de> for LevelSeed {
     type Value = Result<Level, RejectReason>;
-    scalars_are!(Err(RejectReason::WrongType));
+    scalars_and_objects_are!(Err(RejectReason::WrongType));
 
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
         Ok(Err(RejectReason::WrongType))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        pass_over_map(map).map(|()| Err(RejectReason::WrongType))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let price = seq.next_element_seed(NumberSeed)?;
@@ -304,22 +318,14 @@ impl<'de> Visitor<'de> for LevelSeed {
 /// A decimal in a string.
 struct NumberSeed;
 
-impl<'de> DeserializeSeed<'de> for NumberSeed {
-    type Value = Result<Number, RejectReason>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
+any_value_is_read!(NumberSeed as Result<Number, RejectReason>);
 
 impl<'de> Visitor<'de> for NumberSeed {
     type Value = Result<Number, RejectReason>;
-    scalars_are!(Err(RejectReason::WrongType));
+    scalars_and_objects_are!(Err(RejectReason::WrongType));
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
         Ok(number::parse(text.as_bytes()))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        pass_over_map(map).map(|()| Err(RejectReason::WrongType))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
         pass_over_seq(seq).map(|()| Err(RejectReason::WrongType))

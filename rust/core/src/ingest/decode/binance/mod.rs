@@ -16,6 +16,7 @@ mod json;
 mod number;
 mod scan;
 mod symbols;
+mod ticks;
 mod venue;
 
 pub use decoder::{Decoder, PassedOver};

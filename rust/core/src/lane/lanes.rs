@@ -13,18 +13,7 @@
 //! that stays full grows, one that stays empty shrinks, by the times it is told.
 //! Does not: call anybody, hold a lock, or read a clock.
 
-use std::collections::VecDeque;
-
-/// How a lane is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaneOptions {
-    /// How many causes may wait; at least 1.
-    pub capacity: usize,
-    /// When full: drop the oldest, or refuse.
-    pub drops: bool,
-    /// The capacity grows up to so many times itself.
-    pub growth_max: usize,
-}
+use super::lane::{Dropped, Lane, LaneCounts, LaneOptions, Standing, is_at_least};
 
 /// What all lanes have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,17 +54,6 @@ pub enum Pushed<T> {
     Full(T),
 }
 
-/// What a lane dropped since its last item was taken: numbers `first` to `last`, `missed` of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dropped {
-    /// Its first number.
-    pub first: u64,
-    /// Its last number.
-    pub last: u64,
-    /// How many.
-    pub missed: u64,
-}
-
 /// Who has the turn.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn<T> {
@@ -98,25 +76,6 @@ pub enum Outcome {
     Told,
 }
 
-/// What a lane has counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LaneCounts {
-    /// Items taken into the lane.
-    pub published: u64,
-    /// Items that every handler was done with.
-    pub processed: u64,
-    /// Items that a handler failed on for good.
-    pub dead: u64,
-    /// Items dropped because the lane was full.
-    pub dropped: u64,
-    /// Items refused because the lane was full; they were never taken.
-    pub refused: u64,
-    /// Gaps told.
-    pub gaps: u64,
-    /// The most that ever waited.
-    pub depth_max: u64,
-}
-
 /// A capacity that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resized {
@@ -126,75 +85,6 @@ pub struct Resized {
     pub before: usize,
     /// The capacity now.
     pub after: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Free,
-    Busy,
-    Resumed,
-}
-
-#[derive(Debug)]
-struct Lane<T> {
-    options: LaneOptions,
-    capacity: usize,
-    queue: VecDeque<T>,
-    standing: Standing,
-    /// The item in hand is one of the lane's own, not a gap.
-    holds_own: bool,
-    dropped: Option<Dropped>,
-    counts: LaneCounts,
-    /// The number of the queue's front.
-    front: u64,
-    full_since: Option<i64>,
-    quiet_since: Option<i64>,
-}
-
-impl<T> Lane<T> {
-    fn new(options: LaneOptions) -> Self {
-        Self {
-            options,
-            capacity: options.capacity,
-            queue: VecDeque::new(),
-            standing: Standing::Free,
-            holds_own: false,
-            dropped: None,
-            counts: LaneCounts::default(),
-            front: 1,
-            full_since: None,
-            quiet_since: None,
-        }
-    }
-
-    fn can_go_on(&self) -> bool {
-        match self.standing {
-            Standing::Free => !self.queue.is_empty(),
-            Standing::Resumed => true,
-            Standing::Busy => false,
-        }
-    }
-
-    fn accept(&mut self, item: T) {
-        self.queue.push_back(item);
-        self.counts.published += 1;
-        self.counts.depth_max = self.counts.depth_max.max(self.queue.len() as u64);
-    }
-
-    fn drop_oldest(&mut self) -> Option<T> {
-        let oldest = self.queue.pop_front()?;
-        let number = self.front;
-        self.front += 1;
-        self.counts.dropped += 1;
-        let dropped = self.dropped.get_or_insert(Dropped {
-            first: number,
-            last: number,
-            missed: 0,
-        });
-        dropped.last = number;
-        dropped.missed += 1;
-        Some(oldest)
-    }
 }
 
 /// The lanes, highest priority first.
@@ -437,8 +327,4 @@ impl<T> Lanes<T> {
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
         self.lanes.iter().flat_map(|lane| &lane.queue)
     }
-}
-
-fn is_at_least(depth: usize, part: f64, capacity: usize) -> bool {
-    depth as f64 >= part * capacity as f64
 }

@@ -1,0 +1,210 @@
+//! Requests: what was asked of a group from outside, answered at the next edge of a span.
+//!
+//! ```text
+//!   join, leave, resume, change (any thread) ─▶ requests ─▶ answer (the dispatching thread, between two spans)
+//! ```
+//! Guarantees: a member gets every tick from the position where it joined; a resumed one begins with a whole event.
+//! Does not: call handlers; what is owed to a member is given by the span that follows.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use headrace_core::market::tick::GapCause;
+use pyo3::prelude::*;
+
+use super::group::Group;
+use super::group_state::GroupState;
+use super::handler::Handler;
+use super::member::Member;
+use super::options::{Options, Overflow};
+use super::request::{Change, Join, Request};
+use super::subscription::{Missing, SubscriptionShared, state};
+use crate::lock::lock;
+
+impl Group {
+    pub(super) fn request(&self, request: Request) {
+        lock(&self.requests).push(request);
+        // Relaxed: a hint; the lock orders the requests themselves, and a late look costs one span.
+        self.asked.store(true, Ordering::Relaxed);
+        self.core.wake_all();
+    }
+
+    /// Adds a member from the cursor on.
+    pub(crate) fn join(
+        &self,
+        py: Python<'_>,
+        name: String,
+        mut options: Options,
+        handlers: Vec<Handler>,
+    ) -> Arc<SubscriptionShared> {
+        options.hashing = self.hashing;
+        // The newest first, then the cursor: so they all lie before the place where the member joins.
+        let newest = self.core.newest.load();
+        let at = self.core.ring.cursor();
+        let shared = Arc::new(SubscriptionShared::new(name, at, self.hashing));
+        self.request(Request::Join(Box::new(Join {
+            at,
+            shared: Arc::clone(&shared),
+            options,
+            handlers,
+            newest,
+        })));
+        self.answer_if_idle(py);
+        shared
+    }
+
+    /// Changes a member from the next edge of a span on.
+    pub(crate) fn change(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>, change: Change) {
+        self.request(Request::Change(Arc::clone(shared), change));
+        self.answer_if_idle(py);
+    }
+
+    /// Answers at once when nobody is dispatching: from here on a gated member holds the writer.
+    pub(super) fn answer_if_idle(&self, py: Python<'_>) {
+        if let Some(mut state) = self.take(py)
+            && state.next == state.span_end
+        {
+            self.answer(py, &mut state);
+            self.settle(&state);
+        }
+    }
+
+    /// Whether an answer will have the writer wait for this group.
+    pub(super) fn asks_for_the_gate(&self, state: &GroupState) -> bool {
+        let blocks = |shared: &Arc<SubscriptionShared>| {
+            let member = state.delivery.index_of(shared);
+            member.is_some_and(|member| state.delivery.members[member].options.tuning.overflow == Overflow::Block)
+        };
+        lock(&self.requests).iter().any(|request| match request {
+            Request::Join(join) => join.options.tuning.overflow == Overflow::Block,
+            Request::Resume(shared) => blocks(shared),
+            Request::Change(_, Change::Tuning(tuning)) => tuning.overflow == Overflow::Block,
+            Request::Change(..) | Request::Leave(_) => false,
+        })
+    }
+
+    /// Answers requests whose place has come. Calls no handler.
+    pub(super) fn answer(&self, py: Python<'_>, state: &mut GroupState) {
+        let requests = std::mem::take(&mut *lock(&self.requests));
+        // Relaxed: a hint; requests that must wait set it again below.
+        self.asked.store(false, Ordering::Relaxed);
+        let mut waiting = Vec::new();
+        for request in requests {
+            match request {
+                Request::Join(ref join) if join.at > state.position() && !state.delivery.members.is_empty() => {
+                    waiting.push(request);
+                }
+                Request::Join(join) => self.answer_join(py, state, *join),
+                Request::Leave(shared) => {
+                    // One that has not come yet never comes.
+                    waiting.retain(
+                        |request| !matches!(request, Request::Join(join) if Arc::ptr_eq(&join.shared, &shared)),
+                    );
+                    self.answer_leave(py, state, &shared);
+                }
+                Request::Resume(_) | Request::Change(..) if state.is_mid_event() => waiting.push(request),
+                Request::Change(shared, change) => {
+                    if let Some(index) = state.delivery.index_of(&shared) {
+                        self.answer_change(py, state, index, change);
+                    }
+                }
+                Request::Resume(shared) => {
+                    if let Some(index) = state.delivery.index_of(&shared) {
+                        answer_resume(state, index);
+                    }
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            let mut requests = lock(&self.requests);
+            waiting.append(&mut requests);
+            *requests = waiting;
+            // Relaxed: a hint.
+            self.asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn answer_join(&self, py: Python<'_>, state: &mut GroupState, join: Join) {
+        if state.delivery.members.is_empty() && join.at > state.position() {
+            state.skip_to(join.at);
+        }
+        let mut member = Member::new(join.shared, join.options, join.handlers);
+        let lost = state.position().saturating_sub(join.at);
+        if lost > 0 {
+            member.shared.missed.add(lost);
+            Missing::widen(&mut member.tell, GapCause::Overrun, join.at, join.at + lost - 1, lost);
+        }
+        member.newest = join.newest;
+        let blocks = member.options.tuning.overflow == Overflow::Block;
+        self.fold_counts(state);
+        state.delivery.members.push(member);
+        self.compile(py, state);
+        // What is left of the backlog was read before the member conflated.
+        state.fold_backlog();
+        if blocks {
+            state.join_gate();
+        }
+    }
+
+    pub(super) fn answer_leave(&self, py: Python<'_>, state: &mut GroupState, shared: &Arc<SubscriptionShared>) {
+        let Some(index) = state.delivery.index_of(shared) else {
+            shared.left.set(shared.joined.get());
+            return;
+        };
+        self.fold_counts(state);
+        state.delivery.members[index].skip_held();
+        let left = self.core.ring.cursor();
+        let from = state.position().max(shared.joined.get());
+        shared.skipped.add(left.saturating_sub(from));
+        shared.left.set(left);
+        state.delivery.members.remove(index);
+        if self.is_closed() {
+            // Nothing is dispatched any more; the counts were folded above, before the sets lost their meaning.
+            return;
+        }
+        self.compile(py, state);
+        state.leave_gate_unless_needed();
+    }
+
+    fn answer_change(&self, py: Python<'_>, state: &mut GroupState, index: usize, change: Change) {
+        self.fold_counts(state);
+        let member = &mut state.delivery.members[index];
+        match change {
+            Change::Handlers(handlers) => member.bind(handlers),
+            Change::Tuning(tuning) => member.options.tuning = tuning,
+        }
+        self.compile(py, state);
+        state.fold_backlog();
+        let member = &state.delivery.members[index];
+        if member.options.tuning.overflow == Overflow::Block && member.is_running() {
+            state.join_gate();
+        } else {
+            state.leave_gate_unless_needed();
+        }
+    }
+}
+
+fn answer_resume(state: &mut GroupState, index: usize) {
+    // Read while it is not running yet: that the pause took it from the gate is no demotion.
+    state.read_all();
+    if !state.delivery.members[index]
+        .shared
+        .change_state(&[state::RESUMING], state::RUNNING)
+    {
+        return;
+    }
+    state.delivery.members[index].end_pause();
+    state.read_all();
+    if state.lapsed > 0 {
+        // Lapped meanwhile: the loss is told where it stands, and the newest come behind it.
+        state.delivery.members[index].wants_newest = true;
+    } else if state.delivery.members[index].tell.is_some() {
+        match state.undelivered_newest() {
+            Some(newest) => state.delivery.members[index].newest = newest,
+            None => state.delivery.members[index].wants_newest = true,
+        }
+    }
+    if state.delivery.members[index].options.tuning.overflow == Overflow::Block {
+        state.join_gate();
+    }
+}

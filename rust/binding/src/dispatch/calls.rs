@@ -1,0 +1,163 @@
+//! Calls: one tick to the singular handlers of its set, in registration order.
+//!
+//! ```text
+//!   tick ─▶ admit (paused? lost event? folded? rate? window?) ─▶ singular handlers, now
+//!                                                            └─▶ held ─▶ plural handlers, at the end of the span or window
+//! ```
+//! Guarantees: each admitted tick is counted once, by its first handler.
+//! Does not: judge what a handler raises; that is `fault`.
+
+use std::time::Instant;
+
+use headrace_core::market::tick::Tick;
+use pyo3::prelude::*;
+
+use super::admit::Admitted;
+use super::call_set::{CallSite, Enters};
+use super::delivery::{About, Delivery};
+use super::subscription::state;
+use crate::hot::vectorcall::{Call, Objects};
+
+/// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
+pub(super) const SAMPLE_EVERY: u32 = 64;
+
+/// A handler at least this slow is timed at every call: there the clock is cheap, and the maximum matters.
+pub(super) const SAMPLE_ALWAYS_NS: u64 = 65_536;
+
+impl Delivery {
+    /// One tick to every call of its set, in registration order.
+    #[inline]
+    pub(crate) fn call_sites(
+        &mut self,
+        py: Python<'_>,
+        sites: &mut [CallSite],
+        objects: Objects<'_>,
+        tick: &Tick,
+        position: u64,
+        index: usize,
+    ) {
+        let mut entered = true;
+        self.running.take_up(tick, position);
+        for site in sites {
+            let member = site.member as usize;
+            let running = site.shared.state() == state::RUNNING;
+            entered = match site.enters {
+                Enters::Counted if running => {
+                    site.shared.delivered.add(1);
+                    true
+                }
+                Enters::Counted => {
+                    self.members[member].withhold(position, position, 1);
+                    false
+                }
+                Enters::Again => entered && running,
+                Enters::Admitted => match self.admit(py, member, tick, position, index) {
+                    Admitted::AsIs => true,
+                    Admitted::Changed(changed) => {
+                        self.call_apart(py, member, &changed, position);
+                        false
+                    }
+                    Admitted::No => false,
+                },
+            };
+            if !entered {
+                continue;
+            }
+            let Some((handler, call)) = &site.call else {
+                continue;
+            };
+            let about = About::one(tick, position);
+            if site.sample_in == 0 {
+                // Timed: a fast call stands for those that follow it.
+                if let Some(elapsed) = self.call(py, member, *handler, call, objects, about) {
+                    let stands_for = if elapsed < SAMPLE_ALWAYS_NS { SAMPLE_EVERY } else { 1 };
+                    site.shared.record_latency(elapsed, u64::from(stands_for));
+                    site.sample_in = stands_for - 1;
+                }
+                continue;
+            }
+            site.sample_in -= 1;
+            self.running.mark(member, *handler);
+            site.shared.calls.add(1);
+            if !call.call(py, objects) {
+                self.fault(py, member, *handler, PyErr::fetch(py), about);
+            }
+        }
+    }
+
+    /// The fields of a tick could not be made (out of memory): everybody who wanted it has a fault.
+    #[cold]
+    pub(crate) fn fail_sites(&mut self, py: Python<'_>, sites: &[CallSite], error: &PyErr, tick: &Tick, position: u64) {
+        for site in sites.iter().filter(|site| site.enters != Enters::Again) {
+            let member = site.member as usize;
+            self.members[member].shared.delivered.add(1);
+            self.fault(py, member, 0, error.clone_ref(py), About::one(tick, position));
+        }
+    }
+
+    /// Calls one handler and judges what it raised. Returns how long that took, ns; `None` when only its awaitable was
+    /// made, which says nothing about the handler.
+    #[inline(never)]
+    pub(super) fn call(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: u16,
+        call: &Call,
+        objects: Objects<'_>,
+        about: About<'_>,
+    ) -> Option<u64> {
+        self.running.mark(member, handler);
+        let this = &self.members[member];
+        this.shared.calls.add(1);
+        let awaited = this.options.awaited;
+        let started = Instant::now();
+        let ok = if awaited {
+            let made = call.call_keeping(py, objects);
+            let seen = self.running.seen();
+            made.map(|awaitable| self.awaiting.push((handler, awaitable, seen)))
+                .is_some()
+        } else {
+            call.call(py, objects)
+        };
+        let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if !ok {
+            self.fault(py, member, handler, PyErr::fetch(py), about);
+        }
+        (!awaited).then_some(elapsed)
+    }
+
+    /// A call outside of the span's own order (a gap, a snapshot, a batch): always timed.
+    pub(super) fn call_timed(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: u16,
+        call: &Call,
+        objects: Objects<'_>,
+        about: About<'_>,
+    ) {
+        let outer = self.running.enter(about.ticks, about.positions.of(0));
+        let elapsed = self.call(py, member, handler, call, objects, about);
+        self.running.leave(&outer);
+        if let Some(elapsed) = elapsed {
+            self.members[member].shared.record_latency(elapsed, 1);
+        }
+    }
+
+    /// Calls a member's singular handlers with a tick that is not the span's current one (or not as it stands there).
+    pub(crate) fn call_apart(&mut self, py: Python<'_>, member: usize, tick: &Tick, position: u64) {
+        let handlers: Vec<usize> = self.members[member].calls_for(tick.kind).collect();
+        for handler in handlers {
+            if !self.members[member].is_running() {
+                return;
+            }
+            let described = &self.members[member].handlers[handler];
+            let (mut slots, call) = described.compile_alone(py);
+            match slots.fill(py, &self.types, &self.names, tick, position, self.now_ns) {
+                Ok(objects) => self.call_timed(py, member, handler as u16, &call, objects, About::one(tick, position)),
+                Err(error) => self.fault(py, member, handler as u16, error, About::one(tick, position)),
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What is due without a new tick: windows that end, and quotes whose interval is over.
+//!
+//! Guarantees: in order of time, then of registration.
+//! Does not: read a clock; `now_ns` is given.
+
+use headrace_core::market::kind;
+use headrace_core::market::tick::Tick;
+use pyo3::prelude::*;
+
+use super::delivery::Delivery;
+
+impl Delivery {
+    /// Hands out quotes whose interval is over at `until_ns`.
+    pub(crate) fn release_deferred(&mut self, py: Python<'_>, member: usize, until_ns: i64) {
+        let this = &self.members[member];
+        let mut due: Vec<(i64, usize)> = this
+            .deferred
+            .iter()
+            .filter(|(_, (due, ..))| *due <= until_ns)
+            .map(|(key, (due, ..))| (*due, *key))
+            .collect();
+        due.sort_unstable();
+        for (at, key) in due {
+            let this = &mut self.members[member];
+            let Some((_, tick, position)) = this.deferred.remove(&key) else {
+                continue;
+            };
+            if !this.is_running() {
+                this.withhold(position, position, 1);
+                continue;
+            }
+            this.due[key] = at.max(self.now_ns).saturating_add(this.options.min_interval_ns);
+            this.newest_seq[key] = tick.seq;
+            self.hold(member, tick, position);
+            self.call_apart(py, member, &tick, position);
+        }
+    }
+
+    /// Ends the window that `ts_ns` lies beyond, and opens the one that it lies in.
+    pub(crate) fn end_window(&mut self, py: Python<'_>, member: usize, ts_ns: i64) {
+        let every = self.members[member].options.every_ns;
+        self.flush_held(py, member, usize::MAX);
+        self.members[member].window_end = ts_ns.div_euclid(every).saturating_add(1).saturating_mul(every);
+    }
+
+    /// A batch never spans a gap: what the open window holds goes out before one of its instruments'.
+    pub(crate) fn cut_window(&mut self, py: Python<'_>, member: usize, first: &Tick) {
+        let options = &self.members[member].options;
+        let instrument = &self.names.of(first.instrument).text;
+        if first.kind == kind::GAP && options.every_ns > 0 && options.filter.matches_instrument(instrument) {
+            self.flush_held(py, member, usize::MAX);
+        }
+    }
+
+    /// When the member's open window ends, if it holds anything.
+    pub(crate) fn window_due(&self, member: usize) -> Option<i64> {
+        let this = &self.members[member];
+        (this.options.every_ns > 0 && !this.held.ticks.is_empty()).then_some(this.window_end)
+    }
+
+    /// The earliest moment at which a member has something to do without a new tick.
+    pub(crate) fn next_due(&self) -> Option<i64> {
+        let windows = (0..self.members.len()).filter_map(|member| self.window_due(member));
+        let deferred = self
+            .members
+            .iter()
+            .flat_map(|member| member.deferred.values().map(|(due, ..)| *due));
+        windows.chain(deferred).min()
+    }
+
+    /// Does what is due at `until_ns`, in order of time, then of registration.
+    pub(crate) fn run_due(&mut self, py: Python<'_>, until_ns: i64) {
+        if !self.is_timed {
+            return;
+        }
+        let mut due: Vec<(i64, usize)> = Vec::new();
+        for (index, member) in self.members.iter().enumerate() {
+            let window = self.window_due(index).filter(|due| *due <= until_ns);
+            let deferred = member
+                .deferred
+                .values()
+                .map(|(due, ..)| *due)
+                .filter(|due| *due <= until_ns)
+                .min();
+            due.extend(window.into_iter().chain(deferred).min().map(|at| (at, index)));
+        }
+        due.sort_unstable();
+        for (_, member) in due {
+            self.release_deferred(py, member, until_ns);
+            let has_windows = self.members[member].options.every_ns > 0;
+            if !has_windows || self.window_due(member).is_some_and(|end| end <= until_ns) {
+                self.flush_held(py, member, usize::MAX);
+            }
+        }
+    }
+}

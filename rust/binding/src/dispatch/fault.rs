@@ -1,0 +1,83 @@
+//! Faults: a handler raised.
+//!
+//! Guarantees: a failing call is counted, dead-lettered and judged by its own subscription's rule, and no other
+//! subscription notices.
+//! Does not: name the rules; Python's hook does.
+
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
+use pyo3::prelude::*;
+
+use super::delivery::{About, Delivery};
+use super::subscription::state;
+use crate::hot::columns::tick_array;
+
+/// Ticks that a dead letter keeps.
+pub(super) const LETTER_TICKS_MAX: usize = 8;
+
+impl Delivery {
+    /// A handler raised: count it, keep it as a dead letter, and do what its subscription's rule says.
+    #[cold]
+    pub(crate) fn fault(&mut self, py: Python<'_>, member: usize, handler: u16, error: PyErr, about: About<'_>) {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            // The user's, not the handler's: without a SIGINT handler of ours it arrives inside whatever runs.
+            self.raised.get_or_insert(error);
+            return;
+        }
+        let this = &mut self.members[member];
+        this.shared.faults.add(1);
+        this.fault_calls = this.shared.calls.get();
+        let judged = || -> PyResult<Py<PyAny>> {
+            let count = about.ticks.len().min(LETTER_TICKS_MAX);
+            let ticks = tick_array(py, &about.ticks[..count])?;
+            let positions: Vec<u64> = (0..count).map(|index| about.positions.of(index)).collect();
+            let kind = about.ticks.first().map(|tick| self.names.kind(tick.kind).clone_ref(py));
+            let instrument = about
+                .ticks
+                .first()
+                .map(|tick| self.names.of(tick.instrument).instrument.clone_ref(py));
+            let name = this
+                .handlers
+                .get(usize::from(handler))
+                .map_or("", |handler| handler.name.as_str());
+            let arguments = (
+                this.shared.name.as_str(),
+                name,
+                error.clone_ref(py).into_value(py),
+                this.fault_calls,
+                instrument,
+                kind,
+                ticks,
+                positions,
+                about.ticks.len(),
+            );
+            self.hooks.call_method1(py, "_on_fault", arguments)
+        };
+        match judged() {
+            Ok(verdict) if verdict.is_none(py) => {}
+            Ok(verdict) => match verdict.bind(py).cast::<PyException>() {
+                Ok(raise) => {
+                    let raise = PyErr::from_value(raise.clone().into_any());
+                    self.raised.get_or_insert(raise);
+                }
+                Err(_) => self.quarantine(member),
+            },
+            Err(interrupt) if interrupt.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                self.raised.get_or_insert(interrupt);
+            }
+            Err(unexpected) => {
+                // The judge itself failed (out of memory, most likely): the safe verdict, and the reason on stderr.
+                unexpected.write_unraisable(py, None);
+                self.quarantine(member);
+            }
+        }
+    }
+
+    pub(crate) fn quarantine(&mut self, member: usize) {
+        let this = &mut self.members[member];
+        this.shared.change_state(
+            &[state::RUNNING, state::PAUSED, state::RESUMING, state::DOZING],
+            state::QUARANTINED,
+        );
+        this.skip_held();
+    }
+}

@@ -1,0 +1,152 @@
+//! A span: the ticks between two calls of plural handlers, and how they are dispatched.
+//!
+//! ```text
+//!   open (where it ends, what is owed before it) ─▶ each tick to the calls of its set ─▶ end (plural handlers)
+//! ```
+//! Guarantees: a span never holds a gap but at its beginning.
+//! Does not: read the ring.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use headrace_core::market::kind;
+use headrace_core::market::tick::Tick;
+use pyo3::prelude::*;
+
+use super::bounds::Bounds;
+use super::call_set::CallSet;
+use super::delivery::Delivery;
+use super::group::Group;
+use super::group_state::GroupState;
+use super::plural::edge_before;
+use super::request::Request;
+use crate::lock::lock;
+
+/// Ticks between two looks at the clock, when a dispatch has a time limit.
+pub(super) const TICKS_PER_LOOK: usize = 32;
+
+/// A dispatch that ends so much after its limit has slow handlers: the next one looks after each tick.
+const SLOW_BY: Duration = Duration::from_millis(1);
+
+impl Group {
+    /// The end of the next span, and what must happen before its first tick.
+    pub(super) fn open_span(&self, py: Python<'_>, state: &mut GroupState) {
+        let start = state.next;
+        let mut end = state.usable.min(start + state.span_ticks);
+        if end < state.usable {
+            let edge = edge_before(&state.backlog[start..state.usable], end - start);
+            end = start + edge;
+        }
+        // A batch never spans a gap: a gap tick begins a span.
+        let gap = state.backlog[start + 1..end]
+            .iter()
+            .position(|tick| tick.kind == kind::GAP);
+        if let Some(gap) = gap {
+            end = start + 1 + gap;
+        }
+        // Relaxed: a hint, see `request`.
+        if self.asked.load(Ordering::Relaxed) {
+            for request in lock(&self.requests).iter() {
+                if let Request::Join(join) = request {
+                    let index = join.at.saturating_sub(state.base) as usize;
+                    if index > start && index < end {
+                        end = index;
+                    }
+                }
+            }
+        }
+        (state.span_start, state.span_end) = (start, end);
+        // A lapse may have left newest quotes to give.
+        state.give_what_is_owed(py);
+        let first_ts = state.backlog[start].ts_init;
+        let cursor = state.cursor();
+        let position = state.base + start as u64;
+        state.delivery.run_due(py, first_ts);
+        for member in 0..state.delivery.members.len() {
+            state.delivery.cut_window(py, member, &state.backlog[start]);
+            if state.delivery.members[member].options.watches_lag() {
+                state
+                    .delivery
+                    .watch_lag(py, member, cursor - position, first_ts, cursor);
+            }
+            let this = &state.delivery.members[member];
+            if this.tell.is_some() && this.is_running() && !this.options.is_private() {
+                state.delivery.tell(py, member, Some(&state.backlog[start]));
+            }
+        }
+    }
+
+    pub(super) fn dispatch_span(&self, py: Python<'_>, state: &mut GroupState, bounds: Bounds) {
+        let GroupState {
+            backlog,
+            base,
+            span_start,
+            span_end,
+            next,
+            plan,
+            sets,
+            delivery,
+            is_slow,
+            ..
+        } = state;
+        let (base, span_start, span_end) = (*base, *span_start, *span_end);
+        let mut index = *next;
+        // As far as this call goes; the span may go on.
+        let stop_at = span_end.min(usize::try_from(bounds.until_position.saturating_sub(base)).unwrap_or(usize::MAX));
+        while index < stop_at {
+            let tick = &backlog[index];
+            let Some(set_id) = plan.set_of(tick) else {
+                self.extend(py, plan, sets, delivery);
+                if plan.set_of(tick).is_none() {
+                    // An id that no table knows: published raw, to a ring of one's own.
+                    sets[0].count_seen(1);
+                    index += 1;
+                }
+                continue;
+            };
+            let set = &mut sets[set_id as usize];
+            if set.sites.is_empty() {
+                let same = backlog[index..stop_at].iter();
+                let end = index + same.take_while(|tick| plan.set_of(tick) == Some(set_id)).count();
+                set.count_seen((end - index) as u64);
+                set.batch(&mut delivery.classes, tick.kind, index - span_start, end - span_start);
+                index = end;
+                continue;
+            }
+            call_sites(py, set, delivery, tick, (base, index));
+            set.batch(
+                &mut delivery.classes,
+                tick.kind,
+                index - span_start,
+                index + 1 - span_start,
+            );
+            index += 1;
+            let looks = *is_slow || index % TICKS_PER_LOOK == 0;
+            if looks && let Some(until) = bounds.until {
+                let now = Instant::now();
+                if now >= until {
+                    *is_slow = now - until > SLOW_BY;
+                    break;
+                }
+            }
+            // Relaxed: a stop takes effect soon, and orders nothing.
+            let stopped = delivery.raised.is_some() || self.stop.load(Ordering::Relaxed);
+            if stopped || (bounds.one_step && !delivery.awaiting.is_empty()) {
+                break;
+            }
+        }
+        *next = index;
+    }
+}
+
+/// One tick, at `base + index`, to the calls of its set.
+#[inline(always)]
+fn call_sites(py: Python<'_>, set: &mut CallSet, delivery: &mut Delivery, tick: &Tick, (base, index): (u64, usize)) {
+    let position = base + index as u64;
+    set.count_seen(1);
+    let CallSet { slots, sites, .. } = set;
+    match slots.fill(py, &delivery.types, &delivery.names, tick, position, delivery.now_ns) {
+        Ok(objects) => delivery.call_sites(py, sites, objects, tick, position, index),
+        Err(error) => delivery.fail_sites(py, sites, &error, tick, position),
+    }
+}

@@ -1,0 +1,122 @@
+//! `IngestCore`: what an ingest, its pumps and its groups share.
+//!
+//! Guarantees: a group is found by the reader that holds the ring; inline groups are listed in the order of their
+//! registration.
+//! Does not: publish; that is `publisher`.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use headrace_core::ingest::hash::InputHash;
+use headrace_core::market::instrument::InstrumentTable;
+use headrace_lockfree::ReaderId;
+use pyo3::prelude::*;
+
+use super::bars::BarsCore;
+use super::now::Now;
+use super::ring_core::RingCore;
+use super::sequencer::{Sequencer, SequencerCore};
+use super::tally::Tally;
+use crate::dispatch::{Bounds, Group};
+use crate::lock::lock;
+use crate::thread::this_thread;
+
+/// Who advances a group's reader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advance {
+    /// `Dispatcher.dispatch`, or a publish of the same thread that finds the ring held.
+    Inline,
+    /// A thread of its own.
+    Thread,
+    /// Its consumer: a pull subscription, or a task that awaits handlers.
+    Consumer,
+}
+
+/// What publishing needs, shared with the replay driver.
+pub(crate) struct IngestCore {
+    pub(crate) ring: Arc<RingCore>,
+    pub(crate) instruments: Arc<Mutex<InstrumentTable>>,
+    pub(crate) sequencer: Arc<SequencerCore>,
+    pub(super) groups: Mutex<Vec<(Advance, Arc<Group>)>>,
+    /// Those of them that are dispatched inline: asked for with every time of a replay.
+    inline: Mutex<Arc<[Arc<Group>]>>,
+    pub(crate) bars: BarsCore,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) hash: Option<Mutex<InputHash>>,
+    pub(super) tally: Mutex<Tally>,
+    pub(crate) block_max: Option<Duration>,
+    /// Replay: a lossy inline group is dispatched before it could be lapped.
+    pub(crate) replay: bool,
+}
+
+impl IngestCore {
+    pub(super) fn new(
+        ring: &Arc<RingCore>,
+        sequencer: &Sequencer,
+        hashing: bool,
+        block_max_ns: Option<u64>,
+        replay: bool,
+    ) -> Self {
+        Self {
+            ring: Arc::clone(ring),
+            instruments: Arc::clone(&sequencer.instruments.get().table),
+            sequencer: Arc::clone(&sequencer.core),
+            groups: Mutex::new(Vec::new()),
+            inline: Mutex::new(Arc::new([])),
+            bars: BarsCore::default(),
+            stop: Arc::new(AtomicBool::new(false)),
+            hash: hashing.then(|| Mutex::new(InputHash::default())),
+            tally: Mutex::new(Tally::default()),
+            block_max: block_max_ns.map(Duration::from_nanos),
+            replay,
+        }
+    }
+
+    pub(crate) fn add_group(&self, advance: Advance, group: &Arc<Group>) {
+        self.change_groups(|groups| groups.push((advance, Arc::clone(group))));
+    }
+
+    pub(crate) fn remove_group(&self, group: &Arc<Group>) {
+        self.change_groups(|groups| groups.retain(|(_, known)| !Arc::ptr_eq(known, group)));
+    }
+
+    fn change_groups(&self, change: impl FnOnce(&mut Vec<(Advance, Arc<Group>)>)) {
+        let mut groups = lock(&self.groups);
+        change(&mut groups);
+        let inline = groups.iter().filter(|(advance, _)| *advance == Advance::Inline);
+        *lock(&self.inline) = inline.map(|(_, group)| Arc::clone(group)).collect();
+    }
+
+    pub(crate) fn inline_groups(&self) -> Arc<[Arc<Group>]> {
+        Arc::clone(&lock(&self.inline))
+    }
+
+    /// Whether a consumer of this thread still has ticks to take.
+    pub(crate) fn has_consumers_behind(&self) -> bool {
+        let groups = lock(&self.groups);
+        groups
+            .iter()
+            .any(|(advance, group)| *advance == Advance::Consumer && group.has_members() && !group.is_idle())
+    }
+
+    pub(crate) fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {
+        let groups = lock(&self.groups);
+        groups
+            .iter()
+            .find(|(_, group)| group.reader == reader)
+            .map(|(advance, group)| (*advance, Arc::clone(group)))
+    }
+
+    /// Dispatches the inline groups of this thread, as far as they are not being dispatched already.
+    pub(crate) fn dispatch_inline(&self, py: Python<'_>, now: &Now<'_, '_>) -> PyResult<u64> {
+        let mut done = 0;
+        for group in self.inline_groups().iter() {
+            group.set_thread(this_thread());
+            if let Some(result) = group.dispatch(py, now.get()?, Bounds::default()) {
+                done += result?.0;
+            }
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,343 @@
+//! The field table: every name that a handler may declare, with its types, unit, formula and kinds.
+//!
+//! ```text
+//!   name ─▶ row: singular type, plural dtype, unit, formula, kinds it is valid for ─▶ binding · docs · `headrace fields`
+//! ```
+//! Guarantees: one table serves the binding, the documentation and the command line; kinds that users register add rows.
+//! Does not: make values; that is [`Field`].
+
+use super::field::Field;
+use super::kind::{self, ALL_KINDS, KindRow, KindSet, KindTable, ValueType, kind_set};
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub struct FieldRow {
+    /// The name that handlers declare.
+    pub name: String,
+    /// What it is.
+    pub field: Field,
+    /// Python type in singular handlers; `None`: only plural handlers may ask.
+    pub singular: Option<&'static str>,
+    /// Column dtype in plural handlers; `None`: only singular handlers may ask.
+    pub plural: Option<&'static str>,
+    /// Unit.
+    pub unit: &'static str,
+    /// Formula or meaning.
+    pub formula: String,
+    /// Kinds that have it.
+    pub kinds: KindSet,
+}
+
+/// A row of a name that every table has: name, field, singular type, plural dtype, unit, formula, kinds.
+type BuiltIn = (
+    &'static str,
+    Field,
+    Option<&'static str>,
+    Option<&'static str>,
+    &'static str,
+    &'static str,
+    KindSet,
+);
+
+const QUOTES: KindSet = kind_set(kind::QUOTE);
+const TRADES: KindSet = kind_set(kind::TRADE) | kind_set(kind::AGG_TRADE);
+const LEVELS: KindSet = kind_set(kind::LEVEL);
+const GAPS: KindSet = kind_set(kind::GAP);
+
+/// Unit of prices, and of what is computed from them.
+const PRICE: &str = "quote currency";
+
+/// What the record holds beside its four values.
+const RECORD: [BuiltIn; 16] = [
+    (
+        "tick",
+        Field::Tick,
+        Some("Tick"),
+        None,
+        "",
+        "the whole record, as an object",
+        ALL_KINDS,
+    ),
+    (
+        "ticks",
+        Field::Ticks,
+        None,
+        Some("record"),
+        "",
+        "the whole records, as a structured array",
+        ALL_KINDS,
+    ),
+    ("symbol", Field::Symbol, Some("str"), None, "", "\"BTCUSDT\"", ALL_KINDS),
+    ("venue", Field::Venue, Some("str"), None, "", "\"BINANCE\"", ALL_KINDS),
+    (
+        "instrument",
+        Field::Instrument,
+        Some("str"),
+        None,
+        "",
+        "\"BTCUSDT.BINANCE\"",
+        ALL_KINDS,
+    ),
+    (
+        "instrument_id",
+        Field::InstrumentId,
+        Some("int"),
+        Some("u4"),
+        "",
+        "dense id by first appearance",
+        ALL_KINDS,
+    ),
+    (
+        "kind",
+        Field::Kind,
+        Some("str"),
+        Some("u1"),
+        "",
+        "name of the kind; its number in plural handlers",
+        ALL_KINDS,
+    ),
+    (
+        "position",
+        Field::Position,
+        Some("int"),
+        Some("u8"),
+        "ticks",
+        "place in the ring's total order",
+        ALL_KINDS,
+    ),
+    (
+        "seq",
+        Field::Seq,
+        Some("int"),
+        Some("u8"),
+        "ticks",
+        "dense per (instrument, kind) from 1",
+        ALL_KINDS,
+    ),
+    (
+        "venue_seq",
+        Field::VenueSeq,
+        Some("int"),
+        Some("u8"),
+        "",
+        "the venue's own number, 0 when none",
+        ALL_KINDS,
+    ),
+    (
+        "ts_event",
+        Field::TsEvent,
+        Some("int"),
+        Some("i8"),
+        "ns UTC",
+        "the venue's time, 0 when none",
+        ALL_KINDS,
+    ),
+    (
+        "ts_init",
+        Field::TsInit,
+        Some("int"),
+        Some("i8"),
+        "ns UTC",
+        "when we received it",
+        ALL_KINDS,
+    ),
+    (
+        "flags",
+        Field::Flags,
+        Some("int"),
+        Some("u2"),
+        "bits",
+        "see Flags",
+        ALL_KINDS,
+    ),
+    (
+        "side",
+        Field::Side,
+        Some("int"),
+        Some("i1"),
+        "",
+        "+1 bid, -1 ask",
+        LEVELS,
+    ),
+    (
+        "aggressor_side",
+        Field::AggressorSide,
+        Some("int"),
+        Some("i1"),
+        "",
+        "+1 the buyer took, -1 the seller took",
+        TRADES,
+    ),
+    (
+        "trade_id",
+        Field::TradeId,
+        Some("int"),
+        Some("u8"),
+        "",
+        "venue_seq of a trade",
+        kind_set(kind::TRADE),
+    ),
+];
+
+/// What is computed from the record.
+const COMPUTED: [BuiltIn; 9] = [
+    (
+        "cause",
+        Field::Cause,
+        Some("GapCause"),
+        None,
+        "",
+        "why ticks are missing",
+        GAPS,
+    ),
+    (
+        "lost_kind",
+        Field::LostKind,
+        Some("str | None"),
+        None,
+        "",
+        "the kind that is missing, None when any",
+        GAPS,
+    ),
+    (
+        "mid",
+        Field::Mid,
+        Some("float"),
+        Some("f8"),
+        PRICE,
+        "(bid_price + ask_price) / 2",
+        QUOTES,
+    ),
+    (
+        "spread",
+        Field::Spread,
+        Some("float"),
+        Some("f8"),
+        PRICE,
+        "ask_price - bid_price",
+        QUOTES,
+    ),
+    (
+        "microprice",
+        Field::Microprice,
+        Some("float"),
+        Some("f8"),
+        PRICE,
+        "(bid_price * ask_size + ask_price * bid_size) / (bid_size + ask_size), NaN when both sizes are 0",
+        QUOTES,
+    ),
+    (
+        "imbalance",
+        Field::Imbalance,
+        Some("float"),
+        Some("f8"),
+        "-1..1",
+        "(bid_size - ask_size) / (bid_size + ask_size), NaN when both sizes are 0",
+        QUOTES,
+    ),
+    (
+        "notional",
+        Field::Notional,
+        Some("float"),
+        Some("f8"),
+        PRICE,
+        "price * size",
+        TRADES | LEVELS,
+    ),
+    (
+        "age_ns",
+        Field::AgeNs,
+        Some("float"),
+        Some("f8"),
+        "ns",
+        "now - ts_event, signed; NaN without venue time",
+        ALL_KINDS,
+    ),
+    (
+        "lag_ns",
+        Field::LagNs,
+        Some("int"),
+        Some("i8"),
+        "ns",
+        "now - ts_init",
+        ALL_KINDS,
+    ),
+];
+
+/// Names of a kind's values that have a row of their own below, with a richer type.
+const OWN_ROW: [&str; 1] = ["cause"];
+
+/// The whole table for these kinds, in reading order.
+#[must_use]
+pub fn table(kinds: &KindTable) -> Vec<FieldRow> {
+    let mut rows: Vec<FieldRow> = RECORD.map(FieldRow::built_in).into();
+    for kind_row in kinds.rows() {
+        for (index, (name, value_type)) in (0u8..).zip(&kind_row.values) {
+            if name.is_empty() || OWN_ROW.contains(&name.as_str()) {
+                continue;
+            }
+            match rows.iter_mut().find(|known| known.name == *name) {
+                Some(known) => known.kinds |= kind_set(kind_row.kind),
+                None => rows.push(FieldRow::of_value(kind_row, index, name, *value_type)),
+            }
+        }
+    }
+    rows.extend(COMPUTED.map(FieldRow::built_in));
+    rows
+}
+
+impl FieldRow {
+    fn built_in((name, field, singular, plural, unit, formula, kinds): BuiltIn) -> Self {
+        Self {
+            name: name.to_owned(),
+            field,
+            singular,
+            plural,
+            unit,
+            formula: formula.to_owned(),
+            kinds,
+        }
+    }
+
+    /// The row of a kind's value.
+    fn of_value(kind_row: &KindRow, index: u8, name: &str, value_type: ValueType) -> Self {
+        let (field, singular, plural, unit, formula) = match value_type {
+            ValueType::U64 => {
+                let (singular, formula) = whole_value(name);
+                (Field::ValueU64(index), singular, "u8", "", formula)
+            }
+            ValueType::F64 | ValueType::Unused => {
+                let unit = match name {
+                    size if size.ends_with("size") => "base currency or contracts",
+                    price if price.ends_with("price") => PRICE,
+                    _ => "",
+                };
+                (Field::ValueF64(index), "float", "f8", unit, "as the venue gave it")
+            }
+        };
+        Self {
+            name: name.to_owned(),
+            field,
+            singular: Some(singular),
+            plural: Some(plural),
+            unit,
+            formula: formula.to_owned(),
+            kinds: kind_set(kind_row.kind),
+        }
+    }
+}
+
+/// Python type and meaning of a value that is a whole number.
+fn whole_value(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "first" => (
+            "int | None",
+            "first missing venue number (from the feed) or position (from the reader), None when unknown",
+        ),
+        "last" => ("int | None", "the last missing one, None when unknown"),
+        "missing" => ("int | None", "how many are missing, None when unknown"),
+        "state" => ("int", "of the feed"),
+        "epoch" => ("int", "rises with each connection of the feed"),
+        _ => ("int", "as the venue gave it"),
+    }
+}
