@@ -121,7 +121,7 @@ async def live(seed: int, subscription: dict[str, Any], log: Path, *, commands: 
 
 
 def repeat(seed: int, subscription: dict[str, Any], log: Path) -> Report:
-    return engine(seed, subscription, mode="replay", dispatch_log=log).run()
+    return engine(seed, subscription, mode="repeat", dispatch_log=log).run()
 
 
 @pytest.mark.parametrize("commands", [False, True], ids=["alone", "commanded"])
@@ -205,7 +205,7 @@ def test_other_ticks_are_refused_where_they_end(tmp_path: Path, seed: int) -> No
         StrategySpec(strategy=Second, subscription={"kinds": ["quote"]}),
     ]
     shorter = [own[: len(own) // 2] for own in ticks_of(seed)]
-    short = engine_over(shorter, strategies, ring_capacity=512, mode="replay", dispatch_log=log)
+    short = engine_over(shorter, strategies, ring_capacity=512, mode="repeat", dispatch_log=log)
     with pytest.raises(DispatchLogError, match="the sources end at position"):
         short.run()
 

@@ -19,8 +19,8 @@ from headrace.trading.brokers.simulated import SimulatedBroker
 from tests.support.feeding import BTC, ETH
 
 SECOND = 1_000_000_000
-# Recorded seconds per second of a live engine: its recordings are over at once.
-FAST = 1e6
+# Recorded seconds per second of a live engine; faster, and quotes are stale before a turn is over.
+FAST = 1_000.0
 # A Monday; any time will do.
 START = 1_767_571_200 * SECOND
 LIMITS = RiskLimits(

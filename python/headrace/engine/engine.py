@@ -176,7 +176,7 @@ class Engine:
     @property
     def metrics(self) -> Metrics:
         """Every metric, read when it is asked for."""
-        return self._parts.metrics
+        return self._parts.metrics()
 
     # Running
 

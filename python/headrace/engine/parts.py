@@ -15,7 +15,7 @@ import secrets
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import headrace._native as _native
 from headrace.bus import AuditSink, EventBus
@@ -80,7 +80,23 @@ class EngineParts:
     recorder: Recorder | None
     log: RunLog | None
     repeat: Repeat | None
-    metrics: Metrics
+
+    def metrics(self) -> Metrics:
+        """Return every metric of these parts; each is read when it is asked for."""
+        return Metrics(
+            run_id=self.run_id,
+            version=str(_native.build_info()["version"]),
+            dispatcher=self.dispatcher,
+            bus=self.bus,
+            dead_letters=self.dead_letters,
+            commands=self.commands,
+            strategies=self.strategies,
+            orders=self.orders,
+            positions=self.positions,
+            gates=self.gates,
+            services=self.services,
+            audit=self.audit,
+        )
 
     def publish_control(self, name: str, detail: Mapping[str, object] | None = None) -> None:
         """Publish a Control event of the engine."""
@@ -102,20 +118,43 @@ class EngineParts:
 
 def build_parts(options: EngineOptions) -> EngineParts:
     """Make the parts. Raises OptionError, EngineError and what the parts raise."""
+    ground = _ground(options)
+    with ExitStack() as undo:
+        # It has a thread of its own, which ends when another part refuses its options.
+        switch: KillSwitch | RepeatedSwitch | None = None if ground.repeat is None else ground.repeat.switch
+        if ground.mode is Mode.LIVE:
+            switch = undo.enter_context(KillSwitch(options["state_folder"], signal=options["halt_signal"]))
+        parts = _parts(options, ground, switch)
+        undo.pop_all()
+    return parts
+
+
+class _Ground(NamedTuple):
+    """What all other parts stand on."""
+
+    mode: Mode
+    run_id: str
+    repeat: Repeat | None
+    instruments: Sequence[Instrument]
+    clock: EngineClock
+    dead_letters: DeadLetters
+    bus: EventBus
+    dispatcher: Dispatcher
+
+
+def _ground(options: EngineOptions) -> _Ground:
     mode = Mode(options["mode"])
     repeat = Repeat(options["dispatch_log"] or "") if mode is Mode.REPEAT else None
     # The live run's: ids contain the one, losses depend on the other.
     run_id = options["run_id"] or _run_id(mode, options["name"]) if repeat is None else repeat.run_id
-    capacity = options["ring_capacity"] if repeat is None else repeat.ring_capacity
     known = [Instrument(given) if isinstance(given, str) else given for given in options["instruments"]]
-    feeds = _feeds(options, mode)
     clock, dead_letters = EngineClock(), DeadLetters()
     bus = EventBus(clock=clock, mode=mode, run_id=run_id, dead_letters=dead_letters, lanes=options["lanes"])
     for event_type, lane in (options["event_types"] or {}).items():
         bus.declare(event_type, lane)
     dispatcher = Dispatcher(
         instruments=[instrument.name for instrument in known],
-        ring_capacity=capacity,
+        ring_capacity=options["ring_capacity"] if repeat is None else repeat.ring_capacity,
         clock=clock,
         mode=mode,
         on_fault=options["on_fault"],
@@ -125,77 +164,55 @@ def build_parts(options: EngineOptions) -> EngineParts:
         dead_letters=dead_letters,
         called_by_owner=LIFE_CYCLE,
     )
-    with ExitStack() as undo:
-        # It has a thread of its own, which ends when another part refuses its options.
-        switch: KillSwitch | RepeatedSwitch | None = None if repeat is None else repeat.switch
-        if mode is Mode.LIVE:
-            switch = undo.enter_context(_live_switch(options))
-        gates = RiskGates(options["limits"], known, clock=clock, quotes=dispatcher.newest_quote, kill_switch=switch)
-        commands = CommandBus(
-            bus=bus,
-            clock=clock,
-            run_id=run_id,
-            middleware=options["middleware"],
-            workers=options["command_workers"],
-            timeout_s=options["command_timeout_s"],
-        )
-        audit = options["audit"]
-        sink = None
-        if audit is not None:
-            sink = AuditSink(audit, run_id=run_id, config=options["config_digest"], mode=mode)
-        log = None
-        if mode is Mode.LIVE and options["dispatch_log"] is not None:
-            log = RunLog(options["dispatch_log"], run_id=run_id, config=options["config"], switch=switch)
-        driver = _driver(options, clock, bus, dispatcher, commands=commands, audit=sink, log=log, repeat=repeat)
-        positions = Positions()
-        orders = OrderManager(
-            bus=bus,
-            gates=gates,
-            positions=positions,
-            clock=clock,
-            broker=options["broker"],
-            run_id=run_id,
-            mode=mode,
-            call_soon=driver.call_soon,
-        )
-        context = ContextParts(
-            bus=bus,
-            dispatcher=dispatcher,
-            orders=orders,
-            positions=positions,
-            clock=clock,
-            timers=driver.timers,
-            bars=driver.bars,
-            run_id=run_id,
-            publish=driver.publish,
-        )
-        strategies = {
-            own: StrategyRunner(spec, own, context) for own, spec in named_specs(options["strategies"]).items()
-        }
-        service_context = ServiceContext(bus=bus, clock=clock, run_id=run_id, mode=mode)
-        services = Supervisor(options["services"], service_context, driver.publish)
-        undo.pop_all()
-    metrics = Metrics(
-        run_id=run_id,
-        version=str(_native.build_info()["version"]),
-        dispatcher=dispatcher,
+    return _Ground(mode, run_id, repeat, known, clock, dead_letters, bus, dispatcher)
+
+
+def _parts(options: EngineOptions, ground: _Ground, switch: KillSwitch | RepeatedSwitch | None) -> EngineParts:
+    clock, bus, dispatcher, run_id = ground.clock, ground.bus, ground.dispatcher, ground.run_id
+    gates = RiskGates(
+        options["limits"], ground.instruments, clock=clock, quotes=dispatcher.newest_quote, kill_switch=switch
+    )
+    commands = CommandBus(
         bus=bus,
-        dead_letters=dead_letters,
-        commands=commands,
-        strategies=strategies,
+        clock=clock,
+        run_id=run_id,
+        middleware=options["middleware"],
+        workers=options["command_workers"],
+        timeout_s=options["command_timeout_s"],
+    )
+    audit = _audit(options, ground)
+    log = _log(options, ground, switch)
+    driver = _driver(options, ground, commands, audit, log)
+    positions = Positions()
+    orders = OrderManager(
+        bus=bus,
+        gates=gates,
+        positions=positions,
+        clock=clock,
+        broker=options["broker"],
+        run_id=run_id,
+        mode=ground.mode,
+        call_soon=driver.call_soon,
+    )
+    context = ContextParts(
+        bus=bus,
+        dispatcher=dispatcher,
         orders=orders,
         positions=positions,
-        gates=gates,
-        services=services,
-        audit=sink,
+        clock=clock,
+        timers=driver.timers,
+        bars=driver.bars,
+        run_id=run_id,
+        publish=driver.publish,
     )
+    services = ServiceContext(bus=bus, clock=clock, run_id=run_id, mode=ground.mode)
     return EngineParts(
         name=options["name"],
         run_id=run_id,
-        mode=mode,
+        mode=ground.mode,
         options=options,
         clock=clock,
-        dead_letters=dead_letters,
+        dead_letters=ground.dead_letters,
         bus=bus,
         dispatcher=dispatcher,
         driver=driver,
@@ -205,19 +222,35 @@ def build_parts(options: EngineOptions) -> EngineParts:
         broker=options["broker"],
         orders=orders,
         commands=commands,
-        strategies=strategies,
-        services=services,
-        feeds=feeds,
-        audit=sink,
+        strategies={
+            name: StrategyRunner(spec, name, context) for name, spec in named_specs(options["strategies"]).items()
+        },
+        services=Supervisor(options["services"], services, driver.publish),
+        feeds=_feeds(options, ground.mode),
+        audit=audit,
         recorder=None if options["record"] is None else Recorder(options["record"], run_id),
         log=log,
-        repeat=repeat,
-        metrics=metrics,
+        repeat=ground.repeat,
     )
 
 
-def _live_switch(options: EngineOptions) -> KillSwitch:
-    return KillSwitch(options["state_folder"], signal=options["halt_signal"])
+def _runners(options: EngineOptions, context: ContextParts) -> dict[str, StrategyRunner]:
+    specs = named_specs(options["strategies"])
+    return {name: StrategyRunner(spec, name, context) for name, spec in specs.items()}
+
+
+def _audit(options: EngineOptions, ground: _Ground) -> AuditSink | None:
+    path = options["audit"]
+    if path is None:
+        return None
+    return AuditSink(path, run_id=ground.run_id, config=options["config_digest"], mode=ground.mode)
+
+
+def _log(options: EngineOptions, ground: _Ground, switch: KillSwitch | RepeatedSwitch | None) -> RunLog | None:
+    path = options["dispatch_log"]
+    if path is None or ground.mode is not Mode.LIVE:
+        return None
+    return RunLog(path, run_id=ground.run_id, config=options["config"], switch=switch)
 
 
 def _feeds(options: EngineOptions, mode: Mode) -> list[AnyFeed]:
@@ -229,29 +262,15 @@ def _feeds(options: EngineOptions, mode: Mode) -> list[AnyFeed]:
 
 
 def _driver(
-    options: EngineOptions,
-    clock: EngineClock,
-    bus: EventBus,
-    dispatcher: Dispatcher,
-    *,
-    commands: CommandBus,
-    audit: AuditSink | None,
-    log: RunLog | None,
-    repeat: Repeat | None,
+    options: EngineOptions, ground: _Ground, commands: CommandBus, audit: AuditSink | None, log: RunLog | None
 ) -> Driver:
-    if repeat is not None:
-        return RepeatDriver(clock, bus, dispatcher, repeat)
+    moved = (ground.clock, ground.bus, ground.dispatcher)
+    if ground.repeat is not None:
+        return RepeatDriver(*moved, ground.repeat)
     speed = options["speed"]
-    if options["mode"] == Mode.REPLAY:
-        return ReplayDriver(
-            clock,
-            bus,
-            dispatcher,
-            commands=commands,
-            audit=audit,
-            speed="max" if speed is None else speed,
-            progress=options["progress"],
-        )
+    if ground.mode is Mode.REPLAY:
+        fast: float | Literal["max"] = "max" if speed is None else speed
+        return ReplayDriver(*moved, commands=commands, audit=audit, speed=fast, progress=options["progress"])
     live = LiveOptions(
         clock=options["clock"],
         speed=1.0 if speed is None or speed == "max" else speed,
@@ -260,7 +279,7 @@ def _driver(
         gc=options["gc"],
         log=log,
     )
-    return LiveDriver(clock, bus, dispatcher, live)
+    return LiveDriver(*moved, live)
 
 
 def _run_id(mode: Mode, name: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.engine.loop import LiveDriver
     from headrace.feeds.base import FeedItem
 
 __all__ = ["HELD_S", "INGEST_TICKS", "LiveSource"]
@@ -41,25 +42,24 @@ NEED, FULL, HELD = PumpStatus.NEED, PumpStatus.FULL, PumpStatus.HELD
 class LiveSource:
     """One live feed. Made and used in one event loop.
 
-    turn : dispatches what is on the ring. record : writes an item into the feed's recording.
+    driver : has the turns that dispatch each item. record : writes an item into the feed's recording.
     """
 
     def __init__(
         self,
         feed: AnyFeed,
         dispatcher: Dispatcher,
+        driver: LiveDriver,
         *,
-        turn: Callable[[], None],
         record: Callable[[FeedItem], None] | None = None,
     ) -> None:
         self.feed = feed
-        self._turn = turn
+        self._driver = driver
         self._dispatcher = dispatcher
         self._record = record
         decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
         self.pump = dispatcher.open_pump()
         self._source = self.pump.add_source(feed.name, decoder)
-        self._take_frame = self.pump.take_frame
         # Behind what the pump has in hand.
         self._waiting: deque[FeedItem] = deque()
         self._loop = asyncio.get_running_loop()
@@ -94,17 +94,16 @@ class LiveSource:
 
         Called on the loop's own thread. What goes wrong ends the run, and is not raised here.
         """
-        if self._record is not None:
-            self._record(item)
-        if self._free is not None:
-            self._waiting.append(item)
-            return False
         try:
+            if self._record is not None:
+                self._record(item)
+            if self._free is not None:
+                self._waiting.append(item)
+                return False
             again_s = self._publish(item)
         except Exception as error:  # noqa: BLE001 - raised by run(), which a feed's callback cannot
             self._fail(error)
             return False
-        self._turn()
         if again_s is None:
             return True
         self._free = self._loop.create_future()
@@ -115,9 +114,10 @@ class LiveSource:
         """Give an item to the pump; return in how many s to go on with it, None when the pump has nothing in hand."""
         if not isinstance(item, Frame):
             self.pump.push(self._source, item)
-            return self._ingest()
-        ts_init, data = item
-        status = self._take_frame(self._source, ts_init, data)
+            again_s = self._ingest()
+            self._driver.run_now()
+            return again_s
+        status = self._driver.take_frame(self.pump, self._source, item)
         if status is NEED:
             return None
         if status is FULL:
@@ -146,7 +146,7 @@ class LiveSource:
         except Exception as error:  # noqa: BLE001 - raised by run()
             self._fail(error)
             return
-        self._turn()
+        self._driver.run_now()
         if again_s is None:
             self._free.set_result(None)
             self._free = None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.engine.loop import LiveDriver
     from headrace.feeds.base import FeedItem
     from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
@@ -136,16 +137,13 @@ class Sources:
             await self.give(argument)
         return None
 
-    async def bring_all(self, clock: Clock, *, schedule: Callable[[], None], turn: Callable[[], None]) -> None:
-        """Live: publish what every feed brings until all have ended.
-
-        schedule : has a turn soon. turn : has a turn at once.
-        """
+    async def bring_all(self, clock: Clock, driver: LiveDriver) -> None:
+        """Live: publish what every feed brings until all have ended. Raises what a feed raises."""
         try:
             async with asyncio.TaskGroup() as bringing:
-                bringing.create_task(self._bring_paced(clock, schedule), name="headrace-recordings")
+                bringing.create_task(self._bring_paced(clock, driver.schedule), name="headrace-recordings")
                 for feed in self.live:
-                    source = LiveSource(feed, self._dispatcher, turn=turn, record=self._records.get(id(feed)))
+                    source = LiveSource(feed, self._dispatcher, driver, record=self._records.get(id(feed)))
                     self._live_sources.append(source)
                     bringing.create_task(source.run(), name=f"headrace-feed-{feed.name}")
         except BaseExceptionGroup as errors:

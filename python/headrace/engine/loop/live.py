@@ -11,9 +11,11 @@ Does not: pace live feeds; a recording is paced by its receive times at a finite
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from headrace._native import PumpStatus
 from headrace.engine.idle_gc import IdleCollector
 from headrace.engine.loop.driver import Driver
 from headrace.errors import ReentrantDispatchError
@@ -23,11 +25,13 @@ from headrace.market.clock import Mode, PacedClock, WallClock, seconds_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import headrace._native as _native
     from headrace.bus import EventBus
     from headrace.commands import Command
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop.driver import Steps
     from headrace.engine.repeat import RunLog
+    from headrace.feeds.base import Frame
     from headrace.feeds.sources import Sources
     from headrace.market.clock import Clock, EngineClock
 
@@ -58,7 +62,7 @@ class LiveDriver(Driver):
         self._options = options
         self._log = options.log
         live_turn = dispatcher.live_turn(bus.core)
-        self._ticks, self._next_due_ns = live_turn.run, live_turn.due_ns
+        self._ticks, self._next_due_ns, self._frame = live_turn.run, live_turn.due_ns, live_turn.take_frame
         self._slice_ns = options.slice_ns
         self._spins = options.wait == "spin"
         self._collector: IdleCollector | None = None
@@ -67,6 +71,7 @@ class LiveDriver(Driver):
         self._sources: Sources | None = None
         # None before it is started and after it is closed.
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._over: asyncio.Future[str] | None = None
         self._scheduled = False
         self._is_turning = False
@@ -83,7 +88,7 @@ class LiveDriver(Driver):
         if self._options.clock is None and first_ns is not None and not sources.live:
             self._source = PacedClock(first_ns, self._options.speed)
             self._now_ns = self._source.now_ns
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._over = self._loop.create_future()
         self.clock.advance_to(self._now_ns())
         await self.bus.start(wake=self.schedule_from_thread)
@@ -107,7 +112,7 @@ class LiveDriver(Driver):
                 await asyncio.wait({feeding})
 
     async def _feed(self, sources: Sources, steps: Steps) -> None:
-        await sources.bring_all(self._source, schedule=self.schedule, turn=self.run_now)
+        await sources.bring_all(self._source, self)
         deadline_s = time.monotonic() + DRAIN_S
         while not steps.is_quiet() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - a task that rests signals nothing
             await asyncio.sleep(LOOK_S)
@@ -179,6 +184,10 @@ class LiveDriver(Driver):
         now_ns = self._now_ns()
         # Mostly there are only ticks, and nothing follows from them: then this is the whole turn.
         more = None if self._calls or self._unpublished else self._ticks(now_ns, self._slice_ns)
+        return self._rest_of_turn(more, now_ns)
+
+    def _rest_of_turn(self, more: bool | None, now_ns: int) -> bool:  # noqa: FBT001 - what the native turn returned
+        """Do what is due beside ticks; True: there is more to do."""
         if more is False and not self._calls:
             return False
         if more is None and not self._settle_and_dispatch(now_ns):
@@ -214,9 +223,14 @@ class LiveDriver(Driver):
             self._loop.call_soon(self._run_scheduled)
 
     def schedule_from_thread(self) -> None:
-        """Have a turn soon. May be called from any thread and in a signal handler."""
+        """Have a turn soon. May be called from any thread."""
         loop = self._loop
-        if loop is not None:
+        if loop is None:
+            return
+        if threading.get_ident() == self._thread:
+            # No other thread has to be woken, which would cost a system call.
+            self.schedule()
+        else:
             loop.call_soon_threadsafe(self.schedule)
 
     def run_now(self) -> None:
@@ -234,6 +248,32 @@ class LiveDriver(Driver):
             return
         finally:
             self._is_turning = False
+        self._after_turn(more=more)
+
+    def take_frame(self, pump: _native.Pump, source: int, frame: Frame) -> PumpStatus:
+        """Publish a frame and have a turn; one native call while only ticks are due.
+
+        Returns the pump's status. Raises what the pump raises, and what a strategy raised.
+        """
+        if self._is_turning or self._calls or self._unpublished or self._loop is None:
+            status = pump.take_frame(source, *frame)
+            self.run_now()
+            return status
+        self._is_turning = True
+        now_ns = self._now_ns()
+        try:
+            status, done = self._frame(pump, (source, *frame), now_ns, self._slice_ns)
+            more = self._rest_of_turn(done, now_ns)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+            # Not into a feed's callback.
+            self._fail(error)
+            return PumpStatus.STOPPED
+        finally:
+            self._is_turning = False
+        self._after_turn(more=more)
+        return status
+
+    def _after_turn(self, *, more: bool) -> None:
         if self._collector is not None:
             self._collector.look(idle=not more)
         if self._log is not None:

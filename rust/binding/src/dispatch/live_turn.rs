@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 use super::bounds::Bounds;
 use super::dispatch_group::DispatchGroup;
@@ -21,7 +22,7 @@ use super::group::Group;
 use crate::bus::BusCore;
 use crate::clock::{NEVER, ReplayTime};
 use crate::errors::{internal, refuse_after_fork};
-use crate::ingest::{Ingest, IngestCore};
+use crate::ingest::{Ingest, IngestCore, Pump, PumpStatus};
 use crate::thread::this_thread;
 
 /// Turns of one engine's inline group. The ingest is one of a clock that stands still until it is moved.
@@ -79,6 +80,23 @@ impl LiveTurn {
             .dispatch(py, now_ns, bounds)
             .ok_or_else(|| reentrant_dispatch(py))??;
         Ok(Some(self.is_eventful() || !self.group.is_idle()))
+    }
+
+    /// Publishes one frame as ``Pump.take_frame`` does, then ``run``s: one call from a feed's callback to the handlers.
+    ///
+    /// arrived : source, receive time and bytes of the frame. Returns the pump's status and what ``run`` returns.
+    /// Raises as both.
+    fn take_frame(
+        &self,
+        py: Python<'_>,
+        pump: &Bound<'_, Pump>,
+        arrived: (usize, i64, PyBackedBytes),
+        now_ns: i64,
+        max_ns: u64,
+    ) -> PyResult<(PumpStatus, Option<bool>)> {
+        let (source, ts_init, frame) = arrived;
+        let status = pump.get().take_frame(py, source, ts_init, &frame)?;
+        Ok((status, self.run(py, now_ns, max_ns)?))
     }
 
     /// When the next timer, bar or window is due, ns; None: nothing is.
