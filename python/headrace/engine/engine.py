@@ -23,15 +23,18 @@ from typing import TYPE_CHECKING, Self
 
 from headrace.bus.audit import replay_events
 from headrace.dispatch.loop_wakeup import has_running_loop
-from headrace.engine.builtin_commands import Operators
+from headrace.engine.builtin_commands import BuiltinCommands
 from headrace.engine.interrupts import Interrupts
 from headrace.engine.parts import EngineParts
 from headrace.engine.report import report_of, status_of
 from headrace.engine.run import EngineRun
 from headrace.errors import EngineError
+from headrace.trading.kill_switch import HaltWatch, KillSwitch
 
 if TYPE_CHECKING:
+    from headrace.commands import Command
     from headrace.engine.report import EngineReport
+    from headrace.trading.kill_switch import HaltChange
 
 __all__ = ["Engine"]
 
@@ -59,13 +62,22 @@ class Engine(EngineParts):
     """
 
     def _complete(self) -> None:
-        operators = Operators(self)
-        operators.register(self.commands)
-        self._run = EngineRun(self, operators)
+        watch = None
+        if isinstance(self.kill_switch, KillSwitch):
+            watch = HaltWatch(self.kill_switch, publish=self.tell_control, log=self._log_halt)
+        builtin = BuiltinCommands(self, watch, log=self._log_command)
+        builtin.register(self.commands)
+        self._run = EngineRun(self, builtin, watch)
         self._task: asyncio.Task[EngineReport] | None = None
         self._started_s = 0.0
         # While inside, SIGINT and SIGTERM are requests to end; runs enter it themselves.
         self.interrupts = Interrupts(self.stop, self.force, self._run.call)
+
+    def _log_command(self, command: Command) -> None:
+        self._run.log_command(command)
+
+    def _log_halt(self, change: HaltChange) -> None:
+        self._run.log_halt(change)
 
     # Running
 

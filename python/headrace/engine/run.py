@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
-    from headrace.engine.builtin_commands import Operators
+    from headrace.commands import Command
+    from headrace.engine.builtin_commands import BuiltinCommands
     from headrace.engine.parts import EngineParts
     from headrace.market.events import Event, Lane
+    from headrace.trading.kill_switch import HaltChange, HaltWatch
 
 __all__ = ["EngineRun"]
 
@@ -51,9 +53,10 @@ SWITCH_INTERVAL_S = 0.0005
 class EngineRun:
     """One run. Its parts are the engine's."""
 
-    def __init__(self, engine: EngineParts, operators: Operators) -> None:
+    def __init__(self, engine: EngineParts, builtin: BuiltinCommands, halt_watch: HaltWatch | None) -> None:
         self._engine = engine
-        self._operators = operators
+        self._builtin = builtin
+        self._halt_watch = halt_watch
         self._log: RunLog | None = None
         self._options = engine.options
         self._reason = ""
@@ -273,7 +276,6 @@ class EngineRun:
             config=self._options.config,
             is_halted=engine.kill_switch is not None and engine.kill_switch.is_halted,
         )
-        self._operators.told = self._log.command
         engine.bus.subscribe((Signal, OrderEvent), self._log.decision, name="dispatch_log")
 
     def _warn_of_tasks(self) -> None:
@@ -288,6 +290,16 @@ class EngineRun:
                 )
                 log.warning(said, runner.name, ", ".join(awaited))
 
+    def log_command(self, command: Command) -> None:
+        """Write to the dispatch log, if there is one, that a command is handled now."""
+        if self._log is not None:
+            self._log.command(command)
+
+    def log_halt(self, change: HaltChange) -> None:
+        """Write to the dispatch log, if there is one, that the kill switch has changed."""
+        if self._log is not None:
+            self._log.mark("halted", change._asdict())
+
     def _close_log(self) -> None:
         if self._log is not None:
             self._log.close()
@@ -300,7 +312,7 @@ class EngineRun:
         self._ready.set()
         if engine.repeat is not None:
             await engine.repeat.run(
-                engine, self._intake, self._pump, handle=self._operators.again, stop=self._end.stop_strategies
+                engine, self._intake, self._pump, handle=self._builtin.again, stop=self._end.stop_strategies
             )
             self._ends("log ended")
             return
@@ -364,17 +376,10 @@ class EngineRun:
         self.stop("feeds ended")
 
     async def _watch_kill_switch(self) -> None:
-        """Tell what somebody outside did to the latch."""
-        switch = self._engine.kill_switch
-        assert switch is not None
-        seen = False
+        """Publish the changes of the latch that no command has made."""
+        assert self._halt_watch is not None
         while True:
-            if switch.is_halted != seen:
-                seen = switch.is_halted
-                if self._log is not None:
-                    self._log.mark("halted", seen)
-                self._engine.tell_control("HALTED" if seen else "REARMED", {"reason": switch.reason})
-                log.warning("the kill switch %s", f"is thrown: {switch.reason}" if seen else "is armed again")
+            self._halt_watch.look()
             await asyncio.sleep(HALT_S)
 
     # What its parts tell it
