@@ -238,6 +238,16 @@ def test_a_halt_is_in_the_latch_file_before_anybody_is_asked_and_holds_without_a
     assert json.loads(ctl("status", "--json").stdout)["detail"]["halted"] is False
 
 
+def test_a_halt_of_a_running_engine_is_accepted_and_a_second_one_a_noop(ctl: Run, state: Path, engines) -> None:
+    engines("paper")
+    for reason, said in (("enough", "accepted"), ("enough", "noop"), ("more", "noop")):
+        ended = ctl("halt", "--reason", reason)
+        assert ended.returncode == 0
+        assert ended.stdout.startswith(f"latch: {state}/halt.json\nengine paper: {said}"), ended.stdout
+    assert ctl("rearm").returncode == 0
+    assert "engine paper: accepted" in ctl("halt", "--reason", "enough").stdout
+
+
 def test_a_halt_is_written_before_any_engine_is_asked(ctl: Run, state: Path) -> None:
     seen: list[bool] = []
     (state / "run").mkdir(mode=0o700)

@@ -271,11 +271,6 @@ async def test_a_folder_that_no_socket_can_be_in_is_named(folder: Path) -> None:
             await server.setup(desk())
 
 
-async def test_a_server_without_a_command_bus_is_refused(folder: Path) -> None:
-    with pytest.raises(ControlError, match="has no command bus"):
-        await ControlServer(folder=folder).setup(desk())
-
-
 # Hostile input
 
 

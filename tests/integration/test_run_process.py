@@ -167,8 +167,8 @@ class Process:
             assert own["published"] == own["processed"] + own["dead"] + own["dropped"] + own["left"], (lane, own)
             assert own["left"] <= report["left"].get(lane, 0), (lane, own, report["left"])
         for name, strategy in report["strategies"].items():
-            for ticks in strategy["ticks"]:
-                terms = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
+            terms = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
+            for ticks in (strategy, *strategy["subscriptions"].values()):
                 assert ticks["published"] == sum(ticks[term] for term in terms), ticks
             orders = strategy["orders"]
             assert orders["submitted"] == sum(orders[s] for s in ("open", "filled", "canceled", "rejected", "expired"))
@@ -189,7 +189,7 @@ class Process:
         for strategy in report["strategies"].values():
             assert strategy["state"] == "stopped"
             assert strategy["open_orders"] == []
-            assert not any(ticks["pending"] for ticks in strategy["ticks"])
+            assert not strategy["pending"]
         told = [event.name for event in read_audit(self.folder / "audit.jsonl") if isinstance(event, Control)]
         assert "EOF" in told
         assert any("asked to stop" in line for line in self.said), self.said

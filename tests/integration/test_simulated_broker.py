@@ -561,7 +561,7 @@ def test_a_closed_broker_leaves_open_orders_as_they_are(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("latency_ns", value) for value in (-1, 0.5, "1ms", 1 << 62)),
+        *(("latency_ns", value) for value in (-1, 0.5, "1ms", (1 << 62) + 1)),
         *(("taker_fee", value) for value in (-0.1, 1, "much", float("nan"))),
         *(("maker_fee", value) for value in (-1, 1)),
         *(("slippage_ticks", value) for value in (-1, 0.5)),

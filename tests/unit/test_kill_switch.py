@@ -16,7 +16,7 @@ import pytest
 
 from headrace.errors import OptionError, StateFolderError
 from headrace.limits import HALT_S, LATCH_POLL_S
-from headrace.trading.kill_switch import KillSwitch
+from headrace.trading.kill_switch import HaltChange, HaltWatch, KillSwitch
 from tests.support.feeding import python, wait_until
 
 TASKS = Path("/proc/self/task")
@@ -95,6 +95,67 @@ def test_the_version_rises_only_with_a_change(folder: Path) -> None:
         switch.halt("why", "who")
         versions.append(switch.version)
     assert versions == [0, 1, 1, 2, 2, 3]
+
+
+def test_each_change_is_kept_with_its_actor_and_reason(folder: Path) -> None:
+    with KillSwitch(folder) as switch:
+        assert switch.changes(0) == []
+        switch.halt("fat finger", "alice")
+        switch.halt("me too", "bob")
+        switch.rearm("bob", "was none")
+        switch.rearm("bob", "was none")
+        halted, rearmed = (1, True, "fat finger", "alice"), (2, False, "was none", "bob")
+        assert switch.changes(0) == [halted, rearmed]
+        assert (switch.changes(1), switch.changes(2)) == ([rearmed], [])
+
+
+def test_the_newest_changes_are_kept(folder: Path) -> None:
+    with KillSwitch(folder, watch=False) as switch:
+        for _ in range(40):
+            switch.halt("why", "who")
+            switch.rearm("who")
+        assert [version for version, *_ in switch.changes(0)] == list(range(17, 81))
+
+
+def test_a_signal_and_the_rearm_after_it_are_two_changes(folder: Path) -> None:
+    with KillSwitch(folder, signal=True) as switch:
+        for _ in range(20):
+            signal.raise_signal(signal.SIGUSR2)
+            assert switch.rearm("alice")
+        changes = switch.changes(0)
+    assert [(is_halt, actor) for _, is_halt, _, actor in changes] == [(True, "signal"), (False, "alice")] * 20
+
+
+def test_a_halt_by_a_latch_that_is_there_already_keeps_its_reason(folder: Path) -> None:
+    with KillSwitch(folder, watch=False) as switch, KillSwitch(folder, watch=False) as other:
+        other.halt("from outside", "bob")
+        assert not switch.is_halted
+        assert not switch.halt("me too", "alice")
+        assert (switch.is_halted, switch.reason, switch.actor) == (True, "from outside", "bob")
+        assert json.loads(switch.path.read_text())["actor"] == "bob"
+
+
+def test_a_watch_publishes_each_change_once(folder: Path) -> None:
+    published: list[tuple[str, dict[str, object]]] = []
+    logged: list[HaltChange] = []
+    with KillSwitch(folder) as switch:
+        watch = HaltWatch(
+            switch, publish=lambda name, detail: published.append((name, dict(detail))), log=logged.append
+        )
+        watch.look()
+        switch.halt("why", "alice")
+        watch.look()
+        watch.look()
+        assert logged == [HaltChange(1, True, "why", "alice")]
+        switch.rearm("bob", "fine")
+        switch.halt("again", "alice")
+        watch.look()
+    assert published == [
+        ("HALTED", {"actor": "alice", "reason": "why"}),
+        ("REARMED", {"actor": "bob", "reason": "fine"}),
+        ("HALTED", {"actor": "alice", "reason": "again"}),
+    ]
+    assert [change.version for change in logged] == [1, 2, 3]
 
 
 GARBLED = {

@@ -15,7 +15,6 @@ Does not: repeat a command that was not answered: it may have been handled. ``--
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import sys
@@ -28,7 +27,7 @@ from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option
 from headrace.commands import COMMANDS, Halt, RedriveDeadLetter, Status
 from headrace.control import ControlClient, running_engines
-from headrace.control.wire import AskLetter, AskLetters, AskTable, Submit
+from headrace.control.wire import AskLetter, AskLetters, AskTable, Submit, own_peer
 from headrace.engine.tables import Table, duration_text, tables_text
 from headrace.errors import ControlError, StateFolderError
 from headrace.limits import COMMAND_TIMEOUT_S
@@ -250,10 +249,13 @@ def _halt_command(*, reason: str, engine: str | None, as_json: bool) -> int:
 
 
 def _write_latch(reason: str) -> tuple[str, str]:
-    """Halt through the file, and return its path, or why it was not written."""
+    """Halt through the file, and return its path, or why it was not written.
+
+    Actor and reason are those that the command has at the engine, which takes the file for the command's own halt.
+    """
     try:
         with KillSwitch(watch=False) as switch:
-            switch.halt(reason, f"{getpass.getuser()}@{_terminal() or '-'}/{os.getpid()}")
+            switch.halt(reason, own_peer().actor(_terminal()))
             return str(switch.path), ""
     except StateFolderError as error:
         return "", str(error)

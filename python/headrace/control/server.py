@@ -20,15 +20,14 @@ import contextlib
 import fcntl
 import logging
 import os
-import pwd
 import socket
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit, socket_path
+from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit, peer_of, socket_path
 from headrace.engine.service import Service
 from headrace.errors import ControlError
 from headrace.limits import CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_S, CONTROL_LINE_BYTES_MAX, DRAIN_RUNNING_S
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.commands import CommandBus
+    from headrace.control.wire import Peer
     from headrace.engine.service import ServiceContext
     from headrace.market.dead_letters import DeadLetter, DeadLetters
 
@@ -45,7 +45,6 @@ __all__ = ["ControlServer"]
 
 log = logging.getLogger(__name__)
 
-TERMINAL_CHARACTERS_MAX = 40
 # So many turns of the loop after it was accepted, a connection has a task of ours, which closes it.
 TURNS_TO_CONVERSE = 4
 TEXT_CHARACTERS_MAX = 20_000
@@ -55,29 +54,17 @@ _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _replies = msgspec.json.Encoder(enc_hook=lambda value: f"{value!r:.1000}")
 
 
-class _Peer(NamedTuple):
-    pid: int
-    uid: int
-
-    @property
-    def user(self) -> str:
-        try:
-            return pwd.getpwuid(self.uid).pw_name
-        except KeyError:
-            return str(self.uid)
-
-
 class ControlServer(Service):
     """Listens for ``headrace ctl``.
 
     commands : where commands go. engine : the engine's name, and the socket's. dead_letters : what may be looked at.
-    Both may be set as attributes later, before ``setup``. folder : the state folder; the user's own unless given.
-    connections_max : at a time. idle_s : a connection that says nothing is closed then.
+    folder : the state folder; the user's own unless given. connections_max : at a time. idle_s : a connection that says
+    nothing is closed then.
     """
 
     def __init__(
         self,
-        commands: CommandBus | None = None,
+        commands: CommandBus,
         *,
         engine: str = "headrace",
         dead_letters: DeadLetters | None = None,
@@ -85,8 +72,8 @@ class ControlServer(Service):
         connections_max: int = CONTROL_CONNECTIONS_MAX,
         idle_s: float = CONTROL_IDLE_S,
     ) -> None:
-        self.commands = commands
-        self.dead_letters = dead_letters
+        self._commands = commands
+        self._dead_letters = dead_letters
         self._engine = engine
         self._folder = None if folder is None else Path(folder)
         self._connections_max = connections_max
@@ -113,9 +100,6 @@ class ControlServer(Service):
         """Listen. Raises ControlError when an engine of that name does already, or the socket cannot be made."""
         if context.mode is not Mode.LIVE:
             return
-        if self.commands is None:
-            msg = "the control server has no command bus: give it one, server.commands = engine.commands"
-            raise ControlError(msg)
         path = socket_path(self._engine, self._folder)
         self._lock = _locked(path.with_suffix(".lock"), self._engine)
         try:
@@ -191,8 +175,8 @@ class ControlServer(Service):
             del self._connections[task]
             writer.close()
 
-    def _refusal(self, peer: _Peer | None) -> str | None:
-        if peer is not None and peer.uid != os.geteuid():
+    def _refusal(self, peer: Peer) -> str | None:
+        if peer.uid != os.geteuid():
             log.warning("refused %s (process %d) at the control socket", peer.user, peer.pid)
             return f"this engine belongs to user {os.geteuid()}, you are user {peer.uid}: run it as that user"
         if len(self._connections) > self._connections_max:
@@ -200,11 +184,7 @@ class ControlServer(Service):
         return None
 
     async def _converse(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        peer: _Peer | None,
-        task: asyncio.Task[object],
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer, task: asyncio.Task[object]
     ) -> None:
         while not self._stopping.is_set():
             try:
@@ -221,29 +201,28 @@ class ControlServer(Service):
             await self._say(writer, reply)
             self._connections[task] = False
 
-    async def _answer(self, line: bytes, peer: _Peer | None) -> Reply:
+    async def _answer(self, line: bytes, peer: Peer) -> Reply:
         self._counts["requests"] += 1
-        assert self.commands is not None
         try:
             request = _requests.decode(line)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return Reply(error=f"the request cannot be read: {error}")
         match request:
             case Submit():
-                ack = await self.commands.submit(
+                ack = await self._commands.submit(
                     bytes(request.command),
                     key=request.key,
                     timeout=request.timeout,
-                    actor=_actor(peer, request.terminal),
+                    actor=peer.actor(request.terminal),
                 )
                 return Reply(engine=self._engine, ack=ack)
             case AskTable():
-                return Reply(engine=self._engine, table=tuple(self.commands.table()))
+                return Reply(engine=self._engine, table=tuple(self._commands.table()))
             case AskLetters():
-                letters = [] if self.dead_letters is None else self.dead_letters.list(kind=request.kind)
+                letters = [] if self._dead_letters is None else self._dead_letters.list(kind=request.kind)
                 return Reply(engine=self._engine, letters=tuple(map(_summary, letters[-request.last :])))
             case AskLetter():
-                letter = None if self.dead_letters is None else self.dead_letters.get(request.letter_id)
+                letter = None if self._dead_letters is None else self._dead_letters.get(request.letter_id)
                 return Reply(engine=self._engine, letters=() if letter is None else (_whole(letter),))
 
     async def _say(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
@@ -294,22 +273,14 @@ def _listener(path: Path) -> socket.socket:
     return listener
 
 
-def _peer(writer: asyncio.StreamWriter) -> _Peer | None:
-    """Say who is at the other end, where the system tells."""
+def _peer(writer: asyncio.StreamWriter) -> Peer:
+    """Return the process at the other end. Where the system does not say it, the socket's mode let in only our user."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return None
+        return peer_of(0, os.geteuid())
     size = struct.calcsize("3i")
     credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     pid, uid, _gid = struct.unpack("3i", credentials)
-    return _Peer(pid, uid)
-
-
-def _actor(peer: _Peer | None, terminal: str) -> str:
-    """Return user@terminal/process: the first and the last by the kernel's word, the middle by the peer's."""
-    shown = "".join(character if character.isprintable() else "?" for character in terminal[:TERMINAL_CHARACTERS_MAX])
-    if peer is None:
-        peer = _Peer(0, os.geteuid())
-    return f"{peer.user}@{shown or '-'}/{peer.pid}"
+    return peer_of(pid, uid)
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:

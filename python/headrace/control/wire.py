@@ -6,15 +6,20 @@
     {"ask": "table"}                                                               ─▶  {"table": […]}
     {"ask": "letters"} · {"ask": "letter", "letter_id": 7}                         ─▶  {"letters": […]}
 
+An actor is ``user@terminal/process``: user and process by the kernel's word, the terminal by the client's.
+
 Guarantees: what cannot be read is answered with ``error``; a reply has either that or what was asked for.
-Does not: say who asks; the server looks that up.
+Does not: carry the actor of a command; the server makes it of the connection.
 """
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
+import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,8 +28,21 @@ from headrace.commands.family import CommandEntry
 from headrace.errors import ControlError
 from headrace.trading.state_folder import checked_folder, state_folder
 
-__all__ = ["AskLetter", "AskLetters", "AskTable", "Reply", "Request", "Submit", "run_folder", "socket_path"]
+__all__ = [
+    "AskLetter",
+    "AskLetters",
+    "AskTable",
+    "Peer",
+    "Reply",
+    "Request",
+    "Submit",
+    "own_peer",
+    "peer_of",
+    "run_folder",
+    "socket_path",
+]
 
+TERMINAL_CHARACTERS_MAX = 40
 # The kernel's sockaddr_un has 108 bytes, the last of them a zero.
 SOCKET_PATH_BYTES_MAX = 107
 
@@ -87,3 +105,31 @@ def socket_path(name: str, folder: Path | None = None) -> Path:
         msg = f"{path} has {len(bytes(path))} bytes, a socket's path at most {SOCKET_PATH_BYTES_MAX}"
         raise ControlError(f"{msg}: name a shorter folder with HEADRACE_STATE")
     return path
+
+
+class Peer(NamedTuple):
+    """A process at one end of the socket. pid : 0 where the system does not say it."""
+
+    pid: int
+    uid: int
+    user: str
+
+    def actor(self, terminal: str) -> str:
+        """Return what audits call it."""
+        shown = terminal[:TERMINAL_CHARACTERS_MAX]
+        if not shown.isprintable():
+            shown = "".join(character if character.isprintable() else "?" for character in shown)
+        return f"{self.user}@{shown or '-'}/{self.pid}"
+
+
+def peer_of(pid: int, uid: int) -> Peer:
+    """Return a process with its user's name; the number where there is no name."""
+    try:
+        return Peer(pid, uid, pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return Peer(pid, uid, str(uid))
+
+
+def own_peer() -> Peer:
+    """Return this process, as a server at the other end sees it."""
+    return peer_of(os.getpid() if hasattr(socket, "SO_PEERCRED") else 0, os.geteuid())

@@ -1,4 +1,4 @@
-"""Operators: what each built-in command does to an engine.
+"""BuiltinCommands: what each built-in command does to an engine.
 
 ::
 
@@ -10,9 +10,8 @@ Does not: order, repeat or time out commands; that is the command bus.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -33,24 +32,25 @@ from headrace.commands import (
     SetSubscription,
     Status,
     StopStrategy,
+    current_submission,
     entry_of,
 )
 from headrace.errors import HeadraceError
+from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
     from headrace.engine.parts import EngineParts
-    from headrace.strategies.runner import StrategyRunner
 
-__all__ = ["EngineControls", "Operators"]
+__all__ = ["BuiltinCommands", "EngineControls"]
 
-# Where a strategy already is what the command asks for.
-ALREADY = {
-    PauseStrategy: StrategyState.PAUSED,
-    ResumeStrategy: StrategyState.RUNNING,
-    StopStrategy: StrategyState.STOPPED,
+# What moves a strategy, and the state in which it is already where the command wants it.
+MOVES = {
+    PauseStrategy: (StrategyRunner.pause, StrategyState.PAUSED),
+    ResumeStrategy: (StrategyRunner.resume, StrategyState.RUNNING),
+    StopStrategy: (StrategyRunner.stop, StrategyState.STOPPED),
 }
 
 
@@ -65,17 +65,15 @@ class EngineControls(NamedTuple):
     status: Callable[[], dict[str, object]]
 
 
-class Operators:
+class BuiltinCommands:
     """The handlers of the built-in commands of one engine."""
 
     def __init__(self, parts: EngineParts, controls: EngineControls) -> None:
         self._engine = parts
         self._controls = controls
-        self._handlers: dict[type[Command], Callable[[Any], Outcome | Awaitable[Outcome]]] = {
-            PauseStrategy: self._pause,
-            ResumeStrategy: self._resume,
-            RestartStrategy: self._restart,
-            StopStrategy: self._stop,
+        # The kill switch's version that a Halt has been accepted for.
+        self._halt_version = 0
+        self._plain: dict[type[Command], Callable[[Any], Outcome]] = {
             SetSubscription: self._set_subscription,
             CancelOrder: self._cancel_order,
             CancelAll: self._cancel_all,
@@ -86,42 +84,42 @@ class Operators:
             Drain: self._drain,
             Status: self._status,
         }
+        self._awaited: dict[type[Command], Callable[[Any], Awaitable[Outcome]]] = {
+            PauseStrategy: self._move,
+            ResumeStrategy: self._move,
+            RestartStrategy: self._restart,
+            StopStrategy: self._move,
+        }
 
     def register(self, commands: CommandBus) -> None:
         """Register every handler."""
-        for command_type, handler in self._handlers.items():
-            commands.register(command_type, self._awaited if inspect.iscoroutinefunction(handler) else self._plain)
+        for command_type in self._plain:
+            commands.register(command_type, self._handle)
+        for command_type in self._awaited:
+            commands.register(command_type, self._handle_awaited)
 
-    async def _awaited(self, command: Command) -> Outcome:
+    def _handle(self, command: Command) -> Outcome:
         if command.changes:
             self._engine.driver.note_command(command)
-        return await cast("Awaitable[Outcome]", self._handlers[type(command)](command))
+        return self._plain[type(command)](command)
 
-    def _plain(self, command: Command) -> Outcome:
-        if command.changes:
-            self._engine.driver.note_command(command)
-        return cast("Outcome", self._handlers[type(command)](command))
+    async def _handle_awaited(self, command: Command) -> Outcome:
+        self._engine.driver.note_command(command)
+        return await self._awaited[type(command)](command)
 
     async def again(self, payload: Mapping[str, Any]) -> Outcome:
         """Do what a command of an earlier run asked for. Raises msgspec.ValidationError when it is none."""
-        kinds = {entry_of(kind).name: kind for kind in self._handlers}
-        command: Command = msgspec.convert(payload, kinds[payload["command"]])
-        if isinstance(command, Drain):
-            # How far that run came, and when it left, stands in its log; a stop now would come too early.
+        kinds = {entry_of(kind).name: kind for kind in (*self._plain, *self._awaited)}
+        kind = kinds[payload["command"]]
+        command: Command = msgspec.convert(payload, kind)
+        if isinstance(command, Drain | Halt | Rearm):
+            # How far that run came, when it left, and how its kill switch changed, stand in its log as well.
             return Outcome("accepted")
-        outcome = self._handlers[type(command)](command)
-        return await outcome if inspect.isawaitable(outcome) else outcome
+        if kind in self._plain:
+            return self._plain[kind](command)
+        return await self._awaited[kind](command)
 
     # Strategies
-
-    async def _pause(self, command: PauseStrategy) -> Outcome:
-        return await self._move(command, "pause", lambda runner: runner.pause("by command"))
-
-    async def _resume(self, command: ResumeStrategy) -> Outcome:
-        return await self._move(command, "resume", lambda runner: runner.resume("by command"))
-
-    async def _stop(self, command: StopStrategy) -> Outcome:
-        return await self._move(command, "stop", lambda runner: runner.stop("by command"))
 
     async def _restart(self, command: RestartStrategy) -> Outcome:
         runner = self._engine.strategies.get(command.strategy)
@@ -135,22 +133,18 @@ class Operators:
             return Outcome("failed", why, version=runner.life.version)
         return Outcome("accepted", version=runner.life.version)
 
-    async def _move(
-        self,
-        command: PauseStrategy | ResumeStrategy | StopStrategy,
-        verb: str,
-        act: Callable[[StrategyRunner], Awaitable[None]],
-    ) -> Outcome:
+    async def _move(self, command: PauseStrategy | ResumeStrategy | StopStrategy) -> Outcome:
+        move, already = MOVES[type(command)]
         runner = self._engine.strategies.get(command.strategy)
         if runner is None:
             return self._unknown(command.strategy)
-        if runner.state is ALREADY[type(command)]:
+        if runner.state is already:
             return Outcome("noop", f"{runner.name} is {runner.state}", version=runner.life.version)
-        if not runner.life.allows(verb):
+        if not runner.life.allows(command.verb):
             hint = ": restart it" if runner.life.allows("start") else ""
-            why = f"{runner.name} is {runner.state}, from where it cannot {verb}{hint}"
+            why = f"{runner.name} is {runner.state}, from where it cannot {command.verb}{hint}"
             return Outcome("rejected", why, version=runner.life.version)
-        await act(runner)
+        await move(runner, "by command")
         return Outcome("accepted", version=runner.life.version)
 
     def _set_subscription(self, command: SetSubscription) -> Outcome:
@@ -213,21 +207,28 @@ class Operators:
     # The kill switch
 
     def _halt(self, command: Halt) -> Outcome:
-        switch = self._engine.kill_switch
-        if switch is None:
+        watch = self._engine.halt_watch
+        if watch is None:
             return Outcome("rejected", "a replay has no kill switch: nothing leaves it")
-        if switch.is_halted:
+        switch, actor = watch.switch, _actor()
+        try:
+            is_made = switch.halt(command.reason, actor)
+        finally:
+            watch.look()
+        # `headrace ctl halt` writes the latch file before it submits the command: a halt by the same actor for the same
+        # reason is the command's own. Once; the same command again finds what it asks for.
+        is_own = (switch.actor, switch.reason) == (actor, command.reason) and switch.version != self._halt_version
+        if not is_made and not is_own:
             return Outcome("noop", f"it is halted already: {switch.reason}")
-        switch.halt(command.reason, "operator")
-        self._engine.publish_control("HALTED", {"reason": command.reason})
+        self._halt_version = switch.version
         return Outcome("accepted")
 
     def _rearm(self, command: Rearm) -> Outcome:
-        switch = self._engine.kill_switch
-        if switch is None or not switch.is_halted:
+        watch = self._engine.halt_watch
+        if watch is None or not watch.switch.is_halted:
             return Outcome("noop", "it is not halted")
-        switch.rearm("operator")
-        self._engine.publish_control("REARMED", {"reason": command.reason})
+        watch.switch.rearm(_actor(), command.reason)
+        watch.look()
         return Outcome("accepted")
 
     # The engine
@@ -250,3 +251,10 @@ class Operators:
 
     def _status(self, _command: Status) -> Outcome:
         return Outcome("accepted", detail=self._controls.status())
+
+
+def _actor() -> str:
+    """Return the actor of the command that is being handled."""
+    call = current_submission()
+    assert call is not None
+    return call.actor

@@ -22,7 +22,7 @@ import signal
 from typing import TYPE_CHECKING, Self, Unpack
 
 from headrace.dispatch.loop_wakeup import has_running_loop
-from headrace.engine.builtin_commands import EngineControls, Operators
+from headrace.engine.builtin_commands import BuiltinCommands, EngineControls
 from headrace.engine.interrupts import Interrupts
 from headrace.engine.options import EngineOptions, complete
 from headrace.engine.parts import build_parts
@@ -88,7 +88,7 @@ class Engine:
     def __init__(self, **options: Unpack[EngineOptions]) -> None:
         self._parts = build_parts(complete(options))
         controls = EngineControls(stop=self.stop, is_stopping=lambda: self.is_stopping, status=self.status)
-        commands = Operators(self._parts, controls)
+        commands = BuiltinCommands(self._parts, controls)
         commands.register(self._parts.commands)
         self._run = EngineRun(self._parts, commands.again)
         self._task: asyncio.Task[Report] | None = None

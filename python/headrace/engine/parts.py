@@ -30,14 +30,13 @@ from headrace.feeds.recorder import Recorder
 from headrace.feeds.sources import feeds_of, refuse_live
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
-from headrace.market.events import Control
 from headrace.market.instrument import Instrument
 from headrace.strategies.context import ContextParts
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
 from headrace.trading.brokers.base import BrokerContext
-from headrace.trading.kill_switch import KillSwitch
+from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.orders import OrderManager
 from headrace.trading.positions import Positions
 from headrace.trading.risk import RiskGates
@@ -68,6 +67,7 @@ class EngineParts:
     dispatcher: Dispatcher
     driver: Driver
     kill_switch: KillSwitch | RepeatedSwitch | None
+    halt_watch: HaltWatch | None
     gates: RiskGates
     positions: Positions
     broker: Broker | None
@@ -97,11 +97,6 @@ class EngineParts:
             services=self.services,
             audit=self.audit,
         )
-
-    def publish_control(self, name: str, detail: Mapping[str, object] | None = None) -> None:
-        """Publish a Control event of the engine."""
-        event = Control(source="engine", ts=self.clock.now_ns(), run_id=self.run_id, name=name, detail=detail or {})
-        self.driver.publish(event)
 
     def broker_context(self) -> BrokerContext:
         """Return what the broker may use."""
@@ -147,7 +142,9 @@ def _ground(options: EngineOptions) -> _Ground:
     repeat = Repeat(options["dispatch_log"] or "") if mode is Mode.REPEAT else None
     # The live run's: ids contain the one, losses depend on the other.
     run_id = options["run_id"] or _run_id(mode, options["name"]) if repeat is None else repeat.run_id
-    known = [Instrument(given) if isinstance(given, str) else given for given in options["instruments"]]
+    listed = options["instruments"]
+    listed = [listed] if isinstance(listed, str | Instrument) else listed
+    known = [Instrument(given) if isinstance(given, str) else given for given in listed]
     clock, dead_letters = EngineClock(), DeadLetters()
     bus = EventBus(clock=clock, mode=mode, run_id=run_id, dead_letters=dead_letters, lanes=options["lanes"])
     for event_type, lane in (options["event_types"] or {}).items():
@@ -217,6 +214,7 @@ def _parts(options: EngineOptions, ground: _Ground, switch: KillSwitch | Repeate
         dispatcher=dispatcher,
         driver=driver,
         kill_switch=switch,
+        halt_watch=_halt_watch(switch, driver),
         gates=gates,
         positions=positions,
         broker=options["broker"],
@@ -234,11 +232,6 @@ def _parts(options: EngineOptions, ground: _Ground, switch: KillSwitch | Repeate
     )
 
 
-def _runners(options: EngineOptions, context: ContextParts) -> dict[str, StrategyRunner]:
-    specs = named_specs(options["strategies"])
-    return {name: StrategyRunner(spec, name, context) for name, spec in specs.items()}
-
-
 def _audit(options: EngineOptions, ground: _Ground) -> AuditSink | None:
     path = options["audit"]
     if path is None:
@@ -251,6 +244,13 @@ def _log(options: EngineOptions, ground: _Ground, switch: KillSwitch | RepeatedS
     if path is None or ground.mode is not Mode.LIVE:
         return None
     return RunLog(path, run_id=ground.run_id, config=options["config"], switch=switch)
+
+
+def _halt_watch(switch: KillSwitch | RepeatedSwitch | None, driver: Driver) -> HaltWatch | None:
+    """A repetition has none: its log says when the switch changed."""
+    if not isinstance(switch, KillSwitch):
+        return None
+    return HaltWatch(switch, publish=driver.publish_control, log=lambda change: driver.mark("halted", change._asdict()))
 
 
 def _feeds(options: EngineOptions, mode: Mode) -> list[AnyFeed]:

@@ -25,6 +25,7 @@ import msgspec
 from headrace.dispatch.log import DispatchLog, LoggedRun, Mark, Repetition
 from headrace.errors import DispatchLogError
 from headrace.market.events import Event, OrderEvent, Signal, encode_event
+from headrace.trading.kill_switch import HaltChange
 
 if TYPE_CHECKING:
     import os
@@ -110,19 +111,20 @@ class RunLog:
 
 
 class RepeatedSwitch:
-    """The kill switch of a repetition: thrown where the log says so, and felt by nobody else."""
+    """The kill switch of a repetition: it changes where the log says so, and no other process sees it."""
 
-    def __init__(self) -> None:
-        self.is_halted = False
-        self.reason = ""
+    def __init__(self, *, is_halted: bool) -> None:
+        self.is_halted = is_halted
 
-    def halt(self, reason: str, actor: str) -> None:
-        """Throw it."""
-        self.is_halted, self.reason = True, f"{reason} ({actor})" if actor else reason
+    def halt(self, _reason: str, _actor: str) -> bool:
+        """Let no new order pass: a strategy that halts in code does so again. Returns whether they passed before."""
+        before, self.is_halted = self.is_halted, True
+        return not before
 
-    def rearm(self, _actor: str) -> None:
-        """Arm it again."""
-        self.is_halted, self.reason = False, ""
+    def rearm(self, _actor: str, _reason: str = "") -> bool:
+        """Let orders pass again. Returns whether they did not before."""
+        before, self.is_halted = self.is_halted, False
+        return before
 
     def close(self) -> None:
         """Nothing is open."""
@@ -134,9 +136,8 @@ class Repeat:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._log = LoggedRun(path)
         self._begin = self._first_mark()
-        self.switch = RepeatedSwitch()
-        # The live run may have begun with the latch thrown.
-        self.switch.is_halted = bool(self._begin.payload["halted"])
+        # The live run may have begun halted.
+        self.switch = RepeatedSwitch(is_halted=self._begin.payload["halted"])
         self._live: deque[bytes] = deque()
         self._made: deque[bytes] = deque()
         self._decisions = 0
@@ -204,7 +205,9 @@ class Repeat:
             self._expect(mark.payload)
             self._compare()
         elif mark.kind == "halted":
-            self.switch.is_halted = bool(mark.payload)
+            change = HaltChange(**mark.payload)
+            self.switch.is_halted = change.is_halt
+            driver.publish_control(change.name, change.detail)
         elif mark.kind == "leave":
             driver.dispatcher.finish()
         elif mark.kind == "stop":

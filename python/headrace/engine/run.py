@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from headrace.engine.parts import EngineParts
     from headrace.market.events import Event, Lane
+    from headrace.trading.kill_switch import HaltWatch
 
 __all__ = ["EngineRun"]
 
@@ -252,7 +253,7 @@ class EngineRun:
     async def _execute(self, group: asyncio.TaskGroup) -> None:
         parts = self._parts
         parts.services.start(group)
-        parts.publish_control("ENGINE_READY")
+        parts.driver.publish_control("ENGINE_READY")
         log.info("engine %s is ready: run %s, %d strategies", parts.name, parts.run_id, len(parts.strategies))
         self._ready.set()
         steps = Steps(
@@ -262,8 +263,8 @@ class EngineRun:
             stop_strategies=self._end.stop_strategies,
         )
         watch = None
-        if parts.mode is Mode.LIVE:
-            watch = group.create_task(self._watch_kill_switch(), name="headrace-kill-switch")
+        if parts.halt_watch is not None:
+            watch = group.create_task(self._watch_kill_switch(parts.halt_watch), name="headrace-kill-switch")
         self._began_s = time.monotonic()
         try:
             self._ends(await parts.driver.run(steps))
@@ -272,17 +273,10 @@ class EngineRun:
             if watch is not None:
                 watch.cancel()
 
-    async def _watch_kill_switch(self) -> None:
-        """Publish kill-switch changes made by another process."""
-        switch = self._parts.kill_switch
-        assert switch is not None
-        seen = False
+    async def _watch_kill_switch(self, watch: HaltWatch) -> None:
+        """Publish the changes of the kill switch that no command has made."""
         while True:
-            if switch.is_halted != seen:
-                seen = switch.is_halted
-                self._parts.driver.mark("halted", seen)
-                self._parts.publish_control("HALTED" if seen else "REARMED", {"reason": switch.reason})
-                log.warning("the kill switch %s", f"is thrown: {switch.reason}" if seen else "is armed again")
+            watch.look()
             await asyncio.sleep(HALT_S)
 
     # What its parts call

@@ -56,7 +56,7 @@ class Shutdown:
         parts, driver = self._parts, self._parts.driver
         self._deadline_s = time.monotonic() + DRAIN_S
         await self._step("a feed's close()", self._sources.close())
-        parts.publish_control("STOPPING", {"reason": reason})
+        parts.driver.publish_control("STOPPING", {"reason": reason})
         log.info("engine %s stops: %s", parts.name, reason)
         if not self.is_forced:
             await self._drain()
@@ -66,7 +66,7 @@ class Shutdown:
             driver.mark("stop")
             await self.stop_strategies()
             self._do(driver.drain)
-        parts.publish_control("EOF")
+        parts.driver.publish_control("EOF")
         if not (has_failed or self.is_forced or self._errors):
             await driver.settle_end()
         await parts.services.stop(self._left_s())

@@ -104,8 +104,11 @@ class StrategyContext:
         )
 
     def submit(self, instrument: str, side: Literal[1, -1], quantity: Amount, options: OrderOptions) -> str:
-        """Send an order and return its id."""
+        """Send an order and return its id. Raises EngineError without a broker, and what the order manager raises."""
         self._refuse_retired()
+        if self._parts.orders.broker is None:
+            msg = f"strategy {self.name} has no broker for its orders: run it in headrace.Engine(broker=…), or with"
+            raise EngineError(f"{msg} `headrace backtest`, which has a simulated one")
         after = options.get("expires_after")
         expires_ns = None if after is None else self._parts.clock.now_ns() + duration_ns("expires_after", after)
         return self._parts.orders.submit(

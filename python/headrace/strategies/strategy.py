@@ -76,7 +76,7 @@ class Strategy:
             can at once; the rest is canceled. expires_after : "30s", or ns: a resting order expires then.
             reduce_only : the order may not add exposure.
 
-        Raises OrderError (an invalid order) and LaneFullError; then there is no order.
+        Raises EngineError (no broker), OrderError (an invalid order) and LaneFullError; then there is no order.
         """
         return self._lent("buy").submit(instrument, 1, quantity, options)
 

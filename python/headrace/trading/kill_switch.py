@@ -2,23 +2,25 @@
 
 ::
 
-    halt() · a signal · the file, whoever writes it ─▶ is_halted ─▶ rearm()
+    halt() · a signal · the file, of any process ─▶ is_halted ─▶ rearm()
+      each change: version, actor, reason ─▶ HaltWatch ─▶ HALTED, REARMED
 
 What happens when
-    somebody halts: within 0.1 s no new order passes, whatever strategies do; cancels always do (``orders``).
+    it is halted: within 0.1 s no new order passes, whatever strategies do; cancels always do (``orders``).
     the process restarts: it is halted as long as the file is there.
-    the file is garbled, empty or unreadable: it counts, because whoever made it wanted to stop something.
-    somebody removes the file by hand: what runs stays halted until ``rearm``; what starts then is not.
+    the file is garbled, empty or unreadable: it counts, because it was made to stop something.
+    the file is removed by hand: what runs stays halted until ``rearm``; what starts then is not.
 
 Guarantees: signal and file set the flag natively, so a strategy that spins, or holds the interpreter's lock for
-seconds, delays nothing.
+seconds, delays nothing; each change is published once.
 Does not: stop the process, cancel orders, or close positions; those are commands.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import headrace._native as _native
 from headrace.limits import LATCH_POLL_S
@@ -26,8 +28,11 @@ from headrace.trading.state_folder import checked_folder, state_folder
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Mapping
 
-__all__ = ["KillSwitch"]
+__all__ = ["HaltChange", "HaltWatch", "KillSwitch"]
+
+log = logging.getLogger(__name__)
 
 LATCH_NAME = "halt.json"
 
@@ -41,7 +46,7 @@ class KillSwitch(_native.KillSwitch):
     signal : SIGUSR2 halts from now on; see ``halt_on_signal``.
 
     ``is_halted`` costs some 30 ns. ``version`` rises with each halt and rearm, ``reason``, ``actor`` and ``since_ns``
-    tell of the halt. Raises StateFolderError, OptionError.
+    are those of the halt, ``changes(version)`` returns what changed since. Raises StateFolderError, OptionError.
     """
 
     __slots__ = ()
@@ -53,3 +58,50 @@ class KillSwitch(_native.KillSwitch):
         if signal:
             made.halt_on_signal()
         return made
+
+
+class HaltChange(NamedTuple):
+    """One change of a kill switch. is_halt : False: it was rearmed."""
+
+    version: int
+    is_halt: bool
+    reason: str
+    actor: str
+
+    @property
+    def name(self) -> str:
+        """The name of its Control event."""
+        return "HALTED" if self.is_halt else "REARMED"
+
+    @property
+    def detail(self) -> dict[str, str]:
+        """What its Control event says."""
+        return {"actor": self.actor, "reason": self.reason}
+
+
+class HaltWatch:
+    """Publishes and logs each change of a kill switch once, by whatever it was made: a command, a signal, a file, code.
+
+    publish : gets the name and the detail of a Control event. log : gets the change; a dispatch log.
+    """
+
+    def __init__(
+        self,
+        switch: KillSwitch,
+        *,
+        publish: Callable[[str, Mapping[str, object]], None],
+        log: Callable[[HaltChange], None],
+    ) -> None:
+        self.switch = switch
+        self._publish = publish
+        self._log = log
+        self._version = 0
+
+    def look(self) -> None:
+        """Publish what has changed since the last look: every HALT_S, and at once for what makes a change itself."""
+        for found in self.switch.changes(self._version):
+            change = HaltChange(*found)
+            self._version = change.version
+            self._log(change)
+            self._publish(change.name, change.detail)
+            log.warning("%s by %s: %s", change.name, change.actor or "-", change.reason or "-")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from headrace.errors import LaneFullError
 from headrace.market.bars import Bars
 from headrace.market.clock import Mode
+from headrace.market.events import Control
 from headrace.strategies.timers import Timers
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ class Driver:
             self.bus.publish_nowait(event)
         except LaneFullError:
             self._unpublished.append(event)
+
+    def publish_control(self, name: str, detail: Mapping[str, object] | None = None) -> None:
+        """Publish a Control event of the engine."""
+        now_ns, run_id = self.clock.now_ns(), self.bus.run_id
+        self.publish(Control(source="engine", ts=now_ns, run_id=run_id, name=name, detail=detail or {}))
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call a function between two dispatches. May be called from any thread."""

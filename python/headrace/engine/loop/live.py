@@ -11,6 +11,7 @@ Does not: pace live feeds; a recording is paced by its receive times at a finite
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from headrace.market.clock import Clock, EngineClock
 
 __all__ = ["LiveDriver", "LiveOptions"]
+
+log = logging.getLogger(__name__)
 
 # How often the driver looks whether asynchronous consumers have caught up, when everything else has.
 LOOK_S = 0.002
@@ -144,10 +147,11 @@ class LiveDriver(Driver):
         while True:
             try:
                 self.dispatcher.finish()
-            except ReentrantDispatchError:
+            except ReentrantDispatchError as error:
                 # A strategy is still in its handler, in a thread of its own.
                 if remaining_s() <= 0:
-                    raise
+                    log.warning("a strategy is still in its handler when the engine ends: %s", error)
+                    return
                 await asyncio.sleep(LOOK_S)
             else:
                 return

@@ -11,7 +11,7 @@
 //!
 //! Guarantees: the flag is set by a thread that never needs the interpreter, so a strategy that spins, or holds the
 //! interpreter's lock, delays nothing; a file that is there when a switch is made has halted it before it is handed out.
-//! Does not: call anybody: `version` tells that something changed.
+//! Does not: call anything on a change: `version` rises with it, and `changes` returns it.
 
 use std::io;
 use std::path::PathBuf;
@@ -125,6 +125,15 @@ impl KillSwitch {
         self.latch.version()
     }
 
+    /// The changes after a version, oldest first: version, whether it is a halt, reason, actor. The newest 64 are kept.
+    fn changes(&self, py: Python<'_>, since: u64) -> PyResult<Vec<(u64, bool, String, String)>> {
+        refuse_after_fork(py)?;
+        let changes = self.latch.changes(since).into_iter();
+        Ok(changes
+            .map(|change| (change.version, change.is_halt, change.reason, change.actor))
+            .collect())
+    }
+
     /// Why it is halted; None when it is not.
     #[getter]
     fn reason(&self) -> Option<String> {
@@ -164,9 +173,10 @@ impl KillSwitch {
     /// Lets orders pass again: removes the file, then clears the flag. Returns False when nothing was halted.
     ///
     /// Raises StateFolderError; then it is still halted.
-    fn rearm(&self, py: Python<'_>, actor: &str) -> PyResult<bool> {
+    #[pyo3(signature = (actor, reason=""))]
+    fn rearm(&self, py: Python<'_>, actor: &str, reason: &str) -> PyResult<bool> {
         refuse_after_fork(py)?;
-        let rearmed = py.detach(|| self.latch.rearm(actor));
+        let rearmed = py.detach(|| self.latch.rearm(reason, actor));
         rearmed.map_err(|error| self.folder_error(py, "still halted", &error))
     }
 

@@ -4,9 +4,11 @@
 //!   halt: file ─▶ flag       signal: flag ─▶ file       another's file: look ─▶ flag       rearm: no file ─▶ no flag
 //! ```
 //! Guarantees: flag and file change together, under one lock, so that no stale look undoes a rearm; a file is written
-//! whole or not at all, and is on the disk when `halt` returns.
+//! whole or not at all, and is on the disk when `halt` returns; each change has a version of its own, and the newest
+//! `CHANGES_MAX` changes are kept.
 //! Does not: watch; whoever has it looks.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +23,11 @@ use crate::lock::lock;
 
 /// More than any latch of ours holds; a larger file is none.
 const LATCH_BYTES_MAX: u64 = 65_536;
+/// An engine reads them every 0.1 s; more are made in that time only by code that flips the switch in a loop.
+const CHANGES_MAX: usize = 64;
+/// What a signal says: its handler may set a flag, and nothing else.
+const SIGNAL_REASON: &str = "a signal that halts";
+const SIGNAL_ACTOR: &str = "signal";
 
 /// Why it is halted.
 #[derive(Clone, Debug)]
@@ -55,6 +62,15 @@ impl Story {
     }
 }
 
+/// One halt, or one rearm.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) version: u64,
+    pub(crate) is_halt: bool,
+    pub(crate) reason: String,
+    pub(crate) actor: String,
+}
+
 fn nanoseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
@@ -67,6 +83,8 @@ pub(crate) struct Latch {
     /// Set by the signal handler itself, which may do nothing else.
     pub(crate) signalled: Arc<AtomicBool>,
     version: AtomicU64,
+    /// The newest ones, oldest first.
+    changes: Mutex<VecDeque<Change>>,
     /// Held for a look or a change of flag and file together, so that no stale look undoes a rearm.
     files: Mutex<()>,
     story: Mutex<Option<Story>>,
@@ -80,6 +98,7 @@ impl Latch {
             halted: AtomicBool::new(false),
             signalled: Arc::new(AtomicBool::new(false)),
             version: AtomicU64::new(0),
+            changes: Mutex::new(VecDeque::new()),
             files: Mutex::new(()),
             story: Mutex::new(None),
             rearmed_by: Mutex::new(None),
@@ -87,7 +106,7 @@ impl Latch {
     }
 
     pub(crate) fn version(&self) -> u64 {
-        // Acquire: pairs with the Release in `set`.
+        // Acquire: pairs with the Release in `note`.
         self.version.load(Ordering::Acquire)
     }
 
@@ -108,22 +127,52 @@ impl Latch {
     }
 
     fn set(&self, story: Story) {
-        *lock(&self.story) = Some(story);
+        *lock(&self.story) = Some(story.clone());
         // Release: publishes the story. Pairs with the Acquire load in `is_halted`.
         self.halted.store(true, Ordering::Release);
-        // Release: who sees the new version sees the flag. Pairs with the Acquire load in `version`.
+        self.note(true, story.reason, story.actor);
+    }
+
+    /// Keeps a change, under the next version.
+    fn note(&self, is_halt: bool, reason: String, actor: String) {
+        let mut changes = lock(&self.changes);
+        if changes.len() == CHANGES_MAX {
+            changes.pop_front();
+        }
+        changes.push_back(Change {
+            // Relaxed: only changed under the lock of `files`, which is held.
+            version: self.version.load(Ordering::Relaxed) + 1,
+            is_halt,
+            reason,
+            actor,
+        });
+        // Release: a reader of the new version sees the flag. Pairs with the Acquire load in `version`.
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The changes after this version, oldest first.
+    pub(crate) fn changes(&self, since: u64) -> Vec<Change> {
+        let changes = lock(&self.changes);
+        changes
+            .iter()
+            .filter(|change| change.version > since)
+            .cloned()
+            .collect()
     }
 
     /// Halts when a signal or a file says so; what is halted is not looked at again.
     pub(crate) fn look(&self) {
         let _files = lock(&self.files);
-        // Relaxed: only changed under the lock that is held.
+        self.look_under_lock();
+    }
+
+    fn look_under_lock(&self) {
+        // Relaxed: only changed under the lock of `files`, which is held.
         if self.halted.load(Ordering::Relaxed) {
             return;
         }
         if self.is_signalled() {
-            let story = Story::now("a signal that halts", "signal");
+            let story = Story::now(SIGNAL_REASON, SIGNAL_ACTOR);
             self.set(story.clone());
             // Nobody is there to be told: what runs is halted, and whoever looks at the folder sees no latch.
             let _ = write_latch(&self.path, &story);
@@ -137,8 +186,11 @@ impl Latch {
     }
 
     /// Halts, the file first. Returns whether it was not halted before, and what kept the file from being written.
+    ///
+    /// A signal or a file that the thread has not looked at yet came before: that halt keeps its reason.
     pub(crate) fn halt(&self, reason: &str, actor: &str) -> (bool, io::Result<()>) {
         let _files = lock(&self.files);
+        self.look_under_lock();
         // Relaxed: only changed under the lock that is held.
         let before = self.halted.load(Ordering::Relaxed);
         if before && fs::symlink_metadata(&self.path).is_ok() {
@@ -153,7 +205,7 @@ impl Latch {
     }
 
     /// Removes the file, then lets orders pass again. Returns whether anything was halted.
-    pub(crate) fn rearm(&self, actor: &str) -> io::Result<bool> {
+    pub(crate) fn rearm(&self, reason: &str, actor: &str) -> io::Result<bool> {
         let _files = lock(&self.files);
         let had_file = match fs::remove_file(&self.path) {
             Ok(()) => true,
@@ -169,9 +221,12 @@ impl Latch {
         *lock(&self.rearmed_by) = Some(actor.to_owned());
         // AcqRel: what was done while halted comes before the first order that passes.
         let halted = self.halted.swap(false, Ordering::AcqRel);
+        if signalled && !halted {
+            // The thread has not looked since the signal: its halt is over, and was one all the same.
+            self.note(true, SIGNAL_REASON.to_owned(), SIGNAL_ACTOR.to_owned());
+        }
         if halted || signalled {
-            // Release: as in `set`.
-            self.version.fetch_add(1, Ordering::Release);
+            self.note(false, reason.to_owned(), actor.to_owned());
         }
         Ok(halted || signalled || had_file)
     }
@@ -179,7 +234,7 @@ impl Latch {
     pub(crate) fn story(&self) -> Option<Story> {
         let story = lock(&self.story).clone();
         // Signalled, and the thread has not looked yet.
-        story.or_else(|| self.is_signalled().then(|| Story::now("a signal that halts", "signal")))
+        story.or_else(|| self.is_signalled().then(|| Story::now(SIGNAL_REASON, SIGNAL_ACTOR)))
     }
 }
 
