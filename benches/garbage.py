@@ -95,7 +95,7 @@ def longest_ns(ticks: np.ndarray, collector: Literal["auto", "idle"]) -> int:
     with tempfile.TemporaryDirectory() as state:
         engine = headrace.Engine(
             feeds=Bursts(ticks),
-            strategies=[headrace.StrategySpec(strategy=Keeps, make=lambda: strategy)],
+            strategies=[headrace.StrategySpec(strategy=Keeps, factory=lambda: strategy)],
             instruments=instrument_names(),
             gc=collector,
             state_folder=state,

@@ -112,7 +112,7 @@ def fields_page() -> str:
     ]
     return page(
         "Fields",
-        "the field table, rust/core/src/field.rs",
+        "the field table, rust/core/src/market/field.rs",
         "A handler declares fields by parameter name. *One tick* is the Python type that a singular handler "
         "(`on_quote`, `on_tick`) gets, *column* the dtype of the NumPy array that a plural one (`on_quotes`, "
         "`on_ticks`) gets; a dash: not available. `headrace fields` prints the same table. A value of a kind that "
@@ -137,7 +137,7 @@ def rejects_page() -> str:
     """Every reason to refuse a frame."""
     return page(
         "Rejected frames",
-        "RejectReason::TABLE, rust/core/src/decode/outcome.rs",
+        "RejectReason::TABLE, rust/core/src/ingest/decode/outcome.rs",
         "The reasons to refuse a frame; the list is closed. A rejected frame changes only its count (`rejected` in the "
         "table and in `--json`) and is kept with its bytes in `dead_letters`; the stream goes on. A frame that the "
         "venue documents, but that is no tick here, is not rejected but counted as ignored.",

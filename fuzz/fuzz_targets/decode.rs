@@ -4,10 +4,10 @@
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run decode -- -max_total_time=60`, with `cargo install --locked cargo-fuzz --root .tools`.
 #![no_main]
 
-use headrace_core::decode::{Decoder, Outcome};
-use headrace_core::instrument::{InstrumentTable, Venue};
-use headrace_core::lines::Lines;
-use headrace_core::tick::Tick;
+use headrace_core::ingest::decode::{Decoder, Outcome};
+use headrace_core::market::instrument::{InstrumentTable, Venue};
+use headrace_core::ingest::lines::Lines;
+use headrace_core::market::tick::Tick;
 use libfuzzer_sys::fuzz_target;
 
 /// One frame of each shape, so that mutation starts from something that decodes.

@@ -6,7 +6,6 @@ from headrace._native import Decoder, Instruments, Ring, RingReader, Sequencer
 from headrace.dispatch.dispatcher import Dispatcher, DispatcherStats
 from headrace.dispatch.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats
 from headrace.engine.replay import replay
-from headrace.engine.result import ReplayResult
 from headrace.errors import HeadraceError
 from headrace.feeds import Feed
 from headrace.market.clock import Clock, ReplayClock, WallClock
@@ -38,10 +37,11 @@ if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.commands import CommandBus
     from headrace.engine.engine import Engine
-    from headrace.engine.report import EngineReport
+    from headrace.engine.report import Report
     from headrace.market.bars import BarSpec
     from headrace.market.instrument import Instrument, RiskLimits
     from headrace.strategies.spec import StrategySpec
+    from headrace.trading.brokers.simulated import SimulatedBroker
 
 __version__ = "0.1.0"
 
@@ -63,7 +63,6 @@ __all__ = [
     "Dispatcher",
     "DispatcherStats",
     "Engine",
-    "EngineReport",
     "EventBus",
     "Feed",
     "Flags",
@@ -78,11 +77,12 @@ __all__ = [
     "Overflow",
     "QuoteTick",
     "ReplayClock",
-    "ReplayResult",
+    "Report",
     "Ring",
     "RingReader",
     "RiskLimits",
     "Sequencer",
+    "SimulatedBroker",
     "StatusTick",
     "Strategy",
     "StrategySpec",
@@ -101,10 +101,11 @@ _LATER = {
     "BarSpec": "headrace.market.bars",
     "CommandBus": "headrace.commands",
     "Engine": "headrace.engine.engine",
-    "EngineReport": "headrace.engine.report",
+    "Report": "headrace.engine.report",
     "EventBus": "headrace.bus.bus",
     "Instrument": "headrace.market.instrument",
     "RiskLimits": "headrace.market.instrument",
+    "SimulatedBroker": "headrace.trading.brokers.simulated",
     "StrategySpec": "headrace.strategies.spec",
 }
 

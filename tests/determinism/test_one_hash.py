@@ -48,7 +48,7 @@ def audit_hash(path: Path, ring_capacity: int = 65_536) -> str:
         ring_capacity=ring_capacity,
     )
     report = engine.run()
-    (law,) = report.strategies["Trader"].ticks
+    (law,) = report.strategies["Trader"].subscriptions.values()
     assert report.strategies["Trader"].orders.fills > 50
     said = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"{said} {report.input_hash} {law.delivered_hash}"

@@ -340,7 +340,7 @@ def test_in_replay_async_handlers_are_awaited_by_the_drain() -> None:
     log: list[int] = []
 
     async def main() -> None:
-        with Dispatcher(replay=True) as dispatcher:
+        with Dispatcher(mode="replay") as dispatcher:
 
             async def on_quote(seq):
                 await asyncio.sleep(0)

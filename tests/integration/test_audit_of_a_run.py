@@ -13,11 +13,12 @@ import pytest
 from headrace import Strategy
 from headrace.app.build import engine_of
 from headrace.app.config import config_digest, load_config
-from headrace.bus import EventBus
+from headrace.bus import EventBus, replay_events
 from headrace.bus.audit import audit_header, read_audit
 from headrace.engine.engine import Engine
 from headrace.errors import AuditError
 from headrace.feeds import SyntheticFeed
+from headrace.market.clock import Mode
 from headrace.market.events import Control, Event, Signal, StrategyStateChanged
 
 
@@ -43,7 +44,7 @@ def files_no_longer_than(size: int) -> Iterator[None]:
 
 
 def run(path: Path) -> Path:
-    Engine(feeds=[SyntheticFeed(frames=3_000)], strategies=[Talker], replay=True, run_id="run", audit=path).run()
+    Engine(feeds=[SyntheticFeed(frames=3_000)], strategies=[Talker], mode="replay", run_id="run", audit=path).run()
     return path
 
 
@@ -65,10 +66,10 @@ def test_two_replays_write_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_its_events_are_published_again(tmp_path: Path) -> None:
     path = await asyncio.to_thread(run, tmp_path / "one.jsonl")
-    bus = EventBus(replay=True)
+    bus = EventBus(mode="replay")
     seen: list[Event] = []
     bus.subscribe(Event, seen.append)
-    assert await Engine.replay_events(path, bus) == len(seen)
+    assert await replay_events(path, bus) == len(seen)
     assert seen == list(read_audit(path))
 
 
@@ -85,5 +86,5 @@ def test_a_full_disk_ends_a_replay_where_it_is(tmp_path: Path) -> None:
 def test_the_header_names_the_configuration(tmp_path: Path) -> None:
     overrides = ["engine.run_id=run", f"engine.audit={tmp_path}/", "feeds.0={kind='synthetic', options={frames=100}}"]
     config = load_config(environment={}, overrides=overrides)
-    engine_of(config, replay=True).run()
+    engine_of(config, mode=Mode.REPLAY).run()
     assert audit_header(tmp_path / "run.jsonl").config == config_digest(config)

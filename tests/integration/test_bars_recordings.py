@@ -191,7 +191,7 @@ class Ordered(Strategy):
 def test_an_engine_gives_the_same_bars_each_before_any_tick_of_the_next_interval(seed: int) -> None:
     ordered, collector = Ordered(), Collector()
     feed = SyntheticFeed(frames=30_000, seed=seed)
-    report = Engine(feeds=[feed], strategies=[ordered, collector], replay=True).run()
+    report = Engine(feeds=[feed], strategies=[ordered, collector], mode="replay").run()
     assert ordered.too_late == []
     for spec in Ordered.bars:
         columns = collector.columns("trade" if spec.price == "trade" else "quote")

@@ -516,7 +516,7 @@ def test_a_gap_that_nobody_wants_is_counted_all_the_same() -> None:
 
 
 def test_a_replays_data_lane_is_drained_before_the_next_publish_and_drops_nothing() -> None:
-    bus, notes = EventBus(clock=ReplayClock(S), replay=True), Notes()
+    bus, notes = EventBus(clock=ReplayClock(S), mode="replay"), Notes()
     closes: list[float] = []
     bus.subscribe(Bar, lambda event: closes.append(event.close))
     bus.subscribe(Gap, notes.take)

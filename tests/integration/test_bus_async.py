@@ -52,7 +52,7 @@ async def pulled(consumer: Consumer, into: list[Envelope]) -> None:
 
 @pytest.mark.parametrize("replay", [False, True])
 async def test_an_async_handler_is_awaited_in_its_place_between_plain_ones(replay: bool) -> None:
-    bus = EventBus(replay=replay)
+    bus = EventBus(mode="replay" if replay else "live")
     log: list[tuple[str, int]] = []
 
     async def slow(event: Event) -> None:
@@ -90,7 +90,7 @@ async def test_a_slow_async_handler_holds_up_its_own_lane_only() -> None:
 
 
 async def test_a_replay_goes_on_with_nothing_else_while_a_handler_is_awaited() -> None:
-    bus, held, others = EventBus(replay=True, clock=ReplayClock(S)), Held(), Notes()
+    bus, held, others = EventBus(mode="replay", clock=ReplayClock(S)), Held(), Notes()
     bus.subscribe(Signal, held.take)
     bus.subscribe((OrderRequested, Status), others.take)
     await bus.start()
@@ -478,11 +478,13 @@ async def test_several_may_wait_until_the_bus_is_idle_and_nobody_spins_meanwhile
 
 @pytest.mark.parametrize("replay", [False, True])
 async def test_a_bus_that_does_not_become_idle_names_who_holds_it_and_the_event(replay: bool) -> None:
-    bus, held = EventBus(replay=replay), Held()
+    bus, held = EventBus(mode="replay" if replay else "live"), Held()
     bus.subscribe(Signal, held.take, name="sizer")
     await bus.start()
     bus.publish_nowait(signal(1))
-    with pytest.raises(DeadlockError, match="sizer holds Signal 1 of the signal lane, and is still") as raised:
+    with pytest.raises(
+        DeadlockError, match="sizer holds Signal 1 of the signal lane, and is still handling it"
+    ) as raised:
         await bus.wait_until_idle(0.02)
     assert (raised.value.holder, raised.value.event) == ("sizer", "Signal 1 of the signal lane")
     assert 0.02 <= raised.value.waited_s < 5
@@ -499,7 +501,7 @@ async def test_an_event_that_nobody_comes_for_is_named() -> None:
 
 
 async def test_awaiting_a_future_event_inside_of_a_body_is_a_deadlock_that_says_so() -> None:
-    bus = EventBus(replay=True)
+    bus = EventBus(mode="replay")
     signals, answers = bus.consumer(Signal, name="signals"), bus.consumer(Status, name="answers")
 
     async def ask() -> None:
@@ -600,7 +602,7 @@ async def test_publish_gives_up_after_a_second_of_the_bus_s_clock() -> None:
 
 async def test_a_replays_publisher_gives_up_by_the_wall_when_time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.bus.bus.BARRIER_S", 0.02)
-    bus = EventBus(lanes=lanes(signal=1), clock=ReplayClock(S), replay=True)
+    bus = EventBus(lanes=lanes(signal=1), clock=ReplayClock(S), mode="replay")
     bus.publish_nowait(signal(1))
     with pytest.raises(LaneFullError) as refused:
         await bus.publish(signal(2))
@@ -608,7 +610,7 @@ async def test_a_replays_publisher_gives_up_by_the_wall_when_time_stands_still(m
 
 
 async def test_a_replays_data_lane_that_waits_for_a_handler_takes_as_many_as_consequences() -> None:
-    bus, held = EventBus(replay=True, lanes=lanes(data=2)), Held()
+    bus, held = EventBus(mode="replay", lanes=lanes(data=2)), Held()
     bus.subscribe(Status, held.take)
     await bus.start()
     bus.publish_nowait(status(0))

@@ -181,7 +181,7 @@ def test_an_async_handler_keeps_its_cause_across_awaits_and_hands_it_to_its_task
     seen: list[tuple[int, Cause | None, Cause | None]] = []
 
     async def main() -> None:
-        with Dispatcher(replay=replay) as dispatcher:
+        with Dispatcher(mode="replay" if replay else "live") as dispatcher:
 
             async def on_quote(seq):
                 await asyncio.sleep(0)

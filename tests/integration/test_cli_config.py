@@ -154,8 +154,8 @@ def test_check_tells_everything_that_is_wrong_with_its_path(headrace_run: Run, f
     )
     expected = {
         "$.feeds[0].path": "missing.gz is no file",
-        "$.feeds[1]": "did you mean 'frames'",
-        "$.strategies[0]": "did you mean 'span'",
+        "$.feeds[1]": "did you mean frames?",
+        "$.strategies[0]": "did you mean span?",
         "$.strategies[1]": "on_lag",
         "$.strategies[2]": "bid_price",
         "$.strategies[3]": "headrace.Strategy",

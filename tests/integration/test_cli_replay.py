@@ -105,8 +105,8 @@ def test_a_parameter_belongs_to_the_strategy_before_it(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--strategy", "counting.py:Countre"], "did you mean 'Counter'"),
-        (["--strategy", "countign:Counter"], "did you mean 'counting'"),
+        (["--strategy", "counting.py:Countre"], "did you mean Counter?"),
+        (["--strategy", "countign:Counter"], "did you mean counting?"),
         (["--strategy", "nowhere.py:Counter"], "nowhere.py is missing"),
         (["--strategy", "counting.py"], "module:Class"),
         (["--strategy", "counting.py:Plain"], "derive the class from headrace.Strategy"),
@@ -116,7 +116,7 @@ def test_a_parameter_belongs_to_the_strategy_before_it(
         (["--strategy", "unreadable.py:Strategy"], "SyntaxError"),
         (["--strategy", "leaving.py:Strategy"], "SystemExit"),
         (["--strategy", "counting.py:Typed"], "needs parameter 'count'"),
-        (["--strategy", "counting.py:Typed", "--param", "cuont=1"], "did you mean 'count'"),
+        (["--strategy", "counting.py:Typed", "--param", "cuont=1"], "did you mean count?"),
         (["--strategy", "counting.py:Typed", "--param", "count=many"], "takes int"),
         (["--strategy", "counting.py:Typed", "--param", "count"], "NAME=VALUE"),
         (["--param", "count=1", "--strategy", "counting.py:Typed"], "before any --strategy"),

@@ -270,7 +270,7 @@ async def test_a_handler_that_will_not_be_cancelled_is_left_behind_and_its_targe
 
 async def test_in_a_replay_a_slow_handler_is_named_and_awaited(caplog: pytest.LogCaptureFixture) -> None:
     clock, gate = ReplayClock(1_000), Gate()
-    bus = CommandBus(bus=EventBus(clock=clock, replay=True), clock=clock)
+    bus = CommandBus(bus=EventBus(clock=clock, mode="replay"), clock=clock)
     named = asyncio.Event()
 
     class Told(logging.Handler):

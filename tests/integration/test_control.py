@@ -25,9 +25,10 @@ from headrace.bus import EventBus
 from headrace.commands import CommandBus, Outcome, PauseStrategy
 from headrace.control import ControlClient, ControlServer, running_engines
 from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit
-from headrace.engine.service import ServiceDesk
+from headrace.engine.service import ServiceContext
 from headrace.errors import ControlError, StateFolderError
 from headrace.limits import CONTROL_LINE_BYTES_MAX
+from headrace.market.clock import ModeName
 from headrace.market.dead_letters import DeadLetters
 from tests.support.commanding import ACCEPTED, Gate, Note, turns
 from tests.support.feeding import HandClock
@@ -46,9 +47,9 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def desk(*, replay: bool = False) -> ServiceDesk:
+def desk(*, mode: ModeName = "live") -> ServiceContext:
     clock = HandClock(1)
-    return ServiceDesk(bus=EventBus(clock=clock, replay=replay), clock=clock, run_id="r", replay=replay)
+    return ServiceContext(bus=EventBus(clock=clock, mode=mode), clock=clock, run_id="r", mode=mode)
 
 
 @asynccontextmanager
@@ -220,11 +221,11 @@ async def test_a_living_engine_is_never_pushed_away_and_a_dead_ones_socket_is_re
         from headrace.bus import EventBus
         from headrace.commands import CommandBus
         from headrace.control import ControlServer
-        from headrace.engine.service import ServiceDesk
+        from headrace.engine.service import ServiceContext
 
         async def main():
             server = ControlServer(CommandBus(bus=None, clock=WallClock()), engine="paper", folder={str(folder)!r})
-            await server.setup(ServiceDesk(bus=EventBus(), clock=WallClock(), run_id="", replay=False))
+            await server.setup(ServiceContext(bus=EventBus(), clock=WallClock(), run_id="", mode="live"))
             os._exit(9)
 
         asyncio.run(main())
@@ -240,7 +241,7 @@ async def test_a_living_engine_is_never_pushed_away_and_a_dead_ones_socket_is_re
 
 async def test_a_replay_does_not_listen(folder: Path) -> None:
     server = ControlServer(CommandBus(bus=None, clock=HandClock()), folder=folder)
-    await server.setup(desk(replay=True))
+    await server.setup(desk(mode="replay"))
     assert server.path is None
     assert not (folder / "run").exists()
     await server.stop()

@@ -13,9 +13,9 @@ import pytest
 
 import headrace._native as _native
 from headrace import Dispatcher, Strategy, Subscription
-from headrace.dispatch.log import Call, DispatchLog, End, LoggedRun, Mark, Repetition, Subscribed
+from headrace.dispatch.log import Call, DispatchLog, End, LoggedFeed, LoggedRun, Mark, Repetition, Subscribed
 from headrace.errors import DispatchLogError
-from headrace.market.clock import EngineClock
+from headrace.market.clock import EngineClock, ModeName
 from tests.support.feeding import BTC, level_event, quotes, trades, wait_until
 
 RING = 64
@@ -34,8 +34,8 @@ class Taker(Strategy):
         self.got.append(("gap", missing))
 
 
-def made(*, driven: bool = False, ring_capacity: int = RING) -> Dispatcher:
-    return Dispatcher(instruments=[BTC], ring_capacity=ring_capacity, clock=EngineClock(), driven=driven)
+def made(*, mode: ModeName = "live", ring_capacity: int = RING) -> Dispatcher:
+    return Dispatcher(instruments=[BTC], ring_capacity=ring_capacity, clock=EngineClock(), mode=mode)
 
 
 def stream(dispatcher: Dispatcher) -> np.ndarray:
@@ -61,7 +61,7 @@ def write(path: Path, subscribe: Callable[[Dispatcher], object] = lambda dispatc
         pump = pump_of(dispatcher, stream(dispatcher))
         clock = dispatcher.clock
         assert isinstance(clock, EngineClock)
-        with DispatchLog(path, dispatcher, run_id="run-1", sources=["ticks"]) as log:
+        with DispatchLog(path, dispatcher, run_id="run-1", feeds=[LoggedFeed(name="ticks")]) as log:
             for until_ns in (3, 4, 12, 20):
                 pump.ingest(until_ns, 1_000)
                 clock.advance_to(until_ns)
@@ -83,7 +83,7 @@ async def repeat(
     """What the strategy got, the marks, and the positions at which the engine was to drain."""
     taker = taker or Taker()
     marks, drained = [], []
-    with made(driven=True, ring_capacity=ring_capacity) as dispatcher:
+    with made(mode="repeat", ring_capacity=ring_capacity) as dispatcher:
         if subscribe is None:
             dispatcher.subscribe(taker, overflow="drop_oldest")
         else:
@@ -117,7 +117,11 @@ def test_it_says_what_was_dispatched_one_line_each(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     write(path)
     log = LoggedRun(path)
-    assert (log.header.run_id, log.header.ring_capacity, log.header.sources) == ("run-1", RING, ("ticks",))
+    assert (log.header.run_id, log.header.ring_capacity, log.header.feeds) == (
+        "run-1",
+        RING,
+        (LoggedFeed(name="ticks"),),
+    )
     lines = list(log)
     assert log.is_whole
     assert isinstance(lines[0], Subscribed)
@@ -225,13 +229,13 @@ def test_a_strategy_that_decides_otherwise_is_found(tmp_path: Path) -> None:
 def test_a_dispatch_inside_a_publish_is_repeated_in_the_middle_of_its_frame(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
 
-    def live_or_again(*, driven: bool) -> tuple[list[int], Dispatcher, _native.Pump]:
+    def live_or_again(*, mode: ModeName) -> tuple[list[int], Dispatcher, _native.Pump]:
         got: list[int] = []
-        dispatcher = made(driven=driven)
+        dispatcher = made(mode=mode)
         dispatcher.subscribe(lambda position: got.append(position), callback="on_level", name="levels")
         return got, dispatcher, pump_of(dispatcher, level_event(dispatcher, 500, ts_init=1))
 
-    was, dispatcher, pump = live_or_again(driven=False)
+    was, dispatcher, pump = live_or_again(mode="live")
     with dispatcher, DispatchLog(path, dispatcher):
         pump.ingest(1, 1_000)
         dispatcher.dispatch()
@@ -239,7 +243,7 @@ def test_a_dispatch_inside_a_publish_is_repeated_in_the_middle_of_its_frame(tmp_
     assert [call.flags & 1 for call in calls] == [1] * (len(calls) - 1) + [0]
     assert len(calls) > 3
 
-    again, dispatcher, pump = live_or_again(driven=True)
+    again, dispatcher, pump = live_or_again(mode="repeat")
 
     async def main() -> None:
         async def give(source: int) -> None:
@@ -308,7 +312,7 @@ def test_a_driven_dispatcher_starts_no_thread_and_no_task() -> None:
         raise AssertionError("nobody may call this")
 
     async def main() -> None:
-        with made(driven=True) as dispatcher:
+        with made(mode="repeat") as dispatcher:
             before = threading.active_count(), len(asyncio.all_tasks())
             dispatcher.subscribe(on_quote, name="async")
             assert len(asyncio.all_tasks()) == before[1]

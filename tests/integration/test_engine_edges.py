@@ -69,7 +69,7 @@ def test_events_without_end_are_repeated_to_the_same_one(tmp_path: Path) -> None
 
     log = tmp_path / "run.log"
     ticks = market([100.0] * 200, every_ns=SECOND // 1_000)
-    engine_over(ticks, [Chain], replay=False, speed=2.0, dispatch_log=log).run()
+    engine_over(ticks, [Chain], mode="live", speed=2.0, dispatch_log=log).run()
     again = engine_over(ticks, [Chain], dispatch_log=log).run()
     assert again.repeated is not None
     assert again.repeated.difference == ""
@@ -153,7 +153,7 @@ class JoiningByTimer(Strategy):
 def test_a_subscription_that_was_added_in_flight_is_repeated_where_it_was(strategy, tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     ticks = market([100.0] * 200, every_ns=SECOND // 1_000)
-    engine_over(ticks, [strategy], replay=False, speed=2.0, dispatch_log=log).run()
+    engine_over(ticks, [strategy], mode="live", speed=2.0, dispatch_log=log).run()
     again = engine_over(ticks, [strategy], dispatch_log=log).run()
     assert again.repeated is not None
     assert again.repeated.difference == ""

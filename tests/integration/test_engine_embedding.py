@@ -18,10 +18,10 @@ import pytest
 from headrace import Engine, Strategy
 from headrace.bus.audit import read_audit
 from headrace.commands import RestartStrategy
-from headrace.engine.report import EngineReport
-from headrace.engine.service import Service, ServiceDesk
+from headrace.engine.report import Report
+from headrace.engine.service import Service, ServiceContext
 from headrace.market.events import Control, Event, Lane
-from tests.support.engines import INSTRUMENTS, HandFeed, Recorder, engine_over, market, until
+from tests.support.engines import FAST, INSTRUMENTS, HandFeed, Recorder, engine_over, market, until
 from tests.support.feeding import BTC
 
 
@@ -47,7 +47,7 @@ class Watching(Service):
         self.said: list[str] = []
         self.over = asyncio.Event()
 
-    async def setup(self, desk: ServiceDesk) -> None:
+    async def setup(self, desk: ServiceContext) -> None:
         self.said.append("setup")
 
     async def run(self) -> None:
@@ -104,7 +104,7 @@ def test_one_that_is_stopped_before_it_runs_ends_as_soon_as_it_is_ready(replay: 
 
 def test_one_that_is_forced_before_it_runs_does_not_begin() -> None:
     strategy = Recorder()
-    engine = engine_over(market(range(100, 110)), [strategy], replay=False)
+    engine = engine_over(market(range(100, 110)), [strategy], mode="live")
     engine.force("no")
     assert engine.run().ended_by == "no, forced"
     assert strategy.calls == []
@@ -160,7 +160,7 @@ def test_an_on_stop_a_service_and_a_feed_that_hang_cost_their_time_and_no_more(
     other, service = Recorder(), Stubborn()
     hanging = Hanging()
     engine = engine_over(
-        market(range(100, 110)), [hanging, other], replay=False, speed="max", services=[service, Watching2()]
+        market(range(100, 110)), [hanging, other], mode="live", speed=FAST, services=[service, Watching2()]
     )
     report = engine.run()
     assert report.ended_by == "feeds ended"
@@ -254,7 +254,7 @@ def test_a_stop_drains_the_ring_and_a_force_leaves_it(tmp_path: Path, end: str) 
     acts = {5: lambda _: getattr(bench.engine, end)("enough")}
     bench.strategy.acts = acts  # type: ignore[attr-defined]
     bench.feed.put(market([100.0] * 1_000))
-    (law,) = bench.engine.run().strategies["Recorder"].ticks
+    (law,) = bench.engine.run().strategies["Recorder"].subscriptions.values()
     assert law.accounted == law.published == 1_000
     assert (law.delivered == 1_000) == (end == "stop")
     assert law.delivered >= 5
@@ -372,7 +372,7 @@ async def test_the_engine_that_runs_longest_gives_the_signal_handlers_back(tmp_p
 def test_off_the_main_thread_no_signal_handler_is_touched(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    reports: list[EngineReport] = []
+    reports: list[Report] = []
     thread = threading.Thread(target=lambda: reports.append(bench.engine.run()))
     thread.start()
     try:
@@ -451,7 +451,7 @@ async def test_what_the_engine_could_not_tell_is_left_and_counted(monkeypatch: p
 
 @pytest.mark.parametrize("call", [Engine.report, Engine.status])
 def test_one_that_has_not_begun_can_say_so(call: Callable[[Engine], object]) -> None:
-    engine = engine_over(market(range(100, 110)), [Recorder()], replay=True)
+    engine = engine_over(market(range(100, 110)), [Recorder()], mode="replay")
     assert call(engine)
     assert engine.report().wall_s == 0.0
     assert str(engine.strategies["Recorder"].state) == "created"

@@ -17,7 +17,18 @@ from headrace.engine.service import Service
 from headrace.errors import StrategyFaultError, SubscriptionError
 from headrace.market.events import Cause, OrderFill
 from headrace.trading.brokers.simulated import SimulatedBroker
-from tests.support.engines import INSTRUMENTS, LIMITS, SECOND, START, HandFeed, Recorder, engine_over, market, until
+from tests.support.engines import (
+    FAST,
+    INSTRUMENTS,
+    LIMITS,
+    SECOND,
+    START,
+    HandFeed,
+    Recorder,
+    engine_over,
+    market,
+    until,
+)
 from tests.support.feeding import BTC, HandClock
 
 pytestmark = pytest.mark.asyncio
@@ -147,7 +158,7 @@ class Market:
     async def settle(self) -> None:
         engine = self.engine
         await until(lambda: engine.dispatcher.ring.cursor >= self.count and engine.dispatcher.is_caught_up)
-        await until(lambda: engine.bus.is_idle and engine.turns.is_at_rest)
+        await until(lambda: engine.bus.is_idle and engine._parts.driver.is_at_rest)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
@@ -203,7 +214,7 @@ async def test_hostile_callbacks_cost_nobody_else_anything_and_are_kept(
         assert made.times > 0, name
         assert bool(letters) == is_failure, (name, letters)
     for strategy in report.strategies.values():
-        assert all(law.accounted == law.published for law in strategy.ticks)
+        assert all(law.accounted == law.published for law in strategy.subscriptions.values())
         assert all(position.quantity == 0 for position in strategy.positions), strategy
     assert good.calls[-1] == "stop"
 
@@ -314,8 +325,8 @@ async def test_under_raise_one_that_fails_ends_the_engine_with_its_error_and_the
     engine = engine_over(
         market(range(100, 200)),
         [StrategySpec(strategy=failing, name="failing"), good],
-        replay=False,
-        speed="max",
+        mode="live",
+        speed=FAST,
         on_fault="raise",
         services=[service],
         audit=tmp_path / "audit",
@@ -333,7 +344,7 @@ async def test_when_one_cannot_be_bound_none_is_left_half_started() -> None:
         def on_quote(self, no_such_field: int) -> None: ...
 
     good = Good()
-    engine = engine_over(market(range(100, 110)), [good, Wrong()], replay=False)
+    engine = engine_over(market(range(100, 110)), [good, Wrong()], mode="live")
     with pytest.raises(SubscriptionError, match="no_such_field"):
         await engine.run_async()
     states = [str(runner.state) for runner in engine.strategies.values()]
@@ -382,7 +393,7 @@ async def test_a_restart_under_flow_tells_the_gap_and_others_get_every_tick() ->
         assert fresh.gaps
         # Everything is told: what the old one had, what the gap says, what the new one has (the newest quote twice).
         assert fresh.quotes[-5:] == list(range(last - 4, last + 1))
-        (law,) = engine.report().strategies["slow"].ticks
+        (law,) = engine.report().strategies["slow"].subscriptions.values()
         assert law.published == last == law.accounted
         assert law.skipped == sum(fresh.gaps)
 

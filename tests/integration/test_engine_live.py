@@ -32,7 +32,7 @@ from headrace.market.bars import BarSpec
 from headrace.market.events import Bar, OrderCanceled, OrderRejected, StrategyStateChanged
 from headrace.trading.brokers.simulated import SimulatedBroker
 from headrace.trading.orders import Order
-from tests.support.engines import INSTRUMENTS, LIMITS, HandFeed, Recorder, engine_over, market, until
+from tests.support.engines import FAST, INSTRUMENTS, LIMITS, HandFeed, Recorder, engine_over, market, until
 from tests.support.feeding import BTC, ETH
 
 pytestmark = pytest.mark.asyncio
@@ -79,11 +79,11 @@ class Hand:
 
 async def test_a_live_run_over_an_array_ends_with_it_and_every_tick_is_accounted_for() -> None:
     strategy = Recorder({5: lambda own: own.buy(BTC, 1)})
-    engine = engine_over(market(range(100, 5_100)), [strategy], replay=False, speed="max")
+    engine = engine_over(market(range(100, 5_100)), [strategy], mode="live", speed=FAST)
     report = await engine.run_async()
     assert report.ended_by == "feeds ended"
     assert strategy.quotes == list(range(1, 5_001))
-    (law,) = report.strategies["Recorder"].ticks
+    (law,) = report.strategies["Recorder"].subscriptions.values()
     assert law.accounted == law.published == 5_000
     assert len(strategy.fills) == 1
     assert strategy.calls == ["start", "stop"]
@@ -156,7 +156,7 @@ async def test_a_restart_makes_a_fresh_object_with_what_the_old_one_saved_and_di
         assert other.seen == 4
         assert str(order_of(engine, resting).state) == "canceled"
         report = engine.report()
-        assert [law.accounted for law in report.strategies["Remembering"].ticks] == [4]
+        assert [law.accounted for law in report.strategies["Remembering"].subscriptions.values()] == [4]
 
 
 async def test_a_strategy_that_faults_is_quarantined_its_orders_canceled_and_its_position_kept() -> None:
@@ -300,7 +300,7 @@ async def test_a_halt_refuses_new_orders_until_it_is_rearmed_and_lets_cancels_pa
 
 async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
     strategy = Recorder()
-    async with running([strategy]) as (engine, feed):
+    async with running([StrategySpec(strategy=strategy, factory=Recorder)]) as (engine, feed):
         hand = Hand(engine, feed)
         await hand.quotes(100)
         assert (await engine.commands.submit(StopStrategy("Recorder"))).status == "accepted"

@@ -11,8 +11,9 @@ import msgspec
 from headrace import Strategy, ticks
 from headrace.engine.engine import Engine
 from headrace.market.events import Event, OrderEvent, OrderFill
-from headrace.trading.brokers import BrokerDesk, SimulatedBroker
+from headrace.trading.brokers import BrokerContext, SimulatedBroker
 from headrace.trading.orders import OrderState
+from tests.support.engines import FAST
 from tests.support.feeding import BTC
 from tests.support.trading import KNOWN, WIDE, S
 
@@ -43,7 +44,7 @@ def replayed(strategy: Strategy, seconds: list[float], bids: list[float], broker
         bid_size=1.0,
         ask_size=1.0,
     )
-    engine = Engine(feeds=quotes, strategies=[strategy], broker=broker, instruments=KNOWN, limits=WIDE, replay=True)
+    engine = Engine(feeds=quotes, strategies=[strategy], broker=broker, instruments=KNOWN, limits=WIDE, mode="replay")
     engine.run()
     return engine
 
@@ -83,7 +84,7 @@ def test_a_fill_names_the_tick_it_goes_back_to_and_the_position_is_that_after_it
 class Double(SimulatedBroker):
     """Tells every fill twice."""
 
-    def attach(self, desk: BrokerDesk) -> None:
+    def attach(self, desk: BrokerContext) -> None:
         publish = desk.publish
 
         def twice(event: Event) -> None:
@@ -132,7 +133,7 @@ def test_a_strategy_in_a_thread_of_its_own_loses_no_order_and_doubles_none(tmp_p
         broker=broker,
         instruments=KNOWN,
         limits=limits,
-        speed="max",
+        speed=FAST,
         state_folder=tmp_path / "state",
     )
     engine.run()

@@ -23,9 +23,9 @@ from headrace.commands import (
     ResumeStrategy,
     SetSubscription,
 )
-from headrace.engine.report import EngineReport
+from headrace.engine.report import Report
 from headrace.errors import DispatchLogError
-from tests.support.engines import SECOND, Recorder, engine_over, market, until
+from tests.support.engines import FAST, SECOND, Recorder, engine_over, market, until
 from tests.support.feeding import BTC, ETH
 
 COMMANDS: tuple[Command, ...] = (
@@ -109,10 +109,10 @@ def engine(seed: int, subscription: dict[str, Any], **options: Any) -> Engine:
     return engine_over(ticks_of(seed), strategies, ring_capacity=512, **options)
 
 
-async def live(seed: int, subscription: dict[str, Any], log: Path, *, commands: bool) -> EngineReport:
+async def live(seed: int, subscription: dict[str, Any], log: Path, *, commands: bool) -> Report:
     """Run live over the ticks, as fast as it goes, with commands at random moments."""
     draw = random.Random(seed)
-    running = engine(seed, subscription, replay=False, speed=20.0, slice_ns=20_000, dispatch_log=log)
+    running = engine(seed, subscription, mode="live", speed=20.0, slice_ns=20_000, dispatch_log=log)
     task = asyncio.create_task(running.run_async())
     while commands and not task.done():
         await asyncio.sleep(draw.random() / 100)
@@ -120,8 +120,8 @@ async def live(seed: int, subscription: dict[str, Any], log: Path, *, commands: 
     return await task
 
 
-def repeat(seed: int, subscription: dict[str, Any], log: Path) -> EngineReport:
-    return engine(seed, subscription, replay=True, dispatch_log=log).run()
+def repeat(seed: int, subscription: dict[str, Any], log: Path) -> Report:
+    return engine(seed, subscription, mode="replay", dispatch_log=log).run()
 
 
 @pytest.mark.parametrize("commands", [False, True], ids=["alone", "commanded"])
@@ -140,8 +140,8 @@ def test_a_live_run_and_its_repetition_decide_alike(overflow: str, commands: boo
         other = again.strategies[name]
         assert strategy.orders == other.orders
         assert [own.quantity for own in strategy.positions] == [own.quantity for own in other.positions]
-        assert [(law.delivered, law.missed, law.conflated) for law in strategy.ticks] == [
-            (law.delivered, law.missed, law.conflated) for law in other.ticks
+        assert [(law.delivered, law.missed, law.conflated) for law in strategy.subscriptions.values()] == [
+            (law.delivered, law.missed, law.conflated) for law in other.subscriptions.values()
         ]
 
 
@@ -149,15 +149,15 @@ def test_ticks_are_lost_live_and_lost_again(tmp_path: Path, seed: int) -> None:
     subscription = {"overflow": "drop_oldest", "kinds": ["quote"]}
     log = tmp_path / "run.log"
 
-    async def flooded() -> EngineReport:
-        running = engine(seed, subscription, replay=False, speed="max", slice_ns=1_000, dispatch_log=log)
+    async def flooded() -> Report:
+        running = engine(seed, subscription, mode="live", speed=FAST, slice_ns=1_000, dispatch_log=log)
         return await running.run_async()
 
     first = asyncio.run(flooded())
     again = repeat(seed, subscription, log)
-    missed = [law.missed for strategy in first.strategies.values() for law in strategy.ticks]
+    missed = [law.missed for strategy in first.strategies.values() for law in strategy.subscriptions.values()]
     assert sum(missed) > 0
-    assert missed == [law.missed for strategy in again.strategies.values() for law in strategy.ticks]
+    assert missed == [law.missed for strategy in again.strategies.values() for law in strategy.subscriptions.values()]
     assert again.repeated is not None
     assert again.repeated.same, again.repeated.difference
 
@@ -166,8 +166,8 @@ def test_a_run_that_was_drained_by_command_is_repeated_to_where_it_came(tmp_path
     subscription = {"overflow": "block", "kinds": ["quote"]}
     log = tmp_path / "run.log"
 
-    async def drained() -> EngineReport:
-        running = engine(seed, subscription, replay=False, speed=5.0, dispatch_log=log)
+    async def drained() -> Report:
+        running = engine(seed, subscription, mode="live", speed=5.0, dispatch_log=log)
         async with running:
             await until(lambda: running.dispatcher.ring.cursor > 500)
             await running.commands.submit(Drain())
@@ -180,8 +180,8 @@ def test_a_run_that_was_drained_by_command_is_repeated_to_where_it_came(tmp_path
     assert again.repeated.same, again.repeated.difference
     assert again.repeated.whole
     assert 500 < sum(first.ticks.values()) < sum(len(own) for own in ticks_of(seed))
-    assert [law.delivered for own in first.strategies.values() for law in own.ticks] == [
-        law.delivered for own in again.strategies.values() for law in own.ticks
+    assert [law.delivered for own in first.strategies.values() for law in own.subscriptions.values()] == [
+        law.delivered for own in again.strategies.values() for law in own.subscriptions.values()
     ]
 
 
@@ -205,7 +205,7 @@ def test_other_ticks_are_refused_where_they_end(tmp_path: Path, seed: int) -> No
         StrategySpec(strategy=Second, subscription={"kinds": ["quote"]}),
     ]
     shorter = [own[: len(own) // 2] for own in ticks_of(seed)]
-    short = engine_over(shorter, strategies, ring_capacity=512, replay=True, dispatch_log=log)
+    short = engine_over(shorter, strategies, ring_capacity=512, mode="replay", dispatch_log=log)
     with pytest.raises(DispatchLogError, match="the sources end at position"):
         short.run()
 
@@ -215,7 +215,7 @@ def test_a_subscription_that_is_changed_before_its_first_tick_is_compared_as_it_
     subscription = {"kinds": ["quote"]}
 
     async def tuned_at_once() -> None:
-        running = engine(7, subscription, replay=False, speed=1.0, dispatch_log=log)
+        running = engine(7, subscription, mode="live", speed=1.0, dispatch_log=log)
         running.dispatcher.stop()
         async with running:
             assert (await running.commands.submit(SetSubscription("Second", batch_max=7))).status == "accepted"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from headrace import BarSpec, Engine, Strategy
-from headrace.engine.service import Service, ServiceDesk
+from headrace.bus import replay_events
+from headrace.engine.service import Service, ServiceContext
 from headrace.errors import EngineError, ServiceError
 from headrace.market.events import (
     Bar,
@@ -26,7 +27,7 @@ from headrace.market.events import (
     Signal,
     StrategyStateChanged,
 )
-from tests.support.engines import SECOND, START, Recorder, all_events, audit_lines, engine_over, market
+from tests.support.engines import FAST, SECOND, START, Recorder, all_events, audit_lines, engine_over, market
 from tests.support.feeding import BTC, ETH
 
 
@@ -58,7 +59,7 @@ def test_the_order_of_a_run_is_setup_wiring_execution_teardown() -> None:
     said: list[str] = []
 
     class Watcher(Service):
-        async def setup(self, desk: ServiceDesk) -> None:
+        async def setup(self, desk: ServiceContext) -> None:
             said.append("service set up")
             desk.bus.subscribe(Control, lambda event: said.append(event.name), name="watcher")
             self.over = asyncio.Event()
@@ -183,7 +184,7 @@ def test_5000_bars_of_one_timestamp_drop_nothing() -> None:
             self.closes.append(bar.instrument)
 
     counting = Counting()
-    engine = Engine(feeds=[quotes], strategies=[counting], replay=True, instruments=names)
+    engine = Engine(feeds=[quotes], strategies=[counting], mode="replay", instruments=names)
     report = engine.run()
     assert sorted(counting.closes) == sorted(names)
     assert report.lanes[Lane.DATA].dropped == 0
@@ -204,12 +205,12 @@ def test_events_of_an_audit_can_be_published_again(tmp_path: Path) -> None:
 
     from headrace import EventBus
 
-    bus = EventBus(replay=True)
+    bus = EventBus(mode="replay")
     again: list[bytes] = []
     from headrace.market.events import encode_event
 
     bus.subscribe(Event, lambda event: again.append(encode_event(event)), name="again")
-    asyncio.run(Engine.replay_events(tmp_path / "audit", bus))
+    asyncio.run(replay_events(tmp_path / "audit", bus))
     assert again == audit_lines(tmp_path / "audit")
 
 
@@ -270,7 +271,7 @@ def test_whatever_is_absent_the_rest_runs(absent: str) -> None:
     idle, strategy = Idle(), Recorder({1: lambda own: own.buy(BTC, 1)})
     options: dict[str, Any] = {"services": [idle], "strategies": [strategy]}
     if absent == "feeds":
-        engine = Engine(replay=True, **options)
+        engine = Engine(mode="replay", **options)
     elif absent == "broker":
         engine = engine_over(market([100, 101]), [strategy], services=[idle], broker=None)
     elif absent == "strategies":
@@ -303,8 +304,8 @@ def test_an_engine_that_has_run_is_freed_whole(replay: bool, tmp_path: Path) -> 
 
     def run() -> weakref.ref[Engine]:
         strategy = Recorder({3: lambda own: own.buy(BTC, 1)})
-        options = {} if replay else {"speed": "max", "state_folder": tmp_path / "state"}
-        engine = engine_over(market(range(100, 200)), [strategy], replay=replay, **options)
+        options: dict[str, Any] = {} if replay else {"speed": FAST, "state_folder": tmp_path / "state"}
+        engine = engine_over(market(range(100, 200)), [strategy], mode="replay" if replay else "live", **options)
         engine.run()
         return weakref.ref(engine)
 

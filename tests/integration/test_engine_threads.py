@@ -45,8 +45,8 @@ async def test_threads_that_trade_under_commands_keep_every_law(tmp_path: Path, 
     report = world.engine.report()
     assert report.left == {}
     assert sum(isinstance(event, OrderFill) for event in world.events) > 0
-    assert not any(law.pending for own in report.strategies.values() for law in own.ticks)
-    (inline,) = report.strategies["inline"].ticks
+    assert not any(law.pending for own in report.strategies.values() for law in own.subscriptions.values())
+    (inline,) = report.strategies["inline"].subscriptions.values()
     assert inline.delivered == inline.published == world.put, "nobody else's thread costs the inline one a tick"
 
 
@@ -111,5 +111,5 @@ async def test_an_engine_that_ends_while_a_thread_is_in_its_handler_waits_for_it
     assert [str(runner.state) for runner in engine.strategies.values()] == ["stopped", "stopped"]
     # What a thread has that is left behind, nobody can say.
     names = ["Stuck", "Windowed"] if ends else ["Windowed"]
-    laws = [law for name in names for law in engine.report().strategies[name].ticks]
+    laws = [law for name in names for law in engine.report().strategies[name].subscriptions.values()]
     assert all(law.accounted == law.published == 2 for law in laws)

@@ -420,7 +420,7 @@ def test_an_interrupt_while_a_fault_is_judged_propagates_too() -> None:
 
 
 def test_a_fault_in_replay_is_raised_unless_said_otherwise() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         dispatcher.subscribe(raises(ValueError("replayed")), callback="on_quote")
         with pytest.raises(ValueError, match="replayed"):  # noqa: PT012 - a replay may dispatch while it publishes
             dispatcher.publish(quotes(dispatcher, [1.0]))

@@ -23,7 +23,7 @@ import pytest
 from headrace.limits import HALT_S
 from headrace.market.events import OrderRejected, OrderRequested
 from headrace.trading.kill_switch import KillSwitch
-from tests.support.engines import Recorder, engine_over, market
+from tests.support.engines import FAST, Recorder, engine_over, market
 from tests.support.feeding import BTC
 
 HALTS = 3
@@ -128,7 +128,7 @@ async def run_halted_within(act: Callable[[Recorder], None], **options: Any) -> 
     """Run a live engine whose strategy acts at its third quote, and orders one before it and one after it."""
     strategy = Recorder({1: lambda own: own.buy(BTC, 1), 3: act, 5: lambda own: own.buy(BTC, 1)})
     # All in one turn: what was ordered at the first quote waits for the handler that halts, too.
-    await engine_over(market(range(100, 110)), [strategy], replay=False, speed="max", **options).run_async()
+    await engine_over(market(range(100, 110)), [strategy], mode="live", speed=FAST, **options).run_async()
     assert len(strategy.quotes) == 10
     return strategy
 

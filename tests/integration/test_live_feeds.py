@@ -257,7 +257,7 @@ async def test_a_replay_refuses_live_feeds_and_says_what_to_do() -> None:
 
     for feed in (Pushing(push_nothing), HandFeed()):
         with pytest.raises(OptionError, match=r"is live, and a replay has no now: record it"):
-            Engine(feeds=feed, replay=True)
+            Engine(feeds=feed, mode="replay")
         with pytest.raises(OptionError, match=r"is live, and a replay has no now: record it"):
             await asyncio.to_thread(replay, feed, Bids())
 

@@ -10,6 +10,7 @@ import pytest
 
 import headrace._native as _native
 from headrace import Decoder, Dispatcher, Strategy
+from headrace._native import PumpStatus
 from headrace.errors import ReentrantDispatchError, SourceOrderError
 from headrace.market.clock import END_OF_TIME_NS, EngineClock
 from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, read_all, trades, wait_until
@@ -21,7 +22,7 @@ def pump_of(dispatcher: Dispatcher, *sources: np.ndarray) -> _native.Pump:
     for number in range(len(sources)):
         pump.add_source(f"source {number}")
     for number, ticks in enumerate(sources):
-        assert pump.peek() == ("need", number)
+        assert pump.peek() == (PumpStatus.NEED, number)
         pump.push(number, ticks)
     return pump
 
@@ -35,24 +36,24 @@ def test_it_publishes_what_is_due_merged_and_no_more() -> None:
             trades(dispatcher, range(3), instrument=ETH, ts_init=[10, 15, 35]),
         )
         assert pump.counts()["last_ts"] is None
-        assert pump.ingest(5, 100) == ("until", 10)
+        assert pump.ingest(5, 100) == (PumpStatus.UNTIL, 10)
         assert dispatcher.ring.cursor == 0
-        assert pump.ingest(20, 100) == ("until", 30)
+        assert pump.ingest(20, 100) == (PumpStatus.UNTIL, 30)
         assert pump.last_ts == 20
         assert read_all(pulled)["ts_init"].tolist() == [10, 10, 15, 20]
-        assert pump.ingest(END_OF_TIME_NS, 100) == ("need", 1)
+        assert pump.ingest(END_OF_TIME_NS, 100) == (PumpStatus.NEED, 1)
         pump.finish(1)
-        assert pump.ingest(END_OF_TIME_NS, 100) == ("need", 0)
+        assert pump.ingest(END_OF_TIME_NS, 100) == (PumpStatus.NEED, 0)
         pump.finish(0)
-        assert pump.ingest(END_OF_TIME_NS, 100) == ("end", 0)
+        assert pump.ingest(END_OF_TIME_NS, 100) == (PumpStatus.END, 0)
         assert read_all(pulled)["ts_init"].tolist() == [30, 35, 40]
 
 
 def test_one_call_publishes_about_as_many_as_it_may() -> None:
     with Dispatcher() as dispatcher:
         pump = pump_of(dispatcher, quotes(dispatcher, range(100), ts_init=range(100)))
-        assert pump.ingest(END_OF_TIME_NS, 30) == ("full", 30)
-        assert pump.ingest(END_OF_TIME_NS, 30) == ("full", 30)
+        assert pump.ingest(END_OF_TIME_NS, 30) == (PumpStatus.FULL, 30)
+        assert pump.ingest(END_OF_TIME_NS, 30) == (PumpStatus.FULL, 30)
         assert dispatcher.ring.cursor == 60
 
 
@@ -102,12 +103,12 @@ def test_a_ring_that_a_thread_holds_is_left_alone_and_what_was_numbered_goes_fir
         pump = pump_of(dispatcher, event)
         started_s = time.monotonic()
         status, waiting = pump.ingest(END_OF_TIME_NS, 1_000)
-        assert (status, waiting) == ("held", 101 - dispatcher.ring.cursor)
+        assert (status, waiting) == (PumpStatus.HELD, 101 - dispatcher.ring.cursor)
         assert pump.ingest(END_OF_TIME_NS, 1_000) == (status, waiting)
         assert time.monotonic() - started_s < 0.5
         # Somebody else's publish, too, goes behind what waits.
         release.set()
-        wait_until(lambda: pump.ingest(END_OF_TIME_NS, 1_000)[0] == "need")
+        wait_until(lambda: pump.ingest(END_OF_TIME_NS, 1_000)[0] is PumpStatus.NEED)
         dispatcher.publish(quotes(dispatcher, range(5), ts_init=2))
         wait_until(lambda: len(seen) == 6)
         assert dispatcher.ring.cursor == 106
@@ -127,9 +128,9 @@ def test_who_holds_the_ring_for_too_long_over_many_tries_loses_the_gate() -> Non
         pump = pump_of(dispatcher, quotes(dispatcher, range(200), ts_init=range(200)))
         started_s = time.monotonic()
         statuses = set()
-        while (status := pump.ingest(END_OF_TIME_NS, 1_000)[0]) != "need":
+        while (status := pump.ingest(END_OF_TIME_NS, 1_000)[0]) is not PumpStatus.NEED:
             statuses.add(status)
-        assert statuses == {"held"}
+        assert statuses == {PumpStatus.HELD}
         assert time.monotonic() - started_s >= 0.05
         assert dispatcher.ring.cursor == 200
         release.set()
@@ -145,7 +146,7 @@ def test_a_pull_subscription_of_this_thread_holds_it_and_is_no_error() -> None:
         pulled = dispatcher.subscribe()
         pump = pump_of(dispatcher, quotes(dispatcher, range(40), ts_init=range(40)))
         got = []
-        while pump.ingest(END_OF_TIME_NS, 1_000)[0] == "held":
+        while pump.ingest(END_OF_TIME_NS, 1_000)[0] is PumpStatus.HELD:
             got += read_all(pulled)["seq"].tolist()
         got += read_all(pulled)["seq"].tolist()
     assert got == list(range(1, 41))
@@ -155,14 +156,14 @@ def test_it_stops_when_the_dispatcher_does() -> None:
     with Dispatcher() as dispatcher:
         pump = pump_of(dispatcher, quotes(dispatcher, range(3)))
         dispatcher.stop()
-        assert pump.ingest(END_OF_TIME_NS, 10) == ("stopped", 0)
+        assert pump.ingest(END_OF_TIME_NS, 10) == (PumpStatus.STOPPED, 0)
 
 
 def test_frames_are_decoded_counted_and_rejected_as_in_a_replay() -> None:
     with Dispatcher() as dispatcher:
         pump = _native.Pump(dispatcher._ingest)
         pump.add_source("frames", Decoder("BINANCE", dispatcher.instruments))
-        assert pump.ingest(END_OF_TIME_NS, 10) == ("need", 0)
+        assert pump.ingest(END_OF_TIME_NS, 10) == (PumpStatus.NEED, 0)
         frame = b'{"u":1,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"3.0","A":"4.0"}'
         pump.push(0, b"100 " + frame + b"\n101 {}\n")
         pump.ingest(END_OF_TIME_NS, 10)
@@ -204,12 +205,12 @@ def test_it_publishes_up_to_a_position_in_the_middle_of_a_frame() -> None:
         event = level_event(dispatcher, 10, ts_init=1)
         pump = pump_of(dispatcher, np.concatenate([event, quotes(dispatcher, range(5), ts_init=range(2, 7))]))
         for cursor in (0, 3, 3, 9, 12, 15):
-            assert pump.ingest_to(cursor) == ("reached", cursor)
+            assert pump.ingest_to(cursor) == (PumpStatus.REACHED, cursor)
             assert dispatcher.ring.cursor == cursor
-        assert pump.ingest_to(16) == ("need", 0)
+        assert pump.ingest_to(16) == (PumpStatus.NEED, 0)
         pump.finish(0)
-        assert pump.ingest_to(16) == ("end", 15)
-        assert pump.ingest_to(15) == ("reached", 15)
+        assert pump.ingest_to(16) == (PumpStatus.END, 15)
+        assert pump.ingest_to(15) == (PumpStatus.REACHED, 15)
         assert len(read_all(pulled)) == 15
 
 
@@ -217,7 +218,7 @@ def test_what_the_position_leaves_waiting_is_not_lost_to_a_live_call() -> None:
     with Dispatcher() as dispatcher:
         pump = pump_of(dispatcher, level_event(dispatcher, 10, ts_init=1))
         pump.ingest_to(4)
-        assert pump.ingest(END_OF_TIME_NS, 100) == ("need", 0)
+        assert pump.ingest(END_OF_TIME_NS, 100) == (PumpStatus.NEED, 0)
         assert dispatcher.ring.cursor == 10
 
 
@@ -231,7 +232,7 @@ def test_a_reader_of_another_thread_that_lost_the_gate_live_loses_it_again() -> 
     with Dispatcher(ring_capacity=16) as dispatcher:
         stuck = dispatcher.subscribe(Stuck(), mode="thread", overflow="block")
         pump = pump_of(dispatcher, quotes(dispatcher, range(200), ts_init=range(200)))
-        assert pump.ingest_to(150) == ("reached", 150)
+        assert pump.ingest_to(150) == (PumpStatus.REACHED, 150)
         release.set()
         wait_until(lambda: stuck.stats().pending == 0)
         assert stuck.stats().demoted

@@ -18,13 +18,15 @@ from headrace import Strategy
 from headrace.bus import EventBus
 from headrace.commands import PauseStrategy
 from headrace.engine.engine import Engine
-from headrace.engine.service import ServiceDesk
+from headrace.engine.service import ServiceContext
 from headrace.errors import ServiceError
 from headrace.feeds import SyntheticFeed
+from headrace.market.clock import ModeName
 from headrace.market.events import Event, OrderRejected, PositionChanged
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.telemetry import METRICS, Metrics, PrometheusEndpoint
 from headrace.trading.brokers.simulated import SimulatedBroker
+from tests.support.engines import FAST
 
 BTC = "BTCUSDT.BINANCE"
 Scraped = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -73,10 +75,10 @@ def got(address: tuple[str, int], path: str = "/metrics", verb: str = "GET") -> 
 
 
 @asynccontextmanager
-async def serving(metrics: Metrics, *, replay: bool = False) -> AsyncIterator[PrometheusEndpoint]:
+async def serving(metrics: Metrics, *, mode: ModeName = "live") -> AsyncIterator[PrometheusEndpoint]:
     bus = EventBus()
     endpoint = PrometheusEndpoint(metrics, port=0)
-    await endpoint.setup(ServiceDesk(bus=bus, clock=bus.clock, run_id="run", replay=replay))
+    await endpoint.setup(ServiceContext(bus=bus, clock=bus.clock, run_id="run", mode=mode))
     try:
         yield endpoint
     finally:
@@ -103,7 +105,7 @@ async def test_a_running_engine_is_scraped_with_every_metric_of_the_table(tmp_pa
             message_rate_max=1_000.0,
             stale_after_s=60.0,
         ),
-        speed="max",
+        speed=FAST,
         run_id="run",
         audit=tmp_path / "run.jsonl",
         state_folder=tmp_path / "state",
@@ -153,7 +155,7 @@ async def test_after_its_stop_nobody_listens() -> None:
 
 @pytest.mark.asyncio
 async def test_in_a_replay_nobody_listens() -> None:
-    async with serving(Metrics(), replay=True) as endpoint:
+    async with serving(Metrics(), mode="replay") as endpoint:
         assert endpoint.address is None
 
 
@@ -216,5 +218,5 @@ async def test_a_port_that_is_taken_is_an_error() -> None:
     async with serving(Metrics()) as endpoint:
         second = PrometheusEndpoint(Metrics(), port=address_of(endpoint)[1])
         with pytest.raises(ServiceError, match=r"at 127.0.0.1:\d+: Address already in use; choose another"):
-            await second.setup(ServiceDesk(bus=bus, clock=bus.clock, run_id="run", replay=False))
+            await second.setup(ServiceContext(bus=bus, clock=bus.clock, run_id="run", mode="live"))
         await second.stop()

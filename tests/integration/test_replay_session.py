@@ -17,9 +17,9 @@ import pytest
 
 import headrace
 from headrace import Strategy
-from headrace.engine.replay import ReplayProgress
 from headrace.errors import HeadraceError, OptionError, RecordingError
 from headrace.feeds import FeedItem, Frame, SyntheticFeed, synthetic_session
+from headrace.feeds.sources import Progress
 
 LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
 
@@ -183,7 +183,7 @@ def test_instrument_ids_that_nobody_named_are_named_after_themselves() -> None:
 def test_it_works_while_an_event_loop_is_running(spot_file: Path) -> None:
     counter = Counter()
 
-    async def notebook() -> headrace.ReplayResult:
+    async def notebook() -> headrace.Report:
         return headrace.replay(spot_file, counter)
 
     result = asyncio.run(notebook())
@@ -250,7 +250,7 @@ def test_an_async_strategys_exception_leaves_the_call_too(spot_file: Path) -> No
 def test_an_async_strategy_ends_in_quarantine_like_any_other(spot_file: Path) -> None:
     strategy = AsyncBreaks()
     result = headrace.replay(spot_file, [strategy, Counter], on_fault="quarantine")
-    assert result.strategies["AsyncBreaks"].state == "quarantined"
+    assert result.strategies["AsyncBreaks"].is_quarantined
     assert strategy.calls == 3
     assert result.strategies["Counter"].delivered == result.frames["bookTicker"]
 
@@ -291,7 +291,7 @@ def test_in_quarantine_a_strategy_is_skipped_and_the_others_go_on(spot_file: Pat
             raise KeyError("mine")
 
     result = headrace.replay(spot_file, [Breaks, Counter], on_fault="quarantine")
-    assert result.strategies["Breaks"].state == "quarantined"
+    assert result.strategies["Breaks"].is_quarantined
     assert result.strategies["Breaks"].faults == 3
     assert result.strategies["Breaks"].skipped > 0
     assert result.strategies["Counter"].delivered == result.frames["bookTicker"]
@@ -349,7 +349,7 @@ def test_no_source_is_refused() -> None:
 
 
 def test_progress_is_told_and_never_goes_back(spot_file: Path) -> None:
-    told: list[ReplayProgress] = []
+    told: list[Progress] = []
 
     class Slow(Strategy):
         def on_quote(self, bid_price: float) -> None:

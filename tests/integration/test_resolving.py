@@ -9,6 +9,7 @@ import numpy as np
 
 import headrace._native as _native
 from headrace import Dispatcher
+from headrace._native import PumpStatus
 from headrace.bus import EventBus
 from headrace.market.clock import END_OF_TIME_NS, ReplayClock
 from headrace.market.events import Signal
@@ -22,7 +23,7 @@ def pump_of(dispatcher: Dispatcher, *sources: np.ndarray) -> _native.Pump:
     for number in range(len(sources)):
         pump.add_source(f"source {number}")
     for number, ticks in enumerate(sources):
-        assert pump.run(END_OF_TIME_NS) == ("need", number)
+        assert pump.run(END_OF_TIME_NS) == (PumpStatus.NEED, number)
         pump.push(number, ticks)
     return pump
 
@@ -36,77 +37,84 @@ def run_to_the_end(pump: _native.Pump, log: Log) -> None:
     """Run, and note where it came back; sources are finished when they are asked for more."""
     while True:
         status, argument = pump.run(END_OF_TIME_NS)
-        if status == "need":
+        if status is PumpStatus.NEED:
             pump.finish(argument)
             continue
         log.append((status, argument))
-        if status == "end":
+        if status is PumpStatus.END:
             return
 
 
 def test_an_alarm_comes_before_the_ticks_of_its_time_and_again_until_it_is_set_anew() -> None:
     log: Log = []
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
         dispatcher.subscribe(lambda seq: log.append(("tick", clock.now_ns())), callback="on_quote")
         pump = pump_of(dispatcher, quotes(dispatcher, range(3), ts_init=[10, 20, 30]))
         clock.set_alarm(20)
         while True:
             status, argument = pump.run(END_OF_TIME_NS)
-            if status == "need":
+            if status is PumpStatus.NEED:
                 pump.finish(argument)
                 continue
             log.append((status, argument, clock.now_ns()))
-            if status == "end":
+            if status is PumpStatus.END:
                 break
             if log[-1] == log[-2]:
                 clock.set_alarm(None)
-    assert log == [("tick", 10), ("alarm", 20, 10), ("alarm", 20, 10), ("tick", 20), ("tick", 30), ("end", 0, 30)]
+    assert log == [
+        ("tick", 10),
+        (PumpStatus.ALARM, 20, 10),
+        (PumpStatus.ALARM, 20, 10),
+        ("tick", 20),
+        ("tick", 30),
+        (PumpStatus.END, 0, 30),
+    ]
 
 
 def test_an_alarm_between_two_ticks_waits_for_the_pace_and_not_for_the_tick() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 100]))
         clock.set_alarm(50)
-        assert pump.run(20) == ("until", 100)
-        assert pump.run(60) == ("alarm", 60)
+        assert pump.run(20) == (PumpStatus.UNTIL, 100)
+        assert pump.run(60) == (PumpStatus.ALARM, 60)
         clock.set_alarm(None)
-        assert pump.run(60) == ("until", 100)
+        assert pump.run(60) == (PumpStatus.UNTIL, 100)
 
 
 def test_an_alarm_that_a_handler_sets_for_now_is_due_at_now() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
         dispatcher.subscribe(lambda seq: clock.set_alarm(clock.now_ns()) if seq == 1 else None, callback="on_quote")
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
-        assert pump.run(END_OF_TIME_NS) == ("alarm", 10)
+        assert pump.run(END_OF_TIME_NS) == (PumpStatus.ALARM, 10)
 
 
 def test_no_alarm_is_due_after_the_last_tick() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
         clock_of(dispatcher).set_alarm(21)
         log: Log = []
         run_to_the_end(pump, log)
-    assert log == [("end", 0)]
+    assert log == [(PumpStatus.END, 0)]
 
 
 def test_bars_that_ticks_closed_are_drained_at_their_time() -> None:
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         builder = _native.BarBuilder(dispatcher._ingest)
         builder.add([("*", False)], ("ticks", 2), "trade", False)
         pump = pump_of(dispatcher, trades(dispatcher, range(4), ts_init=[10, 20, 30, 40]))
-        assert pump.run(END_OF_TIME_NS) == ("drain", 20)
+        assert pump.run(END_OF_TIME_NS) == (PumpStatus.DRAIN, 20)
         assert dispatcher.ring.cursor == 2
-        assert pump.run(END_OF_TIME_NS) == ("drain", 20)
+        assert pump.run(END_OF_TIME_NS) == (PumpStatus.DRAIN, 20)
         assert len(builder.take()) == 1
-        assert pump.run(END_OF_TIME_NS) in (("need", 0), ("drain", 40))
+        assert pump.run(END_OF_TIME_NS) in ((PumpStatus.NEED, 0), (PumpStatus.DRAIN, 40))
 
 
 def test_ticks_of_a_time_go_to_all_in_merge_order_before_anything_else() -> None:
     log: Log = []
-    with Dispatcher(replay=True, instruments=[BTC, ETH]) as dispatcher:
+    with Dispatcher(mode="replay", instruments=[BTC, ETH]) as dispatcher:
         clock = clock_of(dispatcher)
         for name in ("first", "second"):
             dispatcher.subscribe(
@@ -120,7 +128,7 @@ def test_ticks_of_a_time_go_to_all_in_merge_order_before_anything_else() -> None
             quotes(dispatcher, range(2), instrument=BTC, ts_init=[10, 20]),
         )
         clock.set_alarm(20)
-        assert pump.run(END_OF_TIME_NS) == ("alarm", 20)
+        assert pump.run(END_OF_TIME_NS) == (PumpStatus.ALARM, 20)
         assert log == [
             ("first", 0, ETH, 10),
             ("second", 0, ETH, 10),
@@ -133,7 +141,7 @@ def test_awaited_handlers_are_behind_before_the_next_time_begins() -> None:
     seen: list[tuple[int, int]] = []
 
     async def main() -> None:
-        with Dispatcher(replay=True) as dispatcher:
+        with Dispatcher(mode="replay") as dispatcher:
 
             async def on_quote(seq):
                 await asyncio.sleep(0)
@@ -141,14 +149,14 @@ def test_awaited_handlers_are_behind_before_the_next_time_begins() -> None:
 
             dispatcher.subscribe(on_quote)
             pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
-            assert pump.run(END_OF_TIME_NS) == ("async", 0)
+            assert pump.run(END_OF_TIME_NS) == (PumpStatus.ASYNC, 0)
             assert dispatcher.ring.cursor == 1
             await dispatcher.drain_async()
-            assert pump.run(END_OF_TIME_NS) == ("need", 0)
+            assert pump.run(END_OF_TIME_NS) == (PumpStatus.NEED, 0)
             pump.finish(0)
-            assert pump.run(END_OF_TIME_NS) == ("async", 0)
+            assert pump.run(END_OF_TIME_NS) == (PumpStatus.ASYNC, 0)
             await dispatcher.drain_async()
-            assert pump.run(END_OF_TIME_NS) == ("end", 0)
+            assert pump.run(END_OF_TIME_NS) == (PumpStatus.END, 0)
 
     asyncio.run(main())
     assert seen == [(1, 10), (2, 20)]
@@ -156,8 +164,8 @@ def test_awaited_handlers_are_behind_before_the_next_time_begins() -> None:
 
 def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
     log: Log = []
-    with Dispatcher(replay=True) as dispatcher:
-        bus = EventBus(clock=dispatcher.clock, replay=True)
+    with Dispatcher(mode="replay") as dispatcher:
+        bus = EventBus(clock=dispatcher.clock, mode="replay")
         bus.subscribe(Signal, lambda event: log.append(("event", event.ts, event.side)))
         for name, side in (("first", 1), ("second", -1)):
             dispatcher.subscribe(
@@ -167,17 +175,17 @@ def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
             )
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
         pump.watch_bus(bus.core)
-        while (answer := pump.run(END_OF_TIME_NS))[0] != "end":
-            if answer[0] == "need":
+        while (answer := pump.run(END_OF_TIME_NS))[0] is not PumpStatus.END:
+            if answer[0] is PumpStatus.NEED:
                 pump.finish(answer[1])
                 continue
             log.append(answer)
             bus.drain()
     assert log == [
-        ("drain", 10),
+        (PumpStatus.DRAIN, 10),
         ("event", 10, 1),
         ("event", 10, -1),
-        ("drain", 20),
+        (PumpStatus.DRAIN, 20),
         ("event", 20, 1),
         ("event", 20, -1),
     ]
@@ -185,14 +193,14 @@ def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
 
 def test_counts_can_be_asked_for_in_a_handler_of_the_run() -> None:
     seen: list[tuple[int, int | None]] = []
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
 
         def on_quote(seq: int) -> None:
             seen.append((pump.counts()["items"], pump.last_ts))
 
         dispatcher.subscribe(on_quote)
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 20]))
-        assert pump.run(END_OF_TIME_NS) == ("need", 0)
+        assert pump.run(END_OF_TIME_NS) == (PumpStatus.NEED, 0)
         pump.finish(0)
-        assert pump.run(END_OF_TIME_NS) == ("end", 0)
+        assert pump.run(END_OF_TIME_NS) == (PumpStatus.END, 0)
     assert seen == [(1, 10), (2, 20)]

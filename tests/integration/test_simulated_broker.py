@@ -21,7 +21,7 @@ from headrace.market.events import (
     OrderRequested,
 )
 from headrace.market.instrument import Instrument
-from headrace.trading.brokers import Broker, BrokerDesk, SimulatedBroker
+from headrace.trading.brokers import Broker, BrokerContext, SimulatedBroker
 from headrace.trading.orders import OrderState
 from tests.support.feeding import BTC, ETH, HandClock, quotes, trades
 from tests.support.trading import Desk, S, simulated
@@ -524,7 +524,7 @@ def test_without_orders_the_broker_asks_for_no_ticks(desk: Desk) -> None:
 def test_without_ticks_every_order_is_rejected_by_the_broker(desk: Desk) -> None:
     broker = SimulatedBroker()
     told: list[Any] = []
-    broker.attach(BrokerDesk(publish=told.append, clock=HandClock(), dispatcher=None, replay=True))
+    broker.attach(BrokerContext(publish=told.append, clock=HandClock(), dispatcher=None, mode="replay"))
     broker.submit(
         OrderRequested(order_id="x", strategy="A", instrument=BTC, side=1, order_type="market", quantity=D(1))
     )

@@ -291,7 +291,7 @@ def test_subscriptions_come_and_go_while_ticks_flow(seed: int) -> None:
 
 def test_in_replay_a_thread_runs_inline() -> None:
     names: set[str] = set()
-    with Dispatcher(replay=True) as dispatcher:
+    with Dispatcher(mode="replay") as dispatcher:
         dispatcher.subscribe(lambda: names.add(threading.current_thread().name), callback="on_quote", mode="thread")
         dispatcher.publish(quotes(dispatcher, [1.0]))
         dispatcher.dispatch()

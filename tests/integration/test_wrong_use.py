@@ -81,7 +81,7 @@ def test_an_object_with_an_async_call_is_awaited() -> None:
             self.bids.append(bid_price)
 
     handler = Awaited()
-    with Dispatcher(instruments=NAME, replay=True) as dispatcher:
+    with Dispatcher(instruments=NAME, mode="replay") as dispatcher:
         dispatcher.subscribe(handler, callback="on_quote", name="awaited")
         dispatcher.publish(quotes(2))
         asyncio.run(dispatcher.drain_async())

@@ -59,7 +59,7 @@ class Session:
     def __init__(self, dice: random.Random, *, replay: bool) -> None:
         self.dice = dice
         capacities = {str(lane): dice.randrange(1, 9) for lane in Lane}
-        self.bus = EventBus(replay=replay, clock=ReplayClock(S), lanes=lanes(**capacities))
+        self.bus = EventBus(mode="replay" if replay else "live", clock=ReplayClock(S), lanes=lanes(**capacities))
         self.numbers = Counter[Lane]()
         self.generation: dict[tuple[Lane, int], int] = {}
         self.refused = 0

@@ -19,9 +19,10 @@ import pytest
 
 import headrace._native as _native
 from headrace import Dispatcher, Strategy, Subscription
+from headrace._native import PumpStatus
 from headrace.dispatch.driver import Driver
-from headrace.dispatch.log import DispatchLog, LoggedRun, Repetition
-from headrace.market.clock import EngineClock
+from headrace.dispatch.log import DispatchLog, LoggedFeed, LoggedRun, Repetition
+from headrace.market.clock import EngineClock, ModeName
 from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, trades
 
 RING = 256
@@ -140,11 +141,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 class Run:
     """One dispatcher with all subscriptions, live or driven."""
 
-    def __init__(self, seed: int, *, driven: bool) -> None:
+    def __init__(self, seed: int, *, mode: ModeName) -> None:
         dice = random.Random(seed)
         self.clock = EngineClock()
         self.dispatcher = Dispatcher(
-            instruments=[BTC, ETH], ring_capacity=RING, clock=self.clock, driven=driven, on_fault="quarantine"
+            instruments=[BTC, ETH], ring_capacity=RING, clock=self.clock, mode=mode, on_fault="quarantine"
         )
         self.subscriptions: dict[str, Subscription] = {}
         # With a block reader among the inline ones, none of them is ever lapped.
@@ -216,8 +217,8 @@ def generated(seed: int) -> list[np.ndarray]:
 
 
 @contextmanager
-def running(seed: int, *, driven: bool) -> Iterator[Run]:
-    run = Run(seed, driven=driven)
+def running(seed: int, *, mode: ModeName) -> Iterator[Run]:
+    run = Run(seed, mode=mode)
     try:
         yield run
     finally:
@@ -232,15 +233,15 @@ def meddle(run: Run, payload: list[str]) -> None:
 
 async def live(seed: int, path: Path) -> dict[str, list[Any]]:
     dice = random.Random(seed)
-    with running(seed, driven=False) as run:
+    with running(seed, mode="live") as run:
         pump = run.pump(generated(seed))
         names = [name for name in run.subscriptions if name not in ("every", "meddler") and "thread" not in name]
-        with DispatchLog(path, run.dispatcher, run_id="live", sources=["generated"]) as log:
-            until_ns, status = 0, ""
-            while status != "end":
+        with DispatchLog(path, run.dispatcher, run_id="live", feeds=[LoggedFeed(name="generated")]) as log:
+            until_ns, status = 0, PumpStatus.NEED
+            while status is not PumpStatus.END:
                 until_ns += dice.randrange(0, 400_000)
                 status, _ = pump.ingest(until_ns, dice.choice([1, 50, 300, 2_000]))
-                if status == "need":
+                if status is PumpStatus.NEED:
                     run.give(pump)
                 run.clock.advance_to(max(until_ns, pump.last_ts or 0) + dice.randrange(0, 1_000))
                 if dice.random() < 0.15:
@@ -251,7 +252,7 @@ async def live(seed: int, path: Path) -> dict[str, list[Any]]:
                     run.dispatcher.dispatch(max_ns=dice.choice([None, 1, 20_000]))
                 if dice.random() < 0.3:
                     await asyncio.sleep(0)
-                if status == "held":
+                if status is PumpStatus.HELD:
                     await asyncio.sleep(0.0002)
             for verb in ("wake", "resume"):
                 for name in names:
@@ -274,7 +275,7 @@ async def caught_up(run: Run) -> None:
 
 
 async def repeated(seed: int, path: Path, change: Callable[[Run], None] = lambda run: None) -> dict[str, list[Any]]:
-    with running(seed, driven=True) as run:
+    with running(seed, mode="repeat") as run:
         pump = run.pump(generated(seed))
         change(run)
 

@@ -151,7 +151,7 @@ class Life:
     async def settle(self) -> None:
         engine = self.engine
         await until(lambda: engine.dispatcher.ring.cursor >= self.published and engine.dispatcher.is_caught_up)
-        await until(lambda: engine.bus.is_idle and engine.turns.is_at_rest)
+        await until(lambda: engine.bus.is_idle and engine._parts.driver.is_at_rest)
 
     async def live(self, acts: list[str]) -> None:
         """Begin, do all that, and end."""
@@ -165,7 +165,9 @@ class Life:
         assert self.calls == model.calls
         assert [(change.before, change.after) for change in self.changes] == model.changes
         assert [change.version for change in self.changes] == list(range(1, len(model.changes) + 1))
-        assert all(law.accounted == law.published for law in self.engine.report().strategies["one"].ticks)
+        assert all(
+            law.accounted == law.published for law in self.engine.report().strategies["one"].subscriptions.values()
+        )
 
 
 @settings(max_examples=25)

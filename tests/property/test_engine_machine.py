@@ -224,18 +224,18 @@ class EngineMachine(RuleBasedStateMachine):
             assert strategy.state in ("stopped", "failed")
             # What an operator closes of a stopped strategy's position goes on; everything else was cancelled.
             assert world.closing >= set(strategy.open_orders)
-            assert not any(law.pending for law in strategy.ticks)
+            assert not any(law.pending for law in strategy.subscriptions.values())
 
     def _count(self) -> None:
         world, shown = self.world, self.shown
         report = world.engine.report()
-        laws = [law for strategy in report.strategies.values() for law in strategy.ticks]
+        laws = [law for strategy in report.strategies.values() for law in strategy.subscriptions.values()]
         for term in ("delivered", "missed", "conflated", "skipped", "faults"):
             shown[term] += sum(getattr(law, term) for law in laws)
         shown["fills"] += sum(isinstance(event, OrderFill) for event in world.events)
         shown["dropped and told"] += sum(event.missed for event in world.events if isinstance(event, Gap))
         shown["gaps told"] += sum(world.told.values())
-        shown["letters"] += report.dead_letters
+        shown["letters"] += report.dead_letters.total
         for event in world.events:
             if isinstance(event, StrategyStateChanged):
                 shown[f"{event.before} -> {event.after}"] += 1

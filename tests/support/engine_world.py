@@ -301,7 +301,7 @@ class World:
             and engine.dispatcher.ring.cursor >= self.put
             and engine.dispatcher.is_caught_up
             and engine.bus.is_idle
-            and engine.turns.is_at_rest
+            and engine._parts.driver.is_at_rest
             and not any(
                 own.state in ("running", "resuming") and own.stats().pending
                 for runner in engine.strategies.values()
@@ -336,7 +336,7 @@ class World:
         """The loss law, of every subscription that there ever was."""
         report = self.engine.report()
         for name, strategy in report.strategies.items():
-            for law in strategy.ticks:
+            for law in strategy.subscriptions.values():
                 assert law.accounted == law.published, (name, law)
 
     def check_lanes(self) -> None:
@@ -376,7 +376,7 @@ class World:
         for (strategy, instrument), quantity in held.items():
             assert self.engine.positions.position(strategy, instrument).quantity == quantity
         is_open = {order_id for order_id, order in orders.items() if order.is_open}
-        assert set(self.engine.broker.open_orders) <= is_open  # type: ignore[union-attr]
+        assert set(self.engine._parts.broker.open_orders) <= is_open  # type: ignore[union-attr]
         for name, runner in self.engine.strategies.items():
             if runner.state in (StrategyState.STOPPED, StrategyState.FAILED, StrategyState.QUARANTINED):
                 orders_left = self.engine.orders.orders(strategy=name, open_only=True)

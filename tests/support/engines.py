@@ -12,12 +12,15 @@ import numpy as np
 
 from headrace import Engine, Instrument, RiskLimits, Strategy, StrategySpec
 from headrace.feeds import ArrayFeed
+from headrace.market.clock import ModeName
 from headrace.market.events import Bar, Event, OrderEvent, OrderFill, Signal
 from headrace.strategies.timers import Timer
 from headrace.trading.brokers.simulated import SimulatedBroker
 from tests.support.feeding import BTC, ETH
 
 SECOND = 1_000_000_000
+# Recorded seconds per second of a live engine: its recordings are over at once.
+FAST = 1e6
 # A Monday; any time will do.
 START = 1_767_571_200 * SECOND
 LIMITS = RiskLimits(
@@ -118,7 +121,7 @@ def engine_over(
     ticks: np.ndarray | Sequence[np.ndarray],
     strategies: Sequence[StrategySpec | Strategy | type[Strategy]] = (),
     *,
-    replay: bool = True,
+    mode: ModeName = "replay",
     **options: Any,
 ) -> Engine:
     """An engine over arrays, with a broker that fills and limits that let orders pass."""
@@ -128,7 +131,7 @@ def engine_over(
         "instruments": INSTRUMENTS,
         "limits": LIMITS,
     }
-    return Engine(feeds=feeds, strategies=list(strategies), replay=replay, **{**defaults, **options})
+    return Engine(feeds=feeds, strategies=list(strategies), mode=mode, **{**defaults, **options})
 
 
 def all_events(engine: Engine) -> list[Event]:

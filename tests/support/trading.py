@@ -14,7 +14,7 @@ from headrace.bus import EventBus
 from headrace.bus.lane import LaneOptions
 from headrace.market.events import Cause, Event, Lane, OrderEvent, OrderRequested
 from headrace.market.instrument import Instrument, RiskLimits
-from headrace.trading.brokers import Broker, BrokerDesk, SimulatedBroker
+from headrace.trading.brokers import Broker, BrokerContext, SimulatedBroker
 from headrace.trading.orders import Order, OrderManager
 from headrace.trading.positions import Position, Positions
 from headrace.trading.risk import RiskGates
@@ -51,7 +51,7 @@ class SilentBroker:
         self.canceled: list[tuple[str, Cause | None]] = []
         self.raises: Exception | None = None
 
-    def attach(self, desk: BrokerDesk) -> None:
+    def attach(self, desk: BrokerContext) -> None:
         pass
 
     def submit(self, order: OrderRequested) -> None:
@@ -102,17 +102,17 @@ class Desk:
             clock=self.clock,
             broker=broker,
             run_id=run_id,
-            replay=more.pop("replay", True),
+            mode=more.pop("mode", "replay"),
             **more,
         )
         self.alarms: list[tuple[int, Any]] = []
         if broker is not None:
             broker.attach(
-                BrokerDesk(
+                BrokerContext(
                     publish=self.bus.publish_nowait,
                     clock=self.clock,
                     dispatcher=self.dispatcher,
-                    replay=True,
+                    mode="replay",
                     instruments=self.gates.instruments,
                     call_at=(lambda due_ns, call: self.alarms.append((due_ns, call))) if timers else None,
                 )

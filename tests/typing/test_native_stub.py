@@ -15,6 +15,7 @@ import pytest
 import headrace
 import headrace._native as _native
 from headrace import Dispatcher, ticks
+from headrace._native import PumpStatus
 
 STUB = Path(headrace.__file__).with_name("_native.pyi")
 TABLES = [
@@ -32,6 +33,8 @@ def stub() -> Iterator[ModuleType]:
     # Registered, so that annotations can be looked up in it.
     sys.modules[module.__name__] = module
     exec(compile(source, STUB, "exec", flags=__future__.annotations.compiler_flag), module.__dict__)
+    # The module's own, so that a value can be compared with the annotation.
+    module.__dict__["PumpStatus"] = PumpStatus
     yield module
     del sys.modules[module.__name__]
 
@@ -71,7 +74,7 @@ def test_counts_and_statistics_have_exactly_the_annotated_keys(stub: ModuleType)
 
 
 def test_a_replay_returns_what_is_annotated(stub: ModuleType) -> None:
-    with Dispatcher(replay=True, instruments=[BTC]) as dispatcher:
+    with Dispatcher(mode="replay", instruments=[BTC]) as dispatcher:
         pump = _native.Pump(dispatcher._ingest)
         source = pump.add_source("test", _native.Decoder("BINANCE", dispatcher.instruments))
         answers = [pump.run(100)]
@@ -81,7 +84,7 @@ def test_a_replay_returns_what_is_annotated(stub: ModuleType) -> None:
         answers.append(pump.run(100))
         for answer in answers:
             assert_is(answer, returned(stub, "Pump.run"))
-        assert [status for status, _ in answers] == ["need", "need", "end"]
+        assert [status for status, _ in answers] == [PumpStatus.NEED, PumpStatus.NEED, PumpStatus.END]
         assert_is(pump.counts(), returned(stub, "Pump.counts"))
         rejects = pump.take_rejects()
         assert len(rejects) == 1

@@ -26,7 +26,7 @@ from headrace.bus import EventBus
 from headrace.bus.audit import AuditSink, audit_header, audit_path, read_audit, replay_events
 from headrace.errors import AuditError
 from headrace.limits import AUDIT_BUFFER_BYTES
-from headrace.market.clock import ReplayClock
+from headrace.market.clock import ModeName, ReplayClock
 from headrace.market.events import Cause, Control, Event, Gap, Lane, OrderRequested, Signal, Status
 
 BTC = "BTCUSDT.BINANCE"
@@ -44,10 +44,10 @@ def published(bus: EventBus, *events: Event) -> None:
         bus.drain()
 
 
-def audited(path: Path, *events: Event, replay: bool = False) -> AuditSink:
+def audited(path: Path, *events: Event, mode: ModeName = "live") -> AuditSink:
     """An audit of these events, closed."""
-    bus = EventBus(run_id="run", replay=replay, clock=ReplayClock(5) if replay else None)
-    with AuditSink(path, run_id="run", config="abc", replay=replay) as sink:
+    bus = EventBus(run_id="run", mode=mode, clock=ReplayClock(5) if mode == "replay" else None)
+    with AuditSink(path, run_id="run", config="abc", mode=mode) as sink:
         sink.attach(bus)
         published(bus, *events)
     return sink
@@ -128,7 +128,7 @@ def test_an_audit_that_cannot_be_made_names_the_reason(tmp_path: Path) -> None:
 
 def test_the_same_replay_writes_the_same_bytes(tmp_path: Path) -> None:
     events = [signal_of(number, "é\n") for number in range(50)]
-    one, two = (audited(tmp_path / name, *events, replay=True).path.read_bytes() for name in ("one", "two"))
+    one, two = (audited(tmp_path / name, *events, mode="replay").path.read_bytes() for name in ("one", "two"))
     assert one == two
     assert one.count(b"\n") == 51
 
@@ -225,8 +225,8 @@ def test_what_was_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_a_replay_and_what_is_there_is_readable(tmp_path: Path) -> None:
-    bus = EventBus(replay=True, clock=ReplayClock(5))
-    sink = AuditSink(tmp_path / "run.jsonl", replay=True)
+    bus = EventBus(mode="replay", clock=ReplayClock(5))
+    sink = AuditSink(tmp_path / "run.jsonl", mode="replay")
     sink.attach(bus)
     published(bus, signal_of(1))
     sink.flush()
@@ -331,8 +331,8 @@ def test_an_event_json_cannot_hold_is_a_gap_and_a_dead_letter(tmp_path: Path) ->
 
 
 def test_an_event_that_json_cannot_hold_ends_a_replay(tmp_path: Path) -> None:
-    bus = EventBus(replay=True, clock=ReplayClock(5))
-    sink = AuditSink(tmp_path / "run.jsonl", replay=True)
+    bus = EventBus(mode="replay", clock=ReplayClock(5))
+    sink = AuditSink(tmp_path / "run.jsonl", mode="replay")
     sink.attach(bus)
     published(bus, Control(name="x", detail={"own": Unwritable()}))
     with pytest.raises(AuditError, match="cannot hold a Control"):
@@ -345,8 +345,8 @@ def test_an_event_that_json_cannot_hold_ends_a_replay(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_replayed_events_are_equal_and_in_the_same_order(tmp_path: Path) -> None:
     control = Control(name="ENGINE_READY", detail={"a": [1]}, source="engine")
-    first = audited(tmp_path / "one", control, *(signal_of(number) for number in range(200)), control, replay=True)
-    again = EventBus(run_id="another", replay=True, clock=ReplayClock(99))
+    first = audited(tmp_path / "one", control, *(signal_of(number) for number in range(200)), control, mode="replay")
+    again = EventBus(run_id="another", mode="replay", clock=ReplayClock(99))
     slow: list[Event] = []
 
     async def handler(event: Event) -> None:
@@ -354,7 +354,7 @@ async def test_replayed_events_are_equal_and_in_the_same_order(tmp_path: Path) -
         slow.append(event)
 
     again.subscribe(Event, handler)
-    second = AuditSink(tmp_path / "two", run_id="run", config="abc", replay=True)
+    second = AuditSink(tmp_path / "two", run_id="run", config="abc", mode="replay")
     second.attach(again)
     assert await replay_events(first.path, again) == 202
     second.close()

@@ -104,8 +104,8 @@ def test_a_dispatcher_reads_its_clock() -> None:
 
 def test_a_replay_keeps_its_own_clock() -> None:
     with pytest.raises(OptionError, match="remove clock="):
-        Dispatcher(replay=True, clock=WallClock())
-    with Dispatcher(replay=True) as dispatcher:
+        Dispatcher(mode="replay", clock=WallClock())
+    with Dispatcher(mode="replay") as dispatcher:
         assert isinstance(dispatcher.clock, ReplayClock)
 
 

@@ -158,7 +158,7 @@ def test_an_override_reaches_lists_tables_and_dotted_names(file: Path) -> None:
             "strategies.1.subscription.instruments=['*']",
             'feeds.1.options={depth = 10, "a=b" = 1}',
             "broker.parameters.latency_ns=5",
-            "engine.speed=max",
+            "engine.speed=7.5",
         ],
     )
     assert config.feeds[0].path == "eth.gz"
@@ -170,7 +170,7 @@ def test_an_override_reaches_lists_tables_and_dotted_names(file: Path) -> None:
     assert config.feeds[1].options == {"depth": 10, "a=b": 1}
     assert config.broker is not None
     assert config.broker.parameters == {"latency_ns": 5}
-    assert config.engine.speed == "max"
+    assert config.engine.speed == 7.5
 
 
 def test_names_of_instruments_keep_their_case_in_the_environment(file: Path) -> None:
@@ -355,7 +355,7 @@ def configurations() -> st.SearchStrategy[EngineConfig]:
             EngineSection,
             name=names(),
             run_id=st.none() | names(),
-            speed=st.just("max") | st.floats(0.001, 1e6),
+            speed=st.floats(0.001, 1e6),
             wait=st.sampled_from(["park", "spin"]),
         ),
         feeds=st.lists(st.builds(FeedSection, kind=st.just("synthetic"), options=free), max_size=2).map(tuple),

@@ -212,8 +212,8 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "AuditError": lambda _: audit_header("no such file"),
     "ControlError": lambda _: ControlClient("no/engine"),
     "EngineError": lambda _: Strategy().buy(BTC, 1),
-    "ServiceError": lambda _: Engine(services=[FailingService()], replay=True).run(),
-    "DispatchLogError": lambda _: Engine(replay=True, dispatch_log="no such file"),
+    "ServiceError": lambda _: Engine(services=[FailingService()], mode="replay").run(),
+    "DispatchLogError": lambda _: Engine(mode="repeat", dispatch_log="no such file"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that are never raised themselves; a fork, a missing extra and a recording without venue have their own tests.

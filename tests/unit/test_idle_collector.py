@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.engine import loop as turns
-from headrace.engine.loop import IdleCollector
+from headrace.engine import idle_gc as turns
+from headrace.engine.idle_gc import IdleCollector
 
 
 class Ring:

@@ -146,7 +146,7 @@ def test_configuring_again_replaces_and_leaves_what_others_added() -> None:
 def events_logged(level: Any) -> list[dict[str, Any]]:
     stream = io.StringIO()
     configure_logging(level, "json", stream=stream)
-    bus = EventBus(clock=ReplayClock(5), replay=True)
+    bus = EventBus(clock=ReplayClock(5), mode="replay")
     follow_events(bus)
     bus.publish_nowait(Signal(instrument="A.B", side=1))
     bus.publish_nowait(Audit(actor="ann", action="pause", target="Momentum", outcome="accepted", reason="lunch"))

@@ -166,8 +166,8 @@ def test_ids_of_a_replay_are_the_strategys_own_numbers(desk: Talk) -> None:
 
 
 def test_ids_of_a_live_run_begin_with_the_runs() -> None:
-    assert Talk(replay=False, run_id="r7").submit() == "r7-A-1"
-    assert Talk(replay=False, run_id="").submit() == "A-1"
+    assert Talk(mode="live", run_id="r7").submit() == "r7-A-1"
+    assert Talk(mode="live", run_id="").submit() == "A-1"
 
 
 def test_similar_strategy_names_still_get_unique_order_ids(desk: Talk) -> None:

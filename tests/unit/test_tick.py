@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import headrace
 from headrace import (
     AGG_TRADE_DTYPE,
     LEVEL_DTYPE,

@@ -6,6 +6,7 @@ Does not: read files (``config``) or run.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from headrace.app.config import config_digest
-from headrace.app.objects import load_object, make_object
+from headrace.app.objects import load_object, load_strategy, make_object
 from headrace.commands import default_middleware
 from headrace.control import ControlServer
 from headrace.engine.engine import Engine
@@ -21,39 +22,51 @@ from headrace.engine.service import ServiceProtocol
 from headrace.errors import ConfigError
 from headrace.feeds import Feed, RecordingFeed, synthetic_session
 from headrace.market.bars import BarSpec
-from headrace.strategies.spec import StrategySpec
-from headrace.strategies.strategy import Strategy
+from headrace.market.clock import Mode
 from headrace.telemetry import PrometheusEndpoint
 from headrace.trading.brokers.base import Broker
 from headrace.trading.brokers.simulated import SimulatedBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from headrace.app.config import EngineConfig
     from headrace.app.config.tree import BrokerSection, FeedSection, ServiceSection, StrategySection
+    from headrace.feeds.base import AnyFeed
+    from headrace.feeds.sources import Progress
+    from headrace.strategies.spec import StrategySpec
 
 __all__ = ["engine_of", "make_broker", "make_feeds", "make_service", "make_strategy"]
 
 
-def engine_of(config: EngineConfig, *, replay: bool = False, dispatch_log: str | None = None) -> Engine:
+def engine_of(
+    config: EngineConfig,
+    *,
+    mode: Mode = Mode.LIVE,
+    dispatch_log: str | None = None,
+    feeds: Sequence[AnyFeed] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> Engine:
     """Make the engine that a configuration describes.
 
-    replay : in the recordings' time, with no effects: no kill switch, no socket for ``headrace ctl``, no metrics.
-    dispatch_log : of a live run of this configuration, which the replay repeats.
+    mode : but for "live", in the recordings' time and with no effects: no kill switch, no control socket, no metrics.
+    dispatch_log : of a live run of this configuration, which is repeated. feeds : in place of the configuration's.
+    progress : called about ten times a second in a replay.
     Raises ConfigError, and what the parts' constructors raise.
     """
-    section = config.engine
+    section, is_live = config.engine, mode is Mode.LIVE
+    if feeds is None:
+        feeds = [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
     engine = Engine(
-        feeds=[feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")],
+        feeds=feeds,
         strategies=[make_strategy(own, f"strategies[{number}]") for number, own in enumerate(config.strategies)],
         broker=None if config.broker is None else make_broker(config.broker),
         services=[make_service(own, f"services[{number}]") for number, own in enumerate(config.services)],
         lanes=config.lanes.options(),
         name=section.name,
         run_id=section.run_id,
-        replay=replay,
-        speed="max" if replay else section.speed,
+        mode=mode,
+        speed=section.speed if is_live else None,
         instruments=config.instrument_table(),
         limits=config.risk,
         on_fault=section.on_fault,
@@ -63,26 +76,32 @@ def engine_of(config: EngineConfig, *, replay: bool = False, dispatch_log: str |
         gc=section.gc,
         audit=section.audit,
         config=msgspec.to_builtins(config, str_keys=True),
-        dispatch_log=dispatch_log if replay else section.dispatch_log,
+        dispatch_log=section.dispatch_log if is_live else dispatch_log,
+        record=section.record if is_live else None,
         config_digest=config_digest(config),
         state_folder=section.state_folder,
         halt_signal=config.kill_switch.signal,
         command_workers=config.commands.workers,
         command_timeout_s=config.commands.timeout_s,
         middleware=default_middleware(rate_max=config.commands.rate_max),
+        progress=progress,
     )
-    if not replay:
-        engine.services.add(
-            ControlServer(
-                engine.commands, engine=engine.name, dead_letters=engine.dead_letters, folder=section.state_folder
-            )
-        )
-        if config.telemetry.prometheus_port is not None:
-            endpoint = PrometheusEndpoint(
-                engine.metrics, port=config.telemetry.prometheus_port, host=config.telemetry.prometheus_host
-            )
-            engine.services.add(endpoint)
+    if is_live:
+        _add_live_services(engine, config)
     return engine
+
+
+def _add_live_services(engine: Engine, config: EngineConfig) -> None:
+    """Add what operators and metrics need."""
+    folder = config.engine.state_folder
+    engine.services.add(
+        ControlServer(engine.commands, engine=engine.name, dead_letters=engine.dead_letters, folder=folder)
+    )
+    if config.telemetry.prometheus_port is not None:
+        endpoint = PrometheusEndpoint(
+            engine.metrics, port=config.telemetry.prometheus_port, host=config.telemetry.prometheus_host
+        )
+        engine.services.add(endpoint)
 
 
 def make_feeds(section: FeedSection, where: str) -> list[Feed]:
@@ -101,16 +120,9 @@ def make_feeds(section: FeedSection, where: str) -> list[Feed]:
 
 
 def make_strategy(section: StrategySection, where: str) -> StrategySpec:
-    """Make a strategy once, to see that it can be made, and return how an engine makes it."""
-    found = load_object(section.use, where)
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
-        msg = f"{where}.use names {section.use}, which is no class of strategies: subclass headrace.Strategy"
-        raise ConfigError(msg, path=f"{where}.use")
-    # Made once to see that its parameters fit; a restart makes it again, in the same way.
-    make_object(found, section.parameters, where)
-    return StrategySpec(
-        strategy=found,
-        make=partial(make_object, found, section.parameters, where),
+    """Make a strategy, and return it with the way in which a restart makes it again."""
+    return replace(
+        load_strategy(section.use, section.parameters, where),
         name=section.name,
         subscription=section.subscription.given(),
         bars=[own if isinstance(own, str) else BarSpec(**asdict(own)) for own in section.bars] or None,

@@ -23,6 +23,7 @@ from headrace.dispatch.signature import LIFE_CYCLE, has_tick_handlers, life_cycl
 from headrace.errors import ConfigError, HeadraceError
 from headrace.market.instrument import RiskLimits
 from headrace.strategies.spec import bar_specs
+from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +75,7 @@ def _attempt(path: str, work: Callable[..., object], *arguments: object) -> Iter
 
 
 def _name_instruments(names: list[str]) -> None:
-    Dispatcher(instruments=names, replay=True).close()
+    Dispatcher(instruments=names, mode="replay").close()
 
 
 def _open_lanes(lanes: Mapping[Lane, LaneOptions]) -> None:
@@ -84,14 +85,21 @@ def _open_lanes(lanes: Mapping[Lane, LaneOptions]) -> None:
 def _bind(section: StrategySection, path: str, instruments: list[str]) -> None:
     """Make a strategy and subscribe it where no tick will come. Raises what is wrong with it."""
     spec = make_strategy(section, path)
-    assert spec.make is not None
-    strategy = spec.make()
+    strategy = spec.first()
+    if not isinstance(strategy, Strategy):
+        with _nowhere(instruments) as dispatcher:
+            dispatcher.subscribe(strategy, **spec.subscription)
+        return
     life_cycle_of(strategy)
-    options: dict[str, Any] = {**strategy.subscription, **section.subscription.given()}
+    options: dict[str, Any] = {**strategy.subscription, **spec.subscription}
     if has_tick_handlers(strategy):
-        with Dispatcher(instruments=instruments, replay=True, called_by_owner=LIFE_CYCLE) as dispatcher:
+        with _nowhere(instruments) as dispatcher:
             dispatcher.subscribe(strategy, **options)
     bar_specs(strategy.bars if spec.bars is None else spec.bars, options.get("instruments", "*"))
+
+
+def _nowhere(instruments: list[str]) -> Dispatcher:
+    return Dispatcher(instruments=instruments, mode="replay", called_by_owner=LIFE_CYCLE)
 
 
 def _of_files(config: EngineConfig) -> Iterator[Finding]:

@@ -7,13 +7,13 @@ Does not: call anything but the named class.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
 import sys
 import traceback
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,12 +21,15 @@ import msgspec
 
 from headrace.app.config.form import is_secret
 from headrace.errors import ConfigError
+from headrace.market.checks import nearest
+from headrace.strategies.spec import StrategySpec
+from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
-__all__ = ["load_object", "make_object"]
+__all__ = ["load_object", "load_strategy", "make_object"]
 
 Made = TypeVar("Made")
 TYPES_BY_NAME = {kind.__name__: kind for kind in (int, float, bool, str, Decimal)}
@@ -42,7 +45,7 @@ def load_object(spec: str, where: str = "") -> object:
     if not hasattr(module, name):
         known = _names_in(module)
         listed = f"; it has {', '.join(known)}" if known else "; it has none"
-        raise _error(where, f"{target} has no {name!r}{_nearest(name, known) or listed}")
+        raise _error(where, f"{target} has no {name!r}{nearest(name, known)}{listed}")
     found: object = getattr(module, name)
     return found
 
@@ -74,7 +77,7 @@ def make_object(
         elif takes_any:
             values[name] = value
         else:
-            known = f"{_nearest(name, named)}; it has {', '.join(named)}" if named else "; it has none"
+            known = f"{nearest(name, named)}; it has {', '.join(named)}" if named else "; it has none"
             raise _error(where, f"{title} has no parameter {name!r}{known}")
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in values:
@@ -83,6 +86,27 @@ def make_object(
         return make(**values)
     except Exception as error:
         raise _error(where, f"{title} cannot be made: {_place(error)}{type(error).__name__}: {error}") from error
+
+
+def load_strategy(
+    use: str, parameters: Mapping[str, object], where: str = "", *, given_by: str = "parameters.{}"
+) -> StrategySpec:
+    """Import the strategy that ``use`` names: a class, which is made here once, an object, or a function.
+
+    where, given_by : as in ``make_object``. A restart makes a class again in the same way. Raises ConfigError.
+    """
+    found = load_object(use, where)
+    if isinstance(found, type) and issubclass(found, Strategy):
+        make = partial(make_object, found, parameters, where, given_by=given_by)
+        return StrategySpec(strategy=make(), factory=make)
+    if not (isinstance(found, Strategy) or inspect.isroutine(found)):
+        what = f"a {type(found).__name__}" if not isinstance(found, type) else "a class that is no Strategy"
+        advice = "derive the class from headrace.Strategy, or name a function"
+        raise _error(where, f"{use} is no strategy but {what}: {advice}")
+    if parameters:
+        shown = given_by.format(next(iter(parameters)))
+        raise _error(where, f"{shown} is for a class, and {use} is none: name a class")
+    return StrategySpec(strategy=found)
 
 
 def _error(where: str, message: str) -> ConfigError:
@@ -99,7 +123,7 @@ def _module_of(target: str, where: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if not is_file and error.name and f"{target}.".startswith(f"{error.name}."):
             known = [path.stem for path in Path.cwd().glob("*.py")]
-            msg = f"there is no module {target!r} here or installed{_nearest(target, known)}"
+            msg = f"there is no module {target!r} here or installed{nearest(target, known)}"
             raise _error(where, msg) from error
         raise _import_error(target, where, error) from error
     except ConfigError:
@@ -111,7 +135,7 @@ def _module_of(target: str, where: str) -> ModuleType:
 def _file_module(path: Path, where: str) -> ModuleType:
     if not path.is_file():
         known = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise _error(where, f"the file {path} is missing{_nearest(str(path), known)}")
+        raise _error(where, f"the file {path} is missing{nearest(str(path), known)}")
     folder = str(path.parent.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)  # The file can import modules beside it.
@@ -194,9 +218,3 @@ def _value_of(parameter: inspect.Parameter, value: object) -> object:
     except TypeError:
         # A union that msgspec cannot choose from, like Decimal | str: the class itself checks the value.
         return value
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``, did you mean …?`` or nothing."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean {matches[0]!r}?" if matches else ""

@@ -33,8 +33,10 @@ import msgspec
 
 import headrace._native as _native
 from headrace.dispatch.loop_wakeup import has_running_loop
+from headrace.dispatch.run_file import is_run_folder, new_run_file
 from headrace.errors import AuditError, ClosedError
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
+from headrace.market.clock import Mode, ModeName
 from headrace.market.events import EVENT_LANES, Event, Gap, Status, decode_event
 
 if TYPE_CHECKING:
@@ -81,22 +83,23 @@ class AuditStats(msgspec.Struct, frozen=True, kw_only=True):
 class AuditSink:
     """Writes every event of a bus to a new file. A context manager, which closes it.
 
-    path : a file that does not exist; or a folder, which exists or ends in a slash: there the file is RUN_ID.jsonl.
-    run_id, config : for the header.
-    replay : a failed write ends the run, see ``check``.
+    path : a file that does not exist; or a folder, which exists or ends in a slash: there the file is RUN_ID.jsonl,
+        then RUN_ID-2.jsonl and so on. run_id, config : for the header.
+    mode : in any but "live" a failed write ends the run, see ``check``.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, run_id: str = "", config: str = "", replay: bool = False
+        self, path: str | os.PathLike[str], *, run_id: str = "", config: str = "", mode: ModeName = Mode.LIVE
     ) -> None:
         self.path = audit_path(path, run_id)
+        self._given = path
         self._header = AuditHeader(
             run_id=run_id,
             version=str(_native.build_info()["version"]),
-            ts=0 if replay else time.time_ns(),
+            ts=time.time_ns() if mode == Mode.LIVE else 0,
             config=config,
         )
-        self._replay = replay
+        self._is_live = mode == Mode.LIVE
         self._bus: EventBus | None = None
         self._subscription: BusSubscription | None = None
         self._file: int | None = None
@@ -115,7 +118,7 @@ class AuditSink:
 
         Raises AuditError: the file exists already, or cannot be written.
         """
-        self._file = _new_file(self.path)
+        self._file = self._make_file()
         try:
             self._append(self._encoder.encode(self._header) + b"\n")
         except OSError as error:
@@ -181,6 +184,17 @@ class AuditSink:
             reason=self._reason,
         )
 
+    def _make_file(self) -> int:
+        try:
+            self.path, file = new_run_file(self._given, self._header.run_id, "jsonl")
+        except FileExistsError as error:
+            advice = "name another file, or a folder for one file per run"
+            msg = f"audit {self.path} exists already and is not changed: {advice}"
+            raise AuditError(msg, path=str(self.path), line=0) from error
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        return file
+
     def _take(self, event: Event) -> None:
         if self._failure is not None:
             self._lost += 1
@@ -190,7 +204,7 @@ class AuditSink:
         except Exception as error:
             self._refuse(event, error)
             raise
-        if not self._buffered and not self._replay and has_running_loop():
+        if not self._buffered and self._is_live and has_running_loop():
             self._timer = asyncio.get_running_loop().call_later(AUDIT_FLUSH_S, self.flush)
         self._buffer += line
         self._buffer += b"\n"
@@ -224,7 +238,7 @@ class AuditSink:
         self._lost += self._buffered
         self._hole += self._buffered
         self._fail(error)
-        if is_news and not self._replay:
+        if is_news and self._is_live:
             self._tell("failing", self._reason)
 
     def _refuse(self, event: Event, error: Exception) -> None:
@@ -232,7 +246,7 @@ class AuditSink:
         self.flush()
         self._lost += 1
         self._hole += 1
-        if self._replay:
+        if not self._is_live:
             msg = f"audit {self.path} cannot hold a {type(event).__name__}: {error}; use fields that JSON can hold"
             self._failure = AuditError(msg, path=str(self.path), line=0)
 
@@ -240,7 +254,7 @@ class AuditSink:
         if not self._reason:
             log.error("audit %s cannot be written, events are lost: %s", self.path, error.strerror)
         self._reason = error.strerror or str(error)
-        if self._replay:
+        if not self._is_live:
             self._failure = _unwritable(self.path, error)
 
     def _tell(self, state: str, reason: str) -> None:
@@ -258,23 +272,8 @@ class AuditSink:
 
 
 def audit_path(path: str | os.PathLike[str], run_id: str) -> Path:
-    """Return the path of a run's audit: ``path``, or ``path/RUN_ID.jsonl`` for a folder or a final slash."""
-    text = os.fspath(path)
-    return Path(text, f"{run_id}.jsonl") if text.endswith("/") or Path(text).is_dir() else Path(text)
-
-
-def _new_file(path: Path) -> int:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    except FileExistsError as error:
-        msg = f"audit {path} exists already and is not changed: name another file, or a folder for one file per run"
-        raise AuditError(msg, path=str(path), line=0) from error
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    """Return the path of a run's first audit: ``path``, or ``path/RUN_ID.jsonl`` for a folder or a final slash."""
+    return Path(path, f"{run_id}.jsonl") if is_run_folder(path) else Path(path)
 
 
 def _unwritable(path: Path, error: OSError) -> AuditError:

@@ -48,7 +48,8 @@ from headrace.limits import (
     LANE_WAIT_S,
     TURNS_DATA,
 )
-from headrace.market.clock import WallClock
+from headrace.market.checks import one_of
+from headrace.market.clock import Mode, ModeName, WallClock
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.events import EVENT_LANES, Cause, Control, Event, Gap, Lane, stamped
 
@@ -83,7 +84,8 @@ class Drain(Protocol):
 class EventBus:
     """Delivers events to their subscribers.
 
-    clock : stamps events and measures waits; the wall clock by default. replay : one fixed order, nothing dropped.
+    clock : stamps events and measures waits; the wall clock by default. mode : in a "replay" the order is fixed and
+    nothing is dropped.
     run_id : stamped on events that have none. dead_letters : where events go that a handler failed on.
     lanes : options of lanes, in place of the defaults.
 
@@ -103,13 +105,14 @@ class EventBus:
         self,
         *,
         clock: Clock | None = None,
-        replay: bool = False,
+        mode: ModeName = Mode.LIVE,
         run_id: str = "",
         dead_letters: DeadLetters | None = None,
         lanes: Mapping[Lane, LaneOptions] | None = None,
     ) -> None:
         self.clock: Clock = WallClock() if clock is None else clock
-        self.replay = replay
+        self.mode = Mode(one_of("mode", mode, Mode))
+        self._is_replay = self.mode is Mode.REPLAY
         self.run_id = run_id
         self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
         self._options = {**LANE_OPTIONS, **(lanes or {})}
@@ -126,12 +129,12 @@ class EventBus:
                 *(CONSEQUENCES_MAX, TURNS_DATA),
                 *(LANE_GROW_AT, round(LANE_GROW_S * 1e9), LANE_SHRINK_AT, round(LANE_SHRINK_S * 1e9)),
             ),
-            replay,
+            self._is_replay,
         )
         self.publish_nowait = self.core.publish_nowait
         self.drain = self.core.drain
         self._subscribers = Subscribers(self.core, self._options)
-        self._tasks = LaneTasks(self, self.core, is_watched=not replay)
+        self._tasks = LaneTasks(self, self.core, is_watched=not self._is_replay)
         for event_type, lane in EVENT_LANES.items():
             self.declare(event_type, lane)
 
@@ -219,12 +222,12 @@ class EventBus:
 
     def _push(self, event: Event, declared: Declared, now_ns: int, *, fits_more: bool) -> bool:
         options = declared.options
-        if self.replay and options.full == "drop_oldest" and not fits_more:
+        if self._is_replay and options.full == "drop_oldest" and not fits_more:
             # A full lane is drained before a publish; events that still wait then may be as many as consequences.
             if not self.core.has_room(declared.number) and self.core.is_own_thread():
                 self.drain()
             fits_more = True
-        taken = self.core.push(event, consequence=fits_more, now_ns=now_ns, may_drop=not self.replay)
+        taken = self.core.push(event, consequence=fits_more, now_ns=now_ns, may_drop=not self._is_replay)
         if options.growth_max > 1:
             self._tell_resized()
         return taken

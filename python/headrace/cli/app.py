@@ -25,6 +25,7 @@ from typing import NoReturn
 import click
 
 import headrace
+from headrace.cli.backtest import backtest_command
 from headrace.cli.config import config_command
 from headrace.cli.ctl import ctl_command
 from headrace.cli.demo import demo_command
@@ -33,6 +34,7 @@ from headrace.cli.fields import fields_command
 from headrace.cli.inspect import inspect_command
 from headrace.cli.new import new_command
 from headrace.cli.options import debug_option
+from headrace.cli.repeat import repeat_command
 from headrace.cli.replay import replay_command
 from headrace.cli.run import run_command
 from headrace.errors import (
@@ -53,8 +55,10 @@ __all__ = ["PURPOSES", "main"]
 PURPOSES = {
     "Run something": {
         "demo": "see it work: generated markets, six strategies, orders on paper, an operator; leaves no files behind",
-        "replay": "try strategies on recordings: ticks only, the same result each time; or repeat a run from its log",
+        "replay": "try strategies on recordings: ticks, bars and timers, the same result each time",
+        "backtest": "replay a configuration with its gates and broker: orders, fills, profit and loss",
         "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
+        "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
         "config": "write, check and show the configuration that run reads",
     },
@@ -95,6 +99,8 @@ for verb in (
     run_command,
     ctl_command,
     replay_command,
+    backtest_command,
+    repeat_command,
     demo_command,
     inspect_command,
     fields_command,
@@ -167,9 +173,9 @@ def _log_to_stderr() -> None:
 def _fix_hash_seed() -> None:
     """Restart the process with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run.
 
-    For ``replay`` and ``run``, whose decisions a repeat makes again; not when the seed is set already. The process id
-    stays, so signals still arrive.
+    For the verbs that run an engine, and not when the seed is set already. The process id stays, so signals still
+    arrive.
     """
-    if {"replay", "run"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:
+    if {"replay", "backtest", "repeat", "run"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this same command

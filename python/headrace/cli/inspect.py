@@ -11,11 +11,10 @@ import sys
 import click
 import numpy as np
 
-from headrace import GapCause, Strategy
+from headrace import GapCause, Report, Strategy
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, venue_option
 from headrace.engine.replay import replay
-from headrace.engine.result import ReplayResult
 from headrace.engine.tables import Table, duration_text, progress_display, tables_text
 from headrace.market.tick import KINDS, ns_text
 
@@ -71,7 +70,7 @@ def inspect_command(file: str, venue: str | None) -> None:
         raise Failure(f"{result.sources[0].name} holds no accepted frame")
 
 
-def _tables(result: ReplayResult, census: _Census) -> list[Table]:
+def _tables(result: Report, census: _Census) -> list[Table]:
     span_s = result.span_ns / 1e9
     facts = [
         ("venue", result.sources[0].venue or "none: ticks"),
@@ -106,7 +105,7 @@ def _rate(count: int, span_s: float) -> tuple[str, str]:
     return f"{count:,}", f"{count / span_s:,.1f}" if span_s else "-"
 
 
-def _rejects(result: ReplayResult) -> list[tuple[str, ...]]:
+def _rejects(result: Report) -> list[tuple[str, ...]]:
     letters = result.dead_letters.list(kind="frame")[:SHOWN_MAX]
     return [
         (letter.reason, f"{letter.row:,}", ns_text(letter.ts_ns), letter.frame[:FRAME_SHOWN].decode("ascii", "replace"))

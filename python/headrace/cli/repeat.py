@@ -1,45 +1,85 @@
-"""``headrace replay --dispatch-log FILE``: a live run of ``headrace run`` once more, and whether it decides alike.
+"""``headrace repeat``: a live run once more, from its dispatch log, and whether it decides alike.
 
 Guarantees: nothing is written, no order leaves, no socket listens; exit code 1 when a decision differs.
-Does not: need anything but the log and the feeds that its configuration names.
+Does not: need anything but the log, the recordings it names, and the code of the strategies.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from headrace.cli.ending import print_report
+from headrace.cli.failure import Failure
+from headrace.cli.options import debug_option, venue_option
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headrace.app.config import EngineConfig
+    from headrace.engine.repeat import Repeat
+    from headrace.feeds.base import AnyFeed
 
-__all__ = ["repeat_run"]
+__all__ = ["repeat_command"]
 
 
-def repeat_run(path: str, *, as_json: bool) -> int:
-    """Repeat the run that wrote this log, and return the exit code."""
-    # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
+@click.command("repeat")
+@click.argument("log", metavar="LOG")
+@click.argument("files", nargs=-1, metavar="[FILE[@VENUE]]...")
+@venue_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@debug_option
+def repeat_command(*, log: str, files: tuple[str, ...], venue: str | None, as_json: bool) -> int:
+    """Repeat the live run that wrote LOG, and say whether every decision was the same.
+
+    Each FILE is the recording of a live feed, in the order of the feeds; without FILEs those count that the run made
+    with --record.
+    """
+    # Loaded here: an engine needs asyncio, and other verbs do not wait for that.
     from headrace.app.build import engine_of
+    from headrace.engine.repeat import Repeat
+    from headrace.market.clock import Mode
 
-    engine = engine_of(_config_of(path), replay=True, dispatch_log=path)
+    repeat = Repeat(log)
+    config = _config_of(repeat)
+    engine = engine_of(config, mode=Mode.REPEAT, dispatch_log=log, feeds=_feeds_of(repeat, config, files, venue))
     report = engine.run()
     repeated = report.repeated
     assert repeated is not None
-    click.echo(json.dumps(report.to_dict()) if as_json else str(report))
+    print_report(report, as_json=as_json)
     if not repeated.whole:
-        click.echo(f"headrace: {path} has no last line: the live run was killed, and is repeated up to there", err=True)
+        click.echo(f"headrace: {log} has no last line: the live run was killed, and is repeated up to there", err=True)
     if not repeated.same:
         click.echo(f"headrace: the repetition decides otherwise: {repeated.difference}", err=True)
     return 0 if repeated.same else 1
 
 
-def _config_of(path: str) -> EngineConfig:
+def _config_of(repeat: Repeat) -> EngineConfig:
     from headrace.app.config import EngineConfig
-    from headrace.engine.repeat import Repeat
 
-    config = msgspec.convert(Repeat(path).config, EngineConfig, strict=False)
-    # What the live run wrote stays as it is.
-    section = msgspec.structs.replace(config.engine, audit=None, dispatch_log=None)
+    config = msgspec.convert(repeat.config, EngineConfig, strict=False)
+    # What the live run wrote is not written again.
+    section = msgspec.structs.replace(config.engine, audit=None, dispatch_log=None, record=None)
     return msgspec.structs.replace(config, engine=section)
+
+
+def _feeds_of(repeat: Repeat, config: EngineConfig, files: Sequence[str], venue: str | None) -> list[AnyFeed]:
+    """Return the feeds of the live run, each live one replaced by its recording."""
+    from headrace.app.build import make_feeds
+    from headrace.feeds.sources import feeds_of
+
+    live = [feed for feed in repeat.feeds if feed.is_live]
+    recorded = list(files) or [feed.recording for feed in live]
+    if len(recorded) != len(live):
+        names = ", ".join(feed.name for feed in live) or "none"
+        raise Failure(f"{len(recorded)} FILEs for {len(live)} live feeds ({names}): name one for each", exit_code=2)
+    if missing := [feed.name for feed, file in zip(live, recorded, strict=True) if not file]:
+        msg = f"the live feed {missing[0]} was not recorded: name its recording as FILE[@VENUE]"
+        raise Failure(msg, exit_code=2)
+    stand_ins = iter(feeds_of(recorded, venue) if recorded else [])
+    if not live:
+        return [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
+    made = [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
+    return [next(stand_ins) if feed.is_live else own for feed, own in zip(repeat.feeds, made, strict=True)]

@@ -8,37 +8,27 @@ Does not: replay; that is ``headrace.replay``.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import sys
-import traceback
 from contextlib import nullcontext, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-import headrace
+from headrace.app.objects import load_strategy
+from headrace.cli.ending import exit_code_of, print_report, progress_to, strategy_failure
 from headrace.cli.failure import Failure
-from headrace.cli.loading import load_strategy
 from headrace.cli.options import debug_option, venue_option
-from headrace.cli.repeat import repeat_run
-from headrace.engine.replay import ReplayProgress, replay
-from headrace.engine.result import ReplayResult
+from headrace.engine.replay import replay
 from headrace.engine.tables import progress_display
-from headrace.errors import StrategyFaultError
 from headrace.limits import RING_CAPACITY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from headrace import Strategy
+    from headrace import StrategySpec
 
 __all__ = ["replay_command"]
 
 # Between the number of its strategy and a parameter's text; no shell passes it.
 BELONGS_TO = "\0"
-PACKAGE = Path(headrace.__file__).parent
 
 
 class _ReplayCommand(click.Command):
@@ -126,11 +116,6 @@ def _speed(_context: click.Context, _option: click.Parameter, text: str) -> floa
 )
 @click.option("--hash", "hashing", is_flag=True, help="Compute the hashes of input and deliveries.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when frames were rejected.")
-@click.option(
-    "--dispatch-log",
-    metavar="LOG",
-    help="Instead of FILEs: repeat the live run that wrote LOG, and say whether every decision was the same.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @debug_option
 def replay_command(
@@ -147,28 +132,21 @@ def replay_command(
     on_fault: Literal["raise", "quarantine"],
     hashing: bool,
     strict: bool,
-    dispatch_log: str | None,
     as_json: bool,
 ) -> int:
-    """Replay recordings through strategies, or repeat a live run.
+    """Replay recordings through strategies.
 
     A FILE is a recording (gzip or plain) or a .npy file of ticks; several are merged by receive time.
     """
-    if dispatch_log is not None:
-        if files or strategies:
-            raise Failure(
-                "--dispatch-log names its own feeds and strategies: leave FILEs and --strategy out", exit_code=2
-            )
-        return repeat_run(dispatch_log, as_json=as_json)
     if not files:
-        raise Failure("there is nothing to replay: name a FILE, or a --dispatch-log", exit_code=2)
+        raise Failure("there is nothing to replay: name a FILE", exit_code=2)
     display = progress_display(sys.stderr, "replay")
     # What strategies print must not stand in the document.
     quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
     try:
         with quiet:
             loaded = _loaded(strategies, parameters)
-            result = replay(
+            report = replay(
                 files,
                 loaded,
                 venue=venue,
@@ -179,25 +157,23 @@ def replay_command(
                 on_fault=on_fault,
                 hashing=hashing,
                 ring_capacity=ring_capacity,
-                progress=_progress_to(display.update),
+                progress=progress_to(display),
             )
     except Exception as error:
         display.close()
-        if failure := _strategy_failure(error):
+        if failure := strategy_failure(error):
             raise failure from error
         raise
     finally:
         display.close()
     if as_json:
-        for source in result.sources:  # The document has no place for it, and it may have been found out.
+        for source in report.sources:  # The venue may have been found, and is on stderr for who pipes the document.
             click.echo(f"{source.name}: {source.venue or 'ticks'}", err=True)
-        click.echo(json.dumps(result.to_dict()))
-    else:
-        click.echo(str(result))
-    return _exit_code(result, strict=strict)
+    print_report(report, as_json=as_json)
+    return exit_code_of(report, strict=strict)
 
 
-def _loaded(strategies: tuple[str, ...], parameters: tuple[str, ...]) -> list[Strategy | Callable[..., object]]:
+def _loaded(strategies: tuple[str, ...], parameters: tuple[str, ...]) -> list[StrategySpec]:
     given: list[dict[str, str]] = [{} for _ in strategies]
     for marked in parameters:
         number, _, text = marked.partition(BELONGS_TO)
@@ -207,66 +183,4 @@ def _loaded(strategies: tuple[str, ...], parameters: tuple[str, ...]) -> list[St
         if number == "0":
             raise Failure(f"--param {text} comes before any --strategy: write it after the one it is for", exit_code=2)
         given[int(number) - 1][name] = value
-    return [load_strategy(spec, values) for spec, values in zip(strategies, given, strict=True)]
-
-
-def _strategy_failure(error: Exception) -> Failure | None:
-    """Print the traceback of what a strategy raised and return the line that follows it; None for anything else.
-
-    The dispatcher notes on the exception where it was raised, and wraps what is no Exception (sys.exit).
-    """
-    if isinstance(error, StrategyFaultError):
-        _print_from_strategy(error.__cause__ or error)
-        return Failure(str(error))
-    places = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
-    if not places:
-        return None
-    _print_from_strategy(error)
-    return Failure(f"{type(error).__name__} {places[-1]}: --on-fault quarantine goes on without the strategy")
-
-
-def _print_from_strategy(error: BaseException) -> None:
-    """Print a traceback from the strategy's own first line on: what is above is the engine's."""
-    trace = error.__traceback__
-    while trace is not None and _is_engine(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace)
-
-
-def _is_engine(file: str) -> bool:
-    inside = Path(file).is_relative_to(PACKAGE) and not Path(file).is_relative_to(PACKAGE / "examples")
-    return inside or Path(file).is_relative_to(Path(asyncio.__file__).parent)
-
-
-def _progress_to(update: Callable[[int, int, str], None]) -> Callable[[ReplayProgress], None]:
-    def tell(progress: ReplayProgress) -> None:
-        update(progress.bytes_done, progress.bytes_total, f"{progress.ticks:,} ticks")
-
-    return tell
-
-
-def _exit_code(result: ReplayResult, *, strict: bool) -> int:
-    """Return how the process ends, after saying why on stderr."""
-    if result.stopped:
-        click.echo("headrace: interrupted; the figures are those up to here", err=True)
-        return 130
-    complaints = [
-        *(
-            f"{source.name} holds no accepted frame"
-            for source in result.sources
-            if source.venue is not None and not source.frames
-        ),
-        *(
-            f"strategy {name} ended in quarantine after {stats.faults} faults: --on-fault raise shows the first one"
-            for name, stats in result.strategies.items()
-            if stats.state == "quarantined"
-        ),
-    ]
-    rejected = sum(result.rejected.values())
-    if strict and rejected:
-        complaints.append(
-            f"{rejected:,} frames were rejected, and --strict forbids it: headrace inspect FILE shows them"
-        )
-    for complaint in complaints:
-        click.echo(f"headrace: {complaint}", err=True)
-    return 1 if complaints else 0
+    return [load_strategy(use, values, given_by="--param {}") for use, values in zip(strategies, given, strict=True)]

@@ -8,17 +8,12 @@ Does not: run; that is ``headrace.Engine``.
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.ending import print_report
 from headrace.cli.options import debug_option, overrides_option
-
-if TYPE_CHECKING:
-    from headrace.engine.report import EngineReport
 
 __all__ = ["run_command"]
 
@@ -26,12 +21,15 @@ __all__ = ["run_command"]
 @click.command("run")
 @click.argument("config_file", metavar="CONFIG", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @overrides_option
-@click.option("--speed", metavar="max|X", help="Seconds of a recording per second; as --set engine.speed=X.")
+@click.option("--speed", metavar="X", help="Seconds of a recording per second; as --set engine.speed=X.")
 @click.option("--audit", metavar="FILE", help="Append every event to this new file; as --set engine.audit=FILE.")
 @click.option(
     "--dispatch-log",
     metavar="FILE",
-    help="Write what headrace replay --dispatch-log needs to repeat every decision; as --set engine.dispatch_log=FILE.",
+    help="Write what headrace repeat needs to repeat every decision; as --set engine.dispatch_log=FILE.",
+)
+@click.option(
+    "--record", metavar="FOLDER", help="Write what the live feeds bring into FOLDER; as --set engine.record=FOLDER."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 @debug_option
@@ -42,6 +40,7 @@ def run_command(
     speed: str | None,
     audit: str | None,
     dispatch_log: str | None,
+    record: str | None,
     as_json: bool,
 ) -> int:
     """Run the engine that CONFIG describes, live: over its feeds, under an operator (headrace ctl)."""
@@ -50,25 +49,21 @@ def run_command(
     from headrace.app.config import load_config
     from headrace.telemetry.logs import configure_logging, follow_events
 
-    given = {"engine.speed": speed, "engine.audit": audit, "engine.dispatch_log": dispatch_log}
+    given = {"engine.speed": speed, "engine.audit": audit, "engine.dispatch_log": dispatch_log, "engine.record": record}
     shortcuts = [f"{key}={value}" for key, value in given.items() if value is not None]
     config = load_config(config_file, overrides=[*overrides, *shortcuts])
     engine = engine_of(config)
     configure_logging(config.engine.log_level, config.engine.log_format, engine.run_id)
     follow_events(engine.bus)
-    # Until the report is out: a signal that comes when the feeds have just ended must not cost it.
-    with engine.interrupts:
+    # Until the report is out: a signal that comes when the feeds have just ended must not lose it.
+    with engine.signals_are_requests():
         try:
             report = engine.run()
         except Exception:
-            # What failed is said by the exit; what became of orders and positions until then, by nobody else.
+            # The exit says what failed; nothing else says what became of orders and positions until then.
             report = engine.report()
             if any(report.ticks.values()):
-                click.echo(_document(report) if as_json else str(report))
+                print_report(report, as_json=as_json)
             raise
-        click.echo(_document(report) if as_json else str(report))
+        print_report(report, as_json=as_json)
     return 130 if report.ended_by.endswith(", forced") else 0
-
-
-def _document(report: EngineReport) -> str:
-    return json.dumps(report.to_dict(), indent=2 if sys.stdout.isatty() else None)

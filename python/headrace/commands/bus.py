@@ -33,6 +33,7 @@ from headrace.commands.submission import CommandDesk, Submission
 from headrace.commands.workers import Handler, Workers
 from headrace.errors import CommandError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, DRAIN_RUNNING_S
+from headrace.market.clock import Mode
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
@@ -71,7 +72,7 @@ class CommandBus:
             raise CommandError(msg, command="")
         self._timeout_s = timeout_s
         self._middleware = default_middleware() if middleware is None else list(middleware)
-        self._replay = replay = bus is not None and bus.replay
+        self._replay = replay = bus is not None and bus.mode is Mode.REPLAY
         self._desk = CommandDesk(
             events=bus,
             clock=clock,

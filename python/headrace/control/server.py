@@ -32,12 +32,13 @@ from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Reques
 from headrace.engine.service import Service
 from headrace.errors import ControlError
 from headrace.limits import CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_S, CONTROL_LINE_BYTES_MAX, DRAIN_RUNNING_S
+from headrace.market.clock import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.commands import CommandBus
-    from headrace.engine.service import ServiceDesk
+    from headrace.engine.service import ServiceContext
     from headrace.market.dead_letters import DeadLetter, DeadLetters
 
 __all__ = ["ControlServer"]
@@ -108,9 +109,9 @@ class ControlServer(Service):
         """Where it listens; None when it does not."""
         return self._path
 
-    async def setup(self, desk: ServiceDesk) -> None:
+    async def setup(self, context: ServiceContext) -> None:
         """Listen. Raises ControlError when an engine of that name does already, or the socket cannot be made."""
-        if desk.replay:
+        if context.mode is not Mode.LIVE:
             return
         if self.commands is None:
             msg = "the control server has no command bus: give it one, server.commands = engine.commands"

@@ -30,11 +30,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
+import msgspec
+
 import headrace._native as _native
 from headrace.dispatch.driver import Driver
 from headrace.dispatch.faults import FaultDesk, Policy
 from headrace.dispatch.loop_wakeup import WakeupKind, has_running_loop
-from headrace.dispatch.signature import BoundHandler, HasHandlers, bind_function, bind_strategy, kinds_of, nearest_text
+from headrace.dispatch.signature import BoundHandler, HasHandlers, bind_function, bind_strategy, kinds_of
 from headrace.dispatch.slow_handlers import Watch
 from headrace.dispatch.subscription import (
     Overflow,
@@ -46,7 +48,8 @@ from headrace.dispatch.subscription import (
 )
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
-from headrace.market.clock import Clock, EngineClock, ReplayClock, WallClock
+from headrace.market.checks import one_of, refuse_unknown, whole
+from headrace.market.clock import Clock, EngineClock, Mode, ModeName, ReplayClock, WallClock
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.tick import NewestQuote
 
@@ -59,6 +62,8 @@ __all__ = ["Dispatcher", "DispatcherStats"]
 
 log = logging.getLogger(__name__)
 
+# The largest time that native code holds.
+TIME_MAX = (1 << 63) - 1
 # The name of the shared group; no subscription can have it.
 INLINE = "(inline)"
 
@@ -85,16 +90,34 @@ class DispatcherStats:
     subscriptions: Mapping[str, SubscriptionStats]
 
 
+class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a subscription as its group gets them: kinds as sets of bits, the overflow chosen."""
+
+    instruments: tuple[str, ...]
+    kinds: int
+    every_kinds: int
+    overflow: Overflow
+    batch_max: int
+    every_ns: int
+    min_interval_ns: int
+    rate_limit: float
+    lag_max_ticks: int
+    lag_max_ns: int
+    on_lag: str
+    pull: bool
+    awaited: bool
+
+
 class Dispatcher:
     """Ring, sequencer and subscriptions in one object. A context manager.
 
     instruments : the first names, or an ``Instruments`` table. discovery : whether frames may add more, up to
         instruments_max.
     ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
-    clock : a WallClock by default; an EngineClock stands still until it is moved. replay : time is a ReplayClock,
-        threads run inline, nothing is lost or timed by the wall clock. ``headrace.replay`` moves that clock; without
-        it, call ``clock.advance_to`` before each publish.
-    driven : live rules, but no thread and no task is started. A repeat makes their calls from the dispatch log.
+    clock : a WallClock by default; an EngineClock stands still until it is moved. mode : "live"; "replay": time is a
+        ReplayClock, threads run inline, nothing is lost or timed by the wall clock (when you publish yourself, call
+        ``clock.advance_to`` before each publish); "repeat": live rules, but no thread and no task is started, since a
+        ``Repetition`` makes their calls.
     on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
     hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
     duplicates, late : "drop" or "deliver": what the sequencer does with ticks that the venue sent twice, or late.
@@ -116,8 +139,7 @@ class Dispatcher:
         ring: _native.Ring | None = None,
         sequencer: _native.Sequencer | None = None,
         clock: Clock | None = None,
-        replay: bool = False,
-        driven: bool = False,
+        mode: ModeName = Mode.LIVE,
         on_fault: Policy | None = None,
         hashing: bool = False,
         duplicates: Literal["drop", "deliver"] = "drop",
@@ -128,19 +150,18 @@ class Dispatcher:
         wakeup: WakeupKind = "auto",
         called_by_owner: Iterable[str] = (),
     ) -> None:
-        if on_fault not in (None, "raise", "quarantine"):
-            msg = f"on_fault={on_fault!r} is unknown: use 'raise' or 'quarantine'"
-            raise OptionError(msg, option="on_fault")
-        if wakeup not in ("auto", "eventfd", "pipe"):
-            msg = f"wakeup={wakeup!r} is unknown: use 'auto', 'eventfd' or 'pipe'"
-            raise OptionError(msg, option="wakeup")
-        _refuse_unless_duration("slow_handler_ms", slow_handler_ms)
+        if on_fault is not None:
+            one_of("on_fault", on_fault, ("raise", "quarantine"))
+        one_of("wakeup", wakeup, ("auto", "eventfd", "pipe"))
+        whole("slow_handler_ms", slow_handler_ms, 0, TIME_MAX, "ms")
         if block_max_ns is not None:
-            _refuse_unless_duration("block_max_ns", block_max_ns)
-        if replay and clock is not None and not isinstance(clock, EngineClock):
-            msg = f"clock={clock!r} with replay=True: a replay's time comes from its ticks; remove clock="
+            whole("block_max_ns", block_max_ns, 0, TIME_MAX, "ns")
+        mode = Mode(one_of("mode", mode, Mode))
+        is_replay = mode is Mode.REPLAY
+        if is_replay and clock is not None and not isinstance(clock, EngineClock):
+            msg = f"clock={clock!r} with mode='replay': a replay's time comes from its ticks; remove clock="
             raise OptionError(msg, option="clock")
-        self.clock: Clock = clock or (ReplayClock() if replay else WallClock())
+        self.clock: Clock = clock or (ReplayClock() if is_replay else WallClock())
         self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
         if not isinstance(instruments, _native.Instruments):
             names = [instruments] if isinstance(instruments, str) else list(instruments)
@@ -148,8 +169,7 @@ class Dispatcher:
         self.instruments = instruments
         self.sequencer = sequencer or _native.Sequencer(instruments, duplicates=duplicates, late=late)
         self.ring = ring or _native.Ring(ring_capacity, instruments_max=instruments.instruments_max)
-        self._replay = replay
-        self._driven = driven
+        self._mode = mode
         self._hashing = hashing
         self._wakeup = wakeup
         self._called_by_owner = frozenset(called_by_owner)
@@ -158,11 +178,11 @@ class Dispatcher:
             self.sequencer,
             self.clock.now_ns,
             hashing=hashing,
-            block_max_ns=None if replay else block_max_ns,
-            replay=replay,
+            block_max_ns=None if is_replay else block_max_ns,
+            replay=is_replay,
             time=self.clock.native if isinstance(self.clock, EngineClock) else None,
         )
-        self.faults = FaultDesk(on_fault or ("raise" if replay else "quarantine"), self.dead_letters, self.clock)
+        self.faults = FaultDesk(on_fault or ("raise" if is_replay else "quarantine"), self.dead_letters, self.clock)
         self._inline = self._new_group("inline")
         self._pumps: list[_native.Pump] = []
         self._members: dict[str, Driver] = {}
@@ -207,11 +227,7 @@ class Dispatcher:
 
         Raises SubscriptionError (handlers), OptionError (options), ClosedError.
         """
-        self._refuse_closed("make a new one")
-        given: dict[str, Any] = {**(handler.subscription if isinstance(handler, HasHandlers) else {}), **options}
-        _refuse_unknown(given)
-        checked = SubscriptionOptions.checked(**given)
-        handlers = _bound(handler, callback, checked.kinds, self._called_by_owner)
+        checked, handlers = self.check(handler, callback=callback, **options)
         chosen = self._unique(name, handler)
         is_async = any(bound.is_async for bound in handlers)
         member = self._join(chosen, checked, handlers, is_async=is_async)
@@ -223,13 +239,36 @@ class Dispatcher:
             self._watch.start()
         return member.subscription
 
-    def rebind(self, subscription: Subscription, strategy: HasHandlers) -> None:
+    def check(
+        self,
+        handler: HasHandlers | Callable[..., object] | None = None,
+        *,
+        callback: str | None = None,
+        **options: Unpack[SubscribeOptions],
+    ) -> tuple[SubscriptionOptions, list[BoundHandler]]:
+        """Return the options and handlers that ``subscribe`` would use, without subscribing.
+
+        Raises what ``subscribe`` raises.
+        """
+        self._refuse_closed("make a new one")
+        given: dict[str, Any] = {**(handler.subscription if isinstance(handler, HasHandlers) else {}), **options}
+        refuse_unknown("a subscription", given, SubscribeOptions.__annotations__)
+        checked = SubscriptionOptions.checked(**given)
+        return checked, _bound(handler, callback, checked.kinds, self._called_by_owner)
+
+    def rebind(
+        self,
+        subscription: Subscription,
+        strategy: HasHandlers | Callable[..., object],
+        *,
+        callback: str | None = None,
+    ) -> None:
         """Deliver a subscription's ticks to another object's handlers, from the next edge of a batch on.
 
         Its options, its counts and its undelivered gaps stay. Raises SubscriptionError.
         """
         member = self._members[subscription.name]
-        handlers = _bound(strategy, None, subscription.options.kinds, self._called_by_owner)
+        handlers = _bound(strategy, callback, subscription.options.kinds, self._called_by_owner)
         same_kinds = kinds_of(handlers, subscription.options.kinds)[0] == subscription.kinds
         if not same_kinds or any(bound.is_async for bound in handlers) != member.is_async:
             msg = f"{type(strategy).__name__} takes other ticks than {subscription.name!r}: subscribe it anew"
@@ -248,20 +287,13 @@ class Dispatcher:
             return False
         if options.overflow is Overflow.CONFLATE:
             _refuse_flow(subscription.name, subscription.kinds)
-        assert options.overflow is not None
-        member.membership.tune(
-            overflow=options.overflow.value,
-            batch_max=options.batch_max,
-            lag_max_ticks=options.lag_max_ticks,
-            lag_max_ns=options.lag_max_ns,
-            lag_skip=options.on_lag == "skip",
-        )
+        member.membership.tune(options)
         subscription.options = options
         return True
 
     def _join(self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler], *, is_async: bool) -> Driver:
         is_pull = not handlers
-        threaded = options.mode == "thread" and not self._replay
+        threaded = options.mode == "thread" and self._mode is not Mode.REPLAY
         if is_async and options.mode == "thread":
             msg = f"subscription {name!r} has async handlers, which run in a task, and mode='thread': remove mode="
             raise OptionError(msg, option="mode")
@@ -272,7 +304,7 @@ class Dispatcher:
         if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
             msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
             raise OptionError(msg, option="every")
-        if is_async and not self._replay and not has_running_loop():
+        if is_async and self._mode is not Mode.REPLAY and not has_running_loop():
             msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop"
             raise SubscriptionError(msg, handler=name)
         kinds, every_kinds = kinds_of(handlers, options.kinds)
@@ -282,29 +314,28 @@ class Dispatcher:
             raise SubscriptionError(msg + "call register_kind before making the dispatcher", handler=name)
         if is_pull:
             kinds = set(options.kinds or (row[1] for row in _native.kind_table()))
-        lossy_by_default = threaded or (is_async and not self._replay)
+        lossy_by_default = threaded or (is_async and self._mode is not Mode.REPLAY)
         overflow = options.overflow or (Overflow.DROP_OLDEST if lossy_by_default else Overflow.BLOCK)
         if overflow is Overflow.CONFLATE:
             _refuse_flow(name, kinds)
         shares = not (is_pull or is_async or threaded)
         group = self._inline if shares else self._new_group("thread" if threaded else "consumer")
-        membership = group.join(
-            name,
-            [_described(bound, awaited=is_async) for bound in handlers],
-            instruments=list(options.instruments),
+        joining = JoinOptions(
+            instruments=options.instruments,
             kinds=_native.kind_set(sorted(kinds)),
             every_kinds=_native.kind_set(sorted(every_kinds)),
-            overflow=overflow.value,
+            overflow=overflow,
             batch_max=options.batch_max,
             every_ns=options.every_ns,
             min_interval_ns=options.min_interval_ns,
             rate_limit=options.rate_limit,
             lag_max_ticks=options.lag_max_ticks,
             lag_max_ns=options.lag_max_ns,
-            lag_skip=options.on_lag == "skip",
+            on_lag=options.on_lag,
             pull=is_pull,
             awaited=is_async,
         )
+        membership = group.join(name, [_described(bound, awaited=is_async) for bound in handlers], joining)
         self.faults.policies[name] = options.on_fault or self.faults.default
         self._watch.handlers[name] = [bound.name for bound in handlers]
         if not shares:
@@ -327,11 +358,10 @@ class Dispatcher:
             clock=self.clock,
             threaded=threaded,
             is_async=is_async,
-            replay=self._replay,
+            mode=self._mode,
             wakeup=self._wakeup,
             owns_group=not shares,
             is_pull=is_pull,
-            driven=self._driven,
         )
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
@@ -386,7 +416,7 @@ class Dispatcher:
         try:
             return self._ingest.publish_frame(decoder, frame, ts_init)
         finally:
-            self._take_rejects()
+            self.keep_rejects(self._ingest)
 
     def publish_lines(self, decoder: _native.Decoder, block: bytes, *, source: str = "", first_row: int = 1) -> int:
         """Decode, number and publish a block of whole recorded lines (receive time in ns, a blank, the frame).
@@ -397,7 +427,7 @@ class Dispatcher:
         try:
             return self._ingest.publish_lines(decoder, block, source=source, first_row=first_row)
         finally:
-            self._take_rejects()
+            self.keep_rejects(self._ingest)
 
     def open_pump(self) -> _native.Pump:
         """Return a pump, which merges sources by receive time onto the ring; ``stats`` counts its frames, too."""
@@ -409,8 +439,9 @@ class Dispatcher:
         """Return the native half of ``Bars``, which folds ticks as they are numbered; there is one at a time."""
         return _native.BarBuilder(self._ingest)
 
-    def _take_rejects(self) -> None:
-        for source, row, reason, ts_ns, frame in self._ingest.take_rejects():
+    def keep_rejects(self, taken_by: _native.Pump | _native.Ingest) -> None:
+        """Keep the frames that were rejected since the last call as dead letters."""
+        for source, row, reason, ts_ns, frame in taken_by.take_rejects():
             self.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
 
     # Dispatching
@@ -542,12 +573,6 @@ class Dispatcher:
         self.close()
 
 
-def _refuse_unless_duration(option: str, value: object) -> None:
-    if not isinstance(value, int) or not 0 <= value < 1 << 63:
-        msg = f"{option}={value!r} is not allowed: use a whole number from 0 on, and below 2^63"
-        raise OptionError(msg, option=option)
-
-
 def _bound(
     handler: object, callback: str | None, kinds: tuple[str, ...] | None, called_by_owner: AbstractSet[str]
 ) -> list[BoundHandler]:
@@ -563,16 +588,6 @@ def _bound(
         return bind_function(handler, callback, kinds)
     msg = f"{handler!r} is neither a Strategy nor callable: subclass headrace.Strategy, or pass a function"
     raise SubscriptionError(msg, handler=type(handler).__name__)
-
-
-def _refuse_unknown(options: Mapping[str, object]) -> None:
-    """Refuse an unknown option, and name the nearest one. It may stand in a class's ``subscription``, too."""
-    known = list(SubscribeOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            near = nearest_text(name, known)
-            msg = f"{name}={options[name]!r} is no option of a subscription{near}; valid are {', '.join(known)}"
-            raise OptionError(msg, option=name)
 
 
 def _described(

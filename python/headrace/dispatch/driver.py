@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headrace.dispatch.loop_wakeup import LoopWakeup
 from headrace.limits import CLOSE_DEADLINE_S
+from headrace.market.clock import Mode
 from headrace.market.events import Cause, current_cause
 
 if TYPE_CHECKING:
@@ -47,11 +48,10 @@ class Driver:
         clock: Clock,
         threaded: bool,
         is_async: bool,
-        replay: bool,
+        mode: Mode,
         wakeup: WakeupKind,
         owns_group: bool,
         is_pull: bool,
-        driven: bool,
     ) -> None:
         self.subscription = subscription
         self._owns_group = owns_group
@@ -62,8 +62,7 @@ class Driver:
         self.is_open = True
         self._clock = clock
         self._threaded = threaded
-        self._replay = replay
-        self._driven = driven
+        self._mode = mode
         self._wakeup_kind = wakeup
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[None] | None = None
@@ -71,13 +70,13 @@ class Driver:
 
     def start(self) -> None:
         """Start its thread or its task, if it has one."""
-        if self._driven:
+        if self._mode is Mode.REPEAT:
             return
         if self._threaded:
             name = f"headrace-{self.subscription.name}"
             self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
             self._thread.start()
-        elif self.is_async and not self._replay:
+        elif self.is_async and self._mode is Mode.LIVE:
             import asyncio  # see the module's header
 
             self._loop_wakeup = LoopWakeup(self.group, self._wakeup_kind)

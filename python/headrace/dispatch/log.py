@@ -17,6 +17,7 @@ Does not: hold ticks, which come from the same sources, or the actions of handle
 from __future__ import annotations
 
 import itertools
+import os
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,18 +26,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import msgspec
 
 import headrace._native as _native
+from headrace._native import PumpStatus
 from headrace.dispatch.dispatcher import INLINE
+from headrace.dispatch.run_file import new_run_file
 from headrace.errors import DispatchLogError
 from headrace.market.clock import EngineClock
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.driver import Driver
 
-__all__ = ["DispatchLog", "LoggedRun", "Mark", "Repetition"]
+__all__ = ["DispatchLog", "LoggedFeed", "LoggedRun", "Mark", "Repetition"]
 
 VERSION = 1
 # Bits of a call's flags, as the native side writes them.
@@ -45,13 +47,21 @@ NESTED, STEP, CAUGHT_UP, CONTINUED = 1, 2, 4, 8
 LINES_AT_ONCE = 1_000
 
 
+class LoggedFeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A feed of the live run. recording : where its items were written, ``FILE`` or ``FILE@VENUE``; empty: nowhere."""
+
+    name: str
+    is_live: bool = False
+    recording: str = ""
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first line of a log. sources : the feeds' names, in their order."""
+    """The first line of a log. feeds : in their order."""
 
     dispatch_log: int
     run_id: str
     ring_capacity: int
-    sources: tuple[str, ...]
+    feeds: tuple[LoggedFeed, ...] = ()
 
 
 class Subscribed(msgspec.Struct, frozen=True, array_like=True, tag="subscription"):
@@ -106,7 +116,7 @@ _encoder = msgspec.json.Encoder()
 class DispatchLog:
     """Writes a live run's log. A context manager.
 
-    path : the file to write; an existing one is overwritten. sources : the names of the feeds.
+    path : a new file, or a folder with one file for each run. feeds : of the run, in their order.
     Make it before the first publish; a dispatcher has one log at a time. Raises DispatchLogError, also in later calls,
     when the file cannot be written: an incomplete log cannot be repeated.
     """
@@ -117,7 +127,7 @@ class DispatchLog:
         dispatcher: Dispatcher,
         *,
         run_id: str = "",
-        sources: Sequence[str] = (),
+        feeds: Sequence[LoggedFeed] = (),
     ) -> None:
         self.path = Path(path)
         self._dispatcher = dispatcher
@@ -128,13 +138,12 @@ class DispatchLog:
         self._payloads: dict[int, tuple[str, object]] = {}
         self._numbers = itertools.count()
         try:
-            self._file = self.path.open("wb")
+            self.path, file = new_run_file(path, run_id, "dispatch.jsonl")
+            self._file = os.fdopen(file, "wb")
         except OSError as error:
             self._calls.close()
             raise self._unwritable(error) from error
-        header = Header(
-            dispatch_log=VERSION, run_id=run_id, ring_capacity=dispatcher.ring.capacity, sources=tuple(sources)
-        )
+        header = Header(dispatch_log=VERSION, run_id=run_id, ring_capacity=dispatcher.ring.capacity, feeds=tuple(feeds))
         self._file.write(_encoder.encode(header) + b"\n")
         for member in dispatcher._members.values():  # noqa: SLF001 - part of the same wall
             self._joined(member)
@@ -335,13 +344,17 @@ class Repetition:
     async def _publish_to(self, cursor: int) -> None:
         while True:
             status, argument = self._pump.ingest_to(cursor)
-            if status == "need":
+            if status is PumpStatus.NEED:
                 await self._give(argument)
-            elif status == "reached":
+            elif status is PumpStatus.REACHED:
                 return
             else:
                 have = self._dispatcher.ring.cursor
-                why = {"end": "the sources end", "held": "a reader holds the ring", "stopped": "it was stopped"}[status]
+                why = {
+                    PumpStatus.END: "the sources end",
+                    PumpStatus.HELD: "a reader holds the ring",
+                    PumpStatus.STOPPED: "it was stopped",
+                }[status]
                 raise self._log.error(f"{why} at position {have}, before {cursor}: repeat it over the same sources")
 
     async def _repeat(self, call: Call) -> None:

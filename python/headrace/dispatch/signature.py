@@ -15,7 +15,6 @@ Does not: wrap or call handlers.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from headrace.errors import SubscriptionError
+from headrace.market.checks import nearest
 from headrace.market.fields import Field, fields
 from headrace.market.tick import KINDS, kind_named
 
@@ -113,7 +113,7 @@ def bind_strategy(
                 raise SubscriptionError(msg, handler=name)
             continue
         if name not in known or not callable(handler):
-            near = nearest_text(name, (*known, *LIFE_CYCLE))
+            near = nearest(name, (*known, *LIFE_CYCLE))
             msg = f"{_where(strategy, name)} is no known callback{near}; valid are {_listed((*known, *LIFE_CYCLE))}"
             raise SubscriptionError(msg, handler=name)
         found[name] = handler
@@ -175,7 +175,7 @@ def bind_function(
     if name not in known:
         where = f"callback={callback!r}" if callback else f"function {name!r}"
         advice = "" if callback else ", or pass callback='on_quote'"
-        msg = f"{where} is no known callback{nearest_text(name, known)}; valid are {_listed(known)}{advice}"
+        msg = f"{where} is no known callback{nearest(name, known)}; valid are {_listed(known)}{advice}"
         raise SubscriptionError(msg, handler=name)
     return [_bind(function, name, known[name], f"function {name}", kinds)]
 
@@ -195,12 +195,6 @@ def _where(strategy: object, name: str) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def nearest_text(name: str, valid: Iterable[str]) -> str:
-    """Return ``(did you mean …?)`` behind a blank, or nothing."""
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _bind(
@@ -259,7 +253,7 @@ def _check_field(
     valid = _valid(table, role, wanted)
     field = table.get(parameter)
     if field is None:
-        near = nearest_text(parameter, [name for name in table if name in valid.split(", ")] or table)
+        near = nearest(parameter, [name for name in table if name in valid.split(", ")] or table)
         msg = f"{where} declares {parameter!r}, which is no field{near}; valid are {valid}"
     elif is_plural and field.plural is None:
         instead = {"symbol": "instrument_id", "instrument": "instrument_id", "venue": "instrument_id", "tick": "ticks"}

@@ -10,14 +10,14 @@ Does not: call handlers (``dispatcher``) or check them (``signature``).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from headrace.dispatch.loop_wakeup import LoopWakeup
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
 from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
+from headrace.market.checks import duration_ns, one_of, refuse, whole
 from headrace.market.events import Cause, current_cause
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "SubscriptionOptions",
     "SubscriptionStats",
     "TuneOptions",
+    "sum_of_stats",
 ]
 
 
@@ -115,30 +116,30 @@ class SubscriptionOptions:
     ) -> SubscriptionOptions:
         """Check every value and the relations between them. Raises OptionError."""
         names = _patterns("instruments", instruments)
-        chosen = None if overflow is None else _one_of("overflow", overflow, Overflow)
+        chosen = None if overflow is None else Overflow(one_of("overflow", overflow, Overflow))
         is_lossy = chosen in (Overflow.DROP_OLDEST, Overflow.CONFLATE)
-        _whole("batch_max", batch_max, 1, BATCH_MAX_MAX, "ticks")
+        whole("batch_max", batch_max, 1, BATCH_MAX_MAX, "ticks")
         every_ns = 0 if every is None else duration_ns("every", every)
         if every is not None and not WINDOW_MIN_NS <= every_ns < 1 << 63:
-            _refuse("every", every, f"use at least {WINDOW_MIN_NS:,} ns, like '100ms', and at most 2^63 - 1")
-        _whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
+            refuse("every", every, f"at least {WINDOW_MIN_NS:,} ns, like '100ms', and at most 2^63 - 1")
+        whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
         if min_interval_ns and chosen is not Overflow.CONFLATE:
-            _refuse("min_interval_ns", min_interval_ns, "use overflow='conflate' with it: only quotes may be held back")
+            refuse("min_interval_ns", min_interval_ns, "overflow='conflate' with it: only quotes may be held back")
         _check_rate("rate_limit", rate_limit, is_lossy=is_lossy)
         for name, value in (("lag_max_ticks", lag_max_ticks), ("lag_max_ns", lag_max_ns)):
             if value is not None:
-                _whole(name, value, 1, 1 << 62, name.rpartition("_")[2])
+                whole(name, value, 1, 1 << 62, name.rpartition("_")[2])
         for name, text, valid in (
             ("on_lag", on_lag, ("warn", "skip")),
             ("mode", mode, ("inline", "thread")),
             ("on_fault", on_fault, (None, "raise", "quarantine")),
         ):
             if text not in valid:
-                _refuse(name, text, f"use {' or '.join(repr(choice) for choice in valid if choice)}")
+                refuse(name, text, " or ".join(repr(choice) for choice in valid if choice))
         if on_lag == "skip" and lag_max_ticks is None and lag_max_ns is None:
-            _refuse("on_lag", on_lag, "set lag_max_ticks or lag_max_ns, the lag from which it skips")
+            refuse("on_lag", on_lag, "lag_max_ticks or lag_max_ns with it, the lag from which it skips")
         if on_lag == "skip" and not is_lossy:
-            _refuse("on_lag", on_lag, "use overflow='drop_oldest' or 'conflate' with it: 'block' delivers every tick")
+            refuse("on_lag", on_lag, "overflow='drop_oldest' or 'conflate' with it: 'block' delivers every tick")
         return cls(
             instruments=names,
             kinds=None if kinds is None else (kinds,) if isinstance(kinds, str) else tuple(kinds),
@@ -176,11 +177,11 @@ class SubscriptionOptions:
 def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else tuple(value)
     if not names:
-        _refuse(option, names, "write at least one name or pattern")
+        refuse(option, names, "at least one name or pattern")
     for name in names:
         if not isinstance(name, str) or ("." not in name and "*" not in name):
-            advice = "write SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)"
-            _refuse(option, name, advice)
+            advice = "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)"
+            refuse(option, name, advice)
     return tuple(str(name) for name in names)
 
 
@@ -188,42 +189,10 @@ def _check_rate(option: str, value: object, *, is_lossy: bool) -> None:
     if value is None:
         return
     if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        _refuse(option, value, "use a number of ticks per second, above 0")
+        refuse(option, value, "a number of ticks per second, above 0")
     if not is_lossy:
         reason = "with 'block' it would throttle the feed of all subscriptions"
-        _refuse(option, value, f"use overflow='drop_oldest' or 'conflate' with it: {reason}")
-
-
-def _refuse(option: str, value: object, advice: str) -> NoReturn:
-    msg = f"{option}={value!r} is not allowed: {advice}"
-    raise OptionError(msg, option=option)
-
-
-def _one_of(option: str, value: str, choices: type[Overflow]) -> Overflow:
-    try:
-        return choices(value)
-    except ValueError:
-        msg = f"{option}={value!r} is unknown: use one of {', '.join(choice.value for choice in choices)}"
-        raise OptionError(msg, option=option) from None
-
-
-def _whole(option: str, value: object, low: int, high: int, unit: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        _refuse(option, value, f"use a whole number of {unit} from {low:,} to {high:,}")
-
-
-_UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
-
-
-def duration_ns(option: str, value: str | int) -> int:
-    """Return a duration, "100ms" or a number of ns, in ns. Raises OptionError, which names the option."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = re.fullmatch(r"(\d+)(ns|us|ms|s|m|h)", str(value))
-    if match is None:
-        msg = f"{option}={value!r} is no duration: write a number and one of {', '.join(_UNITS_NS)}, like '100ms'"
-        raise OptionError(msg, option=option)
-    return int(match[1]) * _UNITS_NS[match[2]]
+        refuse(option, value, f"overflow='drop_oldest' or 'conflate' with it: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +247,41 @@ class SubscriptionStats:
     def accounted(self) -> int:
         """The right side of the loss law; equals ``published`` while nothing is published or dispatched."""
         return self.delivered + self.filtered + self.missed + self.conflated + self.skipped + self.pending
+
+
+_SUMMED = (
+    "published",
+    "delivered",
+    "filtered",
+    "missed",
+    "conflated",
+    "skipped",
+    "pending",
+    "snapshots",
+    "faults",
+    "calls",
+)
+_QUANTILES = ("p50", "p90", "p99", "p999", "max")
+
+
+def sum_of_stats(name: str, stats: Iterable[SubscriptionStats]) -> SubscriptionStats:
+    """Return the sum of several statistics, so that the loss law holds for it as well.
+
+    state, delivered_hash : of the only one; "closed" and None otherwise. latency : the slowest at each percentile.
+    """
+    each = list(stats)
+    counts = {name: sum(getattr(own, name) for own in each) for name in _SUMMED}
+    timed = [own.latency for own in each]
+    slowest = {name: max((getattr(own, name) for own in timed), default=0) for name in _QUANTILES}
+    return SubscriptionStats(
+        name=name,
+        state=each[0].state if len(each) == 1 else "closed",
+        **counts,
+        pending_ns=max((own.pending_ns for own in each), default=0),
+        demoted=any(own.demoted for own in each),
+        delivered_hash=each[0].delivered_hash if len(each) == 1 else None,
+        latency=LatencyStats(count=sum(own.count for own in timed), **slowest),
+    )
 
 
 class Subscription:
@@ -398,7 +402,7 @@ class Subscription:
         """
         self._refuse_handlers()
         if max_ticks is not None:
-            _whole("max_ticks", max_ticks, 1, max(1, len(out)), "ticks")
+            whole("max_ticks", max_ticks, 1, max(1, len(out)), "ticks")
         try:
             count = self._membership.read_into(self._clock.now_ns(), out, max_ticks)
         except ReentrantDispatchError:

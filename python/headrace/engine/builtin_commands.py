@@ -11,7 +11,8 @@ Does not: order, repeat or time out commands; that is the command bus.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -35,20 +36,15 @@ from headrace.commands import (
     entry_of,
 )
 from headrace.errors import HeadraceError
-from headrace.market.events import Control
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Mapping
 
-    from headrace.engine.repeat import RepeatedSwitch
-    from headrace.market.dead_letters import DeadLetters
-    from headrace.market.events import Event
+    from headrace.engine.parts import EngineParts
     from headrace.strategies.runner import StrategyRunner
-    from headrace.trading.kill_switch import KillSwitch
-    from headrace.trading.orders import OrderManager
 
-__all__ = ["Operators"]
+__all__ = ["EngineControls", "Operators"]
 
 # Where a strategy already is what the command asks for.
 ALREADY = {
@@ -58,39 +54,23 @@ ALREADY = {
 }
 
 
-def _nobody_is_told(_command: Command) -> None:
-    """Stand where nobody logs."""
+class EngineControls(NamedTuple):
+    """What commands do to the engine itself.
 
+    stop : drains and ends it, with a reason. is_stopping : whether it was asked to end. status : what runs now.
+    """
 
-class Steered(Protocol):
-    """What the commands act on: an engine."""
-
-    strategies: dict[str, StrategyRunner]
-    orders: OrderManager
-    kill_switch: KillSwitch | RepeatedSwitch | None
-    dead_letters: DeadLetters
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it was asked to end."""
-
-    def stop(self, reason: str) -> None:
-        """Drain and end."""
-
-    def tell(self, event: Event) -> None:
-        """Publish an event."""
-
-    def status(self) -> dict[str, object]:
-        """Return what runs and how it is."""
+    stop: Callable[[str], None]
+    is_stopping: Callable[[], bool]
+    status: Callable[[], dict[str, object]]
 
 
 class Operators:
     """The handlers of the built-in commands of one engine."""
 
-    def __init__(self, engine: Steered) -> None:
-        self._engine = engine
-        # Told of each command that may change something, where it is handled: a dispatch log.
-        self.told: Callable[[Command], None] = _nobody_is_told
+    def __init__(self, parts: EngineParts, controls: EngineControls) -> None:
+        self._engine = parts
+        self._controls = controls
         self._handlers: dict[type[Command], Callable[[Any], Outcome | Awaitable[Outcome]]] = {
             PauseStrategy: self._pause,
             ResumeStrategy: self._resume,
@@ -114,12 +94,12 @@ class Operators:
 
     async def _awaited(self, command: Command) -> Outcome:
         if command.changes:
-            self.told(command)
+            self._engine.driver.note_command(command)
         return await cast("Awaitable[Outcome]", self._handlers[type(command)](command))
 
     def _plain(self, command: Command) -> Outcome:
         if command.changes:
-            self.told(command)
+            self._engine.driver.note_command(command)
         return cast("Outcome", self._handlers[type(command)](command))
 
     async def again(self, payload: Mapping[str, Any]) -> Outcome:
@@ -239,7 +219,7 @@ class Operators:
         if switch.is_halted:
             return Outcome("noop", f"it is halted already: {switch.reason}")
         switch.halt(command.reason, "operator")
-        self._engine.tell(Control(name="HALTED", detail={"reason": command.reason}))
+        self._engine.publish_control("HALTED", {"reason": command.reason})
         return Outcome("accepted")
 
     def _rearm(self, command: Rearm) -> Outcome:
@@ -247,7 +227,7 @@ class Operators:
         if switch is None or not switch.is_halted:
             return Outcome("noop", "it is not halted")
         switch.rearm("operator")
-        self._engine.tell(Control(name="REARMED", detail={"reason": command.reason}))
+        self._engine.publish_control("REARMED", {"reason": command.reason})
         return Outcome("accepted")
 
     # The engine
@@ -263,10 +243,10 @@ class Operators:
         return Outcome("accepted")
 
     def _drain(self, _command: Drain) -> Outcome:
-        if self._engine.is_stopping:
+        if self._controls.is_stopping():
             return Outcome("noop", "it is draining already")
-        self._engine.stop("drained by command")
+        self._controls.stop("drained by command")
         return Outcome("accepted")
 
     def _status(self, _command: Status) -> Outcome:
-        return Outcome("accepted", detail=self._engine.status())
+        return Outcome("accepted", detail=self._controls.status())

@@ -1,80 +1,191 @@
-"""Engine: owns clock, ring, dispatcher, buses, services and their life cycle; live and in a replay the same.
+"""Engine: clock, ring, dispatcher, buses, strategies and services in one object, and their life cycle.
 
 ::
 
     setup      audit ─▶ bus ─▶ feeds (the clock begins with them) ─▶ broker ─▶ services ─▶ on_start ─▶ subscriptions
     wiring     a task per service ─▶ ENGINE_READY
-    execution  feeds ─▶ turns ─▶ until the feeds end, or stop(), a signal, a command, an error
+    execution  feeds ─▶ driver ─▶ until the feeds end, or stop(), a signal, a command, an error
     teardown   feeds stop ─▶ ring and lanes drain ─▶ on_stop ─▶ EOF ─▶ services leave ─▶ bus closes ─▶ audit synced
 
 What happens when
-    SIGINT or SIGTERM comes: it drains within 10 s and says what is left; a second one forces.
-    a strategy raises: as ``on_fault`` says. A service raises: live it is started again, a replay ends with its error.
+    SIGINT or SIGTERM arrives: the engine drains within 10 s and reports what is left; a second signal forces the end.
+    a strategy raises: ``on_fault`` decides. A service raises: live it is started again, a replay ends with its error.
 
-Guarantees: only the bus is needed, whatever else is absent the rest runs; what it opened is closed, however it ends.
-Does not: import a feed or a broker; they are given.
+Guarantees: only the bus is needed; whatever else is absent, the rest runs; what was opened is closed, however it ends.
+Does not: import a feed or a broker; it receives them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, Self
+import signal
+from typing import TYPE_CHECKING, Self, Unpack
 
-from headrace.bus.audit import replay_events
 from headrace.dispatch.loop_wakeup import has_running_loop
-from headrace.engine.builtin_commands import Operators
+from headrace.engine.builtin_commands import EngineControls, Operators
 from headrace.engine.interrupts import Interrupts
-from headrace.engine.parts import EngineParts
+from headrace.engine.options import EngineOptions, complete
+from headrace.engine.parts import build_parts
 from headrace.engine.report import report_of, status_of
 from headrace.engine.run import EngineRun
 from headrace.errors import EngineError
+from headrace.market.clock import Mode
 
 if TYPE_CHECKING:
-    from headrace.engine.report import EngineReport
+    from collections.abc import Mapping
+
+    from headrace.bus import EventBus
+    from headrace.commands import CommandBus
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.engine.repeat import RepeatedSwitch
+    from headrace.engine.report import Report
+    from headrace.engine.supervisor import Supervisor
+    from headrace.market.bars import Bars
+    from headrace.market.clock import EngineClock
+    from headrace.market.dead_letters import DeadLetters
+    from headrace.market.instrument import Instrument
+    from headrace.strategies.runner import StrategyRunner
+    from headrace.telemetry import Metrics
+    from headrace.trading.kill_switch import KillSwitch
+    from headrace.trading.orders import OrderManager
+    from headrace.trading.positions import Positions
 
 __all__ = ["Engine"]
 
 
-class Engine(EngineParts):
+class Engine:
     """Runs strategies over feeds, with a broker and services, under an operator's commands. It runs once.
 
-    feeds : recordings (paths), arrays, or Feed objects. strategies : objects, classes, or StrategySpec.
-    broker : takes the orders that pass the gates; without one they are rejected. services : run beside.
-    event_types : your own types of events, with their lanes. lanes : options of lanes that are not the usual ones.
-    replay : the clock is the ticks' own, T is resolved before T + 1, nothing has side effects. clock : live, a clock of
-        your own. speed : how fast recordings pass, 1.0 as they were received, "max" as fast as they are handled.
-    instruments : names, or Instrument with ticks, lots and limits. limits : what the gates allow; what is not said
-        refuses. sizing : how large an order a Signal becomes by ``orders.from_signal``; None: signals are only told.
-    on_fault : "quarantine" (live default) or "raise" (replay default). hashing : keep the two hashes.
-    wait : "park" sleeps until there is something to do, "spin" keeps a core busy and answers sooner.
-    gc : "idle" freezes what lives after the start and collects only when there is nothing else to do.
-    audit : a file for every event; config_digest : for its first line. dispatch_log : live, a file to be written; in a
-        replay, one that a live run wrote: its calls are repeated over the same feeds, and the report says whether the
-        same was decided. config : what the engine was made from, kept in the log.
-    state_folder : where the kill switch's latch is; live the user's own unless given, in a replay none.
-    halt_signal : let SIGUSR2 throw the kill switch. command_workers, command_timeout_s, middleware : of ``commands``.
+    feeds : recordings (paths), arrays, or Feed objects. strategies : one or several: a Strategy, its class, a function
+        named after a callback, a pair of one of these and its subscription options, or a StrategySpec.
+    broker : receives the orders that pass the gates; without one ``buy`` and ``sell`` raise. services : run beside.
+    mode : "live"; "replay": the clock is the ticks' own, T is resolved before T + 1, nothing has side effects;
+        "repeat": each call of the live run that wrote ``dispatch_log`` is made again, over the same feeds, and the
+        report says whether the same was decided.
+    name : in logs, metrics and the report. run_id : on every event; made from name and time unless given.
+    instruments : names, or Instrument with ticks, lots and limits. limits : what the gates allow; a missing limit
+        refuses. sizing : how large an order a Signal becomes by ``orders.from_signal``; None: signals are events only.
+    on_fault : "quarantine" (live default) or "raise" (replay default).
+    clock : live, a clock of your own. speed : recorded seconds per second, 1.0 is real time; "max", the default of a
+        replay, is as fast as handlers run.
+    ring_capacity : ticks, a power of two. duplicates, late : "drop" or "deliver" what the venue repeated or sent late.
+    hashing : keep the input hash and each subscription's delivered hash.
+    slice_ns : how long a live turn dispatches before the event loop continues. wait : "park" sleeps until there is
+        input, "spin" keeps a core busy and reacts sooner. gc : "idle" collects garbage only while no tick waits.
+    event_types : your own event types, with their lanes. lanes : options of lanes that differ from the defaults.
+    audit : a file for every event. dispatch_log : live, a file for every dispatch call. record : live, a folder for
+        what live feeds bring, from which a replay or a repetition reads it. Where audit or dispatch_log is a folder,
+        each run has a file of its own in it.
+    config, config_digest : from which the engine was made, for the log and the audit's first line.
+    state_folder : where the kill switch's latch is; the user's own unless given; a replay has none.
+    halt_signal : SIGUSR2 throws the kill switch. command_workers, command_timeout_s, middleware : of ``commands``.
+    progress : in a replay, called about ten times a second.
 
-    Raises OptionError, EngineError and what the parts raise, before anything runs.
+    Raises OptionError (an unknown option names the nearest one), EngineError and what the parts raise, before anything
+    runs.
     """
 
-    def _complete(self) -> None:
-        operators = Operators(self)
-        operators.register(self.commands)
-        self._run = EngineRun(self, operators)
-        self._task: asyncio.Task[EngineReport] | None = None
-        self._started_s = 0.0
-        # While inside, SIGINT and SIGTERM are requests to end; runs enter it themselves.
-        self.interrupts = Interrupts(self.stop, self.force, self._run.call)
+    def __init__(self, **options: Unpack[EngineOptions]) -> None:
+        self._parts = build_parts(complete(options))
+        controls = EngineControls(stop=self.stop, is_stopping=lambda: self.is_stopping, status=self.status)
+        commands = Operators(self._parts, controls)
+        commands.register(self._parts.commands)
+        self._run = EngineRun(self._parts, commands.again)
+        self._task: asyncio.Task[Report] | None = None
+        self._has_run = False
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._interrupts = Interrupts((self.stop, self.force), signals=signals, in_loop=self._run.call)
+
+    # Its parts
+
+    @property
+    def name(self) -> str:
+        """What logs, metrics and the report call it."""
+        return self._parts.name
+
+    @property
+    def run_id(self) -> str:
+        """The id on every event of its run."""
+        return self._parts.run_id
+
+    @property
+    def mode(self) -> Mode:
+        """Live, replay or repeat."""
+        return self._parts.mode
+
+    @property
+    def bus(self) -> EventBus:
+        """Carries its events."""
+        return self._parts.bus
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Moves ticks from the ring to handlers."""
+        return self._parts.dispatcher
+
+    @property
+    def clock(self) -> EngineClock:
+        """Its time, which stands still while handlers run."""
+        return self._parts.clock
+
+    @property
+    def bars(self) -> Bars:
+        """The bars that its strategies declare."""
+        return self._parts.driver.bars
+
+    @property
+    def orders(self) -> OrderManager:
+        """Takes orders through the gates to the broker."""
+        return self._parts.orders
+
+    @property
+    def positions(self) -> Positions:
+        """What each strategy holds."""
+        return self._parts.positions
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Every instrument that may be traded, by name."""
+        return self._parts.gates.instruments
+
+    @property
+    def commands(self) -> CommandBus:
+        """Takes an operator's commands."""
+        return self._parts.commands
+
+    @property
+    def kill_switch(self) -> KillSwitch | RepeatedSwitch | None:
+        """Lets no new order pass while it is thrown; None in a replay."""
+        return self._parts.kill_switch
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Frames, calls and events that were refused or failed."""
+        return self._parts.dead_letters
+
+    @property
+    def strategies(self) -> Mapping[str, StrategyRunner]:
+        """Its strategies by name."""
+        return self._parts.strategies
+
+    @property
+    def services(self) -> Supervisor:
+        """Its services."""
+        return self._parts.services
+
+    @property
+    def metrics(self) -> Metrics:
+        """Every metric, read when it is asked for."""
+        return self._parts.metrics
 
     # Running
 
-    def run(self) -> EngineReport:
-        """Run to the end, and return what happened. Raises EngineError inside of a running event loop, and as below."""
+    def run(self) -> Report:
+        """Run to the end and return what happened. Raises EngineError inside a running event loop, and as below."""
         if has_running_loop():
             msg = "run() was called inside of a running event loop, which it would block; use: await engine.run_async()"
             raise EngineError(msg)
-        with self.interrupts:
+        with self._interrupts:
             try:
                 return asyncio.run(self.run_async())
             except KeyboardInterrupt:
@@ -83,22 +194,29 @@ class Engine(EngineParts):
                     raise
                 return self.report()
 
-    async def run_async(self) -> EngineReport:
+    async def run_async(self) -> Report:
         """Run to the end: of the feeds, or until ``stop``, a signal, or a Drain command.
 
-        SIGINT and SIGTERM drain, a second one forces; off the main thread signals are left alone.
+        SIGINT and SIGTERM drain, a second one forces; off the main thread signals are not touched.
         Raises what a feed raised, a strategy under ``on_fault="raise"``, and ServiceError in a replay.
         """
-        if self._started_s:
+        if self._has_run:
             msg = f"engine {self.name!r} has run already: make another one"
             raise EngineError(msg)
-        self._started_s = time.monotonic()
-        with self.interrupts:
+        self._has_run = True
+        with self._interrupts:
             await self._run.run()
         return self.report()
 
+    def signals_are_requests(self) -> Interrupts:
+        """Return a context manager in which SIGINT and SIGTERM drain the engine; ``run`` enters it itself.
+
+        Enter it around ``run`` and what follows where a signal that arrives after the run must not end the process.
+        """
+        return self._interrupts
+
     async def __aenter__(self) -> Self:
-        """Start, and return when it is ready: inside of ``async with engine:`` it runs."""
+        """Start, and return when it is ready: inside ``async with engine:`` it runs."""
         self._task = asyncio.create_task(self.run_async(), name=f"headrace-engine-{self.name}")
         await self._run.until_ready(self._task)
         return self
@@ -124,11 +242,8 @@ class Engine(EngineParts):
 
     def status(self) -> dict[str, object]:
         """Return what runs and how it is, as the Status command answers."""
-        return status_of(self, self.report(), stopping=self.is_stopping)
+        return status_of(self._parts, self.report(), stopping=self.is_stopping)
 
-    def report(self) -> EngineReport:
+    def report(self) -> Report:
         """Return what happened so far; complete when the engine has ended."""
-        wall_s = time.monotonic() - self._started_s if self._started_s else 0.0
-        return report_of(self, wall_s=wall_s, left=self._run.left, ended_by=self._run.ended_by)
-
-    replay_events = staticmethod(replay_events)
+        return report_of(self._parts, self._run)

@@ -1,15 +1,15 @@
-"""Interrupts: SIGINT and SIGTERM as requests to an engine, not as exceptions in somebody's handler.
+"""Interrupts: signals as requests to an engine instead of exceptions in a handler.
 
 ::
 
-    first  ─▶ on_first: a function that sets flags
-    second ─▶ on_second: the same; and where the event loop does not hear of it for half a second, because a handler
-              spins or sleeps, KeyboardInterrupt in the main thread, until the loop hears again or the engine has ended
-    third  ─▶ SIGINT: KeyboardInterrupt; SIGTERM: what it did before us
+    first  ─▶ calls[0]: a function that sets flags
+    second ─▶ calls[1], if there is one; where the event loop does not run for half a second, because a handler spins or
+              sleeps, KeyboardInterrupt in the main thread, until the loop runs again or the engine has ended
+    next   ─▶ what the signal did before; SIGINT at least KeyboardInterrupt
 
-Guarantees: off the main thread nothing is touched; several engines of a process each get every signal; the handlers of
-before come back with the last of them.
-Does not: interrupt what gives Python nothing back, such as a native call that computes.
+Guarantees: off the main thread nothing is touched; several engines of a process each receive every signal; the last of
+them restores the handlers that were there before.
+Does not: interrupt a native call that returns nothing to Python.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from headrace.limits import DRAIN_RUNNING_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
 __all__ = ["Interrupts"]
-
-WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
     """While inside, signals are requests. May be entered again inside of itself.
 
-    on_first, on_second : called with the signal's name. in_loop : has the engine's event loop call something;
-    False: there is none, or no more.
+    calls : what the first signal calls, with its name, then the second. signals : which ones.
+    in_loop : has the engine's event loop call a function; returns False when there is no loop.
     """
 
     _active: ClassVar[list[Interrupts]] = []
@@ -41,22 +39,24 @@ class Interrupts:
 
     def __init__(
         self,
-        on_first: Callable[[str], None],
-        on_second: Callable[[str], None],
-        in_loop: Callable[[Callable[[], object]], bool],
+        calls: Sequence[Callable[[str], None]],
+        *,
+        signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+        in_loop: Callable[[Callable[[], object]], bool] = lambda _call: False,
     ) -> None:
-        self._calls = [on_first, on_second]
+        self.signals = signals
+        self._calls = calls
         self._in_loop = in_loop
         self._depth = 0
-        self._signals = 0
+        self._count = 0
         self._left = threading.Event()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._depth += 1
             if self._depth == 1:
-                if not self._active:
-                    for watched in WATCHED:
+                for watched in self.signals:
+                    if not any(watched in other.signals for other in self._active):
                         self._before[watched] = signal.getsignal(watched)
                         signal.signal(watched, _on_signal)
                 self._active.append(self)
@@ -68,17 +68,17 @@ class Interrupts:
             if not self._depth:
                 self._left.set()
                 self._active.remove(self)
-                if not self._active:
-                    for watched in WATCHED:
-                        _give_back(watched)
+                for watched in self.signals:
+                    if not any(watched in other.signals for other in self._active):
+                        _restore(watched)
 
     def take(self, name: str) -> bool:
         """Take a signal; False: it was one too many."""
-        self._signals += 1
-        if self._signals > len(self._calls):
+        self._count += 1
+        if self._count > len(self._calls):
             return False
-        self._calls[self._signals - 1](name)
-        if self._signals == len(self._calls):
+        self._calls[self._count - 1](name)
+        if self._count == 2:
             threading.Thread(target=self._insist, name="headrace-interrupts", daemon=True).start()
         return True
 
@@ -93,17 +93,22 @@ class Interrupts:
                 signal.pthread_kill(main, signal.SIGINT)
 
 
-def _on_signal(number: int, _frame: FrameType | None) -> None:
-    # Every engine is told, whatever the others make of it.
-    taken = [own.take(signal.Signals(number).name) for own in Interrupts._active]  # noqa: SLF001 - the other half of it
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    concerned = [own for own in Interrupts._active if number in own.signals]  # noqa: SLF001 - the other half of it
+    # Every engine receives it, whatever the others do with it.
+    taken = [own.take(signal.Signals(number).name) for own in concerned]
     if not any(taken):
+        before = Interrupts._before.get(signal.Signals(number))  # noqa: SLF001 - the other half of it
+        if callable(before):
+            before(number, frame)
+            return
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        _give_back(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
+        _restore(signal.Signals(number))
+        signal.raise_signal(number)
 
 
-def _give_back(watched: signal.Signals) -> None:
+def _restore(watched: signal.Signals) -> None:
     before = Interrupts._before.get(watched)  # noqa: SLF001 - the other half of it
     # None: a handler that was not set from Python, which Python cannot set again.
     signal.signal(watched, signal.SIG_DFL if before is None else before)

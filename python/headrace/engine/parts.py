@@ -1,265 +1,269 @@
-"""EngineParts: what an engine owns, made and wired to each other; nothing runs yet.
+"""EngineParts: what an engine is composed of, made and wired to each other; nothing runs yet.
 
 ::
 
-    clock ─▶ bus ─▶ dispatcher ─▶ kill switch ─▶ gates ─▶ orders ─▶ bars, timers ─▶ commands ─▶ strategies, services
+    clock ─▶ bus ─▶ dispatcher ─▶ kill switch ─▶ gates ─▶ driver ─▶ orders ─▶ commands ─▶ strategies, services
 
-Guarantees: one clock, one bus, one store of dead letters for all of them.
-Does not: open, start or run anything; ``engine_run`` does.
+Guarantees: one clock, one bus, one store of dead letters for all parts; when a part refuses its options, those made
+before it are closed.
+Does not: open, start or run anything; ``run`` does.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import headrace._native as _native
-from headrace.bus import EventBus
-from headrace.bus.audit import AuditSink
+from headrace.bus import AuditSink, EventBus
 from headrace.commands import CommandBus
 from headrace.dispatch.dispatcher import Dispatcher
 from headrace.dispatch.signature import LIFE_CYCLE
-from headrace.engine.loop import SharedParts, Turns
-from headrace.engine.repeat import Repeat, RepeatedSwitch
-from headrace.engine.service import ServiceDesk
+from headrace.engine.loop import LiveDriver, LiveOptions, RepeatDriver, ReplayDriver
+from headrace.engine.repeat import Repeat, RunLog
+from headrace.engine.service import ServiceContext
 from headrace.engine.supervisor import Supervisor
-from headrace.errors import OptionError
+from headrace.feeds.recorder import Recorder
 from headrace.feeds.sources import feeds_of, refuse_live
-from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
-from headrace.market.bars import Bars
-from headrace.market.clock import EngineClock
+from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.events import Control
 from headrace.market.instrument import Instrument
-from headrace.strategies.context import DeskParts
+from headrace.strategies.context import ContextParts
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
-from headrace.strategies.timers import Timers
 from headrace.telemetry import Metrics
+from headrace.trading.brokers.base import BrokerContext
 from headrace.trading.kill_switch import KillSwitch
 from headrace.trading.orders import OrderManager
 from headrace.trading.positions import Positions
 from headrace.trading.risk import RiskGates
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from headrace.bus.lane import LaneOptions
-    from headrace.commands import Middleware
-    from headrace.dispatch.faults import Policy
-    from headrace.engine.service import ServiceProtocol
-    from headrace.feeds.sources import AnyFeed, Source
-    from headrace.market.clock import Clock
-    from headrace.market.events import Event, Lane
-    from headrace.market.instrument import RiskLimits
-    from headrace.strategies.spec import StrategySpec
-    from headrace.strategies.strategy import Strategy
+    from headrace.engine.loop import Driver
+    from headrace.engine.options import EngineOptions
+    from headrace.engine.repeat import RepeatedSwitch
+    from headrace.feeds.base import AnyFeed
     from headrace.trading.brokers.base import Broker
-    from headrace.trading.orders import Sizing
 
-__all__ = ["EngineParts", "RunOptions"]
+__all__ = ["EngineParts", "build_parts"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How an engine runs; ``Engine`` says what each means."""
-
-    clock: Clock | None
-    speed: float | Literal["max"]
-    sizing: Sizing | None
-    slice_ns: int
-    wait: Literal["park", "spin"]
-    gc: Literal["auto", "idle"]
-    config: Mapping[str, Any] | None
-    dispatch_log: str | os.PathLike[str] | None
-    audit: AuditSink | None
-
-
 class EngineParts:
-    """The parts of one engine; ``Engine`` says what the options mean."""
+    """The parts of one engine. options : with which it was made."""
 
-    def __init__(
-        self,
-        *,
-        feeds: Source | Iterable[Source] = (),
-        strategies: Iterable[StrategySpec | Strategy | type[Strategy]] = (),
-        broker: Broker | None = None,
-        services: Iterable[ServiceProtocol] = (),
-        event_types: Mapping[type[Event], Lane] | None = None,
-        lanes: Mapping[Lane, LaneOptions] | None = None,
-        name: str = "headrace",
-        run_id: str | None = None,
-        replay: bool = False,
-        clock: Clock | None = None,
-        speed: float | Literal["max"] | None = None,
-        instruments: Iterable[Instrument | str] = (),
-        limits: RiskLimits | None = None,
-        sizing: Sizing | None = None,
-        on_fault: Policy | None = None,
-        ring_capacity: int = RING_CAPACITY,
-        hashing: bool = False,
-        slice_ns: int = SLICE_NS,
-        wait: Literal["park", "spin"] = "park",
-        gc: Literal["auto", "idle"] = "auto",
-        audit: str | os.PathLike[str] | None = None,
-        config: Mapping[str, Any] | None = None,
-        config_digest: str = "",
-        dispatch_log: str | os.PathLike[str] | None = None,
-        state_folder: str | os.PathLike[str] | None = None,
-        halt_signal: bool = False,
-        command_workers: int = COMMAND_WORKERS,
-        command_timeout_s: float = COMMAND_TIMEOUT_S,
-        middleware: Sequence[Middleware] | None = None,
-    ) -> None:
-        _refuse_unless("wait", wait, ("park", "spin"))
-        _refuse_unless("gc", gc, ("auto", "idle"))
-        if replay and clock is not None:
-            msg = f"clock={clock!r} with replay=True: a replay's time is its ticks' own; leave the clock out"
-            raise OptionError(msg, option="clock")
-        self.repeat = Repeat(dispatch_log) if replay and dispatch_log is not None else None
-        if self.repeat is not None:
-            # Those of the live run: ids are made of the one, losses of the other.
-            run_id, ring_capacity = self.repeat.run_id, self.repeat.ring_capacity
-        # A repetition has live rules, and effects as little as any other replay.
-        self.resolves = resolves = replay and self.repeat is None
-        known = [Instrument(given) if isinstance(given, str) else given for given in instruments]
-        self.name = name
-        self.replay = replay
-        self.run_id = run_id or ("replay" if replay else _new_run_id(name))
-        self.clock = EngineClock()
-        self.dead_letters = DeadLetters()
-        self.bus = EventBus(
-            clock=self.clock, replay=resolves, run_id=self.run_id, dead_letters=self.dead_letters, lanes=lanes
-        )
-        for event_type, lane in (event_types or {}).items():
-            self.bus.declare(event_type, lane)
-        self.dispatcher = Dispatcher(
-            instruments=[instrument.name for instrument in known],
-            ring_capacity=ring_capacity,
+    name: str
+    run_id: str
+    mode: Mode
+    options: EngineOptions
+    clock: EngineClock
+    dead_letters: DeadLetters
+    bus: EventBus
+    dispatcher: Dispatcher
+    driver: Driver
+    kill_switch: KillSwitch | RepeatedSwitch | None
+    gates: RiskGates
+    positions: Positions
+    broker: Broker | None
+    orders: OrderManager
+    commands: CommandBus
+    strategies: Mapping[str, StrategyRunner]
+    services: Supervisor
+    feeds: Sequence[AnyFeed]
+    audit: AuditSink | None
+    recorder: Recorder | None
+    log: RunLog | None
+    repeat: Repeat | None
+    metrics: Metrics
+
+    def publish_control(self, name: str, detail: Mapping[str, object] | None = None) -> None:
+        """Publish a Control event of the engine."""
+        event = Control(source="engine", ts=self.clock.now_ns(), run_id=self.run_id, name=name, detail=detail or {})
+        self.driver.publish(event)
+
+    def broker_context(self) -> BrokerContext:
+        """Return what the broker may use."""
+        timers = self.driver.timers
+        return BrokerContext(
+            publish=self.bus.publish_nowait,
             clock=self.clock,
-            replay=resolves,
-            driven=self.repeat is not None,
-            on_fault=on_fault,
-            hashing=hashing,
-            dead_letters=self.dead_letters,
-            called_by_owner=LIFE_CYCLE,
-        )
-        # A replay has no effects, and nothing to stop.
-        self.kill_switch: KillSwitch | RepeatedSwitch | None = None
-        if self.repeat is not None:
-            self.kill_switch = self.repeat.switch
-        self.positions = Positions()
-        self.gates = RiskGates(
-            limits, known, clock=self.clock, quotes=self.dispatcher.newest_quote, kill_switch=self.kill_switch
-        )
-        self.broker = broker
-        self.orders = OrderManager(
-            bus=self.bus,
-            gates=self.gates,
-            positions=self.positions,
-            clock=self.clock,
-            broker=broker,
-            run_id=self.run_id,
-            replay=resolves,
-            call_soon=self.later,
-        )
-        self.bars = Bars(self.dispatcher)
-        self.timers = Timers(replay=resolves, on_due=self._set_alarm)
-        self.commands = CommandBus(
-            bus=self.bus,
-            clock=self.clock,
-            run_id=self.run_id,
-            middleware=middleware,
-            workers=command_workers,
-            timeout_s=command_timeout_s,
-        )
-        parts = DeskParts(
-            bus=self.bus,
             dispatcher=self.dispatcher,
-            orders=self.orders,
-            positions=self.positions,
-            clock=self.clock,
-            timers=self.timers,
-            bars=self.bars,
-            run_id=self.run_id,
-            tell=self.tell,
+            mode=self.mode,
+            instruments=self.gates.instruments,
+            call_at=lambda due_ns, call: timers.set("broker", "due", due_ns, lambda _: call()),
         )
-        self.strategies = {own: StrategyRunner(spec, own, parts) for own, spec in named_specs(strategies).items()}
-        desk = ServiceDesk(bus=self.bus, clock=self.clock, run_id=self.run_id, replay=replay)
-        self.services = Supervisor(services, desk, self.tell)
-        self.feeds: list[AnyFeed] = feeds_of(feeds) if _is_given(feeds) else []
-        if replay:
-            refuse_live(self.feeds)
-        self.options = RunOptions(
+
+
+def build_parts(options: EngineOptions) -> EngineParts:
+    """Make the parts. Raises OptionError, EngineError and what the parts raise."""
+    mode = Mode(options["mode"])
+    repeat = Repeat(options["dispatch_log"] or "") if mode is Mode.REPEAT else None
+    # The live run's: ids contain the one, losses depend on the other.
+    run_id = options["run_id"] or _run_id(mode, options["name"]) if repeat is None else repeat.run_id
+    capacity = options["ring_capacity"] if repeat is None else repeat.ring_capacity
+    known = [Instrument(given) if isinstance(given, str) else given for given in options["instruments"]]
+    feeds = _feeds(options, mode)
+    clock, dead_letters = EngineClock(), DeadLetters()
+    bus = EventBus(clock=clock, mode=mode, run_id=run_id, dead_letters=dead_letters, lanes=options["lanes"])
+    for event_type, lane in (options["event_types"] or {}).items():
+        bus.declare(event_type, lane)
+    dispatcher = Dispatcher(
+        instruments=[instrument.name for instrument in known],
+        ring_capacity=capacity,
+        clock=clock,
+        mode=mode,
+        on_fault=options["on_fault"],
+        hashing=options["hashing"],
+        duplicates=options["duplicates"],
+        late=options["late"],
+        dead_letters=dead_letters,
+        called_by_owner=LIFE_CYCLE,
+    )
+    with ExitStack() as undo:
+        # It has a thread of its own, which ends when another part refuses its options.
+        switch: KillSwitch | RepeatedSwitch | None = None if repeat is None else repeat.switch
+        if mode is Mode.LIVE:
+            switch = undo.enter_context(_live_switch(options))
+        gates = RiskGates(options["limits"], known, clock=clock, quotes=dispatcher.newest_quote, kill_switch=switch)
+        commands = CommandBus(
+            bus=bus,
             clock=clock,
-            speed=speed if speed is not None else ("max" if replay else 1.0),
-            sizing=sizing,
-            slice_ns=slice_ns,
-            wait=wait,
-            gc=gc,
-            config=config,
-            dispatch_log=None if replay else dispatch_log,
-            audit=None if audit is None else AuditSink(audit, run_id=self.run_id, config=config_digest, replay=replay),
+            run_id=run_id,
+            middleware=options["middleware"],
+            workers=options["command_workers"],
+            timeout_s=options["command_timeout_s"],
         )
-        self.metrics = Metrics(
-            run_id=self.run_id,
-            version=str(_native.build_info()["version"]),
-            dispatcher=self.dispatcher,
-            bus=self.bus,
-            dead_letters=self.dead_letters,
-            commands=self.commands,
-            strategies=self.strategies,
-            orders=self.orders,
-            positions=self.positions,
-            gates=self.gates,
-            services=self.services,
-            audit=self.options.audit,
+        audit = options["audit"]
+        sink = None
+        if audit is not None:
+            sink = AuditSink(audit, run_id=run_id, config=options["config_digest"], mode=mode)
+        log = None
+        if mode is Mode.LIVE and options["dispatch_log"] is not None:
+            log = RunLog(options["dispatch_log"], run_id=run_id, config=options["config"], switch=switch)
+        driver = _driver(options, clock, bus, dispatcher, commands=commands, audit=sink, log=log, repeat=repeat)
+        positions = Positions()
+        orders = OrderManager(
+            bus=bus,
+            gates=gates,
+            positions=positions,
+            clock=clock,
+            broker=options["broker"],
+            run_id=run_id,
+            mode=mode,
+            call_soon=driver.call_soon,
         )
-        if not replay:
-            # Last, as it has a thread of its own, which nobody would end if another part refused its options.
-            self.gates.kill_switch = self.kill_switch = KillSwitch(state_folder, signal=halt_signal)
-        # Those of a run take over when it begins.
-        self.turns = Turns(self.shared)
-        self._complete()
-
-    def _complete(self) -> None:
-        """Add what runs the parts: the engine's business."""
-
-    @property
-    def shared(self) -> SharedParts:
-        """What turns move on."""
-        return SharedParts(
-            clock=self.clock, dispatcher=self.dispatcher, bus=self.bus, timers=self.timers, bars=self.bars
+        context = ContextParts(
+            bus=bus,
+            dispatcher=dispatcher,
+            orders=orders,
+            positions=positions,
+            clock=clock,
+            timers=driver.timers,
+            bars=driver.bars,
+            run_id=run_id,
+            publish=driver.publish,
         )
+        strategies = {
+            own: StrategyRunner(spec, own, context) for own, spec in named_specs(options["strategies"]).items()
+        }
+        service_context = ServiceContext(bus=bus, clock=clock, run_id=run_id, mode=mode)
+        services = Supervisor(options["services"], service_context, driver.publish)
+        undo.pop_all()
+    metrics = Metrics(
+        run_id=run_id,
+        version=str(_native.build_info()["version"]),
+        dispatcher=dispatcher,
+        bus=bus,
+        dead_letters=dead_letters,
+        commands=commands,
+        strategies=strategies,
+        orders=orders,
+        positions=positions,
+        gates=gates,
+        services=services,
+        audit=sink,
+    )
+    return EngineParts(
+        name=options["name"],
+        run_id=run_id,
+        mode=mode,
+        options=options,
+        clock=clock,
+        dead_letters=dead_letters,
+        bus=bus,
+        dispatcher=dispatcher,
+        driver=driver,
+        kill_switch=switch,
+        gates=gates,
+        positions=positions,
+        broker=options["broker"],
+        orders=orders,
+        commands=commands,
+        strategies=strategies,
+        services=services,
+        feeds=feeds,
+        audit=sink,
+        recorder=None if options["record"] is None else Recorder(options["record"], run_id),
+        log=log,
+        repeat=repeat,
+        metrics=metrics,
+    )
 
-    def tell(self, event: Event) -> None:
-        """Publish an event now, or with a turn that finds room in its lane."""
-        self.turns.tell(event)
 
-    def tell_control(self, name: str, detail: Mapping[str, object] | None = None) -> None:
-        """Say what the engine does: a Control event of its own."""
-        self.tell(Control(source="engine", ts=self.clock.now_ns(), run_id=self.run_id, name=name, detail=detail or {}))
-
-    def _set_alarm(self, due_ns: int | None) -> None:
-        self.turns.set_alarm(due_ns)
-
-    def later(self, call: Callable[[], None]) -> None:
-        """Call something between two dispatches, soon; from any thread."""
-        self.turns.later(call)
+def _live_switch(options: EngineOptions) -> KillSwitch:
+    return KillSwitch(options["state_folder"], signal=options["halt_signal"])
 
 
-def _refuse_unless(option: str, value: str, valid: Sequence[str]) -> None:
-    if value not in valid:
-        msg = f"{option}={value!r} is unknown: use {' or '.join(map(repr, valid))}"
-        raise OptionError(msg, option=option)
+def _feeds(options: EngineOptions, mode: Mode) -> list[AnyFeed]:
+    given = options["feeds"]
+    feeds = [] if isinstance(given, list | tuple) and not given else feeds_of(given)
+    if mode is not Mode.LIVE:
+        refuse_live(feeds)
+    return feeds
 
 
-def _is_given(feeds: object) -> bool:
-    return not (isinstance(feeds, list | tuple) and not feeds)
+def _driver(
+    options: EngineOptions,
+    clock: EngineClock,
+    bus: EventBus,
+    dispatcher: Dispatcher,
+    *,
+    commands: CommandBus,
+    audit: AuditSink | None,
+    log: RunLog | None,
+    repeat: Repeat | None,
+) -> Driver:
+    if repeat is not None:
+        return RepeatDriver(clock, bus, dispatcher, repeat)
+    speed = options["speed"]
+    if options["mode"] == Mode.REPLAY:
+        return ReplayDriver(
+            clock,
+            bus,
+            dispatcher,
+            commands=commands,
+            audit=audit,
+            speed="max" if speed is None else speed,
+            progress=options["progress"],
+        )
+    live = LiveOptions(
+        clock=options["clock"],
+        speed=1.0 if speed is None or speed == "max" else speed,
+        slice_ns=options["slice_ns"],
+        wait=options["wait"],
+        gc=options["gc"],
+        log=log,
+    )
+    return LiveDriver(clock, bus, dispatcher, live)
 
 
-def _new_run_id(name: str) -> str:
+def _run_id(mode: Mode, name: str) -> str:
+    if mode is Mode.REPLAY:
+        return "replay"
     return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"

@@ -18,7 +18,7 @@ Does not: hold ticks; the feeds must be the same.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,14 +28,14 @@ from headrace.market.events import Event, OrderEvent, Signal, encode_event
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
-    import headrace._native as _native
     from headrace.bus import EventBus
-    from headrace.commands import Command
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.engine.loop import Turns
-    from headrace.feeds.sources import Intake
+    from headrace.dispatch.log import LoggedFeed
+    from headrace.engine.loop.driver import Driver, Steps
+    from headrace.feeds.sources import Sources
+    from headrace.trading.risk import Halting
 
 __all__ = ["Repeat", "RepeatReport", "RepeatedSwitch", "RunLog"]
 
@@ -58,54 +58,55 @@ class RepeatReport(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool
 
 
-class Moved(Protocol):
-    """What a repetition moves: an engine's parts."""
-
-    bus: EventBus
-    dispatcher: Dispatcher
-    turns: Turns
-
-
 class RunLog:
-    """Writes the log of a live engine. config : what it was made from, so that the command line can make it again."""
+    """Writes the dispatch log of a live engine.
+
+    path : a new file, or a folder with a file for each run. config : from which the engine was made, so that the
+    command line can make it again. switch : the kill switch of the run.
+    """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        dispatcher: Dispatcher,
         *,
         run_id: str,
-        sources: list[str],
         config: Mapping[str, Any] | None,
-        is_halted: bool,
+        switch: Halting | None,
     ) -> None:
-        self._log = DispatchLog(path, dispatcher, run_id=run_id, sources=sources)
+        self._path = path
+        self._run_id = run_id
+        self._config = config
+        self._switch = switch
+        self._log: DispatchLog | None = None
         self._turns = 0
-        self.mark("begin", {"config": config, "halted": is_halted})
+
+    def open(self, bus: EventBus, dispatcher: Dispatcher, feeds: Sequence[LoggedFeed]) -> None:
+        """Begin the log; before anything is published. Raises DispatchLogError."""
+        self._log = DispatchLog(self._path, dispatcher, run_id=self._run_id, feeds=feeds)
+        is_halted = self._switch is not None and self._switch.is_halted
+        self.mark("begin", {"config": self._config, "halted": is_halted})
         self._log.flush()
+        bus.subscribe((Signal, OrderEvent), self._decision, name="dispatch_log")
 
     def mark(self, kind: str, payload: object = None) -> None:
         """Write what the engine does now."""
-        self._log.mark(kind, payload)
+        if self._log is not None:
+            self._log.mark(kind, payload)
 
-    def command(self, command: Command) -> None:
-        """Write that a command is handled now."""
-        self._log.mark("command", command)
-
-    def decision(self, event: Event) -> None:
-        """Write a decision; a plain handler of the bus."""
-        self._log.mark("decision", event)
+    def _decision(self, event: Event) -> None:
+        self.mark("decision", event)
 
     def turn_over(self, *, idle: bool) -> None:
         """Write what was gathered, when there is time."""
         self._turns += 1
-        if idle or self._turns >= TURNS_AT_ONCE:
+        if self._log is not None and (idle or self._turns >= TURNS_AT_ONCE):
             self._turns = 0
             self._log.flush()
 
     def close(self) -> None:
-        """Write the last line."""
-        self._log.close()
+        """Write the last line. May be called twice; threads that dispatch have ended before."""
+        if self._log is not None:
+            self._log.close()
 
 
 class RepeatedSwitch:
@@ -155,11 +156,18 @@ class Repeat:
         return self._log.header.ring_capacity
 
     @property
+    def feeds(self) -> tuple[LoggedFeed, ...]:
+        """The live run's feeds, in their order."""
+        return self._log.header.feeds
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """What the live engine was made from. Raises DispatchLogError when it was made by hand."""
         config = self._begin.payload["config"]
         if config is None:
-            msg = "its engine was made in Python, not from a file: repeat it there, by the same Engine with replay=True"
+            msg = (
+                "its engine was made in Python, not from a file: repeat it there, by the same Engine with mode='repeat'"
+            )
             raise self._log.error(msg)
         return dict(config)
 
@@ -168,62 +176,39 @@ class Repeat:
         """When the live run began, by its clock."""
         return self._begin.now_ns
 
-    def attach(self, engine: Moved) -> None:
-        """Listen to the decisions; before anybody makes one."""
-        engine.bus.subscribe((Signal, OrderEvent), self._keep, name="repeat")
+    def attach(self, bus: EventBus) -> None:
+        """Receive the decisions; before the first of them is made."""
+        bus.subscribe((Signal, OrderEvent), self._keep, name="repeat")
 
-    async def run(
-        self,
-        engine: Moved,
-        intake: Intake,
-        pump: _native.Pump,
-        *,
-        handle: Callable[[Mapping[str, Any]], Awaitable[object]],
-        stop: Callable[[], Awaitable[object]],
-    ) -> None:
-        """Go through the log. handle : does what a command asks. stop : stops the strategies.
-
-        Raises DispatchLogError where it diverges, and no decision says why.
-        """
+    async def run(self, driver: Driver, sources: Sources, steps: Steps) -> None:
+        """Go through the log. Raises DispatchLogError where it diverges, and no decision says why."""
+        repetition = Repetition(self._log, driver.dispatcher, sources.pump, give=sources.give, drain=driver.drain)
         try:
-            await self._go(engine, intake, pump, handle, stop)
+            async for mark in repetition:
+                await self._follow(mark, driver, steps)
+                self._calls = repetition.calls
         except DispatchLogError as error:
             self._read_on()
             if not self._difference:
                 raise
             self._difference = f"{self._difference}; then {error}"
 
-    async def _go(
-        self,
-        engine: Moved,
-        intake: Intake,
-        pump: _native.Pump,
-        handle: Callable[[Mapping[str, Any]], Awaitable[object]],
-        stop: Callable[[], Awaitable[object]],
-    ) -> None:
-        turns = engine.turns
-        repetition = Repetition(
-            self._log,
-            engine.dispatcher,
-            pump,
-            give=lambda source: intake.give(pump, source),
-            drain=turns.drain,
-        )
-        async for mark in repetition:
-            if mark.kind == "turn":
-                turns.settle(mark.now_ns)
-            elif mark.kind == "command":
-                await handle(mark.payload)
-            elif mark.kind == "decision":
-                self._expect(mark.payload)
-                self._compare()
-            elif mark.kind == "halted":
-                self.switch.is_halted = bool(mark.payload)
-            elif mark.kind == "leave":
-                engine.dispatcher.finish()
-            elif mark.kind == "stop":
-                await stop()
-            self._calls = repetition.calls
+    async def _follow(self, mark: Mark, driver: Driver, steps: Steps) -> None:
+        """Do what the live engine did where this mark stands."""
+        if mark.kind == "turn":
+            driver.settle(mark.now_ns)
+        elif mark.kind == "command":
+            assert steps.repeat_command is not None  # An engine has handlers.
+            await steps.repeat_command(mark.payload)
+        elif mark.kind == "decision":
+            self._expect(mark.payload)
+            self._compare()
+        elif mark.kind == "halted":
+            self.switch.is_halted = bool(mark.payload)
+        elif mark.kind == "leave":
+            driver.dispatcher.finish()
+        elif mark.kind == "stop":
+            await steps.stop_strategies()
 
     def report(self) -> RepeatReport:
         """Return what came of it, when the engine has ended."""

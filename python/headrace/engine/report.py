@@ -1,31 +1,46 @@
-"""EngineReport: what an engine's run did, as frozen objects, one line per field, and as tables.
+"""Report: what a run did, as frozen objects, one line per field, as tables, and as the command line's JSON document.
 
-Guarantees: every event is processed, dead, dropped or left, by lane; every tick of every subscription is in a term of
-the loss law; every order is in one state.
+Guarantees: every event is processed, dead, dropped or left, by lane; every tick of every strategy is in a term of the
+loss law, closed subscriptions included; every order is in one state. A report can be pickled and copied.
 Does not: decide anything; it reads counters.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.engine.result import strategy_table
-from headrace.engine.tables import Table, duration_text, tables_html, tables_text
+from headrace.bus.lane import LaneStats
+from headrace.dispatch.subscription import LatencyStats, SubscriptionStats, sum_of_stats
+from headrace.engine.repeat import RepeatReport
+from headrace.engine.tables import Table, duration_text, latency_text, tables_html, tables_text
+from headrace.market.dead_letters import DeadLetters
+from headrace.market.events import Lane
+from headrace.trading.orders import OrderStats
 
 if TYPE_CHECKING:
-    from headrace.bus.lane import LaneStats
-    from headrace.dispatch.subscription import SubscriptionStats
     from headrace.engine.parts import EngineParts
-    from headrace.engine.repeat import RepeatReport
-    from headrace.market.events import Lane
+    from headrace.engine.run import EngineRun
     from headrace.strategies.runner import StrategyRunner
-    from headrace.trading.orders import OrderStats
 
-__all__ = ["EngineReport", "PositionReport", "StrategyReport", "report_of", "status_of"]
+__all__ = ["PositionReport", "Report", "SourceReport", "StrategyReport", "report_of", "status_of"]
+
+FRAME_TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
+
+
+class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One source of a run.
+
+    name : a file's path, or the feed's name. venue : the venue named or found; None for ticks. frames : accepted.
+    """
+
+    name: str
+    venue: str | None
+    frames: int
 
 
 class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,20 +57,43 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy of a run.
 
-    state : now. stopped_from : what it was when it was stopped, "running" or "quarantined" say; empty while it lives.
-    ticks : the loss law of each of its subscriptions. orders : what became of them. open_orders : ids of those left.
-    skipped : bars and signals that came while it was not running, by callback.
+    published ... calls : the loss law, summed over all its subscriptions, closed ones included.
+    delivered_hash, latency : of its subscription; with several, no hash, and the slowest of them at each percentile.
+    state : now. stopped_from : the state in which it was stopped, "running" or "quarantined"; empty while it lives.
+    subscriptions : those that are open, and its first one. orders : what became of them.
+    open_orders : ids of those left. skipped_events : bars and signals that came while it was not running, by callback.
     """
 
     name: str
     state: str
     stopped_from: str
     version: int
-    ticks: tuple[SubscriptionStats, ...]
+    published: int
+    delivered: int
+    filtered: int
+    missed: int
+    conflated: int
+    skipped: int
+    pending: int
+    faults: int
+    calls: int
+    delivered_hash: str | None
+    latency: LatencyStats
+    subscriptions: Mapping[str, SubscriptionStats]
     orders: OrderStats
     open_orders: tuple[str, ...]
     positions: tuple[PositionReport, ...]
-    skipped: Mapping[str, int]
+    skipped_events: Mapping[str, int]
+
+    @property
+    def accounted(self) -> int:
+        """The right side of the loss law; equals ``published`` at every quiet moment."""
+        return self.delivered + self.filtered + self.missed + self.conflated + self.skipped + self.pending
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether it is in quarantine, or was until the run ended."""
+        return "quarantined" in (self.state, self.stopped_from)
 
     @property
     def realized_pnl(self) -> Decimal:
@@ -67,78 +105,147 @@ class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
         """Of all its executions."""
         return sum((position.fees for position in self.positions), Decimal(0))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        names = [name for name in self.__struct_fields__ if name != "latency"]
+        latency = self.latency
+        quantiles = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99, "p99.9": latency.p999}
+        times: dict[str, int | None] = {**quantiles, "max": latency.max}
+        plain = {name: _plain(getattr(self, name)) for name in names}
+        return {**plain, "latency_ns": times if latency.count else dict.fromkeys(times)}
 
-class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did; prints as tables.
 
-    ended_by : "feeds ended", "SIGINT", what ``stop`` was told, "error"; with ", forced" when nothing was drained.
-    ticks : published, by kind. lanes : what became of the events. left : of them, those that nobody got.
-    strategies, services : by name. commands : by outcome. input_hash : None without ``hashing``.
+    mode : "live", "replay" or "repeat". ended_by : "feeds ended", "SIGINT", the reason of ``stop``, "error"; with
+        ", forced" when nothing was drained. stopped : whether it ended before its feeds did.
+    wall_s : from the first item to the last, strategies included. ticks_per_s : published over ``wall_s``.
+    sources : in the order of the call. instruments : in order of first appearance; an id is a place here.
+    frames : accepted frames by type. ignored : by type. rejected : by reason.
+    ticks : published ticks by kind, gaps apart. gaps : gap ticks.
+    first_ns : receive time of the first frame, None when there was none. span_ns : from there to the last.
+    input_hash : SHA-256 of the published ticks; None without ``hashing``.
+    hash_seed : the interpreter's PYTHONHASHSEED, or ``"random"``: then sets of texts iterate differently in each run.
+    lanes : what became of the events. left : of them, those that no handler received.
+    strategies, services : by name. commands : answered. dead_letters : rejected frames, failed calls and events.
+    halted : whether the kill switch is thrown. repeated : what came of a repetition.
     """
 
     name: str
     run_id: str
-    replay: bool
+    mode: str
     ended_by: str
+    stopped: bool
     wall_s: float
+    ticks_per_s: float
+    sources: tuple[SourceReport, ...]
+    instruments: tuple[str, ...]
+    frames: Mapping[str, int]
+    ignored: Mapping[str, int]
+    rejected: Mapping[str, int]
     ticks: Mapping[str, int]
+    gaps: int
+    first_ns: int | None
+    span_ns: int
+    input_hash: str | None
+    hash_seed: str
     lanes: Mapping[Lane, LaneStats]
     left: Mapping[Lane, int]
     strategies: Mapping[str, StrategyReport]
     services: Mapping[str, str]
     commands: int
-    dead_letters: int
+    dead_letters: DeadLetters
     halted: bool
-    input_hash: str | None
     repeated: RepeatReport | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document that ``headrace run --json`` prints: plain numbers, texts, lists and dicts."""
-        return {name: _plain(getattr(self, name)) for name in self.__struct_fields__}
+        """Return the document that ``--json`` prints: plain numbers, texts, lists and dicts."""
+        plain = {name: _plain(getattr(self, name)) for name in self.__struct_fields__ if name != "dead_letters"}
+        return {**plain, "dead_letters": self.dead_letters.total}
 
     def __str__(self) -> str:
-        return tables_text(self._tables())
+        return tables_text(self.tables())
 
     def _repr_html_(self) -> str:
-        return tables_html(self._tables())
+        return tables_html(self.tables())
 
-    def _tables(self) -> list[Table]:
-        facts = [
-            ("run", self.run_id),
-            ("ended by", self.ended_by),
-            ("wall time", duration_text(self.wall_s * 1e9)),
-            ("ticks", f"{sum(self.ticks.values()):,}"),
-            ("commands", f"{self.commands:,}"),
-            ("dead letters", f"{self.dead_letters:,}"),
-            *([("kill switch", "HALTED")] if self.halted else []),
-            *([("repeated", _verdict(self.repeated))] if self.repeated else []),
+    def tables(self) -> list[Table]:
+        """Return the report as tables, for text or HTML; an empty one is not shown."""
+        counts = [
+            *((name, f"{count:,}") for name, count in self.frames.items()),
+            *((f"ignored: {name}", f"{count:,}") for name, count in self.ignored.items()),
+            *((f"rejected: {name}", f"{count:,}") for name, count in self.rejected.items()),
         ]
         lanes = [
             (str(lane), *(f"{count:,}" for count in (own.published, own.processed, own.dead, own.dropped, own.left)))
             for lane, own in self.lanes.items()
+            if own.published
         ]
-        subscriptions = {own.name: own for strategy in self.strategies.values() for own in strategy.ticks}
-        trading = [
-            (
-                strategy.name,
-                _state_text(strategy),
-                f"{strategy.orders.submitted:,}",
-                f"{strategy.orders.open:,}",
-                f"{strategy.orders.fills:,}",
-                ", ".join(f"{own.quantity:f} {own.instrument}" for own in strategy.positions if own.quantity) or "flat",
-                f"{strategy.realized_pnl:z,.2f}",
-                f"{sum((own.unrealized_pnl or Decimal(0) for own in strategy.positions), Decimal(0)):z,.2f}",
-                f"{strategy.fees:z,.2f}",
-            )
-            for strategy in self.strategies.values()
-        ]
-        columns = ("strategy", "state", "orders", "open", "fills", "position", "realized", "unrealized", "fees")
+        hashes = [(name, own.delivered_hash) for name, own in self.strategies.items() if own.delivered_hash]
         return [
-            Table("engine", ("", ""), facts),
+            Table("stopped early" if self.stopped else self.mode, ("", ""), self._facts()),
+            Table("frames", ("type", "count"), counts if any(self.frames.values()) or self.rejected else []),
+            Table("ticks", ("kind", "count"), [(name, f"{count:,}") for name, count in self.ticks.items()]),
             Table("lanes", ("lane", "published", "processed", "dead", "dropped", "left"), lanes),
-            *([strategy_table(subscriptions, title="ticks", with_state=False)] if subscriptions else []),
-            *([Table("trading", columns, trading)] if trading else []),
+            Table("strategies", _TICK_COLUMNS, [_tick_row(own) for own in self.strategies.values()]),
+            Table(
+                "trading",
+                _TRADING_COLUMNS,
+                [_trading_row(own) for own in self.strategies.values() if own.orders.submitted or own.positions],
+            ),
+            Table("delivered hashes", ("name", "SHA-256"), hashes),
         ]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        return [
+            ("run", self.run_id),
+            ("ended by", self.ended_by),
+            *((f"source {source.name}", source.venue or "ticks") for source in self.sources),
+            ("instruments", f"{len(self.instruments):,}"),
+            ("span", duration_text(self.span_ns)),
+            ("wall time", duration_text(self.wall_s * 1e9)),
+            ("ticks/s", f"{self.ticks_per_s:,.0f}"),
+            ("gaps", f"{self.gaps:,}"),
+            *([("commands", f"{self.commands:,}")] if self.commands else []),
+            *([("dead letters", f"{self.dead_letters.total:,}")] if self.dead_letters.total else []),
+            *([("kill switch", "HALTED")] if self.halted else []),
+            *([("repeated", _verdict(self.repeated))] if self.repeated else []),
+            *([("input hash", self.input_hash)] if self.input_hash else []),
+        ]
+
+
+_TICK_COLUMNS = (
+    *("name", "delivered", "filtered", "missed", "conflated", "skipped", "pending", "faults", "state"),
+    *("calls", "p50", "p99", "max"),
+)
+_TRADING_COLUMNS = ("strategy", "orders", "open", "fills", "position", "realized", "unrealized", "fees")
+
+
+def _tick_row(own: StrategyReport) -> tuple[str, ...]:
+    counts = (own.delivered, own.filtered, own.missed, own.conflated, own.skipped, own.pending, own.faults)
+    latency = own.latency
+    times = (latency.p50, latency.p99, latency.max) if latency.count else (None, None, None)
+    was = own.stopped_from
+    state = f"{own.state}, was {was}" if was not in ("", "running") else own.state
+    return (
+        own.name,
+        *(f"{count:,}" for count in counts),
+        state,
+        f"{own.calls:,}",
+        *(latency_text(time_ns) for time_ns in times),
+    )
+
+
+def _trading_row(own: StrategyReport) -> tuple[str, ...]:
+    held = ", ".join(f"{position.quantity:f} {position.instrument}" for position in own.positions if position.quantity)
+    unrealized = sum((position.unrealized_pnl or Decimal(0) for position in own.positions), Decimal(0))
+    return (
+        own.name,
+        *(f"{count:,}" for count in (own.orders.submitted, own.orders.open, own.orders.fills)),
+        held or "flat",
+        *(f"{amount:z,.2f}" for amount in (own.realized_pnl, unrealized, own.fees)),
+    )
 
 
 def _verdict(repeated: RepeatReport) -> str:
@@ -146,46 +253,60 @@ def _verdict(repeated: RepeatReport) -> str:
     return f"{counts}, {'all' if repeated.same else 'not all'} the same"
 
 
-def report_of(engine: EngineParts, *, wall_s: float, left: Mapping[Lane, int], ended_by: str) -> EngineReport:
-    """Read an engine's counters."""
-    stats = engine.dispatcher.stats()
-    return EngineReport(
-        name=engine.name,
-        run_id=engine.run_id,
-        replay=engine.replay,
-        ended_by=ended_by or "running",
+def report_of(parts: EngineParts, run: EngineRun) -> Report:
+    """Read the counters of an engine's parts and of its run."""
+    stats, span = parts.dispatcher.stats(), run.sources.span()
+    published, wall_s = sum(stats.ticks.values()), run.wall_s
+    return Report(
+        name=parts.name,
+        run_id=parts.run_id,
+        mode=str(parts.mode),
+        ended_by=run.ended_by or "running",
+        stopped=run.is_stopped,
         wall_s=wall_s,
-        ticks=stats.ticks,
-        lanes=engine.bus.stats().lanes,
-        left=left,
-        strategies={name: _strategy(engine, runner, stats.subscriptions) for name, runner in engine.strategies.items()},
-        services=engine.services.health(),
-        commands=engine.commands.stats().answered,
-        dead_letters=engine.dead_letters.total,
-        halted=engine.kill_switch is not None and engine.kill_switch.is_halted,
-        input_hash=engine.dispatcher.input_hash,
-        repeated=None if engine.repeat is None else engine.repeat.report(),
+        ticks_per_s=published / wall_s if wall_s else 0.0,
+        sources=tuple(
+            SourceReport(name=feed.name, venue=feed.venue, frames=frames) for feed, frames in run.sources.accepted()
+        ),
+        instruments=tuple(parts.dispatcher.instruments),
+        frames={name: stats.frames.get(name, 0) for name in FRAME_TYPES},
+        ignored=stats.ignored,
+        rejected=stats.rejected,
+        ticks={kind: count for kind, count in stats.ticks.items() if kind != "gap"},
+        gaps=stats.ticks.get("gap", 0),
+        first_ns=span[0],
+        span_ns=span[1],
+        input_hash=parts.dispatcher.input_hash,
+        hash_seed=os.environ.get("PYTHONHASHSEED", "random"),
+        lanes=parts.bus.stats().lanes,
+        left=run.left,
+        strategies={name: _strategy(parts, runner) for name, runner in parts.strategies.items()},
+        services=parts.services.health(),
+        commands=parts.commands.stats().answered,
+        dead_letters=parts.dead_letters.snapshot(),
+        halted=parts.kill_switch is not None and parts.kill_switch.is_halted,
+        repeated=None if parts.repeat is None else parts.repeat.report(),
     )
 
 
-def status_of(engine: EngineParts, report: EngineReport, *, stopping: bool) -> dict[str, object]:
+def status_of(parts: EngineParts, report: Report, *, stopping: bool) -> dict[str, object]:
     """Return what runs now, as a command answers it: plain types only."""
     return {
-        "engine": engine.name,
-        "run_id": engine.run_id,
-        "now_ns": engine.clock.now_ns(),
+        "engine": report.name,
+        "run_id": report.run_id,
+        "now_ns": parts.clock.now_ns(),
         "halted": report.halted,
         "stopping": stopping,
-        "ticks": sum(report.ticks.values()),
-        "dead_letters": report.dead_letters,
+        "ticks": sum(report.ticks.values()) + report.gaps,
+        "dead_letters": report.dead_letters.total,
         "lanes": {str(lane): own.left for lane, own in report.lanes.items()},
         "services": dict(report.services),
         "strategies": {
             name: {
                 "state": own.state,
                 "version": own.version,
-                "pending": sum(ticks.pending for ticks in own.ticks),
-                "missed": sum(ticks.missed for ticks in own.ticks),
+                "pending": own.pending,
+                "missed": own.missed,
                 "open_orders": list(own.open_orders),
                 "fills": own.orders.fills,
                 "positions": {position.instrument: str(position.quantity) for position in own.positions},
@@ -196,23 +317,33 @@ def status_of(engine: EngineParts, report: EngineReport, *, stopping: bool) -> d
     }
 
 
-def _strategy(engine: EngineParts, runner: StrategyRunner, stats: Mapping[str, SubscriptionStats]) -> StrategyReport:
+def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
+    total = sum_of_stats(runner.name, runner.tick_stats())
     return StrategyReport(
         name=runner.name,
         state=str(runner.state),
         stopped_from=str(runner.life.stopped_from or ""),
         version=runner.life.version,
-        ticks=tuple(own for name, own in stats.items() if name in runner.subscription_names),
-        orders=engine.orders.stats(strategy=runner.name),
-        open_orders=tuple(order.order_id for order in engine.orders.orders(strategy=runner.name, open_only=True)),
-        positions=tuple(_positions(engine, runner.name)),
-        skipped=dict(runner.skipped),
+        **{name: getattr(total, name) for name in _SUMMED},
+        subscriptions={own.name: own for own in runner.tick_stats()},
+        orders=parts.orders.stats(strategy=runner.name),
+        open_orders=tuple(order.order_id for order in parts.orders.orders(strategy=runner.name, open_only=True)),
+        positions=tuple(_positions(parts, runner.name)),
+        skipped_events=dict(runner.skipped),
     )
 
 
+_SUMMED = (
+    *("published", "delivered", "filtered", "missed", "conflated", "skipped", "pending", "faults", "calls"),
+    *("delivered_hash", "latency"),
+)
+
+
 def _plain(value: object) -> object:
-    """Return nothing but dicts, lists and plain values; what has named fields is a dict by their names."""
+    """Return nothing but dicts, lists and plain values; an object with named fields is a dict by their names."""
     match value:
+        case StrategyReport():
+            return value.to_dict()
         case msgspec.Struct():
             return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
         case tuple() if isinstance(names := getattr(value, "_fields", None), tuple):
@@ -225,16 +356,10 @@ def _plain(value: object) -> object:
             return msgspec.to_builtins(value)
 
 
-def _state_text(strategy: StrategyReport) -> str:
-    """Say how a strategy ended where that is not the usual way."""
-    was = strategy.stopped_from
-    return f"{strategy.state}, was {was}" if was not in ("", "running") else strategy.state
-
-
-def _positions(engine: EngineParts, strategy: str) -> list[PositionReport]:
+def _positions(parts: EngineParts, strategy: str) -> list[PositionReport]:
     found = []
-    for position in engine.positions.positions(strategy=strategy):
-        quote = engine.dispatcher.newest_quote(position.instrument)
+    for position in parts.positions.positions(strategy=strategy):
+        quote = parts.dispatcher.newest_quote(position.instrument)
         mark = None if quote is None else (Decimal(repr(quote.bid_price)) + Decimal(repr(quote.ask_price))) / 2
         found.append(
             PositionReport(

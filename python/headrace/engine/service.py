@@ -16,27 +16,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
+from headrace.market.clock import Mode
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.bus import EventBus
-    from headrace.market.clock import Clock
+    from headrace.market.clock import Clock, ModeName
 
-__all__ = ["RestartPolicy", "Service", "ServiceDesk", "ServiceProtocol"]
+__all__ = ["RestartPolicy", "Service", "ServiceContext", "ServiceProtocol"]
 
 RestartPolicy: TypeAlias = Literal["always", "on_failure", "never"]
 
 
-class ServiceDesk:
-    """What the engine lends a service: its bus, its clock, the run's id, and whether time is a recording's."""
+class ServiceContext:
+    """What an engine provides to a service: its bus, its clock, the run's id, and its mode.
 
-    __slots__ = ("bus", "clock", "replay", "run_id")
+    In any mode but "live" a service has no effects outside of the engine.
+    """
 
-    def __init__(self, *, bus: EventBus, clock: Clock, run_id: str, replay: bool) -> None:
+    __slots__ = ("bus", "clock", "mode", "run_id")
+
+    def __init__(self, *, bus: EventBus, clock: Clock, run_id: str, mode: ModeName) -> None:
         self.bus = bus
         self.clock = clock
         self.run_id = run_id
-        self.replay = replay
+        self.mode = Mode(mode)
 
 
 @runtime_checkable
@@ -51,7 +56,7 @@ class ServiceProtocol(Protocol):
     def restart(self) -> RestartPolicy:
         """When it is started again: "always" also when ``run`` returned, "on_failure" when it raised, or "never"."""
 
-    async def setup(self, desk: ServiceDesk) -> None:
+    async def setup(self, context: ServiceContext) -> None:
         """Get ready: open what it needs, subscribe. Raises what makes that impossible, which ends the engine."""
 
     async def run(self) -> None:
@@ -77,7 +82,7 @@ class Service:
         """The class's name."""
         return type(self).__name__
 
-    async def setup(self, desk: ServiceDesk) -> None:
+    async def setup(self, context: ServiceContext) -> None:
         """Get ready."""
 
     async def run(self) -> None:

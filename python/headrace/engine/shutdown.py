@@ -5,12 +5,12 @@
     feeds close ─▶ ring and lanes drain (10 s) ─▶ commands end ─▶ on_stop ─▶ EOF ─▶ services leave ─▶ bus, audit close
 
 What happens when
-    a step raises: it is logged, the other steps are taken all the same, and the first error ends the run.
-    a step hangs: it has until the deadline, half a second at least; then it is cancelled, named, and left.
-    it is forced: nothing is drained and no strategy is asked; what waits is left, and counted.
+    a step raises: the error is logged, the other steps run all the same, and the first error ends the run.
+    a step hangs: it has until the deadline, half a second at least; then it is cancelled, named in the log, and left.
+    the end is forced: nothing is drained and no strategy is called; what waits is left, and counted.
 
 Guarantees: feeds, services, commands and bus are closed, and the audit is synced, however the run ended.
-Does not: decide when a run ends (``engine_run``).
+Does not: decide when a run ends (``run``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from headrace.engine.loop import LiveTurns, ReplayTurns
-from headrace.errors import ReentrantDispatchError
 from headrace.limits import DRAIN_RUNNING_S, DRAIN_S
 from headrace.market.events import EVENT_LANES
 from headrace.strategies.states import StrategyState
@@ -31,25 +29,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from headrace.engine.parts import EngineParts
-    from headrace.feeds.sources import Intake
+    from headrace.feeds.sources import Sources
     from headrace.market.events import Lane
 
-__all__ = ["LOOK_S", "Shutdown"]
+__all__ = ["Shutdown"]
 
 log = logging.getLogger(__name__)
 
-# How often it is looked whether asynchronous consumers have caught up, when everything else has.
-LOOK_S = 0.002
-
 
 class Shutdown:
-    """The end of one run. left : events that nobody got, by lane. is_forced : nothing is waited for any more."""
+    """The end of one run. left : events that no handler received, by lane. is_forced : nothing is waited for."""
 
-    def __init__(self, engine: EngineParts, intake: Intake) -> None:
+    def __init__(self, parts: EngineParts, sources: Sources) -> None:
         self.left: Mapping[Lane, int] = {}
         self.is_forced = False
-        self._engine = engine
-        self._intake = intake
+        self._parts = parts
+        self._sources = sources
         self._deadline_s = 0.0
         self._errors: list[Exception] = []
 
@@ -58,92 +53,73 @@ class Shutdown:
 
         has_failed : an error ends the run already. Raises the first error of a step otherwise.
         """
-        engine, turns = self._engine, self._engine.turns
+        parts, driver = self._parts, self._parts.driver
         self._deadline_s = time.monotonic() + DRAIN_S
-        await self._step("a feed's close()", self._intake.close())
-        engine.tell_control("STOPPING", {"reason": reason})
-        log.info("engine %s stops: %s", engine.name, reason)
+        await self._step("a feed's close()", self._sources.close())
+        parts.publish_control("STOPPING", {"reason": reason})
+        log.info("engine %s stops: %s", parts.name, reason)
         if not self.is_forced:
             await self._drain()
-        # From here on nobody may start a strategy again.
-        await engine.commands.stop()
+        # From here on no strategy may start again.
+        await parts.commands.stop()
         if not self.is_forced:
-            if isinstance(turns, LiveTurns) and turns.log is not None:
-                turns.log.mark("stop")
+            driver.mark("stop")
             await self.stop_strategies()
-            self._do(turns.drain)
-        engine.tell_control("EOF")
-        if isinstance(turns, ReplayTurns) and not (has_failed or self.is_forced or self._errors):
-            await turns.barrier()
-        await engine.services.stop(self._left_s())
+            self._do(driver.drain)
+        parts.publish_control("EOF")
+        if not (has_failed or self.is_forced or self._errors):
+            await driver.settle_end()
+        await parts.services.stop(self._left_s())
         if not self.is_forced:
-            self._do(turns.drain)
+            self._do(driver.drain)
         await self._close_bus()
         if self._errors and not has_failed:
             raise self._errors[0]
 
     async def close(self) -> None:
-        """Close what is open still; also when setting up failed. Raises AuditError."""
-        engine = self._engine
-        await self._step("a feed's close()", self._intake.close())
-        await engine.commands.stop()
+        """Close what is still open; also when setting up failed. Raises AuditError."""
+        parts = self._parts
+        await self._step("a feed's close()", self._sources.close())
+        await parts.commands.stop()
         if not self.is_forced:
             await self.stop_strategies()
-        await engine.services.stop(DRAIN_RUNNING_S)
+        await parts.services.stop(DRAIN_RUNNING_S)
         await self._close_bus()
-        if engine.options.audit is not None:
-            engine.options.audit.close()
+        if parts.recorder is not None:
+            self._do(parts.recorder.close)
+        if parts.audit is not None:
+            parts.audit.close()
 
     def is_quiet(self) -> bool:
-        """Whether nobody of ours has anything left to do, those who work in threads and tasks of their own included."""
-        engine = self._engine
-        ticks = [own for runner in engine.strategies.values() for own in runner.subscriptions]
+        """Whether no part has anything left to do, strategies in threads and tasks of their own included."""
+        parts = self._parts
+        ticks = [own for runner in parts.strategies.values() for own in runner.subscriptions]
         behind = any(own.state in ("running", "resuming") and own.stats().pending for own in ticks)
-        return not behind and engine.turns.is_at_rest and engine.bus.is_idle
+        return not behind and parts.driver.is_at_rest and parts.bus.is_idle
 
     # The steps
 
     async def _drain(self) -> None:
-        turns, dispatcher = self._engine.turns, self._engine.dispatcher
-        self._do(turns.drain)
-        if not isinstance(turns, LiveTurns):
-            return
+        self._do(self._parts.driver.drain)
         try:
-            # Looked at again and again: a task that comes to rest tells nobody.
-            while self._remaining_s() > 0 and (turns.turn() or not self.is_quiet()):  # noqa: ASYNC110
-                await asyncio.sleep(0 if not dispatcher.is_caught_up else LOOK_S)
-            if turns.log is not None:
-                turns.log.mark("leave")
-            await self._hand_out_windows()
+            await self._parts.driver.drain_all(self.is_quiet, self._remaining_s)
         except Exception as error:  # noqa: BLE001 - kept, and raised at the end
             # A strategy under on_fault="raise": what it left stays where it is.
             self._keep(error, "draining the ring")
 
-    async def _hand_out_windows(self) -> None:
-        while True:
-            try:
-                self._engine.dispatcher.finish()
-            except ReentrantDispatchError:
-                if self._remaining_s() <= 0:
-                    log.warning("a strategy is still in its handler, in a thread of its own: its windows are left")
-                    return
-                await asyncio.sleep(LOOK_S)
-            else:
-                return
-
     async def stop_strategies(self) -> None:
         """Stop those that live; a repetition does so where its log says."""
-        for runner in self._engine.strategies.values():
+        for runner in self._parts.strategies.values():
             if runner.state is StrategyState.STARTING:
                 runner.give_up("the engine ends")
             elif runner.life.allows("stop") and runner.state is not StrategyState.CREATED:
                 await runner.stop("the engine ends", within_s=self._left_s())
 
     async def _close_bus(self) -> None:
-        left = Counter(await self._engine.bus.shutdown(0.0 if self.is_forced else max(0.0, self._remaining_s())))
+        left = Counter(await self._parts.bus.shutdown(0.0 if self.is_forced else max(0.0, self._remaining_s())))
         if not self.left:
-            # What the engine itself had to tell and found no room for is as lost as what waits in a lane.
-            left.update(EVENT_LANES[type(event)] for event in self._engine.turns.untold)
+            # The engine's own events that found no room are as lost as those that wait in a lane.
+            left.update(EVENT_LANES[type(event)] for event in self._parts.driver.unpublished)
             self.left = dict(left)
             for lane, count in self.left.items():
                 log.warning("%d events of the %s lane are left", count, lane)

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import EngineError, ServiceError
 from headrace.limits import DRAIN_RUNNING_S, RESTART_FIRST_S, RESTART_MAX_S
+from headrace.market.clock import Mode
 from headrace.market.events import Event, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from headrace.engine.service import ServiceDesk, ServiceProtocol
+    from headrace.engine.service import ServiceContext, ServiceProtocol
 
 __all__ = ["Supervisor"]
 
@@ -32,12 +33,14 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Looks after the services of one engine. tell : publishes an event, now or soon."""
+    """Looks after the services of one engine. publish : publishes an event, now or when there is room."""
 
-    def __init__(self, services: Iterable[ServiceProtocol], desk: ServiceDesk, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, services: Iterable[ServiceProtocol], context: ServiceContext, publish: Callable[[Event], None]
+    ) -> None:
         self._services: list[ServiceProtocol] = []
-        self._desk = desk
-        self._tell = tell
+        self._context = context
+        self._publish = publish
         self._set_up: list[ServiceProtocol] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
@@ -58,7 +61,7 @@ class Supervisor:
         """Set every service up, in order. What one raises ends the engine before it began."""
         for service in self._services:
             self._set_up.append(service)
-            await service.setup(self._desk)
+            await service.setup(self._context)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run each in a task of its own."""
@@ -119,7 +122,7 @@ class Supervisor:
             error = await self._run_once(service, again=wait_s > RESTART_FIRST_S)
             if error is None:
                 self._say(service, "ended")
-            elif self._desk.replay:
+            elif self._context.mode is not Mode.LIVE:
                 msg = f"service {service.name} failed: {type(error).__name__}: {error}"
                 raise ServiceError(msg, service=service.name) from error
             else:
@@ -136,7 +139,7 @@ class Supervisor:
         try:
             if again:
                 await service.stop()
-                await service.setup(self._desk)
+                await service.setup(self._context)
             self._say(service, "running")
             await service.run()
         except Exception as error:  # noqa: BLE001 - judged by who looks after it
@@ -153,11 +156,11 @@ class Supervisor:
 
     def _say(self, service: ServiceProtocol, state: str, reason: str = "") -> None:
         log.info("service %s: %s%s", service.name, state, f" ({reason})" if reason else "")
-        self._tell(
+        self._publish(
             Status(
                 source="engine",
-                ts=self._desk.clock.now_ns(),
-                run_id=self._desk.run_id,
+                ts=self._context.clock.now_ns(),
+                run_id=self._context.run_id,
                 subject=service.name,
                 state=state,
                 reason=reason,

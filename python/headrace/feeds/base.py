@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Feed", "FeedItem", "Frame", "LiveFeed", "Push", "PushFeed", "SizedFeed"]
+__all__ = ["AnyFeed", "Feed", "FeedItem", "Frame", "LiveFeed", "Push", "PushFeed", "SizedFeed"]
 
 
 class Frame(NamedTuple):
@@ -118,3 +118,6 @@ class SizedFeed(Protocol):
     @property
     def bytes_total(self) -> int:
         """Bytes of the whole source."""
+
+
+AnyFeed: TypeAlias = Feed | PushFeed

@@ -17,24 +17,31 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import headrace._native as _native
-from headrace.feeds import Frame, PushFeed
-from headrace.feeds.sources import HELD_S, INGEST_TICKS
+from headrace._native import PumpStatus
+from headrace.feeds.base import AnyFeed, Frame, PushFeed
 from headrace.market.clock import END_OF_TIME_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.feeds import FeedItem
-    from headrace.feeds.sources import AnyFeed
+    from headrace.feeds.base import FeedItem
 
-__all__ = ["LiveSource"]
+__all__ = ["HELD_S", "INGEST_TICKS", "LiveSource"]
+
+# How soon a feed is tried again that a blocking reader held up.
+HELD_S = 0.001
+# Ticks that are published before other parts have a turn.
+INGEST_TICKS = 1_024
+
+# Bound once: on Python 3.11 an enum's attribute costs 0.4 us, which each frame would pay.
+NEED, FULL, HELD = PumpStatus.NEED, PumpStatus.FULL, PumpStatus.HELD
 
 
 class LiveSource:
     """One live feed. Made and used in one event loop.
 
-    turn : gives what is on the ring to the handlers. keep_rejects : keeps the frames that the pump rejected.
+    turn : dispatches what is on the ring. record : writes an item into the feed's recording.
     """
 
     def __init__(
@@ -43,15 +50,16 @@ class LiveSource:
         dispatcher: Dispatcher,
         *,
         turn: Callable[[], None],
-        keep_rejects: Callable[[_native.Pump], None],
+        record: Callable[[FeedItem], None] | None = None,
     ) -> None:
-        self._feed = feed
+        self.feed = feed
         self._turn = turn
-        self._keep_rejects = keep_rejects
+        self._dispatcher = dispatcher
+        self._record = record
         decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
-        self._pump = dispatcher.open_pump()
-        self._source = self._pump.add_source(feed.name, decoder)
-        self._take_frame = self._pump.take_frame
+        self.pump = dispatcher.open_pump()
+        self._source = self.pump.add_source(feed.name, decoder)
+        self._take_frame = self.pump.take_frame
         # Behind what the pump has in hand.
         self._waiting: deque[FeedItem] = deque()
         self._loop = asyncio.get_running_loop()
@@ -61,7 +69,7 @@ class LiveSource:
 
     async def run(self) -> None:
         """Take what the feed has until it ends. Raises what the feed raised, and SourceOrderError."""
-        feed = self._feed
+        feed = self.feed
         if isinstance(feed, PushFeed):
             await self._run_pushing(feed)
         else:
@@ -86,6 +94,8 @@ class LiveSource:
 
         Called on the loop's own thread. What goes wrong ends the run, and is not raised here.
         """
+        if self._record is not None:
+            self._record(item)
         if self._free is not None:
             self._waiting.append(item)
             return False
@@ -104,23 +114,25 @@ class LiveSource:
     def _publish(self, item: FeedItem) -> float | None:
         """Give an item to the pump; return in how many s to go on with it, None when the pump has nothing in hand."""
         if not isinstance(item, Frame):
-            self._pump.push(self._source, item)
+            self.pump.push(self._source, item)
             return self._ingest()
         ts_init, data = item
         status = self._take_frame(self._source, ts_init, data)
-        if status == "need":
+        if status is NEED:
             return None
-        if status == "full":
+        if status is FULL:
             self._waiting.appendleft(item)
             return HELD_S
-        if status == "rejected":
-            self._keep_rejects(self._pump)
-        return HELD_S if status == "held" else None
+        if status is PumpStatus.REJECTED:
+            self._dispatcher.keep_rejects(self.pump)
+        return HELD_S if status is HELD else None
 
     def _ingest(self) -> float | None:
-        status, _ = self._pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
-        self._keep_rejects(self._pump)
-        return {"full": 0.0, "held": HELD_S}.get(status)
+        status, _ = self.pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
+        self._dispatcher.keep_rejects(self.pump)
+        if status is FULL:
+            return 0.0
+        return HELD_S if status is HELD else None
 
     def _go_on(self) -> None:
         """Publish more of what the pump has in hand, then of what waits."""

@@ -1,87 +1,121 @@
-"""Intake: what feeds yield, on its way to the native pump that merges, decodes and numbers it.
+"""Sources: the open feeds of one run, on their way to the native pump that merges, decodes and numbers their items.
 
 ::
 
-    sources ─▶ feeds_of ─▶ open, find venues ─▶ pump asks for a source ─▶ its next item
+    paths, arrays, feeds ─▶ feeds_of ─▶ open, find venues ─▶ the pump needs a source ─▶ ``give`` its next item
 
-Guarantees: every feed is closed, however it ends; a feed that makes the intake wait does not make it deaf to a stop.
-Does not: publish; that is the pump's part, when it is driven.
+Guarantees: every feed is closed, however the run ends; a feed that makes the run wait does not hold up a stop.
+Does not: publish; the pump does when a driver moves it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 import headrace._native as _native
+from headrace._native import PumpStatus
+from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
-from headrace.feeds import ArrayFeed, Feed, Frame, LiveFeed, PushFeed, RecordingFeed
+from headrace.feeds.arrays import ArrayFeed
+from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
+from headrace.feeds.live import HELD_S, INGEST_TICKS, LiveSource
+from headrace.feeds.recording import RecordingFeed
 from headrace.market.clock import PacedClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.feeds import FeedItem
+    from headrace.feeds.base import FeedItem
+    from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
 
-__all__ = ["HELD_S", "INGEST_TICKS", "WAIT_S", "AnyFeed", "Intake", "Source", "feeds_of", "refuse_live"]
+__all__ = ["Progress", "Source", "Sources", "feeds_of", "refuse_live"]
 
-AnyFeed: TypeAlias = "Feed | PushFeed"
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | AnyFeed"
 
-# How long it may be deaf to a stop while it waits.
+# The longest wait that does not look whether the run was stopped.
 WAIT_S = 0.05
-# How soon a feed that was held up is tried again.
-HELD_S = 0.001
-# Ticks that are published before others have a turn.
-INGEST_TICKS = 1_024
-# What a feed cannot yield by mistake, as it could None.
+# A value that no feed can yield by mistake, as it could None.
 END: Any = object()
 
 
-class Intake:
-    """The open feeds of one run, and the pump that takes their items. Made and used in one event loop.
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a replay is.
 
-    is_stopped : looked at while a feed makes it wait.
+    bytes_done, bytes_total : of the files' bytes; the total is 0 when a feed has no size.
+    ticks : published so far.
     """
 
-    def __init__(self, feeds: Sequence[AnyFeed], dispatcher: Dispatcher, is_stopped: Callable[[], bool]) -> None:
-        self._feeds = feeds
-        # Those of the past, which are merged by receive time; live ones are taken as they come.
+    bytes_done: int
+    bytes_total: int
+    ticks: int
+
+
+class Sources:
+    """The feeds of one run and the pump over them. Made anywhere, used in one event loop.
+
+    recorder : writes what live feeds bring. is_stopped : ends a wait for a feed.
+    """
+
+    def __init__(
+        self,
+        feeds: Sequence[AnyFeed],
+        dispatcher: Dispatcher,
+        *,
+        recorder: Recorder | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.feeds = feeds
+        # Feeds of the past are merged by receive time; live ones are taken as they come.
         self._paced = [feed for feed in feeds if isinstance(feed, Feed) and not _is_live(feed)]
         self.live = [feed for feed in feeds if _is_live(feed)]
         self._dispatcher = dispatcher
+        self._recorder = recorder
         self._is_stopped = is_stopped
         self._items: list[AsyncIterator[FeedItem]] = []
+        # By feed: writes an item into the feed's recording.
+        self._records: dict[int, Callable[[FeedItem], None]] = {}
+        self._pump: _native.Pump | None = None
+        self._live_sources: list[LiveSource] = []
 
-    async def open(self) -> _native.Pump:
-        """Open every feed, and return the pump over them. Raises what a feed raises."""
-        for feed in self._feeds:
+    @property
+    def pump(self) -> _native.Pump:
+        """The pump over the feeds of the past, once they are open."""
+        assert self._pump is not None
+        return self._pump
+
+    async def open(self) -> None:
+        """Open every feed. Raises what a feed raises."""
+        for feed in self.feeds:
             await feed.open()
+        if self._recorder is not None:
+            self._records = {
+                id(feed): self._recorder.open(feed.name, has_frames=feed.venue is not None) for feed in self.live
+            }
         self._name_array_instruments()
-        pump = self._dispatcher.open_pump()
+        self._pump = pump = self._dispatcher.open_pump()
         for feed in self._paced:
             decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             pump.add_source(feed.name, decoder)
         self._items = [aiter(feed) for feed in self._paced]
-        return pump
 
     async def close(self) -> None:
-        """Close every feed, also when one raises, whose error is raised then; may be called twice."""
+        """Close every feed, also when one raises; then raise its error. May be called twice."""
         async with AsyncExitStack() as closing:
-            for feed in reversed(self._feeds):
+            for feed in reversed(self.feeds):
                 closing.push_async_callback(feed.close)
 
-    async def give(self, pump: _native.Pump, source: int) -> None:
-        """Give the pump the next item of a source, or its end."""
-        import asyncio  # 20 ms that only who runs a loop pays
-
+    async def give(self, source: int) -> None:
+        """Push the next item of a source into the pump, or its end."""
         waiting = asyncio.ensure_future(anext(self._items[source], END))
         while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
             if self._is_stopped():
@@ -89,59 +123,113 @@ class Intake:
                 return
         item = waiting.result()
         if item is END:
-            pump.finish(source)
+            self.pump.finish(source)
         else:
-            pump.push(source, item.as_line() if isinstance(item, Frame) else item)
+            self.pump.push(source, item.as_line() if isinstance(item, Frame) else item)
 
-    async def first_ns(self, pump: _native.Pump) -> int | None:
-        """Return when the first item was received; None when the feeds have none, or live ones have none yet."""
+    async def first_ns(self) -> int | None:
+        """Return when the first item was received; None when no feed of the past has one."""
         while self._paced:
-            status, argument = pump.peek()
-            if status != "need":
-                return argument if status == "until" else None
-            await self.give(pump, argument)
+            status, argument = self.pump.peek()
+            if status is not PumpStatus.NEED:
+                return argument if status is PumpStatus.UNTIL else None
+            await self.give(argument)
         return None
 
-    async def bring(self, pump: _native.Pump, clock: Clock, schedule: Callable[[], None]) -> None:
-        """Live: publish what recorded feeds have as it comes due, and schedule a turn after each, until they end."""
+    async def bring_all(self, clock: Clock, *, schedule: Callable[[], None], turn: Callable[[], None]) -> None:
+        """Live: publish what every feed brings until all have ended.
+
+        schedule : has a turn soon. turn : has a turn at once.
+        """
+        try:
+            async with asyncio.TaskGroup() as bringing:
+                bringing.create_task(self._bring_paced(clock, schedule), name="headrace-recordings")
+                for feed in self.live:
+                    source = LiveSource(feed, self._dispatcher, turn=turn, record=self._records.get(id(feed)))
+                    self._live_sources.append(source)
+                    bringing.create_task(source.run(), name=f"headrace-feed-{feed.name}")
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+
+    async def _bring_paced(self, clock: Clock, schedule: Callable[[], None]) -> None:
+        """Publish what recorded feeds have as it comes due, and schedule a turn after each part."""
         paced = clock if isinstance(clock, PacedClock) else None
         while self._paced:
-            status, argument = pump.ingest(clock.now_ns() if paced is None else paced.due_ns(), INGEST_TICKS)
-            self.keep_rejects(pump)
-            if paced is not None and pump.last_ts is not None:
-                paced.follow(pump.last_ts)
+            status, argument = self.pump.ingest(clock.now_ns() if paced is None else paced.due_ns(), INGEST_TICKS)
+            self.keep_rejects()
+            if paced is not None and self.pump.last_ts is not None:
+                paced.follow(self.pump.last_ts)
             schedule()
-            if status == "need":
-                await self.give(pump, argument)
-            elif status == "until":
+            if status is PumpStatus.NEED:
+                await self.give(argument)
+            elif status is PumpStatus.UNTIL:
                 await self.wait(
                     max(0.0, (argument - clock.now_ns()) / 1e9) if paced is None else paced.wait_s(argument)
                 )
-            elif status == "full":
+            elif status is PumpStatus.FULL:
                 await self.wait(0.0)
-            elif status == "held":
-                # Somebody who blocks is behind: the feed waits, the loop does not.
+            elif status is PumpStatus.HELD:
+                # A blocking reader is behind: the feed waits, the loop does not.
                 await self.wait(HELD_S)
             else:
                 return
 
     async def wait(self, wait_s: float) -> None:
-        """Wait, but not longer than a stop may go unheard."""
-        import asyncio  # 20 ms that only who runs a loop pays
-
+        """Wait, but not longer than a stop may go unseen."""
         await asyncio.sleep(min(wait_s, WAIT_S))
 
-    def keep_rejects(self, pump: _native.Pump) -> None:
+    def keep_rejects(self) -> None:
         """Keep the frames that the pump rejected as dead letters."""
-        for source, row, reason, ts_ns, frame in pump.take_rejects():
-            self._dispatcher.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
+        self._dispatcher.keep_rejects(self.pump)
+
+    def logged(self) -> list[LoggedFeed]:
+        """Return the feeds as a dispatch log names them."""
+        return [
+            LoggedFeed(name=feed.name, is_live=_is_live(feed), recording=self._recording_of(feed))
+            for feed in self.feeds
+        ]
+
+    def _recording_of(self, feed: AnyFeed) -> str:
+        if self._recorder is None or feed.name not in self._recorder.paths:
+            return ""
+        path = self._recorder.paths[feed.name].absolute()
+        return str(path) if feed.venue is None else f"{path}@{feed.venue}"
+
+    def accepted(self) -> list[tuple[AnyFeed, int]]:
+        """Return each feed with the number of frames accepted from it."""
+        counts = dict.fromkeys(map(id, self.feeds), 0)
+        if self._pump is not None:
+            counts.update(zip(map(id, self._paced), self._pump.counts()["accepted"], strict=True))
+        counts.update((id(source.feed), source.pump.counts()["accepted"][0]) for source in self._live_sources)
+        return [(feed, counts[id(feed)]) for feed in self.feeds]
+
+    def span(self) -> tuple[int | None, int]:
+        """Return when the first item was received, None without one, and how long after it the last, ns."""
+        pumps = [*([] if self._pump is None else [self._pump]), *(source.pump for source in self._live_sources)]
+        counts = [pump.counts() for pump in pumps]
+        first = min((own["first_ts"] for own in counts if own["first_ts"] is not None), default=None)
+        last = max((own["last_ts"] for own in counts if own["last_ts"] is not None), default=None)
+        return first, 0 if first is None or last is None else last - first
+
+    def progress(self, ticks: int) -> Progress:
+        """Return how far the feeds are read. ticks : published so far."""
+        sized = [feed for feed in self.feeds if isinstance(feed, SizedFeed)]
+        total = sum(feed.bytes_total for feed in sized) if len(sized) == len(self.feeds) else 0
+        return Progress(bytes_done=sum(feed.bytes_done for feed in sized), bytes_total=total, ticks=ticks)
 
     def _name_array_instruments(self) -> None:
-        """Give the ids that arrays use, and nobody named, a name that says where they come from."""
+        """Name the instrument ids of arrays that have no name: ``3.ARRAY``."""
         table = self._dispatcher.instruments
-        needed = max((feed.instrument_ids for feed in self._feeds if isinstance(feed, ArrayFeed)), default=0)
+        needed = max((feed.instrument_ids for feed in self.feeds if isinstance(feed, ArrayFeed)), default=0)
         for instrument_id in range(len(table), needed):
             table.add(f"{instrument_id}.ARRAY")
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _is_live(feed: AnyFeed) -> bool:

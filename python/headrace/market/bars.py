@@ -28,6 +28,7 @@ import msgspec
 import headrace._native as _native
 from headrace.errors import OptionError
 from headrace.limits import WINDOW_MIN_NS
+from headrace.market.checks import UNITS_NS, one_of
 from headrace.market.events import Bar, Cause
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ Prices: TypeAlias = tuple[float, float, float, float, float]
 ClosedBar: TypeAlias = tuple[int, str, Prices, tuple[int, int], tuple[int, int], tuple[int, int, int]]
 
 KIND_OF = {"trade": "trade", "agg_trade": "agg_trade", "mid": "quote", "bid": "quote", "ask": "quote"}
-# Largest first: a timeframe is written in the largest unit that fits.
-UNITS_NS = {"d": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6}
+# A timeframe is written in the largest unit that fits.
+TIMEFRAME_UNITS = ("ms", "s", "m", "h", "d")
 # No unit of time: bars of so many ticks.
 TICKS = "t"
 
@@ -75,15 +76,15 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if "." not in self.instrument and "*" not in self.instrument:
             msg = f"instrument={self.instrument!r} is no instrument: write SYMBOL.VENUE, or a pattern like '*.BINANCE'"
             raise OptionError(msg, option="instrument")
-        _refuse_unknown("price", self.price, KIND_OF)
-        _refuse_unknown("time", self.time, ("ts_init", "ts_event"))
+        one_of("price", self.price, KIND_OF)
+        one_of("time", self.time, ("ts_init", "ts_event"))
         count, unit = _parsed(self.timeframe)
         if unit == TICKS and self.empty:
             msg = f"empty=True with timeframe={self.timeframe!r}: a bar of ticks is never empty; remove empty=True"
             raise OptionError(msg, option="empty")
         if unit != TICKS:
             count_ns = count * UNITS_NS[unit]
-            unit = next(unit for unit, length in UNITS_NS.items() if count_ns % length == 0)
+            unit = next(unit for unit in reversed(TIMEFRAME_UNITS) if count_ns % UNITS_NS[unit] == 0)
             count = count_ns // UNITS_NS[unit]
         msgspec.structs.force_setattr(self, "timeframe", f"{count}{unit}")
 
@@ -105,12 +106,6 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def kind(self) -> str:
         """The kind of bar, as in statistics: ``"1m trade"``, ``"1s mid ts_event"``."""
         return f"{self.timeframe} {self.price}" + ("" if self.time == "ts_init" else f" {self.time}")
-
-
-def _refuse_unknown(option: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        msg = f"{option}={value!r} is unknown: use one of {', '.join(known)}"
-        raise OptionError(msg, option=option)
 
 
 def _parsed(timeframe: str) -> tuple[int, str]:

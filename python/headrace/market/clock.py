@@ -13,12 +13,23 @@ Does not: sleep or run timers.
 from __future__ import annotations
 
 import time
-from typing import Literal, Protocol, runtime_checkable
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import headrace._native as _native
 from headrace.errors import OptionError
 
-__all__ = ["END_OF_TIME_NS", "Clock", "EngineClock", "PacedClock", "ReplayClock", "WallClock", "seconds_until"]
+__all__ = [
+    "END_OF_TIME_NS",
+    "Clock",
+    "EngineClock",
+    "Mode",
+    "ModeName",
+    "PacedClock",
+    "ReplayClock",
+    "WallClock",
+    "seconds_until",
+]
 
 # A time after every tick.
 END_OF_TIME_NS = (1 << 63) - 1
@@ -44,6 +55,22 @@ class WallClock:
         """Return the time, ns since 1970-01-01 UTC."""
         self._latest_ns = max(self._latest_ns, time.time_ns())
         return self._latest_ns
+
+
+class Mode(StrEnum):
+    """How an engine goes on.
+
+    LIVE : by the clock, as ticks come. REPLAY : by the ticks' own times; T is resolved fully before T + 1.
+    REPEAT : by the log of a live run, call for call, with the bounds of that run.
+    """
+
+    LIVE = "live"
+    REPLAY = "replay"
+    REPEAT = "repeat"
+
+
+# A mode, or its name.
+ModeName: TypeAlias = Mode | Literal["live", "replay", "repeat"]
 
 
 class EngineClock:

@@ -196,6 +196,21 @@ class DeadLetters:
         self._redriven.add(letter_id)
         return letter
 
+    def snapshot(self) -> DeadLetters:
+        """Return a copy with the letters of now; no letter of it can be redriven."""
+        copied = DeadLetters()
+        copied.__setstate__(self.__getstate__())
+        return copied
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is pickled and copied: the letters and counts, but no handler that could receive one again."""
+        with self._lock:
+            state = {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_again")}
+            return {**state, "_letters": self._letters.copy(), "_redriven": set(self._redriven)}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock(), _again={})
+
     def _snapshot(self) -> tuple[DeadLetter, ...]:
         with self._lock:
             return tuple(self._letters)

@@ -10,8 +10,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from headrace.dispatch.subscription import duration_ns
 from headrace.errors import EngineError, OptionError
+from headrace.market.checks import Duration, duration_ns
 from headrace.market.events import Cause, Event, Signal
 
 if TYPE_CHECKING:
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.dispatch.subscription import Subscription
+    from headrace.dispatch.subscription import Subscription, SubscriptionStats
     from headrace.market.bars import Bars
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
-    from headrace.strategies.strategy import Duration, OrderOptions, Strategy
+    from headrace.strategies.strategy import OrderOptions, Strategy
     from headrace.strategies.timers import Timer, Timers
     from headrace.trading.orders import OrderManager
     from headrace.trading.positions import Position, Positions
 
-__all__ = ["DeskParts", "EngineDesk"]
+__all__ = ["ContextParts", "StrategyContext"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeskParts:
-    """What the strategies of one engine share. tell : publishes an event, now or with the next turn."""
+class ContextParts:
+    """What the strategies of one engine share. publish : publishes an event, now or when there is room."""
 
     bus: EventBus
     dispatcher: Dispatcher
@@ -43,11 +43,11 @@ class DeskParts:
     timers: Timers
     bars: Bars
     run_id: str
-    tell: Callable[[Event], None]
+    publish: Callable[[Event], None]
 
 
-class EngineDesk:
-    """The ``StrategyDesk`` of one strategy, for as long as its object lives.
+class StrategyContext:
+    """What an engine provides to one strategy, for as long as its object lives.
 
     generation : 1 for the first object of this name, one more after each restart.
     """
@@ -55,12 +55,12 @@ class EngineDesk:
     def __init__(
         self,
         name: str,
-        strategy: Strategy,
-        parts: DeskParts,
+        strategy: Strategy | Callable[..., object],
+        parts: ContextParts,
         *,
         generation: int,
         on_timer: Callable[[Timer], None],
-        on_subscribed: Callable[[str], None],
+        on_dropped: Callable[[SubscriptionStats], None],
     ) -> None:
         self.name = name
         self.log = logging.getLogger(f"headrace.strategies.strategy.{name}")
@@ -71,7 +71,7 @@ class EngineDesk:
         self._made = 0
         self._is_retired = False
         self._on_timer = on_timer
-        self._on_subscribed = on_subscribed
+        self._on_dropped = on_dropped
 
     @property
     def clock(self) -> Clock:
@@ -152,15 +152,14 @@ class EngineDesk:
         """Take a timer away."""
         return self._parts.timers.cancel(self.name, name)
 
-    def subscribe(self, options: Mapping[str, Any]) -> Subscription:
+    def subscribe(self, options: Mapping[str, Any], callback: str | None = None) -> Subscription:
         """Add a subscription, from the newest tick on."""
         self._refuse_retired()
         self._made += 1
         first = self._made == 1 and self._generation == 1
         name = self.name if first else f"{self.name}@{self._generation}.{self._made}"
-        subscription = self._parts.dispatcher.subscribe(self._strategy, name=name, **options)
+        subscription = self._parts.dispatcher.subscribe(self._strategy, name=name, callback=callback, **options)
         self.subscriptions.append(subscription)
-        self._on_subscribed(name)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -170,6 +169,7 @@ class EngineDesk:
             raise EngineError(msg)
         self.subscriptions.remove(subscription)
         subscription.close()
+        self._on_dropped(subscription.stats())
 
     def retire(self) -> None:
         """Lend nothing more but cancels: another object has the strategy's name now."""

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 from headrace.dispatch.faults import safe_text
 from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
-from headrace.errors import EngineError, HeadraceError, SubscriptionError
+from headrace.dispatch.subscription import sum_of_stats
+from headrace.errors import HeadraceError, OptionError, SubscriptionError
 from headrace.market.bars import BarSpec
 from headrace.market.events import Bar, Event, OrderEvent, OrderFill, Signal, StrategyStateChanged
-from headrace.strategies.context import DeskParts, EngineDesk
-from headrace.strategies.spec import StrategySpec, bar_specs, copied, pristine
+from headrace.strategies.context import ContextParts, StrategyContext
+from headrace.strategies.spec import StrategySpec, bar_specs
 from headrace.strategies.states import LifeCycle, StrategyState
 from headrace.strategies.strategy import Strategy
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from headrace.bus.bus import BusSubscription
-    from headrace.dispatch.subscription import Subscription
+    from headrace.dispatch.subscription import Subscription, SubscriptionStats
     from headrace.strategies.timers import Timer
 
 __all__ = ["StrategyRunner"]
@@ -48,19 +49,19 @@ OF_ITS_ORDERS = frozenset({"on_order", "on_fill"})
 class StrategyRunner:
     """Runs one strategy."""
 
-    def __init__(self, spec: StrategySpec, name: str, parts: DeskParts) -> None:
+    def __init__(self, spec: StrategySpec, name: str, parts: ContextParts) -> None:
         self.name = name
         self.spec = spec
         self.life = LifeCycle(name)
         # Events that came while it was paused, by callback; they are not delivered later.
         self.skipped: dict[str, int] = {}
-        # Every subscription to ticks that it ever had, for its report.
-        self.subscription_names: list[str] = []
+        # Of subscriptions that it dropped, their sum; of those that were open when it was stopped, each.
+        self._dropped_ticks: SubscriptionStats | None = None
+        self._stopped_ticks: list[SubscriptionStats] = []
         self.log = logging.getLogger(f"headrace.strategies.strategy.{name}")
         self._parts = parts
-        self._pristine = pristine(spec)
-        self._strategy: Strategy | None = None
-        self._desk: EngineDesk | None = None
+        self._strategy: Strategy | Callable[..., object] | None = None
+        self._context: StrategyContext | None = None
         # Its own subscription, which a restart hands on; it may have made more.
         self._ticks: Subscription | None = None
         self._callbacks: dict[str, Callable[..., Any]] = {}
@@ -80,40 +81,80 @@ class StrategyRunner:
         return self.life.state
 
     @property
-    def strategy(self) -> Strategy | None:
-        """The object that runs; None before the first start."""
+    def strategy(self) -> Strategy | Callable[..., object] | None:
+        """The object or function that runs; None before the first start."""
         return self._strategy
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
         """Its open subscriptions to ticks."""
-        return self._desk.subscriptions if self._desk else ()
+        return self._context.subscriptions if self._context else ()
 
-    async def begin(self, *, load: object = None) -> None:
-        """Make it, load its state and call ``on_start``. A failure is its own: its state is FAILED."""
+    def tick_stats(self) -> list[SubscriptionStats]:
+        """Return the statistics of its subscriptions; of those that it dropped, their sum."""
+        dropped = [] if self._dropped_ticks is None else [self._dropped_ticks]
+        return [*(own.stats() for own in self.subscriptions), *self._stopped_ticks, *dropped]
+
+    def _add_dropped(self, stats: SubscriptionStats) -> None:
+        before = [] if self._dropped_ticks is None else [self._dropped_ticks]
+        self._dropped_ticks = sum_of_stats(f"{self.name} (dropped)", [*before, stats])
+
+    async def _close(self, subscriptions: Iterable[Subscription]) -> None:
+        """Close subscriptions; a thread of its own may take seconds to end, in which the others go on."""
+        for subscription in subscriptions:
+            if subscription.options.mode == "thread":
+                await asyncio.to_thread(subscription.close)
+            else:
+                subscription.close()
+            self._stopped_ticks.append(subscription.stats())
+
+    def prepare(self) -> None:
+        """Make the object and check its handlers and options; a failure of its constructor is its own.
+
+        Raises SubscriptionError and OptionError: the engine must not begin.
+        """
         self._move("start", "")
+        for stats in self._stopped_ticks:
+            self._add_dropped(stats)
+        self._stopped_ticks = []
         try:
-            self._strategy = self._fresh()
+            self._strategy = self.spec.first() if self._generation == 0 else self.spec.fresh()
             self._generation += 1
-            if self._desk is not None:
-                self._desk.retire()
-            self._desk = EngineDesk(
+            if self._context is not None:
+                self._context.retire()
+            self._context = StrategyContext(
                 self.name,
                 self._strategy,
                 self._parts,
                 generation=self._generation,
                 on_timer=self._on_timer,
-                on_subscribed=self.subscription_names.append,
+                on_dropped=self._add_dropped,
             )
-            self._strategy._desk = self._desk  # noqa: SLF001 - lent by its engine
-            self._callbacks = life_cycle_of(self._strategy)
+            if isinstance(self._strategy, Strategy):
+                self._strategy._context = self._context  # noqa: SLF001 - lent by its engine
+                self._callbacks = life_cycle_of(self._strategy)
+            self._check_options()
+        except (SubscriptionError, OptionError):
+            # Wrong however often it is tried.
+            self._fail("its handlers or options are wrong")
+            raise
+        except BaseException as error:
+            self._fail(f"{type(error).__name__}: {safe_text(error)}")
+            if is_ours(error):
+                raise
+            self._judge("__init__", error)
+
+    async def begin(self, *, load: object = None) -> None:
+        """Load its state and call ``on_start``. A failure is its own: its state is FAILED."""
+        if self.state is not StrategyState.STARTING:
+            return
+        try:
             self._parts.orders.set_permission(self.name, "all")
             if load is not None:
                 await self._call_life("on_load", load)
             await self._call_life("on_start")
         except SubscriptionError:
-            # Wrong however often it is tried: the engine must not begin.
-            self._fail("its handlers cannot be bound")
+            self._fail("it subscribed what cannot be bound")
             raise
         except BaseException as error:
             self._fail(f"{type(error).__name__}: {safe_text(error)}")
@@ -174,7 +215,7 @@ class StrategyRunner:
 
         within_s : how long an async ``on_stop`` may take; longer is its fault, and it is cancelled.
         """
-        await _close(await self._end(reason, within_s))
+        await self._close(await self._end(reason, within_s))
 
     async def restart(self, reason: str) -> None:
         """Stop it and start a fresh one, with what the old one saved and its ticks from now on, the gap told.
@@ -197,14 +238,15 @@ class StrategyRunner:
         # What it subscribed to itself, its ``on_start`` does again.
         kept = [subscription for subscription in ticks_of if subscription is self._ticks]
         try:
-            await _close([subscription for subscription in ticks_of if subscription is not self._ticks])
+            await self._close([subscription for subscription in ticks_of if subscription is not self._ticks])
+            self.prepare()
             await self.begin(load=saved)
             self.join(kept)
         except HeadraceError as error:
             self._judge("on_start", error)
         finally:
             if self.state is not StrategyState.RUNNING:
-                await _close(kept)
+                await self._close(kept)
 
     def give_up(self, reason: str) -> None:
         """Start it no further: it never ran."""
@@ -224,9 +266,12 @@ class StrategyRunner:
 
     def cannot_restart(self) -> str:
         """Return why it cannot be made again; empty when it can."""
-        if self._pristine is None and isinstance(self.spec.strategy, Strategy):
-            return f"{self.name} was given as an object that cannot be copied: give its class and parameters"
-        return ""
+        if self.spec.can_restart:
+            return ""
+        return (
+            f"{self.name} was passed as an object, which cannot be made again: pass its class and parameters, or "
+            f"factory= in a StrategySpec"
+        )
 
     async def _end(self, reason: str, within_s: float | None = None) -> list[Subscription]:
         """Stop it, and return its subscriptions to ticks, paused. However ``on_stop`` ends: it is stopped."""
@@ -241,7 +286,7 @@ class StrategyRunner:
             if runs:
                 await self._call_isolated("on_stop", within_s)
         except BaseException:
-            await _close(self._let_go(reason))
+            await self._close(self._let_go(reason))
             raise
         return self._let_go(reason)
 
@@ -262,13 +307,14 @@ class StrategyRunner:
     def _fail(self, reason: str) -> None:
         for subscription in self._give_back():
             subscription.close()
+            self._stopped_ticks.append(subscription.stats())
         self._parts.orders.set_permission(self.name, "none")
         self._move("fail", reason)
 
     def _move(self, verb: str, reason: str) -> None:
         before, after = self.life.move(verb)
         self.log.info("%s: %s -> %s%s", self.name, before, after, f" ({reason})" if reason else "")
-        self._parts.tell(
+        self._parts.publish(
             StrategyStateChanged(
                 source="engine",
                 ts=self._parts.clock.now_ns(),
@@ -281,31 +327,39 @@ class StrategyRunner:
             )
         )
 
-    def _fresh(self) -> Strategy:
-        given = self.spec.strategy
-        if self.spec.make is not None:
-            return self.spec.make()
-        if isinstance(given, type):
-            return given(**self.spec.parameters)
-        if self._generation == 0:
-            return given
-        if self._pristine is None:
-            raise EngineError(self.cannot_restart())
-        return copied(self._pristine)
+    @property
+    def _options(self) -> dict[str, Any]:
+        declared = self._strategy.subscription if isinstance(self._strategy, Strategy) else {}
+        return {**declared, **self.spec.subscription}
+
+    @property
+    def _takes_ticks(self) -> bool:
+        return not isinstance(self._strategy, Strategy) or has_tick_handlers(self._strategy)
+
+    @property
+    def _wanted_bars(self) -> Sequence[object]:
+        declared = self._strategy.bars if isinstance(self._strategy, Strategy) else ()
+        return declared if self.spec.bars is None else self.spec.bars
+
+    def _check_options(self) -> None:
+        options = self._options
+        if self._takes_ticks:
+            assert self._strategy is not None
+            self._parts.dispatcher.check(self._strategy, callback=self.spec.callback, **options)
+        bar_specs(self._wanted_bars, options.get("instruments", "*"))
 
     def _subscribe_all(self, ticks_of: Sequence[Subscription]) -> None:
-        strategy, desk = self._strategy, self._desk
+        strategy, context = self._strategy, self._context
         assert strategy is not None
-        assert desk is not None
-        options = {**strategy.subscription, **self.spec.subscription}
+        assert context is not None
+        options, wanted = self._options, self._wanted_bars
         if ticks_of:
             for subscription in ticks_of:
-                self._parts.dispatcher.rebind(subscription, strategy)
-                desk.subscriptions.append(subscription)
+                self._parts.dispatcher.rebind(subscription, strategy, callback=self.spec.callback)
+                context.subscriptions.append(subscription)
                 subscription.resume()
-        elif has_tick_handlers(strategy):
-            self._ticks = desk.subscribe(options)
-        wanted = strategy.bars if self.spec.bars is None else self.spec.bars
+        elif self._takes_ticks:
+            self._ticks = context.subscribe(options, callback=self.spec.callback)
         if ("on_bar" in self._callbacks) != bool(wanted):
             lacks, has = ("on_bar", "bars") if wanted else ("bars", "on_bar")
             self.log.warning("%s has %s and no %s: no bar will reach it", self.name, has, lacks)
@@ -329,7 +383,7 @@ class StrategyRunner:
         for spec in self._bar_specs:
             self._parts.bars.remove(spec)
         self._bar_specs = []
-        return self._desk.hand_over() if self._desk is not None else []
+        return self._context.hand_over() if self._context is not None else []
 
     # Its callbacks
 
@@ -433,15 +487,6 @@ class _Judged:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is not None and not is_ours(error):
             self._runner._judge(self._name, error, has_letter=True)  # noqa: SLF001 - the other half of it
-
-
-async def _close(subscriptions: Iterable[Subscription]) -> None:
-    """Close subscriptions; one with a thread of its own may take seconds to end, in which everybody else goes on."""
-    for subscription in subscriptions:
-        if subscription.options.mode == "thread":
-            await asyncio.to_thread(subscription.close)
-        else:
-            subscription.close()
 
 
 def is_ours(error: BaseException) -> bool:

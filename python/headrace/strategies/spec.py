@@ -1,4 +1,4 @@
-"""StrategySpec: a strategy as an engine takes it: what it is made of, and under which name.
+"""StrategySpec: a strategy as an engine takes it: what it is, its name, its options, and how a restart makes it again.
 
 Guarantees: every strategy of an engine has a name of its own; what is no strategy is refused at once.
 Does not: run it (``runner``).
@@ -6,73 +6,143 @@ Does not: run it (``runner``).
 
 from __future__ import annotations
 
-import copy
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, cast
 
 from headrace.errors import EngineError, SubscriptionError
 from headrace.market.bars import BarSpec
 from headrace.strategies.strategy import Strategy
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+__all__ = ["AnyStrategy", "Strategies", "StrategySpec", "bar_specs", "named_specs", "specs_of"]
 
-__all__ = ["StrategySpec", "bar_specs", "copied", "named_specs", "pristine"]
+Handler: TypeAlias = "Strategy | type[Strategy] | Callable[..., object]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrategySpec:
     """A strategy as an engine takes it.
 
-    strategy : its class, or an object, of which a restart uses a fresh copy. parameters : for the class.
-    make : makes one, in place of class and parameters. name : unique in an engine; the class's.
-    subscription : options beside those of the class. bars : in place of the class's.
+    strategy : its class, an object, or a function that is named after a callback.
+    parameters : for the class. factory : makes a fresh object for a restart, in place of class and parameters.
+    name : unique in an engine; the class's or function's unless given. callback : which one a function is.
+    subscription : options over those of the class. bars : in place of the class's.
     on_quarantine : "cancel" its open orders, or "keep" them.
     """
 
-    strategy: Strategy | type[Strategy]
+    strategy: Handler
     name: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    make: Callable[[], Strategy] | None = None
+    factory: Callable[[], Strategy] | None = None
+    callback: str | None = None
     subscription: Mapping[str, Any] = field(default_factory=dict)
     bars: Sequence[object] | None = None
     on_quarantine: Literal["cancel", "keep"] = "cancel"
 
+    @property
+    def title(self) -> str:
+        """The name of its class or function."""
+        given = self.strategy
+        return str(getattr(given, "__name__", type(given).__name__))
 
-def pristine(spec: StrategySpec) -> Strategy | None:
-    """Return a copy of a strategy object as it was given, for restarts; None: not needed, or it cannot be copied."""
-    if isinstance(spec.strategy, type):
-        return None
-    try:
-        return copied(spec.strategy)
-    except Exception:  # noqa: BLE001 - files, sockets, locks: a restart will say so
-        return None
+    @property
+    def can_restart(self) -> bool:
+        """Whether a fresh object can be made; a function has no state, so it is used again."""
+        return self.factory is not None or not isinstance(self.strategy, Strategy)
+
+    def first(self) -> Strategy | Callable[..., object]:
+        """Return the object that runs first."""
+        if isinstance(self.strategy, type):
+            return self.fresh()
+        return self.strategy
+
+    def fresh(self) -> Strategy | Callable[..., object]:
+        """Return a fresh object. Raises EngineError when there is no way to make one."""
+        if self.factory is not None:
+            return self.factory()
+        if isinstance(self.strategy, type):
+            made: Strategy = self.strategy(**self.parameters)
+            return made
+        if self.can_restart:
+            return self.strategy
+        msg = (
+            f"{self.title} was passed as an object, which cannot be made again: pass its class and parameters, or "
+            f"factory= in a StrategySpec"
+        )
+        raise EngineError(msg)
 
 
-def copied(strategy: Strategy) -> Strategy:
-    """Return a copy of a strategy; both are as fast as one that was never copied. Raises what cannot be copied."""
-    try:
-        made = copy.deepcopy(strategy)
-    finally:
-        _quicken(strategy)
-    _quicken(made)
-    return made
+# A pair holds the options of its subscription, and may name it.
+AnyStrategy: TypeAlias = "StrategySpec | Handler | tuple[Handler, Mapping[str, object]]"
+Strategies: TypeAlias = "AnyStrategy | Iterable[AnyStrategy]"
 
 
-def _quicken(strategy: Strategy) -> None:
-    """Give a strategy attributes that CPython can find quickly again.
+def specs_of(strategies: Strategies, defaults: Mapping[str, object] | None = None) -> list[StrategySpec]:
+    """Return the spec of each strategy. Raises SubscriptionError.
 
-    Before 3.13 copying leaves an object with a dictionary that shares its keys, for which no instruction that reads an
-    attribute is ever specialised: a handler of three attributes takes twice as long.
+    defaults : options of every subscription that is not paired with options of its own.
     """
-    if sys.version_info < (3, 13) and hasattr(strategy, "__dict__"):
-        strategy.__dict__ = dict(strategy.__dict__)
+    return [_spec_of(given, defaults or {}) for given in _listed(strategies)]
+
+
+def named_specs(strategies: Strategies) -> dict[str, StrategySpec]:
+    """Return the spec of each strategy by its name: as given, or ``Class``, ``Class-2``.
+
+    Raises EngineError (a name or an object twice) and SubscriptionError.
+    """
+    named: dict[str, StrategySpec] = {}
+    objects: dict[int, str] = {}
+    for spec in specs_of(strategies):
+        if spec.name is not None and spec.name in named:
+            msg = f"strategy name {spec.name!r} is taken: every strategy of an engine has a name of its own"
+            raise EngineError(msg)
+        number, name = 1, spec.name or spec.title
+        while name in named:
+            number += 1
+            name = f"{spec.title}-{number}"
+        named[name] = spec
+        if isinstance(spec.strategy, Strategy):
+            other = objects.setdefault(id(spec.strategy), name)
+            if other != name:
+                msg = f"{name} is the same object as {other}: make another {spec.title}, or pass the class"
+                raise EngineError(msg)
+    return named
+
+
+def _listed(strategies: Strategies) -> list[AnyStrategy]:
+    is_one = isinstance(strategies, Strategy | StrategySpec) or callable(strategies) or _is_pair(strategies)
+    if is_one or not isinstance(strategies, Iterable):
+        return [cast("AnyStrategy", strategies)]
+    return list(cast("Iterable[AnyStrategy]", strategies))
+
+
+def _is_pair(given: object) -> bool:
+    return isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)
+
+
+def _spec_of(given: AnyStrategy, defaults: Mapping[str, object]) -> StrategySpec:
+    own: Mapping[str, Any] = {}
+    if _is_pair(given):
+        given, own = cast("tuple[Handler, Mapping[str, object]]", given)
+    if isinstance(given, StrategySpec):
+        return replace(given, subscription={**defaults, **given.subscription}) if defaults else given
+    if isinstance(given, type) and not issubclass(given, Strategy):
+        msg = f"{given.__name__} is no Strategy: subclass headrace.Strategy, or pass a function"
+        raise SubscriptionError(msg, handler=given.__name__)
+    if not (isinstance(given, Strategy) or callable(given)):
+        msg = f"strategy {given!r} has no handler: pass a Strategy, its class, or a function named after a callback"
+        raise SubscriptionError(msg, handler="")
+    options = {**defaults, **own}
+    return StrategySpec(
+        strategy=given,
+        name=cast("str | None", options.pop("name", None)),
+        callback=cast("str | None", options.pop("callback", None)),
+        subscription=options,
+    )
 
 
 def bar_specs(wanted: Iterable[object], instruments: str | Iterable[str]) -> list[BarSpec]:
-    """Return what bars a strategy wants: timeframes are of trades, for each of its instruments. Raises OptionError."""
+    """Return the bars that a strategy declares: a timeframe is of trades, for each instrument. Raises OptionError."""
     patterns = [instruments] if isinstance(instruments, str) else list(instruments)
     specs: list[BarSpec] = []
     for want in wanted:
@@ -81,35 +151,3 @@ def bar_specs(wanted: Iterable[object], instruments: str | Iterable[str]) -> lis
         else:
             specs += [BarSpec(pattern, str(want)) for pattern in patterns]
     return specs
-
-
-def named_specs(strategies: Iterable[object]) -> dict[str, StrategySpec]:
-    """Give every strategy a name of its own: as it was told, or ``Class``, ``Class-2``."""
-    named: dict[str, StrategySpec] = {}
-    objects: dict[int, str] = {}
-    for given in strategies:
-        spec = _spec_of(given)
-        if spec.name is not None and spec.name in named:
-            msg = f"strategy name {spec.name!r} is taken: every strategy of an engine has a name of its own"
-            raise EngineError(msg)
-        made = spec.strategy if isinstance(spec.strategy, type) else type(spec.strategy)
-        base, number, name = made.__name__, 1, spec.name or made.__name__
-        while name in named:
-            number += 1
-            name = f"{base}-{number}"
-        named[name] = spec
-        if not isinstance(spec.strategy, type) and spec.make is None:
-            other = objects.setdefault(id(spec.strategy), name)
-            if other != name:
-                msg = f"{name} is the same object as {other}: make another {made.__name__}, or give the class"
-                raise EngineError(msg)
-    return named
-
-
-def _spec_of(given: object) -> StrategySpec:
-    if isinstance(given, StrategySpec):
-        return given
-    if isinstance(given, Strategy) or (isinstance(given, type) and issubclass(given, Strategy)):
-        return StrategySpec(strategy=given)
-    msg = f"{given!r} is no Strategy: subclass headrace.Strategy"
-    raise SubscriptionError(msg, handler="")

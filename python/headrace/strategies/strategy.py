@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, Unpack
 
 from headrace.errors import EngineError
 from headrace.market.money import Amount
@@ -27,49 +27,12 @@ if TYPE_CHECKING:
     import logging
 
     from headrace.dispatch.subscription import SubscribeOptions, Subscription
+    from headrace.market.checks import Duration
     from headrace.market.clock import Clock
+    from headrace.strategies.context import StrategyContext
     from headrace.trading.positions import Position
 
-__all__ = ["Duration", "OrderOptions", "Strategy", "StrategyDesk"]
-
-# "100ms", or nanoseconds.
-Duration: TypeAlias = "str | int"
-
-
-class StrategyDesk(Protocol):
-    """The engine's part of a strategy; ``Strategy`` has a method for each of these."""
-
-    @property
-    def clock(self) -> Clock:
-        """The engine's clock."""
-
-    @property
-    def log(self) -> logging.Logger:
-        """A logger with the strategy's name."""
-
-    def signal(self, instrument: str, side: int, strength: float, price: float | None, reason: str) -> None:
-        """Publish a signal."""
-
-    def submit(self, instrument: str, side: Literal[1, -1], quantity: Amount, options: OrderOptions) -> str:
-        """Send an order and return its id."""
-
-    def cancel(self, order_id: str, reason: str) -> str:
-        """Cancel an order."""
-
-    def position(self, instrument: str) -> Position:
-        """Return the position in an instrument."""
-
-    def set_timer(self, name: str, every: Duration | None, after: Duration | None, at_ns: int | None) -> None:
-        """Set or replace a timer."""
-
-    def cancel_timer(self, name: str) -> bool:
-        """Cancel a timer."""
-
-    def subscribe(self, options: Mapping[str, Any]) -> Subscription:
-        """Add a subscription."""
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Close a subscription."""
+__all__ = ["OrderOptions", "Strategy"]
 
 
 class OrderOptions(TypedDict, total=False):
@@ -94,7 +57,7 @@ class Strategy:
     subscription: ClassVar[Mapping[str, object]] = {}
     bars: ClassVar[Sequence[object]] = ()
 
-    _desk: StrategyDesk | None = None
+    _context: StrategyContext | None = None
 
     def signal(
         self, instrument: str, side: int, *, strength: float = 1.0, price: float | None = None, reason: str = ""
@@ -169,9 +132,9 @@ class Strategy:
         """Close a subscription that ``subscribe`` returned."""
         self._lent("unsubscribe").unsubscribe(subscription)
 
-    def _lent(self, what: str) -> StrategyDesk:
-        if self._desk is None:
+    def _lent(self, what: str) -> StrategyContext:
+        if self._context is None:
             name = type(self).__name__
             msg = f"{name}.{what} needs an engine: run it with headrace.Engine(strategies=[{name}(...)])"
             raise EngineError(msg)
-        return self._desk
+        return self._context

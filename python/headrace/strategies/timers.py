@@ -18,6 +18,8 @@ import heapq
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from headrace.market.clock import Mode
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -51,11 +53,12 @@ class _Entry(NamedTuple):
 class Timers:
     """All timers of an engine.
 
-    replay : the clock stops at every due time. on_due : called with the earliest due time when it may have changed.
+    mode : in a replay the clock stops at every due time. on_due : called with the earliest due time when it may have
+    changed.
     """
 
-    def __init__(self, *, replay: bool, on_due: Callable[[int | None], None]) -> None:
-        self._replay = replay
+    def __init__(self, *, mode: Mode, on_due: Callable[[int | None], None]) -> None:
+        self._mode = mode
         self._on_due = on_due
         self._heap: list[_Entry] = []
         # (owner, name) -> number of the valid entry; other entries in the heap are replaced or cancelled ones.
@@ -105,7 +108,7 @@ class Timers:
             entry = heapq.heappop(self._heap)
             missed = 0
             if entry.interval_ns:
-                if not self._replay:
+                if self._mode is not Mode.REPLAY:
                     missed = (now_ns - entry.due_ns) // entry.interval_ns
                 fired_ns = entry.due_ns + missed * entry.interval_ns
                 # The number stays: of two timers due at the same time, the one set first always fires first.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from headrace.errors import MissingExtraError, OptionError, ServiceError
 from headrace.limits import SCRAPE_BYTES_MAX, SCRAPE_TIMEOUT_S
+from headrace.market.clock import Mode
 from headrace.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
-    from headrace.engine.service import RestartPolicy, ServiceDesk
+    from headrace.engine.service import RestartPolicy, ServiceContext
     from headrace.telemetry.collect import Metrics, Sample
 
 __all__ = ["PrometheusEndpoint"]
@@ -81,10 +82,10 @@ class PrometheusEndpoint:
         host, port = self._server.sockets[0].getsockname()[:2]
         return str(host), int(port)
 
-    async def setup(self, desk: ServiceDesk) -> None:
+    async def setup(self, context: ServiceContext) -> None:
         """Listen. Raises ServiceError when the port is taken."""
         self._stopped.clear()
-        if desk.replay:
+        if context.mode is not Mode.LIVE:
             return
         try:
             self._server = await asyncio.start_server(self._answer, self._host, self._port, limit=SCRAPE_BYTES_MAX)

@@ -7,32 +7,18 @@
 //! Does not: hold rules of the domain (`headrace-core`) or memory shared between threads (`headrace-lockfree`).
 #![deny(unsafe_code)]
 
-mod bars;
 mod bus;
 mod clock;
-mod decoder;
 mod dispatch;
-mod dispatch_log;
 mod errors;
+mod halt;
 mod hot;
 mod ingest;
-mod instruments;
-mod kill_switch;
-mod kinds;
-mod latch;
-mod live_turn;
 mod lock;
-mod names;
-mod publishing;
-mod pump;
-mod replay;
-mod ring;
-mod sequencer;
-mod sources;
-mod tally;
+mod tables;
 
-use headrace_core::instrument::Venue;
 use headrace_core::limits;
+use headrace_core::market::instrument::Venue;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -84,32 +70,33 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VENUES", Venue::ALL.map(Venue::name).to_vec())?;
     module.add_class::<bus::BusCore>()?;
     module.add_class::<bus::BusHandler>()?;
-    module.add_class::<bars::BarBuilder>()?;
+    module.add_class::<ingest::bars::BarBuilder>()?;
     module.add_class::<clock::ReplayTime>()?;
-    module.add_class::<decoder::Decoder>()?;
-    module.add_class::<dispatch_log::CallLog>()?;
+    module.add_class::<ingest::decoder::Decoder>()?;
+    module.add_class::<dispatch::log::CallLog>()?;
     module.add_class::<dispatch::AlarmHandle>()?;
     module.add_class::<dispatch::DispatchGroup>()?;
     module.add_class::<dispatch::Membership>()?;
     module.add_class::<ingest::Ingest>()?;
-    module.add_class::<instruments::Instruments>()?;
-    module.add_class::<kill_switch::KillSwitch>()?;
-    module.add_class::<live_turn::LiveTurn>()?;
-    module.add_class::<pump::Pump>()?;
-    module.add_class::<ring::Ring>()?;
-    module.add_class::<ring::RingReader>()?;
-    module.add_class::<sequencer::Sequencer>()?;
+    module.add_class::<tables::instruments::Instruments>()?;
+    module.add_class::<halt::kill_switch::KillSwitch>()?;
+    module.add_class::<dispatch::live_turn::LiveTurn>()?;
+    module.add_class::<ingest::pump::Pump>()?;
+    module.add_class::<ingest::ring::Ring>()?;
+    module.add_class::<ingest::ring::RingReader>()?;
+    module.add_class::<ingest::sequencer::Sequencer>()?;
+    ingest::pump_status::PumpStatus::add_to(module)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
-    module.add_function(wrap_pyfunction!(decoder::detect_venue, module)?)?;
-    module.add_function(wrap_pyfunction!(decoder::reject_table, module)?)?;
-    module.add_function(wrap_pyfunction!(dispatch::kind_set, module)?)?;
-    module.add_function(wrap_pyfunction!(dispatch::matches_pattern_py, module)?)?;
+    module.add_function(wrap_pyfunction!(ingest::decoder::detect_venue, module)?)?;
+    module.add_function(wrap_pyfunction!(ingest::decoder::reject_table, module)?)?;
+    module.add_function(wrap_pyfunction!(dispatch::dispatch_group::kind_set, module)?)?;
+    module.add_function(wrap_pyfunction!(dispatch::dispatch_group::matches_pattern_py, module)?)?;
     module.add_function(wrap_pyfunction!(errors::mark_forked, module)?)?;
-    module.add_function(wrap_pyfunction!(kinds::cause_table, module)?)?;
-    module.add_function(wrap_pyfunction!(kinds::field_table, module)?)?;
-    module.add_function(wrap_pyfunction!(kinds::flag_table, module)?)?;
-    module.add_function(wrap_pyfunction!(kinds::kind_table, module)?)?;
-    module.add_function(wrap_pyfunction!(kinds::register_kind, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::kinds::cause_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::kinds::field_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::kinds::flag_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::kinds::kind_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::kinds::register_kind, module)?)?;
     module.add_function(wrap_pyfunction!(limit_table, module)?)?;
     module.add_function(wrap_pyfunction!(tick_types, module)?)?;
     Ok(())

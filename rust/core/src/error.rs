@@ -5,7 +5,7 @@
 //!   MergeError    a source cannot be merged by time
 //! ```
 //! Guarantees: each holds the facts, then says them: fact, value, what to do next.
-//! Does not: include what is refused frame by frame (see [`crate::decode::RejectReason`]).
+//! Does not: include what is refused frame by frame (see [`crate::ingest::decode::RejectReason`]).
 
 /// Why a venue could not be told from its frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

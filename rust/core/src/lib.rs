@@ -8,20 +8,10 @@
 #![forbid(unsafe_code)]
 
 pub mod bars;
-pub mod conflate;
-pub mod decode;
-mod digits;
 pub mod error;
-pub mod field;
-pub mod hash;
+pub mod fan_out;
 pub mod histogram;
-pub mod instrument;
-pub mod kind;
+pub mod ingest;
 pub mod lane;
 pub mod limits;
-pub mod lines;
-pub mod merge;
-pub mod newest;
-pub mod plan;
-pub mod sequencer;
-pub mod tick;
+pub mod market;

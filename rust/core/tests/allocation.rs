@@ -4,11 +4,11 @@ mod common;
 
 use allocation_counter::measure;
 use common::frames::{Random, frame};
-use headrace_core::decode::{Decoder, Outcome};
-use headrace_core::instrument::{InstrumentTable, Venue};
-use headrace_core::kind::KindTable;
-use headrace_core::merge::{Block, Merge, Step};
-use headrace_core::sequencer::{Sequencer, SequencerOptions};
+use headrace_core::ingest::decode::{Decoder, Outcome};
+use headrace_core::ingest::merge::{Block, Merge, Step};
+use headrace_core::ingest::sequencer::{Sequencer, SequencerOptions};
+use headrace_core::market::instrument::{InstrumentTable, Venue};
+use headrace_core::market::kind::KindTable;
 
 /// Accepted frames as the venue writes them, of every type, with strictly rising ids left to chance.
 fn accepted(venue: Venue) -> Vec<Vec<u8>> {

@@ -1,10 +1,10 @@
 //! Bars against a plain recomputation, and the rules of their edges.
 
 use headrace_core::bars::{Bar, BarPrice, BarSpec, Bars, Counts, Timeframe};
-use headrace_core::instrument::InstrumentTable;
-use headrace_core::kind;
 use headrace_core::limits::BARS_EMPTY_MAX;
-use headrace_core::tick::{Tick, flags};
+use headrace_core::market::instrument::InstrumentTable;
+use headrace_core::market::kind;
+use headrace_core::market::tick::{Tick, flags};
 use proptest::prelude::*;
 
 fn table(names: &[&str]) -> InstrumentTable {

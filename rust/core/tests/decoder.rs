@@ -2,12 +2,12 @@
 
 mod common;
 
-use headrace_core::decode::{Decoder, FrameType, Outcome, PassedOver, RejectReason, detect_venue};
 use headrace_core::error::DetectError;
-use headrace_core::instrument::{InstrumentTable, Venue};
-use headrace_core::kind;
+use headrace_core::ingest::decode::{Decoder, FrameType, Outcome, PassedOver, RejectReason, detect_venue};
 use headrace_core::limits::FRAME_BYTES_MAX;
-use headrace_core::tick::{Tick, flags};
+use headrace_core::market::instrument::{InstrumentTable, Venue};
+use headrace_core::market::kind;
+use headrace_core::market::tick::{Tick, flags};
 
 const SINGLE: u16 = flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT;
 const TRADE: &str = r#"{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":7,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}"#;

@@ -7,10 +7,10 @@ use std::io::{Write, stderr};
 
 use common::frames::{Random, frame, mutated};
 use common::{RECORDINGS, recording};
-use headrace_core::decode::{Decoder, FrameType, IgnoredType, Outcome, RejectReason};
-use headrace_core::instrument::{InstrumentTable, Venue};
-use headrace_core::lines::Lines;
-use headrace_core::tick::Tick;
+use headrace_core::ingest::decode::{Decoder, FrameType, IgnoredType, Outcome, RejectReason};
+use headrace_core::ingest::lines::Lines;
+use headrace_core::market::instrument::{InstrumentTable, Venue};
+use headrace_core::market::tick::Tick;
 
 /// At least so many mutated frames in all.
 const MUTATIONS: usize = 30_000;

@@ -4,8 +4,8 @@ mod common;
 
 use common::frames::Random;
 use headrace_core::error::MergeError;
-use headrace_core::merge::{Block, Merge, Payload, Peek, Step};
-use headrace_core::tick::Tick;
+use headrace_core::ingest::merge::{Block, Merge, Payload, Peek, Step};
+use headrace_core::market::tick::Tick;
 use std::collections::VecDeque;
 
 /// What came out: time, source, row, text.

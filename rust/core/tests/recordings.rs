@@ -5,10 +5,10 @@
 mod common;
 
 use common::{Run, recording};
-use headrace_core::decode::detect_venue;
-use headrace_core::instrument::Venue;
-use headrace_core::kind;
-use headrace_core::lines::Lines;
+use headrace_core::ingest::decode::detect_venue;
+use headrace_core::ingest::lines::Lines;
+use headrace_core::market::instrument::Venue;
+use headrace_core::market::kind;
 
 /// File, venue, frames by type (bookTicker, trade, depthUpdate, snapshot), ticks, of them levels.
 const TABLE: [(&str, Venue, [u64; 4], u64, u64); 3] = [

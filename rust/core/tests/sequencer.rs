@@ -3,12 +3,14 @@
 mod common;
 
 use common::ticks::{SPOT, USDM, depth, tables, tick};
-use headrace_core::decode::PassedOver;
-use headrace_core::instrument::InstrumentTable;
-use headrace_core::kind::{self, KindTable};
+use headrace_core::ingest::decode::PassedOver;
+use headrace_core::ingest::sequencer::{
+    RestoreError, SavedStream, Sequencer, SequencerOptions, SequencerState, Unwanted,
+};
 use headrace_core::limits::RESTART_JUMP;
-use headrace_core::sequencer::{RestoreError, SavedStream, Sequencer, SequencerOptions, SequencerState, Unwanted};
-use headrace_core::tick::{Gap, GapCause, NO_INSTRUMENT, Tick, UNKNOWN, flags};
+use headrace_core::market::instrument::InstrumentTable;
+use headrace_core::market::kind::{self, KindTable};
+use headrace_core::market::tick::{Gap, GapCause, NO_INSTRUMENT, Tick, UNKNOWN, flags};
 
 /// One sequencer and what came out of it.
 struct Bench {

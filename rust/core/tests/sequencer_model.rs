@@ -4,11 +4,11 @@ mod common;
 
 use common::frames::Random;
 use common::ticks::{USDM, depth, tables, tick};
-use headrace_core::decode::PassedOver;
-use headrace_core::kind;
+use headrace_core::ingest::decode::PassedOver;
+use headrace_core::ingest::sequencer::{Sequencer, SequencerOptions, Unwanted};
 use headrace_core::limits::RESTART_JUMP;
-use headrace_core::sequencer::{Sequencer, SequencerOptions, Unwanted};
-use headrace_core::tick::{Gap, GapCause, Tick, UNKNOWN, flags};
+use headrace_core::market::kind;
+use headrace_core::market::tick::{Gap, GapCause, Tick, UNKNOWN, flags};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The rules once more, as plainly as they can be said.

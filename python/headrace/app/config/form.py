@@ -8,7 +8,6 @@ Does not: check the values of known keys; msgspec does, with the same paths in i
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import re
 from collections.abc import Iterable
 from decimal import Decimal
@@ -20,6 +19,7 @@ import msgspec
 from msgspec import inspect
 
 from headrace.errors import ConfigError
+from headrace.market.checks import nearest
 
 if TYPE_CHECKING:
     from headrace.app.config.tree import EngineConfig
@@ -122,9 +122,7 @@ def items_of(form: Form) -> Form:
 
 def refuse_unknown(path: str, key: str, known: Iterable[str], **facts: object) -> NoReturn:
     """Raise the ConfigError of an unknown key."""
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-    advice = f", did you mean {near[0]}?" if near else ";"
-    msg = f"{path} has no key {key!r}{advice} it has {', '.join(known)}"
+    msg = f"{path} has no key {key!r}{nearest(key, known)}; it has {', '.join(known)}"
     raise ConfigError(msg, path=joined(path, key), **facts)
 
 

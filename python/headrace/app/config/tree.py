@@ -75,12 +75,13 @@ class EngineSection(Section, frozen=True, kw_only=True):
     wait : "park" sleeps between ticks, "spin" keeps a core busy for lower latency.
     gc : "idle" collects garbage only while no tick waits; "auto" leaves it to Python.
     slice_ns : how long dispatch holds the loop before other tasks run, ns.
-    speed : seconds of a recording per second, 1.0 is real time; "max" is as fast as possible.
+    speed : seconds of a recording per second, 1.0 is real time. A replay is as fast as its handlers.
     ring_capacity : ticks, a power of two.
     on_fault : the effect of a strategy's exceptions: "quarantine" ends its calls after 3 of them, "raise" ends the run.
     state_folder : the folder of the kill switch's latch and the control socket; by default from HEADRACE_STATE or XDG.
     audit : file for every event of a run, or a folder with one file for each run; by default none is written.
-    dispatch_log : file for the run's dispatch decisions, for a repeat; by default none is written.
+    dispatch_log : file for each dispatch call, for headrace repeat, or a folder with one file for each run.
+    record : folder for the items of live feeds, for a replay or a repeat.
     log_level : the lowest level that is logged: INFO the life cycle, DEBUG every event, ERROR failures.
     log_format : "text" for people, "json" for machines, one object per line.
     """
@@ -90,12 +91,13 @@ class EngineSection(Section, frozen=True, kw_only=True):
     wait: Literal["park", "spin"] = "park"
     gc: Literal["auto", "idle"] = "auto"
     slice_ns: AtLeastOne = SLICE_NS
-    speed: AboveZero | Literal["max"] = 1.0
+    speed: AboveZero = 1.0
     ring_capacity: Annotated[int, msgspec.Meta(ge=2)] = RING_CAPACITY
     on_fault: Literal["quarantine", "raise"] = "quarantine"
     state_folder: FilePath | None = None
     audit: FilePath | None = None
     dispatch_log: FilePath | None = None
+    record: FilePath | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 

@@ -2,7 +2,7 @@
 
 ::
 
-    RiskGates ─▶ submit(order) ─▶ desk.publish(OrderAccepted · OrderRejected · fills · OrderCanceled · OrderExpired)
+    RiskGates ─▶ submit(order) ─▶ context.publish(OrderAccepted · OrderRejected · fills · OrderCanceled · OrderExpired)
 
 What happens to an answer that finds no room
     ``publish`` raises LaneFullError, and nobody was told. A broker that makes its executions itself changes nothing
@@ -17,26 +17,28 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from headrace.market.clock import Mode
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.market.clock import Clock
+    from headrace.market.clock import Clock, ModeName
     from headrace.market.events import Cause, Event, OrderRequested
     from headrace.market.instrument import Instrument
 
-__all__ = ["Broker", "BrokerDesk"]
+__all__ = ["Broker", "BrokerContext"]
 
 
-class BrokerDesk:
-    """What the engine lends a broker.
+class BrokerContext:
+    """What an engine provides to a broker.
 
     publish : puts an event on the bus; raises LaneFullError. clock : the engine's. dispatcher : where its ticks come
-    from, to subscribe. replay : whether time is a recording's. instruments : what is known of them, by name.
+    from, to subscribe. mode : of the engine. instruments : what is known of them, by name.
     call_at : calls back at a time of the clock, ns, once; a later call may replace the one before. None: nobody does.
     """
 
-    __slots__ = ("call_at", "clock", "dispatcher", "instruments", "publish", "replay")
+    __slots__ = ("call_at", "clock", "dispatcher", "instruments", "mode", "publish")
 
     def __init__(
         self,
@@ -44,14 +46,14 @@ class BrokerDesk:
         publish: Callable[[Event], None],
         clock: Clock,
         dispatcher: Dispatcher | None,
-        replay: bool,
+        mode: ModeName,
         instruments: Mapping[str, Instrument] | None = None,
         call_at: Callable[[int, Callable[[], None]], None] | None = None,
     ) -> None:
         self.publish = publish
         self.clock = clock
         self.dispatcher = dispatcher
-        self.replay = replay
+        self.mode = Mode(mode)
         self.instruments = MappingProxyType({}) if instruments is None else instruments
         self.call_at = call_at
 
@@ -64,7 +66,7 @@ class Broker(Protocol):
     def name(self) -> str:
         """What events and reports call it."""
 
-    def attach(self, desk: BrokerDesk) -> None:
+    def attach(self, context: BrokerContext) -> None:
         """Get ready; called once, before any order, while the engine is set up."""
 
     def submit(self, order: OrderRequested) -> None:

@@ -23,6 +23,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.errors import LaneFullError, OptionError, OrderError
+from headrace.market.checks import whole
+from headrace.market.clock import Mode
 from headrace.market.events import (
     Cause,
     OrderAccepted,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.subscription import Subscription
     from headrace.market.instrument import Instrument
-    from headrace.trading.brokers.base import BrokerDesk
+    from headrace.trading.brokers.base import BrokerContext
 
 __all__ = ["SimulatedBroker"]
 
@@ -79,12 +81,12 @@ class SimulatedBroker:
         slippage_bps: Amount = 0,
         name: str = "simulated",
     ) -> None:
-        self._latency_ns = _whole("latency_ns", latency_ns)
+        self._latency_ns = whole("latency_ns", latency_ns, 0, 1 << 62, "ns")
         self._fees = _Fees(_part("maker_fee", maker_fee, low=-1), _part("taker_fee", taker_fee))
-        self._slippage_ticks = _whole("slippage_ticks", slippage_ticks)
+        self._slippage_ticks = whole("slippage_ticks", slippage_ticks, 0, 1 << 62, "ticks")
         self._slippage = MONEY.divide(_part("slippage_bps", slippage_bps, high=BPS), BPS)
         self._name = name
-        self._desk: BrokerDesk | None = None
+        self._context: BrokerContext | None = None
         self._subscription: Subscription | None = None
         self._orders: dict[str, RestingOrder] = {}
         self._at: dict[str, RestingOrders] = {}
@@ -111,36 +113,36 @@ class SimulatedBroker:
 
     # The broker's protocol
 
-    def attach(self, desk: BrokerDesk) -> None:
+    def attach(self, context: BrokerContext) -> None:
         """Subscribe to quotes, before the strategies, so that a quote is met before anybody answers it."""
-        self._desk = desk
-        if desk.dispatcher is not None:
-            self._subscription = desk.dispatcher.subscribe(
+        self._context = context
+        if context.dispatcher is not None:
+            self._subscription = context.dispatcher.subscribe(
                 self._on_quote,
                 callback="on_quote",
                 name=f"{self._name} broker",
                 # Live it never holds the feed for others: a quote that is lost to it is one that nobody traded on.
-                overflow="block" if desk.replay else "drop_oldest",
+                overflow="block" if context.mode is Mode.REPLAY else "drop_oldest",
             )
             self._subscription.doze()
 
     def submit(self, order: OrderRequested) -> None:
         """Take an order; it meets quotes from the next one on. Raises OrderError (an id twice), LaneFullError."""
-        desk = self._attached()
+        context = self._attached()
         if order.order_id in self._orders:
             msg = f"the {self._name} broker has an order {order.order_id!r} already: each order has an id of its own"
             raise OrderError(msg, field="order_id")
         if refusal := self._refusal(order):
             observed, reason = refusal
-            desk.publish(
+            context.publish(
                 OrderRejected(
                     **self._said(order), gate="broker", observed=observed, threshold="what can be filled", reason=reason
                 )
             )
             return
-        desk.publish(OrderAccepted(**self._said(order), broker_order_id=f"{self._name}-{self._taken + 1}"))
+        context.publish(OrderAccepted(**self._said(order), broker_order_id=f"{self._name}-{self._taken + 1}"))
         self._taken += 1
-        arrives_ns = desk.clock.now_ns() + self._latency_ns if self._latency_ns else 0
+        arrives_ns = context.clock.now_ns() + self._latency_ns if self._latency_ns else 0
         resting = RestingOrder(order, arrives_ns)
         self._orders[order.order_id] = resting
         self._at.setdefault(order.instrument, RestingOrders()).add(resting)
@@ -166,11 +168,11 @@ class SimulatedBroker:
             self._subscription.close()
             self._subscription = None
 
-    def _attached(self) -> BrokerDesk:
-        if self._desk is None:
-            msg = f"the {self._name} broker has no desk: call attach(BrokerDesk(...)) first, as an engine does"
+    def _attached(self) -> BrokerContext:
+        if self._context is None:
+            msg = f"the {self._name} broker has no desk: call attach(BrokerContext(...)) first, as an engine does"
             raise OrderError(msg, field="broker")
-        return self._desk
+        return self._context
 
     def _refusal(self, order: OrderRequested) -> tuple[str, str] | None:
         """Return what it sees, and why it cannot fill this order."""
@@ -360,23 +362,16 @@ class SimulatedBroker:
 
     def _said(self, request: OrderRequested) -> dict[str, Any]:
         """Return what all events of an order say."""
-        desk = self._attached()
+        context = self._attached()
         return {
             "source": self._name,
-            "ts": desk.clock.now_ns(),
+            "ts": context.clock.now_ns(),
             "run_id": request.run_id,
             "cause": request.cause,
             "order_id": request.order_id,
             "strategy": request.strategy,
             "instrument": request.instrument,
         }
-
-
-def _whole(option: str, value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < 1 << 62:
-        msg = f"{option}={value!r} is not allowed: give a whole number from 0 on"
-        raise OptionError(msg, option=option)
-    return value
 
 
 def _part(option: str, value: Amount, *, low: int = 0, high: int | Decimal = 1) -> Decimal:

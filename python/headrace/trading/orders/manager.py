@@ -24,6 +24,7 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 from headrace.errors import LaneFullError, OrderError
+from headrace.market.clock import Mode, ModeName
 from headrace.market.events import (
     Event,
     OrderEvent,
@@ -71,7 +72,7 @@ class OrderManager:
     """The orders of an engine. Make it before whoever wants to hear of orders: it has to know first.
 
     broker : None: every order is rejected, after the gates. run_id : of the engine's run, the beginning of every id;
-    in a ``replay`` ids begin with the strategy. call_soon : calls back on the bus's thread, soon, and may be called in
+    in a replay ids begin with the strategy. call_soon : calls back on the bus's thread, soon, and may be called in
     any; without it, what another thread cancels is sent when the bus brings the next event.
     """
 
@@ -84,7 +85,7 @@ class OrderManager:
         clock: Clock,
         broker: Broker | None = None,
         run_id: str = "",
-        replay: bool = False,
+        mode: ModeName = Mode.LIVE,
         call_soon: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self.gates = gates
@@ -97,7 +98,7 @@ class OrderManager:
         # Strategies in threads of their own submit and cancel, too. Never held while somebody waits for room in a lane.
         self._lock = threading.RLock()
         self._thread = threading.get_ident()
-        self._table = OrderTable("" if replay or not run_id else f"{run_id}-")
+        self._table = OrderTable("" if mode == Mode.REPLAY or not run_id else f"{run_id}-")
         self._permissions: dict[str, Permission] = {}
         self._flattenings = Flattenings(self._table, positions)
         self._by_operator: set[str] = set()

@@ -14,7 +14,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::{BusCore, BusHandler};
+use super::bus::BusCore;
+use super::handler::BusHandler;
 
 /// What is known of a type of events: its lane, and who takes it.
 #[pyclass(frozen, module = "headrace._native")]

@@ -15,7 +15,7 @@ use headrace_core::lane::{Dropped, Outcome, Turn};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::BusCore;
+use super::bus::BusCore;
 use super::delivery::{InHand, Step};
 use crate::errors::internal;
 use crate::lock::lock;

@@ -7,13 +7,14 @@
 //! Does not: see the ticks of members without options of their own.
 
 use crate::lock::lock;
-use headrace_core::field::kind_set;
-use headrace_core::kind;
-use headrace_core::tick::{GapCause, Tick, flags};
+use headrace_core::market::field::kind_set;
+use headrace_core::market::kind;
+use headrace_core::market::tick::{GapCause, Tick, flags};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
-use super::subscription::{Missing, Overflow};
+use super::options::Overflow;
+use super::subscription::Missing;
 
 /// What `admit` decided.
 pub(super) enum Admitted {

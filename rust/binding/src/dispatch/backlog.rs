@@ -5,7 +5,7 @@
 
 use std::ops::Deref;
 
-use headrace_core::tick::Tick;
+use headrace_core::market::tick::Tick;
 
 /// A queue of ticks in one piece of memory: consumed at the front, filled at the back.
 #[derive(Default)]

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headrace_core::field::{Field, KindSet, kind_set};
-use headrace_core::plan::{Filter, Plan};
+use headrace_core::fan_out::plan::{Filter, Plan};
+use headrace_core::market::field::{Field, KindSet, kind_set};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
 use super::group::Group;
+use super::options::Overflow;
 use super::run::{RUN_TICKS, Run};
-use super::subscription::{Handler, Overflow, Role, SubscriptionShared};
+use super::subscription::{Handler, Role, SubscriptionShared};
 use crate::hot::vectorcall::{Call, Slots};
 use crate::lock::lock;
 

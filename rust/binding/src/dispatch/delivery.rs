@@ -11,23 +11,24 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use headrace_core::conflate::{Fold, StateKeys};
-use headrace_core::field::kind_set;
-use headrace_core::kind;
-use headrace_core::tick::{Gap, NO_INSTRUMENT, Tick, flags};
+use headrace_core::fan_out::conflate::{Fold, StateKeys};
+use headrace_core::market::field::kind_set;
+use headrace_core::market::kind;
+use headrace_core::market::tick::{Gap, NO_INSTRUMENT, Tick, flags};
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 
 use super::admit::Admitted;
 use super::compile::{CallSite, Class, Enters, compile_alone};
 use super::member::Member;
+use super::options::Overflow;
 use super::plural::ColumnKey;
 use super::running::{Running, Seen};
-use super::subscription::{Overflow, Role, SubscriptionShared, state};
+use super::subscription::{Role, SubscriptionShared, state};
 use crate::hot::columns::{ColumnPool, Positions};
 use crate::hot::tick_object::TickTypes;
 use crate::hot::vectorcall::{Call, Objects};
-use crate::names::Names;
+use crate::tables::names::Names;
 
 /// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
 pub(super) const SAMPLE_EVERY: u32 = 64;

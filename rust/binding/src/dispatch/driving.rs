@@ -9,8 +9,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use headrace_core::kind;
-use headrace_core::tick::Tick;
+use headrace_core::market::kind;
+use headrace_core::market::tick::Tick;
 use headrace_lockfree::{Park, WAIT_MAX, WaitStrategy};
 use pyo3::prelude::*;
 

@@ -8,11 +8,11 @@
 
 use std::sync::atomic::Ordering;
 
-use headrace_core::tick::Tick;
+use headrace_core::market::tick::Tick;
 
 use super::group::{Bounds, Group};
+use super::log::flags;
 use super::run::Run;
-use crate::dispatch_log::flags;
 
 /// A line that is being written.
 pub(super) struct Entry {

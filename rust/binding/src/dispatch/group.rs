@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use headrace_core::instrument::InstrumentTable;
+use headrace_core::market::instrument::InstrumentTable;
 use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
 
@@ -25,11 +25,11 @@ use super::run::Run;
 use super::running::{Running, Seen};
 use super::subscription::{SubscriptionShared, state};
 use crate::hot::tick_object::tick_types;
+use crate::ingest::ring::RingCore;
 use crate::ingest::this_thread;
-use crate::kinds::kinds;
 use crate::lock::lock;
-use crate::names::Names;
-use crate::ring::RingCore;
+use crate::tables::kinds::kinds;
+use crate::tables::names::Names;
 
 /// Members and sets as statistics need them.
 #[derive(Default)]
@@ -290,10 +290,6 @@ impl Group {
     pub(crate) fn set_thread(&self, thread: u64) {
         // Relaxed: as above.
         self.thread.store(thread, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_hashing(&self) -> bool {
-        self.hashing
     }
 
     pub(crate) fn member_names(&self) -> Vec<String> {

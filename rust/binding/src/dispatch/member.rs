@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headrace_core::field::{KindSet, kind_set};
-use headrace_core::tick::Tick;
+use headrace_core::market::field::{KindSet, kind_set};
+use headrace_core::market::tick::Tick;
 
-use super::subscription::{Handler, Held, Missing, Options, Role, SubscriptionShared, state};
+use super::options::Options;
+use super::subscription::{Handler, Held, Missing, Role, SubscriptionShared, state};
 
 /// One subscription as its dispatching thread sees it.
 pub(crate) struct Member {
@@ -125,7 +126,7 @@ impl Member {
         self.shared.skipped.add(count);
         Missing::widen(
             &mut self.paused,
-            headrace_core::tick::GapCause::Paused,
+            headrace_core::market::tick::GapCause::Paused,
             first,
             last,
             count,

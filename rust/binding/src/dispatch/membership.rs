@@ -6,16 +6,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headrace_core::tick::Tick;
+use headrace_core::market::tick::Tick;
 use headrace_lockfree::WAIT_MAX;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::dispatch_group::{HandlerTuple, handlers_of};
 use super::driving::reentrant_dispatch;
 use super::group::{Cause, Group};
+use super::options::Tuning;
 use super::requests::Change;
-use super::subscription::{SubscriptionShared, Tuning, state};
-use super::{HandlerTuple, handlers_of, overflow_named};
+use super::subscription::{SubscriptionShared, state};
 use crate::errors::refuse_after_fork;
 use crate::hot::columns::{checked_length, copy_into, tick_array};
 use crate::ingest::{IngestCore, this_thread};
@@ -76,24 +77,10 @@ impl Membership {
     }
 
     /// Changes how its ticks come, from the next edge of a run on.
-    #[pyo3(signature = (*, overflow, batch_max, lag_max_ticks, lag_max_ns, lag_skip))]
-    fn tune(
-        &self,
-        py: Python<'_>,
-        overflow: &str,
-        batch_max: usize,
-        lag_max_ticks: u64,
-        lag_max_ns: i64,
-        lag_skip: bool,
-    ) -> PyResult<()> {
+    ///
+    /// tuning : object with the attributes ``overflow``, ``batch_max``, ``lag_max_ticks``, ``lag_max_ns``, ``on_lag``.
+    fn tune(&self, py: Python<'_>, tuning: Tuning) -> PyResult<()> {
         refuse_after_fork(py)?;
-        let tuning = Tuning {
-            overflow: overflow_named(overflow),
-            batch_max,
-            lag_max_ticks,
-            lag_max_ns,
-            lag_skip,
-        };
         self.group.change(py, &self.shared, Change::Tuning(tuning));
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! with one filter share columns.
 //! Does not: decide where a run ends.
 
-use headrace_core::field::{Field, kind_set};
-use headrace_core::tick::Tick;
+use headrace_core::market::field::{Field, kind_set};
+use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::compile::Class;

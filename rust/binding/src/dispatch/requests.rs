@@ -9,13 +9,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headrace_core::tick::{GapCause, Tick};
+use headrace_core::market::tick::{GapCause, Tick};
 use pyo3::prelude::*;
 
 use super::group::Group;
 use super::member::Member;
+use super::options::{Options, Overflow, Tuning};
 use super::run::Run;
-use super::subscription::{Handler, Missing, Options, Overflow, SubscriptionShared, Tuning, state};
+use super::subscription::{Handler, Missing, SubscriptionShared, state};
 use crate::lock::lock;
 
 /// What was asked of a group from outside; done at the next edge of a run.
@@ -53,9 +54,10 @@ impl Group {
         &self,
         py: Python<'_>,
         name: String,
-        options: Options,
+        mut options: Options,
         handlers: Vec<Handler>,
     ) -> Arc<SubscriptionShared> {
+        options.hashing = self.hashing;
         // The newest first, then the cursor: so they all lie before the place where the member joins.
         let newest = self.core.newest.load();
         let at = self.core.ring.cursor();

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use headrace_core::kind;
-use headrace_core::plan::Plan;
-use headrace_core::tick::{GapCause, TICK_WORDS, Tick};
+use headrace_core::fan_out::plan::Plan;
+use headrace_core::market::kind;
+use headrace_core::market::tick::{GapCause, TICK_WORDS, Tick};
 use headrace_lockfree::{Read, Reader};
 use pyo3::prelude::*;
 
@@ -21,11 +21,12 @@ use super::compile::CallSet;
 use super::delivery::Delivery;
 use super::entry::View;
 use super::group::{Bounds, Group};
+use super::options::Overflow;
 use super::plural::edge_before;
 use super::requests::Request;
-use super::subscription::{Missing, Overflow};
+use super::subscription::Missing;
+use crate::ingest::ring::RingCore;
 use crate::lock::lock;
-use crate::ring::RingCore;
 
 /// Ticks of a run when no plural handler asks for another length.
 pub(super) const RUN_TICKS: usize = 1_024;

@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use headrace_core::tick::Tick;
+use headrace_core::market::tick::Tick;
 
 /// The tick, or the run of ticks, that a handler was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Running {
 
     /// What the running call was given; asked by the thread that dispatches.
     pub(super) fn seen(&self) -> Seen {
-        let mut words = [0; headrace_core::tick::TICK_WORDS];
+        let mut words = [0; headrace_core::market::tick::TICK_WORDS];
         words[STREAM_WORD] = self.stream.load(ORDER);
         let Tick { instrument, kind, .. } = Tick::from_words(words);
         let (first, last) = (self.first.load(ORDER), self.last.load(ORDER));

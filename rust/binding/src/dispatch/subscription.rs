@@ -10,11 +10,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::lock::lock;
-use headrace_core::field::{Field, KindSet, kind_set};
-use headrace_core::hash::InputHash;
 use headrace_core::histogram::Histogram;
-use headrace_core::plan::Filter;
-use headrace_core::tick::{GapCause, Tick};
+use headrace_core::ingest::hash::InputHash;
+use headrace_core::market::field::{Field, KindSet, kind_set};
+use headrace_core::market::tick::{GapCause, Tick};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -44,17 +43,6 @@ impl Count {
         // Relaxed: as above.
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// What a consumer chose to happen when it is too slow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overflow {
-    /// The writer waits.
-    Block,
-    /// The oldest ticks are lost, counted and told.
-    DropOldest,
-    /// Older quotes are folded into newer ones.
-    Conflate,
 }
 
 /// The states of a subscription, as numbers that threads share.
@@ -179,49 +167,6 @@ impl Handler {
     /// The same, with slots of its own: one per field, in their order.
     pub(crate) fn to_call_alone(&self, py: Python<'_>) -> Call {
         self.to_call(py, (0u16..).take(self.fields.len()).collect())
-    }
-}
-
-/// How a subscription's ticks come; may change while it lives.
-#[derive(Clone, Copy)]
-pub(crate) struct Tuning {
-    pub(crate) overflow: Overflow,
-    pub(crate) batch_max: usize,
-    pub(crate) lag_max_ticks: u64,
-    pub(crate) lag_max_ns: i64,
-    pub(crate) lag_skip: bool,
-}
-
-/// The options of a subscription, checked by Python.
-#[derive(Clone)]
-pub(crate) struct Options {
-    pub(crate) filter: Filter,
-    /// The kinds that `on_tick` and `on_ticks` take.
-    pub(crate) every_kinds: KindSet,
-    pub(crate) tuning: Tuning,
-    pub(crate) every_ns: i64,
-    pub(crate) min_interval_ns: i64,
-    pub(crate) rate_limit: f64,
-    /// Pull side: ticks are kept for who reads them.
-    pub(crate) pull: bool,
-    /// Handlers return awaitables that a task awaits in order.
-    pub(crate) awaited: bool,
-    pub(crate) hashing: bool,
-}
-
-impl Options {
-    /// Whether each tick must be looked at for this subscription alone, so that it cannot share a run's columns.
-    pub(crate) fn is_private(&self) -> bool {
-        self.tuning.overflow == Overflow::Conflate
-            || self.every_ns > 0
-            || self.rate_limit > 0.0
-            || self.tuning.lag_skip
-            || self.pull
-            || self.hashing
-    }
-
-    pub(crate) fn watches_lag(&self) -> bool {
-        self.tuning.lag_max_ticks > 0 || self.tuning.lag_max_ns > 0
     }
 }
 

@@ -10,8 +10,8 @@
 
 use std::ffi::c_int;
 
-use headrace_core::field::{Field, Whole};
-use headrace_core::tick::Tick;
+use headrace_core::market::field::{Field, Whole};
+use headrace_core::market::tick::Tick;
 use numpy::npyffi::{self, NPY_ARRAY_CARRAY_RO, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArrayObject, npy_intp};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, dtype};
 use pyo3::ffi;

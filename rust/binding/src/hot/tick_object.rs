@@ -17,15 +17,15 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem::offset_of;
 use std::sync::{Mutex, PoisonError};
 
-use headrace_core::field::{self, Field, Whole, kind_set};
-use headrace_core::kind::{self, KindRow, KindTable, ValueType};
-use headrace_core::tick::Tick;
+use headrace_core::market::field::{self, Field, Whole, kind_set};
+use headrace_core::market::kind::{self, KindRow, KindTable, ValueType};
+use headrace_core::market::tick::Tick;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::vectorcall::write_float;
-use crate::names::Names;
+use crate::tables::names::Names;
 
 /// The Python object. `repr(C)`: CPython reads the members at the offsets given below.
 #[repr(C)]
@@ -67,7 +67,7 @@ static TYPES: Mutex<Vec<Py<PyType>>> = Mutex::new(Vec::new());
 
 /// The types of every kind registered so far.
 pub(crate) fn tick_types(py: Python<'_>) -> PyResult<TickTypes> {
-    let kinds = crate::kinds::kinds();
+    let kinds = crate::tables::kinds::kinds();
     // Copied out and back: making a type runs Python, and no lock is held meanwhile. The interpreter's lock keeps a
     // second maker away.
     let mut types: Vec<Py<PyType>> = known_types(py);
@@ -376,10 +376,10 @@ extern "C" fn get_computed(object: *mut ffi::PyObject, closure: *mut c_void) -> 
     // SAFETY: CPython calls this attached, with an object of the type that the getter belongs to.
     let (py, this) = unsafe { (Python::assume_attached(), &*object.cast::<TickObject>()) };
     let made = match closure as usize {
-        CAUSE => crate::kinds::cause_object(py, this.tick.values[3]),
-        LOST_KIND => crate::kinds::lost_kind_object(py, this.tick.values[3]),
+        CAUSE => crate::tables::kinds::cause_object(py, this.tick.values[3]),
+        LOST_KIND => crate::tables::kinds::lost_kind_object(py, this.tick.values[3]),
         index if index >= FIRST_UNKNOWABLE => {
-            crate::kinds::unknowable(py, this.tick.values[(index - FIRST_UNKNOWABLE) & 3])
+            crate::tables::kinds::unknowable(py, this.tick.values[(index - FIRST_UNKNOWABLE) & 3])
         }
         index => {
             let field = DERIVED[index];
@@ -408,7 +408,7 @@ extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         // SAFETY: a live str, or null.
         unsafe { Bound::from_borrowed_ptr_or_opt(py, string) }.map_or(String::new(), |string| string.to_string())
     };
-    let values = crate::kinds::describe_values(&this.tick);
+    let values = crate::tables::kinds::describe_values(&this.tick);
     let said = format!(
         "<{} {} seq={} position={}{} ts_init={}>",
         text(this.kind),

@@ -12,16 +12,16 @@
 
 use std::mem::MaybeUninit;
 
-use headrace_core::field::{Field, Whole};
-use headrace_core::kind;
-use headrace_core::tick::Tick;
+use headrace_core::market::field::{Field, Whole};
+use headrace_core::market::kind;
+use headrace_core::market::tick::Tick;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyTuple};
 
 use super::tick_object::{TickSlot, TickTypes};
-use crate::names::Names;
+use crate::tables::names::Names;
 
 /// Arguments of one handler at most: every field of the table and some.
 pub(crate) const ARGUMENTS_MAX: usize = 62;
@@ -263,10 +263,10 @@ impl Slots {
 /// A whole number or a fact of a gap, as a new reference; null with the Python error set.
 fn fresh(py: Python<'_>, field: Field, tick: &Tick, position: u64, now_ns: i64) -> PyResult<*mut ffi::PyObject> {
     Ok(match field {
-        Field::Cause => crate::kinds::cause_object(py, tick.values[3])?.into_ptr(),
-        Field::LostKind => crate::kinds::lost_kind_object(py, tick.values[3])?.into_ptr(),
+        Field::Cause => crate::tables::kinds::cause_object(py, tick.values[3])?.into_ptr(),
+        Field::LostKind => crate::tables::kinds::lost_kind_object(py, tick.values[3])?.into_ptr(),
         Field::ValueU64(index) if tick.kind == kind::GAP => {
-            crate::kinds::unknowable(py, tick.values[usize::from(index & 3)])?.into_ptr()
+            crate::tables::kinds::unknowable(py, tick.values[usize::from(index & 3)])?.into_ptr()
         }
         _ => match field.whole(tick, position, now_ns) {
             // SAFETY: attached.

@@ -8,9 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bar, BarPrice, BarSpec, Counts, Timeframe};
+use super::bars::{Bar, BarPrice, BarSpec, Counts, Timeframe};
 use crate::limits::BARS_EMPTY_MAX;
-use crate::tick::{Tick, flags};
+use crate::market::tick::{Tick, flags};
 
 /// No interval runs: the next tick begins one.
 const NOT_RUNNING: i64 = i64::MIN;

@@ -1,6 +1,6 @@
 //! Generated frames of every type and venue, and ways to write or break one: all from a seed that is printed.
 
-use headrace_core::instrument::Venue;
+use headrace_core::market::instrument::Venue;
 
 /// SplitMix64: small, and the same on every machine.
 #[derive(Clone, Debug)]

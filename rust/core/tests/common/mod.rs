@@ -5,13 +5,13 @@ pub mod frames;
 pub mod ticks;
 
 use flate2::read::GzDecoder;
-use headrace_core::decode::{Decoder, FrameType, IgnoredType, Outcome, RejectReason};
-use headrace_core::instrument::{InstrumentTable, Venue};
-use headrace_core::kind::KindTable;
+use headrace_core::ingest::decode::{Decoder, FrameType, IgnoredType, Outcome, RejectReason};
+use headrace_core::ingest::lines::Lines;
+use headrace_core::ingest::sequencer::{Sequencer, SequencerOptions};
 use headrace_core::limits::INSTRUMENTS_MAX;
-use headrace_core::lines::Lines;
-use headrace_core::sequencer::{Sequencer, SequencerOptions};
-use headrace_core::tick::Tick;
+use headrace_core::market::instrument::{InstrumentTable, Venue};
+use headrace_core::market::kind::KindTable;
+use headrace_core::market::tick::Tick;
 use std::io::Read;
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Ticks, depth events and tables for the sequencer's tests.
 
-use headrace_core::instrument::InstrumentTable;
-use headrace_core::kind::{self, KindTable, Nature, VenueIds};
-use headrace_core::tick::{Tick, flags};
+use headrace_core::market::instrument::InstrumentTable;
+use headrace_core::market::kind::{self, KindTable, Nature, VenueIds};
+use headrace_core::market::tick::{Tick, flags};
 
 pub const SINGLE: u16 = flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT;
 pub const SPOT: u32 = 0;

@@ -1,0 +1,43 @@
+"""Files that belong to one run: its audit, its dispatch log, its recordings.
+
+Guarantees: mode 0600; an existing file is never touched; in a folder each run has a file of its own.
+Does not: write anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from pathlib import Path
+
+__all__ = ["is_run_folder", "new_run_file"]
+
+
+def is_run_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names a folder with a file for each run: it is one, or ends in a slash."""
+    text = os.fspath(path)
+    return text.endswith(os.sep) or Path(text).is_dir()
+
+
+def new_run_file(path: str | os.PathLike[str], run_id: str, ending: str) -> tuple[Path, int]:
+    """Make a new file and return its path and its descriptor, open for writing.
+
+    path : the file; or a folder, in which the file is ``RUN_ID.ENDING``, then ``RUN_ID-2.ENDING`` and so on.
+    Folders on the way are made, mode 0700. Raises OSError; FileExistsError when ``path`` itself is there already.
+    """
+    is_folder = is_run_folder(path)
+    file = Path(path, f"{run_id}.{ending}") if is_folder else Path(path)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        # Not the file itself: something on the way to it is no folder.
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(file.parent)) from error
+    for number in itertools.count(2):
+        try:
+            return file, os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            if not is_folder:
+                raise
+            file = file.with_name(f"{run_id}-{number}.{ending}")
+    raise AssertionError  # The count has no end.

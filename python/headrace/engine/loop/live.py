@@ -1,0 +1,263 @@
+"""LiveDriver: turns that new input schedules on the event loop.
+
+::
+
+    tick, event, timer ─▶ schedule ─▶ turn: what is due ─▶ ticks for ``slice_ns`` ─▶ drain ─▶ sleep, or again
+
+Guarantees: a turn never waits; while only ticks are due, a turn is one native call.
+Does not: pace live feeds; a recording is paced by its receive times at a finite speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from headrace.engine.idle_gc import IdleCollector
+from headrace.engine.loop.driver import Driver
+from headrace.errors import ReentrantDispatchError
+from headrace.limits import DRAIN_S, SLICE_NS
+from headrace.market.clock import Mode, PacedClock, WallClock, seconds_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.bus import EventBus
+    from headrace.commands import Command
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.engine.loop.driver import Steps
+    from headrace.engine.repeat import RunLog
+    from headrace.feeds.sources import Sources
+    from headrace.market.clock import Clock, EngineClock
+
+__all__ = ["LiveDriver", "LiveOptions"]
+
+# How often the driver looks whether asynchronous consumers have caught up, when everything else has.
+LOOK_S = 0.002
+
+
+class LiveOptions(NamedTuple):
+    """How a live driver runs; ``Engine`` says what each option means."""
+
+    clock: Clock | None = None
+    speed: float = 1.0
+    slice_ns: int = SLICE_NS
+    wait: Literal["park", "spin"] = "park"
+    gc: Literal["auto", "idle"] = "auto"
+    log: RunLog | None = None
+
+
+class LiveDriver(Driver):
+    """Moves a live engine on."""
+
+    mode = Mode.LIVE
+
+    def __init__(self, clock: EngineClock, bus: EventBus, dispatcher: Dispatcher, options: LiveOptions) -> None:
+        super().__init__(clock, bus, dispatcher)
+        self._options = options
+        self._log = options.log
+        live_turn = dispatcher.live_turn(bus.core)
+        self._ticks, self._next_due_ns = live_turn.run, live_turn.due_ns
+        self._slice_ns = options.slice_ns
+        self._spins = options.wait == "spin"
+        self._collector: IdleCollector | None = None
+        self._source: Clock = options.clock or WallClock()
+        self._now_ns = self._source.now_ns
+        self._sources: Sources | None = None
+        # None before it is started and after it is closed.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: asyncio.Future[str] | None = None
+        self._scheduled = False
+        self._is_turning = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_ns: int | None = None
+
+    # The phases of a run
+
+    async def start(self, sources: Sources) -> None:
+        """Open the sources; a recording without live feeds beside it sets the time of its own."""
+        await sources.open()
+        self._sources = sources
+        first_ns = await sources.first_ns()
+        if self._options.clock is None and first_ns is not None and not sources.live:
+            self._source = PacedClock(first_ns, self._options.speed)
+            self._now_ns = self._source.now_ns
+        self._loop = asyncio.get_running_loop()
+        self._over = self._loop.create_future()
+        self.clock.advance_to(self._now_ns())
+        await self.bus.start(wake=self.schedule_from_thread)
+        if self._log is not None:
+            self._log.open(self.bus, self.dispatcher, sources.logged())
+
+    async def run(self, steps: Steps) -> str:
+        """Take what the feeds bring until they have ended, or until ``finish``."""
+        assert self._over is not None
+        assert self._sources is not None
+        self.schedule()
+        feeding = None
+        if self._sources.feeds:
+            feeding = asyncio.create_task(self._feed(self._sources, steps), name="headrace-feeds")
+            feeding.add_done_callback(self._feeding_ended)
+        try:
+            return await self._over
+        finally:
+            if feeding is not None and not feeding.done():
+                feeding.cancel()
+                await asyncio.wait({feeding})
+
+    async def _feed(self, sources: Sources, steps: Steps) -> None:
+        await sources.bring_all(self._source, schedule=self.schedule, turn=self.run_now)
+        deadline_s = time.monotonic() + DRAIN_S
+        while not steps.is_quiet() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - a task that rests signals nothing
+            await asyncio.sleep(LOOK_S)
+        steps.stop("feeds ended")
+
+    def _feeding_ended(self, feeding: asyncio.Task[None]) -> None:
+        if not feeding.cancelled() and (error := feeding.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_exception(error)
+
+    def stop(self) -> None:
+        """Change nothing: a live run ends on the event loop, by ``finish``."""
+
+    def finish(self, reason: str) -> None:
+        """Let ``run`` return with this reason."""
+        if self._over is not None and not self._over.done():
+            self._over.set_result(reason)
+
+    async def drain_all(self, is_quiet: Callable[[], bool], remaining_s: Callable[[], float]) -> None:
+        """Have turns until nothing is left or the time is over, then deliver open windows."""
+        self.drain()
+        # Polled: a task that comes to rest signals nothing.
+        while remaining_s() > 0 and (self.turn() or not is_quiet()):  # noqa: ASYNC110
+            await asyncio.sleep(0 if not self.dispatcher.is_caught_up else LOOK_S)
+        self.mark("leave")
+        while True:
+            try:
+                self.dispatcher.finish()
+            except ReentrantDispatchError:
+                # A strategy is still in its handler, in a thread of its own.
+                if remaining_s() <= 0:
+                    raise
+                await asyncio.sleep(LOOK_S)
+            else:
+                return
+
+    def freeze(self) -> None:
+        """Freeze what lives now and collect only when idle, under ``gc="idle"``."""
+        if self._options.gc == "idle":
+            self._collector = IdleCollector()
+
+    def close(self) -> None:
+        """Schedule no more turns and restore the collector. May be called twice."""
+        self._loop = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        collector, self._collector = self._collector, None
+        if collector is not None:
+            collector.close()
+
+    # The log
+
+    def mark(self, kind: str, payload: object = None) -> None:
+        """Note in the dispatch log what is done now."""
+        if self._log is not None:
+            self._log.mark(kind, payload)
+
+    def note_command(self, command: Command) -> None:
+        """Note in the dispatch log that a command is handled now."""
+        self.mark("command", command)
+
+    # Turns
+
+    def turn(self) -> bool:
+        """Run one turn; True: there is more to do."""
+        now_ns = self._now_ns()
+        # Mostly there are only ticks, and nothing follows from them: then this is the whole turn.
+        more = None if self._calls or self._unpublished else self._ticks(now_ns, self._slice_ns)
+        if more is False and not self._calls:
+            return False
+        if more is None and not self._settle_and_dispatch(now_ns):
+            return True
+        self.drain()
+        return not (self.dispatcher.is_caught_up and self.is_at_rest)
+
+    def _settle_and_dispatch(self, now_ns: int) -> bool:
+        """Return whether ticks were dispatched; False: events go on in the next turn, which has a mark of its own."""
+        self.clock.advance_to(now_ns)
+        if self.settle(now_ns):
+            self.mark("turn")
+        if self.bus.has_ready and self.dispatcher.is_caught_up:
+            return False
+        self.dispatcher.dispatch(max_ns=self._slice_ns)
+        return True
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call a function between two dispatches. May be called from any thread."""
+        super().call_soon(call)
+        self.schedule_from_thread()
+
+    def set_alarm(self, due_ns: int | None) -> None:
+        """Note when the next timer is due; one that a thread or a task sets is armed by a turn of its own."""
+        super().set_alarm(due_ns)
+        if due_ns is not None and not self._is_turning and (self._alarm_ns is None or due_ns < self._alarm_ns):
+            self.schedule_from_thread()
+
+    def schedule(self) -> None:
+        """Have a turn soon; more calls before it change nothing."""
+        if not self._scheduled and self._loop is not None:
+            self._scheduled = True
+            self._loop.call_soon(self._run_scheduled)
+
+    def schedule_from_thread(self) -> None:
+        """Have a turn soon. May be called from any thread and in a signal handler."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self.schedule)
+
+    def run_now(self) -> None:
+        """Have a turn at once; soon, when one is running."""
+        if self._loop is None:
+            return
+        if self._is_turning:
+            self.schedule()
+            return
+        self._is_turning = True
+        try:
+            more = self.turn()
+        except BaseException as error:  # noqa: BLE001 - raised by ``run``
+            self._fail(error)
+            return
+        finally:
+            self._is_turning = False
+        if self._collector is not None:
+            self._collector.look(idle=not more)
+        if self._log is not None:
+            self._log.turn_over(idle=not more)
+        if more or self._spins:
+            self.schedule()
+        else:
+            self._arm()
+
+    def _run_scheduled(self) -> None:
+        self._scheduled = False
+        self.run_now()
+
+    def _arm(self) -> None:
+        """Have a turn when the next timer, bar close or window is due."""
+        due_ns = self._next_due_ns()
+        if due_ns == self._alarm_ns or self._loop is None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_ns, self._alarm = due_ns, None
+        if due_ns is not None:
+            self._alarm = self._loop.call_later(seconds_until(self._source, due_ns), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm_ns, self._alarm = None, None
+        self.schedule()

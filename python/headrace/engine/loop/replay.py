@@ -1,0 +1,145 @@
+"""ReplayDriver: at each T what is due, then T's ticks, each resolved before anything of T + 1.
+
+Guarantees: the order of events depends on the input alone, never on the wall clock.
+Does not: wait for real time, but for a finite ``speed``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Literal
+
+from headrace._native import PumpStatus
+from headrace.engine.loop.driver import Driver
+from headrace.limits import BARRIER_S
+from headrace.market.clock import Mode, PacedClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.bus import AuditSink, EventBus
+    from headrace.commands import CommandBus
+    from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.engine.loop.driver import Steps
+    from headrace.feeds.sources import Progress, Sources
+    from headrace.market.clock import EngineClock
+
+__all__ = ["ReplayDriver"]
+
+# How often progress is reported.
+PROGRESS_EVERY_NS = 100_000_000
+
+
+class ReplayDriver(Driver):
+    """Moves a replay on.
+
+    commands : T is over when none is in flight. audit : ends the run when it cannot be written.
+    progress : called about ten times a second.
+    """
+
+    mode = Mode.REPLAY
+
+    def __init__(
+        self,
+        clock: EngineClock,
+        bus: EventBus,
+        dispatcher: Dispatcher,
+        *,
+        commands: CommandBus,
+        audit: AuditSink | None,
+        speed: float | Literal["max"],
+        progress: Callable[[Progress], object] | None,
+    ) -> None:
+        super().__init__(clock, bus, dispatcher)
+        PacedClock(0, speed)  # Refuses what is no speed before any file is opened.
+        self._commands = commands
+        self._audit = audit
+        self._speed = speed
+        self._progress = progress
+        self._progress_due_ns = 0
+        self._sources: Sources | None = None
+
+    async def start(self, sources: Sources) -> None:
+        """Open the sources; the clock begins with their first item."""
+        self._sources = sources
+        await sources.open()
+        self.clock.advance_to(await sources.first_ns() or 0)
+
+    async def run(self, steps: Steps) -> str:  # noqa: ARG002 - a replay calls none of them
+        """Replay to the end of the sources, or until stopped."""
+        assert self._sources is not None
+        sources, pump = self._sources, self._sources.pump
+        pump.watch_bus(self.bus.core)
+        try:
+            pace = PacedClock(self.clock.now_ns(), self._speed)
+            await self.barrier()
+            while True:
+                status, argument = pump.run(pace.due_ns())
+                if status is PumpStatus.NEED:
+                    await sources.give(argument)
+                elif status is PumpStatus.UNTIL:
+                    await sources.wait(pace.wait_s(argument))
+                elif status is PumpStatus.ALARM:
+                    await self._resolve_due(argument)
+                elif status is PumpStatus.ASYNC:
+                    await self.dispatcher.drain_async()
+                    await self.barrier()
+                elif status is PumpStatus.DRAIN:
+                    await self.barrier()
+                else:
+                    break
+                sources.keep_rejects()
+                if self._audit is not None:
+                    self._audit.check()
+                self._report_progress()
+            sources.keep_rejects()
+            if status is PumpStatus.END:
+                self.dispatcher.finish()
+                await self.barrier()
+        finally:
+            pump.watch_bus(None)
+        return "feeds ended"
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call a function when T's ticks are dispatched, before anything of T + 1."""
+        super().call_soon(call)
+        self.set_alarm(self.timers.due_ns)
+
+    def set_alarm(self, due_ns: int | None) -> None:
+        """Stop the pump before the next timer is due, and before T + 1 while a call waits."""
+        super().set_alarm(self.clock.now_ns() if self._calls else due_ns)
+
+    async def settle_end(self) -> None:
+        """Resolve what the end of the run published."""
+        await self.barrier()
+
+    async def barrier(self) -> None:
+        """Return when nothing is left to do at T. Raises DeadlockError, and what ends the run."""
+        while True:
+            self.publish_bars(self.bars.take())
+            self.drain()
+            if not self.bus.is_idle:
+                await self.bus.wait_until_idle(BARRIER_S)
+            elif self._commands.in_flight:
+                await asyncio.sleep(0)
+            elif self.is_at_rest:
+                return
+
+    async def _resolve_due(self, until_ns: int) -> None:
+        """Make the waiting calls; fire everything that is due by ``until_ns``, each at its own time, and resolve it."""
+        if self._calls:
+            await self.barrier()
+        # The calls may be made already, by the barrier behind an async handler.
+        self.set_alarm(self.timers.due_ns)
+        while (due_ns := self.due_ns) is not None and due_ns <= until_ns:
+            self.clock.advance_to(due_ns)
+            self.fire_next(due_ns)
+            await self.barrier()
+
+    def _report_progress(self) -> None:
+        now_ns = time.monotonic_ns()
+        if self._progress is None or now_ns < self._progress_due_ns or self._sources is None:
+            return
+        self._progress_due_ns = now_ns + PROGRESS_EVERY_NS
+        self._progress(self._sources.progress(self.dispatcher.ring.cursor))

@@ -1,0 +1,137 @@
+"""EngineOptions: every option of an engine, with its type and its default.
+
+Guarantees: an unknown option is an error that names the nearest one; options that contradict each other are refused.
+Does not: check what a part checks itself, such as the ring's capacity.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from headrace.errors import OptionError
+from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
+from headrace.market.checks import one_of, refuse_unknown
+from headrace.market.clock import Mode, ModeName
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from headrace.bus.lane import LaneOptions
+    from headrace.commands import Middleware
+    from headrace.dispatch.faults import Policy
+    from headrace.engine.service import ServiceProtocol
+    from headrace.feeds.sources import Progress, Source
+    from headrace.market.clock import Clock
+    from headrace.market.events import Event, Lane
+    from headrace.market.instrument import Instrument, RiskLimits
+    from headrace.strategies.spec import Strategies
+    from headrace.trading.brokers.base import Broker
+    from headrace.trading.orders import Sizing
+
+__all__ = ["EngineOptions", "complete"]
+
+
+class EngineOptions(TypedDict, total=False):
+    """The options of ``Engine``, which says what each means."""
+
+    feeds: Source | Iterable[Source]
+    strategies: Strategies
+    broker: Broker | None
+    services: Iterable[ServiceProtocol]
+    mode: ModeName
+    name: str
+    run_id: str | None
+    instruments: Iterable[Instrument | str]
+    limits: RiskLimits | None
+    sizing: Sizing | None
+    on_fault: Policy | None
+    clock: Clock | None
+    speed: float | Literal["max"] | None
+    ring_capacity: int
+    duplicates: Literal["drop", "deliver"]
+    late: Literal["drop", "deliver"]
+    hashing: bool
+    slice_ns: int
+    wait: Literal["park", "spin"]
+    gc: Literal["auto", "idle"]
+    event_types: Mapping[type[Event], Lane] | None
+    lanes: Mapping[Lane, LaneOptions] | None
+    audit: str | os.PathLike[str] | None
+    dispatch_log: str | os.PathLike[str] | None
+    record: str | os.PathLike[str] | None
+    config: Mapping[str, Any] | None
+    config_digest: str
+    state_folder: str | os.PathLike[str] | None
+    halt_signal: bool
+    command_workers: int
+    command_timeout_s: float
+    middleware: Sequence[Middleware] | None
+    progress: Callable[[Progress], object] | None
+
+
+_DEFAULTS: EngineOptions = {
+    "feeds": (),
+    "strategies": (),
+    "broker": None,
+    "services": (),
+    "mode": Mode.LIVE,
+    "name": "headrace",
+    "run_id": None,
+    "instruments": (),
+    "limits": None,
+    "sizing": None,
+    "on_fault": None,
+    "clock": None,
+    "speed": None,
+    "ring_capacity": RING_CAPACITY,
+    "duplicates": "drop",
+    "late": "deliver",
+    "hashing": False,
+    "slice_ns": SLICE_NS,
+    "wait": "park",
+    "gc": "auto",
+    "event_types": None,
+    "lanes": None,
+    "audit": None,
+    "dispatch_log": None,
+    "record": None,
+    "config": None,
+    "config_digest": "",
+    "state_folder": None,
+    "halt_signal": False,
+    "command_workers": COMMAND_WORKERS,
+    "command_timeout_s": COMMAND_TIMEOUT_S,
+    "middleware": None,
+    "progress": None,
+}
+
+
+def complete(given: EngineOptions) -> EngineOptions:
+    """Return all options, checked. Raises OptionError."""
+    refuse_unknown("an engine", given, _DEFAULTS)
+    options: EngineOptions = {**_DEFAULTS, **given}
+    mode = options["mode"] = Mode(one_of("mode", options["mode"], Mode))
+    one_of("wait", options["wait"], ("park", "spin"))
+    one_of("gc", options["gc"], ("auto", "idle"))
+    if mode is Mode.LIVE:
+        if options["speed"] == "max":
+            msg = (
+                "speed='max' is for a replay, a live clock has a finite speed: give a number, 1.0 for real time, or "
+                "replay with mode='replay', headrace replay or headrace backtest"
+            )
+            raise OptionError(msg, option="speed")
+        return options
+    if options["clock"] is not None:
+        msg = f"clock={options['clock']!r} with mode={str(mode)!r}: its time is its ticks' own; leave the clock out"
+        raise OptionError(msg, option="clock")
+    if mode is Mode.REPLAY and options["dispatch_log"] is not None:
+        msg = f"dispatch_log={str(options['dispatch_log'])!r} with mode='replay': repeat it with mode='repeat'"
+        raise OptionError(msg, option="dispatch_log")
+    if mode is Mode.REPEAT and options["dispatch_log"] is None:
+        msg = "mode='repeat' has no dispatch_log: name the log of the live run"
+        raise OptionError(msg, option="dispatch_log")
+    if options["record"] is not None:
+        msg = f"record={str(options['record'])!r} with mode={str(mode)!r}: only live feeds are recorded; leave it out"
+        raise OptionError(msg, option="record")
+    return options

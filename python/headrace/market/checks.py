@@ -1,0 +1,81 @@
+"""Checks of a caller's options: their names, numbers, choices and durations; an error names the nearest name.
+
+Guarantees: a value that is not allowed raises OptionError with the option, the value and what is allowed.
+Does not: convert text from a file; ``app`` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+from headrace.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["UNITS_NS", "Duration", "duration_ns", "nearest", "one_of", "refuse", "refuse_unknown", "whole"]
+
+# "100ms", or nanoseconds.
+Duration: TypeAlias = "str | int"
+
+# Smallest first.
+UNITS_NS = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3_600 * 10**9,
+    "d": 86_400 * 10**9,
+}
+_DURATION = re.compile(rf"([0-9]{{1,18}})({'|'.join(UNITS_NS)})")
+
+
+def refuse(option: str, value: object, allowed: str) -> NoReturn:
+    """Raise OptionError with the refused value and what is allowed."""
+    msg = f"{option}={value!r} is not allowed: use {allowed}"
+    raise OptionError(msg, option=option)
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise OptionError for the first unknown name. what : such as "an engine"."""
+    valid = list(known)
+    for name in given:
+        if name not in valid:
+            msg = f"{name} is no option of {what}{nearest(name, valid)}; valid are {', '.join(valid)}"
+            raise OptionError(msg, option=name)
+
+
+def one_of(option: str, value: str, choices: Iterable[str]) -> str:
+    """Return a value if it is one of the choices. Raises OptionError."""
+    valid = [str(choice) for choice in choices]
+    if value not in valid:
+        msg = f"{option}={value!r} is unknown: use one of {', '.join(valid)}"
+        raise OptionError(msg, option=option)
+    return value
+
+
+def whole(option: str, value: object, low: int, high: int, unit: str) -> int:
+    """Return a whole number if it is within bounds; a bool is refused. Raises OptionError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        refuse(option, value, f"a whole number of {unit} from {low:,} to {high:,}")
+    return value
+
+
+def duration_ns(option: str, value: Duration) -> int:
+    """Return ``"100ms"``, or a whole number of ns, as ns. Raises OptionError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _DURATION.fullmatch(str(value))
+    if match is None:
+        msg = f"{option}={value!r} is no duration: write a number and one of {', '.join(UNITS_NS)}, like '100ms'"
+        raise OptionError(msg, option=option)
+    return int(match[1]) * UNITS_NS[match[2]]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean NAME?)`` with the nearest known name; empty when none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,542 @@
+//! `BusCore`: the lanes of the event bus with the events in them, and the plain handlers' calls.
+//!
+//! ```text
+//!   publish_nowait ─▶ route of the type ─▶ lane ─▶ drain ─┬▶ plain handler: vectorcall
+//!         └▶ Python's `_publish_slow`, for what is not quick └▶ async handler, consumer: held, until `release`
+//! ```
+//! What happens when a handler publishes
+//!   It is queued: nothing is ever called from inside another call. A drain inside a drain does nothing.
+//!
+//! Guarantees: no lock is held while Python runs, also not by dropping an object; an event's handlers are called in the
+//! order of their registration, each isolated from what the others raise.
+//! Does not: await, stamp events, or judge faults; that is `bus.py`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use headrace_core::lane::{LaneOptions, Lanes, LanesOptions, Origin, Pushed};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use rustc_hash::FxHashMap;
+
+use super::delivery::{InHand, Route};
+use super::handler::BusHandler;
+use crate::errors::{internal, raise, refuse_after_fork};
+use crate::lock::lock;
+
+/// An event on its way.
+pub(super) struct Entry {
+    pub(super) event: Py<PyAny>,
+    pub(super) route: u32,
+    /// A letter that is given again: to this handler alone.
+    pub(super) only: Option<Py<BusHandler>>,
+}
+
+pub(super) struct State {
+    pub(super) lanes: Lanes<Entry>,
+    pub(super) types: FxHashMap<usize, u32>,
+    pub(super) routes: Vec<Py<Route>>,
+    /// By lane: what waits for an async handler or a consumer, or goes on behind it.
+    pub(super) held: Vec<Option<InHand>>,
+    /// The event whose handlers `drain` calls now.
+    pub(super) running: Option<(Py<PyAny>, Py<Route>)>,
+    /// The next event that can go on calls `_wake`.
+    pub(super) armed: bool,
+    /// Somebody wants to be woken.
+    pub(super) wakes: bool,
+    pub(super) closed: bool,
+    /// Threads that wait for room.
+    pub(super) waiters: u32,
+}
+
+/// The native half of `headrace.bus.bus.EventBus`.
+#[pyclass(frozen, module = "headrace._native")]
+pub(crate) struct BusCore {
+    pub(super) hooks: Py<PyAny>,
+    /// The number 0, of which Python has one object: what an event says that was not stamped.
+    pub(super) zero: Py<PyAny>,
+    pub(super) state: Mutex<State>,
+    pub(super) room: Condvar,
+    /// The thread that drains, by its mark; 0: nobody does.
+    pub(super) draining: AtomicU64,
+    /// The thread that drained last, or that made the bus.
+    pub(super) thread: AtomicU64,
+    /// What runs now, for who watches: `calls << 16 | handler's number in its route + 1`, 0 for nothing.
+    pub(super) current: AtomicU64,
+    pub(super) calls: AtomicU64,
+    pub(super) retried: AtomicU64,
+    /// Kept equal to `lanes.is_ready()`, for who asks often.
+    pub(super) ready: AtomicBool,
+    /// Somebody waits for what a drain may bring about.
+    pub(super) watched: AtomicBool,
+}
+
+/// Who holds which lane: handler, lane, number, event, attempt.
+type HeldTuple = (Py<BusHandler>, usize, u64, Py<PyAny>, u32);
+
+/// A lane's numbers, as Python makes an object of them.
+type LaneNumbers = (u64, u64, u64, u64, u64, u64, u64, usize, usize, usize);
+
+/// Ends a drain, also by a panic.
+struct Draining<'a>(&'a BusCore);
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        // Relaxed: read under the interpreter's lock.
+        self.0.draining.store(0, Ordering::Relaxed);
+        self.0.current.store(0, Ordering::Relaxed);
+        let running = lock(&self.0.state).running.take();
+        // Not under the lock: it may be the last one who holds the event.
+        drop(running);
+    }
+}
+
+/// A number that no other living thread has, and never 0: the address of something of this thread's own.
+#[inline]
+fn thread_mark() -> u64 {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as u64)
+}
+
+impl BusCore {
+    /// Whether a drain would do something.
+    pub(crate) fn has_ready_now(&self) -> bool {
+        // Relaxed: under the interpreter's lock, or a hint for who will look again.
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Notes what changed; says whether somebody must be woken.
+    #[inline]
+    fn note(&self, state: &mut State) -> bool {
+        // Relaxed: see `has_ready_now`.
+        if !state.armed && self.ready.load(Ordering::Relaxed) {
+            return false;
+        }
+        let ready = state.lanes.is_ready();
+        // Relaxed: see `has_ready_now`.
+        self.ready.store(ready, Ordering::Relaxed);
+        let wake = ready && state.armed;
+        state.armed &= !wake;
+        wake
+    }
+
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        self.hooks.call_method0(py, intern!(py, "_wake")).map(drop)
+    }
+
+    /// Takes an event that needs nobody's attention: stamped, of a declared type, with room to spare.
+    #[inline]
+    fn take_easily(&self, event: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+        let py = event.py();
+        let kind = event.get_type_ptr() as usize;
+        match event.getattr(intern!(py, "ts")) {
+            Ok(ts) if !ts.is(&self.zero) => {}
+            _ => return Ok(None),
+        }
+        let mut state = lock(&self.state);
+        let Some(route) = state.types.get(&kind).copied() else {
+            return Ok(None);
+        };
+        let lane = state.routes[route as usize].get().lane;
+        if state.closed || !state.lanes.has_easy_room(lane) {
+            return Ok(None);
+        }
+        let entry = Entry {
+            event: event.clone().unbind(),
+            route,
+            only: None,
+        };
+        state.lanes.push_easily(lane, entry);
+        Ok(Some(self.note(&mut state)))
+    }
+}
+
+#[pymethods]
+impl BusCore {
+    /// lanes: (capacity, drops, growth_max), highest priority first. options: (consequences_max, turns_last, grow_at,
+    /// grow_ns, shrink_at, shrink_ns).
+    #[new]
+    fn new(
+        py: Python<'_>,
+        hooks: Py<PyAny>,
+        lanes: Vec<(usize, bool, usize)>,
+        options: (usize, u32, f64, i64, f64, i64),
+        one_at_a_time: bool,
+    ) -> PyResult<Self> {
+        refuse_after_fork(py)?;
+        let (consequences_max, turns_last, grow_at, grow_ns, shrink_at, shrink_ns) = options;
+        let options = LanesOptions {
+            consequences_max,
+            turns_last,
+            one_at_a_time,
+            grow_at,
+            grow_ns,
+            shrink_at,
+            shrink_ns,
+        };
+        let lanes: Vec<LaneOptions> = lanes
+            .into_iter()
+            .map(|(capacity, drops, growth_max)| LaneOptions {
+                capacity,
+                drops,
+                growth_max,
+            })
+            .collect();
+        Ok(Self {
+            hooks,
+            zero: 0i64.into_pyobject(py)?.into_any().unbind(),
+            state: Mutex::new(State {
+                held: lanes.iter().map(|_| None).collect(),
+                lanes: Lanes::new(options, &lanes),
+                types: FxHashMap::default(),
+                routes: Vec::new(),
+                running: None,
+                armed: false,
+                wakes: false,
+                closed: false,
+                waiters: 0,
+            }),
+            room: Condvar::new(),
+            draining: AtomicU64::new(0),
+            thread: AtomicU64::new(thread_mark()),
+            current: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+        })
+    }
+
+    /// Says who takes events of a type, and in which lane they go; a lane once said stays.
+    fn set_route(&self, event_type: Bound<'_, PyAny>, lane: usize, handlers: Vec<Py<BusHandler>>) -> PyResult<()> {
+        let py = event_type.py();
+        refuse_after_fork(py)?;
+        let key = event_type.as_ptr() as usize;
+        let route = Py::new(
+            py,
+            Route {
+                lane,
+                event_type: event_type.unbind(),
+                handlers,
+            },
+        )?;
+        // Dropped behind the lock.
+        let _before;
+        let mut state = lock(&self.state);
+        let known = state.types.get(&key).copied();
+        _before = match known {
+            Some(index) => Some(std::mem::replace(&mut state.routes[index as usize], route)),
+            None => {
+                let index = state.routes.len() as u32;
+                state.routes.push(route);
+                state.types.insert(key, index);
+                None
+            }
+        };
+        Ok(())
+    }
+
+    /// Puts an event in its lane.
+    #[pyo3(signature = (event, /))]
+    fn publish_nowait(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = event.py();
+        refuse_after_fork(py)?;
+        match self.take_easily(event)? {
+            Some(false) => Ok(()),
+            Some(true) => self.wake(py),
+            None => self
+                .hooks
+                .call_method1(py, intern!(py, "_publish_slow"), (event,))
+                .map(drop),
+        }
+    }
+
+    /// Puts an event in its lane, if it fits; says whether it does. `only`: for this handler alone.
+    #[pyo3(signature = (event, *, consequence, now_ns, may_drop, only=None))]
+    fn push(
+        &self,
+        event: &Bound<'_, PyAny>,
+        consequence: bool,
+        now_ns: i64,
+        may_drop: bool,
+        only: Option<Py<BusHandler>>,
+    ) -> PyResult<bool> {
+        let py = event.py();
+        refuse_after_fork(py)?;
+        let kind = event.get_type_ptr() as usize;
+        let origin = if consequence {
+            Origin::Consequence
+        } else {
+            Origin::Cause
+        };
+        let (pushed, wake) = {
+            let mut guard = lock(&self.state);
+            let state = &mut *guard;
+            if state.closed {
+                return Err(raise(
+                    py,
+                    "ClosedError",
+                    "the bus was shut down: it takes no more events",
+                    &[],
+                ));
+            }
+            let route = state
+                .types
+                .get(&kind)
+                .copied()
+                .ok_or_else(|| internal("an undeclared type"))?;
+            let lane = state.routes[route as usize].get().lane;
+            let entry = Entry {
+                event: event.clone().unbind(),
+                route,
+                only,
+            };
+            let pushed = state.lanes.push(lane, entry, origin, now_ns, may_drop);
+            (pushed, self.note(state))
+        };
+        if wake {
+            self.wake(py)?;
+        }
+        // What comes back is dropped here, behind the lock.
+        Ok(!matches!(pushed, Pushed::Full(_)))
+    }
+
+    /// Whether a cause would be taken by a lane now.
+    fn has_room(&self, lane: usize) -> bool {
+        lock(&self.state).lanes.has_room(lane)
+    }
+
+    /// Waits without the interpreter's lock until a cause would be taken by a lane, for at most `timeout_s` of wall time.
+    fn wait_for_room(&self, py: Python<'_>, lane: usize, timeout_s: f64) -> bool {
+        let until = Instant::now() + Duration::from_secs_f64(timeout_s.clamp(0.0, 3_600.0));
+        py.detach(|| {
+            let mut state = lock(&self.state);
+            state.waiters += 1;
+            while !state.lanes.has_room(lane) && !state.closed {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self
+                    .room
+                    .wait_timeout(state, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+            state.waiters -= 1;
+            state.lanes.has_room(lane)
+        })
+    }
+
+    /// Calls plain handlers until nothing can go on without awaiting, `max_ns` of wall time are over, or `max_events` were
+    /// finished; returns how many were. Inside of a handler it does nothing. Only one thread may drain.
+    /// Raises BusError (another thread does), KeyboardInterrupt.
+    #[pyo3(signature = (max_ns=None, max_events=None))]
+    fn drain(&self, py: Python<'_>, max_ns: Option<u64>, max_events: Option<u64>) -> PyResult<u64> {
+        refuse_after_fork(py)?;
+        let me = thread_mark();
+        // Relaxed: written under the interpreter's lock.
+        match self.draining.load(Ordering::Relaxed) {
+            0 => {}
+            thread if thread == me => return Ok(0),
+            _ => {
+                return Err(raise(
+                    py,
+                    "BusError",
+                    "the bus is drained by another thread right now: drain it on one thread only",
+                    &[],
+                ));
+            }
+        }
+        self.draining.store(me, Ordering::Relaxed);
+        self.thread.store(me, Ordering::Relaxed);
+        let draining = Draining(self);
+        let until = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
+        let done = self.run(py, until, max_events.unwrap_or(u64::MAX))?;
+        drop(draining);
+        // Relaxed: written under the interpreter's lock.
+        if self.watched.load(Ordering::Relaxed) || lock(&self.state).lanes.has_grown() {
+            self.hooks.call_method1(py, intern!(py, "_on_drained"), (done,))?;
+        }
+        Ok(done)
+    }
+
+    /// Calls `_on_drained` after each drain.
+    fn set_watched(&self, watched: bool) {
+        // Relaxed: written under the interpreter's lock.
+        self.watched.store(watched, Ordering::Relaxed);
+    }
+
+    /// What an awaited handler, or a consumer's body, came to: `None`, or what it raised. The lane can go on.
+    #[pyo3(signature = (lane, error=None))]
+    fn release(&self, py: Python<'_>, lane: usize, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let Some(mut in_hand) = lock(&self.state).held[lane].take() else {
+            return Err(internal("a lane that holds nothing was released"));
+        };
+        let result = match error {
+            None => {
+                in_hand.skip();
+                Ok(())
+            }
+            Some(error) => self.fault(py, &mut in_hand, PyErr::from_value(error)),
+        };
+        if in_hand.is_done() {
+            self.finish(in_hand.lane, in_hand.outcome());
+        } else {
+            self.hold(in_hand, true);
+        }
+        result
+    }
+
+    /// Who holds which lane: (handler, lane, number, event, attempt).
+    fn held(&self, py: Python<'_>) -> Vec<HeldTuple> {
+        let state = lock(&self.state);
+        let held = state.held.iter().flatten();
+        held.filter(|in_hand| in_hand.next < in_hand.route.get().handlers.len())
+            .map(|in_hand| {
+                let handler = in_hand.handler().clone_ref(py);
+                let event = in_hand.event.clone_ref(py);
+                (handler, in_hand.lane, in_hand.number, event, in_hand.failed + 1)
+            })
+            .collect()
+    }
+
+    /// The event whose plain handler runs in this thread, and that handler's name.
+    fn current(&self, py: Python<'_>) -> Option<(Py<PyAny>, Py<PyString>)> {
+        // Relaxed: written under the interpreter's lock.
+        let (draining, current) = (
+            self.draining.load(Ordering::Relaxed),
+            self.current.load(Ordering::Relaxed),
+        );
+        if draining != thread_mark() {
+            return None;
+        }
+        let state = lock(&self.state);
+        let (event, route) = state.running.as_ref()?;
+        let handler = route.get().handlers.get((current & 0xffff).checked_sub(1)? as usize)?;
+        Some((event.clone_ref(py), handler.get().name.clone_ref(py)))
+    }
+
+    /// (mark, name) of the plain handler that runs now, in whatever thread; the mark is another one at each call.
+    fn running(&self, py: Python<'_>) -> Option<(u64, Py<PyString>)> {
+        // Relaxed: see `deliver`.
+        let current = self.current.load(Ordering::Relaxed);
+        let state = lock(&self.state);
+        let (_, route) = state.running.as_ref()?;
+        let handler = route.get().handlers.get((current & 0xffff).checked_sub(1)? as usize)?;
+        Some((current >> 16, handler.get().name.clone_ref(py)))
+    }
+
+    /// Whether this thread is the bus's own: the one that drained last, or made it.
+    fn is_own_thread(&self) -> bool {
+        // Relaxed: written under the interpreter's lock.
+        self.thread.load(Ordering::Relaxed) == thread_mark()
+    }
+
+    /// Whether a drain would do something.
+    fn has_ready(&self) -> bool {
+        self.has_ready_now()
+    }
+
+    /// Whether a drain runs, in whatever thread.
+    fn is_draining(&self) -> bool {
+        // Relaxed: written under the interpreter's lock.
+        self.draining.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether nothing waits and nothing is in hand.
+    fn is_idle(&self) -> bool {
+        lock(&self.state).lanes.is_idle()
+    }
+
+    /// Events taken and not finished.
+    fn unfinished(&self) -> usize {
+        lock(&self.state).lanes.unfinished()
+    }
+
+    /// By lane: (published, processed, dead, dropped, refused, gaps, depth_max, left, depth, capacity).
+    fn counts(&self, py: Python<'_>) -> PyResult<Vec<LaneNumbers>> {
+        refuse_after_fork(py)?;
+        let state = lock(&self.state);
+        let lanes = &state.lanes;
+        Ok((0..state.held.len())
+            .map(|lane| {
+                let counts = lanes.counts(lane);
+                (
+                    counts.published,
+                    counts.processed,
+                    counts.dead,
+                    counts.dropped,
+                    counts.refused,
+                    counts.gaps,
+                    counts.depth_max,
+                    lanes.left(lane),
+                    lanes.depth(lane),
+                    lanes.capacity(lane),
+                )
+            })
+            .collect())
+    }
+
+    /// Events given to a handler again.
+    fn retried(&self) -> u64 {
+        // Relaxed: statistics.
+        self.retried.load(Ordering::Relaxed)
+    }
+
+    /// Looks how full the lanes are; `take_resized` says what came of it.
+    fn observe(&self, now_ns: i64) {
+        let mut state = lock(&self.state);
+        for lane in 0..state.held.len() {
+            state.lanes.observe(lane, now_ns);
+        }
+    }
+
+    /// (lane, capacity before, capacity now) of each change since the last call.
+    fn take_resized(&self) -> Vec<(usize, usize, usize)> {
+        let resized = lock(&self.state).lanes.take_resized();
+        resized
+            .into_iter()
+            .map(|one| (one.lane, one.before, one.after))
+            .collect()
+    }
+
+    /// Whether a lane is larger than it was made.
+    fn has_grown(&self) -> bool {
+        lock(&self.state).lanes.has_grown()
+    }
+
+    /// Calls `_wake` when an event comes to a bus that had nothing to do.
+    fn set_wakes(&self, wakes: bool) {
+        let mut state = lock(&self.state);
+        state.wakes = wakes;
+        state.armed = wakes;
+    }
+
+    /// Takes no more events; what waits stays where it is.
+    fn close(&self) {
+        lock(&self.state).closed = true;
+        self.room.notify_all();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.hooks)?;
+        // Locked: somebody is at it, so it is alive.
+        let Ok(state) = self.state.try_lock() else {
+            return Ok(());
+        };
+        state.routes.iter().try_for_each(|route| visit.call(route))?;
+        for entry in state.lanes.waiting() {
+            visit.call(&entry.event)?;
+            visit.call(&entry.only)?;
+        }
+        state
+            .held
+            .iter()
+            .flatten()
+            .try_for_each(|in_hand| in_hand.traverse(&visit))
+    }
+}

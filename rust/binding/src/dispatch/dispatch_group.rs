@@ -1,0 +1,310 @@
+//! The Python face of a group; `headrace.dispatch` gives it its manners.
+//!
+//! Guarantees: methods convert, call, convert; a call into a group that is being dispatched is an error, never a wait.
+//! Does not: check options (Python does, and says what is valid).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headrace_core::fan_out::plan::matches_pattern;
+use headrace_core::market::field::{self, KindSet};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::driving::{Logged, reentrant_dispatch};
+use super::group::{Bounds, Cause, Group};
+use super::membership::Membership;
+use super::options::Options;
+use super::subscription::{Handler, Role};
+use crate::errors::{internal, raise, refuse_after_fork};
+use crate::ingest::ring::Alarm;
+use crate::ingest::{Advance, Ingest, IngestCore, this_thread};
+use crate::tables::kinds::kinds;
+
+/// Subscriptions that share one reader and are dispatched together.
+///
+/// advance : "inline", "thread" or "consumer": who moves the reader on.
+/// hooks : object with ``_on_fault`` and ``_on_lag``.
+#[pyclass(frozen, module = "headrace._native")]
+pub(crate) struct DispatchGroup {
+    group: Arc<Group>,
+    ingest: Arc<IngestCore>,
+}
+
+/// One handler: (name, role, kind, function, receiver or None, positional fields, keyword fields).
+pub(super) type HandlerTuple = (
+    String,
+    String,
+    u8,
+    Py<PyAny>,
+    Option<Py<PyAny>>,
+    Vec<String>,
+    Vec<String>,
+);
+
+/// A call to be awaited: (handler number, awaitable, cause).
+type AwaitedTuple = (u16, Py<PyAny>, Cause);
+
+fn handler(py: Python<'_>, described: HandlerTuple, rows: &[field::FieldRow]) -> PyResult<Handler> {
+    let (name, role, kind, function, receiver, positional, by_keyword) = described;
+    let role = match role.as_str() {
+        "singular" => Role::Singular(kind),
+        "tick" => Role::EveryTick,
+        "plural" => Role::Plural(kind),
+        "ticks" => Role::AllTicks,
+        _ => return Err(internal("a handler of an unknown role")),
+    };
+    let fields: Option<Vec<field::Field>> = positional
+        .iter()
+        .chain(&by_keyword)
+        .map(|name| rows.iter().find(|row| row.name == *name).map(|row| row.field))
+        .collect();
+    let fields = fields.ok_or_else(|| internal("a handler with an unknown field"))?;
+    let keywords = if by_keyword.is_empty() {
+        None
+    } else {
+        Some(PyTuple::new(py, &by_keyword)?.unbind())
+    };
+    Ok(Handler {
+        name,
+        role,
+        function,
+        receiver,
+        fields,
+        keywords,
+        by_keyword: by_keyword.len(),
+    })
+}
+
+impl DispatchGroup {
+    /// The group itself, for who dispatches it natively.
+    pub(crate) fn shared(&self) -> Arc<Group> {
+        Arc::clone(&self.group)
+    }
+}
+
+pub(super) fn handlers_of(py: Python<'_>, described: Vec<HandlerTuple>) -> PyResult<Vec<Handler>> {
+    let rows = field::table(&kinds());
+    described
+        .into_iter()
+        .map(|described| handler(py, described, &rows))
+        .collect()
+}
+
+#[pymethods]
+impl DispatchGroup {
+    #[new]
+    #[pyo3(signature = (ingest, hooks, *, advance, hashing))]
+    fn new(py: Python<'_>, ingest: &Ingest, hooks: Py<PyAny>, advance: &str, hashing: bool) -> PyResult<Self> {
+        refuse_after_fork(py)?;
+        let advance = match advance {
+            "inline" => Advance::Inline,
+            "thread" => Advance::Thread,
+            _ => Advance::Consumer,
+        };
+        let core = &ingest.core;
+        let group = Arc::new(Group::new(
+            py,
+            &core.ring,
+            &core.instruments,
+            &core.stop,
+            hooks,
+            hashing,
+            advance == Advance::Thread,
+        )?);
+        if advance == Advance::Consumer {
+            group.set_thread(this_thread());
+        }
+        core.add_group(advance, &group);
+        Ok(Self {
+            group,
+            ingest: Arc::clone(core),
+        })
+    }
+
+    /// Adds a subscription from the cursor on.
+    ///
+    /// options : object whose attributes are the options, checked: ``instruments``, ``kinds`` and ``every_kinds`` (sets as
+    /// from ``kind_set``), ``overflow``, ``batch_max``, ``every_ns``, ``min_interval_ns``, ``rate_limit``,
+    /// ``lag_max_ticks``, ``lag_max_ns``, ``on_lag``, ``pull``, ``awaited``.
+    fn join(
+        &self,
+        py: Python<'_>,
+        name: String,
+        handlers: Vec<HandlerTuple>,
+        options: Options,
+    ) -> PyResult<Membership> {
+        refuse_after_fork(py)?;
+        let handlers = handlers_of(py, handlers)?;
+        let shared = self.group.join(py, name, options, handlers);
+        Ok(Membership {
+            shared,
+            group: Arc::clone(&self.group),
+            core: Arc::clone(&self.ingest),
+        })
+    }
+
+    /// Dispatches what the ring holds, at most ``max_ns``; returns how many ticks were gone through.
+    #[pyo3(signature = (now_ns, max_ns=None))]
+    fn dispatch(&self, py: Python<'_>, now_ns: i64, max_ns: Option<u64>) -> PyResult<u64> {
+        refuse_after_fork(py)?;
+        self.group.set_thread(this_thread());
+        let until = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
+        let bounds = Bounds {
+            until,
+            ..Bounds::default()
+        };
+        let (done, _) = self
+            .group
+            .dispatch(py, now_ns, bounds)
+            .ok_or_else(|| reentrant_dispatch(py))??;
+        Ok(done)
+    }
+
+    /// Goes on to the next awaited calls: (handler number, awaitable, cause), in the order to await them; empty: caught up.
+    ///
+    /// The cause is (instrument or None, kind, first seq, last seq, ts_init of the last).
+    fn step(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<AwaitedTuple>> {
+        refuse_after_fork(py)?;
+        self.group.set_thread(this_thread());
+        let bounds = Bounds {
+            one_step: true,
+            ..Bounds::default()
+        };
+        let (_, awaiting) = self
+            .group
+            .dispatch(py, now_ns, bounds)
+            .ok_or_else(|| reentrant_dispatch(py))??;
+        Ok(self.group.named_calls(py, awaiting))
+    }
+
+    /// Its number in the dispatch log.
+    #[getter]
+    fn number(&self) -> u32 {
+        self.group.number
+    }
+
+    /// Does again what a logged call did: from where it stands, reading below ``read``, to ``to``.
+    ///
+    /// Returns (position, lost, calls, what is to be awaited, as from ``step``).
+    fn repeat(
+        &self,
+        py: Python<'_>,
+        now_ns: i64,
+        read: u64,
+        to: u64,
+        one_step: bool,
+        caught_up: bool,
+    ) -> PyResult<(u64, u64, u64, Vec<AwaitedTuple>)> {
+        refuse_after_fork(py)?;
+        self.group.set_thread(this_thread());
+        let logged = Logged {
+            now_ns,
+            read,
+            to,
+            one_step,
+            caught_up,
+        };
+        let repeated = self.group.repeat(py, &logged).ok_or_else(|| reentrant_dispatch(py))??;
+        let calls = self.group.named_calls(py, repeated.awaiting);
+        Ok((repeated.position, repeated.lost, repeated.calls, calls))
+    }
+
+    /// Says that the awaited call of a handler failed; True when its subscription may go on.
+    fn report_fault(&self, py: Python<'_>, handler: u16, error: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.group
+            .report_fault(py, 0, handler, PyErr::from_value(error.clone()))
+    }
+
+    /// Dispatches in this thread until closed or stopped; ``now`` is the clock's ``now_ns``.
+    fn run_thread(&self, py: Python<'_>, now: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.group.set_thread(this_thread());
+        self.group.run_thread(py, now)
+    }
+
+    /// Hands out everything that waits for a window or an interval, as at the end of a replay.
+    fn finish(&self, py: Python<'_>, now_ns: i64) -> PyResult<()> {
+        self.group.finish(py, now_ns).ok_or_else(|| reentrant_dispatch(py))?
+    }
+
+    /// Ends the group; what it would still have got is skipped.
+    fn close(&self, py: Python<'_>) {
+        self.group.close(py);
+        self.ingest.remove_group(&self.group);
+    }
+
+    /// Whether every published position was dispatched.
+    fn is_idle(&self) -> bool {
+        self.group.is_idle()
+    }
+
+    /// When something is due without a new tick, ns, or None.
+    fn next_due(&self, py: Python<'_>) -> Option<i64> {
+        self.group.next_due(py)
+    }
+
+    /// What runs now: (a number that changes with every call, member, handler); None when nothing does.
+    fn running(&self) -> Option<(u64, usize, usize)> {
+        self.group.running.call()
+    }
+
+    /// Names of the members, in registration order.
+    fn member_names(&self) -> Vec<String> {
+        self.group.member_names()
+    }
+
+    /// An alarm for this ring that writes to ``descriptor`` (duplicated) when ticks come after it was armed.
+    #[cfg(unix)]
+    fn alarm(&self, descriptor: i32) -> PyResult<AlarmHandle> {
+        let file = crate::hot::descriptor::duplicate(descriptor)?;
+        Ok(AlarmHandle {
+            alarm: self.ingest.ring.add_alarm(file),
+            core: Arc::clone(&self.ingest),
+        })
+    }
+}
+
+/// A registered wake-up for an event loop.
+#[pyclass(frozen, module = "headrace._native")]
+pub(crate) struct AlarmHandle {
+    alarm: Arc<Alarm>,
+    core: Arc<IngestCore>,
+}
+
+#[pymethods]
+impl AlarmHandle {
+    /// Asks to be woken. Look for ticks after this, before sleeping.
+    fn arm(&self) {
+        self.alarm.arm();
+    }
+
+    /// Takes it out again.
+    fn close(&self) {
+        self.core.ring.remove_alarm(&self.alarm);
+    }
+}
+
+/// Whether ``name`` is ``pattern``, in which ``*`` stands for any text and ``?`` for one character.
+#[pyfunction]
+#[pyo3(name = "matches_pattern")]
+pub(crate) fn matches_pattern_py(pattern: &str, name: &str) -> bool {
+    matches_pattern(pattern, name)
+}
+
+/// The set of the kinds with these names, as bits.
+#[pyfunction]
+pub(crate) fn kind_set(py: Python<'_>, names: Vec<String>) -> PyResult<KindSet> {
+    let table = kinds();
+    names.iter().try_fold(0, |set, name| {
+        let row = table.by_name(name).ok_or_else(|| {
+            let known: Vec<&str> = table.rows().iter().map(|row| row.name.as_str()).collect();
+            raise(
+                py,
+                "KindError",
+                format!("kind '{name}' is unknown: use one of {}", known.join(", ")),
+                &[],
+            )
+        })?;
+        Ok(set | field::kind_set(row.kind))
+    })
+}

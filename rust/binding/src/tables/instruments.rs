@@ -1,0 +1,95 @@
+//! `Instruments`: the instrument table that a decoder, a sequencer and a dispatcher share.
+//!
+//! Guarantees: an id, once given, never changes.
+//! Does not: remove instruments.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::lock::lock;
+use headrace_core::limits::{INSTRUMENTS_MAX, INSTRUMENTS_MAX_MAX};
+use headrace_core::market::instrument::{InstrumentError, InstrumentTable};
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyList};
+
+use crate::errors::raise;
+
+/// The instruments known so far: ``SYMBOL.VENUE`` and a dense id by first appearance.
+///
+/// names : known from the start, with ids in this order.
+/// discovery : whether frames may add instruments.
+/// instruments_max : bound on their number.
+/// Raises InstrumentError.
+#[pyclass(frozen, module = "headrace")]
+pub(crate) struct Instruments {
+    pub(crate) table: Arc<Mutex<InstrumentTable>>,
+}
+
+pub(crate) fn refused(py: Python<'_>, error: &InstrumentError) -> PyErr {
+    raise(py, "InstrumentError", error.to_string(), &[])
+}
+
+/// Refuses a bound whose tables would not fit in memory, where the allocator would end the process.
+pub(crate) fn refuse_too_many(py: Python<'_>, instruments_max: usize) -> PyResult<()> {
+    if instruments_max <= INSTRUMENTS_MAX_MAX {
+        return Ok(());
+    }
+    let message = format!("instruments_max={instruments_max} is too high: give {INSTRUMENTS_MAX_MAX} at most");
+    Err(raise(py, "InstrumentError", message, &[]))
+}
+
+impl Instruments {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, InstrumentTable> {
+        lock(&self.table)
+    }
+}
+
+#[pymethods]
+impl Instruments {
+    #[new]
+    #[pyo3(signature = (names=Vec::new(), *, discovery=true, instruments_max=INSTRUMENTS_MAX))]
+    fn new(py: Python<'_>, names: Vec<String>, discovery: bool, instruments_max: usize) -> PyResult<Self> {
+        refuse_too_many(py, instruments_max)?;
+        let mut table = InstrumentTable::new(instruments_max, discovery);
+        for name in names {
+            table.add(&name).map_err(|error| refused(py, &error))?;
+        }
+        Ok(Self {
+            table: Arc::new(Mutex::new(table)),
+        })
+    }
+
+    /// The id of ``name``, added when it is new. Raises InstrumentError.
+    fn add(&self, py: Python<'_>, name: &str) -> PyResult<u32> {
+        let added = self.lock().add(name);
+        added.map_err(|error| refused(py, &error))
+    }
+
+    /// The id of ``name``, or None.
+    fn id(&self, name: &str) -> Option<u32> {
+        self.lock().id(name)
+    }
+
+    /// The ``SYMBOL.VENUE`` with this id, or None.
+    fn name(&self, instrument_id: u32) -> Option<String> {
+        self.lock().get(instrument_id).map(|row| row.name.clone())
+    }
+
+    /// Every name, in order of its id.
+    fn names(&self) -> Vec<String> {
+        self.lock().rows().iter().map(|row| row.name.clone()).collect()
+    }
+
+    /// Bound on their number.
+    #[getter]
+    fn instruments_max(&self) -> usize {
+        self.lock().instruments_max()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        PyList::new(py, self.names())?.try_iter()
+    }
+
+    fn __len__(&self) -> usize {
+        self.lock().rows().len()
+    }
+}

@@ -1,0 +1,215 @@
+//! The process's kind table, and the Python faces of kinds, causes and fields.
+//!
+//! Guarantees: one table for the process; rows are only added.
+//! Does not: hold its lock while Python runs.
+
+use std::sync::{PoisonError, RwLock};
+
+use headrace_core::market::field;
+use headrace_core::market::kind::{self, KindTable, Nature, ValueType, VenueIds};
+use headrace_core::market::tick::{GapCause, Tick, UNKNOWN, flags};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::errors::raise;
+
+static KINDS: RwLock<Option<KindTable>> = RwLock::new(None);
+static CAUSES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
+
+/// A copy of the table as it is now.
+pub(crate) fn kinds() -> KindTable {
+    KINDS
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+        .unwrap_or_default()
+}
+
+/// Adds a row to the kind table and returns its number.
+///
+/// name : lower-case identifier; handlers are called ``on_<name>`` and ``on_<name>s``.
+/// values : at most four names; each is a float64.
+/// nature : "state" (only the newest matters: may be conflated) or "flow" (each one matters).
+/// venue_ids : "monotone", "contiguous" or "none".
+/// Raises KindError. Dispatchers made before do not know the new kind.
+#[pyfunction]
+#[pyo3(signature = (name, values, *, nature="flow", venue_ids="none"))]
+pub(crate) fn register_kind(
+    py: Python<'_>,
+    name: &str,
+    values: Vec<String>,
+    nature: &str,
+    venue_ids: &str,
+) -> PyResult<u8> {
+    let refuse = |what: &str, value: &str, valid: &str| {
+        raise(
+            py,
+            "KindError",
+            format!("{what} '{value}' is unknown: use {valid}"),
+            &[],
+        )
+    };
+    let nature = match nature {
+        "state" => Nature::State,
+        "flow" => Nature::Flow,
+        other => return Err(refuse("nature", other, "'state' or 'flow'")),
+    };
+    let venue_ids = match venue_ids {
+        "monotone" => VenueIds::Monotone,
+        "contiguous" => VenueIds::Contiguous,
+        "none" => VenueIds::None,
+        other => return Err(refuse("venue_ids", other, "'monotone', 'contiguous' or 'none'")),
+    };
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let mut table = KINDS.write().unwrap_or_else(PoisonError::into_inner);
+    let registered = table.get_or_insert_default().register(name, &values, nature, venue_ids);
+    drop(table);
+    registered.map_err(|error| raise(py, "KindError", error.to_string(), &[]))
+}
+
+type KindTuple = (
+    u8,
+    String,
+    String,
+    &'static str,
+    &'static str,
+    Vec<(String, &'static str)>,
+);
+
+/// Every row of the kind table: (number, name, plural or "", nature, venue ids, value names and dtypes).
+#[pyfunction]
+pub(crate) fn kind_table() -> Vec<KindTuple> {
+    kinds()
+        .rows()
+        .iter()
+        .map(|row| {
+            let nature = match row.nature {
+                Nature::State => "state",
+                Nature::Flow => "flow",
+                Nature::Meta => "meta",
+            };
+            let venue_ids = match row.venue_ids {
+                VenueIds::Monotone => "monotone",
+                VenueIds::Contiguous => "contiguous",
+                VenueIds::Chained => "chained",
+                VenueIds::None => "none",
+            };
+            let values = row
+                .values
+                .iter()
+                .map(|(name, value_type)| {
+                    let dtype = match value_type {
+                        ValueType::F64 => "f8",
+                        ValueType::U64 => "u8",
+                        ValueType::Unused => "",
+                    };
+                    (name.clone(), dtype)
+                })
+                .collect();
+            (
+                row.kind,
+                row.name.clone(),
+                row.plural.clone(),
+                nature,
+                venue_ids,
+                values,
+            )
+        })
+        .collect()
+}
+
+type FieldTuple = (
+    String,
+    Option<&'static str>,
+    Option<&'static str>,
+    &'static str,
+    String,
+    Vec<String>,
+);
+
+/// Every row of the field table: (name, singular type, plural dtype, unit, formula, kinds).
+#[pyfunction]
+pub(crate) fn field_table() -> Vec<FieldTuple> {
+    let table = kinds();
+    field::table(&table)
+        .into_iter()
+        .map(|row| {
+            let valid = table
+                .rows()
+                .iter()
+                .filter(|kind_row| row.kinds & field::kind_set(kind_row.kind) != 0);
+            let valid = valid.map(|kind_row| kind_row.name.clone()).collect();
+            (row.name, row.singular, row.plural, row.unit, row.formula, valid)
+        })
+        .collect()
+}
+
+/// Every flag: (name, bit, meaning).
+#[pyfunction]
+pub(crate) fn flag_table() -> Vec<(&'static str, u16, &'static str)> {
+    flags::TABLE.to_vec()
+}
+
+/// Every gap cause: (number, name).
+#[pyfunction]
+pub(crate) fn cause_table() -> Vec<(u8, &'static str)> {
+    GapCause::TABLE
+        .iter()
+        .map(|(cause, name)| (*cause as u8, *name))
+        .collect()
+}
+
+/// The member of `GapCause` that a gap's fourth value names.
+pub(crate) fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
+    let causes = CAUSES.get_or_try_init(py, || -> PyResult<Vec<Py<PyAny>>> {
+        let class = py.import("headrace.market.tick")?.getattr("GapCause")?;
+        GapCause::TABLE
+            .iter()
+            .map(|(cause, _)| Ok(class.call1((*cause as u8,))?.unbind()))
+            .collect()
+    })?;
+    let index = usize::try_from(value & 0xff).expect("one byte").wrapping_sub(1);
+    Ok(causes.get(index).map_or_else(|| py.None(), |cause| cause.clone_ref(py)))
+}
+
+/// The name of the kind that a gap's fourth value says is missing, or None.
+pub(crate) fn lost_kind_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
+    let lost = u8::try_from(value >> 8 & 0xff).expect("one byte");
+    let name = kinds().get(lost).map(|row| row.name.clone());
+    Ok(name.into_pyobject(py)?.into_any().unbind())
+}
+
+/// A number that may be unknowable: None then.
+pub(crate) fn unknowable(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
+    Ok((value != UNKNOWN)
+        .then_some(value)
+        .into_pyobject(py)?
+        .into_any()
+        .unbind())
+}
+
+/// A tick's values as ` name=value …`, for its repr.
+pub(crate) fn describe_values(tick: &Tick) -> String {
+    let table = kinds();
+    let Some(row) = table.get(tick.kind) else {
+        return String::new();
+    };
+    let mut said = String::new();
+    for (index, (name, value_type)) in row.values.iter().enumerate() {
+        use std::fmt::Write as _;
+        let written = match value_type {
+            ValueType::F64 => write!(said, " {name}={}", tick.value(index)),
+            ValueType::U64 if row.kind == kind::GAP && name == "cause" => {
+                let cause = GapCause::TABLE
+                    .iter()
+                    .find(|(cause, _)| *cause as u64 == tick.values[index] & 0xff);
+                write!(said, " cause={}", cause.map_or("?", |(_, name)| name))
+            }
+            ValueType::U64 if row.kind == kind::GAP && tick.values[index] == UNKNOWN => write!(said, " {name}=None"),
+            ValueType::U64 => write!(said, " {name}={}", tick.values[index]),
+            ValueType::Unused => Ok(()),
+        };
+        written.expect("writing to a String never fails");
+    }
+    said
+}

@@ -1,0 +1,334 @@
+//! Bars: the ticks of an interval as open, high, low, close and volume, for many specs at once.
+//!
+//! ```text
+//!   tick ─▶ cells[instrument, kind] ─▶ series, one per spec ─▶ closed bars, in the order in which they closed
+//! ```
+//! What happens when
+//! - a tick comes at or after the close: the bar closes first, then the tick opens the next one;
+//! - nothing comes: [`Bars::close_due`] closes what is due, by (due, spec, instrument);
+//! - a tick is older than what is open or closed, or flagged LATE or DUPLICATE: it is counted, and changes no bar;
+//! - a tick has no price, or no venue time where bars go by it: the same.
+//!
+//! Guarantees: intervals are [open, close), multiples of the timeframe since the epoch; volume is added in the order of
+//! ticks; every tick of a spec is in exactly one number of [`Counts`].
+//! Does not: know the time (it is told), or make a bar of an interval that has not ended.
+
+use rustc_hash::FxHashMap;
+
+use crate::fan_out::plan::matches_pattern;
+use crate::market::instrument::InstrumentTable;
+use crate::market::kind::{AGG_TRADE, QUOTE, TRADE};
+use crate::market::tick::Tick;
+
+use super::series::{Outlet, Series};
+
+/// When a bar closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeframe {
+    /// Every so many ns of the clock.
+    Time(i64),
+    /// On its nth tick.
+    Ticks(u64),
+}
+
+/// What a bar is made of: a kind, and which of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarPrice {
+    /// The price of each trade.
+    Trade,
+    /// The price of each aggregate of trades.
+    AggTrade,
+    /// The middle of each quote.
+    Mid,
+    /// The bid of each quote.
+    Bid,
+    /// The ask of each quote.
+    Ask,
+}
+
+impl BarPrice {
+    /// Every price, with its name.
+    pub const TABLE: [(BarPrice, &'static str); 5] = [
+        (BarPrice::Trade, "trade"),
+        (BarPrice::AggTrade, "agg_trade"),
+        (BarPrice::Mid, "mid"),
+        (BarPrice::Bid, "bid"),
+        (BarPrice::Ask, "ask"),
+    ];
+
+    /// The kind of the ticks that it counts.
+    #[must_use]
+    pub fn kind(self) -> u8 {
+        match self {
+            BarPrice::Trade => TRADE,
+            BarPrice::AggTrade => AGG_TRADE,
+            BarPrice::Mid | BarPrice::Bid | BarPrice::Ask => QUOTE,
+        }
+    }
+
+    #[inline]
+    pub(super) fn of(self, tick: &Tick) -> (f64, f64) {
+        match self {
+            BarPrice::Trade | BarPrice::AggTrade => (tick.value(0), tick.value(1)),
+            BarPrice::Mid => ((tick.value(0) + tick.value(1)) / 2.0, 0.0),
+            BarPrice::Bid => (tick.value(0), 0.0),
+            BarPrice::Ask => (tick.value(1), 0.0),
+        }
+    }
+}
+
+/// One kind of bar, and who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BarSpec {
+    /// Names or patterns of instruments, each with whether an interval without ticks repeats the close before it. An
+    /// instrument that several match has its bars once, with empty ones if one of them says so.
+    pub wanted: Vec<(String, bool)>,
+    /// When a bar closes.
+    pub timeframe: Timeframe,
+    /// What it is made of.
+    pub price: BarPrice,
+    /// Whether the venue's time says in which bar a tick is; else the time of receipt.
+    pub by_event: bool,
+}
+
+impl BarSpec {
+    /// Whether an instrument has these bars, and then whether empty ones, too.
+    fn wants(&self, instrument: &str) -> Option<bool> {
+        let mut matching = self
+            .wanted
+            .iter()
+            .filter(|(pattern, _)| matches_pattern(pattern, instrument));
+        let (_, first) = matching.next()?;
+        Some(*first || matching.any(|(_, empty)| *empty))
+    }
+}
+
+/// One bar that closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bar {
+    /// The spec's number.
+    pub spec: u32,
+    /// The instrument's id.
+    pub instrument: u32,
+    /// Price of the first tick; in an empty bar all four are the close before it.
+    pub open: f64,
+    /// Highest price.
+    pub high: f64,
+    /// Lowest price.
+    pub low: f64,
+    /// Price of the last tick.
+    pub close: f64,
+    /// Sum of the sizes in the order of the ticks; 0 for quotes.
+    pub volume: f64,
+    /// Ticks.
+    pub count: u64,
+    /// Late ticks of this spec and instrument by now.
+    pub late: u64,
+    /// Start of the interval, or time of the first tick.
+    pub ts_open: i64,
+    /// End of the interval, or time of the last tick.
+    pub ts_close: i64,
+    /// `seq` of the first and the last tick; in an empty bar, of the last one before it.
+    pub seq: (u64, u64),
+    /// When the last tick was received.
+    pub ts_init: i64,
+}
+
+/// What became of the ticks that one spec asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In a bar, closed or open.
+    pub ticks: u64,
+    /// Older than the open bar or the last closed one, or behind a newer one of the venue's numbers.
+    pub late: u64,
+    /// Repeated by the venue.
+    pub duplicates: u64,
+    /// Without a venue time, where bars go by it.
+    pub untimed: u64,
+    /// With a price or size that is no finite number.
+    pub unpriced: u64,
+    /// Bars that closed, empty ones included.
+    pub bars: u64,
+    /// Bars without ticks.
+    pub empty: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.ticks += other.ticks;
+        self.late += other.late;
+        self.duplicates += other.duplicates;
+        self.untimed += other.untimed;
+        self.unpriced += other.unpriced;
+        self.bars += other.bars;
+        self.empty += other.empty;
+    }
+}
+
+/// Kinds that bars are made of, numbered from 0 by `kind - QUOTE`.
+const BAR_KINDS: usize = 3;
+const _: () = assert!(TRADE == QUOTE + 1 && AGG_TRADE == QUOTE + 2);
+
+fn place_of(kind: u8) -> usize {
+    usize::from(kind.wrapping_sub(QUOTE))
+}
+
+/// Makes bars of ticks, for many specs at once.
+#[derive(Debug, Default)]
+pub struct Bars {
+    /// In order of their numbers, which are never given twice.
+    specs: Vec<(u32, BarSpec)>,
+    next_spec: u32,
+    /// First series and number of series of each (instrument, kind).
+    cells: Vec<(u32, u32)>,
+    series: Vec<Series>,
+    outlet: Outlet,
+}
+
+impl Bars {
+    /// Adds a spec, which begins with the next tick, and returns its number.
+    pub fn add(&mut self, spec: BarSpec, instruments: &InstrumentTable) -> u32 {
+        let id = self.next_spec;
+        self.next_spec += 1;
+        self.specs.push((id, spec));
+        self.compile(instruments);
+        id
+    }
+
+    /// Says anew which instruments have the bars of a spec; `false`: there is none of that number.
+    ///
+    /// Open bars of those that remain go on; those of the others make no bar. Without any, the spec is dropped.
+    pub fn change(&mut self, id: u32, wanted: Vec<(String, bool)>, instruments: &InstrumentTable) -> bool {
+        let Ok(index) = self.specs.binary_search_by_key(&id, |(spec, _)| *spec) else {
+            return false;
+        };
+        if wanted.is_empty() {
+            self.specs.remove(index);
+        } else {
+            self.specs[index].1.wanted = wanted;
+        }
+        self.compile(instruments);
+        true
+    }
+
+    /// Whether nobody wants bars.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    fn compile(&mut self, instruments: &InstrumentTable) {
+        let before: FxHashMap<(u32, u32), Series> = self
+            .series
+            .drain(..)
+            .map(|series| ((series.bar.spec, series.bar.instrument), series))
+            .collect();
+        self.cells.clear();
+        self.extend(instruments, before);
+        let running = self.series.iter().filter(|series| series.is_timed());
+        self.outlet.due = running.map(Series::entry).collect();
+    }
+
+    /// Adds the series of instruments that appeared since; `kept` are taken over.
+    fn extend(&mut self, instruments: &InstrumentTable, mut kept: FxHashMap<(u32, u32), Series>) {
+        let known = self.cells.len() / BAR_KINDS;
+        for (instrument, row) in (0u32..).zip(instruments.rows()).skip(known) {
+            for place in 0..BAR_KINDS {
+                let first = self.series.len();
+                for (id, spec) in &self.specs {
+                    if place_of(spec.price.kind()) == place
+                        && let Some(empty) = spec.wants(&row.name)
+                    {
+                        let kept = kept.remove(&(*id, instrument));
+                        let mut series = kept.unwrap_or_else(|| Series::new(*id, spec, instrument));
+                        series.empty = empty;
+                        self.series.push(series);
+                    }
+                }
+                let count = self.series.len() - first;
+                let index = |size: usize| u32::try_from(size).expect("fewer series than ids");
+                self.cells.push((index(first), index(count)));
+            }
+        }
+    }
+
+    /// Takes the next ticks, in their order.
+    #[inline]
+    pub fn feed(&mut self, ticks: &[Tick], instruments: &InstrumentTable) {
+        if self.cells.len() < instruments.rows().len() * BAR_KINDS {
+            self.extend(instruments, FxHashMap::default());
+        }
+        let Self {
+            cells, series, outlet, ..
+        } = self;
+        for tick in ticks {
+            let place = place_of(tick.kind);
+            if place >= BAR_KINDS {
+                continue;
+            }
+            let Some(&(first, count)) = cells.get(tick.instrument as usize * BAR_KINDS + place) else {
+                continue;
+            };
+            for series in &mut series[first as usize..(first + count) as usize] {
+                series.fold(tick, outlet);
+            }
+        }
+    }
+
+    /// When the next bar of time is due, ns; `None`: no such bar runs.
+    #[must_use]
+    pub fn next_due(&self) -> Option<i64> {
+        self.outlet.due.first().map(|(due_ns, ..)| *due_ns)
+    }
+
+    /// Closes every bar that is due by `now_ns`, and returns them by (due, spec, instrument).
+    pub fn close_due(&mut self, now_ns: i64) -> Vec<Bar> {
+        let mut closed = Vec::new();
+        while let Some(&(due_ns, spec, instrument)) = self.outlet.due.first() {
+            if due_ns > now_ns {
+                break;
+            }
+            self.outlet.due.pop_first();
+            let Some(series) = self.series_of(spec, instrument) else {
+                continue;
+            };
+            series.close_listed(due_ns, &mut closed);
+            if series.is_timed() {
+                let entry = series.entry();
+                self.outlet.due.insert(entry);
+            }
+        }
+        closed
+    }
+
+    fn series_of(&mut self, spec: u32, instrument: u32) -> Option<&mut Series> {
+        let index = self.specs.binary_search_by_key(&spec, |(id, _)| *id).ok()?;
+        let place = place_of(self.specs[index].1.price.kind());
+        let (first, count) = *self.cells.get(instrument as usize * BAR_KINDS + place)?;
+        let series = &mut self.series[first as usize..(first + count) as usize];
+        series.iter_mut().find(|series| series.bar.spec == spec)
+    }
+
+    /// Whether ticks closed bars that nobody took yet.
+    #[must_use]
+    pub fn has_closed(&self) -> bool {
+        !self.outlet.closed.is_empty()
+    }
+
+    /// Takes the bars that ticks closed, in the order in which they closed.
+    pub fn take(&mut self) -> Vec<Bar> {
+        std::mem::take(&mut self.outlet.closed)
+    }
+
+    /// The counts of every spec, by its number.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(u32, Counts)> {
+        let mut all: Vec<(u32, Counts)> = self.specs.iter().map(|(id, _)| (*id, Counts::default())).collect();
+        for series in &self.series {
+            if let Ok(index) = all.binary_search_by_key(&series.bar.spec, |(id, _)| *id) {
+                all[index].1.add(&series.counts());
+            }
+        }
+        all
+    }
+}

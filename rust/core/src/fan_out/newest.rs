@@ -1,0 +1,159 @@
+//! The newest tick of each (instrument, state kind), for who joins, resumes, or was lapped while conflating.
+//!
+//! ```text
+//!   writer ─▶ cells[key] (one snapshot cell each) ─▶ any reader
+//! ```
+//! Guarantees: what a reader gets is a tick that was published, whole, with its position; cells are allocated when first needed.
+//! Does not: keep anything but the newest, or order it against the ring.
+
+use std::sync::OnceLock;
+
+use headrace_lockfree::SnapshotCell;
+
+use crate::fan_out::conflate::StateKeys;
+use crate::market::tick::{TICK_WORDS, Tick};
+
+/// Cells allocated together: 22 KiB.
+const CELLS_PER_CHUNK: usize = 256;
+
+/// A tick's words, and its position.
+const WORDS: usize = TICK_WORDS + 1;
+
+type Cells = Box<[SnapshotCell<WORDS>]>;
+
+/// What the writer remembers of one `store`: which keys it has had.
+#[derive(Debug, Default)]
+pub struct Marks {
+    seen: Vec<u64>,
+    generation: u64,
+}
+
+/// The table; one writer stores, everybody reads.
+pub struct NewestTable {
+    keys: StateKeys,
+    chunks: Box<[OnceLock<Cells>]>,
+}
+
+impl NewestTable {
+    /// An empty table for at most `instruments_max` instruments.
+    #[must_use]
+    pub fn new(keys: StateKeys, instruments_max: usize) -> Self {
+        let cells = instruments_max * keys.per_instrument();
+        Self {
+            keys,
+            chunks: (0..cells.div_ceil(CELLS_PER_CHUNK)).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// The keys that it is made for.
+    #[must_use]
+    pub fn keys(&self) -> StateKeys {
+        self.keys
+    }
+
+    /// Keeps what `ticks` has of state kinds: of each key the last one, so a burst costs one store. Only the ring's
+    /// writer may call this; `first` is the position of the first tick, `marks` is its scratch memory.
+    #[inline]
+    pub fn store(&self, ticks: &[Tick], first: u64, marks: &mut Marks) {
+        if let [tick] = ticks {
+            if let Some(key) = self.keys.key(tick) {
+                self.store_one(key, tick, first);
+            }
+            return;
+        }
+        marks.generation += 1;
+        for (index, tick) in ticks.iter().enumerate().rev() {
+            let Some(key) = self.keys.key(tick) else { continue };
+            match marks.seen.get_mut(key) {
+                Some(seen) if *seen == marks.generation => continue,
+                Some(seen) => *seen = marks.generation,
+                None if key < self.chunks.len() * CELLS_PER_CHUNK => {
+                    marks.seen.resize(key + 1, 0);
+                    marks.seen[key] = marks.generation;
+                }
+                None => continue,
+            }
+            self.store_one(key, tick, first + index as u64);
+        }
+    }
+
+    fn store_one(&self, key: usize, tick: &Tick, position: u64) {
+        let Some(chunk) = self.chunks.get(key / CELLS_PER_CHUNK) else {
+            return;
+        };
+        let cells = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| SnapshotCell::new()).collect());
+        let mut words = [position; WORDS];
+        words[..TICK_WORDS].copy_from_slice(&tick.to_words());
+        cells[key % CELLS_PER_CHUNK].store(&words);
+    }
+
+    /// Everything it holds, by key: by instrument, then by kind.
+    #[must_use]
+    pub fn load(&self) -> Vec<Tick> {
+        let cells = self
+            .chunks
+            .iter()
+            .filter_map(OnceLock::get)
+            .flat_map(|cells| cells.iter());
+        cells
+            .filter_map(SnapshotCell::load)
+            .map(|words| parted(&words).0)
+            .collect()
+    }
+
+    /// The newest tick of one kind of an instrument, and its position; `None` when there was none, or the kind is no
+    /// state.
+    #[must_use]
+    pub fn of(&self, instrument: u32, kind: u8) -> Option<(Tick, u64)> {
+        let key = self.keys.key(&Tick {
+            instrument,
+            kind,
+            ..Tick::default()
+        })?;
+        let cells = self.chunks.get(key / CELLS_PER_CHUNK)?.get()?;
+        cells[key % CELLS_PER_CHUNK].load().map(|words| parted(&words))
+    }
+}
+
+/// The tick and the position that a cell's words are.
+fn parted(words: &[u64; WORDS]) -> (Tick, u64) {
+    let mut tick = [0; TICK_WORDS];
+    tick.copy_from_slice(&words[..TICK_WORDS]);
+    (Tick::from_words(tick), words[TICK_WORDS])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::field::kind_set;
+    use crate::market::kind::{QUOTE, TRADE};
+
+    #[test]
+    fn of_each_key_it_holds_the_last_one_and_where_it_stands() {
+        let table = NewestTable::new(StateKeys::new(kind_set(QUOTE)), 4);
+        let tick = |kind, instrument, seq| Tick {
+            kind,
+            instrument,
+            seq,
+            ..Tick::default()
+        };
+        let mut marks = Marks::default();
+        let burst = [
+            tick(QUOTE, 1, 1),
+            tick(QUOTE, 1, 2),
+            tick(TRADE, 1, 9),
+            tick(QUOTE, 2, 1),
+        ];
+        table.store(&burst, 100, &mut marks);
+        table.store(&[tick(QUOTE, 2, 2)], 104, &mut marks);
+        assert_eq!(table.of(1, QUOTE), Some((burst[1], 101)));
+        assert_eq!(
+            table.of(2, QUOTE).map(|(tick, position)| (tick.seq, position)),
+            Some((2, 104))
+        );
+        assert_eq!(table.of(3, QUOTE), None);
+        assert_eq!(table.of(1, TRADE), None);
+        let held: Vec<u64> = table.load().iter().map(|tick| tick.seq).collect();
+        assert_eq!(held, [2, 2]);
+    }
+}

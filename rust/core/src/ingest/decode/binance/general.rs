@@ -1,0 +1,170 @@
+//! The general way: the fields of any JSON text to a [`Frame`]. The reference that the predicted scanner falls back to.
+//!
+//! Guarantees: fields are judged after the type is known, so that other documented types pass whatever they hold. A root
+//! with `data` is an envelope and needs `stream`. An array is ignored under its first event's name when every event in
+//! it is a documented one that is no tick of ours.
+//! Does not: look at JSON (see [`super::json`]).
+
+use super::fields::{Fields, Key};
+use super::frame::{Frame, other_book};
+use super::json::{Reading, Shape};
+use crate::ingest::decode::{IgnoredType, RejectReason};
+use crate::market::instrument::Venue;
+
+impl<'a> Fields<'a> {
+    fn interpret(&self, venue: Venue, stream: Option<&str>) -> Result<Frame<'a>, RejectReason> {
+        let other_book = || stream.and_then(|stream| other_book(stream.as_bytes()));
+        if self.has(Key::Event) {
+            let event = self.text(Key::Event)?;
+            return match &**event {
+                "bookTicker" => self.quote(),
+                "trade" => self.trade(venue),
+                "aggTrade" => self.agg_trade(),
+                "depthUpdate" => other_book().map_or_else(|| self.depth(venue), |other| Ok(Frame::Ignored(other))),
+                event => IgnoredType::from_event(event)
+                    .map(Frame::Ignored)
+                    .ok_or(RejectReason::UnknownType),
+            };
+        }
+        let answers = self.has(Key::RequestId) && (self.has(Key::Result) || self.has(Key::ErrorBody));
+        if self.has(Key::SnapshotId) {
+            other_book().map_or_else(|| self.snapshot(), |other| Ok(Frame::Ignored(other)))
+        } else if answers || self.has(Key::Code) && self.has(Key::Message) {
+            Ok(Frame::Ignored(IgnoredType::REPLY))
+        } else if self.has(Key::LastId) && self.has(Key::Symbol) {
+            self.quote()
+        } else {
+            Err(RejectReason::UnknownType)
+        }
+    }
+
+    fn quote(&self) -> Result<Frame<'a>, RejectReason> {
+        Ok(Frame::Quote {
+            symbol: self.symbol(Key::Symbol)?,
+            id: self.whole(Key::LastId)?,
+            ts_event: self.ts_event()?,
+            bid_price: self.number(Key::BidOrBids)?,
+            ask_price: self.number(Key::AskOrAsks)?,
+            bid_size: self.number(Key::BidSize)?,
+            ask_size: self.number(Key::AskSize)?,
+        })
+    }
+
+    fn trade(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
+        let id = self.whole(Key::TradeId)?;
+        let off_market = venue != Venue::Binance && self.has(Key::Execution) && self.text(Key::Execution)? != "MARKET";
+        self.trade_like(id, None, off_market)
+    }
+
+    fn agg_trade(&self) -> Result<Frame<'a>, RejectReason> {
+        let constituents = (self.whole(Key::FirstTrade)?, self.whole(Key::LastTrade)?);
+        self.trade_like(self.whole(Key::AskOrAsks)?, Some(constituents), false)
+    }
+
+    fn trade_like(
+        &self,
+        id: u64,
+        constituents: Option<(u64, u64)>,
+        off_market: bool,
+    ) -> Result<Frame<'a>, RejectReason> {
+        let symbol = self.symbol(Key::Symbol)?;
+        let price = self.number(Key::Price)?;
+        let size = self.number(Key::Size)?;
+        let ts_event = self.ts_event()?.ok_or(RejectReason::MissingField)?;
+        let buyer_is_maker = self.bool(Key::BuyerIsMaker)?;
+        if off_market || constituents.is_none() && price.bits == 0 {
+            return Ok(Frame::NonMarketTrade { symbol, id });
+        }
+        Ok(Frame::Trade {
+            symbol,
+            id,
+            constituents,
+            ts_event,
+            price,
+            size,
+            buyer_is_maker,
+        })
+    }
+
+    fn depth(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
+        Ok(Frame::Depth {
+            symbol: self.symbol(Key::Symbol)?,
+            first: self.whole(Key::FirstId)?,
+            last: self.whole(Key::LastId)?,
+            prev: match venue {
+                Venue::Binance => 0,
+                Venue::BinanceUsdm | Venue::BinanceCoinm => self.whole(Key::PrevId)?,
+            },
+            ts_event: self.ts_event()?.ok_or(RejectReason::MissingField)?,
+            bids: self.levels(Key::BidOrBids)?,
+            asks: self.levels(Key::AskOrAsks)?,
+        })
+    }
+
+    fn snapshot(&self) -> Result<Frame<'a>, RejectReason> {
+        let symbol = [Key::SymbolLong, Key::Symbol].into_iter().find(|&key| self.has(key));
+        Ok(Frame::Snapshot {
+            symbol: symbol.map(|key| self.symbol(key)).transpose()?,
+            last: self.whole(Key::SnapshotId)?,
+            ts_event: self.ts_event()?,
+            bids: self.levels(Key::Bids)?,
+            asks: self.levels(Key::Asks)?,
+        })
+    }
+}
+
+/// What a frame says about its venue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct VenueSigns {
+    /// Some(true): only futures send this; Some(false): only spot does.
+    pub(super) futures: Option<bool>,
+    /// It names a pair that is not its symbol.
+    pub(super) pair: bool,
+    /// Its symbol has an underscore; None without a symbol.
+    pub(super) underscore: Option<bool>,
+}
+
+impl<'a> Reading<'a> {
+    /// What the frame is.
+    pub(super) fn interpret(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
+        let array = |event: Option<IgnoredType>| event.map(Frame::Ignored).ok_or(RejectReason::UnknownType);
+        match self.root {
+            Shape::Scalar => return Err(RejectReason::WrongType),
+            Shape::Array(event) => return array(event),
+            Shape::Object => {}
+        }
+        if !self.outer.has(Key::Data) {
+            return self.outer.interpret(venue, None);
+        }
+        let stream = self.outer.text(Key::Stream)?;
+        match self.data {
+            Shape::Scalar => Err(RejectReason::WrongType),
+            Shape::Array(event) => array(event),
+            Shape::Object => self.inner.interpret(venue, Some(stream)),
+        }
+    }
+
+    /// What the frame says about its venue.
+    pub(super) fn venue_signs(&self) -> VenueSigns {
+        let fields = if self.outer.has(Key::Data) {
+            &self.inner
+        } else {
+            &self.outer
+        };
+        let event = fields.text(Key::Event).map(|event| &**event);
+        let futures = match event {
+            Ok("depthUpdate") => Some(fields.has(Key::PrevId)),
+            Ok("bookTicker") => Some(true),
+            Err(RejectReason::MissingField) if fields.quote().is_ok() => Some(false),
+            _ => None,
+        };
+        VenueSigns {
+            futures,
+            // USD-M names a pair, too, since 2026: the symbol itself.
+            pair: fields
+                .text(Key::Pair)
+                .is_ok_and(|pair| fields.text(Key::Symbol) != Ok(pair)),
+            underscore: fields.text(Key::Symbol).ok().map(|symbol| symbol.contains('_')),
+        }
+    }
+}

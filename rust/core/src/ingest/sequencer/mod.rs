@@ -1,0 +1,11 @@
+//! Sequencing: dense numbers per (instrument, kind), and gaps where the venue's own numbers jump.
+//!
+//! Guarantees: same input, same output; a restored sequencer gives no number twice.
+//! Does not: reorder, wait, or look at times.
+
+mod sequencer;
+mod state;
+mod stream;
+
+pub use sequencer::{Sequencer, SequencerCounts, SequencerOptions, Unwanted};
+pub use state::{RestoreError, SavedStream, SequencerState};

@@ -1,0 +1,374 @@
+//! The sequencer: numbers ticks densely per (instrument, kind), and checks the venue's own numbers, once per event.
+//!
+//! ```text
+//!   event (first…last) ─▶ venue ids ─┬─ in order ─▶ seq + 1 ─▶ out
+//!                                    ├─ ids missing ─▶ gap tick, then the event flagged GAP_BEFORE
+//!                                    └─ seen before / lower ─▶ dropped and counted, or flagged
+//! ```
+//! Rules: quote: ids only rise, a jump is no loss. trade, agg_trade: the next is the last + 1. level: `U == last u + 1`
+//! on spot, `pu == last u` on futures; level_empty is in the same chain. Snapshots and `venue_seq` 0 are not checked.
+//! After a reconnect or restore the gap's cause says so, up to and including the first event that is checked.
+//! A spot event that overlaps the one before it breaks the chain, too: its gap has unknown ids.
+//! Guarantees: `seq` is dense from 1; a restored sequencer gives no number that the saved one could have given
+//! ([`RESTART_JUMP`]), if the new state is saved before the next restore. Same input, same output.
+//! Does not: reorder, wait, or look at times.
+
+use super::state::{self, RestoreError, SavedStream, SequencerState};
+use super::stream::{Rule, Stream, Verdict};
+use crate::ingest::decode::PassedOver;
+use crate::limits::{KINDS_MAX, RESTART_JUMP};
+use crate::market::instrument::{ChainRule, InstrumentTable};
+use crate::market::kind::{self, KindTable, Nature, VenueIds};
+use crate::market::tick::{GapCause, NO_INSTRUMENT, Tick, flags};
+use std::collections::BTreeMap;
+
+/// What becomes of an event that the venue's numbers say is not new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// Counted, and not passed on.
+    Drop,
+    /// Counted, flagged, numbered and passed on.
+    Deliver,
+}
+
+/// How a sequencer treats duplicates and late events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequencerOptions {
+    /// The same venue number again.
+    pub duplicates: Unwanted,
+    /// A venue number below one already seen.
+    pub late: Unwanted,
+}
+
+impl Default for SequencerOptions {
+    fn default() -> Self {
+        Self {
+            duplicates: Unwanted::Drop,
+            late: Unwanted::Deliver,
+        }
+    }
+}
+
+/// What a sequencer has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequencerCounts {
+    /// Ticks numbered, by kind; gaps included.
+    pub sequenced: [u64; KINDS_MAX],
+    /// Gap ticks that it made.
+    pub gaps: u64,
+    /// Events whose venue number came twice, whether dropped or delivered.
+    pub duplicates: u64,
+    /// Events whose venue number was lower than one before, whether dropped or delivered.
+    pub late: u64,
+}
+
+/// Numbers ticks. See the module's header.
+#[derive(Clone, Debug)]
+pub struct Sequencer {
+    options: SequencerOptions,
+    gaps: u64,
+    duplicates: u64,
+    late: u64,
+    streams: Vec<Stream>,
+    /// The names under which each is saved: instrument and kind.
+    names: Vec<(String, String)>,
+    /// Place in `streams` + 1 by instrument and kind; row 0 is for ticks of no instrument.
+    places: Vec<u32>,
+    /// Restored streams that have not been seen again.
+    saved: BTreeMap<(String, String), SavedStream>,
+    /// The last number not to be given to streams that no saved state knows.
+    jump: u64,
+}
+
+impl Sequencer {
+    /// A sequencer that has numbered nothing.
+    #[must_use]
+    pub fn new(options: SequencerOptions) -> Self {
+        Self {
+            options,
+            gaps: 0,
+            duplicates: 0,
+            late: 0,
+            streams: Vec::new(),
+            names: Vec::new(),
+            places: Vec::new(),
+            saved: BTreeMap::new(),
+            jump: 0,
+        }
+    }
+
+    /// Numbers whole events and appends them to `out`, gap ticks before them.
+    ///
+    /// A level event runs from its FIRST_IN_EVENT to its LAST_IN_EVENT; every other tick is an event. Kinds are in the
+    /// table; ticks of an instrument that is not are numbered as those of no instrument. O(ticks); allocates when a
+    /// stream is new, or when `out` must grow.
+    pub fn sequence(&mut self, ticks: &[Tick], instruments: &InstrumentTable, kinds: &KindTable, out: &mut Vec<Tick>) {
+        out.reserve(ticks.len());
+        let mut rest = ticks;
+        while let Some((first, after)) = rest.split_first() {
+            let place = self.place(first.instrument, first.kind, instruments, kinds);
+            let stream = &mut self.streams[place];
+            // Most events are one tick that is just what was expected, or that has no number to check.
+            let unnumbered = first.venue_seq == 0 && stream.tell.is_none() && stream.ids == place;
+            if first.ends_event() && (unnumbered || stream.expects(first)) {
+                if !unnumbered {
+                    stream.venue_last = first.venue_seq;
+                }
+                stream.seq += 1;
+                let mut numbered = *first;
+                numbered.seq = stream.seq;
+                out.push(numbered);
+                rest = after;
+                continue;
+            }
+            let (event, after) = rest.split_at(event_len(first, rest));
+            self.event(place, event, instruments, kinds, out);
+            rest = after;
+        }
+    }
+
+    /// A venue number was used up by a frame that is no tick of ours: it is not missing.
+    pub fn pass_over(&mut self, passed: PassedOver) {
+        let Some(place) = self.known_place(passed.instrument, passed.kind) else {
+            return;
+        };
+        let ids = &mut self.streams[place];
+        let (id, last) = (passed.venue_seq, ids.venue_last);
+        if last == 0 || id <= last {
+            return;
+        }
+        if id - last > 1 {
+            ids.owed = ids.missing_up_to(id);
+        }
+        ids.venue_last = id;
+        ids.settle();
+    }
+
+    /// The feed of the instruments that `concerned` names was reconnected: the next event of each of their streams
+    /// comes after a gap, cause RECONNECT.
+    pub fn reconnect(&mut self, mut concerned: impl FnMut(u32) -> bool) {
+        for stream in &mut self.streams {
+            if stream.nature != Nature::Meta && concerned(stream.instrument) && stream.tell.is_none() {
+                stream.tell = Some(GapCause::Reconnect);
+                stream.blame = GapCause::Reconnect;
+                stream.settle();
+            }
+        }
+    }
+
+    /// What it has done so far. O(instruments x kinds).
+    #[must_use]
+    pub fn counts(&self) -> SequencerCounts {
+        let mut sequenced = [0; KINDS_MAX];
+        for stream in &self.streams {
+            sequenced[usize::from(stream.kind) % KINDS_MAX] += stream.seq - stream.seq_start;
+        }
+        SequencerCounts {
+            sequenced,
+            gaps: self.gaps,
+            duplicates: self.duplicates,
+            late: self.late,
+        }
+    }
+
+    /// Everything that a later sequencer needs to go on without reusing a number.
+    #[must_use]
+    pub fn save(&self) -> SequencerState {
+        let mut streams = self.saved.clone();
+        for (stream, names) in self.streams.iter().zip(&self.names) {
+            streams.insert(
+                names.clone(),
+                SavedStream {
+                    instrument: names.0.clone(),
+                    kind: names.1.clone(),
+                    seq: stream.seq,
+                    venue_last: stream.venue_last,
+                },
+            );
+        }
+        SequencerState {
+            jump: self.jump,
+            streams: streams.into_values().collect(),
+        }
+    }
+
+    /// Goes on from a saved state: every stream starts at its last number + [`RESTART_JUMP`], with a gap, cause
+    /// RESTART; so do streams that the state doesn't know, from 0. Save the result soon: a second restore from the same
+    /// state gives the same numbers.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the state cannot be one of ours.
+    pub fn restore(options: SequencerOptions, state: SequencerState) -> Result<Self, RestoreError> {
+        let mut sequencer = Self::new(options);
+        sequencer.jump = state::jumped(state.jump).ok_or(RestoreError::Jump(state.jump))?;
+        for mut stream in state.streams {
+            let refuse = RestoreError::Seq(stream.instrument.clone(), stream.kind.clone(), stream.seq);
+            stream.seq = state::jumped(stream.seq).ok_or(refuse)?;
+            let names = (stream.instrument.clone(), stream.kind.clone());
+            if let Some(twice) = sequencer.saved.insert(names, stream) {
+                return Err(RestoreError::Twice(twice.instrument, twice.kind));
+            }
+        }
+        Ok(sequencer)
+    }
+
+    #[inline]
+    fn known_place(&self, instrument: u32, kind: u8) -> Option<usize> {
+        let place = *self.places.get(table_index(instrument, kind))?;
+        (place > 0).then(|| place as usize - 1)
+    }
+
+    #[inline]
+    fn place(&mut self, instrument: u32, kind: u8, instruments: &InstrumentTable, kinds: &KindTable) -> usize {
+        match self.known_place(instrument, kind) {
+            Some(place) => place,
+            None => self.open(instrument, kind, instruments, kinds),
+        }
+    }
+
+    #[cold]
+    fn open(&mut self, instrument: u32, kind: u8, instruments: &InstrumentTable, kinds: &KindTable) -> usize {
+        // An id that is in no table says nothing, and must not size ours: such ticks belong to no instrument.
+        if instrument != NO_INSTRUMENT && instruments.get(instrument).is_none() {
+            return self.place(NO_INSTRUMENT, kind, instruments, kinds);
+        }
+        // An event without levels is a link in the chain of those with levels.
+        let ids = (kind == kind::LEVEL_EMPTY).then(|| self.place(instrument, kind::LEVEL, instruments, kinds));
+        let row = kinds.get(kind);
+        let named = instruments.get(instrument);
+        let rule = match row.map_or(VenueIds::None, |row| row.venue_ids) {
+            VenueIds::Monotone => Rule::Monotone,
+            VenueIds::Contiguous => Rule::Contiguous,
+            VenueIds::Chained => match named.map_or(ChainRule::FirstFollowsLast, |named| named.chain) {
+                ChainRule::FirstFollowsLast => Rule::FirstFollowsLast,
+                ChainRule::PrevEqualsLast => Rule::PrevEqualsLast,
+            },
+            VenueIds::None => Rule::Unchecked,
+        };
+        let nature = row.map_or(Nature::Flow, |row| row.nature);
+        let names = (
+            named.map_or(String::new(), |named| named.name.clone()),
+            row.map_or_else(|| kind.to_string(), |row| row.name.clone()),
+        );
+        let saved = self.saved.remove(&names);
+        let restored = self.jump > 0 && nature != Nature::Meta;
+        let place = self.streams.len();
+        let seq_start = saved.as_ref().map_or(self.jump, |saved| saved.seq);
+        self.names.push(names);
+        self.streams.push(Stream {
+            seq: seq_start,
+            step_max: 0,
+            seq_start,
+            ids: ids.unwrap_or(place),
+            rule,
+            venue_last: saved.map_or(0, |saved| saved.venue_last),
+            owed: (0, 0, 0),
+            tell: restored.then_some(GapCause::Restart),
+            blame: if restored { GapCause::Restart } else { GapCause::Venue },
+            instrument,
+            kind,
+            nature,
+        });
+        let index = table_index(instrument, kind);
+        if self.places.len() <= index {
+            self.places.resize((index / KINDS_MAX + 1) * KINDS_MAX, 0);
+        }
+        self.places[index] = u32::try_from(place + 1).expect("streams are bounded by instruments x kinds");
+        place
+    }
+
+    #[inline]
+    fn event(
+        &mut self,
+        place: usize,
+        event: &[Tick],
+        instruments: &InstrumentTable,
+        kinds: &KindTable,
+        out: &mut Vec<Tick>,
+    ) {
+        let first = &event[0];
+        let ids = self.streams[place].ids;
+        let ids = &mut self.streams[ids];
+        let unchecked = first.flags & flags::SNAPSHOT != 0 || first.venue_seq == 0;
+        let verdict = if unchecked { Verdict::InOrder } else { ids.judge(first) };
+        let (mut gap, mut flag) = (None, 0);
+        match verdict {
+            Verdict::InOrder => {}
+            Verdict::Missing(missing) => gap = Some(missing),
+            Verdict::Duplicate => {
+                self.duplicates += 1;
+                if self.options.duplicates == Unwanted::Drop {
+                    return;
+                }
+                flag = flags::DUPLICATE;
+            }
+            Verdict::Late => {
+                self.late += 1;
+                if self.options.late == Unwanted::Drop {
+                    return;
+                }
+                flag = flags::LATE;
+            }
+        }
+        if ids.tell.is_some() || gap.is_some() {
+            let gap = ids.told(gap, unchecked || flag != 0);
+            self.gap(gap.before(first), instruments, kinds, out);
+            flag |= flags::GAP_BEFORE;
+        } else if !unchecked && flag == 0 {
+            ids.blame = GapCause::Venue;
+        }
+        let stream = &mut self.streams[place];
+        stream.settle();
+        let seq = stream.seq;
+        stream.seq += event.len() as u64;
+        // A gap stands before the first tick only; the other marks belong to the whole event.
+        let mark = flag & !flags::GAP_BEFORE;
+        out.extend((seq + 1..).zip(event).map(|(seq, tick)| Tick {
+            seq,
+            flags: tick.flags | mark,
+            ..*tick
+        }));
+        if flag & flags::GAP_BEFORE != 0 {
+            let start = out.len() - event.len();
+            out[start].flags |= flags::GAP_BEFORE;
+        }
+    }
+
+    #[cold]
+    fn gap(&mut self, mut gap: Tick, instruments: &InstrumentTable, kinds: &KindTable, out: &mut Vec<Tick>) {
+        let place = self.place(gap.instrument, kind::GAP, instruments, kinds);
+        let stream = &mut self.streams[place];
+        stream.seq += 1;
+        gap.seq = stream.seq;
+        self.gaps += 1;
+        out.push(gap);
+    }
+}
+
+/// How many ticks the event has that `ticks` begins with.
+#[inline]
+fn event_len(first: &Tick, ticks: &[Tick]) -> usize {
+    if first.ends_event() {
+        return 1;
+    }
+    let mut len = 1;
+    for tick in &ticks[1..] {
+        // An event whose end is not marked ends where another begins.
+        if !tick.continues_event() || tick.instrument != first.instrument {
+            return len;
+        }
+        len += 1;
+        if tick.ends_event() {
+            return len;
+        }
+    }
+    len
+}
+
+/// Row 0 is for ticks of no instrument, whose id is the largest `u32`.
+#[inline]
+fn table_index(instrument: u32, kind: u8) -> usize {
+    instrument.wrapping_add(1) as usize * KINDS_MAX + usize::from(kind) % KINDS_MAX
+}
+
+const _: () = assert!(RESTART_JUMP > 0 && KINDS_MAX <= 256);

@@ -1,0 +1,229 @@
+//! The kind table: one row per kind of tick. A kind is a row, not a class; users can add rows of their own.
+//!
+//! Guarantees: built-in rows have fixed numbers; registered rows get the next free number and keep it.
+//! Does not: forget a row, or let two rows share a name.
+
+use crate::limits::KINDS_MAX;
+
+/// Best bid and ask changed.
+pub const QUOTE: u8 = 1;
+/// One trade.
+pub const TRADE: u8 = 2;
+/// One aggregate of trades.
+pub const AGG_TRADE: u8 = 3;
+/// One price level of a depth event or snapshot.
+pub const LEVEL: u8 = 4;
+/// A depth event that changed no level, kept for its ids.
+pub const LEVEL_EMPTY: u8 = 5;
+/// Ticks are missing here.
+pub const GAP: u8 = 6;
+/// The feed is up, stale or down.
+pub const STATUS: u8 = 7;
+/// The first number for rows that users register.
+pub const FIRST_USER_KIND: u8 = 8;
+
+/// Whether a newer tick replaces an older one (state, may be conflated) or each counts (flow, never folded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Only the newest matters.
+    State,
+    /// Each one matters.
+    Flow,
+    /// Neither: about the stream, not of it.
+    Meta,
+}
+
+/// What the venue's own numbers promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VenueIds {
+    /// They only rise; a jump means nothing.
+    Monotone,
+    /// The next is the last + 1.
+    Contiguous,
+    /// Each event names its predecessor (see [`crate::market::instrument::ChainRule`]).
+    Chained,
+    /// There are none.
+    None,
+}
+
+/// The type of one of a kind's four values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueType {
+    /// An `f64`, as bits.
+    F64,
+    /// A `u64`.
+    U64,
+    /// Not used: always 0.
+    Unused,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub struct KindRow {
+    /// Its number in the record.
+    pub kind: u8,
+    /// Singular name, as in `on_<name>`.
+    pub name: String,
+    /// Plural name, as in `on_<plural>`; empty when there is no plural handler.
+    pub plural: String,
+    /// State, flow, or about the stream.
+    pub nature: Nature,
+    /// What `venue_seq` promises.
+    pub venue_ids: VenueIds,
+    /// Names and types of the four values; an unused one has an empty name.
+    pub values: [(String, ValueType); 4],
+}
+
+/// All rows, in order of their numbers.
+#[derive(Clone, Debug)]
+pub struct KindTable {
+    rows: Vec<KindRow>,
+}
+
+/// Why a row was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KindError {
+    /// The name is taken by another row.
+    #[error("kind '{0}' exists already: choose another name")]
+    Taken(String),
+    /// The name is not a lower-case identifier.
+    #[error("'{0}' is no lower-case identifier: use a-z, 0-9 and _ , beginning with a letter")]
+    Name(String),
+    /// The table is full.
+    #[error("the kind table holds {0} rows already, its bound: no more can be registered")]
+    Full(usize),
+    /// A value's name means something else already.
+    #[error("'{0}' already names another field: give this value a name of its own")]
+    Value(String),
+    /// More than four values.
+    #[error("a tick holds 4 values, {0} were named: split the kind in two")]
+    Values(usize),
+}
+
+impl Default for KindTable {
+    fn default() -> Self {
+        use Nature::{Flow, Meta, State};
+        use ValueType::{F64, U64, Unused};
+        use VenueIds::{Chained, Contiguous, Monotone};
+        type Values = [(&'static str, ValueType); 4];
+        let row = |kind, name: &str, plural: &str, nature, venue_ids, values: Values| KindRow {
+            kind,
+            name: name.into(),
+            plural: plural.into(),
+            nature,
+            venue_ids,
+            values: values.map(|(name, value_type)| (name.into(), value_type)),
+        };
+        const NONE: (&str, ValueType) = ("", Unused);
+        let two = [("price", F64), ("size", F64), NONE, NONE];
+        let quote = [
+            ("bid_price", F64),
+            ("ask_price", F64),
+            ("bid_size", F64),
+            ("ask_size", F64),
+        ];
+        let agg = [("price", F64), ("size", F64), ("trade_first", U64), ("trade_last", U64)];
+        let level = [("price", F64), ("size", F64), ("venue_first", U64), ("venue_prev", U64)];
+        let empty = [NONE, NONE, ("venue_first", U64), ("venue_prev", U64)];
+        let gap = [("first", U64), ("last", U64), ("missing", U64), ("cause", U64)];
+        let status = [("state", U64), ("epoch", U64), NONE, NONE];
+        Self {
+            rows: vec![
+                row(QUOTE, "quote", "quotes", State, Monotone, quote),
+                row(TRADE, "trade", "trades", Flow, Contiguous, two),
+                row(AGG_TRADE, "agg_trade", "agg_trades", Flow, Contiguous, agg),
+                row(LEVEL, "level", "levels", Flow, Chained, level),
+                row(LEVEL_EMPTY, "level_empty", "", Flow, Chained, empty),
+                row(GAP, "gap", "", Meta, VenueIds::None, gap),
+                row(STATUS, "status", "", Meta, VenueIds::None, status),
+            ],
+        }
+    }
+}
+
+impl KindTable {
+    /// Every row, built-in ones first.
+    #[must_use]
+    pub fn rows(&self) -> &[KindRow] {
+        &self.rows
+    }
+
+    /// The row with this number.
+    #[must_use]
+    pub fn get(&self, kind: u8) -> Option<&KindRow> {
+        self.rows.get(usize::from(kind).wrapping_sub(1))
+    }
+
+    /// The row with this name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&KindRow> {
+        self.rows.iter().find(|row| row.name == name)
+    }
+
+    /// The kinds of which only the newest matters.
+    #[must_use]
+    pub fn state_kinds(&self) -> crate::market::field::KindSet {
+        self.rows
+            .iter()
+            .filter(|row| row.nature == Nature::State)
+            .fold(0, |set, row| set | crate::market::field::kind_set(row.kind))
+    }
+
+    /// Adds a row of the user's own and returns its number. Values are `f64`; ids are monotone.
+    ///
+    /// # Errors
+    /// See [`KindError`].
+    pub fn register(
+        &mut self,
+        name: &str,
+        values: &[&str],
+        nature: Nature,
+        venue_ids: VenueIds,
+    ) -> Result<u8, KindError> {
+        for word in std::iter::once(&name).chain(values) {
+            let legal = word.starts_with(|c: char| c.is_ascii_lowercase())
+                && word
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            if !legal {
+                return Err(KindError::Name((*word).to_owned()));
+            }
+        }
+        if values.len() > 4 {
+            return Err(KindError::Values(values.len()));
+        }
+        let plural = format!("{name}s");
+        if self
+            .rows
+            .iter()
+            .any(|row| row.name == name || row.plural == name || row.name == plural)
+            || matches!(name, "tick" | "ticks")
+        {
+            return Err(KindError::Taken(name.to_owned()));
+        }
+        let fields = crate::market::field::table(self);
+        for (index, value) in values.iter().enumerate() {
+            let same = crate::market::field::Field::ValueF64(u8::try_from(index).expect("four values"));
+            if fields.iter().any(|row| row.name == *value && row.field != same) || values[..index].contains(value) {
+                return Err(KindError::Value((*value).to_owned()));
+            }
+        }
+        if self.rows.len() + 1 >= KINDS_MAX {
+            return Err(KindError::Full(self.rows.len()));
+        }
+        let kind = u8::try_from(self.rows.len() + 1).expect("KINDS_MAX fits a u8");
+        let mut named: [(String, ValueType); 4] = std::array::from_fn(|_| (String::new(), ValueType::Unused));
+        for (slot, value) in named.iter_mut().zip(values) {
+            *slot = ((*value).to_owned(), ValueType::F64);
+        }
+        self.rows.push(KindRow {
+            kind,
+            name: name.to_owned(),
+            plural,
+            nature,
+            venue_ids,
+            values: named,
+        });
+        Ok(kind)
+    }
+}
