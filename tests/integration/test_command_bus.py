@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +13,18 @@ import pytest
 
 from headrace import ReplayClock
 from headrace.bus import EventBus
-from headrace.commands import Ack, Command, CommandBus, Halt, Outcome, PauseStrategy, Rearm, Status
+from headrace.commands import (
+    Ack,
+    Command,
+    CommandBus,
+    Halt,
+    Outcome,
+    PauseStrategy,
+    Rearm,
+    Status,
+    Submission,
+    current_submission,
+)
 from headrace.limits import COMMANDS_WAITING_MAX
 from tests.support.commanding import ACCEPTED, Gate, Note, running, turns
 from tests.support.feeding import HandClock
@@ -45,11 +58,40 @@ async def test_the_version_rises_with_what_changes_and_with_what_may_have() -> N
         assert (await bus.submit(Status())).version == bus.version == 3
 
 
+async def test_a_handler_may_look_at_its_submission() -> None:
+    seen: list[Submission | None] = []
+
+    def plain(_: Note) -> Outcome:
+        seen.append(current_submission())
+        return ACCEPTED
+
+    async def slow(_: PauseStrategy) -> Outcome:
+        await asyncio.sleep(0)
+        seen.append(current_submission())
+        return ACCEPTED
+
+    async with running() as bus:
+        bus.register(Note, plain)
+        bus.register(PauseStrategy, slow)
+        await asyncio.gather(bus.submit(Note("s"), actor="me", key="k"), bus.submit(PauseStrategy("s"), actor="you"))
+        assert [(call.actor, call.key) for call in seen if call] == [("me", "k"), ("you", None)]
+        assert current_submission() is None
+
+
 class Panic(BaseException):
     pass
 
 
-@pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(3), Panic("deep"), asyncio.CancelledError()], ids=repr)
+class Wordless(ValueError):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("bad"), SystemExit(3), Panic("deep"), asyncio.CancelledError(), Wordless()],
+    ids=lambda error: type(error).__name__,
+)
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_handler_that_raises_anything_fails_its_own_command_only(error: BaseException, is_async: bool) -> None:
     def plain(_: Note) -> Outcome:
@@ -183,6 +225,82 @@ async def test_a_handler_that_would_wait_for_itself_is_told_at_once() -> None:
         bus.register(Note, handler)
         ack = await bus.submit(Note("s"), timeout=60)
         assert ack.reason.startswith("submitted by the handler of 'note', which has s until it returns")
+
+
+async def test_a_chain_of_handlers_that_would_wait_for_itself_is_rejected() -> None:
+    async with running() as bus:
+
+        async def handler(command: Note) -> Outcome:
+            following = {"a": "b", "b": "a"}[command.subject]
+            inner = await bus.submit(Note(following))
+            return Outcome("noop", inner.reason)
+
+        bus.register(Note, handler)
+        ack = await bus.submit(Note("a"), timeout=60)
+        assert ack.reason.startswith("submitted by the handler of 'note', which has a until it returns")
+
+
+async def test_nested_commands_behind_one_another_need_no_worker() -> None:
+    gate = Gate()
+    async with running(workers=2) as bus:
+
+        async def outer(command: Note) -> Outcome:
+            acks = [await bus.submit(PauseStrategy("t")) for _ in range(2)]
+            return Outcome(acks[1].status, acks[1].reason)
+
+        bus.register(Note, outer)
+        bus.register(PauseStrategy, gate)
+        tasks = submitted(bus, Note("first"), Note("second"), timeout=5)
+        await gate.has_begun(1)
+        gate.open()
+        async with asyncio.timeout(2):
+            assert [(await task).status for task in tasks] == ["accepted"] * 2
+        assert len(gate.ended) == 4
+
+
+def submissions() -> int:
+    """How many submissions are alive."""
+    gc.collect()
+    return sum(isinstance(own, Submission) for own in gc.get_objects())
+
+
+async def test_what_expires_behind_a_busy_target_leaves_nothing_there() -> None:
+    gate = Gate()
+    async with running() as bus, ending(gate):
+        bus.register(Note, gate)
+        (held,) = submitted(bus, Note("s"), timeout=60)
+        await gate.has_begun(1)
+        before = submissions()
+        late = await asyncio.gather(*submitted(bus, *(Note("s", str(number)) for number in range(50)), timeout=0.02))
+        assert {ack.status for ack in late} == {"failed"}
+        del late
+        assert submissions() == before
+        gate.open()
+        assert (await held).status == "accepted"
+
+
+async def test_targets_that_are_over_take_no_memory() -> None:
+    async def pause(_: PauseStrategy) -> Outcome:
+        await asyncio.sleep(0)
+        return ACCEPTED
+
+    async with running(middleware=()) as bus:
+        bus.register(Note, lambda _: ACCEPTED)
+        bus.register(PauseStrategy, pause)
+
+        async def handle(numbers: range) -> int:
+            for number in numbers:
+                await bus.submit(Note(f"s{number}"))
+                await bus.submit(PauseStrategy(f"s{number}"))
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            before = await handle(range(200))
+            assert await handle(range(200, 2_200)) - before < 100_000
+        finally:
+            tracemalloc.stop()
 
 
 # Time

@@ -12,7 +12,6 @@ from headrace.bus import EventBus
 from headrace.bus.lane import LaneOptions
 from headrace.commands import (
     Ack,
-    AuditTrail,
     Authorization,
     Command,
     CommandBus,
@@ -22,7 +21,6 @@ from headrace.commands import (
     PauseStrategy,
     RateLimit,
     Status,
-    Telemetry,
     default_middleware,
 )
 from headrace.limits import AUDITS_WAITING_MAX
@@ -195,12 +193,46 @@ async def test_a_submitter_who_is_cancelled_in_a_middleware_is_cancelled_and_acc
         assert bus.in_flight == 0
 
 
-async def test_without_any_layer_a_command_still_reaches_its_handler_and_a_malformed_one_does_not() -> None:
+async def test_without_any_layer_a_command_is_validated_handled_and_counted() -> None:
+    handled: list[Command] = []
     async with running(middleware=()) as bus:
-        bus.register(Note, lambda _: ACCEPTED)
+        bus.register(Note, noting(handled))
         assert (await bus.submit(Note("s"))).status == "accepted"
-        assert (await bus.submit(b"{}")).status == "rejected"
-        assert bus.stats().outcomes == {}
+        for malformed in (b"{}", Note(3)):  # type: ignore[arg-type]
+            assert (await bus.submit(malformed)).status == "rejected"
+        assert handled == [Note("s")]
+        counts = {key: latency.count for key, latency in bus.stats().outcomes.items()}
+        assert counts == {("note", "accepted"): 1, ("malformed", "rejected"): 1, ("note", "rejected"): 1}
+
+
+async def test_no_layer_sees_a_malformed_command() -> None:
+    seen: list[Command] = []
+
+    async def watch(call, proceed):
+        seen.append(call.command)
+        return await proceed()
+
+    async with running(middleware=[watch]) as bus:
+        bus.register(Note, lambda _: ACCEPTED)
+        for given in (b"{", {"command": "Note"}, PauseStrategy(""), Note("s")):
+            await bus.submit(given)
+    assert seen == [Note("s")]
+
+
+async def test_a_layer_that_hands_on_after_the_deadline_runs_nothing() -> None:
+    handled: list[Command] = []
+
+    async def late(call, proceed):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return await proceed()
+
+    async with running(middleware=[late]) as bus:
+        bus.register(Note, noting(handled))
+        ack = await bus.submit(Note("s"), timeout=0.02)
+        assert (ack.status, "it was not run" in ack.reason) == ("failed", True)
+    assert handled == []
 
 
 # Idempotency
@@ -394,7 +426,7 @@ async def test_an_audit_that_never_finds_room_stands_in_the_log_and_is_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     events = EventBus(clock=HandClock(7), lanes={Lane.CONTROL: LaneOptions(capacity=1)})
-    bus, _ = await audited(events, middleware=[AuditTrail()])
+    bus, _ = await audited(events, middleware=())
     for number in range(AUDITS_WAITING_MAX + 2):
         await bus.submit(Note("s", f"text {number}"))
     assert (bus.stats().audits_waiting, bus.stats().audits_lost) == (AUDITS_WAITING_MAX, 1)
@@ -433,7 +465,39 @@ async def test_telemetry_counts_every_command_by_verb_and_outcome() -> None:
     assert stats.outcomes["note", "accepted"].max > 0
 
 
-async def test_the_usual_onion_is_what_the_issue_of_safety_asks_for() -> None:
-    layers = [type(layer).__name__ for layer in default_middleware()]
-    assert layers == ["Telemetry", "AuditTrail", "Validation", "Authorization", "RateLimit", "Idempotency"]
-    assert isinstance(default_middleware()[0], Telemetry)
+class Twisted(Command, frozen=True):
+    """Has a target that only some texts have."""
+
+    verb = "twisted"
+
+    subject: str
+
+    @property
+    def target(self) -> str:
+        return {"number": 7}[self.subject]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (PauseStrategy(object()), "malformed 'pause': "),  # type: ignore[arg-type]
+        (Twisted("unknown"), "malformed 'twisted': 'unknown'"),
+        (Twisted("number"), "its target is 7, and must be a text"),
+        (b'{"command": "Twisted", "subject": "number"}', "its target is 7, and must be a text"),
+    ],
+)
+async def test_a_command_that_cannot_be_shown_is_rejected_and_audited(command: Any, said: str) -> None:
+    events = EventBus(clock=HandClock(7))
+    bus, seen = await audited(events)
+    bus.register(Twisted, lambda _: ACCEPTED)
+    ack = await bus.submit(command)
+    events.drain()
+    assert (ack.status, said in ack.reason) == ("rejected", True)
+    assert [(audit.reason, audit.target, audit.detail) for audit in seen] == [(ack.reason, "", {"command_id": 1})]
+    await bus.stop()
+
+
+async def test_authorization_stands_first_and_only_with_a_hook() -> None:
+    layers = [type(layer).__name__ for layer in default_middleware(authorize=lambda *_: None)]
+    assert layers == ["Authorization", "RateLimit", "Idempotency"]
+    assert [type(layer).__name__ for layer in default_middleware()] == layers[1:]

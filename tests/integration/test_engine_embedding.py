@@ -20,6 +20,7 @@ from headrace.bus.audit import read_audit
 from headrace.commands import RestartStrategy
 from headrace.engine.report import Report
 from headrace.engine.service import Service, ServiceContext
+from headrace.market.clock import ModeName
 from headrace.market.events import Control, Event, Lane
 from tests.support.engines import FAST, INSTRUMENTS, HandFeed, Recorder, engine_over, market, until
 from tests.support.feeding import BTC
@@ -91,10 +92,10 @@ class Bench:
         assert self.engine.dispatcher.subscriptions["Recorder"].state == "closed"
 
 
-@pytest.mark.parametrize("replay", [False, True], ids=["live", "replay"])
-def test_one_that_is_stopped_before_it_runs_ends_as_soon_as_it_is_ready(replay: bool) -> None:
+@pytest.mark.parametrize("mode", ["live", "replay"])
+def test_one_that_is_stopped_before_it_runs_ends_as_soon_as_it_is_ready(mode: ModeName) -> None:
     strategy = Recorder()
-    engine = engine_over(market(range(100, 100_000)), [strategy], replay=replay)
+    engine = engine_over(market(range(100, 100_000)), [strategy], mode=mode)
     engine.stop("changed my mind")
     report = engine.run()
     assert report.ended_by == "changed my mind"

@@ -1,7 +1,7 @@
 """What tests of commands share: a bus that is started and stopped, handlers that wait for a test's word, probes.
 
 Guarantees: nothing here sleeps; a handler that waits is let go by the test that made it wait.
-Does not: stand in for anything; the bus, its workers and its middleware are the real ones.
+Does not: stand in for anything; the bus, its queues and its middleware are the real ones.
 """
 
 from __future__ import annotations

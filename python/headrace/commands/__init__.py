@@ -23,30 +23,21 @@ from headrace.commands.family import (
     entry_of,
 )
 from headrace.commands.meter import CommandStats
-from headrace.commands.middleware import (
-    AuditTrail,
-    Authorization,
-    Idempotency,
-    RateLimit,
-    Telemetry,
-    Validation,
-    default_middleware,
-)
+from headrace.commands.middleware import Authorization, Idempotency, RateLimit, default_middleware
 from headrace.commands.onion import Middleware, Proceed
-from headrace.commands.submission import CommandDesk, Submission
+from headrace.commands.submission import CommandContext, Submission, current_submission
 
 __all__ = [
     "COMMANDS",
     "Ack",
     "AckStatus",
     "Argument",
-    "AuditTrail",
     "Authorization",
     "CancelAll",
     "CancelOrder",
     "Command",
     "CommandBus",
-    "CommandDesk",
+    "CommandContext",
     "CommandEntry",
     "CommandStats",
     "Drain",
@@ -66,8 +57,7 @@ __all__ = [
     "Status",
     "StopStrategy",
     "Submission",
-    "Telemetry",
-    "Validation",
+    "current_submission",
     "default_middleware",
     "entry_of",
 ]

@@ -2,35 +2,37 @@
 
 ::
 
-    submit(command) ─▶ middleware ─▶ order of its target ─▶ a free worker ─▶ handler ─▶ Ack, Audit event, metric
-                                          Halt: at once ──────────────────────▲
+    submit ─▶ read and validate ─▶ your middleware ─▶ its target's queue ─▶ handler ─▶ Ack ─▶ Audit event, metric
+                                                        Halt: at once ────────▲
 
 What happens when the submitter is cancelled
-    A command that is with its handler is not: the submitter waits for its answer, at most the command's timeout, and is
-    cancelled then. What was not there yet is answered "failed: … the command was not run".
+    A command that is past its middleware is not: the submitter waits for its answer, at most the command's timeout, and
+    is cancelled then. Before that it is answered "failed: … the command was not run".
 
-Guarantees: every command is answered exactly once, within its timeout; ``submit`` never raises for what a command says;
-the version only rises; one handler for each type of command.
-Does not: run on the tick path: handlers run between two turns of the engine, or in tasks of their own.
+Guarantees: every command is answered, audited and counted exactly once, within its timeout; ``submit`` never raises for
+what a command says; the version only rises; one handler for each type of command.
+Does not: run on the tick path: handlers run between two turns of the engine, or in tasks of their own. In a replay no
+command times out by the wall: a slow one is named in the log, and awaited.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from headrace.commands.audit_trail import AuditTrail
 from headrace.commands.deadline import Deadline
-from headrace.commands.family import COMMANDS, Command, CommandEntry, entry_of
-from headrace.commands.meter import CommandStats
-from headrace.commands.middleware import AuditTrail, Telemetry, default_middleware
+from headrace.commands.meter import CommandMeter, CommandStats
+from headrace.commands.middleware import default_middleware
 from headrace.commands.onion import wrap
-from headrace.commands.submission import CommandDesk, Submission
-from headrace.commands.workers import Handler, Workers
+from headrace.commands.submission import CommandContext, Submission
+from headrace.commands.table import CommandTable
+from headrace.commands.target_queues import TargetQueues
 from headrace.errors import CommandError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, DRAIN_RUNNING_S
 from headrace.market.clock import Mode
@@ -38,10 +40,14 @@ from headrace.market.clock import Mode
 if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.commands.ack import Ack
+    from headrace.commands.family import Command, CommandEntry
     from headrace.commands.onion import Middleware
+    from headrace.commands.table import Handler
     from headrace.market.clock import Clock
 
 __all__ = ["CommandBus"]
+
+log = logging.getLogger("headrace.commands")
 
 KEY_CHARACTERS_MAX = 200
 
@@ -71,9 +77,8 @@ class CommandBus:
             msg = f"timeout_s={timeout_s} is no time to handle a command in: give seconds above 0"
             raise CommandError(msg, command="")
         self._timeout_s = timeout_s
-        self._middleware = default_middleware() if middleware is None else list(middleware)
-        self._replay = replay = bus is not None and bus.mode is Mode.REPLAY
-        self._desk = CommandDesk(
+        replay = bus is not None and bus.mode is Mode.REPLAY
+        self._context = CommandContext(
             events=bus,
             clock=clock,
             run_id=run_id,
@@ -81,21 +86,21 @@ class CommandBus:
             stopwatch_ns=clock.now_ns if replay else time.perf_counter_ns,
             version=lambda: self._version,
         )
-        self._onion = wrap(self._middleware, self._execute)
-        self._workers = Workers(workers, replay=replay)
-        self._entries: dict[type[Command], CommandEntry] = dict(COMMANDS)
-        self._handlers: dict[type[Command], Handler] = {}
-        self._decoder: msgspec.json.Decoder[Command] | None = None
+        self._table = CommandTable()
+        self._onion = wrap(default_middleware() if middleware is None else list(middleware), self._handle)
+        self._queues = TargetQueues(workers)
+        self._audits = AuditTrail(bus)
+        self._meter = CommandMeter()
         self._version = 0
         self._submitted = 0
-        self._answered = 0
-        self._deadlines: dict[int, Deadline] = {}
+        # Those that are not answered yet, by id.
+        self._calls: dict[int, Submission] = {}
         self._idle: asyncio.Future[None] | None = None
 
     @property
     def in_flight(self) -> int:
         """Commands that were submitted and not answered yet."""
-        return self._submitted - self._answered
+        return len(self._calls)
 
     @property
     def version(self) -> int:
@@ -108,38 +113,26 @@ class CommandBus:
         A plain handler runs in one go where the command is submitted; whatever waits for something is async.
         Raises CommandError: no command, one that has a handler already, or a verb or name that another command has.
         """
-        entry = entry_of(command_type)
-        if command_type in self._handlers:
-            msg = f"{entry.name} has a handler already, {self._handlers[command_type]!r}: a command has one"
-            raise CommandError(msg, command=entry.name)
-        for other, known in self._entries.items():
-            if other is not command_type and (known.verb == entry.verb or known.name == entry.name):
-                msg = f"{entry.name} ({entry.verb!r}) is taken by {known.name} ({known.verb!r}): choose another name"
-                raise CommandError(msg, command=entry.name)
-        self._entries[command_type] = entry
-        self._handlers[command_type] = handler
-        self._decoder = None
+        self._table.add(command_type, handler)
 
     def table(self) -> list[CommandEntry]:
         """Return the rows of the commands that have a handler here, the built-in ones first."""
-        return [entry for kind, entry in self._entries.items() if kind in self._handlers]
+        return self._table.rows()
 
     async def start(self) -> None:
         """Take commands from now on."""
-        self._workers.open()
+        self._queues.open()
 
     async def stop(self, timeout: float = DRAIN_RUNNING_S) -> None:  # noqa: ASYNC109 - it gives others so long
         """Answer what waits with "failed: engine stopped", and give what runs ``timeout`` seconds."""
-        await self._workers.stop(timeout)
-        if self.in_flight:
+        await self._queues.stop(timeout)
+        if self._calls:
             # Their handlers are answered; what is left is in its middleware.
             self._idle = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._idle], timeout=timeout)
-            for deadline in self._deadlines.values():
-                deadline.hurry()
-        for layer in self._middleware:
-            if isinstance(layer, AuditTrail):
-                layer.close(self._desk)
+            for call in self._calls.values():
+                call.deadline.hurry()
+        self._audits.close()
 
     async def submit(
         self,
@@ -153,102 +146,69 @@ class CommandBus:
 
         command : of the family, or such a one as a mapping or as JSON, its name under ``"command"``.
         key : a repetition with the same key and command gets the first one's Ack. timeout : seconds, the bus's own
-        unless given. actor : who asks.
+        unless given. actor : the audit names it.
         Never raises for what the command says: what is wrong with it is the Ack's reason.
         """
+        read, target, malformed = self._table.read(command)
         wanted_s = self._timeout_s if timeout is None else timeout
-        call = self._submission(command, key=key, timeout_s=wanted_s, actor=actor)
+        problem = _problem_around(key, wanted_s, actor) or malformed
         self._submitted += 1
-        task = asyncio.current_task()
-        assert task is not None
-        cancelled_before = task.cancelling()
+        call = Submission(
+            read,
+            target=target,
+            key=key,
+            actor=actor,
+            timeout_s=self._timeout_s if problem else wanted_s,
+            command_id=self._submitted,
+            context=self._context,
+        )
+        call.deadline = Deadline(call.timeout_s, partial(_name_slow, call) if self._context.replay else None)
+        self._calls[call.command_id] = call
+        is_cancelled = False
         try:
-            with Deadline(None if self._replay else call.deadline) as deadline:
-                self._deadlines[call.command_id] = deadline
-                ack = await self._onion(call)
+            ack = call.answer("rejected", problem) if problem else await self._onion(call)
+            duration_ns = call.duration_ns
+            self._audits.record(call, ack, duration_ns, is_malformed=bool(malformed))
+            self._meter.record(call.action, ack.status, duration_ns)
         finally:
-            del self._deadlines[call.command_id]
-            self._answered += 1
-            if self._idle is not None and not self._deadlines and not self._idle.done():
+            is_cancelled = call.deadline.close()
+            del self._calls[call.command_id]
+            if self._idle is not None and not self._calls and not self._idle.done():
                 self._idle.set_result(None)
-        if task.cancelling() > cancelled_before:
+        if is_cancelled:
             raise asyncio.CancelledError
         return ack
 
-    def stats(self) -> CommandStats:
-        """Return what became of the commands; latencies by outcome come from the Telemetry layer."""
-        meters = [layer.meter for layer in self._middleware if isinstance(layer, Telemetry)]
-        trails = [layer for layer in self._middleware if isinstance(layer, AuditTrail)]
-        return CommandStats(
-            submitted=self._submitted,
-            answered=self._answered,
-            in_flight=self.in_flight,
-            waiting=self._workers.waiting,
-            running=self._workers.running,
-            abandoned=self._workers.abandoned,
-            version=self._version,
-            outcomes=meters[0].outcomes() if meters else {},
-            audits_waiting=sum(trail.waiting for trail in trails),
-            audits_lost=sum(trail.lost for trail in trails),
-        )
-
-    async def _execute(self, call: Submission) -> Ack:
-        """The innermost of the onion: the command is sound, its actor may give it."""
-        command = call.command
-        if command is None:
-            return call.answer("rejected", call.problem)
-        handler = self._handlers.get(type(command))
+    async def _handle(self, call: Submission) -> Ack:
+        """The innermost of the onion: the command is sound, and every layer has handed it on."""
+        handler = self._table.handlers.get(type(call.command))
         if handler is None:
             known = ", ".join(entry.verb for entry in self.table()) or "no command at all"
             return call.answer("rejected", f"nobody handles {call.action!r} here: this engine takes {known}")
-        outcome = await self._workers.run(call, command, handler)
+        outcome = await self._queues.run(call, handler)
         is_unknown = outcome.status == "failed" and call.has_started
-        if command.changes and (outcome.status == "accepted" or is_unknown):
+        if call.command.changes and (outcome.status == "accepted" or is_unknown):
             self._version += 1
         return call.answer(outcome.status, outcome.reason, outcome.detail, target_version=outcome.version)
 
-    def _submission(
-        self, command: Command | Mapping[str, Any] | bytes, *, key: str | None, timeout_s: float, actor: str
-    ) -> Submission:
-        problem = _problem_around(key, timeout_s, actor)
-        read: Command | None = None
-        is_command = isinstance(command, Command)
-        if isinstance(command, Command):
-            read = command
-        else:
-            try:
-                read = self._read(command)
-            except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-                problem = problem or f"malformed command: {error}{self._hint(error)}"
-        if not 0 < timeout_s < math.inf:
-            timeout_s = self._timeout_s
-        return Submission(
-            read,
-            problem=problem,
-            key=key,
-            actor=actor,
-            timeout_s=timeout_s,
-            deadline=asyncio.get_running_loop().time() + timeout_s,
-            command_id=self._submitted + 1,
-            desk=self._desk,
-            is_checked=not is_command,
+    def stats(self) -> CommandStats:
+        """Return what became of the commands, with latencies by verb and outcome."""
+        return CommandStats(
+            submitted=self._submitted,
+            answered=self._submitted - self.in_flight,
+            in_flight=self.in_flight,
+            waiting=self._queues.waiting,
+            running=self._queues.running,
+            abandoned=self._queues.abandoned,
+            version=self._version,
+            outcomes=self._meter.outcomes(),
+            audits_waiting=self._audits.waiting,
+            audits_lost=self._audits.lost,
         )
 
-    def _hint(self, error: Exception) -> str:
-        """Name the commands when what was wrong is the command's name."""
-        if not str(error).endswith("`$.command`") and "`command`" not in str(error):
-            return ""
-        return f"; there are {', '.join(entry.name for entry in self._entries.values())}"
 
-    def _read(self, data: Mapping[str, Any] | bytes) -> Command:
-        if self._decoder is None:
-            union: Any = None
-            for kind in self._entries:
-                union = kind if union is None else union | kind
-            self._decoder = msgspec.json.Decoder(union)
-        if isinstance(data, bytes):
-            return self._decoder.decode(data)
-        return msgspec.convert(data, self._decoder.type)
+def _name_slow(call: Submission) -> None:
+    log.warning("command %r was not done within %g s", call.action, call.timeout_s)
 
 
 def _problem_around(key: str | None, timeout_s: float, actor: str) -> str:

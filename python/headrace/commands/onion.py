@@ -1,11 +1,11 @@
-"""Onion: middleware around the handler, each layer contained, so that every command comes out with an Ack.
+"""Onion: the user's middleware around the handler, each layer contained, so that every command comes out with an Ack.
 
 ::
 
-    submit ─▶ telemetry ─▶ audit ─▶ … ─▶ yours ─▶ handler
-      Ack ◀────────┴─────────┴──────┴──────┘
+    submit: validate ─▶ yours ─▶ yours ─▶ … ─▶ handler
+    audit, count ◀─ Ack ◀─┴────────┴──────┴───────┘
 
-What happens when a layer raises, returns no Ack, hands on twice, or is still at it when the command's time is over
+What happens when a layer raises, returns no Ack, hands on twice, or still waits when the command's time is over
     The layer outside of it gets a "failed" Ack that names it, and goes on as with any other.
 
 Guarantees: a layer hands on at most once, so that no command is handled twice; no layer can lose an answer.
@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from headrace.commands.ack import Ack
+from headrace.dispatch.faults import safe_text
 from headrace.errors import CommandError
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ Core: TypeAlias = Callable[["Submission"], Awaitable[Ack]]
 class Middleware(Protocol):
     """One layer: ``async def mine(call, proceed): …; ack = await proceed(); …; return ack``.
 
-    It may look at the submission, answer it without handing on (``return call.answer("rejected", "why")``), or hand on
-    and look at the answer.
+    It sees sound commands only. It may answer one without handing on (``return call.answer("rejected", "why")``), or
+    hand on and look at the answer.
     """
 
     async def __call__(self, call: Submission, proceed: Proceed, /) -> Ack:
@@ -64,14 +65,14 @@ class _Layer:
         try:
             ack: object = await self._middleware(call, door)
         except asyncio.CancelledError:
-            # Timeout or the submitter's own: the bus tells them apart, and passes the latter on when it has the Ack.
+            # The deadline's, or the submitter's own: the bus passes the latter on when it has the Ack.
             return self._failed(call, door, "was cancelled, or at it when the command's time was over")
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             # So are sys.exit and a panic: the middleware's failure, not our end.
             log.exception("middleware %s failed at command %r", self._name, call.action)
-            return self._failed(call, door, f"raised {type(error).__name__}: {error}")
+            return self._failed(call, door, f"raised {type(error).__name__}: {safe_text(error)}")
         finally:
             door.is_shut = True
         if not isinstance(ack, Ack):
