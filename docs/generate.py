@@ -138,9 +138,9 @@ def rejects_page() -> str:
     return page(
         "Rejected frames",
         "RejectReason::TABLE, rust/core/src/ingest/decode/outcome.rs",
-        "Why a frame is refused. The list is closed. A rejected frame changes nothing but its count (`rejected` in "
-        "the table and in `--json`) and is kept with its bytes in `dead_letters`; the stream goes on. A frame that the "
-        "venue documents, and that is no tick here, is not rejected but counted as ignored.",
+        "The reasons to refuse a frame; the list is closed. A rejected frame changes only its count (`rejected` in the "
+        "table and in `--json`) and is kept with its bytes in `dead_letters`; the stream goes on. A frame that the "
+        "venue documents, but that is no tick here, is not rejected but counted as ignored.",
         table(
             ("reason", "it means", "what to do"),
             [(code(name), meaning, advice) for name, meaning, advice in _native.reject_table()],

@@ -482,7 +482,9 @@ async def test_a_bus_that_does_not_become_idle_names_who_holds_it_and_the_event(
     bus.subscribe(Signal, held.take, name="sizer")
     await bus.start()
     bus.publish_nowait(signal(1))
-    with pytest.raises(DeadlockError, match="sizer holds Signal 1 of the signal lane, and is still") as raised:
+    with pytest.raises(
+        DeadlockError, match="sizer holds Signal 1 of the signal lane, and is still handling it"
+    ) as raised:
         await bus.wait_until_idle(0.02)
     assert (raised.value.holder, raised.value.event) == ("sizer", "Signal 1 of the signal lane")
     assert 0.02 <= raised.value.waited_s < 5

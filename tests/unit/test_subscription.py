@@ -39,7 +39,7 @@ from tests.support.feeding import BTC, ETH, quotes, read_all, trades
         ({"lag_max_ticks": 0}, "from 1"),
         ({"lag_max_ns": -1}, "from 1"),
         ({"on_lag": "jump"}, "'warn' or 'skip'"),
-        ({"on_lag": "skip"}, "set lag_max_ticks or lag_max_ns"),
+        ({"on_lag": "skip"}, "lag_max_ticks or lag_max_ns with it"),
         ({"on_lag": "skip", "lag_max_ticks": 5}, "delivers every tick"),
         ({"on_lag": "skip", "lag_max_ticks": 5, "overflow": "block"}, "delivers every tick"),
         ({"mode": "process"}, "'inline' or 'thread'"),

@@ -57,9 +57,9 @@ PURPOSES = {
         "demo": "see it work: generated markets, six strategies, orders on paper, an operator; leaves no files behind",
         "replay": "try strategies on recordings: ticks, bars and timers, the same result each time",
         "backtest": "replay a configuration with its gates and broker: orders, fills, profit and loss",
-        "run": "run an engine, live, as a configuration says: strategies, orders, gates, bars, timers, kill switch",
-        "repeat": "make every call of a recorded live run again, and say whether it decides alike",
-        "ctl": "steer an engine that runs, from another terminal: look, pause, cancel, flatten, halt",
+        "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
+        "repeat": "make every call of a recorded live run again, and compare its decisions",
+        "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
         "config": "write, check and show the configuration that run reads",
     },
     "Begin, look up": {
@@ -173,7 +173,7 @@ def _log_to_stderr() -> None:
 def _fix_hash_seed() -> None:
     """Restart the process with PYTHONHASHSEED=0, so that a strategy's sets iterate alike in every run.
 
-    For the verbs that run an engine, and not when the seed was chosen already. The process id stays, so signals still
+    For the verbs that run an engine, and not when the seed is set already. The process id stays, so signals still
     arrive.
     """
     if {"replay", "backtest", "repeat", "run"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:

@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 # The largest time that native code holds.
 TIME_MAX = (1 << 63) - 1
-# What the shared group is called, which no subscription can be.
+# The name of the shared group; no subscription can have it.
 INLINE = "(inline)"
 
 
@@ -114,10 +114,10 @@ class Dispatcher:
     instruments : the first names, or an ``Instruments`` table. discovery : whether frames may add more, up to
         instruments_max.
     ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
-    clock : WallClock unless given; an EngineClock stands still until it is moved. mode : "live"; "replay": time is a
-        ReplayClock, threads run inline, nothing is lost or timed by the wall (code that publishes by hand calls
-        ``clock.advance_to`` first); "repeat": live rules, but no thread and no task is started, since a ``Repetition``
-        makes their calls.
+    clock : a WallClock by default; an EngineClock stands still until it is moved. mode : "live"; "replay": time is a
+        ReplayClock, threads run inline, nothing is lost or timed by the wall clock (when you publish yourself, call
+        ``clock.advance_to`` before each publish); "repeat": live rules, but no thread and no task is started, since a
+        ``Repetition`` makes their calls.
     on_fault : "quarantine" or "raise"; the default is "quarantine" live and "raise" in replay.
     hashing : keep ``input_hash`` and each subscription's ``delivered_hash``; costs about a third of the speed.
     duplicates, late : "drop" or "deliver": what the sequencer does with ticks that the venue sent twice, or late.
@@ -159,7 +159,7 @@ class Dispatcher:
         mode = Mode(one_of("mode", mode, Mode))
         is_replay = mode is Mode.REPLAY
         if is_replay and clock is not None and not isinstance(clock, EngineClock):
-            msg = f"clock={clock!r} with mode='replay': a replay's time is its ticks' own; leave the clock out"
+            msg = f"clock={clock!r} with mode='replay': a replay's time comes from its ticks; remove clock="
             raise OptionError(msg, option="clock")
         self.clock: Clock = clock or (ReplayClock() if is_replay else WallClock())
         self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
@@ -246,11 +246,11 @@ class Dispatcher:
         callback: str | None = None,
         **options: Unpack[SubscribeOptions],
     ) -> tuple[SubscriptionOptions, list[BoundHandler]]:
-        """Return the options and handlers with which ``subscribe`` would subscribe; subscribe nothing.
+        """Return the options and handlers that ``subscribe`` would use, without subscribing.
 
-        Raises as ``subscribe``.
+        Raises what ``subscribe`` raises.
         """
-        self._refuse_closed("make another")
+        self._refuse_closed("make a new one")
         given: dict[str, Any] = {**(handler.subscription if isinstance(handler, HasHandlers) else {}), **options}
         refuse_unknown("a subscription", given, SubscribeOptions.__annotations__)
         checked = SubscriptionOptions.checked(**given)
@@ -263,7 +263,7 @@ class Dispatcher:
         *,
         callback: str | None = None,
     ) -> None:
-        """Give a subscription's ticks to another object's handlers, from the next edge of a run on.
+        """Deliver a subscription's ticks to another object's handlers, from the next edge of a batch on.
 
         Its options, its counts and its undelivered gaps stay. Raises SubscriptionError.
         """
@@ -305,7 +305,7 @@ class Dispatcher:
             msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
             raise OptionError(msg, option="every")
         if is_async and self._mode is not Mode.REPLAY and not has_running_loop():
-            msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop to await them"
+            msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop"
             raise SubscriptionError(msg, handler=name)
         kinds, every_kinds = kinds_of(handlers, options.kinds)
         named = {row[1] for row in _native.kind_table() if any(bound.kind == row[0] for bound in handlers)}

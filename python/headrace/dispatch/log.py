@@ -56,7 +56,7 @@ class LoggedFeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first line. feeds : in their order."""
+    """The first line of a log. feeds : in their order."""
 
     dispatch_log: int
     run_id: str
@@ -116,9 +116,9 @@ _encoder = msgspec.json.Encoder()
 class DispatchLog:
     """Writes a live run's log. A context manager.
 
-    path : a new file, or a folder with a file for each run. feeds : of the run, in their order.
-    Made before anything is published; one at a time for a dispatcher. Raises DispatchLogError, also later: it cannot be
-    written, and what is missing in it cannot be repeated.
+    path : a new file, or a folder with one file for each run. feeds : of the run, in their order.
+    Make it before the first publish; a dispatcher has one log at a time. Raises DispatchLogError, also in later calls,
+    when the file cannot be written: an incomplete log cannot be repeated.
     """
 
     def __init__(

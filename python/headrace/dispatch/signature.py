@@ -174,8 +174,8 @@ def bind_function(
     name = callback or str(getattr(function, "__name__", ""))
     if name not in known:
         where = f"callback={callback!r}" if callback else f"function {name!r}"
-        advice = "" if callback else ", or say which one it is with callback='on_quote'"
-        msg = f"{where} is no known callback{nearest(name, known)}; name it one of {_listed(known)}{advice}"
+        advice = "" if callback else ", or pass callback='on_quote'"
+        msg = f"{where} is no known callback{nearest(name, known)}; valid are {_listed(known)}{advice}"
         raise SubscriptionError(msg, handler=name)
     return [_bind(function, name, known[name], f"function {name}", kinds)]
 
@@ -254,7 +254,7 @@ def _check_field(
     field = table.get(parameter)
     if field is None:
         near = nearest(parameter, [name for name in table if name in valid.split(", ")] or table)
-        msg = f"{where} asks for {parameter!r}, which is no field{near}; valid are {valid}"
+        msg = f"{where} declares {parameter!r}, which is no field{near}; valid are {valid}"
     elif is_plural and field.plural is None:
         instead = {"symbol": "instrument_id", "instrument": "instrument_id", "venue": "instrument_id", "tick": "ticks"}
         use = f": declare {instead[parameter]}" if parameter in instead else ""

@@ -124,7 +124,7 @@ class SubscriptionOptions:
             refuse("every", every, f"at least {WINDOW_MIN_NS:,} ns, like '100ms', and at most 2^63 - 1")
         whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
         if min_interval_ns and chosen is not Overflow.CONFLATE:
-            refuse("min_interval_ns", min_interval_ns, "used with overflow='conflate': only quotes may be held back")
+            refuse("min_interval_ns", min_interval_ns, "overflow='conflate' with it: only quotes may be held back")
         _check_rate("rate_limit", rate_limit, is_lossy=is_lossy)
         for name, value in (("lag_max_ticks", lag_max_ticks), ("lag_max_ns", lag_max_ns)):
             if value is not None:
@@ -137,9 +137,9 @@ class SubscriptionOptions:
             if text not in valid:
                 refuse(name, text, " or ".join(repr(choice) for choice in valid if choice))
         if on_lag == "skip" and lag_max_ticks is None and lag_max_ns is None:
-            refuse("on_lag", on_lag, "used with lag_max_ticks or lag_max_ns, which say how far behind is too far")
+            refuse("on_lag", on_lag, "lag_max_ticks or lag_max_ns with it, the lag from which it skips")
         if on_lag == "skip" and not is_lossy:
-            refuse("on_lag", on_lag, "used with overflow='drop_oldest' or 'conflate': 'block' promises every tick")
+            refuse("on_lag", on_lag, "overflow='drop_oldest' or 'conflate' with it: 'block' delivers every tick")
         return cls(
             instruments=names,
             kinds=None if kinds is None else (kinds,) if isinstance(kinds, str) else tuple(kinds),
@@ -180,8 +180,8 @@ def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
         refuse(option, names, "at least one name or pattern")
     for name in names:
         if not isinstance(name, str) or ("." not in name and "*" not in name):
-            valid = "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)"
-            refuse(option, name, valid)
+            advice = "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)"
+            refuse(option, name, advice)
     return tuple(str(name) for name in names)
 
 
@@ -189,10 +189,10 @@ def _check_rate(option: str, value: object, *, is_lossy: bool) -> None:
     if value is None:
         return
     if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        refuse(option, value, "ticks per second, above 0")
+        refuse(option, value, "a number of ticks per second, above 0")
     if not is_lossy:
-        reason = "with 'block' it would throttle the feed for everyone"
-        refuse(option, value, f"used with overflow='drop_oldest' or 'conflate': {reason}")
+        reason = "with 'block' it would throttle the feed of all subscriptions"
+        refuse(option, value, f"overflow='drop_oldest' or 'conflate' with it: {reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Checks of what a caller passes: names of options, numbers, choices, durations; each error names the nearest name.
+"""Checks of a caller's options: their names, numbers, choices and durations; an error names the nearest name.
 
 Guarantees: a value that is not allowed raises OptionError with the option, the value and what is allowed.
-Does not: convert text that came from a file; ``app`` does.
+Does not: convert text from a file; ``app`` does.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _DURATION = re.compile(rf"([0-9]{{1,18}})({'|'.join(UNITS_NS)})")
 
 
 def refuse(option: str, value: object, allowed: str) -> NoReturn:
-    """Raise OptionError: the value is not allowed, and what is."""
-    msg = f"{option}={value!r} is not allowed: give {allowed}"
+    """Raise OptionError with the refused value and what is allowed."""
+    msg = f"{option}={value!r} is not allowed: use {allowed}"
     raise OptionError(msg, option=option)
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise OptionError for the first name that is not known. what : such as "an engine"."""
+    """Raise OptionError for the first unknown name. what : such as "an engine"."""
     valid = list(known)
     for name in given:
         if name not in valid:
@@ -49,7 +49,7 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def one_of(option: str, value: str, choices: Iterable[str]) -> str:
-    """Return a value that is among the choices. Raises OptionError."""
+    """Return a value if it is one of the choices. Raises OptionError."""
     valid = [str(choice) for choice in choices]
     if value not in valid:
         msg = f"{option}={value!r} is unknown: use one of {', '.join(valid)}"
@@ -58,7 +58,7 @@ def one_of(option: str, value: str, choices: Iterable[str]) -> str:
 
 
 def whole(option: str, value: object, low: int, high: int, unit: str) -> int:
-    """Return a whole number within bounds; a bool is none. Raises OptionError."""
+    """Return a whole number if it is within bounds; a bool is refused. Raises OptionError."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         refuse(option, value, f"a whole number of {unit} from {low:,} to {high:,}")
     return value

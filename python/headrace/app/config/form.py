@@ -121,7 +121,7 @@ def items_of(form: Form) -> Form:
 
 
 def refuse_unknown(path: str, key: str, known: Iterable[str], **facts: object) -> NoReturn:
-    """Raise the ConfigError of a key that is not there."""
+    """Raise the ConfigError of an unknown key."""
     msg = f"{path} has no key {key!r}{nearest(key, known)}; it has {', '.join(known)}"
     raise ConfigError(msg, path=joined(path, key), **facts)
 

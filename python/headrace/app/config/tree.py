@@ -74,16 +74,16 @@ class EngineSection(Section, frozen=True, kw_only=True):
     run_id : the id of the run, on every event and log line; by default made from the time.
     wait : "park" sleeps between ticks, "spin" keeps a core busy for lower latency.
     gc : "idle" collects garbage only while no tick waits; "auto" leaves it to Python.
-    slice_ns : how long dispatch has the loop before everybody else has a turn, ns.
+    slice_ns : how long dispatch holds the loop before other tasks run, ns.
     speed : seconds of a recording per second, 1.0 is real time. A replay is as fast as its handlers.
     ring_capacity : ticks, a power of two.
-    on_fault : what a strategy's exception does: "quarantine" ends its calls after 3 of them, "raise" ends the run.
-    state_folder : where the kill switch's latch and the control socket are; HEADRACE_STATE or XDG unless given.
-    audit : file that every event is appended to, or a folder with a file for each run; none is written unless given.
-    dispatch_log : file of each dispatch call, for headrace repeat, or a folder with a file for each run.
-    record : folder that the items of live feeds are written to, for a replay or a repetition.
-    log_level : the least that is logged: INFO the life cycle, DEBUG every event, ERROR failures.
-    log_format : "text" for people, "json" for machines, one object a line.
+    on_fault : the effect of a strategy's exceptions: "quarantine" ends its calls after 3 of them, "raise" ends the run.
+    state_folder : the folder of the kill switch's latch and the control socket; by default from HEADRACE_STATE or XDG.
+    audit : file for every event of a run, or a folder with one file for each run; by default none is written.
+    dispatch_log : file for each dispatch call, for headrace repeat, or a folder with one file for each run.
+    record : folder for the items of live feeds, for a replay or a repeat.
+    log_level : the lowest level that is logged: INFO the life cycle, DEBUG every event, ERROR failures.
+    log_format : "text" for people, "json" for machines, one object per line.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1)] = "headrace"
