@@ -146,7 +146,7 @@ async def test_a_repetition_publishes_the_same_changes(folder: Path) -> None:
     log = folder.parent / "run.log"
     bids = range(100, 140)
     engine = engine_over(
-        market(bids), [Recorder()], replay=False, speed=10.0, state_folder=folder, dispatch_log=log, halt_signal=True
+        market(bids), [Recorder()], mode="live", speed=10.0, state_folder=folder, dispatch_log=log, halt_signal=True
     )
     live = changes_of(engine)
     async with engine:
@@ -156,7 +156,7 @@ async def test_a_repetition_publishes_the_same_changes(folder: Path) -> None:
         await until(lambda: len(live) == 2)
         by_signal(engine)
         await until(lambda: len(live) == 3)
-    repetition = engine_over(market(bids), [Recorder()], replay=True, dispatch_log=log)
+    repetition = engine_over(market(bids), [Recorder()], mode="repeat", dispatch_log=log)
     repeated = changes_of(repetition)
     report = await repetition.run_async()
     assert report.repeated is not None
@@ -191,7 +191,7 @@ async def test_a_strategy_that_halts_does_so_again_in_a_repetition(folder: Path)
         assert report.repeated is None or report.repeated.same, report.repeated
         return seen, [event.gate for event in strategy.orders if isinstance(event, OrderRejected)]
 
-    live = await run(replay=False, speed=20.0, state_folder=folder)
+    live = await run(mode="live", speed=20.0, state_folder=folder)
     assert live[0] == [("HALTED", "strategy", "too fast"), ("REARMED", "strategy", "")]
     assert "halted" in live[1]
-    assert await run(replay=True) == live
+    assert await run(mode="repeat") == live

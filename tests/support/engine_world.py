@@ -303,7 +303,7 @@ class World:
             and engine.bus.is_idle
             and engine._parts.driver.is_at_rest
             and not any(
-                own.state in ("running", "resuming") and own.stats().pending
+                own.state in ("running", "resuming", "paused") and own.stats().pending
                 for runner in engine.strategies.values()
                 for own in runner.subscriptions
             )

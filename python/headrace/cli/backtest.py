@@ -34,6 +34,7 @@ def backtest_command(
     from headrace.app.build import engine_of
     from headrace.app.config import load_config
     from headrace.market.clock import Mode
+    from headrace.telemetry.logs import configure_logging
 
     shortcuts = [] if audit is None else [f"engine.audit={audit}"]
     config = load_config(config_file, overrides=[*overrides, *shortcuts])
@@ -42,7 +43,9 @@ def backtest_command(
     quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
     try:
         with quiet:
-            report = engine_of(config, mode=Mode.REPLAY, progress=progress_to(display)).run()
+            engine = engine_of(config, mode=Mode.REPLAY, progress=progress_to(display))
+            configure_logging(config.engine.log_level, config.engine.log_format, engine.run_id)
+            report = engine.run()
     except Exception as error:
         display.close()
         if failure := strategy_failure(error):
