@@ -279,6 +279,26 @@ async def test_what_expires_behind_a_busy_target_leaves_nothing_there() -> None:
         assert (await held).status == "accepted"
 
 
+async def test_a_chain_of_handlers_that_leave_tasks_behind_keeps_nothing() -> None:
+    alive: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    tasks: set[asyncio.Task[Ack]] = set()
+    async with running(middleware=()) as bus:
+
+        def handler(command: Note) -> Outcome:
+            if command.text == "50":
+                alive.set_result(submissions())
+            else:
+                task = asyncio.ensure_future(bus.submit(Note("s", str(int(command.text) + 1))))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            return ACCEPTED
+
+        bus.register(Note, handler)
+        await bus.submit(Note("s", "0"))
+        async with asyncio.timeout(5):
+            assert await alive < 5
+
+
 async def test_targets_that_are_over_take_no_memory() -> None:
     async def pause(_: PauseStrategy) -> Outcome:
         await asyncio.sleep(0)

@@ -1,0 +1,173 @@
+"""HandlerCall: one command at its handler: called once, answered once, given up when its time is over.
+
+What happens when a handler takes too long
+    At the command's deadline it is answered "failed: timeout, outcome unknown", and its handler is cancelled. One that
+    has not ended COMMAND_CANCEL_S later is named in the log, counted as abandoned, and left behind.
+
+Guarantees: exactly one outcome, whatever the handler raises or returns; a cancelled submitter stops no command.
+Does not: decide when it is the command's turn; that is ``TargetQueues``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from headrace.commands.ack import Outcome
+from headrace.commands.submission import CURRENT
+from headrace.dispatch.faults import safe_text
+from headrace.limits import COMMAND_CANCEL_S
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headrace.commands.submission import Submission
+    from headrace.commands.table import Handler
+
+__all__ = ["HandlerCall"]
+
+log = logging.getLogger("headrace.commands")
+
+
+class HandlerCall:
+    """One command and its handler.
+
+    on_over : called when the handler has ended, and when it is left behind. outcome : of the command; None: it has none
+    yet. has_ended : its handler. has_target, has_worker : what it holds of the queues.
+    """
+
+    __slots__ = (
+        *("call", "handler", "has_ended", "has_target", "has_worker", "outcome", "task", "was_abandoned"),
+        *("_grace", "_on_over", "_waiter"),
+    )
+
+    def __init__(self, call: Submission, handler: Handler, *, on_over: Callable[[HandlerCall], None]) -> None:
+        self.call = call
+        self.handler = handler
+        self.outcome: Outcome | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.has_ended = False
+        self.has_target = False
+        self.has_worker = False
+        self.was_abandoned = False
+        self._on_over = on_over
+        self._waiter: asyncio.Future[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+
+    async def wait(self) -> None:
+        """Return when something has happened to it; the submitter's task waits here, whatever cancels it."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        except asyncio.CancelledError:
+            # By its deadline, or by others: then the bus passes the cancellation on after the answer.
+            if self.call.deadline.is_over:
+                self._expire()
+
+    def wake(self) -> None:
+        """End the submitter's wait."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def answer(self, outcome: Outcome) -> None:
+        """Give the command its outcome; the first one counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            if self.call.has_started:
+                self.call.end()
+            self.wake()
+
+    def _expire(self) -> None:
+        if self.call.has_started:
+            self.give_up("timeout, outcome unknown")
+        else:
+            seconds = f"{self.call.timeout_s:g} s"
+            self.answer(Outcome("failed", f"timeout after {seconds} behind other commands: it was not run"))
+
+    def start(self) -> None:
+        """Call the handler: a plain one in one go, an async one in a task of its own."""
+        self.call.start()
+        context = contextvars.copy_context()
+        try:
+            result = context.run(self._call)
+            if inspect.isawaitable(result):
+                name = f"headrace command {self.call.command_id} {self.call.action}"
+                self.task = asyncio.get_running_loop().create_task(self._finish(result), name=name, context=context)
+                # A task that was cancelled before its first step has never run its own clean-up.
+                self.task.add_done_callback(partial(self._clean_up, result))
+                return
+            outcome = _checked(result)
+        except (KeyboardInterrupt, GeneratorExit) as error:
+            self._end(_failure(error))
+            raise
+        except BaseException as error:  # noqa: BLE001 - sys.exit and a panic are the handler's failure, not our end
+            outcome = self._reported(error)
+        self._end(outcome)
+
+    def _call(self) -> Outcome | Awaitable[Outcome]:
+        CURRENT.set(self.call)
+        return self.handler(self.call.command)
+
+    async def _finish(self, result: Awaitable[Outcome]) -> None:
+        try:
+            outcome = _checked(await result)
+        except asyncio.CancelledError:
+            outcome = Outcome("failed", "its handler was cancelled, outcome unknown")
+        except (KeyboardInterrupt, GeneratorExit) as error:
+            self._end(_failure(error))
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in start
+            outcome = self._reported(error)
+        self._end(outcome)
+
+    def _clean_up(self, result: Awaitable[Outcome], task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # An interrupt, which has left the loop already: it needs no other report.
+        if not self.has_ended:
+            if inspect.iscoroutine(result):
+                result.close()
+            self._end(Outcome("failed", "its handler was cancelled before it began: it was not run"))
+
+    def _reported(self, error: BaseException) -> Outcome:
+        log.error("the handler of command %r failed", self.call.action, exc_info=error)
+        return _failure(error)
+
+    def _end(self, outcome: Outcome) -> None:
+        self.has_ended = True
+        self.answer(outcome)
+        if self._grace is not None:
+            self._grace.cancel()
+        if self.was_abandoned:
+            log.warning("the handler of command %r that was left behind has ended", self.call.action)
+        self._on_over(self)
+
+    def give_up(self, reason: str) -> None:
+        """Answer a command whose handler goes on, and cancel that."""
+        if self.outcome is not None:
+            return
+        log.error("command %r to %s: %s", self.call.action, self.call.target, reason)
+        self.answer(Outcome("failed", reason))
+        if self.task is not None:
+            self.task.cancel()
+            self._grace = asyncio.get_running_loop().call_later(COMMAND_CANCEL_S, self.abandon)
+
+    def abandon(self) -> None:
+        """Leave the handler behind: nothing waits for it any more."""
+        if not self.was_abandoned:
+            self.was_abandoned = True
+            log.error("the handler of command %r would not be cancelled and is left behind", self.call.action)
+            self._on_over(self)
+
+
+def _checked(result: object) -> Outcome:
+    if isinstance(result, Outcome):
+        return result
+    return Outcome("failed", f"its handler returned {result!r:.200}, outcome unknown: return an Outcome")
+
+
+def _failure(error: BaseException) -> Outcome:
+    return Outcome("failed", f"its handler raised {type(error).__name__}: {safe_text(error)}, outcome unknown")
