@@ -24,7 +24,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::vectorcall::write_float;
+use super::vectorcall::{IN_PLACE, write_float};
 use crate::names::Names;
 
 /// The Python object. `repr(C)`: CPython reads the members at the offsets given below.
@@ -305,7 +305,7 @@ impl TickSlot {
             let reusable = !self.object.is_null()
                 && ffi::Py_REFCNT(self.object.cast()) == 1
                 && ffi::Py_TYPE(self.object.cast()) == wanted;
-            if !reusable {
+            if !(IN_PLACE && reusable) {
                 self.drop_object();
                 let fresh = ffi::PyType_GenericAlloc(wanted, 0).cast::<TickObject>();
                 if fresh.is_null() {
