@@ -43,6 +43,8 @@ BARS_AT_ONCE = 500
 # hold the loop for ever. Counted, not timed, so that a repetition stops at the same ones.
 EVENTS_AT_ONCE = 5_000
 TIMERS_AT_ONCE = 1_000
+# CPython 3.12 freezes some 400 objects when it starts. An application's own freeze takes all objects: 4,000 and more.
+FROZEN_AT_START_MAX = 1_000
 # Young containers that make a collection worth its while when there is nothing else to do.
 YOUNG_MAX = 10_000
 # Containers after which everything is looked at: when idle, and four times as many in any case.
@@ -351,7 +353,7 @@ class IdleCollector:
     def __init__(self) -> None:
         self._was_enabled = gc.isenabled()
         # What the application froze cannot be told from what is frozen here: then all of it stays so.
-        self._had_frozen = gc.get_freeze_count() > 0
+        self._had_frozen = gc.get_freeze_count() > FROZEN_AT_START_MAX
         self._since_all = 0
         gc.collect()
         gc.freeze()
