@@ -20,6 +20,7 @@ PY := $(BIN)/python
 
 DEPS_STAMP := $(VENV)/.deps
 NATIVE_STAMP := $(VENV)/.native
+PACKAGE_STAMP := $(VENV)/.package
 # What the extension is made of. Python files are not in it: the install is editable, so they need no build.
 NATIVE_SOURCES := $(shell find rust -path '*/src/*' -type f) $(wildcard rust/*/build.rs rust/*/Cargo.toml) \
 	Cargo.toml Cargo.lock pyproject.toml
@@ -59,6 +60,10 @@ test: setup ## Rust, loom at bound 2, Python, three planted bugs
 	@echo "branch coverage of bus, commands, engine and orders:"
 	@$(PY) -m coverage report
 	$(PY) tests/planted/run.py --fast
+
+.PHONY: test-pythons
+test-pythons: need-rust $(DEPS_STAMP) ## the Python tests on each Python 3.11 to 3.14 that is on PATH, or on each of PYTHONS
+	$(PY) tools/test_pythons.py $(PYTHONS)
 
 .PHONY: test-deep
 test-deep: setup ## what takes minutes to hours: loom at bound 3, deep tests, ThreadSanitizer, fuzzing
@@ -112,8 +117,8 @@ bench-peers: setup ## nautilus_trader and csp beside us, in an environment of th
 
 ##@ Ship
 .PHONY: package
-package: setup ## wheel and sdist into dist, tried in an empty environment
-	$(PY) tools/package.py
+package: setup $(PACKAGE_STAMP) ## sdist and a manylinux2014 wheel for .venv's Python, or for each of PYTHONS, into dist
+	$(PY) tools/package.py $(PYTHONS)
 
 .PHONY: docs
 docs: setup ## build the documentation into docs/_build/html
@@ -141,6 +146,12 @@ $(DEPS_STAMP): requirements-dev.txt | need-python need-rust
 	@echo "installing Python packages into $(VENV)"
 	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Of their own, because only `package` needs them and Zig is large.
+$(PACKAGE_STAMP): tools/requirements-package.txt $(DEPS_STAMP)
+	@echo "installing what builds portable wheels into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r tools/requirements-package.txt
 	@touch $@
 
 $(NATIVE_STAMP): $(DEPS_STAMP) $(NATIVE_SOURCES) | need-rust

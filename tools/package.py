@@ -1,13 +1,14 @@
-"""Build the wheel and the sdist, and try the wheel where a stranger would: an empty environment, outside the tree.
+"""Build the sdist and one wheel per interpreter, and try each wheel in an empty environment, outside the tree.
 
-Guarantees: the wheel is built from the sdist, so the sdist is whole; the environment holds the core dependencies only;
-the wheel is smaller than ``WHEEL_BYTES_MAX``.
+Guarantees: the wheels are built from the sdist, so the sdist is whole; they need no newer glibc than ``GLIBC_MAX``; the
+environment holds the core dependencies only; a wheel is smaller than ``WHEEL_BYTES_MAX``.
 Does not: upload anything, or try the optional extras.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,31 +23,59 @@ DIST = ROOT / "dist"
 BIN = Path(sys.executable).parent
 # Small is a promise (docs: what makes it different); a heavy dependency shows here first.
 WHEEL_BYTES_MAX = 5_000_000
+# manylinux2014: the oldest glibc that Rust supports. Zig links against it, whatever glibc this machine has.
+PLATFORM = "manylinux2014"
+GLIBC_MAX = (2, 17)
 CORE = {"headrace", "numpy", "msgspec", "click"}
 # What pip itself may bring along in a new environment.
 INSTALLER = {"pip", "setuptools", "wheel", "colorama"}
 
 
-def main() -> None:
+def main(interpreters: list[str]) -> None:
     """Build, check, install, run; stop at the first thing that is wrong."""
-    wheel = build()
-    check_wheel(wheel)
-    with tempfile.TemporaryDirectory(prefix="headrace-package-") as folder:
-        try_wheel(wheel, Path(folder))
-    print(f"package: {wheel.name}, {wheel.stat().st_size / 1e6:.2f} MB, installs and runs with its core dependencies")
+    suffixes = {interpreter: suffix_of(interpreter) for interpreter in interpreters or [sys.executable]}
+    wheels = build(suffixes)
+    for interpreter, wheel in wheels.items():
+        check_wheel(wheel)
+        check_platform(wheel)
+        with tempfile.TemporaryDirectory(prefix="headrace-package-") as folder:
+            try_wheel(wheel, interpreter, Path(folder))
+    for wheel in wheels.values():
+        megabytes = wheel.stat().st_size / 1e6
+        print(f"package: {wheel.name}, {megabytes:.2f} MB, installs and runs with its core dependencies")
 
 
-def build() -> Path:
-    """Return the wheel that was built from the sdist beside it."""
+def suffix_of(interpreter: str) -> str:
+    """Return how the name of this interpreter's extension modules ends, as in .cpython-313-x86_64-linux-gnu.so."""
+    return run(interpreter, "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))", cwd=ROOT).strip()
+
+
+def build(suffixes: dict[str, str]) -> dict[str, Path]:
+    """Return the wheel of each interpreter; they were built from the sdist beside them."""
     shutil.rmtree(DIST, ignore_errors=True)
-    # One target folder for the whole project: only our own three crates are compiled again.
+    # One target folder for the whole project: later builds compile our own three crates and PyO3 again, nothing else.
     environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target"), "PATH": f"{BIN}:{os.environ['PATH']}"}
-    run("maturin", "build", "--release", "--sdist", "--out", str(DIST), "--interpreter", sys.executable, "--quiet",
-        cwd=ROOT, environment=environment)  # fmt: skip
+    environment.pop("PYO3_PYTHON", None)  # Each wheel is for the interpreter that maturin is at.
+    run("maturin", "build", "--release", "--sdist", "--zig", "--compatibility", PLATFORM, "--out", str(DIST), "--quiet",
+        "--interpreter", *suffixes, cwd=ROOT, environment=environment)  # fmt: skip
     wheels, sdists = sorted(DIST.glob("*.whl")), sorted(DIST.glob("*.tar.gz"))
-    if len(wheels) != 1 or len(sdists) != 1:
-        fail(f"dist holds {len(wheels)} wheels and {len(sdists)} sdists, not one of each")
-    return wheels[0]
+    if len(wheels) != len(suffixes) or len(sdists) != 1:
+        fail(f"dist holds {len(wheels)} wheels and {len(sdists)} sdists, not {len(suffixes)} and 1")
+    natives = {f"headrace/_native{suffix}": interpreter for interpreter, suffix in suffixes.items()}
+    of = {natives[name]: wheel for wheel in wheels for name in zipfile.ZipFile(wheel).namelist() if name in natives}
+    if missing := [interpreter for interpreter in suffixes if interpreter not in of]:
+        fail(f"dist holds no wheel for {', '.join(missing)}")
+    return of
+
+
+def check_platform(wheel: Path) -> None:
+    """Fail when the wheel does not say that it runs on PLATFORM, or auditwheel says that it needs a newer glibc."""
+    if PLATFORM not in wheel.name:
+        fail(f"{wheel.name} is not tagged {PLATFORM}")
+    said = " ".join(run(sys.executable, "-m", "auditwheel", "show", str(wheel), cwd=ROOT).split())
+    needed = re.search(r'consistent with the following platform tag: "manylinux_(\d+)_(\d+)_', said)
+    if needed is None or (int(needed[1]), int(needed[2])) > GLIBC_MAX:
+        fail(f"{wheel.name} needs a newer glibc than {GLIBC_MAX}: {said}")
 
 
 def check_wheel(wheel: Path) -> None:
@@ -65,9 +94,9 @@ def check_wheel(wheel: Path) -> None:
             fail(f"the wheel misses {licence}")
 
 
-def try_wheel(wheel: Path, folder: Path) -> None:
+def try_wheel(wheel: Path, interpreter: str, folder: Path) -> None:
     """Install the wheel into an empty environment in ``folder`` and run what a newcomer runs first."""
-    run(sys.executable, "-m", "venv", str(folder / "venv"), cwd=folder)
+    run(interpreter, "-m", "venv", str(folder / "venv"), cwd=folder)
     python, headrace = str(folder / "venv/bin/python"), str(folder / "venv/bin/headrace")
     # The tested versions as constraints: a release of numpy in the middle of a build must not turn it red.
     constraints = ("--constraint", str(ROOT / "requirements-dev.txt"))
@@ -103,4 +132,4 @@ def fail(why: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -2,7 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from headrace._native import Decoder, Instruments, Ring, RingReader, Sequencer
+try:
+    from headrace._native import Decoder, Instruments, Ring, RingReader, Sequencer
+except ImportError as refused:
+    # CPython 3.12 and newer say this of an isolated sub-interpreter, before the module runs; of others the module does.
+    if "does not support loading in subinterpreters" not in str(refused):
+        raise
+    raise ImportError(
+        "headrace cannot be imported in a sub-interpreter: "
+        "import it in the main interpreter, or in a process of its own",
+        name="headrace",
+    ) from None
 from headrace.dispatch.dispatcher import Dispatcher, DispatcherStats
 from headrace.dispatch.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats
 from headrace.engine.replay import replay

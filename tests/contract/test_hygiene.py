@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 TARGETS = [
-    *("help", "setup", "demo", "test", "test-deep", "test-loom", "test-tsan", "fuzz", "planted", "lint"),
-    *("bench", "bench-instructions", "bench-peers", "package", "docs", "clean"),
+    *("help", "setup", "demo", "test", "test-pythons", "test-deep", "test-loom", "test-tsan", "fuzz", "planted"),
+    *("lint", "bench", "bench-instructions", "bench-peers", "package", "docs", "clean"),
 ]
 HEADER_LINES_MAX = 25
 # The tree of errors is drawn whole, one line for each.

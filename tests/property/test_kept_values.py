@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import random
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from headrace import Dispatcher, Strategy
+from headrace import Dispatcher, Strategy, _native
 from tests.support.feeding import ETH, quotes, trades
 
 RING = 64
@@ -180,8 +183,6 @@ def test_floats_held_by_other_means_are_not_written_to(how: str) -> None:
             generator = (value for value in [bid_price])
             held.append(lambda: next(generator))
         elif how == "frame":
-            import sys
-
             frame = sys._getframe()
             held.append(lambda: frame.f_locals["bid_price"])
         else:
@@ -196,6 +197,161 @@ def test_floats_held_by_other_means_are_not_written_to(how: str) -> None:
         dispatcher.publish(quotes(dispatcher, range(30)))
         dispatcher.dispatch()
     assert [look() for look in held] == [float(number) for number in range(30)]
+
+
+# From CPython 3.14 on, a call passes locals as borrowed references. Each of these keeps its parameter beyond the call.
+def _in_generator(value: Any) -> Iterator[Any]:
+    yield value
+
+
+def _in_begun_generator(value: Any) -> Iterator[Any]:
+    def values() -> Iterator[Any]:
+        yield None
+        yield value
+
+    generator = values()
+    next(generator)
+    return generator
+
+
+def _in_coroutine(value: Any) -> Callable[[], Any]:
+    async def coroutine(value: Any) -> Any:
+        return value
+
+    waiting = coroutine(value)
+
+    def look() -> Any:
+        with pytest.raises(StopIteration) as ended:
+            waiting.send(None)
+        return ended.value.value
+
+    return look
+
+
+def _in_frame(value: Any) -> Callable[[], Any]:
+    frame = sys._getframe()
+    return lambda: frame.f_locals["value"]
+
+
+def _in_frame_of_a_frame(value: Any) -> Callable[[], Any]:
+    def inner(inner_value: Any) -> Any:
+        return sys._getframe()
+
+    frame = inner(value)
+    return lambda: frame.f_locals["inner_value"]
+
+
+def _in_traceback(value: Any) -> Callable[[], Any]:
+    def fails(value: Any) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError) as caught:
+        fails(value)
+    return lambda: caught.traceback[-1].frame.f_locals["value"]
+
+
+def _in_moved_local(value: Any) -> Callable[[], Any]:
+    pair = (value, value := None)
+    return lambda: pair[0]
+
+
+def _in_cell(value: Any) -> Callable[[], Any]:
+    moved = value
+    del value
+    return lambda: moved
+
+
+def _in_arguments(*values: Any) -> Callable[[], Any]:
+    return lambda: values[0]
+
+
+def _in_keywords(value: Any) -> Callable[[], Any]:
+    def taken(**values: Any) -> dict[str, Any]:
+        return values
+
+    kept = taken(value=value)
+    return lambda: kept["value"]
+
+
+def _in_locals(value: Any) -> Callable[[], Any]:
+    kept = locals()
+    return lambda: kept["value"]
+
+
+HOLDERS: dict[str, Callable[[Any], Callable[[], Any]]] = {
+    "generator": lambda value: functools.partial(next, _in_generator(value)),
+    "begun generator": lambda value: functools.partial(next, _in_begun_generator(value)),
+    "coroutine": _in_coroutine,
+    "frame": _in_frame,
+    "frame of a frame": _in_frame_of_a_frame,
+    "traceback": _in_traceback,
+    "moved local": _in_moved_local,
+    "cell": _in_cell,
+    "arguments": _in_arguments,
+    "keywords": _in_keywords,
+    "locals": _in_locals,
+}
+
+
+@pytest.mark.parametrize("how", HOLDERS)
+def test_values_that_a_helper_of_the_handler_holds_are_not_written_to(how: str) -> None:
+    hold = HOLDERS[how]
+    floats: list[Callable[[], Any]] = []
+    members: list[Callable[[], Any]] = []
+    ticks: list[Callable[[], Any]] = []
+
+    def on_quote(bid_price, tick):
+        floats.append(hold(bid_price))
+        if len(floats) % 3:
+            members.append(hold(tick.bid_price))
+        else:
+            ticks.append(hold(tick))
+
+    with Dispatcher(on_fault="raise") as dispatcher:
+        dispatcher.subscribe(on_quote)
+        # Often enough for the interpreter to specialise the calls.
+        dispatcher.publish(quotes(dispatcher, range(300)))
+        dispatcher.dispatch()
+    numbers = [float(number) for number in range(300)]
+    assert [look() for look in floats] == numbers
+    assert [look() for look in members] == [number for number in numbers if (number + 1) % 3]
+    assert [look().bid_price for look in ticks] == numbers[2::3]
+
+
+def test_the_interpreter_counts_what_a_running_handler_holds() -> None:
+    """Writing in place needs this: the slot's own reference is one, so a value in a frame has a count of 2 or more."""
+    counts: list[int] = []
+
+    def look(value: object) -> None:
+        counts.append(sys.getrefcount(value))
+
+    def on_quote(bid_price, tick):
+        counts.extend([sys.getrefcount(bid_price), sys.getrefcount(tick), sys.getrefcount(tick.bid_price)])
+        look(bid_price)
+        look(tick)
+        look(tick.bid_price)
+
+    with Dispatcher(on_fault="raise") as dispatcher:
+        dispatcher.subscribe(on_quote)
+        dispatcher.publish(quotes(dispatcher, range(300)))
+        dispatcher.dispatch()
+    assert len(counts) == 1_800
+    assert min(counts) >= 2
+
+
+def test_floats_are_written_in_place_on_the_versions_that_the_suite_ran_on() -> None:
+    places: set[int] = set()
+
+    def on_quote(bid_price):
+        places.add(id(bid_price))
+
+    with Dispatcher(on_fault="raise") as dispatcher:
+        dispatcher.subscribe(on_quote)
+        dispatcher.publish(quotes(dispatcher, range(1_000)))
+        dispatcher.dispatch()
+    in_place = _native.build_info()["floats_in_place"]
+    assert in_place == (sys.version_info < (3, 15) and not sysconfig.get_config_var("Py_GIL_DISABLED"))
+    assert (len(places) == 1) or not in_place
 
 
 def test_a_builtin_that_dispatches_again_sees_its_own_argument() -> None:

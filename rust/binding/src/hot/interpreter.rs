@@ -14,7 +14,8 @@ pub(crate) fn refuse_sub_interpreter(_attached: Python<'_>) -> PyResult<()> {
     if unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() } {
         return Ok(());
     }
+    // CPython's own words, which it uses for isolated sub-interpreters; `headrace/__init__.py` says what to do.
     Err(PyImportError::new_err(
-        "headrace cannot be imported in a sub-interpreter: import it in the main interpreter, or in a process of its own",
+        "module headrace._native does not support loading in subinterpreters",
     ))
 }

@@ -7,7 +7,7 @@
 use headrace_core::market::tick::Tick;
 use pyo3::ffi;
 
-use super::float::write_float;
+use super::float::{IN_PLACE, write_float};
 use super::tick_object::TickObject;
 use super::tick_types::TickTypes;
 use crate::tables::names::Names;
@@ -49,7 +49,7 @@ impl TickSlot {
             let reusable = !self.object.is_null()
                 && ffi::Py_REFCNT(self.object.cast()) == 1
                 && ffi::Py_TYPE(self.object.cast()) == wanted;
-            if !reusable {
+            if !(IN_PLACE && reusable) {
                 self.drop_object();
                 let fresh = ffi::PyType_GenericAlloc(wanted, 0).cast::<TickObject>();
                 if fresh.is_null() {

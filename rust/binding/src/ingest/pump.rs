@@ -192,13 +192,7 @@ impl Pump {
     /// Returns NEED: it is on the ring; REJECTED: it is among ``take_rejects``; HELD: it was taken, and some of it
     /// waits; FULL: there was no room even to take it, so it comes again; STOPPED.
     /// Raises as ``ingest``, and DecoderError for a source without a decoder.
-    pub(crate) fn take_frame(
-        &self,
-        py: Python<'_>,
-        source: usize,
-        ts_init: i64,
-        frame: &[u8],
-    ) -> PyResult<PumpStatus> {
+    pub(crate) fn take_frame(&self, py: Python<'_>, source: usize, ts_init: i64, frame: &[u8]) -> PyResult<PumpStatus> {
         let now = Now::Clock(self.now.bind(py));
         self.publishing(py, |driver| {
             let Driver { sources, holding, .. } = driver;
