@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from api import api_parts
 
 import headrace._native as _native
 from headrace import errors
@@ -447,8 +448,14 @@ def order_way(state: OrderState, event: type[OrderEvent]) -> str:
     return "-" if after is None else code(after.name)
 
 
+def api_page() -> str:
+    """The public classes."""
+    return page("API", "the docstrings of python/headrace, by docs/api.py", *api_parts())
+
+
 BUILT_IN = frozenset(row[0] for row in _native.kind_table())
 PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
     "fields.md": fields_page,
     "options.md": options_page,
     "limits.md": limits_page,
