@@ -81,7 +81,7 @@ fn a_lane_that_drops_takes_its_oldest_out_and_tells_them_together_before_the_nex
         missed: 2,
     };
     assert_eq!(lanes.turn(), Some(Turn::Gap(0, told)));
-    lanes.finish(0, Outcome::Told);
+    lanes.finish(0, Outcome::Gap);
     assert_eq!(lanes.turn(), Some(Turn::Item(0, 3, 3)));
     let counts = lanes.counts(0);
     assert_eq!((counts.published, counts.dropped, counts.gaps), (6, 2, 1));
@@ -385,7 +385,7 @@ proptest! {
                     let Some(in_hand) = models[lane].in_hand.take_if(|own| !own.resumed) else { continue };
                     models[lane].ended += u64::from(in_hand.is_own);
                     let outcome = if dead { Outcome::Dead } else { Outcome::Processed };
-                    lanes.finish(lane, if in_hand.is_own { outcome } else { Outcome::Told });
+                    lanes.finish(lane, if in_hand.is_own { outcome } else { Outcome::Gap });
                 }
                 Step::Resume(lane) => {
                     if let Some(in_hand) = models[lane].in_hand.as_mut().filter(|own| !own.resumed) {

@@ -5,7 +5,7 @@
 //! ```
 //! Guarantees: flag and file change together, under one lock, so that no stale look undoes a rearm; a file is written
 //! whole or not at all, and is on the disk when `halt` returns.
-//! Does not: watch; whoever has it looks.
+//! Does not: watch the file; its holder calls `look`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -44,7 +44,7 @@ impl Story {
         format!("{document}\n")
     }
 
-    /// What a latch file says; `None`: nothing that one of us wrote.
+    /// The content of a latch file; `None`: not written by a kill switch.
     fn from_json(text: &str) -> Option<Self> {
         let document: Value = serde_json::from_str(text).ok()?;
         Some(Self {
@@ -98,7 +98,7 @@ impl Latch {
     }
 
     pub(crate) fn is_halted(&self) -> bool {
-        // Acquire: who sees the flag sees the story. Pairs with the Release store in `set`.
+        // Acquire: a thread that sees the flag sees the story. Pairs with the Release store in `set`.
         self.halted.load(Ordering::Acquire) || self.is_signalled()
     }
 
@@ -111,11 +111,11 @@ impl Latch {
         *lock(&self.story) = Some(story);
         // Release: publishes the story. Pairs with the Acquire load in `is_halted`.
         self.halted.store(true, Ordering::Release);
-        // Release: who sees the new version sees the flag. Pairs with the Acquire load in `version`.
+        // Release: a thread that sees the new version sees the flag. Pairs with the Acquire load in `version`.
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Halts when a signal or a file says so; what is halted is not looked at again.
+    /// Halts after a signal, or when there is a file; does nothing when halted already.
     pub(crate) fn look(&self) {
         let _files = lock(&self.files);
         // Relaxed: only changed under the lock that is held.
@@ -125,7 +125,7 @@ impl Latch {
         if self.is_signalled() {
             let story = Story::now("a signal that halts", "signal");
             self.set(story.clone());
-            // Nobody is there to be told: what runs is halted, and whoever looks at the folder sees no latch.
+            // No caller to return the error to: the process is halted, but the folder shows no latch.
             let _ = write_latch(&self.path, &story);
             return;
         }
@@ -210,7 +210,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// What the file says, or why nobody knows.
+/// The story in the file, or why it cannot be read.
 fn read_latch(path: &Path, found: io::Result<fs::Metadata>) -> Story {
     let read = || {
         let metadata = found?;
