@@ -1,6 +1,6 @@
 """Rows 6a, 6b and 7 from the Rust bench of the ring, which prints a JSON line per case.
 
-Does not: measure anything itself; method and limits stand in the header of rust/lockfree/benches/ring.rs.
+Does not: measure anything itself; method and limits stand in the header of rust/lockfree/benches/ring/main.rs.
 """
 
 from __future__ import annotations

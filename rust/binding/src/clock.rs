@@ -1,7 +1,7 @@
 //! `ReplayTime`: a time that stands still until it is moved, natively or by Python's `EngineClock` and `ReplayClock`.
 //!
 //! Guarantees: never goes back.
-//! Does not: know the wall clock.
+//! Does not: read the wall clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -27,7 +27,7 @@ impl ReplayTime {
 
     #[inline]
     pub(crate) fn alarm_ns(&self) -> i64 {
-        // Relaxed: set by handlers of the thread that asks.
+        // Relaxed: set by handlers of the thread that reads it.
         self.alarm_ns.load(Ordering::Relaxed)
     }
 
@@ -57,8 +57,8 @@ impl ReplayTime {
         self.now()
     }
 
-    /// Says when something other than a tick is due; a replay returns before the first tick of that time or later. None:
-    /// nothing is.
+    /// Sets when something other than a tick is due; a replay returns before the first tick of that time or later.
+    /// None: nothing is.
     fn set_alarm(&self, alarm_ns: Option<i64>) {
         // Relaxed: as above.
         self.alarm_ns.store(alarm_ns.unwrap_or(NEVER), Ordering::Relaxed);

@@ -1,13 +1,13 @@
 //! The errors of the native core that are not about one frame, one instrument or one kind.
 //!
 //! ```text
-//!   DetectError   a recording does not tell its venue
+//!   DetectError   the venue of a recording cannot be found
 //!   MergeError    a source cannot be merged by time
 //! ```
-//! Guarantees: each holds the facts, then says them: fact, value, what to do next.
+//! Guarantees: each holds the facts, and its text is made of them: fact, value, what to do next.
 //! Does not: include what is refused frame by frame (see [`crate::ingest::decode::RejectReason`]).
 
-/// Why a venue could not be told from its frames.
+/// Why a venue could not be found by its frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetectError {
     /// Nothing that only one market sends.

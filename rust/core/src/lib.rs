@@ -4,7 +4,7 @@
 //!   frame bytes ─▶ decode ─▶ sequencer ─▶ (ring, in lockfree) ─▶ plan, conflate ─▶ handlers (in binding)
 //! ```
 //! Guarantees: same input, same output; nothing here reads a clock, starts a thread, or does I/O.
-//! Does not: know Python, or touch memory that another thread writes.
+//! Does not: use Python, or touch memory that another thread writes.
 #![forbid(unsafe_code)]
 
 pub mod bars;

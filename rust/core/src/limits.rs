@@ -4,7 +4,7 @@
 pub const KINDS_MAX: usize = 64;
 /// Instruments by default: three times what the largest venue lists.
 pub const INSTRUMENTS_MAX: usize = 10_000;
-/// The highest bound on instruments that may be asked for: their tables then take some 10 MiB before the first one.
+/// The highest bound on instruments that an option may set: their tables then take some 10 MiB before the first one.
 pub const INSTRUMENTS_MAX_MAX: usize = 1 << 24;
 /// Bytes in a symbol: the longest listed ones have about 20.
 pub const SYMBOL_BYTES_MAX: usize = 64;

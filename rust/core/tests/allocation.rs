@@ -61,7 +61,7 @@ fn merging_allocates_nothing_per_item() {
     };
     let mut merge = Merge::new(3);
     for source in 0..3 {
-        merge.give(source, Block::Lines(block(source as i64 * 700)));
+        merge.push(source, Block::Lines(block(source as i64 * 700)));
     }
     let mut items = 0;
     let counted = measure(|| {

@@ -76,7 +76,7 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
                 Step::Need(index) => {
                     assert_eq!(peeked, Peek::Need(index));
                     match sources[index].pop_front() {
-                        Some(block) => merge.give(index, block),
+                        Some(block) => merge.push(index, block),
                         None => merge.end(index),
                     }
                 }
@@ -117,7 +117,7 @@ fn a_source_whose_time_goes_back_is_an_error_naming_source_and_row_whichever_way
         let found = loop {
             match merge.next() {
                 Ok(Step::Need(0)) => merge.end(0),
-                Ok(Step::Need(index)) => merge.give(index, Block::Lines(blocks.next().unwrap().into())),
+                Ok(Step::Need(index)) => merge.push(index, Block::Lines(blocks.next().unwrap().into())),
                 Ok(Step::Item(_)) => rows += 1,
                 Ok(Step::End) => panic!("the end came before the error"),
                 Err(error) => break error,
@@ -134,8 +134,8 @@ fn a_source_whose_time_goes_back_is_an_error_naming_source_and_row_whichever_way
 }
 
 #[test]
-#[should_panic(expected = "give blocks only to the source that Need names")]
+#[should_panic(expected = "push blocks only to the source that Need names")]
 fn a_block_that_was_not_asked_for_is_refused_loudly() {
     let mut merge = Merge::new(2);
-    merge.give(1, Block::Lines(Vec::new()));
+    merge.push(1, Block::Lines(Vec::new()));
 }

@@ -1,6 +1,7 @@
 //! Real recordings through lines, decoder and sequencer: the counts of the data's own table, nothing lost or refused.
 //!
-//! `HEADRACE_RECORDINGS` names the folder; unset means skip, which `HEADRACE_REQUIRE_RECORDINGS=1` turns into a failure.
+//! `HEADRACE_RECORDINGS` names the folder; unset means skip, which `HEADRACE_REQUIRE_RECORDINGS=1` turns into a
+//! failure.
 
 mod common;
 

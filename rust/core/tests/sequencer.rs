@@ -294,7 +294,7 @@ fn a_restored_sequencer_never_reuses_a_number_and_says_restart() {
         tick(USDM, kind::QUOTE, 7),
     ]);
     let state = bench.sequencer.save();
-    // What a crash lost: numbers given after the save, also to a stream that the save doesn't know.
+    // What a crash lost: numbers given after the save, also to a stream that is not in the save.
     let lost = bench.run(&[tick(SPOT, kind::TRADE, 4), tick(SPOT, kind::QUOTE, 1)]);
     bench.sequencer = Sequencer::restore(SequencerOptions::default(), state.clone()).unwrap();
     let jump = RESTART_JUMP;

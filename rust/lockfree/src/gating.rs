@@ -8,7 +8,7 @@
 //! ```
 //! Guarantees: from the return of `join` to the leave (or demotion), no record from the joined position on is
 //! overwritten before it was released. Leaving happens in Drop, so that an unwinding reader frees the writer.
-//! Does not: time how long a reader holds the writer; who does may demote it.
+//! Does not: time how long a reader holds the writer; a caller that does may demote it.
 
 use std::num::NonZeroU64;
 use std::ptr::{self, NonNull};
@@ -123,7 +123,7 @@ impl Gating {
     fn take_entry(&self, id: ReaderId) -> NonNull<CachePadded<Entry>> {
         for entry in self.entries() {
             // Acquire: what the last owner did comes before what we do. Pairs with the Release store in
-            // `Registration::drop`. Relaxed on failure: the entry is somebody's.
+            // `Registration::drop`. Relaxed on failure: the entry has an owner.
             // Model: loom_gating::an_entry_changes_hands
             let taken = entry
                 .state
@@ -159,8 +159,8 @@ impl Drop for Gating {
         // Relaxed: `&mut self` orders it after everything.
         let mut at = self.newest.load(Ordering::Relaxed);
         while !at.is_null() {
-            // SAFETY: every listed entry was leaked from a Box by `take_entry`, is listed once, and nobody is left
-            // who could refer to it: a `Registration` holds the gating alive.
+            // SAFETY: every listed entry was leaked from a Box by `take_entry`, is listed once, and no
+            // reference to it is left: a `Registration` holds the gating alive.
             at = unsafe { Box::from_raw(at) }.next;
         }
     }
@@ -203,7 +203,8 @@ impl Registration {
         // last owner's copies then come before its writes, through our Acquire exchange. Pairs with the Acquire load of
         // the position in `Entry::gating`. Model: loom_gating::an_entry_changes_hands
         entry.position.store(cursor(), Ordering::Release);
-        // Release: who sees us gating sees a position of ours. Pairs with the Acquire load in `Entry::gating`.
+        // Release: a thread that sees this reader gating sees a position of this reader. Pairs with the Acquire load in
+        // `Entry::gating`.
         entry.state.store(id.gating(), Ordering::Release);
         // SeqCst fence: a writer whose rescan did not see the registration stored its cursor before that rescan, and
         // we see it below: its limit is at most that cursor + capacity, so what we join at is safe from it. Pairs
@@ -228,7 +229,7 @@ impl Registration {
         self.entry().position.store(position, Ordering::Release);
     }
 
-    /// False once somebody demoted us. Call it behind an Acquire fence to judge what was copied before the fence.
+    /// False once this reader was demoted. Call it behind an Acquire fence to judge what was copied before the fence.
     #[inline]
     pub(crate) fn is_gating(&self) -> bool {
         // Relaxed: the fence before it makes the demotion visible together with any word written because of it.

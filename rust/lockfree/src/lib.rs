@@ -7,7 +7,7 @@
 //! ```
 //! Guarantees: every access to shared memory is an atomic with a stated partner (`docs/memory-model.md`), shown by the
 //! loom models in `tests/loom_*.rs`; nothing is allocated, locked or fenced sequentially on the hot path.
-//! Does not: know what a record means, read a wall clock, or start a thread.
+//! Does not: interpret a record, read a wall clock, or start a thread.
 
 mod gating;
 mod reader;

@@ -4,10 +4,10 @@
 //!   gated   copy a chunk ─▶ still gated? ─▶ release it to the writer          else Demoted, and nothing was taken
 //!   lossy   copy a record ─▶ stamp unchanged? ─▶ next                         else Lapped { missed }, and jumped ahead
 //! ```
-//! When a lossy reader is lapped, it jumps to 7/8 of a ring behind the cursor and says exactly how many positions it
+//! When a lossy reader is lapped, it jumps to 7/8 of a ring behind the cursor and returns exactly how many positions it
 //! passed over. When a gated reader is demoted, what it was copying is discarded and read again as a lossy one.
 //! Guarantees: records come whole, in position order, each at most once; none is passed over without being counted.
-//! Does not: hand out references into the ring. Records are copied before anybody looks at them.
+//! Does not: hand out references into the ring. Records are copied before they are used.
 
 use std::sync::Arc;
 
@@ -83,16 +83,16 @@ impl<const W: usize> Reader<W> {
         self.ring.cursor().saturating_sub(self.position)
     }
 
-    /// True when [`Reader::try_read`] has something to say: a record, or that it was lapped or demoted.
+    /// True when [`Reader::try_read`] would return a record, or that the reader was lapped or demoted.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ring.slots.at(self.position).stamp() >= published(self.position)
             || self.registration.as_ref().is_some_and(|gate| !gate.is_gating())
     }
 
-    /// Waits by `wait` until [`Reader::is_ready`], or until `stop` says so: false then.
+    /// Waits by `wait` until [`Reader::is_ready`], or until `stop` returns true: false then.
     ///
-    /// `stop` is asked after each wait, so at least every [`crate::WAIT_MAX`].
+    /// `stop` is called after each wait, so at least every [`crate::WAIT_MAX`].
     pub fn wait(&self, wait: &mut impl WaitStrategy, mut stop: impl FnMut() -> bool) -> bool {
         loop {
             if wait.wait(|| self.is_ready()) {
@@ -172,7 +172,8 @@ impl<const W: usize> Reader<W> {
     #[cold]
     fn jump_ahead(&mut self, stamp: u64) -> Read {
         // The stamp proves that the writer is at its position, the cursor may still stand before that batch. The later
-        // of the two is where the cursor will be seen once the batch is told; so we never jump back, and never stay.
+        // of the two is where the cursor will be seen once the batch is published; so the jump never goes back, and
+        // never stays.
         let proven = stamp.div_ceil(2);
         let cursor = self.ring.cursor().max(proven);
         let target = cursor - self.ring.slots.capacity() * 7 / 8;
@@ -203,7 +204,7 @@ impl<const W: usize> Reader<W> {
         passed
     }
 
-    /// Goes ahead to `to`, at most to the cursor, never back. A gated reader gives the slots passed over to the writer.
+    /// Goes ahead to `to`, at most to the cursor, never back. A gated reader frees the slots that it passes over.
     pub fn jump(&mut self, to: u64) {
         self.position = to.min(self.ring.cursor()).max(self.position);
         if let Some(gate) = &self.registration {

@@ -9,7 +9,7 @@
 //! Guarantees: a reader sees records in position order, whole, each at most once; a gated reader sees every one from
 //! its join to its leave; a lapped reader learns exactly how many it missed; readers join and leave while it runs.
 //! A slow gated reader holds the writer; a slow lossy reader is lapped and jumps ahead.
-//! Does not: wait for readers that chose to lose, persist, or know what a record means. Positions are `u64` and their
+//! Does not: wait for readers that chose to lose, persist, or interpret a record. Positions are `u64` and their
 //! stamps twice that: a ring is good for 2^63 records.
 
 use std::sync::Arc;
@@ -30,13 +30,13 @@ pub enum RingError {
     /// Not a power of two, less than 2, or more than can be addressed.
     #[error("ring capacity {capacity} is not a power of two from 2 on that fits in memory; the next one is {}", .capacity.checked_next_power_of_two().unwrap_or(1 << 30).max(2))]
     Capacity {
-        /// What was asked for, records.
+        /// The capacity that was requested, records.
         capacity: usize,
     },
-    /// The allocator said no.
+    /// The allocator failed.
     #[error("no memory for a ring of {capacity} records ({bytes} bytes); ask for a smaller capacity")]
     Memory {
-        /// What was asked for, records.
+        /// The capacity that was requested, records.
         capacity: usize,
         /// The same in bytes.
         bytes: usize,
@@ -78,8 +78,8 @@ impl<const W: usize> Ring<W> {
     /// The next position to be published; every position below it is.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        // Acquire: the records below the cursor are visible to who joins or jumps there. Pairs with the Release store
-        // in `set_cursor`. Model: loom_gating::a_reader_that_joins_gets_every_record_from_there_on
+        // Acquire: the records below the cursor are visible to a reader that joins or jumps there. Pairs with the
+        // Release store in `set_cursor`. Model: loom_gating::a_reader_that_joins_gets_every_record_from_there_on
         self.cursor.load(Ordering::Acquire)
     }
 
@@ -102,7 +102,7 @@ impl<const W: usize> Ring<W> {
         Reader::new(Arc::clone(self))
     }
 
-    /// Notified by the writer after each publish: who waits for records parks here.
+    /// Notified by the writer after each publish: a reader that waits for records parks here.
     #[must_use]
     pub fn wakeup(&self) -> &Wakeup {
         &self.published
@@ -114,7 +114,7 @@ impl<const W: usize> Ring<W> {
         &self.room
     }
 
-    /// The gated reader that holds the writer most, and the position it holds. None when nobody is gated.
+    /// The gated reader that holds the writer most, and the position it holds. None when no reader is gated.
     #[must_use]
     pub fn holder(&self) -> Option<(ReaderId, u64)> {
         self.gating.slowest()

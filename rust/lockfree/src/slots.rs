@@ -6,7 +6,7 @@
 //!   stamp = 2·(position+1)     published         ┘ position & mask is this slot
 //! ```
 //! Guarantees: a slot of seven words is one 64-byte line; no page is touched for the first time by a publish.
-//! Does not: decide who may write when (see `gating`), or read a torn record as whole.
+//! Does not: decide when a write is allowed (see `gating`), or read a torn record as whole.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
@@ -17,7 +17,7 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// Two lines: the pair that the prefetcher of current x86 and aarch64 cores moves together.
 const ALIGN_BYTES: usize = 128;
 
-/// One record and the stamp that says whose it is.
+/// One record and the stamp that holds its position.
 #[repr(C)]
 pub(crate) struct Slot<const W: usize> {
     stamp: AtomicU64,
@@ -44,9 +44,9 @@ impl<const W: usize> Slot<W> {
         let even = published(position);
         // Relaxed: the fence below orders it before the words.
         self.stamp.store(even - 1, Ordering::Relaxed);
-        // Release fence: whoever sees one of the words below also sees the odd stamp above, and the gating state that
-        // let us claim the slot. Pairs with the Acquire fences in `recheck` and in `Reader::try_read`.
-        // Models: loom_ring::a_lossy_reader_accepts_no_torn_record, loom_gating::a_demoted_reader_discards_what_it_copied
+        // Release fence: a thread that sees one of the words below also sees the odd stamp above, and the gating state
+        // that let us claim the slot. Pairs with the Acquire fences in `recheck` and in `Reader::try_read`. Models:
+        // loom_ring::a_lossy_reader_accepts_no_torn_record, loom_gating::a_demoted_reader_discards_what_it_copied
         fence(Ordering::Release);
         for (word, value) in self.words.iter().zip(record) {
             // Relaxed: the even stamp below publishes them.
@@ -65,7 +65,8 @@ impl<const W: usize> Slot<W> {
         self.stamp.load(Ordering::Acquire)
     }
 
-    /// Copies the words out. Whole only if the stamp was `published` before and nobody could, or did, write since.
+    /// Copies the words out. Whole only if the stamp was `published` before and no write was possible, or happened,
+    /// since.
     #[inline]
     pub(crate) fn copy_to(&self, record: &mut [u64; W]) {
         for (value, word) in record.iter_mut().zip(&self.words) {
@@ -77,8 +78,8 @@ impl<const W: usize> Slot<W> {
     /// The stamp again, after the words were copied: unchanged means that the copy is whole.
     #[inline]
     pub(crate) fn recheck(&self) -> u64 {
-        // Acquire fence: if a word above came from a later lap, the load below sees that lap's odd stamp or a newer one.
-        // Pairs with the Release fence in `write`. Model: loom_ring::a_lossy_reader_accepts_no_torn_record
+        // Acquire fence: if a word above came from a later lap, the load below sees that lap's odd stamp or a newer
+        // one. Pairs with the Release fence in `write`. Model: loom_ring::a_lossy_reader_accepts_no_torn_record
         fence(Ordering::Acquire);
         // Relaxed: the fence above orders it.
         self.stamp.load(Ordering::Relaxed)
@@ -140,7 +141,7 @@ impl<const W: usize> Slots<W> {
     #[inline]
     pub(crate) fn at(&self, position: u64) -> &Slot<W> {
         // SAFETY: `position & mask < capacity`, and `new` initialised every slot of the block, which lives as long as
-        // `self`; nobody has a `&mut Slot`. It pays: no bounds check per record.
+        // `self`; there is no `&mut Slot`. It pays: no bounds check per record.
         unsafe { self.first.add((position & self.mask) as usize).as_ref() }
     }
 }
@@ -150,7 +151,7 @@ impl<const W: usize> Drop for Slots<W> {
         let capacity = self.mask as usize + 1;
         let layout = Self::layout(capacity).expect("the layout that `new` allocated");
         let all = NonNull::slice_from_raw_parts(self.first, capacity);
-        // SAFETY: the slots are initialised, and `&mut self` says that nobody refers to them any more.
+        // SAFETY: the slots are initialised, and `&mut self` means that there is no other reference to them.
         unsafe { all.drop_in_place() };
         // SAFETY: `new` allocated the block with this very layout.
         unsafe { dealloc(self.first.as_ptr().cast(), layout) };

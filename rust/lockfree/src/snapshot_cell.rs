@@ -9,7 +9,7 @@
 
 use crate::sync::{AtomicU64, Ordering, fence, spin_loop, yield_now};
 
-/// Attempts before a reader that finds a store under way gives its time slice to the writer.
+/// Attempts before a reader that finds a store under way yields its time slice to the writer.
 const SPINS_MAX: u32 = 64;
 
 /// A store was under way in every attempt: try again.
@@ -49,8 +49,8 @@ impl<const W: usize> SnapshotCell<W> {
         );
         // Relaxed: the fence below orders it before the words.
         self.version.store(before + 1, Ordering::Relaxed);
-        // Release fence: who sees one of the words below sees the odd version above. Pairs with the Acquire fence in
-        // `try_load`. Model: loom_snapshot_cell::a_loaded_record_was_stored_whole
+        // Release fence: a thread that sees one of the words below sees the odd version above. Pairs with the Acquire
+        // fence in `try_load`. Model: loom_snapshot_cell::a_loaded_record_was_stored_whole
         fence(Ordering::Release);
         for (word, value) in self.words.iter().zip(record) {
             // Relaxed: the even version below publishes them.

@@ -1,14 +1,14 @@
 //! Waiting is a strategy: bounded spin, then yield, then park with a re-check.
 //!
 //! ```text
-//!   notifier   change ─▶ anybody registered? ─no─▶ done (one relaxed load)
+//!   notifier   change ─▶ a waiter registered? ─no─▶ done (one relaxed load)
 //!                              └─yes─▶ fence ─▶ asleep? ─▶ wake
 //!   waiter     spin ─▶ yield ─▶ asleep := true ─▶ fence ─▶ ready? ─▶ sleep ≤ 50 ms ─▶ ready?
 //! ```
-//! Guarantees: a notifier pays one relaxed load while nobody is registered; a registered waiter loses no wake-up; no
-//! wait lasts longer than [`WAIT_MAX`] without returning to its caller, who looks whether to stop.
-//! Does not: spin without bound (on two cores that starves everybody), or promise the wake-up of a change made at the
-//! very moment a waiter registers: the timed sleep is the back-stop there.
+//! Guarantees: a notifier pays one relaxed load while no waiter is registered; a registered waiter loses no wake-up; no
+//! wait lasts longer than [`WAIT_MAX`] without returning to its caller, which looks whether to stop.
+//! Does not: spin without bound (on two cores that starves every thread), or promise the wake-up of a change made at
+//! the very moment a waiter registers: the timed sleep is the back-stop there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl Default for Wakeup {
 }
 
 impl Wakeup {
-    /// A place where nobody sleeps.
+    /// A place where no thread sleeps.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -70,10 +70,10 @@ impl Wakeup {
 
     #[cold]
     fn wake(&self) {
-        // SeqCst fence: our change stands before it, our look at `asleep` after it; a parker says that it sleeps before
-        // the same fence, and looks for the change after it. So we see the sleeper, or it sees the change, or both. No
-        // weaker ordering forbids "neither", because each side stores one word and then loads another. Pairs with the
-        // fence in `Parker::park`. Model: loom_wait::no_wake_up_is_lost
+        // SeqCst fence: the change stands before it, the look at `asleep` after it; a parker stores that it sleeps
+        // before the same fence, and looks for the change after it. So we see the sleeper, or it sees the change, or
+        // both. No weaker ordering forbids "neither", because each side stores one word and then loads another. Pairs
+        // with the fence in `Parker::park`. Model: loom_wait::no_wake_up_is_lost
         fence(Ordering::SeqCst);
         // Relaxed: the fence orders it.
         if self.shared.asleep.load(Ordering::Relaxed) {
@@ -96,7 +96,8 @@ impl Wakeup {
         Parker { wakeup: self.clone() }
     }
 
-    /// Sleeps until `ready`, at most `timeout`; returns what `ready` said last. For a single wait; see [`Parker::park`].
+    /// Sleeps until `ready`, at most `timeout`; returns the last result of `ready`. For a single wait; see
+    /// [`Parker::park`].
     pub fn wait(&self, timeout: Duration, ready: impl FnMut() -> bool) -> bool {
         self.parker().park(timeout, ready)
     }
@@ -108,7 +109,7 @@ pub struct Parker {
 }
 
 impl Parker {
-    /// Sleeps until `ready`, at most `timeout`; returns what `ready` said last.
+    /// Sleeps until `ready`, at most `timeout`; returns the last result of `ready`.
     ///
     /// `ready` is called with the place locked: it must neither notify the same place nor block.
     pub fn park(&self, timeout: Duration, mut ready: impl FnMut() -> bool) -> bool {
@@ -145,7 +146,7 @@ fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
 
 /// How a thread waits. A strategy returns within [`WAIT_MAX`], so that its caller can look whether to stop.
 pub trait WaitStrategy {
-    /// Waits a while for `ready`, and says whether it was.
+    /// Waits a while for `ready`; returns its last result.
     fn wait(&mut self, ready: impl FnMut() -> bool) -> bool;
 }
 
@@ -156,7 +157,7 @@ fn spin(ready: &mut impl FnMut() -> bool) -> bool {
     })
 }
 
-/// Looks a bounded number of times, then gives the time slice away once. The lowest latency, for a core of its own.
+/// Looks a bounded number of times, then yields the time slice once. The lowest latency, for a core of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BoundedSpin;
 

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: never overwrites what a gated reader has not released; a batch is written last slot to first, so that a
 //! reader that waits for its first record does not chase the writer through the lines of the others.
-//! Does not: wait by itself. [`Writer::try_publish`] says how much fitted; [`Writer::publish`] waits as it is told.
+//! Does not: wait by itself. [`Writer::try_publish`] returns how much fitted; [`Writer::publish`] waits by its
+//! strategy.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub struct Writer<const W: usize> {
     /// Claimable below this, by the last look at the gating.
     limit: u64,
     /// Records between two stores of the cursor. An eighth of the ring, so that a batch as large as the ring laps a
-    /// lossy reader by what the cursor tells, and where that reader jumps to is not being overwritten by the same batch.
+    /// lossy reader by the cursor, and where that reader jumps to is not being overwritten by the same batch.
     chunk: usize,
 }
 
@@ -53,15 +54,15 @@ impl<const W: usize> Writer<W> {
 
     #[cold]
     fn look_at_gating(&mut self) {
-        // Never more than one lap ahead, also with nobody gated: a reader may join right after this look, and joins at
-        // a cursor that is at least `next`.
+        // Never more than one lap ahead, also without a gated reader: a reader may join right after this look, and
+        // joins at a cursor that is at least `next`.
         let gate = self.ring.gating.min_position().unwrap_or(self.next);
         // A reader that is just joining may show the cursor it saw before it registered, more than a lap ago. It takes
         // the cursor again before it reads: no room until then, but no less than none.
         self.limit = (gate + self.ring.slots.capacity()).max(self.next);
     }
 
-    /// Publishes the longest prefix of `records` that fits, and says how many that were. Never waits.
+    /// Publishes the longest prefix of `records` that fits, and returns its length. Never waits.
     // Always inlined: a record that was just built goes from registers to its slot. Stored to memory and read back by a
     // call, it waits behind every store before it: 37 ns a record instead of 19, across cores, one by one.
     #[inline(always)]
@@ -86,9 +87,10 @@ impl<const W: usize> Writer<W> {
         fits
     }
 
-    /// Publishes all `records`, waiting for room by `wait`, and says how many: fewer than all only when `stop` said so.
+    /// Publishes all `records`, waiting for room by `wait`, and returns how many: fewer than all only after `stop`
+    /// returned true.
     ///
-    /// `stop` is asked after each wait, so at least every [`crate::WAIT_MAX`]. Never call it on a thread that has to
+    /// `stop` is called after each wait, so at least every [`crate::WAIT_MAX`]. Never call it on a thread that has to
     /// read for the gate to open: that reader's records would wait for their own publisher.
     #[inline(always)]
     pub fn publish(

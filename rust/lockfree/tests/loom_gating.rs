@@ -112,7 +112,7 @@ fn an_entry_changes_hands() {
             joining.gated_reader()
         });
         if writer.free() > 0 {
-            // SAFETY: the ring was full; only the first reader's leave made room, whoever has its entry now.
+            // SAFETY: the ring was full; only the first reader's leave made room, whichever reader has its entry now.
             cell.with_mut(|cell| unsafe { *cell = 8 });
             assert_eq!(writer.try_publish(&[record(2)]), 1);
         }

@@ -67,7 +67,7 @@ fn seen_means_written() {
 }
 
 /// A plain cell per position that is not yet released, so that loom sees a missing ordering as a data race: with
-/// `CAPACITY + 1` cells, the writer of `position` meets the reader of `position - CAPACITY - 1`, who released later.
+/// `CAPACITY + 1` cells, the writer of `position` meets the reader of `position - CAPACITY - 1`, which released later.
 struct Cells([UnsafeCell<u64>; CAPACITY + 1]);
 
 // SAFETY: loom checks each access; that they never overlap is what the model shows.

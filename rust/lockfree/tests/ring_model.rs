@@ -44,7 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-/// A reader, and what the model knows about it.
+/// A reader, and the same reader in the model.
 struct Pair {
     real: Reader<3>,
     position: u64,

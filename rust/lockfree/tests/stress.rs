@@ -5,7 +5,7 @@
 //! readers look at it before they release the next record. So the sanitizer judges the edges that the ring promises,
 //! not only that its words are atomics. `stress canary` hands cells over without such an edge: it must be reported.
 //!
-//! A program of its own, without the test harness, that drops no last `Arc`: the sanitizer does not know the fences of
+//! A program of its own, without the test harness, that drops no last `Arc`: the sanitizer does not see the fences of
 //! either and would report them.
 
 #[cfg(loom)]

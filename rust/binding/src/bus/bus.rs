@@ -43,7 +43,7 @@ pub(super) struct State {
     pub(super) running: Option<(Py<PyAny>, Py<Route>)>,
     /// The next event that can go on calls `_wake`.
     pub(super) armed: bool,
-    /// Somebody wants to be woken.
+    /// The bus calls `_wake` when an event comes to an empty bus.
     pub(super) wakes: bool,
     pub(super) closed: bool,
     /// Threads that wait for room.
@@ -54,19 +54,19 @@ pub(super) struct State {
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct BusCore {
     pub(super) hooks: Py<PyAny>,
-    /// The number 0, of which Python has one object: what an event says that was not stamped.
+    /// The number 0, of which Python has one object: the `ts` of an event that was not stamped.
     pub(super) zero: Py<PyAny>,
     pub(super) state: Mutex<State>,
     pub(super) room: Condvar,
-    /// The thread that drains, by its mark; 0: nobody does.
+    /// The number of the thread that drains; 0: none does.
     pub(super) draining: AtomicU64,
     /// The thread that drained last, or that made the bus.
     pub(super) thread: AtomicU64,
-    /// What runs now, for who watches: `calls << 16 | handler's number in its route + 1`, 0 for nothing.
+    /// The running call, for the watching thread: `calls << 16 | handler's number in its route + 1`; 0: none.
     pub(super) current: AtomicU64,
     pub(super) calls: AtomicU64,
     pub(super) retried: AtomicU64,
-    /// Kept equal to `lanes.is_ready()`, for who asks often.
+    /// Kept equal to `lanes.is_ready()`: a copy that is read without the lock.
     pub(super) ready: AtomicBool,
     /// Somebody waits for what a drain may bring about.
     pub(super) watched: AtomicBool,
@@ -81,7 +81,7 @@ impl Drop for Draining<'_> {
         self.0.draining.store(0, Ordering::Relaxed);
         self.0.current.store(0, Ordering::Relaxed);
         let running = lock(&self.0.state).running.take();
-        // Not under the lock: it may be the last one who holds the event.
+        // Not under the lock: this may be the last reference to the event.
         drop(running);
     }
 }
@@ -120,11 +120,11 @@ impl BusCore {
 
     /// Whether a drain would do something.
     pub(crate) fn has_ready_now(&self) -> bool {
-        // Relaxed: under the interpreter's lock, or a hint for who will look again.
+        // Relaxed: read under the interpreter's lock, or as a hint by a caller that looks again.
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Notes what changed; says whether somebody must be woken.
+    /// Updates `ready` after a change; returns whether `_wake` must be called.
     #[inline]
     pub(super) fn note(&self, state: &mut State) -> bool {
         // Relaxed: see `has_ready_now`.
@@ -143,7 +143,8 @@ impl BusCore {
         self.hooks.call_method0(py, intern!(py, "_wake")).map(drop)
     }
 
-    /// Takes an event that needs nobody's attention: stamped, of a declared type, with room to spare.
+    /// Takes an event on the short way: it is stamped, its type is declared, and its lane has room to spare. `None`: it
+    /// is not such an event.
     #[inline]
     pub(super) fn take_easily(&self, event: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
         let py = event.py();

@@ -28,20 +28,21 @@ impl BusCore {
                 in_hand.skip();
                 continue;
             }
-            // Relaxed: a watcher that reads the same number twice, far apart, names the handler; nothing else hangs on it.
+            // Relaxed: a watcher that reads the same number twice, far apart, names the handler; nothing else hangs on
+            // it.
             let calls = self.calls.load(Ordering::Relaxed) + 1;
             self.calls.store(calls, Ordering::Relaxed);
             self.current
                 .store(calls << 16 | (in_hand.next as u64 + 1), Ordering::Relaxed);
             if let Some(predicate) = &this.predicate
-                && !in_hand.is_wanted
+                && !in_hand.has_matched
             {
                 match predicate
                     .bind(py)
                     .call1((&in_hand.event,))
                     .and_then(|said| said.is_truthy())
                 {
-                    Ok(true) => in_hand.is_wanted = true,
+                    Ok(true) => in_hand.has_matched = true,
                     Ok(false) => {
                         in_hand.skip();
                         continue;
@@ -65,7 +66,7 @@ impl BusCore {
         Step::Done
     }
 
-    /// The handler whose turn it is raised: it gets the event again while it has attempts, then there is a dead letter.
+    /// The next handler raised: it is called again while it has attempts; then the event becomes a dead letter.
     #[cold]
     pub(super) fn fault(&self, py: Python<'_>, in_hand: &mut InHand, error: PyErr) -> PyResult<()> {
         if error.is_instance_of::<PyKeyboardInterrupt>(py) {

@@ -60,7 +60,7 @@ impl BusCore {
         Self::with_lanes(py, hooks, options, &lanes)
     }
 
-    /// Says who takes events of a type, and in which lane they go; a lane once said stays.
+    /// Sets the lane and the handlers of a type of events. The lane of a type never changes.
     fn set_route(&self, event_type: Bound<'_, PyAny>, lane: usize, handlers: Vec<Py<BusHandler>>) -> PyResult<()> {
         let py = event_type.py();
         refuse_after_fork(py)?;
@@ -104,7 +104,7 @@ impl BusCore {
         }
     }
 
-    /// Puts an event in its lane, if it fits; says whether it does. `only`: for this handler alone.
+    /// Puts an event in its lane if it fits; returns whether it does. `only`: for this handler alone.
     #[pyo3(signature = (event, *, consequence, now_ns, may_drop, only=None))]
     fn push(
         &self,
@@ -159,7 +159,8 @@ impl BusCore {
         lock(&self.state).lanes.has_room(lane)
     }
 
-    /// Waits without the interpreter's lock until a cause would be taken by a lane, for at most `timeout_s` of wall time.
+    /// Waits without the interpreter's lock until a cause would be taken by a lane, for at most `timeout_s` of wall
+    /// time.
     fn wait_for_room(&self, py: Python<'_>, lane: usize, timeout_s: f64) -> bool {
         let until = Instant::now() + Duration::from_secs_f64(timeout_s.clamp(0.0, 3_600.0));
         py.detach(|| {
@@ -181,8 +182,8 @@ impl BusCore {
         })
     }
 
-    /// Calls plain handlers until nothing can go on without awaiting, `max_ns` of wall time are over, or `max_events` were
-    /// finished; returns how many were. Inside of a handler it does nothing. Only one thread may drain.
+    /// Calls plain handlers until nothing can go on without awaiting, `max_ns` of wall time are over, or `max_events`
+    /// were finished; returns how many were. Inside of a handler it does nothing. Only one thread may drain.
     /// Raises BusError (another thread does), KeyboardInterrupt.
     #[pyo3(signature = (max_ns=None, max_events=None))]
     fn drain(&self, py: Python<'_>, max_ns: Option<u64>, max_events: Option<u64>) -> PyResult<u64> {
@@ -337,7 +338,7 @@ impl BusCore {
         self.retried.load(Ordering::Relaxed)
     }
 
-    /// Looks how full the lanes are; `take_resized` says what came of it.
+    /// Resizes lanes by how full they are; `take_resized` returns the changes.
     fn observe(&self, now_ns: i64) {
         let mut state = lock(&self.state);
         for lane in 0..state.held.len() {
@@ -374,7 +375,7 @@ impl BusCore {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.hooks)?;
-        // Locked: somebody is at it, so it is alive.
+        // Locked: a call uses it, so it is alive.
         let Ok(state) = self.state.try_lock() else {
             return Ok(());
         };

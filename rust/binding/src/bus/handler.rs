@@ -1,4 +1,4 @@
-//! A handler of the bus: whom it calls, for which events, and how often when it raises.
+//! A handler of the bus: what it calls, for which events, and how often when that raises.
 //!
 //! Guarantees: a plain handler is called as function + receiver, so that no call makes a bound method.
 //! Does not: await anything; an async handler's or a consumer's event is handed to Python.
@@ -18,7 +18,7 @@ pub(crate) struct BusHandler {
     /// `None`: the event is held until Python releases it.
     pub(super) call: Option<Call>,
     pub(super) predicate: Option<Py<PyAny>>,
-    /// What Python knows it by.
+    /// The Python subscription that it belongs to.
     pub(super) owner: Py<PyAny>,
     /// How often an event is given to it, by lane.
     pub(super) attempts: Box<[u32]>,
@@ -72,7 +72,7 @@ impl BusHandler {
         }
     }
 
-    /// What Python knows it by.
+    /// The Python subscription that it belongs to.
     #[getter]
     fn owner(&self, py: Python<'_>) -> Py<PyAny> {
         self.owner.clone_ref(py)

@@ -18,19 +18,19 @@ pub(super) struct InHand {
     pub(super) lane: usize,
     /// 0: a gap, which is none of the lane's own.
     pub(super) number: u64,
-    /// The handler whose turn it is.
+    /// The next handler.
     pub(super) next: usize,
     /// How often that handler has failed on it.
     pub(super) failed: u32,
-    /// Whether that handler's predicate has said yes.
-    pub(super) is_wanted: bool,
+    /// Whether that handler's predicate returned true.
+    pub(super) has_matched: bool,
     pub(super) is_dead: bool,
 }
 
 /// How far a delivery came.
 pub(super) enum Step {
     Done,
-    /// The handler whose turn it is must be awaited.
+    /// The next handler must be awaited.
     Held,
     /// An interrupt of the user's; the delivery can go on.
     Interrupted(PyErr),
@@ -52,14 +52,14 @@ impl InHand {
             number,
             next: 0,
             failed: 0,
-            is_wanted: false,
+            has_matched: false,
             is_dead: false,
         }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
         match (self.number, self.is_dead) {
-            (0, _) => Outcome::Told,
+            (0, _) => Outcome::Gap,
             (_, true) => Outcome::Dead,
             (_, false) => Outcome::Processed,
         }
@@ -77,7 +77,7 @@ impl InHand {
     pub(super) fn skip(&mut self) {
         self.next += 1;
         self.failed = 0;
-        self.is_wanted = false;
+        self.has_matched = false;
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::handler::BusHandler;
 
-/// What is known of a type of events: its lane, and who takes it.
+/// The lane and the handlers of a type of events.
 #[pyclass(frozen, module = "headrace._native")]
 pub(super) struct Route {
     pub(super) lane: usize,

@@ -34,7 +34,7 @@ impl BusCore {
     /// Ends one turn and begins the next.
     #[inline]
     fn next(&self, py: Python<'_>, finished: Option<(usize, Outcome)>) -> Next {
-        // Declared before the lock, so dropped after it: what nobody else holds may run anything when it goes.
+        // Declared before the lock, so dropped after it: dropping a last reference may run any code.
         let _before;
         let mut guard = lock(&self.state);
         let state = &mut *guard;
@@ -57,7 +57,7 @@ impl BusCore {
         _before = std::mem::replace(&mut state.running, running);
         if matches!(next, Next::Nothing) {
             state.armed = state.wakes;
-            // Relaxed: see `has_ready_now`. While a drain runs nobody but handlers could ask.
+            // Relaxed: see `has_ready_now`. While a drain runs, only handlers could read it.
             self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
         }
         if state.waiters > 0 {
@@ -131,7 +131,7 @@ impl BusCore {
                 Next::Gap(lane, dropped) => match self.gap(py, lane, dropped) {
                     Ok(in_hand) => in_hand,
                     Err(error) => {
-                        lock(&self.state).lanes.finish(lane, Outcome::Told);
+                        lock(&self.state).lanes.finish(lane, Outcome::Gap);
                         return Err(error);
                     }
                 },

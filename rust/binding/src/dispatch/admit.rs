@@ -3,7 +3,7 @@
 //! ```text
 //!   paused? ─▶ jumped over? ─▶ lost event? ─▶ folded? ─▶ interval? ─▶ rate? ─▶ window? ─▶ held, called
 //! ```
-//! Guarantees: a tick is counted in exactly one term of the loss law; a loss is told before the next admitted tick.
+//! Guarantees: a tick is counted in exactly one term of the loss law; a loss is reported before the next admitted tick.
 //! Does not: see the ticks of members without options of their own.
 
 use headrace_core::market::kind::kind_set;
@@ -43,14 +43,14 @@ impl Delivery {
         }
         if position < this.skip_until {
             this.shared.skipped.add(1);
-            Missing::widen(&mut this.tell, GapCause::Lag, position, position, 1);
+            Missing::widen(&mut this.lost, GapCause::Lag, position, position, 1);
             this.resync = true;
             return Admitted::No;
         }
         if this.resync && tick.continues_event() {
             this.shared.skipped.add(1);
-            if let Some(told) = &mut this.tell {
-                (told.last, told.count) = (position, told.count + 1);
+            if let Some(lost) = &mut this.lost {
+                (lost.last, lost.count) = (position, lost.count + 1);
             }
             return Admitted::No;
         }
@@ -65,15 +65,15 @@ impl Delivery {
         let this = &mut self.members[member];
         if this.options.rate_limit > 0.0 && !admitted.continues_event() && !this.take_token(now_ns) {
             this.shared.skipped.add(1);
-            Missing::widen(&mut this.tell, GapCause::Rate, position, position, 1);
+            Missing::widen(&mut this.lost, GapCause::Rate, position, position, 1);
             this.resync = true;
             return Admitted::No;
         }
         if this.options.every_ns > 0 && admitted.ts_init >= this.window_end {
             self.end_window(py, member, admitted.ts_init);
         }
-        if self.members[member].tell.is_some() {
-            self.tell(py, member, Some(&admitted));
+        if self.members[member].lost.is_some() {
+            self.report_loss(py, member, Some(&admitted));
             if !self.members[member].is_running() {
                 self.members[member].withhold(position, position, 1);
                 return Admitted::No;
@@ -93,7 +93,7 @@ impl Delivery {
     fn admit_newest(&mut self, member: usize, key: usize, tick: &mut Tick, position: u64, index: usize) -> bool {
         let now_ns = self.now_ns;
         let this = &mut self.members[member];
-        this.know_key(key);
+        this.make_room_for(key);
         if self.fold.is_folded(index) || tick.seq <= this.newest_seq[key] {
             this.shared.conflated.add(1);
             return false;
@@ -128,7 +128,7 @@ impl Delivery {
         }
     }
 
-    /// Looks whether a member is too far behind; warns once per episode, and jumps when that was asked for.
+    /// Checks whether a member is too far behind: warns once per episode, and jumps if its options say so.
     pub(crate) fn watch_lag(&mut self, py: Python<'_>, member: usize, behind: u64, oldest_ns: i64, cursor: u64) {
         let this = &mut self.members[member];
         if !this.options.watches_lag() || !this.is_running() {
@@ -147,7 +147,7 @@ impl Delivery {
         }
         this.lagging = too_far;
         if too_far && this.options.tuning.lag_skip {
-            // The newest tick itself is kept: a consumer that jumps wants the present.
+            // The newest tick itself is kept: a jump is to the present.
             this.skip_until = cursor.saturating_sub(1);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct AlarmHandle {
 
 #[pymethods]
 impl AlarmHandle {
-    /// Asks to be woken. Look for ticks after this, before sleeping.
+    /// Arms the descriptor: the next publish writes to it once. Look for ticks after this, before sleeping.
     fn arm(&self) {
         self.alarm.arm();
     }

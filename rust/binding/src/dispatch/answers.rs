@@ -1,4 +1,4 @@
-//! Requests: what was asked of a group from outside, answered at the next edge of a span.
+//! Answers: the requests to a group take effect at the next edge of a span.
 //!
 //! ```text
 //!   join, leave, resume, change (any thread) ─▶ requests ─▶ answer (the dispatching thread, between two spans)
@@ -25,7 +25,7 @@ impl Group {
     pub(super) fn request(&self, request: Request) {
         lock(&self.requests).push(request);
         // Relaxed: a hint; the lock orders the requests themselves, and a late look costs one span.
-        self.asked.store(true, Ordering::Relaxed);
+        self.has_requests.store(true, Ordering::Relaxed);
         self.core.wake_all();
     }
 
@@ -59,7 +59,7 @@ impl Group {
         self.answer_if_idle(py);
     }
 
-    /// Answers at once when nobody is dispatching: from here on a gated member holds the writer.
+    /// Answers at once when the group is not being dispatched: from here on a gated member holds the writer.
     pub(super) fn answer_if_idle(&self, py: Python<'_>) {
         if let Some(mut state) = self.take(py)
             && state.next == state.span_end
@@ -70,7 +70,7 @@ impl Group {
     }
 
     /// Whether an answer will have the writer wait for this group.
-    pub(super) fn asks_for_the_gate(&self, state: &GroupState) -> bool {
+    pub(super) fn requests_gate(&self, state: &GroupState) -> bool {
         let blocks = |shared: &Arc<SubscriptionShared>| {
             let member = state.delivery.index_of(shared);
             member.is_some_and(|member| state.delivery.members[member].options.tuning.overflow == Overflow::Block)
@@ -87,7 +87,7 @@ impl Group {
     pub(super) fn answer(&self, py: Python<'_>, state: &mut GroupState) {
         let requests = std::mem::take(&mut *lock(&self.requests));
         // Relaxed: a hint; requests that must wait set it again below.
-        self.asked.store(false, Ordering::Relaxed);
+        self.has_requests.store(false, Ordering::Relaxed);
         let mut waiting = Vec::new();
         for request in requests {
             match request {
@@ -120,7 +120,7 @@ impl Group {
             waiting.append(&mut requests);
             *requests = waiting;
             // Relaxed: a hint.
-            self.asked.store(true, Ordering::Relaxed);
+            self.has_requests.store(true, Ordering::Relaxed);
         }
     }
 
@@ -132,7 +132,7 @@ impl Group {
         let lost = state.position().saturating_sub(join.at);
         if lost > 0 {
             member.shared.missed.add(lost);
-            Missing::widen(&mut member.tell, GapCause::Overrun, join.at, join.at + lost - 1, lost);
+            Missing::widen(&mut member.lost, GapCause::Overrun, join.at, join.at + lost - 1, lost);
         }
         member.newest = join.newest;
         let blocks = member.options.tuning.overflow == Overflow::Block;
@@ -196,12 +196,12 @@ fn answer_resume(state: &mut GroupState, index: usize) {
     state.delivery.members[index].end_pause();
     state.read_all();
     if state.lapsed > 0 {
-        // Lapped meanwhile: the loss is told where it stands, and the newest come behind it.
-        state.delivery.members[index].wants_newest = true;
-    } else if state.delivery.members[index].tell.is_some() {
+        // Lapped meanwhile: the loss is reported at its place, and the newest come behind it.
+        state.delivery.members[index].needs_newest = true;
+    } else if state.delivery.members[index].lost.is_some() {
         match state.undelivered_newest() {
             Some(newest) => state.delivery.members[index].newest = newest,
-            None => state.delivery.members[index].wants_newest = true,
+            None => state.delivery.members[index].needs_newest = true,
         }
     }
     if state.delivery.members[index].options.tuning.overflow == Overflow::Block {

@@ -1,7 +1,7 @@
 //! The backlog: ticks that a group has taken from the ring and not yet gone through.
 //!
 //! Guarantees: memory is kept from span to span and written once per tick: nothing is cleared before it is overwritten.
-//! Does not: know positions.
+//! Does not: count positions.
 
 use std::ops::Deref;
 
@@ -15,7 +15,7 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// Room for `count` more ticks behind those that are there; say afterwards with `grow` how many came.
+    /// Room for `count` more ticks behind those that are there; call `grow` afterwards with how many came.
     pub(crate) fn spare(&mut self, count: usize) -> &mut [Tick] {
         let end = self.len + count;
         if self.memory.len() < end {

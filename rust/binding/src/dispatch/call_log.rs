@@ -53,8 +53,8 @@ impl CallLog {
         lines.lines.push_back(Line::Mark(number, cursor, now_ns));
     }
 
-    /// The lines since the last call, as far as their calls are over: calls (group, cursor, now_ns, from, read, to, flags,
-    /// lost, calls), and marks (number, cursor, now_ns).
+    /// The lines since the last call, as far as their calls are over: calls (group, cursor, now_ns, from, read, to,
+    /// flags, lost, calls), and marks (number, cursor, now_ns).
     fn take(&self) -> Vec<Taken> {
         let mut lines = lock(&self.log().lines);
         let mut taken = Vec::new();
@@ -78,7 +78,7 @@ impl CallLog {
 
     /// Logs no more.
     fn close(&self) {
-        // Relaxed: see `stand_still`. A call that runs may still write its line, which nobody takes.
+        // Relaxed: see `stand_still`. A call that runs may still write its line, which is never taken.
         self.log().on.store(false, Ordering::Relaxed);
     }
 }

@@ -67,18 +67,18 @@ pub(crate) enum Enters {
 pub(crate) struct Class {
     /// Per kind number, counted from the span's first tick; index 0: all kinds together.
     pub(crate) ranges: Vec<Vec<(usize, usize)>>,
-    pub(crate) wants: KindSet,
-    /// Kinds that an `on_ticks` takes, together; 0: nobody has one.
-    pub(crate) wants_all: KindSet,
+    pub(crate) kinds: KindSet,
+    /// Kinds that an `on_ticks` takes, together; 0: no member has one.
+    pub(crate) all_kinds: KindSet,
 }
 
 impl Class {
     #[inline]
     pub(crate) fn push(&mut self, kind: u8, start: usize, end: usize) {
-        if self.wants & kind_set(kind) != 0 {
+        if self.kinds & kind_set(kind) != 0 {
             extend_ranges(&mut self.ranges[usize::from(kind)], start, end);
         }
-        if self.wants_all & kind_set(kind) != 0 {
+        if self.all_kinds & kind_set(kind) != 0 {
             extend_ranges(&mut self.ranges[0], start, end);
         }
     }

@@ -85,7 +85,7 @@ impl Delivery {
         }
     }
 
-    /// The fields of a tick could not be made (out of memory): everybody who wanted it has a fault.
+    /// The fields of a tick could not be made (out of memory): a fault of every member that the tick was for.
     #[cold]
     pub(crate) fn fail_sites(&mut self, py: Python<'_>, sites: &[CallSite], error: &PyErr, tick: &Tick, position: u64) {
         for site in sites.iter().filter(|site| site.enters != Enters::Again) {
@@ -96,7 +96,7 @@ impl Delivery {
     }
 
     /// Calls one handler and judges what it raised. Returns how long that took, ns; `None` when only its awaitable was
-    /// made, which says nothing about the handler.
+    /// made, whose time is not the handler's.
     #[inline(never)]
     pub(super) fn call(
         &mut self,

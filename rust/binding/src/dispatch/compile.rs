@@ -118,15 +118,15 @@ pub(super) fn compile_classes(delivery: &mut Delivery) {
             continue;
         }
         let takes_all = member.handlers.iter().any(|handler| handler.role == Role::AllTicks);
-        let wants_all = if takes_all { member.options.every_kinds } else { 0 };
-        let key = (&member.options.filter, wants_all);
+        let all_kinds = if takes_all { member.options.every_kinds } else { 0 };
+        let key = (&member.options.filter, all_kinds);
         let index = known.iter().position(|class| *class == key).unwrap_or_else(|| {
             known.push(key);
             // Every kind is kept, because ticks are counted by kind.
             classes.push(Class {
                 ranges: vec![Vec::new(); kinds],
-                wants: member.options.filter.kinds,
-                wants_all,
+                kinds: member.options.filter.kinds,
+                all_kinds,
             });
             classes.len() - 1
         });

@@ -40,7 +40,7 @@ pub(crate) struct Delivery {
     pub(crate) raised: Option<PyErr>,
     /// Calls of a subscription whose handlers are awaited.
     pub(super) awaiting: Awaiting,
-    /// What runs now, for who watches and for who asks for a cause.
+    /// The running call: for the watching thread, and for causes.
     pub(super) running: Arc<Running>,
     pub(crate) hooks: Py<PyAny>,
     pub(super) columns: ColumnPool,

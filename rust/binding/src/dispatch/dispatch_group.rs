@@ -1,7 +1,7 @@
-//! The Python face of a group; `headrace.dispatch` gives it its manners.
+//! `DispatchGroup`: a group in Python; `headrace.dispatch` builds on it.
 //!
 //! Guarantees: methods convert, call, convert; a call into a group that is being dispatched is an error, never a wait.
-//! Does not: check options (Python does, and says what is valid).
+//! Does not: check options; Python does, and its errors name the valid ones.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::thread::this_thread;
 
 /// Subscriptions that share one reader and are dispatched together.
 ///
-/// advance : "inline", "thread" or "consumer": who moves the reader on.
+/// advance : "inline", "thread" or "consumer": what moves the reader on.
 /// hooks : object with ``_on_fault`` and ``_on_lag``.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct DispatchGroup {
@@ -33,7 +33,7 @@ pub(crate) struct DispatchGroup {
 type AwaitedTuple = (u16, Py<PyAny>, Cause);
 
 impl DispatchGroup {
-    /// The group itself, for who dispatches it natively.
+    /// The group itself, for native dispatch.
     pub(crate) fn shared(&self) -> Arc<Group> {
         Arc::clone(&self.group)
     }
@@ -72,8 +72,8 @@ impl DispatchGroup {
 
     /// Adds a subscription from the cursor on.
     ///
-    /// options : object whose attributes are the options, checked: ``instruments``, ``kinds`` and ``every_kinds`` (sets as
-    /// from ``kind_set``), ``overflow``, ``batch_max``, ``every_ns``, ``min_interval_ns``, ``rate_limit``,
+    /// options : object whose attributes are the options, checked: ``instruments``, ``kinds`` and ``every_kinds`` (sets
+    /// as from ``kind_set``), ``overflow``, ``batch_max``, ``every_ns``, ``min_interval_ns``, ``rate_limit``,
     /// ``lag_max_ticks``, ``lag_max_ns``, ``on_lag``, ``pull``, ``awaited``.
     fn join(
         &self,
@@ -109,7 +109,8 @@ impl DispatchGroup {
         Ok(done)
     }
 
-    /// Goes on to the next awaited calls: (handler number, awaitable, cause), in the order to await them; empty: caught up.
+    /// Goes on to the next awaited calls: (handler number, awaitable, cause), in the order to await them; empty: caught
+    /// up.
     ///
     /// The cause is (instrument or None, kind, first seq, last seq, ts_init of the last).
     fn step(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<AwaitedTuple>> {
@@ -158,7 +159,7 @@ impl DispatchGroup {
         Ok((repeated.position, repeated.lost, repeated.calls, calls))
     }
 
-    /// Says that the awaited call of a handler failed; True when its subscription may go on.
+    /// Reports that the awaited call of a handler failed; True when its subscription may go on.
     fn report_fault(&self, py: Python<'_>, handler: u16, error: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.group
             .report_fault(py, 0, handler, PyErr::from_value(error.clone()))

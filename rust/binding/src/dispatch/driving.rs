@@ -44,7 +44,7 @@ impl Group {
         })
     }
 
-    /// Does again what a logged call did, and says what came of it.
+    /// Repeats a logged call, and returns what came of it.
     pub(crate) fn repeat(&self, py: Python<'_>, call: &Logged) -> Option<PyResult<Repeated>> {
         let mut state = self.take(py)?;
         let bounds = Bounds {
@@ -82,7 +82,7 @@ impl Group {
         }
     }
 
-    /// Says whether it is caught up; else something interrupted it.
+    /// Returns whether the group is caught up; else something interrupted it.
     fn run(&self, py: Python<'_>, state: &mut GroupState, bounds: Bounds) -> PyResult<bool> {
         loop {
             py.check_signals()?;
@@ -92,21 +92,21 @@ impl Group {
             }
             if state.next == state.span_end {
                 // Relaxed: a hint, see `request`.
-                if self.asked.load(Ordering::Relaxed) {
+                if self.has_requests.load(Ordering::Relaxed) {
                     self.cut_before_answers(state);
                     self.answer(py, state);
                 }
-                state.give_what_is_owed(py);
+                state.deliver_owed(py);
                 if state.is_interrupted(bounds) {
                     return Ok(false);
                 }
                 if state.delivery.members.is_empty() {
-                    // Nobody's ticks.
+                    // No member: no tick is dispatched.
                     state.skip_to(state.cursor());
                     return Ok(true);
                 }
                 if state.span_end == state.usable && !state.refill(self) {
-                    state.give_what_is_owed(py);
+                    state.deliver_owed(py);
                     let now_ns = state.delivery.now_ns;
                     state.delivery.run_due(py, now_ns);
                     return Ok(true);
@@ -122,7 +122,7 @@ impl Group {
                 return Ok(false);
             }
             // Relaxed: hints, see `request`; a stop orders nothing.
-            let goes_on = self.asked.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed);
+            let goes_on = self.has_requests.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed);
             if !goes_on && state.is_used_up() {
                 // Another round would only find that out: half the cost of a call that brings one tick.
                 let now_ns = state.delivery.now_ns;
@@ -132,7 +132,7 @@ impl Group {
         }
     }
 
-    /// Dispatches until the group is closed or told to stop; waits without the interpreter's lock.
+    /// Dispatches until the group is closed or stopped; waits without the interpreter's lock.
     pub(crate) fn run_thread(&self, py: Python<'_>, now: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut park = Park::new(self.core.ring.wakeup());
         loop {
@@ -149,7 +149,7 @@ impl Group {
             let ready = || {
                 !self.is_idle()
                     // Relaxed, Acquire: as above.
-                    || self.asked.load(Ordering::Relaxed)
+                    || self.has_requests.load(Ordering::Relaxed)
                     || self.stop.load(Ordering::Relaxed)
                     || self.closed.load(Ordering::Acquire)
             };
@@ -181,7 +181,7 @@ impl Group {
         self.with_state(py, |state| state.delivery.next_due()).flatten()
     }
 
-    /// Says that an awaited call failed; true when its subscription may go on.
+    /// Reports that an awaited call failed; true when its subscription may go on.
     pub(crate) fn report_fault(&self, py: Python<'_>, member: usize, handler: u16, error: PyErr) -> PyResult<bool> {
         let Some(mut state) = self.take(py) else {
             return Ok(false);

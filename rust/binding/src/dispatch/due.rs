@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::delivery::Delivery;
 
 impl Delivery {
-    /// Hands out quotes whose interval is over at `until_ns`.
+    /// Delivers quotes whose interval is over at `until_ns`.
     pub(crate) fn release_deferred(&mut self, py: Python<'_>, member: usize, until_ns: i64) {
         let this = &self.members[member];
         let mut due: Vec<(i64, usize)> = this

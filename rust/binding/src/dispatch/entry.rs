@@ -102,15 +102,15 @@ impl GroupState {
 
     /// Whether something happened since the entry was opened.
     fn has_progress(&self, entry: &Entry) -> bool {
-        if self.delivery.members.is_empty() && !entry.asked {
-            // Nobody's ticks.
+        if self.delivery.members.is_empty() && !entry.answers {
+            // No member: no tick is dispatched.
             return false;
         }
         entry.from != self.position()
             || entry.reader_at != self.reader.position()
             || entry.counted != self.count_all()
             || self.view.lost > 0
-            || entry.asked
+            || entry.answers
             || !self.delivery.awaiting.is_empty()
     }
 }
@@ -125,8 +125,8 @@ impl Group {
 
     fn open_with(&self, state: &mut GroupState, flags: u8, is_lapsed: bool) {
         // Relaxed: a hint, see `request`.
-        let asked = self.asked.load(Ordering::Relaxed);
-        let joins_gate = asked && self.asks_for_the_gate(state);
+        let answers = self.has_requests.load(Ordering::Relaxed);
+        let joins_gate = answers && self.requests_gate(state);
         let core = std::sync::Arc::clone(&state.core);
         let Some(mut lines) = core.log.stand_still() else {
             state.reveal();
@@ -135,7 +135,7 @@ impl Group {
         };
         let cursor = core.ring.cursor();
         state.view.lost = 0;
-        state.view.newest = (asked || is_lapsed).then(|| core.newest.load());
+        state.view.newest = (answers || is_lapsed).then(|| core.newest.load());
         if is_lapsed {
             // Where it goes on follows from the cursor alone, also when the writer was faster than the reader's look.
             let before = state.reader.position();
@@ -160,7 +160,7 @@ impl Group {
             reader_at,
             calls: state.count_calls(),
             counted: state.count_all(),
-            asked,
+            answers,
             flags,
         });
     }
@@ -198,7 +198,7 @@ impl Group {
     /// The call goes on with another line, and sees the ring as it stands now: before requests are answered.
     pub(super) fn cut_before_answers(&self, state: &mut GroupState) {
         let Some(entry) = &state.view.entry else { return };
-        if !entry.asked || entry.from != state.position() || entry.counted != state.count_all() {
+        if !entry.answers || entry.from != state.position() || entry.counted != state.count_all() {
             let flags = entry.flags;
             self.close_with(state, flags::CONTINUED);
             self.open_with(state, flags, false);

@@ -15,7 +15,7 @@ use crate::hot::columns::tick_array;
 pub(super) const LETTER_TICKS_MAX: usize = 8;
 
 impl Delivery {
-    /// A handler raised: count it, keep it as a dead letter, and do what its subscription's rule says.
+    /// A handler raised: counts it, keeps it as a dead letter, and applies its subscription's rule.
     #[cold]
     pub(crate) fn fault(&mut self, py: Python<'_>, member: usize, handler: u16, error: PyErr, about: About<'_>) {
         if error.is_instance_of::<PyKeyboardInterrupt>(py) {

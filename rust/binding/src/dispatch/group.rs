@@ -4,10 +4,10 @@
 //!   ring ─▶ backlog │ span │ span │ open event │      a span ends at a gap, a join, an event's edge after batch_max ticks
 //!                      └▶ each tick to every member, in registration order ─▶ end of span: plural handlers
 //! ```
-//! Guarantees: dispatching holds no lock and is not reentrant; after an error it goes on behind the tick that raised it;
-//! every position is accounted for in each member's counters.
-//! A lapped group learns how many positions it lost, tells its members before the next tick, and goes on at the next
-//! event. A group demoted by the writer goes on as a lossy one.
+//! Guarantees: dispatching holds no lock and is not reentrant; after an error it goes on behind the tick that raised
+//! it; every position is accounted for in each member's counters. A lapped group counts the positions that it lost,
+//! reports them to its members before the next tick, and goes on at the next event. A group demoted by the writer goes
+//! on as a lossy one.
 //! Does not: publish, or decide when it is dispatched.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -42,11 +42,11 @@ pub(crate) struct Group {
     pub(super) instruments: Arc<Mutex<InstrumentTable>>,
     pub(super) state: Mutex<Option<Box<GroupState>>>,
     pub(super) requests: Mutex<Vec<Request>>,
-    pub(super) asked: AtomicBool,
+    pub(super) has_requests: AtomicBool,
     pub(super) counts: Mutex<Counts>,
     pub(super) position: AtomicU64,
     pub(super) last_ts: AtomicI64,
-    /// Thread that dispatches it, by the id that Python gives; 0: not known yet.
+    /// Number of the thread that dispatches it; 0: none has yet.
     pub(super) thread: AtomicU64,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) closed: AtomicBool,
@@ -70,7 +70,7 @@ impl Group {
         races: bool,
     ) -> PyResult<Self> {
         let table = kinds();
-        // Lossy until somebody joins who wants to hold the writer.
+        // Lossy until a member joins with `overflow="block"`.
         let reader = core.ring.lossy_reader();
         let running = Arc::new(Running::default());
         let names = Names::new(py, &table);
@@ -91,7 +91,7 @@ impl Group {
             instruments: Arc::clone(instruments),
             state: Mutex::new(None),
             requests: Mutex::new(Vec::new()),
-            asked: AtomicBool::new(false),
+            has_requests: AtomicBool::new(false),
             counts: Mutex::new(Counts::default()),
             position: AtomicU64::new(position),
             last_ts: AtomicI64::new(i64::MIN),
@@ -115,17 +115,17 @@ impl Group {
         paused
     }
 
-    /// From the next tick on it asks for nothing; false: it was not running.
+    /// Suspends delivery to a member from the next tick on; false: it was not running.
     pub(crate) fn doze(&self, shared: &SubscriptionShared) -> bool {
         shared.change_state(&[state::RUNNING], state::DOZING)
     }
 
-    /// From the next tick on it asks for ticks again; false: it did not doze.
+    /// Resumes delivery to a member from the next tick on; false: it did not doze.
     pub(crate) fn wake(&self, shared: &SubscriptionShared) -> bool {
         shared.change_state(&[state::DOZING], state::RUNNING)
     }
 
-    /// Nobody runs: the writer need not wait for this group.
+    /// Leaves the gate when no member runs: the writer need not wait for this group.
     pub(super) fn free_gate_unless_running(&self) {
         if lock(&self.counts)
             .members
@@ -147,12 +147,12 @@ impl Group {
     /// Takes a member out; its numbers stand still from here on, or from the next edge of a span when it is being
     /// dispatched now.
     pub(crate) fn leave(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>) {
-        if self.ask_to_leave(shared) {
+        if self.request_leave(shared) {
             self.answer_if_idle(py);
         }
     }
 
-    fn ask_to_leave(&self, shared: &Arc<SubscriptionShared>) -> bool {
+    fn request_leave(&self, shared: &Arc<SubscriptionShared>) -> bool {
         let from = [
             state::RUNNING,
             state::PAUSED,
@@ -174,11 +174,11 @@ impl Group {
 
     /// Ends the group: its reader leaves the ring.
     pub(crate) fn close(&self, py: Python<'_>) {
-        // Release: whoever sees it closed sees what was done before.
+        // Release: a thread that sees it closed sees what was done before.
         self.closed.store(true, Ordering::Release);
         let members = lock(&self.counts).members.clone();
         for shared in members {
-            self.ask_to_leave(&shared);
+            self.request_leave(&shared);
         }
         if self.is_busy() {
             self.leave_gate();
@@ -187,8 +187,8 @@ impl Group {
         self.core.wake_all();
     }
 
-    /// Lets everybody leave a closed group, and then its reader; a span that was taken when the group was closed, when it
-    /// comes back. What was counted stays with the members.
+    /// Removes the members of a closed group, and drops its reader. When the state is taken, that happens when it comes
+    /// back. What was counted stays with the members.
     pub(super) fn end_if_closed(&self, py: Python<'_>) {
         if !self.is_closed() {
             return;
@@ -225,7 +225,7 @@ impl Group {
             .collect()
     }
 
-    /// What the handler of this member was given that runs now, in this very thread.
+    /// The ticks of this member's handler call that runs now, in this very thread.
     pub(super) fn cause_of(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>) -> Option<Cause> {
         if self.thread() != this_thread() {
             return None;
@@ -238,7 +238,7 @@ impl Group {
         is_running.then(|| self.named(py, self.running.seen()))
     }
 
-    /// Calls to be awaited, with their causes in words.
+    /// Calls to be awaited, with their causes by name.
     pub(super) fn named_calls(&self, py: Python<'_>, calls: Awaiting) -> Vec<(u16, Py<PyAny>, Cause)> {
         let calls = calls.into_iter();
         calls
@@ -246,7 +246,7 @@ impl Group {
             .collect()
     }
 
-    /// What a call was given, in words.
+    /// The ticks of a call, by name.
     pub(super) fn named(&self, py: Python<'_>, seen: Seen) -> Cause {
         let instrument = lock(&self.instruments).get(seen.instrument).map(|row| row.name.clone());
         let kind = self
@@ -305,7 +305,7 @@ impl Group {
 
     /// Whether it was closed.
     pub(super) fn is_closed(&self) -> bool {
-        // Acquire: whoever sees it closed sees what was done before.
+        // Acquire: a thread that sees it closed sees what was done before.
         self.closed.load(Ordering::Acquire)
     }
 
@@ -316,5 +316,5 @@ impl Group {
     }
 }
 
-/// What a call was given: instrument, kind, first and last `seq`, `ts_init` of the last.
+/// The ticks of a call: instrument, kind, first and last `seq`, `ts_init` of the last.
 pub(super) type Cause = (Option<String>, Py<PyAny>, u64, u64, i64);

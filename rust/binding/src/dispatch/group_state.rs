@@ -22,7 +22,7 @@ use super::options::Overflow;
 use super::view::View;
 use crate::ingest::RingCore;
 
-/// Ticks of a span when no plural handler asks for another length.
+/// Ticks of a span when no plural handler has a `batch_max`.
 pub(super) const SPAN_TICKS: usize = 1_024;
 
 /// What only the dispatching call touches.
@@ -45,7 +45,7 @@ pub(super) struct GroupState {
     pub(super) races: bool,
     /// What this call sees of the ring.
     pub(super) view: View,
-    /// Positions that the writer overwrote, not yet told.
+    /// Positions that the writer overwrote, not yet reported.
     pub(super) lapsed: u64,
     /// After a loss: drop ticks until an event begins.
     pub(super) resync: bool,
@@ -92,7 +92,7 @@ impl GroupState {
         self.delivery.raised.is_some() || (bounds.one_step && has_step) || self.position() >= bounds.until_position
     }
 
-    /// Nobody was here: what lies before the first member's position is nobody's.
+    /// There was no member: what lies before the first member's position is not dispatched.
     pub(super) fn skip_to(&mut self, position: u64) {
         let buffered = self.base + self.backlog.len() as u64 + self.lapsed;
         if position >= buffered {
@@ -132,7 +132,7 @@ impl GroupState {
         }
     }
 
-    /// The writer need not wait any more, unless a member still wants it to.
+    /// Leaves the gate, unless a member still has `overflow="block"`.
     pub(super) fn leave_gate_unless_needed(&mut self) {
         let members = &self.delivery.members;
         if !members
@@ -145,7 +145,8 @@ impl GroupState {
 
     /// The newest quotes that are not among the ticks still to be dispatched.
     ///
-    /// `None`: the writer overtook the reader meanwhile. Behind the jump older ticks would follow on what is newest now.
+    /// `None`: the writer overtook the reader meanwhile. Behind the jump older ticks would follow on what is newest
+    /// now.
     pub(super) fn undelivered_newest(&mut self) -> Option<Vec<Tick>> {
         // The newest first, then the ring: what is newest lies before the cursor, so it is read below or was before.
         let mut newest = self.newest();
@@ -170,7 +171,7 @@ impl GroupState {
     }
 
     /// Gaps and newest quotes of members that joined or run again.
-    pub(super) fn give_what_is_owed(&mut self, py: Python<'_>) {
+    pub(super) fn deliver_owed(&mut self, py: Python<'_>) {
         for member in 0..self.delivery.members.len() {
             let this = &mut self.delivery.members[member];
             if this.is_dozing() {
@@ -179,11 +180,11 @@ impl GroupState {
             if this.newest.is_empty() || !this.is_running() {
                 continue;
             }
-            if this.tell.is_some() {
-                self.delivery.tell(py, member, None);
+            if this.lost.is_some() {
+                self.delivery.report_loss(py, member, None);
             }
             let newest = std::mem::take(&mut self.delivery.members[member].newest);
-            self.delivery.give_snapshots(py, member, &newest);
+            self.delivery.deliver_snapshots(py, member, &newest);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `LiveTurn`: a turn of a live engine in which nothing but ticks is due, and the question whether it is one.
+//! `LiveTurn`: a turn of a live engine in which nothing but ticks is due.
 //!
 //! ```text
 //!   timer, bar or event due? ── yes ─▶ None: Python's turn
@@ -58,7 +58,7 @@ impl LiveTurn {
         })
     }
 
-    /// Moves the clock; if only ticks are due, gives them to the inline group for about ``max_ns``.
+    /// Moves the clock; if only ticks are due, dispatches the inline group for about ``max_ns``.
     ///
     /// Returns whether there is more to do; None: something else is due, and nothing was dispatched.
     /// Raises what a strategy under ``on_fault="raise"`` raised.
@@ -67,7 +67,7 @@ impl LiveTurn {
         let time = self.time.get();
         time.move_to(now_ns);
         let now_ns = time.now();
-        // Acquire: whoever sees it closed sees what was done before.
+        // Acquire: a thread that sees it closed sees what was done before.
         if self.due() <= now_ns || self.is_eventful() || self.core.ring.closed.load(Ordering::Acquire) {
             return Ok(None);
         }

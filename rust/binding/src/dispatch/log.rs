@@ -3,10 +3,10 @@
 //! ```text
 //!   call begins: the ring stands still, its cursor is the call's ─▶ call ─▶ written down: from, read, to, lost, calls
 //! ```
-//! A call reads no further than the cursor at its beginning, and a lapse or a request cuts it in two. So whoever publishes
-//! up to that cursor, and dispatches the same group to the same position, gives the same calls: of threads, too.
+//! A call reads no further than the cursor at its beginning, and a lapse or a request cuts it in two. So to publish
+//! up to that cursor, and to dispatch the same group to the same position, makes the same calls: also those of threads.
 //! Guarantees: lines come out in order, their cursors never go back; a line behind a call that still runs waits for it.
-//! Does not: write files, or know names.
+//! Does not: write files, or hold names.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -35,7 +35,7 @@ pub(super) enum Line {
     /// Nothing happened in it.
     Empty,
     Call(CallTuple),
-    /// Somebody else's: number, cursor, now_ns.
+    /// A mark of the caller: number, cursor, now_ns.
     Mark(u64, u64, i64),
 }
 

@@ -1,6 +1,6 @@
-//! A member: one subscription as its dispatching thread sees it, with what it waits for and what it must be told.
+//! A member: one subscription as its dispatching thread sees it, with the ticks that wait and the loss to be reported.
 //!
-//! Guarantees: what a pause withholds is counted, and told when it ends.
+//! Guarantees: what a pause withholds is counted, and reported when it ends.
 //! Does not: call handlers; that is `delivery`.
 
 use std::collections::BTreeMap;
@@ -22,11 +22,12 @@ pub(crate) struct Member {
     pub(crate) plural_only: KindSet,
     pub(crate) has_plural: bool,
     pub(crate) held: Held,
-    pub(crate) tell: Option<Missing>,
-    /// Newest quotes to be given before anything else.
+    /// What must be reported before its next tick.
+    pub(crate) lost: Option<Missing>,
+    /// Newest quotes to be delivered before anything else.
     pub(crate) newest: Vec<Tick>,
-    /// Resumed behind a loss that is not told yet: the newest quotes are given then.
-    pub(crate) wants_newest: bool,
+    /// Resumed behind a loss that is not reported yet: the newest quotes follow the report.
+    pub(crate) needs_newest: bool,
     pub(super) paused: Option<Missing>,
     pub(super) window_end: i64,
     pub(super) skip_until: u64,
@@ -50,9 +51,9 @@ impl Member {
             plural_only: 0,
             has_plural: false,
             held: Held::default(),
-            tell: None,
+            lost: None,
             newest: Vec::new(),
-            wants_newest: false,
+            needs_newest: false,
             paused: None,
             window_end: i64::MIN,
             skip_until: 0,
@@ -92,7 +93,7 @@ impl Member {
         self.handlers = handlers;
     }
 
-    /// Whether a handler wants ticks of this kind one by one.
+    /// The handlers that take ticks of this kind one by one.
     pub(crate) fn calls_for(&self, kind: u8) -> impl Iterator<Item = usize> + '_ {
         // The kind's own handler (on_gap among them) comes before on_tick.
         let own = self
@@ -117,8 +118,8 @@ impl Member {
         self.shared.state() == state::DOZING
     }
 
-    /// Counts ticks that it does not get because it does not run: a pause or quarantine withholds them, to be told when
-    /// it ends; who dozes did not ask for them.
+    /// Counts ticks that it does not get because it does not run: a pause or quarantine withholds them, to be reported
+    /// when it ends; while it dozes they are filtered.
     pub(crate) fn withhold(&mut self, first: u64, last: u64, count: u64) {
         if self.is_dozing() {
             self.shared.filtered.add(count);
@@ -149,15 +150,15 @@ impl Member {
         self.shared.buffered.set(0);
     }
 
-    /// Running again: what the pause withheld is to be told.
+    /// Running again: what the pause withheld is to be reported.
     pub(crate) fn end_pause(&mut self) {
         if let Some(paused) = self.paused.take() {
-            Missing::widen(&mut self.tell, paused.cause, paused.first, paused.last, paused.count);
+            Missing::widen(&mut self.lost, paused.cause, paused.first, paused.last, paused.count);
         }
     }
 
     /// Makes room for what is remembered of a state key.
-    pub(super) fn know_key(&mut self, key: usize) {
+    pub(super) fn make_room_for(&mut self, key: usize) {
         if self.newest_seq.len() <= key {
             self.newest_seq.resize(key + 1, 0);
             self.due.resize(key + 1, i64::MIN);

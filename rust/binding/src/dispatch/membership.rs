@@ -1,7 +1,7 @@
 //! `Membership`: the Python face of one subscription, a member of its group.
 //!
 //! Guarantees: methods convert, call, convert; a call into a group that is being dispatched is an error, never a wait.
-//! Does not: check options (Python does, and says what is valid).
+//! Does not: check options; Python does, and its errors name the valid ones.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,27 +49,28 @@ impl Membership {
         state::NAMES[usize::from(self.shared.state())]
     }
 
-    /// Clears its bit: no handler runs, and the gate is free when nobody else holds it. False: it was not running.
+    /// Clears its bit: no handler runs, and the gate is free unless another member holds it. False: it was not running.
     fn pause(&self) -> bool {
         self.group.pause(&self.shared)
     }
 
-    /// Sets its bit again; the gap is told before the next tick. False: it was neither paused nor quarantined.
+    /// Sets its bit again; the gap is reported before the next tick. False: it was neither paused nor quarantined.
     fn resume(&self) -> bool {
         self.group.resume(&self.shared)
     }
 
-    /// Asks for nothing from the next tick on, also in the middle of a span. False: it was not running.
+    /// Suspends delivery from the next tick on, also in the middle of a span. Ticks count as filtered and raise no gap.
+    /// False: it was not running.
     fn doze(&self) -> bool {
         self.group.doze(&self.shared)
     }
 
-    /// Asks for ticks again from the next one on; nothing is told or given for the time between. False: it did not doze.
+    /// Resumes delivery from the next tick on, without a gap or a snapshot. False: it did not doze.
     fn wake(&self) -> bool {
         self.group.wake(&self.shared)
     }
 
-    /// Gives its ticks to another object's handlers, from the next edge of a span on.
+    /// Replaces its handlers by those of another object, from the next edge of a span on.
     fn bind(&self, py: Python<'_>, handlers: Vec<HandlerTuple>) -> PyResult<()> {
         refuse_after_fork(py)?;
         let change = Change::Handlers(handlers_of(py, handlers)?);
@@ -96,8 +97,8 @@ impl Membership {
         self.shared.record_latency(ns, 1);
     }
 
-    /// What the handler of this subscription was given that runs now, in this thread: (instrument or None, kind, first
-    /// seq, last seq, ts_init of the last); None outside of one.
+    /// The ticks of the handler call of this subscription that runs now, in this thread: (instrument or None, kind,
+    /// first seq, last seq, ts_init of the last); None outside of one.
     fn cause(&self, py: Python<'_>) -> Option<Cause> {
         self.group.cause_of(py, &self.shared)
     }
@@ -165,7 +166,7 @@ impl Membership {
         let group = Arc::clone(&self.group);
         let ready = py.detach(|| {
             group.core.ring.wakeup().wait(WAIT_MAX, || {
-                // Acquire: whoever sees it closed sees what was done before.
+                // Acquire: a thread that sees it closed sees what was done before.
                 !group.is_idle() || group.core.closed.load(Ordering::Acquire) || self.shared.state() == state::CLOSED
             })
         });

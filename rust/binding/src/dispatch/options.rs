@@ -1,7 +1,7 @@
 //! The options of a subscription, as Python checked them.
 //!
-//! Guarantees: each option is the attribute of the same name of one Python object; it is read once, when the subscription
-//! joins its group or is tuned.
+//! Guarantees: each option is the attribute of the same name of one Python object; it is read once, when the
+//! subscription joins its group or is tuned.
 //! Does not: check options, or name their defaults; Python does.
 
 use headrace_core::fan_out::plan::Filter;

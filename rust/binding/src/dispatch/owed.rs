@@ -13,8 +13,8 @@ use super::options::Overflow;
 
 impl Delivery {
     /// Tells a member what it did not get, before `next` (or now, when there is no next tick yet).
-    pub(crate) fn tell(&mut self, py: Python<'_>, member: usize, next: Option<&Tick>) {
-        let Some(missing) = self.members[member].tell.take() else {
+    pub(crate) fn report_loss(&mut self, py: Python<'_>, member: usize, next: Option<&Tick>) {
+        let Some(missing) = self.members[member].lost.take() else {
             return;
         };
         self.flush_held(py, member, usize::MAX);
@@ -48,7 +48,7 @@ impl Delivery {
     }
 
     /// Gives a member the newest quotes, flagged SNAPSHOT: they are no positions, and are counted apart.
-    pub(crate) fn give_snapshots(&mut self, py: Python<'_>, member: usize, newest: &[Tick]) {
+    pub(crate) fn deliver_snapshots(&mut self, py: Python<'_>, member: usize, newest: &[Tick]) {
         for tick in newest {
             let this = &mut self.members[member];
             let filter = &this.options.filter;
@@ -58,7 +58,7 @@ impl Delivery {
             }
             let mut handed_on = 0;
             if let Some(key) = self.keys.key(tick) {
-                this.know_key(key);
+                this.make_room_for(key);
                 if this.options.tuning.overflow == Overflow::Conflate {
                     if tick.seq <= this.newest_seq[key] {
                         continue;

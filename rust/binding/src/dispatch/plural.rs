@@ -1,7 +1,7 @@
 //! Plural handlers: the ticks of a span, or of a window, as columns.
 //!
-//! Guarantees: once per kind, then `on_ticks`; a batch ends on an event's edge unless the event alone is too long; members
-//! with one filter share columns.
+//! Guarantees: once per kind, then `on_ticks`; a batch ends on an event's edge unless the event alone is too long;
+//! members with one filter share columns.
 //! Does not: decide where a span ends.
 
 use headrace_core::market::kind::kind_set;
@@ -34,8 +34,8 @@ impl Delivery {
             this.shared.delivered.add(held.counted(length, this.plural_only));
             let mut class = Class {
                 ranges: vec![Vec::new(); self.types.len() + 1],
-                wants: !0,
-                wants_all: self.members[member].options.every_kinds,
+                kinds: !0,
+                all_kinds: self.members[member].options.every_kinds,
             };
             for (index, tick) in held.ticks[..length].iter().enumerate() {
                 class.push(tick.kind, index, index + 1);

@@ -1,6 +1,7 @@
 //! Reading: from the ring to the backlog, whole events at a time, and what becomes of positions that were overwritten.
 //!
-//! Guarantees: positions stay dense: what the writer overwrote is counted in each member, and told before the next tick.
+//! Guarantees: positions stay dense: what the writer overwrote is counted in each member, and reported before the next
+//! tick.
 //! Does not: dispatch.
 
 use std::sync::atomic::Ordering;
@@ -51,7 +52,7 @@ impl GroupState {
             }
             let read_nothing = self.backlog.len() == before;
             if self.usable == 0 && (read_nothing || self.backlog.len() >= self.span_ticks) {
-                // An event longer than a span, or one that nobody finishes: what is there is handed on.
+                // An event longer than a span, or one that is never finished: what is there is dispatched.
                 self.usable = self.backlog.len();
             }
             break;
@@ -83,12 +84,12 @@ impl GroupState {
         let lapsed = std::mem::take(&mut self.lapsed);
         self.count_missed(lapsed);
         self.resync = true;
-        if self.delivery.members.iter().any(|member| member.wants_newest)
+        if self.delivery.members.iter().any(|member| member.needs_newest)
             && let Some(newest) = self.undelivered_newest()
         {
             let resumed = self.delivery.members.iter_mut();
-            for member in resumed.filter(|member| member.wants_newest) {
-                member.wants_newest = false;
+            for member in resumed.filter(|member| member.needs_newest) {
+                member.needs_newest = false;
                 member.newest.clone_from(&newest);
             }
         }
@@ -126,7 +127,7 @@ impl GroupState {
         }
     }
 
-    /// Positions that nobody of this group will get: counted, and told before the next tick.
+    /// Positions that are lost to the whole group: counted, and reported before the next tick.
     pub(super) fn count_missed(&mut self, lost: u64) {
         if lost == 0 {
             return;
@@ -140,7 +141,7 @@ impl GroupState {
                 continue;
             }
             member.shared.missed.add(lost);
-            Missing::widen(&mut member.tell, GapCause::Overrun, first, self.base - 1, lost);
+            Missing::widen(&mut member.lost, GapCause::Overrun, first, self.base - 1, lost);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A request: what another thread, or a handler, has asked of a group.
+//! A request to a group, from another thread or from a handler.
 //!
 //! Guarantees: a join carries everything that the member begins with.
 //! Does not: take effect by itself; the dispatching call answers it at the next edge of a span.
@@ -11,7 +11,7 @@ use super::handler::Handler;
 use super::options::{Options, Tuning};
 use super::subscription::SubscriptionShared;
 
-/// What was asked of a group from outside; done at the next edge of a span.
+/// A change of a group; takes effect at the next edge of a span.
 pub(super) enum Request {
     Join(Box<Join>),
     Leave(Arc<SubscriptionShared>),

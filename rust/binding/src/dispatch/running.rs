@@ -1,11 +1,11 @@
 //! Running: the handler call that a group makes now, and the tick, or the span, that it was given.
 //!
 //! ```text
-//!   dispatching thread ─▶ take_up(tick) · mark(call) ─▶ who watches (any thread) · the handler itself: its cause
+//!   dispatching thread ─▶ take_up(tick) · mark(call) ─▶ the watching thread · the handler itself: its cause
 //! ```
-//! Guarantees: the thread that dispatches sees its own call, exactly; a call inside a call (a gap, a snapshot) hides the
-//! outer one only while it runs.
-//! Does not: give another thread a consistent picture; who watches looks twice, far apart.
+//! Guarantees: the thread that dispatches sees its own call, exactly; a call inside a call (a gap, a snapshot) hides
+//! the outer one only while it runs.
+//! Does not: show another thread a consistent picture; the watching thread looks twice, far apart.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -59,7 +59,7 @@ fn stream_of(tick: &Tick) -> u64 {
     Tick::slice_as_words(std::slice::from_ref(tick))[0][STREAM_WORD]
 }
 
-// Relaxed, all of them: the thread that dispatches reads back its own stores; another one wants a hint.
+// Relaxed, all of them: the thread that dispatches reads back its own stores; for another one they are a hint.
 const ORDER: Ordering = Ordering::Relaxed;
 
 impl Running {
@@ -104,14 +104,14 @@ impl Running {
         self.call.store(0, ORDER);
     }
 
-    /// (a number that changes with every call, member, handler), for who watches.
+    /// (a number that changes with every call, member, handler), for the watching thread.
     pub(super) fn call(&self) -> Option<(u64, usize, usize)> {
         let call = self.call.load(ORDER);
         let mark = self.position.load(ORDER) << 24 | call;
         (call != 0).then(|| (mark, (call >> 8) as usize, (call & 0xff) as usize - 1))
     }
 
-    /// What the running call was given; asked by the thread that dispatches.
+    /// The ticks of the running call; exact on the thread that dispatches.
     pub(super) fn seen(&self) -> Seen {
         let mut words = [0; headrace_core::market::tick::TICK_WORDS];
         words[STREAM_WORD] = self.stream.load(ORDER);

@@ -45,7 +45,7 @@ impl Group {
             end = start + 1 + gap;
         }
         // Relaxed: a hint, see `request`.
-        if self.asked.load(Ordering::Relaxed) {
+        if self.has_requests.load(Ordering::Relaxed) {
             for request in lock(&self.requests).iter() {
                 if let Request::Join(join) = request {
                     let index = join.at.saturating_sub(state.base) as usize;
@@ -56,8 +56,8 @@ impl Group {
             }
         }
         (state.span_start, state.span_end) = (start, end);
-        // A lapse may have left newest quotes to give.
-        state.give_what_is_owed(py);
+        // A lapse may have left newest quotes to deliver.
+        state.deliver_owed(py);
         let first_ts = state.backlog[start].ts_init;
         let cursor = state.cursor();
         let position = state.base + start as u64;
@@ -70,8 +70,8 @@ impl Group {
                     .watch_lag(py, member, cursor - position, first_ts, cursor);
             }
             let this = &state.delivery.members[member];
-            if this.tell.is_some() && this.is_running() && !this.options.is_private() {
-                state.delivery.tell(py, member, Some(&state.backlog[start]));
+            if this.lost.is_some() && this.is_running() && !this.options.is_private() {
+                state.delivery.report_loss(py, member, Some(&state.backlog[start]));
             }
         }
     }
@@ -98,7 +98,7 @@ impl Group {
             let Some(set_id) = plan.set_of(tick) else {
                 self.extend(py, plan, sets, delivery);
                 if plan.set_of(tick).is_none() {
-                    // An id that no table knows: published raw, to a ring of one's own.
+                    // An id that is in no table: published raw, to a ring without a dispatcher.
                     sets[0].count_seen(1);
                     index += 1;
                 }

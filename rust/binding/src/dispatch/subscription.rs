@@ -1,9 +1,9 @@
-//! One subscription: what it wants, how its handlers are called, and what became of its ticks.
+//! One subscription as other threads see it: its state, and what became of its ticks.
 //!
 //! ```text
 //!   published == delivered + filtered + missed + conflated + skipped + pending        (the loss law, in positions)
 //! ```
-//! Guarantees: every counter has one writer, the thread that dispatches the subscription; anybody may read them.
+//! Guarantees: every counter has one writer, the thread that dispatches the subscription; any thread may read them.
 //! Does not: dispatch.
 
 use std::sync::Mutex;
@@ -24,7 +24,7 @@ impl Count {
     /// Adds, by the one writer.
     #[inline]
     pub(crate) fn add(&self, more: u64) {
-        // Relaxed: one writer, so no update is lost; a reader wants a number, not an order. Not fetch_add: that is a
+        // Relaxed: one writer, so no update is lost; a reader needs a number, not an order. Not fetch_add: that is a
         // locked instruction, on the path of every tick.
         self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
@@ -48,9 +48,9 @@ pub(crate) mod state {
     pub(crate) const PAUSED: u8 = 1;
     pub(crate) const QUARANTINED: u8 = 2;
     pub(crate) const CLOSED: u8 = 3;
-    /// Resumed from outside; runs again at the next edge of a span, after its gap was told.
+    /// Resumed from outside; runs again at the next edge of a span, after its gap was reported.
     pub(crate) const RESUMING: u8 = 4;
-    /// Asks for nothing right now: what comes is filtered, and nobody tells it of that.
+    /// Delivery is suspended: ticks count as filtered, and raise no gap.
     pub(crate) const DOZING: u8 = 5;
     pub(crate) const NAMES: [&str; 6] = ["running", "paused", "quarantined", "closed", "resuming", "dozing"];
 }
@@ -109,10 +109,10 @@ impl SubscriptionShared {
         self.state.load(Ordering::Relaxed)
     }
 
-    /// Moves from one of `from` to `to`; says whether it did.
+    /// Changes from one of `from` to `to`; returns whether it did.
     pub(crate) fn change_state(&self, from: &[u8], to: u8) -> bool {
         from.iter().any(|from| {
-            // Relaxed: as above; compare_exchange, because two threads may ask at once.
+            // Relaxed: as above; compare_exchange, because two threads may change it at once.
             self.state
                 .compare_exchange(*from, to, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
@@ -124,7 +124,7 @@ impl SubscriptionShared {
     }
 }
 
-/// What a subscription must be told of: ticks that it did not get.
+/// Ticks that a subscription did not get, to be reported by a gap.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Missing {
     pub(crate) cause: GapCause,
@@ -134,15 +134,15 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
-    /// Adds to what must be told; a loss of another cause widens the first one, whose cause stays.
-    pub(crate) fn widen(told: &mut Option<Missing>, cause: GapCause, first: u64, last: u64, count: u64) {
-        match told {
+    /// Adds to what must be reported; a loss of another cause widens the first one and keeps its cause.
+    pub(crate) fn widen(lost: &mut Option<Missing>, cause: GapCause, first: u64, last: u64, count: u64) {
+        match lost {
             Some(missing) => {
                 missing.last = last;
                 missing.count += count;
             }
             None => {
-                *told = Some(Missing {
+                *lost = Some(Missing {
                     cause,
                     first,
                     last,

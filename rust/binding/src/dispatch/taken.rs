@@ -38,7 +38,7 @@ impl Drop for Taken<'_> {
         if let Some(group) = self.group {
             group.running.end();
             if let Some(state) = &mut self.state {
-                // After a panic: who reads the log waits for no call that is over.
+                // After a panic: the log holds no open line for a call that is over.
                 group.close_entry(state, false);
             }
             *lock(&group.state) = self.state.take();
@@ -51,8 +51,8 @@ impl Drop for Taken<'_> {
 }
 
 impl Group {
-    /// Takes what a dispatching call works with; it comes back when it is dropped, also by a panic. `None`: somebody has
-    /// it.
+    /// Takes what a dispatching call works with; it comes back when it is dropped, also by a panic. `None`: another
+    /// call has it.
     pub(super) fn take<'a>(&'a self, py: Python<'a>) -> Option<Taken<'a>> {
         let state = lock(&self.state).take()?;
         Some(Taken {

@@ -16,7 +16,7 @@ pub(super) struct Entry {
     pub(super) calls: u64,
     pub(super) counted: u64,
     /// It answers requests.
-    pub(super) asked: bool,
+    pub(super) answers: bool,
     pub(super) flags: u8,
 }
 
@@ -29,8 +29,8 @@ pub(super) struct View {
     pub(super) newest: Option<Vec<Tick>>,
     /// Positions that the calls of this entry lost.
     pub(super) lost: u64,
-    /// Positions that a thread's reader was lapped by while the call ran: not its cursor's business, so the call goes on
-    /// as if it knew nothing, and is cut when it wants to read on.
+    /// Positions that a thread's reader was lapped by while the call ran: not its cursor's business, so the call goes
+    /// on as if nothing was lost, and is cut when it is to read on.
     pub(super) hidden: u64,
 }
 

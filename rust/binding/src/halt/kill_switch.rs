@@ -5,9 +5,9 @@
 //!   another process ─▶ latch file ─▶ (watched every poll) ─▶ flag
 //! ```
 //! What happens when
-//! - the file is empty, garbled, unreadable or no file at all: halted; whoever made it wanted to stop something;
-//! - the file cannot be written: halted all the same, and an error says that a restart would not be;
-//! - somebody removes the file: what runs stays halted, only `rearm` ends it; what starts then is not.
+//! - the file is empty, garbled, unreadable or no file at all: halted, because it was made to stop something;
+//! - the file cannot be written: halted all the same, and the error says that a restarted process would not be;
+//! - the file is removed: a running process stays halted until `rearm`; a process that starts then is not halted.
 //!
 //! Guarantees: the flag is set by a thread that never needs the interpreter, so a strategy that spins, or holds the
 //! interpreter's lock, delays nothing; a file that is there when a switch is made has halted it before it is handed out.
@@ -30,28 +30,28 @@ use crate::lock::lock;
 
 const THREAD_NAME: &str = "headrace-halt";
 
-/// How the watching thread is told to end.
+/// Ends the watching thread.
 #[derive(Default)]
 struct Ending {
     over: Mutex<bool>,
-    told: Condvar,
+    ended: Condvar,
 }
 
 impl Ending {
-    fn tell(&self) {
+    fn end(&self) {
         *lock(&self.over) = true;
-        self.told.notify_all();
+        self.ended.notify_all();
     }
 
-    /// Waits so long, or until told; whether it was told.
+    /// Waits so long, or until the end; returns whether the end came.
     fn wait(&self, time: Duration) -> bool {
         let over = lock(&self.over);
-        let waited = self.told.wait_timeout_while(over, time, |over| !*over);
+        let waited = self.ended.wait_timeout_while(over, time, |over| !*over);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-/// Looks at the latch until told to end, or until nobody has it any more.
+/// Looks at the latch until the end, or until no switch holds it any more.
 fn watch(latch: &Weak<Latch>, ending: &Ending, poll: Duration) {
     while !ending.wait(poll) {
         let Some(latch) = latch.upgrade() else { return };
@@ -80,7 +80,7 @@ impl KillSwitch {
     }
 
     fn stop(&self) -> Option<JoinHandle<()>> {
-        self.ending.tell();
+        self.ending.end();
         for id in lock(&self.signals).drain(..) {
             low_level::unregister(id);
         }
@@ -98,8 +98,8 @@ impl KillSwitch {
         py.detach(|| latch.look());
         let ending = Arc::new(Ending::default());
         let thread = if watch {
-            let (seen, told) = (Arc::downgrade(&latch), Arc::clone(&ending));
-            let run = move || self::watch(&seen, &told, Duration::from_nanos(poll_ns));
+            let (seen, ended) = (Arc::downgrade(&latch), Arc::clone(&ending));
+            let run = move || self::watch(&seen, &ended, Duration::from_nanos(poll_ns));
             Some(thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(run)?)
         } else {
             None
@@ -140,7 +140,7 @@ impl KillSwitch {
         self.latch.story().map(|story| story.reason)
     }
 
-    /// Who halted it, or rearmed it last; None when nobody did.
+    /// The actor of the last halt or rearm; None before the first.
     #[getter]
     fn actor(&self) -> Option<String> {
         self.latch.actor()
@@ -229,7 +229,8 @@ impl KillSwitch {
 
 impl Drop for KillSwitch {
     fn drop(&mut self) {
-        // In the child of a fork a lock may be held for ever by a thread that is not there. The thread is not waited for.
+        // In the child of a fork a lock may be held for ever by a thread that is not there. The thread is not waited
+        // for.
         if !is_forked() && self.stop().is_some() {
             self.latch.look();
         }

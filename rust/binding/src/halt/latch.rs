@@ -6,7 +6,7 @@
 //! Guarantees: flag and file change together, under one lock, so that no stale look undoes a rearm; a file is written
 //! whole or not at all, and is on the disk when `halt` returns; each change has a version of its own, and the newest
 //! `CHANGES_MAX` changes are kept.
-//! Does not: watch; whoever has it looks.
+//! Does not: watch the file; its holder calls `look`.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -51,7 +51,7 @@ impl Story {
         format!("{document}\n")
     }
 
-    /// What a latch file says; `None`: nothing that one of us wrote.
+    /// The content of a latch file; `None`: not written by a kill switch.
     fn from_json(text: &str) -> Option<Self> {
         let document: Value = serde_json::from_str(text).ok()?;
         Some(Self {
@@ -117,7 +117,7 @@ impl Latch {
     }
 
     pub(crate) fn is_halted(&self) -> bool {
-        // Acquire: who sees the flag sees the story. Pairs with the Release store in `set`.
+        // Acquire: a thread that sees the flag sees the story. Pairs with the Release store in `set`.
         self.halted.load(Ordering::Acquire) || self.is_signalled()
     }
 
@@ -160,7 +160,7 @@ impl Latch {
             .collect()
     }
 
-    /// Halts when a signal or a file says so; what is halted is not looked at again.
+    /// Halts after a signal, or when there is a file; does nothing when halted already.
     pub(crate) fn look(&self) {
         let _files = lock(&self.files);
         self.look_under_lock();
@@ -174,7 +174,7 @@ impl Latch {
         if self.is_signalled() {
             let story = Story::now(SIGNAL_REASON, SIGNAL_ACTOR);
             self.set(story.clone());
-            // Nobody is there to be told: what runs is halted, and whoever looks at the folder sees no latch.
+            // No caller to return the error to: the process is halted, but the folder shows no latch.
             let _ = write_latch(&self.path, &story);
             return;
         }
@@ -265,7 +265,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// What the file says, or why nobody knows.
+/// The story in the file, or why it cannot be read.
 fn read_latch(path: &Path, found: io::Result<fs::Metadata>) -> Story {
     let read = || {
         let metadata = found?;

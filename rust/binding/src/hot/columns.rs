@@ -3,8 +3,8 @@
 //! ```text
 //!   owner (read-only ndarray, ours) ◀─base─ column[:n] (what the handler gets) ◀─base─ any slice of it
 //! ```
-//! Guarantees: columns are read-only, made once per span and shared by its handlers; memory is written again only when the
-//! owner's reference count is back to ours (NumPy collapses bases: a slice keeps the owner alive, not the column).
+//! Guarantees: columns are read-only, made once per span and shared by its handlers; memory is written again only when
+//! the owner's reference count is back to ours (NumPy collapses bases: a slice keeps the owner alive, not the column).
 //! Does not: hand out memory of the ring.
 #![allow(unsafe_code, reason = "arrays are written before Python sees them")]
 
@@ -119,7 +119,8 @@ impl ColumnPool {
         let length = batch.len();
         let owner = self.owner(py, item_type, length)?;
         let data = data_of(&owner);
-        // SAFETY: `data` has room for `length` items of `item_type`, which the closure's type is; nobody else holds it.
+        // SAFETY: `data` has room for `length` items of `item_type`, which the closure's type is; no other code holds
+        // it.
         unsafe {
             match item_type {
                 ItemType::Record(_) => {
@@ -148,7 +149,7 @@ impl ColumnPool {
         view(py, &owner, item_type, length)
     }
 
-    /// An owner that nobody else holds, of at least `length` items.
+    /// An owner that only the pool holds, of at least `length` items.
     fn owner(&mut self, py: Python<'_>, item_type: ItemType, length: usize) -> PyResult<Py<PyAny>> {
         let free = self.owners.iter().find(|owner| {
             owner.item_type == item_type
@@ -190,7 +191,7 @@ fn unsigned(whole: Whole) -> u64 {
 }
 
 /// # Safety
-/// `data` is aligned for `T` and has room for the batch; nobody else reads or writes it.
+/// `data` is aligned for `T` and has room for the batch; no other code reads or writes it.
 #[inline]
 unsafe fn write<T>(batch: &Batch<'_>, data: *mut u8, item: impl Fn(&Tick, u64) -> T) {
     let mut out = data.cast::<T>();
@@ -240,7 +241,8 @@ fn new_array<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let descr = item_type.descr(py)?;
     let mut dimensions = [npy_intp::try_from(length).expect("a span's length")];
-    // SAFETY: attached; the descr's reference is handed over; `data` is null (then NumPy allocates) or has `length` items.
+    // SAFETY: attached; the descr's reference is handed over; `data` is null (then NumPy allocates) or has `length`
+    // items.
     unsafe {
         let array: *mut ffi::PyObject = PY_ARRAY_API.PyArray_NewFromDescr(
             py,
@@ -257,12 +259,13 @@ fn new_array<'py>(
     }
 }
 
-/// The ticks of an array of TICK_DTYPE, where they lie. Use them before anything of Python runs: its other threads could
-/// write to the array.
+/// The ticks of an array of TICK_DTYPE, where they lie. Use them before anything of Python runs: its other threads
+/// could write to the array.
 pub(crate) fn ticks_of<'a>(py: Python<'a>, array: &'a Bound<'_, PyAny>) -> PyResult<&'a [Tick]> {
     let length = checked_length(py, array, false)?;
-    // SAFETY: `checked_length` said that this is a contiguous, aligned ndarray of 72-byte records, and any bytes are a
-    // `Tick`; the array is alive as long as the slice, and nobody writes to it while we hold the interpreter's lock.
+    // SAFETY: `checked_length` found that this is a contiguous, aligned ndarray of 72-byte records, and any bytes are a
+    // `Tick`; the array is alive as long as the slice, and no code writes to it while this thread holds the
+    // interpreter's lock.
     Ok(unsafe {
         let data = (*array.as_ptr().cast::<PyArrayObject>()).fields.data;
         if length == 0 {

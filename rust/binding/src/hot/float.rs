@@ -1,4 +1,4 @@
-//! A float in a slot: written in place while nobody else holds it, else made anew.
+//! A float in a slot: written in place while the slot holds the only reference, else made anew.
 //!
 //! Guarantees: a float that a handler keeps never changes.
 //! Does not: decide whether a set of handlers may have theirs written in place; that is `vectorcall`.
@@ -19,7 +19,7 @@ pub(crate) const IN_PLACE: bool = cfg!(all(not(Py_GIL_DISABLED), not(Py_3_15)));
 #[inline]
 pub(super) unsafe fn write_float(slot: &mut *mut ffi::PyObject, value: f64, in_place: bool) -> bool {
     let old = *slot;
-    // SAFETY: attached, by the caller. Only ours: nobody else can read the float while we write it.
+    // SAFETY: attached, by the caller. The slot holds the only reference, so no other code reads the float meanwhile.
     unsafe {
         if in_place && !old.is_null() && ffi::Py_REFCNT(old) == 1 {
             (*old.cast::<ffi::PyFloatObject>()).ob_fval = value;

@@ -1,6 +1,6 @@
 //! Which interpreter of the process we are in.
 //!
-//! Guarantees: a sub-interpreter is told so, before anything of this module exists there.
+//! Guarantees: in a sub-interpreter the import raises, before anything of this module exists there.
 //! Does not: count interpreters; PyO3's own check does not run for modules that are initialised in phases.
 #![allow(unsafe_code, reason = "only C functions know the current interpreter")]
 
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 /// Types, interned texts and locks of this module belong to the process, so one interpreter may use it: the main one.
 pub(crate) fn refuse_sub_interpreter(_attached: Python<'_>) -> PyResult<()> {
-    // SAFETY: attached, so there is a current interpreter; neither call keeps or gives a reference.
+    // SAFETY: attached, so there is a current interpreter; neither call keeps or returns a reference.
     if unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() } {
         return Ok(());
     }

@@ -5,7 +5,7 @@
 //!   span ─▶ columns (one array per declared field, shared by all handlers of the span)
 //! ```
 //! Guarantees: no pointer into the ring reaches Python; what a handler keeps never changes under it.
-//! Does not: decide who is called; that is `dispatch`.
+//! Does not: decide which handlers are called; that is `dispatch`.
 
 pub(crate) mod columns;
 #[cfg(unix)]

@@ -3,10 +3,10 @@
 //! ```text
 //!   TickObject = Python header | the 72-byte record | position | clock | four shared strings | four floats
 //! ```
-//! Guarantees: attributes are read straight from a private copy of the record; a kind has only its own values; an object
-//! is refilled only while nobody else holds it, so a strategy that keeps one, or a float of it, finds it unchanged.
-//! Prices and sizes are ready-made floats: CPython reads a member that is an object in one specialised instruction, and
-//! four floats written in place cost less than one made when it is asked for.
+//! Guarantees: attributes are read straight from a private copy of the record; a kind has only its own values; an
+//! object is refilled only while its slot holds the only reference, so a strategy that keeps one, or a float of it,
+//! finds it unchanged. Prices and sizes are ready-made floats: CPython reads a member that is an object in one
+//! specialised instruction, and four floats written in place cost less than one made on access.
 //! Does not: allow construction from Python; tests build arrays with `headrace.ticks` or pass plain values.
 #![allow(
     unsafe_code,
@@ -37,7 +37,7 @@ pub(super) struct TickObject {
     pub(super) floats: [*mut ffi::PyObject; 4],
 }
 
-/// Fields that are computed when asked for; a getter's closure is an index into this list.
+/// Fields that are computed on access; a getter's closure is an index into this list.
 pub(super) const DERIVED: [Field; 7] = [
     Field::Mid,
     Field::Spread,

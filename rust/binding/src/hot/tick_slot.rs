@@ -1,4 +1,4 @@
-//! The slot of a `tick` argument: one object, refilled from tick to tick while nobody else holds it.
+//! The slot of a `tick` argument: one object, refilled from tick to tick while the slot holds the only reference.
 //!
 //! Guarantees: a strategy that keeps the object, or a float of it, finds it unchanged.
 //! Does not: build types; those are `tick_types`.
@@ -12,7 +12,7 @@ use super::tick_object::TickObject;
 use super::tick_types::TickTypes;
 use crate::tables::names::Names;
 
-/// The `tick` object of one (plan set): refilled while nobody else holds it, else a new one.
+/// The `tick` object of one (plan set): refilled while the slot holds the only reference, else a new one.
 pub(crate) struct TickSlot {
     object: *mut TickObject,
     in_place: bool,

@@ -224,7 +224,8 @@ fn build_type(
         slots: slots.as_mut_ptr(),
     };
     let bases = base.map_or(std::ptr::null_mut(), Py::as_ptr);
-    // SAFETY: we are attached; spec, slots and tables are well formed and, where CPython keeps them, leaked; base is a type.
+    // SAFETY: we are attached; spec, slots and tables are well formed and, where CPython keeps them, leaked; base is a
+    // type.
     unsafe {
         let created = ffi::PyType_FromSpecWithBases(&raw mut spec, bases);
         Ok(Bound::from_owned_ptr_or_err(py, created)?

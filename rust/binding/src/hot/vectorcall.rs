@@ -4,9 +4,9 @@
 //!   slots    [bid_price: 61837.63] [ask_price: 61837.64] …        made once per tick, by `Slots::fill`
 //!   call     function, receiver, slot numbers of its arguments    made once per subscription
 //! ```
-//! Guarantees: nothing is allocated per call; a float that a handler keeps never changes: a slot is written in place only
-//! while its reference count is ours, and only when every callable is a Python function (a C callable that dispatches
-//! again would see the new value in its old argument). Whole numbers are always fresh.
+//! Guarantees: nothing is allocated per call; a float that a handler keeps never changes: a slot is written in place
+//! only while its reference count is ours, and only when every callable is a Python function (a C callable that
+//! dispatches again would see the new value in its old argument). Whole numbers are always fresh.
 //! Does not: handle what a handler raises; null comes back with the error set.
 #![allow(unsafe_code, reason = "arguments go to CPython as a C array")]
 
@@ -53,8 +53,8 @@ impl Call {
         let positional = slots.len() - by_keyword;
         let entry = Python::attach(|py| {
             let is_function = function.bind(py).is_instance_of::<PyFunction>();
-            // SAFETY: attached; a live object. A Python function keeps its entry for life, and keeps the contract that a
-            // result and an error exclude each other, so nothing needs to be checked.
+            // SAFETY: attached; a live object. A Python function keeps its entry for life, and keeps the contract that
+            // a result and an error exclude each other, so nothing needs to be checked.
             is_function
                 .then(|| unsafe { ffi::PyVectorcall_Function(function.as_ptr()) })
                 .flatten()
@@ -81,14 +81,14 @@ impl Call {
         if result.is_null() {
             return false;
         }
-        // SAFETY: attached; a new reference, which nobody else drops.
+        // SAFETY: attached; a new reference, dropped here only.
         unsafe { ffi::Py_DECREF(result) };
         true
     }
 
     /// Calls the handler and keeps what it returns; `None`: it raised, and the Python error is set.
     pub(crate) fn call_keeping(&self, py: Python<'_>, objects: Objects<'_>) -> Option<Py<PyAny>> {
-        // SAFETY: attached; null or a new reference, which nobody else drops.
+        // SAFETY: attached; null or a new reference, which the `Bound` owns.
         unsafe { Bound::from_owned_ptr_or_opt(py, self.vectorcall(py, objects)) }.map(Bound::unbind)
     }
 
@@ -122,7 +122,8 @@ impl Call {
         let keywords = self.keywords.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr);
         let count = positional | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         // SAFETY: attached. Entries 1..=positional and as many more as there are keywords were written above and are
-        // live objects (`Objects`); entry 0 is ours to lend; the function and the keyword tuple are owned by `self`.
+        // live objects (`Objects`); the callee may write to entry 0; the function and the keyword tuple are owned by
+        // `self`.
         unsafe {
             let first = arguments.as_ptr().add(1).cast();
             match self.entry {
@@ -135,7 +136,8 @@ impl Call {
 
 /// The fields that a set of handlers declares, as objects of the current tick.
 ///
-/// Fields are sorted by how they are made, once: most handlers want a few of the record's own floats, and pay for those.
+/// Fields are sorted by how they are made, once: most handlers declare a few of the record's own floats, and pay for
+/// those.
 pub(crate) struct Slots {
     /// One per field, in the order of the plan.
     objects: Vec<*mut ffi::PyObject>,

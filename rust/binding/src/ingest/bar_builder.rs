@@ -136,7 +136,8 @@ impl BarBuilder {
         Ok(core.with(|bars| bars.add(spec, &table)))
     }
 
-    /// Says anew who has the bars of a spec, nobody drops it; False: there is none of this number.
+    /// Sets anew which instruments have the bars of a spec; without any, the spec is dropped. False: no spec has this
+    /// number.
     fn change(&self, py: Python<'_>, spec: u32, wanted: Vec<(String, bool)>) -> PyResult<bool> {
         let core = self.bars(py)?;
         let table = lock(&self.ingest.instruments);
@@ -149,7 +150,7 @@ impl BarBuilder {
         Some(self.ingest.bars.due_ns()).filter(|due_ns| *due_ns != NEVER)
     }
 
-    /// Whether ``take`` has something to give.
+    /// Whether ``take`` would return a bar.
     #[getter]
     fn has_closed(&self) -> bool {
         self.ingest.bars.has_closed()

@@ -5,7 +5,7 @@
 //!                                └▶ Bars ─▶ closed ─▶ take()        close_due(now) ─▶ what no tick closed
 //! ```
 //! Guarantees: every numbered tick, once, in the order of positions, whatever readers lose; no Python per tick.
-//! Does not: know the time, or give bars to anybody: the engine asks.
+//! Does not: read a clock, or publish bars: the engine takes them.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -17,11 +17,11 @@ use headrace_core::market::tick::Tick;
 use crate::clock::NEVER;
 use crate::lock::lock;
 
-/// The bars of an ingest. Its words are copies for who looks without the lock; all are written under it.
+/// The bars of an ingest. The atomics are copies to be read without the lock; all are written under it.
 #[derive(Default)]
 pub(crate) struct BarsCore {
     pub(super) owned: AtomicBool,
-    wanted: AtomicBool,
+    has_specs: AtomicBool,
     has_closed: AtomicBool,
     due_ns: AtomicI64,
     bars: Mutex<Bars>,
@@ -32,15 +32,15 @@ impl BarsCore {
     #[inline]
     pub(crate) fn feed(&self, ticks: &[Tick], instruments: &InstrumentTable) {
         // Relaxed: a spec begins with some tick that follows; which one, its own thread decides.
-        if self.wanted.load(Ordering::Relaxed) {
+        if self.has_specs.load(Ordering::Relaxed) {
             self.with(|bars| bars.feed(ticks, instruments));
         }
     }
 
-    /// Whether ticks closed bars that nobody took yet.
+    /// Whether ticks closed bars that were not taken yet.
     #[inline]
     pub(crate) fn has_closed(&self) -> bool {
-        // Relaxed: who published the ticks asks; for others it is a hint.
+        // Relaxed: exact on the thread that published the ticks; a hint on others.
         self.has_closed.load(Ordering::Relaxed)
     }
 
@@ -48,7 +48,7 @@ impl BarsCore {
     #[inline]
     pub(crate) fn due_ns(&self) -> i64 {
         // Relaxed: as above. Without specs it was never written.
-        if self.wanted.load(Ordering::Relaxed) {
+        if self.has_specs.load(Ordering::Relaxed) {
             self.due_ns.load(Ordering::Relaxed) // Relaxed: as above.
         } else {
             NEVER
@@ -61,7 +61,7 @@ impl BarsCore {
         // Relaxed, all three: see their readers.
         self.due_ns.store(bars.next_due().unwrap_or(NEVER), Ordering::Relaxed);
         self.has_closed.store(bars.has_closed(), Ordering::Relaxed); // Relaxed: as above.
-        self.wanted.store(!bars.is_idle(), Ordering::Relaxed); // Relaxed: as above.
+        self.has_specs.store(!bars.is_idle(), Ordering::Relaxed); // Relaxed: as above.
         result
     }
 }

@@ -83,8 +83,8 @@ impl Decoder {
     }
 }
 
-/// The venue that a block of recorded lines comes from; None when its frames do not tell. Raises VenueError when they
-/// come from two markets.
+/// The venue that a block of recorded lines comes from; None when its frames do not show it. Raises VenueError when
+/// they come from two markets.
 #[pyfunction]
 pub(crate) fn detect_venue(py: Python<'_>, block: &[u8]) -> PyResult<Option<&'static str>> {
     let frames = || Lines::new(block, 1).filter_map(|line| line.parts.map(|(_, frame)| frame));

@@ -6,7 +6,8 @@
 //! ```
 //! Guarantees: a publish from inside a handler that the ring would have to wait for is refused before anything is
 //! numbered.
-//! Does not: wait for a pull subscription or an awaiting task of its own thread: that would be for ever, so it is an error.
+//! Does not: wait for a pull subscription or an awaiting task of its own thread: that would be for ever, so it is an
+//! error.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -206,26 +207,26 @@ impl Ingest {
         self.core.hash.as_ref().map(|hash| lock(hash).hex())
     }
 
-    /// Asks every dispatch and every waiting publish to stop; ``False`` allows them again.
+    /// Stops every dispatch and every waiting publish; ``False`` allows them again.
     fn set_stop(&self, stop: bool) {
         // Relaxed: takes effect soon, and orders nothing.
         self.core.stop.store(stop, Ordering::Relaxed);
         self.core.ring.wake_all();
     }
 
-    /// No more ticks will come: whoever waits for some is woken.
+    /// No more ticks will come: waiting readers are woken.
     fn close(&self) {
-        // Release: whoever sees it closed sees what was done before.
+        // Release: a thread that sees it closed sees what was done before.
         self.core.ring.closed.store(true, Ordering::Release);
         self.core.ring.wake_all();
     }
 
-    /// Ticks that were numbered and wait for room; None while somebody publishes.
+    /// Ticks that were numbered and wait for room; None during a publish.
     fn waiting(&self) -> Option<usize> {
         self.core.sequencer.take().map(|working| working.waiting.len())
     }
 
-    /// Whether it was asked to stop.
+    /// Whether it was stopped.
     fn stopped(&self) -> bool {
         // Relaxed: as above.
         self.core.stop.load(Ordering::Relaxed)

@@ -22,7 +22,7 @@ use crate::dispatch::{Bounds, Group};
 use crate::lock::lock;
 use crate::thread::this_thread;
 
-/// Who advances a group's reader.
+/// What advances a group's reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advance {
     /// `Dispatcher.dispatch`, or a publish of the same thread that finds the ring held.
@@ -39,7 +39,7 @@ pub(crate) struct IngestCore {
     pub(crate) instruments: Arc<Mutex<InstrumentTable>>,
     pub(crate) sequencer: Arc<SequencerCore>,
     pub(super) groups: Mutex<Vec<(Advance, Arc<Group>)>>,
-    /// Those of them that are dispatched inline: asked for with every time of a replay.
+    /// Those of them that are dispatched inline: read with every time of a replay.
     inline: Mutex<Arc<[Arc<Group>]>>,
     pub(crate) bars: BarsCore,
     pub(crate) stop: Arc<AtomicBool>,

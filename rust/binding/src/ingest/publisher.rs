@@ -4,10 +4,10 @@
 //!   waiting, then new ones ─▶ number ─▶ input hash, bars ─▶ ring, in chunks of at most a quarter of it
 //!                                                            │ held by …
 //!                                                            ├ an inline group of this thread: it is dispatched
-//!                                                            └ anybody else: as its `Patience` says
+//!                                                            └ any other reader: as its `Patience` says
 //! ```
-//! Guarantees: what was numbered is never dropped: when a publish ends early, the rest waits and goes first with the next
-//! one. Waiting for another thread happens without the interpreter's lock.
+//! Guarantees: what was numbered is never dropped: when a publish ends early, the rest waits and goes first with the
+//! next one. Waiting for another thread happens without the interpreter's lock.
 //! Does not: decide what is published.
 
 use std::sync::atomic::Ordering;
@@ -38,7 +38,7 @@ impl<'a, 'py> Publisher<'a, 'py> {
     /// Takes both. Raises ClosedError, ConcurrentPublishError, ReentrantPublishError, ForkedError.
     pub(crate) fn begin(py: Python<'py>, core: &'a IngestCore) -> PyResult<Self> {
         refuse_after_fork(py)?;
-        // Acquire: whoever sees it closed sees what was done before.
+        // Acquire: a thread that sees it closed sees what was done before.
         if core.ring.closed.load(Ordering::Acquire) {
             return Err(raise(
                 py,
@@ -202,7 +202,7 @@ impl<'a, 'py> Publisher<'a, 'py> {
         // Relaxed: a stop takes effect soon, and orders nothing.
         if core.stop.load(Ordering::Relaxed) {
             if core.replay || !matches!(publishing.patience, Patience::Wait) {
-                // The run looks at the flag next, and says so.
+                // The caller looks at the flag next, and returns STOPPED.
                 return Ok(false);
             }
             let published = publishing.published;

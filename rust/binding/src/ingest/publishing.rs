@@ -12,17 +12,17 @@ use pyo3::prelude::*;
 use super::now::Now;
 use crate::errors::raise;
 
-/// What a publish does when the ring is held by somebody whom it cannot dispatch.
+/// What a publish does when the ring is held by a reader that it cannot dispatch.
 pub(crate) enum Patience<'a> {
     /// Waits for another thread; for a consumer of this thread that would be for ever, so it is an error.
     Wait,
     /// Gives up for now, and comes again: over all tries no longer than a reader may hold the ring.
     Return(&'a mut Holding),
-    /// Publishes up to this position, as it was published before: who holds it then, had lost the gate there.
+    /// Publishes up to this position, as it was published before: a reader that holds it then had lost the gate there.
     UpTo(u64),
 }
 
-/// Who has held the ring, and from when on; nobody when something was published meanwhile.
+/// The reader that holds the ring, and since when; `None` once something was published.
 #[derive(Default)]
 pub(crate) struct Holding(Option<(ReaderId, Instant)>);
 
@@ -39,7 +39,7 @@ impl Holding {
 
 /// One publish under way.
 pub(crate) struct Publishing<'a, 'b, 'py> {
-    /// Ticks on the ring so far, gaps included; and how many it was asked for.
+    /// Ticks on the ring so far, gaps included; `asked`: how many were to be published.
     pub(crate) published: usize,
     pub(super) asked: usize,
     /// Ticks of the piece under way that are on the ring.
@@ -54,7 +54,7 @@ pub(crate) struct Publishing<'a, 'b, 'py> {
     pub(crate) ran_others: bool,
     /// What a strategy raised that was dispatched to make room: the publish goes on, so that it costs no tick.
     raised: Option<PyErr>,
-    /// For who waits: who has held the ring.
+    /// For `Patience::Wait`: the reader that holds the ring.
     pub(super) holding: Holding,
 }
 

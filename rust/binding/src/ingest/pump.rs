@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                    ┌ run(until)        replay: each time T resolved before T + 1          (`replay`)
-//!   push, finish ─▶ ─┼ ingest(until, n)  live: publishes what is due, and waits for nobody
+//!   push, finish ─▶ ─┼ ingest(until, n)  live: publishes what is due, and never waits
 //!                    └ ingest_to(cursor) repeating a live run: publishes up to a position, in the middle of a frame, too
 //! ```
 //! What happens live when a reader of another thread, or an awaiting task of this one, holds the ring
@@ -118,12 +118,12 @@ impl Pump {
         self.driving(py, |driver| driver.sources.add(name, decoder))
     }
 
-    /// Hands over the block that was asked for: bytes of whole recorded lines, or an array of TICK_DTYPE.
+    /// Takes the next block of a source: bytes of whole recorded lines, or an array of TICK_DTYPE.
     fn push(&self, py: Python<'_>, source: usize, block: &Bound<'_, PyAny>) -> PyResult<()> {
         self.driving(py, |driver| driver.sources.push(source, block))
     }
 
-    /// Says that the source that was asked for has no more blocks.
+    /// Ends a source: it has no more blocks.
     fn finish(&self, py: Python<'_>, source: usize) -> PyResult<()> {
         self.driving(py, |driver| {
             driver.sources.finish(source);
@@ -159,7 +159,7 @@ impl Pump {
         })
     }
 
-    /// Takes nothing, and says what comes next: (NEED, source), (UNTIL, its ts_init) or (END, 0).
+    /// Returns what comes next, without taking it: (NEED, source), (UNTIL, its ts_init) or (END, 0).
     fn peek(&self, py: Python<'_>) -> PyResult<(PumpStatus, i64)> {
         self.driving(py, |driver| {
             driver.sources.begin();
@@ -171,7 +171,7 @@ impl Pump {
         })
     }
 
-    /// Live: publishes what was received until ``until_ns``, in order, about ``max_ticks`` at most; waits for nobody.
+    /// Live: publishes what was received until ``until_ns``, in order, about ``max_ticks`` at most; never waits.
     ///
     /// Returns ``(status, argument)``: (NEED, source), (UNTIL, next ts_init), (FULL, ticks published by this
     /// call), (HELD, ticks that wait), (STOPPED, 0), (END, 0).
@@ -187,7 +187,7 @@ impl Pump {
         })
     }
 
-    /// Live: publishes one frame as it came, behind what waits; waits for nobody. For sources that have no block in hand.
+    /// Live: publishes one frame as it came, behind what waits; never waits. For sources that have no block in hand.
     ///
     /// Returns NEED: it is on the ring; REJECTED: it is among ``take_rejects``; HELD: it was taken, and some of it
     /// waits; FULL: there was no room even to take it, so it comes again; STOPPED.
@@ -246,7 +246,8 @@ impl Pump {
         lock(&self.counted).last_ts()
     }
 
-    /// Also while it runs: frames so far, and ``{"first_ts", "last_ts", "items", "accepted"}``; accepted frames by source.
+    /// Also while it runs: frames so far, and ``{"first_ts", "last_ts", "items", "accepted"}``; accepted frames by
+    /// source.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         lock(&self.counted).write_to(py, &dict)?;

@@ -3,7 +3,7 @@
 //! ```text
 //!   due ≤ T? ─▶ ALARM     items of T ─▶ publish ─▶ dispatch until idle ─▶ bus or bars? DRAIN ─▶ awaited? ASYNC
 //! ```
-//! Guarantees: nothing of T + 1 is published while something of T is left to do, whoever has to do it.
+//! Guarantees: nothing of T + 1 is published while something of T is left to do, natively or in Python.
 //! Does not: fire timers or drain the bus: it returns, and is called again.
 
 use std::sync::atomic::Ordering;
@@ -27,7 +27,7 @@ pub(crate) struct Resolving {
     open: Option<i64>,
 }
 
-/// Whom a replay looks at.
+/// What a replay checks between two times.
 pub(crate) struct Surroundings<'a> {
     pub(crate) core: &'a IngestCore,
     pub(crate) time: &'a ReplayTime,
@@ -35,7 +35,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl Resolving {
-    /// T is over: everybody gets what was published at it.
+    /// T is over: dispatches what was published at it.
     fn resolve(&mut self, py: Python<'_>, core: &IngestCore) -> PyResult<()> {
         if let Some(now_ns) = self.open.take() {
             core.dispatch_inline(py, &Now::At(now_ns))?;
@@ -101,8 +101,8 @@ impl Resolving {
 }
 
 impl Surroundings<'_> {
-    /// What is left to do before the ticks of `next_ns`, and who is to do it; `None`: no more ticks come, so nothing but
-    /// what is due already ever will be.
+    /// What is left to do before the ticks of `next_ns`. `next_ns` is `None` when no more ticks come: then only what is
+    /// due already is left.
     fn left_to_do(&self, next_ns: Option<i64>) -> Option<(PumpStatus, i64)> {
         let now_ns = self.time.now();
         let bars = &self.core.bars;

@@ -62,7 +62,7 @@ impl Ring {
     ///
     /// timeout : seconds, or None to wait as long as it takes.
     /// Returns how many were published: fewer than given only when the timeout came first.
-    /// A reader that this very thread should advance is waited for in vain: give a timeout, or use try_publish.
+    /// A reader that this very thread should advance is waited for in vain: set a timeout, or use try_publish.
     #[pyo3(signature = (ticks, *, timeout=None))]
     fn publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         refuse_after_fork(py)?;

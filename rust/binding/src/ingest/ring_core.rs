@@ -56,7 +56,7 @@ impl RingCore {
         })
     }
 
-    /// Takes the writer; it comes back when the guard is dropped. `None`: somebody has it.
+    /// Takes the writer; it comes back when the guard is dropped. `None`: another call has it.
     pub(crate) fn writer(&self) -> Option<WriterGuard<'_>> {
         let writer = lock(&self.writer).take()?;
         Some(WriterGuard {
@@ -70,7 +70,7 @@ impl RingCore {
         self.newest_ts.load(Ordering::Relaxed)
     }
 
-    /// Wakes everybody: readers look again, and find the ring closed if it is.
+    /// Wakes every waiting thread and loop: they look again, and find the ring closed if it is.
     pub(crate) fn wake_all(&self) {
         self.ring.wakeup().notify();
         self.ring.room().notify();
@@ -106,8 +106,8 @@ impl RingCore {
         }
         // Relaxed: an alarm is registered long before it is armed; one that registers at this moment looks for itself.
         if self.alarm_count.load(Ordering::Relaxed) != 0 {
-            // SeqCst fence: our ticks stand before it, our look at `armed` after it; who arms looks for ticks behind the
-            // same fence. So one of us sees the other. Pairs with the fence in `Alarm::arm`.
+            // SeqCst fence: the ticks stand before it, the look at `armed` after it; the arming thread looks for ticks
+            // behind the same fence. So one of the two sees the other. Pairs with the fence in `Alarm::arm`.
             fence(Ordering::SeqCst);
             self.sound_alarms();
         }
@@ -127,7 +127,7 @@ impl RingCore {
 }
 
 impl Alarm {
-    /// Asks to be woken. Look for ticks after this, before sleeping.
+    /// Arms the descriptor. Look for ticks after this, before sleeping.
     pub(crate) fn arm(&self) {
         // Relaxed: the fence below orders it.
         self.armed.store(true, Ordering::Relaxed);
@@ -152,7 +152,7 @@ impl WriterGuard<'_> {
         }
     }
 
-    /// The same while the log is held: apart, so that who logs nothing pays nothing.
+    /// The same while the log is held: a function of its own, so that a publish without a log pays nothing.
     #[cold]
     fn publish_logged(&mut self, ticks: &[Tick]) -> usize {
         self.publish_what_fits(ticks)
@@ -178,8 +178,8 @@ impl WriterGuard<'_> {
         self.writer.as_mut().expect("taken only in drop").0.free()
     }
 
-    /// Waits for room, at most 50 ms, without the interpreter's lock; no longer than it is `holder` who holds the ring,
-    /// because the next one may be a reader of this very thread.
+    /// Waits for room, at most 50 ms, without the interpreter's lock; no longer than `holder` holds the ring, because
+    /// the next holder may be a reader of this very thread.
     pub(crate) fn wait_for_room(&mut self, py: Python<'_>, holder: ReaderId) {
         let (writer, _) = &mut **self.writer.as_mut().expect("taken only in drop");
         let ring = &self.core.ring;

@@ -20,7 +20,7 @@ use crate::lock::lock;
 use crate::tables::instruments::Instruments;
 use crate::tables::kinds::kinds;
 
-/// What is moved out while somebody works with it.
+/// What is moved out while a call works with it.
 pub(crate) struct Working {
     pub(crate) sequencer: sequencer::Sequencer,
     pub(crate) kinds: KindTable,
@@ -33,7 +33,7 @@ pub(crate) struct Working {
 /// Shared between the Python object and the ingest that uses it.
 pub(crate) struct SequencerCore {
     working: Mutex<Option<Box<Working>>>,
-    /// The counts as they were when others began to run in the middle of a publish, for those who ask then.
+    /// The counts as they were when other threads or handlers began to run in the middle of a publish.
     pub(crate) counts: Mutex<Option<SequencerCounts>>,
 }
 
@@ -72,7 +72,7 @@ impl Drop for WorkingGuard {
     }
 }
 
-/// The first tick that no table knows, as an error.
+/// Refuses ticks of an unknown kind or instrument; the error names the first.
 pub(crate) fn refuse_unknown(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, instruments: usize) -> PyResult<()> {
     let known_kinds = kinds.rows().len();
     // NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.

@@ -28,7 +28,7 @@ struct Source {
     decoder: Option<Py<Decoder>>,
 }
 
-/// What came of the items so far, for who asks while the pump runs, too.
+/// What came of the items so far; read also while the pump runs.
 #[derive(Default)]
 pub(crate) struct Counted {
     tally: Tally,
@@ -70,7 +70,7 @@ impl Sources {
             Ok(bytes) => Block::Lines(bytes.as_bytes().to_vec()),
             Err(_) => Block::Ticks(ticks_of(block.py(), block)?.to_vec()),
         };
-        self.merge().give(source, block);
+        self.merge().push(source, block);
         Ok(())
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn kinds() -> KindTable {
 /// values : at most four names; each is a float64.
 /// nature : "state" (only the newest matters: may be conflated) or "flow" (each one matters).
 /// venue_ids : "monotone", "contiguous" or "none".
-/// Raises KindError. Dispatchers made before do not know the new kind.
+/// Raises KindError. Dispatchers made before do not have the new kind.
 #[pyfunction]
 #[pyo3(signature = (name, values, *, nature="flow", venue_ids="none"))]
 pub(crate) fn register_kind(
@@ -189,7 +189,7 @@ pub(crate) fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     Ok(causes.get(index).map_or_else(|| py.None(), |cause| cause.clone_ref(py)))
 }
 
-/// The name of the kind that a gap's fourth value says is missing, or None.
+/// The name of the missing kind, in a gap's fourth value, or None.
 pub(crate) fn lost_kind_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     let lost = u8::try_from(value >> 8 & 0xff).expect("one byte");
     let name = kinds().get(lost).map(|row| row.name.clone());

@@ -62,23 +62,23 @@ impl BarPrice {
     }
 }
 
-/// One kind of bar, and who has it.
+/// One kind of bar, and the instruments that have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BarSpec {
     /// Names or patterns of instruments, each with whether an interval without ticks repeats the close before it. An
-    /// instrument that several match has its bars once, with empty ones if one of them says so.
+    /// instrument that several match has its bars once, with empty ones if any of the patterns has them.
     pub wanted: Vec<(String, bool)>,
     /// When a bar closes.
     pub timeframe: Timeframe,
     /// What it is made of.
     pub price: BarPrice,
-    /// Whether the venue's time says in which bar a tick is; else the time of receipt.
+    /// Whether a tick's bar is found by the venue's time; else by the time of receipt.
     pub by_event: bool,
 }
 
 impl BarSpec {
     /// Whether an instrument has these bars, and then whether empty ones, too.
-    pub(super) fn wants(&self, instrument: &str) -> Option<bool> {
+    pub(super) fn matches(&self, instrument: &str) -> Option<bool> {
         let mut matching = self
             .wanted
             .iter()
@@ -119,7 +119,7 @@ pub struct Bar {
     pub ts_init: i64,
 }
 
-/// What became of the ticks that one spec asked for.
+/// What became of the ticks of one spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// In a bar, closed or open.

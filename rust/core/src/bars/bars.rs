@@ -11,7 +11,7 @@
 //!
 //! Guarantees: intervals are [open, close), multiples of the timeframe since the epoch; volume is added in the order of
 //! ticks; every tick of a spec is in exactly one number of [`Counts`].
-//! Does not: know the time (it is told), or make a bar of an interval that has not ended.
+//! Does not: read a clock (`now_ns` is an argument), or make a bar of an interval that has not ended.
 
 use rustc_hash::FxHashMap;
 
@@ -52,7 +52,7 @@ impl Bars {
         id
     }
 
-    /// Says anew which instruments have the bars of a spec; `false`: there is none of that number.
+    /// Sets anew which instruments have the bars of a spec; `false`: there is none of that number.
     ///
     /// Open bars of those that remain go on; those of the others make no bar. Without any, the spec is dropped.
     pub fn change(&mut self, id: u32, wanted: Vec<(String, bool)>, instruments: &InstrumentTable) -> bool {
@@ -68,7 +68,7 @@ impl Bars {
         true
     }
 
-    /// Whether nobody wants bars.
+    /// Whether there is no spec.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.specs.is_empty()
@@ -94,7 +94,7 @@ impl Bars {
                 let first = self.series.len();
                 for (id, spec) in &self.specs {
                     if place_of(spec.price.kind()) == place
-                        && let Some(empty) = spec.wants(&row.name)
+                        && let Some(empty) = spec.matches(&row.name)
                     {
                         let kept = kept.remove(&(*id, instrument));
                         let mut series = kept.unwrap_or_else(|| Series::new(*id, spec, instrument));
@@ -166,7 +166,7 @@ impl Bars {
         series.iter_mut().find(|series| series.bar.spec == spec)
     }
 
-    /// Whether ticks closed bars that nobody took yet.
+    /// Whether ticks closed bars that were not taken yet.
     #[must_use]
     pub fn has_closed(&self) -> bool {
         !self.outlet.closed.is_empty()

@@ -4,7 +4,7 @@
 //!   not running ──tick──▶ running [open, close) ──tick at or after the close, or due──▶ closed ─▶ not running, or empty
 //! ```
 //! Guarantees: a tick is folded or counted, never both, never neither; what closes does so once.
-//! Does not: know its neighbours, or when it is looked at.
+//! Does not: depend on other series, or on when it is looked at.
 
 use std::collections::BTreeSet;
 
@@ -185,10 +185,10 @@ impl Series {
         (self.bar.ts_close, self.bar.spec, self.bar.instrument)
     }
 
-    /// Closes the interval that runs; where empty ones are wanted, the next begins.
+    /// Closes the interval that runs; where the spec has empty bars, the next begins.
     fn close(&mut self, closed: &mut Vec<Bar>) {
         let end_ns = self.close_ns;
-        // Without ticks and no longer wanted: no bar.
+        // Without ticks, and empty bars are off by now: no bar.
         if self.bar.count > 0 || self.empty {
             if self.bar.count == 0 {
                 self.counts.empty += 1;
@@ -205,7 +205,7 @@ impl Series {
         }
     }
 
-    /// Gives the bar out, and leaves behind what an empty one would say.
+    /// Returns the bar, and leaves the values that an empty one would have.
     fn emit(&mut self, closed: &mut Vec<Bar>) {
         self.counts.ticks += self.bar.count;
         self.counts.bars += 1;

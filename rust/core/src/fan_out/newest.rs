@@ -1,9 +1,10 @@
-//! The newest tick of each (instrument, state kind), for who joins, resumes, or was lapped while conflating.
+//! The newest tick of each (instrument, state kind), for members that join, resume, or were lapped while conflating.
 //!
 //! ```text
 //!   writer ─▶ cells[key] (one snapshot cell each) ─▶ any reader
 //! ```
-//! Guarantees: what a reader gets is a tick that was published, whole, with its position; cells are allocated when first needed.
+//! Guarantees: what a reader gets is a tick that was published, whole, with its position; cells are allocated when
+//! first needed.
 //! Does not: keep anything but the newest, or order it against the ring.
 
 use std::sync::OnceLock;
@@ -28,7 +29,7 @@ pub struct Marks {
     generation: u64,
 }
 
-/// The table; one writer stores, everybody reads.
+/// The table; one writer stores, any thread reads.
 pub struct NewestTable {
     keys: StateKeys,
     chunks: Box<[OnceLock<Cells>]>,

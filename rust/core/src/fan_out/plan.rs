@@ -1,17 +1,17 @@
-//! The plan: which subscriptions want a tick, compiled into one look-up per (instrument, kind).
+//! The plan: which subscriptions get a tick, compiled into one look-up per (instrument, kind).
 //!
 //! ```text
 //!   tick ─▶ cells[(instrument + 1) · stride + kind] ─▶ set ─▶ members, in registration order
 //! ```
 //! Guarantees: an unwanted tick costs one look-up; a subscription that does not match costs nothing.
-//! Does not: know handlers. Set 0 is the empty one.
+//! Does not: hold handlers. Set 0 is the empty one.
 
 use crate::limits::KINDS_MAX;
 use crate::market::instrument::InstrumentTable;
 use crate::market::kind::{KindSet, kind_set};
 use crate::market::tick::{NO_INSTRUMENT, Tick};
 
-/// What one subscription wants: kinds, and instruments by name or pattern (`*` any text, `?` one character).
+/// What one subscription gets: kinds, and instruments by name or pattern (`*` any text, `?` one character).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Names or patterns; a tick of no instrument passes them all.

@@ -1,7 +1,7 @@
 //! Runs of decimal digits, eight a step.
 //!
 //! Guarantees: exact up to [`DIGITS_MAX`] digits, which is what a `u64` surely holds.
-//! Does not: know signs, points or exponents.
+//! Does not: read signs, points or exponents.
 
 /// Digits whose value surely fits a `u64`.
 pub(crate) const DIGITS_MAX: usize = 19;
@@ -17,8 +17,8 @@ pub(crate) const POW10: [u64; DIGITS_MAX + 1] = {
     powers
 };
 
-/// The digits that `text` begins with: their value, how many, and what follows them. None when they are more than `max`,
-/// which is at most [`DIGITS_MAX`].
+/// The digits that `text` begins with: their value, how many, and what follows them. None when they are more than
+/// `max`, which is at most [`DIGITS_MAX`].
 #[inline(always)]
 pub(crate) fn leading(text: &[u8], max: usize) -> Option<(u64, usize, &[u8])> {
     debug_assert!(max <= DIGITS_MAX);

@@ -4,7 +4,8 @@
 //!   per tick, little endian: len(instrument) u16 | instrument text | kind u8 | side i8 | flags u16 |
 //!                            seq u64 | venue_seq u64 | ts_event i64 | ts_init i64 | four value words
 //! ```
-//! Guarantees: equal for every capacity, policy, process and byte order; no two streams of ticks share the bytes hashed.
+//! Guarantees: equal for every capacity, policy, process and byte order; no two streams of ticks share the bytes
+//! hashed.
 //! Does not: depend on instrument ids, only on their names.
 
 use crate::market::tick::Tick;

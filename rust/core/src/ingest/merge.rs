@@ -54,7 +54,7 @@ pub struct Item<'a> {
 pub enum Step<'a> {
     /// This.
     Item(Item<'a>),
-    /// First this source must hand over a block, or say that it ends.
+    /// This source needs a block, or its end, first.
     Need(usize),
     /// Nothing: every source has ended.
     End,
@@ -65,7 +65,7 @@ pub enum Step<'a> {
 pub enum Peek {
     /// At this receive time, ns.
     At(i64),
-    /// Unknown until this source has handed over a block, or said that it ends.
+    /// Unknown until this source has a block, or has ended.
     Need(usize),
     /// Never.
     End,
@@ -131,14 +131,14 @@ impl Merge {
     ///
     /// # Panics
     /// When that source was not named: its block would be lost.
-    pub fn give(&mut self, source: usize, block: Block) {
+    pub fn push(&mut self, source: usize, block: Block) {
         self.feed(source);
         self.sources[source].block = block;
         self.sources[source].at = 0;
         self.load(source);
     }
 
-    /// Says that a source that [`Step::Need`] or [`Peek::Need`] named has ended.
+    /// Ends a source that [`Step::Need`] or [`Peek::Need`] named.
     ///
     /// # Panics
     /// When that source was not named.
@@ -226,7 +226,7 @@ impl Merge {
         assert_eq!(
             named,
             Some(Reverse(source)),
-            "source {source} was not asked for a block: give blocks only to the source that Need names"
+            "source {source} needs no block: push blocks only to the source that Need names"
         );
     }
 

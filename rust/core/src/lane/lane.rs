@@ -1,7 +1,7 @@
 //! One lane: a bounded queue, first in, first out, with its numbers.
 //!
-//! Guarantees: `published == processed + dead + dropped + left` at every moment; a drop is remembered until the gap that
-//! reports it.
+//! Guarantees: `published == processed + dead + dropped + left` at every moment; a drop is remembered until the gap
+//! that reports it.
 //! Does not: choose between lanes; that is [`super::Lanes`].
 
 use std::collections::VecDeque;
@@ -41,7 +41,7 @@ pub struct LaneCounts {
     pub dropped: u64,
     /// Items refused because the lane was full; they were never taken.
     pub refused: u64,
-    /// Gaps told.
+    /// Gaps reported.
     pub gaps: u64,
     /// The most that ever waited.
     pub depth_max: u64,

@@ -1,17 +1,18 @@
-//! The lanes of the event bus: bounded queues, who goes first, and what becomes of each event.
+//! The lanes of the event bus: bounded queues, which goes first, and what becomes of each event.
 //!
 //! ```text
 //!   push ─▶ lane 0 ▒▒▒░░  ┐
 //!           lane 1 ▒░░░░  ├▶ turn(): the first lane that can go on; the last one has one turn in sixteen
-//!           lane 3 ▒▒▒▒▒  ┘      └▶ busy until finish() (or resume(), when it waits for somebody meanwhile)
+//!           lane 3 ▒▒▒▒▒  ┘      └▶ busy until finish() (or resume(), when it waits for an await meanwhile)
 //! ```
 //! What happens when a lane is full
 //!   Capacity limits causes. What a handler publishes while it runs is a consequence, of which eight times as many fit.
-//!   A lane that refuses gives the item back; one that drops takes the oldest out and tells it by a gap, before the next.
+//!   A lane that refuses gives the item back; one that drops takes the oldest out and reports it by a gap, before the
+//!   next.
 //!
-//! Guarantees: each lane is first in, first out; `published == processed + dead + dropped + left` at every moment; a lane
-//! that stays full grows, one that stays empty shrinks, by the times it is told.
-//! Does not: call anybody, hold a lock, or read a clock.
+//! Guarantees: each lane is first in, first out; `published == processed + dead + dropped + left` at every moment; a
+//! lane that stays full grows, one that stays empty shrinks, by the times that are passed in.
+//! Does not: call handlers, hold a lock, or read a clock.
 
 use super::lane::{Dropped, Lane, LaneCounts, LaneOptions, Standing, is_at_least};
 
@@ -54,12 +55,12 @@ pub enum Pushed<T> {
     Full(T),
 }
 
-/// Who has the turn.
+/// What the next turn is about.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn<T> {
     /// A lane that was resumed goes on with what it had in hand.
     Resumed(usize),
-    /// A lane must tell what it dropped.
+    /// A lane must report what it dropped.
     Gap(usize, Dropped),
     /// The next item of a lane, and its number.
     Item(usize, u64, T),
@@ -72,8 +73,8 @@ pub enum Outcome {
     Processed,
     /// A handler failed for good.
     Dead,
-    /// It was no item of the lane's own: a gap that was told.
-    Told,
+    /// It was no item of the lane's own: a gap that was reported.
+    Gap,
 }
 
 /// A capacity that changed.
@@ -111,7 +112,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Whether an item would be taken whatever its origin, and without anybody having to look at the time.
+    /// Whether an item would be taken whatever its origin, and without a look at the time.
     #[inline]
     #[must_use]
     pub fn has_easy_room(&self, lane: usize) -> bool {
@@ -123,7 +124,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Takes an item that `has_easy_room` was asked for.
+    /// Takes an item after `has_easy_room` returned true.
     #[inline]
     pub fn push_easily(&mut self, lane: usize, item: T) {
         self.lanes[lane].accept(item);
@@ -135,7 +136,7 @@ impl<T> Lanes<T> {
         self.lanes[lane].queue.len() < self.lanes[lane].capacity
     }
 
-    /// Takes an item in, or gives one back. `may_drop`: a lane that drops its oldest may do so.
+    /// Takes an item in, or returns one. `may_drop`: a lane that drops its oldest may do so.
     pub fn push(&mut self, lane: usize, item: T, origin: Origin, now_ns: i64, may_drop: bool) -> Pushed<T> {
         self.observe(lane, now_ns);
         let times = self.options.consequences_max;
@@ -192,7 +193,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Whether a lane is larger than it was made, so that somebody should go on observing it.
+    /// Whether a lane is larger than it was made, so that it must still be observed.
     #[must_use]
     pub fn has_grown(&self) -> bool {
         self.lanes.iter().any(|lane| lane.capacity > lane.options.capacity)
@@ -203,7 +204,7 @@ impl<T> Lanes<T> {
         std::mem::take(&mut self.resized)
     }
 
-    /// Whether `turn` would give one.
+    /// Whether `turn` would return one.
     #[inline]
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -217,7 +218,7 @@ impl<T> Lanes<T> {
             || self.lanes.iter().any(|lane| lane.standing == Standing::Resumed)
     }
 
-    /// Gives the next turn: the lane is busy until `finish`, unless it is told that it may go on by `resume`.
+    /// Begins the next turn: the lane is busy until `finish`, unless `resume` lets it go on.
     #[inline]
     pub fn turn(&mut self) -> Option<Turn<T>> {
         let index = self.next_lane()?;
@@ -272,11 +273,11 @@ impl<T> Lanes<T> {
         match outcome {
             Outcome::Processed => this.counts.processed += 1,
             Outcome::Dead => this.counts.dead += 1,
-            Outcome::Told => this.counts.gaps += 1,
+            Outcome::Gap => this.counts.gaps += 1,
         }
     }
 
-    /// A busy lane that waited for somebody may go on with what it has in hand.
+    /// A busy lane that waited for an await may go on with what it has in hand.
     pub fn resume(&mut self, lane: usize) {
         debug_assert_eq!(
             self.lanes[lane].standing,

@@ -3,7 +3,8 @@
 //! ```text
 //!   name ─▶ row: singular type, plural dtype, unit, formula, kinds it is valid for ─▶ binding · docs · `headrace fields`
 //! ```
-//! Guarantees: one table serves the binding, the documentation and the command line; kinds that users register add rows.
+//! Guarantees: one table serves the binding, the documentation and the command line; kinds that users register add
+//! rows.
 //! Does not: make values; that is [`Field`].
 
 use super::field::Field;
@@ -16,9 +17,9 @@ pub struct FieldRow {
     pub name: String,
     /// What it is.
     pub field: Field,
-    /// Python type in singular handlers; `None`: only plural handlers may ask.
+    /// Python type in singular handlers; `None`: only plural handlers may declare it.
     pub singular: Option<&'static str>,
-    /// Column dtype in plural handlers; `None`: only singular handlers may ask.
+    /// Column dtype in plural handlers; `None`: only singular handlers may declare it.
     pub plural: Option<&'static str>,
     /// Unit.
     pub unit: &'static str,

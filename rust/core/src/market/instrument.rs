@@ -1,7 +1,7 @@
 //! Instruments: `SYMBOL.VENUE`, and a dense `u32` by first appearance.
 //!
 //! Guarantees: an id, once given, never changes; ids are 0, 1, 2, … in order of first appearance.
-//! Does not: remove instruments, or know tick sizes and lots.
+//! Does not: remove instruments, or hold tick sizes and lots.
 
 use crate::limits::SYMBOL_BYTES_MAX;
 use rustc_hash::FxHashMap;

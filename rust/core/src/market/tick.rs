@@ -5,7 +5,7 @@
 //!       seq  venue_seq  ts_event  ts_init  instrument  kind  side  flags  values[0] values[1] values[2] values[3]
 //! ```
 //! Guarantees: every byte is a field (no padding), so a tick and its nine words convert for nothing, both ways.
-//! Does not: know what its four values mean; that is the kind's row in [`crate::market::kind`].
+//! Does not: define what its four values mean; that is the kind's row in [`crate::market::kind`].
 
 use super::kind;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -16,7 +16,7 @@ pub const TICK_WORDS: usize = 9;
 pub const TICK_BYTES: usize = 72;
 /// The instrument of a tick that belongs to no instrument (a reader's gap, a feed's status).
 pub const NO_INSTRUMENT: u32 = u32::MAX;
-/// A gap's `first`, `last` or `missing` that nobody can know.
+/// A gap's `first`, `last` or `missing` that cannot be known.
 pub const UNKNOWN: u64 = u64::MAX;
 
 /// One market event. Prices and sizes are `f64` bits in `values`; ids there are `u64`; see the kind's row.
@@ -104,7 +104,7 @@ pub mod flags {
     pub const NO_VENUE_TIME: u16 = 1 << 4;
     /// A price or size had more than 15 significant digits: the double may name another decimal.
     pub const INEXACT_TEXT: u16 = 1 << 5;
-    /// The venue sent this number before (delivered only when asked for).
+    /// The venue sent this number before (delivered only with `duplicates="deliver"`).
     pub const DUPLICATE: u16 = 1 << 6;
     /// The venue's number is lower than one already seen.
     pub const LATE: u16 = 1 << 7;
@@ -173,7 +173,7 @@ impl GapCause {
     ];
 }
 
-/// What a gap tick says. In the record: values are first, last, missing, and `cause | lost_kind << 8`.
+/// The facts of a gap tick. In the record: values are first, last, missing, and `cause | lost_kind << 8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Why.
@@ -200,7 +200,7 @@ impl Gap {
         ]
     }
 
-    /// The gap tick that stands before `next`, at its times and instrument; the sequencer gives it its `seq`.
+    /// The gap tick that stands before `next`, at its times and instrument; the sequencer sets its `seq`.
     #[must_use]
     pub fn before(self, next: &Tick) -> Tick {
         Tick {

@@ -1,6 +1,7 @@
 //! What the tests share: recordings, and a run of lines through decoder and sequencer that counts every outcome.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod decoding;
 pub mod frames;
 pub mod ticks;
 

@@ -1,7 +1,8 @@
 //! What can become of a frame: accepted as a type, ignored under a name, or rejected with a reason.
 //!
-//! Guarantees: all three sets are closed, their names are unique, and a place in a set (`index`) never changes in a run.
-//! Does not: count; whoever feeds the decoder counts by index.
+//! Guarantees: all three sets are closed, their names are unique, and a place in a set (`index`) never changes in a
+//! run.
+//! Does not: count; the caller of the decoder counts by index.
 
 /// What became of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

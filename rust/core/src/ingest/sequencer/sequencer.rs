@@ -7,7 +7,7 @@
 //! ```
 //! Rules: quote: ids only rise, a jump is no loss. trade, agg_trade: the next is the last + 1. level: `U == last u + 1`
 //! on spot, `pu == last u` on futures; level_empty is in the same chain. Snapshots and `venue_seq` 0 are not checked.
-//! After a reconnect or restore the gap's cause says so, up to and including the first event that is checked.
+//! After a reconnect or restore that is the gap's cause, up to and including the first event that is checked.
 //! A spot event that overlaps the one before it breaks the chain, too: its gap has unknown ids.
 //! Guarantees: `seq` is dense from 1; a restored sequencer gives no number that the saved one could have given
 //! ([`RESTART_JUMP`]), if the new state is saved before the next restore. Same input, same output.
@@ -22,7 +22,7 @@ use crate::market::kind::{self, KindTable, Nature, VenueIds};
 use crate::market::tick::{GapCause, NO_INSTRUMENT, Tick, flags};
 use std::collections::BTreeMap;
 
-/// What becomes of an event that the venue's numbers say is not new.
+/// What becomes of an event that is not new by the venue's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unwanted {
     /// Counted, and not passed on.
@@ -76,7 +76,7 @@ pub struct Sequencer {
     places: Vec<u32>,
     /// Restored streams that have not been seen again.
     saved: BTreeMap<(String, String), SavedStream>,
-    /// The last number not to be given to streams that no saved state knows.
+    /// The last number not to be given to streams that are in no saved state.
     jump: u64,
 }
 
@@ -109,7 +109,7 @@ impl Sequencer {
             let place = self.place(first.instrument, first.kind, instruments, kinds);
             let stream = &mut self.streams[place];
             // Most events are one tick that is just what was expected, or that has no number to check.
-            let unnumbered = first.venue_seq == 0 && stream.tell.is_none() && stream.ids == place;
+            let unnumbered = first.venue_seq == 0 && stream.gap_cause.is_none() && stream.ids == place;
             if first.ends_event() && (unnumbered || stream.expects(first)) {
                 if !unnumbered {
                     stream.venue_last = first.venue_seq;
@@ -148,8 +148,8 @@ impl Sequencer {
     /// comes after a gap, cause RECONNECT.
     pub fn reconnect(&mut self, mut concerned: impl FnMut(u32) -> bool) {
         for stream in &mut self.streams {
-            if stream.nature != Nature::Meta && concerned(stream.instrument) && stream.tell.is_none() {
-                stream.tell = Some(GapCause::Reconnect);
+            if stream.nature != Nature::Meta && concerned(stream.instrument) && stream.gap_cause.is_none() {
+                stream.gap_cause = Some(GapCause::Reconnect);
                 stream.blame = GapCause::Reconnect;
                 stream.settle();
             }
@@ -193,8 +193,8 @@ impl Sequencer {
     }
 
     /// Goes on from a saved state: every stream starts at its last number + [`RESTART_JUMP`], with a gap, cause
-    /// RESTART; so do streams that the state doesn't know, from 0. Save the result soon: a second restore from the same
-    /// state gives the same numbers.
+    /// RESTART; so do streams that the state does not hold, from 0. Save the result soon: a second restore from the
+    /// same state gives the same numbers.
     ///
     /// # Errors
     /// [`RestoreError`] when the state cannot be one of ours.
@@ -228,7 +228,7 @@ impl Sequencer {
 
     #[cold]
     fn open(&mut self, instrument: u32, kind: u8, instruments: &InstrumentTable, kinds: &KindTable) -> usize {
-        // An id that is in no table says nothing, and must not size ours: such ticks belong to no instrument.
+        // An id that is in no table must not size this one: such ticks belong to no instrument.
         if instrument != NO_INSTRUMENT && instruments.get(instrument).is_none() {
             return self.place(NO_INSTRUMENT, kind, instruments, kinds);
         }
@@ -263,7 +263,7 @@ impl Sequencer {
             rule,
             venue_last: saved.map_or(0, |saved| saved.venue_last),
             owed: (0, 0, 0),
-            tell: restored.then_some(GapCause::Restart),
+            gap_cause: restored.then_some(GapCause::Restart),
             blame: if restored { GapCause::Restart } else { GapCause::Venue },
             instrument,
             kind,
@@ -310,8 +310,8 @@ impl Sequencer {
                 flag = flags::LATE;
             }
         }
-        if ids.tell.is_some() || gap.is_some() {
-            let gap = ids.told(gap, unchecked || flag != 0);
+        if ids.gap_cause.is_some() || gap.is_some() {
+            let gap = ids.gap_to_report(gap, unchecked || flag != 0);
             self.gap(gap.before(first), instruments, kinds, out);
             flag |= flags::GAP_BEFORE;
         } else if !unchecked && flag == 0 {

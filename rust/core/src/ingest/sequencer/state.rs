@@ -44,8 +44,8 @@ pub enum RestoreError {
     Twice(String, String),
 }
 
-/// The last number not to be given after this one was the last given: the next is this one + [`RESTART_JUMP`]. None when
-/// less than half of all numbers would be left.
+/// The last number not to be given after this one was the last given: the next is this one + [`RESTART_JUMP`]. None
+/// when less than half of all numbers would be left.
 pub(super) fn jumped(seq: u64) -> Option<u64> {
     seq.checked_add(RESTART_JUMP - 1).filter(|&seq| seq < 1 << 63)
 }

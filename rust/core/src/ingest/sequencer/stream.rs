@@ -1,4 +1,4 @@
-//! One (instrument, kind): its last number, and what the venue's numbers say about its next event.
+//! One (instrument, kind): its last number, and its next event judged by the venue's numbers.
 //!
 //! Guarantees: an event that is late or came twice moves nothing.
 //! Does not: make ticks.
@@ -31,18 +31,18 @@ pub(super) struct Stream {
     pub(super) rule: Rule,
     /// The last venue number in order; 0: none yet.
     pub(super) venue_last: u64,
-    /// What is missing before a number that was passed over, still to be told: first, last, how many.
+    /// What is missing before a number that was passed over, still to be reported: first, last, how many.
     pub(super) owed: (u64, u64, u64),
-    /// A gap to tell before the next event, whatever its numbers say.
-    pub(super) tell: Option<GapCause>,
-    /// The cause of what the numbers say is missing.
+    /// A gap to report before the next event, whatever its numbers are.
+    pub(super) gap_cause: Option<GapCause>,
+    /// The cause of what is missing by the numbers.
     pub(super) blame: GapCause,
     pub(super) instrument: u32,
     pub(super) kind: u8,
     pub(super) nature: Nature,
 }
 
-/// What the venue's numbers say about an event.
+/// An event judged by the venue's numbers.
 pub(super) enum Verdict {
     InOrder,
     Missing(Gap),
@@ -51,7 +51,7 @@ pub(super) enum Verdict {
 }
 
 impl Stream {
-    /// True when an event's numbers are in order and there is nothing to tell before it.
+    /// True when an event's numbers are in order and there is nothing to report before it.
     #[inline]
     pub(super) fn expects(&self, first: &Tick) -> bool {
         let (id, last) = (first.venue_seq, self.venue_last);
@@ -126,8 +126,8 @@ impl Stream {
         self.owed = (0, 0, 0);
     }
 
-    /// The gap to tell before an event: what its numbers say is missing, else that nobody knows.
-    pub(super) fn told(&mut self, missing: Option<Gap>, keep_blame: bool) -> Gap {
+    /// The gap to report before an event: what is missing by its numbers, else a gap of unknown size.
+    pub(super) fn gap_to_report(&mut self, missing: Option<Gap>, keep_blame: bool) -> Gap {
         let gap = missing.unwrap_or(Gap {
             cause: self.blame,
             lost_kind: self.kind,
@@ -135,7 +135,7 @@ impl Stream {
             last: UNKNOWN,
             missing: UNKNOWN,
         });
-        self.tell = None;
+        self.gap_cause = None;
         if !keep_blame {
             self.blame = GapCause::Venue;
         }

@@ -1,13 +1,14 @@
 //! Binance spot, USD-M and COIN-M: bookTicker, trade, aggTrade, depthUpdate and REST snapshots.
 //!
-//! Decided here, where the venue leaves room: a time is `T`, else `E`, 13 digits ms or 16 digits us. `m: true` means that
-//! the buyer was the maker: the aggressor sold. Levels come bids first, then asks; a depth event or snapshot without any
-//! is one level_empty tick with the same ids. A futures trade with `X` other than MARKET, or any trade at price 0, is
-//! ignored, and [`Decoder::passed_over`] tells its id, so that no gap is seen where nothing was lost. A bare object
-//! without `e` that has `u` and `s` is a bookTicker. A snapshot names its symbol (`symbol` or `s`), or belongs to the
-//! only symbol that this decoder has accepted so far. Partial and RPI books are known by their stream's name, so only
-//! in an envelope.
-//! Guarantees: see [`crate::ingest::decode`]. Instruments are looked up last, after everything else is known to be good.
+//! Decided here, where the venue leaves room: a time is `T`, else `E`, 13 digits ms or 16 digits us. `m: true` means
+//! that the buyer was the maker: the aggressor sold. Levels come bids first, then asks; a depth event or snapshot
+//! without any is one level_empty tick with the same ids. A futures trade with `X` other than MARKET, or any trade at
+//! price 0, is ignored, and [`Decoder::passed_over`] returns its id, so that no gap is seen where nothing was lost. A
+//! bare object without `e` that has `u` and `s` is a bookTicker. A snapshot names its symbol (`symbol` or `s`), or
+//! belongs to the only symbol that this decoder has accepted so far. Partial and RPI books are known by their stream's
+//! name, so only in an envelope.
+//! Guarantees: see [`crate::ingest::decode`]. Instruments are looked up last, after everything else is known to be
+//! good.
 //! Does not: keep books, join snapshots with diffs, or guess its venue (see [`detect_venue`]).
 
 use super::frame::{Frame, Level};
@@ -68,7 +69,8 @@ impl Decoder {
         self.venue
     }
 
-    /// The id that the last frame used up without a tick; hand it to [`crate::ingest::sequencer::Sequencer::pass_over`].
+    /// The id that the last frame used up without a tick; hand it to
+    /// [`crate::ingest::sequencer::Sequencer::pass_over`].
     #[must_use]
     pub fn passed_over(&self) -> Option<PassedOver> {
         self.passed_over

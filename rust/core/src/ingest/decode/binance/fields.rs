@@ -1,8 +1,8 @@
-//! The known fields of one JSON object, each as it was written, until the frame's type says what it must be.
+//! The known fields of one JSON object, each as it was written, until the frame's type shows what it must be.
 //!
 //! Guarantees: asking for a field of another type than it has is [`RejectReason::WrongType`], for one that is not there
 //! [`RejectReason::MissingField`].
-//! Does not: know which fields a frame type needs (see [`super::general`]).
+//! Does not: decide which fields a frame type needs (see [`super::general`]).
 
 use super::frame::Symbol;
 use super::number::{self, Number};

@@ -1,7 +1,7 @@
 //! One Binance frame, read, but not yet a tick: what both ways of reading produce.
 //!
 //! Guarantees: every field is checked; levels lie in the scratch, bids and asks each in the venue's order.
-//! Does not: know instruments.
+//! Does not: look up instruments.
 
 use super::number::Number;
 use crate::ingest::decode::IgnoredType;
@@ -83,7 +83,7 @@ pub(super) struct Snapshot<'a> {
     pub(super) asks: Range<usize>,
 }
 
-/// The book that a stream's name says a depth frame belongs to, when it is not the one we follow.
+/// The book that a depth frame belongs to by its stream's name, when it is not the full diff book.
 pub(super) fn other_book(stream: &[u8]) -> Option<IgnoredType> {
     let mut parts = stream.split(|&byte| byte == b'@').skip(1);
     match parts.next()? {

@@ -1,8 +1,8 @@
 //! The general way: the fields of any JSON text to a [`Frame`]. The reference that the predicted scanner falls back to.
 //!
-//! Guarantees: fields are judged after the type is known, so that other documented types pass whatever they hold. A root
-//! with `data` is an envelope and needs `stream`. An array is ignored under its first event's name when every event in
-//! it is a documented one that is no tick of ours.
+//! Guarantees: fields are judged after the type is known, so that other documented types pass whatever they hold. A
+//! root with `data` is an envelope and needs `stream`. An array is ignored under its first event's name when every
+//! event in it is a documented one that is no tick of ours.
 //! Does not: look at JSON (see [`super::json`]).
 
 use super::fields::{Fields, Key};
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What a frame says about its venue.
+/// The signs of its venue that a frame has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct VenueSigns {
     /// Some(true): only futures send this; Some(false): only spot does.
@@ -144,7 +144,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What the frame says about its venue.
+    /// The signs of its venue that the frame has.
     pub(super) fn venue_signs(&self) -> VenueSigns {
         let fields = if self.outer.has(Key::Data) {
             &self.inner

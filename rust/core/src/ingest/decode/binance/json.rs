@@ -1,7 +1,7 @@
 //! Any JSON text to the fields that frames use: typed, borrowed, without a DOM.
 //!
-//! Guarantees: key order, unknown keys, white space and escapes don't matter; a known key that stands twice in an object
-//! is noticed; a value of an unexpected type is kept as such, because other documented types use the same keys.
+//! Guarantees: key order, unknown keys, white space and escapes don't matter; a known key that stands twice in an
+//! object is noticed; a value of an unexpected type is kept as such, because other documented types use the same keys.
 //! Does not: recurse deeper than [`FRAME_DEPTH_MAX`], or validate what it passes over beyond JSON.
 
 use super::fields::{Fields, Key, Slot, key_of};
@@ -20,7 +20,7 @@ pub(super) enum Shape {
     Scalar,
 }
 
-/// A frame whose type is not known yet.
+/// A frame whose type is still to be found.
 pub(super) struct Reading<'a> {
     pub(super) outer: Fields<'a>,
     pub(super) inner: Fields<'a>,
@@ -81,7 +81,7 @@ fn nests_too_deep(frame: &[u8]) -> bool {
     false
 }
 
-/// Accepts every scalar with one answer; the rest of a visitor says what objects and arrays mean.
+/// Accepts every scalar with one answer; the rest of a visitor handles objects and arrays.
 macro_rules! scalars_are {
     ($answer:expr) => {
         fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -156,7 +156,7 @@ impl Visitor<'_> for KeySeed {
     }
 }
 
-/// An object that may be a frame. At the root, `data` says where an enveloped one goes.
+/// An object that may be a frame. At the root, `data` is where an enveloped one goes.
 struct ObjectSeed<'r, 'a> {
     fields: &'r mut Fields<'a>,
     levels: &'r mut Vec<Level>,

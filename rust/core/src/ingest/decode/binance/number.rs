@@ -60,7 +60,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Number, RejectReason> {
         return Err(RejectReason::BadNumber);
     }
     let significant = significant_digits(&body[..whole], fraction);
-    // A text of zeros is 0 whatever its exponent says, and has no sign.
+    // A text of zeros is 0 whatever its exponent, and has no sign.
     if significant == 0 {
         return Ok(Number::default());
     }

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: what was found once is found again without allocating; a remembered id is compared with the table's own
 //! name before it is used.
-//! Does not: add an instrument for a frame that is refused later (it is asked last).
+//! Does not: add an instrument for a frame that is refused later (the look-up comes last).
 
 use crate::ingest::decode::RejectReason;
 use crate::market::instrument::{InstrumentError, InstrumentTable, Venue};

@@ -1,4 +1,4 @@
-//! Ticks: what a frame says, as records.
+//! Ticks: a frame as records.
 //!
 //! Guarantees: times, ids, flags and values are set, `seq` is 0; a book's levels are one event.
 //! Does not: find the instrument; the decoder does, last.

@@ -1,4 +1,4 @@
-//! Which of Binance's markets a recording comes from, told by what only one of them sends.
+//! Which of Binance's markets a recording comes from, by what only one of them sends.
 //!
 //! ```text
 //!   depthUpdate with pu, bookTicker with e ─▶ futures ─┬─ a pair (ps) that is not the symbol, or _ in every symbol ─▶ COIN-M
@@ -15,8 +15,8 @@ use crate::market::instrument::Venue;
 /// The market that these frames (without receive times, see [`crate::ingest::lines::Lines`]) come from.
 ///
 /// # Errors
-/// [`DetectError::Undecided`] when nothing in the first 1,000 frames tells, [`DetectError::Mixed`] when they contradict
-/// each other.
+/// [`DetectError::Undecided`] when nothing in the first 1,000 frames shows it, [`DetectError::Mixed`] when they
+/// contradict each other.
 pub fn detect_venue<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Result<Venue, DetectError> {
     let mut levels = Vec::new();
     let (mut futures, mut spot, mut pair, mut underscored, mut plain) = (0u32, 0u32, false, 0u32, 0u32);
