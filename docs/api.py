@@ -127,7 +127,7 @@ def signature_of(function: Callable[..., object]) -> str:
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and not any(part.startswith("*") for part in parts):
             parts.append("*")
-        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        stars = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}.get(parameter.kind.name, "")
         text = f"{stars}{parameter.name}: {annotation_text(parameter.annotation)}"
         parts.append(text if parameter.default is parameter.empty else f"{text} = {parameter.default!r}")
     returned = annotation_text(signature.return_annotation)

@@ -44,7 +44,7 @@ class Stubborn(Strategy):
 async def test_a_strategy_that_answers_each_refusal_with_an_order_keeps_neither_operator_nor_ticks_out() -> None:
     stubborn = Stubborn()
     feed = HandFeed()
-    engine = Engine(feeds=[feed], strategies=[stubborn], instruments=INSTRUMENTS)
+    engine = Engine(feeds=[feed], strategies=[stubborn], broker=SimulatedBroker(), instruments=INSTRUMENTS)
     async with engine:
         feed.put(market([100.0] * 3, every_ns=0, start_ns=time.time_ns()))
         await until(lambda: stubborn.refused > 0)

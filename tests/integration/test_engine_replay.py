@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import headrace
 from headrace import BarSpec, Engine, Strategy
 from headrace.bus import replay_events
 from headrace.engine.service import Service, ServiceContext
@@ -260,7 +262,7 @@ def test_an_engine_runs_once() -> None:
         engine.run()
 
 
-@pytest.mark.parametrize("absent", ["feeds", "strategies", "broker", "services"])
+@pytest.mark.parametrize("absent", ["feeds", "strategies", "services"])
 def test_whatever_is_absent_the_rest_runs(absent: str) -> None:
     class Idle(Service):
         ran = False
@@ -272,8 +274,6 @@ def test_whatever_is_absent_the_rest_runs(absent: str) -> None:
     options: dict[str, Any] = {"services": [idle], "strategies": [strategy]}
     if absent == "feeds":
         engine = Engine(mode="replay", **options)
-    elif absent == "broker":
-        engine = engine_over(market([100, 101]), [strategy], services=[idle], broker=None)
     elif absent == "strategies":
         engine = engine_over(market([100, 101]), [], services=[idle])
     else:
@@ -284,10 +284,17 @@ def test_whatever_is_absent_the_rest_runs(absent: str) -> None:
     assert report.ended_by == "feeds ended"
     assert idle.ran == (absent != "services")
     assert ("stopped" in states) == (absent != "strategies")
-    if absent == "broker":
-        assert [type(event).__name__ for event in strategy.orders] == ["OrderRequested", "OrderRejected"]
     if absent == "strategies":
         assert sum(report.ticks.values()) == 2
+
+
+@pytest.mark.parametrize("trade", [Strategy.buy, Strategy.sell])
+def test_an_order_without_a_broker_says_where_there_is_one(trade: Callable[..., str]) -> None:
+    strategy = Recorder({1: lambda own: trade(own, BTC, 1)})
+    with pytest.raises(EngineError, match=r"no broker .* headrace\.Engine\(broker=…\), or with `headrace backtest`"):
+        headrace.replay(market([100, 101]), strategy, instruments=BTC)
+    engine = engine_over(market([100, 101]), [Recorder()], broker=None)
+    assert engine.run().strategies["Recorder"].orders.submitted == 0
 
 
 def test_two_instruments_are_kept_apart() -> None:
