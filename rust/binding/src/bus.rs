@@ -13,6 +13,7 @@
 
 mod delivery;
 mod handler;
+mod route;
 mod turns;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,8 +27,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use rustc_hash::FxHashMap;
 
-use self::delivery::{InHand, Route};
+use self::delivery::InHand;
 pub(crate) use self::handler::BusHandler;
+use self::route::{Keys, Route};
 use crate::errors::{internal, raise, refuse_after_fork};
 use crate::lock::lock;
 
@@ -131,9 +133,23 @@ impl BusCore {
         self.hooks.call_method0(py, intern!(py, "_wake")).map(drop)
     }
 
+    #[inline]
+    fn publish(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<()> {
+        let py = event.py();
+        refuse_after_fork(py)?;
+        match self.take_easily(event, by_owner)? {
+            Some(false) => Ok(()),
+            Some(true) => self.wake(py),
+            None => self
+                .hooks
+                .call_method1(py, intern!(py, "_publish_slow"), (event, by_owner))
+                .map(drop),
+        }
+    }
+
     /// Takes an event that needs nobody's attention: stamped, of a declared type, with room to spare.
     #[inline]
-    fn take_easily(&self, event: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    fn take_easily(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<Option<bool>> {
         let py = event.py();
         let kind = event.get_type_ptr() as usize;
         match event.getattr(intern!(py, "ts")) {
@@ -144,8 +160,9 @@ impl BusCore {
         let Some(route) = state.types.get(&kind).copied() else {
             return Ok(None);
         };
-        let lane = state.routes[route as usize].get().lane;
-        if state.closed || !state.lanes.has_easy_room(lane) {
+        let known = state.routes[route as usize].get();
+        let lane = known.lane;
+        if state.closed || !state.lanes.has_easy_room(lane) || (known.is_owned && !by_owner) {
             return Ok(None);
         }
         let entry = Entry {
@@ -214,8 +231,17 @@ impl BusCore {
         })
     }
 
-    /// Says who takes events of a type, and in which lane they go; a lane once said stays.
-    fn set_route(&self, event_type: Bound<'_, PyAny>, lane: usize, handlers: Vec<Py<BusHandler>>) -> PyResult<()> {
+    /// Says who takes events of a type, and in which lane they go; a lane once said stays. key_of : returns an event's
+    /// key, where a handler chooses by it. is_owned : only `publish_owned` takes such events.
+    #[pyo3(signature = (event_type, lane, handlers, *, key_of, is_owned))]
+    fn set_route(
+        &self,
+        event_type: Bound<'_, PyAny>,
+        lane: usize,
+        handlers: Vec<Py<BusHandler>>,
+        key_of: Option<Py<PyAny>>,
+        is_owned: bool,
+    ) -> PyResult<()> {
         let py = event_type.py();
         refuse_after_fork(py)?;
         let key = event_type.as_ptr() as usize;
@@ -225,6 +251,8 @@ impl BusCore {
                 lane,
                 event_type: event_type.unbind(),
                 handlers,
+                is_owned,
+                keys: key_of.map(|of| Keys::new(py, of)),
             },
         )?;
         // Dropped behind the lock.
@@ -246,16 +274,13 @@ impl BusCore {
     /// Puts an event in its lane.
     #[pyo3(signature = (event, /))]
     fn publish_nowait(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = event.py();
-        refuse_after_fork(py)?;
-        match self.take_easily(event)? {
-            Some(false) => Ok(()),
-            Some(true) => self.wake(py),
-            None => self
-                .hooks
-                .call_method1(py, intern!(py, "_publish_slow"), (event,))
-                .map(drop),
-        }
+        self.publish(event, false)
+    }
+
+    /// Puts an event in its lane that others may not publish; for the owner of its type.
+    #[pyo3(signature = (event, /))]
+    fn publish_owned(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.publish(event, true)
     }
 
     /// Puts an event in its lane, if it fits; says whether it does. `only`: for this handler alone.
@@ -432,6 +457,12 @@ impl BusCore {
         let (_, route) = state.running.as_ref()?;
         let handler = route.get().handlers.get((current & 0xffff).checked_sub(1)? as usize)?;
         Some((current >> 16, handler.get().name.clone_ref(py)))
+    }
+
+    /// Makes this thread the bus's own, before its first drain.
+    fn adopt_thread(&self) {
+        // Relaxed: written under the interpreter's lock.
+        self.thread.store(thread_mark(), Ordering::Relaxed);
     }
 
     /// Whether this thread is the bus's own: the one that drained last, or made it.

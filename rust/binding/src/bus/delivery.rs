@@ -14,24 +14,9 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::route::Route;
 use super::{BusCore, BusHandler};
-
-/// What is known of a type of events: its lane, and who takes it.
-#[pyclass(frozen, module = "headrace._native")]
-pub(super) struct Route {
-    pub(super) lane: usize,
-    /// Keeps the type's address its own.
-    pub(super) event_type: Py<PyAny>,
-    pub(super) handlers: Vec<Py<BusHandler>>,
-}
-
-#[pymethods]
-impl Route {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.event_type)?;
-        self.handlers.iter().try_for_each(|handler| visit.call(handler))
-    }
-}
+use crate::lock::lock;
 
 /// An event that is being delivered.
 pub(super) struct InHand {
@@ -114,6 +99,9 @@ impl BusCore {
     /// Gives the event to its handlers, until one must be awaited.
     #[inline]
     pub(super) fn deliver(&self, py: Python<'_>, in_hand: &mut InHand) -> Step {
+        if let Err(interrupt) = self.narrow(py, in_hand) {
+            return Step::Interrupted(interrupt);
+        }
         let route = in_hand.route.clone_ref(py);
         let handlers = &route.get().handlers;
         while let Some(handler) = handlers.get(in_hand.next) {
@@ -158,6 +146,19 @@ impl BusCore {
             }
         }
         Step::Done
+    }
+
+    /// Leaves out the handlers that take events of other keys.
+    #[inline]
+    fn narrow(&self, py: Python<'_>, in_hand: &mut InHand) -> PyResult<()> {
+        let Some(route) = in_hand.route.get().narrowed(py, &in_hand.event)? else {
+            return Ok(());
+        };
+        let running = Some((in_hand.event.clone_ref(py), route.clone_ref(py)));
+        in_hand.route = route;
+        // The guard goes at the end of the statement, what was there before behind it.
+        let _before = std::mem::replace(&mut lock(&self.state).running, running);
+        Ok(())
     }
 
     /// The handler whose turn it is raised: it gets the event again while it has attempts, then there is a dead letter.
