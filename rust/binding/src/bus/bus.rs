@@ -22,6 +22,7 @@ use rustc_hash::FxHashMap;
 use super::handler::BusHandler;
 use super::in_hand::InHand;
 use super::route::Route;
+use crate::errors::refuse_after_fork;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -143,9 +144,23 @@ impl BusCore {
         self.hooks.call_method0(py, intern!(py, "_wake")).map(drop)
     }
 
+    #[inline]
+    pub(super) fn publish(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<()> {
+        let py = event.py();
+        refuse_after_fork(py)?;
+        match self.take_easily(event, by_owner)? {
+            Some(false) => Ok(()),
+            Some(true) => self.wake(py),
+            None => self
+                .hooks
+                .call_method1(py, intern!(py, "_publish_slow"), (event, by_owner))
+                .map(drop),
+        }
+    }
+
     /// Takes an event that needs nobody's attention: stamped, of a declared type, with room to spare.
     #[inline]
-    pub(super) fn take_easily(&self, event: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    fn take_easily(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<Option<bool>> {
         let py = event.py();
         let kind = event.get_type_ptr() as usize;
         match event.getattr(intern!(py, "ts")) {
@@ -156,8 +171,9 @@ impl BusCore {
         let Some(route) = state.types.get(&kind).copied() else {
             return Ok(None);
         };
-        let lane = state.routes[route as usize].get().lane;
-        if state.closed || !state.lanes.has_easy_room(lane) {
+        let known = state.routes[route as usize].get();
+        let lane = known.lane;
+        if state.closed || !state.lanes.has_easy_room(lane) || (known.is_owned && !by_owner) {
             return Ok(None);
         }
         let entry = Entry {
