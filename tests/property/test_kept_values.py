@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace import Dispatcher, Strategy, _native
+import headrace._native as _native
+from headrace import Dispatcher, Strategy
 from tests.support.feeding import ETH, quotes, trades
 
 RING = 64

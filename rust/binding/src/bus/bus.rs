@@ -144,6 +144,23 @@ impl BusCore {
         self.hooks.call_method0(py, intern!(py, "_wake")).map(drop)
     }
 
+    /// Sets the route of a type, by the type's address.
+    pub(super) fn replace_route(&self, key: usize, route: Py<Route>) {
+        // Dropped behind the lock.
+        let _before;
+        let mut state = lock(&self.state);
+        let known = state.types.get(&key).copied();
+        _before = match known {
+            Some(index) => Some(std::mem::replace(&mut state.routes[index as usize], route)),
+            None => {
+                let index = state.routes.len() as u32;
+                state.routes.push(route);
+                state.types.insert(key, index);
+                None
+            }
+        };
+    }
+
     #[inline]
     pub(super) fn publish(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<()> {
         let py = event.py();

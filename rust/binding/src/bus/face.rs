@@ -84,19 +84,7 @@ impl BusCore {
                 keys: key_of.map(|of| Keys::new(py, of)),
             },
         )?;
-        // Dropped behind the lock.
-        let _before;
-        let mut state = lock(&self.state);
-        let known = state.types.get(&key).copied();
-        _before = match known {
-            Some(index) => Some(std::mem::replace(&mut state.routes[index as usize], route)),
-            None => {
-                let index = state.routes.len() as u32;
-                state.routes.push(route);
-                state.types.insert(key, index);
-                None
-            }
-        };
+        self.replace_route(key, route);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct BusHandler {
     /// `None`: the event is held until Python releases it.
     pub(super) call: Option<Call>,
     pub(super) predicate: Option<Py<PyAny>>,
-    /// Says whether it takes events of a key; `None`: of every key.
+    /// Returns whether this handler takes events of a key; `None`: it takes every key.
     takes_key: Option<Py<PyAny>>,
     /// What Python knows it by.
     pub(super) owner: Py<PyAny>,
@@ -37,8 +37,8 @@ impl BusHandler {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Whether it takes events of a key; without a key, whether it takes events of every key. What the choice raises is
-    /// a no. Raises KeyboardInterrupt.
+    /// Whether it takes events of a key; without a key, whether it takes events of every key. An exception of the choice
+    /// counts as no. Raises KeyboardInterrupt.
     pub(super) fn takes(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let (Some(takes_key), Some(key)) = (&self.takes_key, key) else {
             return Ok(self.takes_key.is_none());
