@@ -26,17 +26,17 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import headrace._native as _native
 from headrace.bus.async_lanes import LaneTasks
 from headrace.bus.consumer import Consumer, Envelope
 from headrace.bus.current_event import handling_in
-from headrace.bus.lane import LANE_OPTIONS, BusStats, HandlerStats, LaneOptions, LaneStats
+from headrace.bus.lane import LANE_OPTIONS, BusStats, HandlerStats, LaneOptions, LaneStats, check_options
 from headrace.bus.registry import Declared, Subscribers
 from headrace.bus.subscription import BusSubscription
 from headrace.dispatch.faults import safe_text, safe_traceback
-from headrace.errors import LaneFullError, LetterError, OptionError
+from headrace.errors import LaneFullError, LetterError
 from headrace.limits import (
     BARRIER_S,
     CONSEQUENCES_MAX,
@@ -117,7 +117,7 @@ class EventBus:
         self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
         self._options = {**LANE_OPTIONS, **(lanes or {})}
         for lane, options in self._options.items():
-            _check_options(lane, options)
+            check_options(lane, options)
         self.core = _native.BusCore(
             self,
             [
@@ -152,6 +152,7 @@ class EventBus:
         what: What[E],
         handler: Handler[E],
         *,
+        where: Callable[[Any], bool] | None = None,
         name: str | None = None,
         idempotent: bool = False,
         max_attempts: int | None = None,
@@ -160,12 +161,16 @@ class EventBus:
 
         what : a type includes its subclasses; ``Event`` includes every type. A predicate is called with every event.
         handler : of one argument, plain or async. Handlers get an event in the order in which they subscribed.
+        where : chooses by an event's key (``EVENT_KEYS``: an order's strategy, a bar's kind, a signal's source). Called
+            once for each key, not for each event: events of other keys cost this handler nothing.
         idempotent : an event on which the handler raised may be delivered again, up to ``max_attempts`` times (3 by
             default) on every lane. Without it that holds for the data lane only.
 
         Raises EventTypeError, SubscriptionError (it cannot be called with one argument), OptionError.
         """
-        return self._subscribers.subscribe(what, handler, name=name, idempotent=idempotent, max_attempts=max_attempts)
+        return self._subscribers.subscribe(
+            what, handler, where=where, name=name, idempotent=idempotent, max_attempts=max_attempts
+        )
 
     def consumer(self, what: What[Event], *, name: str | None = None) -> Consumer:
         """Return the pull side: ``async with consumer.consume() as envelope``. Raises EventTypeError."""
@@ -176,6 +181,15 @@ class EventBus:
         )
 
     # Publishing
+
+    def own(self, event_type: type[Event], advice: str) -> Callable[[Event], None]:
+        """Return a function; from now on only it publishes events of a type, subclasses included.
+
+        advice : the end of the EventTypeError that every other ``publish`` raises. Raises OptionError (the type has an
+            owner already).
+        """
+        self._subscribers.own(event_type, advice)
+        return self.core.publish_owned
 
     async def publish(self, event: Event) -> None:
         """Publish an event; wait for room when its lane is full, up to a second of the bus's clock.
@@ -196,9 +210,9 @@ class EventBus:
                 return
         raise self._full(waiting, self._waited(waiting))
 
-    def _publish_slow(self, event: Event) -> None:
-        """Publish what the native core leaves to Python: unstamped or undeclared events, and events for full lanes."""
-        waiting = self._publish(event)
+    def _publish_slow(self, event: Event, by_owner: bool) -> None:  # noqa: FBT001 - called by the native core
+        """Publish what the native core leaves to Python: unstamped, undeclared or owned events, and for full lanes."""
+        waiting = self._publish(event, by_owner=by_owner)
         if waiting is None:
             return
         if waiting.is_consequence or self.core.is_own_thread():
@@ -209,9 +223,9 @@ class EventBus:
                 return
         raise self._full(waiting, self._waited(waiting))
 
-    def _publish(self, event: Event) -> _Waiting | None:
+    def _publish(self, event: Event, *, by_owner: bool = False) -> _Waiting | None:
         """Stamp an event and publish it if there is room; otherwise return it, to wait."""
-        declared = self._subscribers.declared(event)
+        declared = self._subscribers.declared(event, by_owner=by_owner)
         current, now_ns = self._current(), self.clock.now_ns()
         if not event.ts:
             cause, source = (None, "") if current is None else (current[0].cause, current[1])
@@ -378,7 +392,7 @@ class EventBus:
     def _give_again(self, event: Event, subscription: BusSubscription) -> None:
         now_ns = self.clock.now_ns()
         if not self.core.push(event, consequence=False, now_ns=now_ns, may_drop=False, only=subscription.native):
-            declared = self._subscribers.declared(event)
+            declared = self._subscribers.declared(event, by_owner=True)
             waiting = _Waiting(event, declared, is_consequence=False, since_ns=now_ns, since_s=time.monotonic())
             raise self._full(waiting, waited_s=0.0)
 
@@ -390,11 +404,3 @@ def _redrive(bus: weakref.ref[EventBus], subscription: weakref.ref[BusSubscripti
         msg = "the handler that failed on this event is closed: subscribe again, and publish the letter's event"
         raise LetterError(msg)
     alive._give_again(event, handler)  # noqa: SLF001 - its own module
-
-
-def _check_options(lane: Lane, options: LaneOptions) -> None:
-    for name in ("capacity", "max_attempts", "growth_max"):
-        value = getattr(options, name)
-        if value < 1:
-            msg = f"{name}={value} of the {lane} lane is not allowed: it must be 1 or more"
-            raise OptionError(msg, option=name)

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from headrace.errors import OptionError
 from headrace.limits import (
     LANE_ATTEMPTS_DATA,
     LANE_CAPACITY_CONTROL,
@@ -25,7 +26,7 @@ from headrace.limits import (
 )
 from headrace.market.events import Lane
 
-__all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "LaneOptions", "LaneStats"]
+__all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "LaneOptions", "LaneStats", "check_options"]
 
 
 class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +43,15 @@ class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     full: Literal["refuse", "drop_oldest"] = "refuse"
     max_attempts: int = 1
     growth_max: int = 1
+
+
+def check_options(lane: Lane, options: LaneOptions) -> None:
+    """Check the options of a lane. Raises OptionError."""
+    for name in ("capacity", "max_attempts", "growth_max"):
+        value = getattr(options, name)
+        if value < 1:
+            msg = f"{name}={value} of the {lane} lane is not allowed: it must be 1 or more"
+            raise OptionError(msg, option=name)
 
 
 class LaneStats(NamedTuple):

@@ -1,19 +1,20 @@
 """Subscribers: the declared event types of a bus, each with its lane and its handlers.
 
-Guarantees: handlers stand in the order in which they subscribed; names are unique.
+Guarantees: handlers stand in the order in which they subscribed; names are unique; a type has at most one owner, which
+owns its subclasses, too.
 Does not: deliver; it passes each type's handlers to the native core whenever they change.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.bus.consumer import Consumer
 from headrace.bus.lane import LaneOptions
 from headrace.bus.subscription import BusSubscription, is_event_type, matches, subscriber_name
 from headrace.errors import EventTypeError, OptionError
 from headrace.limits import LANE_ATTEMPTS_DATA
-from headrace.market.events import Lane
+from headrace.market.events import EVENT_KEYS, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,8 @@ class Subscribers:
         self._options = options
         self._declared: dict[type[Event], Declared] = {}
         self._subscriptions: list[BusSubscription] = []
+        # The advice in the error when another part publishes it.
+        self._owned: dict[type[Event], str] = {}
 
     def __iter__(self) -> Iterator[BusSubscription]:
         return iter(tuple(self._subscriptions))
@@ -60,9 +63,21 @@ class Subscribers:
             raise OptionError(msg, option="lane")
         self._tell(event_type)
 
-    def declared(self, event: Event) -> Declared:
-        """Return the declaration of an event's type. Raises EventTypeError."""
+    def own(self, event_type: type[Event], advice: str) -> None:
+        """See ``EventBus.own``."""
+        if self._owner_of(event_type) is not None:
+            msg = f"{event_type.__name__} has an owner on this bus already: a type has one owner"
+            raise OptionError(msg, option="event_type")
+        self._owned[event_type] = advice
+        self._tell_matching(event_type)
+
+    def declared(self, event: Event, *, by_owner: bool) -> Declared:
+        """Return the declaration of an event's type. Raises EventTypeError, also for an owned type of another part."""
         event_type = type(event)
+        owned = None if by_owner else self._owner_of(event_type)
+        if owned is not None:
+            msg = f"{owned.__name__} is published only by its owner: {self._owned[owned]}"
+            raise EventTypeError(msg, event_type=event_type.__name__)
         known = self._declared.get(event_type)
         if known is None:
             name = event_type.__name__
@@ -74,11 +89,20 @@ class Subscribers:
         return known
 
     def subscribe(
-        self, what: What[E], handler: Handler[E], *, name: str | None, idempotent: bool, max_attempts: int | None
+        self,
+        what: What[E],
+        handler: Handler[E],
+        *,
+        where: Callable[[Any], bool] | None,
+        name: str | None,
+        idempotent: bool,
+        max_attempts: int | None,
     ) -> BusSubscription:
         """See ``EventBus.subscribe``."""
         attempts = self._attempts(what, idempotent=idempotent, max_attempts=max_attempts)
-        return self._join(what, handler, name or subscriber_name(handler), attempts)
+        if where is not None:
+            self._refuse_keyless(what)
+        return self._join(what, handler, name or subscriber_name(handler), attempts, where)
 
     def consumer(self, what: What[Event], name: str | None, make: Callable[[str], Consumer]) -> Consumer:
         """See ``EventBus.consumer``."""
@@ -97,8 +121,17 @@ class Subscribers:
             if subscription.consumer is not None:
                 subscription.consumer.end()
 
-    def _join(self, what: What[E], handler: Handler[E] | Consumer, name: str, attempts: list[int]) -> BusSubscription:
-        subscription = BusSubscription(what, handler, name=self._free_name(name), attempts=attempts, close=self._left)
+    def _join(
+        self,
+        what: What[E],
+        handler: Handler[E] | Consumer,
+        name: str,
+        attempts: list[int],
+        where: Callable[[Any], bool] | None = None,
+    ) -> BusSubscription:
+        subscription = BusSubscription(
+            what, handler, name=self._free_name(name), attempts=attempts, close=self._left, where=where
+        )
         self._subscriptions.append(subscription)
         self._tell_matching(what)
         return subscription
@@ -112,8 +145,25 @@ class Subscribers:
             self._tell(event_type)
 
     def _tell(self, event_type: type[Event]) -> None:
-        takers = [own.native for own in self._subscriptions if matches(own.what, event_type)]
-        self._core.set_route(event_type, self._declared[event_type].number, takers)
+        takers = [own for own in self._subscriptions if matches(own.what, event_type)]
+        self._core.set_route(
+            event_type,
+            self._declared[event_type].number,
+            [own.native for own in takers],
+            key_of=_key_of(event_type) if any(own.where is not None for own in takers) else None,
+            is_owned=self._owner_of(event_type) is not None,
+        )
+
+    def _owner_of(self, event_type: type[Event]) -> type[Event] | None:
+        """Return the owned type that a type is, or is a subclass of."""
+        return next((own for own in self._owned if issubclass(event_type, own)), None)
+
+    def _refuse_keyless(self, what: What[E]) -> None:
+        keyless = [event_type.__name__ for event_type in self._matching(what) if _key_of(event_type) is None]
+        if keyless:
+            keyed = ", ".join(event_type.__name__ for event_type in EVENT_KEYS)
+            msg = f"where= chooses by an event's key, and {', '.join(keyless)} has none; those of {keyed} have one"
+            raise OptionError(msg, option="where")
 
     def _matching(self, what: What[E]) -> list[type[Event]]:
         found = [event_type for event_type in self._declared if matches(what, event_type)]
@@ -147,3 +197,8 @@ class Subscribers:
             number += 1
             name = f"{wanted}#{number}"
         return name
+
+
+def _key_of(event_type: type[Event]) -> Callable[[Any], Any] | None:
+    """Return the function that returns an event's key, or None: events of this type have no key."""
+    return next((key_of for keyed, key_of in EVENT_KEYS.items() if issubclass(event_type, keyed)), None)

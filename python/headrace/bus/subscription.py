@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast
 
 import headrace._native as _native
 from headrace.bus.consumer import Consumer
@@ -29,8 +29,8 @@ __all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name"]
 class BusSubscription:
     """One subscription, made by ``EventBus.subscribe``; a context manager that closes it.
 
-    what : the types, or the predicate. name : unique on its bus. awaited : its handler, when that is async.
-    consumer : the Consumer that gets its events, when it is the pull side.
+    what : the types, or the predicate. where : chooses by key. name : unique on its bus. awaited : its handler, when
+    that is async. consumer : the Consumer that gets its events, when it is the pull side.
     """
 
     def __init__(
@@ -41,8 +41,10 @@ class BusSubscription:
         name: str,
         attempts: list[int],
         close: Callable[[BusSubscription], None],
+        where: Callable[[Any], bool] | None = None,
     ) -> None:
         self.what = what
+        self.where = where
         self.name = name
         self.is_open = True
         self._close = close
@@ -61,6 +63,7 @@ class BusSubscription:
             function=function,
             receiver=receiver,
             predicate=None if isinstance(what, type | tuple) else what,
+            takes_key=where,
             attempts=attempts,
         )
 

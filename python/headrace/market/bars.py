@@ -29,7 +29,7 @@ import headrace._native as _native
 from headrace.errors import OptionError
 from headrace.limits import WINDOW_MIN_NS
 from headrace.market.checks import UNITS_NS, one_of
-from headrace.market.events import Bar, Cause
+from headrace.market.events import EVENT_KEYS, Bar, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -90,10 +90,15 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def takes(self, bar: Bar) -> bool:
         """Return whether this spec matches a bar."""
+        return self.takes_key(EVENT_KEYS[Bar](bar))
+
+    def takes_key(self, key: tuple[str, str, str, str, bool]) -> bool:
+        """Return whether this spec matches the bars of a key, ``EVENT_KEYS[Bar]``."""
+        instrument, timeframe, price, time, is_empty = key
         return (
-            (bar.timeframe, bar.price, bar.time) == (self.timeframe, self.price, self.time)
-            and (bar.count > 0 or self.empty)
-            and _native.matches_pattern(self.instrument, bar.instrument)
+            (timeframe, price, time) == (self.timeframe, self.price, self.time)
+            and (self.empty or not is_empty)
+            and _native.matches_pattern(self.instrument, instrument)
         )
 
     @property

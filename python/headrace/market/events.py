@@ -16,15 +16,17 @@ Does not: carry ticks; those stay on the ring.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
 
 __all__ = [
+    "EVENT_KEYS",
     "EVENT_LANES",
     "Audit",
     "Bar",
@@ -116,6 +118,11 @@ class Bar(Event, frozen=True, kw_only=True):
     ts_close: int
     late: int = 0
     time: str = "ts_init"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no tick came in its interval."""
+        return self.count == 0
 
 
 class Gap(Event, frozen=True, kw_only=True):
@@ -289,6 +296,13 @@ EVENT_LANES: dict[type[Event], Lane] = {
         Lane.ORDER,
     ),
     **dict.fromkeys((Control, StrategyStateChanged, Audit), Lane.CONTROL),
+}
+
+# What an event concerns: a handler that chooses by it costs events of other keys nothing. Subclasses have the same key.
+EVENT_KEYS: dict[type[Event], Callable[[Any], Any]] = {
+    Bar: attrgetter("instrument", "timeframe", "price", "time", "is_empty"),
+    Signal: attrgetter("source"),
+    OrderEvent: attrgetter("strategy"),
 }
 
 _encoder = msgspec.json.Encoder()

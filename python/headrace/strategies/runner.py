@@ -22,13 +22,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.dispatch.faults import safe_text
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
 from headrace.dispatch.subscription import sum_of_stats
 from headrace.errors import HeadraceError, OptionError, SubscriptionError
 from headrace.market.bars import BarSpec
-from headrace.market.events import Bar, Event, OrderEvent, OrderFill, Signal, StrategyStateChanged
+from headrace.market.events import StrategyStateChanged
 from headrace.strategies.context import ContextParts, StrategyContext
+from headrace.strategies.deliveries import Deliveries, is_ours
 from headrace.strategies.spec import StrategySpec, bar_specs
 from headrace.strategies.states import LifeCycle, StrategyState
 from headrace.strategies.strategy import Strategy
@@ -36,14 +36,10 @@ from headrace.strategies.strategy import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.bus.bus import BusSubscription
     from headrace.dispatch.subscription import Subscription, SubscriptionStats
     from headrace.strategies.timers import Timer
 
 __all__ = ["StrategyRunner"]
-
-# What reaches a strategy that is paused: what became of the orders that it still has.
-OF_ITS_ORDERS = frozenset({"on_order", "on_fill"})
 
 
 class StrategyRunner:
@@ -53,8 +49,6 @@ class StrategyRunner:
         self.name = name
         self.spec = spec
         self.life = LifeCycle(name)
-        # Events that came while it was paused, by callback; they are not delivered later.
-        self.skipped: dict[str, int] = {}
         # Of subscriptions that it dropped, their sum; of those that were open when it was stopped, each.
         self._dropped_ticks: SubscriptionStats | None = None
         self._stopped_ticks: list[SubscriptionStats] = []
@@ -65,13 +59,17 @@ class StrategyRunner:
         # Its own subscription, which a restart hands on; it may have made more.
         self._ticks: Subscription | None = None
         self._callbacks: dict[str, Callable[..., Any]] = {}
-        self._bus_subscriptions: list[BusSubscription] = []
         self._bar_specs: list[BarSpec] = []
         self._held_timers: dict[str, Timer] = {}
         # Timers that fire for nobody, each told once.
         self._unheard: set[str] = set()
         self._generation = 0
-        self._calls = 0
+        self._deliveries = Deliveries(
+            self.life,
+            parts.bus,
+            is_refused=parts.orders.is_refused,
+            judge=lambda callback, error: self._judge(callback, error, has_letter=True),
+        )
 
     # Its life
 
@@ -84,6 +82,11 @@ class StrategyRunner:
     def strategy(self) -> Strategy | Callable[..., object] | None:
         """The object or function that runs; None before the first start."""
         return self._strategy
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many events were skipped in a state without deliveries, by callback; they are not delivered later."""
+        return self._deliveries.skipped
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -367,18 +370,11 @@ class StrategyRunner:
             for spec in bar_specs(wanted, options.get("instruments", "*")):
                 self._parts.bars.add(spec)
                 self._bar_specs.append(spec)
-        for name, what in (("on_bar", Bar), ("on_signal", Signal), ("on_order", OrderEvent), ("on_fill", OrderFill)):
-            if name in self._callbacks:
-                handler = self._bus_handler(name)
-                # Once: a bar that raises behind a buy() would buy again at the next attempt.
-                subscribed = self._parts.bus.subscribe(what, handler, name=f"{self.name}.{name}", max_attempts=1)
-                self._bus_subscriptions.append(subscribed)
+        self._deliveries.open(self.name, self._callbacks, self._bar_specs)
 
     def _give_back(self) -> list[Subscription]:
         """Let go of events, timers and bars; return the subscriptions to ticks."""
-        for subscribed in self._bus_subscriptions:
-            subscribed.close()
-        self._bus_subscriptions = []
+        self._deliveries.close()
         self._held_timers = {}
         for spec in self._bar_specs:
             self._parts.bars.remove(spec)
@@ -386,42 +382,6 @@ class StrategyRunner:
         return self._context.hand_over() if self._context is not None else []
 
     # Its callbacks
-
-    def _bus_handler(self, name: str) -> Callable[[Event], Any]:
-        callback = self._callbacks[name]
-        if inspect.iscoroutinefunction(callback):
-
-            async def awaited(event: Event) -> None:
-                if self._wants(name, event):
-                    with self._judged(name):
-                        await callback(event)
-
-            return awaited
-
-        def plain(event: Event) -> None:
-            if self._wants(name, event):
-                with self._judged(name):
-                    callback(event)
-
-        return plain
-
-    def _wants(self, name: str, event: Event) -> bool:
-        """Say whether an event is for this strategy, and count it when it is and must not be delivered."""
-        match event:
-            case OrderEvent():
-                # What the orders' manager refused did not happen.
-                wanted = "on_fill" if isinstance(event, OrderFill) else "on_order"
-                mine = name == wanted and event.strategy == self.name and not self._parts.orders.is_refused(event)
-            case Bar():
-                mine = any(spec.takes(event) for spec in self._bar_specs)
-            case _:
-                mine = event.source != self.name
-        runs = self.state is StrategyState.RUNNING or (
-            name in OF_ITS_ORDERS and self.state in (StrategyState.PAUSED, StrategyState.STOPPING)
-        )
-        if mine and not runs:
-            self.skipped[name] = self.skipped.get(name, 0) + 1
-        return mine and runs
 
     def _on_timer(self, timer: Timer) -> None:
         if self.state is StrategyState.RUNNING:
@@ -431,7 +391,7 @@ class StrategyRunner:
                     self._unheard.add(timer.name)
                     self.log.warning("timer %r fires, and %s has no on_timer", timer.name, self.name)
                 return
-            self._calls += 1
+            self._deliveries.calls += 1
             try:
                 callback(timer)
             except BaseException as error:
@@ -447,7 +407,7 @@ class StrategyRunner:
         callback = self._callbacks.get(name)
         if callback is None:
             return None
-        self._calls += 1
+        self._deliveries.calls += 1
         result = callback(*arguments)
         return await result if inspect.isawaitable(result) else result
 
@@ -460,38 +420,9 @@ class StrategyRunner:
                 raise
             self._judge(name, error)
 
-    def _judged(self, name: str) -> _Judged:
-        self._calls += 1
-        return _Judged(self, name)
-
     def _judge(self, name: str, error: BaseException, *, has_letter: bool = False) -> None:
         """Have a failed callback judged like a failed tick handler."""
         faults = self._parts.dispatcher.faults
         if not has_letter:
             faults.keep(self.name, name, error)
-        faults.judge(self.name, name, error, calls=self._calls)
-
-
-class _Judged:
-    """Around a callback: what it raises is judged, and goes on to the bus, which keeps the letter."""
-
-    __slots__ = ("_name", "_runner")
-
-    def __init__(self, runner: StrategyRunner, name: str) -> None:
-        self._runner = runner
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is not None and not is_ours(error):
-            self._runner._judge(self._name, error, has_letter=True)  # noqa: SLF001 - the other half of it
-
-
-def is_ours(error: BaseException) -> bool:
-    """Say whether an exception that comes out of a callback is no failure of it: somebody ends our own task, or us."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task() if has_running_loop() else None
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+        faults.judge(self.name, name, error, calls=self._deliveries.calls)

@@ -22,6 +22,7 @@ use rustc_hash::FxHashMap;
 use super::handler::BusHandler;
 use super::in_hand::InHand;
 use super::route::Route;
+use crate::errors::refuse_after_fork;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -143,10 +144,41 @@ impl BusCore {
         self.hooks.call_method0(py, intern!(py, "_wake")).map(drop)
     }
 
+    /// Sets the route of a type, by the type's address.
+    pub(super) fn replace_route(&self, key: usize, route: Py<Route>) {
+        // Dropped behind the lock.
+        let _before;
+        let mut state = lock(&self.state);
+        let known = state.types.get(&key).copied();
+        _before = match known {
+            Some(index) => Some(std::mem::replace(&mut state.routes[index as usize], route)),
+            None => {
+                let index = state.routes.len() as u32;
+                state.routes.push(route);
+                state.types.insert(key, index);
+                None
+            }
+        };
+    }
+
+    #[inline]
+    pub(super) fn publish(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<()> {
+        let py = event.py();
+        refuse_after_fork(py)?;
+        match self.take_easily(event, by_owner)? {
+            Some(false) => Ok(()),
+            Some(true) => self.wake(py),
+            None => self
+                .hooks
+                .call_method1(py, intern!(py, "_publish_slow"), (event, by_owner))
+                .map(drop),
+        }
+    }
+
     /// Takes an event on the short way: it is stamped, its type is declared, and its lane has room to spare. `None`: it
     /// is not such an event.
     #[inline]
-    pub(super) fn take_easily(&self, event: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    fn take_easily(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<Option<bool>> {
         let py = event.py();
         let kind = event.get_type_ptr() as usize;
         match event.getattr(intern!(py, "ts")) {
@@ -157,8 +189,9 @@ impl BusCore {
         let Some(route) = state.types.get(&kind).copied() else {
             return Ok(None);
         };
-        let lane = state.routes[route as usize].get().lane;
-        if state.closed || !state.lanes.has_easy_room(lane) {
+        let known = state.routes[route as usize].get();
+        let lane = known.lane;
+        if state.closed || !state.lanes.has_easy_room(lane) || (known.is_owned && !by_owner) {
             return Ok(None);
         }
         let entry = Entry {

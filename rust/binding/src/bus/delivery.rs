@@ -14,11 +14,15 @@ use pyo3::prelude::*;
 
 use super::bus::BusCore;
 use super::in_hand::{InHand, Step};
+use crate::lock::lock;
 
 impl BusCore {
     /// Gives the event to its handlers, until one must be awaited.
     #[inline]
     pub(super) fn deliver(&self, py: Python<'_>, in_hand: &mut InHand) -> Step {
+        if let Err(interrupt) = self.narrow(py, in_hand) {
+            return Step::Interrupted(interrupt);
+        }
         let route = in_hand.route.clone_ref(py);
         let handlers = &route.get().handlers;
         while let Some(handler) = handlers.get(in_hand.next) {
@@ -64,6 +68,19 @@ impl BusCore {
             }
         }
         Step::Done
+    }
+
+    /// Leaves out the handlers that take events of other keys.
+    #[inline]
+    fn narrow(&self, py: Python<'_>, in_hand: &mut InHand) -> PyResult<()> {
+        let Some(route) = in_hand.route.get().narrowed(py, &in_hand.event)? else {
+            return Ok(());
+        };
+        let running = Some((in_hand.event.clone_ref(py), route.clone_ref(py)));
+        in_hand.route = route;
+        // The guard ends with the statement; the previous value is dropped after it.
+        let _before = std::mem::replace(&mut lock(&self.state).running, running);
+        Ok(())
     }
 
     /// The next handler raised: it is called again while it has attempts; then the event becomes a dead letter.

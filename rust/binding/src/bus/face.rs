@@ -15,7 +15,7 @@ use pyo3::types::PyString;
 
 use super::bus::{BusCore, Draining, Entry};
 use super::handler::BusHandler;
-use super::route::Route;
+use super::route::{Keys, Route};
 use crate::errors::{internal, raise, refuse_after_fork};
 use crate::lock::lock;
 use crate::thread::this_thread;
@@ -60,8 +60,17 @@ impl BusCore {
         Self::with_lanes(py, hooks, options, &lanes)
     }
 
-    /// Sets the lane and the handlers of a type of events. The lane of a type never changes.
-    fn set_route(&self, event_type: Bound<'_, PyAny>, lane: usize, handlers: Vec<Py<BusHandler>>) -> PyResult<()> {
+    /// Sets the handlers and the lane of a type of events; a lane once set stays. key_of : returns an event's key, where
+    /// a handler chooses by it. is_owned : only `publish_owned` accepts such events.
+    #[pyo3(signature = (event_type, lane, handlers, *, key_of, is_owned))]
+    fn set_route(
+        &self,
+        event_type: Bound<'_, PyAny>,
+        lane: usize,
+        handlers: Vec<Py<BusHandler>>,
+        key_of: Option<Py<PyAny>>,
+        is_owned: bool,
+    ) -> PyResult<()> {
         let py = event_type.py();
         refuse_after_fork(py)?;
         let key = event_type.as_ptr() as usize;
@@ -71,37 +80,24 @@ impl BusCore {
                 lane,
                 event_type: event_type.unbind(),
                 handlers,
+                is_owned,
+                keys: key_of.map(|of| Keys::new(py, of)),
             },
         )?;
-        // Dropped behind the lock.
-        let _before;
-        let mut state = lock(&self.state);
-        let known = state.types.get(&key).copied();
-        _before = match known {
-            Some(index) => Some(std::mem::replace(&mut state.routes[index as usize], route)),
-            None => {
-                let index = state.routes.len() as u32;
-                state.routes.push(route);
-                state.types.insert(key, index);
-                None
-            }
-        };
+        self.replace_route(key, route);
         Ok(())
     }
 
     /// Puts an event in its lane.
     #[pyo3(signature = (event, /))]
     fn publish_nowait(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = event.py();
-        refuse_after_fork(py)?;
-        match self.take_easily(event)? {
-            Some(false) => Ok(()),
-            Some(true) => self.wake(py),
-            None => self
-                .hooks
-                .call_method1(py, intern!(py, "_publish_slow"), (event,))
-                .map(drop),
-        }
+        self.publish(event, false)
+    }
+
+    /// Puts an event of an owned type in its lane; for the owner of the type.
+    #[pyo3(signature = (event, /))]
+    fn publish_owned(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.publish(event, true)
     }
 
     /// Puts an event in its lane if it fits; returns whether it does. `only`: for this handler alone.
@@ -279,6 +275,12 @@ impl BusCore {
         let (_, route) = state.running.as_ref()?;
         let handler = route.get().handlers.get((current & 0xffff).checked_sub(1)? as usize)?;
         Some((current >> 16, handler.get().name.clone_ref(py)))
+    }
+
+    /// Makes this thread the bus's own, before its first drain.
+    fn adopt_thread(&self) {
+        // Relaxed: written under the interpreter's lock.
+        self.thread.store(this_thread(), Ordering::Relaxed);
     }
 
     /// Whether this thread is the bus's own: the one that drained last, or made it.

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -18,6 +19,8 @@ pub(crate) struct BusHandler {
     /// `None`: the event is held until Python releases it.
     pub(super) call: Option<Call>,
     pub(super) predicate: Option<Py<PyAny>>,
+    /// Returns whether this handler takes events of a key; `None`: it takes every key.
+    takes_key: Option<Py<PyAny>>,
     /// The Python subscription that it belongs to.
     pub(super) owner: Py<PyAny>,
     /// How often an event is given to it, by lane.
@@ -32,6 +35,22 @@ impl BusHandler {
     pub(super) fn is_open(&self) -> bool {
         // Relaxed: set and read under the interpreter's lock.
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether it takes events of a key; without a key, whether it takes events of every key. An exception of the choice
+    /// counts as no. Raises KeyboardInterrupt.
+    pub(super) fn takes(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let (Some(takes_key), Some(key)) = (&self.takes_key, key) else {
+            return Ok(self.takes_key.is_none());
+        };
+        let chosen = takes_key.bind(py).call1((key,)).and_then(|chosen| chosen.is_truthy());
+        match chosen {
+            Err(error) if !error.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                error.write_unraisable(py, Some(takes_key.bind(py)));
+                Ok(false)
+            }
+            chosen => chosen,
+        }
     }
 
     #[inline]
@@ -51,19 +70,21 @@ impl BusHandler {
 #[pymethods]
 impl BusHandler {
     #[new]
-    #[pyo3(signature = (name, owner, *, function, receiver, predicate, attempts))]
+    #[pyo3(signature = (name, owner, *, function, receiver, predicate, takes_key, attempts))]
     fn new(
         name: Py<PyString>,
         owner: Py<PyAny>,
         function: Option<Py<PyAny>>,
         receiver: Option<Py<PyAny>>,
         predicate: Option<Py<PyAny>>,
+        takes_key: Option<Py<PyAny>>,
         attempts: Vec<u32>,
     ) -> Self {
         Self {
             name,
             call: function.map(|function| Call::new(function, receiver, vec![0], None, 0)),
             predicate,
+            takes_key,
             owner,
             attempts: attempts.into(),
             open: AtomicBool::new(true),
@@ -92,6 +113,7 @@ impl BusHandler {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.predicate)?;
+        visit.call(&self.takes_key)?;
         visit.call(&self.owner)?;
         self.call.as_ref().map_or(Ok(()), |call| call.traverse(&visit))
     }
