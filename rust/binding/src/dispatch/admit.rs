@@ -106,6 +106,7 @@ impl Delivery {
             }
             if now_ns < this.due[key] {
                 this.deferred.insert(key, (this.due[key], *tick, position));
+                self.attend(member);
                 return false;
             }
             this.due[key] = now_ns.saturating_add(this.options.min_interval_ns);
@@ -120,11 +121,12 @@ impl Delivery {
         if let Some(hash) = &this.shared.hash {
             lock(hash).update(&tick, &self.names.of(tick.instrument).text);
         }
-        if this.has_plural || this.options.pull {
-            this.held.push(tick, position, true);
-        }
         if this.plural_only & kind_set(tick.kind) == 0 {
             this.shared.delivered.add(1);
+        }
+        if this.has_plural || this.options.pull {
+            this.held.push(tick, position, true);
+            self.attend(member);
         }
     }
 

@@ -64,8 +64,8 @@ impl Group {
         if let Some(mut state) = self.take(py)
             && state.next == state.span_end
         {
-            self.answer(py, &mut state);
-            self.settle(&state);
+            self.answer(&mut state);
+            self.settle(&mut state);
         }
     }
 
@@ -84,7 +84,7 @@ impl Group {
     }
 
     /// Answers requests whose place has come. Calls no handler.
-    pub(super) fn answer(&self, py: Python<'_>, state: &mut GroupState) {
+    pub(super) fn answer(&self, state: &mut GroupState) {
         let requests = std::mem::take(&mut *lock(&self.requests));
         // Relaxed: a hint; requests that must wait set it again below.
         self.has_requests.store(false, Ordering::Relaxed);
@@ -94,18 +94,18 @@ impl Group {
                 Request::Join(ref join) if join.at > state.position() && !state.delivery.members.is_empty() => {
                     waiting.push(request);
                 }
-                Request::Join(join) => self.answer_join(py, state, *join),
+                Request::Join(join) => self.answer_join(state, *join),
                 Request::Leave(shared) => {
                     // One that has not come yet never comes.
                     waiting.retain(
                         |request| !matches!(request, Request::Join(join) if Arc::ptr_eq(&join.shared, &shared)),
                     );
-                    self.answer_leave(py, state, &shared);
+                    self.answer_leave(state, &shared);
                 }
                 Request::Resume(_) | Request::Change(..) if state.is_mid_event() => waiting.push(request),
                 Request::Change(shared, change) => {
                     if let Some(index) = state.delivery.index_of(&shared) {
-                        self.answer_change(py, state, index, change);
+                        self.answer_change(state, index, change);
                     }
                 }
                 Request::Resume(shared) => {
@@ -124,7 +124,7 @@ impl Group {
         }
     }
 
-    fn answer_join(&self, py: Python<'_>, state: &mut GroupState, join: Join) {
+    fn answer_join(&self, state: &mut GroupState, join: Join) {
         if state.delivery.members.is_empty() && join.at > state.position() {
             state.skip_to(join.at);
         }
@@ -136,45 +136,38 @@ impl Group {
         }
         member.newest = join.newest;
         let blocks = member.options.tuning.overflow == Overflow::Block;
-        self.fold_counts(state);
+        self.end_sets(state);
+        lock(&self.counts).members.push(Arc::clone(&member.shared));
         state.delivery.members.push(member);
-        self.compile(py, state);
-        // What is left of the backlog was read before the member conflated.
-        state.fold_backlog();
+        state.delivery.attend(state.delivery.members.len() - 1);
         if blocks {
             state.join_gate();
         }
     }
 
-    pub(super) fn answer_leave(&self, py: Python<'_>, state: &mut GroupState, shared: &Arc<SubscriptionShared>) {
+    pub(super) fn answer_leave(&self, state: &mut GroupState, shared: &Arc<SubscriptionShared>) {
         let Some(index) = state.delivery.index_of(shared) else {
             shared.left.set(shared.joined.get());
             return;
         };
-        self.fold_counts(state);
+        self.end_sets(state);
         state.delivery.members[index].skip_held();
         let left = self.core.ring.cursor();
         let from = state.position().max(shared.joined.get());
         shared.skipped.add(left.saturating_sub(from));
         shared.left.set(left);
-        state.delivery.members.remove(index);
-        if self.is_closed() {
-            // Nothing is dispatched any more; the counts were folded above, before the sets lost their meaning.
-            return;
-        }
-        self.compile(py, state);
+        state.delivery.remove(index);
+        lock(&self.counts).members.remove(index);
         state.leave_gate_unless_needed();
     }
 
-    fn answer_change(&self, py: Python<'_>, state: &mut GroupState, index: usize, change: Change) {
-        self.fold_counts(state);
+    fn answer_change(&self, state: &mut GroupState, index: usize, change: Change) {
+        self.end_sets(state);
         let member = &mut state.delivery.members[index];
         match change {
             Change::Handlers(handlers) => member.bind(handlers),
             Change::Tuning(tuning) => member.options.tuning = tuning,
         }
-        self.compile(py, state);
-        state.fold_backlog();
         let member = &state.delivery.members[index];
         if member.options.tuning.overflow == Overflow::Block && member.is_running() {
             state.join_gate();
@@ -194,6 +187,7 @@ fn answer_resume(state: &mut GroupState, index: usize) {
         return;
     }
     state.delivery.members[index].end_pause();
+    state.delivery.attend(index);
     state.read_all();
     if state.lapsed > 0 {
         // Lapped meanwhile: the loss is reported at its place, and the newest come behind it.

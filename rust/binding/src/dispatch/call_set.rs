@@ -13,6 +13,8 @@ use crate::hot::vectorcall::{Call, Slots};
 
 /// The calls of one (members, kind): sites in registration order.
 pub(crate) struct CallSet {
+    /// Whether its first tick has come; before that it has neither sites nor batches.
+    pub(super) is_compiled: bool,
     /// Ticks of this set that were dispatched.
     pub(crate) seen: Arc<AtomicU64>,
     pub(crate) members: Vec<u32>,
@@ -23,6 +25,18 @@ pub(crate) struct CallSet {
 }
 
 impl CallSet {
+    /// One that no tick has come to.
+    pub(super) fn of(members: &[u32]) -> Self {
+        Self {
+            is_compiled: false,
+            seen: Arc::new(AtomicU64::new(0)),
+            members: members.to_vec(),
+            slots: Slots::new(&[], false),
+            sites: Vec::new(),
+            classes: Vec::new(),
+        }
+    }
+
     #[inline]
     pub(crate) fn count_seen(&self, more: u64) {
         // Relaxed, and no locked add: the dispatching thread is the one writer.
@@ -32,9 +46,11 @@ impl CallSet {
 
     /// Adds ticks to the batches that this set's ticks belong to.
     #[inline]
-    pub(crate) fn batch(&self, classes: &mut [Class], kind: u8, start: usize, end: usize) {
+    pub(super) fn batch(&self, classes: &mut Classes, kind: u8, start: usize, end: usize) {
         for class in &self.classes {
-            classes[*class as usize].push(kind, start, end);
+            if classes.list[*class as usize].push(kind, start, end) {
+                classes.touch(*class);
+            }
         }
     }
 }
@@ -70,28 +86,74 @@ pub(crate) struct Class {
     pub(crate) kinds: KindSet,
     /// Kinds that an `on_ticks` takes, together; 0: no member has one.
     pub(crate) all_kinds: KindSet,
+    /// In registration order.
+    pub(super) members: Vec<u32>,
+    is_touched: bool,
 }
 
 impl Class {
+    pub(super) fn new(ranges: usize, kinds: KindSet, all_kinds: KindSet) -> Self {
+        Self {
+            ranges: vec![Vec::new(); ranges],
+            kinds,
+            all_kinds,
+            ..Self::default()
+        }
+    }
+
+    /// Adds ticks; true: they begin a range.
     #[inline]
-    pub(crate) fn push(&mut self, kind: u8, start: usize, end: usize) {
+    pub(crate) fn push(&mut self, kind: u8, start: usize, end: usize) -> bool {
+        let mut begins = false;
         if self.kinds & kind_set(kind) != 0 {
-            extend_ranges(&mut self.ranges[usize::from(kind)], start, end);
+            begins |= extend_ranges(&mut self.ranges[usize::from(kind)], start, end);
         }
         if self.all_kinds & kind_set(kind) != 0 {
-            extend_ranges(&mut self.ranges[0], start, end);
+            begins |= extend_ranges(&mut self.ranges[0], start, end);
         }
+        begins
     }
 
     pub(crate) fn clear(&mut self) {
         self.ranges.iter_mut().for_each(Vec::clear);
+        self.is_touched = false;
+    }
+}
+
+/// Every shared batch, and those that hold ticks of this span.
+#[derive(Default)]
+pub(super) struct Classes {
+    pub(super) list: Vec<Class>,
+    pub(super) touched: Vec<u32>,
+}
+
+impl Classes {
+    fn touch(&mut self, class: u32) {
+        let this = &mut self.list[class as usize];
+        if !this.is_touched {
+            this.is_touched = true;
+            self.touched.push(class);
+        }
+    }
+
+    /// The span is over.
+    pub(super) fn clear(&mut self) {
+        for class in self.touched.drain(..) {
+            self.list[class as usize].clear();
+        }
     }
 }
 
 #[inline]
-pub(super) fn extend_ranges(ranges: &mut Vec<(usize, usize)>, start: usize, end: usize) {
+fn extend_ranges(ranges: &mut Vec<(usize, usize)>, start: usize, end: usize) -> bool {
     match ranges.last_mut() {
-        Some((_, last)) if *last == start => *last = end,
-        _ => ranges.push((start, end)),
+        Some((_, last)) if *last == start => {
+            *last = end;
+            false
+        }
+        _ => {
+            ranges.push((start, end));
+            true
+        }
     }
 }

@@ -3,15 +3,16 @@
 //! Guarantees: sites stand in registration order; members with one filter and nothing of their own share batches.
 //! Does not: call anything.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use headrace_core::fan_out::plan::{Filter, Plan};
 use headrace_core::market::field::Field;
 use headrace_core::market::kind::KindSet;
 use pyo3::prelude::*;
 
-use super::call_set::{CallSet, CallSite, Class, Enters};
+use super::call_set::{CallSet, CallSite, Class, Classes, Enters};
 use super::delivery::Delivery;
 use super::group::Group;
 use super::group_state::{GroupState, SPAN_TICKS};
@@ -30,30 +31,34 @@ impl Group {
             table.rows()[delivery.names.len().min(table.rows().len())..].to_vec()
         };
         delivery.names.extend(py, &fresh);
-        for (kind, members) in &plan.sets()[sets.len()..] {
-            let set = compile_set(py, delivery, *kind, members);
+        for (_, members) in &plan.sets()[sets.len()..] {
+            let set = CallSet::of(members);
             lock(&self.counts).sets.push((Arc::clone(&set.seen), members.clone()));
             sets.push(set);
         }
     }
 
-    /// Adds what each set has seen to the members that are not in it, before the sets change.
-    pub(super) fn fold_counts(&self, state: &mut GroupState) {
-        let counts = lock(&self.counts);
-        for (seen, members) in &counts.sets {
+    /// Members, or how they are called, change: what each set has seen is added to the members that are not in it, and
+    /// the sets end. The next dispatch compiles new ones, once for all changes until then.
+    pub(super) fn end_sets(&self, state: &mut GroupState) {
+        if std::mem::replace(&mut state.is_stale, true) {
+            return;
+        }
+        let members = &state.delivery.members;
+        let (mut total, mut own) = (0, vec![0; members.len()]);
+        for (seen, of) in lock(&self.counts).sets.drain(..) {
             // Relaxed: this thread writes it.
-            let seen = seen.swap(0, Ordering::Relaxed);
-            if seen == 0 {
-                continue;
-            }
-            for (index, member) in state.delivery.members.iter().enumerate() {
-                if !members.contains(&(index as u32)) {
-                    member.shared.filtered.add(seen);
-                }
-            }
+            let seen = seen.load(Ordering::Relaxed);
+            total += seen;
+            of.iter().for_each(|member| own[*member as usize] += seen);
+        }
+        for (member, own) in members.iter().zip(own) {
+            member.shared.filtered.add(total - own);
         }
     }
 
+    /// Compiles members and handlers as they are now.
+    #[cold]
     pub(super) fn compile(&self, py: Python<'_>, state: &mut GroupState) {
         let delivery = &mut state.delivery;
         let filters = delivery
@@ -71,11 +76,8 @@ impl Group {
         };
         delivery.names.extend(py, &fresh);
         compile_classes(delivery);
-        let sets: Vec<CallSet> = plan
-            .sets()
-            .iter()
-            .map(|(kind, members)| compile_set(py, delivery, *kind, members))
-            .collect();
+        delivery.compile_watch();
+        let sets: Vec<CallSet> = plan.sets().iter().map(|(_, members)| CallSet::of(members)).collect();
         let plural = delivery
             .members
             .iter()
@@ -92,54 +94,55 @@ impl Group {
             .members
             .iter()
             .any(|member| member.options.every_ns > 0 || member.options.min_interval_ns > 0);
-        let mut counts = lock(&self.counts);
-        counts.members = delivery
-            .members
-            .iter()
-            .map(|member| Arc::clone(&member.shared))
-            .collect();
-        counts.sets = sets
+        lock(&self.counts).sets = sets
             .iter()
             .map(|set| (Arc::clone(&set.seen), set.members.clone()))
             .collect();
-        (state.plan, state.sets) = (plan, sets);
+        (state.plan, state.sets, state.is_stale) = (plan, sets, false);
+        state.fold_backlog();
     }
 }
 
 /// Members with one filter and nothing of their own share batches and columns.
 pub(super) fn compile_classes(delivery: &mut Delivery) {
     let kinds = delivery.types.len() + 1;
-    let mut known: Vec<(&Filter, KindSet)> = Vec::new();
-    let mut classes: Vec<Class> = Vec::new();
-    let mut member_class = Vec::new();
-    for member in &delivery.members {
+    let mut known: HashMap<(&Filter, KindSet), u32> = HashMap::new();
+    let mut list: Vec<Class> = Vec::new();
+    let mut classes = Vec::new();
+    for (member_index, member) in (0u32..).zip(&delivery.members) {
         if member.options.is_private() || !member.has_plural {
-            member_class.push(None);
+            classes.push(None);
             continue;
         }
         let takes_all = member.handlers.iter().any(|handler| handler.role == Role::AllTicks);
         let all_kinds = if takes_all { member.options.every_kinds } else { 0 };
-        let key = (&member.options.filter, all_kinds);
-        let index = known.iter().position(|class| *class == key).unwrap_or_else(|| {
-            known.push(key);
+        let filter = &member.options.filter;
+        let class = *known.entry((filter, all_kinds)).or_insert_with(|| {
             // Every kind is kept, because ticks are counted by kind.
-            classes.push(Class {
-                ranges: vec![Vec::new(); kinds],
-                kinds: member.options.filter.kinds,
-                all_kinds,
-            });
-            classes.len() - 1
+            list.push(Class::new(kinds, filter.kinds, all_kinds));
+            list.len() as u32 - 1
         });
-        member_class.push(Some(index as u32));
+        list[class as usize].members.push(member_index);
+        classes.push(Some(class));
     }
-    (delivery.classes, delivery.member_class) = (classes, member_class);
+    for (member, class) in delivery.members.iter_mut().zip(classes) {
+        member.class = class;
+    }
+    delivery.classes = Classes {
+        list,
+        ..Classes::default()
+    };
 }
 
-pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members: &[u32]) -> CallSet {
+/// The calls of one set, compiled when its first tick comes.
+#[cold]
+pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set: &CallSet) -> CallSet {
+    let CallSet { members, seen, .. } = set;
     let mut fields: Vec<Field> = Vec::new();
     let mut sites: Vec<CallSite> = Vec::new();
     let mut classes: Vec<u32> = Vec::new();
     for index in members {
+        delivery.activate(*index as usize);
         let member = &delivery.members[*index as usize];
         let private = member.options.is_private();
         let mut handlers = member.calls_for(kind).peekable();
@@ -172,7 +175,7 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members
             });
             enters = Enters::Again;
         }
-        if let Some(class) = delivery.member_class[*index as usize]
+        if let Some(class) = member.class
             && !classes.contains(&class)
         {
             classes.push(class);
@@ -183,8 +186,9 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &Delivery, kind: u8, members
         .flat_map(|site| &site.call)
         .all(|(_, call)| call.is_python_function(py));
     CallSet {
-        seen: Arc::new(AtomicU64::new(0)),
-        members: members.to_vec(),
+        is_compiled: true,
+        seen: Arc::clone(seen),
+        members: members.clone(),
         slots: Slots::new(&fields, in_place),
         sites,
         classes,

@@ -15,7 +15,8 @@ use headrace_core::market::field::Field;
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
-use super::call_set::Class;
+use super::attention::Attention;
+use super::call_set::Classes;
 use super::member::Member;
 use super::running::{Running, Seen};
 use super::subscription::SubscriptionShared;
@@ -26,8 +27,8 @@ use crate::tables::names::Names;
 /// Everything that calling needs, apart from the compiled sets.
 pub(crate) struct Delivery {
     pub(crate) members: Vec<Member>,
-    pub(crate) classes: Vec<Class>,
-    pub(crate) member_class: Vec<Option<u32>>,
+    pub(super) attention: Attention,
+    pub(super) classes: Classes,
     pub(crate) names: Names,
     pub(crate) types: TickTypes,
     pub(crate) keys: StateKeys,
@@ -58,8 +59,8 @@ impl Delivery {
     ) -> Self {
         Self {
             members: Vec::new(),
-            classes: Vec::new(),
-            member_class: Vec::new(),
+            attention: Attention::default(),
+            classes: Classes::default(),
             names,
             types,
             keys,

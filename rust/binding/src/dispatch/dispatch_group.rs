@@ -197,6 +197,18 @@ impl DispatchGroup {
         self.group.running.call()
     }
 
+    /// How many subscriptions it holds, with those whose join or leave is not answered yet.
+    #[getter]
+    fn members(&self) -> usize {
+        self.group.count_members()
+    }
+
+    /// How many of its members the next call looks at before their next tick.
+    #[getter]
+    fn attended(&self, py: Python<'_>) -> PyResult<usize> {
+        self.group.count_attended(py).ok_or_else(|| reentrant_dispatch(py))
+    }
+
     /// Names of the members, in registration order.
     fn member_names(&self) -> Vec<String> {
         self.group.member_names()

@@ -34,7 +34,7 @@ impl Group {
         self.open_entry(&mut state, bounds);
         let result = self.run(py, &mut state, bounds);
         self.close_entry(&mut state, matches!(result, Ok(true)));
-        self.settle(&state);
+        self.settle(&mut state);
         let done = state.position().saturating_sub(before);
         let raised = state.delivery.raised.take();
         let awaiting = std::mem::take(&mut state.delivery.awaiting);
@@ -63,7 +63,7 @@ impl Group {
             awaiting: std::mem::take(&mut state.delivery.awaiting),
         };
         state.read_below(u64::MAX);
-        self.settle(&state);
+        self.settle(&mut state);
         let raised = state.delivery.raised.take();
         Some(match (result, raised) {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
@@ -71,15 +71,13 @@ impl Group {
         })
     }
 
-    pub(super) fn settle(&self, state: &GroupState) {
+    pub(super) fn settle(&self, state: &mut GroupState) {
         // Relaxed: statistics, both of them.
         self.position.store(state.position(), Ordering::Relaxed);
         let last = state.next.checked_sub(1).and_then(|last| state.backlog.get(last));
         self.last_ts
             .store(last.map_or(state.last_ts, |tick| tick.ts_init), Ordering::Relaxed);
-        for (index, member) in state.delivery.members.iter().enumerate() {
-            member.shared.buffered.set(state.delivery.count_waiting(index));
-        }
+        state.delivery.settle();
     }
 
     /// Returns whether the group is caught up; else something interrupted it.
@@ -94,7 +92,10 @@ impl Group {
                 // Relaxed: a hint, see `request`.
                 if self.has_requests.load(Ordering::Relaxed) {
                     self.cut_before_answers(state);
-                    self.answer(py, state);
+                    self.answer(state);
+                }
+                if state.is_stale {
+                    self.compile(py, state);
                 }
                 state.deliver_owed(py);
                 if state.is_interrupted(bounds) {
@@ -171,7 +172,7 @@ impl Group {
         let mut state = self.take(py)?;
         state.delivery.now_ns = now_ns;
         state.delivery.run_due(py, i64::MAX);
-        self.settle(&state);
+        self.settle(&mut state);
         let raised = state.delivery.raised.take();
         Some(raised.map_or(Ok(()), Err))
     }
@@ -196,7 +197,7 @@ impl Group {
             .fault(py, member, handler, error, About { ticks, positions });
         let running = state.delivery.members.get(member).is_some_and(Member::is_running);
         let raised = state.delivery.raised.take();
-        self.settle(&state);
+        self.settle(&mut state);
         raised.map_or(Ok(running), Err)
     }
 

@@ -60,11 +60,10 @@ impl Delivery {
 
     /// The earliest moment at which a member has something to do without a new tick.
     pub(crate) fn next_due(&self) -> Option<i64> {
-        let windows = (0..self.members.len()).filter_map(|member| self.window_due(member));
+        let windows = self.attended().filter_map(|(member, _)| self.window_due(member));
         let deferred = self
-            .members
-            .iter()
-            .flat_map(|member| member.deferred.values().map(|(due, ..)| *due));
+            .attended()
+            .flat_map(|(_, member)| member.deferred.values().map(|(due, ..)| *due));
         windows.chain(deferred).min()
     }
 
@@ -74,7 +73,7 @@ impl Delivery {
             return;
         }
         let mut due: Vec<(i64, usize)> = Vec::new();
-        for (index, member) in self.members.iter().enumerate() {
+        for (index, member) in self.attended() {
             let window = self.window_due(index).filter(|due| *due <= until_ns);
             let deferred = member
                 .deferred

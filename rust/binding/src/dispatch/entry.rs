@@ -51,16 +51,12 @@ impl GroupState {
     }
 
     pub(super) fn count_calls(&self) -> u64 {
-        self.delivery
-            .members
-            .iter()
-            .map(|member| member.shared.calls.get())
-            .sum()
+        self.delivery.active().map(|of| of.calls.get()).sum()
     }
 
     /// A number that changes with everything that becomes of a member's tick.
     fn count_all(&self) -> u64 {
-        let members = self.delivery.members.iter().map(|member| &member.shared);
+        let members = self.delivery.active();
         members
             .map(|of| of.calls.get() + of.skipped.get() + of.filtered.get() + of.conflated.get())
             .sum()

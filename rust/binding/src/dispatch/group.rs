@@ -104,7 +104,6 @@ impl Group {
             number: core.log.number_group(),
             hashing,
         };
-        group.compile(py, &mut state);
         *lock(&group.state) = Some(state);
         Ok(group)
     }
@@ -195,7 +194,7 @@ impl Group {
         }
         if let Some(mut state) = self.take(py) {
             // It may stand inside a span, whose end will not come.
-            self.answer(py, &mut state);
+            self.answer(&mut state);
             *lock(&self.counts) = Counts::default();
             state.group = None;
         }
@@ -223,6 +222,14 @@ impl Group {
             .iter()
             .map(|member| member.name.clone())
             .collect()
+    }
+
+    pub(super) fn count_members(&self) -> usize {
+        lock(&self.counts).members.len() + lock(&self.requests).len()
+    }
+
+    pub(super) fn count_attended(&self, py: Python<'_>) -> Option<usize> {
+        self.with_state(py, |state| state.delivery.attended().count())
     }
 
     /// The ticks of this member's handler call that runs now, in this very thread.

@@ -54,6 +54,8 @@ pub(super) struct GroupState {
     pub(super) delivery: Delivery,
     pub(super) span_ticks: usize,
     pub(super) conflates: bool,
+    /// Members changed since `plan` and `sets` were compiled.
+    pub(super) is_stale: bool,
 }
 
 impl GroupState {
@@ -79,17 +81,17 @@ impl GroupState {
             delivery,
             span_ticks: SPAN_TICKS,
             conflates: false,
+            is_stale: true,
         }
     }
 
     pub(super) fn is_interrupted(&self, bounds: Bounds) -> bool {
-        let has_step = !self.delivery.awaiting.is_empty()
-            || self
-                .delivery
-                .members
-                .iter()
-                .any(|member| member.options.pull && !member.held.ticks.is_empty());
-        self.delivery.raised.is_some() || (bounds.one_step && has_step) || self.position() >= bounds.until_position
+        let has_step = || {
+            let mut attended = self.delivery.attended();
+            !self.delivery.awaiting.is_empty()
+                || attended.any(|(_, member)| member.options.pull && !member.held.ticks.is_empty())
+        };
+        self.delivery.raised.is_some() || (bounds.one_step && has_step()) || self.position() >= bounds.until_position
     }
 
     /// There was no member: what lies before the first member's position is not dispatched.
@@ -172,7 +174,9 @@ impl GroupState {
 
     /// Gaps and newest quotes of members that joined or run again.
     pub(super) fn deliver_owed(&mut self, py: Python<'_>) {
-        for member in 0..self.delivery.members.len() {
+        self.delivery.sort_attention();
+        for at in 0..self.delivery.attention.len() {
+            let member = self.delivery.attention.member(at);
             let this = &mut self.delivery.members[member];
             if this.is_dozing() {
                 this.newest.clear();

@@ -41,6 +41,10 @@ pub(crate) struct Member {
     pub(super) deferred: BTreeMap<usize, (i64, Tick, u64)>,
     pub(super) due: Vec<i64>,
     pub(super) lagging: bool,
+    /// The shared batches of its plural handlers; `None`: it has none, or is looked at for itself.
+    pub(super) class: Option<u32>,
+    pub(super) is_attended: bool,
+    pub(super) is_active: bool,
     pub(super) fault_calls: u64,
 }
 
@@ -64,6 +68,9 @@ impl Member {
             deferred: BTreeMap::new(),
             due: Vec::new(),
             lagging: false,
+            class: None,
+            is_attended: false,
+            is_active: false,
             fault_calls: 0,
             options,
             handlers: Vec::new(),

@@ -10,6 +10,8 @@
 mod admit;
 mod alarm_handle;
 mod answers;
+mod attending;
+mod attention;
 mod backlog;
 mod bounds;
 mod call_log;

@@ -43,6 +43,7 @@ impl Delivery {
         let plural = this.options.pull || this.handlers.iter().any(|handler| handler.role == Role::AllTicks);
         if plural && kinds & kind_set(kind::GAP) != 0 {
             this.held.push(tick, missing.last + 1, false);
+            self.attend(member);
         }
         self.call_apart(py, member, &tick, missing.last + 1);
     }
@@ -84,6 +85,7 @@ impl Delivery {
                     .any(|handler| matches!(handler.role, Role::AllTicks) || handler.role == Role::Plural(tick.kind));
             if plural {
                 this.held.push(tick, 0, false);
+                self.attend(member);
             }
             self.call_apart(py, member, &tick, 0);
         }

@@ -32,11 +32,7 @@ impl Delivery {
                 held.ticks.len().min(limit).min(this.options.tuning.batch_max),
             );
             this.shared.delivered.add(held.counted(length, this.plural_only));
-            let mut class = Class {
-                ranges: vec![Vec::new(); self.types.len() + 1],
-                kinds: !0,
-                all_kinds: self.members[member].options.every_kinds,
-            };
+            let mut class = Class::new(self.types.len() + 1, !0, self.members[member].options.every_kinds);
             for (index, tick) in held.ticks[..length].iter().enumerate() {
                 class.push(tick.kind, index, index + 1);
             }
@@ -63,9 +59,12 @@ impl Delivery {
 
     /// The plural handlers of every member, at the end of a span; `ranges` of the shared classes are consumed.
     pub(crate) fn end_span(&mut self, py: Python<'_>, ticks: &[Tick], base: u64) {
+        self.attend_touched();
+        self.sort_attention();
         let mut classes = std::mem::take(&mut self.classes);
-        for member in 0..self.members.len() {
-            let Some(class) = self.member_class[member] else {
+        for at in 0..self.attention.len() {
+            let member = self.attention.member(at);
+            let Some(class) = self.members[member].class else {
                 let this = &self.members[member];
                 let full = this.held.ticks.len() >= this.options.tuning.batch_max;
                 if this.options.every_ns == 0 {
@@ -75,7 +74,7 @@ impl Delivery {
                 }
                 continue;
             };
-            let ranges = &classes[class as usize].ranges;
+            let ranges = &classes.list[class as usize].ranges;
             let this = &mut self.members[member];
             let counted: u64 = ranges
                 .iter()
@@ -94,17 +93,17 @@ impl Delivery {
             self.call_plural(py, member, class, ranges, ticks, Positions::From(base));
         }
         self.cache.clear();
-        classes.iter_mut().for_each(Class::clear);
+        classes.clear();
         self.classes = classes;
     }
 
     /// Ticks of the span so far that only plural handlers will count, for a member of a shared class.
     pub(crate) fn count_waiting(&self, member: usize) -> u64 {
         let this = &self.members[member];
-        let Some(class) = self.member_class[member] else {
+        let Some(class) = this.class else {
             return this.count_buffered();
         };
-        let ranges = self.classes[class as usize].ranges.iter().enumerate().skip(1);
+        let ranges = self.classes.list[class as usize].ranges.iter().enumerate().skip(1);
         ranges
             .filter(|(kind, _)| this.plural_only & kind_set(*kind as u8) != 0)
             .flat_map(|(_, ranges)| ranges)

@@ -82,6 +82,7 @@ impl GroupState {
     /// Counts what was overwritten, and has the newest quotes given behind it.
     fn go_on_behind_the_lapse(&mut self) {
         let lapsed = std::mem::take(&mut self.lapsed);
+        // From here on every member is attended, so that what is put into `newest` below is given.
         self.count_missed(lapsed);
         self.resync = true;
         if self.delivery.members.iter().any(|member| member.needs_newest)
@@ -143,5 +144,6 @@ impl GroupState {
             member.shared.missed.add(lost);
             Missing::widen(&mut member.lost, GapCause::Overrun, first, self.base - 1, lost);
         }
+        self.delivery.attend_all();
     }
 }

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 
 use super::bounds::Bounds;
 use super::call_set::CallSet;
+use super::compile::compile_set;
 use super::delivery::Delivery;
 use super::group::Group;
 use super::group_state::GroupState;
@@ -62,7 +63,10 @@ impl Group {
         let cursor = state.cursor();
         let position = state.base + start as u64;
         state.delivery.run_due(py, first_ts);
-        for member in 0..state.delivery.members.len() {
+        let looks_for_lag = state.delivery.attend_lagging(cursor - position, first_ts);
+        state.delivery.sort_attention();
+        for at in 0..state.delivery.attention.len() {
+            let member = state.delivery.attention.member(at);
             state.delivery.cut_window(py, member, &state.backlog[start]);
             if state.delivery.members[member].options.watches_lag() {
                 state
@@ -73,6 +77,9 @@ impl Group {
             if this.lost.is_some() && this.is_running() && !this.options.is_private() {
                 state.delivery.report_loss(py, member, Some(&state.backlog[start]));
             }
+        }
+        if looks_for_lag {
+            state.delivery.note_lagging();
         }
     }
 
@@ -106,20 +113,20 @@ impl Group {
             };
             let set = &mut sets[set_id as usize];
             if set.sites.is_empty() {
-                let same = backlog[index..stop_at].iter();
-                let end = index + same.take_while(|tick| plan.set_of(tick) == Some(set_id)).count();
-                set.count_seen((end - index) as u64);
-                set.batch(&mut delivery.classes, tick.kind, index - span_start, end - span_start);
-                index = end;
+                if set.is_compiled {
+                    let same = backlog[index..stop_at].iter();
+                    let end = index + same.take_while(|tick| plan.set_of(tick) == Some(set_id)).count();
+                    set.count_seen((end - index) as u64);
+                    set.batch(&mut delivery.classes, tick.kind, index - span_start, end - span_start);
+                    index = end;
+                } else {
+                    *set = compile_set(py, delivery, plan.sets()[set_id as usize].0, set);
+                }
                 continue;
             }
             call_sites(py, set, delivery, tick, (base, index));
-            set.batch(
-                &mut delivery.classes,
-                tick.kind,
-                index - span_start,
-                index + 1 - span_start,
-            );
+            let at = index - span_start;
+            set.batch(&mut delivery.classes, tick.kind, at, at + 1);
             index += 1;
             let looks = *is_slow || index % TICKS_PER_LOOK == 0;
             if looks && let Some(until) = bounds.until {

@@ -12,7 +12,7 @@ use crate::market::kind::{KindSet, kind_set};
 use crate::market::tick::{NO_INSTRUMENT, Tick};
 
 /// What one subscription gets: kinds, and instruments by name or pattern (`*` any text, `?` one character).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Names or patterns; a tick of no instrument passes them all.
     pub instruments: Vec<String>,
