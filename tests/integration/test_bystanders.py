@@ -31,7 +31,7 @@ class Batches(headrace.Strategy):
 def quotes(count: int) -> np.ndarray:
     return headrace.ticks(
         kind="quote",
-        instrument=[0] * count,
+        instrument="A.X",
         ts_init=list(range(1, count + 1)),
         bid_price=[float(index) for index in range(count)],
         ask_price=[float(index + 1) for index in range(count)],
@@ -42,7 +42,7 @@ def quotes(count: int) -> np.ndarray:
 
 def test_a_member_without_a_tick_is_not_attended() -> None:
     with headrace.Dispatcher(instruments=["A.X", "IDLE.X"]) as dispatcher:
-        matching = [Quotes(), Batches()]
+        matching: list[Quotes | Batches] = [Quotes(), Batches()]
         for strategy in matching:
             dispatcher.subscribe(strategy, instruments="A.X")
         idle: list[headrace.Strategy] = []
