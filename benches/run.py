@@ -5,6 +5,7 @@
     commands  to a running engine: submission to answer while ticks saturate the core               row 12
     latency   a frame's bytes at the feed's callback to the handler                                 row 9
     engines   a whole engine over ticks    garbage   the longest call, many objects                 rows 11, 15
+    orders    one order, alone and beside strategies that it does not concern                       row 17
     sessions  whole files                  decoding  frame types against msgspec, orjson, json      row 8
     ring      the Rust bench               growth    strategies, instruments, memory                rows 6, 7, 13
     install   import and sizes                                                                      row 14
@@ -45,6 +46,7 @@ from benches import (  # noqa: E402
     growth,
     install,
     latency,
+    orders,
     ring,
     sessions,
 )
@@ -52,7 +54,7 @@ from benches.harness import Patience, Row, table  # noqa: E402
 from benches.workload import CYCLE  # noqa: E402
 
 SECTIONS = (
-    *("fan_out", "bus", "commands", "latency", "engines", "garbage"),
+    *("fan_out", "bus", "commands", "latency", "engines", "orders", "garbage"),
     *("sessions", "decoding", "ring", "growth", "install"),
 )
 
@@ -103,6 +105,7 @@ def measure(section: str, size: Size, patience: Patience, *, quick: bool) -> lis
         "commands": lambda: commands.rows(4 * size.calls, size.rounds, patience),
         "latency": lambda: latency.rows(size.latency_frames, size.rounds, patience),
         "engines": lambda: engines.rows(size.calls, size.session_frames, size.rounds, patience),
+        "orders": lambda: orders.rows(size.rounds, patience),
         "garbage": lambda: garbage.rows(size.garbage_ticks, size.rounds),
         "sessions": lambda: sessions.rows(size.session_frames, size.rounds, patience, files_max=size.files_max),
         "decoding": lambda: decoding.rows(size.frames, size.rounds, patience),

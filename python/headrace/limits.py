@@ -67,6 +67,7 @@ LIMITS = (
     # Orders
     Limit("GATE_RECORDS_MAX", 10_000, "evaluations", "what every gate saw of the latest thousand orders"),
     Limit("ORDERS_KEPT_MAX", 10_000, "orders", "of those that have ended; open orders are always kept"),
+    Limit("ORDERS_CROSSING_MAX", 400, "orders", "of other threads, not judged yet: as many as a grown order lane"),
     # Shutdown and services
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
     Limit("DRAIN_RUNNING_S", 0.5, "s", "a handler that still runs may finish within it; then it is cancelled"),
@@ -138,6 +139,7 @@ LANE_WAIT_S = float(_values["LANE_WAIT_S"])
 BARRIER_S = float(_values["BARRIER_S"])
 GATE_RECORDS_MAX = _whole("GATE_RECORDS_MAX")
 ORDERS_KEPT_MAX = _whole("ORDERS_KEPT_MAX")
+ORDERS_CROSSING_MAX = _whole("ORDERS_CROSSING_MAX")
 DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
 RESTART_FIRST_S = float(_values["RESTART_FIRST_S"])
@@ -166,5 +168,6 @@ assert LETTER_TICKS_MAX < BATCH_MAX
 assert WATCH_EVERY_S + SLOW_HANDLER_MS / 1e3 < 1
 assert RING_CAPACITY & (RING_CAPACITY - 1) == 0
 assert LANE_SHRINK_AT * 2 < LANE_GROW_AT
+assert ORDERS_CROSSING_MAX == LANE_CAPACITY_ORDER * LANE_GROWTH_MAX
 assert RESTART_FIRST_S < RESTART_MAX_S
 assert LATCH_POLL_S * 4 < HALT_S

@@ -48,7 +48,7 @@ class Chosen:
 # Keys
 
 
-def test_a_handler_gets_the_events_of_its_key_and_its_choice_is_called_once_a_key() -> None:
+def test_where_is_called_once_for_each_key() -> None:
     bus, a, b, every = EventBus(), Notes(), Notes(), Notes()
     where = Chosen("a")
     bus.subscribe(OrderEvent, a.take, where=where, name="a")
@@ -72,7 +72,7 @@ def test_a_handler_gets_the_events_of_its_key_and_its_choice_is_called_once_a_ke
         (order(1), "s"),
     ],
 )
-def test_a_bar_has_its_kind_as_key_a_signal_its_source_an_order_its_strategy(event: Event, key: object) -> None:
+def test_each_keyed_type_has_its_key(event: Event, key: object) -> None:
     bus, where = EventBus(), Chosen(key)
     seen: list[Event] = []
     bus.subscribe(type(event), seen.append, where=where)
@@ -95,7 +95,7 @@ def test_handlers_of_one_key_keep_their_order_among_all_others() -> None:
     assert [name for name, number in log if number == 2] == ["first", "a", "middle", "a again", "last"]
 
 
-def test_handlers_that_come_and_go_are_known_to_keys_that_were_seen() -> None:
+def test_a_later_subscription_gets_events_of_a_known_key() -> None:
     bus, early, late = EventBus(), Notes(), Notes()
     first = bus.subscribe(OrderEvent, early.take, where=Chosen("a"))
     bus.publish_nowait(canceled("a", 1))
@@ -109,7 +109,7 @@ def test_handlers_that_come_and_go_are_known_to_keys_that_were_seen() -> None:
     assert (early.numbers, late.numbers) == ([1, 2], [2, 3])
 
 
-def test_a_failing_handler_of_a_key_has_its_own_letter_and_is_redriven_alone() -> None:
+def test_a_letter_of_a_keyed_handler_is_redriven_to_it_alone() -> None:
     bus = EventBus()
     log: list[tuple[str, int]] = []
     for name in "abc":
@@ -177,7 +177,7 @@ def test_a_choice_that_raises_is_a_no_and_stops_no_other(unraisable: list[str]) 
     assert bus.stats().handlers["broken"].calls == 0
 
 
-def test_an_interrupted_choice_leaves_the_event_for_the_next_drain() -> None:
+def test_an_interrupted_choice_is_repeated_by_the_next_drain() -> None:
     bus, notes = EventBus(), Notes()
     interrupts = [KeyboardInterrupt()]
 
@@ -196,7 +196,7 @@ def test_an_interrupted_choice_leaves_the_event_for_the_next_drain() -> None:
     assert bus.stats().lanes[Lane.ORDER].processed == 1
 
 
-def test_an_event_whose_key_is_unhashable_goes_to_handlers_of_every_key(unraisable: list[str]) -> None:
+def test_an_unhashable_key_goes_to_handlers_of_every_key(unraisable: list[str]) -> None:
     bus, keyed, every = EventBus(), Notes(), Notes()
     bus.subscribe(OrderEvent, keyed.take, where=lambda _: True)
     bus.subscribe(OrderEvent, every.take)
@@ -278,7 +278,7 @@ def test_ownership_survives_handlers_that_come_and_go() -> None:
     assert bus.drain() == 1
 
 
-def test_a_subclass_of_an_owned_type_is_owned_whenever_it_was_declared() -> None:
+def test_a_subclass_of_an_owned_type_is_owned() -> None:
     class Early(OrderRequested, frozen=True, kw_only=True):
         pass
 

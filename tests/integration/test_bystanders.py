@@ -48,7 +48,7 @@ def test_a_member_without_a_tick_is_not_attended() -> None:
         idle: list[headrace.Strategy] = []
         for _ in range(BYSTANDERS):
             idle += [Quotes(), Batches()]
-        for number, strategy in enumerate(idle):
+        for number, idler in enumerate(idle):
             dispatcher.subscribe(
                 strategy, instruments="IDLE.X", lag_max_ticks=1_000, every="1s" if number % 2 else None
             )

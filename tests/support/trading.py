@@ -6,6 +6,8 @@ Does not: keep time by itself; the clock is a hand's.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -83,6 +85,8 @@ class Desk:
         **more: Any,
     ) -> None:
         self.clock = HandClock(S)
+        # What other threads have called back here; ``drain`` does it.
+        self.soon: deque[Callable[[], None]] = deque()
         self.switch = Switch()
         self.dispatcher = Dispatcher(clock=self.clock, instruments=[BTC, ETH])
         self.bus = EventBus(clock=self.clock, run_id=run_id, lanes=lanes)
@@ -101,6 +105,7 @@ class Desk:
             positions=self.positions,
             clock=self.clock,
             broker=broker,
+            call_soon=self.soon.append,
             run_id=run_id,
             mode=more.pop("mode", "replay"),
             **more,
@@ -148,8 +153,14 @@ class Desk:
 
     def turn(self) -> None:
         """Hand out what waits."""
-        self.bus.drain()
+        self.drain()
         self.dispatcher.dispatch()
+        self.drain()
+
+    def drain(self) -> None:
+        """Do what other threads called back for, and drain the bus."""
+        while self.soon:
+            self.soon.popleft()()
         self.bus.drain()
 
     def ask(self, side: int = 1, quantity: Any = 1, *, instrument: str = BTC, **more: Any) -> str:

@@ -74,7 +74,7 @@ def gate_of(chain: RiskGates, asked: OrderRequested, exposure: Exposure = FREE) 
 def test_the_chain_has_its_gates_in_their_order() -> None:
     assert [gate.name for gate in GATES] == [
         *("halted", "permission", "instrument", "tick_and_lot", "price_collar"),
-        *("quantity_max", "notional_max", "open_orders", "message_rate", "duplicate_id"),
+        *("quantity_max", "notional_max", "open_orders", "message_rate"),
     ]
     assert list(gates().counts()) == [gate.name for gate in GATES]
 
@@ -89,7 +89,7 @@ def test_no_gate_is_checked_after_the_first_refusal() -> None:
     chain = gates(wide(quantity_max=D(1), notional_max=D(1)))
     assert gate_of(chain, order(quantity=D(2))) == "quantity_max"
     assert [name for name, counts in chain.counts().items() if counts == (0, 0)] == [
-        *("notional_max", "open_orders", "message_rate", "duplicate_id")
+        *("notional_max", "open_orders", "message_rate")
     ]
 
 
@@ -111,7 +111,7 @@ def test_the_record_is_bounded_and_the_counts_are_not() -> None:
     for _ in range(asked):
         chain.check(order(), FREE)
     assert len(chain.records()) == GATE_RECORDS_MAX
-    assert chain.counts()["duplicate_id"] == (asked, 0)
+    assert chain.counts()["message_rate"] == (asked, 0)
 
 
 # Halted
@@ -337,10 +337,6 @@ def test_what_an_operator_sends_is_bound_by_no_rate() -> None:
     chain = gates(wide(message_rate_max=1.0))
     assert gate_of(chain, order()) is None
     assert gate_of(chain, order(-1), Exposure("all", D(5), D(0), 0, by_operator=True)) is None
-
-
-def test_a_duplicate_id_is_refused() -> None:
-    assert gate_of(gates(), order(), FREE._replace(is_duplicate=True)) == "duplicate_id"
 
 
 # What is missing

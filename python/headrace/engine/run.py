@@ -211,6 +211,8 @@ class EngineRun:
 
     async def _set_up(self) -> None:
         parts, undo = self._parts, self._undo
+        # The parts may have been made in another thread.
+        parts.bus.core.adopt_thread()
         if parts.mode is Mode.LIVE:
             undo.enter_context(_switch_interval())
         if parts.audit is not None:

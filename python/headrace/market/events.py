@@ -165,11 +165,13 @@ class OrderEvent(Event, frozen=True, kw_only=True):
 
 
 class OrderRequested(OrderEvent, frozen=True, kw_only=True):
-    """A new order on its way through the gates to the broker.
+    """A new order, with the verdict of the gates. The orders' manager alone publishes it: call ``orders.submit``.
 
     side : +1 buy, -1 sell. price : the limit; None for a market order. time_in_force : "gtc" rests until canceled,
     "ioc" fills what it can at once; the rest is canceled. expires_ns : when a resting order expires.
     reduce_only : the order may not add exposure.
+    verdict : "passed": on its way to the broker. "refused": an OrderRejected follows, which names the gate. None: not
+    judged yet; it is published with a verdict.
     """
 
     side: Literal[1, -1]
@@ -179,6 +181,7 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     time_in_force: Literal["gtc", "ioc"] = "gtc"
     expires_ns: int | None = None
     reduce_only: bool = False
+    verdict: Literal["passed", "refused"] | None = None
 
 
 class OrderAccepted(OrderEvent, frozen=True, kw_only=True):

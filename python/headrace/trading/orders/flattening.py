@@ -38,10 +38,7 @@ class Flattenings:
     def __init__(self, table: OrderTable, positions: Positions) -> None:
         self._table = table
         self._positions = positions
-        self._begun: dict[tuple[str, str], _Flattening] = {}
-
-    def __len__(self) -> int:
-        return len(self._begun)
+        self.begun: dict[tuple[str, str], _Flattening] = {}
 
     def begin(self, strategy: str | None, instrument: str | None, cause: Cause | None) -> list[str]:
         """Begin where something is held or open, and return the ids of the closing orders; one begun before counts."""
@@ -53,16 +50,16 @@ class Flattenings:
         open_orders = self._table.select(strategy, instrument, open_only=True)
         pairs.update(((order.strategy, order.instrument), None) for order in open_orders)
         for pair in pairs:
-            if pair not in self._begun:
+            if pair not in self.begun:
                 order_id = self._table.next_id(pair[0])
-                self._table.reserve(order_id)
+                self._table.reserve(pair[0])
                 waits_for = frozenset(order.order_id for order in self._table.open_in(*pair))
-                self._begun[pair] = _Flattening(order_id, waits_for, cause)
-        return [self._begun[pair].order_id for pair in pairs]
+                self.begun[pair] = _Flattening(order_id, waits_for, cause)
+        return [self.begun[pair].order_id for pair in pairs]
 
     def due(self, now_ns: int, run_id: str) -> Iterator[OrderRequested]:
         """Yield the closing orders whose time has come; each is done when the next one is asked for."""
-        for (strategy, instrument), flattening in list(self._begun.items()):
+        for (strategy, instrument), flattening in list(self.begun.items()):
             if any(self._is_open(order_id) for order_id in flattening.waits_for):
                 continue
             held = self._positions.position(strategy, instrument).quantity
@@ -80,7 +77,7 @@ class Flattenings:
                     quantity=held.copy_abs(),
                     reduce_only=True,
                 )
-            del self._begun[strategy, instrument]
+            del self.begun[strategy, instrument]
 
     def _is_open(self, order_id: str) -> bool:
         order = self._table.get(order_id)

@@ -2,15 +2,17 @@
 
 ::
 
-    submit ─▶ OrderRequested ─▶ (bus) ─▶ RiskGates ─▶ Broker.submit
-                                             └▶ OrderRejected
+    submit ─▶ check ─▶ RiskGates ─▶ OrderRequested, with their verdict ─▶ (bus) ─▶ Broker.submit
+                           └▶ when refused, OrderRejected right behind it
     broker ─▶ OrderAccepted, fills, … ─▶ (bus) ─▶ table and Positions ─▶ PositionChanged
 
+What happens when another thread submits
+    the order has its id at once; it crosses to the bus's own thread, and is judged and published there.
 What happens when the broker says what cannot be
-    a fill above the quantity, for an unknown order, told twice: it is refused, counted, logged and audited, the bus
-    keeps it as a dead letter, and neither order nor position changes.
+    a fill above the quantity, for an unknown order, an execution twice: it is refused, counted, logged and audited, the
+    bus keeps it as a dead letter, and neither order nor position changes.
 What happens when ``Broker.submit`` raises
-    nobody knows whether it took the order: it stays open, with that as its reason, and is not sent again.
+    the outcome is unknown: the order stays open, with that as its reason, and is not sent again.
 
 Guarantees: every order goes through the gates, once, and is sent at most once; each id is open, or has exactly one
 final state; ids are the same in every replay. Any thread may submit and cancel; the broker is called on the bus's own.
@@ -33,12 +35,12 @@ from headrace.market.events import (
     PositionChanged,
 )
 from headrace.trading.orders.flattening import Flattenings
+from headrace.trading.orders.judge import Judge
 from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import OrderState
-from headrace.trading.orders.request import amount, check_request, same_order
+from headrace.trading.orders.request import amount, check_request
 from headrace.trading.orders.sizing import FixedQuantity
 from headrace.trading.orders.table import OrderStats, OrderTable
-from headrace.trading.risk import Exposure, GateVerdict, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,23 +59,13 @@ __all__ = ["OrderManager", "OrderStats"]
 
 log = logging.getLogger(__name__)
 
-NO_BROKER = Refusal(
-    "broker",
-    GateVerdict(
-        passed=False,
-        observed="no broker",
-        threshold="a broker",
-        reason="no broker: give the engine one, such as headrace.trading.brokers.SimulatedBroker()",
-    ),
-)
-
 
 class OrderManager:
-    """The orders of an engine. Make it before whoever wants to hear of orders: it has to know first.
+    """The orders of an engine. Make it before other handlers of order events subscribe: it has to handle them first.
 
-    broker : None: every order is rejected, after the gates. run_id : of the engine's run, the beginning of every id;
-    in a replay ids begin with the strategy. call_soon : calls back on the bus's thread, soon, and may be called in
-    any; without it, what another thread cancels is sent when the bus brings the next event.
+    Only it publishes OrderRequested on its bus. call_soon : calls back on the bus's own thread, soon; called in any.
+    broker : None: every order is rejected, after the gates. run_id : of the engine's run, the beginning of every id; in
+    a replay ids begin with the strategy.
     """
 
     def __init__(
@@ -83,10 +75,10 @@ class OrderManager:
         gates: RiskGates,
         positions: Positions,
         clock: Clock,
+        call_soon: Callable[[Callable[[], None]], None],
         broker: Broker | None = None,
         run_id: str = "",
         mode: ModeName = Mode.LIVE,
-        call_soon: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self.gates = gates
         self.positions = positions
@@ -95,15 +87,23 @@ class OrderManager:
         self._clock = clock
         self._run_id = run_id
         self._call_soon = call_soon
-        # Strategies in threads of their own submit and cancel, too. Never held while somebody waits for room in a lane.
+        self._is_own_thread = bus.core.is_own_thread
+        # Strategies in threads of their own submit and cancel, too. Never held while a thread waits for room.
         self._lock = threading.RLock()
-        self._thread = threading.get_ident()
         self._table = OrderTable("" if mode == Mode.REPLAY or not run_id else f"{run_id}-")
-        self._permissions: dict[str, Permission] = {}
         self._flattenings = Flattenings(self._table, positions)
-        self._by_operator: set[str] = set()
         self._cancels_later: dict[str, Cause | None] = {}
         self._notices = Notices(bus, clock, run_id)
+        self._judge = Judge(
+            bus=bus,
+            gates=gates,
+            table=self._table,
+            positions=positions,
+            notices=self._notices,
+            has_broker=broker is not None,
+            lock=self._lock,
+            call_soon=call_soon,
+        )
         bus.subscribe((OrderEvent, PositionChanged), self._on_event, name="orders")
 
     # Asking
@@ -122,7 +122,9 @@ class OrderManager:
         reduce_only: bool = False,
         cause: Cause | None = None,
     ) -> str:
-        """Ask for an order and return its id; what becomes of it is told by events.
+        """Have the gates judge an order, publish it with their verdict, and return its id; the rest comes as events.
+
+        In another thread than the bus's own the order is judged and published there, soon.
 
         quantity, price : a float counts as the shortest text that names it. price : None for a market order.
         order_type : follows from the price unless given. time_in_force : "ioc" fills at once what it can.
@@ -150,8 +152,8 @@ class OrderManager:
                 reduce_only=reduce_only,
             )
             check_request(request, now_ns)
-            refusal = self._take(request)
-        self._ask(request, refusal)
+            self._table.reserve(strategy)
+        self._judge.take(request)
         return request.order_id
 
     def from_signal(self, signal: Signal, sizing: Sizing | None = None) -> str | None:
@@ -239,7 +241,7 @@ class OrderManager:
 
     def set_permission(self, strategy: str, permission: Permission) -> None:
         """Say what a strategy's orders may do from now on: "all", only "reduce" its positions, or "none"."""
-        self._permissions[strategy] = permission
+        self._judge.permissions[strategy] = permission
 
     # Looking
 
@@ -261,7 +263,7 @@ class OrderManager:
 
     @property
     def refused_events(self) -> int:
-        """How many events of the broker could not be, or asked for an order twice."""
+        """How many events of the broker could not be, or would have sent an order twice."""
         return self._notices.refused_total
 
     def is_refused(self, event: OrderEvent) -> bool:
@@ -272,47 +274,42 @@ class OrderManager:
 
     def _on_event(self, event: Event) -> None:
         with self._lock:
-            self._thread = threading.get_ident()
             try:
                 if isinstance(event, OrderRequested):
                     self._on_requested(event)
                 elif isinstance(event, OrderEvent):
                     self._on_answer(event)
             finally:
-                if self._cancels_later or self._flattenings:
+                if self._cancels_later or self._flattenings.begun or self._judge.is_behind:
                     self._go_on()
 
     def _on_requested(self, request: OrderRequested) -> None:
-        """Take an order through the gates, and to the broker."""
-        order, is_new = self._table.get(request.order_id), False
-        if order is None and not self._table.was_there(request.order_id):
-            order, is_new = self._adopted(request), True
-        is_duplicate = (
-            order is None or order.is_sent or not order.is_open or not (is_new or same_order(order.request, request))
-        )
-        if not is_duplicate and order is not None and order.state is OrderState.PENDING_CANCEL:
-            reason = self._table.cancel_reason(order.order_id)
-            self._notices.cancel(request, reason or "canceled before it was sent")
+        """Give an order that passed to the broker, unless it was canceled or halted since."""
+        if request.verdict != "passed":
             return
-        refusal = self.gates.check(request, self._exposure(request, is_duplicate=is_duplicate))
-        if is_duplicate:
-            # Not rejected by event: that would speak of the order that has the id.
-            msg = f"order {request.order_id!r} is refused: there was an order of this id before; submit a new one"
+        order_id = request.order_id
+        order = self._table.get(order_id)
+        if order is None or order.is_sent or not order.is_open:
+            msg = f"order {order_id!r} is refused: it was sent, or ended, before; submit a new one"
             error = OrderError(msg, field="order_id")
             self._notices.refuse(request, error)
             raise error
-        if refusal is not None:
-            self._notices.reject(request, refusal)
-        elif self.broker is None:
-            self._notices.reject(request, NO_BROKER)
-        else:
-            self._table.mark_sent(request.order_id)
-            try:
-                self.broker.submit(request)
-            except Exception as error:
-                self._table.mark_unknown(request.order_id, f"outcome unknown: {self.broker.name} raised {error!r}")
-                log.exception("order %s: the broker raised; whether it took it is unknown", request.order_id)
-                raise
+        if order.state is OrderState.PENDING_CANCEL:
+            self._notices.cancel(request, self._table.cancel_reason(order_id) or "canceled before it was sent")
+            return
+        if self.gates.is_halted:
+            refusal = self.gates.check_halted(request, self._judge.exposure(request))
+            if refusal is not None:
+                self._judge.reject(request, refusal)
+                return
+        assert self.broker is not None  # Without one no order passes.
+        self._table.mark_sent(order_id)
+        try:
+            self.broker.submit(request)
+        except Exception as error:
+            self._table.mark_reason(order_id, f"outcome unknown: {self.broker.name} raised {error!r}")
+            log.exception("order %s: the broker raised; whether it took it is unknown", order_id)
+            raise
 
     def _on_answer(self, event: OrderEvent) -> None:
         """Account for what a gate or the broker says."""
@@ -322,54 +319,16 @@ class OrderManager:
             self._notices.refuse(event, error)
             raise
         if not order.is_open:
-            self._by_operator.discard(event.order_id)
+            self._judge.by_operator.discard(event.order_id)
         if isinstance(event, OrderFill):
             position = self.positions.apply(event)
             self._notices.position(position, event.cause)
 
     # Steps
 
-    def _take(self, request: OrderRequested) -> Refusal | None:
-        """Take up an order, and look at the kill switch; every gate is asked when the bus brings the request."""
-        self._table.add(request, request.ts)
-        return self.gates.check_halted(request, self._exposure(request)) if self.gates.is_halted else None
-
-    def _ask(self, request: OrderRequested, refusal: Refusal | None) -> None:
-        """Publish a request, or why it is refused; when neither has room, there was no order."""
-        try:
-            if refusal is None:
-                self._bus.publish_nowait(request)
-            else:
-                self._notices.reject(request, refusal)
-        except BaseException:
-            with self._lock:
-                self._table.discard(request.order_id)
-            raise
-
-    def _adopted(self, request: OrderRequested) -> Order:
-        """Take up an order that somebody else published: it goes the same way. Raises OrderError."""
-        try:
-            # The beginning of time: one that has expired meanwhile is an order still, which the broker ends.
-            check_request(request, -1)
-        except OrderError as error:
-            self._notices.refuse(request, error)
-            raise
-        return self._table.add(request, self._clock.now_ns())
-
-    def _exposure(self, request: OrderRequested, *, is_duplicate: bool = False) -> Exposure:
-        working, open_orders = self._table.working(request.strategy, request.instrument, request.side)
-        return Exposure(
-            permission=self._permissions.get(request.strategy, "all"),
-            position=self.positions.position(request.strategy, request.instrument).quantity,
-            working=working,
-            open_orders=open_orders,
-            is_duplicate=is_duplicate,
-            by_operator=request.order_id in self._by_operator,
-        )
-
     def _cancel_at_broker(self, order_id: str, cause: Cause | None) -> None:
         assert self.broker is not None  # An order is sent to a broker only.
-        if threading.get_ident() != self._thread:
+        if not self._is_own_thread():
             self._cancels_later[order_id] = cause
             self._on_bus_thread(self._go_on)
             return
@@ -380,7 +339,7 @@ class OrderManager:
             self._cancels_later[order_id] = cause
 
     def _cancel_later(self, order_id: str, cause: Cause | None) -> None:
-        """Cancel when who asked for it has his answer already."""
+        """Cancel after ``cancel`` has returned."""
         try:
             self._cancel_at_broker(order_id, cause)
         except Exception:
@@ -388,15 +347,15 @@ class OrderManager:
             log.exception("the broker could not cancel order %s: it is open as before", order_id)
 
     def _on_bus_thread(self, call: Callable[[], None]) -> None:
-        if threading.get_ident() == self._thread:
+        if self._is_own_thread():
             call()
-        elif self._call_soon is not None:
+        else:
             self._call_soon(call)
 
     def _go_on(self) -> None:
-        """Do what had to wait: cancels for room in the lane, closing orders for the cancels before them."""
+        """Do what had to wait: for room in the lane, for this thread, closing orders for the cancels before them."""
         with self._lock:
-            self._thread = threading.get_ident()
+            self._judge.go_on()
             for order_id, cause in list(self._cancels_later.items()):
                 del self._cancels_later[order_id]
                 order = self._table.get(order_id)
@@ -404,7 +363,9 @@ class OrderManager:
                     self._cancel_later(order_id, cause)
             try:
                 for request in self._flattenings.due(self._clock.now_ns(), self._run_id):
-                    self._by_operator.add(request.order_id)
-                    self._ask(request, self._take(request))
+                    if not self._judge.has_room:
+                        break
+                    self._judge.by_operator.add(request.order_id)
+                    self._judge.begin(request)
             except LaneFullError:
                 log.debug("a closing order waits for room in its lane")

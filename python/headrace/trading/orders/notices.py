@@ -109,7 +109,7 @@ class Notices:
 
     def is_refused(self, event: OrderEvent) -> bool:
         """Say whether this very event was refused."""
-        return any(event is refused for refused in self._refused)
+        return bool(self._refused) and any(event is refused for refused in self._refused)
 
     def _stamps(self, cause: Cause | None) -> _Stamps:
         return {"source": "orders", "ts": self._clock.now_ns(), "run_id": self._run_id, "cause": cause}

@@ -1,6 +1,6 @@
-"""How a request becomes an order: everything that cannot be one is an error, before anybody hears of it.
+"""The check of a request before it is an order: what cannot be an order raises, and nothing is published.
 
-Guarantees: quantity and price are finite Decimals above 0; floats count as the shortest text that names them.
+Guarantees: ``amount`` returns a finite Decimal above 0; a float counts as the shortest text that names it.
 Does not: know ticks, lots or limits; those are the gates'.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from headrace.market.events import OrderRequested
 
-__all__ = ["amount", "check_request", "same_order"]
+__all__ = ["amount", "check_request"]
 
 
 def amount(field: str, value: Amount) -> Decimal:
@@ -31,16 +31,16 @@ def amount(field: str, value: Amount) -> Decimal:
 
 
 def check_request(request: OrderRequested, now_ns: int) -> None:
-    """Refuse a request that no order can be made of. Raises OrderError, which names the field and its value."""
+    """Refuse a request that no order can be made of; quantity and price went through ``amount``.
+
+    Raises OrderError, which names the field and its value.
+    """
     for field in ("order_id", "strategy", "instrument"):
         name = getattr(request, field)
         if not name or not isinstance(name, str):
             _refuse(field, name, "a name")
     if request.side not in (1, -1):
         _refuse("side", request.side, "1 to buy or -1 to sell")
-    amount("quantity", request.quantity)
-    if request.price is not None:
-        amount("price", request.price)
     if request.order_type not in ("market", "limit"):
         _refuse("order_type", request.order_type, "'market' or 'limit'")
     if (request.order_type == "limit") != (request.price is not None):
@@ -51,18 +51,6 @@ def check_request(request: OrderRequested, now_ns: int) -> None:
     expires_ns = request.expires_ns
     if expires_ns is not None and not now_ns < expires_ns < 1 << 63:
         _refuse("expires_ns", expires_ns, f"a time after now, which is {now_ns}, in ns")
-
-
-def same_order(one: OrderRequested, other: OrderRequested) -> bool:
-    """Say whether two requests ask for the same, whoever published them and when."""
-    return _essence(one) == _essence(other)
-
-
-def _essence(request: OrderRequested) -> tuple[object, ...]:
-    return (
-        *(request.order_id, request.strategy, request.instrument, request.side, request.order_type),
-        *(request.quantity, request.price, request.time_in_force, request.expires_ns, request.reduce_only),
-    )
 
 
 def _refuse(field: str, value: object, valid: str) -> NoReturn:

@@ -3,6 +3,7 @@
 ::
 
     reserve an id ─▶ add ─▶ sent ─▶ apply(event) … ─▶ final: kept while it is among the latest, counted for ever
+                      └▶ works, once the gates let it pass: it counts in what they judge next
 
 What happens to an event that cannot be
     a fill after the last, for an unknown order, of another side or above the quantity, an execution told twice, a
@@ -31,7 +32,7 @@ from headrace.market.events import (
     OrderRequested,
 )
 from headrace.market.money import MONEY, SHOWN, ZERO
-from headrace.trading.orders.order import ORDER_TRANSITIONS, Order, OrderState
+from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +58,9 @@ class OrderStats(NamedTuple):
 
 
 class _Entry:
-    """An order, and what is needed to take its next event."""
+    """An order, and what is needed to take its next event. works : the gates let it pass, so it may fill."""
 
-    __slots__ = ("before_cancel", "cancel_reason", "executions", "order", "value")
+    __slots__ = ("before_cancel", "cancel_reason", "executions", "order", "value", "works")
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -68,6 +69,7 @@ class _Entry:
         self.executions: set[str] = set()
         self.cancel_reason = ""
         self.before_cancel = order.state
+        self.works = False
 
 
 class OrderTable:
@@ -85,14 +87,12 @@ class OrderTable:
     # Ids
 
     def next_id(self, strategy: str) -> str:
-        """Return the id of a strategy's next order; it is given away by ``add`` or ``reserve``."""
+        """Return the id of a strategy's next order, the same until ``reserve``."""
         return f"{self._prefix}{strategy}-{self._issued.get(strategy, 0) + 1}"
 
-    def reserve(self, order_id: str) -> None:
-        """Give an id away: nobody else gets it, whether there will be an order or not."""
-        strategy, number = self._parsed(order_id)
-        if number:
-            self._issued[strategy] = max(self._issued.get(strategy, 0), number)
+    def reserve(self, strategy: str) -> None:
+        """Use up a strategy's next id, whether there will be an order or not."""
+        self._issued[strategy] = self._issued.get(strategy, 0) + 1
 
     def was_there(self, order_id: str) -> bool:
         """Say whether there was an order of this id, also when it was forgotten."""
@@ -110,21 +110,23 @@ class OrderTable:
 
     # Orders
 
-    def add(self, request: OrderRequested, ts: int) -> Order:
-        """Take up a new order."""
-        order = Order(request=request, ts=ts)
-        entry = _Entry(order)
-        self._entries[order.order_id] = entry
-        self._open.setdefault((order.strategy, order.instrument), {})[order.order_id] = entry
-        self.reserve(order.order_id)
-        self._count(order.strategy, "submitted", 1)
-        return order
+    def add(self, request: OrderRequested, *, works: bool = False) -> None:
+        """Add an order; one that is there, since it was not judged yet, gets the judged request."""
+        order_id, strategy = request.order_id, request.strategy
+        entry = self._entries.get(order_id)
+        if entry is None:
+            entry = self._entries[order_id] = _Entry(Order(request=request, ts=request.ts))
+            self._open.setdefault((strategy, request.instrument), {})[order_id] = entry
+            self._count(strategy, "submitted", 1)
+        else:
+            entry.order = msgspec.structs.replace(entry.order, request=request)
+        entry.works = works
 
     def discard(self, order_id: str) -> None:
-        """Take back an order that nobody was told of."""
+        """Take an order out that no event was published of."""
         entry = self._entries.pop(order_id)
-        self._close(entry.order)
-        self._count(entry.order.strategy, "submitted", -1)
+        self._close(entry.order.request)
+        self._count(entry.order.request.strategy, "submitted", -1)
 
     def get(self, order_id: str) -> Order | None:
         """Return an order; None: unknown, or over and forgotten."""
@@ -147,13 +149,13 @@ class OrderTable:
             yield entry.order
 
     def working(self, strategy: str, instrument: str, side: int) -> tuple[Decimal, int]:
-        """Return what the sent orders of one side may still fill, and how many orders of both sides are sent."""
+        """Return what the working orders of one side may still fill, and how many of both sides there are."""
         left, count = ZERO, 0
-        for order in self.open_in(strategy, instrument):
-            if order.is_sent:
+        for entry in self._open.get((strategy, instrument), {}).values():
+            if entry.works:
                 count += 1
-                if order.side == side:
-                    left = MONEY.add(left, order.left)
+                if entry.order.side == side:
+                    left = MONEY.add(left, entry.order.left)
         return left, count
 
     def mark_sent(self, order_id: str) -> None:
@@ -161,8 +163,8 @@ class OrderTable:
         entry = self._entries[order_id]
         entry.order = msgspec.structs.replace(entry.order, is_sent=True)
 
-    def mark_unknown(self, order_id: str, reason: str) -> None:
-        """Say that nobody knows whether the broker took the order."""
+    def mark_reason(self, order_id: str, reason: str) -> None:
+        """Say why the order stays as it is."""
         entry = self._entries[order_id]
         entry.order = msgspec.structs.replace(entry.order, reason=reason)
 
@@ -188,9 +190,9 @@ class OrderTable:
         entry = self._entries.get(event.order_id)
         if entry is None:
             _refuse(event, "no such order is open", "order_id")
-        order = entry.order
-        if (event.strategy, event.instrument) != (order.strategy, order.instrument):
-            _refuse(event, f"the order is {order.strategy}'s, in {order.instrument}", "instrument")
+        order, request = entry.order, entry.order.request
+        if (event.strategy, event.instrument) != (request.strategy, request.instrument):
+            _refuse(event, f"the order is {request.strategy}'s, in {request.instrument}", "instrument")
         after = ORDER_TRANSITIONS.get((order.state, type(event)))
         is_late = order.state is OrderState.PENDING_CANCEL and entry.before_cancel is not OrderState.SUBMITTED
         if after is None or (is_late and isinstance(event, OrderRejected)):
@@ -202,19 +204,19 @@ class OrderTable:
         if after is OrderState.PENDING_CANCEL:
             # Where it would be without its cancel, should that come to nothing.
             entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
-        if not entry.order.is_open:
-            self._close(entry.order)
-            self._count(order.strategy, str(after), 1)
-            self._over[order.order_id] = None
+        if after in FINAL:
+            self._close(request)
+            self._count(request.strategy, str(after), 1)
+            self._over[request.order_id] = None
             if len(self._over) > ORDERS_KEPT_MAX:
                 oldest = next(iter(self._over))
                 del self._over[oldest], self._entries[oldest]
         return entry.order
 
     def _fill(self, entry: _Entry, event: OrderFill, after: OrderState) -> None:
-        order = entry.order
-        if event.side != order.side:
-            _refuse(event, f"the order's side is {order.side:+d}, the fill's {event.side:+d}", "side")
+        order, request = entry.order, entry.order.request
+        if event.side != request.side:
+            _refuse(event, f"the order's side is {request.side:+d}, the fill's {event.side:+d}", "side")
         if not (event.quantity.is_finite() and event.quantity > 0):
             _refuse(event, f"its quantity is {event.quantity}", "quantity")
         if not (event.price.is_finite() and event.fee.is_finite()):
@@ -222,7 +224,7 @@ class OrderTable:
         if event.execution_id in entry.executions:
             _refuse(event, f"execution {event.execution_id!r} was told before", "execution_id")
         filled = MONEY.add(order.filled, event.quantity)
-        left = MONEY.subtract(order.quantity, filled)
+        left = MONEY.subtract(request.quantity, filled)
         if left < 0:
             _refuse(event, f"it fills {event.quantity}, where {order.left} is left", "quantity")
         if (event.filled, event.left) != (filled, left) or (left == 0) != isinstance(event, OrderFilled):
@@ -238,12 +240,12 @@ class OrderTable:
             fees=MONEY.add(order.fees, event.fee),
             ts=event.ts,
         )
-        self._count(order.strategy, "fills", 1)
+        self._count(request.strategy, "fills", 1)
 
-    def _close(self, order: Order) -> None:
-        key = (order.strategy, order.instrument)
+    def _close(self, request: OrderRequested) -> None:
+        key = (request.strategy, request.instrument)
         of_key = self._open[key]
-        del of_key[order.order_id]
+        del of_key[request.order_id]
         if not of_key:
             del self._open[key]
 

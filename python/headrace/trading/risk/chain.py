@@ -5,8 +5,8 @@
     order ─▶ gate ─▶ gate ─▶ … ─▶ passed          each evaluation is counted and recorded: observed, threshold, verdict
                └▶ refused: the first that says no
 
-Guarantees: there is no way around it: strategies, commands and redriven letters pass the same instance; a gate that
-raises refuses.
+Guarantees: there is no way around it: the orders of strategies and commands pass the same instance; a gate that raises
+refuses.
 Does not: send or reject orders; that is ``orders``.
 """
 
@@ -28,7 +28,7 @@ from headrace.trading.risk.gate import GateRequest, GateVerdict, Refusal
 from headrace.trading.risk.gates import GATES, message_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.market.clock import Clock
     from headrace.market.events import OrderRequested
@@ -128,23 +128,14 @@ class RiskGates:
 
     def check(self, order: OrderRequested, exposure: Exposure) -> Refusal | None:
         """Take an order through the chain; None: every gate let it pass, and it counts as a message."""
-        request = self._request(order, exposure)
-        for gate in self._gates:
-            verdict = self._judged(gate, request)
-            self._record(request, gate.name, verdict)
-            if not verdict.passed:
-                return Refusal(gate.name, verdict)
-        self.count_message(order.strategy)
-        return None
+        refusal = self._judge(self._gates, order, exposure)
+        if refusal is None:
+            self.count_message(order.strategy)
+        return refusal
 
     def check_halted(self, order: OrderRequested, exposure: Exposure) -> Refusal | None:
-        """Ask the first gate alone, before the order goes anywhere; recorded when it refuses."""
-        gate, request = self._gates[0], self._request(order, exposure)
-        verdict = self._judged(gate, request)
-        if verdict.passed:
-            return None
-        self._record(request, gate.name, verdict)
-        return Refusal(gate.name, verdict)
+        """Ask the first gate once more, before a passed order goes to the broker; recorded when it refuses."""
+        return self._judge(self._gates[:1], order, exposure) if self.is_halted else None
 
     def count_message(self, strategy: str) -> None:
         """Count an order or a cancel that goes out."""
@@ -152,6 +143,10 @@ class RiskGates:
         if sent is None:
             sent = self._messages[strategy] = deque(maxlen=self._messages_max)
         sent.append(self._clock.now_ns())
+
+    def uncount_message(self, strategy: str) -> None:
+        """Take the latest message back: it found no room, so it did not go out."""
+        self._messages[strategy].pop()
 
     def counts(self) -> Mapping[str, GateCounts]:
         """Return how often each gate let an order pass, and refused one."""
@@ -180,18 +175,22 @@ class RiskGates:
             messages=self._messages.get(order.strategy, ()),
         )
 
-    def _judged(self, gate: Gate, request: GateRequest) -> GateVerdict:
-        try:
-            return gate.check(request)
-        except Exception as error:
-            log.exception("gate %s raised on order %s, and refuses it", gate.name, request.order.order_id)
-            return GateVerdict(
-                passed=False, observed=repr(error), threshold="a verdict", reason=f"gate {gate.name} raised: correct it"
-            )
-
-    def _record(self, request: GateRequest, gate: str, verdict: GateVerdict) -> None:
-        self._counts[gate][verdict.passed] += 1
-        self._records.append((request.now_ns, request.order, gate, verdict))
+    def _judge(self, gates: Sequence[Gate], order: OrderRequested, exposure: Exposure) -> Refusal | None:
+        """Let gates judge an order, one after the other until one refuses, and record what each saw."""
+        request = self._request(order, exposure)
+        for gate in gates:
+            name = gate.name
+            try:
+                verdict = gate.check(request)
+            except Exception as error:
+                log.exception("gate %s raised on order %s, and refuses it", name, order.order_id)
+                reason = f"gate {name} raised: correct it"
+                verdict = GateVerdict(passed=False, observed=repr(error), threshold="a verdict", reason=reason)
+            self._counts[name][verdict.passed] += 1
+            self._records.append((request.now_ns, order, name, verdict))
+            if not verdict.passed:
+                return Refusal(name, verdict)
+        return None
 
 
 def _checked_limits(limits: RiskLimits) -> RiskLimits:

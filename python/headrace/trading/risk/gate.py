@@ -60,15 +60,14 @@ class Exposure(NamedTuple):
     """What the orders' manager knows of an order's surroundings.
 
     permission : the strategy's. position : signed, of its strategy and instrument. working : what that strategy's
-    orders on the same side of the instrument, that the broker has, may still fill. open_orders : how many it has there.
-    is_duplicate : an order of this id was sent, or refused, before. by_operator : sent to flatten, by command.
+    orders on the same side of the instrument, that passed the gates, may still fill. open_orders : how many of both
+    sides there are. by_operator : sent to flatten, by command.
     """
 
     permission: Permission
     position: Decimal
     working: Decimal
     open_orders: int
-    is_duplicate: bool = False
     by_operator: bool = False
 
 

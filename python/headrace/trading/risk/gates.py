@@ -3,7 +3,7 @@
 ::
 
     halted ▸ permission ▸ instrument ▸ tick_and_lot ▸ price_collar ▸ quantity_max ▸ notional_max ▸ open_orders
-           ▸ message_rate ▸ duplicate_id
+           ▸ message_rate
 
 What happens to an order that only reduces a position
     it may be larger than quantity_max and notional_max: a position must never be too large to be closed. What an
@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.market.money import MONEY, SHOWN, decimal_of, is_multiple
@@ -41,12 +42,9 @@ PROPOSED = {
 }
 
 
-def _passed(observed: object, threshold: object, reason: str = "") -> GateVerdict:
-    return GateVerdict(passed=True, observed=observed, threshold=threshold, reason=reason)
-
-
-def _refused(observed: object, threshold: object, reason: str) -> GateVerdict:
-    return GateVerdict(passed=False, observed=observed, threshold=threshold, reason=reason)
+# (observed, threshold, reason) -> verdict.
+_passed = partial(GateVerdict, True)  # noqa: FBT003 - its first field
+_refused = partial(GateVerdict, False)  # noqa: FBT003 - its first field
 
 
 def _missing_limit(observed: object, field: str) -> GateVerdict:
@@ -110,7 +108,7 @@ class InstrumentGate:
             return _missing_limit("age", "stale_after_s")
         if quote is None:
             return _refused("no quote", "a quote", f"{name} has had no quote yet: subscribe its feed, or wait for one")
-        if not all(math.isfinite(price) and price > 0 for price in (quote.bid_price, quote.ask_price)):
+        if not (0 < quote.bid_price < math.inf and 0 < quote.ask_price < math.inf):
             observed = f"bid {quote.bid_price!r}, ask {quote.ask_price!r}"
             return _refused(
                 observed, "two prices", f"the newest quote of {name} has no two sides: wait for one that has"
@@ -245,19 +243,6 @@ class MessageRate:
         return _passed(recent, rate)
 
 
-class DuplicateId:
-    """No order goes out twice."""
-
-    name = "duplicate_id"
-
-    def check(self, request: GateRequest) -> GateVerdict:
-        """Look whether there was an order of this id."""
-        order_id = request.order.order_id
-        if request.exposure.is_duplicate:
-            return _refused(order_id, "a new id", f"there was an order {order_id!r} before: submit a new one")
-        return _passed(order_id, "a new id")
-
-
 def message_window(rate: float) -> tuple[int, int]:
     """Return how many messages so many ns may hold, for so many per second: 10.0 is 10 in a second, 0.5 one in two."""
     count = max(1, math.floor(rate))
@@ -266,5 +251,5 @@ def message_window(rate: float) -> tuple[int, int]:
 
 GATES: tuple[Gate, ...] = (
     *(Halted(), PermissionGate(), InstrumentGate(), TickAndLot(), PriceCollar()),
-    *(QuantityMax(), NotionalMax(), OpenOrders(), MessageRate(), DuplicateId()),
+    *(QuantityMax(), NotionalMax(), OpenOrders(), MessageRate()),
 )

@@ -1,0 +1,180 @@
+"""Judge: takes an order through the gates, and publishes it with their verdict.
+
+::
+
+    submit ─▶ take ─┬▶ the bus's own thread ────────────▶ gates ─▶ OrderRequested(verdict) [─▶ OrderRejected]
+                    └▶ another thread ─▶ Crossing ─▶ arrive ─▶┘
+
+What happens when the order lane is full
+    the bus's own thread: LaneFullError, and there is no order. An order that crossed waits for room, unjudged; so does
+    an OrderRejected whose OrderRequested had the last place.
+
+Guarantees: what passed counts as working at once, so that the next order is judged with it.
+Does not: call the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headrace.errors import ClosedError, LaneFullError
+from headrace.market.events import Lane, OrderRequested
+from headrace.trading.orders.crossing import Crossing
+from headrace.trading.risk import Exposure, GateVerdict, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.bus import EventBus
+    from headrace.trading.orders.notices import Notices
+    from headrace.trading.orders.table import OrderTable
+    from headrace.trading.positions import Positions
+    from headrace.trading.risk import Permission, RiskGates
+
+__all__ = ["Judge"]
+
+log = logging.getLogger(__name__)
+
+ORDER_LANE = tuple(Lane).index(Lane.ORDER)
+ADVICE = "call engine.orders.submit(...), which has the gates judge the order and publishes it with their verdict"
+NO_BROKER = Refusal(
+    "broker",
+    GateVerdict(
+        passed=False,
+        observed="no broker",
+        threshold="a broker",
+        reason="no broker: give the engine one, such as headrace.trading.brokers.SimulatedBroker()",
+    ),
+)
+
+
+class Judge:
+    """Publishes the orders of one manager: only it publishes OrderRequested on its bus.
+
+    lock : of the table; never held while a thread waits for room. call_soon : as ``OrderManager``.
+    """
+
+    def __init__(
+        self,
+        *,
+        bus: EventBus,
+        gates: RiskGates,
+        table: OrderTable,
+        positions: Positions,
+        notices: Notices,
+        has_broker: bool,
+        lock: threading.RLock,
+        call_soon: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.permissions: dict[str, Permission] = {}
+        # Orders that a command sent to flatten.
+        self.by_operator: set[str] = set()
+        self._gates = gates
+        self._table = table
+        self._positions = positions
+        self._notices = notices
+        self._has_broker = has_broker
+        self._lock = lock
+        self._core = bus.core
+        self._publish = bus.own(OrderRequested, ADVICE)
+        self._crossing = Crossing(call_soon, self.go_on)
+        self._rejects_later: deque[tuple[OrderRequested, Refusal]] = deque()
+
+    def take(self, request: OrderRequested) -> None:
+        """Judge and publish a new order, here or on the bus's own thread. Raises what publishing raises, LaneFullError.
+
+        Then there is no order.
+        """
+        if self._core.is_own_thread():
+            with self._lock:
+                self.begin(request)
+            return
+        with self._lock:
+            self._table.add(request)
+        try:
+            self._crossing.put(request)
+        except LaneFullError:
+            with self._lock:
+                self._table.discard(request.order_id)
+            raise
+
+    def begin(self, request: OrderRequested) -> None:
+        """Judge and publish a new order, on the bus's own thread. Raises what publishing raises; then there is none."""
+        try:
+            self._judge(request)
+        except BaseException:
+            if self._table.get(request.order_id) is not None:
+                self._table.discard(request.order_id)
+            raise
+
+    def reject(self, request: OrderRequested, refusal: Refusal) -> None:
+        """Publish why an order is refused, now or when its lane has room."""
+        try:
+            self._notices.reject(request, refusal)
+        except LaneFullError:
+            self._rejects_later.append((request, refusal))
+
+    def exposure(self, request: OrderRequested) -> Exposure:
+        """Return what surrounds an order: what its strategy holds, has working and may do."""
+        working, open_orders = self._table.working(request.strategy, request.instrument, request.side)
+        return Exposure(
+            permission=self.permissions.get(request.strategy, "all"),
+            position=self._positions.position(request.strategy, request.instrument).quantity,
+            working=working,
+            open_orders=open_orders,
+            by_operator=request.order_id in self.by_operator,
+        )
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the order lane would take an order that no handler submits."""
+        return self._core.has_room(ORDER_LANE)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits for this thread, or for room."""
+        return bool(self._rejects_later or self._crossing.requests)
+
+    def go_on(self) -> None:
+        """Publish what had to wait for room, and judge what crossed; on the bus's own thread."""
+        with self._lock:
+            for _ in range(len(self._rejects_later)):
+                self.reject(*self._rejects_later.popleft())
+            while self.has_room and (request := self._crossing.next()) is not None:
+                if not self._judge_crossed(request):
+                    break
+
+    def _judge_crossed(self, request: OrderRequested) -> bool:
+        try:
+            self._judge(request)
+        except LaneFullError:
+            # A broker's thread was quicker. The order is as it was.
+            self._table.add(request)
+            self._crossing.put_back(request)
+            return False
+        except ClosedError as error:
+            self._table.mark_reason(request.order_id, f"not sent: {error}")
+            log.warning("order %s of another thread came too late: %s", request.order_id, error)
+        return True
+
+    def _judge(self, request: OrderRequested) -> None:
+        """Take an order through the gates and publish it with their verdict. Raises LaneFullError, ClosedError."""
+        refusal = self._gates.check(request, self.exposure(request))
+        is_message = refusal is None
+        if is_message and not self._has_broker:
+            refusal = NO_BROKER
+        judged = msgspec.structs.replace(request, verdict="passed" if refusal is None else "refused")
+        self._table.add(judged, works=refusal is None)
+        try:
+            self._publish(judged)
+        except BaseException:
+            if is_message:
+                self._gates.uncount_message(request.strategy)
+            raise
+        if refusal is not None:
+            self.reject(judged, refusal)
