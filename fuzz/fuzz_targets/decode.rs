@@ -5,8 +5,8 @@
 #![no_main]
 
 use headrace_core::ingest::decode::{Decoder, Outcome};
-use headrace_core::market::instrument::{InstrumentTable, Venue};
 use headrace_core::ingest::lines::Lines;
+use headrace_core::market::instrument::{InstrumentTable, Venue};
 use headrace_core::market::tick::Tick;
 use libfuzzer_sys::fuzz_target;
 

@@ -49,9 +49,7 @@ def test_a_member_without_a_tick_is_not_attended() -> None:
         for _ in range(BYSTANDERS):
             idle += [Quotes(), Batches()]
         for number, idler in enumerate(idle):
-            dispatcher.subscribe(
-                strategy, instruments="IDLE.X", lag_max_ticks=1_000, every="1s" if number % 2 else None
-            )
+            dispatcher.subscribe(idler, instruments="IDLE.X", lag_max_ticks=1_000, every="1s" if number % 2 else None)
         ticks = quotes(3)
         for start in range(len(ticks)):
             dispatcher.publish(ticks[start : start + 1])

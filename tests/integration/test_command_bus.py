@@ -285,7 +285,7 @@ async def test_a_chain_of_handlers_that_leave_tasks_behind_keeps_nothing() -> No
     async with running(middleware=()) as bus:
 
         def handler(command: Note) -> Outcome:
-            if command.text == "50":
+            if command.text == "500":
                 alive.set_result(submissions())
             else:
                 task = asyncio.ensure_future(bus.submit(Note("s", str(int(command.text) + 1))))
@@ -296,7 +296,8 @@ async def test_a_chain_of_handlers_that_leave_tasks_behind_keeps_nothing() -> No
         bus.register(Note, handler)
         await bus.submit(Note("s", "0"))
         async with asyncio.timeout(5):
-            assert await alive < 5
+            # The loop keeps up to a hundred timers that were cancelled, and what their contexts hold.
+            assert await alive < 200
 
 
 async def test_targets_that_are_over_take_no_memory() -> None:

@@ -165,6 +165,33 @@ async def test_a_layer_that_outlives_its_own_answer_cannot_hand_on_any_more() ->
     assert handled == []
 
 
+async def test_a_command_that_its_layer_does_not_wait_for_has_its_time_all_the_same() -> None:
+    gate = Gate()
+    behind: list[asyncio.Task[Ack]] = []
+
+    async def careless(call, proceed):
+        behind.append(asyncio.ensure_future(proceed()))
+        await gate.has_begun(len(behind))
+        return call.answer("noop", "it is on its way")
+
+    async with running(middleware=[careless], workers=1) as bus:
+        bus.register(Note, gate)
+        assert (await bus.submit(Note("s", "hangs"), timeout=0.05)).status == "noop"
+        assert (await behind[0]).reason == "timeout, outcome unknown"
+        gate.open()
+        assert (await bus.submit(Note("s", "next"))).status == "noop"
+        assert (await behind[1]).status == "accepted"
+        assert (bus.stats().running, bus.in_flight) == (0, 0)
+
+
+async def test_a_layer_that_hangs_after_a_timeout_is_cancelled_too() -> None:
+    gate = Gate()
+    async with running(middleware=[never_returns]) as bus:
+        bus.register(Note, gate)
+        ack = await bus.submit(Note("s"), timeout=0.02)
+        assert (ack.status, "after the answer 'failed'" in ack.reason) == ("failed", True)
+
+
 async def test_a_bus_that_stops_ends_commands_that_are_still_in_their_middleware() -> None:
     async with running(middleware=[never_answers]) as bus:
         bus.register(Note, lambda _: ACCEPTED)

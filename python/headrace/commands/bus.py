@@ -172,6 +172,8 @@ class CommandBus:
             self._meter.record(call.action, ack.status, duration_ns)
         finally:
             is_cancelled = call.deadline.close()
+            # Its task and timer hold the context of a handler that submitted this, and so that handler's command.
+            del call.deadline
             del self._calls[call.command_id]
             if self._idle is not None and not self._calls and not self._idle.done():
                 self._idle.set_result(None)

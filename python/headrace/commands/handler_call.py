@@ -64,9 +64,7 @@ class HandlerCall:
         try:
             await self._waiter
         except asyncio.CancelledError:
-            # By its deadline, or by others: then the bus passes the cancellation on after the answer.
-            if self.call.deadline.is_over:
-                self._expire()
+            return  # The bus passes it on after the answer.
 
     def wake(self) -> None:
         """End the submitter's wait."""
@@ -81,7 +79,8 @@ class HandlerCall:
                 self.call.end()
             self.wake()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Answer it: its time is over."""
         if self.call.has_started:
             self.give_up("timeout, outcome unknown")
         else:

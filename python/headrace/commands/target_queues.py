@@ -99,7 +99,8 @@ class TargetQueues:
         """Call the handler when it is the command's turn, and return its outcome; cancelling us stops nothing."""
         if refusal := self._refusal(call):
             return refusal
-        work = HandlerCall(call, handler, on_over=self._over)
+        work, deadline = HandlerCall(call, handler, on_over=self._over), call.deadline
+        deadline.lend(work.expire)
         try:
             if call.command.urgent:
                 self._revoke(call)
@@ -112,6 +113,7 @@ class TargetQueues:
             while work.outcome is None:
                 await work.wait()
         finally:
+            deadline.take_back()
             self._waiting.pop(work, None)
             self._release_worker(work)
             if not call.has_started:
