@@ -28,7 +28,7 @@ from headrace.app.config import config_keys
 from headrace.cli.app import commands
 from headrace.commands import COMMANDS
 from headrace.dispatch.dispatcher import Dispatcher
-from headrace.dispatch.subscription import SubscriptionOptions
+from headrace.dispatch.options import SubscriptionOptions
 from headrace.limits import LIMITS
 from headrace.market.fields import FIELDS
 from headrace.market.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of

@@ -14,7 +14,9 @@ except ImportError as refused:
         name="headrace",
     ) from None
 from headrace.dispatch.dispatcher import Dispatcher, DispatcherStats
-from headrace.dispatch.subscription import LatencyStats, Overflow, Subscription, SubscriptionStats
+from headrace.dispatch.options import Overflow
+from headrace.dispatch.subscription import Subscription
+from headrace.dispatch.subscription_stats import LatencyStats, SubscriptionStats
 from headrace.engine.replay import replay
 from headrace.errors import HeadraceError
 from headrace.feeds import Feed

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 import headrace
 
@@ -56,3 +60,103 @@ def test_a_member_without_a_tick_is_not_attended() -> None:
             dispatcher.dispatch()
             assert dispatcher._inline.attended == 0
         assert [strategy.bids for strategy in matching] == [[0.0, 1.0, 2.0]] * 2
+
+
+CYCLES = 10_000
+RESIDENT_MIB_MAX = 8
+
+
+class AsyncQuotes(headrace.Strategy):
+    async def on_quote(self, bid_price: float) -> None:
+        pass
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4_096 / (1 << 20)
+
+
+def sizes(dispatcher: headrace.Dispatcher) -> list[int]:
+    """Return how long everything is that could keep a closed subscription."""
+    return [
+        dispatcher._inline.members,
+        dispatcher._ingest.groups,
+        len(dispatcher.subscriptions),
+        len(dispatcher._closing),
+        len(dispatcher._names._next),
+        len(dispatcher._watch.handlers),
+        len(dispatcher._watch.groups),
+        len(dispatcher.faults._policies),
+        len(dispatcher.faults._recent),
+    ]
+
+
+def cycle(dispatcher: headrace.Dispatcher, number: int) -> None:
+    name = None if number % 3 else f"own-{number}"
+    match number % 4:
+        case 0:
+            own = dispatcher.subscribe(Quotes(), name=name, on_fault="raise")
+        case 1:
+            own = dispatcher.subscribe(Batches(), name=name, mode="thread")
+        case 2:
+            own = dispatcher.subscribe(AsyncQuotes(), name=name)
+        case _:
+            own = dispatcher.subscribe(name=name)
+    own.close()
+    own.close()
+    assert own.state == "closed"
+
+
+@pytest.mark.timeout(120)
+def test_closed_subscriptions_leave_nothing_behind() -> None:
+    async def run() -> None:
+        with headrace.Dispatcher(instruments=["A.X"]) as dispatcher:
+            kept = dispatcher.subscribe(Quotes(), name="Quotes")
+            # The first ones take default names, of which the next free number is kept while "Quotes" is open.
+            for number in range(12):
+                cycle(dispatcher, number)
+            before, resident = sizes(dispatcher), 0.0
+            for number in range(CYCLES):
+                cycle(dispatcher, number)
+                if number % 100 == 0:
+                    await asyncio.sleep(0)
+                if number == CYCLES // 5:
+                    resident = resident_mib()
+            assert sizes(dispatcher) == before
+            assert dispatcher.subscriptions == {"Quotes": kept}
+            assert resident_mib() - resident < RESIDENT_MIB_MAX
+
+    asyncio.run(run())
+
+
+def test_the_sum_of_closed_subscriptions_keeps_their_counts() -> None:
+    with headrace.Dispatcher(instruments=["A.X"]) as dispatcher:
+        first = dispatcher.subscribe(Quotes(), name="one")
+        dispatcher.publish(quotes(3))
+        dispatcher.dispatch()
+        first.close()
+        second = dispatcher.subscribe(Batches(), name="one")
+        dispatcher.publish(quotes(2))
+        dispatcher.dispatch()
+        stats = dispatcher.stats()
+        assert (stats.closed.delivered, stats.closed.calls) == (3, 3)
+        assert stats.subscriptions["one"].delivered == 2
+        second.close()
+        assert dispatcher.stats().closed.delivered == 5
+        assert not dispatcher.stats().subscriptions
+    assert (first.stats().delivered, first.stats().published) == (3, 3)
+
+
+def test_one_closed_by_a_handler_is_summed_when_its_batch_ends() -> None:
+    with headrace.Dispatcher(instruments=["A.X"]) as dispatcher:
+
+        def on_quote() -> None:
+            other.close()
+
+        dispatcher.subscribe(on_quote)
+        other = dispatcher.subscribe(Batches())
+        dispatcher.publish(quotes(2))
+        dispatcher.dispatch()
+        closed = dispatcher.stats().closed
+        assert closed.accounted == closed.published == 2
+        assert (closed.skipped, closed.delivered) == (other.stats().skipped, other.stats().delivered)

@@ -384,14 +384,16 @@ def test_a_handler_may_close_its_own_subscription_and_others() -> None:
 
         def closes_other():
             log.append("closer")
-            dispatcher.subscriptions["other"].close()
+            subscribed[2].close()
 
-        dispatcher.subscribe(closes_itself, callback="on_quote", name="itself")
-        dispatcher.subscribe(closes_other, callback="on_quote", name="closer")
-        dispatcher.subscribe(lambda: log.append("other"), callback="on_quote", name="other")
+        subscribed = [
+            dispatcher.subscribe(closes_itself, callback="on_quote", name="itself"),
+            dispatcher.subscribe(closes_other, callback="on_quote", name="closer"),
+            dispatcher.subscribe(lambda: log.append("other"), callback="on_quote", name="other"),
+        ]
         dispatcher.publish(quotes(dispatcher, [1.0, 2.0]))
         dispatcher.dispatch()
-        stats = {name: subscription.stats() for name, subscription in dispatcher.subscriptions.items()}
+        stats = {subscription.name: subscription.stats() for subscription in subscribed}
     assert log == ["itself", "closer", "closer"]
     assert all(holds_the_law(one) for one in stats.values())
     assert stats["other"].skipped == 2

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace import Dispatcher, Flags, GapCause, Strategy
+from headrace import Dispatcher, Flags, GapCause, Strategy, Subscription
 from headrace.errors import HeadraceError, StrategyFaultError
 from tests.support.feeding import BTC, HandClock, holds_the_law, quotes, trades, wait_until
 
@@ -150,17 +150,19 @@ def test_twenty_hostile_strategies_cost_twenty_good_ones_nothing(
         names = list(hostile(dispatcher, ""))
         assert len(names) == 20
         goods: list[Good | Columns] = []
+        bads: list[Subscription] = []
         callback = "on_quotes" if plural else "on_quote"
         for name in names:
             attack = hostile(dispatcher, name)[name]
-            dispatcher.subscribe(lambda attack=attack: attack(), callback=callback, name=name, batch_max=64)
+            bad = dispatcher.subscribe(lambda attack=attack: attack(), callback=callback, name=name, batch_max=64)
+            bads.append(bad)
             goods.append(Columns() if len(goods) % 2 else Good())
             dispatcher.subscribe(goods[-1])
         made = quotes(dispatcher, range(TICKS))
         for start in range(0, TICKS, 100):
             dispatcher.publish(made[start : start + 100])
             dispatcher.dispatch()
-        stats = dispatcher.stats().subscriptions
+        stats = {bad.name: bad.stats() for bad in bads}
     for good in goods:
         assert good.seqs == list(range(1, TICKS + 1))
         assert good.wrong == 0

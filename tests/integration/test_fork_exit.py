@@ -289,8 +289,8 @@ def test_a_hundred_forks_and_interpreters_are_clean(program: str) -> None:
 STUBBORN = (
     SETUP
     + """
-import headrace.dispatch.dispatcher, headrace.dispatch.driver
-for module in (headrace.dispatch.dispatcher, headrace.dispatch.driver):
+import headrace.dispatch.dispatcher, headrace.dispatch.subscription
+for module in (headrace.dispatch.dispatcher, headrace.dispatch.subscription):
     if hasattr(module, "CLOSE_DEADLINE_S"):
         module.CLOSE_DEADLINE_S = 0.2
 started = threading.Event()

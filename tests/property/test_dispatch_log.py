@@ -20,7 +20,6 @@ import pytest
 import headrace._native as _native
 from headrace import Dispatcher, Strategy, Subscription
 from headrace._native import PumpStatus
-from headrace.dispatch.driver import Driver
 from headrace.dispatch.log import DispatchLog, LoggedFeed, LoggedRun, Repetition
 from headrace.market.clock import EngineClock, ModeName
 from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, trades
@@ -268,7 +267,7 @@ async def live(seed: int, path: Path) -> dict[str, list[Any]]:
 async def caught_up(run: Run) -> None:
     """Wait for the threads and the task."""
     end_s = time.monotonic() + 10
-    members: list[Driver] = list(run.dispatcher._members.values())
+    members = run.dispatcher.subscriptions.values()
     while any(not member.group.is_idle() for member in members):
         assert time.monotonic() < end_s, "somebody does not catch up"
         await asyncio.sleep(0.001)

@@ -64,7 +64,7 @@ def test_counts_and_statistics_have_exactly_the_annotated_keys(stub: ModuleType)
         subscription = dispatcher.subscribe(lambda price: None, callback="on_trade")
         dispatcher.publish(ticks(instrument=BTC, ts_init=[1], price=[1.0], instruments=dispatcher.instruments))
         dispatcher.dispatch()
-        membership = subscription._membership
+        membership = subscription.membership
         assert_is(membership.stats(), returned(stub, "Membership.stats"))
         assert_is(membership.state, returned(stub, "Membership.state.fget"))
         assert_is(dispatcher.sequencer.counts(), returned(stub, "Sequencer.counts"))

@@ -34,7 +34,7 @@ from headrace.app.config import (
 )
 from headrace.app.config.form import meanings
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
-from headrace.dispatch.subscription import SubscriptionOptions
+from headrace.dispatch.options import SubscriptionOptions
 from headrace.errors import ConfigError, MissingExtraError
 from headrace.market.bars import BarSpec
 from headrace.market.events import Lane

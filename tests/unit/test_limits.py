@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from headrace import Dispatcher, limits
-from headrace.dispatch.subscription import SubscriptionOptions
+from headrace.dispatch.options import SubscriptionOptions
 from headrace.errors import InstrumentError, OptionError, RingError
 from headrace.limits import LIMITS
 

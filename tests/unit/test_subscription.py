@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace import Dispatcher, Overflow
-from headrace.dispatch.subscription import SubscriptionOptions
+from headrace.dispatch.options import SubscriptionOptions
 from headrace.errors import ClosedError, HeadraceError, InstrumentError, KindError, OptionError, SubscriptionError
 from tests.support.feeding import BTC, ETH, quotes, read_all, trades
 

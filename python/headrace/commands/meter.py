@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headrace.dispatch.subscription import LatencyStats
+from headrace.dispatch.subscription_stats import LatencyStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,30 +22,24 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-import msgspec
-
 import headrace._native as _native
-from headrace.dispatch.driver import Driver
 from headrace.dispatch.faults import FaultDesk, Policy
-from headrace.dispatch.loop_wakeup import WakeupKind, has_running_loop
-from headrace.dispatch.signature import BoundHandler, HasHandlers, bind_function, bind_strategy, kinds_of
+from headrace.dispatch.joining import bound_handlers, described, prepare, refuse_flow
+from headrace.dispatch.loop_wakeup import WakeupKind
+from headrace.dispatch.names import Names
+from headrace.dispatch.options import Overflow, SubscribeOptions, SubscriptionOptions, TuneOptions
+from headrace.dispatch.signature import BoundHandler, HasHandlers, kinds_of
 from headrace.dispatch.slow_handlers import Watch
-from headrace.dispatch.subscription import (
-    Overflow,
-    SubscribeOptions,
-    Subscription,
-    SubscriptionOptions,
-    SubscriptionStats,
-    TuneOptions,
-)
+from headrace.dispatch.subscription import Advance, Environment, Subscription
+from headrace.dispatch.subscription_stats import SubscriptionStats, sum_of_stats
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
 from headrace.market.checks import one_of, refuse_unknown, whole
@@ -64,8 +58,9 @@ log = logging.getLogger(__name__)
 
 # The largest time that native code holds.
 TIME_MAX = (1 << 63) - 1
-# The name of the shared group; no subscription can have it.
+# The names of the shared group and of the sum of closed subscriptions; no subscription can have one.
 INLINE = "(inline)"
+CLOSED = "(closed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,8 @@ class DispatcherStats:
 
     published : ticks on the ring, gaps included. ticks : the same by kind. gaps, duplicates, late : found by the
     sequencer. frames, ignored, rejected : by type and reason. elapsed_s : since the dispatcher was made.
-    ticks_per_s : published over elapsed. subscriptions : by name.
+    ticks_per_s : published over elapsed. subscriptions : the open ones, by name. closed : the sum of those that were
+    closed, of which it keeps nothing else.
     """
 
     published: int
@@ -88,24 +84,7 @@ class DispatcherStats:
     elapsed_s: float
     ticks_per_s: float
     subscriptions: Mapping[str, SubscriptionStats]
-
-
-class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a subscription as its group gets them: kinds as sets of bits, the overflow chosen."""
-
-    instruments: tuple[str, ...]
-    kinds: int
-    every_kinds: int
-    overflow: Overflow
-    batch_max: int
-    every_ns: int
-    min_interval_ns: int
-    rate_limit: float
-    lag_max_ticks: int
-    lag_max_ns: int
-    on_lag: str
-    pull: bool
-    awaited: bool
+    closed: SubscriptionStats
 
 
 class Dispatcher:
@@ -169,9 +148,8 @@ class Dispatcher:
         self.instruments = instruments
         self.sequencer = sequencer or _native.Sequencer(instruments, duplicates=duplicates, late=late)
         self.ring = ring or _native.Ring(ring_capacity, instruments_max=instruments.instruments_max)
-        self._mode = mode
+        self._environment = Environment(self.clock, mode, wakeup)
         self._hashing = hashing
-        self._wakeup = wakeup
         self._called_by_owner = frozenset(called_by_owner)
         self._ingest = _native.Ingest(
             self.ring,
@@ -185,9 +163,14 @@ class Dispatcher:
         self.faults = FaultDesk(on_fault or ("raise" if is_replay else "quarantine"), self.dead_letters, self.clock)
         self._inline = self._new_group("inline")
         self._pumps: list[_native.Pump] = []
-        self._members: dict[str, Driver] = {}
+        self._open: dict[str, Subscription] = {}
+        self._names = Names(self._open)
+        # Closed ones whose last span is still being dispatched, and the sum of all whose counts are final.
+        self._closing: list[Subscription] = []
+        self._closed_stats = sum_of_stats(CLOSED, ())
+        self._changes = threading.Lock()
         # Called with each new subscription before its first tick, for a dispatch log.
-        self.on_joined: Callable[[Driver], None] | None = None
+        self.on_joined: Callable[[Subscription], None] | None = None
         self._made_s = time.monotonic()
         self._kinds = {row[1] for row in _native.kind_table()}
         self._watch = Watch(slow_handler_ms / 1e3)
@@ -228,16 +211,15 @@ class Dispatcher:
         Raises SubscriptionError (handlers), OptionError (options), ClosedError.
         """
         checked, handlers = self.check(handler, callback=callback, **options)
-        chosen = self._unique(name, handler)
-        is_async = any(bound.is_async for bound in handlers)
-        member = self._join(chosen, checked, handlers, is_async=is_async)
-        self._members[chosen] = member
+        chosen = self._names.default_for(handler) if name is None else self._names.checked(name)
+        subscription = self._join(chosen, checked, handlers)
+        self._open[chosen] = subscription
         if self.on_joined is not None:
-            self.on_joined(member)
-        member.start()
+            self.on_joined(subscription)
+        subscription.start()
         if handlers:
             self._watch.start()
-        return member.subscription
+        return subscription
 
     def check(
         self,
@@ -254,7 +236,7 @@ class Dispatcher:
         given: dict[str, Any] = {**(handler.subscription if isinstance(handler, HasHandlers) else {}), **options}
         refuse_unknown("a subscription", given, SubscribeOptions.__annotations__)
         checked = SubscriptionOptions.checked(**given)
-        return checked, _bound(handler, callback, checked.kinds, self._called_by_owner)
+        return checked, bound_handlers(handler, callback, checked.kinds, self._called_by_owner)
 
     def rebind(
         self,
@@ -265,134 +247,69 @@ class Dispatcher:
     ) -> None:
         """Deliver a subscription's ticks to another object's handlers, from the next edge of a batch on.
 
-        Its options, its counts and its undelivered gaps stay. Raises SubscriptionError.
+        Its options, its counts and its undelivered gaps stay. Raises SubscriptionError, ClosedError.
         """
-        member = self._members[subscription.name]
-        handlers = _bound(strategy, callback, subscription.options.kinds, self._called_by_owner)
+        _refuse_closed_one(subscription)
+        handlers = bound_handlers(strategy, callback, subscription.options.kinds, self._called_by_owner)
         same_kinds = kinds_of(handlers, subscription.options.kinds)[0] == subscription.kinds
-        if not same_kinds or any(bound.is_async for bound in handlers) != member.is_async:
+        if not same_kinds or any(bound.is_async for bound in handlers) != subscription.is_async:
             msg = f"{type(strategy).__name__} takes other ticks than {subscription.name!r}: subscribe it anew"
             raise SubscriptionError(msg, handler=subscription.name)
-        member.membership.bind([_described(bound, awaited=member.is_async) for bound in handlers])
+        subscription.membership.bind([described(bound, awaited=subscription.is_async) for bound in handlers])
         self._watch.handlers[subscription.name] = [bound.name for bound in handlers]
 
     def tune(self, subscription: Subscription, **changes: Unpack[TuneOptions]) -> bool:
         """Change how a subscription's ticks are delivered, from the next edge of a batch on; False: no change.
 
-        Options as in ``subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises OptionError.
+        Options as in ``subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises OptionError,
+        ClosedError.
         """
-        member = self._members[subscription.name]
+        _refuse_closed_one(subscription)
         options = subscription.options.changed(**changes)
         if options == subscription.options:
             return False
         if options.overflow is Overflow.CONFLATE:
-            _refuse_flow(subscription.name, subscription.kinds)
-        member.membership.tune(options)
+            refuse_flow(subscription.name, subscription.kinds)
+        subscription.membership.tune(options)
         subscription.options = options
         return True
 
-    def _join(self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler], *, is_async: bool) -> Driver:
-        is_pull = not handlers
-        threaded = options.mode == "thread" and self._mode is not Mode.REPLAY
-        if is_async and options.mode == "thread":
-            msg = f"subscription {name!r} has async handlers, which run in a task, and mode='thread': remove mode="
-            raise OptionError(msg, option="mode")
-        if is_pull and (options.mode == "thread" or options.every_ns):
-            option = "mode" if options.mode == "thread" else "every"
-            msg = f"subscription {name!r} has no handlers, and {option}= is for handlers: remove {option}="
-            raise OptionError(msg, option=option)
-        if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
-            msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
-            raise OptionError(msg, option="every")
-        if is_async and self._mode is not Mode.REPLAY and not has_running_loop():
-            msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop"
-            raise SubscriptionError(msg, handler=name)
-        kinds, every_kinds = kinds_of(handlers, options.kinds)
-        named = {row[1] for row in _native.kind_table() if any(bound.kind == row[0] for bound in handlers)}
-        if late := sorted((named | set(options.kinds or ())) - self._kinds):
-            msg = f"subscription {name!r} takes {', '.join(late)}, registered after this dispatcher was made: "
-            raise SubscriptionError(msg + "call register_kind before making the dispatcher", handler=name)
-        if is_pull:
-            kinds = set(options.kinds or (row[1] for row in _native.kind_table()))
-        lossy_by_default = threaded or (is_async and self._mode is not Mode.REPLAY)
-        overflow = options.overflow or (Overflow.DROP_OLDEST if lossy_by_default else Overflow.BLOCK)
-        if overflow is Overflow.CONFLATE:
-            _refuse_flow(name, kinds)
-        shares = not (is_pull or is_async or threaded)
-        group = self._inline if shares else self._new_group("thread" if threaded else "consumer")
-        joining = JoinOptions(
-            instruments=options.instruments,
-            kinds=_native.kind_set(sorted(kinds)),
-            every_kinds=_native.kind_set(sorted(every_kinds)),
-            overflow=overflow,
-            batch_max=options.batch_max,
-            every_ns=options.every_ns,
-            min_interval_ns=options.min_interval_ns,
-            rate_limit=options.rate_limit,
-            lag_max_ticks=options.lag_max_ticks,
-            lag_max_ns=options.lag_max_ns,
-            on_lag=options.on_lag,
-            pull=is_pull,
-            awaited=is_async,
-        )
-        membership = group.join(name, [_described(bound, awaited=is_async) for bound in handlers], joining)
-        self.faults.policies[name] = options.on_fault or self.faults.default
-        self._watch.handlers[name] = [bound.name for bound in handlers]
-        if not shares:
+    def _join(self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler]) -> Subscription:
+        joining = prepare(name, options, handlers, mode=self._environment.mode, known=self._kinds)
+        if joining.advance is Advance.INLINE:
+            group = self._inline
+        else:
+            group = self._new_group("thread" if joining.advance is Advance.THREAD else "consumer")
             self._watch.groups.append(group)
-        subscription = Subscription(
+        membership = group.join(name, joining.handlers, joining.options)
+        self.faults.add(name, options.on_fault)
+        self._watch.handlers[name] = [bound.name for bound in handlers]
+        return Subscription(
             name=name,
-            options=replace(options, overflow=overflow),
-            kinds=frozenset(kinds),
+            options=replace(options, overflow=joining.options.overflow),
+            kinds=joining.kinds,
             membership=membership,
             group=group,
-            clock=self.clock,
-            is_pull=is_pull,
-            wakeup=self._wakeup,
+            advance=joining.advance,
+            environment=self._environment,
             on_close=self._close_subscription,
-        )
-        return Driver(
-            subscription,
-            membership,
-            group,
-            clock=self.clock,
-            threaded=threaded,
-            is_async=is_async,
-            mode=self._mode,
-            wakeup=self._wakeup,
-            owns_group=not shares,
-            is_pull=is_pull,
         )
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
         return _native.DispatchGroup(self._ingest, self.faults, advance=advance, hashing=self._hashing)
 
-    def _groups(self) -> dict[int, tuple[str, _native.DispatchGroup, Driver | None]]:
-        """Return, by number: the group's name, the group, and the Driver that awaits its calls."""
-        groups: dict[int, tuple[str, _native.DispatchGroup, Driver | None]] = {
-            member.group.number: (name, member.group, member if member.is_async else None)
-            for name, member in self._members.items()
+    def _groups(self) -> dict[int, tuple[str, _native.DispatchGroup, Subscription | None]]:
+        """Return, by number: the group's name, the group, and the subscription that awaits its calls."""
+        groups: dict[int, tuple[str, _native.DispatchGroup, Subscription | None]] = {
+            own.group.number: (name, own.group, own if own.is_async else None) for name, own in self._open.items()
         }
         groups[self._inline.number] = (INLINE, self._inline, None)
         return groups
 
-    def _unique(self, name: str | None, handler: object) -> str:
-        if name is not None:
-            if name in self._members:
-                msg = f"name={name!r} is taken: use a different name for every subscription of a dispatcher"
-                raise OptionError(msg, option="name")
-            return name
-        base = "pull" if handler is None else getattr(handler, "__name__", type(handler).__name__)
-        name, number = base, 1
-        while name in self._members:
-            number += 1
-            name = f"{base}-{number}"
-        return name
-
     @property
     def subscriptions(self) -> Mapping[str, Subscription]:
-        """Every subscription by name, in registration order, closed ones included."""
-        return {name: member.subscription for name, member in list(self._members.items())}
+        """Every open subscription by name, in registration order."""
+        return self._open.copy()
 
     # Publishing
 
@@ -469,18 +386,18 @@ class Dispatcher:
         behind = True
         while behind:
             behind = False
-            for member in list(self._members.values()):
-                if member.is_async and member.is_open:
-                    behind |= await member.drain_async()
+            for own in list(self._open.values()):
+                if own.is_async:
+                    behind |= await own.drain_async()
 
     def finish(self) -> None:
         """Deliver ticks that wait for a window or an interval, at the end of a replay. Raises as ``dispatch`` does."""
         self._refuse_closed("call finish before close")
         busy: ReentrantDispatchError | None = None
-        for member in list(self._members.values()):
-            if member.group is not self._inline and member.is_open:
+        for own in list(self._open.values()):
+            if own.group is not self._inline:
                 try:
-                    member.group.finish(self.clock.now_ns())
+                    own.group.finish(self.clock.now_ns())
                 except ReentrantDispatchError as error:
                     # It is in its handler, in its own thread: finish all others first.
                     busy = error
@@ -528,8 +445,9 @@ class Dispatcher:
             rejected=dict(frames["rejected"]),
             elapsed_s=elapsed_s,
             ticks_per_s=self.ring.cursor / elapsed_s if elapsed_s else 0.0,
-            # A list, since another thread may subscribe meanwhile.
-            subscriptions={name: member.subscription.stats() for name, member in list(self._members.items())},
+            # A copy, since another thread may subscribe meanwhile.
+            subscriptions={name: own.stats() for name, own in self._open.copy().items()},
+            closed=self._sum_of_closed(),
         )
 
     # Closing
@@ -549,15 +467,33 @@ class Dispatcher:
         deadline_s = time.monotonic() + CLOSE_DEADLINE_S
         # The shared group first, as a whole: if members left one by one, each would recompile the table of the others.
         self._inline.close()
-        for member in list(self._members.values()):
-            member.close(deadline_s)
+        for own in list(self._open.values()):
+            self._close_subscription(own, deadline_s)
         _open_dispatchers.discard(self)
 
-    def _close_subscription(self, subscription: Subscription) -> None:
-        member = self._members[subscription.name]
-        member.close(time.monotonic() + CLOSE_DEADLINE_S)
-        if member.group is not self._inline:
-            self._watch.groups = [group for group in self._watch.groups if group is not member.group]
+    def _close_subscription(self, subscription: Subscription, deadline_s: float) -> None:
+        name = subscription.name
+        with self._changes:
+            if self._open.get(name) is not subscription:
+                return
+            del self._open[name]
+            self._names.free(name)
+            self._closing.append(subscription)
+        subscription.end(deadline_s)
+        self.faults.remove(name)
+        self._watch.handlers.pop(name, None)
+        if subscription.group is not self._inline:
+            self._watch.groups.remove(subscription.group)
+        self._sum_of_closed()
+
+    def _sum_of_closed(self) -> SubscriptionStats:
+        """Add up the closed ones that are not being dispatched any more; return the sum with those that still are."""
+        with self._changes:
+            final = [own for own in self._closing if own.membership.has_left]
+            self._closing = [own for own in self._closing if own not in final]
+            if final:
+                self._closed_stats = sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in final)])
+            return sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in self._closing)])
 
     def _refuse_closed(self, advice: str) -> None:
         if self._closed:
@@ -573,49 +509,10 @@ class Dispatcher:
         self.close()
 
 
-def _bound(
-    handler: object, callback: str | None, kinds: tuple[str, ...] | None, called_by_owner: AbstractSet[str]
-) -> list[BoundHandler]:
-    """Return the bound handlers; empty for a pull subscription."""
-    if handler is None:
-        return []
-    if isinstance(handler, type):
-        msg = f"{handler.__name__} is a class: subscribe an object of it, {handler.__name__}(...)"
-        raise SubscriptionError(msg, handler=handler.__name__)
-    if isinstance(handler, HasHandlers):
-        return bind_strategy(handler, kinds, called_by_owner)
-    if callable(handler):
-        return bind_function(handler, callback, kinds)
-    msg = f"{handler!r} is neither a Strategy nor callable: subclass headrace.Strategy, or pass a function"
-    raise SubscriptionError(msg, handler=type(handler).__name__)
-
-
-def _described(
-    bound: BoundHandler, *, awaited: bool
-) -> tuple[str, str, int, Callable[..., object], object, list[str], list[str]]:
-    """Return a handler for native code; beside async handlers, plain ones are awaited too, to keep the order."""
-    function = bound.function
-    if awaited and not bound.is_async:
-        function = _awaited(function)
-    return (bound.name, bound.role, bound.kind, function, bound.receiver, list(bound.positional), list(bound.keywords))
-
-
-def _awaited(function: Callable[..., object]) -> Callable[..., object]:
-    async def call(*arguments: object, **keywords: object) -> object:
-        return function(*arguments, **keywords)
-
-    return call
-
-
-def _refuse_flow(name: str, kinds: AbstractSet[str]) -> None:
-    nature = {row[1]: row[3] for row in _native.kind_table()}
-    flow = sorted(kind for kind in kinds if nature[kind] == "flow")
-    if flow:
-        msg = (
-            f"subscription {name!r} has overflow='conflate' and takes {', '.join(flow)}, of which every tick matters: "
-            f"subscribe to quotes only (kinds=['quote']), or use 'drop_oldest'"
-        )
-        raise OptionError(msg, option="overflow")
+def _refuse_closed_one(subscription: Subscription) -> None:
+    if not subscription.is_open:
+        msg = f"subscription {subscription.name!r} is closed: subscribe anew"
+        raise ClosedError(msg)
 
 
 _open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

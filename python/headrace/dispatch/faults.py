@@ -37,7 +37,7 @@ class FaultDesk:
 
     def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
         self.default = default
-        self.policies: dict[str, Policy] = {}
+        self._policies: dict[str, Policy] = {}
         self._letters = letters
         self._clock = clock
         self._recent: dict[str, list[int]] = {}
@@ -45,6 +45,16 @@ class FaultDesk:
         self.on_quarantine: Callable[[str, str], None] = _nobody_is_told
         # The first error outside a dispatch that ends the run; the engine's driver raises it.
         self.raised: BaseException | None = None
+
+    def add(self, subscription: str, policy: Policy | None) -> None:
+        """Judge a subscription's faults by this policy; None: by the default."""
+        if policy is not None:
+            self._policies[subscription] = policy
+
+    def remove(self, subscription: str) -> None:
+        """Keep nothing of a closed subscription."""
+        self._policies.pop(subscription, None)
+        self._recent.pop(subscription, None)
 
     def keep(self, strategy: str, handler: str, error: BaseException) -> None:
         """Keep a letter of a callback that failed without ticks and without an event."""
@@ -102,7 +112,7 @@ class FaultDesk:
     def _verdict(
         self, subscription: str, where: str, handler: str, error: BaseException, calls: int
     ) -> BaseException | bool | None:
-        if self.policies.get(subscription, self.default) == "raise":
+        if self._policies.get(subscription, self.default) == "raise":
             if isinstance(error, Exception):
                 _add_note(error, where)
                 return error

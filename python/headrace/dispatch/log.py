@@ -27,6 +27,7 @@ import msgspec
 
 import headrace._native as _native
 from headrace._native import PumpStatus
+from headrace.dispatch.awaited_calls import await_calls
 from headrace.dispatch.dispatcher import INLINE
 from headrace.dispatch.run_file import new_run_file
 from headrace.errors import DispatchLogError
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.dispatch.driver import Driver
+    from headrace.dispatch.subscription import Subscription
 
 __all__ = ["DispatchLog", "LoggedFeed", "LoggedRun", "Mark", "Repetition"]
 
@@ -150,8 +151,8 @@ class DispatchLog:
             raise self._unwritable(error) from error
         header = Header(dispatch_log=VERSION, run_id=run_id, ring_capacity=dispatcher.ring.capacity, feeds=tuple(feeds))
         self._file.write(_encoder.encode(header) + b"\n")
-        for member in dispatcher._members.values():  # noqa: SLF001 - part of the same wall
-            self._joined(member)
+        for subscription in dispatcher.subscriptions.values():
+            self._joined(subscription)
         dispatcher.on_joined = self._joined
 
     def mark(self, kind: str, payload: object = None) -> None:
@@ -160,9 +161,9 @@ class DispatchLog:
         if len(self._payloads) >= LINES_AT_ONCE:
             self.flush()
 
-    def _joined(self, member: Driver) -> None:
+    def _joined(self, subscription: Subscription) -> None:
         """Write a new subscription at its place, with its first options; called in any thread."""
-        self._put("", _subscribed(member))
+        self._put("", _subscribed(subscription))
 
     def _put(self, kind: str, payload: object) -> None:
         number = next(self._numbers)
@@ -218,10 +219,11 @@ class DispatchLog:
         self.close()
 
 
-def _subscribed(member: Driver) -> Subscribed:
-    subscription = member.subscription
+def _subscribed(subscription: Subscription) -> Subscribed:
     options = msgspec.json.decode(_encoder.encode(asdict(subscription.options)))
-    return Subscribed(member.group.number, subscription.name, member.is_pull, member.is_async, options)
+    return Subscribed(
+        subscription.group.number, subscription.name, subscription.is_pull, subscription.is_async, options
+    )
 
 
 class LoggedRun:
@@ -303,6 +305,11 @@ class Repetition:
         self._clock = clock
         self._pump = pump
         self._give = give
+        # By name, each as it joined, until the log's line of it is compared.
+        self._joined: dict[str, list[Subscribed]] = {}
+        for subscription in dispatcher.subscriptions.values():
+            self._note_joined(subscription)
+        dispatcher.on_joined = self._note_joined
         self._drain = drain
 
     async def __aiter__(self) -> AsyncIterator[Mark]:
@@ -312,14 +319,14 @@ class Repetition:
         expected: list[Subscribed] = []
         for line in self._log:
             if isinstance(line, Subscribed):
-                # Compare at once if it exists: a command after this line may change its options.
-                if line.name not in self._dispatcher._members or not self._is_there(line, by_now=False):  # noqa: SLF001
+                if not self._has_joined(line, by_now=False):
                     expected.append(line)
                 if line.is_pull:
                     pulled.add(line.group)
                 continue
             if not isinstance(line, Mark):
-                expected = [own for own in expected if not self._is_there(own, by_now=isinstance(line, End))]
+                by_now = not self.calls or isinstance(line, End)
+                expected = [own for own in expected if not self._has_joined(own, by_now=by_now)]
             await self._publish_to(line.cursor)
             if isinstance(line, End):
                 continue
@@ -330,14 +337,19 @@ class Repetition:
                 await self._repeat(line)
                 self.calls += 1
 
-    def _is_there(self, line: Subscribed, *, by_now: bool) -> bool:
+    def _note_joined(self, subscription: Subscription) -> None:
+        self._joined.setdefault(subscription.name, []).append(_subscribed(subscription))
+
+    def _has_joined(self, line: Subscribed, *, by_now: bool) -> bool:
         """Refuse a subscription that differs from the log; False: it does not exist yet."""
-        member = self._dispatcher._members.get(line.name)  # noqa: SLF001 - part of the same wall
-        if member is None:
-            if self.calls and not by_now:
+        joined = self._joined.get(line.name)
+        if not joined:
+            if not by_now:
                 return False
             raise self._log.error(f"subscription {line.name!r} is missing here: subscribe as the live run did")
-        now = _subscribed(member)
+        now = joined.pop(0)
+        if not joined:
+            del self._joined[line.name]
         if now != line:
             named = zip(
                 line.__struct_fields__, msgspec.structs.astuple(line), msgspec.structs.astuple(now), strict=True
@@ -367,7 +379,7 @@ class Repetition:
         found = groups.get(call.group)
         if found is None:
             raise self._log.error(f"group {call.group} has no subscription here: subscribe as the live run did")
-        name, group, member = found
+        name, group, subscription = found
         position, lost, calls, awaiting = group.repeat(
             call.now_ns, call.read, call.end, bool(call.flags & STEP), bool(call.flags & CAUGHT_UP)
         )
@@ -380,8 +392,8 @@ class Repetition:
                 for _, awaitable, _ in awaiting:
                     awaitable.close()
                 raise self._log.error(f"{name} {what} {is_now}, live {was}: the run diverges here")
-        if member is not None:
-            await member.await_calls(awaiting)
+        if subscription is not None:
+            await await_calls(group, subscription.membership, awaiting)
         elif name == INLINE and not call.flags & (NESTED | CONTINUED):
             # Live, events from threads and tasks are drained in a turn, which has its own mark.
             self._drain()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.bus.lane import LaneStats
-from headrace.dispatch.subscription import LatencyStats, SubscriptionStats, sum_of_stats
+from headrace.dispatch.subscription_stats import LatencyStats, SubscriptionStats, sum_of_stats
 from headrace.engine.repeat import RepeatReport
 from headrace.engine.tables import Table, duration_text, latency_text, tables_html, tables_text
 from headrace.market.dead_letters import DeadLetters

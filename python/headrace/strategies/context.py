@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.dispatch.subscription import Subscription, SubscriptionStats
+    from headrace.dispatch.subscription import Subscription
+    from headrace.dispatch.subscription_stats import SubscriptionStats
     from headrace.market.bars import Bars
     from headrace.market.clock import Clock
     from headrace.market.money import Amount

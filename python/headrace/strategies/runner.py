@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.dispatch.faults import safe_text
 from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
-from headrace.dispatch.subscription import sum_of_stats
+from headrace.dispatch.subscription_stats import sum_of_stats
 from headrace.errors import HeadraceError, OptionError, SubscriptionError
 from headrace.market.bars import BarSpec
 from headrace.market.events import StrategyStateChanged
@@ -36,7 +36,8 @@ from headrace.strategies.strategy import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.dispatch.subscription import Subscription, SubscriptionStats
+    from headrace.dispatch.subscription import Subscription
+    from headrace.dispatch.subscription_stats import SubscriptionStats
     from headrace.strategies.timers import Timer
 
 __all__ = ["StrategyRunner"]

@@ -26,7 +26,8 @@ from headrace.market.money import Amount
 if TYPE_CHECKING:
     import logging
 
-    from headrace.dispatch.subscription import SubscribeOptions, Subscription
+    from headrace.dispatch.options import SubscribeOptions
+    from headrace.dispatch.subscription import Subscription
     from headrace.market.checks import Duration
     from headrace.market.clock import Clock
     from headrace.strategies.context import StrategyContext

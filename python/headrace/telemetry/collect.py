@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headrace.bus.audit import AuditSink
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
-    from headrace.dispatch.subscription import LatencyStats
+    from headrace.dispatch.subscription_stats import LatencyStats
     from headrace.market.dead_letters import DeadLetters
     from headrace.strategies.states import LifeCycle
     from headrace.trading.orders import OrderManager
@@ -130,7 +130,9 @@ def _of_dispatcher(dispatcher: Dispatcher) -> Iterator[Sample]:
     yield from _by("headrace_frames_ignored_total", stats.ignored)
     faults = {"gap": stats.gaps, "duplicate": stats.duplicates, "late": stats.late}
     yield from _by("headrace_sequence_faults_total", faults)
-    for name, own in stats.subscriptions.items():
+    # Closed subscriptions keep one row together, so that sums over all rows never fall.
+    counted = {**stats.subscriptions, **({stats.closed.name: stats.closed} if stats.closed.published else {})}
+    for name, own in counted.items():
         yield from _fates("headrace_subscription_ticks_total", name, own, FATES)
         yield Sample("headrace_subscription_pending_ticks", (name,), own.pending)
         yield Sample("headrace_subscription_lag_seconds", (name,), own.pending_ns / 1e9)

@@ -228,6 +228,18 @@ impl Group {
         lock(&self.counts).members.len() + lock(&self.requests).len()
     }
 
+    /// Whether it is a member, or asked to leave and has no answer yet.
+    pub(super) fn holds(&self, shared: &Arc<SubscriptionShared>) -> bool {
+        let leaves = lock(&self.requests)
+            .iter()
+            .any(|request| matches!(request, Request::Leave(leaver) if Arc::ptr_eq(leaver, shared)));
+        leaves
+            || lock(&self.counts)
+                .members
+                .iter()
+                .any(|member| Arc::ptr_eq(member, shared))
+    }
+
     pub(super) fn count_attended(&self, py: Python<'_>) -> Option<usize> {
         self.with_state(py, |state| state.delivery.attended().count())
     }

@@ -92,6 +92,12 @@ impl Membership {
         self.group.leave(py, &self.shared);
     }
 
+    /// Whether it was closed and its group holds it no more, so that its counts stand still.
+    #[getter]
+    fn has_left(&self) -> bool {
+        self.shared.state() == state::CLOSED && !self.group.holds(&self.shared)
+    }
+
     /// Counts how long an awaited call took.
     fn record_latency(&self, ns: u64) {
         self.shared.record_latency(ns, 1);

@@ -221,6 +221,12 @@ impl Ingest {
         self.core.ring.wake_all();
     }
 
+    /// How many dispatch groups it holds, the inline one included.
+    #[getter]
+    fn groups(&self) -> usize {
+        self.core.count_groups()
+    }
+
     /// Ticks that were numbered and wait for room; None during a publish.
     fn waiting(&self) -> Option<usize> {
         self.core.sequencer.take().map(|working| working.waiting.len())

@@ -88,6 +88,10 @@ impl IngestCore {
         *lock(&self.inline) = inline.map(|(_, group)| Arc::clone(group)).collect();
     }
 
+    pub(super) fn count_groups(&self) -> usize {
+        lock(&self.groups).len()
+    }
+
     pub(crate) fn inline_groups(&self) -> Arc<[Arc<Group>]> {
         Arc::clone(&lock(&self.inline))
     }

@@ -1,0 +1,49 @@
+"""Names of open subscriptions: each is unique, and free again when its subscription is closed.
+
+Guarantees: a default name is the first that is free: ``Class``, then ``Class-2``; giving it takes no walk over all.
+Does not: keep a name that was given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from headrace.errors import OptionError
+
+__all__ = ["Names"]
+
+
+class Names:
+    """Gives names. taken : the names that are in use, which the owner keeps."""
+
+    def __init__(self, taken: Container[str]) -> None:
+        self._taken = taken
+        # By base, a number below which every name is taken; absent: 1.
+        self._next: dict[str, int] = {}
+
+    def checked(self, name: str) -> str:
+        """Return a chosen name. Raises OptionError when it is taken."""
+        if name in self._taken:
+            msg = f"name={name!r} is taken: use a different name for every subscription of a dispatcher"
+            raise OptionError(msg, option="name")
+        return name
+
+    def default_for(self, handler: object) -> str:
+        """Return the first free name for a handler; None: for a pull subscription."""
+        base = "pull" if handler is None else str(getattr(handler, "__name__", type(handler).__name__))
+        number = self._next.get(base, 1)
+        while (name := base if number == 1 else f"{base}-{number}") in self._taken:
+            number += 1
+        if number > 1:
+            self._next[base] = number
+        return name
+
+    def free(self, name: str) -> None:
+        """Take a name back."""
+        base, _, digits = name.rpartition("-")
+        number = int(digits) if base and digits.isdecimal() else 0
+        for freed, at in ((name, 1), (base, number)):
+            if at == 1:
+                self._next.pop(freed, None)
+            elif at and at < self._next.get(freed, 1):
+                self._next[freed] = at
