@@ -256,8 +256,9 @@ def test_a_thread_may_close_itself_and_the_dispatcher() -> None:
     assert subscription.stats().pending == 0
 
 
-def test_subscriptions_come_and_go_while_ticks_flow(seed: int) -> None:
-    random_ = random.Random(seed)
+@pytest.mark.parametrize("known", [60712987, None], ids=["joins inside of a loss", "any"])
+def test_subscriptions_come_and_go_while_ticks_flow(seed: int, known: int | None) -> None:
+    random_ = random.Random(known or seed)
     with Dispatcher(ring_capacity=256) as dispatcher:
         open_: list[Any] = []
         closed: list[Any] = []

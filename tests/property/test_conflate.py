@@ -149,6 +149,8 @@ def many(cases: int, seed: int) -> None:
             raise
 
 
+# Twenty seconds on a quiet core, and more when its lines are counted.
+@pytest.mark.timeout(120)
 def test_the_newest_quote_of_each_instrument_is_delivered(seed: int) -> None:
     many(10_000, seed)
 

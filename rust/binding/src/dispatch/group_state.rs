@@ -104,6 +104,12 @@ impl GroupState {
             self.lapsed = 0;
             self.reader.jump(position);
             self.base = self.reader.position();
+        } else if position > self.base + self.backlog.len() as u64 {
+            // Inside of what was lost behind the backlog: the rest of that loss is the new member's.
+            self.backlog.truncate(0);
+            (self.usable, self.next, self.span_start, self.span_end) = (0, 0, 0, 0);
+            self.lapsed = buffered - position;
+            self.base = position;
         } else {
             let skip = (position - self.base) as usize;
             (self.next, self.span_start, self.span_end) = (skip, skip, skip);
