@@ -1,4 +1,4 @@
-"""What every test shares: one seed for all random ones, and the way to the real recordings.
+"""What every test shares: one seed for all random ones, the real command, generated and real recordings.
 
 Guarantees: the seed is printed and ``HEADRACE_SEED`` repeats it; a missing recording is a skip with its reason, or a
 failure where ``HEADRACE_REQUIRE_RECORDINGS=1`` says that it must be there.
@@ -10,13 +10,18 @@ from __future__ import annotations
 import faulthandler
 import os
 import random
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import settings
 
+from headrace.feeds import SyntheticFeed
+from tests.support.command import COMMAND
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 SEED = pytest.StashKey[int]()
 # How much later than pytest-timeout the watchdog bites.
 WATCHDOG_GRACE_S = 10
@@ -89,3 +94,35 @@ def recordings() -> Path:
     if required:
         pytest.fail(f"{reason}, and HEADRACE_REQUIRE_RECORDINGS=1 demands one", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def headrace_run(tmp_path: Path) -> Run:
+    """Run the command in a folder of its own; keyword arguments become environment variables, None unsets one."""
+
+    def run(*arguments: str | Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
+        # Chosen, so that the command need not start itself again; one test leaves it open.
+        variables = {**os.environ, "PYTHONHASHSEED": "0", **environment}
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=tmp_path,
+            env={name: value for name, value in variables.items() if value is not None},
+            capture_output=True,
+            text=True,
+            timeout=25,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spot_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated spot recording of 20,000 frames."""
+    return SyntheticFeed(frames=20_000).write(tmp_path_factory.mktemp("recordings") / "spot.gz")
+
+
+@pytest.fixture(scope="session")
+def usdm_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated USD-M recording of 20,000 frames, of the same symbol and time."""
+    return SyntheticFeed(venue="BINANCE_USDM", frames=20_000).write(tmp_path_factory.mktemp("recordings") / "usdm.gz")

@@ -1,51 +1,10 @@
-"""What the tests of the whole road share: the real command, and generated recordings."""
+"""What the tests of the command share: a file of strategies."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from headrace.feeds import SyntheticFeed
-
-COMMAND = [sys.executable, "-m", "headrace.cli"]
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def headrace_run(tmp_path: Path) -> Run:
-    """Run the command in a folder of its own; keyword arguments become environment variables, None unsets one."""
-
-    def run(*arguments: str | Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
-        # Chosen, so that the command need not start itself again; one test leaves it open.
-        variables = {**os.environ, "PYTHONHASHSEED": "0", **environment}
-        return subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            cwd=tmp_path,
-            env={name: value for name, value in variables.items() if value is not None},
-            capture_output=True,
-            text=True,
-            timeout=25,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def spot_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generated spot recording of 20,000 frames."""
-    return SyntheticFeed(frames=20_000).write(tmp_path_factory.mktemp("recordings") / "spot.gz")
-
-
-@pytest.fixture(scope="session")
-def usdm_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generated USD-M recording of 20,000 frames, of the same symbol and time."""
-    return SyntheticFeed(venue="BINANCE_USDM", frames=20_000).write(tmp_path_factory.mktemp("recordings") / "usdm.gz")
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from headrace.feeds import SyntheticFeed
+from tests.support.command import COMMAND
 
 CONFIG = """
 [engine]
@@ -100,7 +100,7 @@ def test_a_run_whose_feed_fails_still_reports_its_orders(tmp_path: Path) -> None
 
 def headrace(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HEADRACE_STATE": str(folder / "state")}
-    command = [sys.executable, "-m", "headrace.cli", *arguments]
+    command = [*COMMAND, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=25, check=False)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from headrace.feeds import SyntheticFeed
+from tests.support.command import COMMAND
 
-COMMAND = [sys.executable, "-m", "headrace.cli"]
 ESCAPE = re.compile(rb"\x1b\[")
 # Three seconds of a market, long enough for a plain line (one every 2 s), or for a bar to be drawn many times in one.
 PACED = ("--speed", "1")

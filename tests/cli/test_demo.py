@@ -12,7 +12,7 @@ import pytest
 
 from headrace.cli import demo
 from headrace.cli.app import run
-from tests.integration.conftest import COMMAND
+from tests.support.command import COMMAND
 
 LAW = re.compile(
     r"^  [=+]? ?(published|delivered|filtered|missed|conflated|skipped|pending|sum) +([\d,]+)", re.MULTILINE

@@ -30,6 +30,7 @@ from headrace.control import ControlClient
 from headrace.control.wire import Submit
 from headrace.errors import ControlError
 from headrace.market.events import EVENT_LANES, Control, Event, Gap, OrderFill
+from tests.support.command import COMMAND
 
 STRATEGIES = """
 import asyncio, time
@@ -118,7 +119,7 @@ class Process:
         self.said: list[str] = []
         self._out = (folder / "out").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "headrace.cli", "run", "config.toml", "--json"],
+            [*COMMAND, "run", "config.toml", "--json"],
             cwd=folder,
             env={**os.environ, "HEADRACE_STATE": str(folder / "state")},
             stdout=self._out,

@@ -1,7 +1,7 @@
 """Positions against a plain recomputation, in fractions, from the list of all fills.
 
 Guarantees: the recomputation shares no formula with the sums that are kept: it works with the average price.
-Does not: look at single cases by name; ``unit/test_positions`` does.
+Does not: look at single cases by name; ``test_positions`` does.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def test_ten_runs_at_every_capacity_make_the_same_hash(tmp_path: Path) -> None:
 
 def test_two_processes_agree_under_any_hash_seed(tmp_path: Path, root: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from tests.determinism.test_one_hash import audit_hash; "
+        "import sys; from pathlib import Path; from tests.replay.test_one_hash import audit_hash; "
         "print(audit_hash(Path(sys.argv[1])))"
     )
     said = [

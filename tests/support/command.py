@@ -1,0 +1,7 @@
+"""The real command, as a process."""
+
+from __future__ import annotations
+
+import sys
+
+COMMAND = [sys.executable, "-m", "headrace.cli"]
