@@ -70,7 +70,7 @@ def _feeds_of(repeat: Repeat, config: EngineConfig, files: Sequence[str], venue:
     from headrace.app.build import make_feeds
     from headrace.feeds.sources import feeds_of
 
-    live = [feed for feed in repeat.feeds if feed.is_live]
+    live = [feed for feed in repeat.header.feeds if feed.is_live]
     recorded = list(files) or [feed.recording for feed in live]
     if len(recorded) != len(live):
         names = ", ".join(feed.name for feed in live) or "none"
@@ -82,4 +82,4 @@ def _feeds_of(repeat: Repeat, config: EngineConfig, files: Sequence[str], venue:
     if not live:
         return [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
     made = [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
-    return [next(stand_ins) if feed.is_live else own for feed, own in zip(repeat.feeds, made, strict=True)]
+    return [next(stand_ins) if feed.is_live else own for feed, own in zip(repeat.header.feeds, made, strict=True)]

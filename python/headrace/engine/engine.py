@@ -190,7 +190,7 @@ class Engine:
                 return asyncio.run(self.run_async())
             except KeyboardInterrupt:
                 # That is how a handler was interrupted that would not end.
-                if not self._run.is_forced:
+                if not self._run.end.is_forced:
                     raise
                 return self.report()
 

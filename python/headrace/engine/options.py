@@ -6,7 +6,7 @@ Does not: check what a part checks itself, such as the ring's capacity.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from headrace.errors import OptionError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
@@ -70,20 +70,14 @@ class EngineOptions(TypedDict, total=False):
     progress: Callable[[Progress], object] | None
 
 
+# Those that are not None.
 _DEFAULTS: EngineOptions = {
     "feeds": (),
     "strategies": (),
-    "broker": None,
     "services": (),
     "mode": Mode.LIVE,
     "name": "headrace",
-    "run_id": None,
     "instruments": (),
-    "limits": None,
-    "sizing": None,
-    "on_fault": None,
-    "clock": None,
-    "speed": None,
     "ring_capacity": RING_CAPACITY,
     "duplicates": "drop",
     "late": "deliver",
@@ -91,26 +85,18 @@ _DEFAULTS: EngineOptions = {
     "slice_ns": SLICE_NS,
     "wait": "park",
     "gc": "auto",
-    "event_types": None,
-    "lanes": None,
-    "audit": None,
-    "dispatch_log": None,
-    "record": None,
-    "config": None,
     "config_digest": "",
-    "state_folder": None,
     "halt_signal": False,
     "command_workers": COMMAND_WORKERS,
     "command_timeout_s": COMMAND_TIMEOUT_S,
-    "middleware": None,
-    "progress": None,
 }
 
 
 def complete(given: EngineOptions) -> EngineOptions:
     """Return all options, checked. Raises OptionError."""
-    refuse_unknown("an engine", given, _DEFAULTS)
-    options: EngineOptions = {**_DEFAULTS, **given}
+    names = EngineOptions.__annotations__
+    refuse_unknown("an engine", given, names)
+    options = cast("EngineOptions", {**dict.fromkeys(names), **_DEFAULTS, **given})
     mode = options["mode"] = Mode(one_of("mode", options["mode"], Mode))
     one_of("wait", options["wait"], ("park", "spin"))
     one_of("gc", options["gc"], ("auto", "idle"))

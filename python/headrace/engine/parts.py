@@ -14,15 +14,14 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import headrace._native as _native
 from headrace.bus import AuditSink, EventBus
 from headrace.commands import CommandBus
 from headrace.dispatch.dispatcher import Dispatcher
 from headrace.dispatch.signature import LIFE_CYCLE
-from headrace.engine.loop import LiveDriver, LiveOptions, RepeatDriver, ReplayDriver
+from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
 from headrace.engine.repeat import Repeat, RunLog
 from headrace.engine.service import ServiceContext
 from headrace.engine.supervisor import Supervisor
@@ -42,44 +41,70 @@ from headrace.trading.positions import Positions
 from headrace.trading.risk import RiskGates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from headrace.engine.loop import Driver
     from headrace.engine.options import EngineOptions
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.feeds.base import AnyFeed
-    from headrace.trading.brokers.base import Broker
 
 __all__ = ["EngineParts", "build_parts"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class EngineParts:
-    """The parts of one engine. options : with which it was made."""
+    """The parts of one engine, each made from its options once.
 
-    name: str
-    run_id: str
-    mode: Mode
-    options: EngineOptions
-    clock: EngineClock
-    dead_letters: DeadLetters
-    bus: EventBus
-    dispatcher: Dispatcher
-    driver: Driver
-    kill_switch: KillSwitch | RepeatedSwitch | None
-    halt_watch: HaltWatch | None
-    gates: RiskGates
-    positions: Positions
-    broker: Broker | None
-    orders: OrderManager
-    commands: CommandBus
-    strategies: Mapping[str, StrategyRunner]
-    services: Supervisor
-    feeds: Sequence[AnyFeed]
-    audit: AuditSink | None
-    recorder: Recorder | None
-    log: RunLog | None
-    repeat: Repeat | None
+    options : with which it was made. undo : closes what is open when a later part refuses its options.
+    Raises OptionError, EngineError and what the parts raise.
+    """
+
+    def __init__(self, options: EngineOptions, undo: ExitStack) -> None:
+        self.options: Final = options
+        self.name: Final = options["name"]
+        self.mode: Final = Mode(options["mode"])
+        self.repeat: Final = Repeat(options["dispatch_log"] or "") if self.mode is Mode.REPEAT else None
+        self.run_id: Final = self._run_id()
+        self.clock: Final = EngineClock()
+        self.dead_letters: Final = DeadLetters()
+        self.bus: Final = self._bus()
+        listed = options["instruments"]
+        listed = [listed] if isinstance(listed, str | Instrument) else listed
+        instruments = [Instrument(given) if isinstance(given, str) else given for given in listed]
+        self.dispatcher: Final = self._dispatcher(instruments)
+        self.kill_switch: Final = self._kill_switch(undo)
+        quotes = self.dispatcher.newest_quote
+        self.gates: Final = RiskGates(
+            options["limits"], instruments, clock=self.clock, quotes=quotes, kill_switch=self.kill_switch
+        )
+        self.commands: Final = CommandBus(
+            bus=self.bus,
+            clock=self.clock,
+            run_id=self.run_id,
+            middleware=options["middleware"],
+            workers=options["command_workers"],
+            timeout_s=options["command_timeout_s"],
+        )
+        self.audit: Final = self._audit()
+        self.log: Final = self._log()
+        self.driver: Final = self._driver()
+        self.halt_watch: Final = self._halt_watch()
+        self.broker: Final = options["broker"]
+        self.positions: Final = Positions()
+        self.orders: Final = OrderManager(
+            bus=self.bus,
+            gates=self.gates,
+            positions=self.positions,
+            clock=self.clock,
+            broker=self.broker,
+            run_id=self.run_id,
+            mode=self.mode,
+            call_soon=self.driver.call_soon,
+        )
+        self.strategies: Final = self._strategies()
+        context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
+        self.services: Final = Supervisor(options["services"], context, self.driver.publish)
+        self.feeds: Final = self._feeds()
+        self.recorder: Final = None if options["record"] is None else Recorder(options["record"], self.run_id)
 
     def metrics(self) -> Metrics:
         """Return every metric of these parts; each is read when it is asked for."""
@@ -110,179 +135,103 @@ class EngineParts:
             call_at=lambda due_ns, call: timers.set("broker", "due", due_ns, lambda _: call()),
         )
 
+    def _run_id(self) -> str:
+        if self.repeat is not None:
+            return self.repeat.header.run_id  # Order ids contain it.
+        if self.options["run_id"]:
+            return self.options["run_id"]
+        if self.mode is Mode.REPLAY:
+            return "replay"
+        return f"{self.name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+    def _bus(self) -> EventBus:
+        lanes = self.options["lanes"]
+        bus = EventBus(
+            clock=self.clock, mode=self.mode, run_id=self.run_id, dead_letters=self.dead_letters, lanes=lanes
+        )
+        for event_type, lane in (self.options["event_types"] or {}).items():
+            bus.declare(event_type, lane)
+        return bus
+
+    def _dispatcher(self, instruments: Iterable[Instrument]) -> Dispatcher:
+        options, repeat = self.options, self.repeat
+        return Dispatcher(
+            instruments=[instrument.name for instrument in instruments],
+            # Losses depend on it.
+            ring_capacity=options["ring_capacity"] if repeat is None else repeat.header.ring_capacity,
+            clock=self.clock,
+            mode=self.mode,
+            on_fault=options["on_fault"],
+            hashing=options["hashing"],
+            duplicates=options["duplicates"],
+            late=options["late"],
+            dead_letters=self.dead_letters,
+            called_by_owner=LIFE_CYCLE,
+        )
+
+    def _kill_switch(self, undo: ExitStack) -> KillSwitch | RepeatedSwitch | None:
+        if self.repeat is not None:
+            return self.repeat.switch
+        if self.mode is Mode.REPLAY:
+            return None
+        # It has a thread of its own.
+        return undo.enter_context(KillSwitch(self.options["state_folder"], signal=self.options["halt_signal"]))
+
+    def _audit(self) -> AuditSink | None:
+        path = self.options["audit"]
+        if path is None:
+            return None
+        return AuditSink(path, run_id=self.run_id, config=self.options["config_digest"], mode=self.mode)
+
+    def _log(self) -> RunLog | None:
+        path = self.options["dispatch_log"]
+        if path is None or self.mode is not Mode.LIVE:
+            return None
+        return RunLog(path, run_id=self.run_id, config=self.options["config"], switch=self.kill_switch)
+
+    def _driver(self) -> Driver:
+        moved = (self.clock, self.bus, self.dispatcher)
+        if self.repeat is not None:
+            return RepeatDriver(*moved, self.repeat)
+        if self.mode is Mode.REPLAY:
+            return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit)
+        return LiveDriver(*moved, self.options, self.log)
+
+    def _halt_watch(self) -> HaltWatch | None:
+        """A repetition has none: its log says when the switch changed."""
+        driver, switch = self.driver, self.kill_switch
+        if not isinstance(switch, KillSwitch):
+            return None
+        return HaltWatch(
+            switch, publish=driver.publish_control, log=lambda change: driver.mark("halted", change._asdict())
+        )
+
+    def _strategies(self) -> Mapping[str, StrategyRunner]:
+        context = ContextParts(
+            bus=self.bus,
+            dispatcher=self.dispatcher,
+            orders=self.orders,
+            positions=self.positions,
+            clock=self.clock,
+            timers=self.driver.timers,
+            bars=self.driver.bars,
+            run_id=self.run_id,
+            publish=self.driver.publish,
+        )
+        specs = named_specs(self.options["strategies"])
+        return {name: StrategyRunner(spec, name, context) for name, spec in specs.items()}
+
+    def _feeds(self) -> Sequence[AnyFeed]:
+        given = self.options["feeds"]
+        feeds = [] if isinstance(given, list | tuple) and not given else feeds_of(given)
+        if self.mode is not Mode.LIVE:
+            refuse_live(feeds)
+        return feeds
+
 
 def build_parts(options: EngineOptions) -> EngineParts:
     """Make the parts. Raises OptionError, EngineError and what the parts raise."""
-    ground = _ground(options)
     with ExitStack() as undo:
-        # It has a thread of its own, which ends when another part refuses its options.
-        switch: KillSwitch | RepeatedSwitch | None = None if ground.repeat is None else ground.repeat.switch
-        if ground.mode is Mode.LIVE:
-            switch = undo.enter_context(KillSwitch(options["state_folder"], signal=options["halt_signal"]))
-        parts = _parts(options, ground, switch)
+        parts = EngineParts(options, undo)
         undo.pop_all()
     return parts
-
-
-class _Ground(NamedTuple):
-    """What all other parts stand on."""
-
-    mode: Mode
-    run_id: str
-    repeat: Repeat | None
-    instruments: Sequence[Instrument]
-    clock: EngineClock
-    dead_letters: DeadLetters
-    bus: EventBus
-    dispatcher: Dispatcher
-
-
-def _ground(options: EngineOptions) -> _Ground:
-    mode = Mode(options["mode"])
-    repeat = Repeat(options["dispatch_log"] or "") if mode is Mode.REPEAT else None
-    # The live run's: ids contain the one, losses depend on the other.
-    run_id = options["run_id"] or _run_id(mode, options["name"]) if repeat is None else repeat.run_id
-    listed = options["instruments"]
-    listed = [listed] if isinstance(listed, str | Instrument) else listed
-    known = [Instrument(given) if isinstance(given, str) else given for given in listed]
-    clock, dead_letters = EngineClock(), DeadLetters()
-    bus = EventBus(clock=clock, mode=mode, run_id=run_id, dead_letters=dead_letters, lanes=options["lanes"])
-    for event_type, lane in (options["event_types"] or {}).items():
-        bus.declare(event_type, lane)
-    dispatcher = Dispatcher(
-        instruments=[instrument.name for instrument in known],
-        ring_capacity=options["ring_capacity"] if repeat is None else repeat.ring_capacity,
-        clock=clock,
-        mode=mode,
-        on_fault=options["on_fault"],
-        hashing=options["hashing"],
-        duplicates=options["duplicates"],
-        late=options["late"],
-        dead_letters=dead_letters,
-        called_by_owner=LIFE_CYCLE,
-    )
-    return _Ground(mode, run_id, repeat, known, clock, dead_letters, bus, dispatcher)
-
-
-def _parts(options: EngineOptions, ground: _Ground, switch: KillSwitch | RepeatedSwitch | None) -> EngineParts:
-    clock, bus, dispatcher, run_id = ground.clock, ground.bus, ground.dispatcher, ground.run_id
-    gates = RiskGates(
-        options["limits"], ground.instruments, clock=clock, quotes=dispatcher.newest_quote, kill_switch=switch
-    )
-    commands = CommandBus(
-        bus=bus,
-        clock=clock,
-        run_id=run_id,
-        middleware=options["middleware"],
-        workers=options["command_workers"],
-        timeout_s=options["command_timeout_s"],
-    )
-    audit = _audit(options, ground)
-    log = _log(options, ground, switch)
-    driver = _driver(options, ground, commands, audit, log)
-    positions = Positions()
-    orders = OrderManager(
-        bus=bus,
-        gates=gates,
-        positions=positions,
-        clock=clock,
-        broker=options["broker"],
-        run_id=run_id,
-        mode=ground.mode,
-        call_soon=driver.call_soon,
-    )
-    context = ContextParts(
-        bus=bus,
-        dispatcher=dispatcher,
-        orders=orders,
-        positions=positions,
-        clock=clock,
-        timers=driver.timers,
-        bars=driver.bars,
-        run_id=run_id,
-        publish=driver.publish,
-    )
-    services = ServiceContext(bus=bus, clock=clock, run_id=run_id, mode=ground.mode)
-    return EngineParts(
-        name=options["name"],
-        run_id=run_id,
-        mode=ground.mode,
-        options=options,
-        clock=clock,
-        dead_letters=ground.dead_letters,
-        bus=bus,
-        dispatcher=dispatcher,
-        driver=driver,
-        kill_switch=switch,
-        halt_watch=_halt_watch(switch, driver),
-        gates=gates,
-        positions=positions,
-        broker=options["broker"],
-        orders=orders,
-        commands=commands,
-        strategies={
-            name: StrategyRunner(spec, name, context) for name, spec in named_specs(options["strategies"]).items()
-        },
-        services=Supervisor(options["services"], services, driver.publish),
-        feeds=_feeds(options, ground.mode),
-        audit=audit,
-        recorder=None if options["record"] is None else Recorder(options["record"], run_id),
-        log=log,
-        repeat=ground.repeat,
-    )
-
-
-def _audit(options: EngineOptions, ground: _Ground) -> AuditSink | None:
-    path = options["audit"]
-    if path is None:
-        return None
-    return AuditSink(path, run_id=ground.run_id, config=options["config_digest"], mode=ground.mode)
-
-
-def _log(options: EngineOptions, ground: _Ground, switch: KillSwitch | RepeatedSwitch | None) -> RunLog | None:
-    path = options["dispatch_log"]
-    if path is None or ground.mode is not Mode.LIVE:
-        return None
-    return RunLog(path, run_id=ground.run_id, config=options["config"], switch=switch)
-
-
-def _halt_watch(switch: KillSwitch | RepeatedSwitch | None, driver: Driver) -> HaltWatch | None:
-    """A repetition has none: its log says when the switch changed."""
-    if not isinstance(switch, KillSwitch):
-        return None
-    return HaltWatch(switch, publish=driver.publish_control, log=lambda change: driver.mark("halted", change._asdict()))
-
-
-def _feeds(options: EngineOptions, mode: Mode) -> list[AnyFeed]:
-    given = options["feeds"]
-    feeds = [] if isinstance(given, list | tuple) and not given else feeds_of(given)
-    if mode is not Mode.LIVE:
-        refuse_live(feeds)
-    return feeds
-
-
-def _driver(
-    options: EngineOptions, ground: _Ground, commands: CommandBus, audit: AuditSink | None, log: RunLog | None
-) -> Driver:
-    moved = (ground.clock, ground.bus, ground.dispatcher)
-    if ground.repeat is not None:
-        return RepeatDriver(*moved, ground.repeat)
-    speed = options["speed"]
-    if ground.mode is Mode.REPLAY:
-        fast: float | Literal["max"] = "max" if speed is None else speed
-        return ReplayDriver(*moved, commands=commands, audit=audit, speed=fast, progress=options["progress"])
-    live = LiveOptions(
-        clock=options["clock"],
-        speed=1.0 if speed is None or speed == "max" else speed,
-        slice_ns=options["slice_ns"],
-        wait=options["wait"],
-        gc=options["gc"],
-        log=log,
-    )
-    return LiveDriver(*moved, live)
-
-
-def _run_id(mode: Mode, name: str) -> str:
-    if mode is Mode.REPLAY:
-        return "replay"
-    return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"

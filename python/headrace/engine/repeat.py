@@ -22,10 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.dispatch.log import DispatchLog, LoggedRun, Mark, Repetition
-from headrace.errors import DispatchLogError
+from headrace.dispatch.log import DispatchLog, LoggedRun, Mark
 from headrace.market.events import Event, OrderEvent, Signal, encode_event
-from headrace.trading.kill_switch import HaltChange
 
 if TYPE_CHECKING:
     import os
@@ -34,8 +32,7 @@ if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.log import LoggedFeed
-    from headrace.engine.loop.driver import Driver, Steps
-    from headrace.feeds.sources import Sources
+    from headrace.errors import DispatchLogError
     from headrace.trading.risk import Halting
 
 __all__ = ["Repeat", "RepeatReport", "RepeatedSwitch", "RunLog"]
@@ -131,10 +128,11 @@ class RepeatedSwitch:
 
 
 class Repeat:
-    """One repetition. Its engine's parts have live rules, and nobody else moves them."""
+    """The log of a live run, and how the decisions of its repetition compare."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._log = LoggedRun(path)
+        self.log = LoggedRun(path)
+        self.header = self.log.header
         self._begin = self._first_mark()
         # The live run may have begun halted.
         self.switch = RepeatedSwitch(is_halted=self._begin.payload["halted"])
@@ -144,22 +142,8 @@ class Repeat:
         # Decisions that were the same, one after the other from the first.
         self._alike = 0
         self._difference = ""
-        self._calls = 0
-
-    @property
-    def run_id(self) -> str:
-        """The live run's."""
-        return self._log.header.run_id
-
-    @property
-    def ring_capacity(self) -> int:
-        """The live run's, ticks."""
-        return self._log.header.ring_capacity
-
-    @property
-    def feeds(self) -> tuple[LoggedFeed, ...]:
-        """The live run's feeds, in their order."""
-        return self._log.header.feeds
+        # Dispatch calls that were made again.
+        self.calls = 0
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -169,7 +153,7 @@ class Repeat:
             msg = (
                 "its engine was made in Python, not from a file: repeat it there, by the same Engine with mode='repeat'"
             )
-            raise self._log.error(msg)
+            raise self.log.error(msg)
         return dict(config)
 
     @property
@@ -181,37 +165,23 @@ class Repeat:
         """Receive the decisions; before the first of them is made."""
         bus.subscribe((Signal, OrderEvent), self._keep, name="repeat")
 
-    async def run(self, driver: Driver, sources: Sources, steps: Steps) -> None:
-        """Go through the log. Raises DispatchLogError where it diverges, and no decision says why."""
-        repetition = Repetition(self._log, driver.dispatcher, sources.pump, give=sources.give, drain=driver.drain)
-        try:
-            async for mark in repetition:
-                await self._follow(mark, driver, steps)
-                self._calls = repetition.calls
-        except DispatchLogError as error:
-            self._read_on()
-            if not self._difference:
-                raise
-            self._difference = f"{self._difference}; then {error}"
+    def decided(self, decision: object) -> None:
+        """Take a decision of the live run, and compare."""
+        self._expect(decision)
+        self._compare()
 
-    async def _follow(self, mark: Mark, driver: Driver, steps: Steps) -> None:
-        """Do what the live engine did where this mark stands."""
-        if mark.kind == "turn":
-            driver.settle(mark.now_ns)
-        elif mark.kind == "command":
-            assert steps.repeat_command is not None  # An engine has handlers.
-            await steps.repeat_command(mark.payload)
-        elif mark.kind == "decision":
-            self._expect(mark.payload)
-            self._compare()
-        elif mark.kind == "halted":
-            change = HaltChange(**mark.payload)
-            self.switch.is_halted = change.is_halt
-            driver.publish_control(change.name, change.detail)
-        elif mark.kind == "leave":
-            driver.dispatcher.finish()
-        elif mark.kind == "stop":
-            await steps.stop_strategies()
+    def diverged(self, error: DispatchLogError) -> None:
+        """Take the end of a repetition whose calls differ. Raises the error when no decision says why they do."""
+        known = self._decisions
+        for line in LoggedRun(self.log.path):
+            if isinstance(line, Mark) and line.kind == "decision":
+                known -= 1
+                if known < 0:
+                    self._expect(line.payload)
+        self._compare()
+        if not self._difference:
+            raise error
+        self._difference = f"{self._difference}; then {error}"
 
     def report(self) -> RepeatReport:
         """Return what came of it, when the engine has ended."""
@@ -221,29 +191,19 @@ class Repeat:
             live, made = (_text(own[0]) if own else "nothing more" for own in (self._live, self._made))
             difference = f"decision {self._alike + 1}: live {live}, the repetition {made}"
         return RepeatReport(
-            calls=self._calls,
+            calls=self.calls,
             decisions=self._decisions,
             same=not difference,
             difference=difference,
-            whole=self._log.is_whole,
+            whole=self.log.is_whole,
         )
 
-    def _read_on(self) -> None:
-        """Compare what was decided so far with what the log says further on: a call differs because of a decision."""
-        known = self._decisions
-        for line in LoggedRun(self._log.path):
-            if isinstance(line, Mark) and line.kind == "decision":
-                known -= 1
-                if known < 0:
-                    self._expect(line.payload)
-        self._compare()
-
     def _first_mark(self) -> Mark:
-        for line in self._log:
+        for line in self.log:
             if isinstance(line, Mark) and line.kind == "begin":
                 return line
             break
-        raise self._log.error("no engine wrote it: repeat it with headrace.dispatch.log.Repetition")
+        raise self.log.error("no engine wrote it: repeat it with headrace.dispatch.log.Repetition")
 
     def _keep(self, event: Event) -> None:
         self._made.append(encode_event(event))

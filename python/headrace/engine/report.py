@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headrace.bus.lane import LaneStats
-from headrace.dispatch.subscription_stats import LatencyStats, SubscriptionStats, sum_of_stats
+from headrace.dispatch.subscription_stats import SubscriptionStats, sum_of_stats
 from headrace.engine.repeat import RepeatReport
 from headrace.engine.tables import Table, duration_text, latency_text, tables_html, tables_text
 from headrace.market.dead_letters import DeadLetters
@@ -54,41 +55,23 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
     fees: Decimal
 
 
-class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One strategy of a run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyReport(SubscriptionStats):
+    """One strategy of a run: the statistics of all its subscriptions in one, closed ones included, and its trading.
 
-    published ... calls : the loss law, summed over all its subscriptions, closed ones included.
     delivered_hash, latency : of its subscription; with several, no hash, and the slowest of them at each percentile.
     state : now. stopped_from : the state in which it was stopped, "running" or "quarantined"; empty while it lives.
     subscriptions : those that are open, and its first one. orders : what became of them.
     open_orders : ids of those left. skipped_events : bars and signals that came while it was not running, by callback.
     """
 
-    name: str
-    state: str
     stopped_from: str
     version: int
-    published: int
-    delivered: int
-    filtered: int
-    missed: int
-    conflated: int
-    skipped: int
-    pending: int
-    faults: int
-    calls: int
-    delivered_hash: str | None
-    latency: LatencyStats
     subscriptions: Mapping[str, SubscriptionStats]
     orders: OrderStats
     open_orders: tuple[str, ...]
     positions: tuple[PositionReport, ...]
     skipped_events: Mapping[str, int]
-
-    @property
-    def accounted(self) -> int:
-        """The right side of the loss law; equals ``published`` at every quiet moment."""
-        return self.delivered + self.filtered + self.missed + self.conflated + self.skipped + self.pending
 
     @property
     def is_quarantined(self) -> bool:
@@ -107,11 +90,10 @@ class StrategyReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
-        names = [name for name in self.__struct_fields__ if name != "latency"]
         latency = self.latency
         quantiles = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99, "p99.9": latency.p999}
         times: dict[str, int | None] = {**quantiles, "max": latency.max}
-        plain = {name: _plain(getattr(self, name)) for name in names}
+        plain = {own.name: _plain(getattr(self, own.name)) for own in fields(self) if own.name != "latency"}
         return {**plain, "latency_ns": times if latency.count else dict.fromkeys(times)}
 
 
@@ -294,7 +276,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         input_hash=parts.dispatcher.input_hash,
         hash_seed=os.environ.get("PYTHONHASHSEED", "random"),
         lanes=parts.bus.stats().lanes,
-        left=run.left,
+        left=run.end.left,
         strategies={name: _strategy(parts, runner) for name, runner in parts.strategies.items()},
         services=parts.services.health(),
         commands=parts.commands.stats().answered,
@@ -333,25 +315,20 @@ def status_of(parts: EngineParts, report: Report, *, stopping: bool) -> dict[str
 
 
 def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
-    total = sum_of_stats(runner.name, runner.tick_stats())
+    ticks = runner.tick_stats()
+    total = sum_of_stats(runner.name, ticks)
+    counts = {own.name: getattr(total, own.name) for own in fields(total) if own.name != "state"}
     return StrategyReport(
-        name=runner.name,
+        **counts,
         state=str(runner.state),
         stopped_from=str(runner.life.stopped_from or ""),
         version=runner.life.version,
-        **{name: getattr(total, name) for name in _SUMMED},
-        subscriptions={own.name: own for own in runner.tick_stats()},
+        subscriptions={own.name: own for own in ticks},
         orders=parts.orders.stats(strategy=runner.name),
         open_orders=tuple(order.order_id for order in parts.orders.orders(strategy=runner.name, open_only=True)),
         positions=tuple(_positions(parts, runner.name)),
         skipped_events=dict(runner.skipped),
     )
-
-
-_SUMMED = (
-    *("published", "delivered", "filtered", "missed", "conflated", "skipped", "pending", "faults", "calls"),
-    *("delivered_hash", "latency"),
-)
 
 
 def _plain(value: object) -> object:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from headrace.engine.parts import EngineParts
-    from headrace.market.events import Event, Lane
+    from headrace.market.events import Event
     from headrace.trading.kill_switch import HaltWatch
 
 __all__ = ["EngineRun"]
@@ -55,10 +55,10 @@ class EngineRun:
         self._reason = ""
         self._forced_by = ""
         self._undo = ExitStack()
-        self._sources = Sources(
+        self.sources = Sources(
             parts.feeds, parts.dispatcher, recorder=parts.recorder, is_stopped=lambda: bool(self.ended_by)
         )
-        self._end = Shutdown(parts, self._sources)
+        self.end = Shutdown(parts, self.sources)
         self._forced_cancels = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[object] | None = None
@@ -93,7 +93,7 @@ class EngineRun:
     def force(self, reason: str) -> None:
         """End now; from any thread, and in a signal handler."""
         self._forced_by = self._forced_by or reason
-        self._end.is_forced = True
+        self.end.is_forced = True
         self._parts.dispatcher.stop()
         self.call(self._cancel)
 
@@ -110,24 +110,9 @@ class EngineRun:
         return f"{self._forced_by}, forced" if self._forced_by else self._reason
 
     @property
-    def is_forced(self) -> bool:
-        """Whether it has to end at once."""
-        return self._end.is_forced
-
-    @property
     def is_stopped(self) -> bool:
         """Whether it was stopped before its feeds or its log ended."""
         return bool(self._forced_by) or self._reason not in ("", "feeds ended", "log ended")
-
-    @property
-    def left(self) -> Mapping[Lane, int]:
-        """The events that no handler received, by lane."""
-        return self._end.left
-
-    @property
-    def sources(self) -> Sources:
-        """The feeds of this run."""
-        return self._sources
 
     @property
     def wall_s(self) -> float:
@@ -173,15 +158,15 @@ class EngineRun:
                     self._undo.callback(parts.kill_switch.close)
                 self._undo.callback(parts.driver.close)
                 try:
-                    if not self.is_forced:
+                    if not self.end.is_forced:
                         await self._set_up()
                         async with asyncio.TaskGroup() as group:
                             await self._execute_and_leave(group)
                 finally:
-                    await self._end.close()
+                    await self.end.close()
         except (asyncio.CancelledError, KeyboardInterrupt):
             self._ends("cancelled")
-            if self._is_cancelled_by_others() or not self._end.is_forced:
+            if self._is_cancelled_by_others() or not self.end.is_forced:
                 raise
         except BaseExceptionGroup as errors:
             self._ends("error")
@@ -205,9 +190,9 @@ class EngineRun:
         try:
             await self._execute(group)
         except BaseException:
-            await self._end.leave(self.ended_by or "it failed, or was cancelled", has_failed=True)
+            await self.end.leave(self.ended_by or "it failed, or was cancelled", has_failed=True)
             raise
-        await self._end.leave(self.ended_by, has_failed=False)
+        await self.end.leave(self.ended_by, has_failed=False)
 
     async def _set_up(self) -> None:
         parts, undo = self._parts, self._undo
@@ -217,7 +202,7 @@ class EngineRun:
             undo.enter_context(_switch_interval())
         if parts.audit is not None:
             parts.audit.attach(parts.bus)
-        await parts.driver.start(self._sources)
+        await parts.driver.start(self.sources)
         if self.ended_by:
             self._stop()
         if parts.broker is not None:
@@ -259,10 +244,10 @@ class EngineRun:
         log.info("engine %s is ready: run %s, %d strategies", parts.name, parts.run_id, len(parts.strategies))
         self._ready.set()
         steps = Steps(
-            is_quiet=self._end.is_quiet,
+            is_quiet=self.end.is_quiet,
             stop=self.stop,
             repeat_command=self._repeat_command,
-            stop_strategies=self._end.stop_strategies,
+            stop_strategies=self.end.stop_strategies,
         )
         watch = None
         if parts.halt_watch is not None:

@@ -19,6 +19,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from headrace.limits import DRAIN_RUNNING_S, DRAIN_S
@@ -26,7 +27,7 @@ from headrace.market.events import EVENT_LANES
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Iterator, Mapping
 
     from headrace.engine.parts import EngineParts
     from headrace.feeds.sources import Sources
@@ -55,7 +56,7 @@ class Shutdown:
         """
         parts, driver = self._parts, self._parts.driver
         self._deadline_s = time.monotonic() + DRAIN_S
-        await self._step("a feed's close()", self._sources.close())
+        await self._close_feeds()
         parts.driver.publish_control("STOPPING", {"reason": reason})
         log.info("engine %s stops: %s", parts.name, reason)
         if not self.is_forced:
@@ -65,13 +66,13 @@ class Shutdown:
         if not self.is_forced:
             driver.mark("stop")
             await self.stop_strategies()
-            self._do(driver.drain)
+            self._drain_lanes()
         parts.driver.publish_control("EOF")
         if not (has_failed or self.is_forced or self._errors):
             await driver.settle_end()
         await parts.services.stop(self._left_s())
         if not self.is_forced:
-            self._do(driver.drain)
+            self._drain_lanes()
         await self._close_bus()
         if self._errors and not has_failed:
             raise self._errors[0]
@@ -79,14 +80,15 @@ class Shutdown:
     async def close(self) -> None:
         """Close what is still open; also when setting up failed. Raises AuditError."""
         parts = self._parts
-        await self._step("a feed's close()", self._sources.close())
+        await self._close_feeds()
         await parts.commands.stop()
         if not self.is_forced:
             await self.stop_strategies()
         await parts.services.stop(DRAIN_RUNNING_S)
         await self._close_bus()
         if parts.recorder is not None:
-            self._do(parts.recorder.close)
+            with self._kept("closing the recordings"):
+                parts.recorder.close()
         if parts.audit is not None:
             parts.audit.close()
 
@@ -100,12 +102,10 @@ class Shutdown:
     # The steps
 
     async def _drain(self) -> None:
-        self._do(self._parts.driver.drain)
-        try:
+        self._drain_lanes()
+        # A strategy under on_fault="raise" ends it: what it left stays where it is.
+        with self._kept("draining the ring"):
             await self._parts.driver.drain_all(self.is_quiet, self._remaining_s)
-        except Exception as error:  # noqa: BLE001 - kept, and raised at the end
-            # A strategy under on_fault="raise": what it left stays where it is.
-            self._keep(error, "draining the ring")
 
     async def stop_strategies(self) -> None:
         """Stop those that live; a repetition does so where its log says."""
@@ -124,24 +124,24 @@ class Shutdown:
             for lane, count in self.left.items():
                 log.warning("%d events of the %s lane are left", count, lane)
 
-    async def _step(self, what: str, done: Awaitable[object]) -> None:
-        try:
+    def _drain_lanes(self) -> None:
+        with self._kept("draining the lanes"):
+            self._parts.driver.drain()
+
+    async def _close_feeds(self) -> None:
+        with self._kept("a feed's close()"):
             async with asyncio.timeout(self._left_s()):
-                await done
-        except TimeoutError as error:
-            self._keep(error, f"{what}, which did not end within its time,")
-        except Exception as error:  # noqa: BLE001 - kept, and raised at the end
-            self._keep(error, what)
+                await self._sources.close()
 
-    def _do(self, step: Callable[[], object]) -> None:
+    @contextmanager
+    def _kept(self, what: str) -> Iterator[None]:
+        """Log an error of a step, and keep it for the end of the run."""
         try:
-            step()
-        except Exception as error:  # noqa: BLE001 - kept, and raised at the end
-            self._keep(error, "draining the lanes")
-
-    def _keep(self, error: Exception, what: str) -> None:
-        log.error("%s failed while the engine ended", what, exc_info=error)
-        self._errors.append(error)
+            yield
+        except Exception as error:
+            late = ", which did not end within its time," if isinstance(error, TimeoutError) else ""
+            log.exception("%s%s failed while the engine ended", what, late)
+            self._errors.append(error)
 
     def _remaining_s(self) -> float:
         return self._deadline_s - time.monotonic()

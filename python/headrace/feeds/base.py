@@ -45,9 +45,8 @@ FeedItem: TypeAlias = "bytes | Frame | np.ndarray"
 Push: TypeAlias = "Callable[[FeedItem], bool]"
 
 
-@runtime_checkable
-class Feed(Protocol):
-    """A source of market data: a venue, a recording, an array or a generator.
+class FeedBase(Protocol):
+    """What every feed has.
 
     name : shown in errors and tables; a file's path where there is a file.
     venue : the sender of the frames, as in ``BTCUSDT.BINANCE_USDM``; None when the items are ticks. Set at the latest
@@ -63,10 +62,15 @@ class Feed(Protocol):
         """Who sent the frames; None when the items are ticks."""
 
     async def open(self) -> None:
-        """Get ready to yield; raises what makes that impossible."""
+        """Get ready to yield or to receive; raises what makes that impossible."""
 
     async def close(self) -> None:
         """Let go of files, sockets and threads; may be called twice."""
+
+
+@runtime_checkable
+class Feed(FeedBase, Protocol):
+    """A source of market data: a venue, a recording, an array or a generator."""
 
     def __aiter__(self) -> AsyncIterator[FeedItem]:
         """Yield blocks of lines, frames or arrays until there are no more."""
@@ -82,29 +86,15 @@ class LiveFeed(Protocol):
 
 
 @runtime_checkable
-class PushFeed(Protocol):
+class PushFeed(FeedBase, Protocol):
     """A live feed that pushes each item in the callback that received it.
 
     No task, no queue and no turn of the event loop lie between the socket and the strategies. ``run`` takes the place
     of a ``Feed``'s iteration; everything else is as in ``Feed``.
     """
 
-    @property
-    def name(self) -> str:
-        """What errors and tables call this feed."""
-
-    @property
-    def venue(self) -> str | None:
-        """Who sent the frames; None when the items are ticks."""
-
-    async def open(self) -> None:
-        """Get ready to receive; raises what makes that impossible."""
-
     async def run(self, push: Push) -> None:
         """Receive until there are no more; ``push`` each item on the loop's own thread. Cancelled when the run ends."""
-
-    async def close(self) -> None:
-        """Let go of sockets; may be called twice."""
 
 
 @runtime_checkable

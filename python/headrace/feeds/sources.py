@@ -138,16 +138,13 @@ class Sources:
         return None
 
     async def bring_all(self, clock: Clock, driver: LiveDriver) -> None:
-        """Live: publish what every feed brings until all have ended. Raises what a feed raises."""
-        try:
-            async with asyncio.TaskGroup() as bringing:
-                bringing.create_task(self._bring_paced(clock, driver.schedule), name="headrace-recordings")
-                for feed in self.live:
-                    source = LiveSource(feed, self._dispatcher, driver, record=self._records.get(id(feed)))
-                    self._live_sources.append(source)
-                    bringing.create_task(source.run(), name=f"headrace-feed-{feed.name}")
-        except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+        """Live: publish what every feed brings until all have ended. Raises what feeds raise, as a group."""
+        async with asyncio.TaskGroup() as bringing:
+            bringing.create_task(self._bring_paced(clock, driver.schedule), name="headrace-recordings")
+            for feed in self.live:
+                source = LiveSource(feed, self._dispatcher, driver, record=self._records.get(id(feed)))
+                self._live_sources.append(source)
+                bringing.create_task(source.run(), name=f"headrace-feed-{feed.name}")
 
     async def _bring_paced(self, clock: Clock, schedule: Callable[[], None]) -> None:
         """Publish what recorded feeds have as it comes due, and schedule a turn after each part."""
@@ -221,13 +218,6 @@ class Sources:
         needed = max((feed.instrument_ids for feed in self.feeds if isinstance(feed, ArrayFeed)), default=0)
         for instrument_id in range(len(table), needed):
             table.add(f"{instrument_id}.ARRAY")
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _is_live(feed: AnyFeed) -> bool:

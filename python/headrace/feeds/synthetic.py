@@ -220,6 +220,42 @@ class _DecimalWriter:
         return f"{whole}.{part:0{self._decimals}d}{self._zeros}"
 
 
+class _Side:
+    """One side of the book. away : the direction from its best price into the book, -1 for bids."""
+
+    def __init__(self, rng: random.Random, best: int, away: int) -> None:
+        self._rng = rng
+        self.best = best
+        self.away = away
+        self.sizes = {best + away * depth: _new_size(rng) for depth in range(BOOK_LEVELS)}
+        self._changed: set[int] = set()
+
+    def set(self, price: int, size: int) -> None:
+        """Set the size at a price; 0 removes it, and removing a missing level is normal."""
+        self._changed.add(price)
+        if size:
+            self.sizes[price] = size
+            if (self.best - price) * self.away > 0:
+                self.best = price
+            return
+        self.sizes.pop(price, None)
+        if price != self.best:
+            return
+        prices = (price + self.away * depth for depth in range(1, BOOK_LEVELS))
+        self.best = next((deeper for deeper in prices if deeper in self.sizes), price + self.away)
+        if self.best not in self.sizes:  # An empty side would end the session: a new level appears at once.
+            self.set(self.best, _new_size(self._rng))
+
+    def levels(self) -> list[tuple[int, int]]:
+        """Return every price and size, the best first."""
+        return sorted(self.sizes.items(), reverse=self.away < 0)
+
+    def take_changes(self) -> list[tuple[int, int]]:
+        """Return the prices that changed since the last call, with their sizes now."""
+        changed, self._changed = self._changed, set()
+        return [(price, self.sizes.get(price, 0)) for price in sorted(changed, reverse=self.away < 0)]
+
+
 class _Market:
     """The book and the orders that move it."""
 
@@ -230,12 +266,8 @@ class _Market:
         self._update = rng.randrange(10**9, 10**10)
         self._trade_id = rng.randrange(10**8, 10**9)
         self._agg_id = self._trade_id // 2
-        self._best_bid = texts.scale.price
-        self._best_ask = self._best_bid + 1
-        self._bids = {self._best_bid - depth: self._new_size() for depth in range(BOOK_LEVELS)}
-        self._asks = {self._best_ask + depth: self._new_size() for depth in range(BOOK_LEVELS)}
-        self._changed_bids: set[int] = set()
-        self._changed_asks: set[int] = set()
+        self._bids = _Side(rng, texts.scale.price, -1)
+        self._asks = _Side(rng, texts.scale.price + 1, +1)
         self._depth_last = self._update
         self._depth_first = 0
 
@@ -267,97 +299,71 @@ class _Market:
         frames = self._take(ms) if roll < 0.55 else []
         if not frames:
             self._move_best()
-        bid, ask = self._best_bid, self._best_ask
-        frames.append(self._texts.book_ticker(ms, self._update, (bid, self._bids[bid]), (ask, self._asks[ask])))
+        bid, ask = ((side.best, side.sizes[side.best]) for side in (self._bids, self._asks))
+        frames.append(self._texts.book_ticker(ms, self._update, bid, ask))
         return frames
 
     def _take(self, ms: int) -> list[str]:
         """Fill an order at the best price, in one to three trades that are one aggregate."""
         rng = self._rng
         sell = rng.random() < 0.5
-        price = self._best_bid if sell else self._best_ask
-        resting = (self._bids if sell else self._asks)[price]
+        side = self._bids if sell else self._asks
+        price, resting = side.best, side.sizes[side.best]
         taken = resting if rng.random() < 0.3 else rng.randint(1, resting)
-        parts = _split(rng, taken)
         frames = []
         first = self._trade_id + 1
-        for part in parts:
+        for part in _split(rng, taken):
             self._trade_id += 1
             frames.append(self._texts.trade(ms, self._trade_id, price, part, buyer_is_maker=sell))
         self._agg_id += 1
         trades = (first, self._trade_id)
         frames.append(self._texts.agg_trade(ms, self._agg_id, price, taken, trades, buyer_is_maker=sell))
-        self._set(bid=sell, price=price, size=resting - taken)
+        self._set(side, price, resting - taken)
         return frames
 
     def _move_best(self) -> None:
         """Change the best size, add a price inside the spread, or remove the best price."""
         rng = self._rng
-        bid = rng.random() < 0.5
-        price = self._best_bid if bid else self._best_ask
-        spread, roll = self._best_ask - self._best_bid, rng.random()
+        side = self._any_side()
+        spread, roll = self._asks.best - self._bids.best, rng.random()
         if spread > 1 and roll < 0.6:
-            self._set(bid=bid, price=price + (1 if bid else -1), size=self._new_size())
+            self._set(side, side.best - side.away, _new_size(rng))
         elif spread < SPREAD_TICKS_MAX and roll > 0.9:
-            self._set(bid=bid, price=price, size=0)
+            self._set(side, side.best, 0)
         else:
-            self._set(bid=bid, price=price, size=self._new_size())
+            self._set(side, side.best, _new_size(rng))
 
     def _rest_deep(self) -> None:
-        """Set or remove a level behind the best; removing a missing level is normal."""
+        """Set or remove a level behind the best."""
         rng = self._rng
-        bid = rng.random() < 0.5
+        side = self._any_side()
         depth = min(1 + int(rng.expovariate(1 / 12)), BOOK_LEVELS)
-        price = self._best_bid - depth if bid else self._best_ask + depth
-        self._set(bid=bid, price=price, size=0 if rng.random() < 0.4 else self._new_size())
+        self._set(side, side.best + side.away * depth, 0 if rng.random() < 0.4 else _new_size(rng))
 
-    def _set(self, *, bid: bool, price: int, size: int) -> None:
+    def _any_side(self) -> _Side:
+        return self._bids if self._rng.random() < 0.5 else self._asks
+
+    def _set(self, side: _Side, price: int, size: int) -> None:
         """Make one change of the book, with an update id of its own."""
         self._update += self._rng.randint(1, 40) if self._futures else 1
         self._depth_first = self._depth_first or self._update
-        side, changed = (self._bids, self._changed_bids) if bid else (self._asks, self._changed_asks)
-        changed.add(price)
-        if size:
-            side[price] = size
-        else:
-            side.pop(price, None)
-        if bid:
-            self._best_bid = self._best_after(side, changed, self._best_bid, price, size, -1)
-        else:
-            self._best_ask = self._best_after(side, changed, self._best_ask, price, size, +1)
-
-    def _best_after(self, side: dict[int, int], changed: set[int], best: int, price: int, size: int, away: int) -> int:
-        """Return a side's best price after ``price`` was set; ``away`` points from the best into the book."""
-        if size:
-            return price if (best - price) * away > 0 else best
-        if price != best:
-            return best
-        for depth in range(1, BOOK_LEVELS):
-            if best + away * depth in side:
-                return best + away * depth
-        side[best + away] = self._new_size()  # An empty side would end the session: a new level appears at once.
-        changed.add(best + away)
-        return best + away
+        side.set(price, size)
 
     def _depth(self, at_ns: int) -> list[str]:
         """Return the levels changed since the last depth update as a frame of absolute sizes; no frame when none."""
         if not self._depth_first:
             return []
-        bids = [(price, self._bids.get(price, 0)) for price in sorted(self._changed_bids, reverse=True)]
-        asks = [(price, self._asks.get(price, 0)) for price in sorted(self._changed_asks)]
-        first = self._depth_first if self._futures else self._depth_last + 1
-        frame = self._texts.depth_update(_venue_ms(at_ns), (first, self._update, self._depth_last), bids, asks)
+        ids = (self._depth_first if self._futures else self._depth_last + 1, self._update, self._depth_last)
         self._depth_last, self._depth_first = self._update, 0
-        self._changed_bids.clear()
-        self._changed_asks.clear()
-        return [frame]
+        return [self._texts.depth_update(_venue_ms(at_ns), ids, self._bids.take_changes(), self._asks.take_changes())]
 
     def _snapshot(self, at_ns: int) -> str:
-        bids = sorted(self._bids.items(), reverse=True)
-        return self._texts.snapshot(_venue_ms(at_ns), self._update, bids, sorted(self._asks.items()))
+        return self._texts.snapshot(_venue_ms(at_ns), self._update, self._bids.levels(), self._asks.levels())
 
-    def _new_size(self) -> int:
-        return self._rng.randint(1, 5_000)
+
+def _new_size(rng: random.Random) -> int:
+    """Return a size, in steps."""
+    return rng.randint(1, 5_000)
 
 
 def _split(rng: random.Random, total: int) -> list[int]:

@@ -10,8 +10,8 @@
 """
 
 from headrace.engine.loop.driver import Driver, Steps
-from headrace.engine.loop.live import LiveDriver, LiveOptions
+from headrace.engine.loop.live import LiveDriver
 from headrace.engine.loop.repeat import RepeatDriver
 from headrace.engine.loop.replay import ReplayDriver
 
-__all__ = ["Driver", "LiveDriver", "LiveOptions", "RepeatDriver", "ReplayDriver", "Steps"]
+__all__ = ["Driver", "LiveDriver", "RepeatDriver", "ReplayDriver", "Steps"]

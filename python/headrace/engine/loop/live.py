@@ -14,13 +14,13 @@ import asyncio
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from headrace._native import PumpStatus
 from headrace.engine.idle_gc import IdleCollector
 from headrace.engine.loop.driver import Driver
 from headrace.errors import ReentrantDispatchError
-from headrace.limits import DRAIN_S, SLICE_NS
+from headrace.limits import DRAIN_S
 from headrace.market.clock import Mode, PacedClock, WallClock, seconds_until
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from headrace.commands import Command
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop.driver import Steps
+    from headrace.engine.options import EngineOptions
     from headrace.engine.repeat import RunLog
     from headrace.feeds.base import Frame
     from headrace.feeds.sources import Sources
     from headrace.market.clock import Clock, EngineClock
 
-__all__ = ["LiveDriver", "LiveOptions"]
+__all__ = ["LiveDriver"]
 
 log = logging.getLogger(__name__)
 
@@ -44,32 +45,23 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.002
 
 
-class LiveOptions(NamedTuple):
-    """How a live driver runs; ``Engine`` says what each option means."""
-
-    clock: Clock | None = None
-    speed: float = 1.0
-    slice_ns: int = SLICE_NS
-    wait: Literal["park", "spin"] = "park"
-    gc: Literal["auto", "idle"] = "auto"
-    log: RunLog | None = None
-
-
 class LiveDriver(Driver):
-    """Moves a live engine on."""
+    """Moves a live engine on. options : of the engine. log : in which turns and calls are noted."""
 
     mode = Mode.LIVE
 
-    def __init__(self, clock: EngineClock, bus: EventBus, dispatcher: Dispatcher, options: LiveOptions) -> None:
+    def __init__(
+        self, clock: EngineClock, bus: EventBus, dispatcher: Dispatcher, options: EngineOptions, log: RunLog | None
+    ) -> None:
         super().__init__(clock, bus, dispatcher)
         self._options = options
-        self._log = options.log
+        self._log = log
         live_turn = dispatcher.live_turn(bus.core)
         self._ticks, self._next_due_ns, self._frame = live_turn.run, live_turn.due_ns, live_turn.take_frame
-        self._slice_ns = options.slice_ns
-        self._spins = options.wait == "spin"
+        self._slice_ns = options["slice_ns"]
+        self._spins = options["wait"] == "spin"
         self._collector: IdleCollector | None = None
-        self._source: Clock = options.clock or WallClock()
+        self._source: Clock = options["clock"] or WallClock()
         self._now_ns = self._source.now_ns
         self._sources: Sources | None = None
         # None before it is started and after it is closed.
@@ -87,9 +79,9 @@ class LiveDriver(Driver):
         """Open the sources; a recording without live feeds beside it sets the time of its own."""
         await sources.open()
         self._sources = sources
-        first_ns = await sources.first_ns()
-        if self._options.clock is None and first_ns is not None and not sources.live:
-            self._source = PacedClock(first_ns, self._options.speed)
+        first_ns, speed = await sources.first_ns(), self._options["speed"]
+        if self._options["clock"] is None and first_ns is not None and not sources.live:
+            self._source = PacedClock(first_ns, 1.0 if speed is None else speed)
             self._now_ns = self._source.now_ns
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._over = self._loop.create_future()
@@ -158,7 +150,7 @@ class LiveDriver(Driver):
 
     def freeze(self) -> None:
         """Freeze what lives now and collect only when idle, under ``gc="idle"``."""
-        if self._options.gc == "idle":
+        if self._options["gc"] == "idle":
             self._collector = IdleCollector()
 
     def close(self) -> None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace.dispatch.log import Repetition
 from headrace.engine.loop.driver import Driver
+from headrace.errors import DispatchLogError
 from headrace.market.clock import Mode
+from headrace.trading.kill_switch import HaltChange
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.dispatch.log import Mark
     from headrace.engine.loop.driver import Steps
     from headrace.engine.repeat import Repeat
     from headrace.feeds.sources import Sources
@@ -42,7 +46,33 @@ class RepeatDriver(Driver):
         await self.bus.start(wake=lambda: None)
 
     async def run(self, steps: Steps) -> str:
-        """Go through the log."""
-        assert self._sources is not None
-        await self._repeat.run(self, self._sources, steps)
+        """Go through the log. Raises DispatchLogError where it diverges, and no decision says why."""
+        repeat, sources = self._repeat, self._sources
+        assert sources is not None
+        repetition = Repetition(repeat.log, self.dispatcher, sources.pump, give=sources.give, drain=self.drain)
+        try:
+            async for mark in repetition:
+                await self._follow(mark, steps)
+                repeat.calls = repetition.calls
+        except DispatchLogError as error:
+            repeat.diverged(error)
         return "log ended"
+
+    async def _follow(self, mark: Mark, steps: Steps) -> None:
+        """Do what the live engine did where this mark stands."""
+        match mark.kind:
+            case "turn":
+                self.settle(mark.now_ns)
+            case "command":
+                assert steps.repeat_command is not None  # An engine has handlers.
+                await steps.repeat_command(mark.payload)
+            case "decision":
+                self._repeat.decided(mark.payload)
+            case "halted":
+                change = HaltChange(**mark.payload)
+                self._repeat.switch.is_halted = change.is_halt
+                self.publish_control(change.name, change.detail)
+            case "leave":
+                self.dispatcher.finish()
+            case "stop":
+                await steps.stop_strategies()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop.driver import Steps
-    from headrace.feeds.sources import Progress, Sources
+    from headrace.engine.options import EngineOptions
+    from headrace.feeds.sources import Sources
     from headrace.market.clock import EngineClock
 
 __all__ = ["ReplayDriver"]
@@ -34,8 +35,7 @@ PROGRESS_EVERY_NS = 100_000_000
 class ReplayDriver(Driver):
     """Moves a replay on.
 
-    commands : T is over when none is in flight. audit : ends the run when it cannot be written.
-    progress : called about ten times a second.
+    options : of the engine. commands : T is over when none is in flight. audit : ends the run that it cannot record.
     """
 
     mode = Mode.REPLAY
@@ -45,18 +45,18 @@ class ReplayDriver(Driver):
         clock: EngineClock,
         bus: EventBus,
         dispatcher: Dispatcher,
+        options: EngineOptions,
         *,
         commands: CommandBus,
         audit: AuditSink | None,
-        speed: float | Literal["max"],
-        progress: Callable[[Progress], object] | None,
     ) -> None:
         super().__init__(clock, bus, dispatcher)
-        PacedClock(0, speed)  # Refuses what is no speed before any file is opened.
+        speed = options["speed"]
+        self._speed: float | Literal["max"] = "max" if speed is None else speed
+        PacedClock(0, self._speed)  # Refuses what is no speed before any file is opened.
         self._commands = commands
         self._audit = audit
-        self._speed = speed
-        self._progress = progress
+        self._progress = options["progress"]
         self._progress_due_ns = 0
         self._sources: Sources | None = None
 
