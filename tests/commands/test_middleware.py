@@ -401,7 +401,7 @@ async def audited(events: EventBus, *, middleware: Any = None) -> tuple[CommandB
         seen.append(event)
 
     events.subscribe(Audit, keep)
-    bus = CommandBus(bus=events, clock=HandClock(7), run_id="r", middleware=middleware)
+    bus = CommandBus(bus=events, clock=HandClock(7), middleware=middleware)
     bus.register(Note, lambda _: ACCEPTED)
     await bus.start()
     return bus, seen

@@ -45,7 +45,8 @@ class AuditTrail:
 
     def record(self, call: Submission, ack: Ack, duration_ns: int, *, is_malformed: bool) -> None:
         """Publish what came of a command. is_malformed : its fields cannot be shown."""
-        if self._events is None:
+        events = self._events
+        if events is None:
             return
         detail: dict[str, object] = {"command_id": call.command_id}
         if call.key is not None:
@@ -56,6 +57,9 @@ class AuditTrail:
             detail["repeats"] = ack.command_id
         audit = Audit(
             source="commands",
+            ts=events.clock.now_ns(),
+            run_id=events.run_id,
+            cause=events.current_cause(),
             actor=call.actor,
             action=call.action,
             target=call.target,
@@ -66,7 +70,7 @@ class AuditTrail:
             detail=detail,
         )
         self._waiting.append(audit)
-        self._publish(self._events)
+        self._publish(events)
         if len(self._waiting) > AUDITS_WAITING_MAX:
             self._lose(self._waiting.popleft())
 

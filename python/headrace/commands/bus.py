@@ -65,7 +65,6 @@ class CommandBus:
         *,
         bus: EventBus | None,
         clock: Clock,
-        run_id: str = "",
         middleware: Iterable[Middleware] | None = None,
         workers: int = COMMAND_WORKERS,
         timeout_s: float = COMMAND_TIMEOUT_S,
@@ -78,20 +77,13 @@ class CommandBus:
             raise CommandError(msg, command="")
         self._timeout_s = timeout_s
         replay = bus is not None and bus.mode is Mode.REPLAY
-        self._context = CommandContext(
-            events=bus,
-            clock=clock,
-            run_id=run_id,
-            replay=replay,
-            stopwatch_ns=clock.now_ns if replay else time.perf_counter_ns,
-            version=lambda: self._version,
-        )
+        stopwatch_ns = clock.now_ns if replay else time.perf_counter_ns
+        self._context = CommandContext(clock=clock, replay=replay, stopwatch_ns=stopwatch_ns)
         self._table = CommandTable()
         self._onion = wrap(default_middleware() if middleware is None else list(middleware), self._handle)
         self._queues = TargetQueues(workers)
         self._audits = AuditTrail(bus)
         self._meter = CommandMeter()
-        self._version = 0
         self._submitted = 0
         # Those that are not answered yet, by id.
         self._calls: dict[int, Submission] = {}
@@ -105,7 +97,7 @@ class CommandBus:
     @property
     def version(self) -> int:
         """How many commands changed something, those whose outcome is unknown included."""
-        return self._version
+        return self._context.version
 
     def register(self, command_type: type[Command], handler: Handler) -> None:
         """Have commands of this type handled by ``handler(command)``, plain or async, which returns an Outcome.
@@ -152,22 +144,25 @@ class CommandBus:
         read, target, malformed = self._table.read(command)
         wanted_s = self._timeout_s if timeout is None else timeout
         problem = _problem_around(key, wanted_s, actor) or malformed
+        context = self._context
         self._submitted += 1
         call = Submission(
-            read,
+            command=read,
+            action=read.verb,
             target=target,
             key=key,
             actor=actor,
             timeout_s=self._timeout_s if problem else wanted_s,
             command_id=self._submitted,
-            context=self._context,
+            context=context,
+            submitted_ns=context.stopwatch_ns(),
         )
-        call.deadline = Deadline(call.timeout_s, partial(_name_slow, call) if self._context.replay else None)
+        call.deadline = Deadline(call.timeout_s, partial(_name_slow, call) if context.replay else None)
         self._calls[call.command_id] = call
         is_cancelled = False
         try:
             ack = call.answer("rejected", problem) if problem else await self._onion(call)
-            duration_ns = call.duration_ns
+            duration_ns = context.stopwatch_ns() - call.submitted_ns
             self._audits.record(call, ack, duration_ns, is_malformed=bool(malformed))
             self._meter.record(call.action, ack.status, duration_ns)
         finally:
@@ -188,9 +183,9 @@ class CommandBus:
             known = ", ".join(entry.verb for entry in self.table()) or "no command at all"
             return call.answer("rejected", f"nobody handles {call.action!r} here: this engine takes {known}")
         outcome = await self._queues.run(call, handler)
-        is_unknown = outcome.status == "failed" and call.has_started
+        is_unknown = outcome.status == "failed" and call.started_ns is not None
         if call.command.changes and (outcome.status == "accepted" or is_unknown):
-            self._version += 1
+            self._context.version += 1
         return call.answer(outcome.status, outcome.reason, outcome.detail, target_version=outcome.version)
 
     def stats(self) -> CommandStats:
@@ -202,7 +197,7 @@ class CommandBus:
             waiting=self._queues.waiting,
             running=self._queues.running,
             abandoned=self._queues.abandoned,
-            version=self._version,
+            version=self.version,
             outcomes=self._meter.outcomes(),
             audits_waiting=self._audits.waiting,
             audits_lost=self._audits.lost,

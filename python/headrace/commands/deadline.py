@@ -25,11 +25,11 @@ __all__ = ["Deadline"]
 class Deadline:
     """Limits the current task, from now until ``close``.
 
-    instead : called when the time is over, and nothing else happens then; a replay names what is slow. is_over : its
-    time.
+    instead : called when the time is over, and nothing else happens then; a replay names what is slow. expire : where
+    it is set, it is called at the deadline and no task is cancelled, until ``take_back``. is_over : its time.
     """
 
-    __slots__ = ("_again", "_before", "_expire", "_fired", "_is_closed", "_task", "_timer", "is_over")
+    __slots__ = ("_again", "_before", "_fired", "_is_closed", "_task", "_timer", "expire", "is_over")
 
     def __init__(self, timeout_s: float, instead: Callable[[], object] | None = None) -> None:
         task = asyncio.current_task()
@@ -39,17 +39,13 @@ class Deadline:
         self._fired = 0
         self._timer = asyncio.get_running_loop().call_later(timeout_s, instead or self._end)
         self._again: asyncio.TimerHandle | None = None
-        self._expire: Callable[[], None] | None = None
+        self.expire: Callable[[], None] | None = None
         self._is_closed = False
         self.is_over = False
 
-    def lend(self, expire: Callable[[], None]) -> None:
-        """Have ``expire`` called at the deadline, and no task cancelled, until ``take_back``."""
-        self._expire = expire
-
     def take_back(self) -> None:
-        """Limit the task again. When it has not waited for what the deadline was lent to, and is gone, end."""
-        self._expire = None
+        """Limit the task again; end when it is gone, and did not wait for what had the deadline."""
+        self.expire = None
         if self._is_closed:
             self._timer.cancel()
         elif self.is_over:
@@ -57,8 +53,8 @@ class Deadline:
 
     def _end(self) -> None:
         self.is_over = True
-        if self._expire is not None:
-            self._expire()
+        if self.expire is not None:
+            self.expire()
         else:
             self.hurry()
 
@@ -76,7 +72,7 @@ class Deadline:
     def close(self) -> bool:
         """Limit the task no longer. Returns whether it was meanwhile cancelled by others."""
         self._is_closed = True
-        if self._expire is None:
+        if self.expire is None:
             self._timer.cancel()
         if self._again is not None:
             self._again.cancel()

@@ -11,6 +11,7 @@ Does not: decide when it is the command's turn; that is ``TargetQueues``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import logging
@@ -61,10 +62,9 @@ class HandlerCall:
     async def wait(self) -> None:
         """Return when something has happened to it; the submitter's task waits here, whatever cancels it."""
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
+        # The bus passes a cancellation on after the answer.
+        with contextlib.suppress(asyncio.CancelledError):
             await self._waiter
-        except asyncio.CancelledError:
-            return  # The bus passes it on after the answer.
 
     def wake(self) -> None:
         """End the submitter's wait."""
@@ -75,13 +75,16 @@ class HandlerCall:
         """Give the command its outcome; the first one counts."""
         if self.outcome is None:
             self.outcome = outcome
-            if self.call.has_started:
-                self.call.end()
+            call = self.call
+            if call.started_ns is not None:
+                call.ended_ns = call.context.stopwatch_ns()
+                # A chain of handlers that each leave a task behind must not grow for ever.
+                call.above = None
             self.wake()
 
     def expire(self) -> None:
         """Answer it: its time is over."""
-        if self.call.has_started:
+        if self.call.started_ns is not None:
             self.give_up("timeout, outcome unknown")
         else:
             seconds = f"{self.call.timeout_s:g} s"
@@ -89,55 +92,54 @@ class HandlerCall:
 
     def start(self) -> None:
         """Call the handler: a plain one in one go, an async one in a task of its own."""
-        self.call.start()
+        call = self.call
+        call.started_ns = call.context.stopwatch_ns()
         context = contextvars.copy_context()
+        context.run(CURRENT.set, call)
         try:
-            result = context.run(self._call)
+            result: object = context.run(self.handler, call.command)
             if inspect.isawaitable(result):
-                name = f"headrace command {self.call.command_id} {self.call.action}"
+                name = f"headrace command {call.command_id} {call.action}"
                 self.task = asyncio.get_running_loop().create_task(self._finish(result), name=name, context=context)
                 # A task that was cancelled before its first step has never run its own clean-up.
                 self.task.add_done_callback(partial(self._clean_up, result))
                 return
-            outcome = _checked(result)
-        except (KeyboardInterrupt, GeneratorExit) as error:
-            self._end(_failure(error))
-            raise
         except BaseException as error:  # noqa: BLE001 - sys.exit and a panic are the handler's failure, not our end
-            outcome = self._reported(error)
-        self._end(outcome)
+            result = self._failure(error)
+        self._end(result)
 
-    def _call(self) -> Outcome | Awaitable[Outcome]:
-        CURRENT.set(self.call)
-        return self.handler(self.call.command)
-
-    async def _finish(self, result: Awaitable[Outcome]) -> None:
+    async def _finish(self, awaitable: Awaitable[object]) -> None:
         try:
-            outcome = _checked(await result)
+            result = await awaitable
         except asyncio.CancelledError:
-            outcome = Outcome("failed", "its handler was cancelled, outcome unknown")
-        except (KeyboardInterrupt, GeneratorExit) as error:
-            self._end(_failure(error))
-            raise
+            result = Outcome("failed", "its handler was cancelled, outcome unknown")
         except BaseException as error:  # noqa: BLE001 - as in start
-            outcome = self._reported(error)
-        self._end(outcome)
+            result = self._failure(error)
+        self._end(result)
 
-    def _clean_up(self, result: Awaitable[Outcome], task: asyncio.Task[None]) -> None:
+    def _clean_up(self, awaitable: Awaitable[object], task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             task.exception()  # An interrupt, which has left the loop already: it needs no other report.
         if not self.has_ended:
-            if inspect.iscoroutine(result):
-                result.close()
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
             self._end(Outcome("failed", "its handler was cancelled before it began: it was not run"))
 
-    def _reported(self, error: BaseException) -> Outcome:
+    def _failure(self, error: BaseException) -> Outcome:
+        """Return the outcome of a handler that raised; an interrupt goes on after it."""
+        outcome = Outcome("failed", f"its handler raised {type(error).__name__}: {safe_text(error)}, outcome unknown")
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+            self._end(outcome)
+            raise error
         log.error("the handler of command %r failed", self.call.action, exc_info=error)
-        return _failure(error)
+        return outcome
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, result: object) -> None:
+        """Its handler has ended with an outcome; anything else that it returns is its failure."""
         self.has_ended = True
-        self.answer(outcome)
+        if not isinstance(result, Outcome):
+            result = Outcome("failed", f"its handler returned {result!r:.200}, outcome unknown: return an Outcome")
+        self.answer(result)
         if self._grace is not None:
             self._grace.cancel()
         if self.was_abandoned:
@@ -145,7 +147,7 @@ class HandlerCall:
         self._on_over(self)
 
     def give_up(self, reason: str) -> None:
-        """Answer a command whose handler goes on, and cancel that."""
+        """Answer a command whose handler goes on, and cancel the handler."""
         if self.outcome is not None:
             return
         log.error("command %r to %s: %s", self.call.action, self.call.target, reason)
@@ -160,13 +162,3 @@ class HandlerCall:
             self.was_abandoned = True
             log.error("the handler of command %r would not be cancelled and is left behind", self.call.action)
             self._on_over(self)
-
-
-def _checked(result: object) -> Outcome:
-    if isinstance(result, Outcome):
-        return result
-    return Outcome("failed", f"its handler returned {result!r:.200}, outcome unknown: return an Outcome")
-
-
-def _failure(error: BaseException) -> Outcome:
-    return Outcome("failed", f"its handler raised {type(error).__name__}: {safe_text(error)}, outcome unknown")

@@ -6,7 +6,7 @@ Does not: know commands; whoever records names them.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,49 +48,35 @@ class CommandStats:
 class CommandMeter:
     """Latencies by (verb, status)."""
 
-    __slots__ = ("_histograms",)
-
-    def __init__(self) -> None:
-        self._histograms: dict[tuple[str, AckStatus], _Histogram] = {}
-
-    def record(self, verb: str, status: AckStatus, duration_ns: int) -> None:
-        """Count one answer."""
-        histogram = self._histograms.get((verb, status))
-        if histogram is None:
-            histogram = self._histograms[verb, status] = _Histogram()
-        histogram.record(duration_ns)
-
-    def outcomes(self) -> dict[tuple[str, AckStatus], LatencyStats]:
-        """Return what was recorded, in the order in which each outcome was first seen."""
-        return {key: histogram.summary() for key, histogram in self._histograms.items()}
-
-
-class _Histogram:
-    """Durations by bucket: exact below 64 ns, then 32 buckets to each power of two."""
-
     __slots__ = ("_buckets", "_max_ns")
 
     def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
-        self._max_ns = 0
+        # Exact below 64 ns, then 32 buckets to each power of two.
+        self._buckets: defaultdict[tuple[str, AckStatus], Counter[int]] = defaultdict(Counter)
+        self._max_ns: dict[tuple[str, AckStatus], int] = {}
 
-    def record(self, ns: int) -> None:
-        shift = max(0, ns.bit_length() - BUCKET_BITS - 1)
-        self._buckets[(shift << BUCKET_BITS) + (ns >> shift)] += 1
-        self._max_ns = max(self._max_ns, ns)
+    def record(self, verb: str, status: AckStatus, duration_ns: int) -> None:
+        """Count one answer."""
+        shift = max(0, duration_ns.bit_length() - BUCKET_BITS - 1)
+        self._buckets[verb, status][(shift << BUCKET_BITS) + (duration_ns >> shift)] += 1
+        self._max_ns[verb, status] = max(duration_ns, self._max_ns.get((verb, status), 0))
 
-    def summary(self) -> LatencyStats:
-        count = self._buckets.total()
-        buckets = sorted(self._buckets.items())
+    def outcomes(self) -> dict[tuple[str, AckStatus], LatencyStats]:
+        """Return what was recorded, in the order in which each outcome was first seen."""
+        return {key: _latency(buckets, self._max_ns[key]) for key, buckets in self._buckets.items()}
 
-        def percentile(share: float) -> int:
-            left = share * count
-            for bucket, number in buckets:
-                left -= number
-                if left <= 0:
-                    shift = max(0, (bucket >> BUCKET_BITS) - 1)
-                    return min(self._max_ns, ((bucket - (shift << BUCKET_BITS) + 1) << shift) - 1)
-            return self._max_ns
 
-        p50, p90, p99, p999 = (percentile(share) for share in (0.5, 0.9, 0.99, 0.999))
-        return LatencyStats(count=count, p50=p50, p90=p90, p99=p99, p999=p999, max=self._max_ns)
+def _latency(buckets: Counter[int], max_ns: int) -> LatencyStats:
+    count = buckets.total()
+
+    def percentile(share: float) -> int:
+        left = share * count
+        for bucket, number in sorted(buckets.items()):
+            left -= number
+            if left <= 0:
+                shift = max(0, (bucket >> BUCKET_BITS) - 1)
+                return min(max_ns, ((bucket - (shift << BUCKET_BITS) + 1) << shift) - 1)
+        return max_ns
+
+    p50, p90, p99, p999 = (percentile(share) for share in (0.5, 0.9, 0.99, 0.999))
+    return LatencyStats(count=count, p50=p50, p90=p90, p99=p99, p999=p999, max=max_ns)

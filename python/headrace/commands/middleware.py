@@ -58,28 +58,27 @@ class Authorization:
 
 
 class RateLimit:
-    """Lets ``per_s`` commands a second pass, whoever sends them, with a burst of as many; urgent ones always pass."""
+    """Lets ``per_s`` commands a second pass, of all actors, with a burst of as many, at least one; urgent ones pass."""
 
     def __init__(self, per_s: float = COMMAND_RATE) -> None:
         self._per_s = per_s
-        self._tokens = float(per_s)
+        # Below one a second, too, a single command passes when none has for long enough.
+        self._burst = self._tokens = max(1.0, per_s)
         self._filled_ns: int | None = None
 
     async def __call__(self, call: Submission, proceed: Proceed) -> Ack:
         """Hand on what is within the rate."""
-        if not call.command.urgent and not self._take(call.context.clock.now_ns()):
-            reason = f"more than {self._per_s:g} commands a second: slow down, and submit it again"
-            return call.answer("rejected", reason)
-        return await proceed()
-
-    def _take(self, now_ns: int) -> bool:
+        if call.command.urgent:
+            return await proceed()
+        now_ns = call.context.clock.now_ns()
         if self._filled_ns is not None:
-            self._tokens = min(self._per_s, self._tokens + (now_ns - self._filled_ns) * self._per_s / 1e9)
+            self._tokens = min(self._burst, self._tokens + (now_ns - self._filled_ns) * self._per_s / 1e9)
         self._filled_ns = now_ns
         if self._tokens < 1:
-            return False
+            reason = f"more than {self._per_s:g} commands a second: slow down, and submit it again"
+            return call.answer("rejected", reason)
         self._tokens -= 1
-        return True
+        return await proceed()
 
 
 class _Flight:
@@ -135,7 +134,7 @@ class Idempotency:
         finally:
             del self._flights[key]
             flight.landed.set()
-            if call.has_started:
+            if call.started_ns is not None:
                 self._remember(key, call, flight.ack)
         return ack
 

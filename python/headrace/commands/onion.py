@@ -61,48 +61,35 @@ class _Layer:
         self._name = getattr(middleware, "__qualname__", type(middleware).__qualname__)
 
     async def __call__(self, call: Submission) -> Ack:
-        door = _Door(self._inner, call, self._name)
+        is_open, answer = True, None
+
+        async def proceed() -> Ack:
+            nonlocal is_open, answer
+            if not is_open:
+                msg = f"middleware {self._name} hands on a command twice, or after its answer: await proceed() once"
+                raise CommandError(msg, command=call.action)
+            is_open = False
+            answer = await self._inner(call)
+            return answer
+
         try:
-            ack: object = await self._middleware(call, door)
+            ack: object = await self._middleware(call, proceed)
         except asyncio.CancelledError:
             # The deadline's, or the submitter's own: the bus passes the latter on when it has the Ack.
-            return self._failed(call, door, "was cancelled, or at it when the command's time was over")
+            return self._failed(call, answer, "was cancelled, or at it when the command's time was over")
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             # So are sys.exit and a panic: the middleware's failure, not our end.
             log.exception("middleware %s failed at command %r", self._name, call.action)
-            return self._failed(call, door, f"raised {type(error).__name__}: {safe_text(error)}")
+            return self._failed(call, answer, f"raised {type(error).__name__}: {safe_text(error)}")
         finally:
-            door.is_shut = True
-        if not isinstance(ack, Ack):
-            return self._failed(call, door, f"returned {ack!r:.200} and no Ack")
-        return ack
+            is_open = False
+        return ack if isinstance(ack, Ack) else self._failed(call, answer, f"returned {ack!r:.200} and no Ack")
 
-    def _failed(self, call: Submission, door: _Door, what: str) -> Ack:
-        if door.ack is not None:
-            after = f"after the answer {door.ack.status!r}"
+    def _failed(self, call: Submission, answer: Ack | None, what: str) -> Ack:
+        if answer is not None:
+            after = f"after the answer {answer.status!r}"
         else:
-            after = "outcome unknown" if call.has_started else "the command was not run"
+            after = "the command was not run" if call.started_ns is None else "outcome unknown"
         return call.answer("failed", f"middleware {self._name} {what}: {after}")
-
-
-class _Door:
-    """The way on to the next layer, open once."""
-
-    __slots__ = ("_call", "_inner", "_name", "ack", "is_shut")
-
-    def __init__(self, inner: Core, call: Submission, name: str) -> None:
-        self._inner = inner
-        self._call = call
-        self._name = name
-        self.ack: Ack | None = None
-        self.is_shut = False
-
-    async def __call__(self) -> Ack:
-        if self.is_shut:
-            msg = f"middleware {self._name} hands on a command twice, or after its answer: await proceed() once"
-            raise CommandError(msg, command=self._call.action)
-        self.is_shut = True
-        self.ack = await self._inner(self._call)
-        return self.ack

@@ -30,47 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["TargetQueues"]
 
 
-class _Places:
-    """So many places, and what waits for one, in order."""
-
-    __slots__ = ("_free", "_queue")
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        # A dict keeps its order, and gives up any of its members at the same cost.
-        self._queue: dict[HandlerCall, None] = {}
-
-    async def take(self, work: HandlerCall) -> bool:
-        """Return when the command has a place; False: it was answered before, and has none."""
-        if self._free:
-            self._free -= 1
-            return True
-        self._queue[work] = None
-        while work in self._queue and work.outcome is None:
-            await work.wait()
-        if work in self._queue:
-            del self._queue[work]
-            return False
-        return True
-
-    def release(self) -> bool:
-        """Give a place to the next that waits; False: there is none."""
-        if not self._queue:
-            self._free += 1
-            return False
-        following = next(iter(self._queue))
-        del self._queue[following]
-        following.wake()
-        return True
-
-
 class TargetQueues:
     """Calls the handlers of commands in their turn. workers : so many at a time, besides urgent and nested ones."""
 
     def __init__(self, workers: int) -> None:
         self._closed = "engine not started"  # Why no command is taken; empty: they are.
-        self._workers = _Places(workers)
-        self._targets: dict[str, _Places] = {}  # The busy ones.
+        self._workers_free = workers
+        # What waits, in order. A dict keeps its order, and gives up any of its members at the same cost.
+        self._for_worker: dict[HandlerCall, None] = {}
+        self._for_target: dict[str, dict[HandlerCall, None]] = {}  # Behind each busy target.
         self._waiting: dict[HandlerCall, None] = {}  # Whatever has not started.
         self._at_work: dict[HandlerCall, None] = {}  # Until the handler has ended, whatever was answered.
         # Type -> id and verb of the newest command that revokes it: what was submitted before that one is not run.
@@ -100,7 +68,7 @@ class TargetQueues:
         if refusal := self._refusal(call):
             return refusal
         work, deadline = HandlerCall(call, handler, on_over=self._over), call.deadline
-        deadline.lend(work.expire)
+        deadline.expire = work.expire
         try:
             if call.command.urgent:
                 self._revoke(call)
@@ -115,8 +83,9 @@ class TargetQueues:
         finally:
             deadline.take_back()
             self._waiting.pop(work, None)
-            self._release_worker(work)
-            if not call.has_started:
+            if work.has_worker:
+                self._release_worker(work)
+            if call.started_ns is None and work.has_target:
                 self._release_target(work)
         return work.outcome
 
@@ -145,32 +114,45 @@ class TargetQueues:
     async def _take_turn(self, work: HandlerCall) -> None:
         """Return when the command has its target and a worker, or was answered meanwhile."""
         self._waiting[work] = None
-        target = self._targets.get(work.call.target)
-        if target is None:
-            target = self._targets[work.call.target] = _Places(1)
-        work.has_target = await target.take(work)
+        behind = self._for_target.get(work.call.target)
+        if behind is None:
+            self._for_target[work.call.target] = {}
+            work.has_target = True
+        else:
+            work.has_target = await _is_next(behind, work)
         # A handler that waits for another command lends it its worker: else as many of them as workers wait for ever.
-        if work.outcome is None and not work.call.is_nested:
-            work.has_worker = await self._workers.take(work)
+        above = work.call.above
+        if work.outcome is not None or (above is not None and above.is_at_handler):
+            return
+        if self._workers_free:
+            self._workers_free -= 1
+            work.has_worker = True
+        else:
+            work.has_worker = await _is_next(self._for_worker, work)
 
     def _over(self, work: HandlerCall) -> None:
         """Its handler has ended, or was left behind."""
         if work.has_ended:
             del self._at_work[work]
             # Before its submitter gets its turn of the loop, so that the next command loses none.
-            self._release_worker(work)
-        self._release_target(work)
+            if work.has_worker:
+                self._release_worker(work)
+        if work.has_target:
+            self._release_target(work)
 
     def _release_worker(self, work: HandlerCall) -> None:
-        if work.has_worker:
-            work.has_worker = False
-            self._workers.release()
+        work.has_worker = False
+        if self._for_worker:
+            _wake_next(self._for_worker)
+        else:
+            self._workers_free += 1
 
     def _release_target(self, work: HandlerCall) -> None:
-        if work.has_target:
-            work.has_target = False
-            if not self._targets[work.call.target].release():
-                del self._targets[work.call.target]
+        work.has_target = False
+        if behind := self._for_target[work.call.target]:
+            _wake_next(behind)
+        else:
+            del self._for_target[work.call.target]
 
     def _revoke(self, call: Submission) -> None:
         """See to it that nothing submitted earlier undoes an urgent command."""
@@ -204,6 +186,23 @@ class TargetQueues:
         """The handlers at work, except the one that stops us itself."""
         own = asyncio.current_task()
         return [work for work in self._at_work if work.task not in (None, own) and not work.was_abandoned]
+
+
+async def _is_next(line: dict[HandlerCall, None], work: HandlerCall) -> bool:
+    """Wait in a line, and return whether the command got its place; False: it was answered before."""
+    line[work] = None
+    while work in line and work.outcome is None:
+        await work.wait()
+    if work in line:
+        del line[work]
+        return False
+    return True
+
+
+def _wake_next(line: dict[HandlerCall, None]) -> None:
+    following = next(iter(line))
+    del line[following]
+    following.wake()
 
 
 def _overtaken(verb: str) -> Outcome:

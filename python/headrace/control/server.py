@@ -163,11 +163,14 @@ class ControlServer(Service):
             # A peer that has left, or that reads nothing, is nobody's trouble but its own.
             with contextlib.suppress(OSError, TimeoutError):
                 peer = _peer(writer)
-                if (refusal := self._refusal(peer)) is None:
-                    await self._converse(reader, writer, peer, task)
-                else:
+                if refusal := self._refusal(peer):
                     self._counts["refused"] += 1
                     await self._say(writer, Reply(error=refusal))
+                    return
+                while not self._stopping.is_set() and (line := await self._line(reader, writer)):
+                    self._connections[task] = True
+                    await self._say(writer, await self._answer(line, peer))
+                    self._connections[task] = False
         except asyncio.CancelledError:
             # The server stops; a task that ends as cancelled would be reported by asyncio as a failure of ours.
             pass
@@ -183,23 +186,15 @@ class ControlServer(Service):
             return f"{self._connections_max} connections are open already: close one, or wait {self._idle_s:g} s"
         return None
 
-    async def _converse(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer, task: asyncio.Task[object]
-    ) -> None:
-        while not self._stopping.is_set():
-            try:
-                async with asyncio.timeout(self._idle_s):
-                    line = await reader.readline()
-            except ValueError:
-                error = f"a line is longer than {CONTROL_LINE_BYTES_MAX:,} bytes: a command has some hundred"
-                await self._say(writer, Reply(error=error))
-                return
-            if not line:
-                return
-            self._connections[task] = True
-            reply = await self._answer(line, peer)
-            await self._say(writer, reply)
-            self._connections[task] = False
+    async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """Return the next request; empty when there is none, or too long a one."""
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await reader.readline()
+        except ValueError:
+            error = f"a line is longer than {CONTROL_LINE_BYTES_MAX:,} bytes: a command has some hundred"
+            await self._say(writer, Reply(error=error))
+            return b""
 
     async def _answer(self, line: bytes, peer: Peer) -> Reply:
         self._counts["requests"] += 1

@@ -79,7 +79,6 @@ class EngineParts:
         self.commands: Final = CommandBus(
             bus=self.bus,
             clock=self.clock,
-            run_id=self.run_id,
             middleware=options["middleware"],
             workers=options["command_workers"],
             timeout_s=options["command_timeout_s"],
