@@ -129,7 +129,7 @@ def replayed(ticks: np.ndarray) -> Span:
 def engine(ticks: np.ndarray, make: Callable[[], Any] = Adds, **options: Any) -> Span:
     """An engine with one strategy; what it opens and closes is timed, too."""
     strategy = make()
-    options = {"replay": True, "instruments": instrument_names(), **options}
+    options = {"mode": "replay", "instruments": instrument_names(), **options}
     made = headrace.Engine(feeds=ArrayFeed(ticks), strategies=[strategy], **options)
     with Timer() as timer:
         made.run()

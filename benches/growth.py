@@ -1,5 +1,6 @@
-"""Row 13: what more strategies, more instruments and more ticks cost.
+"""Rows 13 and 13r: what more strategies, more instruments and more ticks cost.
 
+Row 13r times whole replays, set-up and report included: quotes 1 µs apart, alone and beside idle strategies.
 Memory is measured in a process of its own (this module run): it prints how much its resident memory grew from the
 first million ticks to the last.
 """
@@ -8,17 +9,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
 
 import headrace
 from benches.fan_out import PerBatch, PerQuote, quotes, through_ring
-from benches.harness import Case, Patience, Rounds, Row, interleave, rate
-from benches.workload import CYCLE, instrument_names
+from benches.harness import Case, Patience, Rounds, Row, Span, Timer, interleave, rate
+from benches.workload import CYCLE, check, instrument_names
 
 ROOT = Path(__file__).resolve().parents[1]
 MANY = 64
+IDLE = 500
 MILLION = 1_000_000
 MEMORY_MIB_MAX = 16
 MEMORY_TIMEOUT_S = 300
@@ -32,18 +37,39 @@ def rows(calls: int, rounds: int, patience: Patience, *, memory_ticks: int) -> l
         Case("bystanders", partial(through_ring, PerQuote, calls, bystanders=MANY - 1)),
         Case("10 instruments", partial(through_ring, PerQuote, calls, instruments=10)),
         Case("10,000 instruments", partial(through_ring, PerQuote, calls, instruments=10_000)),
+        Case("replay", partial(replayed, calls)),
+        Case("replay, idle", partial(replayed, calls, idle=IDLE)),
     ]
     return [*_rows(interleave(cases, rounds, patience)), _memory_row(memory_ticks)]
 
 
 def _rows(result: Rounds) -> Iterator[Row]:
-    def row(name: str, what: str, against: str, to: str, limit: float, share: int = 1) -> Row:
+    def row(name: str, what: str, against: str, to: str, limit: float, share: int = 1, number: str = "13") -> Row:
         growth = 1 / result.speed(name, against) / share
-        return Row("13", what, rate(result.median_ns(name)), growth, to, limit, at_most=True)
+        return Row(number, what, rate(result.median_ns(name)), growth, to, limit, at_most=True)
 
     yield row("many", f"time at {MANY} strategies", "one", f"{MANY} x one", 1.15, MANY)
     yield row("bystanders", f"time with {MANY - 1} that don't match", "one", "one alone", 1.05)
     yield row("10,000 instruments", "time at 10,000 instruments", "10 instruments", "ten", 1.5)
+    yield row("replay, idle", f"replay beside {IDLE} idle strategies", "replay", "one alone", 1.05, number="13r")
+
+
+class Idle(PerQuote):
+    """Subscribed to an instrument that never ticks."""
+
+    subscription: ClassVar[Mapping[str, object]] = {"instruments": "IDLE.BINANCE"}
+
+
+def replayed(count: int, *, idle: int = 0) -> Span:
+    """Time per tick of a replay of quotes, each at a time of its own."""
+    ticks = quotes(count).copy()
+    ticks["ts_init"] = 1_000 * np.arange(1, count + 1)
+    strategy = PerQuote()
+    idlers = [headrace.StrategySpec(strategy=Idle, name=f"idle-{number}") for number in range(idle)]
+    with Timer() as timer:
+        headrace.replay(ticks, [strategy, *idlers], instruments=[*instrument_names(), "IDLE.BINANCE"])
+    check([strategy], count)
+    return timer.per(count)
 
 
 def _memory_row(ticks: int) -> Row:

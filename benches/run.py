@@ -7,7 +7,7 @@
     engines   a whole engine over ticks    garbage   the longest call, many objects                 rows 11, 15
     orders    one order, alone and beside strategies that it does not concern                       row 17
     sessions  whole files                  decoding  frame types against msgspec, orjson, json      row 8
-    ring      the Rust bench               growth    strategies, instruments, memory                rows 6, 7, 13
+    ring      the Rust bench               growth    strategies, instruments, memory                rows 6, 7, 13, 13r
     install   import and sizes                                                                      row 14
 
 Exit code 0 whether or not targets are met: speed is read, not tested. README.md has the method and what is not claimed.
