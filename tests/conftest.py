@@ -11,7 +11,7 @@ import faulthandler
 import os
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,8 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import settings
 
 from headrace.feeds import SyntheticFeed
-from tests.support.command import COMMAND
+from tests.support.command import COMMAND, Run
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 SEED = pytest.StashKey[int]()
 # How much later than pytest-timeout the watchdog bites.
 WATCHDOG_GRACE_S = 10

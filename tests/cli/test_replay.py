@@ -5,15 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import headrace
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.support.command import Run
 
 
 def one_line(ended: subprocess.CompletedProcess[str], *, sources: int = 0) -> str:

@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,7 @@ import headrace
 import headrace.examples
 from headrace.cli.app import PURPOSES, commands
 from headrace.feeds import SyntheticFeed
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.support.command import Run
 
 
 def test_version_is_the_installed_one(headrace_run: Run) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +10,7 @@ import pytest
 
 import headrace
 from headrace import Strategy
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.support.command import Run
 
 
 class Facts(NamedTuple):

@@ -134,6 +134,24 @@ def engine_over(
     return Engine(feeds=feeds, strategies=list(strategies), mode=mode, **{**defaults, **options})
 
 
+def at_first_quote(act: Callable[[Recorder], object]) -> tuple[str, Recorder]:
+    """Replay three quotes with a strategy that does something at the first one.
+
+    Returns the error that it met there, as "Type: text", or an empty text; and the strategy, with its orders and fills.
+    """
+    errors = []
+
+    def attempt(strategy: Recorder) -> None:
+        try:
+            act(strategy)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            errors.append(f"{type(error).__name__}: {error}")
+
+    strategy = Recorder({1: attempt})
+    engine_over(market([100] * 3), [strategy]).run()
+    return "".join(errors), strategy
+
+
 def all_events(engine: Engine) -> list[Event]:
     """Every event of an engine's bus, as they come; subscribe before it runs."""
     events: list[Event] = []

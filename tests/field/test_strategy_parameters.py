@@ -1,0 +1,46 @@
+"""``--param`` is converted as the parameter is annotated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Run
+
+STRATEGY = """
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from headrace import Strategy
+
+
+class Shows(Strategy):
+    def __init__(self, value{annotation}) -> None:
+        print("value =", repr(value))
+
+    def on_quote(self, mid: float) -> None: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "expected"),
+    [
+        (": bool = True", "no", "False"),
+        (": bool | None = None", "false", "False"),
+        (": int = 1", "1e3", "1000"),
+        (": Decimal = Decimal(1)", "0.10", "Decimal('0.10')"),
+        (": Literal['x', 'y'] = 'x'", "y", "'y'"),
+    ],
+)
+def test_param_becomes_the_annotated_type(
+    headrace_run: Run, tmp_path: Path, annotation: str, given: str, expected: str
+) -> None:
+    (tmp_path / "shows.py").write_text(STRATEGY.format(annotation=annotation))
+    (tmp_path / "one.txt").write_text('1767571200000000000 {"u":1,"s":"BTCUSDT","b":"100","B":"1","a":"101","A":"1"}\n')
+    ended = headrace_run("replay", "one.txt@BINANCE", "--strategy", "shows.py:Shows", "--param", f"value={given}")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[0] == f"value = {expected}"
