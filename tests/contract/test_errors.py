@@ -39,7 +39,7 @@ from headrace.engine.service import Service
 from headrace.errors import HeadraceError
 from headrace.market.events import Audit, Lane, Signal
 from headrace.strategies.states import LifeCycle
-from headrace.trading.orders.request import amount
+from headrace.trading.orders.request import request_of
 from headrace.trading.state_folder import checked_folder
 from tests.support.feeding import BTC, HandClock, quotes
 
@@ -200,7 +200,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "ReentrantDispatchError": reentrant_dispatch,
     "ClosedError": closed,
     "StrategyFaultError": exits,
-    "OrderError": lambda _: amount("quantity", -1),
+    "OrderError": lambda _: request_of("A", BTC, 1, -1, {}, 0),
     "BusError": lambda _: drained_twice(),
     "EventTypeError": lambda _: EventBus().subscribe(Audit | Signal, print),  # type: ignore[arg-type]
     "LaneFullError": lambda _: full_bus(),

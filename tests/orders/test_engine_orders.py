@@ -126,7 +126,7 @@ def test_a_strategy_in_a_thread_of_its_own_loses_no_order_and_doubles_none(tmp_p
     quotes = ticks(
         instrument=BTC, ts_init=range(S, S + count), bid_price=[99.0] * count, ask_price=[100.0] * count, bid_size=1.0
     )
-    limits = msgspec.structs.replace(WIDE, message_rate_max=1e6, stale_after_s=1e9)
+    limits = msgspec.structs.replace(WIDE, message_rate_max=1e6, stale_after_s=1e9, open_orders_max=count)
     engine = Engine(
         feeds=quotes,
         strategies=[hasty],

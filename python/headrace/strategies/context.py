@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from headrace.market.bars import Bars
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
-    from headrace.strategies.strategy import OrderOptions, Strategy
+    from headrace.strategies.strategy import Strategy
     from headrace.strategies.timers import Timer, Timers
     from headrace.trading.orders import OrderManager
+    from headrace.trading.orders.request import OrderOptions
     from headrace.trading.positions import Position, Positions
 
 __all__ = ["ContextParts", "StrategyContext"]
@@ -110,18 +111,9 @@ class StrategyContext:
         if self._parts.orders.broker is None:
             msg = f"strategy {self.name} has no broker for its orders: run it in headrace.Engine(broker=…), or with"
             raise EngineError(f"{msg} `headrace backtest`, which has a simulated one")
-        after = options.get("expires_after")
-        expires_ns = None if after is None else self._parts.clock.now_ns() + duration_ns("expires_after", after)
+        self._parts.orders.check_names(options)
         return self._parts.orders.submit(
-            strategy=self.name,
-            instrument=instrument,
-            side=side,
-            quantity=quantity,
-            price=options.get("price"),
-            time_in_force=options.get("time_in_force", "gtc"),
-            expires_ns=expires_ns,
-            reduce_only=options.get("reduce_only", False),
-            cause=self.cause(),
+            strategy=self.name, instrument=instrument, side=side, quantity=quantity, cause=self.cause(), **options
         )
 
     def cancel(self, order_id: str, reason: str) -> str:

@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from headrace.errors import EngineError
-from headrace.market.money import Amount
 
 if TYPE_CHECKING:
     import logging
@@ -30,19 +29,12 @@ if TYPE_CHECKING:
     from headrace.dispatch.subscription import Subscription
     from headrace.market.checks import Duration
     from headrace.market.clock import Clock
+    from headrace.market.money import Amount
     from headrace.strategies.context import StrategyContext
+    from headrace.trading.orders.request import OrderOptions
     from headrace.trading.positions import Position
 
-__all__ = ["OrderOptions", "Strategy"]
-
-
-class OrderOptions(TypedDict, total=False):
-    """The options of ``buy`` and ``sell``, which ``buy`` describes."""
-
-    price: Amount | None
-    time_in_force: Literal["gtc", "ioc"]
-    expires_after: Duration | None
-    reduce_only: bool
+__all__ = ["Strategy"]
 
 
 class Strategy:
@@ -72,10 +64,10 @@ class Strategy:
     def buy(self, instrument: str, quantity: Amount, **options: Unpack[OrderOptions]) -> str:
         """Send an order to buy and return its id; ``on_order`` and ``on_fill`` report what becomes of it.
 
-        quantity : Decimal, int, text, or a float, which is read as its shortest decimal text.
-        price : the limit; none: a market order. time_in_force : "gtc" rests until it is canceled, "ioc" fills what it
+        quantity : Decimal, int, text, or a float of any width, which is read as its shortest decimal text.
+        price : the limit; None: a market order. time_in_force : "gtc" rests until it is canceled, "ioc" fills what it
             can at once; the rest is canceled. expires_after : "30s", or ns: a resting order expires then.
-            reduce_only : the order may not add exposure.
+            expires_ns : the same, as a time of the engine's clock. reduce_only : the order may not add exposure.
 
         Raises EngineError (no broker), OrderError (an invalid order) and LaneFullError; then there is no order.
         """

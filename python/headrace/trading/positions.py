@@ -8,8 +8,8 @@ What is kept is the cash that changed hands and the cost of what is open; profit
 A part that is closed takes its share of the cost with it (average cost); a flip closes all and opens the rest.
 
 Guarantees: Decimal throughout, in a context of its own; when flat, realized profit is the cash flow, to the last digit;
-fees are told apart and never part of profit.
-Does not: convert currencies, or know prices: who asks for unrealized profit brings the mark.
+fees are kept apart and are never part of profit.
+Does not: convert currencies, or hold prices: the caller of ``unrealized_pnl`` passes the mark.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Orders: their states (``order``), who takes them through gates to the broker and back (``manager``), their sizes."""
+"""Orders: their states (``order``), their way through the gates to the broker and back (``manager``), their sizes."""
 
 from headrace.trading.orders.manager import OrderManager, OrderStats
 from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState

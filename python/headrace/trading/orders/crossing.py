@@ -7,7 +7,7 @@
 What happens when the bus's own thread is slower
     ``put`` waits for room up to LANE_WAIT_S of wall time, then raises LaneFullError.
 
-Guarantees: first in, first out; bounded by ORDERS_CROSSING_MAX; whoever waits holds no other lock.
+Guarantees: first in, first out; bounded by ORDERS_CROSSING_MAX; a thread that waits holds no other lock.
 Does not: judge or publish.
 """
 

@@ -4,20 +4,22 @@
 
     begin ─▶ waits for the open orders ─▶ due: a reduce_only market order for what is held then, or nothing
 
-Guarantees: one closing order per strategy and instrument at a time; its id is known from the beginning.
+Guarantees: one closing order per strategy and instrument at a time; its id is fixed from the beginning.
 Does not: cancel or send; that is the manager's part.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from headrace.market.events import OrderRequested
+import msgspec
+
+from headrace.trading.orders.request import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headrace.market.events import Cause
+    from headrace.market.events import Cause, OrderRequested
     from headrace.trading.orders.table import OrderTable
     from headrace.trading.positions import Positions
 
@@ -51,31 +53,21 @@ class Flattenings:
         pairs.update(((order.strategy, order.instrument), None) for order in open_orders)
         for pair in pairs:
             if pair not in self.begun:
-                order_id = self._table.next_id(pair[0])
-                self._table.reserve(pair[0])
                 waits_for = frozenset(order.order_id for order in self._table.open_in(*pair))
-                self.begun[pair] = _Flattening(order_id, waits_for, cause)
+                self.begun[pair] = _Flattening(self._table.new_id(pair[0]), waits_for, cause)
         return [self.begun[pair].order_id for pair in pairs]
 
     def due(self, now_ns: int, run_id: str) -> Iterator[OrderRequested]:
-        """Yield the closing orders whose time has come; each is done when the next one is asked for."""
+        """Yield the closing orders that need not wait any longer; each is done when the iteration goes on."""
         for (strategy, instrument), flattening in list(self.begun.items()):
             if any(self._is_open(order_id) for order_id in flattening.waits_for):
                 continue
             held = self._positions.position(strategy, instrument).quantity
             if held:
-                yield OrderRequested(
-                    source=strategy,
-                    ts=now_ns,
-                    run_id=run_id,
-                    cause=flattening.cause,
-                    order_id=flattening.order_id,
-                    strategy=strategy,
-                    instrument=instrument,
-                    side=-1 if held > 0 else 1,
-                    order_type="market",
-                    quantity=held.copy_abs(),
-                    reduce_only=True,
+                side: Literal[1, -1] = -1 if held > 0 else 1
+                request = request_of(strategy, instrument, side, held.copy_abs(), {"reduce_only": True}, now_ns)
+                yield msgspec.structs.replace(
+                    request, run_id=run_id, cause=flattening.cause, order_id=flattening.order_id
                 )
             del self.begun[strategy, instrument]
 

@@ -48,7 +48,7 @@ NO_BROKER = Refusal(
         passed=False,
         observed="no broker",
         threshold="a broker",
-        reason="no broker: give the engine one, such as headrace.trading.brokers.SimulatedBroker()",
+        reason="no broker: pass the engine one, such as headrace.SimulatedBroker()",
     ),
 )
 
@@ -158,7 +158,7 @@ class Judge:
             self._crossing.put_back(request)
             return False
         except ClosedError as error:
-            self._table.mark_reason(request.order_id, f"not sent: {error}")
+            self._table.mark(request.order_id, reason=f"not sent: {error}")
             log.warning("order %s of another thread came too late: %s", request.order_id, error)
         return True
 

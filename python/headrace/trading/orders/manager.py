@@ -8,7 +8,7 @@
 
 What happens when another thread submits
     the order has its id at once; it crosses to the bus's own thread, and is judged and published there.
-What happens when the broker says what cannot be
+What happens when the broker publishes an impossible event
     a fill above the quantity, for an unknown order, an execution twice: it is refused, counted, logged and audited, the
     bus keeps it as a dead letter, and neither order nor position changes.
 What happens when ``Broker.submit`` raises
@@ -23,22 +23,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
+
+import msgspec
 
 from headrace.errors import LaneFullError, OrderError
 from headrace.market.clock import Mode, ModeName
-from headrace.market.events import (
-    Event,
-    OrderEvent,
-    OrderFill,
-    OrderRequested,
-    PositionChanged,
-)
+from headrace.market.events import Event, OrderEvent, OrderFill, OrderRequested, PositionChanged
+from headrace.market.money import ZERO
+from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
 from headrace.trading.orders.judge import Judge
 from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import OrderState
-from headrace.trading.orders.request import amount, check_request
+from headrace.trading.orders.request import check_names, request_of
 from headrace.trading.orders.sizing import FixedQuantity
 from headrace.trading.orders.table import OrderStats, OrderTable
 
@@ -51,6 +49,7 @@ if TYPE_CHECKING:
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import Broker
     from headrace.trading.orders.order import Order
+    from headrace.trading.orders.request import OrderOptions
     from headrace.trading.orders.sizing import Sizing
     from headrace.trading.positions import Positions
     from headrace.trading.risk import Permission, RiskGates
@@ -92,7 +91,7 @@ class OrderManager:
         self._lock = threading.RLock()
         self._table = OrderTable("" if mode == Mode.REPLAY or not run_id else f"{run_id}-")
         self._flattenings = Flattenings(self._table, positions)
-        self._cancels_later: dict[str, Cause | None] = {}
+        self._cancels = Cancels(self._table, gates, broker, clock, self._is_own_thread)
         self._notices = Notices(bus, clock, run_id)
         self._judge = Judge(
             bus=bus,
@@ -106,7 +105,9 @@ class OrderManager:
         )
         bus.subscribe((OrderEvent, PositionChanged), self._on_event, name="orders")
 
-    # Asking
+    # Requests
+
+    check_names = staticmethod(check_names)
 
     def submit(
         self,
@@ -115,69 +116,47 @@ class OrderManager:
         instrument: str,
         side: Literal[1, -1],
         quantity: Amount,
-        price: Amount | None = None,
-        order_type: Literal["market", "limit"] | None = None,
-        time_in_force: Literal["gtc", "ioc"] = "gtc",
-        expires_ns: int | None = None,
-        reduce_only: bool = False,
         cause: Cause | None = None,
+        **options: Unpack[OrderOptions],
     ) -> str:
         """Have the gates judge an order, publish it with their verdict, and return its id; the rest comes as events.
 
         In another thread than the bus's own the order is judged and published there, soon.
 
-        quantity, price : a float counts as the shortest text that names it. price : None for a market order.
-        order_type : follows from the price unless given. time_in_force : "ioc" fills at once what it can.
-        expires_ns : by the engine's clock. reduce_only : refused where it could add exposure. cause : the tick.
+        side : +1 buy, -1 sell. cause : the tick that the order was decided on. quantity, options : as ``Strategy.buy``.
 
-        Raises OrderError (what cannot be an order), LaneFullError; then there is no order.
+        Raises OrderError (an invalid order) and LaneFullError; then there is no order.
         """
-        now_ns = self._clock.now_ns()
-        amounts = amount("quantity", quantity), None if price is None else amount("price", price)
+        request = request_of(strategy, instrument, side, quantity, options, self._clock.now_ns())
         with self._lock:
-            request = OrderRequested(
-                source=strategy,
-                ts=now_ns,
+            request = msgspec.structs.replace(
+                request,
                 run_id=self._run_id,
                 cause=cause or self._bus.current_cause(),
-                order_id=self._table.next_id(strategy),
-                strategy=strategy,
-                instrument=instrument,
-                side=side,
-                order_type=order_type or ("market" if price is None else "limit"),
-                quantity=amounts[0],
-                price=amounts[1],
-                time_in_force=time_in_force,
-                expires_ns=expires_ns,
-                reduce_only=reduce_only,
+                order_id=self._table.new_id(strategy),
             )
-            check_request(request, now_ns)
-            self._table.reserve(strategy)
         self._judge.take(request)
         return request.order_id
 
     def from_signal(self, signal: Signal, sizing: Sizing | None = None) -> str | None:
-        """Make a market order of a signal, for the strategy that gave it; None: nothing to do.
+        """Make a market order of a signal, for the strategy that published it; None: nothing to do.
 
         sizing : FixedQuantity() unless given: one lot. A signal of side 0 closes the strategy's position.
         Raises as ``submit``.
         """
         position = self.positions.position(signal.source, signal.instrument)
-        side: Literal[1, -1]
         if signal.side == 0:
-            if position.is_flat:
-                return None
-            side, quantity = (-1 if position.quantity > 0 else 1), position.quantity.copy_abs()
+            quantity, buys = position.quantity.copy_abs(), position.quantity < 0
         else:
             instrument = self.gates.instruments.get(signal.instrument)
             sized = (sizing or FixedQuantity()).quantity(signal, position, instrument)
-            if not sized:
-                return None
-            side, quantity = (1 if signal.side > 0 else -1), sized
+            quantity, buys = sized or ZERO, signal.side > 0
+        if not quantity:
+            return None
         return self.submit(
             strategy=signal.source,
             instrument=signal.instrument,
-            side=side,
+            side=1 if buys else -1,
             quantity=quantity,
             reduce_only=signal.side == 0,
             cause=signal.cause,
@@ -186,26 +165,16 @@ class OrderManager:
     def cancel(
         self, order_id: str, *, reason: str = "", cause: Cause | None = None
     ) -> Literal["accepted", "noop", "rejected"]:
-        """Cancel an order: "accepted": on its way, and it may still fill; "noop": it is over, or that was asked before.
+        """Cancel an order: "accepted": on its way, and it may still fill; "noop": it is over, or being canceled.
 
         "rejected": there was never such an order. No gate holds up a cancel. Raises what the broker raised; then the
         order is as it was.
         """
         with self._lock:
-            order = self._table.get(order_id)
-            if order is None:
-                return "noop" if self._table.was_there(order_id) else "rejected"
-            if not order.is_open or order.state is OrderState.PENDING_CANCEL:
-                return "noop"
-            self._table.mark_cancel(order_id, reason, self._clock.now_ns())
-            if order.is_sent:
-                self.gates.count_message(order.strategy)
-                try:
-                    self._cancel_at_broker(order_id, cause)
-                except Exception:
-                    self._table.unmark_cancel(order_id)
-                    raise
-        return "accepted"
+            answer = self._cancels.begin(order_id, reason, cause)
+            if self._cancels.waiting and not self._is_own_thread():
+                self._call_soon(self._go_on)
+        return answer
 
     def cancel_all(self, *, strategy: str | None = None, instrument: str | None = None, reason: str = "") -> list[str]:
         """Cancel every open order, of a strategy or in an instrument where one is given; return their ids.
@@ -236,14 +205,17 @@ class OrderManager:
             try:
                 self.cancel_all(strategy=strategy, instrument=instrument, reason=reason or "flatten")
             finally:
-                self._on_bus_thread(self._go_on)
+                if self._is_own_thread():
+                    self._go_on()
+                else:
+                    self._call_soon(self._go_on)
         return ids
 
     def set_permission(self, strategy: str, permission: Permission) -> None:
-        """Say what a strategy's orders may do from now on: "all", only "reduce" its positions, or "none"."""
+        """Set what a strategy's orders may do from now on: "all", only "reduce" its positions, or "none"."""
         self._judge.permissions[strategy] = permission
 
-    # Looking
+    # What there is
 
     def order(self, order_id: str) -> Order | None:
         """Return an order as it stands; None: unknown, or over and no longer among the latest 10,000."""
@@ -263,14 +235,14 @@ class OrderManager:
 
     @property
     def refused_events(self) -> int:
-        """How many events of the broker could not be, or would have sent an order twice."""
+        """How many events were impossible, or would have sent an order twice."""
         return self._notices.refused_total
 
     def is_refused(self, event: OrderEvent) -> bool:
-        """Say whether this very event was refused, so that nobody acts on it."""
+        """Whether this very event was refused: then no callback gets it."""
         return self._notices.is_refused(event)
 
-    # What the bus brings
+    # Events of the bus
 
     def _on_event(self, event: Event) -> None:
         with self._lock:
@@ -280,17 +252,17 @@ class OrderManager:
                 elif isinstance(event, OrderEvent):
                     self._on_answer(event)
             finally:
-                if self._cancels_later or self._flattenings.begun or self._judge.is_behind:
+                if self._cancels.waiting or self._flattenings.begun or self._judge.is_behind:
                     self._go_on()
 
     def _on_requested(self, request: OrderRequested) -> None:
-        """Give an order that passed to the broker, unless it was canceled or halted since."""
+        """Send an order that passed the gates to the broker, unless it was canceled or halted since."""
         if request.verdict != "passed":
             return
         order_id = request.order_id
         order = self._table.get(order_id)
         if order is None or order.is_sent or not order.is_open:
-            msg = f"order {order_id!r} is refused: it was sent, or ended, before; submit a new one"
+            msg = f"order {order_id!r} is refused: it was sent, or has ended; submit a new one"
             error = OrderError(msg, field="order_id")
             self._notices.refuse(request, error)
             raise error
@@ -303,16 +275,16 @@ class OrderManager:
                 self._judge.reject(request, refusal)
                 return
         assert self.broker is not None  # Without one no order passes.
-        self._table.mark_sent(order_id)
+        self._table.mark(order_id, is_sent=True)
         try:
             self.broker.submit(request)
         except Exception as error:
-            self._table.mark_reason(order_id, f"outcome unknown: {self.broker.name} raised {error!r}")
-            log.exception("order %s: the broker raised; whether it took it is unknown", order_id)
+            self._table.mark(order_id, reason=f"outcome unknown: {self.broker.name} raised {error!r}")
+            log.exception("order %s: the broker raised; whether it has the order is unknown", order_id)
             raise
 
     def _on_answer(self, event: OrderEvent) -> None:
-        """Account for what a gate or the broker says."""
+        """Account for an answer of a gate or the broker."""
         try:
             order = self._table.apply(event)
         except OrderError as error:
@@ -324,43 +296,11 @@ class OrderManager:
             position = self.positions.apply(event)
             self._notices.position(position, event.cause)
 
-    # Steps
-
-    def _cancel_at_broker(self, order_id: str, cause: Cause | None) -> None:
-        assert self.broker is not None  # An order is sent to a broker only.
-        if not self._is_own_thread():
-            self._cancels_later[order_id] = cause
-            self._on_bus_thread(self._go_on)
-            return
-        try:
-            self.broker.cancel(order_id, cause)
-        except LaneFullError:
-            # The broker found no room for its answer. Cancels always pass: again, when the lane has moved on.
-            self._cancels_later[order_id] = cause
-
-    def _cancel_later(self, order_id: str, cause: Cause | None) -> None:
-        """Cancel after ``cancel`` has returned."""
-        try:
-            self._cancel_at_broker(order_id, cause)
-        except Exception:
-            self._table.unmark_cancel(order_id)
-            log.exception("the broker could not cancel order %s: it is open as before", order_id)
-
-    def _on_bus_thread(self, call: Callable[[], None]) -> None:
-        if self._is_own_thread():
-            call()
-        else:
-            self._call_soon(call)
-
     def _go_on(self) -> None:
         """Do what had to wait: for room in the lane, for this thread, closing orders for the cancels before them."""
         with self._lock:
             self._judge.go_on()
-            for order_id, cause in list(self._cancels_later.items()):
-                del self._cancels_later[order_id]
-                order = self._table.get(order_id)
-                if order is not None and order.is_open:
-                    self._cancel_later(order_id, cause)
+            self._cancels.go_on()
             try:
                 for request in self._flattenings.due(self._clock.now_ns(), self._run_id):
                     if not self._judge.has_room:

@@ -1,4 +1,4 @@
-"""Notices: what the orders' manager itself tells on the bus, and what it refused to believe.
+"""Notices: the events that the orders' manager itself publishes, and those that it refused.
 
 Guarantees: every notice carries the cause of what it is about; each refusal is counted, logged and audited.
 Does not: decide anything.
@@ -37,7 +37,7 @@ class _Stamps(TypedDict):
 
 
 class Notices:
-    """The manager's own voice."""
+    """Publishes the events of one manager."""
 
     def __init__(self, bus: EventBus, clock: Clock, run_id: str) -> None:
         self.refused_total = 0
@@ -47,7 +47,7 @@ class Notices:
         self._refused: deque[OrderEvent] = deque(maxlen=REFUSED_KEPT)
 
     def reject(self, request: OrderRequested, refusal: Refusal) -> None:
-        """Tell that a gate refused an order. Raises LaneFullError."""
+        """Publish that a gate refused an order. Raises LaneFullError."""
         gate, verdict = refusal
         self._bus.publish_nowait(
             OrderRejected(
@@ -63,7 +63,7 @@ class Notices:
         )
 
     def cancel(self, request: OrderRequested, reason: str) -> None:
-        """Tell that an order was canceled before it was sent. Raises LaneFullError."""
+        """Publish that an order was canceled before it was sent. Raises LaneFullError."""
         self._bus.publish_nowait(
             OrderCanceled(
                 **self._stamps(request.cause),
@@ -76,7 +76,7 @@ class Notices:
         )
 
     def position(self, position: Position, cause: Cause | None) -> None:
-        """Tell a position. Raises LaneFullError."""
+        """Publish a position. Raises LaneFullError."""
         self._bus.publish_nowait(
             PositionChanged(
                 **self._stamps(cause),
@@ -90,7 +90,7 @@ class Notices:
         )
 
     def refuse(self, event: OrderEvent, error: OrderError) -> None:
-        """Count, log and audit what cannot be; who raises the error has the bus keep a letter."""
+        """Count, log and audit an event that is refused. The caller raises the error, and the bus keeps a letter."""
         self.refused_total += 1
         self._refused.append(event)
         log.error("%s", error)
@@ -105,10 +105,10 @@ class Notices:
         try:
             self._bus.publish_nowait(audit)
         except LaneFullError:
-            log.exception("the audit of it found no room")
+            log.exception("the audit of this refusal found no room in its lane")
 
     def is_refused(self, event: OrderEvent) -> bool:
-        """Say whether this very event was refused."""
+        """Whether this very event was refused."""
         return bool(self._refused) and any(event is refused for refused in self._refused)
 
     def _stamps(self, cause: Cause | None) -> _Stamps:

@@ -5,7 +5,7 @@
     SUBMITTED ─accepted─▶ ACCEPTED ─fill─▶ PARTIALLY_FILLED ─fill─▶ FILLED
         │ rejected          │ cancel          │ cancel
         ▼                   ▼                 ▼
-    REJECTED           PENDING_CANCEL ─▶ CANCELED, or EXPIRED, or FILLED before the broker heard of it
+    REJECTED           PENDING_CANCEL ─▶ CANCELED, or EXPIRED, or FILLED before the cancel reached the broker
 
 Guarantees: what is not in the table is refused; each order ends in exactly one of the four final states, or is open.
 Does not: publish, or count profit; ``manager`` and ``positions`` do.
@@ -36,7 +36,7 @@ __all__ = ["FINAL", "ORDER_TRANSITIONS", "Order", "OrderState"]
 
 
 class OrderState(StrEnum):
-    """Where an order is in its life."""
+    """The state of an order."""
 
     SUBMITTED = "submitted"
     ACCEPTED = "accepted"
@@ -52,29 +52,22 @@ _S = OrderState
 
 FINAL = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 
-# (state, what the broker or a gate says) -> state; what is missing is refused.
+_ENDS: dict[type[OrderEvent], OrderState] = {
+    OrderFilled: _S.FILLED,
+    OrderCanceled: _S.CANCELED,
+    OrderExpired: _S.EXPIRED,
+}
+_BEFORE_CANCEL = (_S.SUBMITTED, _S.ACCEPTED, _S.PARTIALLY_FILLED)
+
+# (state, event of the broker or a gate) -> state; what is missing is refused.
 ORDER_TRANSITIONS: dict[tuple[OrderState, type[OrderEvent]], OrderState] = {
     (_S.SUBMITTED, OrderAccepted): _S.ACCEPTED,
     (_S.SUBMITTED, OrderRejected): _S.REJECTED,
-    # A venue may tell the fill before it tells that it took the order.
-    (_S.SUBMITTED, OrderPartiallyFilled): _S.PARTIALLY_FILLED,
-    (_S.SUBMITTED, OrderFilled): _S.FILLED,
-    (_S.SUBMITTED, OrderCanceled): _S.CANCELED,
-    (_S.SUBMITTED, OrderExpired): _S.EXPIRED,
-    (_S.ACCEPTED, OrderPartiallyFilled): _S.PARTIALLY_FILLED,
-    (_S.ACCEPTED, OrderFilled): _S.FILLED,
-    (_S.ACCEPTED, OrderCanceled): _S.CANCELED,
-    (_S.ACCEPTED, OrderExpired): _S.EXPIRED,
-    (_S.PARTIALLY_FILLED, OrderPartiallyFilled): _S.PARTIALLY_FILLED,
-    (_S.PARTIALLY_FILLED, OrderFilled): _S.FILLED,
-    (_S.PARTIALLY_FILLED, OrderCanceled): _S.CANCELED,
-    (_S.PARTIALLY_FILLED, OrderExpired): _S.EXPIRED,
-    # Until the broker has answered, everything that was on its way still arrives.
-    (_S.PENDING_CANCEL, OrderAccepted): _S.PENDING_CANCEL,
-    (_S.PENDING_CANCEL, OrderPartiallyFilled): _S.PENDING_CANCEL,
-    (_S.PENDING_CANCEL, OrderFilled): _S.FILLED,
-    (_S.PENDING_CANCEL, OrderCanceled): _S.CANCELED,
-    (_S.PENDING_CANCEL, OrderExpired): _S.EXPIRED,
+    # A venue may report a fill before it reports that it accepted the order.
+    **{(state, OrderPartiallyFilled): _S.PARTIALLY_FILLED for state in _BEFORE_CANCEL},
+    **{(state, event): end for state in (*_BEFORE_CANCEL, _S.PENDING_CANCEL) for event, end in _ENDS.items()},
+    # Until the broker answers a cancel, everything that was on its way still arrives.
+    **{(_S.PENDING_CANCEL, event): _S.PENDING_CANCEL for event in (OrderAccepted, OrderPartiallyFilled)},
     (_S.PENDING_CANCEL, OrderRejected): _S.REJECTED,
 }
 
@@ -82,7 +75,7 @@ ORDER_TRANSITIONS: dict[tuple[OrderState, type[OrderEvent]], OrderState] = {
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it stands; a later state is another object.
 
-    request : as it was asked for, with id, strategy, instrument, side, quantity and limit. is_sent : the broker has
+    request : as it was submitted, with id, strategy, instrument, side, quantity and limit. is_sent : the broker has
     it, or may have it. filled : so much was executed, on average at ``average_price``, for ``fees``. reason : of its
     end. gate : that refused it. ts : of its latest change, ns.
     """
@@ -105,12 +98,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def strategy(self) -> str:
-        """Whose it is."""
+        """The strategy that submitted it."""
         return self.request.strategy
 
     @property
     def instrument(self) -> str:
-        """Of what."""
+        """Its instrument."""
         return self.request.instrument
 
     @property
@@ -120,7 +113,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def quantity(self) -> Decimal:
-        """How much was asked for."""
+        """The quantity that was submitted."""
         return self.request.quantity
 
     @property
@@ -135,10 +128,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left(self) -> Decimal:
-        """What was not executed."""
+        """The quantity that was not executed."""
         return MONEY.subtract(self.request.quantity, self.filled)
 
     @property
     def is_open(self) -> bool:
-        """Whether something may still become of it."""
+        """Whether it has not ended."""
         return self.state not in FINAL

@@ -1,26 +1,85 @@
-"""The check of a request before it is an order: what cannot be an order raises, and nothing is published.
+"""OrderRequested from what a caller gives: its options are a closed set, checked here in name and type.
 
-Guarantees: ``amount`` returns a finite Decimal above 0; a float counts as the shortest text that names it.
+Guarantees: what cannot be an order raises OrderError, which names the field, the value and what is valid.
 Does not: know ticks, lots or limits; those are the gates'.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
 from headrace.errors import OrderError
+from headrace.market.checks import duration_ns, nearest
+from headrace.market.events import OrderRequested
 from headrace.market.money import Amount, decimal_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from decimal import Decimal
 
-    from headrace.market.events import OrderRequested
+    from headrace.market.checks import Duration
 
-__all__ = ["amount", "check_request"]
+__all__ = ["OrderOptions", "check_names", "request_of"]
+
+# Names of other libraries, and ours that serve the same.
+ELSEWHERE = {"limit": "price", "order_type": "price", "tif": "time_in_force", "side": "buy and sell"}
+TIMES_IN_FORCE = "'gtc' (rests until it is canceled) or 'ioc' (fills at once what it can)"
 
 
-def amount(field: str, value: Amount) -> Decimal:
-    """Return a quantity or price as a Decimal. Raises OrderError, which names the field and the value."""
+class OrderOptions(TypedDict, total=False):
+    """The options of ``Strategy.buy``, which describes them, of ``sell`` and of ``OrderManager.submit``."""
+
+    price: Amount | None
+    time_in_force: Literal["gtc", "ioc"]
+    expires_after: Duration | None
+    expires_ns: int | None
+    reduce_only: bool
+
+
+def check_names(options: Iterable[str]) -> None:
+    """Refuse an option that orders do not have. Raises OrderError with the nearest one."""
+    valid = OrderOptions.__annotations__
+    for name in options:
+        if name not in valid:
+            hint = f" (did you mean {ELSEWHERE[name]}?)" if name in ELSEWHERE else nearest(name, valid)
+            msg = f"{name} is no option of an order{hint}; valid are {', '.join(valid)}"
+            raise OrderError(msg, field=name)
+
+
+def request_of(
+    strategy: str, instrument: str, side: Literal[1, -1], quantity: Amount, options: OrderOptions, now_ns: int
+) -> OrderRequested:
+    """Return a request that has no id yet. Raises OrderError."""
+    check_names(options)
+    for field, name in (("strategy", strategy), ("instrument", instrument)):
+        if not name or not isinstance(name, str):
+            _refuse(field, name, "a name")
+    if isinstance(side, bool) or side not in (1, -1):
+        _refuse("side", side, "1 to buy or -1 to sell")
+    price, reduce_only = options.get("price"), options.get("reduce_only", False)
+    time_in_force = options.get("time_in_force", "gtc")
+    if time_in_force not in ("gtc", "ioc"):
+        _refuse("time_in_force", time_in_force, TIMES_IN_FORCE)
+    if not isinstance(reduce_only, bool):
+        _refuse("reduce_only", reduce_only, "True or False")
+    return OrderRequested(
+        source=strategy,
+        ts=now_ns,
+        order_id="",
+        strategy=strategy,
+        instrument=instrument,
+        side=side,
+        order_type="market" if price is None else "limit",
+        quantity=_amount("quantity", quantity),
+        price=None if price is None else _amount("price", price),
+        time_in_force=time_in_force,
+        expires_ns=_expiry(options, now_ns),
+        reduce_only=reduce_only,
+    )
+
+
+def _amount(field: str, value: Amount) -> Decimal:
+    """Return a quantity or price as a Decimal."""
     try:
         number = decimal_of(value)
     except (ValueError, TypeError):
@@ -30,27 +89,19 @@ def amount(field: str, value: Amount) -> Decimal:
     return number
 
 
-def check_request(request: OrderRequested, now_ns: int) -> None:
-    """Refuse a request that no order can be made of; quantity and price went through ``amount``.
-
-    Raises OrderError, which names the field and its value.
-    """
-    for field in ("order_id", "strategy", "instrument"):
-        name = getattr(request, field)
-        if not name or not isinstance(name, str):
-            _refuse(field, name, "a name")
-    if request.side not in (1, -1):
-        _refuse("side", request.side, "1 to buy or -1 to sell")
-    if request.order_type not in ("market", "limit"):
-        _refuse("order_type", request.order_type, "'market' or 'limit'")
-    if (request.order_type == "limit") != (request.price is not None):
-        _refuse("price", request.price, "a price with 'limit', and none with 'market'")
-    if request.time_in_force not in ("gtc", "ioc"):
-        valid = "'gtc' (rests until it is canceled) or 'ioc' (fills at once what it can)"
-        _refuse("time_in_force", request.time_in_force, valid)
-    expires_ns = request.expires_ns
-    if expires_ns is not None and not now_ns < expires_ns < 1 << 63:
+def _expiry(options: OrderOptions, now_ns: int) -> int | None:
+    """Return when a resting order expires, by the engine's clock."""
+    after = options.get("expires_after")
+    expires_ns: object = options.get("expires_ns")
+    if after is not None:
+        if expires_ns is not None:
+            _refuse("expires_ns", expires_ns, "either expires_ns or expires_after")
+        expires_ns = now_ns + duration_ns("expires_after", after)
+    if expires_ns is None:
+        return None
+    if not isinstance(expires_ns, int) or isinstance(expires_ns, bool) or not now_ns < expires_ns < 1 << 63:
         _refuse("expires_ns", expires_ns, f"a time after now, which is {now_ns}, in ns")
+    return expires_ns
 
 
 def _refuse(field: str, value: object, valid: str) -> NoReturn:

@@ -1,7 +1,6 @@
-"""Sizing: how much a signal is worth.
+"""Sizing: the quantity of the order that a signal becomes.
 
-Guarantees: a sizing sees the signal, the position it would change and what is known of the instrument, and only says a
-quantity.
+Guarantees: a sizing gets the signal, the position that it would change and the instrument, and returns a quantity.
 Does not: decide the side, or send anything.
 """
 
@@ -24,14 +23,14 @@ __all__ = ["FixedQuantity", "Sizing"]
 
 @runtime_checkable
 class Sizing(Protocol):
-    """Says how much to buy or sell on a signal."""
+    """Chooses how much to buy or sell on a signal."""
 
     def quantity(self, signal: Signal, position: Position, instrument: Instrument | None) -> Decimal | None:
         """Return the quantity, above 0; None: no order. ``instrument`` is None when it is unknown."""
 
 
 class FixedQuantity:
-    """The same quantity for every signal; one lot unless given."""
+    """The same quantity for every signal; one lot by default."""
 
     __slots__ = ("_quantity",)
 
@@ -39,12 +38,12 @@ class FixedQuantity:
         self._quantity = None if quantity is None else decimal_of(quantity)
 
     def quantity(self, signal: Signal, position: Position, instrument: Instrument | None) -> Decimal | None:  # noqa: ARG002 - the protocol's
-        """Return it. Raises OrderError when it is one lot, and the lot is not known."""
+        """Return it. Raises OrderError when it is one lot, and the instrument has no lot_size."""
         if self._quantity is not None:
             return self._quantity
         if instrument is None or instrument.lot_size is None:
             msg = (
-                f"the lot of {signal.instrument} is not known: say FixedQuantity(...), "
+                f"{signal.instrument} has no lot_size: pass FixedQuantity(...), "
                 f'or add to the configuration:\n[instruments."{signal.instrument}"]\nlot_size = "0.001"'
             )
             raise OrderError(msg, field="quantity")

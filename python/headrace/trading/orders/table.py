@@ -2,12 +2,12 @@
 
 ::
 
-    reserve an id ─▶ add ─▶ sent ─▶ apply(event) … ─▶ final: kept while it is among the latest, counted for ever
-                      └▶ works, once the gates let it pass: it counts in what they judge next
+    new_id ─▶ add ─▶ sent ─▶ apply(event) … ─▶ final: kept while it is among the latest 10,000, counted always
+                └▶ works, once it passed the gates: it counts in what they judge next
 
-What happens to an event that cannot be
-    a fill after the last, for an unknown order, of another side or above the quantity, an execution told twice, a
-    cancel that leaves something else than what is left: ``apply`` raises, and the order stays as it was.
+What happens to an impossible event
+    a fill after the last one, for an unknown order, of the other side or above the quantity, an execution that comes
+    twice, a cancel that leaves another quantity than what is left: ``apply`` raises, and the order stays as it was.
 
 Guarantees: one id is one order, also when the order was forgotten; an order that is open is never forgotten.
 Does not: publish, or hold positions.
@@ -15,7 +15,10 @@ Does not: publish, or hold positions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -36,9 +39,11 @@ from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, Order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from decimal import Decimal
 
 __all__ = ["OrderStats", "OrderTable"]
+
+# No run has so many orders; a longer number is not converted.
+ID_DIGITS_MAX = 18
 
 
 class OrderStats(NamedTuple):
@@ -57,23 +62,24 @@ class OrderStats(NamedTuple):
     fills: int
 
 
+@dataclass(slots=True)
 class _Entry:
-    """An order, and what is needed to take its next event. works : the gates let it pass, so it may fill."""
+    """An order, and what its next event is checked against.
 
-    __slots__ = ("before_cancel", "cancel_reason", "executions", "order", "value", "works")
+    before_cancel : its state without the cancel. works : it passed the gates, so it may fill. value : quantity times
+    price of its executions.
+    """
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        # Quantity times price of all executions.
-        self.value = ZERO
-        self.executions: set[str] = set()
-        self.cancel_reason = ""
-        self.before_cancel = order.state
-        self.works = False
+    order: Order
+    before_cancel: OrderState = OrderState.SUBMITTED
+    cancel_reason: str = ""
+    works: bool = False
+    value: Decimal = ZERO
+    executions: set[str] = field(default_factory=set)
 
 
 class OrderTable:
-    """All orders of a run. prefix : of every id that it gives."""
+    """All orders of a run. prefix : the beginning of every id."""
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
@@ -82,31 +88,21 @@ class OrderTable:
         # Over, oldest first.
         self._over: dict[str, None] = {}
         self._issued: dict[str, int] = {}
-        self._counts: dict[str, dict[str, int]] = {}
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     # Ids
 
-    def next_id(self, strategy: str) -> str:
-        """Return the id of a strategy's next order, the same until ``reserve``."""
-        return f"{self._prefix}{strategy}-{self._issued.get(strategy, 0) + 1}"
+    def new_id(self, strategy: str) -> str:
+        """Return the id of a strategy's next order; it is used up, whether there will be an order or not."""
+        number = self._issued[strategy] = self._issued.get(strategy, 0) + 1
+        return f"{self._prefix}{strategy}-{number}"
 
-    def reserve(self, strategy: str) -> None:
-        """Use up a strategy's next id, whether there will be an order or not."""
-        self._issued[strategy] = self._issued.get(strategy, 0) + 1
-
-    def was_there(self, order_id: str) -> bool:
-        """Say whether there was an order of this id, also when it was forgotten."""
-        if order_id in self._entries:
-            return True
-        strategy, number = self._parsed(order_id)
-        return 0 < number <= self._issued.get(strategy, 0)
-
-    def _parsed(self, order_id: str) -> tuple[str, int]:
-        """Return strategy and number of an id of ours; number 0: it is none."""
-        head, _, digits = order_id.rpartition("-")
-        if head.startswith(self._prefix) and digits.isascii() and digits.isdigit():
-            return head[len(self._prefix) :], int(digits)
-        return "", 0
+    def was_given(self, order_id: str) -> bool:
+        """Whether ``new_id`` returned this id; its order may be forgotten by now."""
+        strategy, _, digits = order_id.removeprefix(self._prefix).rpartition("-")
+        number = int(digits) if digits.isdecimal() and len(digits) <= ID_DIGITS_MAX else 0
+        is_ours = order_id == f"{self._prefix}{strategy}-{number}"
+        return is_ours and 0 < number <= self._issued.get(strategy, 0)
 
     # Orders
 
@@ -117,16 +113,16 @@ class OrderTable:
         if entry is None:
             entry = self._entries[order_id] = _Entry(Order(request=request, ts=request.ts))
             self._open.setdefault((strategy, request.instrument), {})[order_id] = entry
-            self._count(strategy, "submitted", 1)
+            self._counts[strategy]["submitted"] += 1
         else:
             entry.order = msgspec.structs.replace(entry.order, request=request)
         entry.works = works
 
     def discard(self, order_id: str) -> None:
-        """Take an order out that no event was published of."""
+        """Remove an order of which no event was published."""
         entry = self._entries.pop(order_id)
         self._close(entry.order.request)
-        self._count(entry.order.request.strategy, "submitted", -1)
+        self._counts[entry.order.strategy]["submitted"] -= 1
 
     def get(self, order_id: str) -> Order | None:
         """Return an order; None: unknown, or over and forgotten."""
@@ -158,55 +154,50 @@ class OrderTable:
                     left = MONEY.add(left, entry.order.left)
         return left, count
 
-    def mark_sent(self, order_id: str) -> None:
-        """Say that the broker is given the order now."""
+    def mark(self, order_id: str, **changes: Any) -> None:
+        """Change fields of an order that no event changes: ``is_sent``, ``reason``."""
         entry = self._entries[order_id]
-        entry.order = msgspec.structs.replace(entry.order, is_sent=True)
-
-    def mark_reason(self, order_id: str, reason: str) -> None:
-        """Say why the order stays as it is."""
-        entry = self._entries[order_id]
-        entry.order = msgspec.structs.replace(entry.order, reason=reason)
+        entry.order = msgspec.structs.replace(entry.order, **changes)
 
     def mark_cancel(self, order_id: str, reason: str, ts: int) -> None:
-        """Say that the order's cancel is on its way."""
+        """Set an order to PENDING_CANCEL."""
         entry = self._entries[order_id]
         entry.before_cancel, entry.cancel_reason = entry.order.state, reason
         entry.order = msgspec.structs.replace(entry.order, state=OrderState.PENDING_CANCEL, ts=ts)
 
     def unmark_cancel(self, order_id: str) -> None:
-        """Take that back."""
+        """Undo ``mark_cancel``."""
         entry = self._entries[order_id]
         entry.order = msgspec.structs.replace(entry.order, state=entry.before_cancel)
 
     def cancel_reason(self, order_id: str) -> str:
-        """Return why its cancel was asked for."""
+        """Return the reason of an order's cancel."""
         return self._entries[order_id].cancel_reason
 
     # Events
 
     def apply(self, event: OrderEvent) -> Order:
-        """Take what a gate or the broker says of an order, and return the order after it. Raises OrderError."""
+        """Apply an event of a gate or the broker to its order, and return the order after it. Raises OrderError."""
         entry = self._entries.get(event.order_id)
         if entry is None:
-            _refuse(event, "no such order is open", "order_id")
+            _refuse(event, "the orders hold no such order", "order_id")
         order, request = entry.order, entry.order.request
         if (event.strategy, event.instrument) != (request.strategy, request.instrument):
             _refuse(event, f"the order is {request.strategy}'s, in {request.instrument}", "instrument")
         after = ORDER_TRANSITIONS.get((order.state, type(event)))
         is_late = order.state is OrderState.PENDING_CANCEL and entry.before_cancel is not OrderState.SUBMITTED
         if after is None or (is_late and isinstance(event, OrderRejected)):
-            _refuse(event, f"the order is {order.state}, where that cannot happen", "state")
+            _refuse(event, f"the order is {order.state}, and cannot take this event", "state")
         if isinstance(event, OrderFill):
             self._fill(entry, event, after)
         else:
             entry.order = _changed(order, event, after, entry.cancel_reason)
         if after is OrderState.PENDING_CANCEL:
-            # Where it would be without its cancel, should that come to nothing.
+            # The state that it returns to when its cancel fails.
             entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
         if after in FINAL:
             self._close(request)
-            self._count(request.strategy, str(after), 1)
+            self._counts[request.strategy][after] += 1
             self._over[request.order_id] = None
             if len(self._over) > ORDERS_KEPT_MAX:
                 oldest = next(iter(self._over))
@@ -222,14 +213,14 @@ class OrderTable:
         if not (event.price.is_finite() and event.fee.is_finite()):
             _refuse(event, f"its price is {event.price}, its fee {event.fee}", "price")
         if event.execution_id in entry.executions:
-            _refuse(event, f"execution {event.execution_id!r} was told before", "execution_id")
+            _refuse(event, f"execution {event.execution_id!r} came before", "execution_id")
         filled = MONEY.add(order.filled, event.quantity)
         left = MONEY.subtract(request.quantity, filled)
         if left < 0:
-            _refuse(event, f"it fills {event.quantity}, where {order.left} is left", "quantity")
+            _refuse(event, f"it fills {event.quantity}, and {order.left} is left", "quantity")
         if (event.filled, event.left) != (filled, left) or (left == 0) != isinstance(event, OrderFilled):
-            said = f"it says {event.filled} filled and {event.left} left, where it would be {filled} and {left}"
-            _refuse(event, said, "filled")
+            fact = f"filled is {event.filled} and left {event.left}, where {filled} and {left} are right"
+            _refuse(event, fact, "filled")
         entry.executions.add(event.execution_id)
         entry.value = MONEY.add(entry.value, MONEY.multiply(event.quantity, event.price))
         entry.order = msgspec.structs.replace(
@@ -240,7 +231,7 @@ class OrderTable:
             fees=MONEY.add(order.fees, event.fee),
             ts=event.ts,
         )
-        self._count(request.strategy, "fills", 1)
+        self._counts[request.strategy]["fills"] += 1
 
     def _close(self, request: OrderRequested) -> None:
         key = (request.strategy, request.instrument)
@@ -249,34 +240,27 @@ class OrderTable:
         if not of_key:
             del self._open[key]
 
-    # Counting
-
-    def _count(self, strategy: str, what: str, by: int) -> None:
-        counts = self._counts.setdefault(strategy, {})
-        counts[what] = counts.get(what, 0) + by
-
     def stats(self, strategy: str | None) -> OrderStats:
         """Count the orders of one strategy, or of all."""
-
-        def total(what: str) -> int:
-            chosen = self._counts.values() if strategy is None else [self._counts.get(strategy, {})]
-            return sum(counts.get(what, 0) for counts in chosen)
-
+        total: Counter[str] = Counter()
+        for owner, counts in self._counts.items():
+            if strategy in (None, owner):
+                total.update(counts)
         is_open = [
-            entry.order
+            entry.order.state
             for (owner, _), entries in self._open.items()
             for entry in entries.values()
             if strategy in (None, owner)
         ]
         return OrderStats(
-            submitted=total("submitted"),
+            submitted=total["submitted"],
             open=len(is_open),
-            pending_cancel=sum(order.state is OrderState.PENDING_CANCEL for order in is_open),
-            filled=total("filled"),
-            canceled=total("canceled"),
-            rejected=total("rejected"),
-            expired=total("expired"),
-            fills=total("fills"),
+            pending_cancel=is_open.count(OrderState.PENDING_CANCEL),
+            filled=total[OrderState.FILLED],
+            canceled=total[OrderState.CANCELED],
+            rejected=total[OrderState.REJECTED],
+            expired=total[OrderState.EXPIRED],
+            fills=total["fills"],
         )
 
 
@@ -288,12 +272,12 @@ def _changed(order: Order, event: OrderEvent, after: OrderState, cancel_reason: 
         return msgspec.structs.replace(order, state=after, gate=event.gate, reason=event.reason, ts=event.ts)
     assert isinstance(event, OrderCanceled | OrderExpired)  # The table of transitions holds no other.
     if event.left != order.left:
-        _refuse(event, f"it leaves {event.left}, where {order.left} is left", "left")
+        _refuse(event, f"it leaves {event.left}, and {order.left} is left", "left")
     reason = "expired" if isinstance(event, OrderExpired) else cancel_reason or event.reason
     return msgspec.structs.replace(order, state=after, reason=reason, ts=event.ts)
 
 
 def _refuse(event: OrderEvent, fact: str, field: str) -> NoReturn:
     kind = type(event).__name__
-    msg = f"{kind} for order {event.order_id!r} is refused: {fact}; the order and its position stay as they are"
+    msg = f"{kind} for order {event.order_id!r} is refused: {fact}; the order and its position do not change"
     raise OrderError(msg, field=field)
