@@ -206,8 +206,7 @@ class _LineBlocks:
             self._raw.seek(0)
         except OSError as error:
             raise self._refused(error) from error
-        self._zipped = magic == GZIP_MAGIC
-        self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if self._zipped else self._raw  # type: ignore[assignment]
+        self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if magic == GZIP_MAGIC else self._raw  # type: ignore[assignment]
 
     def next_block(self) -> tuple[bytes, int]:
         """Return whole lines and the file position after them; empty at the end."""
@@ -229,7 +228,7 @@ class _LineBlocks:
                 if len(self._carry) > LINE_BYTES_MAX:
                     block, self._carry, self._skipping = self._carry[:LINE_BYTES_MAX] + b"\n", b"", True
         self._lines_bytes += len(block)
-        return block, self._position()
+        return block, self._raw.tell()
 
     def close(self) -> None:
         """Close the file."""
@@ -239,15 +238,7 @@ class _LineBlocks:
     def _read(self) -> bytes:
         try:
             return self._file.read(self._block_bytes)
-        except EOFError as error:
-            what = f"is truncated: its gzip data ends in the middle, after {self._lines_bytes:,} bytes of whole lines"
-            self._failure = RecordingError(f"recording {self._path} {what}: copy it again", path=str(self._path))
-            raise self._failure from error
-        except (zlib.error, gzip.BadGzipFile) as error:
-            what = f"is damaged after {self._lines_bytes:,} bytes of whole lines ({error})"
-            self._failure = RecordingError(f"recording {self._path} {what}: copy it again", path=str(self._path))
-            raise self._failure from error
-        except OSError as error:
+        except (EOFError, zlib.error, OSError) as error:
             self._failure = self._refused(error)
             raise self._failure from error
 
@@ -259,14 +250,17 @@ class _LineBlocks:
         self._skipping = False
         return data[edge:]
 
-    def _position(self) -> int:
-        return self._raw.tell()
-
-    def _refused(self, error: OSError) -> RecordingError:
-        if isinstance(error, FileNotFoundError):
-            what = "is missing: check the path"
-        elif isinstance(error, IsADirectoryError):
-            what = "is a folder: name a file in it"
-        else:
-            what = f"cannot be read: {error.strerror or error}"
+    def _refused(self, error: Exception) -> RecordingError:
+        whole = f"{self._lines_bytes:,} bytes of whole lines"
+        match error:
+            case FileNotFoundError():
+                what = "is missing: check the path"
+            case IsADirectoryError():
+                what = "is a folder: name a file in it"
+            case EOFError():
+                what = f"is truncated: its gzip data ends in the middle, after {whole}: copy it again"
+            case zlib.error() | gzip.BadGzipFile():
+                what = f"is damaged after {whole} ({error}): copy it again"
+            case _:
+                what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         return RecordingError(f"recording {self._path} {what}", path=str(self._path))
