@@ -16,14 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.app.config import (
-    BarSection,
     EngineConfig,
-    EngineSection,
-    FeedSection,
-    InstrumentSection,
-    LaneSection,
-    StrategySection,
-    SubscriptionSection,
     config_digest,
     config_keys,
     config_schema,
@@ -33,6 +26,15 @@ from headrace.app.config import (
     tree,
 )
 from headrace.app.config.form import meanings
+from headrace.app.config.tree import (
+    BarSection,
+    EngineSection,
+    FeedSection,
+    InstrumentSection,
+    LaneSection,
+    StrategySection,
+    SubscriptionSection,
+)
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.dispatch.options import SubscriptionOptions
 from headrace.errors import ConfigError, MissingExtraError

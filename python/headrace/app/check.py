@@ -28,7 +28,8 @@ from headrace.strategies.strategy import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from headrace.app.config import EngineConfig, StrategySection
+    from headrace.app.config import EngineConfig
+    from headrace.app.config.tree import StrategySection
     from headrace.bus.lane import LaneOptions
     from headrace.market.events import Lane
 

@@ -10,13 +10,15 @@ import asyncio
 import json
 import sys
 import traceback
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 import headrace
 from headrace.cli.failure import Failure
+from headrace.engine.tables import progress_display
 from headrace.errors import StrategyFaultError
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from headrace.engine.tables import ProgressDisplay
     from headrace.feeds.sources import Progress
 
-__all__ = ["complaints_of", "exit_code_of", "print_report", "progress_to", "strategy_failure"]
+    ShowProgress: TypeAlias = Callable[[Progress], object]
+
+__all__ = ["ShowProgress", "exit_code_of", "print_report", "progress_to", "run_with_display"]
 
 PACKAGE = Path(headrace.__file__).parent
 
@@ -37,7 +41,29 @@ def print_report(report: Report, *, as_json: bool) -> None:
     click.echo(json.dumps(report.to_dict(), indent=indent) if as_json else str(report))
 
 
-def progress_to(display: ProgressDisplay) -> Callable[[Progress], None]:
+def run_with_display(title: str, work: Callable[[ShowProgress], Report], *, as_json: bool) -> Report:
+    """Run, show how far it is on stderr, and print the report. Raises Failure for what a strategy raised.
+
+    work : gets the function that shows progress.
+    """
+    display = progress_display(sys.stderr, title)
+    # What strategies print must not stand in the document.
+    quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    try:
+        with quiet:
+            report = work(progress_to(display))
+    except Exception as error:
+        display.close()
+        if failure := _strategy_failure(error):
+            raise failure from error
+        raise
+    finally:
+        display.close()
+    print_report(report, as_json=as_json)
+    return report
+
+
+def progress_to(display: ProgressDisplay) -> ShowProgress:
     """Return the function that shows a replay's progress."""
     return lambda progress: display.update(progress.bytes_done, progress.bytes_total, f"{progress.ticks:,} ticks")
 
@@ -47,13 +73,13 @@ def exit_code_of(report: Report, *, strict: bool = False) -> int:
     if report.stopped:
         click.echo("headrace: interrupted; the figures are those up to here", err=True)
         return 130
-    complaints = complaints_of(report, strict=strict)
+    complaints = _complaints_of(report, strict=strict)
     for complaint in complaints:
         click.echo(f"headrace: {complaint}", err=True)
     return 1 if complaints else 0
 
 
-def complaints_of(report: Report, *, strict: bool) -> list[str]:
+def _complaints_of(report: Report, *, strict: bool) -> list[str]:
     """Return what makes a replay that ran to its end a failure. strict : rejected frames do."""
     complaints = [
         *(
@@ -80,7 +106,7 @@ def complaints_of(report: Report, *, strict: bool) -> list[str]:
     return complaints
 
 
-def strategy_failure(error: Exception) -> Failure | None:
+def _strategy_failure(error: Exception) -> Failure | None:
     """Print the traceback of what a strategy raised and return the line that follows it; None for any other error.
 
     The dispatcher notes on the exception where it was raised, and wraps what is no Exception (sys.exit).

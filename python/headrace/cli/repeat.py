@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.cli.ending import print_report
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option, venue_option
+from headrace.cli.options import debug_option, json_option, venue_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ __all__ = ["repeat_command"]
 @click.argument("log", metavar="LOG")
 @click.argument("files", nargs=-1, metavar="[FILE[@VENUE]]...")
 @venue_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @debug_option
 def repeat_command(*, log: str, files: tuple[str, ...], venue: str | None, as_json: bool) -> int:
     """Repeat the live run that wrote LOG, and say whether every decision was the same.
@@ -79,7 +79,7 @@ def _feeds_of(repeat: Repeat, config: EngineConfig, files: Sequence[str], venue:
         msg = f"the live feed {missing[0]} was not recorded: name its recording as FILE[@VENUE]"
         raise Failure(msg, exit_code=2)
     stand_ins = iter(feeds_of(recorded, venue) if recorded else [])
-    if not live:
-        return [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
     made = [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
+    if not live:
+        return made
     return [next(stand_ins) if feed.is_live else own for feed, own in zip(repeat.header.feeds, made, strict=True)]

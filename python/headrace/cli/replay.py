@@ -8,49 +8,34 @@ Does not: replay; that is ``headrace.replay``.
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext, redirect_stdout
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from headrace.app.objects import load_strategy
-from headrace.cli.ending import exit_code_of, print_report, progress_to, strategy_failure
+from headrace.cli.ending import exit_code_of, run_with_display
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option, venue_option
+from headrace.cli.options import debug_option, json_option, strict_option, venue_option
 from headrace.engine.replay import replay
-from headrace.engine.tables import progress_display
 from headrace.limits import RING_CAPACITY
 
 if TYPE_CHECKING:
-    from headrace import StrategySpec
+    from headrace import Report
+    from headrace.cli.ending import ShowProgress
 
 __all__ = ["replay_command"]
 
-# Between the number of its strategy and a parameter's text; no shell passes it.
-BELONGS_TO = "\0"
+ORDER = f"{__name__}.order"
 
 
 class _ReplayCommand(click.Command):
-    """Remembers which ``--strategy`` each ``--param`` follows, which click itself forgets."""
+    """Remembers the order of ``--strategy`` and ``--param``, which click itself forgets."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the number of its strategy before every parameter."""
-        marked, strategies, follows = [], 0, ""
-        for index, text in enumerate(args):
-            option, equals, value = text.partition("=")
-            if text == "--":
-                marked += args[index:]
-                break
-            if follows == "--param":
-                marked.append(f"{strategies}{BELONGS_TO}{text}")
-            elif not follows and option == "--param" and equals:
-                marked.append(f"{option}={strategies}{BELONGS_TO}{value}")
-            else:
-                strategies += not follows and option == "--strategy"
-                marked.append(text)
-            follows = option if not follows and not equals and option in ("--param", "--strategy") else ""
-        return super().parse_args(ctx, marked)
+        """Parse twice: once for the order, once for the values."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[ORDER] = [parameter.name for parameter in order]
+        return super().parse_args(ctx, args)
 
 
 def _speed(_context: click.Context, _option: click.Parameter, text: str) -> float | Literal["max"]:
@@ -64,6 +49,10 @@ def _speed(_context: click.Context, _option: click.Parameter, text: str) -> floa
         msg = f"{text!r} is no speed: give max or a number above 0, 1.0 for real time"
         raise click.BadParameter(msg)
     return speed
+
+
+def _names(_context: click.Context, _option: click.Parameter, text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 @click.command("replay", cls=_ReplayCommand)
@@ -83,7 +72,13 @@ def _speed(_context: click.Context, _option: click.Parameter, text: str) -> floa
     help="Parameter of the strategy before it; again for more.",
 )
 @venue_option
-@click.option("--instruments", metavar="A,B", default="", help="Names of the instrument ids in .npy files, in order.")
+@click.option(
+    "--instruments",
+    callback=_names,
+    default="",
+    metavar="A,B",
+    help="Names of the instrument ids in .npy files, in order.",
+)
 @click.option(
     "--speed",
     callback=_speed,
@@ -115,24 +110,20 @@ def _speed(_context: click.Context, _option: click.Parameter, text: str) -> floa
     help="What a strategy's exception does.",
 )
 @click.option("--hash", "hashing", is_flag=True, help="Compute the hashes of input and deliveries.")
-@click.option("--strict", is_flag=True, help="Exit with 1 when frames were rejected.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@strict_option
+@json_option
 @debug_option
+@click.pass_context
 def replay_command(
+    context: click.Context,
+    /,
     *,
     files: tuple[str, ...],
     strategies: tuple[str, ...],
     parameters: tuple[str, ...],
-    venue: str | None,
-    instruments: str,
-    speed: float | Literal["max"],
-    overflow: str | None,
-    batch_max: int | None,
-    ring_capacity: int,
-    on_fault: Literal["raise", "quarantine"],
-    hashing: bool,
     strict: bool,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Replay recordings through strategies.
 
@@ -140,47 +131,33 @@ def replay_command(
     """
     if not files:
         raise Failure("there is nothing to replay: name a FILE", exit_code=2)
-    display = progress_display(sys.stderr, "replay")
-    # What strategies print must not stand in the document.
-    quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
-    try:
-        with quiet:
-            loaded = _loaded(strategies, parameters)
-            report = replay(
-                files,
-                loaded,
-                venue=venue,
-                instruments=[name for name in instruments.split(",") if name],
-                speed=speed,
-                overflow=overflow,
-                batch_max=batch_max,
-                on_fault=on_fault,
-                hashing=hashing,
-                ring_capacity=ring_capacity,
-                progress=progress_to(display),
-            )
-    except Exception as error:
-        display.close()
-        if failure := strategy_failure(error):
-            raise failure from error
-        raise
-    finally:
-        display.close()
+
+    def work(progress: ShowProgress) -> Report:
+        given = _parameters_of(parameters, context.meta[ORDER])
+        loaded = [load_strategy(use, own, given_by="--param {}") for use, own in zip(strategies, given, strict=True)]
+        return replay(files, loaded, progress=progress, **options)
+
+    report = run_with_display("replay", work, as_json=as_json)
     if as_json:
-        for source in report.sources:  # The venue may have been found, and is on stderr for who pipes the document.
+        for source in report.sources:  # The venue may have been found; a reader of the document sees it on stderr.
             click.echo(f"{source.name}: {source.venue or 'ticks'}", err=True)
-    print_report(report, as_json=as_json)
     return exit_code_of(report, strict=strict)
 
 
-def _loaded(strategies: tuple[str, ...], parameters: tuple[str, ...]) -> list[StrategySpec]:
-    given: list[dict[str, str]] = [{} for _ in strategies]
-    for marked in parameters:
-        number, _, text = marked.partition(BELONGS_TO)
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise Failure(f"--param {text} is no parameter: write NAME=VALUE", exit_code=2)
-        if number == "0":
-            raise Failure(f"--param {text} comes before any --strategy: write it after the one it is for", exit_code=2)
-        given[int(number) - 1][name] = value
-    return [load_strategy(use, values, given_by="--param {}") for use, values in zip(strategies, given, strict=True)]
+def _parameters_of(parameters: tuple[str, ...], order: list[str | None]) -> list[dict[str, str]]:
+    """Return the parameters of each strategy: those that stand after it and before the next one."""
+    given: list[dict[str, str]] = []
+    texts = iter(parameters)
+    for option in order:
+        if option == "strategies":
+            given.append({})
+        elif option == "parameters":
+            text = next(texts)
+            name, equals, value = text.partition("=")
+            if not equals or not name:
+                raise Failure(f"--param {text} is no parameter: write NAME=VALUE", exit_code=2)
+            if not given:
+                msg = f"--param {text} comes before any --strategy: write it after the one it is for"
+                raise Failure(msg, exit_code=2)
+            given[-1][name] = value
+    return given

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,11 +105,23 @@ def _table_text(table: Table) -> str:
     )
 
 
-class ProgressDisplay(Protocol):
-    """Shows how far something is; one of three, chosen by ``progress_display``."""
+class ProgressDisplay:
+    """Shows how far something is; cheap enough to be called at every step. ``progress_display`` chooses how."""
+
+    every_s = BAR_EVERY_S
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
 
     def update(self, done: int, total: int, note: str) -> None:
-        """Show ``done`` of ``total`` (0: unknown) and a note; cheap enough to be called at every step."""
+        """Show ``done`` of ``total`` (0: unknown) and a note."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + self.every_s
+            self._show(done, total, note)
+
+    def _show(self, done: int, total: int, note: str) -> None:
+        raise NotImplementedError
 
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
@@ -128,41 +140,33 @@ def progress_display(stream: TextIO, title: str) -> ProgressDisplay:
         return _Bar(stream, title)
 
 
-class _Lines:
-    """A plain line every two seconds: nothing at all for what is over sooner."""
+class _Lines(ProgressDisplay):
+    """A plain line every two seconds; none for what is over sooner."""
+
+    every_s = LINE_EVERY_S
 
     def __init__(self, stream: TextIO, title: str) -> None:
+        super().__init__()
         self._stream = stream
         self._title = title
-        self._next_s = time.monotonic() + LINE_EVERY_S
+        self._next_s = time.monotonic() + self.every_s
 
-    def update(self, done: int, total: int, note: str) -> None:
-        now_s = time.monotonic()
-        if now_s < self._next_s:
-            return
-        self._next_s = now_s + LINE_EVERY_S
+    def _show(self, done: int, total: int, note: str) -> None:
         share = f"{done / total:4.0%} " if total else ""
         self._stream.write(f"{self._title}: {share}{note}\n")
         self._stream.flush()
 
-    def close(self) -> None:
-        pass
 
-
-class _Bar:
+class _Bar(ProgressDisplay):
     """A bar of plain characters that is drawn over itself."""
 
     def __init__(self, stream: TextIO, title: str) -> None:
+        super().__init__()
         self._stream = stream
         self._title = title
-        self._next_s = 0.0
         self._width = 0
 
-    def update(self, done: int, total: int, note: str) -> None:
-        now_s = time.monotonic()
-        if now_s < self._next_s:
-            return
-        self._next_s = now_s + BAR_EVERY_S
+    def _show(self, done: int, total: int, note: str) -> None:
         filled = min(BAR_CELLS, BAR_CELLS * done // total) if total else 0
         share = f"{min(1.0, done / total):4.0%} " if total else ""
         text = f"{self._title} [{'#' * filled}{'.' * (BAR_CELLS - filled)}] {share}{note}"
@@ -176,36 +180,29 @@ class _Bar:
             self._stream.flush()
 
 
-class _RichBar:
+class _RichBar(ProgressDisplay):
     """Rich's bar, which knows the terminal's width and colours."""
 
     def __init__(self, stream: TextIO, title: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-        columns = (
+        super().__init__()
+        # No thread of rich's own (auto_refresh): the display moves when it is told to. What goes to a pipe stays there.
+        self._progress: RichProgress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
-        )
-        # No thread of rich's own (auto_refresh): the display moves when it is told to. What goes to a pipe stays there.
-        self._progress: RichProgress = Progress(
-            *columns,
             console=Console(file=stream),
             auto_refresh=False,
             transient=True,
             redirect_stdout=sys.stdout.isatty(),
         )
         self._task: TaskID = self._progress.add_task(title, total=None, note="")
-        self._next_s = 0.0
         self._progress.start()
 
-    def update(self, done: int, total: int, note: str) -> None:
-        now_s = time.monotonic()
-        if now_s < self._next_s:
-            return
-        self._next_s = now_s + BAR_EVERY_S
+    def _show(self, done: int, total: int, note: str) -> None:
         self._progress.update(self._task, completed=done, total=total or None, note=note, refresh=True)
 
     def close(self) -> None:

@@ -10,40 +10,12 @@ Does not: make an engine; ``headrace.app.build`` does.
 
 from headrace.app.config.reading import load_config
 from headrace.app.config.template import template_text
-from headrace.app.config.tree import (
-    BarSection,
-    BrokerSection,
-    CommandsSection,
-    EngineConfig,
-    EngineSection,
-    FeedSection,
-    InstrumentSection,
-    KillSwitchSection,
-    LaneSection,
-    LanesSection,
-    ServiceSection,
-    StrategySection,
-    SubscriptionSection,
-    TelemetrySection,
-)
+from headrace.app.config.tree import EngineConfig
 from headrace.app.config.writing import ConfigKey, config_digest, config_keys, config_schema, config_text
 
 __all__ = [
-    "BarSection",
-    "BrokerSection",
-    "CommandsSection",
     "ConfigKey",
     "EngineConfig",
-    "EngineSection",
-    "FeedSection",
-    "InstrumentSection",
-    "KillSwitchSection",
-    "LaneSection",
-    "LanesSection",
-    "ServiceSection",
-    "StrategySection",
-    "SubscriptionSection",
-    "TelemetrySection",
     "config_digest",
     "config_keys",
     "config_schema",
