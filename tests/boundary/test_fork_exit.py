@@ -107,7 +107,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 )
 
 
-def test_every_use_in_the_child_of_a_fork_is_a_clear_error_and_the_parent_goes_on(tmp_path: Path) -> None:
+def test_every_use_in_a_forked_child_raises_forked_error(tmp_path: Path) -> None:
     done = python(FORK, str(tmp_path / "state"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "[]\n"
@@ -167,7 +167,7 @@ def test_a_sub_interpreter_gets_an_import_error(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_a_sub_interpreter_that_comes_first_gets_an_import_error_too(kind: str) -> None:
+def test_a_first_import_in_a_sub_interpreter_is_an_import_error(kind: str) -> None:
     done = python(SUBINTERPRETER.replace("import headrace  # Here it works.", ""), kind)
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
 
@@ -261,7 +261,7 @@ def test_a_process_with_live_threads_ends_cleanly(how: str) -> None:
         assert not done.stderr, (how, done.stderr)
 
 
-def test_the_child_of_a_fork_leaves_without_waiting_for_threads_it_does_not_have() -> None:
+def test_a_forked_child_exits_without_waiting_for_threads() -> None:
     for _ in range(3):
         done = python(FORK_AND_LEAVE)
         assert done.returncode == 0, (done.returncode, done.stderr)

@@ -295,7 +295,7 @@ HOLDERS: dict[str, Callable[[Any], Callable[[], Any]]] = {
 
 
 @pytest.mark.parametrize("how", HOLDERS)
-def test_values_that_a_helper_of_the_handler_holds_are_not_written_to(how: str) -> None:
+def test_values_held_by_a_helper_are_not_overwritten(how: str) -> None:
     hold = HOLDERS[how]
     floats: list[Callable[[], Any]] = []
     members: list[Callable[[], Any]] = []
@@ -340,7 +340,7 @@ def test_the_interpreter_counts_what_a_running_handler_holds() -> None:
     assert min(counts) >= 2
 
 
-def test_floats_are_written_in_place_on_the_versions_that_the_suite_ran_on() -> None:
+def test_floats_are_in_place_only_on_tested_python_versions() -> None:
     places: set[int] = set()
 
     def on_quote(bid_price):

@@ -112,5 +112,5 @@ def test_ten_seconds_at_full_rate_grow_by_less_than_a_mebibyte() -> None:
 
 @pytest.mark.deep
 @pytest.mark.timeout(2_400)
-def test_half_an_hour_at_full_rate_grows_by_less_than_a_mebibyte_a_minute() -> None:
+def test_half_an_hour_grows_by_less_than_a_mebibyte_a_minute() -> None:
     assert growth_per_minute(1_800) < 1

@@ -57,9 +57,7 @@ class Good(Strategy):
 
 
 @pytest.mark.parametrize("mode", ["inline", "thread"])
-def test_a_panic_is_a_fault_and_ends_in_quarantine_and_the_others_get_everything(
-    panics: Callable[..., object], mode: Any
-) -> None:
+def test_a_panic_is_a_fault_and_others_get_every_tick(panics: Callable[..., object], mode: Any) -> None:
     before, after = Good(), Good()
     with Dispatcher(instruments=[BTC]) as dispatcher:
         dispatcher.subscribe(before)
@@ -79,7 +77,7 @@ def test_a_panic_is_a_fault_and_ends_in_quarantine_and_the_others_get_everything
     assert before.bids == after.bids == [float(bid) for bid in range(1_000)]
 
 
-def test_under_raise_a_panic_ends_the_dispatch_with_an_exception_that_can_be_caught(
+def test_under_raise_a_panic_becomes_an_ordinary_exception(
     panics: Callable[..., object],
 ) -> None:
     with Dispatcher(instruments=[BTC], on_fault="raise") as dispatcher:

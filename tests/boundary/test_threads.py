@@ -16,7 +16,7 @@ from headrace.errors import ConcurrentPublishError
 from tests.support.feeding import HandClock, holds_the_law, quotes, trades, wait_until
 
 
-def test_a_threads_handlers_run_outside_of_the_publishers_thread_and_in_order() -> None:
+def test_thread_mode_runs_handlers_in_order_on_its_own_thread() -> None:
     got: list[int] = []
     names: set[str] = set()
 

@@ -42,7 +42,7 @@ def test_a_replay_refuses_none_as_a_strategy(strategies: Any) -> None:
         headrace.replay(quotes(2), strategies)
 
 
-def test_a_pipe_as_a_recording_is_an_error_and_waits_for_nobody(tmp_path: Path) -> None:
+def test_a_pipe_as_a_recording_is_an_error_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RecordingError, match="is a pipe or a device"):
         headrace.replay(tmp_path / "pipe", venue="BINANCE")
@@ -55,7 +55,7 @@ def test_any_speed_above_0_is_a_pace(speed: float) -> None:
     assert headrace.replay(ticks, speed=speed).span_ns == 2**64 - 1
 
 
-def test_a_generator_as_a_handler_is_refused_since_its_body_would_never_run() -> None:
+def test_a_generator_function_as_handler_is_refused() -> None:
     class Yields(Strategy):
         def on_quote(self, bid_price: float) -> Any:
             yield bid_price
@@ -88,7 +88,7 @@ def test_an_object_with_an_async_call_is_awaited() -> None:
     assert handler.bids == [0.0, 1.0]
 
 
-def test_an_error_that_takes_no_note_is_raised_all_the_same() -> None:
+def test_an_error_that_accepts_no_note_is_still_raised() -> None:
     class WithoutNotesError(Exception):
         __notes__ = 3  # type: ignore[assignment]  # hostile
 
@@ -105,7 +105,7 @@ def test_an_error_that_takes_no_note_is_raised_all_the_same() -> None:
             headrace.replay(quotes(2), on_quote, instruments=NAME)
 
 
-def test_dispatch_and_finish_of_a_closed_dispatcher_say_that_it_is_closed() -> None:
+def test_dispatch_and_finish_raise_on_a_closed_dispatcher() -> None:
     dispatcher = Dispatcher(instruments=NAME)
     dispatcher.close()
     with pytest.raises(ClosedError, match="it dispatches no more ticks"):
@@ -114,7 +114,7 @@ def test_dispatch_and_finish_of_a_closed_dispatcher_say_that_it_is_closed() -> N
         dispatcher.finish()
 
 
-def test_statistics_can_be_asked_for_while_another_thread_subscribes() -> None:
+def test_stats_can_be_read_while_another_thread_subscribes() -> None:
     def on_quote(bid_price: float) -> None: ...
 
     failures: list[BaseException] = []
@@ -151,7 +151,7 @@ def test_a_window_that_no_clock_reaches_is_refused(every: str | int) -> None:
     [{"wakeup": "bell"}, {"slow_handler_ms": float("nan")}, {"slow_handler_ms": -1}, {"block_max_ns": -1}],
     ids=str,
 )
-def test_an_option_of_the_dispatcher_that_is_not_allowed_is_named(option: dict[str, Any]) -> None:
+def test_a_wrong_dispatcher_option_is_named(option: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(option))}="):
         Dispatcher(**option)
 
@@ -186,7 +186,7 @@ def test_an_array_that_is_not_aligned_is_replayed() -> None:
     ],
     ids=str,
 )
-def test_a_number_that_the_record_cannot_hold_is_refused_and_not_wrapped(name: str, column: Any) -> None:
+def test_a_number_too_large_for_its_field_is_refused(name: str, column: Any) -> None:
     with pytest.raises(OptionError, match=name):
         a_tick(**{name: column})
 
@@ -199,7 +199,7 @@ def test_no_rows_are_an_empty_array() -> None:
     assert len(a_tick(ts_init=[], price=[])) == 0
 
 
-def test_a_bound_on_instruments_that_memory_cannot_hold_is_refused_and_ends_no_process() -> None:
+def test_an_instruments_max_beyond_memory_is_refused() -> None:
     for make in (headrace.Instruments, headrace.Ring, Dispatcher):
         with pytest.raises(InstrumentError, match="16777216 at most"):
             make(instruments_max=2**40)
@@ -210,7 +210,7 @@ def test_a_ring_waits_for_no_time_that_is_no_number() -> None:
         headrace.Ring(2).publish(quotes(1), timeout=float("nan"))
 
 
-def test_nobody_can_change_what_a_tick_is() -> None:
+def test_tick_types_are_immutable() -> None:
     kept: list[headrace.Tick] = []
 
     def on_tick(tick: headrace.Tick) -> None:
@@ -237,7 +237,7 @@ def test_thousands_of_names_are_subscribed_to_at_once() -> None:
         assert time.perf_counter() - started_s < 1.0
 
 
-def test_the_command_runs_where_nobody_listens_to_it(tmp_path: Path) -> None:
+def test_the_command_runs_with_stderr_closed(tmp_path: Path) -> None:
     path = SyntheticFeed(frames=100).write(tmp_path / "short.gz")
     command = f"{shlex.join([sys.executable, '-m', 'headrace.cli', 'replay', str(path), '--json'])} 2>&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
@@ -245,7 +245,7 @@ def test_the_command_runs_where_nobody_listens_to_it(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["rejected"] == {}
 
 
-def test_a_feed_that_yields_none_is_refused_and_not_taken_for_its_end() -> None:
+def test_a_feed_that_yields_none_is_an_error() -> None:
     class Absent:
         name = "absent"
         venue = "BINANCE"
@@ -262,7 +262,7 @@ def test_a_feed_that_yields_none_is_refused_and_not_taken_for_its_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_waits_for_an_async_strategy_that_closes_itself_counts_as_skipped() -> None:
+async def test_ticks_left_by_an_async_close_count_as_skipped() -> None:
     class Once(Strategy):
         subscription_of_mine: headrace.Subscription
 
@@ -280,7 +280,7 @@ async def test_what_waits_for_an_async_strategy_that_closes_itself_counts_as_ski
     assert (stats.delivered, stats.skipped, stats.pending) == (1, 4, 0)
 
 
-def test_what_waits_for_a_strategy_that_closes_the_dispatcher_and_raises_counts_as_skipped() -> None:
+def test_ticks_left_by_a_handler_that_closes_count_as_skipped() -> None:
     dispatcher = Dispatcher(instruments=NAME, on_fault="raise")
 
     def on_quote(bid_price: float) -> None:
@@ -296,7 +296,7 @@ def test_what_waits_for_a_strategy_that_closes_the_dispatcher_and_raises_counts_
 
 
 @pytest.mark.asyncio
-async def test_a_subscription_whose_task_was_cancelled_is_paused_and_named(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_subscription_with_a_cancelled_task_is_paused(caplog: pytest.LogCaptureFixture) -> None:
     class Cancelled(Strategy):
         async def on_quote(self, bid_price: float) -> None:
             task = asyncio.current_task()
@@ -313,7 +313,7 @@ async def test_a_subscription_whose_task_was_cancelled_is_paused_and_named(caplo
     assert "headrace-Cancelled was cancelled" in caplog.text
 
 
-def test_a_kind_that_is_younger_than_the_dispatcher_cannot_be_subscribed_to() -> None:
+def test_a_kind_registered_after_the_dispatcher_is_refused() -> None:
     def on_youngling(age: float) -> None: ...
 
     with Dispatcher(instruments=NAME) as dispatcher:

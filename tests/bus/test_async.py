@@ -51,7 +51,7 @@ async def pulled(consumer: Consumer, into: list[Envelope]) -> None:
 
 
 @pytest.mark.parametrize("replay", [False, True])
-async def test_an_async_handler_is_awaited_in_its_place_between_plain_ones(replay: bool) -> None:
+async def test_async_and_plain_handlers_run_in_subscription_order(replay: bool) -> None:
     bus = EventBus(mode="replay" if replay else "live")
     log: list[tuple[str, int]] = []
 
@@ -89,7 +89,7 @@ async def test_a_slow_async_handler_holds_up_its_own_lane_only() -> None:
     assert held.log == [("held", 1), ("held", -1), ("held", 2), ("held", -2)]
 
 
-async def test_a_replay_goes_on_with_nothing_else_while_a_handler_is_awaited() -> None:
+async def test_a_replay_waits_for_an_awaited_handler() -> None:
     bus, held, others = EventBus(mode="replay", clock=ReplayClock(S)), Held(), Notes()
     bus.subscribe(Signal, held.take)
     bus.subscribe((OrderRequested, Status), others.take)
@@ -106,7 +106,7 @@ async def test_a_replay_goes_on_with_nothing_else_while_a_handler_is_awaited() -
     assert others.numbers[-1:] == [4]
 
 
-async def test_what_an_async_handler_publishes_is_a_consequence_and_says_its_cause() -> None:
+async def test_an_async_handlers_events_are_consequences_with_a_cause() -> None:
     bus = EventBus(lanes=lanes(signal=1, control=1))
     got: list[Event] = []
     told: list[Exception] = []
@@ -137,7 +137,7 @@ async def test_what_an_async_handler_publishes_is_a_consequence_and_says_its_cau
     assert bus.current_cause() is None
 
 
-async def test_a_task_that_a_handler_leaves_behind_publishes_causes_of_its_own() -> None:
+async def test_a_task_that_outlives_its_handler_publishes_new_causes() -> None:
     bus = EventBus()
     done, go, tasks = Notes(), asyncio.Event(), []
     causes: list[Cause | None] = []
@@ -180,7 +180,7 @@ async def test_what_an_async_handler_raises_is_its_own(error: BaseException) -> 
     assert [letter.source for letter in bus.dead_letters] == ["bad"]
 
 
-async def test_an_async_handler_gets_an_event_again_while_it_has_attempts() -> None:
+async def test_an_async_handler_is_retried_up_to_its_max_attempts() -> None:
     bus, notes = EventBus(), Notes(fails_on={1})
     bus.subscribe(Status, notes.take_async)
     await bus.start()
@@ -191,7 +191,7 @@ async def test_an_async_handler_gets_an_event_again_while_it_has_attempts() -> N
     assert bus.stats().lanes[Lane.DATA].dead == 1
 
 
-async def test_a_closed_async_handler_is_not_begun_with_what_waited_for_it() -> None:
+async def test_a_closed_async_handler_gets_no_waiting_event() -> None:
     bus, held = EventBus(), Held()
     subscription = bus.subscribe(Signal, held.take)
     await bus.start()
@@ -203,7 +203,7 @@ async def test_a_closed_async_handler_is_not_begun_with_what_waited_for_it() -> 
     assert bus.stats().lanes[Lane.SIGNAL].processed == 1
 
 
-async def test_an_async_handler_of_gaps_is_awaited_and_no_event_of_the_lanes_own() -> None:
+async def test_an_awaited_gap_is_not_counted_as_an_event_of_its_lane() -> None:
     bus, notes = EventBus(lanes=lanes(data=1)), Notes()
 
     async def on_gap(event: Event) -> None:
@@ -224,7 +224,7 @@ async def test_an_async_handler_of_gaps_is_awaited_and_no_event_of_the_lanes_own
 # Who drains
 
 
-async def test_a_started_bus_drains_itself_without_being_asked() -> None:
+async def test_a_started_bus_drains_itself() -> None:
     bus, got = EventBus(), asyncio.Event()
     bus.subscribe(Signal, lambda _: got.set())
     await bus.start()
@@ -250,7 +250,7 @@ async def test_a_flood_leaves_the_loop_its_turns() -> None:
     await bus.wait_until_idle()
 
 
-async def test_somebody_else_who_drains_is_woken_once_when_there_is_something() -> None:
+async def test_an_external_drainer_is_woken_once_for_new_events() -> None:
     bus, notes, woken = EventBus(), Notes(), [0]
 
     def wake() -> None:
@@ -289,7 +289,7 @@ async def test_events_from_before_the_start_are_drained_and_awaited() -> None:
     assert sorted(notes.numbers) == [1, 2]
 
 
-async def test_a_stopped_bus_keeps_what_waits_until_it_is_started_again() -> None:
+async def test_a_stopped_bus_keeps_waiting_events_until_restart() -> None:
     bus, notes = EventBus(), Notes()
     bus.subscribe(Signal, notes.take)
     await bus.start()
@@ -302,7 +302,7 @@ async def test_a_stopped_bus_keeps_what_waits_until_it_is_started_again() -> Non
     assert notes.numbers == [1]
 
 
-async def test_stopping_cancels_what_does_not_end_and_keeps_it_as_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stop_cancels_a_stuck_handler_into_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.bus.async_lanes.DRAIN_RUNNING_S", 0.01)
     bus, held = EventBus(), Held()
     bus.subscribe(Signal, held.take, name="held")
@@ -374,7 +374,7 @@ async def test_what_a_body_publishes_counts_before_its_event_is_let_go() -> None
     assert [(event.source, event.cause) for _, event in seen] == [("", CAUSE), ("pull", CAUSE), ("pull", CAUSE)]
 
 
-async def test_a_body_that_raises_lets_its_event_go_as_a_letter_and_its_exception_pass() -> None:
+async def test_a_raising_consume_body_leaves_a_letter_and_propagates() -> None:
     bus, behind = EventBus(), Notes()
     consumer = bus.consumer(Status, name="pull")
     bus.subscribe(Status, behind.take)
@@ -411,7 +411,7 @@ async def test_a_cancelled_wait_in_consume_loses_no_event() -> None:
     await waiting[1]
 
 
-async def test_several_bodies_of_one_consumer_share_its_events_across_lanes() -> None:
+async def test_concurrent_bodies_of_a_consumer_share_its_events() -> None:
     bus = EventBus()
     consumer = bus.consumer(Event)
     got: list[Envelope] = []
@@ -425,7 +425,7 @@ async def test_several_bodies_of_one_consumer_share_its_events_across_lanes() ->
     await asyncio.gather(*tasks)
 
 
-async def test_closing_a_consumer_passes_on_what_it_was_offered_and_ends_who_waits() -> None:
+async def test_a_closed_consumer_passes_its_event_on_and_raises() -> None:
     bus, behind = EventBus(), Notes()
     consumer = bus.consumer(Signal)
     bus.subscribe(Signal, behind.take)
@@ -443,7 +443,7 @@ async def test_closing_a_consumer_passes_on_what_it_was_offered_and_ends_who_wai
 # Waiting
 
 
-async def test_the_bus_is_idle_when_the_consequences_of_consequences_are_done() -> None:
+async def test_idle_waits_for_consequences_of_consequences() -> None:
     bus, notes = EventBus(), Notes()
     bus.subscribe(Signal, lambda event: bus.publish_nowait(order(number_of(event) + 1)))
 
@@ -459,7 +459,7 @@ async def test_the_bus_is_idle_when_the_consequences_of_consequences_are_done() 
     assert bus.is_idle
 
 
-async def test_several_may_wait_until_the_bus_is_idle_and_nobody_spins_meanwhile() -> None:
+async def test_several_tasks_wait_for_idle_without_spinning() -> None:
     bus, held = EventBus(), Held()
     bus.subscribe(Signal, held.take)
     await bus.start()
@@ -477,7 +477,7 @@ async def test_several_may_wait_until_the_bus_is_idle_and_nobody_spins_meanwhile
 
 
 @pytest.mark.parametrize("replay", [False, True])
-async def test_a_bus_that_does_not_become_idle_names_who_holds_it_and_the_event(replay: bool) -> None:
+async def test_a_bus_that_stays_busy_names_the_holder_and_the_event(replay: bool) -> None:
     bus, held = EventBus(mode="replay" if replay else "live"), Held()
     bus.subscribe(Signal, held.take, name="sizer")
     await bus.start()
@@ -492,7 +492,7 @@ async def test_a_bus_that_does_not_become_idle_names_who_holds_it_and_the_event(
     await bus.wait_until_idle()
 
 
-async def test_an_event_that_nobody_comes_for_is_named() -> None:
+async def test_a_consumer_that_takes_no_event_is_named() -> None:
     bus = EventBus()
     bus.consumer(Signal, name="pull")
     bus.publish_nowait(signal(1))
@@ -500,7 +500,7 @@ async def test_an_event_that_nobody_comes_for_is_named() -> None:
         await bus.wait_until_idle(0.02)
 
 
-async def test_awaiting_a_future_event_inside_of_a_body_is_a_deadlock_that_says_so() -> None:
+async def test_awaiting_a_future_event_in_a_body_is_a_deadlock_error() -> None:
     bus = EventBus(mode="replay")
     signals, answers = bus.consumer(Signal, name="signals"), bus.consumer(Status, name="answers")
 
@@ -521,7 +521,7 @@ async def test_awaiting_a_future_event_inside_of_a_body_is_a_deadlock_that_says_
     assert bus.dead_letters.list()[0].reason == "CancelledError: "
 
 
-async def test_an_async_handler_that_awaits_a_future_event_is_named_with_what_it_waits_for() -> None:
+async def test_a_handler_that_awaits_a_future_event_is_named() -> None:
     bus = EventBus()
     consumer = bus.consumer(Signal, name="signals")
 
@@ -539,7 +539,7 @@ async def test_an_async_handler_that_awaits_a_future_event_is_named_with_what_it
     await task
 
 
-async def test_waiting_for_the_bus_from_inside_of_a_handler_is_refused_at_once() -> None:
+async def test_waiting_for_idle_inside_a_handler_raises_at_once() -> None:
     bus = EventBus()
     told: list[DeadlockError] = []
 
@@ -555,7 +555,7 @@ async def test_waiting_for_the_bus_from_inside_of_a_handler_is_refused_at_once()
     assert (told[0].holder, told[0].event) == ("self", "Signal")
 
 
-async def test_handlers_that_publish_for_ever_are_a_deadlock_and_not_a_hang() -> None:
+async def test_handlers_that_publish_for_ever_raise_deadlock_error() -> None:
     bus = EventBus()
     subscription = bus.subscribe(Signal, lambda _: bus.publish_nowait(signal(1)))
     bus.publish_nowait(signal(1))
@@ -582,7 +582,7 @@ async def test_publish_waits_for_room_and_then_publishes() -> None:
     assert notes.numbers == [1, 2, 3, 4]
 
 
-async def test_publish_gives_up_after_a_second_of_the_bus_s_clock() -> None:
+async def test_publish_times_out_after_1_s_of_the_bus_clock() -> None:
     clock = ReplayClock(S)
     bus = EventBus(lanes=lanes(signal=1), clock=clock)
     bus.consumer(Signal)
@@ -628,7 +628,7 @@ async def test_a_replays_data_lane_that_waits_for_a_handler_takes_as_many_as_con
 # The end
 
 
-async def test_a_shutdown_drains_first_and_reports_what_is_left_by_lane() -> None:
+async def test_a_shutdown_drains_then_reports_what_is_left_by_lane() -> None:
     bus, notes = EventBus(), Notes()
     bus.subscribe(Signal, notes.take_async)
     bus.consumer(Status)
@@ -660,7 +660,7 @@ async def test_what_runs_at_the_shutdowns_deadline_may_finish(monkeypatch: pytes
     assert len(bus.dead_letters) == 0
 
 
-async def test_who_waits_in_consume_is_told_that_the_bus_was_shut_down() -> None:
+async def test_a_waiting_consume_ends_when_the_bus_shuts_down() -> None:
     bus = EventBus()
     consumer = bus.consumer(Signal)
     got: list[Envelope] = []
@@ -698,7 +698,7 @@ async def test_a_handler_that_holds_the_loop_is_named_in_the_log(caplog: pytest.
     assert named == ["sleepy", "sleepy step"]
 
 
-async def test_events_beside_saturating_ticks_are_dispatched_within_ten_milliseconds_on_average() -> None:
+async def test_events_under_full_tick_load_wait_less_than_10_ms() -> None:
     late: list[float] = []
     bus = EventBus()
     bus.subscribe(Status, lambda event: late.append(time.perf_counter() - int(event.subject) / 1e9), name="late")

@@ -58,7 +58,7 @@ def test_an_event_waits_until_the_bus_is_drained() -> None:
     assert bus.drain() == 0
 
 
-def test_a_type_takes_its_subclasses_a_tuple_all_of_its_types_and_a_predicate_what_it_says() -> None:
+def test_types_tuples_and_predicates_choose_events() -> None:
     bus = EventBus()
     everything, orders, two, chosen = Notes(), Notes(), Notes(), Notes()
     bus.subscribe(Event, everything.take)
@@ -74,7 +74,7 @@ def test_a_type_takes_its_subclasses_a_tuple_all_of_its_types_and_a_predicate_wh
     assert chosen.numbers == [4]
 
 
-def test_handlers_get_an_event_in_the_order_in_which_they_subscribed() -> None:
+def test_handlers_run_in_subscription_order() -> None:
     bus = EventBus()
     log: list[tuple[str, int]] = []
     for name in "abc":
@@ -85,7 +85,7 @@ def test_handlers_get_an_event_in_the_order_in_which_they_subscribed() -> None:
     assert log == [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2), ("c", 2)]
 
 
-def test_a_closed_subscription_gets_nothing_more_and_may_close_itself() -> None:
+def test_a_subscription_may_close_itself_and_gets_nothing_more() -> None:
     bus, notes = EventBus(), Notes()
 
     def once(event: Event) -> None:
@@ -126,7 +126,7 @@ def test_an_event_without_handlers_is_processed() -> None:
     assert bus.stats().lanes[Lane.SIGNAL].processed == 1
 
 
-def test_a_type_of_ones_own_is_declared_with_its_lane_and_reaches_those_who_were_there_before() -> None:
+def test_user_event_type_reaches_existing_subscribers() -> None:
     class Heartbeat(Event, frozen=True, kw_only=True):
         beat: int
 
@@ -153,12 +153,12 @@ def test_what_is_no_event_is_refused(what: object) -> None:
 
 
 @pytest.mark.parametrize("what", [int, (Signal, int), 5, (), "Signal"])
-def test_who_asks_for_what_is_no_event_is_refused(what: object) -> None:
+def test_a_subscription_to_no_event_type_is_refused(what: object) -> None:
     with pytest.raises(EventTypeError):
         EventBus().subscribe(what, print)  # type: ignore[arg-type]
 
 
-def test_a_type_that_nobody_declared_cannot_be_subscribed_to() -> None:
+def test_an_undeclared_type_cannot_be_subscribed_to() -> None:
     class Undeclared(Event, frozen=True, kw_only=True):
         pass
 
@@ -169,7 +169,7 @@ def test_a_type_that_nobody_declared_cannot_be_subscribed_to() -> None:
 
 
 @pytest.mark.parametrize("handler", [lambda: None, lambda a, b: None, 5, None])
-def test_a_handler_takes_one_event(handler: object) -> None:
+def test_a_handler_must_accept_one_event(handler: object) -> None:
     with pytest.raises(SubscriptionError):
         EventBus().subscribe(Signal, handler)  # type: ignore[arg-type]
 
@@ -199,7 +199,7 @@ def test_names_are_unique() -> None:
 # Stamps and causes
 
 
-def test_the_bus_fills_in_what_was_left_open_and_changes_nothing_else() -> None:
+def test_the_bus_stamps_only_the_empty_fields() -> None:
     bus = EventBus(clock=ReplayClock(5 * S), run_id="r1")
     got: list[Event] = []
     bus.subscribe(Event, got.append)
@@ -215,7 +215,7 @@ def test_the_bus_fills_in_what_was_left_open_and_changes_nothing_else() -> None:
     assert published[0].ts == 0
 
 
-def test_what_a_handler_publishes_says_the_handler_and_the_cause_of_its_event() -> None:
+def test_a_handlers_events_carry_its_name_and_its_cause() -> None:
     bus = EventBus(clock=ReplayClock(1))
     got: list[Event] = []
 
@@ -267,7 +267,7 @@ def test_what_is_no_exception_is_contained_too(error: BaseException) -> None:
     assert type(error).__name__ in bus.dead_letters.list()[0].reason
 
 
-def test_an_interrupt_passes_and_the_next_drain_goes_on_behind_it() -> None:
+def test_a_drain_continues_after_a_keyboard_interrupt() -> None:
     bus, good = EventBus(), Notes()
 
     def interrupted(_: Event) -> None:
@@ -300,7 +300,7 @@ def test_an_interrupt_passes_and_the_next_drain_goes_on_behind_it() -> None:
         (Lane.DATA, True, None, 3),
     ],
 )
-def test_a_failing_handler_gets_an_event_as_often_as_its_lane_and_itself_allow(
+def test_a_failing_handler_is_retried_up_to_max_attempts(
     lane: Lane, idempotent: bool, max_attempts: int | None, expected: int
 ) -> None:
     bus, notes, behind = EventBus(), Notes(fails_on={1}), Notes()
@@ -317,7 +317,7 @@ def test_a_failing_handler_gets_an_event_as_often_as_its_lane_and_itself_allow(
     assert bus.stats().retried == expected - 1
 
 
-def test_an_event_that_a_handler_takes_at_the_second_attempt_is_processed() -> None:
+def test_an_event_handled_at_the_second_attempt_is_processed() -> None:
     bus, tries = EventBus(), [0]
 
     def second_time(_: Event) -> None:
@@ -334,7 +334,7 @@ def test_an_event_that_a_handler_takes_at_the_second_attempt_is_processed() -> N
 
 
 @pytest.mark.parametrize("what", [Signal, OrderEvent, Event, lambda event: True])
-def test_more_attempts_for_what_may_send_an_order_must_be_asked_for_by_name(what: type[Event]) -> None:
+def test_retries_that_may_send_an_order_need_idempotent(what: type[Event]) -> None:
     with pytest.raises(OptionError, match="idempotent=True"):
         EventBus().subscribe(what, print, max_attempts=2)
     EventBus().subscribe(what, print, max_attempts=2, idempotent=True)
@@ -342,7 +342,7 @@ def test_more_attempts_for_what_may_send_an_order_must_be_asked_for_by_name(what
         EventBus().subscribe(what, print, max_attempts=0)
 
 
-def test_a_predicate_that_raises_is_its_handlers_fault_and_the_handler_is_not_called() -> None:
+def test_a_raising_predicate_is_its_handlers_fault() -> None:
     def asks(event: Event) -> bool:
         raise LookupError("no side")
 
@@ -383,7 +383,7 @@ def test_a_dead_letter_says_what_failed_why_and_when() -> None:
     assert letter.nbytes > len(letter.traceback) + letter.event_bytes > letter.event_bytes > 0
 
 
-def test_a_redriven_letter_goes_to_the_handler_that_failed_and_to_no_other_once() -> None:
+def test_a_letter_is_redriven_once_to_its_handler_alone() -> None:
     bus, bad, good = failing_once()
     bad.fails_on.clear()
     assert bus.dead_letters.redrive(1).id == 1
@@ -419,7 +419,7 @@ def test_a_letter_that_found_no_room_can_be_redriven_later() -> None:
     assert bad.numbers == [1, 2, 1]
 
 
-def test_letters_without_an_event_or_a_handler_cannot_be_redriven() -> None:
+def test_letters_without_event_or_handler_cannot_be_redriven() -> None:
     bus = EventBus()
     frame = bus.dead_letters.add_frame(source="a", row=1, reason="bad_json", ts_ns=5, frame=b"x")
     subscription = bus.subscribe(Signal, Notes(fails_on={1}).take)
@@ -431,7 +431,7 @@ def test_letters_without_an_event_or_a_handler_cannot_be_redriven() -> None:
             bus.dead_letters.redrive(letter_id)
 
 
-def test_letters_of_events_are_bounded_and_what_is_pushed_out_is_let_go() -> None:
+def test_event_letters_are_bounded_and_free_what_they_drop() -> None:
     letters = DeadLetters(letters_max=2)
     bus = EventBus(dead_letters=letters)
     bus.subscribe(Status, Notes(fails_on=set(range(9))).take)
@@ -459,7 +459,7 @@ def test_a_letter_keeps_neither_bus_nor_handler_alive() -> None:
         letters.redrive(1)
 
 
-def test_a_bus_with_handlers_that_hold_it_and_events_that_wait_can_be_collected() -> None:
+def test_a_bus_in_a_reference_cycle_is_collected() -> None:
     class Holder:
         def __init__(self) -> None:
             self.bus = EventBus()
@@ -494,7 +494,7 @@ def test_a_full_lane_refuses_its_own_thread_at_once(lane: Lane, capacity: int) -
     bus.publish_nowait(event_of(lane))
 
 
-def test_a_full_data_lane_drops_its_oldest_counts_them_and_tells_them_before_the_next() -> None:
+def test_a_full_data_lane_drops_its_oldest_and_publishes_a_gap() -> None:
     bus = EventBus(lanes=lanes(data=3))
     got: list[Event] = []
     bus.subscribe(Event, got.append)
@@ -509,7 +509,7 @@ def test_a_full_data_lane_drops_its_oldest_counts_them_and_tells_them_before_the
     assert (stats.published, stats.processed, stats.dropped, stats.gaps, stats.left) == (5, 3, 2, 1, 0)
 
 
-def test_a_gap_that_nobody_wants_is_counted_all_the_same() -> None:
+def test_a_gap_without_subscribers_is_still_counted() -> None:
     bus = EventBus(lanes=lanes(data=1))
     for number in range(3):
         bus.publish_nowait(status(number))
@@ -518,7 +518,7 @@ def test_a_gap_that_nobody_wants_is_counted_all_the_same() -> None:
     assert (stats.dropped, stats.gaps, stats.processed) == (2, 1, 1)
 
 
-def test_a_replays_data_lane_is_drained_before_the_next_publish_and_drops_nothing() -> None:
+def test_a_replay_data_lane_drains_before_the_next_publish() -> None:
     bus, notes = EventBus(clock=ReplayClock(S), mode="replay"), Notes()
     closes: list[float] = []
     bus.subscribe(Bar, lambda event: closes.append(event.close))
@@ -533,7 +533,7 @@ def test_a_replays_data_lane_is_drained_before_the_next_publish_and_drops_nothin
     assert notes.numbers == []
 
 
-def test_what_a_handler_publishes_is_queued_never_nested_and_may_be_eight_times_the_capacity() -> None:
+def test_consequences_are_queued_up_to_8_times_the_capacity() -> None:
     bus = EventBus(lanes=lanes(signal=2))
     inside: list[int] = []
     refused: list[LaneFullError] = []
@@ -558,7 +558,7 @@ def test_what_a_handler_publishes_is_queued_never_nested_and_may_be_eight_times_
     assert "a handler publishes too many events" in bus.dead_letters.list()[0].reason
 
 
-def test_an_order_handler_that_answers_a_full_lane_does_not_wait_for_itself() -> None:
+def test_an_order_handler_may_publish_into_a_full_lane() -> None:
     bus = EventBus()
     fills: list[Event] = []
 
@@ -575,7 +575,7 @@ def test_an_order_handler_that_answers_a_full_lane_does_not_wait_for_itself() ->
     assert (stats.published, stats.processed, stats.refused) == (150, 150, 0)
 
 
-def test_an_order_lane_that_stays_full_grows_and_one_that_stays_empty_shrinks_and_says_so() -> None:
+def test_the_order_lane_grows_and_shrinks_with_events() -> None:
     clock = ReplayClock(S)
     bus = EventBus(clock=clock)
     told: list[Event] = []
@@ -631,7 +631,7 @@ def test_a_drain_may_be_bounded_in_time() -> None:
     assert bus.drain(max_ns=10 * S) == 10
 
 
-def test_a_handler_may_subscribe_and_what_comes_later_reaches_the_new_one() -> None:
+def test_a_handler_subscribed_by_a_handler_gets_later_events() -> None:
     bus, late = EventBus(), Notes()
 
     def subscribing(event: Event) -> None:
@@ -645,7 +645,7 @@ def test_a_handler_may_subscribe_and_what_comes_later_reaches_the_new_one() -> N
     assert late.numbers == [2]
 
 
-def test_a_shut_down_bus_takes_no_more_events() -> None:
+def test_a_shut_down_bus_refuses_events() -> None:
     bus = EventBus()
     bus.publish_nowait(signal(1))
     assert asyncio.run(bus.shutdown()) == {}
@@ -655,7 +655,7 @@ def test_a_shut_down_bus_takes_no_more_events() -> None:
         asyncio.run(bus.publish(signal(2)))
 
 
-def test_an_idle_bus_takes_less_than_two_megabytes() -> None:
+def test_an_idle_bus_uses_less_than_2_mb() -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 

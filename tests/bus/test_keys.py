@@ -231,7 +231,7 @@ def test_a_subclass_has_the_key_of_its_type() -> None:
     assert len(seen) == 1
 
 
-def test_a_bus_whose_choices_hold_it_can_be_collected() -> None:
+def test_a_bus_held_by_its_predicates_is_collected() -> None:
 
     def made() -> weakref.ref[EventBus]:
         bus = EventBus()

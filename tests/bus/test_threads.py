@@ -16,7 +16,7 @@ from headrace.market.events import Event, Lane, Signal, Status
 from tests.support.busing import Notes, S, lanes, number_of, signal, status
 
 
-def test_events_of_several_threads_all_arrive_each_threads_in_order() -> None:
+def test_every_thread_keeps_the_order_of_its_events() -> None:
     bus, notes = EventBus(lanes=lanes(signal=10)), Notes()
     bus.subscribe(Signal, notes.take)
 
@@ -38,7 +38,7 @@ def test_events_of_several_threads_all_arrive_each_threads_in_order() -> None:
     assert bus.stats().lanes[Lane.SIGNAL].depth_max <= 10
 
 
-def test_another_thread_waits_for_room_and_gives_up_after_a_second_of_the_bus_s_clock() -> None:
+def test_another_threads_publish_times_out_by_the_bus_clock() -> None:
     clock = ReplayClock(S)
     bus = EventBus(lanes=lanes(signal=1), clock=clock)
     bus.publish_nowait(signal(1))
@@ -55,7 +55,7 @@ def test_another_thread_waits_for_room_and_gives_up_after_a_second_of_the_bus_s_
     assert bus.unfinished == 1
 
 
-def test_a_thread_that_waits_leaves_the_interpreter_to_others_and_ends_with_the_bus() -> None:
+def test_a_waiting_publisher_thread_releases_the_gil() -> None:
     bus = EventBus(lanes=lanes(signal=1), clock=ReplayClock(S))
     bus.publish_nowait(signal(1))
     with ThreadPoolExecutor() as other:
@@ -81,7 +81,7 @@ def test_the_bus_s_own_thread_is_the_one_that_drains() -> None:
         waiting.result(10)
 
 
-def test_what_another_thread_publishes_while_a_handler_runs_is_a_cause() -> None:
+def test_another_threads_event_during_a_handler_is_a_cause() -> None:
     bus, full = EventBus(lanes=lanes(signal=1), clock=ReplayClock(S)), []
 
     def from_elsewhere() -> None:
@@ -168,7 +168,7 @@ async def test_a_waiting_thread_gets_the_room_that_a_started_bus_makes() -> None
     assert notes.numbers == list(range(100))
 
 
-def test_what_a_loops_end_kept_from_being_awaited_is_awaited_on_the_next() -> None:
+def test_an_event_left_by_an_ended_loop_runs_on_the_next_loop() -> None:
     bus, notes = EventBus(), Notes()
     bus.subscribe(Signal, notes.take_async)
 

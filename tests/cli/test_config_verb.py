@@ -71,7 +71,7 @@ def test_new_overwrites_nothing(headrace_run: Run, tmp_path: Path) -> None:
     assert headrace_run("config", "new", "nowhere/engine.toml").returncode == 1
 
 
-def test_show_without_a_file_says_what_holds_where_nothing_is_said(headrace_run: Run) -> None:
+def test_show_without_a_file_prints_the_defaults(headrace_run: Run) -> None:
     shown = headrace_run("config", "show")
     assert shown.returncode == 0, shown.stderr
     assert tomllib.loads(shown.stdout)["engine"]["ring_capacity"] == 65_536
@@ -143,7 +143,7 @@ parameters = { latency_ns = -1 }
 """
 
 
-def test_check_tells_everything_that_is_wrong_with_its_path(headrace_run: Run, folder: Path) -> None:
+def test_check_reports_every_error_with_its_path(headrace_run: Run, folder: Path) -> None:
     (folder / "engine.toml").write_text(WRONG)
     ended = headrace_run("config", "check", "engine.toml")
     assert ended.returncode == 2, ended.stderr

@@ -114,7 +114,7 @@ def ctl(state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     return run
 
 
-def test_help_names_every_command_of_the_table_and_needs_no_engine(ctl: Run) -> None:
+def test_help_lists_every_command_without_an_engine(ctl: Run) -> None:
     ended = ctl("--help")
     assert ended.returncode == 0
     assert [entry.verb for entry in COMMANDS.values() if f"\n  {entry.verb} " not in ended.stdout] == []
@@ -221,9 +221,7 @@ def test_where_several_engines_run_one_must_be_named(ctl: Run, engines) -> None:
     assert set(halted["engines"]) == {"live", "paper"}
 
 
-def test_a_halt_is_in_the_latch_file_before_anybody_is_asked_and_holds_without_an_engine(
-    ctl: Run, state: Path, engines
-) -> None:
+def test_halt_without_an_engine_writes_the_latch(ctl: Run, state: Path, engines) -> None:
     ended = ctl("halt", "--reason", "enough")
     assert ended.returncode == 0
     assert ended.stdout == f"latch: {state}/halt.json\nno engine runs: the next one starts halted\n"
@@ -238,7 +236,7 @@ def test_a_halt_is_in_the_latch_file_before_anybody_is_asked_and_holds_without_a
     assert json.loads(ctl("status", "--json").stdout)["detail"]["halted"] is False
 
 
-def test_a_halt_of_a_running_engine_is_accepted_and_a_second_one_a_noop(ctl: Run, state: Path, engines) -> None:
+def test_a_second_halt_of_a_running_engine_is_a_noop(ctl: Run, state: Path, engines) -> None:
     engines("paper")
     for reason, said in (("enough", "accepted"), ("enough", "noop"), ("more", "noop")):
         ended = ctl("halt", "--reason", reason)
@@ -248,7 +246,7 @@ def test_a_halt_of_a_running_engine_is_accepted_and_a_second_one_a_noop(ctl: Run
     assert "engine paper: accepted" in ctl("halt", "--reason", "enough").stdout
 
 
-def test_a_halt_is_written_before_any_engine_is_asked(ctl: Run, state: Path) -> None:
+def test_halt_writes_the_latch_before_it_asks_an_engine(ctl: Run, state: Path) -> None:
     seen: list[bool] = []
     (state / "run").mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -269,9 +267,7 @@ def test_a_halt_is_written_before_any_engine_is_asked(ctl: Run, state: Path) -> 
     assert (ended.returncode, "paper: not confirmed" in ended.stdout) == (3, True)
 
 
-def test_a_halt_of_an_engine_that_hangs_is_written_and_says_that_nobody_confirmed_it(
-    ctl: Run, state: Path, engines
-) -> None:
+def test_halt_of_a_hanging_engine_is_written_but_unconfirmed(ctl: Run, state: Path, engines) -> None:
     engine = engines("paper")
     engine.send_signal(signal.SIGSTOP)
     try:
@@ -283,7 +279,7 @@ def test_a_halt_of_an_engine_that_hangs_is_written_and_says_that_nobody_confirme
         engine.send_signal(signal.SIGCONT)
 
 
-def test_a_halt_that_cannot_be_written_still_reaches_the_engine_and_says_so(ctl: Run, state: Path, engines) -> None:
+def test_halt_that_cannot_write_its_latch_reaches_the_engine(ctl: Run, state: Path, engines) -> None:
     engines("paper")
     (state / "halt.json").mkdir()
     ended = ctl("halt")

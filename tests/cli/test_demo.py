@@ -63,7 +63,7 @@ def test_the_printed_loss_law_adds_up_and_something_was_lost(shown: Shown) -> No
     assert printed["pending"] == 0
 
 
-def test_a_strategy_is_paused_resumed_and_restarted_and_an_order_canceled_by_command(shown: Shown) -> None:
+def test_the_demo_shows_each_operator_command(shown: Shown) -> None:
     steps = STEPS.findall(shown.ended.stdout)
     # An order that is filled before the command is there cannot be canceled: then another one is.
     assert [(verb, answer) for verb, _, answer in steps if (verb, answer) != ("cancel", "noop")] == [
@@ -76,7 +76,7 @@ def test_a_strategy_is_paused_resumed_and_restarted_and_an_order_canceled_by_com
     assert {target for verb, target, _ in steps if verb != "cancel"} == {"MeanReversion"}
 
 
-def test_the_report_shows_orders_fills_and_profit_and_how_each_strategy_ended(shown: Shown) -> None:
+def test_the_demo_report_shows_trading_and_final_states(shown: Shown) -> None:
     rows = {row[0]: row[1:] for row in TRADING.findall(shown.ended.stdout)}
     assert set(rows) == {"SpreadWatch", "TradeFlow", "MeanReversion", "Momentum", "SlowJournal", "Faulty"}
     assert {name: was for name, (was, *_) in rows.items() if was} == {"Faulty": "quarantined"}

@@ -90,13 +90,11 @@ def test_a_secret_that_does_not_fit_is_not_shown() -> None:
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_class_that_takes_anything_gets_everything() -> None:
+def test_a_class_with_keyword_arguments_gets_every_parameter() -> None:
     assert make_object(Anything, {"a": "1", "b": [2]}).values == {"a": "1", "b": [2]}
 
 
-def test_a_file_is_imported_once_and_finds_what_stands_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_imported_once_and_may_import_its_neighbors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "beside_it.py").write_text("VALUE = 7\n")
     (tmp_path / "named_file.py").write_text("from beside_it import VALUE\n\nclass Own:\n    value = VALUE\n")

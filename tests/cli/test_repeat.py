@@ -74,7 +74,7 @@ def logged(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("path", "reason"), [("/dev/full", "No space left on device"), ("trader.py/run.log", "Not a directory")]
 )
-def test_a_dispatch_log_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path, path: str, reason: str) -> None:
+def test_an_unwritable_dispatch_log_is_its_own_error(tmp_path: Path, path: str, reason: str) -> None:
     (tmp_path / "engine.toml").write_text(CONFIG)
     (tmp_path / "trader.py").write_text(TRADER)
     done = headrace(tmp_path, "run", "engine.toml", "--dispatch-log", path, "--json")
@@ -112,7 +112,7 @@ def test_a_run_is_repeated_from_its_log_alone(logged: Path) -> None:
     assert repeated["decisions"] > 50
 
 
-def test_a_strategy_that_decides_otherwise_now_is_told(logged: Path) -> None:
+def test_a_changed_decision_is_reported(logged: Path) -> None:
     (logged / "trader.py").write_text(
         TRADER.replace('self.sell(instrument, "0.001")', 'self.sell(instrument, "0.002")')
     )
@@ -122,7 +122,7 @@ def test_a_strategy_that_decides_otherwise_now_is_told(logged: Path) -> None:
     assert '"quantity":"0.002"' in done.stderr
 
 
-def test_the_log_of_a_run_that_was_killed_is_repeated_up_to_there(logged: Path) -> None:
+def test_a_killed_runs_log_is_repeated_to_its_last_line(logged: Path) -> None:
     lines = (logged / "run.log").read_bytes().splitlines(keepends=True)
     (logged / "run.log").write_bytes(b"".join(lines[: len(lines) // 2]) + b'["call",0,')
     done = headrace(logged, "repeat", "run.log")

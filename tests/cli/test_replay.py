@@ -57,7 +57,7 @@ def test_the_table_shows_counts_and_strategies(headrace_run: Run, spot_file: Pat
         assert text in ended.stdout
 
 
-def test_hashes_are_null_unless_asked_for(headrace_run: Run, spot_file: Path, counter: Path) -> None:
+def test_hashes_are_null_without_the_option(headrace_run: Run, spot_file: Path, counter: Path) -> None:
     document = json.loads(headrace_run("replay", spot_file, "--strategy", f"{counter}:Counter", "--json").stdout)
     assert document["input_hash"] is None
     assert document["strategies"]["Counter"]["delivered_hash"] is None
@@ -175,7 +175,7 @@ def damaged(folder: Path, spot_file: Path) -> dict[str, tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("case", ["missing", "folder", "empty", "truncated", "damaged", "noise", "no_frames"])
-def test_a_file_that_cannot_be_replayed_is_exit_code_1_and_one_line(
+def test_an_unreadable_file_is_exit_code_1_and_one_line(
     headrace_run: Run, spot_file: Path, tmp_path: Path, case: str
 ) -> None:
     path, said = damaged(tmp_path, spot_file)[case]
@@ -206,9 +206,7 @@ def test_rejected_frames_leave_exit_code_0_unless_strict(headrace_run: Run, spot
     assert json.loads(strict.stdout)["rejected"] == json.loads(ended.stdout)["rejected"]
 
 
-def test_a_fault_under_raise_shows_the_users_own_traceback_and_the_tick(
-    headrace_run: Run, spot_file: Path, counter: Path
-) -> None:
+def test_a_fault_under_raise_shows_its_traceback_and_tick(headrace_run: Run, spot_file: Path, counter: Path) -> None:
     ended = headrace_run("replay", spot_file, "--strategy", f"{counter}:Late")
     assert ended.returncode == 1
     assert "ValueError: the hundredth quote is one too many" in ended.stderr
@@ -220,9 +218,7 @@ def test_a_fault_under_raise_shows_the_users_own_traceback_and_the_tick(
     assert "BTCUSDT.BINANCE" in last
 
 
-def test_a_strategy_that_ends_in_quarantine_is_exit_code_1_and_the_others_get_everything(
-    headrace_run: Run, spot_file: Path, counter: Path
-) -> None:
+def test_a_quarantined_strategy_is_exit_code_1(headrace_run: Run, spot_file: Path, counter: Path) -> None:
     faulty = "headrace.examples.faulty:Faulty"
     ended = headrace_run(
         *("replay", spot_file, "--strategy", faulty, "--strategy", f"{counter}:Counter"),
@@ -267,7 +263,7 @@ def test_a_venue_may_be_named_at_the_file_or_by_option(headrace_run: Run, usdm_f
         assert "BINANCE_USDM" in ended.stdout
 
 
-def test_with_json_the_venue_that_was_found_is_told_on_stderr(headrace_run: Run, usdm_file: Path) -> None:
+def test_with_json_the_detected_venue_goes_to_stderr(headrace_run: Run, usdm_file: Path) -> None:
     ended = headrace_run("replay", usdm_file, "--json")
     assert ended.stderr == f"{usdm_file}: BINANCE_USDM\n"
 
@@ -283,7 +279,7 @@ def test_with_json_what_a_strategy_prints_goes_to_stderr(headrace_run: Run, spot
     assert "traded" in headrace_run("replay", spot_file, "--strategy", "talks:Talks").stdout
 
 
-def test_saved_ticks_replay_beside_a_recording(
+def test_saved_ticks_and_a_recording_replay_together(
     headrace_run: Run, spot_file: Path, counter: Path, tmp_path: Path
 ) -> None:
     quotes = headrace.ticks(

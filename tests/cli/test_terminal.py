@@ -91,7 +91,7 @@ def test_a_pipe_gets_plain_lines_without_escape_codes(short_file: Path) -> None:
     assert b"bookTicker" in ended.stdout
 
 
-def test_with_json_a_terminal_for_stderr_leaves_stdout_one_document(short_file: Path, tmp_path: Path) -> None:
+def test_json_on_stdout_stays_one_document_beside_a_terminal(short_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     shown, code = in_a_terminal(
         ["sh", "-c", f"'{sys.executable}' -m headrace.cli replay '{short_file}' --speed 3 --json > '{out}'"]

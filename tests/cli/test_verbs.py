@@ -47,7 +47,7 @@ def test_a_verb_without_its_own_verb_shows_them_in_lines(headrace_run: Run, grou
     assert "\nCommands:\n  " in ended.stderr
 
 
-def test_help_and_the_readme_show_one_table_of_what_each_verb_is_for() -> None:
+def test_help_and_readme_show_the_same_table_of_verbs() -> None:
     purposes = {verb: text for section in PURPOSES.values() for verb, text in section.items()}
     assert set(purposes) == set(commands.commands)
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def test_inspect_of_a_missing_file_is_exit_code_1(headrace_run: Run) -> None:
     assert ended.stderr.startswith("headrace: recording missing.gz is missing")
 
 
-def test_inspect_of_a_file_without_frames_shows_why_and_is_exit_code_1(headrace_run: Run, tmp_path: Path) -> None:
+def test_inspect_of_a_file_without_frames_is_exit_code_1(headrace_run: Run, tmp_path: Path) -> None:
     (tmp_path / "noise").write_text("1 {}\n2 nonsense\n")
     ended = headrace_run("inspect", "noise@BINANCE")
     assert ended.returncode == 1
@@ -90,7 +90,7 @@ def test_inspect_of_a_file_without_frames_shows_why_and_is_exit_code_1(headrace_
     assert "first rejects" in ended.stdout
 
 
-def test_inspect_takes_saved_ticks(headrace_run: Run, tmp_path: Path) -> None:
+def test_inspect_reads_saved_ticks(headrace_run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "own.npy", headrace.ticks(instrument="A.B", ts_init=[1, 2], price=[1.0, 2.0], size=[1.0, 1.0]))
     ended = headrace_run("inspect", "own.npy")
     assert ended.returncode == 0, ended.stderr
@@ -138,9 +138,7 @@ def test_an_example_runs_by_the_command_in_its_header(headrace_run: Run, spot_fi
 
 
 @pytest.mark.parametrize("example", TRADING_EXAMPLES)
-def test_an_example_that_trades_runs_by_the_command_in_its_header_and_fills_orders(
-    headrace_run: Run, tmp_path: Path, example: str
-) -> None:
+def test_the_trading_example_runs_by_its_header_and_fills(headrace_run: Run, tmp_path: Path, example: str) -> None:
     module = importlib.import_module(f"headrace.examples.{example}")
     (command,) = re.findall(r"``headrace (backtest CONFIG .*)``", module.__doc__ or "")
     assert headrace_run("config", "new", "paper.toml").returncode == 0

@@ -48,7 +48,7 @@ async def test_the_answer_says_what_the_handler_said() -> None:
         assert ack.is_done
 
 
-async def test_the_version_rises_with_what_changes_and_with_what_may_have() -> None:
+async def test_the_version_rises_with_accepted_and_failed_commands() -> None:
     said = iter([Outcome("accepted"), Outcome("noop"), Outcome("rejected"), Outcome("failed"), Outcome("accepted")])
     async with running() as bus:
         bus.register(Note, lambda _: next(said))
@@ -93,7 +93,7 @@ class Wordless(ValueError):
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_handler_that_raises_anything_fails_its_own_command_only(error: BaseException, is_async: bool) -> None:
+async def test_a_raising_handler_fails_only_its_own_command(error: BaseException, is_async: bool) -> None:
     def plain(_: Note) -> Outcome:
         raise error
 
@@ -164,7 +164,7 @@ async def test_four_targets_are_served_at_once_and_a_fifth_waits() -> None:
         assert (bus.stats().running, bus.stats().waiting, bus.in_flight) == (0, 0, 0)
 
 
-async def test_a_thousand_plain_commands_that_waited_leave_the_loop_to_others() -> None:
+async def test_a_thousand_waiting_commands_do_not_block_the_loop() -> None:
     gate = Gate()
     done: list[str] = []
 
@@ -194,7 +194,7 @@ async def test_a_thousand_plain_commands_that_waited_leave_the_loop_to_others() 
     assert done == names
 
 
-async def test_a_handler_may_wait_for_another_command_even_when_all_workers_do() -> None:
+async def test_a_handler_may_await_a_command_when_all_workers_wait() -> None:
     async with running(workers=1) as bus:
 
         async def handler(command: Note) -> Outcome:
@@ -213,7 +213,7 @@ def opened() -> Gate:
     return gate
 
 
-async def test_a_handler_that_would_wait_for_itself_is_told_at_once() -> None:
+async def test_a_handler_that_awaits_itself_is_rejected_at_once() -> None:
     async with running() as bus:
 
         async def handler(command: Note) -> Outcome:
@@ -227,7 +227,7 @@ async def test_a_handler_that_would_wait_for_itself_is_told_at_once() -> None:
         assert ack.reason.startswith("submitted by the handler of 'note', which has s until it returns")
 
 
-async def test_a_chain_of_handlers_that_would_wait_for_itself_is_rejected() -> None:
+async def test_a_cycle_of_waiting_handlers_is_rejected() -> None:
     async with running() as bus:
 
         async def handler(command: Note) -> Outcome:
@@ -279,7 +279,7 @@ async def test_what_expires_behind_a_busy_target_leaves_nothing_there() -> None:
         assert (await held).status == "accepted"
 
 
-async def test_a_chain_of_handlers_that_leave_tasks_behind_keeps_nothing() -> None:
+async def test_a_chain_of_handlers_with_tasks_leaks_nothing() -> None:
     alive: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     tasks: set[asyncio.Task[Ack]] = set()
     async with running(middleware=()) as bus:
@@ -327,7 +327,7 @@ async def test_targets_that_are_over_take_no_memory() -> None:
 # Time
 
 
-async def test_a_handler_past_its_timeout_is_answered_unknown_reported_and_blocks_nobody(
+async def test_a_handler_past_its_timeout_is_unknown_and_blocks_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gate = Gate()
@@ -352,7 +352,7 @@ async def test_a_submission_that_names_no_timeout_has_the_buss_own() -> None:
     await bus.stop()
 
 
-async def test_a_command_whose_time_is_over_before_its_turn_is_not_run() -> None:
+async def test_a_command_that_expires_before_its_turn_is_not_run() -> None:
     gate = Gate()
     async with running(workers=1) as bus:
         bus.register(Note, gate)
@@ -380,7 +380,7 @@ async def ending(gate: Gate) -> AsyncIterator[None]:
         await turns()
 
 
-async def test_a_handler_that_will_not_be_cancelled_is_left_behind_and_its_target_goes_on(
+async def test_an_uncancellable_handler_does_not_block_its_target(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stubborn, gate = Gate(stubborn=True), Gate()
@@ -458,7 +458,7 @@ async def test_halt_overtakes_every_queue_even_while_all_workers_hang() -> None:
         await asyncio.gather(*tasks)
 
 
-async def test_a_rearm_from_before_a_halt_does_not_undo_it_wherever_it_waits() -> None:
+async def test_a_waiting_rearm_does_not_undo_a_later_halt() -> None:
     """Behind its target, behind the workers, in its handler, or still in a middleware."""
     gate, slow = Gate(), asyncio.Event()
     rearmed: list[str] = []
@@ -508,7 +508,7 @@ async def test_a_rearm_that_waits_for_a_worker_is_overtaken_by_a_halt() -> None:
 # Who gives up, and who stops
 
 
-async def test_who_stops_waiting_does_not_stop_the_command_and_is_cancelled_when_it_is_answered() -> None:
+async def test_a_cancelled_submitter_does_not_stop_the_command() -> None:
     gate = Gate()
     async with running() as bus:
         bus.register(Note, gate)
@@ -591,7 +591,7 @@ async def test_a_handler_may_stop_the_bus_that_called_it() -> None:
         assert ack.status == "accepted"
 
 
-async def test_a_handler_whose_task_never_began_is_answered_as_not_run() -> None:
+async def test_a_handler_cancelled_before_its_start_was_not_run() -> None:
     async with running() as bus:
         bus.register(Note, Gate())
         tasks = submitted(bus, Note("s"))

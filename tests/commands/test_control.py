@@ -145,7 +145,7 @@ async def test_the_table_of_the_engine_holds_a_users_own_commands(folder: Path) 
         assert [entry.verb for entry in reply.table] == ["pause", "note"]
 
 
-async def test_dead_letters_are_listed_without_and_shown_with_what_they_hold(folder: Path) -> None:
+async def test_dead_letters_are_listed_briefly_and_shown_in_full(folder: Path) -> None:
     letters = DeadLetters()
     for number in range(30):
         letters.add_frame(source="feed", row=number, reason="not_json", ts_ns=7, frame=b"\xff" * 5)
@@ -162,7 +162,7 @@ async def test_dead_letters_are_listed_without_and_shown_with_what_they_hold(fol
         assert (await ask(folder, AskLetter(31))).letters == ()
 
 
-async def test_what_a_handler_tells_arrives_even_when_json_does_not_hold_it(folder: Path) -> None:
+async def test_an_answer_that_json_cannot_hold_still_arrives(folder: Path) -> None:
     endless: dict[str, object] = {}
     endless["more"] = endless
     told: Iterator[dict[str, object]] = iter([{"path": Path("x"), "number": 1}, endless])
@@ -205,7 +205,7 @@ async def test_a_peer_of_another_user_is_refused(folder: Path, monkeypatch: pyte
         assert bus.stats().submitted == 0
 
 
-async def test_a_living_engine_is_never_pushed_away_and_a_dead_ones_socket_is_replaced(folder: Path) -> None:
+async def test_only_a_dead_engines_socket_is_replaced(folder: Path) -> None:
     async with serving(folder) as (bus, _):
         bus.register(Note, lambda _: ACCEPTED)
         second = ControlServer(bus, engine="paper", folder=folder)
@@ -299,7 +299,7 @@ async def test_a_command_nested_too_deep_is_rejected(folder: Path) -> None:
         assert bus.stats().outcomes.keys() <= {("malformed", "rejected")}
 
 
-async def test_values_around_a_command_that_are_not_allowed_are_rejected(folder: Path) -> None:
+async def test_wrong_values_around_a_command_are_rejected(folder: Path) -> None:
     async with serving(folder) as (bus, _):
         bus.register(Note, lambda _: ACCEPTED)
         for around in (b'"timeout": -1', b'"timeout": 0', b'"key": ""', b'"key": "' + b"k" * 500 + b'"'):
@@ -316,7 +316,7 @@ async def test_a_line_without_end_is_cut_off(folder: Path) -> None:
         assert (await ask(folder, Submit(command=NOTE))).ack is not None
 
 
-async def test_a_peer_that_says_nothing_is_closed_and_one_too_many_is_refused(folder: Path) -> None:
+async def test_a_silent_peer_is_closed_and_one_too_many_refused(folder: Path) -> None:
     async with serving(folder, connections_max=2, idle_s=0.05) as (_, server):
         silent = [await asyncio.open_unix_connection(str(server.path)) for _ in range(2)]
         (refused,) = await say(folder, b'{"ask": "table"}\n')
@@ -342,7 +342,7 @@ async def test_a_peer_that_leaves_early_gets_its_command_handled(folder: Path) -
         assert bus.stats().outcomes["note", "accepted"].count == 1
 
 
-async def test_a_peer_that_reads_nothing_holds_up_nobody(folder: Path) -> None:
+async def test_a_peer_that_does_not_read_blocks_no_other(folder: Path) -> None:
     async with serving(folder, idle_s=0.05) as (bus, server):
         bus.register(Note, lambda _: Outcome("accepted", detail={"text": "x" * 5_000_000}))
         deaf = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

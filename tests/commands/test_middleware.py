@@ -46,7 +46,7 @@ def noting(handled: list[Command]) -> Callable[[Command], Outcome]:
 # Layers
 
 
-async def test_layers_see_a_command_from_the_outside_in_and_its_answer_from_the_inside_out() -> None:
+async def test_middleware_wraps_a_command_from_outside_in() -> None:
     trace: list[str] = []
 
     def layer(name: str):
@@ -116,9 +116,7 @@ async def never_returns(call, proceed):
         (never_returns, "at it when the command's time was over: after the answer 'accepted'", 1),
     ],
 )
-async def test_a_layer_that_misbehaves_loses_no_answer_and_handles_nothing_twice(
-    broken: Any, said: str, calls: int
-) -> None:
+async def test_a_faulty_layer_loses_no_answer_and_repeats_no_call(broken: Any, said: str, calls: int) -> None:
     handled: list[Command] = []
     seen: list[Ack] = []
 
@@ -137,13 +135,13 @@ async def test_a_layer_that_misbehaves_loses_no_answer_and_handles_nothing_twice
         assert (bus.in_flight, bus.stats().answered) == (0, 1)
 
 
-async def test_two_layers_that_hang_one_around_the_other_cannot_hold_an_answer_back() -> None:
+async def test_two_nested_hanging_layers_cannot_delay_an_answer() -> None:
     async with running(middleware=[never_returns, never_answers]) as bus:
         bus.register(Note, lambda _: ACCEPTED)
         assert (await bus.submit(Note("s"), timeout=0.02)).status == "failed"
 
 
-async def test_a_layer_that_outlives_its_own_answer_cannot_hand_on_any_more() -> None:
+async def test_a_layer_past_its_answer_cannot_call_the_next() -> None:
     late: list[asyncio.Task[Ack]] = []
     go = asyncio.Event()
     handled: list[Command] = []
@@ -165,7 +163,7 @@ async def test_a_layer_that_outlives_its_own_answer_cannot_hand_on_any_more() ->
     assert handled == []
 
 
-async def test_a_command_that_its_layer_does_not_wait_for_has_its_time_all_the_same() -> None:
+async def test_a_command_not_awaited_by_its_layer_keeps_its_timeout() -> None:
     gate = Gate()
     behind: list[asyncio.Task[Ack]] = []
 
@@ -192,7 +190,7 @@ async def test_a_layer_that_hangs_after_a_timeout_is_cancelled_too() -> None:
         assert (ack.status, "after the answer 'failed'" in ack.reason) == ("failed", True)
 
 
-async def test_a_bus_that_stops_ends_commands_that_are_still_in_their_middleware() -> None:
+async def test_stopping_the_bus_ends_commands_in_middleware() -> None:
     async with running(middleware=[never_answers]) as bus:
         bus.register(Note, lambda _: ACCEPTED)
         task = asyncio.ensure_future(bus.submit(Note("s"), timeout=60))
@@ -201,7 +199,7 @@ async def test_a_bus_that_stops_ends_commands_that_are_still_in_their_middleware
         assert "the command was not run" in (await task).reason
 
 
-async def test_a_submitter_who_is_cancelled_in_a_middleware_is_cancelled_and_accounted() -> None:
+async def test_a_submitter_cancelled_in_middleware_is_accounted() -> None:
     audited = []
 
     async def record(call, proceed):
@@ -220,7 +218,7 @@ async def test_a_submitter_who_is_cancelled_in_a_middleware_is_cancelled_and_acc
         assert bus.in_flight == 0
 
 
-async def test_without_any_layer_a_command_is_validated_handled_and_counted() -> None:
+async def test_without_layers_a_command_is_validated_and_counted() -> None:
     handled: list[Command] = []
     async with running(middleware=()) as bus:
         bus.register(Note, noting(handled))
@@ -265,7 +263,7 @@ async def test_a_layer_that_hands_on_after_the_deadline_runs_nothing() -> None:
 # Idempotency
 
 
-async def test_a_repeated_command_gets_the_same_ack_and_is_handled_once() -> None:
+async def test_a_repeated_command_gets_one_ack_and_is_handled_once() -> None:
     handled: list[Command] = []
     async with running() as bus:
         bus.register(Note, noting(handled))
@@ -278,7 +276,7 @@ async def test_a_repeated_command_gets_the_same_ack_and_is_handled_once() -> Non
 
 
 @pytest.mark.parametrize("other", [Note("s", "other"), PauseStrategy("s"), Halt()])
-async def test_a_key_with_another_command_is_rejected_whether_the_first_is_done_or_on_its_way(other) -> None:
+async def test_a_key_used_by_another_command_is_rejected(other) -> None:
     gate = Gate()
     async with running() as bus:
         bus.register(Note, gate)
@@ -314,7 +312,7 @@ async def test_repetitions_share_the_command_that_is_on_its_way() -> None:
             await tasks[3]
 
 
-async def test_an_unknown_outcome_is_remembered_so_that_a_repetition_does_not_run_it_twice() -> None:
+async def test_an_unknown_outcome_is_not_run_twice() -> None:
     gate = Gate()
     async with running() as bus:
         bus.register(Note, gate)
@@ -336,7 +334,7 @@ async def test_what_was_not_run_is_not_remembered() -> None:
         assert (await bus.submit(Note("s"), key="k")).status == "accepted"
 
 
-async def test_keys_are_forgotten_after_their_hour_by_the_engines_clock() -> None:
+async def test_keys_expire_after_an_hour_of_the_engines_clock() -> None:
     clock = HandClock()
     async with running(clock=clock) as bus:
         bus.register(Note, lambda _: ACCEPTED)
@@ -377,7 +375,7 @@ async def test_the_authorization_hook_decides_plain_or_async() -> None:
             assert (refused.status, refused.reason) == ("rejected", "'clerk' may not: only the boss may note")
 
 
-async def test_commands_above_the_rate_are_rejected_by_the_engines_clock_and_a_halt_is_not() -> None:
+async def test_commands_above_the_rate_are_rejected_except_halt() -> None:
     clock = HandClock(5)
     async with running(middleware=default_middleware(rate_max=2), clock=clock) as bus:
         bus.register(Note, lambda _: ACCEPTED)
@@ -434,7 +432,7 @@ async def test_every_command_is_audited_whatever_came_of_it() -> None:
     await bus.stop()
 
 
-async def test_a_full_control_lane_holds_up_no_answer_and_its_audits_come_later_in_order() -> None:
+async def test_a_full_control_lane_delays_audits_but_no_answer() -> None:
     events = EventBus(clock=HandClock(7), lanes={Lane.CONTROL: LaneOptions(capacity=2)})
     bus, seen = await audited(events)
     acks = [await bus.submit(Note("s", str(number))) for number in range(5)]
@@ -449,7 +447,7 @@ async def test_a_full_control_lane_holds_up_no_answer_and_its_audits_come_later_
     assert (bus.stats().audits_waiting, bus.stats().audits_lost) == (0, 0)
 
 
-async def test_an_audit_that_never_finds_room_stands_in_the_log_and_is_counted(
+async def test_an_audit_that_never_finds_room_is_logged_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     events = EventBus(clock=HandClock(7), lanes={Lane.CONTROL: LaneOptions(capacity=1)})

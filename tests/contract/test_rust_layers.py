@@ -129,7 +129,7 @@ def test_files_and_functions_are_short_and_take_few_parameters(root: Path, crate
     assert found == []
 
 
-def test_a_circle_is_found_through_groups_re_exports_and_inline_paths(tmp_path: Path) -> None:
+def test_a_circle_is_found_through_every_form_of_import(tmp_path: Path) -> None:
     def circles_of(**files: str) -> list[str]:
         for name, text in files.items():
             path = tmp_path / f"{name.replace('__', '/')}.rs"
@@ -149,7 +149,7 @@ def test_a_circle_is_found_through_groups_re_exports_and_inline_paths(tmp_path: 
     assert leaves("a::{b, c::{D, E as F}}") == ["a::b", "a::c::D", "a::c::E"]
 
 
-def test_parameters_and_lines_of_a_function_are_counted_without_its_signature() -> None:
+def test_lines_of_a_function_are_counted_without_signature() -> None:
     text = """
     fn f<T: Fn(u8) -> u8, const N: usize>(
         &self, pair: (u8, u8), map: HashMap<u8, u8>, act: impl FnOnce(&mut T, u8) -> u8,
@@ -162,7 +162,7 @@ def test_parameters_and_lines_of_a_function_are_counted_without_its_signature() 
     assert [(found.name, found.parameters, found.lines) for found in functions(text)] == [("f", 4, 3)]
 
 
-def test_the_search_for_forbidden_words_sees_grouped_imports_and_ignores_comments() -> None:
+def test_forbidden_words_are_found_in_grouped_imports() -> None:
     grouped = spelled_out(stripped("use std::{collections::HashMap, io::{self, Read}}; // std::fs\n/* std::net */"))
     assert {match.group() for match in NOT_IN_CORE.finditer(grouped)} == {"std::io"}
     assert not NOT_IN_CORE.search(stripped('let text = "std::thread";'))

@@ -64,7 +64,7 @@ class Mixed(Strategy):
         self.said.append(("trades", position.tolist()))
 
 
-def test_plain_handlers_beside_async_ones_keep_the_order() -> None:
+def test_plain_and_async_handlers_keep_the_order() -> None:
     mixed = Mixed()
 
     async def main() -> None:
@@ -180,7 +180,7 @@ def test_the_default_overflow_of_async_handlers_is_drop_oldest() -> None:
     assert holds_the_law(stats)
 
 
-def test_a_block_reader_on_the_publishing_loop_is_an_error_never_a_wait() -> None:
+def test_a_block_reader_on_the_publishing_loop_is_an_error() -> None:
     async def main() -> None:
         with Dispatcher(ring_capacity=64) as dispatcher:
 
@@ -196,7 +196,7 @@ def test_a_block_reader_on_the_publishing_loop_is_an_error_never_a_wait() -> Non
     asyncio.run(main())
 
 
-def test_a_fault_in_an_awaited_call_is_quarantine_and_the_loop_goes_on() -> None:
+def test_a_fault_in_an_awaited_call_leads_to_quarantine() -> None:
     async def main() -> None:
         with Dispatcher() as dispatcher:
 
@@ -235,7 +235,7 @@ def test_a_stray_exit_or_cancellation_is_the_strategys_fault(error: type[BaseExc
     asyncio.run(main())
 
 
-def test_cancelling_the_loops_tasks_ends_everything_without_a_warning() -> None:
+def test_cancelling_all_tasks_of_the_loop_ends_cleanly() -> None:
     """asyncio.run cancels what is left; no coroutine stays unawaited, nothing is logged."""
 
     async def main() -> None:
@@ -357,7 +357,7 @@ def test_in_replay_async_handlers_are_awaited_by_the_drain() -> None:
     assert log == [1, 2, 3, 4, 5]
 
 
-def test_a_clock_by_hand_is_asked_when_a_call_is_made() -> None:
+def test_the_given_clock_is_read_when_a_call_is_made() -> None:
     clock = HandClock(100)
     got: list[int] = []
 

@@ -70,7 +70,7 @@ def test_a_singular_handler_is_caused_by_its_tick() -> None:
     ]
 
 
-def test_every_strategy_of_a_tick_is_caused_by_it_and_by_its_own_gap_before_it() -> None:
+def test_a_tick_and_the_gap_before_it_are_causes() -> None:
     first, second = Singular(), Singular()
     with Dispatcher(ring_capacity=16, clock=HandClock(99)) as dispatcher:
         subscribed(dispatcher, first, overflow="drop_oldest", name="first")
@@ -103,7 +103,7 @@ def test_a_plural_handler_is_caused_by_its_run() -> None:
     ]
 
 
-def test_a_batch_of_two_instruments_names_the_last_one_with_its_own_numbers() -> None:
+def test_a_batch_of_two_instruments_names_the_last_tick() -> None:
     asking = Plural()
     with Dispatcher() as dispatcher:
         subscribed(dispatcher, asking)
@@ -125,7 +125,7 @@ def test_a_window_is_caused_by_what_it_held() -> None:
     assert asking.seen[0] == ("on_quotes", Cause(BTC, "quote", 1, 2, 2))
 
 
-def test_there_is_no_cause_outside_of_a_handler_and_none_of_another_subscription() -> None:
+def test_a_cause_exists_only_in_the_subscriptions_own_handler() -> None:
     asking = Singular()
     others: list[Cause | None] = []
     with Dispatcher() as dispatcher:
@@ -140,7 +140,7 @@ def test_there_is_no_cause_outside_of_a_handler_and_none_of_another_subscription
     assert len(asking.seen) == 1
 
 
-def test_a_tick_is_the_cause_again_after_the_gap_that_was_told_inside_it() -> None:
+def test_a_tick_is_the_cause_again_after_its_gap() -> None:
     """The second strategy's gap is told between the first one's call and its own, of the same tick."""
     first, second, third = Singular(), Singular(), Singular()
     clock = HandClock()
@@ -177,7 +177,7 @@ def test_a_thread_sees_its_own_cause_and_others_see_none() -> None:
 
 
 @pytest.mark.parametrize("replay", [False, True])
-def test_an_async_handler_keeps_its_cause_across_awaits_and_hands_it_to_its_tasks(replay: bool) -> None:
+def test_an_async_handler_and_its_tasks_keep_the_cause(replay: bool) -> None:
     seen: list[tuple[int, Cause | None, Cause | None]] = []
 
     async def main() -> None:

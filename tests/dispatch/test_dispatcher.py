@@ -55,7 +55,7 @@ def test_dispatch_is_tick_major_and_in_registration_order() -> None:
     assert log == [(name, position) for position in range(3) for name in "abc"]
 
 
-def test_within_a_strategy_the_kinds_own_handler_comes_first_then_on_tick_then_plurals_after_the_run() -> None:
+def test_a_strategys_handlers_run_kind_then_on_tick_then_plural() -> None:
     log: list[Any] = []
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(Everything(log))
@@ -110,7 +110,7 @@ def test_plural_handlers_come_by_kind_and_on_ticks_last() -> None:
     assert log == [("quotes", 4), ("trades", 1), ("agg_trades", 2), ("levels", 3), ("ticks", 10)]
 
 
-def test_plural_handlers_of_all_strategies_come_after_all_singular_ones_of_the_run() -> None:
+def test_plural_handlers_run_after_all_singular_ones() -> None:
     log: list[str] = []
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(lambda seq: log.append("columns"), callback="on_quotes")
@@ -120,7 +120,7 @@ def test_plural_handlers_of_all_strategies_come_after_all_singular_ones_of_the_r
     assert log == ["value", "value", "columns"]
 
 
-def test_a_gap_is_told_before_the_tick_that_shows_it_and_no_batch_spans_it() -> None:
+def test_a_gap_comes_before_its_tick_and_splits_the_batch() -> None:
     log: list[Any] = []
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(Everything(log))
@@ -169,7 +169,7 @@ def test_what_a_batch_holds_are_its_own_ticks_in_every_run() -> None:
 @pytest.mark.parametrize("options", [{}, {"overflow": "drop_oldest", "rate_limit": 1e9}, {"every": "1s"}])
 @pytest.mark.parametrize("publish_whole", [True, False])
 @pytest.mark.parametrize("longest_beside", [1, 1_024])
-def test_a_batch_ends_on_an_events_edge_unless_the_event_alone_is_too_long(
+def test_a_batch_ends_on_an_event_edge_if_it_can(
     options: dict[str, Any], publish_whole: bool, longest_beside: int
 ) -> None:
     lengths: list[int] = []
@@ -211,7 +211,7 @@ def test_what_a_handler_publishes_comes_after_what_is_there() -> None:
     assert got == [1.0, 2.0, 11.0, 12.0]
 
 
-def test_a_subscription_made_by_a_handler_gets_the_ticks_published_after_it() -> None:
+def test_a_subscription_made_by_a_handler_gets_later_ticks() -> None:
     got: list[int] = []
     with Dispatcher() as dispatcher:
 
@@ -231,7 +231,7 @@ def test_a_subscription_made_by_a_handler_gets_the_ticks_published_after_it() ->
     assert len(got) == 3
 
 
-def test_on_join_the_newest_quote_of_each_instrument_comes_first_flagged_as_snapshot() -> None:
+def test_on_join_the_newest_quotes_come_first_as_snapshots() -> None:
     got: list[tuple[str, float, bool]] = []
     with Dispatcher() as dispatcher:
         dispatcher.publish(quotes(dispatcher, [1.0, 2.0]))
@@ -303,7 +303,7 @@ def test_a_dispatch_inside_a_dispatch_is_refused() -> None:
     assert "return from the handler first" in refused[0]
 
 
-def test_a_publish_that_its_own_handler_would_hold_publishes_nothing_and_loses_no_number() -> None:
+def test_a_reentrant_publish_publishes_nothing() -> None:
     errors: list[ReentrantPublishError] = []
     got: list[int] = []
     with Dispatcher(ring_capacity=8) as dispatcher:
@@ -327,7 +327,7 @@ def test_a_publish_that_its_own_handler_would_hold_publishes_nothing_and_loses_n
     assert (errors[0].published, errors[0].asked) == (0, 9)
 
 
-def test_a_publish_from_a_handler_that_a_publish_called_is_refused_the_same_way() -> None:
+def test_a_publish_nested_in_a_publish_is_refused() -> None:
     errors: list[Exception] = []
     with Dispatcher(ring_capacity=4) as dispatcher:
 
@@ -347,7 +347,7 @@ def test_a_publish_from_a_handler_that_a_publish_called_is_refused_the_same_way(
 
 
 @pytest.mark.parametrize("capacity", [2, 4, 64])
-def test_a_snapshot_of_2000_levels_passes_a_ring_of_two_before_one_inline_reader(capacity: int) -> None:
+def test_a_snapshot_of_2000_levels_passes_a_ring_of_two(capacity: int) -> None:
     prices: list[float] = []
     with Dispatcher(ring_capacity=capacity) as dispatcher:
         subscription = dispatcher.subscribe(lambda price: prices.append(price), callback="on_level")
@@ -466,7 +466,7 @@ def test_a_sequencer_alone_numbers_and_finds_gaps() -> None:
     assert sequencer.counts()["gaps"] == 1
 
 
-def test_a_dispatcher_takes_a_ring_and_a_sequencer_of_ones_own() -> None:
+def test_a_dispatcher_accepts_a_ring_and_a_sequencer() -> None:
     first = Dispatcher()
     ring, sequencer = Ring(64), Sequencer(first.instruments)
     with Dispatcher(instruments=first.instruments, ring=ring, sequencer=sequencer) as dispatcher:
@@ -484,7 +484,7 @@ def test_a_decoder_of_another_table_is_refused() -> None:
             one.publish_frame(decoder, b"{}", 1)
 
 
-def test_a_rejected_frame_is_a_dead_letter_and_changes_nothing_else() -> None:
+def test_a_rejected_frame_is_only_a_dead_letter() -> None:
     with Dispatcher() as dispatcher:
         decoder = Decoder("BINANCE", dispatcher.instruments)
         assert dispatcher.publish_frame(decoder, b'{"nonsense": ', 7) == 0
@@ -560,7 +560,7 @@ def test_gap_causes_are_members() -> None:
     assert causes == [(GapCause.VENUE, 2, 4, 3, "trade", BTC)]
 
 
-def test_slow_handlers_cost_the_next_time_limit_one_call_not_thirty_two() -> None:
+def test_a_slow_handler_exceeds_a_time_limit_by_one_call() -> None:
     class Slow(Strategy):
         seen = 0
 

@@ -175,7 +175,7 @@ def test_twenty_hostile_strategies_cost_twenty_good_ones_nothing(
             assert stats[name].skipped > 0
 
 
-def test_a_strategy_that_subscribes_others_from_its_handler_disturbs_nobody() -> None:
+def test_subscribing_others_in_a_handler_disturbs_no_strategy() -> None:
     good = Good()
     with Dispatcher(instruments=[BTC]) as dispatcher:
 
@@ -214,7 +214,7 @@ def test_three_faults_within_a_thousand_calls_are_quarantine() -> None:
     assert holds_the_law(stats)
 
 
-def test_a_quarantined_strategy_can_be_resumed_and_is_told_what_it_lost() -> None:
+def test_a_resumed_quarantined_strategy_gets_a_gap() -> None:
     told: list[Any] = []
 
     class Mine(Strategy):
@@ -295,7 +295,7 @@ def test_an_error_whose_text_raises_is_kept_too(caplog: pytest.LogCaptureFixture
 # With on_fault="raise" the first fault ends the dispatch.
 
 
-def test_raise_ends_the_dispatch_with_the_users_own_traceback_and_the_tick() -> None:
+def test_raise_keeps_the_users_traceback_and_names_the_tick() -> None:
     def helper():
         return 1 / 0
 
@@ -313,7 +313,7 @@ def test_raise_ends_the_dispatch_with_the_users_own_traceback_and_the_tick() -> 
     assert raised.value.__notes__ == ["in mine.on_quote, at BTCUSDT.BINANCE quote seq 3 at position 2"]
 
 
-def test_raise_comes_after_every_strategy_had_the_tick_and_dispatch_goes_on_behind_it() -> None:
+def test_raise_waits_until_every_strategy_had_the_tick() -> None:
     before: list[int] = []
     after: list[int] = []
 
@@ -362,7 +362,7 @@ def test_what_is_no_exception_does_not_end_the_process(error: BaseException) -> 
     assert (raised.value.subscription, raised.value.handler) == ("mine", "on_quote")
 
 
-def test_the_first_of_two_faults_of_a_tick_is_raised_and_both_are_kept() -> None:
+def test_of_two_faults_at_a_tick_the_first_is_raised() -> None:
     with Dispatcher(on_fault="raise") as dispatcher:
         dispatcher.subscribe(raises(ValueError("first")), callback="on_quote")
         dispatcher.subscribe(raises(ValueError("second")), callback="on_quote")
@@ -391,7 +391,7 @@ def test_a_fault_in_on_gap_is_a_fault_like_any_other() -> None:
         assert dispatcher.dead_letters.list()[0].tick_kind == "gap"
 
 
-def test_keyboard_interrupt_in_a_handler_propagates_at_once_and_is_nobodys_fault() -> None:
+def test_keyboard_interrupt_in_a_handler_is_no_fault() -> None:
     got: list[int] = []
 
     def on_quote(position):

@@ -116,7 +116,7 @@ def test_a_name_is_taken_once() -> None:
             dispatcher.subscribe(on_quote, name="mine")
 
 
-def test_overflow_takes_a_name_or_a_member() -> None:
+def test_overflow_accepts_a_name_or_a_member() -> None:
     assert SubscriptionOptions.checked(overflow="drop_oldest").overflow is Overflow.DROP_OLDEST
     assert SubscriptionOptions.checked(overflow=Overflow.CONFLATE).overflow is Overflow.CONFLATE
 
@@ -205,7 +205,7 @@ def test_stats_are_frozen() -> None:
             dispatcher.stats().published = 5  # type: ignore[misc]
 
 
-def test_a_closed_dispatcher_takes_nothing_more() -> None:
+def test_a_closed_dispatcher_refuses_every_call() -> None:
     dispatcher = Dispatcher(instruments=[BTC])
     made = quotes(dispatcher, [1.0])
     dispatcher.close()

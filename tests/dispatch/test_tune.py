@@ -29,7 +29,7 @@ class Batches(Strategy):
         self.lengths.append(len(bid_price))
 
 
-def test_another_object_goes_on_where_the_first_was_stopped_and_is_told_what_was_skipped() -> None:
+def test_a_replaced_object_gets_a_gap_for_skipped_ticks() -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher:
         first, second = Counting(), Counting()
         subscription = dispatcher.subscribe(first)
@@ -75,7 +75,7 @@ def test_a_smaller_batch_holds_from_the_next_run_on() -> None:
 
 
 @pytest.mark.parametrize("before", [Overflow.BLOCK, Overflow.DROP_OLDEST])
-def test_who_no_longer_blocks_is_overtaken_and_who_blocks_now_is_not(before: Overflow) -> None:
+def test_a_changed_overflow_decides_whether_ticks_are_missed(before: Overflow) -> None:
     after = Overflow.DROP_OLDEST if before is Overflow.BLOCK else Overflow.BLOCK
     with Dispatcher(instruments=[BTC], ring_capacity=16) as dispatcher:
         counting = Counting()
@@ -91,7 +91,7 @@ def test_who_no_longer_blocks_is_overtaken_and_who_blocks_now_is_not(before: Ove
     assert stats.accounted == stats.published
 
 
-def test_conflation_is_refused_for_flow_and_folds_quotes_from_then_on() -> None:
+def test_switching_to_conflate_folds_quotes_and_refuses_flow() -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher:
         counting = Counting()
         subscription = dispatcher.subscribe(counting)

@@ -41,7 +41,7 @@ class Stubborn(Strategy):
 
 
 @pytest.mark.asyncio
-async def test_a_strategy_that_answers_each_refusal_with_an_order_keeps_neither_operator_nor_ticks_out() -> None:
+async def test_a_refusal_loop_starves_neither_operator_nor_ticks() -> None:
     stubborn = Stubborn()
     feed = HandFeed()
     engine = Engine(feeds=[feed], strategies=[stubborn], broker=SimulatedBroker(), instruments=INSTRUMENTS)
@@ -55,7 +55,7 @@ async def test_a_strategy_that_answers_each_refusal_with_an_order_keeps_neither_
         await until(lambda: engine.bus.is_idle)
 
 
-def test_handlers_that_never_come_to_an_end_end_a_replay_with_a_diagnosis(monkeypatch) -> None:
+def test_endless_handlers_end_a_replay_with_a_diagnosis(monkeypatch) -> None:
     monkeypatch.setattr("headrace.engine.loop.replay.BARRIER_S", 0.2)
     with pytest.raises(DeadlockError, match="go on publishing more"):
         engine_over(market([100.0] * 5), [Stubborn]).run()
@@ -101,7 +101,7 @@ class LateInAThread(Late, Strategy):
 
 @pytest.mark.parametrize("strategy", [LateInATask, LateInAThread])
 @pytest.mark.asyncio
-async def test_a_timer_that_a_task_or_a_thread_sets_fires_though_no_tick_follows(strategy) -> None:
+async def test_a_timer_set_by_a_thread_fires_without_a_tick(strategy) -> None:
     own = strategy()
     feed = HandFeed()
     async with Engine(feeds=[feed], strategies=[own], instruments=INSTRUMENTS):
@@ -109,7 +109,7 @@ async def test_a_timer_that_a_task_or_a_thread_sets_fires_though_no_tick_follows
         await until(lambda: own.fired is not None, within_s=3)
 
 
-def test_an_order_of_a_strategy_in_quarantine_is_cancelled_before_the_next_time() -> None:
+def test_quarantine_cancels_orders_before_the_next_time() -> None:
     class Failing(Strategy):
         def on_quote(self, seq: int) -> None:
             if seq == 5:
@@ -150,7 +150,7 @@ class JoiningByTimer(Strategy):
 
 
 @pytest.mark.parametrize("strategy", [Joining, JoiningByTimer])
-def test_a_subscription_that_was_added_in_flight_is_repeated_where_it_was(strategy, tmp_path: Path) -> None:
+def test_a_subscription_added_in_flight_is_repeated_there(strategy, tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     ticks = market([100.0] * 200, every_ns=SECOND // 1_000)
     engine_over(ticks, [strategy], mode="live", speed=2.0, dispatch_log=log).run()
@@ -161,7 +161,7 @@ def test_a_subscription_that_was_added_in_flight_is_repeated_where_it_was(strate
 
 
 @pytest.mark.asyncio
-async def test_an_async_handler_that_swallows_its_cancellation_is_left_behind_by_the_shutdown(monkeypatch) -> None:
+async def test_shutdown_leaves_a_handler_that_ignores_cancellation(monkeypatch) -> None:
     monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 0.2)
     done = asyncio.Event()
 
@@ -184,7 +184,7 @@ async def test_an_async_handler_that_swallows_its_cancellation_is_left_behind_by
 
 
 @pytest.mark.asyncio
-async def test_a_handler_of_the_object_before_a_restart_can_order_nothing_more() -> None:
+async def test_a_handler_of_a_replaced_object_can_send_no_order() -> None:
     tails: list[asyncio.Event] = []
     refused: list[EngineError] = []
 

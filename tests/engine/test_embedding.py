@@ -93,7 +93,7 @@ class Bench:
 
 
 @pytest.mark.parametrize("mode", ["live", "replay"])
-def test_one_that_is_stopped_before_it_runs_ends_as_soon_as_it_is_ready(mode: ModeName) -> None:
+def test_an_engine_stopped_before_it_runs_ends_once_ready(mode: ModeName) -> None:
     strategy = Recorder()
     engine = engine_over(market(range(100, 100_000)), [strategy], mode=mode)
     engine.stop("changed my mind")
@@ -103,7 +103,7 @@ def test_one_that_is_stopped_before_it_runs_ends_as_soon_as_it_is_ready(mode: Mo
     assert len(strategy.quotes) < 100_000 - 100
 
 
-def test_one_that_is_forced_before_it_runs_does_not_begin() -> None:
+def test_an_engine_forced_before_it_runs_does_not_start() -> None:
     strategy = Recorder()
     engine = engine_over(market(range(100, 110)), [strategy], mode="live")
     engine.force("no")
@@ -125,9 +125,7 @@ def test_one_that_is_stopped_while_it_is_set_up_ends_after_that(tmp_path: Path) 
     assert bench.strategy.calls == ["start", "stop"]  # type: ignore[attr-defined]
 
 
-def test_a_set_up_that_hangs_is_given_up_when_the_time_of_a_stop_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_setup_is_abandoned_at_the_stop_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.engine.run.DRAIN_S", 0.05)
 
     class Hanging(Recorder):
@@ -142,9 +140,7 @@ def test_a_set_up_that_hangs_is_given_up_when_the_time_of_a_stop_is_over(
     assert bench.service.said == ["setup", "stop"]
 
 
-def test_an_on_stop_a_service_and_a_feed_that_hang_cost_their_time_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging_parts_delay_the_stop_by_their_deadline_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 0.3)
     monkeypatch.setattr("headrace.engine.shutdown.DRAIN_RUNNING_S", 0.1)
 
@@ -176,7 +172,7 @@ class Watching2(Watching):
 
 
 @pytest.mark.asyncio
-async def test_a_run_beside_other_tasks_leaves_them_alone_and_ends_when_a_thread_says_so(tmp_path: Path) -> None:
+async def test_a_thread_ends_a_run_and_other_tasks_go_on(tmp_path: Path) -> None:
     ticking = 0
 
     async def tick() -> None:
@@ -203,7 +199,7 @@ async def test_a_run_beside_other_tasks_leaves_them_alone_and_ends_when_a_thread
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("moment", ["running", "setting up", "ending"])
-async def test_a_run_that_its_user_cancels_cleans_up_and_goes_on_being_cancelled(tmp_path: Path, moment: str) -> None:
+async def test_a_cancelled_run_cleans_up_and_stays_cancelled(tmp_path: Path, moment: str) -> None:
     class Slow(Recorder):
         async def on_start(self) -> None:  # type: ignore[override]  # a callback may be async
             super().on_start()
@@ -236,7 +232,7 @@ async def test_a_run_that_its_user_cancels_cleans_up_and_goes_on_being_cancelled
 
 
 @pytest.mark.asyncio
-async def test_force_ends_the_run_and_leaves_the_task_of_its_user_as_it_was(tmp_path: Path) -> None:
+async def test_force_ends_the_run_and_not_the_users_task(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     task = asyncio.current_task()
     assert task is not None
@@ -273,7 +269,7 @@ async def test_a_force_right_after_a_stop_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_gives_up_waiting_for_the_start_has_ended_the_run(tmp_path: Path) -> None:
+async def test_a_timed_out_start_ends_the_run(tmp_path: Path) -> None:
     class Hanging(Recorder):
         async def on_start(self) -> None:  # type: ignore[override]  # a callback may be async
             await asyncio.Event().wait()
@@ -299,9 +295,7 @@ async def test_what_the_body_raises_goes_on_when_the_engine_has_ended(tmp_path: 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("where", ["open", "iterate", "close"])
-async def test_a_feed_that_raises_ends_the_run_with_its_error_and_everything_else_is_closed(
-    tmp_path: Path, where: str
-) -> None:
+async def test_a_raising_feed_ends_the_run_with_its_error(tmp_path: Path, where: str) -> None:
     class Broken(Closing):
         async def open(self) -> None:
             if where == "open":
@@ -333,7 +327,7 @@ async def test_a_feed_that_raises_ends_the_run_with_its_error_and_everything_els
 
 
 @pytest.mark.asyncio
-async def test_two_engines_of_one_process_do_not_meet_and_both_hear_a_signal(tmp_path: Path) -> None:
+async def test_two_engines_of_a_process_both_stop_on_a_signal(tmp_path: Path) -> None:
     benches = [Bench(tmp_path / str(number), name=f"engine-{number}") for number in range(2)]
     before = signal.getsignal(signal.SIGTERM)
     runs = [asyncio.create_task(bench.engine.run_async()) for bench in benches]
@@ -351,7 +345,7 @@ async def test_two_engines_of_one_process_do_not_meet_and_both_hear_a_signal(tmp
 
 
 @pytest.mark.asyncio
-async def test_the_engine_that_runs_longest_gives_the_signal_handlers_back(tmp_path: Path) -> None:
+async def test_the_last_engine_restores_the_signal_handlers(tmp_path: Path) -> None:
     elsewhere: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: elsewhere.append(number))
     try:
@@ -387,7 +381,7 @@ def test_off_the_main_thread_no_signal_handler_is_touched(tmp_path: Path) -> Non
     bench.assert_closed()
 
 
-def test_a_keyboard_interrupt_out_of_a_handler_ends_the_run_cleans_up_and_goes_on(tmp_path: Path) -> None:
+def test_a_keyboard_interrupt_of_a_handler_ends_the_run(tmp_path: Path) -> None:
     def interrupt(_: Recorder) -> None:
         raise KeyboardInterrupt
 
@@ -398,7 +392,7 @@ def test_a_keyboard_interrupt_out_of_a_handler_ends_the_run_cleans_up_and_goes_o
     bench.assert_closed()
 
 
-def test_one_that_never_ran_is_collected_with_everything_that_it_made(tmp_path: Path) -> None:
+def test_an_engine_that_never_ran_is_collected_whole(tmp_path: Path) -> None:
     def made() -> list[weakref.ref[Any]]:
         bench = Bench(tmp_path)
         engine = bench.engine
@@ -426,7 +420,7 @@ def test_one_that_ran_is_collected_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_the_engine_could_not_tell_is_left_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_that_never_fit_the_lane_are_counted_as_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 0.2)
     monkeypatch.setattr("headrace.bus.async_lanes.DRAIN_RUNNING_S", 0.1)
     engine = Engine(feeds=[HandFeed()], strategies=[Recorder], instruments=INSTRUMENTS)

@@ -163,9 +163,7 @@ class Market:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
 @pytest.mark.parametrize("bad", BAD)
-async def test_hostile_callbacks_cost_nobody_else_anything_and_are_kept(
-    bad: Callable[[], object], is_async: bool
-) -> None:
+async def test_hostile_callbacks_are_kept_and_cost_others_nothing(bad: Callable[[], object], is_async: bool) -> None:
     callbacks = ["on_quote", *OF_THE_BUS, *OF_ITS_LIFE]
     classes = {f"hostile {name}": hostile(name, bad, is_async=is_async) for name in callbacks}
     buys = {n: (lambda own: own.buy(BTC, "0.1")) for n in range(1, 30, 3)}
@@ -219,7 +217,7 @@ async def test_hostile_callbacks_cost_nobody_else_anything_and_are_kept(
     assert good.calls[-1] == "stop"
 
 
-async def test_one_whose_start_fails_is_failed_the_others_run_and_it_can_be_started_later() -> None:
+async def test_a_failed_start_can_be_repeated_while_others_run() -> None:
     failing = hostile("on_start", exits, is_async=False)
     good = Good()
     venue = Market([StrategySpec(strategy=failing, name="failing"), good])
@@ -239,7 +237,7 @@ async def test_one_whose_start_fails_is_failed_the_others_run_and_it_can_be_star
         assert runner.strategy.quotes[-1] == 5  # type: ignore[union-attr]
 
 
-async def test_a_callback_that_never_returns_leaves_its_strategy_in_no_state_between_two() -> None:
+async def test_a_hanging_callback_ends_in_a_state_of_the_table() -> None:
     class Hanging(Good):
         where = ""
 
@@ -283,7 +281,7 @@ async def test_a_callback_that_never_returns_leaves_its_strategy_in_no_state_bet
         assert runner.strategy.quotes[-1] == 3  # type: ignore[union-attr]
 
 
-async def test_a_broker_that_cannot_cancel_holds_up_neither_quarantine_nor_stop() -> None:
+async def test_a_broker_that_cannot_cancel_delays_no_quarantine() -> None:
     class Stubborn(SimulatedBroker):
         def cancel(self, order_id: str, cause: Cause | None = None) -> None:
             raise ConnectionError("no venue")
@@ -308,7 +306,7 @@ async def test_a_broker_that_cannot_cancel_holds_up_neither_quarantine_nor_stop(
     assert [len(strategy.open_orders) for strategy in report.strategies.values()] == [1, 1]
 
 
-async def test_under_raise_one_that_fails_ends_the_engine_with_its_error_and_the_others_are_stopped(
+async def test_under_raise_a_failing_strategy_ends_the_engine(
     tmp_path: Path,
 ) -> None:
     class Watching(Service):
@@ -352,7 +350,7 @@ async def test_when_one_cannot_be_bound_none_is_left_half_started() -> None:
     assert good.calls == []
 
 
-async def test_what_a_strategy_subscribes_to_when_it_starts_is_not_doubled_by_a_restart() -> None:
+async def test_a_restart_does_not_double_on_start_subscriptions() -> None:
     seen: list[int] = []
 
     class Greedy(Strategy):
@@ -373,7 +371,7 @@ async def test_what_a_strategy_subscribes_to_when_it_starts_is_not_doubled_by_a_
         assert seen[before:] == [4, 4]
 
 
-async def test_a_restart_under_flow_tells_the_gap_and_others_get_every_tick() -> None:
+async def test_a_restart_delivers_a_gap_and_others_get_every_tick() -> None:
     class Slow(Recorder):
         async def on_stop(self) -> None:  # type: ignore[override]  # a callback may be async
             await asyncio.sleep(0.02)
@@ -398,7 +396,7 @@ async def test_a_restart_under_flow_tells_the_gap_and_others_get_every_tick() ->
         assert law.skipped == sum(fresh.gaps)
 
 
-async def test_timers_that_were_due_while_it_was_paused_fire_at_its_resume_and_say_how_many() -> None:
+async def test_timers_due_in_a_pause_fire_at_resume_with_a_count() -> None:
     good = Good()
     venue = Market([good])
     async with venue.engine as engine:
@@ -414,7 +412,7 @@ async def test_timers_that_were_due_while_it_was_paused_fire_at_its_resume_and_s
         assert [timer.missed for timer in good.timers] == [0, 2, 0]
 
 
-async def test_a_resume_does_not_wake_one_that_went_into_quarantine_meanwhile() -> None:
+async def test_a_resume_does_not_end_a_later_quarantine() -> None:
     class Slow(Good):
         async def on_resume(self) -> None:  # type: ignore[override]  # a callback may be async
             self.acts = dict.fromkeys(range(100), _fail)

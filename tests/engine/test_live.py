@@ -77,7 +77,7 @@ class Hand:
         await until(lambda: self.engine.bus.is_idle)
 
 
-async def test_a_live_run_over_an_array_ends_with_it_and_every_tick_is_accounted_for() -> None:
+async def test_a_live_run_over_an_array_accounts_for_every_tick() -> None:
     strategy = Recorder({5: lambda own: own.buy(BTC, 1)})
     engine = engine_over(market(range(100, 5_100)), [strategy], mode="live", speed=FAST)
     report = await engine.run_async()
@@ -90,7 +90,7 @@ async def test_a_live_run_over_an_array_ends_with_it_and_every_tick_is_accounted
     assert all(lane.left == 0 for lane in report.lanes.values())
 
 
-async def test_a_paused_strategy_gets_no_tick_but_its_fills_and_may_only_reduce() -> None:
+async def test_a_paused_strategy_gets_fills_only_and_may_reduce() -> None:
     strategy = Recorder()
     async with running([strategy]) as (engine, feed):
         hand = Hand(engine, feed)
@@ -122,7 +122,7 @@ async def test_a_paused_strategy_gets_no_tick_but_its_fills_and_may_only_reduce(
     assert strategy.calls == ["start", "pause", "resume", "stop"]
 
 
-async def test_a_restart_makes_a_fresh_object_with_what_the_old_one_saved_and_disturbs_nobody() -> None:
+async def test_a_restart_makes_a_fresh_object_and_loads_its_state() -> None:
     class Other(Strategy):
         seen = 0
 
@@ -159,7 +159,7 @@ async def test_a_restart_makes_a_fresh_object_with_what_the_old_one_saved_and_di
         assert [law.accounted for law in report.strategies["Remembering"].subscriptions.values()] == [4]
 
 
-async def test_a_strategy_that_faults_is_quarantined_its_orders_canceled_and_its_position_kept() -> None:
+async def test_quarantine_cancels_orders_and_keeps_the_position() -> None:
     def fail(own: Recorder) -> None:
         raise ZeroDivisionError("bad")
 
@@ -186,7 +186,7 @@ async def test_a_strategy_that_faults_is_quarantined_its_orders_canceled_and_its
         assert strategy.quotes[-1] == 9
 
 
-async def test_orders_are_kept_in_quarantine_when_that_was_asked_for() -> None:
+async def test_orders_are_kept_in_quarantine_by_option() -> None:
     def fail(own: Recorder) -> None:
         raise ZeroDivisionError("bad")
 
@@ -202,7 +202,7 @@ async def test_orders_are_kept_in_quarantine_when_that_was_asked_for() -> None:
         assert order_of(engine, resting).is_open
 
 
-async def test_commands_about_orders_are_answered_by_what_became_of_them() -> None:
+async def test_order_commands_are_answered_by_their_outcome() -> None:
     strategy = Recorder()
     async with running([strategy]) as (engine, feed):
         hand = Hand(engine, feed)
@@ -226,7 +226,7 @@ async def test_commands_about_orders_are_answered_by_what_became_of_them() -> No
 
 
 @pytest.mark.parametrize("command", [CancelAll, Flatten])
-async def test_an_operator_who_names_what_is_not_there_is_not_told_that_nothing_is_left(command: Any) -> None:
+async def test_a_command_for_an_unknown_name_is_rejected(command: Any) -> None:
     strategy = Recorder()
     async with running([strategy]) as (engine, feed):
         hand = Hand(engine, feed)
@@ -258,7 +258,7 @@ class BuysLater(Buys):
 
 
 @pytest.mark.parametrize("strategy", [Buys, BuysLater])
-async def test_a_bar_whose_handler_raises_behind_a_buy_buys_once(strategy: type[Strategy]) -> None:
+async def test_a_bar_handler_that_buys_and_raises_buys_once(strategy: type[Strategy]) -> None:
     async with running([strategy]) as (engine, feed):
         await Hand(engine, feed).quotes(100)
         await until(lambda: engine.bus.is_idle)
@@ -267,7 +267,7 @@ async def test_a_bar_whose_handler_raises_behind_a_buy_buys_once(strategy: type[
         assert str(engine.strategies[strategy.__name__].state) == "running"
 
 
-async def test_a_timer_that_nobody_hears_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_timer_without_on_timer_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     class Deaf(Strategy):
         def on_start(self) -> None:
             self.set_timer("beat", every="1ms")
@@ -278,7 +278,7 @@ async def test_a_timer_that_nobody_hears_is_told_once(caplog: pytest.LogCaptureF
     assert [record.message for record in caplog.records].count("timer 'beat' fires, and Deaf has no on_timer") == 1
 
 
-async def test_a_halt_refuses_new_orders_until_it_is_rearmed_and_lets_cancels_pass() -> None:
+async def test_a_halt_refuses_orders_and_lets_cancels_pass() -> None:
     strategy = Recorder()
     async with running([strategy]) as (engine, feed):
         hand = Hand(engine, feed)
@@ -410,7 +410,7 @@ async def test_it_runs_alike_however_it_waits(wait: str) -> None:
     assert strategy.quotes == [1, 2]
 
 
-async def test_the_idle_collector_gives_the_interpreter_back_as_it_was() -> None:
+async def test_the_idle_collector_restores_the_interpreter() -> None:
     assert gc.isenabled()
     async with running([Recorder()], gc="idle") as (engine, feed):
         assert not gc.isenabled()
@@ -420,7 +420,7 @@ async def test_the_idle_collector_gives_the_interpreter_back_as_it_was() -> None
     assert gc.get_freeze_count() == 0
 
 
-async def test_a_feed_that_cannot_be_opened_ends_it_before_any_strategy_starts(tmp_path) -> None:
+async def test_a_feed_that_fails_to_open_ends_the_run_first(tmp_path) -> None:
     strategy = Recorder()
     engine = Engine(feeds=[str(tmp_path / "missing.gz")], strategies=[strategy])
     with pytest.raises(RecordingError, match="missing"):
@@ -428,7 +428,7 @@ async def test_a_feed_that_cannot_be_opened_ends_it_before_any_strategy_starts(t
     assert strategy.calls == []
 
 
-async def test_a_strategy_whose_bars_nobody_takes_or_makes_is_warned(caplog: pytest.LogCaptureFixture) -> None:
+async def test_bars_without_on_bar_and_on_bar_without_bars_are_warned(caplog: pytest.LogCaptureFixture) -> None:
     class Forgot(Strategy):
         bars = ("1s",)
 
@@ -443,7 +443,7 @@ async def test_a_strategy_whose_bars_nobody_takes_or_makes_is_warned(caplog: pyt
     assert "Waits has on_bar and no bars: no bar will reach it" in said
 
 
-async def test_an_order_for_a_symbol_without_its_venue_is_told_what_to_write() -> None:
+async def test_an_order_for_a_bare_symbol_names_the_instrument() -> None:
     strategy = Recorder()
     async with running([strategy]) as (engine, feed):
         await Hand(engine, feed).quotes(100)

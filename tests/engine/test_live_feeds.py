@@ -79,7 +79,7 @@ async def test_a_pushed_frame_is_handled_before_push_returns() -> None:
     assert feed.closed
 
 
-async def test_events_that_come_of_a_pushed_frame_are_handled_before_push_returns() -> None:
+async def test_a_pushed_frames_events_are_handled_before_return() -> None:
     class Signals(Strategy):
         def on_quote(self, bid_price: float) -> None:
             self.signal(BTC, 1, strength=bid_price)
@@ -119,7 +119,7 @@ async def test_blocks_of_lines_and_arrays_can_be_pushed_too() -> None:
     assert bids.bids == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
-async def test_a_rejected_frame_is_a_letter_with_its_feed_and_row_and_stops_nothing() -> None:
+async def test_a_rejected_frame_is_a_letter_with_feed_and_row() -> None:
     bids = Bids()
 
     async def push_broken(push: Push) -> None:
@@ -152,7 +152,7 @@ class Stuck(Bids):
 
 
 @pytest.mark.parametrize("as_line", [False, True])
-async def test_while_somebody_holds_the_ring_pushes_wait_in_their_order_and_the_loop_goes_on(as_line: bool) -> None:
+async def test_pushes_wait_in_order_while_the_ring_is_held(as_line: bool) -> None:
     stuck, results = Stuck(), []
 
     async def push_many(push: Push) -> None:
@@ -193,7 +193,7 @@ async def test_frames_that_an_iterator_yields_wait_in_their_order_too() -> None:
     assert stuck.bids == [float(number) for number in range(1, 101)]
 
 
-async def test_a_time_that_goes_back_ends_the_run_with_the_row_and_not_the_feeds_callback() -> None:
+async def test_a_time_that_goes_back_ends_the_run_with_its_row() -> None:
     raised: list[BaseException] = []
 
     async def push_back(push: Push) -> None:
@@ -212,7 +212,7 @@ async def test_a_time_that_goes_back_ends_the_run_with_the_row_and_not_the_feeds
     assert feed.closed
 
 
-async def test_a_frame_of_a_feed_without_a_venue_ends_the_run_and_says_so() -> None:
+async def test_a_frame_of_a_feed_without_venue_ends_the_run() -> None:
     async def push_one(push: Push) -> None:
         push(quote(1))
         await asyncio.sleep(10)
@@ -221,7 +221,7 @@ async def test_a_frame_of_a_feed_without_a_venue_ends_the_run_and_says_so() -> N
         await Engine(feeds=Pushing(push_one, venue=None)).run_async()
 
 
-async def test_what_a_pushing_feed_raises_ends_the_run_after_what_it_pushed() -> None:
+async def test_a_push_feeds_error_ends_the_run_after_its_ticks() -> None:
     bids = Bids()
 
     async def fail(push: Push) -> None:
@@ -262,7 +262,7 @@ async def test_a_replay_refuses_live_feeds_and_says_what_to_do() -> None:
             await asyncio.to_thread(replay, feed, Bids())
 
 
-async def test_a_window_closes_by_the_clock_when_no_tick_comes_after_it() -> None:
+async def test_a_window_closes_by_the_clock_without_a_later_tick() -> None:
     class Windows(Strategy):
         subscription: ClassVar = {"every": "50ms"}
 

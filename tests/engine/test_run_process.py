@@ -238,7 +238,7 @@ def test_a_signal_drains_and_the_report_accounts_for_everything(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("strategy", ["Spins", "Sleeps", "Awaits"])
-def test_a_second_signal_forces_also_while_a_handler_gives_nothing_back(tmp_path: Path, strategy: str) -> None:
+def test_a_second_signal_ends_a_run_with_a_hanging_handler(tmp_path: Path, strategy: str) -> None:
     with running(tmp_path / "run", strategy=strategy) as run:
         run.until_it_says("in the handler")
         run.send(signal.SIGINT)
@@ -251,7 +251,7 @@ def test_a_second_signal_forces_also_while_a_handler_gives_nothing_back(tmp_path
 
 
 @pytest.mark.parametrize("strategy", ["NeverStarts", "NeverStops"])
-def test_a_second_signal_forces_also_while_a_callback_of_its_life_never_returns(tmp_path: Path, strategy: str) -> None:
+def test_a_second_signal_ends_a_run_with_a_hanging_callback(tmp_path: Path, strategy: str) -> None:
     with running(tmp_path / "run", strategy=strategy) as run:
         if strategy == "NeverStops":
             run.until_it_says(READY)
@@ -270,7 +270,7 @@ def test_feeds_that_end_end_the_process_and_leave_nothing(tmp_path: Path) -> Non
         run.account_drained(ended_by="feeds ended")
 
 
-def test_a_signal_before_anything_runs_ends_it_with_nothing_to_account_for(tmp_path: Path) -> None:
+def test_a_signal_during_start_up_ends_the_process_cleanly(tmp_path: Path) -> None:
     numbers = random.Random(0)
     for number in range(3):
         with running(tmp_path / str(number)) as run:
@@ -359,7 +359,7 @@ else:
 
 
 @pytest.mark.parametrize("how", ["async", "plain"])
-def test_an_engine_embedded_in_a_program_of_its_own_drains_on_a_signal(tmp_path: Path, root: Path, how: str) -> None:
+def test_an_embedded_engine_drains_on_a_signal(tmp_path: Path, root: Path, how: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", EMBEDDED, how],
         env={**os.environ, "HEADRACE_STATE": str(tmp_path / "state"), "PYTHONPATH": str(root)},

@@ -51,7 +51,7 @@ async def test_threads_that_trade_under_commands_keep_every_law(tmp_path: Path, 
 
 
 @pytest.mark.asyncio
-async def test_one_whose_thread_does_not_end_keeps_nobody_waiting_when_it_is_stopped(tmp_path: Path) -> None:
+async def test_a_stuck_strategy_thread_does_not_delay_the_stop(tmp_path: Path) -> None:
     inside, let_go = threading.Event(), threading.Event()
 
     class Stuck(Strategy):
@@ -77,7 +77,7 @@ async def test_one_whose_thread_does_not_end_keeps_nobody_waiting_when_it_is_sto
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("ends", [True, False], ids=["that ends", "that does not end"])
-async def test_an_engine_that_ends_while_a_thread_is_in_its_handler_waits_for_it_and_raises_nothing(
+async def test_an_ending_engine_waits_for_a_threads_handler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
     monkeypatch.setattr("headrace.engine.shutdown.DRAIN_S", 10.0 if ends else 0.1)

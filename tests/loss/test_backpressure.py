@@ -16,7 +16,7 @@ from headrace.errors import ReentrantPublishError, RingHeldError, StoppedError
 from tests.support.feeding import BTC, holds_the_law, level_event, quotes, read_all, wait_until
 
 
-def test_a_pull_reader_of_the_publishing_thread_is_an_error_never_a_wait() -> None:
+def test_a_publish_held_by_a_pull_reader_of_its_thread_raises() -> None:
     with Dispatcher(ring_capacity=64) as dispatcher:
         pull = dispatcher.subscribe()
         with pytest.raises(RingHeldError, match=r"64 of 1000 ticks.*drop_oldest") as held:
@@ -25,7 +25,7 @@ def test_a_pull_reader_of_the_publishing_thread_is_an_error_never_a_wait() -> No
         assert read_all(pull)["values"][:, 0].tolist() == list(range(64))
 
 
-def test_what_found_no_room_waits_and_goes_first_with_the_next_publish() -> None:
+def test_unpublished_ticks_go_first_with_the_next_publish() -> None:
     with Dispatcher(ring_capacity=64) as dispatcher:
         pull = dispatcher.subscribe()
         given = quotes(dispatcher, range(1_000))
@@ -102,7 +102,7 @@ def test_a_pull_reader_of_another_thread_is_waited_for() -> None:
     assert got == [float(bid) for bid in range(1_000)]
 
 
-def test_a_block_reader_that_holds_too_long_is_demoted_counted_and_told() -> None:
+def test_a_block_reader_that_holds_too_long_is_demoted() -> None:
     stand = threading.Event()
     told: list[Any] = []
     got: list[int] = []
@@ -134,7 +134,7 @@ def test_a_block_reader_that_holds_too_long_is_demoted_counted_and_told() -> Non
     assert got == [1, *range(102 - (len(got) - 1), 102)] or len(got) == stats.delivered
 
 
-def test_without_a_bound_the_writer_waits_as_long_as_it_takes() -> None:
+def test_with_block_max_none_the_writer_waits_without_a_limit() -> None:
     stand = threading.Event()
     got: list[int] = []
 
@@ -186,7 +186,7 @@ def test_stop_frees_a_publish_that_waits() -> None:
         stand.set()
 
 
-def test_a_publish_after_stop_that_an_inline_reader_holds_ends_too() -> None:
+def test_a_publish_after_stop_raises_when_the_ring_is_held() -> None:
     with Dispatcher(ring_capacity=16) as dispatcher:
         dispatcher.subscribe(lambda: None, callback="on_quote")
         dispatcher.stop()
@@ -206,7 +206,7 @@ def test_close_frees_a_publish_that_waits() -> None:
     timer.join()
 
 
-def test_a_strategy_that_raises_while_a_publish_dispatches_it_costs_no_tick() -> None:
+def test_a_raise_in_a_dispatching_publish_loses_no_tick() -> None:
     got: list[int] = []
 
     def bad(seq):
@@ -222,7 +222,7 @@ def test_a_strategy_that_raises_while_a_publish_dispatches_it_costs_no_tick() ->
     assert got == list(range(1, 1_001))
 
 
-def test_an_array_that_changes_while_it_is_published_brings_nothing_down() -> None:
+def test_an_array_changed_during_its_publish_crashes_nothing() -> None:
     """An inline handler writes to the array that is being published: what it writes may be refused, nothing worse."""
     got: list[int] = []
     with Dispatcher(ring_capacity=16, on_fault="raise") as dispatcher:
@@ -243,7 +243,7 @@ def test_an_array_that_changes_while_it_is_published_brings_nothing_down() -> No
         assert holds_the_law(dispatcher.subscriptions["on_tick"].stats())
 
 
-def test_a_frame_refused_inside_a_handler_is_not_counted_and_can_be_published_again() -> None:
+def test_a_frame_refused_in_a_handler_can_be_published_again() -> None:
     levels = ",".join(f'["{price}.0","1.0"]' for price in range(1, 101))
     frame = f'{{"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":1,"u":5,"b":[{levels}],"a":[]}}'.encode()
     refused: list[Exception] = []

@@ -27,7 +27,7 @@ class Sleeper(Strategy):
         return [entry[1] for entry in self.got]
 
 
-def test_who_dozes_gets_nothing_and_nothing_is_told_when_it_wakes() -> None:
+def test_a_dozing_subscription_gets_no_tick_and_no_gap() -> None:
     sleeper = Sleeper()
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(sleeper)
@@ -44,7 +44,7 @@ def test_who_dozes_gets_nothing_and_nothing_is_told_when_it_wakes() -> None:
     assert holds_the_law(stats)
 
 
-def test_dozing_and_waking_take_effect_at_the_very_next_tick_of_a_run() -> None:
+def test_doze_and_wake_take_effect_at_the_next_tick() -> None:
     sleeper = Sleeper()
     with Dispatcher() as dispatcher:
 
@@ -95,7 +95,7 @@ def test_a_dozing_block_subscription_keeps_the_gate() -> None:
     assert "gap" not in {entry[0] for entry in sleeper.got}
 
 
-def test_what_a_lapse_takes_while_it_dozes_is_filtered_and_not_told() -> None:
+def test_ticks_lapped_in_a_doze_count_as_filtered() -> None:
     sleeper = Sleeper()
     with Dispatcher(ring_capacity=16) as dispatcher:
         subscription = dispatcher.subscribe(sleeper, overflow="drop_oldest")
@@ -111,7 +111,7 @@ def test_what_a_lapse_takes_while_it_dozes_is_filtered_and_not_told() -> None:
     assert holds_the_law(stats)
 
 
-def test_a_conflating_one_that_was_lapsed_asleep_gets_no_newest_quote() -> None:
+def test_conflate_lapped_in_a_doze_gets_no_newest_quote() -> None:
     sleeper = Sleeper()
     with Dispatcher(ring_capacity=16) as dispatcher:
         subscription = dispatcher.subscribe(sleeper, overflow="conflate", kinds="quote")
@@ -158,7 +158,7 @@ def test_pausing_or_closing_ends_a_doze(verb: str) -> None:
     assert sleeper.got == []
 
 
-def test_a_pause_that_ended_a_doze_tells_what_it_withheld_and_no_more() -> None:
+def test_a_gap_after_doze_and_pause_counts_only_the_pause() -> None:
     sleeper = Sleeper()
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(sleeper)

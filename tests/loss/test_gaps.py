@@ -32,7 +32,7 @@ def test_a_jump_of_trade_ids_is_a_gap_of_the_venue() -> None:
     assert told.said == [(10, False), (11, False), ("VENUE", 12, 14, 3, "trade", BTC), (15, True)]
 
 
-def test_the_first_tick_after_a_reconnect_comes_after_a_gap_that_says_so() -> None:
+def test_the_first_tick_after_a_reconnect_follows_a_gap() -> None:
     told = Told()
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(told)
@@ -43,7 +43,7 @@ def test_the_first_tick_after_a_reconnect_comes_after_a_gap_that_says_so() -> No
     assert told.said == [(10, False), ("RECONNECT", 11, 13, 3, "trade", BTC), (14, True)]
 
 
-def test_a_restored_sequencer_says_restart_and_never_repeats_a_number() -> None:
+def test_a_restored_sequencer_repeats_no_number() -> None:
     told = Told()
     with Dispatcher(instruments=[BTC]) as dispatcher:
         dispatcher.publish(trades(dispatcher, [1, 2, 3], trade_id=[1, 2, 3]))
@@ -72,7 +72,7 @@ def test_gaps_are_numbered_and_counted_like_any_tick() -> None:
         assert pull.stats().delivered == 7
 
 
-def test_a_gap_of_the_feed_is_filtered_by_instrument_like_any_tick() -> None:
+def test_a_feed_gap_is_filtered_by_instrument() -> None:
     told = Told()
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(told, instruments=ETH)
@@ -84,7 +84,7 @@ def test_a_gap_of_the_feed_is_filtered_by_instrument_like_any_tick() -> None:
     assert (stats.delivered, stats.filtered) == (3, 3)
 
 
-def test_a_readers_gap_belongs_to_no_instrument_and_has_no_number() -> None:
+def test_a_readers_gap_has_no_instrument_and_no_number() -> None:
     with Dispatcher(ring_capacity=8) as dispatcher:
         pull = dispatcher.subscribe(overflow="drop_oldest")
         dispatcher.publish(quotes(dispatcher, range(20), ts_init=range(20)))
@@ -109,7 +109,7 @@ class OneByOne(Strategy):
 @pytest.mark.parametrize(
     ("cause", "missing"), [(GapCause.OVERRUN, 93), (GapCause.PAUSED, 100), (GapCause.LAG, 99), (GapCause.RATE, 99)]
 )
-def test_every_cause_of_a_reader_is_told_once_with_its_count(cause: GapCause, missing: int) -> None:
+def test_every_reason_of_a_loss_is_one_gap_with_its_count(cause: GapCause, missing: int) -> None:
     log: list[Any] = []
     clock = HandClock(0)
     options: dict[GapCause, dict[str, Any]] = {
@@ -134,7 +134,7 @@ def test_every_cause_of_a_reader_is_told_once_with_its_count(cause: GapCause, mi
     assert holds_the_law(stats)
 
 
-def test_duplicates_are_dropped_without_a_number_or_delivered_flagged() -> None:
+def test_duplicates_are_dropped_or_delivered_flagged() -> None:
     once, twice = [(1, 1, False), (2, 2, False)], [(1, 1, False), (1, 2, True), (2, 3, False)]
     for duplicates, expected in (("drop", once), ("deliver", twice)):
         got: list[Any] = []
@@ -163,7 +163,7 @@ def test_late_ticks_are_delivered_flagged_or_dropped() -> None:
         assert got == expected
 
 
-def test_two_venues_of_one_symbol_are_two_instruments_with_numbers_of_their_own() -> None:
+def test_two_venues_of_one_symbol_are_two_instruments() -> None:
     got: list[Any] = []
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(lambda instrument, seq: got.append((instrument, seq)), callback="on_trade")
@@ -174,7 +174,7 @@ def test_two_venues_of_one_symbol_are_two_instruments_with_numbers_of_their_own(
     assert got == [(BTC, 1), (BTC, 2), ("BTCUSDT.BINANCE_USDM", 1), ("BTCUSDT.BINANCE_USDM", 2)]
 
 
-def test_seq_is_dense_for_who_lost_nothing_and_steps_by_what_was_lost() -> None:
+def test_seq_is_dense_and_steps_by_what_was_lost() -> None:
     seqs: list[int] = []
     with Dispatcher(ring_capacity=16) as dispatcher:
         subscription = dispatcher.subscribe(

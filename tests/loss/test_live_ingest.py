@@ -72,7 +72,7 @@ def test_it_never_calls_a_lossy_handler() -> None:
     assert holds_the_law(stats)
 
 
-def test_an_inline_block_reader_is_dispatched_only_when_it_holds_the_ring() -> None:
+def test_an_inline_block_reader_runs_only_if_it_holds_the_ring() -> None:
     clock = EngineClock(7)
     got: list[int] = []
     with Dispatcher(ring_capacity=16, clock=clock) as dispatcher:
@@ -84,7 +84,7 @@ def test_an_inline_block_reader_is_dispatched_only_when_it_holds_the_ring() -> N
     assert got == [2] * 40
 
 
-def test_a_ring_that_a_thread_holds_is_left_alone_and_what_was_numbered_goes_first() -> None:
+def test_a_held_ring_is_not_waited_for_and_loses_no_tick() -> None:
     release, entered = threading.Event(), threading.Event()
     seen: list[int] = []
 
@@ -116,7 +116,7 @@ def test_a_ring_that_a_thread_holds_is_left_alone_and_what_was_numbered_goes_fir
     assert seen == [1, 2, 3, 4, 5, 6]
 
 
-def test_who_holds_the_ring_for_too_long_over_many_tries_loses_the_gate() -> None:
+def test_a_reader_that_holds_the_ring_too_long_is_demoted() -> None:
     release = threading.Event()
 
     class Stuck(Strategy):
@@ -141,7 +141,7 @@ def test_who_holds_the_ring_for_too_long_over_many_tries_loses_the_gate() -> Non
     assert holds_the_law(stats)
 
 
-def test_a_pull_subscription_of_this_thread_holds_it_and_is_no_error() -> None:
+def test_a_pull_subscription_may_hold_the_ring_of_a_live_pump() -> None:
     with Dispatcher(ring_capacity=16) as dispatcher:
         pulled = dispatcher.subscribe()
         pump = pump_of(dispatcher, quotes(dispatcher, range(40), ts_init=range(40)))
@@ -183,7 +183,7 @@ def test_a_source_that_goes_back_is_refused_by_name_and_row() -> None:
             pump.ingest(END_OF_TIME_NS, 10)
 
 
-def test_a_handler_that_drives_its_own_pump_is_told_so() -> None:
+def test_a_handler_that_drives_its_own_pump_is_an_error() -> None:
     errors: list[Exception] = []
     with Dispatcher(ring_capacity=4) as dispatcher:
 
@@ -214,7 +214,7 @@ def test_it_publishes_up_to_a_position_in_the_middle_of_a_frame() -> None:
         assert len(read_all(pulled)) == 15
 
 
-def test_what_the_position_leaves_waiting_is_not_lost_to_a_live_call() -> None:
+def test_ticks_past_the_position_are_not_lost_to_a_live_call() -> None:
     with Dispatcher() as dispatcher:
         pump = pump_of(dispatcher, level_event(dispatcher, 10, ts_init=1))
         pump.ingest_to(4)
@@ -222,7 +222,7 @@ def test_what_the_position_leaves_waiting_is_not_lost_to_a_live_call() -> None:
         assert dispatcher.ring.cursor == 10
 
 
-def test_a_reader_of_another_thread_that_lost_the_gate_live_loses_it_again() -> None:
+def test_a_repeat_demotes_a_thread_reader_that_holds_the_ring() -> None:
     release = threading.Event()
 
     class Stuck(Strategy):

@@ -32,7 +32,7 @@ def bids(witness: Witness) -> list[float]:
 # block
 
 
-def test_block_gives_every_tick_through_a_ring_that_is_smaller_than_the_publish() -> None:
+def test_block_delivers_every_tick_through_a_small_ring() -> None:
     witness = Witness()
     with Dispatcher(ring_capacity=4) as dispatcher:
         subscription = dispatcher.subscribe(witness)
@@ -46,7 +46,7 @@ def test_block_gives_every_tick_through_a_ring_that_is_smaller_than_the_publish(
 # drop_oldest
 
 
-def test_a_lapped_reader_is_told_exactly_what_it_missed_before_the_next_tick() -> None:
+def test_a_lapped_reader_gets_a_gap_with_the_exact_count() -> None:
     witness = Witness()
     with Dispatcher(ring_capacity=16) as dispatcher:
         subscription = dispatcher.subscribe(witness, overflow="drop_oldest")
@@ -60,7 +60,7 @@ def test_a_lapped_reader_is_told_exactly_what_it_missed_before_the_next_tick() -
     assert holds_the_law(stats)
 
 
-def test_a_reader_that_lost_part_of_an_event_goes_on_with_the_next_one() -> None:
+def test_a_reader_that_lost_part_of_an_event_skips_the_rest() -> None:
     got: list[tuple[int, bool]] = []
     told: list[int] = []
 
@@ -110,7 +110,7 @@ def test_a_plural_handler_gets_the_gap_between_batches() -> None:
 # conflate
 
 
-def test_conflate_folds_to_the_newest_of_each_instrument_at_its_own_place() -> None:
+def test_conflate_keeps_each_instruments_newest_in_its_place() -> None:
     got: list[tuple[str, float, int]] = []
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(
@@ -127,7 +127,7 @@ def test_conflate_folds_to_the_newest_of_each_instrument_at_its_own_place() -> N
     assert (stats.delivered, stats.conflated) == (2, 2)
 
 
-def test_who_joins_to_conflate_in_the_middle_of_a_backlog_folds_from_there_on() -> None:
+def test_conflate_that_joins_a_backlog_folds_from_its_join() -> None:
     got: list[float] = []
     with Dispatcher(on_fault="raise") as dispatcher:
 
@@ -164,7 +164,7 @@ def test_what_is_folded_hands_its_gap_mark_on() -> None:
     assert [bool(flags & Flags.GAP_BEFORE) for flags in flags_] == [True, False]
 
 
-def test_a_lapped_conflating_reader_gets_lost_instruments_from_the_table() -> None:
+def test_a_lapped_conflate_reader_gets_quotes_from_the_table() -> None:
     witness = Witness()
     with Dispatcher(ring_capacity=8) as dispatcher:
         subscription = dispatcher.subscribe(witness, overflow="conflate")
@@ -234,7 +234,7 @@ def test_plural_handlers_get_what_waited_when_its_time_has_come() -> None:
 # rate_limit
 
 
-def test_the_excess_over_the_rate_is_skipped_and_told_as_a_gap() -> None:
+def test_ticks_above_the_rate_are_skipped_with_a_gap() -> None:
     clock = HandClock(0)
     witness = Witness()
     with Dispatcher(clock=clock) as dispatcher:
@@ -266,7 +266,7 @@ def test_the_bucket_fills_by_the_clock_and_holds_a_second() -> None:
             assert total == {0: 10, 100_000_000: 11, 250_000_000: 12, 60_000_000_000: 22}[at_ns]
 
 
-def test_a_rate_below_one_a_second_still_gives_one() -> None:
+def test_a_rate_of_0_1_delivers_a_tick_every_10_seconds() -> None:
     clock = HandClock(0)
     witness = Witness()
     with Dispatcher(clock=clock) as dispatcher:
@@ -353,7 +353,7 @@ def test_lag_skip_lands_on_an_events_beginning() -> None:
     assert (stats.skipped, stats.delivered) == (20, 3)
 
 
-def test_who_does_not_skip_gets_everything_beside_one_who_does() -> None:
+def test_a_skipping_reader_does_not_affect_others() -> None:
     got: list[int] = []
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(Witness(), overflow="drop_oldest", lag_max_ticks=5, on_lag="skip")
@@ -366,7 +366,7 @@ def test_who_does_not_skip_gets_everything_beside_one_who_does() -> None:
 # pause and resume
 
 
-def test_a_pause_is_told_on_resume_and_the_newest_quotes_come_first() -> None:
+def test_resume_delivers_a_gap_and_the_newest_quotes() -> None:
     witness = Witness()
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(witness)
@@ -386,7 +386,7 @@ def test_a_pause_is_told_on_resume_and_the_newest_quotes_come_first() -> None:
     assert holds_the_law(stats)
 
 
-def test_a_newest_quote_that_is_still_to_come_is_not_given_twice() -> None:
+def test_a_newest_quote_still_in_the_ring_is_not_sent_twice() -> None:
     witness = Witness()
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(witness)
@@ -401,7 +401,7 @@ def test_a_newest_quote_that_is_still_to_come_is_not_given_twice() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest", "conflate"])
-def test_a_ring_that_went_round_during_a_pause_is_told_and_the_newest_quotes_follow(overflow: Any) -> None:
+def test_a_ring_lapped_in_a_pause_is_a_gap_before_the_quotes(overflow: Any) -> None:
     with Dispatcher(ring_capacity=8) as dispatcher:
         pull = dispatcher.subscribe(kinds=["quote", "gap"], overflow=overflow)
         pull.pause()
@@ -420,7 +420,7 @@ def test_a_ring_that_went_round_during_a_pause_is_told_and_the_newest_quotes_fol
     assert stats.pending == 0
 
 
-def test_resume_tells_before_the_next_tick_even_when_none_comes() -> None:
+def test_resume_delivers_its_gap_without_a_next_tick() -> None:
     witness = Witness()
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(witness)
@@ -432,7 +432,7 @@ def test_resume_tells_before_the_next_tick_even_when_none_comes() -> None:
     assert witness.said == [(GapCause.PAUSED, 0, 0, 1), ("snapshot", 2.0)]
 
 
-def test_a_pause_in_which_nothing_came_is_not_told() -> None:
+def test_a_pause_without_ticks_leaves_no_gap() -> None:
     witness = Witness()
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(witness)
@@ -476,7 +476,7 @@ def test_a_paused_block_reader_leaves_the_gate_at_once() -> None:
 
 
 @pytest.mark.parametrize("form", ["on_quotes", "on_ticks"])
-def test_plural_handlers_are_told_of_a_pause_too(form: str) -> None:
+def test_plural_handlers_get_the_gap_of_a_pause(form: str) -> None:
     log: list[Any] = []
 
     def record(self, bid_price):
@@ -544,7 +544,7 @@ def test_a_filter_counts_what_it_keeps_away() -> None:
     assert (stats.published, stats.filtered, stats.delivered) == (10, 8, 2)
 
 
-def test_what_a_filter_kept_away_stays_counted_while_others_come_and_go() -> None:
+def test_filtered_counts_survive_other_subscriptions() -> None:
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(lambda price: None, callback="on_trade", instruments=BTC)
         for _ in range(3):

@@ -87,7 +87,7 @@ def test_a_gap_stands_at_the_beginning_of_a_batch() -> None:
     assert batches == [[2, 2], [6, 2, 2], [6, 2]]
 
 
-def test_a_lapped_puller_is_told_first() -> None:
+def test_a_lapped_pull_reader_gets_its_gap_first() -> None:
     with Dispatcher(ring_capacity=16) as dispatcher:
         pull = dispatcher.subscribe(overflow="drop_oldest")
         dispatcher.publish(quotes(dispatcher, range(100)))
@@ -136,7 +136,7 @@ def test_a_late_puller_gets_the_newest_quotes_first() -> None:
     assert (stats.snapshots, stats.delivered) == (1, 1)
 
 
-def test_batches_belong_to_who_pulled_them() -> None:
+def test_pulled_batches_own_their_memory() -> None:
     with Dispatcher(ring_capacity=16) as dispatcher:
         pull = dispatcher.subscribe(overflow="drop_oldest")
         kept = []
@@ -195,7 +195,7 @@ def test_closing_the_subscription_ends_the_iteration() -> None:
         dispatcher.publish(quotes(dispatcher, [1.0]))
 
 
-def test_two_threads_cannot_pull_one_subscription_at_once_without_an_error_or_a_loss() -> None:
+def test_two_threads_pulling_one_subscription_lose_no_tick() -> None:
     got: list[int] = []
     lock = threading.Lock()
     refused: list[Exception] = []

@@ -19,7 +19,7 @@ def quotes(count: int) -> np.ndarray:
     return ticks(instrument=NAME, ts_init=np.arange(count), bid_price=bid, ask_price=bid + 1)
 
 
-def test_iterating_ends_when_the_dispatcher_is_closed_within_the_loop() -> None:
+def test_iteration_ends_when_its_body_closes_the_dispatcher() -> None:
     with Dispatcher(instruments=[NAME]) as dispatcher:
         subscription = dispatcher.subscribe()
         dispatcher.publish(quotes(10))
@@ -31,7 +31,7 @@ def test_iterating_ends_when_the_dispatcher_is_closed_within_the_loop() -> None:
     assert list(subscription) == []
 
 
-def test_iterating_ends_when_another_thread_closes_the_dispatcher() -> None:
+def test_iteration_ends_when_a_thread_closes_the_dispatcher() -> None:
     dispatcher = Dispatcher(instruments=[NAME])
     subscription = dispatcher.subscribe()
     dispatcher.publish(quotes(10))
@@ -66,7 +66,7 @@ def test_an_async_loop_ends_when_the_dispatcher_is_closed() -> None:
     assert asyncio.run(read()) == [10]
 
 
-def test_reading_after_the_close_says_that_no_more_ticks_will_come() -> None:
+def test_reading_after_close_raises_closed_error() -> None:
     with Dispatcher(instruments=[NAME]) as dispatcher:
         subscription = dispatcher.subscribe()
         dispatcher.publish(quotes(10))

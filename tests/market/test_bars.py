@@ -118,7 +118,7 @@ def test_a_trade_and_its_aggregate_are_never_in_one_bar(dispatcher: Dispatcher) 
         }
 
 
-def test_quotes_make_bars_of_their_bid_their_ask_and_the_middle(dispatcher: Dispatcher) -> None:
+def test_quotes_make_bars_of_bid_ask_and_mid(dispatcher: Dispatcher) -> None:
     with Bars(dispatcher, [BarSpec(timeframe="1s", price=price) for price in ("bid", "mid", "ask")]) as bars:
         dispatcher.publish(quotes(dispatcher, [10.0, 12.0]))
         made = {bar.price: (bar.open, bar.close, bar.volume) for bar in bars.close_due(SECOND)}

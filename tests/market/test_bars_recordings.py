@@ -188,7 +188,7 @@ class Ordered(Strategy):
             self.too_late.append(bar)
 
 
-def test_an_engine_gives_the_same_bars_each_before_any_tick_of_the_next_interval(seed: int) -> None:
+def test_an_engines_bars_come_before_the_next_interval(seed: int) -> None:
     ordered, collector = Ordered(), Collector()
     feed = SyntheticFeed(frames=30_000, seed=seed)
     report = Engine(feeds=[feed], strategies=[ordered, collector], mode="replay").run()

@@ -74,7 +74,7 @@ class Once(Strategy):
         self.fills.append((fill.cause and fill.cause.last, fill.quote and fill.quote.last, self.position(BTC).quantity))
 
 
-def test_a_fill_names_the_tick_it_goes_back_to_and_the_position_is_that_after_it() -> None:
+def test_a_fill_has_its_cause_and_the_position_after_it() -> None:
     once = Once()
     replayed(once, [1, 2, 3, 4], [99.0] * 4, SimulatedBroker())
     assert once.decided == 1
@@ -120,7 +120,7 @@ class Hasty(Strategy):
         self.ids.append(self.buy(instrument, D("0.1"), price=bid_price - 5))
 
 
-def test_a_strategy_in_a_thread_of_its_own_loses_no_order_and_doubles_none(tmp_path: Path) -> None:
+def test_a_threads_orders_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
     hasty, broker = Hasty(), SimulatedBroker()
     count = 300
     quotes = ticks(
@@ -145,6 +145,6 @@ def test_a_strategy_in_a_thread_of_its_own_loses_no_order_and_doubles_none(tmp_p
     assert set(broker.open_orders) <= {order.order_id for order in engine.orders.orders(open_only=True)}
 
 
-def test_slippage_in_ticks_knows_the_engines_instruments() -> None:
+def test_slippage_in_ticks_uses_the_engines_instruments() -> None:
     engine = replayed(Once(), [1, 2, 3, 4], [99.0] * 4, SimulatedBroker(slippage_ticks=2))
     assert engine.positions.position("Once", BTC).average_price == 101

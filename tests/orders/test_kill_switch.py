@@ -126,7 +126,7 @@ def test_a_signal_and_the_rearm_after_it_are_two_changes(folder: Path) -> None:
     assert [(is_halt, actor) for _, is_halt, _, actor in changes] == [(True, "signal"), (False, "alice")] * 20
 
 
-def test_a_halt_by_a_latch_that_is_there_already_keeps_its_reason(folder: Path) -> None:
+def test_a_halt_with_an_existing_latch_keeps_its_reason(folder: Path) -> None:
     with KillSwitch(folder, watch=False) as switch, KillSwitch(folder, watch=False) as other:
         other.halt("from outside", "bob")
         assert not switch.is_halted

@@ -168,7 +168,7 @@ def test_ids_of_a_replay_are_the_strategys_own_numbers(desk: Talk) -> None:
     assert [desk.submit(), desk.submit(strategy="B"), desk.submit()] == ["A-1", "B-1", "A-2"]
 
 
-def test_ids_of_a_live_run_begin_with_the_runs() -> None:
+def test_order_ids_of_a_live_run_start_with_its_id() -> None:
     assert Talk(mode="live", run_id="r7").submit() == "r7-A-1"
     assert Talk(mode="live", run_id="").submit() == "A-1"
 
@@ -598,7 +598,7 @@ def test_an_order_that_crosses_to_a_closed_bus_stays_open(desk: Talk) -> None:
     assert (order.is_open, order.is_sent, order.reason[:9]) == (True, False, "not sent:")
 
 
-def test_what_another_thread_cancels_goes_to_the_broker_on_the_buss_own_thread() -> None:
+def test_another_threads_cancel_is_sent_on_the_bus_thread() -> None:
     desk = Talk()
     order_id = desk.ask()
     in_thread(lambda: desk.orders.cancel(order_id, reason="enough"))
@@ -689,7 +689,7 @@ def test_while_halted_flatten_cancels_and_its_order_is_refused(desk: Talk) -> No
     assert desk.order(order_id).gate == "halted"
 
 
-def test_flatten_takes_each_strategy_and_instrument_for_itself(desk: Talk) -> None:
+def test_flatten_treats_strategies_and_instruments_separately(desk: Talk) -> None:
     desk.quote(99.5, instrument=ETH)
     held(desk, "1")
     held(desk, "2", strategy="B")

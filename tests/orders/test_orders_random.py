@@ -196,7 +196,7 @@ def test_no_order_is_lost_and_each_ends_once(episodes: list[Episode]) -> None:
             assert len(ends[order.order_id]) == (order.state in FINAL), order
 
 
-def test_no_order_is_sent_twice_and_the_broker_has_the_open_ones(episodes: list[Episode]) -> None:
+def test_no_order_is_sent_twice_and_the_broker_has_all_open(episodes: list[Episode]) -> None:
     for episode in episodes:
         accepted = [event.order_id for event in episode.desk.of(OrderAccepted)]
         assert len(accepted) == len(set(accepted))

@@ -70,7 +70,7 @@ class Scalper(Strategy):
         self.desk.submit(side, quantity, cause=cause)
 
 
-def test_a_strategy_buys_and_sells_against_scripted_quotes_and_the_profit_is_right_to_the_cent() -> None:
+def test_profit_of_scripted_quotes_is_right_to_the_cent() -> None:
     desk = simulated(taker_fee=0.001)
     scalper = Scalper(desk)
     desk.dispatcher.subscribe(scalper)
@@ -106,7 +106,7 @@ def test_a_strategy_buys_and_sells_against_scripted_quotes_and_the_profit_is_rig
     assert desk.orders.stats("A") == (2, 0, 0, 2, 0, 0, 0, 3)
 
 
-def test_the_broker_sees_a_tick_before_the_strategy_that_answers_it() -> None:
+def test_the_broker_sees_a_tick_before_the_strategies() -> None:
     """So that an order which works already meets a quote before anybody acts on it."""
     desk = ready()
     order = desk.ask(1, D("0.5"))
@@ -126,7 +126,7 @@ def test_the_broker_sees_a_tick_before_the_strategy_that_answers_it() -> None:
 # Which quote
 
 
-def test_a_market_order_meets_the_next_quote_and_never_the_one_that_caused_it(desk: Desk) -> None:
+def test_a_market_order_meets_the_quote_after_its_cause(desk: Desk) -> None:
     desk.quote(90.0, 91.0)
     desk.submit(1, 1, cause=Cause(BTC, "quote", 2, 2, desk.clock.at_ns))
     desk.turn()
@@ -135,7 +135,7 @@ def test_a_market_order_meets_the_next_quote_and_never_the_one_that_caused_it(de
     assert fills(desk) == [(D(1), D(95))]
 
 
-def test_an_order_of_a_reader_that_was_ahead_meets_no_quote_up_to_its_cause(desk: Desk) -> None:
+def test_an_order_of_a_reader_ahead_meets_quotes_after_its_cause(desk: Desk) -> None:
     """An async strategy may have seen ticks that the broker is given only later."""
     for cause, seq in (
         (Cause(BTC, "quote", 3, 4, S + 4 * MS), 5),
@@ -152,7 +152,7 @@ def test_an_order_of_a_reader_that_was_ahead_meets_no_quote_up_to_its_cause(desk
         assert fill.quote.first == seq, cause
 
 
-def test_with_a_latency_an_order_meets_quotes_received_after_it_arrived() -> None:
+def test_with_latency_an_order_meets_quotes_after_its_arrival() -> None:
     desk = ready(latency_ns=10 * MS)
     desk.ask()
     desk.quote(100.0, at_ns=S + 9 * MS)
@@ -161,7 +161,7 @@ def test_with_a_latency_an_order_meets_quotes_received_after_it_arrived() -> Non
     assert fills(desk) == [(D(1), D(111))]
 
 
-def test_a_cancel_takes_as_long_as_an_order_and_what_fills_meanwhile_is_filled() -> None:
+def test_a_cancel_has_latency_too_and_fills_go_on_until_then() -> None:
     desk = ready(latency_ns=10 * MS)
     order = desk.ask(1, 3)
     desk.clock.at_ns = S + 5 * MS
@@ -197,7 +197,7 @@ def test_an_order_meets_quotes_of_its_own_instrument_only(desk: Desk) -> None:
 # How much, at which price
 
 
-def test_the_rest_of_a_market_order_is_filled_at_the_quotes_that_follow(desk: Desk) -> None:
+def test_the_rest_of_a_market_order_fills_at_later_quotes(desk: Desk) -> None:
     order = desk.ask(-1, 3)
     desk.quote(99.0, bid_size=1.2)
     desk.quote(98.0, bid_size=0.8)
@@ -216,7 +216,7 @@ def test_a_displayed_size_is_taken_once_in_the_order_of_arrival(desk: Desk) -> N
     assert desk.order(second).filled == 2
 
 
-def test_a_limit_rests_until_the_opposite_price_reaches_it_and_fills_at_the_better_of_the_two(desk: Desk) -> None:
+def test_a_limit_rests_until_the_opposite_price_reaches_it(desk: Desk) -> None:
     buy, sell = desk.ask(1, 1, price=98), desk.ask(-1, 1, price=103)
     desk.quote(99.0, 100.0)
     assert fills(desk) == []
@@ -235,7 +235,7 @@ def test_fills_are_whole_lots_and_never_more_than_is_shown(desk: Desk) -> None:
     assert desk.order(order).left == D("0.7")
 
 
-def test_an_immediate_order_takes_what_the_first_quote_holds_and_is_canceled(desk: Desk) -> None:
+def test_an_ioc_order_fills_at_the_first_quote_then_cancels(desk: Desk) -> None:
     partly = desk.ask(1, 3, time_in_force="ioc")
     desk.quote(99.0, 101.0, ask_size=2.0)
     order = desk.order(partly)
@@ -243,7 +243,7 @@ def test_an_immediate_order_takes_what_the_first_quote_holds_and_is_canceled(des
     assert "immediate" in order.reason
 
 
-def test_an_immediate_order_that_the_first_quote_does_not_reach_is_canceled_by_it(desk: Desk) -> None:
+def test_an_ioc_order_not_reached_by_the_first_quote_cancels(desk: Desk) -> None:
     order = desk.ask(1, 1, price=90, time_in_force="ioc")
     assert desk.order(order).state is OrderState.ACCEPTED
     desk.quote(99.0, 101.0)
@@ -255,7 +255,7 @@ def test_an_immediate_order_that_the_first_quote_does_not_reach_is_canceled_by_i
 # Fees and slippage
 
 
-def test_who_takes_from_a_quote_pays_the_takers_fee_and_who_rested_the_makers() -> None:
+def test_takers_pay_the_taker_fee_and_makers_the_maker_fee() -> None:
     desk = ready(maker_fee="-0.0001", taker_fee="0.001")
     desk.ask(1, 1, price=120)
     desk.ask(1, 1, price=90)
@@ -267,7 +267,7 @@ def test_who_takes_from_a_quote_pays_the_takers_fee_and_who_rested_the_makers() 
     assert desk.position().fees == D("0.091")
 
 
-def test_the_rest_of_a_market_order_is_a_taker_still_and_that_of_a_limit_a_maker() -> None:
+def test_the_rest_of_a_market_order_takes_and_of_a_limit_makes() -> None:
     desk = ready(taker_fee="0.001")
     market, limit = desk.ask(1, 2), desk.ask(-1, 2, price=95)
     desk.quote(99.0, 100.0)
@@ -276,7 +276,7 @@ def test_the_rest_of_a_market_order_is_a_taker_still_and_that_of_a_limit_a_maker
     assert said == [(market, "taker"), (limit, "taker"), (market, "taker"), (limit, "maker")]
 
 
-def test_slippage_is_against_the_taker_on_the_tick_and_never_beyond_its_limit() -> None:
+def test_slippage_hurts_the_taker_but_respects_its_limit() -> None:
     desk = ready(slippage_ticks=3)
     for side, price in ((1, None), (-1, None), (1, D("100.5")), (-1, D("98.5"))):
         desk.ask(side, D("0.1"), price=price)
@@ -292,7 +292,7 @@ def test_slippage_in_basis_points_is_rounded_away_from_the_taker() -> None:
     assert [price for _, price in fills(desk)] == [D("100.5"), D("98.5")]
 
 
-def test_without_a_known_tick_slippage_in_basis_points_is_exact_and_fills_are_of_any_size() -> None:
+def test_basis_point_slippage_is_exact_without_a_price_tick() -> None:
     """The gates let no such order pass; a broker stands by itself."""
     desk = ready(slippage_bps="10", instruments=())
     assert desk.broker is not None
@@ -312,14 +312,14 @@ def test_slippage_never_makes_a_price_of_nothing() -> None:
     assert [price for _, price in fills(desk)] == [D("0.5")]
 
 
-def test_slippage_in_ticks_needs_to_know_the_tick() -> None:
+def test_slippage_in_ticks_needs_a_price_tick() -> None:
     desk = ready(slippage_ticks=1, instruments=(Instrument(BTC, lot_size=D("0.1")),))
     order = desk.order(desk.ask())
     assert (order.state, order.gate) == (OrderState.REJECTED, "broker")
     assert f'[instruments."{BTC}"]' in order.reason
 
 
-def test_who_rested_has_no_slippage() -> None:
+def test_a_resting_order_has_no_slippage() -> None:
     desk = ready(slippage_ticks=3)
     desk.ask(1, 1, price=90)
     desk.quote(99.0, 100.0)
@@ -330,7 +330,7 @@ def test_who_rested_has_no_slippage() -> None:
 # Reduce only
 
 
-def test_what_may_only_reduce_is_filled_as_far_as_it_reduces_and_canceled_then(desk: Desk) -> None:
+def test_reduce_only_fills_to_flat_and_cancels_the_rest(desk: Desk) -> None:
     """Both orders reduced when they passed the gates; then the position went away beneath one of them."""
     desk.ask(1, 3)
     desk.quote(99.0, 100.0, ask_size=9.0)
@@ -372,7 +372,7 @@ def test_a_cancel_that_crosses_the_last_fill_changes_nothing(desk: Desk) -> None
     assert desk.orders.refused_events == 0
 
 
-def test_an_order_expires_by_the_clock_before_the_first_quote_that_is_not_earlier(desk: Desk) -> None:
+def test_an_order_expires_before_a_quote_at_its_expiry_time(desk: Desk) -> None:
     order = desk.ask(1, 1, expires_ns=S + 10 * MS)
     desk.quote(99.0, ask_size=0.5, at_ns=S + 10 * MS - 1)
     desk.quote(99.0, ask_size=0.5, instrument=ETH, at_ns=S + 10 * MS)
@@ -431,7 +431,7 @@ def dispatch_quote(desk: Desk, bid: float, **more: Any) -> None:
     desk.dispatcher.dispatch()
 
 
-def test_a_fill_that_finds_no_room_does_not_happen_and_the_order_meets_the_next_quote() -> None:
+def test_a_fill_without_room_in_the_lane_waits_for_a_quote() -> None:
     desk = crowded(4)
     order = desk.ask(1, 1)
     fill_lane(desk)
@@ -445,7 +445,7 @@ def test_a_fill_that_finds_no_room_does_not_happen_and_the_order_meets_the_next_
     assert desk.order(order).state is OrderState.FILLED
 
 
-def test_an_order_whose_cancel_found_no_room_fills_no_more_and_is_told_later() -> None:
+def test_a_cancel_without_room_ends_fills_and_is_published_later() -> None:
     desk = crowded(4)
     order = desk.ask(1, 1)
     fill_lane(desk)
@@ -455,7 +455,7 @@ def test_an_order_whose_cancel_found_no_room_fills_no_more_and_is_told_later() -
     assert (fills(desk), desk.order(order).state) == ([], OrderState.CANCELED)
 
 
-def test_an_order_that_is_canceled_and_not_told_yet_meets_no_quote_of_the_same_instant() -> None:
+def test_a_canceled_order_meets_no_quote_of_the_same_time() -> None:
     desk = crowded(1, timers=True)
     order = desk.ask(1, 2, time_in_force="ioc")
     # The lane takes the fill, and not the cancel behind it.
@@ -471,7 +471,7 @@ def test_an_order_that_is_canceled_and_not_told_yet_meets_no_quote_of_the_same_i
     assert desk.order(order).state is OrderState.CANCELED
 
 
-def test_an_immediate_order_whose_cancel_found_no_room_does_not_meet_another_quote() -> None:
+def test_an_ioc_order_meets_one_quote_even_without_lane_room() -> None:
     desk = crowded(1)
     order = desk.ask(1, 2, time_in_force="ioc")
     # The lane takes the fill, and not the cancel behind it.
@@ -483,7 +483,7 @@ def test_an_immediate_order_whose_cancel_found_no_room_does_not_meet_another_quo
     assert desk.order(order).state is OrderState.CANCELED
 
 
-def test_an_expiry_that_finds_no_room_is_told_by_the_next_timer() -> None:
+def test_an_expiry_without_room_is_published_by_the_next_timer() -> None:
     desk = crowded(4, timers=True)
     order = desk.ask(1, 1, expires_ns=S + 10 * MS)
     fill_lane(desk)
@@ -510,7 +510,7 @@ def test_cancel_all_cancels_more_orders_than_the_lane_holds() -> None:
 # Wrong use, and what it costs when it has nothing to do
 
 
-def test_without_orders_the_broker_asks_for_no_ticks(desk: Desk) -> None:
+def test_without_orders_the_broker_subscribes_to_no_ticks(desk: Desk) -> None:
     stats = desk.dispatcher.subscriptions["simulated broker"].stats
     desk.quote(99.0)
     assert stats().delivered == 0

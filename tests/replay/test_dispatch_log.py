@@ -138,7 +138,7 @@ def test_it_says_what_was_dispatched_one_line_each(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == len(lines) + 1
 
 
-def test_a_log_that_was_cut_off_is_repeated_to_its_last_whole_line(tmp_path: Path) -> None:
+def test_a_truncated_log_is_repeated_to_its_last_whole_line(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     was = write(path)
     whole = path.read_bytes().splitlines(keepends=True)
@@ -177,7 +177,7 @@ def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
         LoggedRun(tmp_path / "nothing")
 
 
-def test_another_ring_or_another_subscription_is_refused_before_anything_is_called(tmp_path: Path) -> None:
+def test_a_different_ring_or_subscription_is_refused_first(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     write(path)
     with pytest.raises(DispatchLogError, match="ring_capacity=64"):
@@ -226,7 +226,7 @@ def test_a_strategy_that_decides_otherwise_is_found(tmp_path: Path) -> None:
         asyncio.run(repeat(path, subscribe=subscribe))
 
 
-def test_a_dispatch_inside_a_publish_is_repeated_in_the_middle_of_its_frame(tmp_path: Path) -> None:
+def test_a_dispatch_inside_a_publish_is_repeated_there(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
 
     def live_or_again(*, mode: ModeName) -> tuple[list[int], Dispatcher, _native.Pump]:
@@ -257,7 +257,7 @@ def test_a_dispatch_inside_a_publish_is_repeated_in_the_middle_of_its_frame(tmp_
     assert again == was == list(range(500))
 
 
-def test_a_log_begins_before_the_first_tick_and_there_is_one_at_a_time(tmp_path: Path) -> None:
+def test_a_log_starts_before_the_first_tick_and_only_once(tmp_path: Path) -> None:
     with made() as dispatcher:
         first = DispatchLog(tmp_path / "first", dispatcher)
         with first, pytest.raises(DispatchLogError, match="one log at a time"):

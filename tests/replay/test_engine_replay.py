@@ -33,7 +33,7 @@ from tests.support.engines import FAST, SECOND, START, Recorder, all_events, aud
 from tests.support.feeding import BTC, ETH
 
 
-def test_an_order_is_filled_by_the_next_quote_and_its_fill_names_the_quote_that_caused_it() -> None:
+def test_a_fill_names_the_quote_that_caused_the_order() -> None:
     strategy = Recorder({3: lambda own: own.buy(BTC, "0.5")})
     engine = engine_over(market([100, 101, 102, 103, 104]), [strategy])
     events = all_events(engine)
@@ -98,7 +98,7 @@ def test_the_order_of_a_run_is_setup_wiring_execution_teardown() -> None:
     assert said.index("service stops") > said.index("EOF")
 
 
-def test_what_is_due_at_t_comes_before_the_ticks_of_t_each_at_its_own_time() -> None:
+def test_timers_and_bars_due_at_t_come_before_the_ticks_of_t() -> None:
     said: list[tuple[str, int]] = []
 
     class Clocked(Strategy):
@@ -216,7 +216,7 @@ def test_events_of_an_audit_can_be_published_again(tmp_path: Path) -> None:
     assert again == audit_lines(tmp_path / "audit")
 
 
-def test_a_service_that_raises_ends_a_replay_with_its_error_and_leaves_the_audit_readable(tmp_path: Path) -> None:
+def test_a_raising_service_ends_a_replay_with_its_error(tmp_path: Path) -> None:
     class Failing(Service):
         async def run(self) -> None:
             raise RuntimeError("no disk")
@@ -229,7 +229,7 @@ def test_a_service_that_raises_ends_a_replay_with_its_error_and_leaves_the_audit
     assert strategy.calls[-1] == "stop"
 
 
-def test_a_strategy_that_raises_ends_a_replay_with_its_own_exception() -> None:
+def test_a_raising_strategy_ends_a_replay_with_its_error() -> None:
     class Odd(Strategy):
         def on_bar(self, bar: Bar) -> None:
             raise ZeroDivisionError("odd")

@@ -162,7 +162,7 @@ def test_ticks_are_lost_live_and_lost_again(tmp_path: Path, seed: int) -> None:
     assert again.repeated.same, again.repeated.difference
 
 
-def test_a_run_that_was_drained_by_command_is_repeated_to_where_it_came(tmp_path: Path, seed: int) -> None:
+def test_a_run_drained_by_command_is_repeated_to_that_point(tmp_path: Path, seed: int) -> None:
     subscription = {"overflow": "block", "kinds": ["quote"]}
     log = tmp_path / "run.log"
 
@@ -185,7 +185,7 @@ def test_a_run_that_was_drained_by_command_is_repeated_to_where_it_came(tmp_path
     ]
 
 
-def test_another_decision_is_told_with_both_versions(tmp_path: Path, seed: int, monkeypatch) -> None:
+def test_a_different_decision_is_reported_with_both_versions(tmp_path: Path, seed: int, monkeypatch) -> None:
     subscription = {"kinds": ["quote"]}
     log = tmp_path / "run.log"
     asyncio.run(live(seed, subscription, log, commands=False))
@@ -210,7 +210,7 @@ def test_other_ticks_are_refused_where_they_end(tmp_path: Path, seed: int) -> No
         short.run()
 
 
-def test_a_subscription_that_is_changed_before_its_first_tick_is_compared_as_it_was_made(tmp_path: Path) -> None:
+def test_a_subscription_tuned_before_its_first_tick_is_repeated(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     subscription = {"kinds": ["quote"]}
 

@@ -86,7 +86,7 @@ def test_the_loss_law_holds_for_every_strategy_and_policy(spot_file: Path) -> No
             assert stats.pending == 0
 
 
-def test_sources_are_merged_by_receive_time_and_keep_their_instruments(spot_file: Path, usdm_file: Path) -> None:
+def test_sources_are_merged_by_receive_time(spot_file: Path, usdm_file: Path) -> None:
     order = Order()
     result = headrace.replay([spot_file, usdm_file], order)
     assert set(result.instruments) == {"BTCUSDT.BINANCE", "BTCUSDT.BINANCE_USDM"}
@@ -130,7 +130,7 @@ class Renamed:
             yield Frame(number * 10, quote.encode())
 
 
-def test_a_feed_of_ones_own_may_yield_frames_and_is_opened_and_closed() -> None:
+def test_a_users_feed_may_yield_frames() -> None:
     feed, counter = Renamed("BTCUSDT"), Counter()
     result = headrace.replay(feed, counter)
     assert counter.quotes == 100
@@ -169,7 +169,7 @@ def test_arrays_and_saved_arrays_replay_alike(tmp_path: Path) -> None:
     assert results[0].instruments == ("OWN.DATA",)
 
 
-def test_instrument_ids_that_nobody_named_are_named_after_themselves() -> None:
+def test_instrument_ids_without_a_name_are_named_by_number() -> None:
     ticks = headrace.ticks(instrument=["A.B", "C.D"], ts_init=[1, 2], price=[1.0, 2.0], size=[1.0, 1.0])
     seen: list[str] = []
 
@@ -220,7 +220,7 @@ def test_thread_strategies_run_inline_and_lose_nothing(spot_file: Path) -> None:
     assert strategy.threads == {threading.current_thread().name}
 
 
-def test_a_strategys_exception_leaves_the_call_with_its_own_traceback(spot_file: Path) -> None:
+def test_a_strategys_exception_keeps_its_traceback(spot_file: Path) -> None:
     class Breaks(Strategy):
         def on_trade(self, price: float) -> None:
             raise KeyError("mine")
@@ -285,7 +285,7 @@ def test_rejected_frames_are_kept_with_their_place(tmp_path: Path) -> None:
     assert result.sources[0].frames == sum(result.frames.values()) == 99
 
 
-def test_in_quarantine_a_strategy_is_skipped_and_the_others_go_on(spot_file: Path) -> None:
+def test_a_quarantined_strategy_is_skipped_and_others_go_on(spot_file: Path) -> None:
     class Breaks(Strategy):
         def on_quote(self, bid_price: float) -> None:
             raise KeyError("mine")
@@ -304,7 +304,7 @@ def test_nothing_is_called_when_a_source_cannot_be_opened(spot_file: Path, tmp_p
     assert counter.quotes == 0
 
 
-def test_a_source_that_goes_back_in_time_is_an_error_with_file_and_row(tmp_path: Path) -> None:
+def test_a_source_that_goes_back_in_time_names_file_and_row(tmp_path: Path) -> None:
     lines = list(islice(SyntheticFeed().lines(), 1_000))
     lines[500], lines[501] = lines[501], lines[500]
     path = tmp_path / "back"
@@ -335,7 +335,7 @@ def test_what_cannot_be_a_source_is_refused(source: object) -> None:
         headrace.replay(source)  # type: ignore[arg-type]
 
 
-def test_a_misspelt_option_of_a_strategy_is_refused_with_the_nearest(spot_file: Path) -> None:
+def test_a_misspelt_option_is_refused_with_the_nearest_name(spot_file: Path) -> None:
     class Misspelt(Counter):
         subscription = {"overflw": "block"}  # noqa: RUF012 - read only
 
@@ -348,7 +348,7 @@ def test_no_source_is_refused() -> None:
         headrace.replay([])
 
 
-def test_progress_is_told_and_never_goes_back(spot_file: Path) -> None:
+def test_progress_is_reported_and_never_goes_back(spot_file: Path) -> None:
     told: list[Progress] = []
 
     class Slow(Strategy):
@@ -362,7 +362,7 @@ def test_progress_is_told_and_never_goes_back(spot_file: Path) -> None:
     assert [now.ticks for now in told] == sorted(now.ticks for now in told)
 
 
-def test_an_interrupt_stops_the_run_raises_nothing_and_gives_the_handler_back(spot_file: Path) -> None:
+def test_an_interrupt_stops_the_run_without_an_exception(spot_file: Path) -> None:
     class Interrupts(Strategy):
         def __init__(self) -> None:
             self.quotes = 0
@@ -380,7 +380,7 @@ def test_an_interrupt_stops_the_run_raises_nothing_and_gives_the_handler_back(sp
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_interrupt_handler_is_given_back_when_nothing_interrupts(spot_file: Path) -> None:
+def test_the_interrupt_handler_is_restored_after_a_run(spot_file: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     headrace.replay(spot_file)
     assert signal.getsignal(signal.SIGINT) is before
@@ -396,7 +396,7 @@ def test_a_second_interrupt_is_not_swallowed(spot_file: Path) -> None:
         headrace.replay(spot_file, Stuck)
 
 
-def test_the_document_can_be_written_as_json_and_the_table_escapes_html(spot_file: Path) -> None:
+def test_a_report_becomes_json_and_its_table_escapes_html(spot_file: Path) -> None:
     result = headrace.replay(spot_file, (Counter, {"name": "<b>bold"}), hashing=True)
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
     assert "<b>bold" in str(result)

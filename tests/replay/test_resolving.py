@@ -45,7 +45,7 @@ def run_to_the_end(pump: _native.Pump, log: Log) -> None:
             return
 
 
-def test_an_alarm_comes_before_the_ticks_of_its_time_and_again_until_it_is_set_anew() -> None:
+def test_an_alarm_comes_before_the_ticks_of_its_time() -> None:
     log: Log = []
     with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
@@ -72,7 +72,7 @@ def test_an_alarm_comes_before_the_ticks_of_its_time_and_again_until_it_is_set_a
     ]
 
 
-def test_an_alarm_between_two_ticks_waits_for_the_pace_and_not_for_the_tick() -> None:
+def test_an_alarm_between_two_ticks_does_not_wait_for_a_tick() -> None:
     with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)
         pump = pump_of(dispatcher, quotes(dispatcher, range(2), ts_init=[10, 100]))
@@ -112,7 +112,7 @@ def test_bars_that_ticks_closed_are_drained_at_their_time() -> None:
         assert pump.run(END_OF_TIME_NS) in ((PumpStatus.NEED, 0), (PumpStatus.DRAIN, 40))
 
 
-def test_ticks_of_a_time_go_to_all_in_merge_order_before_anything_else() -> None:
+def test_ticks_of_one_time_are_dispatched_in_merge_order() -> None:
     log: Log = []
     with Dispatcher(mode="replay", instruments=[BTC, ETH]) as dispatcher:
         clock = clock_of(dispatcher)
@@ -137,7 +137,7 @@ def test_ticks_of_a_time_go_to_all_in_merge_order_before_anything_else() -> None
         ]
 
 
-def test_awaited_handlers_are_behind_before_the_next_time_begins() -> None:
+def test_awaited_handlers_end_before_the_next_time() -> None:
     seen: list[tuple[int, int]] = []
 
     async def main() -> None:
@@ -162,7 +162,7 @@ def test_awaited_handlers_are_behind_before_the_next_time_begins() -> None:
     assert seen == [(1, 10), (2, 20)]
 
 
-def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
+def test_handlers_events_are_drained_before_the_next_time() -> None:
     log: Log = []
     with Dispatcher(mode="replay") as dispatcher:
         bus = EventBus(clock=dispatcher.clock, mode="replay")
@@ -191,7 +191,7 @@ def test_what_handlers_publish_is_drained_before_the_next_time_begins() -> None:
     ]
 
 
-def test_counts_can_be_asked_for_in_a_handler_of_the_run() -> None:
+def test_counts_can_be_read_in_a_handler_of_the_run() -> None:
     seen: list[tuple[int, int | None]] = []
     with Dispatcher(mode="replay") as dispatcher:
 

@@ -98,7 +98,7 @@ def live(events: list[np.ndarray], names: list[str], random_: random.Random | No
 
 
 @pytest.mark.parametrize("case", range(12))
-def test_windows_are_the_same_live_and_in_replay_however_ticks_were_published(case: int, seed: int) -> None:
+def test_windows_are_the_same_live_and_in_replay(case: int, seed: int) -> None:
     random_ = random.Random(seed * 31 + case)
     with Dispatcher() as builder:
         events = session(builder, random_)
@@ -110,7 +110,7 @@ def test_windows_are_the_same_live_and_in_replay_however_ticks_were_published(ca
     assert (replayed[0].calls, replayed[1].calls) == one_by_one
 
 
-def test_windows_are_aligned_to_the_clock_and_end_before_the_tick_that_lies_beyond() -> None:
+def test_windows_align_to_the_clock_and_exclude_their_end() -> None:
     windows = Windows()
     with Dispatcher(clock=HandClock(10_000 * MS)) as dispatcher:
         dispatcher.subscribe(windows)
@@ -148,7 +148,7 @@ def test_an_empty_window_is_no_call() -> None:
     assert not windows.calls
 
 
-def test_singular_handlers_of_a_windowed_strategy_are_called_at_once() -> None:
+def test_singular_handlers_do_not_wait_for_a_window() -> None:
     windows = Windows()
     with Dispatcher(clock=HandClock(1_000 * MS)) as dispatcher:
         dispatcher.subscribe(windows)
@@ -170,7 +170,7 @@ def test_a_window_with_more_than_batch_max_ticks_comes_in_parts() -> None:
     assert got == [10, 10, 10, 5]
 
 
-def test_what_waits_in_a_window_when_it_is_paused_or_closed_is_skipped() -> None:
+def test_ticks_of_an_open_window_are_skipped_at_pause_or_close() -> None:
     with Dispatcher(clock=HandClock(1_000 * MS)) as dispatcher:
         paused = dispatcher.subscribe(Windows())
         closed = dispatcher.subscribe(Windows())

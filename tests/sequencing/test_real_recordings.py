@@ -90,7 +90,7 @@ def test_a_recording_replays_whole(recordings: Path, facts: Facts) -> None:
 
 
 @each_recording
-def test_the_input_is_the_same_at_every_capacity_and_under_every_policy(recordings: Path, facts: Facts) -> None:
+def test_input_is_equal_for_every_capacity_and_policy(recordings: Path, facts: Facts) -> None:
     hashes = {
         headrace.replay(
             recordings / facts.file, Quotes, overflow=overflow, ring_capacity=capacity, hashing=True
@@ -111,9 +111,7 @@ def test_a_policy_that_lost_nothing_delivers_what_block_delivers(recordings: Pat
     assert len(delivered) == 1
 
 
-def test_two_processes_agree_on_the_input_and_on_what_was_delivered(
-    recordings: Path, headrace_run: Run, tmp_path: Path
-) -> None:
+def test_two_processes_have_equal_hashes(recordings: Path, headrace_run: Run, tmp_path: Path) -> None:
     (tmp_path / "quotes.py").write_text(
         "from headrace import Strategy\nclass Quotes(Strategy):\n    def on_quote(self, bid_price, ask_price): pass\n"
     )

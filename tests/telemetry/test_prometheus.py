@@ -91,7 +91,7 @@ def address_of(endpoint: PrometheusEndpoint) -> tuple[str, int]:
 
 
 @pytest.mark.asyncio
-async def test_a_running_engine_is_scraped_with_every_metric_of_the_table(tmp_path: Path) -> None:
+async def test_a_running_engine_serves_every_metric(tmp_path: Path) -> None:
     engine = Engine(
         feeds=[Held(frames=2_000)],
         strategies=[Trader],
@@ -144,7 +144,7 @@ async def test_a_running_engine_is_scraped_with_every_metric_of_the_table(tmp_pa
 
 
 @pytest.mark.asyncio
-async def test_after_its_stop_nobody_listens() -> None:
+async def test_after_a_stop_the_port_is_closed() -> None:
     async with serving(Metrics()) as endpoint:
         address = address_of(endpoint)
         assert (await asyncio.to_thread(got, address))[0] == 200
@@ -154,13 +154,13 @@ async def test_after_its_stop_nobody_listens() -> None:
 
 
 @pytest.mark.asyncio
-async def test_in_a_replay_nobody_listens() -> None:
+async def test_a_replay_opens_no_port() -> None:
     async with serving(Metrics(), mode="replay") as endpoint:
         assert endpoint.address is None
 
 
 @pytest.mark.asyncio
-async def test_only_this_machine_reaches_it_unless_told_otherwise() -> None:
+async def test_the_endpoint_is_local_by_default() -> None:
     async with serving(Metrics()) as endpoint:
         assert address_of(endpoint)[0] == "127.0.0.1"
 
@@ -178,7 +178,7 @@ async def test_only_metrics_are_served(path: str, verb: str, status: int) -> Non
 
 
 @pytest.mark.asyncio
-async def test_nonsense_too_much_and_silence_end_their_own_connection_only(
+async def test_a_bad_request_ends_only_its_own_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("headrace.telemetry.prometheus.SCRAPE_TIMEOUT_S", 0.05)
@@ -196,7 +196,7 @@ async def test_nonsense_too_much_and_silence_end_their_own_connection_only(
 
 
 @pytest.mark.asyncio
-async def test_a_stop_does_not_wait_for_who_stays_connected() -> None:
+async def test_a_stop_does_not_wait_for_open_connections() -> None:
     async with serving(Metrics()) as endpoint:
         reader, writer = await asyncio.open_connection(*address_of(endpoint))
         await asyncio.wait_for(endpoint.stop(), 5)
@@ -205,7 +205,7 @@ async def test_a_stop_does_not_wait_for_who_stays_connected() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_it_listens_on_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_address_it_listens_on_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "headrace"):
         async with serving(Metrics()) as endpoint:
             host, port = address_of(endpoint)

@@ -30,7 +30,7 @@ def value(metrics: Metrics, name: str, *labels: str) -> float:
     return found
 
 
-def test_names_are_unique_begin_alike_and_end_in_their_unit() -> None:
+def test_metric_names_are_unique_and_end_in_their_unit() -> None:
     for name, metric in METRICS.items():
         assert name == metric.name
         assert name.startswith("headrace_")
