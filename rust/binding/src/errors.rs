@@ -12,8 +12,13 @@ use pyo3::types::PyDict;
 /// A fact that an exception carries.
 pub(crate) type Fact<'a> = (&'a str, u64);
 
+/// Makes an exception of the class named `class`.
+pub(crate) fn raise(py: Python<'_>, class: &str, message: impl Into<String>) -> PyErr {
+    raise_with(py, class, message, &[])
+}
+
 /// Makes an exception of the class named `class`, with `facts` as attributes.
-pub(crate) fn raise(py: Python<'_>, class: &str, message: impl Into<String>, facts: &[Fact<'_>]) -> PyErr {
+pub(crate) fn raise_with(py: Python<'_>, class: &str, message: impl Into<String>, facts: &[Fact<'_>]) -> PyErr {
     let made = || -> PyResult<PyErr> {
         let attributes = PyDict::new(py);
         for (name, value) in facts {
@@ -27,7 +32,7 @@ pub(crate) fn raise(py: Python<'_>, class: &str, message: impl Into<String>, fac
 
 /// Makes an exception whose one fact is a text.
 pub(crate) fn raise_about(py: Python<'_>, class: &str, message: impl Into<String>, fact: (&str, &str)) -> PyErr {
-    let error = raise(py, class, message, &[]);
+    let error = raise(py, class, message);
     match error.value(py).setattr(fact.0, fact.1) {
         Ok(()) => error,
         Err(unexpected) => unexpected,
@@ -60,7 +65,6 @@ pub(crate) fn refuse_after_fork(py: Python<'_>) -> PyResult<()> {
             "ForkedError",
             "this process was forked after headrace was imported, and the threads that serve it stayed in the parent: \
              start the process with multiprocessing's 'spawn', or import headrace in the child only",
-            &[],
         ));
     }
     Ok(())

@@ -11,6 +11,7 @@ mod bus;
 mod clock;
 mod dispatch;
 mod errors;
+mod exclusive;
 mod halt;
 mod hot;
 mod ingest;

@@ -29,22 +29,16 @@ pub enum DetectError {
     },
 }
 
-/// Why sources could not be merged.
+/// Why sources could not be merged: a source's receive time is below the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MergeError {
-    /// A source's receive time is below the one before it.
-    #[error(
-        "source {source_index}, row {row}: receive time {ts_init} lies before the row above it, {previous}: sort the \
-         source by receive time"
-    )]
-    WentBack {
-        /// Which source, from 0.
-        source_index: usize,
-        /// Its row (line or tick), from 1.
-        row: u64,
-        /// The receive time there.
-        ts_init: i64,
-        /// The receive time before.
-        previous: i64,
-    },
+#[error("row {row}: receive time {ts_init} lies before {previous} of the row above: sort the source by receive time")]
+pub struct MergeError {
+    /// Which source, from 0.
+    pub source_index: usize,
+    /// Its row (line or tick), from 1.
+    pub row: u64,
+    /// The receive time there.
+    pub ts_init: i64,
+    /// The receive time before.
+    pub previous: i64,
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   0..32 one by one │ 32..64 by 1 │ 64..128 by 2 │ 128..256 by 4 │ …   32 buckets to each doubling
 //! ```
-//! Guarantees: a quantile is never below the true one and at most 1/32 above it; max, count and sum are exact.
+//! Guarantees: a quantile is never below the true one and at most 1/32 above it; max and count are exact.
 //! Does not: resolve above [`HISTOGRAM_MAX_NS`]; what lies there is counted in the last bucket, and max stays exact.
 
 use crate::limits::HISTOGRAM_MAX_NS;
@@ -18,7 +18,6 @@ const BUCKETS: usize = STEPS * (HISTOGRAM_MAX_NS.ilog2() - STEP_BITS + 1) as usi
 pub struct Histogram {
     buckets: Box<[u64; BUCKETS]>,
     count: u64,
-    sum_ns: u64,
     max_ns: u64,
 }
 
@@ -27,7 +26,6 @@ impl Default for Histogram {
         Self {
             buckets: Box::new([0; BUCKETS]),
             count: 0,
-            sum_ns: 0,
             max_ns: 0,
         }
     }
@@ -39,7 +37,6 @@ impl Histogram {
     pub fn record(&mut self, ns: u64, weight: u64) {
         self.buckets[bucket_of(ns)] += weight;
         self.count += weight;
-        self.sum_ns = self.sum_ns.saturating_add(ns.saturating_mul(weight));
         if weight > 0 {
             self.max_ns = self.max_ns.max(ns);
         }
@@ -49,12 +46,6 @@ impl Histogram {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
-    }
-
-    /// Their sum, ns; stops at the largest `u64`.
-    #[must_use]
-    pub fn sum_ns(&self) -> u64 {
-        self.sum_ns
     }
 
     /// The largest, ns; 0 when empty.
@@ -81,16 +72,6 @@ impl Histogram {
             }
         }
         self.max_ns
-    }
-
-    /// Adds everything that `other` counted.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets.iter()) {
-            *mine += theirs;
-        }
-        self.count += other.count;
-        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
     }
 }
 
@@ -139,22 +120,19 @@ mod tests {
         fn a_quantile_is_at_most_a_thirty_second_above_the_true_one(
             values in prop::collection::vec((0u64..HISTOGRAM_MAX_NS, 1u64..4), 1..200),
             q in 0.0f64..=1.0,
-            split in 0usize..200,
         ) {
-            let (mut left, mut right) = (Histogram::default(), Histogram::default());
+            let mut histogram = Histogram::default();
             let mut all = Vec::new();
-            for (place, &(ns, weight)) in values.iter().enumerate() {
-                if place < split { left.record(ns, weight) } else { right.record(ns, weight) }
+            for &(ns, weight) in &values {
+                histogram.record(ns, weight);
                 all.extend(std::iter::repeat_n(ns, weight as usize));
             }
-            left.merge(&right);
             all.sort_unstable();
             let rank = ((all.len() as f64 * q).ceil() as usize).clamp(1, all.len());
-            let (truth, found) = (all[rank - 1], left.quantile(q));
+            let (truth, found) = (all[rank - 1], histogram.quantile(q));
             prop_assert!(found >= truth && found <= truth + truth / 32, "{found} for {truth}");
-            prop_assert_eq!(left.max_ns(), *all.last().unwrap());
-            prop_assert_eq!(left.count(), all.len() as u64);
-            prop_assert_eq!(left.sum_ns(), all.iter().sum::<u64>());
+            prop_assert_eq!(histogram.max_ns(), *all.last().unwrap());
+            prop_assert_eq!(histogram.count(), all.len() as u64);
         }
     }
 }

@@ -15,3 +15,4 @@ pub mod ingest;
 pub mod lane;
 pub mod limits;
 pub mod market;
+mod named;

@@ -104,7 +104,7 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
 
 #[test]
 fn a_source_whose_time_goes_back_is_an_error_naming_source_and_row_whichever_way_it_is_cut() {
-    let error = MergeError::WentBack {
+    let error = MergeError {
         source_index: 1,
         row: 3,
         ts_init: 6,
@@ -129,7 +129,7 @@ fn a_source_whose_time_goes_back_is_an_error_naming_source_and_row_whichever_way
     }
     assert_eq!(
         error.to_string(),
-        "source 1, row 3: receive time 6 lies before the row above it, 7: sort the source by receive time"
+        "row 3: receive time 6 lies before 7 of the row above: sort the source by receive time"
     );
 }
 

@@ -63,7 +63,7 @@ impl Bench {
             }
             let [first, last, missing, cause] = tick.values;
             let lost = &kinds.get((cause >> 8) as u8).unwrap().name;
-            let cause = GapCause::TABLE[(cause & 0xff) as usize - 1].1;
+            let cause = GapCause::of_value(cause).unwrap().name();
             format!(
                 "gap {} {cause} {lost} {}..{} {}",
                 tick.seq,

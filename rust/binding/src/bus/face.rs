@@ -126,7 +126,6 @@ impl BusCore {
                     py,
                     "ClosedError",
                     "the bus was shut down: it takes no more events",
-                    &[],
                 ));
             }
             let route = state
@@ -194,7 +193,6 @@ impl BusCore {
                     py,
                     "BusError",
                     "the bus is drained by another thread right now: drain it on one thread only",
-                    &[],
                 ));
             }
         }

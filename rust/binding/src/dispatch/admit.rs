@@ -11,8 +11,7 @@ use headrace_core::market::tick::{GapCause, Tick, flags};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
-use super::options::Overflow;
-use super::subscription::Missing;
+use super::subscription::widen;
 use crate::lock::lock;
 
 /// What `admit` decided.
@@ -43,20 +42,20 @@ impl Delivery {
         }
         if position < this.skip_until {
             this.shared.skipped.add(1);
-            Missing::widen(&mut this.lost, GapCause::Lag, position, position, 1);
+            widen(&mut this.lost, GapCause::Lag, position, position, 1);
             this.resync = true;
             return Admitted::No;
         }
         if this.resync && tick.continues_event() {
             this.shared.skipped.add(1);
             if let Some(lost) = &mut this.lost {
-                (lost.last, lost.count) = (position, lost.count + 1);
+                (lost.last, lost.missing) = (position, lost.missing + 1);
             }
             return Admitted::No;
         }
         this.resync = false;
         let mut admitted = *tick;
-        if this.options.tuning.overflow == Overflow::Conflate
+        if this.conflates()
             && let Some(key) = self.keys.key(tick)
             && !self.admit_newest(member, key, &mut admitted, position, index)
         {
@@ -65,7 +64,7 @@ impl Delivery {
         let this = &mut self.members[member];
         if this.options.rate_limit > 0.0 && !admitted.continues_event() && !this.take_token(now_ns) {
             this.shared.skipped.add(1);
-            Missing::widen(&mut this.lost, GapCause::Rate, position, position, 1);
+            widen(&mut this.lost, GapCause::Rate, position, position, 1);
             this.resync = true;
             return Admitted::No;
         }
@@ -124,7 +123,7 @@ impl Delivery {
         if this.plural_only & kind_set(tick.kind) == 0 {
             this.shared.delivered.add(1);
         }
-        if this.has_plural || this.options.pull {
+        if this.takes_batches() {
             this.held.push(tick, position, true);
             self.attend(member);
         }

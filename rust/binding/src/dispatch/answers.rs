@@ -17,8 +17,8 @@ use super::group_state::GroupState;
 use super::handler::Handler;
 use super::member::Member;
 use super::options::{Options, Overflow};
-use super::request::{Change, Join, Request};
-use super::subscription::{Missing, SubscriptionShared, state};
+use super::request::{Change, Request};
+use super::subscription::{SubscriptionShared, state, widen};
 use crate::lock::lock;
 
 impl Group {
@@ -42,13 +42,9 @@ impl Group {
         let newest = self.core.newest.load();
         let at = self.core.ring.cursor();
         let shared = Arc::new(SubscriptionShared::new(name, at, self.hashing));
-        self.request(Request::Join(Box::new(Join {
-            at,
-            shared: Arc::clone(&shared),
-            options,
-            handlers,
-            newest,
-        })));
+        let mut member = Member::new(Arc::clone(&shared), options, handlers);
+        member.newest = newest;
+        self.request(Request::Join(Box::new(member)));
         self.answer_if_idle(py);
         shared
     }
@@ -73,10 +69,10 @@ impl Group {
     pub(super) fn requests_gate(&self, state: &GroupState) -> bool {
         let blocks = |shared: &Arc<SubscriptionShared>| {
             let member = state.delivery.index_of(shared);
-            member.is_some_and(|member| state.delivery.members[member].options.tuning.overflow == Overflow::Block)
+            member.is_some_and(|member| state.delivery.members[member].blocks())
         };
         lock(&self.requests).iter().any(|request| match request {
-            Request::Join(join) => join.options.tuning.overflow == Overflow::Block,
+            Request::Join(member) => member.blocks(),
             Request::Resume(shared) => blocks(shared),
             Request::Change(_, Change::Tuning(tuning)) => tuning.overflow == Overflow::Block,
             Request::Change(..) | Request::Leave(_) => false,
@@ -91,14 +87,14 @@ impl Group {
         let mut waiting = Vec::new();
         for request in requests {
             match request {
-                Request::Join(ref join) if join.at > state.position() && !state.delivery.members.is_empty() => {
+                Request::Join(ref member) if member.joined() > state.position() && state.has_members() => {
                     waiting.push(request);
                 }
-                Request::Join(join) => self.answer_join(state, *join),
+                Request::Join(member) => self.answer_join(state, *member),
                 Request::Leave(shared) => {
                     // One that has not come yet never comes.
                     waiting.retain(
-                        |request| !matches!(request, Request::Join(join) if Arc::ptr_eq(&join.shared, &shared)),
+                        |request| !matches!(request, Request::Join(member) if Arc::ptr_eq(&member.shared, &shared)),
                     );
                     self.answer_leave(state, &shared);
                 }
@@ -124,18 +120,17 @@ impl Group {
         }
     }
 
-    fn answer_join(&self, state: &mut GroupState, join: Join) {
-        if state.delivery.members.is_empty() && join.at > state.position() {
-            state.skip_to(join.at);
+    fn answer_join(&self, state: &mut GroupState, mut member: Member) {
+        let at = member.joined();
+        if !state.has_members() && at > state.position() {
+            state.skip_to(at);
         }
-        let mut member = Member::new(join.shared, join.options, join.handlers);
-        let lost = state.position().saturating_sub(join.at);
+        let lost = state.position().saturating_sub(at);
         if lost > 0 {
             member.shared.missed.add(lost);
-            Missing::widen(&mut member.lost, GapCause::Overrun, join.at, join.at + lost - 1, lost);
+            widen(&mut member.lost, GapCause::Overrun, at, at + lost - 1, lost);
         }
-        member.newest = join.newest;
-        let blocks = member.options.tuning.overflow == Overflow::Block;
+        let blocks = member.blocks();
         self.end_sets(state);
         lock(&self.counts).members.push(Arc::clone(&member.shared));
         state.delivery.members.push(member);
@@ -168,8 +163,7 @@ impl Group {
             Change::Handlers(handlers) => member.bind(handlers),
             Change::Tuning(tuning) => member.options.tuning = tuning,
         }
-        let member = &state.delivery.members[index];
-        if member.options.tuning.overflow == Overflow::Block && member.is_running() {
+        if member.blocks() && member.is_running() {
             state.join_gate();
         } else {
             state.leave_gate_unless_needed();
@@ -198,7 +192,7 @@ fn answer_resume(state: &mut GroupState, index: usize) {
             None => state.delivery.members[index].needs_newest = true,
         }
     }
-    if state.delivery.members[index].options.tuning.overflow == Overflow::Block {
+    if state.delivery.members[index].blocks() {
         state.join_gate();
     }
 }

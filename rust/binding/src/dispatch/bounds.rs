@@ -17,23 +17,23 @@ pub(crate) struct Bounds {
     pub(crate) one_step: bool,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            until: None,
-            until_position: u64::MAX,
-            nested: false,
-            one_step: false,
-        }
-    }
-}
-
 impl Bounds {
-    /// Of a dispatch that makes room for a publish.
-    pub(crate) const NESTED: Self = Self {
+    pub(crate) const NONE: Self = Self {
         until: None,
         until_position: u64::MAX,
-        nested: true,
+        nested: false,
         one_step: false,
+    };
+
+    /// Of a dispatch that makes room for a publish.
+    pub(crate) const NESTED: Self = Self {
+        nested: true,
+        ..Self::NONE
+    };
+
+    /// Of a dispatch to the next awaited calls, or to what a pull takes.
+    pub(crate) const STEP: Self = Self {
+        one_step: true,
+        ..Self::NONE
     };
 }

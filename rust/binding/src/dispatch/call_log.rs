@@ -41,7 +41,7 @@ impl CallLog {
         // Relaxed: see `stand_still`.
         if core.ring.log.on.swap(true, Ordering::Relaxed) {
             let message = "this dispatcher's calls are logged already: one log at a time";
-            return Err(raise(py, "DispatchLogError", message, &[]));
+            return Err(raise(py, "DispatchLogError", message));
         }
         Ok(Self { core })
     }

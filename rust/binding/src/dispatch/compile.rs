@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use headrace_core::fan_out::plan::{Filter, Plan};
 use headrace_core::market::field::Field;
+use headrace_core::market::instrument::InstrumentTable;
 use headrace_core::market::kind::KindSet;
 use pyo3::prelude::*;
 
@@ -17,7 +18,7 @@ use super::delivery::Delivery;
 use super::group::Group;
 use super::group_state::{GroupState, SPAN_TICKS};
 use super::handler::Role;
-use super::options::Overflow;
+use super::member::Member;
 use crate::hot::vectorcall::Slots;
 use crate::lock::lock;
 
@@ -25,17 +26,23 @@ impl Group {
     /// Compiles instruments that appeared since.
     #[cold]
     pub(super) fn extend(&self, py: Python<'_>, plan: &mut Plan, sets: &mut Vec<CallSet>, delivery: &mut Delivery) {
-        let fresh = {
-            let table = lock(&self.instruments);
-            plan.extend(&table);
-            table.rows()[delivery.names.len().min(table.rows().len())..].to_vec()
-        };
-        delivery.names.extend(py, &fresh);
+        self.with_names(py, delivery, |table| plan.extend(table));
         for (_, members) in &plan.sets()[sets.len()..] {
             let set = CallSet::of(members);
             lock(&self.counts).sets.push((Arc::clone(&set.seen), members.clone()));
             sets.push(set);
         }
+    }
+
+    /// Looks at the instruments, and makes the names of those that appeared since.
+    fn with_names<T>(&self, py: Python<'_>, delivery: &mut Delivery, look: impl FnOnce(&InstrumentTable) -> T) -> T {
+        let (seen, fresh) = {
+            let table = lock(&self.instruments);
+            let known = delivery.names.len().min(table.rows().len());
+            (look(&table), table.rows()[known..].to_vec())
+        };
+        delivery.names.extend(py, &fresh);
+        seen
     }
 
     /// Members, or how they are called, change: what each set has seen is added to the members that are not in it, and
@@ -61,37 +68,21 @@ impl Group {
     #[cold]
     pub(super) fn compile(&self, py: Python<'_>, state: &mut GroupState) {
         let delivery = &mut state.delivery;
-        let filters = delivery
-            .members
-            .iter()
-            .map(|member| member.options.filter.clone())
-            .collect();
-        let (plan, fresh) = {
-            let table = lock(&self.instruments);
-            let plan = Plan::compile(filters, delivery.types.len(), &table);
-            (
-                plan,
-                table.rows()[delivery.names.len().min(table.rows().len())..].to_vec(),
-            )
-        };
-        delivery.names.extend(py, &fresh);
+        let members = delivery.members.iter();
+        let filters = members.map(|member| member.options.filter.clone()).collect();
+        let kinds = delivery.types.len();
+        let plan = self.with_names(py, delivery, |table| Plan::compile(filters, kinds, table));
         compile_classes(delivery);
         delivery.compile_watch();
         let sets: Vec<CallSet> = plan.sets().iter().map(|(_, members)| CallSet::of(members)).collect();
-        let plural = delivery
-            .members
-            .iter()
-            .filter(|member| member.has_plural || member.options.pull);
+        let members = &delivery.members;
+        let plural = members.iter().filter(|member| member.takes_batches());
         state.span_ticks = plural
             .map(|member| member.options.tuning.batch_max)
             .max()
             .unwrap_or(SPAN_TICKS);
-        state.conflates = delivery
-            .members
-            .iter()
-            .any(|member| member.options.tuning.overflow == Overflow::Conflate);
-        delivery.is_timed = delivery
-            .members
+        state.conflates = members.iter().any(Member::conflates);
+        delivery.is_timed = members
             .iter()
             .any(|member| member.options.every_ns > 0 || member.options.min_interval_ns > 0);
         lock(&self.counts).sets = sets
@@ -145,15 +136,16 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
         delivery.activate(*index as usize);
         let member = &delivery.members[*index as usize];
         let private = member.options.is_private();
+        let site = |enters, call| CallSite {
+            member: *index,
+            enters,
+            shared: Arc::clone(&member.shared),
+            sample_in: 0,
+            call,
+        };
         let mut handlers = member.calls_for(kind).peekable();
         if private && handlers.peek().is_none() {
-            sites.push(CallSite {
-                member: *index,
-                enters: Enters::Admitted,
-                shared: Arc::clone(&member.shared),
-                sample_in: 0,
-                call: None,
-            });
+            sites.push(site(Enters::Admitted, None));
         }
         let mut enters = if private { Enters::Admitted } else { Enters::Counted };
         for handler in handlers {
@@ -166,13 +158,7 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
                 slot as u16
             });
             let call = described.to_call(py, slots.collect());
-            sites.push(CallSite {
-                member: *index,
-                enters,
-                shared: Arc::clone(&member.shared),
-                sample_in: 0,
-                call: Some((handler as u16, call)),
-            });
+            sites.push(site(enters, Some((handler as u16, call))));
             enters = Enters::Again;
         }
         if let Some(class) = member.class

@@ -98,14 +98,9 @@ impl DispatchGroup {
         refuse_after_fork(py)?;
         self.group.set_thread(this_thread());
         let until = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
-        let bounds = Bounds {
-            until,
-            ..Bounds::default()
-        };
-        let (done, _) = self
-            .group
-            .dispatch(py, now_ns, bounds)
-            .ok_or_else(|| reentrant_dispatch(py))??;
+        let bounds = Bounds { until, ..Bounds::NONE };
+        let dispatched = self.group.dispatch(py, now_ns, bounds);
+        let (done, _) = dispatched.ok_or_else(|| reentrant_dispatch(py))??;
         Ok(done)
     }
 
@@ -116,14 +111,8 @@ impl DispatchGroup {
     fn step(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<AwaitedTuple>> {
         refuse_after_fork(py)?;
         self.group.set_thread(this_thread());
-        let bounds = Bounds {
-            one_step: true,
-            ..Bounds::default()
-        };
-        let (_, awaiting) = self
-            .group
-            .dispatch(py, now_ns, bounds)
-            .ok_or_else(|| reentrant_dispatch(py))??;
+        let dispatched = self.group.dispatch(py, now_ns, Bounds::STEP);
+        let (_, awaiting) = dispatched.ok_or_else(|| reentrant_dispatch(py))??;
         Ok(self.group.named_calls(py, awaiting))
     }
 

@@ -34,14 +34,9 @@ impl Group {
         self.open_entry(&mut state, bounds);
         let result = self.run(py, &mut state, bounds);
         self.close_entry(&mut state, matches!(result, Ok(true)));
-        self.settle(&mut state);
         let done = state.position().saturating_sub(before);
-        let raised = state.delivery.raised.take();
         let awaiting = std::mem::take(&mut state.delivery.awaiting);
-        Some(match (result, raised) {
-            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
-            (Ok(_), None) => Ok((done, awaiting)),
-        })
+        Some(self.end(&mut state, result, (done, awaiting)))
     }
 
     /// Repeats a logged call, and returns what came of it.
@@ -50,7 +45,7 @@ impl Group {
         let bounds = Bounds {
             one_step: call.one_step,
             until_position: if call.caught_up { u64::MAX } else { call.to },
-            ..Bounds::default()
+            ..Bounds::NONE
         };
         let calls = state.count_calls();
         state.delivery.now_ns = call.now_ns;
@@ -63,12 +58,14 @@ impl Group {
             awaiting: std::mem::take(&mut state.delivery.awaiting),
         };
         state.read_below(u64::MAX);
-        self.settle(&mut state);
+        Some(self.end(&mut state, result, repeated))
+    }
+
+    /// A call is over: its value, or the first error.
+    fn end<T>(&self, state: &mut GroupState, ran: PyResult<bool>, value: T) -> PyResult<T> {
+        self.settle(state);
         let raised = state.delivery.raised.take();
-        Some(match (result, raised) {
-            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
-            (Ok(_), None) => Ok(repeated),
-        })
+        ran.and(raised.map_or(Ok(value), Err))
     }
 
     pub(super) fn settle(&self, state: &mut GroupState) {
@@ -142,7 +139,7 @@ impl Group {
                 return Ok(());
             }
             let now_ns: i64 = now.call0()?.extract()?;
-            match self.dispatch(py, now_ns, Bounds::default()) {
+            match self.dispatch(py, now_ns, Bounds::NONE) {
                 Some(result) => result?,
                 None => return Ok(()),
             };
@@ -172,9 +169,7 @@ impl Group {
         let mut state = self.take(py)?;
         state.delivery.now_ns = now_ns;
         state.delivery.run_due(py, i64::MAX);
-        self.settle(&mut state);
-        let raised = state.delivery.raised.take();
-        Some(raised.map_or(Ok(()), Err))
+        Some(self.end(&mut state, Ok(true), ()))
     }
 
     /// The earliest moment at which there is something to do without a new tick.
@@ -196,27 +191,17 @@ impl Group {
             .delivery
             .fault(py, member, handler, error, About { ticks, positions });
         let running = state.delivery.members.get(member).is_some_and(Member::is_running);
-        let raised = state.delivery.raised.take();
-        self.settle(&mut state);
-        raised.map_or(Ok(running), Err)
+        self.end(&mut state, Ok(true), running)
     }
 
     /// Takes ticks that a pull subscription holds, at most `room`: a gap only at their beginning.
     pub(crate) fn pull(&self, py: Python<'_>, now_ns: i64, room: usize) -> Option<PyResult<Vec<Tick>>> {
-        if self.with_state(py, |state| {
-            state
-                .delivery
-                .members
-                .first()
-                .is_none_or(|member| member.held.ticks.is_empty())
-        })? {
-            let bounds = Bounds {
-                one_step: true,
-                ..Bounds::default()
-            };
-            if let Err(error) = self.dispatch(py, now_ns, bounds)? {
-                return Some(Err(error));
-            }
+        let has_none = self.with_state(py, |state| {
+            let member = state.delivery.members.first();
+            member.is_none_or(|member| member.held.ticks.is_empty())
+        })?;
+        if has_none && let Err(error) = self.dispatch(py, now_ns, Bounds::STEP)? {
+            return Some(Err(error));
         }
         self.with_state(py, |state| {
             let Some(member) = state.delivery.members.first_mut() else {
@@ -262,6 +247,5 @@ pub(crate) fn reentrant_dispatch(py: Python<'_>) -> PyErr {
         "ReentrantDispatchError",
         "these subscriptions are being dispatched already, above this call or in another thread: \
          return from the handler first",
-        &[],
     )
 }

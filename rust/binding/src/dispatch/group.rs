@@ -114,16 +114,6 @@ impl Group {
         paused
     }
 
-    /// Suspends delivery to a member from the next tick on; false: it was not running.
-    pub(crate) fn doze(&self, shared: &SubscriptionShared) -> bool {
-        shared.change_state(&[state::RUNNING], state::DOZING)
-    }
-
-    /// Resumes delivery to a member from the next tick on; false: it did not doze.
-    pub(crate) fn wake(&self, shared: &SubscriptionShared) -> bool {
-        shared.change_state(&[state::DOZING], state::RUNNING)
-    }
-
     /// Leaves the gate when no member runs: the writer need not wait for this group.
     pub(super) fn free_gate_unless_running(&self) {
         if lock(&self.counts)
@@ -152,14 +142,7 @@ impl Group {
     }
 
     fn request_leave(&self, shared: &Arc<SubscriptionShared>) -> bool {
-        let from = [
-            state::RUNNING,
-            state::PAUSED,
-            state::QUARANTINED,
-            state::RESUMING,
-            state::DOZING,
-        ];
-        let leaves = shared.change_state(&from, state::CLOSED);
+        let leaves = shared.close();
         if leaves {
             self.request(Request::Leave(Arc::clone(shared)));
         }

@@ -18,7 +18,7 @@ use super::backlog::Backlog;
 use super::bounds::Bounds;
 use super::call_set::CallSet;
 use super::delivery::Delivery;
-use super::options::Overflow;
+use super::member::Member;
 use super::view::View;
 use crate::ingest::RingCore;
 
@@ -85,6 +85,10 @@ impl GroupState {
         }
     }
 
+    pub(super) fn has_members(&self) -> bool {
+        !self.delivery.members.is_empty()
+    }
+
     pub(super) fn is_interrupted(&self, bounds: Bounds) -> bool {
         let has_step = || {
             let mut attended = self.delivery.attended();
@@ -142,11 +146,7 @@ impl GroupState {
 
     /// Leaves the gate, unless a member still has `overflow="block"`.
     pub(super) fn leave_gate_unless_needed(&mut self) {
-        let members = &self.delivery.members;
-        if !members
-            .iter()
-            .any(|member| member.options.tuning.overflow == Overflow::Block)
-        {
+        if !self.delivery.members.iter().any(Member::blocks) {
             self.reader.leave_gate();
         }
     }

@@ -74,7 +74,7 @@ impl LiveTurn {
         self.group.set_thread(this_thread());
         let bounds = Bounds {
             until: Some(Instant::now() + Duration::from_nanos(max_ns)),
-            ..Bounds::default()
+            ..Bounds::NONE
         };
         self.group
             .dispatch(py, now_ns, bounds)

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headrace_core::market::kind::{KindSet, kind_set};
-use headrace_core::market::tick::Tick;
+use headrace_core::market::tick::{Gap, GapCause, Tick};
 
 use super::handler::{Handler, Role};
-use super::options::Options;
-use super::subscription::{Held, Missing, SubscriptionShared, state};
+use super::options::{Options, Overflow};
+use super::subscription::{Held, SubscriptionShared, state, widen};
 
 /// One subscription as its dispatching thread sees it.
 pub(crate) struct Member {
@@ -23,12 +23,12 @@ pub(crate) struct Member {
     pub(crate) has_plural: bool,
     pub(crate) held: Held,
     /// What must be reported before its next tick.
-    pub(crate) lost: Option<Missing>,
+    pub(crate) lost: Option<Gap>,
     /// Newest quotes to be delivered before anything else.
     pub(crate) newest: Vec<Tick>,
     /// Resumed behind a loss that is not reported yet: the newest quotes follow the report.
     pub(crate) needs_newest: bool,
-    pub(super) paused: Option<Missing>,
+    pub(super) paused: Option<Gap>,
     pub(super) window_end: i64,
     pub(super) skip_until: u64,
     pub(super) resync: bool,
@@ -112,6 +112,25 @@ impl Member {
             .chain(every.filter(|_| self.options.every_kinds & kind_set(kind) != 0))
     }
 
+    /// Position of the first tick that it may get.
+    pub(super) fn joined(&self) -> u64 {
+        self.shared.joined.get()
+    }
+
+    /// Whether the writer waits for it.
+    pub(super) fn blocks(&self) -> bool {
+        self.options.tuning.overflow == Overflow::Block
+    }
+
+    pub(super) fn conflates(&self) -> bool {
+        self.options.tuning.overflow == Overflow::Conflate
+    }
+
+    /// Whether it takes ticks by the batch, from its handlers or by a pull.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.has_plural || self.options.pull
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.shared.state() == state::RUNNING
     }
@@ -133,13 +152,7 @@ impl Member {
             return;
         }
         self.shared.skipped.add(count);
-        Missing::widen(
-            &mut self.paused,
-            headrace_core::market::tick::GapCause::Paused,
-            first,
-            last,
-            count,
-        );
+        widen(&mut self.paused, GapCause::Paused, first, last, count);
     }
 
     /// What was held when the subscription stopped running is withheld.
@@ -160,7 +173,7 @@ impl Member {
     /// Running again: what the pause withheld is to be reported.
     pub(crate) fn end_pause(&mut self) {
         if let Some(paused) = self.paused.take() {
-            Missing::widen(&mut self.lost, paused.cause, paused.first, paused.last, paused.count);
+            widen(&mut self.lost, paused.cause, paused.first, paused.last, paused.missing);
         }
     }
 

@@ -62,12 +62,12 @@ impl Membership {
     /// Suspends delivery from the next tick on, also in the middle of a span. Ticks count as filtered and raise no gap.
     /// False: it was not running.
     fn doze(&self) -> bool {
-        self.group.doze(&self.shared)
+        self.shared.change_state(&[state::RUNNING], state::DOZING)
     }
 
     /// Resumes delivery from the next tick on, without a gap or a snapshot. False: it did not doze.
     fn wake(&self) -> bool {
-        self.group.wake(&self.shared)
+        self.shared.change_state(&[state::DOZING], state::RUNNING)
     }
 
     /// Replaces its handlers by those of another object, from the next edge of a span on.

@@ -71,41 +71,22 @@ impl FromPyObject<'_, '_> for Options {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let Named {
-            instruments,
-            kinds,
-            every_kinds,
-            every_ns,
-            min_interval_ns,
-            rate_limit,
-            pull,
-            awaited,
-        } = object.extract()?;
+        let option = |name| object.getattr(name);
         Ok(Self {
-            filter: Filter { instruments, kinds },
-            every_kinds,
+            filter: Filter {
+                instruments: option("instruments")?.extract()?,
+                kinds: option("kinds")?.extract()?,
+            },
+            every_kinds: option("every_kinds")?.extract()?,
             tuning: object.extract()?,
-            every_ns,
-            min_interval_ns,
-            rate_limit,
-            pull,
-            awaited,
+            every_ns: option("every_ns")?.extract()?,
+            min_interval_ns: option("min_interval_ns")?.extract()?,
+            rate_limit: option("rate_limit")?.extract()?,
+            pull: option("pull")?.extract()?,
+            awaited: option("awaited")?.extract()?,
             hashing: false,
         })
     }
-}
-
-/// The options that no tuning changes, by the names that they have in Python.
-#[derive(FromPyObject)]
-struct Named {
-    instruments: Vec<String>,
-    kinds: KindSet,
-    every_kinds: KindSet,
-    every_ns: i64,
-    min_interval_ns: i64,
-    rate_limit: f64,
-    pull: bool,
-    awaited: bool,
 }
 
 impl Options {

@@ -4,12 +4,11 @@
 //! Does not: decide when; that is the span's opening.
 
 use headrace_core::market::kind::{self, kind_set};
-use headrace_core::market::tick::{Gap, NO_INSTRUMENT, Tick, flags};
+use headrace_core::market::tick::{NO_INSTRUMENT, Tick, flags};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
 use super::handler::Role;
-use super::options::Overflow;
 
 impl Delivery {
     /// Tells a member what it did not get, before `next` (or now, when there is no next tick yet).
@@ -18,13 +17,6 @@ impl Delivery {
             return;
         };
         self.flush_held(py, member, usize::MAX);
-        let said = Gap {
-            cause: missing.cause,
-            lost_kind: 0,
-            first: missing.first,
-            last: missing.last,
-            missing: missing.count,
-        };
         let unplaced = Tick {
             flags: flags::NO_VENUE_TIME,
             ts_init: self.now_ns,
@@ -32,7 +24,7 @@ impl Delivery {
         };
         let tick = Tick {
             instrument: NO_INSTRUMENT,
-            ..said.before(next.unwrap_or(&unplaced))
+            ..missing.before(next.unwrap_or(&unplaced))
         };
         let this = &mut self.members[member];
         let kinds = if this.options.pull {
@@ -60,7 +52,7 @@ impl Delivery {
             let mut handed_on = 0;
             if let Some(key) = self.keys.key(tick) {
                 this.make_room_for(key);
-                if this.options.tuning.overflow == Overflow::Conflate {
+                if this.conflates() {
                     if tick.seq <= this.newest_seq[key] {
                         continue;
                     }

@@ -11,8 +11,7 @@ use headrace_lockfree::Read;
 
 use super::group::Group;
 use super::group_state::GroupState;
-use super::options::Overflow;
-use super::subscription::Missing;
+use super::subscription::widen;
 
 impl GroupState {
     /// Reads on: true when there are whole events to dispatch.
@@ -97,7 +96,7 @@ impl GroupState {
         if self.conflates {
             let newest = self.newest();
             let conflating = self.delivery.members.iter_mut();
-            for member in conflating.filter(|member| member.options.tuning.overflow == Overflow::Conflate) {
+            for member in conflating.filter(|member| member.conflates()) {
                 member.newest.clone_from(&newest);
             }
         }
@@ -142,7 +141,7 @@ impl GroupState {
                 continue;
             }
             member.shared.missed.add(lost);
-            Missing::widen(&mut member.lost, GapCause::Overrun, first, self.base - 1, lost);
+            widen(&mut member.lost, GapCause::Overrun, first, self.base - 1, lost);
         }
         self.delivery.attend_all();
     }

@@ -48,8 +48,8 @@ impl Group {
         // Relaxed: a hint, see `request`.
         if self.has_requests.load(Ordering::Relaxed) {
             for request in lock(&self.requests).iter() {
-                if let Request::Join(join) = request {
-                    let index = join.at.saturating_sub(state.base) as usize;
+                if let Request::Join(member) = request {
+                    let index = member.joined().saturating_sub(state.base) as usize;
                     if index > start && index < end {
                         end = index;
                     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use headrace_core::histogram::Histogram;
 use headrace_core::ingest::hash::InputHash;
 use headrace_core::market::kind::{KindSet, kind_set};
-use headrace_core::market::tick::{GapCause, Tick};
+use headrace_core::market::tick::{Gap, GapCause, Tick};
 
 use crate::lock::lock;
 
@@ -55,7 +55,8 @@ pub(crate) mod state {
     pub(crate) const NAMES: [&str; 6] = ["running", "paused", "quarantined", "closed", "resuming", "dozing"];
 }
 
-/// What other threads may read of a subscription.
+/// What other threads may read of a subscription; it begins as a running one.
+#[derive(Default)]
 pub(crate) struct SubscriptionShared {
     pub(crate) name: String,
     pub(crate) state: AtomicU8,
@@ -80,23 +81,11 @@ pub(crate) struct SubscriptionShared {
 
 impl SubscriptionShared {
     pub(crate) fn new(name: String, joined: u64, hashing: bool) -> Self {
+        let hash = hashing.then(Mutex::default);
         let shared = Self {
             name,
-            state: AtomicU8::new(state::RUNNING),
-            delivered: Count::default(),
-            filtered: Count::default(),
-            missed: Count::default(),
-            conflated: Count::default(),
-            skipped: Count::default(),
-            buffered: Count::default(),
-            snapshots: Count::default(),
-            faults: Count::default(),
-            calls: Count::default(),
-            joined: Count::default(),
-            left: Count::default(),
-            demoted: AtomicBool::new(false),
-            latency: Mutex::new(Histogram::default()),
-            hash: hashing.then(|| Mutex::new(InputHash::default())),
+            hash,
+            ..Self::default()
         };
         shared.joined.set(joined);
         shared
@@ -119,38 +108,29 @@ impl SubscriptionShared {
         })
     }
 
+    /// Closes it for good; returns whether it was open.
+    pub(super) fn close(&self) -> bool {
+        // Relaxed: as above.
+        self.state.swap(state::CLOSED, Ordering::Relaxed) != state::CLOSED
+    }
+
     pub(crate) fn record_latency(&self, nanoseconds: u64, calls: u64) {
         lock(&self.latency).record(nanoseconds, calls);
     }
 }
 
-/// Ticks that a subscription did not get, to be reported by a gap.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Missing {
-    pub(crate) cause: GapCause,
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    pub(crate) count: u64,
-}
-
-impl Missing {
-    /// Adds to what must be reported; a loss of another cause widens the first one and keeps its cause.
-    pub(crate) fn widen(lost: &mut Option<Missing>, cause: GapCause, first: u64, last: u64, count: u64) {
-        match lost {
-            Some(missing) => {
-                missing.last = last;
-                missing.count += count;
-            }
-            None => {
-                *lost = Some(Missing {
-                    cause,
-                    first,
-                    last,
-                    count,
-                })
-            }
-        }
-    }
+/// Adds to the loss that a subscription is to be told of; a loss of another cause widens the first one and keeps its
+/// cause.
+pub(crate) fn widen(lost: &mut Option<Gap>, cause: GapCause, first: u64, last: u64, count: u64) {
+    let lost = lost.get_or_insert(Gap {
+        cause,
+        lost_kind: 0,
+        first,
+        last,
+        missing: 0,
+    });
+    lost.last = last;
+    lost.missing += count;
 }
 
 /// Ticks that a private subscription has admitted and not yet handed on.

@@ -41,7 +41,7 @@ impl BarBuilder {
         // Acquire: pairs with `end`.
         if self.closed.load(Ordering::Acquire) {
             let message = "these bars are closed: make another Bars of the dispatcher";
-            return Err(raise(py, "ClosedError", message, &[]));
+            return Err(raise(py, "ClosedError", message));
         }
         Ok(&self.ingest.bars)
     }
@@ -119,8 +119,7 @@ impl BarBuilder {
         by_event: bool,
     ) -> PyResult<u32> {
         let core = self.bars(py)?;
-        let known = BarPrice::TABLE.iter().find(|(_, name)| *name == price);
-        let (price, _) = known.ok_or_else(|| internal("a bar of an unknown price"))?;
+        let price = BarPrice::from_name(price).ok_or_else(|| internal("a bar of an unknown price"))?;
         let timeframe = match (timeframe, u64::try_from(timeframe.1)) {
             (("ns", length), _) if length > 0 => Timeframe::Time(length),
             (("ticks", _), Ok(ticks)) if ticks > 0 => Timeframe::Ticks(ticks),
@@ -129,7 +128,7 @@ impl BarBuilder {
         let spec = BarSpec {
             wanted,
             timeframe,
-            price: *price,
+            price,
             by_event,
         };
         let table = lock(&self.ingest.instruments);

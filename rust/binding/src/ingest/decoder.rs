@@ -45,7 +45,6 @@ impl Decoder {
                 py,
                 "DecoderError",
                 format!("venue '{venue}' has no decoder: use one of {known}"),
-                &[],
             )
         })?;
         Ok(Self {
@@ -91,7 +90,7 @@ pub(crate) fn detect_venue(py: Python<'_>, block: &[u8]) -> PyResult<Option<&'st
     match py.detach(|| decode::detect_venue(frames())) {
         Ok(venue) => Ok(Some(venue.name())),
         Err(DetectError::Undecided) => Ok(None),
-        Err(error @ DetectError::Mixed { .. }) => Err(raise(py, "VenueError", error.to_string(), &[])),
+        Err(error @ DetectError::Mixed { .. }) => Err(raise(py, "VenueError", error.to_string())),
     }
 }
 

@@ -229,7 +229,7 @@ impl Ingest {
 
     /// Ticks that were numbered and wait for room; None during a publish.
     fn waiting(&self) -> Option<usize> {
-        self.core.sequencer.take().map(|working| working.waiting.len())
+        self.core.sequencer.working.take().map(|working| working.waiting.len())
     }
 
     /// Whether it was stopped.
@@ -246,7 +246,7 @@ impl Ingest {
         }
         let message = "this decoder numbers its instruments by another table: make it with Decoder(venue, \
                        dispatcher.instruments)";
-        Err(raise(py, "DecoderError", message, &[]))
+        Err(raise(py, "DecoderError", message))
     }
 
     fn frame(&self, py: Python<'_>, arrival: &Arrival<'_>, publisher: &mut Publisher<'_, '_>) -> PyResult<usize> {

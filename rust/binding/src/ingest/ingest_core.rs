@@ -117,7 +117,7 @@ impl IngestCore {
         let mut done = 0;
         for group in self.inline_groups().iter() {
             group.set_thread(this_thread());
-            if let Some(result) = group.dispatch(py, now.get()?, Bounds::default()) {
+            if let Some(result) = group.dispatch(py, now.get()?, Bounds::NONE) {
                 done += result?.0;
             }
         }

@@ -20,9 +20,10 @@ use pyo3::prelude::*;
 use super::ingest_core::{Advance, IngestCore};
 use super::publishing::{Holding, Patience, Publishing, reentrant};
 use super::ring_core::{WriterGuard, concurrent_publish};
-use super::sequencer::{Working, WorkingGuard};
+use super::sequencer::Working;
 use crate::dispatch::Bounds;
-use crate::errors::{raise, refuse_after_fork};
+use crate::errors::{raise, raise_with, refuse_after_fork};
+use crate::exclusive::Taken;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -30,7 +31,7 @@ use crate::thread::this_thread;
 pub(crate) struct Publisher<'a, 'py> {
     py: Python<'py>,
     core: &'a IngestCore,
-    pub(super) working: WorkingGuard,
+    pub(super) working: Taken<'a, Working>,
     pub(super) writer: WriterGuard<'a>,
 }
 
@@ -44,10 +45,9 @@ impl<'a, 'py> Publisher<'a, 'py> {
                 py,
                 "ClosedError",
                 "this dispatcher is closed: nothing can be published to it any more",
-                &[],
             ));
         }
-        let working = core.sequencer.take().ok_or_else(|| busy(py, core))?;
+        let working = core.sequencer.working.take().ok_or_else(|| busy(py, core))?;
         let writer = core.ring.writer().ok_or_else(|| concurrent_publish(py))?;
         Ok(Self {
             py,
@@ -208,7 +208,7 @@ impl<'a, 'py> Publisher<'a, 'py> {
             let published = publishing.published;
             let message = format!("stopped after {published} of {asked} ticks: the ring had no room for the rest");
             let facts = [("published", published as u64), ("asked", asked as u64)];
-            return Err(raise(py, "StoppedError", message, &facts));
+            return Err(raise_with(py, "StoppedError", message, &facts));
         }
         let Some((holder, _)) = core.ring.ring.holder() else {
             return Ok(true);
@@ -256,7 +256,7 @@ impl<'a, 'py> Publisher<'a, 'py> {
             self.core.ring.ring.capacity()
         );
         let facts = [("published", published as u64), ("asked", asked as u64)];
-        raise(self.py, "RingHeldError", message, &facts)
+        raise_with(self.py, "RingHeldError", message, &facts)
     }
 }
 

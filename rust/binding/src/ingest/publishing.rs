@@ -10,7 +10,7 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
 use super::now::Now;
-use crate::errors::raise;
+use crate::errors::raise_with;
 
 /// What a publish does when the ring is held by a reader that it cannot dispatch.
 pub(crate) enum Patience<'a> {
@@ -125,7 +125,7 @@ impl<'a, 'b, 'py> Publishing<'a, 'b, 'py> {
 pub(crate) fn reentrant(py: Python<'_>, asked: u64) -> PyErr {
     let message = "the ring has no room for this publish, and it comes from inside a handler that the ring would have to \
                    wait for: publish less, publish after the handler returns, or make the ring larger";
-    raise(
+    raise_with(
         py,
         "ReentrantPublishError",
         message,

@@ -32,6 +32,7 @@ use super::tally::RejectTuple;
 use crate::bus::BusCore;
 use crate::clock::ReplayTime;
 use crate::errors::{internal, raise, refuse_after_fork};
+use crate::exclusive::Exclusive;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -50,35 +51,17 @@ pub(crate) struct Pump {
     time: Option<Py<ReplayTime>>,
     bus: Mutex<Option<Py<BusCore>>>,
     counted: Arc<Mutex<Counted>>,
-    /// `None`: one of its calls is running.
-    driver: Mutex<Option<Box<Driver>>>,
-}
-
-/// The driver, moved out while it works, so that no lock is held while handlers run; it comes back also by a panic.
-struct Driving<'a> {
-    pump: &'a Pump,
-    driver: Option<Box<Driver>>,
-}
-
-impl Drop for Driving<'_> {
-    fn drop(&mut self) {
-        *lock(&self.pump.driver) = self.driver.take();
-    }
+    driver: Exclusive<Driver>,
 }
 
 impl Pump {
     fn driving<T>(&self, py: Python<'_>, act: impl FnOnce(&mut Driver) -> PyResult<T>) -> PyResult<T> {
         refuse_after_fork(py)?;
-        let driver = lock(&self.driver).take();
-        let driver = driver.ok_or_else(|| {
+        let mut driver = self.driver.take().ok_or_else(|| {
             let message = "this pump is running already: one call at a time drives it";
-            raise(py, "ReentrantDispatchError", message, &[])
+            raise(py, "ReentrantDispatchError", message)
         })?;
-        let mut driving = Driving {
-            pump: self,
-            driver: Some(driver),
-        };
-        act(driving.driver.as_mut().expect("taken only in drop"))
+        act(&mut driver)
     }
 
     /// The same for a call that publishes: its thread is the one that inline groups belong to.
@@ -108,7 +91,7 @@ impl Pump {
             time: ingest.time.as_ref().map(|time| time.clone_ref(py)),
             bus: Mutex::new(None),
             counted,
-            driver: Mutex::new(Some(Box::new(driver))),
+            driver: Exclusive::new(driver),
         }
     }
 

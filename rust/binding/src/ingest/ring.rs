@@ -71,7 +71,7 @@ impl Ring {
         let mut writer = self.core.writer().ok_or_else(|| concurrent_publish(py))?;
         if timeout.is_some_and(f64::is_nan) {
             let message = "timeout=nan is no time: give seconds, or None to wait without end";
-            return Err(raise(py, "OptionError", message, &[]));
+            return Err(raise(py, "OptionError", message));
         }
         let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         let mut done = 0;
@@ -119,7 +119,6 @@ impl RingReader {
                 py,
                 "ClosedError",
                 "this ring reader is closed: make another with ring.reader()",
-                &[],
             )),
         }
     }

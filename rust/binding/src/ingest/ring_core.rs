@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 
 use crate::dispatch::DispatchLog;
 use crate::errors::raise;
+use crate::exclusive::{Exclusive, Taken};
 use crate::lock::lock;
 use crate::tables::kinds::kinds;
 
@@ -31,7 +32,7 @@ pub(crate) struct Alarm {
 /// What the writer and everything around the ring share.
 pub(crate) struct RingCore {
     pub(crate) ring: Arc<LockfreeRing<TICK_WORDS>>,
-    writer: Mutex<Option<Box<(Writer<TICK_WORDS>, Marks)>>>,
+    writer: Exclusive<(Writer<TICK_WORDS>, Marks)>,
     pub(crate) newest: NewestTable,
     newest_ts: AtomicI64,
     pub(crate) log: DispatchLog,
@@ -43,10 +44,10 @@ pub(crate) struct RingCore {
 impl RingCore {
     pub(crate) fn new(py: Python<'_>, capacity: usize, instruments_max: usize) -> PyResult<Self> {
         let made = py.detach(|| LockfreeRing::new(capacity));
-        let (ring, writer) = made.map_err(|error| raise(py, "RingError", error.to_string(), &[]))?;
+        let (ring, writer) = made.map_err(|error| raise(py, "RingError", error.to_string()))?;
         Ok(Self {
             ring,
-            writer: Mutex::new(Some(Box::new((writer, Marks::default())))),
+            writer: Exclusive::new((writer, Marks::default())),
             newest: NewestTable::new(StateKeys::new(kinds().state_kinds()), instruments_max),
             newest_ts: AtomicI64::new(i64::MIN),
             log: DispatchLog::default(),
@@ -58,11 +59,8 @@ impl RingCore {
 
     /// Takes the writer; it comes back when the guard is dropped. `None`: another call has it.
     pub(crate) fn writer(&self) -> Option<WriterGuard<'_>> {
-        let writer = lock(&self.writer).take()?;
-        Some(WriterGuard {
-            core: self,
-            writer: Some(writer),
-        })
+        let writer = self.writer.take()?;
+        Some(WriterGuard { core: self, writer })
     }
 
     pub(crate) fn newest_ts(&self) -> i64 {
@@ -139,7 +137,7 @@ impl Alarm {
 /// The writer, taken for a while.
 pub(crate) struct WriterGuard<'a> {
     core: &'a RingCore,
-    writer: Option<Box<(Writer<TICK_WORDS>, Marks)>>,
+    writer: Taken<'a, (Writer<TICK_WORDS>, Marks)>,
 }
 
 impl WriterGuard<'_> {
@@ -160,7 +158,7 @@ impl WriterGuard<'_> {
 
     #[inline(always)]
     fn publish_what_fits(&mut self, ticks: &[Tick]) -> usize {
-        let (writer, marks) = &mut **self.writer.as_mut().expect("taken only in drop");
+        let (writer, marks) = &mut *self.writer;
         let count = writer.try_publish(Tick::slice_as_words(ticks));
         if count > 0 {
             self.core
@@ -171,28 +169,22 @@ impl WriterGuard<'_> {
 
     /// The next position to be published.
     pub(crate) fn position(&self) -> u64 {
-        self.writer.as_ref().expect("taken only in drop").0.position()
+        self.writer.0.position()
     }
 
     pub(crate) fn free(&mut self) -> usize {
-        self.writer.as_mut().expect("taken only in drop").0.free()
+        self.writer.0.free()
     }
 
     /// Waits for room, at most 50 ms, without the interpreter's lock; no longer than `holder` holds the ring, because
     /// the next holder may be a reader of this very thread.
     pub(crate) fn wait_for_room(&mut self, py: Python<'_>, holder: ReaderId) {
-        let (writer, _) = &mut **self.writer.as_mut().expect("taken only in drop");
+        let (writer, _) = &mut *self.writer;
         let ring = &self.core.ring;
         py.detach(|| {
             let mut park = Park::new(ring.room());
             park.wait(|| writer.free() > 0 || ring.holder().is_none_or(|(now, _)| now != holder))
         });
-    }
-}
-
-impl Drop for WriterGuard<'_> {
-    fn drop(&mut self) {
-        *lock(&self.core.writer) = self.writer.take();
     }
 }
 
@@ -202,6 +194,5 @@ pub(crate) fn concurrent_publish(py: Python<'_>) -> PyErr {
         "ConcurrentPublishError",
         "the ring has one writer and it is publishing now, in another thread or above this call: \
          publish from one thread, outside of handlers that a publish called",
-        &[],
     )
 }

@@ -14,7 +14,8 @@ use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::{raise, refuse_after_fork};
+use crate::errors::{raise, raise_with, refuse_after_fork};
+use crate::exclusive::{Exclusive, Taken};
 use crate::hot::columns::{tick_array, ticks_of};
 use crate::lock::lock;
 use crate::tables::instruments::Instruments;
@@ -32,44 +33,9 @@ pub(crate) struct Working {
 
 /// Shared between the Python object and the ingest that uses it.
 pub(crate) struct SequencerCore {
-    working: Mutex<Option<Box<Working>>>,
+    pub(crate) working: Exclusive<Working>,
     /// The counts as they were when other threads or handlers began to run in the middle of a publish.
     pub(crate) counts: Mutex<Option<SequencerCounts>>,
-}
-
-impl SequencerCore {
-    pub(crate) fn take(self: &Arc<Self>) -> Option<WorkingGuard> {
-        let working = lock(&self.working).take()?;
-        Some(WorkingGuard {
-            core: Arc::clone(self),
-            working: Some(working),
-        })
-    }
-}
-
-/// The working state, taken for a while.
-pub(crate) struct WorkingGuard {
-    core: Arc<SequencerCore>,
-    working: Option<Box<Working>>,
-}
-
-impl std::ops::Deref for WorkingGuard {
-    type Target = Working;
-    fn deref(&self) -> &Working {
-        self.working.as_ref().expect("taken only in drop")
-    }
-}
-
-impl std::ops::DerefMut for WorkingGuard {
-    fn deref_mut(&mut self) -> &mut Working {
-        self.working.as_mut().expect("taken only in drop")
-    }
-}
-
-impl Drop for WorkingGuard {
-    fn drop(&mut self) {
-        *lock(&self.core.working) = self.working.take();
-    }
 }
 
 /// Refuses ticks of an unknown kind or instrument; the error names the first.
@@ -96,14 +62,14 @@ fn unknown_tick(py: Python<'_>, row: usize, tick: &Tick, kinds: &KindTable, inst
             tick.kind,
             known.join(", ")
         );
-        return raise(py, "KindError", message, &facts);
+        return raise_with(py, "KindError", message, &facts);
     }
     let message = format!(
         "row {row}: instrument id {} is unknown, the table has {instruments}: build ticks with headrace.ticks(..., \
          instruments=table) and give the same table to the dispatcher",
         tick.instrument
     );
-    raise(py, "InstrumentError", message, &facts)
+    raise_with(py, "InstrumentError", message, &facts)
 }
 
 /// A saved state: (jump, [(instrument, kind, seq, venue_last), …]).
@@ -133,12 +99,12 @@ fn unwanted(name: &str, value: &str) -> PyResult<Unwanted> {
 }
 
 impl Sequencer {
-    fn taken(&self, py: Python<'_>) -> PyResult<WorkingGuard> {
+    fn taken(&self, py: Python<'_>) -> PyResult<Taken<'_, Working>> {
         refuse_after_fork(py)?;
-        self.core.take().ok_or_else(|| {
+        self.core.working.take().ok_or_else(|| {
             let message = "this sequencer is numbering ticks now, in another thread or above this call: \
                            use it from one thread, outside of handlers that a publish called";
-            raise(py, "ConcurrentPublishError", message, &[])
+            raise(py, "ConcurrentPublishError", message)
         })
     }
 }
@@ -161,7 +127,7 @@ impl Sequencer {
         };
         let core = Arc::new(SequencerCore {
             counts: Mutex::new(None),
-            working: Mutex::new(Some(Box::new(working))),
+            working: Exclusive::new(working),
         });
         Ok(Self {
             core,
@@ -206,7 +172,7 @@ impl Sequencer {
 
     /// What it has done: ``{"sequenced": {kind: n}, "gaps": n, "duplicates": n, "late": n}``.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counts = match self.core.take() {
+        let counts = match self.core.working.take() {
             Some(working) => working.sequencer.counts(),
             None => {
                 let known = *lock(&self.core.counts);
@@ -253,7 +219,7 @@ impl Sequencer {
             })
             .collect();
         let restored = sequencer::Sequencer::restore(self.options, SequencerState { jump, streams });
-        self.taken(py)?.sequencer = restored.map_err(|error| raise(py, "RestoreError", error.to_string(), &[]))?;
+        self.taken(py)?.sequencer = restored.map_err(|error| raise(py, "RestoreError", error.to_string()))?;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use super::decoder::Decoder;
 use super::ingest_core::IngestCore;
 use super::sequencer::{Working, refuse_unknown};
 use super::tally::{RejectTuple, Tally};
-use crate::errors::{internal, raise};
+use crate::errors::{internal, raise, raise_with};
 use crate::hot::columns::ticks_of;
 use crate::lock::lock;
 
@@ -97,17 +97,8 @@ impl Sources {
     }
 
     fn went_back(&self, py: Python<'_>, error: MergeError) -> PyErr {
-        let MergeError::WentBack {
-            source_index,
-            row,
-            ts_init,
-            previous,
-        } = error;
-        let message = format!(
-            "{}, row {row}: receive time {ts_init} lies before {previous} of the row above: sort the source by receive time",
-            self.sources[source_index].name
-        );
-        raise(py, "SourceOrderError", message, &[("row", row)])
+        let message = format!("{}, {error}", self.sources[error.source_index].name);
+        raise_with(py, "SourceOrderError", message, &[("row", error.row)])
     }
 
     /// Takes the next item, which `peek` announced, and decodes it into `working.incoming`.
@@ -124,6 +115,7 @@ impl Sources {
             Ok(Step::Need(_) | Step::End) | Err(_) => return Err(internal("an item that was announced did not come")),
         };
         let source = &sources[item.source];
+        let mut counted = lock(counted);
         working.incoming.clear();
         match (item.payload, &source.decoder) {
             (Payload::Frame(frame), Some(decoder)) => {
@@ -134,16 +126,11 @@ impl Sources {
                     source: &source.name,
                     row: item.row,
                 };
-                let outcome = arrival.decode(core, working);
-                let counted = &mut *lock(counted);
-                let before = counted.tally.accepted();
-                arrival.count(outcome, &mut counted.tally);
-                counted.accepted[item.source] += counted.tally.accepted() - before;
+                counted.take_frame(item.source, &arrival, core, working);
+                return Ok(());
             }
             (Payload::BadLine(line) | Payload::Frame(line), _) => {
-                lock(counted)
-                    .tally
-                    .count_bad_line(&source.name, item.row, item.ts_init, line);
+                counted.tally.count_bad_line(&source.name, item.row, item.ts_init, line);
             }
             (Payload::Ticks(ticks), _) => {
                 let known = lock(&core.instruments).rows().len();
@@ -151,12 +138,8 @@ impl Sources {
                 working.incoming.extend_from_slice(ticks);
             }
         }
-        let mut counted = lock(counted);
-        counted.items += 1;
-        if !matches!(item.payload, Payload::BadLine(_)) {
-            counted.first_ts.get_or_insert(item.ts_init);
-            counted.last_ts = Some(item.ts_init);
-        }
+        let is_line = matches!(item.payload, Payload::BadLine(_));
+        counted.count_item((!is_line).then_some(item.ts_init));
         Ok(())
     }
 
@@ -176,21 +159,19 @@ impl Sources {
                 "{} yielded a frame and names no venue: give the feed one, so that it can be decoded",
                 source.name
             );
-            return Err(raise(py, "DecoderError", message, &[]));
+            return Err(raise(py, "DecoderError", message));
         };
         let mut counted = lock(&self.counted);
         let row = counted.items + 1;
         if let Some(previous) = counted.last_ts.filter(|last| ts_init < *last) {
             drop(counted);
-            return Err(self.went_back(
-                py,
-                MergeError::WentBack {
-                    source_index: index,
-                    row,
-                    ts_init,
-                    previous,
-                },
-            ));
+            let error = MergeError {
+                source_index: index,
+                row,
+                ts_init,
+                previous,
+            };
+            return Err(self.went_back(py, error));
         }
         let arrival = Arrival {
             decoder: decoder.get(),
@@ -199,17 +180,34 @@ impl Sources {
             source: &source.name,
             row,
         };
-        let outcome = arrival.decode(core, working);
-        arrival.count(outcome, &mut counted.tally);
-        counted.accepted[index] += u64::from(matches!(outcome, Outcome::Accepted(_)));
-        counted.items = row;
-        counted.first_ts.get_or_insert(ts_init);
-        counted.last_ts = Some(ts_init);
+        let outcome = counted.take_frame(index, &arrival, core, working);
         Ok(!matches!(outcome, Outcome::Rejected(_)))
     }
 }
 
 impl Counted {
+    /// Decodes a frame of a source into `working.incoming`, and counts what it was.
+    fn take_frame(
+        &mut self,
+        source: usize,
+        arrival: &Arrival<'_>,
+        core: &IngestCore,
+        working: &mut Working,
+    ) -> Outcome {
+        let outcome = arrival.decode(core, working);
+        arrival.count(outcome, &mut self.tally);
+        self.accepted[source] += u64::from(matches!(outcome, Outcome::Accepted(_)));
+        self.count_item(Some(arrival.ts_init));
+        outcome
+    }
+
+    /// `ts_init`: when it was received; `None`: that is unknown.
+    fn count_item(&mut self, ts_init: Option<i64>) {
+        self.items += 1;
+        self.first_ts = self.first_ts.or(ts_init);
+        self.last_ts = ts_init.or(self.last_ts);
+    }
+
     /// When the last item was received that was taken.
     pub(crate) fn last_ts(&self) -> Option<i64> {
         self.last_ts

@@ -46,10 +46,10 @@ impl Default for Tally {
 impl Tally {
     pub(crate) fn count(&mut self, outcome: Outcome, about: impl FnOnce(RejectReason) -> Reject) {
         match outcome {
-            Outcome::Accepted(frame_type) => self.frames[frame_type.index()] += 1,
+            Outcome::Accepted(frame_type) => self.frames[frame_type as usize] += 1,
             Outcome::Ignored(ignored) => self.ignored[ignored.index()] += 1,
             Outcome::Rejected(reason) => {
-                self.rejected[reason.index()] += 1;
+                self.rejected[reason as usize] += 1;
                 let reject = about(reason);
                 self.bytes += reject.frame.len();
                 self.rejects.push_back(reject);
@@ -72,14 +72,10 @@ impl Tally {
         });
     }
 
-    pub(crate) fn accepted(&self) -> u64 {
-        self.frames.iter().sum()
-    }
-
     pub(crate) fn write_to<'py>(&self, py: Python<'py>, dict: &Bound<'py, PyDict>) -> PyResult<()> {
         let frames = PyDict::new(py);
         for frame_type in FrameType::ALL {
-            frames.set_item(frame_type.name(), self.frames[frame_type.index()])?;
+            frames.set_item(frame_type.name(), self.frames[frame_type as usize])?;
         }
         let ignored = PyDict::new(py);
         for (name, count) in IgnoredType::NAMES

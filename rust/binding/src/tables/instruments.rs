@@ -26,7 +26,7 @@ pub(crate) struct Instruments {
 }
 
 pub(crate) fn refused(py: Python<'_>, error: &InstrumentError) -> PyErr {
-    raise(py, "InstrumentError", error.to_string(), &[])
+    raise(py, "InstrumentError", error.to_string())
 }
 
 /// Refuses a bound whose tables would not fit in memory, where the allocator would end the process.
@@ -35,7 +35,7 @@ pub(crate) fn refuse_too_many(py: Python<'_>, instruments_max: usize) -> PyResul
         return Ok(());
     }
     let message = format!("instruments_max={instruments_max} is too high: give {INSTRUMENTS_MAX_MAX} at most");
-    Err(raise(py, "InstrumentError", message, &[]))
+    Err(raise(py, "InstrumentError", message))
 }
 
 impl Instruments {

@@ -41,29 +41,19 @@ pub(crate) fn register_kind(
     venue_ids: &str,
 ) -> PyResult<u8> {
     let refuse = |what: &str, value: &str, valid: &str| {
-        raise(
-            py,
-            "KindError",
-            format!("{what} '{value}' is unknown: use {valid}"),
-            &[],
-        )
+        raise(py, "KindError", format!("{what} '{value}' is unknown: use {valid}"))
     };
-    let nature = match nature {
-        "state" => Nature::State,
-        "flow" => Nature::Flow,
-        other => return Err(refuse("nature", other, "'state' or 'flow'")),
-    };
-    let venue_ids = match venue_ids {
-        "monotone" => VenueIds::Monotone,
-        "contiguous" => VenueIds::Contiguous,
-        "none" => VenueIds::None,
-        other => return Err(refuse("venue_ids", other, "'monotone', 'contiguous' or 'none'")),
-    };
+    let nature = Nature::from_name(nature)
+        .filter(|nature| *nature != Nature::Meta)
+        .ok_or_else(|| refuse("nature", nature, "'state' or 'flow'"))?;
+    let venue_ids = VenueIds::from_name(venue_ids)
+        .filter(|venue_ids| *venue_ids != VenueIds::Chained)
+        .ok_or_else(|| refuse("venue_ids", venue_ids, "'monotone', 'contiguous' or 'none'"))?;
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let mut table = KINDS.write().unwrap_or_else(PoisonError::into_inner);
     let registered = table.get_or_insert_default().register(name, &values, nature, venue_ids);
     drop(table);
-    registered.map_err(|error| raise(py, "KindError", error.to_string(), &[]))
+    registered.map_err(|error| raise(py, "KindError", error.to_string()))
 }
 
 type KindTuple = (
@@ -82,36 +72,14 @@ pub(crate) fn kind_table() -> Vec<KindTuple> {
         .rows()
         .iter()
         .map(|row| {
-            let nature = match row.nature {
-                Nature::State => "state",
-                Nature::Flow => "flow",
-                Nature::Meta => "meta",
-            };
-            let venue_ids = match row.venue_ids {
-                VenueIds::Monotone => "monotone",
-                VenueIds::Contiguous => "contiguous",
-                VenueIds::Chained => "chained",
-                VenueIds::None => "none",
-            };
-            let values = row
-                .values
-                .iter()
-                .map(|(name, value_type)| {
-                    let dtype = match value_type {
-                        ValueType::F64 => "f8",
-                        ValueType::U64 => "u8",
-                        ValueType::Unused => "",
-                    };
-                    (name.clone(), dtype)
-                })
-                .collect();
+            let values = row.values.iter();
             (
                 row.kind,
                 row.name.clone(),
                 row.plural.clone(),
-                nature,
-                venue_ids,
-                values,
+                row.nature.name(),
+                row.venue_ids.name(),
+                values.map(|(name, dtype)| (name.clone(), dtype.name())).collect(),
             )
         })
         .collect()
@@ -152,10 +120,7 @@ pub(crate) fn flag_table() -> Vec<(&'static str, u16, &'static str)> {
 /// Every gap cause: (number, name).
 #[pyfunction]
 pub(crate) fn cause_table() -> Vec<(u8, &'static str)> {
-    GapCause::TABLE
-        .iter()
-        .map(|(cause, name)| (*cause as u8, *name))
-        .collect()
+    GapCause::ALL.map(|cause| (cause as u8, cause.name())).to_vec()
 }
 
 /// The set of the kinds with these names, as bits.
@@ -169,7 +134,6 @@ pub(crate) fn kind_set(py: Python<'_>, names: Vec<String>) -> PyResult<KindSet> 
                 py,
                 "KindError",
                 format!("kind '{name}' is unknown: use one of {}", known.join(", ")),
-                &[],
             )
         })?;
         Ok(set | kind::kind_set(row.kind))
@@ -180,9 +144,9 @@ pub(crate) fn kind_set(py: Python<'_>, names: Vec<String>) -> PyResult<KindSet> 
 pub(crate) fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     let causes = CAUSES.get_or_try_init(py, || -> PyResult<Vec<Py<PyAny>>> {
         let class = py.import("headrace.market.tick")?.getattr("GapCause")?;
-        GapCause::TABLE
-            .iter()
-            .map(|(cause, _)| Ok(class.call1((*cause as u8,))?.unbind()))
+        let members = GapCause::ALL.iter();
+        members
+            .map(|cause| Ok(class.call1((*cause as u8,))?.unbind()))
             .collect()
     })?;
     let index = usize::try_from(value & 0xff).expect("one byte").wrapping_sub(1);
@@ -217,10 +181,8 @@ pub(crate) fn describe_values(tick: &Tick) -> String {
         let written = match value_type {
             ValueType::F64 => write!(said, " {name}={}", tick.value(index)),
             ValueType::U64 if row.kind == kind::GAP && name == "cause" => {
-                let cause = GapCause::TABLE
-                    .iter()
-                    .find(|(cause, _)| *cause as u64 == tick.values[index] & 0xff);
-                write!(said, " cause={}", cause.map_or("?", |(_, name)| name))
+                let cause = GapCause::of_value(tick.values[index]);
+                write!(said, " cause={}", cause.map_or("?", GapCause::name))
             }
             ValueType::U64 if row.kind == kind::GAP && tick.values[index] == UNKNOWN => write!(said, " {name}=None"),
             ValueType::U64 => write!(said, " {name}={}", tick.values[index]),

@@ -6,6 +6,7 @@
 use crate::fan_out::plan::matches_pattern;
 use crate::market::kind::{AGG_TRADE, QUOTE, TRADE};
 use crate::market::tick::Tick;
+use crate::named_set;
 
 /// When a bar closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,31 +17,23 @@ pub enum Timeframe {
     Ticks(u64),
 }
 
-/// What a bar is made of: a kind, and which of its values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarPrice {
-    /// The price of each trade.
-    Trade,
-    /// The price of each aggregate of trades.
-    AggTrade,
-    /// The middle of each quote.
-    Mid,
-    /// The bid of each quote.
-    Bid,
-    /// The ask of each quote.
-    Ask,
+named_set! {
+    /// What a bar is made of: a kind, and which of its values.
+    pub enum BarPrice {
+        /// The price of each trade.
+        Trade "trade",
+        /// The price of each aggregate of trades.
+        AggTrade "agg_trade",
+        /// The middle of each quote.
+        Mid "mid",
+        /// The bid of each quote.
+        Bid "bid",
+        /// The ask of each quote.
+        Ask "ask",
+    }
 }
 
 impl BarPrice {
-    /// Every price, with its name.
-    pub const TABLE: [(BarPrice, &'static str); 5] = [
-        (BarPrice::Trade, "trade"),
-        (BarPrice::AggTrade, "agg_trade"),
-        (BarPrice::Mid, "mid"),
-        (BarPrice::Bid, "bid"),
-        (BarPrice::Ask, "ask"),
-    ];
-
     /// The kind of the ticks that it counts.
     #[must_use]
     pub fn kind(self) -> u8 {

@@ -285,7 +285,7 @@ impl Source {
             return Ok(None);
         };
         if head.ts_init < self.previous {
-            return Err(MergeError::WentBack {
+            return Err(MergeError {
                 source_index: index,
                 row: head.row,
                 ts_init: head.ts_init,

@@ -4,6 +4,7 @@
 //! Does not: remove instruments, or hold tick sizes and lots.
 
 use crate::limits::SYMBOL_BYTES_MAX;
+use crate::named_set;
 use rustc_hash::FxHashMap;
 
 /// How a depth event names its predecessor.
@@ -15,35 +16,15 @@ pub enum ChainRule {
     PrevEqualsLast,
 }
 
-/// The venues that Headrace can decode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Venue {
-    /// Binance spot.
-    Binance,
-    /// Binance USD-margined futures.
-    BinanceUsdm,
-    /// Binance coin-margined futures.
-    BinanceCoinm,
-}
-
-impl Venue {
-    /// Every venue.
-    pub const ALL: [Venue; 3] = [Venue::Binance, Venue::BinanceUsdm, Venue::BinanceCoinm];
-
-    /// Its name, as in `SYMBOL.VENUE`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Venue::Binance => "BINANCE",
-            Venue::BinanceUsdm => "BINANCE_USDM",
-            Venue::BinanceCoinm => "BINANCE_COINM",
-        }
-    }
-
-    /// The venue with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Venue> {
-        Self::ALL.into_iter().find(|venue| venue.name() == name)
+named_set! {
+    /// The venues that Headrace can decode, by their names in `SYMBOL.VENUE`.
+    pub enum Venue {
+        /// Binance spot.
+        Binance "BINANCE",
+        /// Binance USD-margined futures.
+        BinanceUsdm "BINANCE_USDM",
+        /// Binance coin-margined futures.
+        BinanceCoinm "BINANCE_COINM",
     }
 }
 

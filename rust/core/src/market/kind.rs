@@ -3,6 +3,8 @@
 //! Guarantees: built-in rows have fixed numbers; registered rows get the next free number and keep it.
 //! Does not: forget a row, or let two rows share a name.
 
+use crate::named_set;
+
 /// Best bid and ask changed.
 pub const QUOTE: u8 = 1;
 /// One trade.
@@ -32,39 +34,42 @@ pub const fn kind_set(kind: u8) -> KindSet {
 /// Every kind, registered ones included.
 pub const ALL_KINDS: KindSet = u64::MAX;
 
-/// Whether a newer tick replaces an older one (state, may be conflated) or each counts (flow, never folded).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nature {
-    /// Only the newest matters.
-    State,
-    /// Each one matters.
-    Flow,
-    /// Neither: about the stream, not of it.
-    Meta,
+named_set! {
+    /// Whether a newer tick replaces an older one (state, may be conflated) or each counts (flow, never folded).
+    pub enum Nature {
+        /// Only the newest matters.
+        State "state",
+        /// Each one matters.
+        Flow "flow",
+        /// Neither: about the stream, not of it.
+        Meta "meta",
+    }
 }
 
-/// What the venue's own numbers promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VenueIds {
-    /// They only rise; a jump means nothing.
-    Monotone,
-    /// The next is the last + 1.
-    Contiguous,
-    /// Each event names its predecessor (see [`crate::market::instrument::ChainRule`]).
-    Chained,
-    /// There are none.
-    None,
+named_set! {
+    /// What the venue's own numbers promise.
+    pub enum VenueIds {
+        /// They only rise; a jump means nothing.
+        Monotone "monotone",
+        /// The next is the last + 1.
+        Contiguous "contiguous",
+        /// Each event names its predecessor (see [`crate::market::instrument::ChainRule`]).
+        Chained "chained",
+        /// There are none.
+        None "none",
+    }
 }
 
-/// The type of one of a kind's four values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueType {
-    /// An `f64`, as bits.
-    F64,
-    /// A `u64`.
-    U64,
-    /// Not used: always 0.
-    Unused,
+named_set! {
+    /// The type of one of a kind's four values, by its dtype.
+    pub enum ValueType {
+        /// An `f64`, as bits.
+        F64 "f8",
+        /// A `u64`.
+        U64 "u8",
+        /// Not used: always 0.
+        Unused "",
+    }
 }
 
 /// One row of the table.

@@ -8,6 +8,7 @@
 //! Does not: define what its four values mean; that is the kind's row in [`crate::market::kind`].
 
 use super::kind;
+use crate::named_set;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Words in a tick.
@@ -92,85 +93,58 @@ impl Tick {
 
 /// The bits of [`Tick::flags`]: one table, read by Python.
 pub mod flags {
-    /// Part of a snapshot (or the newest quote handed to a reader that joins or resumes): not a change, never checked.
-    pub const SNAPSHOT: u16 = 1 << 0;
-    /// The first tick of its venue event.
-    pub const FIRST_IN_EVENT: u16 = 1 << 1;
-    /// The last tick of its venue event.
-    pub const LAST_IN_EVENT: u16 = 1 << 2;
-    /// A gap tick of the same instrument stands before this one.
-    pub const GAP_BEFORE: u16 = 1 << 3;
-    /// The venue gave no time: `ts_event` is 0 and `age_ns` NaN.
-    pub const NO_VENUE_TIME: u16 = 1 << 4;
-    /// A price or size had more than 15 significant digits: the double may name another decimal.
-    pub const INEXACT_TEXT: u16 = 1 << 5;
-    /// The venue sent this number before (delivered only with `duplicates="deliver"`).
-    pub const DUPLICATE: u16 = 1 << 6;
-    /// The venue's number is lower than one already seen.
-    pub const LATE: u16 = 1 << 7;
+    /// Declares each flag with its bit and meaning, and the table of all.
+    macro_rules! flags {
+        ($($flag:ident $bit:literal $meaning:literal,)+) => {
+            $(#[doc = $meaning] pub const $flag: u16 = 1 << $bit;)+
 
-    /// Name, bit and meaning of every flag.
-    pub const TABLE: [(&str, u16, &str); 8] = [
-        (
-            "SNAPSHOT",
-            SNAPSHOT,
-            "part of a snapshot, or the newest quote given on join and resume",
-        ),
-        ("FIRST_IN_EVENT", FIRST_IN_EVENT, "the first tick of its venue event"),
-        ("LAST_IN_EVENT", LAST_IN_EVENT, "the last tick of its venue event"),
-        (
-            "GAP_BEFORE",
-            GAP_BEFORE,
-            "a gap tick of the same instrument stands before this one",
-        ),
-        (
-            "NO_VENUE_TIME",
-            NO_VENUE_TIME,
-            "the venue gave no time: ts_event is 0, age_ns NaN",
-        ),
-        (
-            "INEXACT_TEXT",
-            INEXACT_TEXT,
-            "a price or size text had more than 15 significant digits",
-        ),
-        ("DUPLICATE", DUPLICATE, "the venue sent this number before"),
-        ("LATE", LATE, "the venue's number is lower than one already seen"),
-    ];
+            /// Name, bit and meaning of every flag.
+            pub const TABLE: [(&str, u16, &str); [$($bit),+].len()] = [$((stringify!($flag), $flag, $meaning)),+];
+        };
+    }
+
+    // SNAPSHOT is no change, and its numbers are never checked.
+    flags! {
+        SNAPSHOT 0 "part of a snapshot, or the newest quote given on join and resume",
+        FIRST_IN_EVENT 1 "the first tick of its venue event",
+        LAST_IN_EVENT 2 "the last tick of its venue event",
+        GAP_BEFORE 3 "a gap tick of the same instrument stands before this one",
+        NO_VENUE_TIME 4 "the venue gave no time: ts_event is 0, age_ns NaN",
+        INEXACT_TEXT 5 "a price or size text had more than 15 significant digits",
+        DUPLICATE 6 "the venue sent this number before",
+        LATE 7 "the venue's number is lower than one already seen",
+    }
 }
 
-/// Why ticks are missing: the `cause` value of a gap.
-///
-/// VENUE, RECONNECT and RESTART come from the feed and stand in the ring; the others a reader makes for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum GapCause {
-    /// The venue's own numbers jumped.
-    Venue = 1,
-    /// The feed was reconnected.
-    Reconnect = 2,
-    /// The sequencer was restored from a saved state.
-    Restart = 3,
-    /// The writer lapped a reader that chose to lose.
-    Overrun = 4,
-    /// The subscription was paused.
-    Paused = 5,
-    /// The subscription was too far behind and jumped to the newest.
-    Lag = 6,
-    /// The subscription's rate limit was used up.
-    Rate = 7,
+named_set! {
+    /// Why ticks are missing: the `cause` value of a gap.
+    ///
+    /// VENUE, RECONNECT and RESTART come from the feed and stand in the ring; the others a reader makes for itself.
+    #[repr(u8)]
+    pub enum GapCause {
+        /// The venue's own numbers jumped.
+        Venue = 1 "VENUE",
+        /// The feed was reconnected.
+        Reconnect = 2 "RECONNECT",
+        /// The sequencer was restored from a saved state.
+        Restart = 3 "RESTART",
+        /// The writer lapped a reader that chose to lose.
+        Overrun = 4 "OVERRUN",
+        /// The subscription was paused.
+        Paused = 5 "PAUSED",
+        /// The subscription was too far behind and jumped to the newest.
+        Lag = 6 "LAG",
+        /// The subscription's rate limit was used up.
+        Rate = 7 "RATE",
+    }
 }
 
 impl GapCause {
-    /// Every cause, with its name, in order of its number from 1.
-    pub const TABLE: [(GapCause, &'static str); 7] = [
-        (GapCause::Venue, "VENUE"),
-        (GapCause::Reconnect, "RECONNECT"),
-        (GapCause::Restart, "RESTART"),
-        (GapCause::Overrun, "OVERRUN"),
-        (GapCause::Paused, "PAUSED"),
-        (GapCause::Lag, "LAG"),
-        (GapCause::Rate, "RATE"),
-    ];
+    /// The cause that a gap's fourth value holds.
+    #[must_use]
+    pub fn of_value(value: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| *cause as u64 == value & 0xff)
+    }
 }
 
 /// The facts of a gap tick. In the record: values are first, last, missing, and `cause | lost_kind << 8`.

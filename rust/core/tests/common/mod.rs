@@ -73,14 +73,14 @@ impl Run {
         let mut decoded = Vec::new();
         for line in Lines::new(block, 1) {
             let Some((ts_init, frame)) = line.parts else {
-                self.rejected[RejectReason::BadLine.index()] += 1;
+                self.rejected[RejectReason::BadLine as usize] += 1;
                 continue;
             };
             decoded.clear();
             match self.decoder.decode(frame, ts_init, &mut self.instruments, &mut decoded) {
-                Outcome::Accepted(frame_type) => self.accepted[frame_type.index()] += 1,
+                Outcome::Accepted(frame_type) => self.accepted[frame_type as usize] += 1,
                 Outcome::Ignored(ignored) => self.ignored[ignored.index()] += 1,
-                Outcome::Rejected(reason) => self.rejected[reason.index()] += 1,
+                Outcome::Rejected(reason) => self.rejected[reason as usize] += 1,
             }
             if let Some(passed) = self.decoder.passed_over() {
                 self.sequencer.pass_over(passed);

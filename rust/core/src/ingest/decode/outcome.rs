@@ -1,8 +1,9 @@
 //! What can become of a frame: accepted as a type, ignored under a name, or rejected with a reason.
 //!
-//! Guarantees: all three sets are closed, their names are unique, and a place in a set (`index`) never changes in a
-//! run.
-//! Does not: count; the caller of the decoder counts by index.
+//! Guarantees: all three sets are closed, their names are unique, and a place in a set never changes in a run.
+//! Does not: count; the caller of the decoder counts by place.
+
+use crate::named_set;
 
 /// What became of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,47 +16,19 @@ pub enum Outcome {
     Rejected(RejectReason),
 }
 
-/// The types of frames that become ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FrameType {
-    /// Best bid and ask: one quote.
-    BookTicker,
-    /// One trade.
-    Trade,
-    /// One aggregate of trades.
-    AggTrade,
-    /// Changed price levels: one level tick each.
-    DepthUpdate,
-    /// A whole book from REST: level ticks flagged SNAPSHOT.
-    Snapshot,
-}
-
-impl FrameType {
-    /// Every type, in order of [`FrameType::index`].
-    pub const ALL: [FrameType; 5] = [
-        FrameType::BookTicker,
-        FrameType::Trade,
-        FrameType::AggTrade,
-        FrameType::DepthUpdate,
-        FrameType::Snapshot,
-    ];
-
-    /// Its name, as the venue writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            FrameType::BookTicker => "bookTicker",
-            FrameType::Trade => "trade",
-            FrameType::AggTrade => "aggTrade",
-            FrameType::DepthUpdate => "depthUpdate",
-            FrameType::Snapshot => "snapshot",
-        }
-    }
-
-    /// Its place in [`FrameType::ALL`], to count by.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
+named_set! {
+    /// The types of frames that become ticks, by the names that the venue gives them.
+    pub enum FrameType {
+        /// Best bid and ask: one quote.
+        BookTicker "bookTicker",
+        /// One trade.
+        Trade "trade",
+        /// One aggregate of trades.
+        AggTrade "aggTrade",
+        /// Changed price levels: one level tick each.
+        DepthUpdate "depthUpdate",
+        /// A whole book from REST: level ticks flagged SNAPSHOT.
+        Snapshot "snapshot",
     }
 }
 
@@ -142,155 +115,78 @@ impl IgnoredType {
     }
 }
 
-/// Why a frame was refused: the whole set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RejectReason {
-    /// Over [`crate::limits::FRAME_BYTES_MAX`].
-    FrameTooLong,
-    /// Not UTF-8.
-    BadUtf8,
-    /// Nested over [`crate::limits::FRAME_DEPTH_MAX`].
-    TooDeep,
-    /// Not JSON.
-    BadJson,
-    /// A known key twice in one object.
-    DuplicateKey,
-    /// A field that its type needs is not there.
-    MissingField,
-    /// A field of another JSON type.
-    WrongType,
-    /// A price or size that is no plain decimal in range.
-    BadNumber,
-    /// A price or size below 0.
-    Negative,
-    /// A time of neither 13 nor 16 digits.
-    BadTime,
-    /// A symbol that names no instrument.
-    BadSymbol,
-    /// No documented type.
-    UnknownType,
-    /// A snapshot that could belong to several symbols, or to none.
-    SnapshotWithoutSymbol,
-    /// One more than `instruments_max`.
-    TooManyInstruments,
-    /// Not configured, with discovery off.
-    UnknownInstrument,
-    /// A recorded line that is not `<ns> <frame>`.
-    BadLine,
+/// Declares [`RejectReason`]: each reason with its name, what it means, and what to do.
+macro_rules! reject_reasons {
+    ($($reason:ident $name:literal $meaning:literal $advice:literal,)+) => {
+        /// Why a frame was refused: the whole set.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum RejectReason {
+            $(#[doc = $meaning] $reason,)+
+        }
+
+        impl RejectReason {
+            /// Every reason with its name, what it means, and what to do.
+            pub const TABLE: [(RejectReason, &'static str, &'static str, &'static str); [$($name),+].len()] =
+                [$((RejectReason::$reason, $name, $meaning, $advice)),+];
+
+            /// Its name in snake case.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                Self::TABLE[self as usize].1
+            }
+        }
+    };
 }
 
-impl RejectReason {
-    /// Every reason with its name, what it means, and what to do; in order of [`RejectReason::index`].
-    pub const TABLE: [(RejectReason, &'static str, &'static str, &'static str); 16] = [
-        (
-            RejectReason::FrameTooLong,
-            "frame_too_long",
-            "the frame has over 4 MiB",
-            "ask for fewer levels, or split the file at line ends",
-        ),
-        (
-            RejectReason::BadUtf8,
-            "bad_utf8",
-            "the frame is not UTF-8",
-            "look for a truncated or binary frame",
-        ),
-        (
-            RejectReason::TooDeep,
-            "too_deep",
-            "the frame nests over 16 levels deep",
-            "look at where the frame comes from: no venue sends this",
-        ),
-        (
-            RejectReason::BadJson,
-            "bad_json",
-            "the frame is not one JSON value",
-            "look for a truncated frame or two frames in one",
-        ),
-        (
-            RejectReason::DuplicateKey,
-            "duplicate_key",
-            "an object names one of the keys that frames use twice",
-            "look at where the frame comes from: its meaning is ambiguous",
-        ),
-        (
-            RejectReason::MissingField,
-            "missing_field",
-            "a field that the frame's type needs is not there",
-            "check the venue: spot, USD-M and COIN-M frames differ",
-        ),
-        (
-            RejectReason::WrongType,
-            "wrong_type",
-            "a field has another JSON type than documented",
-            "compare with the venue's documentation: prices and sizes are strings, ids whole numbers",
-        ),
-        (
-            RejectReason::BadNumber,
-            "bad_number",
-            "a price or size is no plain decimal in the range of a double",
-            "look at the text: NaN, inf, hex and blanks are refused",
-        ),
-        (
-            RejectReason::Negative,
-            "negative",
-            "a price or size is below zero",
-            "look at where the frame comes from: no venue sends this",
-        ),
-        (
-            RejectReason::BadTime,
-            "bad_time",
-            "a time has neither 13 digits (ms) nor 16 (us)",
-            "check the unit of the source's times",
-        ),
-        (
-            RejectReason::BadSymbol,
-            "bad_symbol",
-            "the symbol is empty, over 64 bytes, or holds a blank, a control character, * or ?",
-            "look at where the frame comes from",
-        ),
-        (
-            RejectReason::UnknownType,
-            "unknown_type",
-            "the frame is of no documented type",
-            "check the venue; if the venue added a type, report it",
-        ),
-        (
-            RejectReason::SnapshotWithoutSymbol,
-            "snapshot_without_symbol",
-            "a snapshot names no symbol, and the source has shown none or several so far",
-            "record one symbol a file, or put the symbol into the snapshot",
-        ),
-        (
-            RejectReason::TooManyInstruments,
-            "too_many_instruments",
-            "the frame names one instrument more than instruments_max",
-            "raise instruments_max, or subscribe to fewer",
-        ),
-        (
-            RejectReason::UnknownInstrument,
-            "unknown_instrument",
-            "the frame names an instrument that is not configured, and discovery is off",
-            "configure the instrument, or turn discovery on",
-        ),
-        (
-            RejectReason::BadLine,
-            "bad_line",
-            "a recorded line is not a receive time in ns, a blank, and a frame",
-            "check that the file is a recording",
-        ),
-    ];
-
-    /// Its name in snake case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::TABLE[self.index()].1
-    }
-
-    /// Its place in [`RejectReason::TABLE`], to count by.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
+reject_reasons! {
+    FrameTooLong "frame_too_long"
+        "the frame has over 4 MiB"
+        "ask for fewer levels, or split the file at line ends",
+    BadUtf8 "bad_utf8"
+        "the frame is not UTF-8"
+        "look for a truncated or binary frame",
+    TooDeep "too_deep"
+        "the frame nests over 16 levels deep"
+        "look at where the frame comes from: no venue sends this",
+    BadJson "bad_json"
+        "the frame is not one JSON value"
+        "look for a truncated frame or two frames in one",
+    DuplicateKey "duplicate_key"
+        "an object names one of the keys that frames use twice"
+        "look at where the frame comes from: its meaning is ambiguous",
+    MissingField "missing_field"
+        "a field that the frame's type needs is not there"
+        "check the venue: spot, USD-M and COIN-M frames differ",
+    WrongType "wrong_type"
+        "a field has another JSON type than documented"
+        "compare with the venue's documentation: prices and sizes are strings, ids whole numbers",
+    BadNumber "bad_number"
+        "a price or size is no plain decimal in the range of a double"
+        "look at the text: NaN, inf, hex and blanks are refused",
+    Negative "negative"
+        "a price or size is below zero"
+        "look at where the frame comes from: no venue sends this",
+    BadTime "bad_time"
+        "a time has neither 13 digits (ms) nor 16 (us)"
+        "check the unit of the source's times",
+    BadSymbol "bad_symbol"
+        "the symbol is empty, over 64 bytes, or holds a blank, a control character, * or ?"
+        "look at where the frame comes from",
+    UnknownType "unknown_type"
+        "the frame is of no documented type"
+        "check the venue; if the venue added a type, report it",
+    SnapshotWithoutSymbol "snapshot_without_symbol"
+        "a snapshot names no symbol, and the source has shown none or several so far"
+        "record one symbol a file, or put the symbol into the snapshot",
+    TooManyInstruments "too_many_instruments"
+        "the frame names one instrument more than instruments_max"
+        "raise instruments_max, or subscribe to fewer",
+    UnknownInstrument "unknown_instrument"
+        "the frame names an instrument that is not configured, and discovery is off"
+        "configure the instrument, or turn discovery on",
+    BadLine "bad_line"
+        "a recorded line is not a receive time in ns, a blank, and a frame"
+        "check that the file is a recording",
 }
 
 #[cfg(test)]
@@ -299,14 +195,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_set_lists_each_member_once_at_its_index_under_a_unique_name() {
-        for (place, row) in RejectReason::TABLE.iter().enumerate() {
-            assert_eq!(row.0.index(), place);
-            assert_eq!(row.0.name(), row.1);
-        }
-        for (place, frame_type) in FrameType::ALL.iter().enumerate() {
-            assert_eq!(frame_type.index(), place);
-        }
+    fn names_are_unique() {
         let reasons: BTreeSet<_> = RejectReason::TABLE.iter().map(|row| row.1).collect();
         let ignored: BTreeSet<_> = IgnoredType::NAMES.into_iter().collect();
         assert_eq!(reasons.len(), RejectReason::TABLE.len());

@@ -7,80 +7,43 @@
 use super::frame::Symbol;
 use super::number::{self, Number};
 use crate::ingest::decode::RejectReason;
+use crate::named_set;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Every key that a frame type uses, in the order of [`Fields::slots`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    Event,
-    EventTime,
-    TradeTime,
-    Symbol,
-    SymbolLong,
-    Pair,
-    LastId,
-    FirstId,
-    PrevId,
-    BidOrBids,
-    AskOrAsks,
-    BidSize,
-    AskSize,
-    TradeId,
-    Price,
-    Size,
-    FirstTrade,
-    LastTrade,
-    BuyerIsMaker,
-    Execution,
-    SnapshotId,
-    Bids,
-    Asks,
-    Stream,
-    Data,
-    Result,
-    RequestId,
-    ErrorBody,
-    Code,
-    Message,
-    Unknown,
-}
-
-const KEYS: usize = Key::Unknown as usize;
-
-pub(super) fn key_of(text: &str) -> Key {
-    match text {
-        "e" => Key::Event,
-        "E" => Key::EventTime,
-        "T" => Key::TradeTime,
-        "s" => Key::Symbol,
-        "symbol" => Key::SymbolLong,
-        "ps" => Key::Pair,
-        "u" => Key::LastId,
-        "U" => Key::FirstId,
-        "pu" => Key::PrevId,
-        "b" => Key::BidOrBids,
-        "a" => Key::AskOrAsks,
-        "B" => Key::BidSize,
-        "A" => Key::AskSize,
-        "t" => Key::TradeId,
-        "p" => Key::Price,
-        "q" => Key::Size,
-        "f" => Key::FirstTrade,
-        "l" => Key::LastTrade,
-        "m" => Key::BuyerIsMaker,
-        "X" => Key::Execution,
-        "lastUpdateId" => Key::SnapshotId,
-        "bids" => Key::Bids,
-        "asks" => Key::Asks,
-        "stream" => Key::Stream,
-        "data" => Key::Data,
-        "result" => Key::Result,
-        "id" => Key::RequestId,
-        "error" => Key::ErrorBody,
-        "code" => Key::Code,
-        "msg" => Key::Message,
-        _ => Key::Unknown,
+named_set! {
+    /// Every key that a frame type uses, in the order of [`Fields::slots`].
+    pub(super) enum Key {
+        Event "e",
+        EventTime "E",
+        TradeTime "T",
+        Symbol "s",
+        SymbolLong "symbol",
+        Pair "ps",
+        LastId "u",
+        FirstId "U",
+        PrevId "pu",
+        BidOrBids "b",
+        AskOrAsks "a",
+        BidSize "B",
+        AskSize "A",
+        TradeId "t",
+        Price "p",
+        Size "q",
+        FirstTrade "f",
+        LastTrade "l",
+        BuyerIsMaker "m",
+        Execution "X",
+        SnapshotId "lastUpdateId",
+        Bids "bids",
+        Asks "asks",
+        Stream "stream",
+        Data "data",
+        Result "result",
+        RequestId "id",
+        ErrorBody "error",
+        Code "code",
+        Message "msg",
     }
 }
 
@@ -95,16 +58,26 @@ pub(super) enum Slot<'a> {
     Other,
 }
 
+impl Slot<'_> {
+    /// Why it is not what a frame's type needs.
+    fn refusal(&self) -> RejectReason {
+        match self {
+            Slot::Absent => RejectReason::MissingField,
+            _ => RejectReason::WrongType,
+        }
+    }
+}
+
 /// The known fields of one object.
 pub(super) struct Fields<'a> {
-    pub(super) slots: [Slot<'a>; KEYS],
+    pub(super) slots: [Slot<'a>; Key::ALL.len()],
     pub(super) duplicate: bool,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new() -> Self {
         Self {
-            slots: [const { Slot::Absent }; KEYS],
+            slots: [const { Slot::Absent }; Key::ALL.len()],
             duplicate: false,
         }
     }
@@ -120,24 +93,21 @@ impl<'a> Fields<'a> {
     pub(super) fn text(&self, key: Key) -> Result<&Cow<'a, str>, RejectReason> {
         match self.slot(key) {
             Slot::Text(text) => Ok(text),
-            Slot::Absent => Err(RejectReason::MissingField),
-            _ => Err(RejectReason::WrongType),
+            other => Err(other.refusal()),
         }
     }
 
     pub(super) fn whole(&self, key: Key) -> Result<u64, RejectReason> {
         match self.slot(key) {
             Slot::Whole(whole) => Ok(*whole),
-            Slot::Absent => Err(RejectReason::MissingField),
-            _ => Err(RejectReason::WrongType),
+            other => Err(other.refusal()),
         }
     }
 
     pub(super) fn bool(&self, key: Key) -> Result<bool, RejectReason> {
         match self.slot(key) {
             Slot::Bool(bool) => Ok(*bool),
-            Slot::Absent => Err(RejectReason::MissingField),
-            _ => Err(RejectReason::WrongType),
+            other => Err(other.refusal()),
         }
     }
 
@@ -149,8 +119,7 @@ impl<'a> Fields<'a> {
         match self.slot(key) {
             Slot::Levels(range) => Ok(range.clone()),
             Slot::BadLevels(reason) => Err(*reason),
-            Slot::Absent => Err(RejectReason::MissingField),
-            _ => Err(RejectReason::WrongType),
+            other => Err(other.refusal()),
         }
     }
 

@@ -4,7 +4,7 @@
 //! object is noticed; a value of an unexpected type is kept as such, because other documented types use the same keys.
 //! Does not: recurse deeper than [`FRAME_DEPTH_MAX`], or validate what it passes over beyond JSON.
 
-use super::fields::{Fields, Key, Slot, key_of};
+use super::fields::{Fields, Key, Slot};
 use super::frame::Level;
 use super::number::{self, Number};
 use crate::ingest::decode::{IgnoredType, RejectReason};
@@ -140,19 +140,19 @@ fn pass_over_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
 struct KeySeed;
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+    type Value = Option<Key>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for KeySeed {
-    type Value = Key;
+    type Value = Option<Key>;
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("a key")
     }
-    fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
-        Ok(key_of(text))
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Key::from_name(text))
     }
 }
 
@@ -180,10 +180,10 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Shape, A::Error> {
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            if key == Key::Unknown {
+            let Some(key) = key else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
-            }
+            };
             let slot = match &mut self.data {
                 Some((inner, shape)) if key == Key::Data => {
                     **shape = map.next_value_seed(ObjectSeed {
