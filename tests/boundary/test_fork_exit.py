@@ -341,7 +341,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("what", ["publish", "dispatch", "pull"])
-def test_an_interrupt_ends_whatever_waits(what: str) -> None:
+def test_an_interrupt_ends_every_wait(what: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPT, what], capture_output=True, text=True, timeout=15, check=False
     )

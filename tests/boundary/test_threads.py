@@ -307,7 +307,7 @@ def test_a_clock_that_stands_still_does_not_stop_a_thread() -> None:
         wait_until(lambda: got == [3])
 
 
-def test_one_that_is_closed_before_its_place_came_gets_nothing() -> None:
+def test_a_subscription_closed_before_its_start_gets_nothing() -> None:
     calls: list[float] = []
     with Dispatcher(ring_capacity=256) as dispatcher:
         dispatcher.subscribe(lambda bid_price: None, callback="on_quote")

@@ -164,7 +164,7 @@ async def test_a_task_that_outlives_its_handler_publishes_new_causes() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), asyncio.CancelledError()])
-async def test_what_an_async_handler_raises_is_its_own(error: BaseException) -> None:
+async def test_an_async_handlers_exception_stops_no_other(error: BaseException) -> None:
     bus, good = EventBus(), Notes()
 
     async def bad(_: Event) -> None:
@@ -233,7 +233,7 @@ async def test_a_started_bus_drains_itself() -> None:
     await got.wait()
 
 
-async def test_a_flood_leaves_the_loop_its_turns() -> None:
+async def test_a_flood_does_not_block_the_loop() -> None:
     bus, turns = EventBus(), [0]
 
     def again(_: Event) -> None:
@@ -351,7 +351,7 @@ async def test_a_consumer_is_not_iterable_and_says_why() -> None:
             pass
 
 
-async def test_what_a_body_publishes_counts_before_its_event_is_let_go() -> None:
+async def test_a_bodys_events_count_before_its_own_is_released() -> None:
     bus = EventBus(lanes=lanes(signal=1))
     consumer = bus.consumer(Signal, name="pull")
     seen: list[tuple[int, Event]] = []
@@ -645,7 +645,7 @@ async def test_a_shutdown_drains_then_reports_what_is_left_by_lane() -> None:
         await bus.start()
 
 
-async def test_what_runs_at_the_shutdowns_deadline_may_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handler_running_at_the_shutdown_deadline_may_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     bus, held = EventBus(), Held()
     bus.subscribe(Signal, held.take)
     await bus.start()

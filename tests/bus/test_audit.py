@@ -213,7 +213,7 @@ def test_on_a_full_disk_losses_are_counted_and_the_bus_goes_on(
     assert events.index(next(event for event in events if isinstance(event, Gap))) == 10
 
 
-def test_what_was_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
+def test_losses_at_the_very_end_are_counted(tmp_path: Path) -> None:
     bus = EventBus()
     sink = AuditSink(tmp_path / "run.jsonl")
     sink.attach(bus)

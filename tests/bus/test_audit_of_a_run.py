@@ -48,7 +48,7 @@ def run(path: Path) -> Path:
     return path
 
 
-def test_it_holds_everything_from_the_first_state_to_the_end(tmp_path: Path) -> None:
+def test_the_audit_holds_every_event_of_a_run(tmp_path: Path) -> None:
     events = list(read_audit(run(tmp_path / "one.jsonl")))
     assert isinstance(events[0], StrategyStateChanged)
     names = [event.name for event in events if isinstance(event, Control)]
@@ -64,7 +64,7 @@ def test_two_replays_write_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_its_events_are_published_again(tmp_path: Path) -> None:
+async def test_the_audits_events_can_be_published_again(tmp_path: Path) -> None:
     path = await asyncio.to_thread(run, tmp_path / "one.jsonl")
     bus = EventBus(mode="replay")
     seen: list[Event] = []

@@ -147,7 +147,7 @@ def test_user_event_type_reaches_existing_subscribers() -> None:
 
 
 @pytest.mark.parametrize("what", [object(), 5, None, "Signal"])
-def test_what_is_no_event_is_refused(what: object) -> None:
+def test_an_object_that_is_no_event_is_refused(what: object) -> None:
     with pytest.raises(EventTypeError, match="is no event"):
         EventBus().publish_nowait(what)  # type: ignore[arg-type]
 
@@ -253,7 +253,7 @@ def test_one_handlers_exception_stops_no_other() -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), BaseException("odd")])
-def test_what_is_no_exception_is_contained_too(error: BaseException) -> None:
+def test_a_base_exception_is_contained_too(error: BaseException) -> None:
     bus, good = EventBus(), Notes()
 
     def bad(_: Event) -> None:

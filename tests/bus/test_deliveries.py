@@ -180,7 +180,7 @@ def test_a_raising_async_callback_is_judged_by_strategy() -> None:
     assert [letter.source for letter in engine.dead_letters.list(kind="event")] == ["Fails.on_fill"]
 
 
-def test_what_a_quarantined_strategy_misses_is_counted() -> None:
+def test_events_missed_in_quarantine_are_counted() -> None:
     signals = Recorder({5: lambda own: own.signal(BTC, 1), 6: lambda own: own.buy(BTC, 1)})
 
     class Quarantined(Recorder):

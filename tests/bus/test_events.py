@@ -57,7 +57,7 @@ def family(root: type[Event] = Event) -> set[type[Event]]:
 @pytest.mark.parametrize("event_type", TYPES)
 @given(data=st.data())
 @settings(max_examples=25)
-def test_every_event_is_the_same_after_a_journey_through_json(event_type: type[Event], data: st.DataObject) -> None:
+def test_every_event_is_equal_after_a_round_trip_through_json(event_type: type[Event], data: st.DataObject) -> None:
     event = event_type(**data.draw(fields(event_type)))
     assert decode_event(encode_event(event)) == event
 

@@ -125,7 +125,7 @@ def test_a_letter_of_a_keyed_handler_is_redriven_to_it_alone() -> None:
     assert [name for name, _ in log] == ["b"]
 
 
-def test_what_a_handler_of_a_key_publishes_says_its_name() -> None:
+def test_events_of_a_keyed_handler_carry_its_name() -> None:
     bus = EventBus()
     sources: list[str] = []
     for name in ("skipped", "named"):
@@ -162,7 +162,7 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def test_a_choice_that_raises_is_a_no_and_stops_no_other(unraisable: list[str]) -> None:
+def test_a_raising_where_counts_as_no_match(unraisable: list[str]) -> None:
     bus, notes = EventBus(), Notes()
 
     def broken(_: object) -> bool:
@@ -177,7 +177,7 @@ def test_a_choice_that_raises_is_a_no_and_stops_no_other(unraisable: list[str]) 
     assert bus.stats().handlers["broken"].calls == 0
 
 
-def test_an_interrupted_choice_is_repeated_by_the_next_drain() -> None:
+def test_an_interrupted_where_is_called_again_by_the_next_drain() -> None:
     bus, notes = EventBus(), Notes()
     interrupts = [KeyboardInterrupt()]
 
@@ -303,7 +303,7 @@ def test_a_type_has_one_owner() -> None:
         bus.own(OrderRequested, ADVICE)
 
 
-def test_an_owner_meets_a_full_lane_as_others_do() -> None:
+def test_a_full_lane_refuses_its_owner_too() -> None:
     bus = EventBus(lanes=lanes(order=1))
     publish = bus.own(OrderRequested, ADVICE)
     publish(order(1, ts=5))

@@ -68,7 +68,7 @@ def test_a_waiting_publisher_thread_releases_the_gil() -> None:
         assert isinstance(waiting.exception(10), ClosedError)
 
 
-def test_the_bus_s_own_thread_is_the_one_that_drains() -> None:
+def test_the_bus_thread_is_the_one_that_drains() -> None:
     bus = EventBus(lanes=lanes(signal=1), clock=ReplayClock(S))
     with ThreadPoolExecutor(1) as own:
         own.submit(bus.drain).result()

@@ -173,7 +173,7 @@ def test_json_is_one_document_with_the_whole_ack(ctl: Run, engines) -> None:
     assert status["detail"]["strategies"]["Idle"]["state"] == "paused"
 
 
-def test_a_users_own_command_is_a_verb_as_well(ctl: Run, engines) -> None:
+def test_a_users_command_is_a_verb_too(ctl: Run, engines) -> None:
     engines("paper")
     assert "greet  Say hello to somebody." in ctl("--help").stdout
     told = ctl(

@@ -88,11 +88,11 @@ def test_the_demo_report_shows_trading_and_final_states(shown: Shown) -> None:
         assert float(realized.replace(",", "")) != 0
 
 
-def test_it_leaves_nothing_behind(shown: Shown) -> None:
+def test_the_demo_leaves_no_file_behind(shown: Shown) -> None:
     assert list(shown.home.rglob("*")) == []
 
 
-def test_a_claim_that_does_not_hold_is_named_and_ends_it_with_1(
+def test_a_false_claim_is_named_and_is_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Too short for anybody to be too slow, and over before the operator is done.

@@ -53,7 +53,7 @@ def test_parameters_become_what_the_constructor_declares(parameters: dict[str, o
     assert make_object(Plain, parameters).values == made
 
 
-def test_a_text_is_as_good_in_a_file_as_it_is_in_python() -> None:
+def test_text_parameters_are_converted_to_the_annotated_type() -> None:
     broker = make_object(SimulatedBroker, {"taker_fee": "0.0004", "latency_ns": "5"})
     assert isinstance(broker, SimulatedBroker)
     with pytest.raises(ConfigError, match="taker_fee"):

@@ -136,7 +136,7 @@ def test_a_killed_runs_log_is_repeated_to_its_last_line(logged: Path) -> None:
         (["missing.log"], "cannot be read"),
     ],
 )
-def test_what_cannot_be_repeated_is_said(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_repeated_is_an_error(arguments: list[str], says: str, tmp_path: Path) -> None:
     done = headrace(tmp_path, "repeat", *arguments)
     assert done.returncode in (1, 2)
     assert says in done.stderr

@@ -147,7 +147,7 @@ def test_ctrl_c_ends_with_130_and_still_shows_the_figures(
         assert "stopped early" in stdout
 
 
-def test_output_to_a_reader_that_leaves_is_no_traceback(short_file: Path) -> None:
+def test_a_closed_output_pipe_is_no_traceback(short_file: Path) -> None:
     ended = subprocess.run(
         ["sh", "-c", f"'{sys.executable}' -m headrace.cli replay '{short_file}' | true"],
         capture_output=True,

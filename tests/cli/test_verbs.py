@@ -40,7 +40,7 @@ def test_help_names_every_verb(headrace_run: Run, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("group", [["ctl"], ["config"], ["ctl", "dead-letters"]], ids=" ".join)
-def test_a_verb_without_its_own_verb_shows_them_in_lines(headrace_run: Run, group: list[str]) -> None:
+def test_a_group_without_a_verb_lists_its_verbs(headrace_run: Run, group: list[str]) -> None:
     ended = headrace_run(*group)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith(f"Usage: headrace {' '.join(group)} [OPTIONS]")
@@ -151,7 +151,7 @@ def test_the_trading_example_runs_by_its_header_and_fills(headrace_run: Run, tmp
     assert strategy["orders"]["fills"] > 0
 
 
-def test_every_example_is_tried() -> None:
+def test_every_example_is_tested() -> None:
     folder = Path(headrace.examples.__file__).parent
     assert {path.stem for path in folder.glob("*.py")} == {*EXAMPLES, *TRADING_EXAMPLES, "__init__"}
 

@@ -39,7 +39,7 @@ def submitted(bus: CommandBus, *commands: Command, timeout: float = 5.0) -> list
 # What handlers do
 
 
-async def test_the_answer_says_what_the_handler_said() -> None:
+async def test_the_ack_holds_the_handlers_outcome() -> None:
     async with running() as bus:
         bus.register(Note, lambda command: Outcome("noop", "known", {"text": command.text}, version=4))
         ack = await bus.submit(Note("s", "t"), key="k", actor="somebody")
@@ -58,7 +58,7 @@ async def test_the_version_rises_with_accepted_and_failed_commands() -> None:
         assert (await bus.submit(Status())).version == bus.version == 3
 
 
-async def test_a_handler_may_look_at_its_submission() -> None:
+async def test_a_handler_may_read_its_submission() -> None:
     seen: list[Submission | None] = []
 
     def plain(_: Note) -> Outcome:
@@ -133,7 +133,7 @@ async def test_a_handler_may_return_a_future() -> None:
 # Order and workers
 
 
-async def test_commands_to_one_target_neither_overlap_nor_swap() -> None:
+async def test_commands_to_one_target_run_one_by_one_in_order() -> None:
     trace: list[str] = []
 
     async def handler(command: Note) -> Outcome:
@@ -264,7 +264,7 @@ def submissions() -> int:
     return sum(isinstance(own, Submission) for own in gc.get_objects())
 
 
-async def test_what_expires_behind_a_busy_target_leaves_nothing_there() -> None:
+async def test_an_expired_command_leaves_the_queue_of_its_target() -> None:
     gate = Gate()
     async with running() as bus, ending(gate):
         bus.register(Note, gate)
@@ -300,7 +300,7 @@ async def test_a_chain_of_handlers_with_tasks_leaks_nothing() -> None:
             assert await alive < 200
 
 
-async def test_targets_that_are_over_take_no_memory() -> None:
+async def test_idle_targets_take_no_memory() -> None:
     async def pause(_: PauseStrategy) -> Outcome:
         await asyncio.sleep(0)
         return ACCEPTED
@@ -344,7 +344,7 @@ async def test_a_handler_past_its_timeout_is_unknown_and_blocks_none(
     assert "command 'note' to s: timeout, outcome unknown" in caplog.text
 
 
-async def test_a_submission_that_names_no_timeout_has_the_buss_own() -> None:
+async def test_a_command_without_a_timeout_has_that_of_the_bus() -> None:
     bus = CommandBus(bus=None, clock=HandClock(), timeout_s=0.02)
     bus.register(Note, Gate())
     await bus.start()
@@ -541,7 +541,7 @@ async def test_a_timeout_around_a_submission_ends_with_the_answer() -> None:
         assert bus.stats().outcomes["note", "failed"].count == 1
 
 
-async def test_stop_answers_what_waits_and_what_runs() -> None:
+async def test_stop_answers_waiting_and_running_commands() -> None:
     gate = Gate()
     async with running(workers=1) as bus:
         bus.register(Note, gate)
@@ -554,7 +554,7 @@ async def test_stop_answers_what_waits_and_what_runs() -> None:
         assert bus.in_flight == 0
 
 
-async def test_stop_lets_finish_what_finishes_in_time() -> None:
+async def test_stop_waits_for_commands_that_end_in_time() -> None:
     gate = Gate()
     async with running() as bus:
         bus.register(Note, gate)
@@ -567,7 +567,7 @@ async def test_stop_lets_finish_what_finishes_in_time() -> None:
         assert (await task).status == "accepted"
 
 
-async def test_stop_answers_even_a_handler_that_will_not_end(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stop_answers_a_command_with_an_endless_handler(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate(stubborn=True)
     async with running() as bus, ending(gate):
         bus.register(Note, gate)

@@ -153,7 +153,7 @@ def test_a_command_has_one_handler() -> None:
         bus.register(Halt, lambda _: ACCEPTED)
 
 
-def test_a_bus_without_workers_or_time_is_refused() -> None:
+def test_a_bus_without_workers_or_timeout_is_refused() -> None:
     with pytest.raises(CommandError, match="at least 1"):
         CommandBus(bus=None, clock=HandClock(), workers=0)
     for timeout_s in (0.0, -1.0, float("nan"), float("inf")):
@@ -218,7 +218,7 @@ async def test_a_malformed_command_is_rejected_with_its_path(malformed: Any, sai
         ({"actor": ""}, "actor of 0 characters"),
     ],
 )
-async def test_what_comes_with_a_command_is_checked_too(around: dict[str, Any], said: str) -> None:
+async def test_options_of_a_submission_are_checked_too(around: dict[str, Any], said: str) -> None:
     async with running() as bus:
         bus.register(Note, lambda _: ACCEPTED)
         ack = await bus.submit(Note("s"), **around)

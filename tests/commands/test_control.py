@@ -180,7 +180,7 @@ async def test_an_answer_that_json_cannot_hold_still_arrives(folder: Path) -> No
 # Whose socket
 
 
-async def test_only_the_user_himself_may_connect(folder: Path) -> None:
+async def test_only_the_owner_may_connect(folder: Path) -> None:
     previous = os.umask(0)
     try:
         async with serving(folder) as (_, server):
@@ -282,7 +282,7 @@ async def test_a_folder_that_no_socket_can_be_in_is_named(folder: Path) -> None:
         *(b'{"ask": "letters", "last": 1000000}\n', b'{"ask": "letter", "letter_id": -1}\n', b"[" * 60_000 + b"\n"),
     ],
 )
-async def test_rubbish_gets_an_error_and_the_connection_goes_on(folder: Path, rubbish: bytes) -> None:
+async def test_malformed_input_is_an_error_and_the_connection_stays(folder: Path, rubbish: bytes) -> None:
     async with serving(folder) as (bus, _):
         bus.register(Note, lambda _: ACCEPTED)
         bad, good = await say(folder, rubbish, b'{"ask": "submit", "command": {"command": "Note", "subject": "s"}}\n')
@@ -355,7 +355,7 @@ async def test_a_peer_that_does_not_read_blocks_no_other(folder: Path) -> None:
         deaf.close()
 
 
-async def test_stop_answers_what_is_being_handled_and_closes_the_rest(folder: Path) -> None:
+async def test_stop_answers_running_commands_and_closes_the_rest(folder: Path) -> None:
     gate = Gate()
     async with serving(folder) as (bus, server):
         bus.register(Note, gate)
@@ -375,7 +375,7 @@ async def test_stop_answers_what_is_being_handled_and_closes_the_rest(folder: Pa
         await server.stop()
 
 
-async def test_stop_does_not_wait_for_a_handler_for_ever(folder: Path) -> None:
+async def test_stop_waits_for_a_handler_until_its_deadline(folder: Path) -> None:
     gate = Gate()
     async with serving(folder) as (bus, server):
         bus.register(Note, gate)
@@ -405,7 +405,7 @@ async def test_an_engine_that_is_not_there_is_named(folder: Path) -> None:
         ControlClient("paper", folder=folder)
 
 
-async def test_a_strangers_socket_is_no_engine(folder: Path) -> None:
+async def test_a_socket_of_another_program_is_no_engine(folder: Path) -> None:
     (folder / "run").mkdir(mode=0o700)
 
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -244,7 +244,7 @@ async def test_no_layer_sees_a_malformed_command() -> None:
     assert seen == [Note("s")]
 
 
-async def test_a_layer_that_hands_on_after_the_deadline_runs_nothing() -> None:
+async def test_a_layer_past_the_deadline_runs_no_handler() -> None:
     handled: list[Command] = []
 
     async def late(call, proceed):
@@ -293,7 +293,7 @@ async def test_a_key_used_by_another_command_is_rejected(other) -> None:
         assert len(gate.began) == 1
 
 
-async def test_repetitions_share_the_command_that_is_on_its_way() -> None:
+async def test_repetitions_share_the_running_command() -> None:
     gate = Gate()
     async with running() as bus:
         bus.register(Note, gate)
@@ -322,7 +322,7 @@ async def test_an_unknown_outcome_is_not_run_twice() -> None:
         assert len(gate.began) == 1
 
 
-async def test_what_was_not_run_is_not_remembered() -> None:
+async def test_a_command_that_was_not_run_is_not_remembered() -> None:
     clock = HandClock()
     async with running(middleware=[RateLimit(1), Idempotency(), Authorization(lambda *_: refusal)], clock=clock) as bus:
         bus.register(Note, lambda _: ACCEPTED)
@@ -358,7 +358,7 @@ async def test_the_oldest_key_goes_when_there_are_too_many() -> None:
 # Who may, and how often
 
 
-async def test_the_authorization_hook_decides_plain_or_async() -> None:
+async def test_the_authorization_hook_may_be_plain_or_async() -> None:
     def plain(actor: str, command: Any) -> str | None:
         return None if actor == "boss" else f"only the boss may {command.verb}"
 
@@ -405,7 +405,7 @@ async def audited(events: EventBus, *, middleware: Any = None) -> tuple[CommandB
     return bus, seen
 
 
-async def test_every_command_is_audited_whatever_came_of_it() -> None:
+async def test_every_command_is_audited_whatever_its_outcome() -> None:
     events = EventBus(clock=HandClock(7), run_id="r")
     bus, seen = await audited(events, middleware=default_middleware(authorize=lambda actor, _: None if actor else "no"))
     await bus.submit(Note("s", "t"), actor="me", key="k")
@@ -511,7 +511,7 @@ class Twisted(Command, frozen=True):
         (b'{"command": "Twisted", "subject": "number"}', "its target is 7, and must be a text"),
     ],
 )
-async def test_a_command_that_cannot_be_shown_is_rejected_and_audited(command: Any, said: str) -> None:
+async def test_an_unserializable_command_is_rejected_and_audited(command: Any, said: str) -> None:
     events = EventBus(clock=HandClock(7))
     bus, seen = await audited(events)
     bus.register(Twisted, lambda _: ACCEPTED)

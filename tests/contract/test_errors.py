@@ -67,7 +67,7 @@ def test_the_tree_is_as_it_is_drawn() -> None:
         assert CLASSES[name].__bases__[0].__name__ == parent
 
 
-def test_the_other_parents_are_as_they_are_drawn() -> None:
+def test_the_second_parents_are_as_they_are_drawn() -> None:
     assert errors.__doc__ is not None
     also = dict(re.findall(r"─ (\w+) \.*.*\(also an? (\w+)\)", errors.__doc__))
     assert also
@@ -230,5 +230,5 @@ def test_each_error_can_be_provoked_and_names_a_remedy(name: str) -> None:
     assert re.search("[:;] ", str(raised.value))
 
 
-def test_no_error_is_forgotten() -> None:
+def test_every_error_is_provoked_by_a_test() -> None:
     assert set(PROVOKED) | ELSEWHERE == set(CLASSES)

@@ -60,15 +60,15 @@ def test_no_file_names_a_package_registry(root: Path) -> None:
     assert not lines_that_match(root, REGISTRY_HOSTS)
 
 
-def test_no_file_holds_a_path_of_somebodys_machine(root: Path) -> None:
+def test_no_file_holds_a_path_of_one_machine(root: Path) -> None:
     assert not lines_that_match(root, MACHINE_PATHS)
 
 
-def test_nothing_is_left_for_later_without_an_issue(root: Path) -> None:
+def test_no_work_is_postponed_without_an_issue(root: Path) -> None:
     assert not lines_that_match(root, UNOWNED)
 
 
-def test_no_file_points_to_a_paper_that_is_elsewhere(root: Path) -> None:
+def test_no_file_refers_to_a_document_outside_the_repository(root: Path) -> None:
     assert not lines_that_match(root, ELSEWHERE)
 
 

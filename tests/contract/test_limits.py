@@ -37,7 +37,7 @@ def test_a_dispatchers_defaults_are_the_limits(option: str, limit: str) -> None:
     assert inspect.signature(Dispatcher).parameters[option].default == getattr(limits, limit)
 
 
-def test_a_batch_has_at_most_so_many_ticks() -> None:
+def test_a_batch_max_above_its_bound_is_refused() -> None:
     assert SubscriptionOptions.checked().batch_max == limits.BATCH_MAX
     assert SubscriptionOptions.checked(batch_max=limits.BATCH_MAX_MAX).batch_max == limits.BATCH_MAX_MAX
     with pytest.raises(OptionError, match="65,536"):
@@ -50,7 +50,7 @@ def test_a_ring_has_a_power_of_two_of_slots(capacity: int) -> None:
         Dispatcher(ring_capacity=capacity)
 
 
-def test_a_ring_too_large_for_memory_is_an_error_not_the_end() -> None:
+def test_a_ring_too_large_for_memory_is_an_error() -> None:
     with pytest.raises(RingError):
         Dispatcher(ring_capacity=1 << 60)
 
@@ -63,7 +63,7 @@ def test_one_instrument_more_than_allowed_is_refused() -> None:
             dispatcher.instruments.add("C.BINANCE")
 
 
-def test_a_symbol_has_at_most_so_many_bytes() -> None:
+def test_a_symbol_longer_than_its_bound_is_refused() -> None:
     longest = {limit.name: limit.value for limit in LIMITS}["SYMBOL_BYTES_MAX"]
     with Dispatcher() as dispatcher:
         dispatcher.instruments.add("A" * int(longest) + ".BINANCE")

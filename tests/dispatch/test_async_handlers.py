@@ -300,7 +300,7 @@ def test_an_async_handler_may_publish_and_close() -> None:
     asyncio.run(main())
 
 
-def test_pausing_holds_for_what_was_not_called_yet() -> None:
+def test_pausing_skips_ticks_that_were_not_delivered_yet() -> None:
     got: list[int] = []
 
     async def main() -> None:

@@ -147,7 +147,7 @@ def test_the_sum_of_closed_subscriptions_keeps_their_counts() -> None:
     assert (first.stats().delivered, first.stats().published) == (3, 3)
 
 
-def test_one_closed_by_a_handler_is_summed_when_its_batch_ends() -> None:
+def test_a_subscription_closed_by_a_handler_is_in_the_sums() -> None:
     with headrace.Dispatcher(instruments=["A.X"]) as dispatcher:
 
         def on_quote() -> None:

@@ -113,7 +113,7 @@ def test_a_batch_of_two_instruments_names_the_last_tick() -> None:
     assert asking.seen[0] == ("on_quotes", Cause(ETH, "quote", 1, 2, 2))
 
 
-def test_a_window_is_caused_by_what_it_held() -> None:
+def test_a_window_is_caused_by_its_ticks() -> None:
     asking = Plural()
     clock = HandClock()
     with Dispatcher(clock=clock) as dispatcher:

@@ -148,7 +148,7 @@ def test_no_batch_spans_a_gap_whatever_the_options(options: dict[str, Any]) -> N
     assert batches == [[1, 2], [9, 10]]
 
 
-def test_what_a_batch_holds_are_its_own_ticks_in_every_run() -> None:
+def test_every_batch_holds_its_own_ticks() -> None:
     """Columns of a later run of the same read are those of its ticks, not of the first run's."""
     got: list[tuple[list[int], list[float], list[int]]] = []
     with Dispatcher() as dispatcher:
@@ -196,7 +196,7 @@ def test_a_batch_ends_on_an_event_edge_if_it_can(
     assert lengths[0] == 8
 
 
-def test_what_a_handler_publishes_comes_after_what_is_there() -> None:
+def test_ticks_of_a_handler_come_after_those_that_wait() -> None:
     got: list[float] = []
     with Dispatcher() as dispatcher:
 
@@ -497,7 +497,7 @@ def test_a_rejected_frame_is_only_a_dead_letter() -> None:
         assert len(dispatcher.instruments) == 0
 
 
-def test_frames_go_the_whole_road() -> None:
+def test_frames_reach_handlers_as_ticks() -> None:
     got: list[Any] = []
     frame = b'{"u":400900217,"s":"BNBUSDT","b":"25.35190000","B":"31.21000000","a":"25.36520000","A":"40.66000000"}'
     with Dispatcher() as dispatcher:
@@ -511,7 +511,7 @@ def test_frames_go_the_whole_road() -> None:
     assert got == [("BNBUSDT.BINANCE", 25.3519, 40.66)]
 
 
-def test_a_ring_that_cannot_be_is_refused() -> None:
+def test_an_impossible_ring_is_refused() -> None:
     with pytest.raises(RingError):
         Ring(3)
 

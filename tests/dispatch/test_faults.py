@@ -244,7 +244,7 @@ def test_a_resumed_quarantined_strategy_gets_a_gap() -> None:
     assert told == [(GapCause.PAUSED, 7), (9.0, True), (50.0, False)]
 
 
-def test_a_dead_letter_holds_what_is_needed_to_try_again() -> None:
+def test_a_dead_letter_holds_all_that_a_retry_needs() -> None:
     clock = HandClock(77)
 
     def on_trades(price):
@@ -352,7 +352,7 @@ def test_raise_in_a_plural_handler_leaves_the_others_their_batch() -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), NastyBase()])
-def test_what_is_no_exception_does_not_end_the_process(error: BaseException) -> None:
+def test_a_base_exception_does_not_end_the_process(error: BaseException) -> None:
     with Dispatcher(on_fault="raise") as dispatcher:
         dispatcher.subscribe(raises(error), callback="on_quote", name="mine")
         dispatcher.publish(quotes(dispatcher, [1.0]))
@@ -421,7 +421,7 @@ def test_an_interrupt_while_a_fault_is_judged_propagates_too() -> None:
             dispatcher.dispatch()
 
 
-def test_a_fault_in_replay_is_raised_unless_said_otherwise() -> None:
+def test_a_fault_in_a_replay_is_raised_by_default() -> None:
     with Dispatcher(mode="replay") as dispatcher:
         dispatcher.subscribe(raises(ValueError("replayed")), callback="on_quote")
         with pytest.raises(ValueError, match="replayed"):  # noqa: PT012 - a replay may dispatch while it publishes
@@ -432,7 +432,7 @@ def test_a_fault_in_replay_is_raised_unless_said_otherwise() -> None:
 # Slow handlers
 
 
-def test_a_handler_that_is_still_running_is_named_within_a_second(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_running_handler_is_named_within_a_second(caplog: pytest.LogCaptureFixture) -> None:
     named_s: list[float] = []
 
     def on_quote(bid_price):
@@ -447,7 +447,7 @@ def test_a_handler_that_is_still_running_is_named_within_a_second(caplog: pytest
     assert 0.1 <= named_s[0] < 1.0
 
 
-def test_a_slow_handler_is_named_once_per_call_and_a_fast_one_never(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slow_handler_is_named_once_per_call(caplog: pytest.LogCaptureFixture) -> None:
     with Dispatcher(slow_handler_ms=30) as dispatcher, caplog.at_level(logging.WARNING):
         dispatcher.subscribe(lambda: None, callback="on_quote", name="fast")
         dispatcher.subscribe(lambda: time.sleep(0.4), callback="on_quote", name="slow")

@@ -109,7 +109,7 @@ def test_an_async_handler_needs_a_running_loop() -> None:
         dispatcher.subscribe(on_agg_trade)
 
 
-def test_a_name_is_taken_once() -> None:
+def test_a_name_in_use_is_refused() -> None:
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(on_quote, name="mine")
         with pytest.raises(OptionError, match="'mine' is taken"):
@@ -178,7 +178,7 @@ def test_a_handled_subscription_cannot_be_pulled() -> None:
             iter(subscription).__next__()
 
 
-def test_state_goes_through_its_words() -> None:
+def test_state_is_running_paused_or_closed() -> None:
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(on_quote)
         assert subscription.state == "running"

@@ -49,7 +49,7 @@ def test_a_replaced_object_gets_a_gap_for_skipped_ticks() -> None:
     assert stats.accounted == stats.published == 9
 
 
-def test_an_object_of_other_ticks_is_refused() -> None:
+def test_an_object_with_other_handlers_is_refused() -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher:
         subscription = dispatcher.subscribe(Batches())
 
@@ -60,7 +60,7 @@ def test_an_object_of_other_ticks_is_refused() -> None:
             dispatcher.rebind(subscription, Trades())
 
 
-def test_a_smaller_batch_holds_from_the_next_run_on() -> None:
+def test_a_smaller_batch_max_applies_from_the_next_batch() -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher:
         batches = Batches()
         subscription = dispatcher.subscribe(batches)

@@ -214,7 +214,7 @@ async def test_a_handler_of_a_replaced_object_can_send_no_order() -> None:
     assert engine.orders.orders() == []
 
 
-def test_an_engine_that_refuses_its_options_leaves_no_thread_behind() -> None:
+def test_refused_engine_options_leave_no_thread_behind() -> None:
     def threads() -> int:
         return len(list(Path("/proc/self/task").iterdir()))
 

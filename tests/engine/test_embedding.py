@@ -112,7 +112,7 @@ def test_an_engine_forced_before_it_runs_does_not_start() -> None:
     assert engine.dispatcher.subscriptions == {}
 
 
-def test_one_that_is_stopped_while_it_is_set_up_ends_after_that(tmp_path: Path) -> None:
+def test_an_engine_stopped_during_setup_ends_after_setup(tmp_path: Path) -> None:
     class Starting(Recorder):
         def on_start(self) -> None:
             super().on_start()
@@ -258,7 +258,7 @@ def test_a_stop_drains_the_ring_and_a_force_leaves_it(tmp_path: Path, end: str) 
 
 
 @pytest.mark.asyncio
-async def test_a_force_right_after_a_stop_is_one(tmp_path: Path) -> None:
+async def test_a_force_right_after_a_stop_forces(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     run = asyncio.create_task(bench.engine.run_async())
     await bench.is_running()
@@ -284,7 +284,7 @@ async def test_a_timed_out_start_ends_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_the_body_raises_goes_on_when_the_engine_has_ended(tmp_path: Path) -> None:
+async def test_an_exception_of_the_body_propagates_after_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     with pytest.raises(ZeroDivisionError):
         async with bench.engine:
@@ -405,7 +405,7 @@ def test_an_engine_that_never_ran_is_collected_whole(tmp_path: Path) -> None:
     asyncio.run(until(lambda: set(Path("/proc/self/task").iterdir()) <= threads))
 
 
-def test_one_that_ran_is_collected_too(tmp_path: Path) -> None:
+def test_an_engine_that_ran_is_collected_whole(tmp_path: Path) -> None:
     def ran() -> list[weakref.ref[Any]]:
         bench = Bench(tmp_path)
         bench.feed.put(market(range(100, 110)))
@@ -444,7 +444,7 @@ async def test_events_that_never_fit_the_lane_are_counted_as_left(monkeypatch: p
 
 
 @pytest.mark.parametrize("call", [Engine.report, Engine.status])
-def test_one_that_has_not_begun_can_say_so(call: Callable[[Engine], object]) -> None:
+def test_an_engine_that_has_not_started_can_be_inspected(call: Callable[[Engine], object]) -> None:
     engine = engine_over(market(range(100, 110)), [Recorder()], mode="replay")
     assert call(engine)
     assert engine.report().wall_s == 0.0

@@ -337,7 +337,7 @@ async def test_under_raise_a_failing_strategy_ends_the_engine(
     assert len(list(read_audit(tmp_path / "audit"))) > 5
 
 
-async def test_when_one_cannot_be_bound_none_is_left_half_started() -> None:
+async def test_an_unbindable_strategy_leaves_no_other_half_started() -> None:
     class Wrong(Strategy):
         def on_quote(self, no_such_field: int) -> None: ...
 
@@ -441,7 +441,7 @@ async def test_a_resume_does_not_end_a_later_quarantine() -> None:
         assert len(slow.quotes) == before
 
 
-async def test_fills_that_come_while_it_is_stopping_reach_it() -> None:
+async def test_fills_during_a_stop_reach_the_strategy() -> None:
     got: list[OrderFill] = []
 
     class Leaving(Recorder):

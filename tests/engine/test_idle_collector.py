@@ -37,7 +37,7 @@ def rubbish(count: int) -> weakref.ref[Ring]:
     return weakref.ref(last)
 
 
-def test_rubbish_stays_until_there_is_nothing_else_to_do(collector: IdleCollector) -> None:
+def test_garbage_is_collected_only_when_the_engine_is_idle(collector: IdleCollector) -> None:
     left = rubbish(1_500)
     collector.look(idle=False)
     assert left() is not None
@@ -45,13 +45,13 @@ def test_rubbish_stays_until_there_is_nothing_else_to_do(collector: IdleCollecto
     assert left() is None
 
 
-def test_a_little_rubbish_is_not_worth_a_collection(collector: IdleCollector) -> None:
+def test_little_garbage_starts_no_collection(collector: IdleCollector) -> None:
     left = rubbish(100)
     collector.look(idle=True)
     assert left() is not None
 
 
-def test_when_it_is_never_idle_the_bound_collects(collector: IdleCollector) -> None:
+def test_without_idle_time_the_bound_starts_a_collection(collector: IdleCollector) -> None:
     left = rubbish(41_000)
     collector.look(idle=False)
     assert left() is None
@@ -68,7 +68,7 @@ def test_objects_that_survived_young_collections_are_checked(collector: IdleColl
     assert left() is None
 
 
-def test_what_lives_at_the_start_is_never_looked_at() -> None:
+def test_objects_alive_at_the_start_are_never_scanned() -> None:
     old = [Ring() for _ in range(100)]
     left = weakref.ref(old[-1])
     made = IdleCollector()

@@ -40,7 +40,7 @@ def test_every_state_can_be_reached_and_left() -> None:
     assert {state for state, _ in TRANSITIONS} == set(StrategyState)
 
 
-def test_whatever_lives_can_end_and_what_ended_can_start_again() -> None:
+def test_every_live_state_can_end_and_every_end_can_restart() -> None:
     ends = {StrategyState.STOPPED, StrategyState.FAILED}
     assert set(StrategyState) - ends - {START} == LIVING
     reaches = {

@@ -318,7 +318,7 @@ async def test_a_stopped_strategy_stays_stopped_until_it_is_restarted(caplog: py
         assert fresh.quotes[-1] == 3
 
 
-async def test_how_ticks_come_can_be_changed_while_they_come() -> None:
+async def test_delivery_options_can_change_while_ticks_flow() -> None:
     class Batches(Strategy):
         def __init__(self) -> None:
             self.lengths: list[int] = []
@@ -339,7 +339,7 @@ async def test_how_ticks_come_can_be_changed_while_they_come() -> None:
         assert "lag_max" in refused.reason
 
 
-async def test_status_says_what_runs() -> None:
+async def test_status_holds_strategy_states_and_tick_counts() -> None:
     async with running([Recorder()]) as (engine, feed):
         await Hand(engine, feed).quotes(100)
         ack = await engine.commands.submit(Status())
@@ -364,7 +364,7 @@ async def test_a_service_that_fails_is_started_again_and_counted() -> None:
         assert engine.services.health() == {"Flaky": "ok"}
 
 
-async def test_subscriptions_can_be_added_and_dropped_while_it_runs() -> None:
+async def test_subscriptions_can_be_added_and_removed_in_a_run() -> None:
     class Growing(Strategy):
         subscription: ClassVar = {"instruments": "NONE.BINANCE"}
 
@@ -386,7 +386,7 @@ async def test_subscriptions_can_be_added_and_dropped_while_it_runs() -> None:
         assert 3 not in strategy.seen
 
 
-async def test_timers_fire_by_the_wall_and_say_what_they_missed() -> None:
+async def test_timers_fire_by_wall_time_and_count_missed_firings() -> None:
     class Timed(Recorder):
         def on_start(self) -> None:
             self.set_timer("fast", every="5ms")
@@ -403,7 +403,7 @@ async def test_timers_fire_by_the_wall_and_say_what_they_missed() -> None:
 
 
 @pytest.mark.parametrize("wait", ["park", "spin"])
-async def test_it_runs_alike_however_it_waits(wait: str) -> None:
+async def test_every_way_of_waiting_delivers_the_same_ticks(wait: str) -> None:
     strategy = Recorder()
     async with running([strategy], wait=wait) as (engine, feed):
         await Hand(engine, feed).quotes(100, 101)

@@ -46,7 +46,7 @@ def test_unpublished_ticks_go_first_with_the_next_publish() -> None:
         assert holds_the_law(pull.stats())
 
 
-def test_a_block_of_lines_that_finds_no_room_is_taken_whole() -> None:
+def test_a_block_of_lines_without_room_is_published_later() -> None:
     frame = b'{"u":%d,"s":"BTCUSDT","b":"1.0","B":"1","a":"2.0","A":"1"}'
     block = b"".join(b"%d " % (1_000 + number) + frame % (number + 1) + b"\n" for number in range(50))
     with Dispatcher(ring_capacity=16) as dispatcher:
@@ -63,7 +63,7 @@ def test_a_block_of_lines_that_finds_no_room_is_taken_whole() -> None:
         assert dispatcher.stats().frames["bookTicker"] == 50
 
 
-def test_what_still_waits_at_the_end_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_ticks_unpublished_at_the_end_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with Dispatcher(ring_capacity=16) as dispatcher:
         dispatcher.subscribe()
         with pytest.raises(RingHeldError):
@@ -71,7 +71,7 @@ def test_what_still_waits_at_the_end_is_named_in_the_log(caplog: pytest.LogCaptu
     assert "4 ticks that waited for room were not published" in caplog.text
 
 
-def test_what_went_onto_the_ring_is_said_of_the_whole_publish() -> None:
+def test_a_publish_error_counts_all_published_ticks() -> None:
     with Dispatcher(ring_capacity=1_024) as dispatcher:
         pull = dispatcher.subscribe()
         with pytest.raises(RingHeldError) as held:
@@ -271,7 +271,7 @@ def test_a_frame_refused_in_a_handler_can_be_published_again() -> None:
     assert prices == list(range(1, 101))
 
 
-def test_the_smallest_ring_carries_everything_to_everybody() -> None:
+def test_the_smallest_ring_delivers_every_tick_to_every_reader() -> None:
     got: list[list[int]] = [[], [], []]
     with Dispatcher(ring_capacity=2, block_max_ns=None) as dispatcher:
         dispatcher.subscribe(lambda position: got[0].append(position), callback="on_tick")
@@ -327,7 +327,7 @@ def test_stats_can_be_read_from_any_thread_while_ticks_flow() -> None:
     assert published == sorted(published)
 
 
-def test_stats_can_be_read_in_a_handler_that_a_publish_dispatches() -> None:
+def test_stats_can_be_read_in_a_handler_during_a_publish() -> None:
     seen: list[Any] = []
     with Dispatcher(ring_capacity=16, on_fault="raise") as dispatcher:
         dispatcher.subscribe(lambda: seen.append(dispatcher.stats()), callback="on_quote")

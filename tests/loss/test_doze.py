@@ -64,7 +64,7 @@ def test_doze_and_wake_take_effect_at_the_next_tick() -> None:
     assert holds_the_law(stats)
 
 
-def test_a_handler_may_send_itself_to_sleep() -> None:
+def test_a_handler_may_doze_its_own_subscription() -> None:
     with Dispatcher() as dispatcher:
         seen: list[int] = []
 
@@ -125,7 +125,7 @@ def test_conflate_lapped_in_a_doze_gets_no_newest_quote() -> None:
         assert holds_the_law(subscription.stats())
 
 
-def test_a_window_that_is_open_when_it_dozes_is_filtered() -> None:
+def test_ticks_of_an_open_window_are_filtered_by_a_doze() -> None:
     calls: list[int] = []
     clock = HandClock()
     with Dispatcher(clock=clock) as dispatcher:

@@ -27,7 +27,7 @@ def pump_of(dispatcher: Dispatcher, *sources: np.ndarray) -> _native.Pump:
     return pump
 
 
-def test_it_publishes_what_is_due_merged_and_no_more() -> None:
+def test_the_pump_publishes_only_due_ticks_merged() -> None:
     with Dispatcher(instruments=[BTC, ETH], ring_capacity=64) as dispatcher:
         pulled = dispatcher.subscribe()
         pump = pump_of(
@@ -49,7 +49,7 @@ def test_it_publishes_what_is_due_merged_and_no_more() -> None:
         assert read_all(pulled)["ts_init"].tolist() == [30, 35, 40]
 
 
-def test_one_call_publishes_about_as_many_as_it_may() -> None:
+def test_one_call_publishes_about_its_limit() -> None:
     with Dispatcher() as dispatcher:
         pump = pump_of(dispatcher, quotes(dispatcher, range(100), ts_init=range(100)))
         assert pump.ingest(END_OF_TIME_NS, 30) == (PumpStatus.FULL, 30)
@@ -57,7 +57,7 @@ def test_one_call_publishes_about_as_many_as_it_may() -> None:
         assert dispatcher.ring.cursor == 60
 
 
-def test_it_never_calls_a_lossy_handler() -> None:
+def test_the_pump_never_calls_a_lossy_handler() -> None:
     got: list[int] = []
     with Dispatcher(ring_capacity=16) as dispatcher:
         subscription = dispatcher.subscribe(
@@ -152,7 +152,7 @@ def test_a_pull_subscription_may_hold_the_ring_of_a_live_pump() -> None:
     assert got == list(range(1, 41))
 
 
-def test_it_stops_when_the_dispatcher_does() -> None:
+def test_the_pump_stops_with_its_dispatcher() -> None:
     with Dispatcher() as dispatcher:
         pump = pump_of(dispatcher, quotes(dispatcher, range(3)))
         dispatcher.stop()
@@ -199,7 +199,7 @@ def test_a_handler_that_drives_its_own_pump_is_an_error() -> None:
     assert errors
 
 
-def test_it_publishes_up_to_a_position_in_the_middle_of_a_frame() -> None:
+def test_the_pump_can_stop_inside_a_frame() -> None:
     with Dispatcher() as dispatcher:
         pulled = dispatcher.subscribe()
         event = level_event(dispatcher, 10, ts_init=1)

@@ -7,7 +7,7 @@ from headrace.market.tick import NewestQuote
 from tests.support.feeding import BTC, ETH, quotes, trades
 
 
-def test_it_is_the_last_one_published_with_its_place() -> None:
+def test_newest_quote_is_the_last_published_one() -> None:
     with Dispatcher(instruments=[BTC, ETH]) as dispatcher:
         assert dispatcher.newest_quote(BTC) is None
         assert dispatcher.newest_quote("NOBODY.BINANCE") is None
@@ -33,7 +33,7 @@ def test_a_handler_that_lags_still_sees_the_newest() -> None:
     assert seen == [2, 1, 0]
 
 
-def test_it_is_right_in_a_ring_that_wrapped_many_times() -> None:
+def test_newest_quote_is_right_after_many_laps() -> None:
     with Dispatcher(ring_capacity=8) as dispatcher:
         dispatcher.subscribe(lambda seq: None, callback="on_quote")
         for _ in range(5):

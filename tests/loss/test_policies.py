@@ -151,7 +151,7 @@ def test_conflate_that_joins_a_backlog_folds_from_its_join() -> None:
     assert (stats.published, stats.conflated, stats.delivered) == (50, 49, 1)
 
 
-def test_what_is_folded_hands_its_gap_mark_on() -> None:
+def test_folded_quotes_pass_their_gap_flag_on() -> None:
     flags_: list[int] = []
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(lambda flags: flags_.append(flags), callback="on_quote", overflow="conflate")
@@ -178,7 +178,7 @@ def test_a_lapped_conflate_reader_gets_quotes_from_the_table() -> None:
     assert holds_the_law(stats)
 
 
-def test_min_interval_lets_the_newest_wait_until_its_time() -> None:
+def test_min_interval_delays_the_newest_quote() -> None:
     clock = HandClock(1_000)
     witness = Witness()
     with Dispatcher(clock=clock) as dispatcher:
@@ -202,7 +202,7 @@ def test_min_interval_lets_the_newest_wait_until_its_time() -> None:
     assert (stats.delivered, stats.conflated, stats.pending) == (3, 2, 0)
 
 
-def test_min_interval_counts_each_instrument_for_itself() -> None:
+def test_min_interval_applies_to_each_instrument() -> None:
     clock = HandClock(1_000)
     witness = Witness()
     with Dispatcher(clock=clock) as dispatcher:
@@ -213,7 +213,7 @@ def test_min_interval_counts_each_instrument_for_itself() -> None:
     assert bids(witness) == [1.0, 2.0]
 
 
-def test_plural_handlers_get_what_waited_when_its_time_has_come() -> None:
+def test_plural_handlers_get_delayed_quotes_when_they_are_due() -> None:
     clock = HandClock(1_000)
     got: list[list[float]] = []
     with Dispatcher(clock=clock) as dispatcher:
@@ -533,7 +533,7 @@ def test_closing_while_paused_keeps_the_law() -> None:
     assert holds_the_law(stats)
 
 
-def test_a_filter_counts_what_it_keeps_away() -> None:
+def test_a_filter_counts_the_ticks_it_removes() -> None:
     with Dispatcher() as dispatcher:
         subscription = dispatcher.subscribe(lambda price: None, callback="on_trade", instruments=BTC)
         dispatcher.publish(quotes(dispatcher, range(5)))

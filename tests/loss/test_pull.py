@@ -30,7 +30,7 @@ def test_read_into_copies_what_fits_and_counts_it() -> None:
     assert (stats.delivered, stats.pending) == (25, 0)
 
 
-def test_what_was_read_ahead_and_not_taken_is_pending() -> None:
+def test_ticks_read_ahead_but_not_copied_are_pending() -> None:
     with Dispatcher() as dispatcher:
         pull = dispatcher.subscribe()
         dispatcher.publish(quotes(dispatcher, range(100)))
@@ -68,7 +68,7 @@ def test_read_into_refuses_a_read_only_array_and_a_bad_count() -> None:
             pull.read_into(np.zeros(4, TICK_DTYPE), max_ticks=5)
 
 
-def test_read_into_after_the_end_says_so() -> None:
+def test_read_into_after_the_end_raises_closed_error() -> None:
     dispatcher = Dispatcher()
     pull = dispatcher.subscribe()
     dispatcher.close()
@@ -124,7 +124,7 @@ def test_a_filter_keeps_to_its_instruments_and_kinds() -> None:
         assert pull.stats().filtered == 2
 
 
-def test_a_late_puller_gets_the_newest_quotes_first() -> None:
+def test_a_late_pull_reader_gets_the_newest_quotes_first() -> None:
     with Dispatcher() as dispatcher:
         dispatcher.publish(quotes(dispatcher, [1.0, 2.0]))
         pull = dispatcher.subscribe()
@@ -291,7 +291,7 @@ def test_async_for_ends_when_the_dispatcher_is_closed() -> None:
     assert asyncio.run(main()) == [1.0]
 
 
-def test_async_for_can_be_cancelled_and_gone_on_with() -> None:
+def test_async_for_can_be_cancelled_and_continued() -> None:
     async def main() -> list[float]:
         with Dispatcher() as dispatcher:
             pull = dispatcher.subscribe()

@@ -44,7 +44,7 @@ def test_a_timeframe_that_is_none_is_refused(timeframe: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["instrument", "price", "time"])
-def test_a_word_that_is_unknown_is_refused_by_name(option: str) -> None:
+def test_an_unknown_word_is_refused_by_name(option: str) -> None:
     with pytest.raises(OptionError, match=f"{option}='nothing'") as raised:
         BarSpec(**{option: "nothing"})  # type: ignore[arg-type]
     assert raised.value.option == option
@@ -209,7 +209,7 @@ def test_ticks_that_waited_for_room_are_in_a_bar_once() -> None:
         assert (bar.count, bar.high, bar.volume) == (10, 10.0, 10.0)
 
 
-def test_what_the_sequencer_drops_is_in_no_bar() -> None:
+def test_ticks_that_the_sequencer_drops_are_in_no_bar() -> None:
     with Dispatcher(duplicates="drop") as dispatcher, Bars(dispatcher, [BarSpec(timeframe="1s")]) as bars:
         dispatcher.publish(trades(dispatcher, [1.0, 2.0, 2.0, 3.0], venue_seq=np.array([7, 8, 8, 9], "u8")))
         (bar,) = bars.close_due(SECOND)

@@ -154,12 +154,12 @@ def read(path: Path) -> Iterator[bytes]:
         ("spot_ethusdt_20240809.gz", "BINANCE", 2_000),
     ],
 )
-def test_bars_of_a_recording_are_numpys(recordings: Path, name: str, venue: str, at_least: int) -> None:
+def test_bars_of_a_recording_equal_a_numpy_resample(recordings: Path, name: str, venue: str, at_least: int) -> None:
     assert compared(read(recordings / name), venue, SPECS) > at_least
 
 
 @pytest.mark.parametrize("venue", ["BINANCE", "BINANCE_USDM"])
-def test_bars_of_a_generated_session_are_numpys(venue: str, seed: int) -> None:
+def test_bars_of_a_generated_session_equal_a_numpy_resample(venue: str, seed: int) -> None:
     lines = list(SyntheticFeed(venue=venue, frames=30_000, seed=seed).lines())
     blocks = (b"".join(lines[first : first + 500]) for first in range(0, len(lines), 500))
     aggregates = [BarSpec(timeframe="1s", price="agg_trade"), BarSpec(timeframe="50t", price="agg_trade")]

@@ -26,7 +26,7 @@ def test_the_wall_clock_returns_the_time() -> None:
     assert before <= WallClock().now_ns() <= time.time_ns()
 
 
-def test_the_wall_clock_stands_when_the_machines_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wall_clock_stands_still_when_system_time_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = WallClock()
     latest = clock.now_ns()
     monkeypatch.setattr(time, "time_ns", lambda: latest - 1_000_000_000)
@@ -85,7 +85,7 @@ def test_at_max_speed_the_paced_clock_follows_published_ticks() -> None:
 
 
 @pytest.mark.parametrize("speed", [0, -1, float("inf"), float("nan"), "fast"])
-def test_a_speed_that_is_none_is_refused(speed: float) -> None:
+def test_a_speed_that_is_no_number_above_0_is_refused(speed: float) -> None:
     with pytest.raises(OptionError, match="number above 0"):
         PacedClock(0, speed)
 

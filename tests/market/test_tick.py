@@ -179,7 +179,7 @@ def test_the_kind_is_found_from_the_values_names(values: dict[str, Any], kind: s
     assert ticks(instrument=BTC, ts_init=[1], **values)["kind"][0] == kind_named(kind).number
 
 
-def test_names_of_trades_are_taken() -> None:
+def test_a_trade_array_has_the_passed_side_and_id() -> None:
     made = ticks(instrument=BTC, ts_init=[1], price=[1], size=[2], aggressor_side=[-1], trade_id=[77])
     assert (made["side"][0], made["venue_seq"][0]) == (-1, 77)
 
@@ -213,7 +213,7 @@ def test_datetime64_is_nanoseconds() -> None:
         ({"side": [1]}, "side"),
     ],
 )
-def test_what_cannot_be_an_array_of_ticks_is_refused(wrong: dict[str, Any], said: str) -> None:
+def test_columns_that_make_no_ticks_are_refused(wrong: dict[str, Any], said: str) -> None:
     right: dict[str, Any] = {"instrument": BTC, "ts_init": [1, 2], "bid_price": [1, 2], "ask_price": [2, 3]}
     with pytest.raises((OptionError, InstrumentError, KindError)) as refused:
         ticks(**{**right, **wrong})
@@ -227,7 +227,7 @@ def test_a_missing_price_is_refused_and_a_missing_size_is_0() -> None:
     assert ticks(instrument=BTC, ts_init=[1], price=[1], kind="trade").view(TRADE_DTYPE)["size"][0] == 0
 
 
-def test_an_empty_array_is_fine() -> None:
+def test_an_empty_array_can_be_published() -> None:
     made = ticks(instrument=BTC, ts_init=np.array([], "i8"), bid_price=[], ask_price=[])
     with Dispatcher() as dispatcher:
         dispatcher.instruments.add(BTC)
@@ -277,7 +277,7 @@ print("ok")
 """
 
 
-def test_a_registered_kind_goes_the_whole_road() -> None:
+def test_a_registered_kind_reaches_its_handlers() -> None:
     """In a process of its own: a registered kind stays."""
     from tests.support.feeding import python
 

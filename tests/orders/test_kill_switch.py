@@ -43,7 +43,7 @@ def may_order(switch: KillSwitch) -> bool:
     return not switch.is_halted
 
 
-def test_it_lets_orders_pass_until_it_is_halted(folder: Path) -> None:
+def test_orders_pass_until_a_halt(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         told = (switch.is_halted, switch.version, switch.reason, switch.actor, switch.since_ns)
         assert told == (False, 0, None, None, None)
@@ -224,7 +224,7 @@ def test_a_latch_is_written_whole_and_private(folder: Path) -> None:
         assert list(folder.iterdir()) == []
 
 
-def test_it_halts_and_raises_when_the_latch_cannot_be_written(folder: Path) -> None:
+def test_halt_holds_and_raises_if_its_latch_cannot_be_written(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         folder.rmdir()
         with pytest.raises(StateFolderError, match="a restart would not be") as raised:
@@ -233,7 +233,7 @@ def test_it_halts_and_raises_when_the_latch_cannot_be_written(folder: Path) -> N
         assert (switch.is_halted, switch.reason) == (True, "why")
 
 
-def test_it_stays_halted_when_the_latch_cannot_be_removed(folder: Path) -> None:
+def test_a_latch_that_cannot_be_removed_keeps_the_halt(folder: Path) -> None:
     (folder / "halt.json").mkdir(parents=True)
     folder.chmod(0o700)
     with KillSwitch(folder) as switch:
@@ -255,7 +255,7 @@ def test_a_signal_halts_at_once_and_writes_the_latch(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["switch.close()", "del switch"])
-def test_a_signal_that_comes_at_the_very_end_is_in_the_latch(folder: Path, end: str) -> None:
+def test_a_signal_just_before_close_is_in_the_latch(folder: Path, end: str) -> None:
     code = f"""
 import signal, sys
 from headrace.trading.kill_switch import KillSwitch
@@ -268,7 +268,7 @@ signal.raise_signal(signal.SIGUSR2)
     assert json.loads((folder / "halt.json").read_text())["actor"] == "signal"
 
 
-def test_a_signal_that_came_before_a_rearm_is_over_with_it(folder: Path) -> None:
+def test_a_rearm_also_ends_an_earlier_signal(folder: Path) -> None:
     with KillSwitch(folder, signal=True) as switch:
         for _ in range(50):
             signal.raise_signal(signal.SIGUSR2)
@@ -324,7 +324,7 @@ def test_a_process_that_closes_nothing_ends_cleanly(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the system for the signals it was given")
-def test_without_asking_for_it_no_signal_halts(folder: Path) -> None:
+def test_without_the_option_no_signal_halts(folder: Path) -> None:
     code = """
 import os, signal, sys
 from headrace.trading.kill_switch import KillSwitch

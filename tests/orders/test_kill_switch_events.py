@@ -99,7 +99,7 @@ async def test_a_command_publishes_its_change_at_once_with_its_actor(folder: Pat
     assert seen == [("HALTED", "alice", "enough"), ("REARMED", "bob", "fine again")]
 
 
-async def test_changes_between_two_looks_are_all_published(folder: Path) -> None:
+async def test_changes_between_two_checks_are_all_published(folder: Path) -> None:
     async with running(folder) as (engine, seen):
         switch = engine.kill_switch
         assert switch is not None
@@ -110,7 +110,7 @@ async def test_changes_between_two_looks_are_all_published(folder: Path) -> None
     assert seen == expected
 
 
-async def test_an_engine_that_starts_halted_publishes_by_which_actor(folder: Path) -> None:
+async def test_an_engine_that_starts_halted_publishes_the_actor(folder: Path) -> None:
     with KillSwitch(folder, watch=False) as operator:
         operator.halt("overnight", "alice")
     async with running(folder) as (_engine, seen):
@@ -166,7 +166,7 @@ async def test_a_repetition_publishes_the_same_changes(folder: Path) -> None:
     assert report.halted
 
 
-async def test_a_strategy_that_halts_does_so_again_in_a_repetition(folder: Path) -> None:
+async def test_a_halt_by_a_strategy_is_repeated(folder: Path) -> None:
     log = folder.parent / "run.log"
     engines: list[Engine] = []
 

@@ -402,7 +402,7 @@ def test_a_cancel_waits_for_the_brokers_answer(desk: Talk) -> None:
     assert (order.state, order.reason, order.left) == (OrderState.CANCELED, "enough", D(3))
 
 
-def test_what_was_on_its_way_before_a_cancel_still_arrives(desk: Talk) -> None:
+def test_broker_events_from_before_a_cancel_still_arrive(desk: Talk) -> None:
     order_id = desk.ask(1, 3)
     desk.orders.cancel(order_id)
     desk.accept(order_id)
@@ -510,7 +510,7 @@ def test_concurrent_submits_get_unique_ids_and_lose_no_order() -> None:
     assert desk.orders.stats().submitted == 800
 
 
-def test_an_order_of_another_thread_is_judged_on_the_buss_own() -> None:
+def test_another_threads_order_is_judged_on_the_bus_thread() -> None:
     desk = Talk()
     ids: list[str] = []
     judged_in: list[int] = []
@@ -538,7 +538,7 @@ def test_an_order_of_another_thread_is_judged_on_the_buss_own() -> None:
     assert set(judged_in) == {threading.get_ident()}
 
 
-def test_what_cannot_be_an_order_raises_in_its_own_thread(desk: Talk) -> None:
+def test_an_invalid_order_raises_in_its_own_thread(desk: Talk) -> None:
     raised: list[str] = []
 
     def submit() -> None:
@@ -610,7 +610,7 @@ def test_another_threads_cancel_is_sent_on_the_bus_thread() -> None:
     assert desk.order(order_id).reason == "enough"
 
 
-def test_a_cancel_of_another_thread_goes_with_the_next_event(desk: Talk) -> None:
+def test_another_threads_cancel_is_sent_with_the_next_event(desk: Talk) -> None:
     order_id = desk.ask()
     in_thread(lambda: desk.orders.cancel(order_id))
     assert desk.silent.canceled == []

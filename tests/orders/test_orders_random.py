@@ -274,7 +274,7 @@ def test_the_same_flow_makes_the_same_bytes(seed: int) -> None:
         assert first.desk.events
 
 
-def test_whatever_happened_everything_can_be_canceled_in_the_end(episodes: list[Episode], seed: int) -> None:
+def test_every_open_order_can_be_canceled_in_the_end(episodes: list[Episode], seed: int) -> None:
     for number in range(10):
         episode = played(seed + number)
         episode.finish()

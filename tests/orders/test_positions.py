@@ -92,7 +92,7 @@ def test_strategies_and_instruments_do_not_mix() -> None:
     assert len(positions) == 3
 
 
-def test_where_there_never_was_a_fill_the_position_is_flat() -> None:
+def test_without_a_fill_the_position_is_flat() -> None:
     position = Positions().position("A", BTC)
     assert position.is_flat
     assert (position.strategy, position.instrument, position.fills) == ("A", BTC, 0)

@@ -93,7 +93,7 @@ def test_every_list_of_fills_equals_its_recomputation(done: list[Trade]) -> None
 
 @settings(max_examples=100)
 @given(trades, prices)
-def test_profit_is_the_cash_that_changed_hands_and_what_is_held(done: list[Trade], mark: Decimal) -> None:
+def test_profit_is_cash_flow_plus_the_value_held(done: list[Trade], mark: Decimal) -> None:
     """Whatever is called realised: together with the unrealised it is what closing everything would leave."""
     position = applied(done)
     cash = -sum(trade.side * Fraction(trade.quantity) * Fraction(trade.price) for trade in done)

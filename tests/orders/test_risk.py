@@ -257,14 +257,14 @@ def test_a_limit_lies_within_the_collar_around_the_mid(price: str, passes: bool)
     assert gate_of(chain, order(price=D(price))) == (None if passes else "price_collar")
 
 
-def test_a_market_order_wears_no_collar() -> None:
+def test_the_collar_does_not_apply_to_market_orders() -> None:
     assert gate_of(gates(wide(price_collar=None)), order()) is None
 
 
 # Sizes
 
 
-def test_one_order_may_have_the_largest_quantity_and_no_more() -> None:
+def test_an_order_may_have_quantity_max_and_no_more() -> None:
     chain = gates(wide(quantity_max=D(2)))
     assert gate_of(chain, order(quantity=D(2))) is None
     assert gate_of(chain, order(quantity=D("2.1"))) == "quantity_max"
@@ -291,7 +291,7 @@ def test_a_position_may_be_closed_however_large_it_is() -> None:
 # Counts
 
 
-def test_so_many_orders_are_open_and_no_more() -> None:
+def test_open_orders_max_bounds_the_open_orders() -> None:
     chain = gates(wide(open_orders_max=2))
     assert gate_of(chain, order(), FREE._replace(open_orders=1)) is None
     assert gate_of(chain, order(), FREE._replace(open_orders=2)) == "open_orders"
@@ -333,7 +333,7 @@ def test_a_rate_below_one_is_one_message_in_so_many_seconds() -> None:
     assert gate_of(chain, order()) is None
 
 
-def test_what_an_operator_sends_is_bound_by_no_rate() -> None:
+def test_operator_orders_have_no_rate_limit() -> None:
     chain = gates(wide(message_rate_max=1.0))
     assert gate_of(chain, order()) is None
     assert gate_of(chain, order(-1), Exposure("all", D(5), D(0), 0, by_operator=True)) is None

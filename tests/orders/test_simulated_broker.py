@@ -174,14 +174,14 @@ def test_a_cancel_has_latency_too_and_fills_go_on_until_then() -> None:
 
 
 @pytest.mark.parametrize("flag", [Flags.SNAPSHOT, Flags.LATE, Flags.DUPLICATE])
-def test_a_quote_that_is_old_news_fills_nothing(desk: Desk, flag: Flags) -> None:
+def test_a_late_quote_or_a_snapshot_fills_nothing(desk: Desk, flag: Flags) -> None:
     desk.ask()
     desk.quote(90.0, flags=int(flag))
     assert fills(desk) == []
 
 
 @pytest.mark.parametrize(("ask", "size"), [(float("nan"), 1.0), (0.0, 0.0), (101.0, 0.0), (float("inf"), 1.0)])
-def test_a_side_that_is_not_there_fills_nothing(desk: Desk, ask: float, size: float) -> None:
+def test_an_absent_side_fills_nothing(desk: Desk, ask: float, size: float) -> None:
     order = desk.ask()
     desk.quote(99.0, ask, ask_size=size)
     assert fills(desk) == []
@@ -305,7 +305,7 @@ def test_basis_point_slippage_is_exact_without_a_price_tick() -> None:
     assert fills(desk) == [(D("0.05"), D("100.1")), (D("0.20"), D("100.1"))]
 
 
-def test_slippage_never_makes_a_price_of_nothing() -> None:
+def test_slippage_never_makes_a_price_of_0() -> None:
     desk = ready(slippage_ticks=1_000)
     desk.ask(-1, D("0.1"))
     desk.quote(99.0, 100.0)
@@ -574,7 +574,7 @@ def test_an_option_that_makes_no_sense_is_an_error(option: str, value: Any) -> N
     assert raised.value.option == option
 
 
-def test_it_is_a_broker() -> None:
+def test_the_simulated_broker_is_a_broker() -> None:
     assert isinstance(SimulatedBroker(), Broker)
     assert SimulatedBroker(name="paper").name == "paper"
 

@@ -32,7 +32,7 @@ def test_the_folder_comes_from_headrace_state_then_xdg_then_home(
     assert state_folder() == tmp_path / "ours"
 
 
-def test_it_is_made_for_its_owner_only(tmp_path: Path) -> None:
+def test_the_folder_is_private_to_its_owner(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         made = checked_folder(tmp_path / "state")

@@ -113,7 +113,7 @@ def test_a_run_is_repeated_with_its_loss_and_its_marks(tmp_path: Path) -> None:
     assert drained == [45, 60, 180, 300]
 
 
-def test_it_says_what_was_dispatched_one_line_each(tmp_path: Path) -> None:
+def test_the_log_has_a_line_for_each_dispatch(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     write(path)
     log = LoggedRun(path)

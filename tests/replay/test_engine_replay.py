@@ -263,7 +263,7 @@ def test_an_engine_runs_once() -> None:
 
 
 @pytest.mark.parametrize("absent", ["feeds", "strategies", "services"])
-def test_whatever_is_absent_the_rest_runs(absent: str) -> None:
+def test_an_engine_runs_without_feeds_strategies_or_services(absent: str) -> None:
     class Idle(Service):
         ran = False
 

@@ -180,7 +180,7 @@ def test_instrument_ids_without_a_name_are_named_by_number() -> None:
     assert seen == ["A.B", "1.ARRAY"]
 
 
-def test_it_works_while_an_event_loop_is_running(spot_file: Path) -> None:
+def test_replay_works_inside_a_running_event_loop(spot_file: Path) -> None:
     counter = Counter()
 
     async def notebook() -> headrace.Report:
@@ -324,7 +324,7 @@ def test_the_speed_paces_the_recording(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", [0, -1.0, float("nan"), float("inf"), "fast"])
-def test_a_speed_that_is_none_is_refused(spot_file: Path, speed: object) -> None:
+def test_a_speed_that_is_no_number_above_0_is_refused(spot_file: Path, speed: object) -> None:
     with pytest.raises(HeadraceError, match="speed="):
         headrace.replay(spot_file, speed=speed)  # type: ignore[arg-type]
 

@@ -137,7 +137,7 @@ def test_a_window_ends_by_the_clock_without_a_tick() -> None:
         assert subscription.stats().pending == 0
 
 
-def test_an_empty_window_is_no_call() -> None:
+def test_an_empty_window_makes_no_call() -> None:
     clock = HandClock(0)
     windows = Windows()
     with Dispatcher(clock=clock) as dispatcher:

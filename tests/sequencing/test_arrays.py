@@ -28,7 +28,7 @@ def numbered(count: int) -> np.ndarray:
     return ticks
 
 
-def test_items_are_the_array_in_order_and_small() -> None:
+def test_an_array_is_yielded_in_small_items_in_order() -> None:
     ticks = numbered(100_001)
     items = asyncio.run(items_of(ArrayFeed(ticks)))
     assert max(map(len, items)) <= 16_384
@@ -42,7 +42,7 @@ def test_a_saved_array_comes_back_as_it_was(tmp_path: Path) -> None:
     assert np.array_equal(np.concatenate(items), ticks)
 
 
-def test_every_other_tick_of_an_array_is_a_feed_too() -> None:
+def test_a_strided_array_is_a_feed_too() -> None:
     ticks = numbered(10)[::2]
     (item,) = asyncio.run(items_of(ArrayFeed(ticks)))
     assert item.flags.c_contiguous

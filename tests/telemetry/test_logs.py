@@ -116,7 +116,7 @@ def test_a_record_that_cannot_be_shown_is_still_one_line(
     assert capsys.readouterr().err == ""
 
 
-def test_text_is_for_people() -> None:
+def test_a_text_record_has_time_level_run_and_message() -> None:
     stream = io.StringIO()
     configure_logging("INFO", "text", "run-7", stream=stream)
     logging.getLogger("headrace.engine.run").warning("it is late")

@@ -138,7 +138,7 @@ def test_a_service_has_restarts_health_and_its_own_metrics() -> None:
     assert value(metrics, "headrace_service_value", "recorder", "bytes") == 7
 
 
-def test_a_port_that_is_none_is_refused() -> None:
+def test_a_port_above_65535_is_refused() -> None:
     with pytest.raises(OptionError, match="from 0 to 65,535"):
         PrometheusEndpoint(Metrics(), port=70_000)
 
