@@ -7,15 +7,18 @@ Does not: convert text from a file; ``app`` does.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+import numpy as np
 
 from headrace.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["UNITS_NS", "Duration", "duration_ns", "nearest", "one_of", "refuse", "refuse_unknown", "whole"]
+__all__ = ["UNITS_NS", "Duration", "duration_ns", "nearest", "number", "one_of", "refuse", "refuse_unknown", "whole"]
 
 # "100ms", or nanoseconds.
 Duration: TypeAlias = "str | int"
@@ -64,6 +67,15 @@ def whole(option: str, value: object, low: int, high: int, unit: str) -> int:
     return value
 
 
+def number(option: str, value: object) -> float:
+    """Return a finite number as a float; a bool is refused. Raises OptionError."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        refuse(option, value, "a number")
+    if not math.isfinite(value):
+        refuse(option, value, "a finite number")
+    return float(value)
+
+
 def duration_ns(option: str, value: Duration) -> int:
     """Return ``"100ms"``, or a whole number of ns, as ns. Raises OptionError."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -76,6 +88,14 @@ def duration_ns(option: str, value: Duration) -> int:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean NAME?)`` with the nearest known name; empty when none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """Return `` (did you mean NAME?)`` with the nearest known name; empty when none is near.
+
+    Case and underscores do not count: reduceOnly is near reduce_only.
+    """
+    folded = {_folded(own): own for own in known}
+    close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.5)
+    return f" (did you mean {folded[close[0]]}?)" if close else ""
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").lower()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.errors import EngineError, OptionError
-from headrace.market.checks import Duration, duration_ns
+from headrace.market.checks import Duration, duration_ns, number, refuse
 from headrace.market.events import Cause, Event, Signal
 
 if TYPE_CHECKING:
@@ -89,8 +89,10 @@ class StrategyContext:
         return self._parts.bus.current_cause()
 
     def signal(self, instrument: str, side: int, strength: float, price: float | None, reason: str) -> None:
-        """Publish a signal."""
+        """Publish a signal. Raises OptionError."""
         self._refuse_retired()
+        if isinstance(side, bool) or side not in (1, 0, -1):
+            refuse("side", side, "1 to buy, -1 to sell, or 0 to close the position")
         self._parts.bus.publish_nowait(
             Signal(
                 source=self.name,
@@ -99,8 +101,8 @@ class StrategyContext:
                 cause=self.cause(),
                 instrument=instrument,
                 side=side,
-                strength=strength,
-                price=price,
+                strength=number("strength", strength),
+                price=None if price is None else number("price", price),
                 reason=reason,
             )
         )

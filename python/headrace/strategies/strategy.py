@@ -57,7 +57,7 @@ class Strategy:
     ) -> None:
         """Publish a Signal: side +1 buy, -1 sell, 0 close the position. Its cause is the tick that is being handled.
 
-        Raises LaneFullError: then it was not published.
+        Raises OptionError, and LaneFullError: then it was not published.
         """
         self._lent("signal").signal(instrument, side, strength, price, reason)
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import msgspec
 
 from headrace.errors import LaneFullError, OrderError
+from headrace.market.checks import one_of
 from headrace.market.clock import Mode, ModeName
 from headrace.market.events import Event, OrderEvent, OrderFill, OrderRequested, PositionChanged
 from headrace.market.money import ZERO
@@ -144,6 +145,9 @@ class OrderManager:
         sizing : FixedQuantity() unless given: one lot. A signal of side 0 closes the strategy's position.
         Raises as ``submit``.
         """
+        if signal.side not in (1, 0, -1):
+            msg = f"signal.side={signal.side!r} is not allowed: use 1 to buy, -1 to sell, or 0 to close the position"
+            raise OrderError(msg, field="side")
         position = self.positions.position(signal.source, signal.instrument)
         if signal.side == 0:
             quantity, buys = position.quantity.copy_abs(), position.quantity < 0
@@ -212,7 +216,8 @@ class OrderManager:
         return ids
 
     def set_permission(self, strategy: str, permission: Permission) -> None:
-        """Set what a strategy's orders may do from now on: "all", only "reduce" its positions, or "none"."""
+        """Set what a strategy's orders may do: "all", only "reduce" its positions, or "none". Raises OptionError."""
+        one_of("permission", permission, ("all", "reduce", "none"))
         self._judge.permissions[strategy] = permission
 
     # What there is

@@ -6,23 +6,26 @@ Does not: know ticks, lots or limits; those are the gates'.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
-from headrace.errors import OrderError
+from headrace.errors import OptionError, OrderError
 from headrace.market.checks import duration_ns, nearest
 from headrace.market.events import OrderRequested
-from headrace.market.money import Amount, decimal_of
+from headrace.market.money import Amount, decimal_of, is_multiple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from decimal import Decimal
 
     from headrace.market.checks import Duration
 
-__all__ = ["OrderOptions", "check_names", "request_of"]
+__all__ = ["OrderOptions", "amount", "check_names", "request_of"]
 
 # Names of other libraries, and ours that serve the same.
-ELSEWHERE = {"limit": "price", "order_type": "price", "tif": "time_in_force", "side": "buy and sell"}
+ELSEWHERE = {"limit": "price", "order_type": "price", "tif": "time_in_force", "side": "buy or sell"}
+# What lies between them is compared with ticks and lots exactly.
+AMOUNT_MAX = Decimal("1E+45")
+STEP_MIN = Decimal("1E-30")
 TIMES_IN_FORCE = "'gtc' (rests until it is canceled) or 'ioc' (fills at once what it can)"
 
 
@@ -70,22 +73,26 @@ def request_of(
         instrument=instrument,
         side=side,
         order_type="market" if price is None else "limit",
-        quantity=_amount("quantity", quantity),
-        price=None if price is None else _amount("price", price),
+        quantity=amount("quantity", quantity),
+        price=None if price is None else amount("price", price),
         time_in_force=time_in_force,
         expires_ns=_expiry(options, now_ns),
         reduce_only=reduce_only,
     )
 
 
-def _amount(field: str, value: Amount) -> Decimal:
-    """Return a quantity or price as a Decimal."""
+def amount(field: str, value: Amount) -> Decimal:
+    """Return a quantity or price as a Decimal. Raises OrderError, which names the field and the value."""
     try:
         number = decimal_of(value)
     except (ValueError, TypeError):
-        _refuse(field, value, "a finite number above 0: a Decimal, an int, a float or text")
+        _refuse(field, value, "a finite number above 0: a Decimal, an int, a float, or text like '0.001'")
     if number <= 0:
-        _refuse(field, value, "a number above 0; the side says buy or sell")
+        _refuse(field, value, "a number above 0; buy or sell is the side")
+    if number > AMOUNT_MAX or not is_multiple(number, STEP_MIN):
+        _refuse(
+            field, value, f"a number up to {AMOUNT_MAX} with at most {-STEP_MIN.adjusted()} digits behind the point"
+        )
     return number
 
 
@@ -96,12 +103,22 @@ def _expiry(options: OrderOptions, now_ns: int) -> int | None:
     if after is not None:
         if expires_ns is not None:
             _refuse("expires_ns", expires_ns, "either expires_ns or expires_after")
-        expires_ns = now_ns + duration_ns("expires_after", after)
+        expires_ns = now_ns + _wait_ns(after)
     if expires_ns is None:
         return None
     if not isinstance(expires_ns, int) or isinstance(expires_ns, bool) or not now_ns < expires_ns < 1 << 63:
         _refuse("expires_ns", expires_ns, f"a time after now, which is {now_ns}, in ns")
     return expires_ns
+
+
+def _wait_ns(after: Duration) -> int:
+    try:
+        wait_ns = duration_ns("expires_after", after)
+    except OptionError:
+        wait_ns = 0
+    if wait_ns <= 0:
+        _refuse("expires_after", after, "a time above 0, like '30s', or ns")
+    return wait_ns
 
 
 def _refuse(field: str, value: object, valid: str) -> NoReturn:

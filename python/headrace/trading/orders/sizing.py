@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from headrace.errors import OrderError
-from headrace.market.money import Amount, decimal_of
+from headrace.trading.orders.request import amount
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from headrace.market.events import Signal
     from headrace.market.instrument import Instrument
+    from headrace.market.money import Amount
     from headrace.trading.positions import Position
 
 __all__ = ["FixedQuantity", "Sizing"]
@@ -30,12 +31,12 @@ class Sizing(Protocol):
 
 
 class FixedQuantity:
-    """The same quantity for every signal; one lot by default."""
+    """The same quantity for every signal; one lot by default. Raises OrderError."""
 
     __slots__ = ("_quantity",)
 
     def __init__(self, quantity: Amount | None = None) -> None:
-        self._quantity = None if quantity is None else decimal_of(quantity)
+        self._quantity = None if quantity is None else amount("quantity", quantity)
 
     def quantity(self, signal: Signal, position: Position, instrument: Instrument | None) -> Decimal | None:  # noqa: ARG002 - the protocol's
         """Return it. Raises OrderError when it is one lot, and the instrument has no lot_size."""
