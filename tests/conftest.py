@@ -1,7 +1,7 @@
 """What every test shares: one seed for all random ones, the real command, generated and real recordings.
 
-Guarantees: the seed is printed and ``HEADRACE_SEED`` repeats it; a missing recording is a skip with its reason, or a
-failure where ``HEADRACE_REQUIRE_RECORDINGS=1`` says that it must be there.
+Guarantees: the seed is printed and ``HEADRACE_SEED`` repeats it; a missing recording skips the test with a
+reason, or fails it under ``HEADRACE_REQUIRE_RECORDINGS=1``.
 Does not: offer fakes; tests use the real part.
 """
 
@@ -22,11 +22,11 @@ from headrace.feeds import SyntheticFeed
 from tests.support.command import COMMAND, Run
 
 SEED = pytest.StashKey[int]()
-# How much later than pytest-timeout the watchdog bites.
+# How long after pytest-timeout the watchdog ends the run.
 WATCHDOG_GRACE_S = 10
 
-# pytest-timeout ends a hang; a deadline per example would only measure how busy the machine is. On a build machine
-# Hypothesis would repeat the same examples every day; ours are new each time, and the seed repeats them.
+# pytest-timeout ends a hang; a deadline per example would only measure the load of the machine. On a build machine
+# Hypothesis would run the same examples every day. Here each run draws new ones, and the seed repeats them.
 settings.register_profile("headrace", deadline=None, print_blob=True, derandomize=False)
 settings.load_profile("headrace")
 
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """End the run, with every thread's stack, when a test hangs inside native code.
 
-    pytest-timeout needs the interpreter to act; a native call that never gives it back would hang for ever.
+    pytest-timeout needs the interpreter. A native call that never releases it would hang for ever.
     """
     marker = item.get_closest_marker("timeout")
     limit_s = (
@@ -97,10 +97,10 @@ def recordings() -> Path:
 
 @pytest.fixture
 def headrace_run(tmp_path: Path) -> Run:
-    """Run the command in a folder of its own; keyword arguments become environment variables, None unsets one."""
+    """Run the command in a new folder. Keyword arguments become environment variables; None unsets one."""
 
     def run(*arguments: str | Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
-        # Chosen, so that the command need not start itself again; one test leaves it open.
+        # Set here, so that the command need not execute itself again; one test unsets it.
         variables = {**os.environ, "PYTHONHASHSEED": "0", **environment}
         return subprocess.run(
             [*COMMAND, *map(str, arguments)],

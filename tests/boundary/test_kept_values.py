@@ -25,7 +25,7 @@ LAPS = 12
 
 
 def laps(dispatcher: Dispatcher, random_: random.Random) -> None:
-    """Ticks of two kinds and instruments, twelve times round the ring, in pieces of any length."""
+    """Publish twelve laps of the ring: ticks of two kinds and two instruments, in batches of random length."""
     number = 0.0
     while dispatcher.ring.cursor < RING * LAPS:
         count = random_.randrange(1, 40)
@@ -39,7 +39,7 @@ def laps(dispatcher: Dispatcher, random_: random.Random) -> None:
 
 
 class KeepsValues(Strategy):
-    """Every float, int and text, and now and then only one of them."""
+    """Keeps every float, int and text; sometimes only one of them."""
 
     def __init__(self, random_: random.Random) -> None:
         self.random = random_
@@ -58,7 +58,7 @@ class KeepsValues(Strategy):
 
 
 class KeepsTicks(Strategy):
-    """Whole ticks, and values read from them later."""
+    """Keeps whole ticks, and reads their values later."""
 
     def __init__(self, random_: random.Random) -> None:
         self.random = random_
@@ -70,7 +70,7 @@ class KeepsTicks(Strategy):
 
 
 class KeepsColumns(Strategy):
-    """Columns, slices of columns whose column is gone, views of slices, and whole batches."""
+    """Keeps columns, slices whose column is gone, views of slices, and whole batches."""
 
     def __init__(self, random_: random.Random) -> None:
         self.random = random_
@@ -310,7 +310,7 @@ def test_values_held_by_a_helper_are_not_overwritten(how: str) -> None:
 
     with Dispatcher(on_fault="raise") as dispatcher:
         dispatcher.subscribe(on_quote)
-        # Often enough for the interpreter to specialise the calls.
+        # Enough calls for the interpreter to specialise them.
         dispatcher.publish(quotes(dispatcher, range(300)))
         dispatcher.dispatch()
     numbers = [float(number) for number in range(300)]
@@ -320,7 +320,7 @@ def test_values_held_by_a_helper_are_not_overwritten(how: str) -> None:
 
 
 def test_the_interpreter_counts_what_a_running_handler_holds() -> None:
-    """Writing in place needs this: the slot's own reference is one, so a value in a frame has a count of 2 or more."""
+    """Writes in place rely on this: the slot holds one reference, so a value in use has a count of 2 or more."""
     counts: list[int] = []
 
     def look(value: object) -> None:
@@ -356,7 +356,7 @@ def test_floats_are_in_place_only_on_tested_python_versions() -> None:
 
 
 def test_a_builtin_that_dispatches_again_sees_its_own_argument() -> None:
-    """A C callable holds its arguments only on its own stack: what it gets must not be written while it runs."""
+    """A C callable holds its arguments only on its own stack, so they must not be overwritten while it runs."""
     inner: list[float] = []
     outer: list[float] = []
     with Dispatcher(on_fault="raise") as other:
@@ -381,7 +381,7 @@ def _call_then_keep(outer: list[float], dispatches_again: Any, bid_price: float)
 
 
 def test_nested_dispatchers_do_not_share_values() -> None:
-    """A handler that dispatches another dispatcher, whose handler asks for the same fields."""
+    """A handler dispatches another dispatcher, whose handler declares the same fields."""
     got: list[tuple[float, float, float]] = []
     with Dispatcher(on_fault="raise") as inner, Dispatcher(on_fault="raise") as outer:
         inner.subscribe(lambda bid_price, tick: None, callback="on_quote")

@@ -1,7 +1,7 @@
-"""Memory is flat: at full rate, with everything on that keeps something, a process does not grow.
+"""Memory stays flat: a process at full rate does not grow, with every feature on that keeps objects.
 
 Guarantees: each policy, a thread, windows, a strategy in quarantine, refused frames and duplicates run all the while;
-what is bounded (dead letters, pools) is full before the first look.
+bounded stores (dead letters, pools) are full before the first measurement.
 Does not: bound how much memory there is; the benches show that.
 """
 
@@ -52,7 +52,7 @@ def resident() -> int:
 
 
 def growth_per_minute(seconds: float) -> float:
-    """MiB by which the process grew each minute after the warm-up, by least squares over several looks."""
+    """Return the growth of the process in MiB per minute after the warm-up, by least squares over several samples."""
     letters = DeadLetters(letters_max=500)
     with Dispatcher(instruments=[BTC, ETH], ring_capacity=4_096, dead_letters=letters) as dispatcher:
         columns: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ def growth_per_minute(seconds: float) -> float:
 
 @pytest.fixture(autouse=True)
 def unwritten_log() -> Iterator[None]:
-    """Pytest keeps every record, and would be what grows."""
+    """Turn pytest's log capture off: it keeps every record, so it would grow."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)

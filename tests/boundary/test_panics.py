@@ -1,7 +1,7 @@
-"""A handler that panics in Rust: a fault like any other, in an extension that is built for these tests.
+"""A handler that panics in Rust is a fault like any other; it is in an extension that these tests build.
 
-Guarantees: the panic comes from code that is not ours; the product has no hook for it.
-Does not: look at what PyO3 makes of a panic, apart from its being no Exception.
+Guarantees: the panic comes from code outside of the package, which has no hook for tests.
+Does not: check how PyO3 converts a panic, except that the result is no Exception.
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ def test_a_panic_is_a_fault_and_others_get_every_tick(panics: Callable[..., obje
     assert before.bids == after.bids == [float(bid) for bid in range(1_000)]
 
 
-def test_under_raise_a_panic_becomes_an_ordinary_exception(
-    panics: Callable[..., object],
-) -> None:
+def test_under_raise_a_panic_becomes_an_ordinary_exception(panics: Callable[..., object]) -> None:
     with Dispatcher(instruments=[BTC], on_fault="raise") as dispatcher:
         dispatcher.subscribe(panics, callback="on_quote")
         dispatcher.publish(quotes(dispatcher, [1.0, 2.0]))

@@ -1,4 +1,4 @@
-"""Handlers in threads of their own: order, waiting, pausing, and ends that come at any moment."""
+"""Handlers in threads of their own: order, waiting, pausing, and a close at any moment."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_raise_in_a_thread_ends_it_with_its_traceback_in_the_log(caplog: pytest.
         subscription = dispatcher.subscribe(bad, callback="on_quote", mode="thread", overflow="block", on_fault="raise")
         dispatcher.publish(quotes(dispatcher, range(4)))
         wait_until(lambda: subscription.state == "paused")
-        # Nobody advances it any more, so nobody may wait for it.
+        # No call advances this clock any more, so no thread may wait for it.
         assert dispatcher.publish(quotes(dispatcher, range(100))) == 100
     assert any(record.exc_info and "mine alone" in str(record.exc_info[1]) for record in caplog.records)
 
@@ -312,7 +312,7 @@ def test_a_subscription_closed_before_its_start_gets_nothing() -> None:
     with Dispatcher(ring_capacity=256) as dispatcher:
         dispatcher.subscribe(lambda bid_price: None, callback="on_quote")
         dispatcher.publish(quotes(dispatcher, range(10)))
-        # Ten ticks are still to come to the first one, so the second joins behind them: and is closed before.
+        # Ten ticks still wait for the first subscription. The second joins behind them, and is closed before it starts.
         late = dispatcher.subscribe(lambda bid_price: calls.append(bid_price), callback="on_quote", name="late")
         late.close()
         dispatcher.publish(quotes(dispatcher, range(10)))

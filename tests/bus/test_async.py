@@ -1,4 +1,4 @@
-"""The event bus on an event loop: async handlers, consumers, who waits for what, and the end."""
+"""The event bus on an event loop: async handlers, consumers, waiting for idle, and shutdown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAUSE = Cause(instrument=BTC, kind="quote", first=7, last=7, ts_init=99)
 
 
 class Held:
-    """An async handler that takes each event and waits until it is let go."""
+    """An async handler that waits in each event until the test sets ``go``."""
 
     def __init__(self, log: list[tuple[str, int]] | None = None, name: str = "held") -> None:
         self.log = [] if log is None else log
@@ -221,7 +221,7 @@ async def test_an_awaited_gap_is_not_counted_as_an_event_of_its_lane() -> None:
     assert (stats.processed, stats.dropped, stats.gaps, stats.left) == (1, 2, 1, 0)
 
 
-# Who drains
+# Draining
 
 
 async def test_a_started_bus_drains_itself() -> None:
@@ -625,7 +625,7 @@ async def test_a_replays_data_lane_that_waits_for_a_handler_takes_as_many_as_con
     assert (stats.processed, stats.dropped) == (17, 0)
 
 
-# The end
+# Shutdown
 
 
 async def test_a_shutdown_drains_then_reports_what_is_left_by_lane() -> None:
@@ -671,7 +671,7 @@ async def test_a_waiting_consume_ends_when_the_bus_shuts_down() -> None:
     assert got == []
 
 
-# Beside others
+# Sharing the loop
 
 
 async def test_a_handler_that_holds_the_loop_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -709,7 +709,7 @@ async def test_events_under_full_tick_load_wait_less_than_10_ms() -> None:
         started = time.perf_counter()
         published = 0
         while published < 500:
-            # Ticks take the loop for a slice at a time, and are never done.
+            # Ticks use the loop one slice at a time, without an end.
             dispatcher.publish(burst)
             dispatcher.dispatch(max_ns=200_000)
             await asyncio.sleep(0)

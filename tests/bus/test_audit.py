@@ -162,7 +162,7 @@ asyncio.run(main())
 
 
 def test_a_killed_process_loses_no_more_than_its_last_second(tmp_path: Path) -> None:
-    """It is killed as soon as the file holds what it published, which nothing but the second made it write."""
+    """The process is killed once its events are in the file. Only the flush after a second can have written them."""
     path = tmp_path / "run.jsonl"
     child = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
     deadline_s = time.monotonic() + 15
@@ -174,7 +174,7 @@ def test_a_killed_process_loses_no_more_than_its_last_second(tmp_path: Path) -> 
     assert [event.strength for event in read_audit(path) if isinstance(event, Signal)] == list(range(100))
 
 
-# When it cannot be written
+# Write errors
 
 
 def test_on_a_full_disk_losses_are_counted_and_the_bus_goes_on(

@@ -23,7 +23,7 @@ from headrace.market.events import Control, Event, Signal, StrategyStateChanged
 
 
 class Talker(Strategy):
-    """Signals on every quote."""
+    """Publishes a signal at every quote."""
 
     seen = 0
 

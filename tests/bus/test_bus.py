@@ -1,4 +1,4 @@
-"""The event bus with plain handlers: who gets what, in which order, and what becomes of what they raise."""
+"""The event bus with plain handlers: which events they get, in which order, and what happens when they raise."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def law(stats: LaneStats) -> bool:
     return stats.published == stats.processed + stats.dead + stats.dropped + stats.left
 
 
-# Who gets what
+# Delivery
 
 
 def test_an_event_waits_until_the_bus_is_drained() -> None:
@@ -209,7 +209,7 @@ def test_the_bus_stamps_only_the_empty_fields() -> None:
     bus.drain()
     assert got[0] == signal(1, ts=5 * S, run_id="r1")
     assert got[1] == signal(2, ts=5 * S, run_id="r1", source="me", cause=CAUSE)
-    # An event that says its time is taken as it is: it was stamped before.
+    # An event that has a time already is not stamped again.
     assert got[2] is published[2]
     assert got[3] is published[3]
     assert published[0].ts == 0

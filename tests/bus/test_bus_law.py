@@ -1,8 +1,8 @@
 """The laws of the event bus under random publishers, handlers and moments, against what the handlers themselves saw.
 
 Guarantees: types, handlers, their failures, lanes, capacities, plain and async, consumers, closings, redrives and
-drains are drawn from the run's seed; the law is asked for at every quiet moment.
-Does not: depend on how long anything takes; whoever awaits is let go by the test.
+drains are drawn from the run's seed; the law is checked at every quiet moment.
+Does not: depend on time; the test releases each handler that waits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from headrace.market.events import Event, Gap, Lane, OrderCanceled, Signal, Stat
 from tests.support.busing import S, event_of, lanes, number_of, status
 
 STEPS = 5_000
-# Each answers some events: with more, one event would cause hundreds.
+# Each player answers some events. With more players, one event would cause hundreds.
 PLAYERS_MAX = 6
 
 
 class Player:
-    """A random handler: it fails, publishes and yields by its dice, and keeps the events that it got."""
+    """A random handler: it fails, publishes and yields at random, and keeps its events."""
 
     def __init__(self, session: Session, name: str) -> None:
         self.session = session
@@ -73,7 +73,7 @@ class Session:
         self.bus.subscribe(Gap, self.on_gap, name="gaps")
 
     def listen(self, event: Event) -> None:
-        """Hear everything, and never fail."""
+        """Subscribe a handler to all events that never fails."""
         if not isinstance(event, Gap):
             self.heard[lane_of(event)].append(number_of(event))
 
@@ -82,7 +82,7 @@ class Session:
 
     def publish(self, lane: Lane, generation: int = 0) -> None:
         number = self.numbers[lane] + 1
-        # Before it is published: in a replay a handler may have it at once.
+        # Counted before the publish: in a replay a handler may get it at once.
         self.numbers[lane] = number
         self.generation[lane, number] = generation
         ts = self.dice.choice([0, 7])
@@ -159,7 +159,7 @@ def lane_of(event: Event) -> Lane:
 
 
 def in_order(numbers: Iterator[int]) -> bool:
-    """Whether numbers rise, each as often as it was tried."""
+    """Return whether numbers rise; each stands as often as it was attempted."""
     last = 0
     for number in numbers:
         if number < last:
@@ -206,7 +206,7 @@ async def test_every_event_is_processed_dead_dropped_or_left(seed: int, replay: 
             places = list(enumerate(session.accepted[lane], 1))
             arrived = [number for place, number in places if lane is not Lane.DATA or place not in lost]
             assert session.heard[lane] == arrived
-            # Not the order of the numbers: a replay's full data lane is drained inside of the publish that finds it so.
+            # Not the order of the numbers: a publish into a full data lane of a replay drains that lane first.
             order = {number: place for place, number in places}
             for player in session.players:
                 assert in_order(order[number] for own, number in player.got if own is lane), (player.name, lane)
@@ -219,19 +219,19 @@ async def test_every_event_is_processed_dead_dropped_or_left(seed: int, replay: 
 
 
 def test_order_events_survive_ten_times_overload(seed: int) -> None:
-    """Promise 7 [fast]: a tenth of the deep test's events."""
+    """A tenth of the deep test's events."""
     overload(seed, orders=100_000, data=1_000_000)
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(1_800)
 def test_order_events_survive_ten_times_overload_deep(seed: int) -> None:
-    """Promise 7 [deep]."""
+    """All events; minutes."""
     overload(seed, orders=1_000_000, data=10_000_000)
 
 
 def overload(seed: int, *, orders: int, data: int) -> None:
-    """Ten times what the data lane holds is published between two drains, and orders as their lane takes them."""
+    """Publish ten times the data lane's capacity between two drains, and as many orders as their lane accepts."""
     dice = random.Random(seed)
     bus = EventBus(clock=ReplayClock(S))
     got: list[int] = []
@@ -293,14 +293,14 @@ def overload(seed: int, *, orders: int, data: int) -> None:
 
 @pytest.mark.parametrize("lane", [Lane.SIGNAL, Lane.ORDER, Lane.CONTROL])
 def test_a_full_lane_is_a_typed_error_never_a_silent_drop(seed: int, lane: Lane) -> None:
-    """Promise 8: causes are refused beyond the capacity, consequences beyond eight times as many; all else arrives."""
+    """Causes are refused beyond the capacity, consequences beyond eight times the capacity; all others arrive."""
     dice = random.Random(seed)
     for _ in range(100):
         answer_in_full(lane, capacity=dice.randrange(1, 20), answers=dice.randrange(12), dice=dice)
 
 
 def answer_in_full(lane: Lane, *, capacity: int, answers: int, dice: random.Random) -> None:
-    """Overfill a lane whose handler answers each cause with some more of the same."""
+    """Overfill a lane whose handler answers each cause with more events of its type."""
     bus = EventBus(lanes={lane: LaneOptions(capacity=capacity)}, clock=ReplayClock(S))
     got: list[int] = []
     accepted: list[int] = []
@@ -335,7 +335,7 @@ def answer_in_full(lane: Lane, *, capacity: int, answers: int, dice: random.Rand
 
 
 def fitting(causes: int, answers: int, room: int) -> int:
-    """How many events fit when each cause leaves the queue, and then its answers come."""
+    """Return how many events fit: each cause leaves the queue before its answers come."""
     waiting = total = causes
     for _ in range(causes):
         more = min(answers, room - (waiting - 1))

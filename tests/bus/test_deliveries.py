@@ -1,4 +1,4 @@
-"""Events of the bus reach the strategies that they concern, and cost the others nothing."""
+"""Events of the bus reach the strategies that they concern, without a call for the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.feeding import BTC, ETH
 
 
 class Buys(Recorder):
-    """Buys with its third quote."""
+    """Buys at its third quote."""
 
     def __init__(self) -> None:
         super().__init__({3: lambda own: own.buy(BTC, 1)})
@@ -38,7 +38,7 @@ class Idle(Strategy):
 
 
 def calls(engine: Engine, callback: str) -> dict[str, int]:
-    """How often the bus called each strategy's handler of a callback."""
+    """Return how often the bus called each strategy's handler of a callback."""
     handlers = engine.bus.stats().handlers
     return {name.partition(".")[0]: own.calls for name, own in handlers.items() if name.partition(".")[2] == callback}
 
@@ -75,7 +75,7 @@ def test_order_events_and_fills_reach_their_strategy_alone() -> None:
 
 
 class Bars(Recorder):
-    """Keeps who was given which bar, in the order of the calls."""
+    """Keeps which strategy got which bar, in the order of the calls."""
 
     given: ClassVar[list[tuple[str, str, str]]] = []
 

@@ -1,4 +1,4 @@
-"""Handlers that choose by an event's key, and types of events that one part alone publishes."""
+"""Handlers that choose by an event's key, and event types that only their owner publishes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def canceled(strategy: str, number: int = 0) -> OrderCanceled:
 
 
 class Chosen:
-    """A choice of one key that remembers what it was called with."""
+    """A ``where`` for one key that remembers its calls."""
 
     def __init__(self, key: object) -> None:
         self.key = key
@@ -156,7 +156,7 @@ def test_async_handlers_choose_by_key_too() -> None:
 
 @pytest.fixture
 def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts of exceptions that had nowhere to go."""
+    """Return the texts of unraisable exceptions."""
     texts: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda caught: texts.append(f"{caught.exc_value} {caught.object}"))
     return texts

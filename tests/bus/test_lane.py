@@ -1,4 +1,4 @@
-"""The lanes' table: what each carries, takes and does when it is full."""
+"""The table of lanes: what each carries, how much it holds, and what it does when it is full."""
 
 from __future__ import annotations
 

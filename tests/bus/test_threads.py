@@ -1,4 +1,4 @@
-"""The event bus and other threads: who waits, who may drain, and nothing lost between them."""
+"""The event bus and other threads: which thread waits, which may drain, and that no event is lost."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def counter(tmp_path: Path) -> Path:
-    """A strategy file with one of everything that the command line has to tell apart."""
+    """A file with one strategy for each case that the command line distinguishes."""
     path = tmp_path / "counting.py"
     path.write_text(STRATEGIES)
     return path

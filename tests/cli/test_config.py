@@ -1,4 +1,4 @@
-"""Configuration: what wins, what is refused and where, and that what is written is read again."""
+"""Configuration: precedence, refused values with their place, and files that are written and read again."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def refused(text: str, folder: Path, name: str = "engine.toml", **more: Any) -> 
     return raised.value
 
 
-# What wins
+# Precedence
 
 
 def test_defaults_alone_are_a_configuration() -> None:
@@ -222,7 +222,7 @@ def test_yaml_and_toml_make_equal_configurations(file: Path, tmp_path: Path) -> 
     assert load("", tmp_path, "empty.yml") == EngineConfig()
 
 
-# What is refused, and where
+# Refused values, with their place
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_yaml_without_pyyaml_names_the_package_to_install(tmp_path: Path, monkey
         load("engine: {}", tmp_path, "engine.yaml")
 
 
-# What is written
+# Written files
 
 
 def names() -> st.SearchStrategy[str]:
@@ -407,7 +407,7 @@ def test_no_message_shows_a_secret(file: Path, wrong: str) -> None:
     assert "s3cret" not in str(raised.value)
 
 
-# The tables that documentation is made of
+# The tables behind the documentation
 
 
 def test_every_key_has_a_meaning() -> None:
@@ -449,7 +449,7 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
     text = template_text()
     for key in config_keys():
         assert f"{key.key} = " in text, key
-    # What is commented out with a default changes nothing when it is put in.
+    # A default that stands in a comment changes nothing when it is uncommented.
     lines = [
         line.removeprefix("#") if line.startswith("#") and "<" not in line and not line.startswith("# ") else line
         for line in text.splitlines()
@@ -458,7 +458,7 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
     assert load("\n".join(told), tmp_path) == load(text, tmp_path)
 
 
-# Sections that stand for options of others
+# Sections that mirror the options of a class
 
 
 def test_a_subscription_section_has_every_option() -> None:

@@ -1,4 +1,4 @@
-"""``headrace config``: a file that is written runs as it is, what is shown is what holds, what is wrong is all told."""
+"""``headrace config``: ``new`` writes a file that runs, ``show`` prints what holds, ``check`` reports every error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``headrace ctl``: a real engine in one process, the command in another, and nothing between them but the socket."""
+"""``headrace ctl``: a real engine in one process, the command in another, connected by the socket alone."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def state() -> Iterator[Path]:
 
 @pytest.fixture
 def engines(tmp_path: Path, state: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Start engines, each in a process of its own; what still runs at the end is killed."""
+    """Start engines, each in a process of its own; those that still run at the end are killed."""
     (tmp_path / "engine.py").write_text(ENGINE)
     started: list[subprocess.Popen[str]] = []
 
@@ -103,7 +103,7 @@ def engines(tmp_path: Path, state: Path) -> Iterator[Callable[[str], subprocess.
 
 @pytest.fixture
 def ctl(state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run ``headrace ctl`` for the engines of the state folder: the command itself, in this process, for its speed."""
+    """Run ``headrace ctl`` for the engines of the state folder, in this process because that is faster."""
     monkeypatch.setenv("HEADRACE_STATE", str(state))
 
     def run(*arguments: str) -> Ended:
@@ -283,6 +283,6 @@ def test_halt_that_cannot_write_its_latch_reaches_the_engine(ctl: Run, state: Pa
     engines("paper")
     (state / "halt.json").mkdir()
     ended = ctl("halt")
-    # The engine takes even a folder of that name for a halt.
+    # The engine reads even a folder of that name as a halt.
     assert "engine paper: " in ended.stdout
     assert json.loads(ctl("status", "--json").stdout)["detail"]["halted"] is True

@@ -1,4 +1,4 @@
-"""``headrace demo``: ends well, quickly, shows an engine under commands, and its figures say what it claims."""
+"""``headrace demo``: it ends well and quickly, shows an engine under commands, and its figures prove its claims."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TRADING = re.compile(
 
 
 class Shown:
-    """One quick demo, for all tests that look at what it prints."""
+    """One quick demo, shared by all tests that read its output."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        # Where it could leave something.
+        # Every folder in which it could leave a file.
         folders = dict.fromkeys(("HOME", "TMPDIR", "HEADRACE_STATE", "XDG_STATE_HOME"), str(home))
         started = time.monotonic()
         self.ended = subprocess.run(
@@ -65,7 +65,7 @@ def test_the_printed_loss_law_adds_up_and_something_was_lost(shown: Shown) -> No
 
 def test_the_demo_shows_each_operator_command(shown: Shown) -> None:
     steps = STEPS.findall(shown.ended.stdout)
-    # An order that is filled before the command is there cannot be canceled: then another one is.
+    # An order that fills before the command comes cannot be canceled; then the demo cancels another one.
     assert [(verb, answer) for verb, _, answer in steps if (verb, answer) != ("cancel", "noop")] == [
         ("pause", "accepted"),
         ("pause", "noop"),
@@ -95,7 +95,7 @@ def test_the_demo_leaves_no_file_behind(shown: Shown) -> None:
 def test_a_false_claim_is_named_and_is_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Too short for anybody to be too slow, and over before the operator is done.
+    # Too short for a reader to lag, and over before the operator's last command.
     monkeypatch.setattr(demo, "QUICK_FRAMES", 300)
     assert run(["demo", "--quick"]) == 1
     printed = capsys.readouterr()

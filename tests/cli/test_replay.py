@@ -15,7 +15,7 @@ from tests.support.command import Run
 
 
 def one_line(ended: subprocess.CompletedProcess[str], *, sources: int = 0) -> str:
-    """The failure's only line, after one per source; anything more, a traceback above all, fails the test."""
+    """Return the only line of a failure, after one line per source; a traceback or any other line fails the test."""
     lines = ended.stderr.splitlines()[sources:]
     assert len(lines) == 1, ended.stderr
     assert lines[0].startswith("headrace: ")
@@ -155,7 +155,7 @@ def test_an_unknown_verb_is_exit_code_2(headrace_run: Run) -> None:
 
 
 def damaged(folder: Path, spot_file: Path) -> dict[str, tuple[Path, str]]:
-    """Every way a file can be wrong, and what is said about it."""
+    """Each kind of damaged file, with the error text that it leads to."""
     content = spot_file.read_bytes()
     made = {
         "missing": (folder / "missing.gz", "is missing"),
@@ -227,7 +227,7 @@ def test_a_quarantined_strategy_is_exit_code_1(headrace_run: Run, spot_file: Pat
     assert ended.returncode == 1
     lines = [line for line in ended.stderr.splitlines() if not line.endswith(": BINANCE")]
     assert all(line.startswith("headrace: ") for line in lines)
-    assert len(lines) == 4  # Each fault as it comes, and why the exit code is 1.
+    assert len(lines) == 4  # One line for each fault, and one for the exit code 1.
     assert "ended in quarantine" in lines[-1]
     document = json.loads(ended.stdout)
     assert document["strategies"]["Faulty"]["faults"] == 3

@@ -19,7 +19,7 @@ from headrace.feeds import SyntheticFeed
 from tests.support.command import COMMAND
 
 ESCAPE = re.compile(rb"\x1b\[")
-# Three seconds of a market, long enough for a plain line (one every 2 s), or for a bar to be drawn many times in one.
+# Three seconds of a market: enough for a plain line (one every 2 s), and for many updates of a progress bar.
 PACED = ("--speed", "1")
 FASTER = ("--speed", "3")
 # Runs the command as it is without the extra: rich cannot be imported.
@@ -51,7 +51,7 @@ def in_a_terminal(command: list[str], **environment: str) -> tuple[bytes, int]:
         if select.select([ours], [], [], 0.1)[0]:
             try:
                 data = os.read(ours, 65_536)
-            except OSError:  # Linux says so when the last writer has left.
+            except OSError:  # Linux raises this when the last writer has closed the terminal.
                 break
             if not data:
                 break

@@ -72,7 +72,7 @@ def test_inspect_shows_each_gap_and_each_reject(headrace_run: Run, tmp_path: Pat
     assert ended.returncode == 0, ended.stderr
     assert "first venue gaps" in ended.stdout
     assert "first rejects" in ended.stdout
-    # The frame that is missing and the one that cannot be read are a gap each.
+    # The missing frame and the unreadable frame are one gap each.
     assert sum(line.count("VENUE") for line in ended.stdout.splitlines() if "trade" in line) == 2
 
 

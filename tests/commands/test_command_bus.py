@@ -259,7 +259,7 @@ async def test_nested_commands_behind_one_another_need_no_worker() -> None:
 
 
 def submissions() -> int:
-    """How many submissions are alive."""
+    """Return how many submissions are alive."""
     gc.collect()
     return sum(isinstance(own, Submission) for own in gc.get_objects())
 
@@ -296,7 +296,7 @@ async def test_a_chain_of_handlers_with_tasks_leaks_nothing() -> None:
         bus.register(Note, handler)
         await bus.submit(Note("s", "0"))
         async with asyncio.timeout(5):
-            # The loop keeps up to a hundred timers that were cancelled, and what their contexts hold.
+            # The loop keeps up to a hundred cancelled timers, with all that their contexts hold.
             assert await alive < 200
 
 
@@ -327,9 +327,7 @@ async def test_idle_targets_take_no_memory() -> None:
 # Time
 
 
-async def test_a_handler_past_its_timeout_is_unknown_and_blocks_none(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_a_handler_past_its_timeout_is_unknown_and_blocks_none(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
     async with running(workers=1) as bus:
         bus.register(Note, gate)
@@ -366,13 +364,13 @@ async def test_a_command_that_expires_before_its_turn_is_not_run() -> None:
         gate.open()
         assert [(await task).status for task in (hung, behind, elsewhere)] == ["accepted"] * 3
         assert {command.text for command in gate.began if isinstance(command, Note)} == {"first", "next"}
-        # A target that was only waited for is free again.
+        # A target whose command expired in the queue is free again.
         assert (await bus.submit(Note("u", "again"))).status == "accepted"
 
 
 @asynccontextmanager
 async def ending(gate: Gate) -> AsyncIterator[None]:
-    """Let a handler go at the end, however it comes: the loop could not close with one that will not be cancelled."""
+    """Release a handler at the end in any case: the loop cannot close while a handler refuses its cancellation."""
     try:
         yield
     finally:
@@ -380,9 +378,7 @@ async def ending(gate: Gate) -> AsyncIterator[None]:
         await turns()
 
 
-async def test_an_uncancellable_handler_does_not_block_its_target(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_an_uncancellable_handler_does_not_block_its_target(caplog: pytest.LogCaptureFixture) -> None:
     stubborn, gate = Gate(stubborn=True), Gate()
 
     async def handler(command: Note) -> Outcome:
@@ -459,7 +455,7 @@ async def test_halt_overtakes_every_queue_even_while_all_workers_hang() -> None:
 
 
 async def test_a_waiting_rearm_does_not_undo_a_later_halt() -> None:
-    """Behind its target, behind the workers, in its handler, or still in a middleware."""
+    """The rearm waits for its target, for a worker, in its handler or in a middleware."""
     gate, slow = Gate(), asyncio.Event()
     rearmed: list[str] = []
 
@@ -505,7 +501,7 @@ async def test_a_rearm_that_waits_for_a_worker_is_overtaken_by_a_halt() -> None:
         assert (await bus.submit(Rearm())).status == "accepted"
 
 
-# Who gives up, and who stops
+# Cancelled submitters, and stopping
 
 
 async def test_a_cancelled_submitter_does_not_stop_the_command() -> None:

@@ -1,7 +1,7 @@
-"""The command bus under random commands, handlers and moments, against what is always true of it.
+"""The command bus under random commands, handlers and moments, against its invariants.
 
 Guarantees: commands, keys, handlers that hang or raise, timeouts, cancellations and halts come from the run's seed.
-Does not: depend on how long anything takes; a handler that hangs is let go by the test, or runs into its timeout.
+Does not: depend on how long anything takes; the test releases a handler that hangs, or its timeout ends it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MALFORMED = (b"{", b'{"command": "Note"}', b'{"command": "Note", "subject": 1}')
 
 
 class Handlers:
-    """Act by a command's text, and check that it is alone with its target and after the commands before it."""
+    """Act by a command's text, and check that commands of a target run alone and in order."""
 
     def __init__(self, numbers: random.Random) -> None:
         self.numbers = numbers
@@ -42,7 +42,7 @@ class Handlers:
             self.wrong.append(f"{command.text} overlaps {self.at_work[subject]}")
         if len(self.at_work) >= WORKERS:
             self.wrong.append(f"{command.text} is at work beside {len(self.at_work)} others")
-        # What was not run in time, and is submitted again, comes later than its number says.
+        # A command that expired and is submitted again comes later than its number says.
         if command.text not in self.repeated:
             if self.newest.get(subject, 0) >= int(number):
                 self.wrong.append(f"{command.text} comes after {self.newest[subject]}")
@@ -75,7 +75,7 @@ class Handlers:
 
 
 class Session:
-    """One bus, and the steps that happen to it."""
+    """One bus, and the random steps of a test."""
 
     def __init__(self, seed: int) -> None:
         self.numbers = random.Random(seed)
@@ -132,7 +132,7 @@ class Session:
             hung.pop(self.numbers.randrange(len(hung))).set()
 
     async def cancel(self) -> None:
-        await asyncio.sleep(0)  # What never began was never submitted.
+        await asyncio.sleep(0)  # A task that never started submitted no command.
         if self.tasks and (task := self.numbers.choice(self.tasks)).cancel():
             self.cancelled.add(task)
 
@@ -175,7 +175,7 @@ async def test_every_command_is_answered_once_in_order_per_target(seed: int) -> 
     assert not session.handlers.wrong
     assert set(session.handlers.calls.values()) == {1}, "a command was handled twice"
     assert {task for task in session.tasks if task.cancelled()} <= session.cancelled
-    # A repeated command gets its first Ack, with the version of then.
+    # A repeated command gets its first Ack, with the version of that time.
     versions = [audit.version for audit in session.audits if "repeats" not in audit.detail]
     assert versions == sorted(versions)
     assert max(versions) == session.bus.version

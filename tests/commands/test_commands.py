@@ -1,4 +1,4 @@
-"""The family of commands: one table, typed fields, and a bus that refuses what does not belong to it."""
+"""The family of commands: one table, typed fields, and a bus that refuses all other objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control socket: operators in other processes reach an engine, rubbish and strangers do not."""
+"""The control socket: operators in other processes reach an engine; malformed input and other users do not."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ async def serving(
 
 
 async def off_loop(work: Callable[[], Value]) -> Value:
-    """Do what blocks in a thread, as another process would."""
+    """Make a blocking call in a thread, so that the loop can answer it."""
     return await asyncio.to_thread(work)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    """Let others run until something is so."""
+    """Let other tasks run until a condition holds."""
     while not is_so():
         await turns(1)
 
@@ -88,7 +88,7 @@ async def ask(folder: Path, request: Request) -> Reply:
 
 
 async def say(folder: Path, *lines: bytes) -> list[dict[str, object]]:
-    """Send raw lines and return what comes back until the other side closes, or has answered each."""
+    """Send raw lines and return the answers, until each line is answered or the peer closes."""
     reader, writer = await asyncio.open_unix_connection(str(folder / "run" / "paper.sock"), limit=1 << 24)
     answers = []
     for line in lines:
@@ -177,7 +177,7 @@ async def test_an_answer_that_json_cannot_hold_still_arrives(folder: Path) -> No
         assert lost.detail["lost"] == "this cannot be written as JSON (RecursionError)"
 
 
-# Whose socket
+# The owner of the socket
 
 
 async def test_only_the_owner_may_connect(folder: Path) -> None:
@@ -392,7 +392,7 @@ async def test_stop_waits_for_a_handler_until_its_deadline(folder: Path) -> None
 
 async def test_an_engine_that_hangs_is_named_within_the_timeout(folder: Path) -> None:
     async with serving(folder):
-        # The loop that would answer is this one, and it is busy here.
+        # This loop would answer, but it is busy here.
         with (
             ControlClient("paper", folder=folder) as client,
             pytest.raises(ControlError, match="does not answer within"),

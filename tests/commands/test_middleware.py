@@ -1,4 +1,4 @@
-"""The onion around the handlers: each layer contained, repeated commands answered alike, everything audited."""
+"""Middleware around handlers: a faulty layer is contained, a repeated command gets its first Ack, all is audited."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECOND_NS = 1_000_000_000
 
 
 def noting(handled: list[Command]) -> Callable[[Command], Outcome]:
-    """A handler that notes what it gets."""
+    """Return a handler that notes its commands."""
 
     def handler(command: Command) -> Outcome:
         handled.append(command)
@@ -355,7 +355,7 @@ async def test_the_oldest_key_goes_when_there_are_too_many() -> None:
         assert await bus.submit(Note("s"), key="a") is not acks["a"]
 
 
-# Who may, and how often
+# Authorization and rate
 
 
 async def test_the_authorization_hook_may_be_plain_or_async() -> None:
@@ -370,7 +370,7 @@ async def test_the_authorization_hook_may_be_plain_or_async() -> None:
         async with running(middleware=default_middleware(authorize=hook)) as bus:
             bus.register(Note, lambda _: ACCEPTED)
             assert (await bus.submit(Note("s"), actor="boss", key="k")).status == "accepted"
-            # Not even by repeating the boss's command.
+            # Repeating a command of an authorized actor does not help.
             refused = await bus.submit(Note("s"), actor="clerk", key="k")
             assert (refused.status, refused.reason) == ("rejected", "'clerk' may not: only the boss may note")
 
@@ -447,9 +447,7 @@ async def test_a_full_control_lane_delays_audits_but_no_answer() -> None:
     assert (bus.stats().audits_waiting, bus.stats().audits_lost) == (0, 0)
 
 
-async def test_an_audit_that_never_finds_room_is_logged_and_counted(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_an_audit_that_never_finds_room_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     events = EventBus(clock=HandClock(7), lanes={Lane.CONTROL: LaneOptions(capacity=1)})
     bus, _ = await audited(events, middleware=())
     for number in range(AUDITS_WAITING_MAX + 2):
@@ -491,7 +489,7 @@ async def test_telemetry_counts_every_command_by_verb_and_outcome() -> None:
 
 
 class Twisted(Command, frozen=True):
-    """Has a target that only some texts have."""
+    """Has a target that cannot be computed for every text."""
 
     verb = "twisted"
 

@@ -1,4 +1,4 @@
-"""The tree of errors: as it is drawn, with facts that survive pickling, each provoked once."""
+"""The tree of errors: the drawing is true, facts survive pickling, and a test provokes each error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CLASSES = {name: getattr(errors, name) for name in errors.__all__}
 
 
 def drawn() -> dict[str, str]:
-    """Each class of the drawing with its parent."""
+    """Return each class of the drawing with its parent."""
     assert errors.__doc__ is not None
     parents: dict[str, str] = {}
     above = ["HeadraceError"]

@@ -1,4 +1,4 @@
-"""What no file of the repository may hold, and what the chores promise."""
+"""What no file of the repository may hold, and what the targets of the Makefile promise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGER_HEADERS = {"python/headrace/errors.py"}
 REGISTRY_HOSTS = re.compile(r"pypi[.]org|pythonhosted[.]org|crates[.]io|npmjs[.]")
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:root|work|Users|home/[a-z]+|tmp/[a-z]{2}|opt/wheels)[/]")
 UNOWNED = re.compile(r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b")
-# Papers that are not in the repository: a reader could not look them up.
+# Documents that are not in the repository: a reader cannot look them up.
 ELSEWHERE = re.compile(r"\b(?:RULE[S]|PROMISE[S]|ARCHITECTUR[E]|PERFORMANC[E])\b")
 # Cargo writes its own source of crates into these.
 WRITTEN_BY_CARGO = "Cargo.lock"
@@ -45,7 +45,7 @@ def tracked(root: Path) -> list[Path]:
 
 
 def lines_that_match(root: Path, pattern: re.Pattern[str]) -> list[str]:
-    """Where a pattern stands in the text files of the repository."""
+    """Return where a pattern stands in the text files of the repository."""
     found = []
     for path in tracked(root):
         if path.name == WRITTEN_BY_CARGO or b"\0" in (content := path.read_bytes())[:8192]:
@@ -92,7 +92,7 @@ def test_every_source_file_has_a_header(root: Path) -> None:
 
 
 def header_lines(path: Path) -> int:
-    """How many lines a source file's opening explanation has; 0 for none, or for another type of file."""
+    """Return the length of a source file's header in lines; 0 without one, or for another type of file."""
     if path.suffix == ".py":
         return len((ast.get_docstring(ast.parse(path.read_text()), clean=False) or "").splitlines())
     if path.suffix == ".rs":
@@ -133,14 +133,14 @@ def test_an_old_python_is_one_line_with_what_to_install(root: Path) -> None:
 
 
 def test_only_a_change_in_rust_rebuilds_the_extension(root: Path) -> None:
-    """Asks make what it would do if these files were new, which does nothing."""
+    """Asks make for a dry run, as if these files had changed."""
     unchanged = make(root, "-n", "setup").stdout
     assert make(root, "-n", "-W", "python/headrace/py.typed", "setup").stdout == unchanged
     assert "maturin develop --release" in make(root, "-n", "-W", "rust/core/src/lib.rs", "setup").stdout
 
 
 def make(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run make at the root, free of what an outer make handed down."""
+    """Run make at the root, without the variables of an outer make."""
     outer = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     program = shutil.which("make") or pytest.fail("make is not on this machine")
     return subprocess.run(
@@ -160,7 +160,7 @@ def test_the_core_install_is_numpy_msgspec_and_click(root: Path) -> None:
 
 
 def test_every_tool_has_one_exact_version(root: Path) -> None:
-    """So that a fresh machine gets what was tested."""
+    """A fresh machine then gets the versions that were tested."""
     lines = [
         line for line in (root / "requirements-dev.txt").read_text().splitlines() if line and not line.startswith("#")
     ]
@@ -173,7 +173,7 @@ def test_every_tool_has_one_exact_version(root: Path) -> None:
 
 
 def requirement_name(requirement: str) -> str:
-    """The project that a requirement names, in the one spelling that is compared."""
+    """Return the project of a requirement in normalized spelling."""
     return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
 
 

@@ -1,4 +1,4 @@
-"""Bounds: each has a unit and a reason, and the options that they bound keep to them."""
+"""Bounds: each has a unit and a reason, and the options obey them."""
 
 from __future__ import annotations
 

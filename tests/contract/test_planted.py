@@ -1,4 +1,4 @@
-"""The planted bugs fit today's sources, and the tool that plants them cannot be fooled."""
+"""The planted bugs fit today's sources, and their tool reports every bug that proves nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.planted.sources import Function, LookupFailedError, Sources, function
 
 BUGS = sorted(run.BUGS.glob("*.bug"))
 BUGS_MAX = 160
-# What a reader of braces trips over.
+# Rust text that confuses a simple brace counter.
 TRICKY_RUST = r"""
 /* { /* nested { */ still { */
 // fn comment() {

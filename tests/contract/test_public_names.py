@@ -1,4 +1,4 @@
-"""The front door: what `headrace` offers is what it names, once, in order."""
+"""The public names: `headrace.__all__` lists exactly what `headrace` offers, once, in order."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ GROUND = ("limits", "errors")
 RANK = {name: rank for rank, name in enumerate(reversed(ROOMS + GROUND))}
 # The native module imports `errors` and `market.tick` while it runs; no Python module is above it.
 NATIVE = "_native"
-# Written as a user would write them: they import the package and what its callbacks receive.
+# Examples are written as a user writes: they import the package and the types that callbacks receive.
 GUESTS = {"examples"}
 DOORS = {"", "market.events", "strategies.timers"}
 TOP_LEVEL = {"__init__.py", "__main__.py", "_native.pyi", "py.typed", "limits.py", "errors.py"}
@@ -52,7 +52,7 @@ def imports(tree: ast.AST, known: set[str]) -> set[str]:
 
 
 def run_time_nodes(tree: ast.AST) -> list[ast.AST]:
-    """Every node that is not below ``if TYPE_CHECKING:``."""
+    """Yield every node that is not below ``if TYPE_CHECKING:``."""
     found, left = [], [tree]
     while left:
         node = left.pop()
@@ -170,13 +170,13 @@ def is_self(node: ast.AST) -> bool:
 
 
 def test_errors_import_nothing_and_limits_only_native_ones(graph: dict[str, set[str]]) -> None:
-    """The native module imports the error classes while it raises, when no other module may be loading."""
+    """The native module imports the error classes while it raises; then no other module may be half loaded."""
     assert graph["errors"] == set()
     assert graph["limits"] <= {NATIVE}
 
 
 def test_native_module_is_imported_by_one_form(root: Path) -> None:
-    """``import headrace._native as _native``: the other form imports the package, and looks like a circle."""
+    """``import headrace._native as _native``: the other form imports the package, which looks like a circle."""
     other = [
         str(path.relative_to(root))
         for folder in ("python", "tests", "benches", "docs", "tools")
@@ -213,7 +213,7 @@ def test_only_the_command_line_reads_arguments(trees: dict[str, ast.Module]) -> 
 
 
 def test_core_install_needs_only_numpy_msgspec_and_click(trees: dict[str, ast.Module]) -> None:
-    """At import time; an extra is imported inside the function that needs it."""
+    """At import time. An extra is imported inside the function that needs it."""
     found = {
         f"{module or 'headrace'} imports {name}"
         for module, tree in trees.items()
@@ -225,7 +225,7 @@ def test_core_install_needs_only_numpy_msgspec_and_click(trees: dict[str, ast.Mo
 
 
 def imported_roots(node: ast.AST) -> set[str]:
-    """The first words of what one statement imports, our own package left out."""
+    """Return the root packages that one statement imports, without our own."""
     if isinstance(node, ast.Import):
         return {name.name.partition(".")[0] for name in node.names if not is_ours(name.name)}
     if isinstance(node, ast.ImportFrom) and not node.level and not is_ours(node.module or ""):

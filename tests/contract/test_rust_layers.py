@@ -36,7 +36,7 @@ FILE_LINES_MAX, BODY_LINES_MAX, PARAMETERS_MAX = 400, 60, 7
 TOO_HEAVY = re.compile(
     r"^(tokio|async-std|rustls|native-tls|openssl.*|arrow.*|parquet|polars.*|sqlx|rusqlite|postgres)$"
 )
-# Words with which core would read the time, the machine or Python; callers pass these values in.
+# Words by which core would read the time, the machine or Python; callers pass these values in.
 NOT_IN_CORE = re.compile(
     r"\bpyo3\b|\bnumpy\b|\bstd::(?:thread|fs|net|io|env|process)\b"
     r"|\b(?:Instant|SystemTime)\b|\bthread_local!|\be?print(?:ln)?!|\bdbg!"
@@ -169,7 +169,7 @@ def test_forbidden_words_are_found_in_grouped_imports() -> None:
 
 
 def sources(root: Path, crate: str) -> list[Path]:
-    """Every source file of a crate; none would mean that the tests above look at nothing."""
+    """Return every source file of a crate; with none, the tests above would prove nothing."""
     found = sorted((root / "rust" / crate / "src").rglob("*.rs"))
     assert found, f"rust/{crate}/src holds no source files"
     return found

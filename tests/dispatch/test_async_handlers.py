@@ -1,4 +1,4 @@
-"""Async handlers: a cursor and a task of their own, awaited in order, cancelled cleanly."""
+"""Async handlers: each subscription has its own cursor and task, is awaited in order, and is cancelled cleanly."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_calls_are_awaited_one_after_the_other_in_order() -> None:
 
 
 class Mixed(Strategy):
-    """An async handler beside plain ones."""
+    """An async handler and plain ones in one strategy."""
 
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -170,7 +170,7 @@ def test_the_default_overflow_of_async_handlers_is_drop_oldest() -> None:
             async def on_quote(seq): ...
 
             subscription = dispatcher.subscribe(on_quote)
-            # Its task cannot run meanwhile; a block reader would be waited for in vain.
+            # Its task cannot run meanwhile, so a wait for a block reader would never end.
             assert dispatcher.publish(quotes(dispatcher, range(1_000))) == 1_000
             await until(lambda: subscription.stats().pending == 0)
             return subscription.stats()
@@ -236,7 +236,7 @@ def test_a_stray_exit_or_cancellation_is_the_strategys_fault(error: type[BaseExc
 
 
 def test_cancelling_all_tasks_of_the_loop_ends_cleanly() -> None:
-    """asyncio.run cancels what is left; no coroutine stays unawaited, nothing is logged."""
+    """asyncio.run cancels all tasks that are left. No coroutine stays unawaited, and no warning is logged."""
 
     async def main() -> None:
         dispatcher = Dispatcher()

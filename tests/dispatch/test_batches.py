@@ -1,4 +1,4 @@
-"""Plural handlers get the ticks of their own run, wherever in a dispatch that run begins."""
+"""Plural handlers get the ticks of their own batch, wherever in a dispatch that batch starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "BTCUSDT.BINANCE"
 
 
 class Columns(Strategy):
-    """Keeps what its plural handlers get, and where the gaps stood."""
+    """Keeps the columns of its plural handlers, and the place of each gap."""
 
     def __init__(self) -> None:
         self.calls: list[list[float]] = []

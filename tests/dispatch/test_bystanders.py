@@ -77,7 +77,7 @@ def resident_mib() -> float:
 
 
 def sizes(dispatcher: headrace.Dispatcher) -> list[int]:
-    """Return how long everything is that could keep a closed subscription."""
+    """Return the length of each list and dict that could keep a closed subscription."""
     return [
         dispatcher._inline.members,
         dispatcher._ingest.groups,
@@ -112,7 +112,7 @@ def test_closed_subscriptions_leave_nothing_behind() -> None:
     async def run() -> None:
         with headrace.Dispatcher(instruments=["A.X"]) as dispatcher:
             kept = dispatcher.subscribe(Quotes(), name="Quotes")
-            # The first ones take default names, of which the next free number is kept while "Quotes" is open.
+            # Default names: the next free number is remembered while "Quotes" is open.
             for number in range(12):
                 cycle(dispatcher, number)
             before, resident = sizes(dispatcher), 0.0

@@ -1,4 +1,4 @@
-"""The cause: while a handler runs, its subscription says which tick, or which run of ticks, it was given."""
+"""The cause: while a handler runs, its subscription names the tick or the batch of ticks that it handles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.feeding import BTC, ETH, HandClock, level_event, quotes, trad
 
 
 class Asking(Strategy):
-    """Asks for its cause in every handler."""
+    """Reads its cause in every handler."""
 
     def __init__(self) -> None:
         self.membership: Subscription | None = None
@@ -26,7 +26,7 @@ class Asking(Strategy):
 
 
 class Singular(Asking):
-    """One by one, gaps included."""
+    """Singular handlers, gaps included."""
 
     def on_quote(self, bid_price):
         self.note("on_quote")
@@ -39,7 +39,7 @@ class Singular(Asking):
 
 
 class Plural(Asking):
-    """Batches of each kind, and of all together."""
+    """Plural handlers of each kind, and of all kinds."""
 
     def on_quotes(self, bid_price):
         self.note("on_quotes")
@@ -141,7 +141,7 @@ def test_a_cause_exists_only_in_the_subscriptions_own_handler() -> None:
 
 
 def test_a_tick_is_the_cause_again_after_its_gap() -> None:
-    """The second strategy's gap is told between the first one's call and its own, of the same tick."""
+    """Both handle one tick; the second strategy gets its gap between the first one's call and its own."""
     first, second, third = Singular(), Singular(), Singular()
     clock = HandClock()
     with Dispatcher(clock=clock) as dispatcher:

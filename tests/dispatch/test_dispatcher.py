@@ -1,4 +1,4 @@
-"""The order in which handlers are called, where batches end, and that closing ends everything."""
+"""The order of the calls, the edges of batches, and that nothing is called after a close."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_no_batch_spans_a_gap_whatever_the_options(options: dict[str, Any]) -> N
 
 
 def test_every_batch_holds_its_own_ticks() -> None:
-    """Columns of a later run of the same read are those of its ticks, not of the first run's."""
+    """A later batch of one read has columns of its own ticks, not of the first batch."""
     got: list[tuple[list[int], list[float], list[int]]] = []
     with Dispatcher() as dispatcher:
         dispatcher.subscribe(
@@ -191,7 +191,7 @@ def test_a_batch_ends_on_an_event_edge_if_it_can(
         assert holds_the_law(subscription.stats())
     assert sum(lengths) == 51
     assert max(lengths) <= 10
-    # Only the long one is cut within: twice.
+    # Only the long event is cut inside, twice.
     assert edges.count(False) == 2
     assert lengths[0] == 8
 
@@ -433,7 +433,7 @@ def test_a_dropped_dispatcher_frees_its_strategies() -> None:
     assert gone() is None
 
 
-# Parts that are usable alone
+# Parts that work alone
 
 
 def test_a_ring_alone_carries_records_to_gated_and_lossy_readers() -> None:

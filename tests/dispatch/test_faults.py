@@ -1,4 +1,4 @@
-"""Strategies that fail in every way: caught, counted, kept as dead letters, quarantined, and nobody else notices."""
+"""Strategies that fail in every way are caught, counted, dead-lettered and quarantined; no other is disturbed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TICKS = 2_000
 
 
 class Nasty(Exception):
-    """An exception whose text cannot be had."""
+    """An exception whose ``str`` raises."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text for you")
@@ -30,7 +30,7 @@ class Nasty(Exception):
 
 
 class NastyBase(BaseException):
-    """No Exception, and without a text."""
+    """A BaseException whose ``str`` raises."""
 
     def __str__(self) -> str:
         raise SystemExit
@@ -94,7 +94,7 @@ def allocates_too_much() -> object:
 
 
 def hostile(dispatcher: Dispatcher, name: str) -> dict[str, Callable[[], object]]:
-    """Twenty ways to be a bad neighbour; all but the last few fail at each call."""
+    """Return twenty hostile strategies; all but the last few fail at each call."""
     return {
         "raises": raises(ValueError("no")),
         "raises_its_class": raises(KeyError),
@@ -113,7 +113,7 @@ def hostile(dispatcher: Dispatcher, name: str) -> dict[str, Callable[[], object]
         "memory": allocates_too_much,
         "dispatches": lambda: dispatcher.dispatch(),
         "publishes_too_much": lambda: dispatcher.publish(quotes(dispatcher, np.zeros(100_000))),
-        # These do not fail, but should not disturb either.
+        # These do not fail, but must not disturb others either.
         "garbage": leaves_an_unawaited_generator,
         "limit": changes_the_recursion_limit,
         "closes_itself": lambda: dispatcher.subscriptions[name].close(),
@@ -121,7 +121,7 @@ def hostile(dispatcher: Dispatcher, name: str) -> dict[str, Callable[[], object]
 
 
 class Good(Strategy):
-    """Counts what it gets, and looks whether it is right."""
+    """Counts and checks its ticks."""
 
     def __init__(self) -> None:
         self.seqs: list[int] = []
@@ -459,7 +459,7 @@ def test_a_slow_handler_is_named_once_per_call(caplog: pytest.LogCaptureFixture)
 
 
 def test_every_fault_is_a_fault_of_the_strategy_not_of_headrace() -> None:
-    """Nothing that a strategy raises comes out as an internal error."""
+    """No exception of a strategy is reported as an internal error."""
     with Dispatcher(on_fault="raise") as dispatcher:
         dispatcher.subscribe(raises(RuntimeError("mine")), callback="on_quote")
         dispatcher.publish(quotes(dispatcher, [1.0]))

@@ -1,4 +1,4 @@
-"""How handlers declare their fields, and every way in which they can be wrong."""
+"""How handlers declare their fields, and every wrong declaration."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_star_parameters_are_refused(parameter: str) -> None:
     scope: dict[str, Any] = {}
     text = "*, bid_price" if parameter == "*" else parameter
     exec(f"def on_quote(self, {text}): pass", scope)
-    if parameter == "*":  # A bare star only makes what follows keyword-only.
+    if parameter == "*":  # A bare star only makes the parameters after it keyword-only.
         assert bind_strategy(strategy(on_quote=scope["on_quote"]), None)[0].keywords == ("bid_price",)
     else:
         assert "name the fields it needs" in refusal(strategy(on_quote=scope["on_quote"]))

@@ -1,4 +1,4 @@
-"""What may change in a subscription while it lives: the object that handles its ticks, and how they come."""
+"""What can change in an open subscription: its object, and its delivery options."""
 
 from __future__ import annotations
 

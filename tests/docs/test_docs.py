@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 AT_THE_ROOT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md")]
 PAGES = [*AT_THE_ROOT, *sorted((ROOT / "docs").rglob("*.md"))]
 EXECUTED = {"python", "console"}
-# The same things under names that would slip past this test.
+# Other names for these languages, which this test would not find.
 OTHER_NAMES = {"py", "python3", "pycon", "bash", "sh", "shell", "zsh", "shell-session"}
 NOT_RUN_MAX = 5
 COMMAND_TIMEOUT_S = 120

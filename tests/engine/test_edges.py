@@ -1,4 +1,4 @@
-"""What only happens at the edges of a turn: faults, timers and subscriptions of others, and events without end."""
+"""The edges of a turn: faults, timers and subscriptions that a handler causes, and endless events."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.feeding import BTC
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path, monkeypatch) -> None:
-    """No test may be halted by, or leave, a latch of this machine."""
+    """Use a state folder of the test's own, so that no latch of this machine halts it and none is left."""
     monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
 
 
 class Stubborn(Strategy):
-    """Sends an order again whenever it is refused, and it always is."""
+    """Sends an order again at each refusal; every order is refused."""
 
     refused = 0
 
@@ -77,7 +77,7 @@ def test_events_without_end_are_repeated_to_the_same_one(tmp_path: Path) -> None
 
 
 class Late:
-    """What both strategies below do with a timer that is set when the engine has nothing to do."""
+    """A timer that is set while the engine is idle; both strategies below use it."""
 
     fired: Timer | None = None
 
@@ -126,7 +126,7 @@ def test_quarantine_cancels_orders_before_the_next_time() -> None:
 
 
 class Joining(Strategy):
-    """Signals each quote, and subscribes once more in the middle."""
+    """Publishes a signal for each quote, and adds a subscription in the middle."""
 
     def on_quote(self, seq: int) -> None:
         if seq == 50:
@@ -135,7 +135,7 @@ class Joining(Strategy):
 
 
 class JoiningByTimer(Strategy):
-    """As above, in a timer, and drops it later."""
+    """Adds the subscription in a timer, and closes it later."""
 
     def on_start(self) -> None:
         self.set_timer("join", after="100ms")

@@ -1,4 +1,4 @@
-"""An engine in somebody else's program: loops, threads, signals, cancellations, and ends before the beginning."""
+"""An engine inside another program: loops, threads, signals, cancellation, and a stop before the start."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.support.feeding import BTC
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may be halted by, or leave, a latch of this machine."""
+    """Use a state folder of the test's own, so that no latch of this machine halts it and none is left."""
     monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
 
 
 class Closing(HandFeed):
-    """A live feed that says whether it was closed."""
+    """A live feed that records its close."""
 
     closed = 0
 
@@ -42,7 +42,7 @@ class Closing(HandFeed):
 
 
 class Watching(Service):
-    """A service that says how far it came."""
+    """A service that records its steps."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -61,7 +61,7 @@ class Watching(Service):
 
 
 class Bench:
-    """An engine over a live feed, with everything in it that must be closed."""
+    """An engine over a live feed, with each part that must be closed."""
 
     def __init__(self, tmp_path: Path, *, strategy: Strategy | None = None, **options: Any) -> None:
         self.feed, self.service = Closing(), Watching()
@@ -77,7 +77,7 @@ class Bench:
         )
 
     async def is_running(self) -> None:
-        """Return when it runs."""
+        """Wait until the engine runs."""
         await until(lambda: "run" in self.service.said)
 
     def assert_closed(self, *, calls: list[str] | None = None) -> None:
@@ -168,7 +168,7 @@ def test_hanging_parts_delay_the_stop_by_their_deadline_only(tmp_path: Path, mon
 
 
 class Watching2(Watching):
-    """Another one, of another name."""
+    """A second service, with another name."""
 
 
 @pytest.mark.asyncio
@@ -263,7 +263,7 @@ async def test_a_force_right_after_a_stop_forces(tmp_path: Path) -> None:
     run = asyncio.create_task(bench.engine.run_async())
     await bench.is_running()
     bench.engine.stop("enough")
-    # When the loop has heard of the stop, and its task has not yet.
+    # The loop knows of the stop; its task does not yet.
     asyncio.get_running_loop().call_soon(bench.engine.force, "now")
     assert (await run).ended_by == "now, forced"
 
@@ -432,7 +432,7 @@ async def test_events_that_never_fit_the_lane_are_counted_as_left(monkeypatch: p
 
     engine.bus.subscribe(Control, hold, name="hold")
     async with engine:
-        # The control lane is held from ENGINE_READY on: what restarts have to tell piles up behind it.
+        # A handler holds the control lane from ENGINE_READY on; the events of restarts wait behind it.
         for _ in range(40):
             assert (await engine.commands.submit(RestartStrategy("Recorder"))).status == "accepted"
     report = engine.report()

@@ -1,4 +1,4 @@
-"""Strategies that do everything wrong, beside some that do not: these get what is theirs, and the engine goes on."""
+"""Hostile strategies beside good ones: the good ones get all their ticks and events, and the engine goes on."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may be halted by, or leave, a latch of this machine."""
+    """Use a state folder of the test's own, so that no latch of this machine halts it and none is left."""
     monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
 
 
 class Own(BaseException):
-    """What nobody catches by mistake."""
+    """A BaseException that no ``except Exception`` catches."""
 
 
 class SilentError(Exception):
-    """Its text is worse than itself."""
+    """An exception whose ``str`` raises."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
 class Rotten:
-    """Looks like something to await."""
+    """Has an ``__await__`` that is broken."""
 
     def __await__(self) -> Any:
         yield from ()
@@ -99,10 +99,10 @@ OF_ITS_LIFE = ("on_start", "on_stop", "on_pause", "on_resume", "on_save", "on_lo
 
 
 class Good(Recorder):
-    """Trades, and remembers everything."""
+    """Trades, and keeps all that its callbacks get."""
 
     bars = (BarSpec(BTC, "1s", price="mid"),)
-    # A hostile one misbehaves until it is healed.
+    # A hostile strategy misbehaves until its class is healed.
     healed = False
     times = 0
 
@@ -148,7 +148,7 @@ class Market:
         self.engine = Engine(feeds=[self.feed], strategies=strategies, clock=self.clock, **{**defaults, **options})
 
     async def quotes(self, count: int, *, step_ns: int = SECOND // 4) -> None:
-        """Bring some quotes, and wait until everybody had them."""
+        """Send some quotes, and wait until every strategy had them."""
         for _ in range(count):
             self.clock.at_ns += step_ns
             self.feed.put(market([100.0], start_ns=self.clock.at_ns))
@@ -187,7 +187,7 @@ async def test_hostile_callbacks_are_kept_and_cost_others_nothing(bad: Callable[
         assert all(isinstance(fill.cause, Cause) for fill in good.fills)
         own = {order.order_id for order in engine.orders.orders(strategy="good")}
         assert {event.order_id for event in good.orders} == own
-        # Healed, each of them can be started again, whatever became of it.
+        # Once healed, each of them can be started again, from any state.
         for name, made in classes.items():
             made.healed = True
             assert (await submit(RestartStrategy(name))).status == "accepted"
@@ -206,7 +206,7 @@ async def test_hostile_callbacks_are_kept_and_cost_others_nothing(bad: Callable[
             for letter in engine.dead_letters.list()
             if letter.source.split("@")[0] in (name, f"{name}.{callback}")
         ]
-        # What an async callback returns is not awaited again; what a plain one of its life returns is.
+        # The result of an async callback is not awaited; an awaitable from a plain life-cycle callback is.
         is_awaited = bad is returns_rot and callback in OF_ITS_LIFE and callback != "on_timer" and not is_async
         is_failure = bad not in HARMLESS or is_awaited
         assert made.times > 0, name
@@ -302,13 +302,11 @@ async def test_a_broker_that_cannot_cancel_delays_no_quarantine() -> None:
         await venue.quotes(1)
     report = engine.report()
     assert [strategy.state for strategy in report.strategies.values()] == ["stopped", "stopped"]
-    # What nobody could cancel is not forgotten.
+    # An order that the broker could not cancel is still open.
     assert [len(strategy.open_orders) for strategy in report.strategies.values()] == [1, 1]
 
 
-async def test_under_raise_a_failing_strategy_ends_the_engine(
-    tmp_path: Path,
-) -> None:
+async def test_under_raise_a_failing_strategy_ends_the_engine(tmp_path: Path) -> None:
     class Watching(Service):
         stopped = False
 
@@ -389,7 +387,7 @@ async def test_a_restart_delivers_a_gap_and_others_get_every_tick() -> None:
         assert good.quotes == list(range(1, venue.count + 1))
         last = venue.count
         assert fresh.gaps
-        # Everything is told: what the old one had, what the gap says, what the new one has (the newest quote twice).
+        # All quotes are accounted for: the old object's, the gap's and the new object's (the newest quote comes twice).
         assert fresh.quotes[-5:] == list(range(last - 4, last + 1))
         (law,) = engine.report().strategies["slow"].subscriptions.values()
         assert law.published == last == law.accounted

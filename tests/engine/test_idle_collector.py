@@ -13,7 +13,7 @@ from headrace.engine.idle_gc import IdleCollector
 
 
 class Ring:
-    """Refers to itself: only a collection ends it."""
+    """Refers to itself, so only a collection frees it."""
 
     def __init__(self) -> None:
         self.own = self
@@ -21,7 +21,7 @@ class Ring:
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[IdleCollector]:
-    """One with small bounds, so that the tests need few objects."""
+    """A collector with small bounds, so that the tests need few objects."""
     monkeypatch.setattr(turns, "YOUNG_MAX", 1_000)
     monkeypatch.setattr(turns, "COLLECT_ALL_AT", 10_000)
     made = IdleCollector()
@@ -30,7 +30,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[IdleCollector]:
 
 
 def rubbish(count: int) -> weakref.ref[Ring]:
-    """Leave so many objects that refer to themselves; the reference is to the last."""
+    """Make some objects that refer to themselves, and return a weak reference to the last."""
     last = Ring()
     for _ in range(count - 1):
         last = Ring()

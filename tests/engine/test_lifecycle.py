@@ -14,7 +14,7 @@ START = StrategyState.CREATED
 
 
 def routes() -> dict[StrategyState, list[str]]:
-    """The verbs that lead to each state from the first, as few as possible."""
+    """Return the shortest list of verbs from the first state to each state."""
     found: dict[StrategyState, list[str]] = {START: []}
     waiting = [START]
     while waiting:
@@ -27,7 +27,7 @@ def routes() -> dict[StrategyState, list[str]]:
 
 
 def taken_to(state: StrategyState) -> LifeCycle:
-    """A life that is in this state."""
+    """Return a life cycle in this state."""
     life = LifeCycle("momentum")
     for verb in routes()[state]:
         life.move(verb)

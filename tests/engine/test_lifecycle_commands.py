@@ -1,7 +1,7 @@
-"""A strategy in an engine under any sequence of commands, against its life's table: acks, states, versions, callbacks.
+"""A strategy in an engine under random commands, against the life-cycle table: acks, states, versions, callbacks.
 
 Guarantees: the model here knows the table and nothing of the engine; sequences come from the run's seed.
-Does not: overlap commands; the machine does (``test_engine_machine``).
+Does not: overlap commands; ``test_machine`` does.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Model:
         self.state = after
 
     def command(self, verb: str, *, starts: bool) -> str:
-        """Take a command, and return how it is to be answered."""
+        """Apply a command, and return the expected Ack status."""
         if verb == "restart":
             return self.restart(starts=starts)
         if self.state is ALREADY[verb]:
@@ -116,7 +116,7 @@ class Life:
         self.engine.bus.subscribe(StrategyStateChanged, self.changes.append, name="changes")
 
     async def act(self, act: str) -> None:
-        """Do one thing, and compare everything that can be seen with the model."""
+        """Do one act, and compare all visible results with the model."""
         before = self.model.state
         if act in ("tick", "faults"):
             seen = self.ticks
@@ -130,7 +130,7 @@ class Life:
         assert self.calls == self.model.calls
 
     async def tick(self, *, is_faulty: bool) -> None:
-        """Bring as many ticks as faults make a quarantine."""
+        """Send as many ticks as a quarantine needs faults."""
         self.is_faulty = is_faulty
         for _ in range(QUARANTINE_FAULTS):
             self.clock.at_ns += 1_000
@@ -141,7 +141,7 @@ class Life:
         await self.settle()
 
     async def command(self, verb: str, *, starts: bool) -> None:
-        """Give a command, with the ticks well again."""
+        """Send a command while ticks cause no fault."""
         self.starts, self.is_faulty = starts, False
         expected = self.model.command(verb, starts=starts)
         ack = await self.engine.commands.submit(COMMANDS[verb]("one"))
@@ -154,7 +154,7 @@ class Life:
         await until(lambda: engine.bus.is_idle and engine._parts.driver.is_at_rest)
 
     async def live(self, acts: list[str]) -> None:
-        """Begin, do all that, and end."""
+        """Start an engine, do all acts, and stop it."""
         async with self.engine:
             for act in acts:
                 await self.act(act)

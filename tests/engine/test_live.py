@@ -1,4 +1,4 @@
-"""An engine on a live clock, under commands: what a paused, quarantined, stopped or restarted strategy still gets."""
+"""An engine on a live clock under commands: what a paused, quarantined, stopped or restarted strategy gets."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path, monkeypatch) -> None:
-    """No test may be halted by, or leave, a latch of this machine."""
+    """Use a state folder of the test's own, so that no latch of this machine halts it and none is left."""
     monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
 
 
 @asynccontextmanager
 async def running(strategies: list[Any], **options: Any) -> AsyncIterator[tuple[Engine, HandFeed]]:
-    """An engine that runs over a hand's feed."""
+    """Run an engine over a feed that the test moves."""
     feed = HandFeed()
     defaults = {"broker": SimulatedBroker(), "instruments": INSTRUMENTS, "limits": LIMITS}
     engine = Engine(feeds=[feed], strategies=strategies, **{**defaults, **options})
@@ -55,7 +55,7 @@ async def running(strategies: list[Any], **options: Any) -> AsyncIterator[tuple[
 
 
 def order_of(engine: Engine, order_id: str) -> Order:
-    """An order that there is."""
+    """Return an order that must exist."""
     order = engine.orders.order(order_id)
     assert order is not None
     return order

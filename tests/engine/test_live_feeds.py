@@ -1,4 +1,4 @@
-"""Live feeds: what they push is handled at once, what finds no room waits in its order, and how they end an engine."""
+"""Live feeds: pushed ticks are handled at once, ticks without room wait in order, and a feed's end ends the engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FRAME_NS = 1_700_000_000_000_000_000
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path, monkeypatch) -> None:
-    """No test may be halted by, or leave, a latch of this machine."""
+    """Use a state folder of the test's own, so that no latch of this machine halts it and none is left."""
     monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
 
 
@@ -35,7 +35,7 @@ def quote(number: int, ts_init: int | None = None) -> Frame:
 
 
 class Pushing:
-    """A feed that does with ``push`` what a test says."""
+    """A feed that runs the test's function with its ``push``."""
 
     name = "pushing"
 
@@ -136,7 +136,7 @@ async def test_a_rejected_frame_is_a_letter_with_feed_and_row() -> None:
 
 
 class Stuck(Bids):
-    """Waits in its first quote, in a thread of its own, until it is let go."""
+    """Waits in its first quote, in its own thread, until the test releases it."""
 
     subscription: ClassVar = {"mode": "thread", "overflow": "block"}
 

@@ -1,6 +1,6 @@
-"""An engine under high-frequency flow and random commands, against the laws that hold whatever happens.
+"""An engine under high-frequency flow and random commands, against the laws that always hold.
 
-Guarantees: what happens comes from the run's seed; when a law breaks, Hypothesis finds the shortest way to it.
+Guarantees: every step comes from the run's seed; when a law breaks, Hypothesis finds a shortest failing case.
 Does not: depend on how long anything takes; time is moved by hand.
 """
 
@@ -43,7 +43,7 @@ STEPS_OF_ONE = 100
 
 Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 
-# What may happen, more often what is named more often.
+# The possible steps; a step that stands here more often is drawn more often.
 WHAT = (
     *("steer", "steer", "steer", "command", "cancel_one", "trade", "trade", "trade", "signal", "cancel", "timer"),
     *("fault", "fault", "time_passes", "hold_the_data_lane", "burst", "turn", "turn", "settle"),
@@ -69,7 +69,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """One engine's life. What all of them have shown is counted, so that laws do not hold of nothing."""
+    """One engine's life. Counts over all lives prove that the laws were tested on something."""
 
     shown: ClassVar[Counter[str]] = Counter()
 
@@ -88,15 +88,15 @@ class EngineMachine(RuleBasedStateMachine):
         """Take a step of the engine's loop."""
         self.runner.run(step)
 
-    # What happens
+    # Steps
 
     @initialize(seed=st.integers(0, 2**32))
     def market(self, seed: int) -> None:
-        """Ticks flow all the while, whatever else happens."""
+        """Publish ticks before each step."""
         self.numbers = random.Random(seed)
 
     def flow(self, *, ticks_max: int = 12) -> None:
-        """Some ticks come."""
+        """Publish some ticks."""
         for instrument in self.numbers.sample(NAMES, self.numbers.randrange(len(NAMES) + 1)):
             prices = []
             for _ in range(self.numbers.randrange(1, ticks_max)):
@@ -107,15 +107,15 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
-        """One rule that draws what it does: Hypothesis would leave many rules out of each life."""
+        """One rule that draws its step: with many rules, Hypothesis would leave most of them out of each life."""
         getattr(self, data.draw(st.sampled_from(WHAT)))(data.draw)
 
     def burst(self, _: Draw) -> None:
-        """More ticks come at once than the ring holds."""
+        """Publish more ticks at once than the ring holds."""
         self.flow(ticks_max=3 * RING)
 
     def steer(self, draw: Draw) -> None:
-        """Send commands faster than they are carried out."""
+        """Send commands faster than they are handled."""
         name = draw(strategies)
         for kind in draw(st.lists(st.sampled_from(STEERING), min_size=1, max_size=3)):
             self.world.submit(kind(name))
@@ -127,7 +127,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.run(self.world.turn(draw(st.integers(0, 2))))
 
     def cancel_one(self, draw: Draw) -> None:
-        """Some order, open or not, is cancelled by command."""
+        """Cancel an order by command, open or not."""
         orders, pick = self.world.engine.orders.orders(), draw(st.integers(1, 20))
         self.world.submit(CancelOrder(orders[-min(pick, len(orders))].order_id if orders else "nobody's"))
 
@@ -153,7 +153,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.act(draw(strategies), lambda own: own.signal(NAMES[0], 1), now=draw(st.booleans()))
 
     def cancel(self, draw: Draw) -> None:
-        """A strategy cancels what it has."""
+        """Let a strategy cancel one of its orders."""
 
         def act(own: Checked) -> None:
             for order in self.world.engine.orders.orders(strategy=own.name, open_only=True)[-3:]:
@@ -162,7 +162,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.act(draw(strategies), act, now=draw(st.booleans()))
 
     def timer(self, draw: Draw) -> None:
-        """A strategy sets a timer, or takes one away."""
+        """Let a strategy set or cancel a timer."""
         on, now = draw(st.booleans()), draw(st.booleans())
         self.world.act(
             draw(strategies),
@@ -171,37 +171,37 @@ class EngineMachine(RuleBasedStateMachine):
         )
 
     def fault(self, draw: Draw) -> None:
-        """The next calls of something fail."""
+        """Make the next calls of a callback fail."""
         count = draw(st.integers(1, 5))
         self.world.planned[draw(strategies), draw(st.sampled_from(FAULTY))] = [draw(st.sampled_from(FAULTS))] * count
 
     def time_passes(self, draw: Draw) -> None:
-        """The clock moves on; the next turn fires what is due."""
+        """Move the clock; the next turn fires the timers that are due."""
         self.world.clock.at_ns += draw(st.integers(1, 1_500)) * SECOND // 1_000
 
     def hold_the_data_lane(self, draw: Draw) -> None:
-        """Whoever awaits bars takes his time, while bars close."""
+        """Make a handler of bars wait while bars close."""
         self.world.gate.clear()
         for _ in range(draw(st.integers(1, 8))):
             self.world.clock.at_ns += SECOND
             self.flow(ticks_max=3)
 
     def turn(self, draw: Draw) -> None:
-        """The loop goes on."""
+        """Let the loop run."""
         self.run(self.world.turn(draw(st.integers(1, 30))))
 
     def settle(self, _: Draw) -> None:
-        """Everything comes to rest, and every law is held against what was seen."""
+        """Wait until the engine is idle, and check every law."""
         self.run(self.world.settle())
 
     @invariant()
     def always(self) -> None:
-        """Some laws need no rest."""
+        """Check the laws that hold at every moment."""
         self.shown["steps"] += 1
         self.flow()
         self.world.check_always()
 
-    # The end
+    # Shutdown
 
     def teardown(self) -> None:
         world = self.world
@@ -222,7 +222,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert all(lane.left == 0 for lane in report.lanes.values())
         for strategy in report.strategies.values():
             assert strategy.state in ("stopped", "failed")
-            # What an operator closes of a stopped strategy's position goes on; everything else was cancelled.
+            # An operator's closing order of a stopped strategy goes on; all other orders were canceled.
             assert world.closing >= set(strategy.open_orders)
             assert not any(law.pending for law in strategy.subscriptions.values())
 
@@ -246,7 +246,7 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 def drive(steps: int) -> Counter[str]:
-    """Take so many steps, in lives of ``STEPS_OF_ONE``, and return what they have shown."""
+    """Take some steps, in lives of ``STEPS_OF_ONE``, and return the counts of what happened."""
     EngineMachine.shown = Counter()
     run_state_machine_as_test(
         EngineMachine,

@@ -1,7 +1,7 @@
-"""Stops of real ``headrace run`` processes, at random moments and in every way: each one ends and accounts for all.
+"""Stops of real ``headrace run`` processes, at random moments and in every way: each one ends with a full account.
 
 Guarantees: moments and ways come from the run's seed; a process that does not end is killed, and its test fails.
-Does not: prove that no moment is bad; `[deep]` tries 200.
+Does not: prove that every moment is safe; the deep test tries 200.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Process:
             self.process.send_signal(number)
 
     def drain(self) -> None:
-        """Ask over the control socket; an engine that has just ended answers nothing."""
+        """Send Drain over the control socket; an engine that has just ended sends no answer."""
         try:
             with ControlClient("tested", folder=self.folder / "state") as client:
                 client.ask(Submit(command=msgspec.Raw(msgspec.json.encode(Drain()))), timeout=5.0)
@@ -148,7 +148,7 @@ class Process:
             pass
 
     def end(self) -> int:
-        """Read what it still says, and return its exit code."""
+        """Read the rest of the output, and return the exit code."""
         assert self.process.stderr is not None
         self.said += self.process.stderr
         return self.process.wait()
@@ -161,7 +161,7 @@ class Process:
         return document
 
     def account(self) -> dict[str, Any]:
-        """Hold the laws of a report and its audit against each other, and return the report."""
+        """Check the report against the audit, and return the report."""
         report = self.report()
         events = list(read_audit(self.folder / "audit.jsonl"))
         for lane, own in report["lanes"].items():
@@ -183,7 +183,7 @@ class Process:
         return report
 
     def account_drained(self, *, ended_by: str) -> dict[str, Any]:
-        """As ``account``, of an engine that had the time to end."""
+        """Do as ``account``, for an engine that ended by a drain."""
         report = self.account()
         assert report["ended_by"] == ended_by
         assert report["left"] == {}, (report, "".join(self.said))
@@ -230,7 +230,7 @@ def running(folder: Path, **options: Any) -> Iterator[Process]:
 def test_a_signal_drains_and_the_report_accounts_for_everything(tmp_path: Path, way: signal.Signals) -> None:
     with running(tmp_path / "run") as run:
         run.until_it_says(READY)
-        time.sleep(0.3)  # Some trade, so that there is something to account for.
+        time.sleep(0.3)  # Some strategies trade, so that there are orders to account for.
         run.send(way)
         assert run.end() == 0, run.said
         report = run.account_drained(ended_by=way.name)
@@ -242,7 +242,7 @@ def test_a_second_signal_ends_a_run_with_a_hanging_handler(tmp_path: Path, strat
     with running(tmp_path / "run", strategy=strategy) as run:
         run.until_it_says("in the handler")
         run.send(signal.SIGINT)
-        # As a person would. CPython may not see a signal that comes just before a sleep until there is another one.
+        # Again, as a person would: CPython may miss a signal that comes just before a sleep, until the next signal.
         time.sleep(0.1)
         run.send(signal.SIGTERM)
         assert run.end() == 130, run.said
@@ -283,7 +283,7 @@ def test_a_signal_during_start_up_ends_the_process_cleanly(tmp_path: Path) -> No
 
 
 def stop_at_random(folder: Path, seed: int) -> str:
-    """Start one, stop it somehow at some moment, and hold it to its laws; return how."""
+    """Start a run, stop it at a random moment in a random way, and check its laws; return the way."""
     numbers = random.Random(seed)
     way = numbers.choice(["SIGINT", "SIGTERM", "drain", "feeds end", "twice"])
     frames = numbers.randrange(10, 2 * FEEDS_END_FRAMES) if way == "feeds end" else 1_000_000
@@ -302,7 +302,7 @@ def stop_at_random(folder: Path, seed: int) -> str:
         if way == "twice" and code == 130:
             assert run.account()["ended_by"].endswith("forced"), run.said
         else:
-            # The second one may come when the report is out, and the process is on its way home.
+            # The second signal may come after the report, while the process exits.
             assert code == 0 or (way == "twice" and code == -signal.SIGTERM), run.said
             ended_by = {"drain": "drained by command", "feeds end": "feeds ended", "twice": "SIGINT"}.get(way, way)
             run.account_drained(ended_by=ended_by)

@@ -1,4 +1,4 @@
-"""Strategies in threads of their own that trade while an operator steers them: nothing is lost, doubled or torn."""
+"""Strategies that trade in their own threads under an operator's commands: nothing is lost, doubled or torn."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_an_ending_engine_waits_for_a_threads_handler(
     let_go.set()
     assert windows == [2]
     assert [str(runner.state) for runner in engine.strategies.values()] == ["stopped", "stopped"]
-    # What a thread has that is left behind, nobody can say.
+    # The ticks of a thread that is left behind are not known.
     names = ["Stuck", "Windowed"] if ends else ["Windowed"]
     laws = [law for name in names for law in engine.report().strategies[name].subscriptions.values()]
     assert all(law.accounted == law.published == 2 for law in laws)

@@ -1,4 +1,4 @@
-"""What happens when the ring is full: who is waited for, who is not, and what the publisher is told."""
+"""A full ring: which readers the publisher waits for, which it overtakes, and which error it gets."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_pull_reader_of_another_thread_is_waited_for() -> None:
 
         reader = threading.Thread(target=read)
         reader.start()
-        # Whose reader it is shows from its first look on.
+        # The thread of a reader is known from its first read on.
         assert has_looked.wait(5)
         assert dispatcher.publish(quotes(dispatcher, range(1_000))) == 1_000
         reader.join(10)
@@ -223,7 +223,7 @@ def test_a_raise_in_a_dispatching_publish_loses_no_tick() -> None:
 
 
 def test_an_array_changed_during_its_publish_crashes_nothing() -> None:
-    """An inline handler writes to the array that is being published: what it writes may be refused, nothing worse."""
+    """An inline handler writes to the array during its publish. Changed ticks may be refused, but nothing breaks."""
     got: list[int] = []
     with Dispatcher(ring_capacity=16, on_fault="raise") as dispatcher:
         made = quotes(dispatcher, range(5_000))

@@ -18,14 +18,14 @@ from headrace.market.tick import kind_named
 from tests.support.feeding import HandClock, holds_the_law, quotes, read_all, trades
 
 NAMES = ["A.BINANCE", "B.BINANCE", "C.BINANCE_USDM"]
-# Times that everything must have come through, before a case goes on with the same dispatcher.
+# How often a case checks that all quotes have arrived and goes on with the same dispatcher.
 EPISODES = 5
 QUOTE = kind_named("quote").number
 
 
 @dataclass
 class Seen:
-    """What one consumer got: per instrument the newest (seq, bid), how many, and what went wrong."""
+    """What one consumer got: the newest (seq, bid) of each instrument, the count, and every error."""
 
     interval_ns: int = 0
     clock: HandClock | None = None
@@ -70,13 +70,13 @@ class Plural(Strategy):
 
 
 def pulled(seen: Seen, batch: np.ndarray) -> None:
-    """What a puller got; the reader's gaps are no quotes."""
+    """Return what a pull reader got; its own gaps are no quotes."""
     for tick in batch[batch["kind"] == QUOTE]:
         seen.take(int(tick["instrument"]), int(tick["seq"]), float(tick["values"][0]), int(tick["flags"]))
 
 
 def one_case(random_: random.Random) -> None:
-    """Random publishes, laps, pauses, clock steps and dispatches; then everything must have come through."""
+    """Do random publishes, laps, pauses, clock steps and dispatches; then check that each newest quote has arrived."""
     clock = HandClock(1_000)
     interval_ns = random_.choice([0, 0, 50, 1_000])
     capacity = random_.choice([4, 16, 256])
@@ -149,7 +149,7 @@ def many(cases: int, seed: int) -> None:
             raise
 
 
-# Twenty seconds on a quiet core, and more when its lines are counted.
+# Twenty seconds on a quiet core, and more under coverage.
 @pytest.mark.timeout(120)
 def test_the_newest_quote_of_each_instrument_is_delivered(seed: int) -> None:
     many(10_000, seed)

@@ -1,4 +1,4 @@
-"""Dozing: a subscription that asks for nothing right now, at once and without being told of it."""
+"""Dozing: a subscription suspends its delivery at once, and the ticks in between raise no gap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.feeding import HandClock, holds_the_law, quotes, trades
 
 
 class Sleeper(Strategy):
-    """Everything that it is given."""
+    """Keeps all its calls."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
@@ -190,7 +190,7 @@ def test_the_law_holds_through_random_dozes_pauses_and_lapses(options: dict[str,
     dice = random.Random(seed)
 
     class Both(Sleeper):
-        """Singular quotes, plural trades."""
+        """A singular handler of quotes and a plural one of trades."""
 
         def on_trades(self, price):
             self.got.append(("trades", len(price)))

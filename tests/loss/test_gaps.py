@@ -1,4 +1,4 @@
-"""Gaps: every cause, at its place in the order, with what is missing, for every form of consumer."""
+"""Gaps: every reason, at its place in the order, with the count of missing ticks, for every form of consumer."""
 
 from __future__ import annotations
 

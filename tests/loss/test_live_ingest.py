@@ -1,4 +1,4 @@
-"""The pump, live: it publishes what is due, waits for nobody, and loses nothing that it numbered."""
+"""The live pump: it publishes due ticks, waits for no reader, and loses no tick that has a number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, 
 
 
 def pump_of(dispatcher: Dispatcher, *sources: np.ndarray) -> _native.Pump:
-    """A pump over arrays that are whole from the beginning."""
+    """Return a pump over arrays that are complete from the start."""
     pump = _native.Pump(dispatcher._ingest)
     for number in range(len(sources)):
         pump.add_source(f"source {number}")
@@ -106,7 +106,7 @@ def test_a_held_ring_is_not_waited_for_and_loses_no_tick() -> None:
         assert (status, waiting) == (PumpStatus.HELD, 101 - dispatcher.ring.cursor)
         assert pump.ingest(END_OF_TIME_NS, 1_000) == (status, waiting)
         assert time.monotonic() - started_s < 0.5
-        # Somebody else's publish, too, goes behind what waits.
+        # Another publish, too, comes after the waiting ticks.
         release.set()
         wait_until(lambda: pump.ingest(END_OF_TIME_NS, 1_000)[0] is PumpStatus.NEED)
         dispatcher.publish(quotes(dispatcher, range(5), ts_init=2))

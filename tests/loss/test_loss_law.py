@@ -1,6 +1,6 @@
 """The loss law, exactly, for every policy: eight readers in threads of their own, with random stalls.
 
-Guarantees: what each reader really got is counted by itself, and compared with what its statistics say.
+Guarantees: each reader counts its own ticks, and the test compares them with its statistics.
 Does not: measure speed.
 """
 
@@ -25,7 +25,7 @@ CHUNK = 5_000
 
 
 class Taken:
-    """What one reader got, and whether its numbers rose."""
+    """Counts one reader's ticks, and checks that its numbers rise."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -103,7 +103,7 @@ class ByColumnsWithTrades(ByColumns):
 
 
 def pulls(subscription: Subscription, taken: Taken) -> None:
-    """A reader that takes batches in a thread of its own."""
+    """Read batches in a thread of its own."""
     for batch in subscription:
         gaps = batch[batch["kind"] == GAP]
         cause = gaps["values"].view("u8").reshape(-1, 4)

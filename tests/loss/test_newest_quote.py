@@ -1,4 +1,4 @@
-"""The newest quote of an instrument: as of what was published, whoever had it already."""
+"""The newest quote of an instrument: the last one published, whether handlers had it already or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each answer to overload does, tick by tick, with a clock that is moved by hand."""
+"""What each overload policy does, tick by tick, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, level_even
 
 
 class Witness(Strategy):
-    """Quotes, trades and gaps, one by one."""
+    """Keeps quotes, trades and gaps, one by one."""
 
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -133,7 +133,7 @@ def test_conflate_that_joins_a_backlog_folds_from_its_join() -> None:
 
         def on_quote(position):
             if position == 1:
-                # The join lies behind ticks that are read together with those after it, while nobody conflates yet.
+                # The join position lies inside a batch: ticks before it are read together with ticks after it.
                 dispatcher.publish(quotes(dispatcher, range(50)))
                 dispatcher.subscribe(
                     lambda bid_price, flags: got.append(bid_price) if not flags & Flags.SNAPSHOT else None,

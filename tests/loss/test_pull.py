@@ -1,4 +1,4 @@
-"""The pull side: batches by ``for``, ``async for`` and ``read_into``, what they hold and when they end."""
+"""Pull readers: batches by ``for``, ``async for`` and ``read_into``, what they hold and when they end."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_iteration_waits_for_ticks_and_ends_with_the_dispatcher() -> None:
 
 
 def test_a_waiting_reader_wakes_at_once() -> None:
-    """Not by a poll: many hand-overs take far less than the 50 ms that a wait lasts at most."""
+    """Not by polling: each of many wake-ups takes far less than 50 ms, the longest single wait."""
     turn: list[int] = []
     with Dispatcher() as dispatcher:
         pull = dispatcher.subscribe()
@@ -178,7 +178,7 @@ def test_a_waiting_reader_wakes_at_once() -> None:
         for lap in range(100):
             dispatcher.publish(quotes(dispatcher, [1.0]))
             wait_until(lambda: len(turn) > lap)  # noqa: B023 - called at once
-            time.sleep(0.002)  # Long enough for it to park.
+            time.sleep(0.002)  # Long enough for the reader to park.
         elapsed = time.monotonic() - started
     reader.join(5)
     assert elapsed < 2.0
@@ -259,7 +259,7 @@ def test_async_for_is_woken_by_ticks_of_another_thread(wakeup: WakeupKind) -> No
 
     got, elapsed = asyncio.run(main())
     assert got == [float(lap) for lap in range(60)]
-    # 60 waits that time out would take 3 s.
+    # 60 waits with a timeout would take 3 s.
     assert elapsed < 1.5
 
 

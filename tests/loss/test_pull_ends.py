@@ -1,4 +1,4 @@
-"""The pull side ends with its dispatcher: a loop stops, a read says that no more will come."""
+"""Pull readers end with their dispatcher: a loop stops, and a read raises ClosedError."""
 
 from __future__ import annotations
 

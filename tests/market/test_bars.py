@@ -23,7 +23,7 @@ def dispatcher() -> Iterator[Dispatcher]:
 
 
 def spans(bars: list[Bar]) -> list[tuple[int, int, int]]:
-    """Start, end and ticks of each."""
+    """Return the start, the end and the ticks of each bar."""
     return [(bar.ts_open, bar.ts_close, bar.count) for bar in bars]
 
 

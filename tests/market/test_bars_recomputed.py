@@ -1,4 +1,4 @@
-"""Bars against a recomputation that keeps every tick in a list, for ticks that come early, late, twice and broken."""
+"""Bars against a recomputation that keeps every tick in a list, for ticks that are early, late, repeated or invalid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNTS = ("ticks", "late", "duplicates", "untimed", "unpriced", "bars", "empty")
 
 @dataclass
 class Slow:
-    """The bars of one spec and one instrument, the slow way."""
+    """Computes the bars of one spec and one instrument from lists."""
 
     spec: BarSpec
     instrument: str
@@ -105,7 +105,7 @@ class Slow:
         self.counts["empty"] += not self.inside
         made_of = self.inside or [self.last]
         prices = [self.price(tick) for tick in self.inside] or [self.price(self.last)]
-        # In one order, as the ticks came: not NumPy's pairwise sum.
+        # Added in the order of the ticks, not by NumPy's pairwise sum.
         volume = 0.0
         for tick in self.inside:
             volume += self.size(tick)
@@ -145,7 +145,7 @@ SPECS = [
 
 
 def close_due(series: Iterable[Slow], now_ns: int) -> list[Bar]:
-    """Whatever is due, the earliest first, then by spec, then by instrument."""
+    """Close all bars that are due: the earliest first, then by spec, then by instrument."""
     closed: list[Bar] = []
     while True:
         due = [(one.due_ns(), number) for number, one in enumerate(series) if one.due_ns() is not None]
@@ -156,7 +156,7 @@ def close_due(series: Iterable[Slow], now_ns: int) -> list[Bar]:
 
 
 def by_moment(bars: list[Bar]) -> list[Bar]:
-    """Bars that several specs closed on one tick, in an order that both ways share."""
+    """Sort bars that several specs closed on one tick, so that both lists can be compared."""
     return sorted(bars, key=lambda bar: (bar.instrument, bar.timeframe, bar.price, bar.time, bar.ts_close, bar.ts_open))
 
 

@@ -30,7 +30,7 @@ Row = tuple[float, float, float, float, float, int, int, int]
 
 
 class Columns(NamedTuple):
-    """What one stream of ticks is resampled from."""
+    """The columns of one stream of ticks."""
 
     ts_init: np.ndarray
     ts_event: np.ndarray
@@ -60,7 +60,7 @@ class Collector(Strategy):
 
 
 def resampled(spec: BarSpec, columns: Columns) -> list[Row]:
-    """Every bar that ended before the last tick, by NumPy."""
+    """Compute every bar that ended before the last tick, by NumPy."""
     ts = columns.ts_init if spec.time == "ts_init" else columns.ts_event
     price = {"mid": (columns.first + columns.second) / 2, "ask": columns.second}.get(spec.price, columns.first)
     size = columns.second if spec.price in ("trade", "agg_trade") else np.zeros(len(ts))
@@ -74,7 +74,7 @@ def resampled(spec: BarSpec, columns: Columns) -> list[Row]:
         number = spec.timeframe.rstrip("ms")
         step = int(number) * UNITS_NS[spec.timeframe.removeprefix(number)]
         interval = np.where(keep, ts // step, 0)
-        # A tick of an interval before one that was seen already is late.
+        # A tick is late when a later interval has started already.
         keep &= interval == np.maximum.accumulate(interval)
         ts, price, size, interval = ts[keep], price[keep], size[keep], interval[keep]
         if not len(ts):
@@ -109,7 +109,7 @@ def as_rows(bars: list[Bar], spec: BarSpec) -> list[Row]:
 
 
 def compared(blocks: Iterator[bytes], venue: str, specs: list[BarSpec]) -> int:
-    """Make bars of a session in both ways; return how many were equal. With a clock, and by ticks alone."""
+    """Make bars of a session in both ways, with a clock and by ticks alone; return how many were equal."""
     made: dict[bool, list[Bar]] = {}
     texts = list(blocks)
     collector = Collector()
@@ -121,7 +121,7 @@ def compared(blocks: Iterator[bytes], venue: str, specs: list[BarSpec]) -> int:
             closed: list[Bar] = []
             for text in texts:
                 if by_clock:
-                    # What is due by the first receipt of the block, as an engine would.
+                    # Close the bars due at the first receive time of the block, as an engine does.
                     closed += bars.close_due(int(text.split(b" ", 1)[0]))
                 dispatcher.publish_lines(decoder, text)
                 closed += bars.take()

@@ -1,4 +1,4 @@
-"""Clocks: time never goes back, and a dispatcher asks the one that it was given."""
+"""Clocks: time never goes back, and a dispatcher reads the clock that it was created with."""
 
 from __future__ import annotations
 

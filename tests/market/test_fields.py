@@ -1,4 +1,4 @@
-"""Every field of the table, singular, plural and by attribute, against its formula."""
+"""Every field of the table against its formula: in singular handlers, in plural ones, and as an attribute."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def expected(field: str, kind: str, made: np.ndarray) -> list[Any]:
 
 
 def dispatched(kind: str, source: str) -> tuple[list[Any], np.ndarray]:
-    """What a handler with this source got, and the array that was published."""
+    """Return what a handler of this source got, and the array that was published."""
     got: list[Any] = []
     scope: dict[str, Any] = {"got": got}
     exec(source, scope)

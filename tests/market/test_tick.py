@@ -235,7 +235,7 @@ def test_an_empty_array_can_be_published() -> None:
         assert dispatcher.publish(made) == 0
 
 
-# Kinds of one's own
+# User kinds
 
 FUNDING = """
 import headrace
@@ -278,7 +278,7 @@ print("ok")
 
 
 def test_a_registered_kind_reaches_its_handlers() -> None:
-    """In a process of its own: a registered kind stays."""
+    """In a process of its own, because a registered kind cannot be removed."""
     from tests.support.feeding import python
 
     done = python(FUNDING)

@@ -1,4 +1,4 @@
-"""Orders in an engine: what a strategy asks for, through gates and broker, to its position and its callbacks."""
+"""Orders in an engine: from a strategy's request through gates and broker to its position and its callbacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ D = Decimal
 
 
 class Resting(Strategy):
-    """Rests an order that no quote will reach, for two seconds, and writes down what it hears and when."""
+    """Rests an order for two seconds that no quote reaches, and notes each order event with its time."""
 
     def __init__(self) -> None:
         self.order = ""
@@ -59,7 +59,7 @@ def test_an_order_expires_at_its_own_time_between_two_quotes() -> None:
 
 
 class Once(Strategy):
-    """Buys at the first quote, and follows each fill back to the tick it decided on."""
+    """Buys at the first quote, and keeps the cause of each fill."""
 
     def __init__(self) -> None:
         self.decided: int | None = None
@@ -82,7 +82,7 @@ def test_a_fill_has_its_cause_and_the_position_after_it() -> None:
 
 
 class Double(SimulatedBroker):
-    """Tells every fill twice."""
+    """A broker that publishes every fill twice."""
 
     def attach(self, desk: BrokerContext) -> None:
         publish = desk.publish
@@ -106,7 +106,7 @@ def test_a_fill_that_was_refused_reaches_no_strategy() -> None:
 
 
 class Hasty(Strategy):
-    """In a thread of its own, asks for an order with every quote and cancels the one before."""
+    """In its own thread, sends an order at every quote and cancels the one before."""
 
     subscription: ClassVar[dict[str, object]] = {"mode": "thread", "overflow": "block"}
 

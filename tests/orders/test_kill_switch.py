@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def watching() -> int:
-    """How many threads of ours watch a latch."""
+    """Return how many threads watch a latch."""
     names = []
     for task in TASKS.iterdir():
         try:
@@ -39,7 +39,7 @@ def watching() -> int:
 
 
 def may_order(switch: KillSwitch) -> bool:
-    """Asked anew each time: a type checker believes that a property it saw stays as it was."""
+    """Read anew at each call: a type checker assumes that a property does not change."""
     return not switch.is_halted
 
 

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def changes_of(engine: Engine) -> list[Change]:
-    """Where every HALTED and REARMED of the engine goes, as name, actor and reason."""
+    """Return the list to which each HALTED and REARMED event is appended, as name, actor and reason."""
     seen: list[Change] = []
 
     def keep(event: Any) -> None:
@@ -43,7 +43,7 @@ def changes_of(engine: Engine) -> list[Change]:
 
 @asynccontextmanager
 async def running(folder: Path, **options: Any) -> AsyncIterator[tuple[Engine, list[Change]]]:
-    """A live engine, and the changes that it publishes until two looks after the last one."""
+    """Run a live engine, and yield the list of its published changes; at the end it waits for two more checks."""
     engine = Engine(strategies=[Recorder()], feeds=[HandFeed()], state_folder=folder, **options)
     seen = changes_of(engine)
     async with engine:

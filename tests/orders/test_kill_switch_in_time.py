@@ -1,7 +1,7 @@
-"""A halt is in force within 0.1 s, whatever a strategy does: a real process whose handler gives nothing back.
+"""A halt is in force within 0.1 s, whatever a strategy does: real processes whose handler does not return.
 
-Guarantees: the moments are the machine's, one clock for both processes; the handler runs until it was refused thrice.
-Does not: measure speed; the median of three halts must keep the bound, so that one hiccup of the machine fails nothing.
+Guarantees: both processes read the machine's one clock; the handler runs until it was refused three times.
+Does not: measure speed; the median of three halts must keep the bound, so one delay of the machine fails no test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.engines import FAST, Recorder, engine_over, market
 from tests.support.feeding import BTC
 
 HALTS = 3
-# One handler call that spins for at most 10 s. Each turn it submits; refused, it says so, rearms and goes on.
+# One handler call that spins for at most 10 s. Each turn submits an order; after a refusal it reports and rearms.
 STRATEGY = """
 import sys, time
 import numpy as np
@@ -84,7 +84,7 @@ def test_no_order_passes_0_1_s_after_a_halt(tmp_path: Path, work: str, by: str) 
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         for _ in range(HALTS):
-            # So that it is busy again, somewhere in the middle of what it does.
+            # Then it is busy again, at some point of its loop.
             time.sleep(0.15)
             halted_ns = time.monotonic_ns()
             if by == "file":
@@ -111,7 +111,7 @@ def test_a_halt_does_not_wait_for_the_gil(tmp_path: Path) -> None:
         other.stdout.readline()
         other.stdin.write(b"\n")
         other.stdin.flush()
-        # One native call of some seconds, in which no other Python runs; it ends as soon as the switch is halted.
+        # One native call of some seconds, during which no other Python runs; it ends when the switch is halted.
         assert any(map(attrgetter("is_halted"), repeat(switch, 100_000_000)))
 
 
@@ -125,9 +125,9 @@ def test_a_process_that_finds_a_latch_starts_halted(tmp_path: Path) -> None:
 
 
 async def run_halted_within(act: Callable[[Recorder], None], **options: Any) -> Recorder:
-    """Run a live engine whose strategy acts at its third quote, and orders one before it and one after it."""
+    """Run a live engine whose strategy acts at its third quote, and sends one order before it and one after it."""
     strategy = Recorder({1: lambda own: own.buy(BTC, 1), 3: act, 5: lambda own: own.buy(BTC, 1)})
-    # All in one turn: what was ordered at the first quote waits for the handler that halts, too.
+    # All in one turn: the order of the first quote, too, waits behind the handler that halts.
     await engine_over(market(range(100, 110)), [strategy], mode="live", speed=FAST, **options).run_async()
     assert len(strategy.quotes) == 10
     return strategy
@@ -147,7 +147,7 @@ async def test_an_order_decided_during_a_halt_reaches_no_broker(
             while operator.poll() is None and time.monotonic() < end_s:
                 if len(submitted) < 20:  # the order lane holds 50
                     submitted.append(own.buy(BTC, 1))
-        # In force, though this handler never returned: this one is refused where it is submitted.
+        # The halt is in force although this handler has not returned: the order is refused at its submit.
         after_s = time.monotonic() + HALT_S
         while time.monotonic() < after_s:
             pass
@@ -157,7 +157,7 @@ async def test_an_order_decided_during_a_halt_reaches_no_broker(
     gates = {event.order_id: event.gate for event in strategy.orders if isinstance(event, OrderRejected)}
     assert set(gates.values()) == {"halted"}
     assert len(gates) == len(submitted) + 2
-    # Nothing else came of any of them. The first had passed before the halt, the last was refused at once.
+    # No other event followed. The first order had passed before the halt, the last was refused at once.
     verdicts = {event.order_id: event.verdict for event in strategy.orders if isinstance(event, OrderRequested)}
     assert len(strategy.orders) == len(gates) + len(verdicts)
     assert (verdicts[submitted[0]], verdicts[submitted[-1]]) == ("passed", "refused")

@@ -61,7 +61,7 @@ class Talk(Desk):
         self.say(OrderAccepted, order_id, broker_order_id="b1")
 
     def fill(self, order_id: str, quantity: str, price: str = "100", **facts: Any) -> OrderEvent:
-        """The next execution, with the sums that it must have."""
+        """Return the next execution, with the sums that it must have."""
         order = self.order(order_id)
         filled = order.filled + D(quantity)
         left = order.quantity - filled
@@ -177,7 +177,7 @@ def test_similar_strategy_names_still_get_unique_order_ids(desk: Talk) -> None:
     assert [desk.submit(strategy="A-1"), desk.submit(), desk.submit(strategy="A-1")] == ["A-1-1", "A-1", "A-1-2"]
 
 
-# What cannot be an order
+# Invalid orders
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_full_lane_raises_and_makes_no_order() -> None:
     assert desk.orders.stats()[:2] == (2, 0)
 
 
-# Judged where it is submitted
+# Judged at its submit
 
 
 def test_submit_judges_at_once_and_the_next_drain_sends(desk: Talk) -> None:
@@ -371,7 +371,7 @@ def test_two_orders_that_each_reduce_may_not_flip_together(desk: Talk) -> None:
     first, second, third = (desk.submit(-1, quantity, reduce_only=True) for quantity in (3, 3, 2))
     desk.bus.drain()
     assert [desk.order(order_id).is_sent for order_id in (first, second, third)] == [True, False, True]
-    # A part that was filled is no longer on its way, and the position is smaller by it.
+    # The filled part is no longer open, and the position is smaller by it.
     desk.fill(first, "2")
     assert desk.order(desk.ask(-1, 1, reduce_only=True)).gate == "permission"
     desk.orders.cancel(third)
@@ -495,7 +495,7 @@ def test_concurrent_submits_get_unique_ids_and_lose_no_order() -> None:
 
     def submit() -> None:
         start.wait(10)
-        # Room among those that cross is waited for, since another thread takes them out.
+        # A submit waits for room among crossing orders, since another thread takes them out.
         ids.extend(desk.submit() for _ in range(200))
 
     threads = [threading.Thread(target=submit) for _ in range(4)]
@@ -527,7 +527,7 @@ def test_another_threads_order_is_judged_on_the_bus_thread() -> None:
     assert ids == ["A-1", "A-2"]
     assert [desk.order(order_id).state for order_id in ids] == [OrderState.SUBMITTED] * 2
     assert (desk.order("A-1").request.verdict, desk.gates.records()) == (None, [])
-    # It does not work before it was judged: the next one is judged without it.
+    # A crossing order does not count before it is judged, so the next one is judged without it.
     assert desk.submit() == "A-3"
     assert desk.gates.records()[-3].observed == "1"
     desk.drain()
@@ -720,7 +720,7 @@ def refusals(desk: Talk) -> tuple[int, list[str]]:
 
 
 def wrong(desk: Talk, order_id: str) -> dict[str, Any]:
-    """Events that cannot be, of an order of 3 of which 1 is filled."""
+    """Impossible events for an order of 3 of which 1 is filled."""
     good = {
         "execution_id": "x",
         "side": 1,

@@ -44,7 +44,7 @@ ENDS = (OrderFilled, OrderCanceled, OrderExpired, OrderRejected)
 
 
 class Episode:
-    """One random session, and what it has shown."""
+    """One random session, and the counts of what happened."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -67,7 +67,7 @@ class Episode:
             self.quote(name)
 
     def step(self) -> None:
-        """Do one thing, and sometimes let the bus wait before it is drained."""
+        """Do one random step; sometimes drain the bus only later."""
         action = self.random.choices(
             [self.submit, self.quote, self.cancel, self.permit, self.halt, self.flatten, self.cancel_all, self.again],
             [30, 40, 12, 4, 2, 3, 2, 2],
@@ -136,14 +136,14 @@ class Episode:
         self.desk.orders.cancel_all(instrument=self.random.choice([None, *NAMES]))
 
     def again(self) -> None:
-        """Publish a request again, past the manager."""
+        """Publish a request again, without the manager."""
         requests = self.desk.of(OrderRequested)
         if requests:
             with pytest.raises(EventTypeError):
                 self.desk.bus.publish_nowait(self.random.choice(requests))
 
     def finish(self) -> None:
-        """Let everything come to rest, so that nothing is on its way any more."""
+        """Drain and wait until no order or event is in flight."""
         self.desk.switch.is_halted = False
         self.desk.bus.drain()
         self.desk.orders.cancel_all()
@@ -164,7 +164,7 @@ def played(seed: int) -> Episode:
 
 @pytest.fixture(scope="module")
 def episodes(seed: int) -> list[Episode]:
-    """The same episodes for every law."""
+    """Run the episodes once, for all laws."""
     return [played(seed + number) for number in range(EPISODES)]
 
 

@@ -69,7 +69,7 @@ def test_a_flat_position_has_no_average_price_or_open_profit() -> None:
 
 
 def test_thirds_leave_no_rest_when_the_position_is_closed() -> None:
-    """A cost that cannot be divided evenly still comes back to the last digit."""
+    """A cost that does not divide evenly still leaves exactly 0 at the end."""
     position = after(fill(1, "3", "100.01"), fill(-1, "1", "100.03"), fill(-1, "1", "100.07"), fill(-1, "1", "100"))
     assert position.realized_pnl == D("0.07")
 

@@ -1,7 +1,7 @@
 """Positions against a plain recomputation, in fractions, from the list of all fills.
 
 Guarantees: the recomputation shares no formula with the sums that are kept: it works with the average price.
-Does not: look at single cases by name; ``test_positions`` does.
+Does not: name single cases; ``test_positions`` does.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ trades = st.lists(
 
 
 def is_shown(shown: Decimal, exact: Fraction) -> bool:
-    """Whether a number is the exact one, rounded to the 28 digits of reports."""
+    """Return whether a number equals the exact one, rounded to the 28 digits of reports."""
     return abs(Fraction(shown) - exact) <= abs(exact) / 10**27
 
 
 def recomputed(done: list[Trade]) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """Quantity, average price, realised profit and fees, by the book: average cost, closed parts realise."""
+    """Return quantity, average price, realised profit and fees, by average cost: a closed part is realised."""
     held = average = realized = paid = Fraction(0)
     for trade in done:
         quantity, price = Fraction(trade.quantity), Fraction(trade.price)
@@ -94,7 +94,7 @@ def test_every_list_of_fills_equals_its_recomputation(done: list[Trade]) -> None
 @settings(max_examples=100)
 @given(trades, prices)
 def test_profit_is_cash_flow_plus_the_value_held(done: list[Trade], mark: Decimal) -> None:
-    """Whatever is called realised: together with the unrealised it is what closing everything would leave."""
+    """Realised plus unrealised profit is the cash that closing all positions would leave."""
     position = applied(done)
     cash = -sum(trade.side * Fraction(trade.quantity) * Fraction(trade.price) for trade in done)
     total = cash + Fraction(position.quantity) * Fraction(mark)

@@ -61,7 +61,7 @@ FREE = Exposure("all", D(0), D(0), 0)
 
 
 def refused(chain: RiskGates, asked: OrderRequested, exposure: Exposure = FREE) -> GateVerdict | None:
-    """The verdict of the gate that refused, whose name it must be; None when it passed."""
+    """Return the verdict of the refusing gate, which must have this name; None when the order passed."""
     refusal = chain.check(asked, exposure)
     return None if refusal is None else refusal.verdict
 
@@ -395,7 +395,7 @@ def test_an_instrument_listed_twice_is_an_error() -> None:
         gates(instruments=[KNOWN[0], KNOWN[0]])
 
 
-# Gates of one's own
+# User gates
 
 
 class Weekdays:

@@ -47,11 +47,11 @@ def fills(desk: Desk) -> list[tuple[Decimal, Decimal]]:
     return [(fill.quantity, fill.price) for fill in desk.of(OrderFill)]
 
 
-# The whole road
+# From quote to position
 
 
 class Scalper(Strategy):
-    """Buys below 100 and sells above 110, once each, and writes down when it did."""
+    """Buys below 100 and sells above 110, once each, and notes when."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -98,7 +98,7 @@ def test_profit_of_scripted_quotes_is_right_to_the_cent() -> None:
     position = desk.position()
     assert position.realized_pnl == 2 * D("110.5") - D("1.5") * D("99.5") - D("0.5") * D("100.5")
     assert position.fees == (2 * D("110.5") + D("1.5") * D("99.5") + D("0.5") * D("100.5")) / 1000
-    # Each fill says which tick the order goes back to, and which later one it was filled against.
+    # Each fill names the tick that caused its order, and the later tick that filled it.
     assert [(fill.cause, fill.quote and fill.quote.first) for fill in desk.of(OrderFill)] == [
         *((bought, 3), (bought, 4), (sold, 6)),
     ]
@@ -107,14 +107,14 @@ def test_profit_of_scripted_quotes_is_right_to_the_cent() -> None:
 
 
 def test_the_broker_sees_a_tick_before_the_strategies() -> None:
-    """So that an order which works already meets a quote before anybody acts on it."""
+    """An open order then meets a quote before a strategy acts on it."""
     desk = ready()
     order = desk.ask(1, D("0.5"))
     seen: list[OrderState] = []
 
     def on_quote(flags: int) -> None:
         desk.bus.drain()
-        # The newest quote is given on joining, too.
+        # On joining, the newest quote comes too.
         if not flags & Flags.SNAPSHOT:
             seen.append(desk.order(order).state)
 
@@ -136,7 +136,7 @@ def test_a_market_order_meets_the_quote_after_its_cause(desk: Desk) -> None:
 
 
 def test_an_order_of_a_reader_ahead_meets_quotes_after_its_cause(desk: Desk) -> None:
-    """An async strategy may have seen ticks that the broker is given only later."""
+    """An async strategy may have seen ticks that reach the broker later."""
     for cause, seq in (
         (Cause(BTC, "quote", 3, 4, S + 4 * MS), 5),
         (Cause(BTC, "trade", 1, 1, S + 3 * MS), 4),
@@ -293,7 +293,7 @@ def test_slippage_in_basis_points_is_rounded_away_from_the_taker() -> None:
 
 
 def test_basis_point_slippage_is_exact_without_a_price_tick() -> None:
-    """The gates let no such order pass; a broker stands by itself."""
+    """The gates refuse such an order; here the broker is tested alone."""
     desk = ready(slippage_bps="10", instruments=())
     assert desk.broker is not None
     desk.broker.submit(
@@ -331,7 +331,7 @@ def test_a_resting_order_has_no_slippage() -> None:
 
 
 def test_reduce_only_fills_to_flat_and_cancels_the_rest(desk: Desk) -> None:
-    """Both orders reduced when they passed the gates; then the position went away beneath one of them."""
+    """Both orders reduced when they passed the gates. Then a fill closed the position before one of them."""
     desk.ask(1, 3)
     desk.quote(99.0, 100.0, ask_size=9.0)
     closing = desk.ask(-1, 3, price=110, reduce_only=True)
@@ -365,7 +365,7 @@ def test_a_cancel_that_crosses_the_last_fill_changes_nothing(desk: Desk) -> None
     desk.clock.at_ns += MS
     desk.dispatcher.publish(quotes(desk.dispatcher, [99.0], ts_init=desk.clock.at_ns))
     desk.dispatcher.dispatch()
-    # The fill is on the bus, and the manager has not heard of it.
+    # The fill is on the bus, and the manager has not handled it yet.
     assert desk.orders.cancel(order) == "accepted"
     desk.bus.drain()
     assert desk.order(order).state is OrderState.FILLED
@@ -415,7 +415,7 @@ def crowded(capacity: int, **options: Any) -> Desk:
 
 
 def fill_lane(desk: Desk) -> None:
-    """Publish what nobody wants until the lane is full."""
+    """Publish events without a handler until the lane is full."""
     from headrace.errors import LaneFullError
 
     while True:
@@ -458,7 +458,7 @@ def test_a_cancel_without_room_ends_fills_and_is_published_later() -> None:
 def test_a_canceled_order_meets_no_quote_of_the_same_time() -> None:
     desk = crowded(1, timers=True)
     order = desk.ask(1, 2, time_in_force="ioc")
-    # The lane takes the fill, and not the cancel behind it.
+    # The lane has room for the fill, but not for the cancel behind it.
     dispatch_quote(desk, 99.0)
     desk.bus.drain()
     desk.quote(99.0, at_ns=desk.clock.at_ns)
@@ -474,7 +474,7 @@ def test_a_canceled_order_meets_no_quote_of_the_same_time() -> None:
 def test_an_ioc_order_meets_one_quote_even_without_lane_room() -> None:
     desk = crowded(1)
     order = desk.ask(1, 2, time_in_force="ioc")
-    # The lane takes the fill, and not the cancel behind it.
+    # The lane has room for the fill, but not for the cancel behind it.
     dispatch_quote(desk, 99.0)
     desk.bus.drain()
     assert desk.order(order).state is OrderState.PARTIALLY_FILLED
@@ -507,7 +507,7 @@ def test_cancel_all_cancels_more_orders_than_the_lane_holds() -> None:
     assert desk.orders.stats().canceled == 30
 
 
-# Wrong use, and what it costs when it has nothing to do
+# Wrong use, and the cost of an idle broker
 
 
 def test_without_orders_the_broker_subscribes_to_no_ticks(desk: Desk) -> None:

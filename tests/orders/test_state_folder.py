@@ -14,7 +14,7 @@ from headrace.trading.state_folder import checked_folder, state_folder
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test of these touches the user's own."""
+    """Hide the user's own folders from these tests."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.delenv("HEADRACE_STATE", raising=False)

@@ -1,14 +1,14 @@
-"""One planted bug: a file of two header lines and three more, which no move of code breaks.
+"""One planted bug: a file of two header lines and three more, which stays valid when code moves.
 
     # law: The writer waits for gated readers.         the sentence that the bug breaks
-    # test: cargo test -p headrace-lockfree gated      the shell command that must notice, run at the root of the copy
+    # test: cargo test -p headrace-lockfree gated      the shell command that must fail, run at the root of the copy
     # fast                                             three of them: `make test` runs those
     Writer::rescan                                     the qualified name of a function
     let gate = self.gating.min_position();             the line that stands there, exactly once
     let gate = self.next;                              the line that replaces it, at the same indentation
 
-Where one line cannot say it, `replace:` stands below the name, and below that the whole function from its signature
-on. Decorators, attributes and documentation stay. To delete a line, replace it by `pass` in Python, `//` in Rust.
+Where one line cannot express the bug, `replace:` stands below the name, and below that the whole function from its
+signature on. Decorators, attributes and documentation stay. To delete a line, replace it by `pass` or by `//`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class Bug:
-    """What is broken, where, and what must notice."""
+    """What is broken, where, and which test must fail."""
 
     path: Path
     law: str

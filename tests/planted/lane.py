@@ -36,11 +36,11 @@ class Outcome:
 
 
 class LaneStoppedError(Exception):
-    """The lane runs nothing any more."""
+    """The lane was stopped and runs no command."""
 
 
 class Lane:
-    """One copy, with build output of its own, so that two lanes never wait for each other."""
+    """One copy with its own build output, so that two lanes never wait for each other."""
 
     def __init__(self, root: Path, work: Path, *, builds_extension: bool) -> None:
         self.root = root
@@ -66,7 +66,7 @@ class Lane:
             self.build_extension()
 
     def copy_tree(self) -> None:
-        """Make the copy equal to the tree; an equal file keeps its time, so that nothing is built for it."""
+        """Make the copy equal to the tree; an equal file keeps its time, so that it causes no build."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=self.root, capture_output=True, text=True, check=True,
@@ -125,7 +125,7 @@ class Lane:
         return found
 
     def _put_extension(self, built: Path, place: Path) -> None:
-        """Copy an extension to its place in the copy; one that is still mapped somewhere does not change under it."""
+        """Copy an extension to its place in the copy, without changing a file that a process still maps."""
         target = self.tree / place.relative_to(self.root)
         target.unlink(missing_ok=True)
         shutil.copy2(built, target)
@@ -139,14 +139,14 @@ class Lane:
                     yield str((Path(folder) / name).relative_to(self.tree))
 
     def _environment(self) -> dict[str, str]:
-        """Return an environment in which the copy is the only Headrace there is."""
+        """Return an environment in which the copy is the only Headrace."""
         return {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             # Before the editable install of the tree itself.
             "PYTHONPATH": str(self.tree / "python"),
             "PYTHONDONTWRITEBYTECODE": "1",
-            # The usual 30 s are short for a long test beside another lane; a hang still fails.
+            # The usual 30 s are too short for a long test beside another lane; a hang still fails.
             "PYTEST_ADDOPTS": f"--timeout={TEST_TIMEOUT_S}",
             "PYO3_PYTHON": sys.executable,
             "PYO3_BUILD_EXTENSION_MODULE": "1",

@@ -1,14 +1,14 @@
-"""Plant each bug of this folder in a copy of the tree, and fail when its test does not notice.
+"""Plant each bug of this folder in a copy of the tree, and fail when its test passes.
 
     make planted                                            all of them
     .venv/bin/python tests/planted/run.py --only ring       those with `ring` in their name
     .venv/bin/python tests/planted/run.py --fast            the three that `make test` runs
 
-Bugs whose test needs the extension built with them run in one lane, all others beside it in a second one. Each lane
+Bugs whose test needs a rebuilt extension run in one lane, all others in a second one beside it. Each lane
 has its own copy in target/planted, runs each command once without a bug, and then builds only what a bug changes.
 
 Guarantees: a test that fails without the bug proves nothing and is an error; so is a bug that does not fit or does not
-compile, a test that does not exist, and a hang. Does not: touch the tree itself.
+compile, a test that does not exist, and a hang. Does not: change the tree itself.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def reason_against(lane: Lane, test: str) -> str | None:
 
 
 def judge(bug: Bug, outcome: Outcome) -> None:
-    """Raise BrokenBugError unless the test noticed the bug, and for the right reason."""
+    """Raise BrokenBugError unless the test failed because of the bug."""
     if outcome.code == 0:
         raise BrokenBugError(f"the test passes with the bug: {bug.test}")
     if BUILD_ERROR.search(outcome.output):

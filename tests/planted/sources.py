@@ -50,7 +50,7 @@ class Function:
     stop: int
 
     def is_called(self, wanted: tuple[str, ...]) -> bool:
-        """Whether a qualified name means this function; modules may be left out of it."""
+        """Return whether a qualified name means this function; the name may omit modules."""
         names = {self.name, tuple(self_type(part) for part in self.name)}
         for name in names:
             modules = wanted[: -len(name)]
@@ -97,7 +97,7 @@ def self_type(part: str) -> str:
 
 
 def modules_of(path: Path) -> tuple[str, ...]:
-    """Name the modules of a file by its folders; only the end of this is ever compared."""
+    """Return the modules of a file, from its folders; only the end of the list is compared."""
     stem = () if path.stem in MODULE_OF_ITS_FOLDER else (path.stem,)
     return (*(part for part in path.parent.parts if part != "src"), *stem)
 
@@ -169,7 +169,7 @@ def implemented(header: str) -> str:
 
 
 def without_opaque(source: str) -> str:
-    """Blank what may hold braces and keywords that do not count: comments, strings and characters."""
+    """Blank comments, strings and characters, since their braces and keywords do not count."""
     blanked: list[str] = []
     position = 0
     while found := OPAQUE.search(source, position):

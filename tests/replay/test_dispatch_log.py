@@ -1,4 +1,4 @@
-"""The dispatch log: what it says, what it refuses, and where it finds that a repetition is another run."""
+"""The dispatch log: what it holds, what it refuses, and where it notices that a repeat differs from the run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pump_of(dispatcher: Dispatcher, ticks: np.ndarray) -> _native.Pump:
 
 
 def write(path: Path, subscribe: Callable[[Dispatcher], object] = lambda dispatcher: None) -> list[Any]:
-    """A live run that is lapped in its middle; what its strategy got."""
+    """Log a live run that is lapped in its middle; return what its strategy got."""
     taker = Taker()
     with made() as dispatcher:
         dispatcher.subscribe(taker, overflow="drop_oldest")
@@ -80,7 +80,7 @@ async def repeat(
     ticks: Callable[[Dispatcher], np.ndarray] = stream,
     taker: Taker | None = None,
 ) -> tuple[list[Any], list[Mark], list[int]]:
-    """What the strategy got, the marks, and the positions at which the engine was to drain."""
+    """Repeat a log; return what the strategy got, the marks, and the positions at which the engine must drain."""
     taker = taker or Taker()
     marks, drained = [], []
     with made(mode="repeat", ring_capacity=ring_capacity) as dispatcher:

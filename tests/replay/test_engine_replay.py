@@ -307,7 +307,7 @@ def test_two_instruments_are_kept_apart() -> None:
 
 @pytest.mark.parametrize("replay", [False, True], ids=["live", "replay"])
 def test_an_engine_that_has_run_is_freed_whole(replay: bool, tmp_path: Path) -> None:
-    """Its ring alone is 5 MiB; the native parts hold Python ones, which the collector cannot see through."""
+    """Its ring alone is 5 MiB. Native parts hold Python objects, which hides a cycle from the collector."""
 
     def run() -> weakref.ref[Engine]:
         strategy = Recorder({3: lambda own: own.buy(BTC, 1)})

@@ -17,7 +17,7 @@ QUOTES = 2_000
 
 
 class Trader(Recorder):
-    """Trades on quotes, bars and timers, through every road an engine has."""
+    """Trades on quotes, bars and timers, and so uses every part of an engine."""
 
     bars = (BarSpec("*", "100t", price="mid"),)
 
@@ -38,7 +38,7 @@ class Trader(Recorder):
 
 
 def audit_hash(path: Path, ring_capacity: int = 65_536) -> str:
-    """Run once, and return the hash of all output of the run, and of every tick."""
+    """Run once, and return a hash of all output of the run and of every tick."""
     prices = [100 + (n * n * 7 % 23) for n in range(QUOTES)]
     engine = engine_over(
         [market(prices), market(prices[::-1], instrument=ETH)],

@@ -1,4 +1,4 @@
-"""A live run and its repetition by dispatch log decide alike, whatever was dropped, folded or commanded."""
+"""A live run and its repeat from the dispatch log make equal decisions, whatever was dropped, folded or commanded."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ COMMANDS: tuple[Command, ...] = (
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path, monkeypatch) -> None:
-    """No test may be halted by, or leave, a latch of this machine."""
+    """Use a state folder of the test's own, so that no latch of this machine halts it and none is left."""
     monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
 
 
 class Trading(Recorder):
-    """Buys and sells by the numbers of its quotes, bars and timers, so that any change of what it is given shows."""
+    """Buys and sells by the numbers of its quotes, bars and timers, so any changed call changes its decisions."""
 
     bars = (BarSpec(BTC, "1s", price="mid"),)
 
@@ -79,7 +79,7 @@ class Trading(Recorder):
 
 
 class Second(Strategy):
-    """Signals how long each batch was, and what it summed to."""
+    """Publishes the length and the sum of each batch as a signal."""
 
     def on_quotes(self, bid_price: np.ndarray) -> None:
         self.signal(ETH, 1, strength=float(len(bid_price)), price=float(bid_price.sum()))
@@ -105,7 +105,7 @@ def engine(seed: int, subscription: dict[str, Any], **options: Any) -> Engine:
         StrategySpec(strategy=Trading, subscription=subscription),
         StrategySpec(strategy=Second, subscription=subscription),
     ]
-    # So small that who may lose does lose.
+    # So small that each lossy reader loses ticks.
     return engine_over(ticks_of(seed), strategies, ring_capacity=512, **options)
 
 

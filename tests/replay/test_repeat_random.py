@@ -1,7 +1,7 @@
-"""A repeat of a live run that dropped, folded, lagged and waited makes every strategy the same calls.
+"""A repeat of a live run that dropped, folded, lagged and waited makes the same calls to every strategy.
 
 Guarantees: live slices are of random length, on the wall's clock; the seed repeats the inputs.
-Does not: need the seed to repeat the live run itself: the log does that.
+Does not: repeat the live run by its seed; the log does that.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Meddler(Singular):
 
 
 class Awaited(Strategy):
-    """Async, with turns of other tasks between."""
+    """An async handler that lets other tasks run in between."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
@@ -113,7 +113,7 @@ class Awaited(Strategy):
 
 
 class Slow(Plural):
-    """Takes its time, so that it is lapped; the time is no part of what it decides."""
+    """A slow handler that is lapped; its decisions do not depend on time."""
 
     def __init__(self, pause_s: float) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class Run:
             instruments=[BTC, ETH], ring_capacity=RING, clock=self.clock, mode=mode, on_fault="quarantine"
         )
         self.subscriptions: dict[str, Subscription] = {}
-        # With a block reader among the inline ones, none of them is ever lapped.
+        # With one block reader among the inline readers, none of them is lapped.
         with_block = dice.random() < 0.3
         inline: dict[str, Strategy] = {
             "every": Singular(),
@@ -225,7 +225,7 @@ def running(seed: int, *, mode: ModeName) -> Iterator[Run]:
 
 
 def meddle(run: Run, payload: list[str]) -> None:
-    """What an operator does between two turns: live by chance, repeated by the mark."""
+    """Act as an operator between two turns: at random in the live run, from the log's mark in the repeat."""
     verb, name = payload
     getattr(run.subscriptions[name], verb)()
 

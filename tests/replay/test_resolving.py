@@ -1,4 +1,4 @@
-"""A replay's order at T: what is due, then T's ticks to everybody, then what they caused; only then T + 1."""
+"""A replay's order at T: timers and bars that are due, T's ticks to all strategies, their events; only then T + 1."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def clock_of(dispatcher: Dispatcher) -> ReplayClock:
 
 
 def run_to_the_end(pump: _native.Pump, log: Log) -> None:
-    """Run, and note where it came back; sources are finished when they are asked for more."""
+    """Run, and note each status; a source that must yield more has ended."""
     while True:
         status, argument = pump.run(END_OF_TIME_NS)
         if status is PumpStatus.NEED:

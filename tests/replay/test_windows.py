@@ -1,7 +1,7 @@
 """Windows on the clock: the same calls live and in replay, however the ticks were published.
 
-The live side here has a clock that is moved by hand and never behind what was received, as a single-threaded live loop
-has; the replay side is ``headrace.replay`` itself.
+The live side has a clock that the test moves; as in a live loop, it is never behind the receive times. The replay side
+is ``headrace.replay`` itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MS = 1_000_000
 
 
 class Windows(Strategy):
-    """Writes down each window it is given."""
+    """Keeps each of its windows."""
 
     subscription: ClassVar[Mapping[str, object]] = {"every": "100ms"}
 
@@ -42,7 +42,7 @@ class Windows(Strategy):
 
 
 class AllTicks(Strategy):
-    """One call a window, of everything."""
+    """Gets each window of all kinds in one call."""
 
     subscription: ClassVar[Mapping[str, object]] = {"every": "100ms", "instruments": "BTC*", "batch_max": 50}
 
@@ -72,7 +72,7 @@ def session(dispatcher: Dispatcher, random_: random.Random) -> list[np.ndarray]:
 
 
 def live(events: list[np.ndarray], names: list[str], random_: random.Random | None) -> tuple[list[Any], list[Any]]:
-    """The calls of a live session that takes a random number of events at once, and dispatches at random times."""
+    """Return the calls of a live session that publishes random numbers of events and dispatches at random times."""
     clock = HandClock()
     windows, all_ticks = Windows(), AllTicks()
     with Dispatcher(clock=clock, instruments=names, ring_capacity=1 << 14) as dispatcher:
@@ -87,7 +87,7 @@ def live(events: list[np.ndarray], names: list[str], random_: random.Random | No
             dispatcher.publish(part)
             dispatcher.dispatch()
             if random_ is not None and index < len(events) and random_.random() < 0.5:
-                # Time goes by without a tick, up to the next one's.
+                # Time passes without a tick, up to the time of the next one.
                 clock.at_ns = random_.randrange(clock.at_ns, int(events[index]["ts_init"][0]) + 1)
                 dispatcher.dispatch()
         dispatcher.finish()

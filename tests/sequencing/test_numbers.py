@@ -1,7 +1,7 @@
-"""Numbers: they rise for every subscription, are dense for one that lost nothing, and are equal live and in replay.
+"""Sequence numbers rise for every subscription, are dense without a loss, and are equal live and in replay.
 
 Guarantees: the ticks, with holes, repetitions and late ones among their venue numbers, are drawn from the run's seed.
-Does not: look at what a frame decodes to; the input is ticks.
+Does not: test the decoder; the input is ticks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ QUOTE, TRADE = kind_named("quote").number, kind_named("trade").number
 
 
 class Numbers(Strategy):
-    """Columns of the numbers, checked as they come; ``steps`` counts the numbers that were passed over."""
+    """Checks the columns of sequence numbers; ``steps`` counts the numbers that are missing."""
 
     def __init__(self) -> None:
         self.newest: dict[tuple[int, int], int] = {}
@@ -40,7 +40,7 @@ class Numbers(Strategy):
 
 
 def market(count: int, seed: int) -> np.ndarray:
-    """Quotes and trades of two instruments; some numbers of the venue are missing, some come twice, some late."""
+    """Quotes and trades of two instruments; some of the venue's numbers are missing, some repeated, some late."""
     random = np.random.default_rng(seed)
     # Many ticks share a time: a replay's batches end with it.
     times = np.cumsum(random.random(count) < 0.002)

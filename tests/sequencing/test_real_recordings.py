@@ -1,4 +1,4 @@
-"""The real recordings, by the figures an independent count gave; skipped where there are none."""
+"""The real recordings, against the figures of an independent count; skipped where there are none."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ each_recording = pytest.mark.parametrize("facts", RECORDINGS, ids=lambda facts: 
 
 
 class Everything(Strategy):
-    """Wants every kind, per tick and in columns."""
+    """Gets every kind, tick by tick and in columns."""
 
     def on_quote(self, bid_price: float, ask_price: float) -> None:
         pass
@@ -67,7 +67,7 @@ class Everything(Strategy):
 
 
 class Quotes(Strategy):
-    """Wants quotes only, which any policy takes."""
+    """Gets quotes only, which every policy accepts."""
 
     def on_quote(self, bid_price: float, ask_price: float) -> None:
         pass

@@ -170,12 +170,12 @@ def test_the_worker_is_never_more_than_its_bound_ahead(tmp_path: Path, content: 
         worker, reader = feed._worker, feed._reader
         assert worker is not None
         assert reader is not None
-        # A job of our own queues up behind everything that was read ahead.
+        # This job waits behind all blocks that were read ahead.
         position = await asyncio.wrap_future(worker.submit(reader._raw.tell))
         await feed.close()
         return position
 
-    # One block for the venue, two taken, two ahead, and the rest of a read that ended in the middle of a line.
+    # One block to find the venue, two yielded, two ahead, and the rest of a read that ended inside a line.
     assert asyncio.run(first_then_wait()) <= 6 * 4_096
 
 

@@ -1,4 +1,4 @@
-"""The generated session keeps the venue's rules: an independent book, built by the rules, checks it."""
+"""The generated session keeps the venue's rules; an independent book that follows these rules checks it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_book_ticker(frame: dict) -> bool:
 
 
 class Book:
-    """The oracle: the venue's procedure in decimals, without a thought for speed."""
+    """The oracle: the venue's procedure in decimals; slow and simple."""
 
     def __init__(self, *, futures: bool) -> None:
         self.futures = futures

@@ -1,6 +1,6 @@
 """What the tests of the event bus share: events of each lane, and handlers that remember.
 
-Guarantees: an event's number is in its text, so that order can be read off.
+Guarantees: an event's number is in its text, so a test can read the order.
 Does not: stand in for any part of the bus.
 """
 
@@ -17,7 +17,7 @@ S = 1_000_000_000
 
 
 def event_of(lane: Lane, number: int = 0, **more: Any) -> Event:
-    """An event that goes in a lane."""
+    """Return an event of this lane."""
     if lane is Lane.CONTROL:
         return Control(name=str(number), **more)
     if lane is Lane.ORDER:
@@ -28,7 +28,7 @@ def event_of(lane: Lane, number: int = 0, **more: Any) -> Event:
 
 
 def number_of(event: Event) -> int:
-    """The number it was made with; -1 for what was not."""
+    """Return the number of an event; -1 without one."""
     match event:
         case Control(name=text) | OrderCanceled(order_id=text) | Signal(reason=text) | Status(subject=text):
             return int(text) if text.isdigit() else -1
@@ -71,7 +71,7 @@ def lanes(**capacities: int) -> dict[Lane, LaneOptions]:
 
 
 class Notes:
-    """A handler that remembers which numbers it was given, and fails on some of them."""
+    """A handler that keeps the numbers of its events, and fails on some of them."""
 
     def __init__(
         self, name: str = "", log: list[tuple[str, int]] | None = None, fails_on: set[int] | None = None

@@ -1,7 +1,7 @@
-"""What tests of commands share: a bus that is started and stopped, handlers that wait for a test's word, probes.
+"""What tests of commands share: a started command bus, handlers that wait until the test opens them, and probes.
 
-Guarantees: nothing here sleeps; a handler that waits is let go by the test that made it wait.
-Does not: stand in for anything; the bus, its queues and its middleware are the real ones.
+Guarantees: nothing here sleeps; a test releases each handler that it made wait.
+Does not: replace any part; the bus, its queues and its middleware are the real ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Note(Command, frozen=True):
 class Gate:
     """An async handler that waits until it is opened, and remembers what it was called with.
 
-    stubborn : it does not let itself be cancelled.
+    stubborn : it ignores its cancellation.
     """
 
     def __init__(self, *, stubborn: bool = False) -> None:
@@ -87,6 +87,6 @@ async def running(
 
 
 async def turns(count: int = 10) -> None:
-    """Let everything that is ready run, a few times over."""
+    """Let all ready tasks run, several times."""
     for _ in range(count):
         await asyncio.sleep(0)

@@ -1,11 +1,11 @@
-"""A live engine under test from all sides: strategies that check each of their calls, and the laws over what they saw.
+"""A live engine under full test: strategies check each of their calls, and the laws are checked over all that they saw.
 
 ::
 
     ticks, commands, orders, faults ─▶ Engine over a HandFeed, on a clock moved by hand ─▶ World.check()
 
-Guarantees: every engine, bus, broker and command here is the real one; what was wrong is kept until it is asked for.
-Does not: choose what happens; that is who drives it.
+Guarantees: every engine, bus, broker and command here is the real one; each error is kept until ``check`` reports it.
+Does not: choose the steps; the test that drives it does.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ FAULTS: tuple[type[BaseException], ...] = (ValueError, SystemExit, asyncio.Cance
 
 
 class Checked(Strategy):
-    """Checks at each call that it may be called now, and that ticks come in their order; does what it was told to."""
+    """Checks at each call that the call is allowed now and that ticks come in order; acts as the test decides."""
 
-    # In a thread of its own a call may be on its way when its state changes.
+    # In its own thread, a call may be in flight when the state changes.
     is_inline: ClassVar = True
 
     def __init__(self, world: World, name: str) -> None:
@@ -81,7 +81,7 @@ class Checked(Strategy):
         world.raise_planned(self.name, callback)
 
     def came(self, instrument: object, kind: str, seqs: Sequence[int], flags: Sequence[int]) -> None:
-        """Before ``called``, which may raise: what was given was given. A snapshot may give the newest quote again."""
+        """Count a tick before ``called``, which may raise. A snapshot may repeat the newest quote."""
         before = self.newest.get((instrument, kind), 0)
         for seq, flag in zip(seqs, flags, strict=True):
             if seq < before + (not flag & Flags.SNAPSHOT):
@@ -140,7 +140,7 @@ class Every(Checked):
 
 
 class Lossy(Checked):
-    """Gets runs of ticks, and loses the oldest where it is too slow."""
+    """Gets batches of ticks, and loses the oldest when it is too slow."""
 
     subscription: ClassVar = {"overflow": "drop_oldest", "batch_max": 16}
     bars: ClassVar = ("1s",)
@@ -169,7 +169,7 @@ class Newest(Checked):
 
 
 class Awaiting(Checked):
-    """Has its ticks awaited."""
+    """Handles its ticks in an async handler."""
 
     async def on_trade(self, instrument: str, seq: int, flags: int) -> None:
         self.came(instrument, "trade", [seq], [flags])
@@ -193,7 +193,7 @@ STRATEGIES: dict[str, type[Checked]] = {"every": Every, "lossy": Lossy, "newest"
 
 
 class World:
-    """One engine that runs, and everything that was seen of it."""
+    """One running engine, and all that was seen of it."""
 
     def __init__(self, folder: Path, strategies: Mapping[str, type[Checked]] | None = None) -> None:
         self.clock = HandClock(START)
@@ -243,7 +243,7 @@ class World:
     # What is done to it
 
     def flow(self, instrument: str, kind: str, prices: Sequence[float]) -> None:
-        """Have ticks received now."""
+        """Publish ticks with the current time."""
         make = quotes if kind == "quote" else trades
         size = {"bid_size": 3.0, "ask_size": 3.0} if kind == "quote" else {}
         self.clock.at_ns += 1_000
@@ -251,7 +251,7 @@ class World:
         self.put += len(prices)
 
     def submit(self, command: Command) -> None:
-        """Give a command, and keep its answer."""
+        """Submit a command, and keep its Ack."""
         self.asked += 1
         task = asyncio.ensure_future(self._answered(command, self.engine.commands.version))
         self.tasks.add(task)
@@ -269,7 +269,7 @@ class World:
             self.wrong.append(f"{command} failed: {ack.reason}")
 
     def act(self, name: str, act: Callable[[Checked], object], *, now: bool) -> None:
-        """Have a strategy do something: now, from outside, or in whatever callback is its next."""
+        """Let a strategy act: now, from outside, or in its next callback."""
         strategy = self.engine.strategies[name].strategy
         if not now:
             self.acts[name].append(act)
@@ -278,20 +278,20 @@ class World:
                 act(strategy)
 
     async def turn(self, times: int) -> None:
-        """Let the loop go on a little."""
+        """Let the loop run for some turns."""
         for _ in range(times):
             await asyncio.sleep(0)
 
-    # What must be so
+    # Laws
 
     async def settle(self) -> None:
-        """Return when everything that was asked for is done, and hold every law against what was seen."""
+        """Wait until all requests are done, and check every law."""
         self.gate.set()
         deadline = asyncio.get_running_loop().time() + 10.0
         while not self.is_quiet():
             await asyncio.sleep(0)
             assert asyncio.get_running_loop().time() < deadline, self.why_not_quiet()
-        # At once: with the loop's next step the moment is over.
+        # Checked at once: the next step of the loop ends the quiet moment.
         self.check()
 
     def is_quiet(self) -> bool:
@@ -333,7 +333,7 @@ class World:
         self.check_life()
 
     def check_ticks(self) -> None:
-        """The loss law, of every subscription that there ever was."""
+        """Check the loss law for every subscription, closed ones included."""
         report = self.engine.report()
         for name, strategy in report.strategies.items():
             for law in strategy.subscriptions.values():
@@ -393,7 +393,7 @@ class World:
         assert audits + stats.audits_waiting + stats.audits_lost == self.asked
 
     def check_life(self) -> None:
-        """Each change of a state is told once, along the table, with the next version."""
+        """Check that each change of state is published once, follows the table, and has the next version."""
         for name, runner in self.engine.strategies.items():
             state, version = StrategyState.CREATED, 0
             for event in self.events:

@@ -1,4 +1,4 @@
-"""What tests of engines share: a market, limits that let orders pass, and strategies that say what they were given."""
+"""What tests of engines share: a market, limits that let orders pass, and strategies that record their calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.trading.brokers.simulated import SimulatedBroker
 from tests.support.feeding import BTC, ETH
 
 SECOND = 1_000_000_000
-# Recorded seconds per second of a live engine; faster, and quotes are stale before a turn is over.
+# Recorded seconds per second of a live engine. Any faster, quotes would be stale before a turn ends.
 FAST = 1_000.0
 # A Monday; any time will do.
 START = 1_767_571_200 * SECOND
@@ -59,7 +59,7 @@ def market(
 
 
 class Recorder(Strategy):
-    """Keeps what each callback was given, and does at quote number n what it was told to do then."""
+    """Keeps the arguments of each callback; at quote number n it runs ``acts[n]``."""
 
     def __init__(self, acts: dict[int, Any] | None = None) -> None:
         self.acts = acts or {}
@@ -135,9 +135,9 @@ def engine_over(
 
 
 def at_first_quote(act: Callable[[Recorder], object]) -> tuple[str, Recorder]:
-    """Replay three quotes with a strategy that does something at the first one.
+    """Replay three quotes with a strategy that acts at the first one.
 
-    Returns the error that it met there, as "Type: text", or an empty text; and the strategy, with its orders and fills.
+    Returns the error of the act as "Type: text", or an empty text; and the strategy, with its orders and fills.
     """
     errors = []
 
@@ -153,7 +153,7 @@ def at_first_quote(act: Callable[[Recorder], object]) -> tuple[str, Recorder]:
 
 
 def all_events(engine: Engine) -> list[Event]:
-    """Every event of an engine's bus, as they come; subscribe before it runs."""
+    """Return a list that gets every event of an engine's bus; call it before the engine runs."""
     events: list[Event] = []
     engine.bus.subscribe(Event, events.append, name="test")
     return events
@@ -190,7 +190,7 @@ class HandFeed:
 
 
 async def until(done: Callable[[], bool], *, within_s: float = 10.0) -> None:
-    """Let the loop go on until it is so; fails loudly when it never is."""
+    """Let the loop run until a condition holds; fail when it does not hold in time."""
     async with asyncio.timeout(within_s):
         while not done():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0.001)

@@ -1,7 +1,7 @@
-"""Ticks, clocks and readings that many tests share.
+"""Ticks, clocks and checks that many tests share.
 
 Guarantees: everything goes through the public face.
-Does not: replace any part of Headrace; these are inputs and questions, not fakes.
+Does not: replace any part of Headrace; these are inputs and checks, not fakes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def trades(
 def level_event(
     dispatcher: Dispatcher, count: int, *, instrument: str = BTC, ts_init: int = 0, snapshot: bool = False
 ) -> np.ndarray:
-    """One event of so many levels, priced 0, 1, 2, …"""
+    """Return one event of ``count`` levels, with prices 0, 1, 2, …"""
     event = ticks(
         instrument=instrument,
         ts_init=np.full(count, ts_init),
@@ -95,7 +95,7 @@ def holds_the_law(stats: SubscriptionStats) -> bool:
 
 
 def wait_until(done: Callable[[], bool], *, within_s: float = 10.0) -> None:
-    """Look again until it is so; fails loudly when it never is."""
+    """Check again until a condition holds; fail when it does not hold in time."""
     end_s = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < end_s, "it did not happen in time"
@@ -103,7 +103,7 @@ def wait_until(done: Callable[[], bool], *, within_s: float = 10.0) -> None:
 
 
 def read_all(subscription: Subscription, batch: int = 4_096) -> np.ndarray:
-    """Everything that a pull subscription holds now."""
+    """Read all ticks that a pull subscription holds now."""
     from headrace import TICK_DTYPE
 
     out = np.zeros(batch, TICK_DTYPE)
@@ -114,7 +114,7 @@ def read_all(subscription: Subscription, batch: int = 4_096) -> np.ndarray:
 
 
 def python(code: str, *arguments: str, timeout_s: float = 20.0) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own; a hang is an error."""
+    """Run Python code in a new process; a hang is an error."""
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
     )

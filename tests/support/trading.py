@@ -1,7 +1,7 @@
-"""A trading desk without an engine: the real dispatcher, bus, gates, manager and simulated broker, moved by hand.
+"""A trading desk without an engine: the real dispatcher, bus, gates, manager and simulated broker, driven by the test.
 
 Guarantees: one ``quote`` is one turn: publish, dispatch, drain.
-Does not: keep time by itself; the clock is a hand's.
+Does not: keep time by itself; the test moves the clock.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ KNOWN = (Instrument(BTC, Decimal("0.5"), Decimal("0.1")), Instrument(ETH, Decima
 
 
 class Switch:
-    """A kill switch of a flag."""
+    """A kill switch that is only a flag."""
 
     def __init__(self) -> None:
         self.is_halted = False
 
 
 class SilentBroker:
-    """Takes orders and cancels, and says nothing; the test speaks for it."""
+    """Accepts orders and cancels, and publishes nothing; the test publishes for it."""
 
     name = "silent"
 
@@ -85,7 +85,7 @@ class Desk:
         **more: Any,
     ) -> None:
         self.clock = HandClock(S)
-        # What other threads have called back here; ``drain`` does it.
+        # Calls from other threads; ``drain`` runs them.
         self.soon: deque[Callable[[], None]] = deque()
         self.switch = Switch()
         self.dispatcher = Dispatcher(clock=self.clock, instruments=[BTC, ETH])
@@ -136,7 +136,7 @@ class Desk:
         at_ns: int | None = None,
         flags: int = 0,
     ) -> None:
-        """Let the clock move on by a millisecond, or to a time, and hand out one quote."""
+        """Move the clock by a millisecond, or to a time, and publish and dispatch one quote."""
         self.clock.at_ns = self.clock.at_ns + 1_000_000 if at_ns is None else at_ns
         tick = quotes(
             self.dispatcher,
@@ -152,13 +152,13 @@ class Desk:
         self.turn()
 
     def turn(self) -> None:
-        """Hand out what waits."""
+        """Dispatch and drain all that waits."""
         self.drain()
         self.dispatcher.dispatch()
         self.drain()
 
     def drain(self) -> None:
-        """Do what other threads called back for, and drain the bus."""
+        """Run the calls from other threads, and drain the bus."""
         while self.soon:
             self.soon.popleft()()
         self.bus.drain()
@@ -190,7 +190,7 @@ class Desk:
         return [event for event in self.events if isinstance(event, kind)]
 
     def told(self, order_id: str) -> list[str]:
-        """The names of what was told of an order."""
+        """The names of the events of one order."""
         return [type(event).__name__ for event in self.of(OrderEvent) if event.order_id == order_id]
 
 

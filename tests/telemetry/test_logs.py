@@ -1,4 +1,4 @@
-"""Logs: one line a record whatever it holds, the run on every one, and nothing configured by importing."""
+"""Logs: each record is one line with its run, whatever it holds; an import configures nothing."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ Scraped = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 class Trader(Strategy):
-    """Buys once what it may, once what it may not, and raises once."""
+    """Sends one allowed and one refused order, and raises once."""
 
     def __init__(self) -> None:
         self.quotes = 0
@@ -47,7 +47,7 @@ class Trader(Strategy):
 
 
 class Held(SyntheticFeed):
-    """A session with a frame that cannot be read and one that is no tick; it ends only with the engine."""
+    """A session with an unreadable frame and one that is no tick; it ends only with the engine."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         lines = list(self.lines())

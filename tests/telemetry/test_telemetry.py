@@ -1,4 +1,4 @@
-"""Telemetry: samples are the parts' own counts at the time of the snapshot, under the names of one table."""
+"""Telemetry: samples equal the parts' own counts at the time of the snapshot; one table has all their names."""
 
 from __future__ import annotations
 

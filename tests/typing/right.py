@@ -1,6 +1,6 @@
 """One strategy of each handler form, annotated as a user would; `test_typing` checks them, and runs them.
 
-Does not: have anything for mypy to say.
+Does not: contain an error that mypy reports.
 """
 
 from __future__ import annotations

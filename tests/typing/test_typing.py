@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 MESSAGE = re.compile(r"^(?P<file>[\w.]+):(?P<line>\d+): error: .*\[(?P<code>[a-z-]+)\]$")
 EXPECTED = re.compile(r"# refused: ([a-z-]+)$")
 PACKAGE = Path(headrace.__file__).parent
-# The first run of a machine reads NumPy's stubs, too.
+# The first run on a machine reads NumPy's stubs, too.
 COLD_S = 120
 
 pytestmark = pytest.mark.timeout(COLD_S)
@@ -68,7 +68,7 @@ def test_strict_mypy_refuses_each_wrong_line_and_no_other(root: Path) -> None:
 
 
 def test_the_typed_examples_run() -> None:
-    """An annotation that mypy believes and the handler does not get would pass above."""
+    """Above, a wrong annotation would pass if mypy believes it; here the handlers get real values."""
 
     async def run() -> None:
         with Dispatcher() as dispatcher:
