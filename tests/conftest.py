@@ -95,6 +95,12 @@ def recordings() -> Path:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home_of_states(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the engines of this run apart from those of the user, and of another run of the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture
 def headrace_run(tmp_path: Path) -> Run:
     """Run the command in a new folder. Keyword arguments become environment variables; None unsets one."""

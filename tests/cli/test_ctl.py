@@ -158,7 +158,7 @@ def test_an_operator_steers_a_running_engine(ctl: Run, engines) -> None:
     assert engine.stdout.read() == "drained by command\n"
     assert engine.wait() == 0
     ended = ctl("status")
-    assert (ended.returncode, "no engine runs with this HEADRACE_STATE" in ended.stderr) == (3, True)
+    assert (ended.returncode, "no engine runs with the state folder" in ended.stderr) == (3, True)
 
 
 def test_json_is_one_document_with_the_whole_ack(ctl: Run, engines) -> None:

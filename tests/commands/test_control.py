@@ -23,7 +23,7 @@ import pytest
 
 from headrace.bus import EventBus
 from headrace.commands import CommandBus, Outcome, PauseStrategy
-from headrace.control import ControlClient, ControlServer, running_engines
+from headrace.control import ControlClient, ControlServer, listening_engines
 from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit
 from headrace.engine.service import ServiceContext
 from headrace.errors import ControlError, StateFolderError
@@ -189,7 +189,7 @@ async def test_only_the_owner_may_connect(folder: Path) -> None:
             assert stat.S_IMODE(server.path.parent.stat().st_mode) == 0o700
             assert server.health() == "ok"
         assert not list((folder / "run").glob("*.sock"))
-        assert running_engines(folder) == []
+        assert listening_engines(folder) == []
     finally:
         os.umask(previous)
 
@@ -212,9 +212,9 @@ async def test_only_a_dead_engines_socket_is_replaced(folder: Path) -> None:
         with pytest.raises(ControlError, match=f"runs already .process {os.getpid()}."):
             await second.setup(desk())
         await second.stop()
-        assert running_engines(folder) == ["paper"]
+        assert listening_engines(folder) == ["paper"]
         async with serving(folder, name="live.2"):
-            assert await off_loop(lambda: running_engines(folder)) == ["live.2", "paper"]
+            assert await off_loop(lambda: listening_engines(folder)) == ["live.2", "paper"]
     killed = textwrap.dedent(f"""
         import asyncio, os
         from headrace import WallClock
@@ -233,7 +233,7 @@ async def test_only_a_dead_engines_socket_is_replaced(folder: Path) -> None:
     ended = await off_loop(lambda: subprocess.run([sys.executable, "-c", killed], timeout=20, check=False))
     assert ended.returncode == 9
     assert (folder / "run" / "paper.sock").exists()
-    assert running_engines(folder) == []
+    assert listening_engines(folder) == []
     async with serving(folder) as (bus, _):
         bus.register(Note, lambda _: ACCEPTED)
         assert (await ask(folder, Submit(command=NOTE))).ack is not None

@@ -2,55 +2,88 @@
 
 ::
 
-    headrace ctl pause NAME ─▶ HEADRACE_STATE/run/ENGINE.sock ─▶ accepted │ noop: exit code 0
-                                                                  rejected │ failed: 1     unreachable: 3
-    headrace ctl halt       ─▶ HEADRACE_STATE/halt.json first, then every engine that runs
+    headrace ctl pause NAME ─▶ STATE_FOLDER/run/ENGINE.sock ─▶ accepted │ noop: exit code 0
+                                                               rejected │ failed: 1     unreachable: 3
+    headrace ctl halt       ─▶ STATE_FOLDER/halt.json first, then every engine of the folder
 
 Guarantees: a command that the engine knows and this program does not is found by asking the engine; a halt needs no
 engine that answers, and says what it did.
 
-Does not: repeat a command that was not answered: it may have been handled. ``--key`` makes a repetition safe.
+Does not: reach an engine itself; ``headrace.control.Operator`` does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option
-from headrace.commands import COMMANDS, Halt, RedriveDeadLetter, Status
-from headrace.control import ControlClient, running_engines
-from headrace.control.wire import AskLetter, AskLetters, AskTable, Submit, own_peer
-from headrace.engine.tables import Table, duration_text, tables_text
-from headrace.errors import ControlError, StateFolderError
-from headrace.limits import COMMAND_TIMEOUT_S
-from headrace.trading.kill_switch import KillSwitch
+from headrace.cli.options import debug_option, json_option
+from headrace.commands import COMMANDS, Halt, Rearm, RedriveDeadLetter, Status
+from headrace.control import Operator
+from headrace.control.wire import AskLetter, AskLetters, AskTable
+from headrace.engine.tables import Table, duration_text, named_text, tables_text, value_text
+from headrace.errors import ControlError, OptionError, StateFolderError
+from headrace.market.checks import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from headrace.commands import Ack, Argument, CommandEntry
-    from headrace.control.wire import Reply, Request
+    from headrace.control import LatchChange
 
 __all__ = ["ctl_command"]
 
 UNREACHABLE = 3
-# The engine answers within the command's timeout; this much later it does not at all.
-GRACE_S = 2.0
-LOOK_TIMEOUT_S = 5.0
-# A halt overtakes everything: an engine that has not confirmed it by then hangs, and obeys the file.
-CONFIRM_TIMEOUT_S = 2.0
+WATCH_S = 1.0
 # Options of every verb; a field of a user's command with such a name gets another option.
-COMMON = {"engine", "json", "key", "timeout", "debug", "help"}
-_BUILT_IN = {entry.verb: entry for entry in COMMANDS.values()}
+COMMON = {"engine", "state_folder", "config", "json", "key", "timeout", "debug", "help"}
 _TYPES = {entry.name: command_type for command_type, entry in COMMANDS.items()}
+
+
+# Which engine
+
+
+def _keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """Keep the place of an engine for ``_operator``, whether its option stood before or after the verb."""
+    if value is not None:
+        context.meta[f"{__name__}.{option.name}"] = value
+
+
+def _places(command: click.Command) -> click.Command:
+    """Give a command the options that say which engine is meant."""
+    file = click.Path(exists=True, dir_okay=False)
+    texts = {
+        "--engine": ("NAME", None, "Which engine; needed where several run."),
+        "--state-folder": ("FOLDER", None, "The engine's state folder; by default HEADRACE_STATE, or your own."),
+        "--config": ("FILE", file, "The engine's configuration, which says its name and its state folder."),
+    }
+    command.params += [
+        click.Option([name], metavar=metavar, type=kind, expose_value=False, callback=_keep, help=text)
+        for name, (metavar, kind, text) in texts.items()
+    ]
+    return command
+
+
+def _operator() -> Operator:
+    given = click.get_current_context().meta
+    engine, folder, file = (given.get(f"{__name__}.{name}") for name in ("engine", "state_folder", "config"))
+    if file is None:
+        return Operator(folder, engine=engine)
+    from headrace.app.config import load_config
+
+    section = load_config(file).engine
+    return Operator(folder or section.state_folder, engine=engine, configured=section.name)
+
+
+_PLACES = _places(click.Command("ctl", add_help_option=False))
+_PLACES.ignore_unknown_options = _PLACES.allow_extra_args = True
 
 
 class _CtlGroup(click.Group):
@@ -60,25 +93,32 @@ class _CtlGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
+            verb = args[0]
             try:
-                name = _engine_named_in(args)
-                table = _ask(name, AskTable()).table or ()
-            except (ControlError, Failure) as error:
-                ctx.fail(f"no such command {args[0]!r}, and no engine says that it is one of its own: {error}")
+                # No verb has read its options yet, since the verb itself is the engine's.
+                with _PLACES.make_context("ctl", args[1:], parent=ctx):
+                    reply = _operator().ask(AskTable())
+            except (ControlError, OptionError, StateFolderError) as error:
+                close = nearest(verb, self.commands)
+                ctx.fail(f"no such command {verb!r}{close}, and no engine says that it is one of its own: {error}")
+            table = reply.table or ()
             for entry in table:
-                if entry.verb == args[0]:
-                    return entry.verb, _verb(entry), args[1:]
-            ctx.fail(f"no such command {args[0]!r}, neither here nor at engine {name!r}: see headrace ctl --help")
+                if entry.verb == verb:
+                    return verb, _verb(entry, options=_submitting()), args[1:]
+            close = nearest(verb, [*self.commands, *(entry.verb for entry in table)])
+            ctx.fail(
+                f"no such command {verb!r}{close}, neither here nor at engine {reply.engine!r}: see headrace ctl --help"
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the built-in commands, then those that a running engine takes beside them."""
         super().format_commands(ctx, formatter)
-        with contextlib.suppress(ControlError, Failure, StateFolderError):
-            name = _one_engine(None)
-            own = [entry for entry in _ask(name, AskTable()).table or () if entry.verb not in self.commands]
+        with contextlib.suppress(ControlError, OptionError, StateFolderError), ctx.scope(cleanup=False):
+            reply = _operator().ask(AskTable())
+            own = [entry for entry in reply.table or () if entry.verb not in self.commands]
             if own:
-                with formatter.section(f"Commands of {name}"):
+                with formatter.section(f"Commands of {reply.engine}"):
                     formatter.write_dl([(entry.verb, entry.meaning) for entry in own])
 
 
@@ -87,43 +127,50 @@ class _CtlGroup(click.Group):
 def ctl_command() -> None:
     """Steer a running engine: pause, cancel, flatten, halt, look.
 
-    Exit code 0: accepted, or it was so already. 1: rejected or failed. 3: no engine answers.
+    Exit code 0: accepted, or it was so already. 1: rejected or failed. 3: no engine answers, or not the one that runs.
     """
+
+
+_places(ctl_command)
+
+
+# Commands
+
+
+def _verb(
+    entry: CommandEntry,
+    run: Callable[..., int] | None = None,
+    *,
+    options: Iterable[click.Option] = (),
+    more: str = "",
+) -> click.Command:
+    """Make a verb of a row of the table: required fields are arguments, the others options.
+
+    run : in place of ``_submit``. options : besides those of every verb. more : help, after the command's meaning.
+    """
+
+    def callback(**given: Any) -> int:
+        fields = {argument.name: given.pop(f"field_{argument.name}") for argument in entry.arguments}
+        return (run or _submit)(entry, {name: value for name, value in fields.items() if value is not None}, **given)
+
+    parameters = [*map(_parameter, entry.arguments), *options]
+    text = f"{entry.meaning}\n\n{more}".strip()
+    return _common(click.Command(entry.verb, params=parameters, callback=callback, help=text, short_help=entry.meaning))
 
 
 def _common(command: click.Command) -> click.Command:
     """Give a verb the options that all of them have."""
-    command.params += [
-        click.Option(["--engine"], metavar="NAME", help="Which engine; needed where several run."),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
-    ]
-    return debug_option(command)
+    return debug_option(json_option(_places(command)))
 
 
-def _commanding(command: click.Command) -> click.Command:
-    """Give a verb the options of a command."""
-    command.params += [
+def _submitting() -> list[click.Option]:
+    """Return the options of a verb that waits for an Ack."""
+    seconds = click.FloatRange(min=0, min_open=True)
+    text = "Seconds after which the outcome is unknown; the engine's own unless given, 5."
+    return [
         click.Option(["--key"], metavar="TEXT", help="Repeated with the same key, it is handled once."),
-        click.Option(
-            ["--timeout"],
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="S",
-            help="Seconds after which the outcome is unknown; the engine's own unless given, 5.",
-        ),
+        click.Option(["--timeout"], type=seconds, metavar="S", help=text),
     ]
-    return _common(command)
-
-
-def _verb(entry: CommandEntry) -> click.Command:
-    """Make a verb of a row of the table: required fields are arguments, the others options."""
-
-    def run(**given: Any) -> int:
-        common = {name: given.pop(name) for name in ("engine", "as_json", "key", "timeout")}
-        fields = {argument.name: given[f"field_{argument.name}"] for argument in entry.arguments}
-        return _submit(entry, {name: value for name, value in fields.items() if value is not None}, **common)
-
-    parameters = [_parameter(argument) for argument in entry.arguments]
-    return _commanding(click.Command(entry.verb, params=parameters, callback=run, help=entry.meaning))
 
 
 def _parameter(argument: Argument) -> click.Parameter:
@@ -151,13 +198,7 @@ def _metavar(argument: Argument) -> str:
 
 
 def _submit(
-    entry: CommandEntry,
-    fields: Mapping[str, Any],
-    *,
-    engine: str | None,
-    as_json: bool,
-    key: str | None,
-    timeout: float | None,
+    entry: CommandEntry, fields: Mapping[str, Any], *, as_json: bool, key: str | None, timeout: float | None
 ) -> int:
     command = {"command": entry.name, **fields}
     if entry.name in _TYPES:
@@ -165,9 +206,7 @@ def _submit(
             msgspec.convert(command, _TYPES[entry.name])
         except msgspec.ValidationError as error:
             raise Failure(f"ctl {entry.verb}: {error}", exit_code=2) from error
-    name = _one_engine(engine)
-    request = Submit(command=msgspec.Raw(msgspec.json.encode(command)), key=key, timeout=timeout, terminal=_terminal())
-    ack = _ack(_ask(name, request, timeout=(COMMAND_TIMEOUT_S if timeout is None else timeout) + GRACE_S))
+    name, ack = _operator().submit(command, key=key, timeout=timeout)
     if as_json:
         _print_json({"engine": name, **msgspec.to_builtins(ack)})
     else:
@@ -193,72 +232,57 @@ def _tables(title: str, detail: Mapping[str, Any]) -> list[Table]:
         rows = list(value.items()) if isinstance(value, dict) else []
         if rows and all(isinstance(row, dict) for _, row in rows):
             columns = list(dict.fromkeys(column for _, row in rows for column in row))
-            cells = [(own, *(_text(row.get(column, "")) for column in columns)) for own, row in rows]
-            tables.append(Table(name, ("", *columns), cells, texts=len(columns) + 1))
+            named = [[named_text(column, row.get(column, "")) for column in columns] for _, row in rows]
+            cells = [(own, *(text for _, text in texts)) for (own, _), texts in zip(rows, named, strict=True)]
+            tables.append(Table(name, ("", *(shown for shown, _ in named[0])), cells, texts=len(columns) + 1))
         else:
-            plain.append((name, _text(value)))
+            plain.append(named_text(name, value))
     return [Table(title, ("", ""), plain, texts=2), *tables]
 
 
-def _text(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(own)}" for name, own in value.items()) or "-"
-    if isinstance(value, list):
-        return ", ".join(map(_text, value)) or "-"
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "-"}[value]
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _status(entry: CommandEntry, fields: Mapping[str, Any], *, watch: bool, **given: Any) -> int:
+    """Show the status, once or again and again."""
+    while True:
+        if watch and sys.stdout.isatty():
+            click.clear()
+        code = _submit(entry, fields, **given)
+        if code or not watch:
+            return code
+        time.sleep(WATCH_S)
 
 
-# Halt
+# Halt and rearm need no engine
 
 
-@click.command("halt")
-@click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the latch file and in the audit.")
-@click.option("--engine", metavar="NAME", help="Tell only this engine; the latch file halts all of them.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@debug_option
-def _halt_command(*, reason: str, engine: str | None, as_json: bool) -> int:
-    """Let no new order pass from now on, until rearmed; cancels get through. Overtakes every other command.
+def _halt(_entry: CommandEntry, fields: Mapping[str, Any], *, as_json: bool) -> int:
+    change = _operator().halt(fields.get("reason", ""))
+    return _print_change(change, "the next one starts halted", as_json=as_json)
 
-    Writes the latch file first, which every engine of this HEADRACE_STATE obeys within 0.1 s, also one that hangs or
-    that starts later; then tells the engines that run. Exit code 3: one of them did not confirm it.
-    """
-    latch, problem = _write_latch(reason)
-    request = Submit(command=msgspec.Raw(msgspec.json.encode(Halt(reason))), terminal=_terminal())
-    told: dict[str, str] = {}
-    unconfirmed = 0
-    for name in [engine] if engine is not None else running_engines():
-        try:
-            ack = _ack(_ask(name, request, timeout=CONFIRM_TIMEOUT_S))
-        except ControlError as error:
-            told[name] = f"not confirmed: {error}"
-            unconfirmed += 1
-        else:
-            told[name] = f"{ack.status} {ack.reason}".strip()
-            unconfirmed += not ack.is_done
+
+def _rearm(entry: CommandEntry, fields: Mapping[str, Any], *, as_json: bool, **given: Any) -> int:
+    operator = _operator()
+    if not operator.is_alone():
+        return _submit(entry, fields, as_json=as_json, **given)
+    change = operator.rearm_latch(fields.get("reason", ""))
+    return _print_change(change, "the next one starts rearmed", as_json=as_json)
+
+
+def _print_change(change: LatchChange, following: str, *, as_json: bool) -> int:
     if as_json:
-        _print_json({"latch": latch, "problem": problem, "engines": told})
+        _print_json(change._asdict())
     else:
-        click.echo(f"latch: {latch or f'not written: {problem}'}")
-        for name, what in told.items():
-            click.echo(f"engine {name}: {what}")
-        if not told:
-            click.echo("no engine runs: the next one starts halted" if latch else "no engine runs")
-    return UNREACHABLE if unconfirmed else 0 if latch else 1
-
-
-def _write_latch(reason: str) -> tuple[str, str]:
-    """Halt through the file, and return its path, or why it was not written.
-
-    Actor and reason are those that the command has at the engine, which takes the file for the command's own halt.
-    """
-    try:
-        with KillSwitch(watch=False) as switch:
-            switch.halt(reason, own_peer().actor(_terminal()))
-            return str(switch.path), ""
-    except StateFolderError as error:
-        return "", str(error)
+        click.echo(f"latch: {change.latch or 'not changed'}{f': {change.problem}' if change.problem else ''}")
+        for name, told in change.engines.items():
+            click.echo(f"engine {name}: {told}")
+        if not change.engines:
+            click.echo(f"no engine runs{f': {following}' if change.latch else ''}")
+    others = ", ".join(map(str, change.elsewhere))
+    if others and not change.engines:
+        msg = f"no engine was reached, and {others} goes on: name its folder with --state-folder, or --config FILE"
+        raise Failure(msg, exit_code=UNREACHABLE)
+    if others:
+        click.echo(f"headrace: not reached: {others}", err=True)
+    return UNREACHABLE if change.unconfirmed else 0 if change.latch else 1
 
 
 # Dead letters
@@ -270,111 +294,66 @@ def _letters_command() -> None:
     """Look at what was refused or failed, and give it again."""
 
 
-def _list_letters(*, kind: str | None, last: int, engine: str | None, as_json: bool) -> None:
-    reply = _ask(_one_engine(engine), AskLetters(kind=kind, last=last))  # type: ignore[arg-type]  # click has checked it
-    letters = reply.letters or ()
+def _list_letters(*, kind: Literal["frame", "call", "event"] | None, last: int, as_json: bool) -> None:
+    letters = _operator().ask(AskLetters(kind=kind, last=last)).letters or ()
     if as_json:
         _print_json(letters)
     elif not letters:
         click.echo("no dead letters")
     else:
         columns = ("id", "kind", "source", "event", "reason")
-        rows = [[_text(letter[column]) for column in columns] for letter in letters]
+        rows = [[value_text(letter[column]) for column in columns] for letter in letters]
         click.echo(tables_text([Table("dead letters", columns, rows, texts=len(columns))]))
 
 
-def _get_letter(*, letter_id: int, engine: str | None, as_json: bool) -> None:
-    reply = _ask(_one_engine(engine), AskLetter(letter_id))
-    if not reply.letters:
+def _get_letter(*, letter_id: int, as_json: bool) -> None:
+    letters = _operator().ask(AskLetter(letter_id)).letters
+    if not letters:
         raise Failure(f"no dead letter {letter_id} is kept: see headrace ctl dead-letters list")
-    letter = reply.letters[0]
+    letter = letters[0]
     if as_json:
         _print_json(letter)
         return
     traceback = letter.pop("traceback")
-    shown = [(name, _text(value)) for name, value in letter.items() if value not in (None, "", [], 0)]
+    shown = [named_text(name, value) for name, value in letter.items() if value not in (None, "", [], 0)]
     click.echo(tables_text([Table(f"dead letter {letter_id}", ("", ""), shown, texts=2)]))
     if traceback:
         click.echo(f"\n{traceback}", nl=False)
 
 
+_KIND = click.Option(["--kind"], type=click.Choice(["frame", "call", "event"]), help="Only of this kind.")
+_LAST = click.Option(
+    ["--last"], type=click.IntRange(1, 1_000), default=20, metavar="N", show_default=True, help="How many."
+)
 _ID = click.Argument(["letter_id"], type=click.IntRange(min=1), metavar="ID")
-_letters_command.add_command(
-    _common(
-        click.Command(
-            "list",
-            callback=_list_letters,
-            help="List the newest.",
-            params=[
-                click.Option(["--kind"], type=click.Choice(["frame", "call", "event"]), help="Only of this kind."),
-                click.Option(
-                    ["--last"],
-                    type=click.IntRange(1, 1_000),
-                    default=20,
-                    metavar="N",
-                    show_default=True,
-                    help="How many.",
-                ),
-            ],
-        )
-    )
-)
-_letters_command.add_command(
-    _common(click.Command("get", callback=_get_letter, params=[_ID], help="Show one with all that it holds."))
-)
-_redrive = _verb(COMMANDS[RedriveDeadLetter])
-
-
-# The engine
-
-
-def _engine_named_in(args: list[str]) -> str:
-    """Find ``--engine`` among arguments that no verb has read yet, since the verb itself is the engine's."""
-    for option, value in zip(args, [*args[1:], ""], strict=True):
-        if option == "--engine":
-            return value
-        if option.startswith("--engine="):
-            return option.partition("=")[2]
-    return _one_engine(None)
-
-
-def _one_engine(name: str | None) -> str:
-    if name is not None:
-        return name
-    running = running_engines()
-    if not running:
-        msg = "no engine runs with this HEADRACE_STATE: start one with headrace run CONFIG"
-        raise Failure(msg, exit_code=UNREACHABLE)
-    if len(running) > 1:
-        raise Failure(f"several engines run: say which with --engine {'|'.join(running)}", exit_code=2)
-    return running[0]
-
-
-def _ask(name: str, request: Request, *, timeout: float = LOOK_TIMEOUT_S) -> Reply:
-    with ControlClient(name) as client:
-        return client.ask(request, timeout=timeout)
-
-
-def _ack(reply: Reply) -> Ack:
-    if reply.ack is None:
-        msg = f"engine {reply.engine!r} answered without an Ack: is it of another version?"
-        raise ControlError(msg)
-    return reply.ack
-
-
-def _terminal() -> str:
-    """Name the terminal that we are at; empty when there is none."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            return os.ttyname(stream.fileno()).removeprefix("/dev/")
-    return ""
 
 
 def _print_json(document: object) -> None:
     click.echo(json.dumps(msgspec.to_builtins(document), indent=2 if sys.stdout.isatty() else None))
 
 
-for _entry in _BUILT_IN.values():
-    ctl_command.add_command(_halt_command if _entry.verb == Halt.verb else _verb(_entry))
-_letters_command.add_command(_redrive)
+_WATCH = click.Option(["--watch"], is_flag=True, help="Show it again every second, until Ctrl-C.")
+_HALT_HELP = """\
+Writes the latch file first, which every engine of the state folder obeys within 0.1 s, also one that hangs or that
+starts later; then tells the engines that run. Exit code 3: one of them did not confirm it, or only engines of other
+state folders run.\
+"""
+_REARM_HELP = "Where no engine of the state folder runs, the latch file is removed."
+
+for _type, _entry in COMMANDS.items():
+    if _type is Halt:
+        _command = _verb(_entry, _halt, more=_HALT_HELP)
+    elif _type is Rearm:
+        _command = _verb(_entry, _rearm, options=_submitting(), more=_REARM_HELP)
+    elif _type is Status:
+        _command = _verb(_entry, _status, options=[*_submitting(), _WATCH])
+    else:
+        _command = _verb(_entry, options=_submitting())
+    ctl_command.add_command(_command)
+for _command in (
+    _common(click.Command("list", params=[_KIND, _LAST], callback=_list_letters, help="List the newest.")),
+    _common(click.Command("get", params=[_ID], callback=_get_letter, help="Show one with all that it holds.")),
+    _verb(COMMANDS[RedriveDeadLetter], options=_submitting()),
+):
+    _letters_command.add_command(_command)
 ctl_command.add_command(_letters_command)

@@ -1,6 +1,7 @@
 """Control: how an operator in another process reaches a running engine, over a local socket."""
 
-from headrace.control.client import ControlClient, running_engines
+from headrace.control.client import ControlClient, listening_engines
+from headrace.control.operator import LatchChange, Operator
 from headrace.control.server import ControlServer
 
-__all__ = ["ControlClient", "ControlServer", "running_engines"]
+__all__ = ["ControlClient", "ControlServer", "LatchChange", "Operator", "listening_engines"]

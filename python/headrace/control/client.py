@@ -21,7 +21,7 @@ from headrace.errors import ControlError
 if TYPE_CHECKING:
     from headrace.control.wire import Request
 
-__all__ = ["ControlClient", "running_engines"]
+__all__ = ["ControlClient", "listening_engines"]
 
 CONNECT_TIMEOUT_S = 1.0
 # Replies come in lines of any length; a status of many strategies has some hundred KiB.
@@ -44,7 +44,7 @@ class ControlClient:
         except OSError as error:
             self._socket.close()
             why = "nobody listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
-            msg = f"engine {name!r} cannot be reached at {path} ({why}): is it running, with the same HEADRACE_STATE?"
+            msg = f"engine {name!r} cannot be reached at {path} ({why})"
             raise ControlError(msg) from error
 
     def ask(self, request: Request, *, timeout: float) -> Reply:
@@ -94,7 +94,7 @@ class ControlClient:
         self.close()
 
 
-def running_engines(folder: str | os.PathLike[str] | None = None) -> list[str]:
+def listening_engines(folder: str | os.PathLike[str] | None = None) -> list[str]:
     """Return the names of the engines that listen, sorted. Raises StateFolderError."""
     found = []
     for path in sorted(run_folder(None if folder is None else Path(folder)).glob("*.sock")):

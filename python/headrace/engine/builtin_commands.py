@@ -35,7 +35,7 @@ from headrace.commands import (
     current_submission,
     entry_of,
 )
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, StateFolderError
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.states import StrategyState
 
@@ -71,8 +71,8 @@ class BuiltinCommands:
     def __init__(self, parts: EngineParts, controls: EngineControls) -> None:
         self._engine = parts
         self._controls = controls
-        # The kill switch's version that a Halt has been accepted for.
-        self._halt_version = 0
+        # The kill switch's version that a Halt has been accepted for; a halt from before this engine needs none.
+        self._halt_version = 0 if parts.halt_watch is None else parts.halt_watch.switch.version
         self._plain: dict[type[Command], Callable[[Any], Outcome]] = {
             SetSubscription: self._set_subscription,
             CancelOrder: self._cancel_order,
@@ -210,18 +210,21 @@ class BuiltinCommands:
         watch = self._engine.halt_watch
         if watch is None:
             return Outcome("rejected", "a replay has no kill switch: nothing leaves it")
-        switch, actor = watch.switch, _actor()
+        switch, problem = watch.switch, ""
         try:
-            is_made = switch.halt(command.reason, actor)
+            is_made = switch.halt(command.reason, _actor())
+        except StateFolderError as error:
+            # It is halted all the same.
+            is_made, problem = True, str(error)
         finally:
             watch.look()
-        # `headrace ctl halt` writes the latch file before it submits the command: a halt by the same actor for the same
-        # reason is the command's own. Once; the same command again finds what it asks for.
-        is_own = (switch.actor, switch.reason) == (actor, command.reason) and switch.version != self._halt_version
+        # `headrace ctl halt` writes the latch file before it submits the command: the first command with the reason of
+        # a halt is that halt's own, whoever saw the file first.
+        is_own = switch.reason == command.reason and switch.version != self._halt_version
         if not is_made and not is_own:
             return Outcome("noop", f"it is halted already: {switch.reason}")
         self._halt_version = switch.version
-        return Outcome("accepted")
+        return Outcome("accepted", problem)
 
     def _rearm(self, command: Rearm) -> Outcome:
         watch = self._engine.halt_watch

@@ -28,6 +28,8 @@ from headrace.feeds.sources import Sources
 from headrace.limits import DRAIN_S, HALT_S
 from headrace.market.clock import Mode
 from headrace.market.events import Signal
+from headrace.trading.engine_register import registered
+from headrace.trading.kill_switch import KillSwitch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -200,6 +202,8 @@ class EngineRun:
         parts.bus.core.adopt_thread()
         if parts.mode is Mode.LIVE:
             undo.enter_context(_switch_interval())
+        if isinstance(parts.kill_switch, KillSwitch):
+            undo.enter_context(registered(parts.name, parts.kill_switch.path.parent))
         if parts.audit is not None:
             parts.audit.attach(parts.bus)
         await parts.driver.start(self.sources)

@@ -13,6 +13,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from headrace.market.tick import ns_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,15 +26,20 @@ __all__ = [
     "Table",
     "duration_text",
     "latency_text",
+    "named_text",
     "progress_display",
     "tables_html",
     "tables_text",
+    "time_text",
+    "value_text",
 ]
 
 # A bar that moves ten times a second looks alive; a line in a log every two seconds is enough.
 BAR_EVERY_S = 0.1
 LINE_EVERY_S = 2.0
 BAR_CELLS = 30
+# Nanoseconds above this are a time, below it a duration.
+YEAR_2000_NS = 946_684_800 * 10**9
 
 
 class Table(NamedTuple):
@@ -78,6 +85,29 @@ def duration_text(ns: float) -> str:
         if ns >= size:
             return f"{ns / size:.3g} {unit}"
     return f"{ns:.3g} ns"
+
+
+def named_text(name: str, value: object) -> tuple[str, str]:
+    """Return a field's name and value for a person: a time or a duration in ns loses the unit in its name."""
+    if not name.endswith("_ns") or not isinstance(value, int):
+        return name, value_text(value)
+    return name.removesuffix("_ns"), time_text(value) if value >= YEAR_2000_NS else duration_text(value)
+
+
+def time_text(ts_ns: int) -> str:
+    """Return a time in UTC, to the second."""
+    return f"{ns_text(ts_ns)[:19]} UTC"
+
+
+def value_text(value: object) -> str:
+    """Return a plain value, or a list or dict of such, for a person."""
+    if isinstance(value, dict):
+        return ", ".join(" ".join(named_text(name, own)) for name, own in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(value_text, value)) or "-"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def latency_text(ns: float | None) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from headrace.errors import StateFolderError
 
-__all__ = ["checked_folder", "state_folder"]
+__all__ = ["checked_folder", "home_folder", "state_folder"]
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -25,11 +25,14 @@ OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def state_folder() -> Path:
     """Return the state folder, made if it is not there. Raises StateFolderError."""
     named = os.environ.get("HEADRACE_STATE")
-    if named:
-        return checked_folder(Path(named))
+    return checked_folder(Path(named) if named else home_folder())
+
+
+def home_folder() -> Path:
+    """Return the user's own folder, whatever HEADRACE_STATE names; it may not be there."""
     # The standard says that a relative path in it is to be ignored.
     base = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return checked_folder((base if base.is_absolute() else Path.home() / ".local" / "state") / "headrace")
+    return (base if base.is_absolute() else Path.home() / ".local" / "state") / "headrace"
 
 
 def checked_folder(path: Path) -> Path:
