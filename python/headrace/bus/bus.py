@@ -35,7 +35,7 @@ from headrace.bus.current_event import handling_in
 from headrace.bus.lane import LANE_OPTIONS, BusStats, HandlerStats, LaneOptions, LaneStats, check_options
 from headrace.bus.registry import Declared, Subscribers
 from headrace.bus.subscription import BusSubscription
-from headrace.dispatch.faults import safe_text, safe_traceback
+from headrace.dispatch.faults import error_text, safe_traceback
 from headrace.errors import LaneFullError, LetterError
 from headrace.limits import (
     BARRIER_S,
@@ -373,7 +373,7 @@ class EventBus:
         self, handler: _native.BusHandler, lane: int, number: int, event: Event, attempts: int, error: BaseException
     ) -> None:
         subscription: BusSubscription = handler.owner
-        reason = f"{type(error).__name__}: {safe_text(error)}"
+        reason = error_text(error)
         letter = self.dead_letters.add_event(
             source=subscription.name,
             reason=reason,

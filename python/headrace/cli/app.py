@@ -16,7 +16,6 @@ Does not: do a verb's work; each verb has its own file.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
@@ -47,7 +46,7 @@ from headrace.errors import (
     SubscriptionError,
     VenueError,
 )
-from headrace.telemetry.logs import install_handler
+from headrace.telemetry.logs import LineFormatter, install_handler
 
 __all__ = ["PURPOSES", "main"]
 
@@ -167,7 +166,7 @@ def _say(message: str, exit_code: int) -> int:
 
 def _log_to_stderr() -> None:
     """Show the library's log (a fault, a lag, a slow handler) like all other messages of this command."""
-    install_handler(logging.Formatter("headrace: %(message)s"))
+    install_handler(LineFormatter("headrace: "))
 
 
 def _fix_hash_seed() -> None:

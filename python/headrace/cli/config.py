@@ -15,6 +15,7 @@ import click
 
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, overrides_option
+from headrace.engine.tables import counted
 
 if TYPE_CHECKING:
     from headrace.app.config import EngineConfig
@@ -83,7 +84,7 @@ def check_command(file: Path, overrides: tuple[str, ...]) -> None:
     for finding in found:
         click.echo(f"{'wrong' if finding.is_wrong else 'note'}: {finding.path}: {finding.text}")
     if wrong := sum(finding.is_wrong for finding in found):
-        msg = f"{file} has {_counted('problem', wrong)}: correct them, then check again"
+        msg = f"{file} has {counted(wrong, 'problem')}: correct them, then check again"
         raise Failure(msg, exit_code=2)
     click.echo(f"{file} is right: {_summary(config)}")
 
@@ -99,11 +100,6 @@ def schema_command() -> None:
 
 def _summary(config: EngineConfig) -> str:
     parts = Counter(feed=len(config.feeds), strategy=len(config.strategies), service=len(config.services))
-    counted = [_counted(name, number) for name, number in parts.items()]
+    numbers = [counted(number, name) for name, number in parts.items()]
     broker = "no broker" if config.broker is None else f"broker {config.broker.use}"
-    return ", ".join([*counted, broker])
-
-
-def _counted(name: str, number: int) -> str:
-    many = name.removesuffix("y") + ("ies" if name.endswith("y") else "s")
-    return f"{number} {name if number == 1 else many}"
+    return ", ".join([*numbers, broker])

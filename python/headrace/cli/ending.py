@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import traceback
-from contextlib import nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,11 +18,12 @@ import click
 
 import headrace
 from headrace.cli.failure import Failure
-from headrace.engine.tables import progress_display
+from headrace.dispatch.faults import error_text
+from headrace.engine.tables import counted, progress_display
 from headrace.errors import StrategyFaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from headrace import Report
     from headrace.engine.tables import ProgressDisplay
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 
     ShowProgress: TypeAlias = Callable[[Progress], object]
 
-__all__ = ["ShowProgress", "exit_code_of", "print_report", "progress_to", "run_with_display"]
+__all__ = [
+    "ShowProgress",
+    "exit_code_for_strategies",
+    "exit_code_of",
+    "print_report",
+    "progress_to",
+    "run_with_display",
+]
 
 PACKAGE = Path(headrace.__file__).parent
 
@@ -49,16 +57,12 @@ def run_with_display(title: str, work: Callable[[ShowProgress], Report], *, as_j
     display = progress_display(sys.stderr, title)
     # What strategies print must not stand in the document.
     quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
-    try:
-        with quiet:
-            report = work(progress_to(display))
-    except Exception as error:
-        display.close()
-        if failure := _strategy_failure(error):
-            raise failure from error
-        raise
-    finally:
-        display.close()
+    with strategy_failures():
+        try:
+            with quiet:
+                report = work(progress_to(display))
+        finally:
+            display.close()
     print_report(report, as_json=as_json)
     return report
 
@@ -69,56 +73,68 @@ def progress_to(display: ProgressDisplay) -> ShowProgress:
 
 
 def exit_code_of(report: Report, *, strict: bool = False) -> int:
-    """Return how the process ends, after saying why on stderr."""
+    """Return how a replay ends, after saying why on stderr. strict : rejected frames are a failure."""
     if report.stopped:
         click.echo("headrace: interrupted; the figures are those up to here", err=True)
         return 130
-    complaints = _complaints_of(report, strict=strict)
+    complaints = _empty_sources(report)
+    rejected = sum(report.rejected.values())
+    if strict and rejected:
+        frames = counted(rejected, "frame was rejected", "frames were rejected")
+        complaints.append(f"{frames}, and --strict forbids it: headrace inspect FILE shows them")
+    return exit_code_for_strategies(report, complaints)
+
+
+def exit_code_for_strategies(report: Report, complaints: Sequence[str] = ()) -> int:
+    """Print the complaints, and one for each strategy that failed or is in quarantine; return 1 if there is any."""
+    complaints = [*complaints, *_failed_strategies(report)]
     for complaint in complaints:
         click.echo(f"headrace: {complaint}", err=True)
     return 1 if complaints else 0
 
 
-def _complaints_of(report: Report, *, strict: bool) -> list[str]:
-    """Return what makes a replay that ran to its end a failure. strict : rejected frames do."""
-    complaints = [
-        *(
-            f"{source.name} holds no accepted frame"
-            for source in report.sources
-            if source.venue is not None and not source.frames
-        ),
-        *(
-            f"strategy {name} ended in quarantine after {own.faults} faults: --on-fault raise shows the first one"
-            for name, own in report.strategies.items()
-            if own.is_quarantined
-        ),
-        *(
-            f"strategy {name} failed: its dead letter says why"
-            for name, own in report.strategies.items()
-            if own.state == "failed"
-        ),
+def _empty_sources(report: Report) -> list[str]:
+    return [
+        f"{source.name} holds no accepted frame"
+        for source in report.sources
+        if source.venue is not None and not source.frames
     ]
-    rejected = sum(report.rejected.values())
-    if strict and rejected:
-        complaints.append(
-            f"{rejected:,} frames were rejected, and --strict forbids it: headrace inspect FILE shows them"
-        )
-    return complaints
 
 
-def _strategy_failure(error: Exception) -> Failure | None:
-    """Print the traceback of what a strategy raised and return the line that follows it; None for any other error.
+def _failed_strategies(report: Report) -> list[str]:
+    found = []
+    for name, own in report.strategies.items():
+        if own.is_quarantined:
+            what = f"ended in quarantine after {counted(own.faults, 'fault')}"
+        elif own.state == "failed":
+            what = "failed"
+        else:
+            continue
+        letters = report.dead_letters.list(kind="call")
+        mine = [letter for letter in letters if letter.source in (name, *own.subscriptions)]
+        first = f": {mine[0].reason} in {mine[0].handler}" if mine else ""
+        found.append(f"strategy {name} {what}{first}")
+    return found
+
+
+@contextmanager
+def strategy_failures() -> Iterator[None]:
+    """Turn what a strategy raised into a Failure, after its traceback.
 
     The dispatcher notes on the exception where it was raised, and wraps what is no Exception (sys.exit).
     """
-    if isinstance(error, StrategyFaultError):
+    try:
+        yield
+    except StrategyFaultError as error:
         _print_from_strategy(error.__cause__ or error)
-        return Failure(str(error))
-    places = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
-    if not places:
-        return None
-    _print_from_strategy(error)
-    return Failure(f"{type(error).__name__} {places[-1]}: --on-fault quarantine goes on without the strategy")
+        raise Failure(str(error)) from error
+    except Exception as error:
+        places = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
+        if not places:
+            raise
+        _print_from_strategy(error)
+        what = error_text(error)
+        raise Failure(f"{what} {places[-1]}: on_fault=quarantine goes on without the strategy") from error
 
 
 def _print_from_strategy(error: BaseException) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from headrace.cli.ending import print_report
+from headrace.cli.ending import exit_code_for_strategies, print_report, strategy_failures
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, json_option, venue_option
 
@@ -45,7 +45,8 @@ def repeat_command(*, log: str, files: tuple[str, ...], venue: str | None, as_js
     repeat = Repeat(log)
     config = _config_of(repeat)
     engine = engine_of(config, mode=Mode.REPEAT, dispatch_log=log, feeds=_feeds_of(repeat, config, files, venue))
-    report = engine.run()
+    with strategy_failures():
+        report = engine.run()
     repeated = report.repeated
     assert repeated is not None
     print_report(report, as_json=as_json)
@@ -53,7 +54,8 @@ def repeat_command(*, log: str, files: tuple[str, ...], venue: str | None, as_js
         click.echo(f"headrace: {log} has no last line: the live run was killed, and is repeated up to there", err=True)
     if not repeated.same:
         click.echo(f"headrace: the repetition decides otherwise: {repeated.difference}", err=True)
-    return 0 if repeated.same else 1
+    code = exit_code_for_strategies(report)
+    return code if repeated.same else 1
 
 
 def _config_of(repeat: Repeat) -> EngineConfig:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.ending import print_report
+from headrace.cli.ending import exit_code_for_strategies, print_report, strategy_failures
 from headrace.cli.options import (
     config_argument,
     debug_option,
@@ -38,7 +38,10 @@ __all__ = ["run_command"]
 @json_option
 @debug_option
 def run_command(*, config_file: Path, overrides: tuple[str, ...], as_json: bool, **section: str | None) -> int:
-    """Run the engine that CONFIG describes, live: over its feeds, under an operator (headrace ctl)."""
+    """Run the engine that CONFIG describes, live: over its feeds, under an operator (headrace ctl).
+
+    Exit code 1: it failed, or a strategy ended failed or in quarantine. 130: it was forced to end.
+    """
     # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
     from headrace.app.build import engine_of
     from headrace.telemetry.logs import configure_logging, follow_events
@@ -48,7 +51,7 @@ def run_command(*, config_file: Path, overrides: tuple[str, ...], as_json: bool,
     configure_logging(config.engine.log_level, config.engine.log_format, engine.run_id)
     follow_events(engine.bus)
     # Until the report is out: a signal that comes when the feeds have just ended must not lose it.
-    with engine.signals_are_requests():
+    with strategy_failures(), engine.signals_are_requests():
         try:
             report = engine.run()
         except Exception:
@@ -58,4 +61,5 @@ def run_command(*, config_file: Path, overrides: tuple[str, ...], as_json: bool,
                 print_report(report, as_json=as_json)
             raise
         print_report(report, as_json=as_json)
-    return 130 if report.ended_by.endswith(", forced") else 0
+    code = exit_code_for_strategies(report)
+    return 130 if report.ended_by.endswith(", forced") else code

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from headrace.commands.ack import Outcome
 from headrace.commands.submission import CURRENT
-from headrace.dispatch.faults import safe_text
+from headrace.dispatch.faults import error_text
 from headrace.limits import COMMAND_CANCEL_S
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class HandlerCall:
 
     def _failure(self, error: BaseException) -> Outcome:
         """Return the outcome of a handler that raised; an interrupt goes on after it."""
-        outcome = Outcome("failed", f"its handler raised {type(error).__name__}: {safe_text(error)}, outcome unknown")
+        outcome = Outcome("failed", f"its handler raised {error_text(error)}, outcome unknown")
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
             self._end(outcome)
             raise error

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from headrace.commands.ack import Ack
-from headrace.dispatch.faults import safe_text
+from headrace.dispatch.faults import error_text
 from headrace.errors import CommandError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class _Layer:
         except BaseException as error:
             # So are sys.exit and a panic: the middleware's failure, not our end.
             log.exception("middleware %s failed at command %r", self._name, call.action)
-            return self._failed(call, answer, f"raised {type(error).__name__}: {safe_text(error)}")
+            return self._failed(call, answer, f"raised {error_text(error)}")
         finally:
             is_open = False
         return ack if isinstance(ack, Ack) else self._failed(call, answer, f"returned {ack!r:.200} and no Ack")

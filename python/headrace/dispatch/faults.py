@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headrace.market.clock import Clock
     from headrace.market.dead_letters import DeadLetters
 
-__all__ = ["FaultDesk", "Policy", "safe_text", "safe_traceback"]
+__all__ = ["FaultDesk", "Policy", "error_text", "safe_text", "safe_traceback"]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class FaultDesk:
         self._letters.add_call(
             source=strategy,
             handler=handler,
-            reason=f"{type(error).__name__}: {safe_text(error)}",
+            reason=error_text(error),
             ts_ns=self._clock.now_ns(),
             instrument=None,
             tick_kind=None,
@@ -98,7 +98,7 @@ class FaultDesk:
         self._letters.add_call(
             source=subscription,
             handler=handler,
-            reason=f"{type(error).__name__}: {safe_text(error)}",
+            reason=error_text(error),
             ts_ns=self._clock.now_ns(),
             instrument=instrument,
             tick_kind=tick_kind,
@@ -125,7 +125,7 @@ class FaultDesk:
         del recent[:-QUARANTINE_FAULTS]
         is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
         verdict = ": quarantined" if is_too_often else ""
-        log.warning("%s %s%s", safe_text(error) or type(error).__name__, where, verdict)
+        log.warning("%s %s%s", error_text(error), where, verdict)
         if is_too_often:
             recent.clear()
             self.on_quarantine(subscription, f"{QUARANTINE_FAULTS} faults within {QUARANTINE_CALLS} calls")
@@ -155,6 +155,12 @@ def _add_note(error: Exception, where: str) -> None:
         raise
     except BaseException as refusal:  # noqa: BLE001 - hostile notes must not hide the error itself
         log.warning("%s %s; its notes cannot be written (%s)", type(error).__name__, where, type(refusal).__name__)
+
+
+def error_text(error: BaseException) -> str:
+    """Return an exception's type and text."""
+    text = safe_text(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def safe_text(error: BaseException) -> str:

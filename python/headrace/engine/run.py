@@ -28,6 +28,7 @@ from headrace.feeds.sources import Sources
 from headrace.limits import DRAIN_S, HALT_S
 from headrace.market.clock import Mode
 from headrace.market.events import Signal
+from headrace.telemetry.logs import market_time
 from headrace.trading.engine_register import registered
 from headrace.trading.kill_switch import KillSwitch
 
@@ -202,6 +203,8 @@ class EngineRun:
         parts.bus.core.adopt_thread()
         if parts.mode is Mode.LIVE:
             undo.enter_context(_switch_interval())
+        else:
+            undo.enter_context(market_time(parts.clock.now_ns))
         if isinstance(parts.kill_switch, KillSwitch):
             undo.enter_context(registered(parts.name, parts.kill_switch.path.parent))
         if parts.audit is not None:

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from headrace.dispatch.faults import safe_text
+from headrace.dispatch.faults import error_text
 from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
 from headrace.dispatch.subscription_stats import sum_of_stats
 from headrace.errors import HeadraceError, OptionError, SubscriptionError
@@ -143,7 +143,7 @@ class StrategyRunner:
             self._fail("its handlers or options are wrong")
             raise
         except BaseException as error:
-            self._fail(f"{type(error).__name__}: {safe_text(error)}")
+            self._fail(error_text(error))
             if is_ours(error):
                 raise
             self._judge("__init__", error)
@@ -161,7 +161,7 @@ class StrategyRunner:
             self._fail("it subscribed what cannot be bound")
             raise
         except BaseException as error:
-            self._fail(f"{type(error).__name__}: {safe_text(error)}")
+            self._fail(error_text(error))
             if is_ours(error):
                 raise
             self._judge("on_start", error)

@@ -12,8 +12,10 @@ Does not: write files or rotate them; the default stream is stderr.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import msgspec
@@ -21,28 +23,55 @@ import msgspec
 from headrace.market.events import Audit, Event, encode_event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from headrace.bus import EventBus
     from headrace.bus.subscription import BusSubscription
 
-__all__ = ["JsonFormatter", "TextFormatter", "configure_logging", "follow_events", "install_handler"]
+__all__ = [
+    "JsonFormatter",
+    "LineFormatter",
+    "TextFormatter",
+    "configure_logging",
+    "follow_events",
+    "install_handler",
+    "market_time",
+]
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 # The attributes of every record; others come from extra=.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "run_id"}
+# The clock of the replay that the running code belongs to.
+_market_ns: ContextVar[Callable[[], int] | None] = ContextVar("headrace_market_ns", default=None)
+
+
+@contextlib.contextmanager
+def market_time(now_ns: Callable[[], int]) -> Iterator[None]:
+    """Show a replay's time on each line that is logged inside of this, beside the wall's."""
+    token = _market_ns.set(now_ns)
+    try:
+        yield
+    finally:
+        _market_ns.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ts, level, logger, message, run_id, extra fields, and the traceback as "exception"."""
+    """One JSON object a line: ts, level, logger, message, run_id, extra fields, and the traceback as "exception".
+
+    In a replay also market_ts, the time of the recording.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
         line: dict[str, Any] = {
-            "ts": _time_text(record),
+            "ts": _time_text(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": _message(record),
             "run_id": getattr(record, "run_id", ""),
         }
+        if market := _market_text():
+            line["market_ts"] = market
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
@@ -54,16 +83,33 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line of text: time, level, logger without "headrace.", message; a traceback below it."""
+    """One line of text: time, level, logger without "headrace.", run, message; a traceback below it.
+
+    In a replay the time of the recording stands beside the run.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's text."""
         where = record.name.removeprefix("headrace.")
-        run = getattr(record, "run_id", "")
-        text = f"{_time_text(record)} {record.levelname:<7} {where}{f' [{run}]' if run else ''}: {_message(record)}"
+        run = " ".join(filter(None, (getattr(record, "run_id", ""), _market_text())))
+        time = _time_text(record.created)
+        text = f"{time} {record.levelname:<7} {where}{f' [{run}]' if run else ''}: {_message(record)}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         return text
+
+
+class LineFormatter(logging.Formatter):
+    """A message after a prefix, and in a replay after the time of the recording."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text."""
+        market = _market_text()
+        return f"{self._prefix}{market}{' ' if market else ''}{_message(record)}"
 
 
 def configure_logging(
@@ -126,8 +172,14 @@ def follow_events(bus: EventBus) -> BusSubscription | None:
     return bus.subscribe(Audit, on_audit, name="log") if log.isEnabledFor(logging.INFO) else None
 
 
-def _time_text(record: logging.LogRecord) -> str:
-    return dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _time_text(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _market_text() -> str:
+    """Return the time of the recording; empty outside of a replay, and before its first tick."""
+    now_ns = _market_ns.get()
+    return _time_text(ts_ns / 1e9) if now_ns is not None and (ts_ns := now_ns()) else ""
 
 
 def _message(record: logging.LogRecord) -> str:
