@@ -18,6 +18,7 @@ from headrace.market.events import Event
 from headrace.market.tick import GapCause
 
 __all__ = [
+    "NEVER_NEWEST",
     "VENUES",
     "AlarmHandle",
     "BarBuilder",
@@ -52,6 +53,7 @@ __all__ = [
     "tick_types",
 ]
 
+NEVER_NEWEST: Final[int]
 VENUES: Final[list[str]]
 
 # Shape (n,), dtype TICK_DTYPE; the layout is checked when it is used.
@@ -220,6 +222,7 @@ class SequencerCounts(TypedDict):
     gaps: int
     duplicates: int
     late: int
+    restarts: int
 
 @type_check_only
 class MembershipStats(TypedDict):

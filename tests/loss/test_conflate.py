@@ -1,4 +1,4 @@
-"""Conflation against a dict: in the end, each subscription's last quote of an instrument is the last published one.
+"""Conflation against a dict: in the end, each subscription's last quote of an instrument is the last one in order.
 
 Guarantees: every case draws its publishes, laps, pauses and clock steps from the run's seed.
 Does not: run threads; `test_loss_law` does.
@@ -81,7 +81,7 @@ def one_case(random_: random.Random) -> None:
     interval_ns = random_.choice([0, 0, 50, 1_000])
     capacity = random_.choice([4, 16, 256])
     model: dict[int, tuple[int, float]] = {}
-    numbers = [0, 0, 0]
+    numbers, ids = [0, 0, 0], [0, 0, 0]
     with Dispatcher(
         instruments=NAMES, instruments_max=4, ring_capacity=capacity, clock=clock, on_fault="raise"
     ) as dispatcher:
@@ -103,9 +103,18 @@ def one_case(random_: random.Random) -> None:
                 if action < 4:
                     which = random_.randrange(3)
                     bids = [random_.random() for _ in range(random_.choice([1, 2, 5, capacity // 2, capacity + 1]))]
-                    numbers[which] += len(bids)
-                    model[which] = (numbers[which], bids[-1])
-                    dispatcher.publish(quotes(dispatcher, bids, instrument=NAMES[which], ts_init=clock.at_ns))
+                    venue_seq = []
+                    for bid in bids:
+                        numbers[which] += 1
+                        # Odd ones lie between those in order: late.
+                        is_late = ids[which] > 0 and random_.random() < 0.2
+                        if not is_late:
+                            ids[which] += 2
+                            model[which] = (numbers[which], bid)
+                        venue_seq.append(ids[which] - is_late)
+                    dispatcher.publish(
+                        quotes(dispatcher, bids, instrument=NAMES[which], ts_init=clock.at_ns, venue_seq=venue_seq)
+                    )
                 elif action == 4:
                     dispatcher.publish(trades(dispatcher, [1.0, 2.0], instrument=NAMES[0], ts_init=clock.at_ns))
                 elif action == 5:

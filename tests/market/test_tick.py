@@ -269,7 +269,7 @@ with Dispatcher(on_fault="raise") as d:
     assert columns.got == [([0.1, 0.2, 0.3], [5.0, 6.0, 7.0])], columns.got
     batch = next(iter(pull))
     assert batch.view(headrace.market.tick.dtype_of(funding.number))["rate"].tolist() == [0.1, 0.2, 0.3]
-    assert newest[0] == 0.3 and newest[1][1] == 1, newest
+    assert newest == [0.2, (0.2, 1)], newest  # The late one is never the newest.
     assert folded.stats().conflated == 2
     assert d.stats().ticks["funding"] == 3 and d.stats().late == 1
     assert "rate" in {field.name for field in headrace.market.fields.fields()}

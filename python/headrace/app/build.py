@@ -71,6 +71,8 @@ def engine_of(
         limits=config.risk,
         on_fault=section.on_fault,
         ring_capacity=section.ring_capacity,
+        duplicates=section.duplicates,
+        late=section.late,
         slice_ns=section.slice_ns,
         wait=section.wait,
         gc=section.gc,

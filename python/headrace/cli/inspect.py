@@ -15,6 +15,7 @@ from headrace import GapCause, Report, Strategy
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, venue_option
 from headrace.engine.replay import replay
+from headrace.engine.report import venue_order
 from headrace.engine.tables import Table, duration_text, progress_display, tables_text
 from headrace.market.tick import KINDS, ns_text
 
@@ -53,7 +54,7 @@ class _Census(Strategy):
 @venue_option
 @debug_option
 def inspect_command(file: str, venue: str | None) -> None:
-    """Show what FILE holds: span, venue, types, instruments, rates, gaps, rejects."""
+    """Show what FILE holds: span, venue, types, instruments, rates, gaps, duplicates, late events, rejects."""
     census = _Census()
     display = progress_display(sys.stderr, "inspect")
     try:
@@ -78,6 +79,7 @@ def _tables(result: Report, census: _Census) -> list[Table]:
         ("first received", ns_text(result.first_ns)),
         ("instruments", f"{len(result.instruments):,}"),
         ("venue gaps", f"{result.gaps:,}"),
+        *venue_order(result),
         ("rejected frames", f"{sum(result.rejected.values()):,}"),
     ]
     frames = [

@@ -109,6 +109,20 @@ def _names(_context: click.Context, _option: click.Parameter, text: str) -> list
     show_default=True,
     help="What a strategy's exception does.",
 )
+@click.option(
+    "--duplicates",
+    type=click.Choice(["drop", "deliver"]),
+    default="drop",
+    show_default=True,
+    help="What becomes of events that the venue, or another of the files, repeats.",
+)
+@click.option(
+    "--late",
+    type=click.Choice(["deliver", "drop"]),
+    default="deliver",
+    show_default=True,
+    help="What becomes of events that come behind newer ones; delivered, they are flagged LATE.",
+)
 @click.option("--hash", "hashing", is_flag=True, help="Compute the hashes of input and deliveries.")
 @strict_option
 @json_option

@@ -68,7 +68,8 @@ class DispatcherStats:
     """The counts of a dispatcher.
 
     published : ticks on the ring, gaps included. ticks : the same by kind. gaps, duplicates, late : found by the
-    sequencer. frames, ignored, rejected : by type and reason. elapsed_s : since the dispatcher was made.
+    sequencer. restarts : of the venue's numbers. frames, ignored, rejected : by type and reason.
+    elapsed_s : since the dispatcher was made.
     ticks_per_s : published over elapsed. subscriptions : the open ones, by name. closed : the sum of those that were
     closed, of which it keeps nothing else.
     """
@@ -78,6 +79,7 @@ class DispatcherStats:
     gaps: int
     duplicates: int
     late: int
+    restarts: int
     frames: Mapping[str, int]
     ignored: Mapping[str, int]
     rejected: Mapping[str, int]
@@ -440,6 +442,7 @@ class Dispatcher:
             gaps=counts["gaps"],
             duplicates=counts["duplicates"],
             late=counts["late"],
+            restarts=counts["restarts"],
             frames=dict(frames["frames"]),
             ignored=dict(frames["ignored"]),
             rejected=dict(frames["rejected"]),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from headrace.engine.run import EngineRun
     from headrace.strategies.runner import StrategyRunner
 
-__all__ = ["PositionReport", "Report", "SourceReport", "StrategyReport", "report_of", "status_of"]
+__all__ = ["PositionReport", "Report", "SourceReport", "StrategyReport", "report_of", "status_of", "venue_order"]
 
 FRAME_TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
 
@@ -106,6 +106,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sources : in the order of the call. instruments : in order of first appearance; an id is a place here.
     frames : accepted frames by type. ignored : by type. rejected : by reason.
     ticks : published ticks by kind, gaps apart. gaps : gap ticks.
+    duplicates, late : events that the venue's numbers show to be repeated, or behind newer ones, whether delivered or
+        dropped. restarts : how often those numbers began anew.
     first_ns : receive time of the first frame, None when there was none. span_ns : from there to the last.
     input_hash : SHA-256 of the published ticks; None without ``hashing``.
     hash_seed : the interpreter's PYTHONHASHSEED, or ``"random"``: then sets of texts iterate differently in each run.
@@ -128,6 +130,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rejected: Mapping[str, int]
     ticks: Mapping[str, int]
     gaps: int
+    duplicates: int
+    late: int
+    restarts: int
     first_ns: int | None
     span_ns: int
     input_hash: str | None
@@ -200,6 +205,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             ("wall time", duration_text(self.wall_s * 1e9)),
             ("ticks/s", f"{self.ticks_per_s:,.0f}"),
             ("gaps", f"{self.gaps:,}"),
+            *venue_order(self),
             *([("commands", f"{self.commands:,}")] if self.commands else []),
             *([("dead letters", f"{self.dead_letters.total:,}")] if self.dead_letters.total else []),
             *([("kill switch", "HALTED")] if self.halted else []),
@@ -245,6 +251,15 @@ def _state_text(own: StrategyReport) -> str:
     return f"{own.state}, was {was}" if was not in ("", "running") else own.state
 
 
+def venue_order(report: Report) -> list[tuple[str, str]]:
+    """Return rows for what the venue's numbers show; a restart is rare, so it has a row where there was one."""
+    return [
+        ("duplicates", f"{report.duplicates:,}"),
+        ("late", f"{report.late:,}"),
+        *([("venue numbers began anew", f"{report.restarts:,} x")] if report.restarts else []),
+    ]
+
+
 def _verdict(repeated: RepeatReport) -> str:
     counts = f"{repeated.calls:,} calls, {repeated.decisions:,} decisions"
     return f"{counts}, {'all' if repeated.same else 'not all'} the same"
@@ -271,6 +286,9 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         rejected=stats.rejected,
         ticks={kind: count for kind, count in stats.ticks.items() if kind != "gap"},
         gaps=stats.ticks.get("gap", 0),
+        duplicates=stats.duplicates,
+        late=stats.late,
+        restarts=stats.restarts,
         first_ns=span[0],
         span_ns=span[1],
         input_hash=parts.dispatcher.input_hash,

@@ -116,6 +116,9 @@ class Flags(IntFlag):
     LATE = 1 << 7
 
 
+NEVER_NEWEST = Flags(_native.NEVER_NEWEST)
+"""A tick with one of these flags is never the newest of its kind: not for tables, bars, gates, marks or fills."""
+
 FLAGS: Mapping[Flags, str] = {Flags(bit): meaning for _, bit, meaning in _native.flag_table()}
 """The meaning of each flag."""
 

@@ -128,7 +128,7 @@ def _of_dispatcher(dispatcher: Dispatcher) -> Iterator[Sample]:
     yield from _by("headrace_frames_total", stats.frames)
     yield from _by("headrace_frames_rejected_total", stats.rejected)
     yield from _by("headrace_frames_ignored_total", stats.ignored)
-    faults = {"gap": stats.gaps, "duplicate": stats.duplicates, "late": stats.late}
+    faults = {"gap": stats.gaps, "duplicate": stats.duplicates, "late": stats.late, "restart": stats.restarts}
     yield from _by("headrace_sequence_faults_total", faults)
     # Closed subscriptions keep one row together, so that sums over all rows never fall.
     counted = {**stats.subscriptions, **({stats.closed.name: stats.closed} if stats.closed.published else {})}

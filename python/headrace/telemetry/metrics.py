@@ -54,7 +54,7 @@ _ROWS = (
         "counter",
         "ticks",
         ("fault",),
-        "found by the venue's own numbers: gap, duplicate, late",
+        "found by the venue's own numbers: gap, duplicate, late, restart",
         "gap rises: the feed loses ticks",
     ),
     Metric(

@@ -21,6 +21,7 @@ mod thread;
 
 use headrace_core::limits;
 use headrace_core::market::instrument::Venue;
+use headrace_core::market::tick::flags;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -70,6 +71,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     hot::interpreter::refuse_sub_interpreter(module.py())?;
     module.add("VENUES", Venue::ALL.map(Venue::name).to_vec())?;
+    module.add("NEVER_NEWEST", flags::NEVER_NEWEST)?;
     module.add_class::<bus::BusCore>()?;
     module.add_class::<bus::BusHandler>()?;
     module.add_class::<ingest::BarBuilder>()?;

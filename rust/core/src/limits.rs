@@ -18,6 +18,12 @@ pub const FRAME_DEPTH_MAX: usize = 16;
 pub const RESTART_JUMP: u64 = 1 << 20;
 /// Frames that a recording's venue is looked for in: a second of the quietest recorded minute.
 pub const DETECT_FRAMES_MAX: usize = 1_000;
+/// Gaps remembered for each stream, so that a number that comes after all is late and no duplicate.
+pub const GAPS_KNOWN_MAX: usize = 1_024;
+/// Late events in a row that fill no gap, after which the venue's numbers began anew.
+pub const LATE_RUN_MAX: u32 = 1_000;
+/// The same by the time of receipt, ns, whatever their number.
+pub const LATE_RUN_NS: i64 = 10_000_000_000;
 /// Empty bars in a row, after which a series waits for its next tick: a day of seconds.
 pub const BARS_EMPTY_MAX: u32 = 100_000;
 /// Above this a histogram counts without resolving: 68 s, twice the barrier's timeout.

@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::ticks::{SPOT, USDM, depth, tables, tick};
+use common::ticks::{SINGLE, SPOT, USDM, depth, tables, tick};
 use headrace_core::ingest::decode::PassedOver;
 use headrace_core::ingest::sequencer::{
     RestoreError, SavedStream, Sequencer, SequencerOptions, SequencerState, Unwanted,
 };
-use headrace_core::limits::RESTART_JUMP;
+use headrace_core::limits::{GAPS_KNOWN_MAX, LATE_RUN_MAX, RESTART_JUMP};
 use headrace_core::market::instrument::InstrumentTable;
 use headrace_core::market::kind::{self, KindTable};
 use headrace_core::market::tick::{Gap, GapCause, NO_INSTRUMENT, Tick, UNKNOWN, flags};
@@ -186,9 +186,9 @@ fn spot_and_futures_depth_events_are_chained_each_by_its_own_rule() {
 #[test]
 fn duplicates_and_late_events_are_judged_whole_and_dropped_or_flagged() {
     let events: Vec<Tick> = [
-        depth(SPOT, 2, 1, 4, 0),
-        depth(SPOT, 2, 1, 4, 0),
-        depth(SPOT, 2, 1, 3, 0),
+        depth(SPOT, 2, 10, 14, 0),
+        depth(SPOT, 2, 10, 14, 0),
+        depth(SPOT, 2, 7, 9, 0),
     ]
     .concat();
     let mut bench = usual();
@@ -204,10 +204,120 @@ fn duplicates_and_late_events_are_judged_whole_and_dropped_or_flagged() {
     let counts = bench.sequencer.counts();
     assert_eq!((counts.duplicates, counts.late), (1, 1));
     assert_eq!(
-        bench.short(&depth(SPOT, 1, 5, 6, 0)),
+        bench.short(&depth(SPOT, 1, 15, 16, 0)),
         ["level 5"],
         "neither moves the chain"
     );
+}
+
+#[test]
+fn two_recordings_of_one_market_give_each_event_once() {
+    let one: Vec<u64> = (5..15).collect();
+    let merged = one.iter().zip(&one[..9]).flat_map(|(ahead, behind)| [*ahead, *behind]);
+    let trades: Vec<Tick> = merged.map(|id| tick(SPOT, kind::TRADE, id)).collect();
+    let mut bench = usual();
+    assert_eq!(bench.run(&trades).len(), 9, "{trades:?}");
+    let counts = bench.sequencer.counts();
+    assert_eq!((counts.duplicates, counts.late, counts.gaps), (9, 0, 0));
+    let book: Vec<Tick> = [
+        depth(SPOT, 1, 1, 4, 0),
+        depth(SPOT, 1, 5, 6, 0),
+        depth(SPOT, 1, 1, 4, 0),
+        depth(SPOT, 1, 7, 8, 0),
+        depth(SPOT, 1, 5, 6, 0),
+    ]
+    .concat();
+    assert_eq!(bench.short(&book), ["level 1", "level 2", "level 3"]);
+}
+
+#[test]
+fn a_number_that_fills_a_gap_is_late_once_and_a_duplicate_then() {
+    let mut bench = usual();
+    bench.run(&[5, 9].map(|id| tick(SPOT, kind::TRADE, id)));
+    let ids = [7, 7, 6, 8, 8, 5, 4];
+    assert_eq!(
+        bench.short(&ids.map(|id| tick(SPOT, kind::TRADE, id))),
+        ["trade 3+late", "trade 4+late", "trade 5+late", "trade 6+late"]
+    );
+    let counts = bench.sequencer.counts();
+    assert_eq!((counts.duplicates, counts.late, counts.gaps), (3, 4, 1));
+    bench.run(&depth(USDM, 1, 1, 4, 0));
+    bench.run(&depth(USDM, 1, 20, 24, 14));
+    assert_eq!(bench.short(&depth(USDM, 1, 8, 14, 4)), ["level 3+late"]);
+    assert_eq!(bench.short(&depth(USDM, 1, 8, 14, 4)), Vec::<String>::new());
+}
+
+#[test]
+fn the_oldest_of_many_gaps_is_forgotten() {
+    let mut bench = usual();
+    let odd = (0..=GAPS_KNOWN_MAX as u64 + 1).map(|index| tick(SPOT, kind::TRADE, 2 * index + 1));
+    bench.run(&odd.collect::<Vec<_>>());
+    assert_eq!(
+        bench.short(&[tick(SPOT, kind::TRADE, 2)]),
+        Vec::<String>::new(),
+        "forgotten"
+    );
+    assert_eq!(bench.short(&[tick(SPOT, kind::TRADE, 4)]).len(), 1);
+    assert_eq!(bench.sequencer.counts().duplicates, 1);
+}
+
+/// A tick of an id, received and made by the venue at so many seconds.
+fn at(kind: u8, id: u64, seconds: i64) -> Tick {
+    Tick {
+        ts_event: seconds * 1_000_000_000,
+        ts_init: seconds * 1_000_000_000,
+        ..tick(SPOT, kind, id)
+    }
+}
+
+#[test]
+fn numbers_that_begin_anew_are_one_gap_and_go_on() {
+    for kind in [kind::QUOTE, kind::TRADE] {
+        let mut bench = usual();
+        bench.run(&(9_000..9_003).map(|id| at(kind, id, 1)).collect::<Vec<_>>());
+        // Of the trades, these stand between the first and the last number, and only their times tell.
+        let anew: Vec<Tick> = (1..=u64::from(LATE_RUN_MAX)).map(|id| at(kind, id, 2)).collect();
+        let out = bench.run(&anew);
+        assert_eq!(out.len(), anew.len() + 1);
+        let late = out.iter().filter(|tick| tick.flags & flags::LATE != 0).count();
+        assert_eq!(late, anew.len() - 1);
+        let gap = out[out.len() - 2];
+        let unknown = Gap {
+            cause: GapCause::Restart,
+            lost_kind: kind,
+            first: UNKNOWN,
+            last: UNKNOWN,
+            missing: UNKNOWN,
+        };
+        assert_eq!((gap.kind, gap.values), (kind::GAP, unknown.to_values()));
+        let next = [at(kind, 1_001, 2), at(kind, 1_001, 2), at(kind, 999, 2)];
+        assert_eq!(bench.run(&next)[0].flags, SINGLE, "the new numbers are in order");
+        let counts = bench.sequencer.counts();
+        assert_eq!((counts.restarts, counts.gaps), (1, 1));
+        assert_eq!(counts.duplicates, 1, "{counts:?}");
+    }
+}
+
+#[test]
+fn a_few_late_events_over_ten_seconds_are_a_restart_and_others_between_are_none() {
+    let mut bench = usual();
+    bench.run(&[at(kind::QUOTE, 100, 1), at(kind::QUOTE, 3, 2), at(kind::QUOTE, 4, 11)]);
+    assert_eq!(bench.sequencer.counts().restarts, 0);
+    let restarted = bench.short(&[at(kind::QUOTE, 5, 12), at(kind::QUOTE, 6, 12)]);
+    assert_eq!(restarted, ["gap 1 RESTART quote ?..? ?", "quote 4+gap", "quote 5"]);
+    let mut bench = usual();
+    bench.run(&[at(kind::QUOTE, 100, 1), at(kind::QUOTE, 3, 2)]);
+    bench.run(&[at(kind::QUOTE, 101, 5), at(kind::QUOTE, 4, 13), at(kind::QUOTE, 5, 15)]);
+    assert_eq!(bench.sequencer.counts().restarts, 0);
+}
+
+#[test]
+fn trades_that_repeat_numbers_at_later_times_are_late() {
+    let mut bench = usual();
+    let first = [at(kind::TRADE, 50, 1), at(kind::TRADE, 51, 2), at(kind::TRADE, 52, 3)];
+    bench.run(&first);
+    assert_eq!(bench.short(&first), Vec::<String>::new(), "the very same");
+    assert_eq!(bench.short(&[at(kind::TRADE, 51, 4)]), ["trade 4+late"]);
 }
 
 #[test]

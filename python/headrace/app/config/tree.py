@@ -77,6 +77,7 @@ class EngineSection(Section, frozen=True, kw_only=True):
     slice_ns : how long dispatch holds the loop before other tasks run, ns.
     speed : seconds of a recording per second, 1.0 is real time. A replay is as fast as its handlers.
     ring_capacity : ticks, a power of two.
+    duplicates, late : what becomes of events that the venue repeats, or sends behind newer ones: "drop" or "deliver".
     on_fault : the effect of a strategy's exceptions: "quarantine" ends its calls after 3 of them, "raise" ends the run.
     state_folder : the folder of the kill switch's latch and the control socket; by default from HEADRACE_STATE or XDG.
     audit : file for every event of a run, or a folder with one file for each run; by default none is written.
@@ -93,6 +94,8 @@ class EngineSection(Section, frozen=True, kw_only=True):
     slice_ns: AtLeastOne = SLICE_NS
     speed: AboveZero = 1.0
     ring_capacity: Annotated[int, msgspec.Meta(ge=2)] = RING_CAPACITY
+    duplicates: Literal["drop", "deliver"] = "drop"
+    late: Literal["drop", "deliver"] = "deliver"
     on_fault: Literal["quarantine", "raise"] = "quarantine"
     state_folder: FilePath | None = None
     audit: FilePath | None = None

@@ -36,7 +36,7 @@ from headrace.market.events import (
     OrderRequested,
 )
 from headrace.market.money import MONEY, ZERO, Amount, decimal_of
-from headrace.market.tick import Flags
+from headrace.market.tick import NEVER_NEWEST, Flags
 from headrace.trading.brokers.resting import NEVER_NS, RestingOrder, RestingOrders, ShownSide
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ __all__ = ["SimulatedBroker"]
 log = logging.getLogger(__name__)
 
 # Quotes that say nothing new: repeated on join or after a loss, sent again by the venue, or overtaken by a newer one.
-OLD_QUOTE = int(Flags.SNAPSHOT | Flags.DUPLICATE | Flags.LATE)
+OLD_QUOTE = int(Flags.SNAPSHOT | NEVER_NEWEST)
 BPS = Decimal(10_000)
 
 

@@ -11,6 +11,7 @@ use headrace_core::market::tick::{GapCause, Tick, flags};
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
+use super::member::StateOf;
 use super::subscription::widen;
 use crate::lock::lock;
 
@@ -92,25 +93,33 @@ impl Delivery {
     fn admit_newest(&mut self, member: usize, key: usize, tick: &mut Tick, position: u64, index: usize) -> bool {
         let now_ns = self.now_ns;
         let this = &mut self.members[member];
-        this.make_room_for(key);
-        if self.fold.is_folded(index) || tick.seq <= this.newest_seq[key] {
+        let interval_ns = this.options.min_interval_ns;
+        let state = this.state_of(key);
+        if self.fold.is_folded(index) || tick.seq <= state.newest_seq {
+            if !tick.may_be_newest() {
+                state.handed_on |= tick.flags & flags::GAP_BEFORE;
+            }
             this.shared.conflated.add(1);
             return false;
         }
-        tick.flags |= self.fold.handed_on(index);
-        if this.options.min_interval_ns > 0 {
+        tick.flags |= self.fold.handed_on(index) | std::mem::take(&mut state.handed_on);
+        if interval_ns > 0 {
+            let due = state.due;
             if let Some((_, older, _)) = this.deferred.remove(&key) {
                 tick.flags |= older.flags & flags::GAP_BEFORE;
                 this.shared.conflated.add(1);
             }
-            if now_ns < this.due[key] {
-                this.deferred.insert(key, (this.due[key], *tick, position));
+            if now_ns < due {
+                this.deferred.insert(key, (due, *tick, position));
                 self.attend(member);
                 return false;
             }
-            this.due[key] = now_ns.saturating_add(this.options.min_interval_ns);
         }
-        this.newest_seq[key] = tick.seq;
+        *this.state_of(key) = StateOf {
+            newest_seq: tick.seq,
+            due: now_ns.saturating_add(interval_ns),
+            handed_on: 0,
+        };
         true
     }
 

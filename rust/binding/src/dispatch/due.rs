@@ -29,8 +29,9 @@ impl Delivery {
                 this.withhold(position, position, 1);
                 continue;
             }
-            this.due[key] = at.max(self.now_ns).saturating_add(this.options.min_interval_ns);
-            this.newest_seq[key] = tick.seq;
+            let due = at.max(self.now_ns).saturating_add(this.options.min_interval_ns);
+            let state = this.state_of(key);
+            (state.newest_seq, state.due) = (tick.seq, due);
             self.hold(member, tick, position);
             self.call_apart(py, member, &tick, position);
         }

@@ -35,17 +35,37 @@ pub(crate) struct Member {
     /// Unused time of the rate limit, of which each tick costs some; whole ns, so that nothing is lost by rounding.
     pub(super) credit_ns: i64,
     pub(super) credit_at: i64,
-    /// Per state key: the newest `seq` delivered (conflate).
-    pub(super) newest_seq: Vec<u64>,
+    /// Per state key: what is remembered of its quotes (conflate).
+    states: Vec<StateOf>,
     /// Per state key: a quote that waits for its interval, and when it is due.
     pub(super) deferred: BTreeMap<usize, (i64, Tick, u64)>,
-    pub(super) due: Vec<i64>,
     pub(super) lagging: bool,
     /// The shared batches of its plural handlers; `None`: it has none, or is looked at for itself.
     pub(super) class: Option<u32>,
     pub(super) is_attended: bool,
     pub(super) is_active: bool,
     pub(super) fault_calls: u64,
+}
+
+/// What a conflating member remembers of one state key.
+#[derive(Clone, Copy)]
+pub(super) struct StateOf {
+    /// The newest `seq` delivered.
+    pub(super) newest_seq: u64,
+    /// When its interval is over.
+    pub(super) due: i64,
+    /// Flags of late ticks, for the next one.
+    pub(super) handed_on: u16,
+}
+
+impl Default for StateOf {
+    fn default() -> Self {
+        Self {
+            newest_seq: 0,
+            due: i64::MIN,
+            handed_on: 0,
+        }
+    }
 }
 
 impl Member {
@@ -64,9 +84,8 @@ impl Member {
             resync: false,
             credit_ns: i64::MAX,
             credit_at: i64::MIN,
-            newest_seq: Vec::new(),
+            states: Vec::new(),
             deferred: BTreeMap::new(),
-            due: Vec::new(),
             lagging: false,
             class: None,
             is_attended: false,
@@ -177,12 +196,13 @@ impl Member {
         }
     }
 
-    /// Makes room for what is remembered of a state key.
-    pub(super) fn make_room_for(&mut self, key: usize) {
-        if self.newest_seq.len() <= key {
-            self.newest_seq.resize(key + 1, 0);
-            self.due.resize(key + 1, i64::MIN);
+    /// What is remembered of a state key.
+    #[inline]
+    pub(super) fn state_of(&mut self, key: usize) -> &mut StateOf {
+        if self.states.len() <= key {
+            self.states.resize(key + 1, StateOf::default());
         }
+        &mut self.states[key]
     }
 
     pub(super) fn take_token(&mut self, now_ns: i64) -> bool {

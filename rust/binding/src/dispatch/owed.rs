@@ -50,19 +50,20 @@ impl Delivery {
                 continue;
             }
             let mut handed_on = 0;
-            if let Some(key) = self.keys.key(tick) {
-                this.make_room_for(key);
-                if this.conflates() {
-                    if tick.seq <= this.newest_seq[key] {
-                        continue;
-                    }
-                    this.newest_seq[key] = tick.seq;
-                    this.due[key] = this.due[key].max(self.now_ns.saturating_add(this.options.min_interval_ns));
-                    if let Some((_, older, _)) = this.deferred.remove(&key) {
-                        // What waited for its interval is folded into the newest.
-                        handed_on = older.flags & flags::GAP_BEFORE;
-                        this.shared.conflated.add(1);
-                    }
+            if let Some(key) = self.keys.key(tick)
+                && this.conflates()
+            {
+                let due = self.now_ns.saturating_add(this.options.min_interval_ns);
+                let state = this.state_of(key);
+                if tick.seq <= state.newest_seq {
+                    continue;
+                }
+                (state.newest_seq, state.due) = (tick.seq, state.due.max(due));
+                handed_on = std::mem::take(&mut state.handed_on);
+                if let Some((_, older, _)) = this.deferred.remove(&key) {
+                    // What waited for its interval is folded into the newest.
+                    handed_on |= older.flags & flags::GAP_BEFORE;
+                    this.shared.conflated.add(1);
                 }
             }
             let tick = Tick {

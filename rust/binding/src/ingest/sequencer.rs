@@ -170,7 +170,7 @@ impl Sequencer {
         Ok(())
     }
 
-    /// What it has done: ``{"sequenced": {kind: n}, "gaps": n, "duplicates": n, "late": n}``.
+    /// What it has done: ``{"sequenced": {kind: n}, "gaps": n, "duplicates": n, "late": n, "restarts": n}``.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = match self.core.working.take() {
             Some(working) => working.sequencer.counts(),
@@ -191,6 +191,7 @@ impl Sequencer {
         dict.set_item("gaps", counts.gaps)?;
         dict.set_item("duplicates", counts.duplicates)?;
         dict.set_item("late", counts.late)?;
+        dict.set_item("restarts", counts.restarts)?;
         Ok(dict)
     }
 

@@ -63,7 +63,7 @@ impl Series {
             price: spec.price,
             by_event: spec.by_event,
             empty: false,
-            unfit_flags: flags::LATE | flags::DUPLICATE | if spec.by_event { flags::NO_VENUE_TIME } else { 0 },
+            unfit_flags: flags::NEVER_NEWEST | if spec.by_event { flags::NO_VENUE_TIME } else { 0 },
             ticks_max,
             step_ns,
             travel_ns: 0,

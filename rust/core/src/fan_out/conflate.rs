@@ -4,7 +4,7 @@
 //!   span   q1 t1 q2 l1 q3 t2        (q: quotes of one instrument, t: trades, l: levels)
 //!   kept     t1    l1 q3 t2        q1, q2 folded; their GAP_BEFORE is or-ed into q3
 //! ```
-//! Guarantees: flow kinds are never folded; the kept ticks are in their order.
+//! Guarantees: flow kinds are never folded; the kept ticks are in their order; a late one is never kept.
 //! Does not: look beyond the span that it is given.
 
 use crate::limits::KINDS_MAX;
@@ -59,7 +59,7 @@ impl StateKeys {
 #[derive(Debug)]
 pub struct Fold {
     keys: StateKeys,
-    /// Per span index: whether a newer tick of the same key follows in the span.
+    /// Per span index: whether a newer tick of the same key follows in the span, or went before.
     folded: Vec<bool>,
     /// Per span index: flags that folded ticks hand on.
     handed_on: Vec<u16>,
@@ -94,16 +94,17 @@ impl Fold {
                 self.newest.resize(row + 1, (0, 0));
             }
             let (generation, kept) = self.newest[row];
-            if generation == self.generation {
-                self.folded[index] = true;
-                self.handed_on[kept] |= tick.flags & flags::GAP_BEFORE;
-            } else {
+            let is_followed = generation == self.generation;
+            self.folded[index] = is_followed || !tick.may_be_newest();
+            if !self.folded[index] {
                 self.newest[row] = (self.generation, index);
+            } else if tick.may_be_newest() {
+                self.handed_on[kept] |= tick.flags & flags::GAP_BEFORE;
             }
         }
     }
 
-    /// Whether the tick at `index` was folded into a newer one.
+    /// Whether the tick at `index` was folded into a newer one, in the span or before it.
     #[inline]
     #[must_use]
     pub fn is_folded(&self, index: usize) -> bool {

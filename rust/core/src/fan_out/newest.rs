@@ -1,4 +1,4 @@
-//! The newest tick of each (instrument, state kind), for members that join, resume, or were lapped while conflating.
+//! The newest tick in order of each (instrument, state kind), for members that join, resume, or were lapped while conflating.
 //!
 //! ```text
 //!   writer ─▶ cells[key] (one snapshot cell each) ─▶ any reader
@@ -57,14 +57,14 @@ impl NewestTable {
     #[inline]
     pub fn store(&self, ticks: &[Tick], first: u64, marks: &mut Marks) {
         if let [tick] = ticks {
-            if let Some(key) = self.keys.key(tick) {
+            if let Some(key) = self.newest_key(tick) {
                 self.store_one(key, tick, first);
             }
             return;
         }
         marks.generation += 1;
         for (index, tick) in ticks.iter().enumerate().rev() {
-            let Some(key) = self.keys.key(tick) else { continue };
+            let Some(key) = self.newest_key(tick) else { continue };
             match marks.seen.get_mut(key) {
                 Some(seen) if *seen == marks.generation => continue,
                 Some(seen) => *seen = marks.generation,
@@ -76,6 +76,11 @@ impl NewestTable {
             }
             self.store_one(key, tick, first + index as u64);
         }
+    }
+
+    #[inline]
+    fn newest_key(&self, tick: &Tick) -> Option<usize> {
+        self.keys.key(tick).filter(|_| tick.may_be_newest())
     }
 
     fn store_one(&self, key: usize, tick: &Tick, position: u64) {

@@ -84,6 +84,13 @@ impl Tick {
         self.kind == kind::LEVEL && self.flags & flags::FIRST_IN_EVENT == 0
     }
 
+    /// Whether it may stand as the newest of its kind, for whatever keeps or uses the newest one.
+    #[must_use]
+    #[inline]
+    pub fn may_be_newest(&self) -> bool {
+        self.flags & flags::NEVER_NEWEST == 0
+    }
+
     /// True when no further tick belongs to this tick's event.
     #[must_use]
     pub fn ends_event(&self) -> bool {
@@ -112,8 +119,11 @@ pub mod flags {
         NO_VENUE_TIME 4 "the venue gave no time: ts_event is 0, age_ns NaN",
         INEXACT_TEXT 5 "a price or size text had more than 15 significant digits",
         DUPLICATE 6 "the venue sent this number before",
-        LATE 7 "the venue's number is lower than one already seen",
+        LATE 7 "it came behind a newer one of the venue's numbers",
     }
+
+    /// A tick with one of these is never the newest: see [`super::Tick::may_be_newest`].
+    pub const NEVER_NEWEST: u16 = DUPLICATE | LATE;
 }
 
 named_set! {

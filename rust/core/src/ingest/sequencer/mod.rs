@@ -3,6 +3,7 @@
 //! Guarantees: same input, same output; a restored sequencer gives no number twice.
 //! Does not: reorder, wait, or look at times.
 
+mod known_gaps;
 mod sequencer;
 mod state;
 mod stream;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   event (first…last) ─▶ venue ids ─┬─ in order ─▶ seq + 1 ─▶ out
-//!                                    ├─ ids missing ─▶ gap tick, then the event flagged GAP_BEFORE
-//!                                    └─ seen before / lower ─▶ dropped and counted, or flagged
+//!                                    ├─ ids missing, or begun anew ─▶ gap tick, then the event flagged GAP_BEFORE
+//!                                    └─ seen before / lower ─▶ counted, and dropped or flagged
 //! ```
 //! Rules: quote: ids only rise, a jump is no loss. trade, agg_trade: the next is the last + 1. level: `U == last u + 1`
 //! on spot, `pu == last u` on futures; level_empty is in the same chain. Snapshots and `venue_seq` 0 are not checked.
@@ -11,10 +11,11 @@
 //! A spot event that overlaps the one before it breaks the chain, too: its gap has unknown ids.
 //! Guarantees: `seq` is dense from 1; a restored sequencer gives no number that the saved one could have given
 //! ([`RESTART_JUMP`]), if the new state is saved before the next restore. Same input, same output.
-//! Does not: reorder, wait, or look at times.
+//! Does not: reorder or wait; it looks at times only where ids are not above the last one (see `stream`).
 
+use super::known_gaps::KnownGaps;
 use super::state::{self, RestoreError, SavedStream, SequencerState};
-use super::stream::{Rule, Stream, Verdict};
+use super::stream::{LateRun, NO_TIME, Rule, Stream, Verdict};
 use crate::ingest::decode::PassedOver;
 use crate::limits::{KINDS_MAX, RESTART_JUMP};
 use crate::market::instrument::{ChainRule, InstrumentTable};
@@ -56,10 +57,12 @@ pub struct SequencerCounts {
     pub sequenced: [u64; KINDS_MAX],
     /// Gap ticks that it made.
     pub gaps: u64,
-    /// Events whose venue number came twice, whether dropped or delivered.
+    /// Events that the venue, or another recording of it, had sent before, whether dropped or delivered.
     pub duplicates: u64,
-    /// Events whose venue number was lower than one before, whether dropped or delivered.
+    /// Events that came behind a newer one of the venue's numbers, whether dropped or delivered.
     pub late: u64,
+    /// How often the venue's numbers began anew.
+    pub restarts: u64,
 }
 
 /// Numbers ticks. See the module's header.
@@ -69,6 +72,7 @@ pub struct Sequencer {
     gaps: u64,
     duplicates: u64,
     late: u64,
+    restarts: u64,
     streams: Vec<Stream>,
     /// The names under which each is saved: instrument and kind.
     names: Vec<(String, String)>,
@@ -89,6 +93,7 @@ impl Sequencer {
             gaps: 0,
             duplicates: 0,
             late: 0,
+            restarts: 0,
             streams: Vec::new(),
             names: Vec::new(),
             places: Vec::new(),
@@ -113,6 +118,7 @@ impl Sequencer {
             if first.ends_event() && (unnumbered || stream.expects(first)) {
                 if !unnumbered {
                     stream.venue_last = first.venue_seq;
+                    stream.newest_ts = stream.newest_ts.max(first.ts_event);
                 }
                 stream.seq += 1;
                 let mut numbered = *first;
@@ -132,16 +138,7 @@ impl Sequencer {
         let Some(place) = self.known_place(passed.instrument, passed.kind) else {
             return;
         };
-        let ids = &mut self.streams[place];
-        let (id, last) = (passed.venue_seq, ids.venue_last);
-        if last == 0 || id <= last {
-            return;
-        }
-        if id - last > 1 {
-            ids.owed = ids.missing_up_to(id);
-        }
-        ids.venue_last = id;
-        ids.settle();
+        self.streams[place].pass_over(passed.venue_seq);
     }
 
     /// The feed of the instruments that `concerned` names was reconnected: the next event of each of their streams
@@ -168,6 +165,7 @@ impl Sequencer {
             gaps: self.gaps,
             duplicates: self.duplicates,
             late: self.late,
+            restarts: self.restarts,
         }
     }
 
@@ -261,7 +259,11 @@ impl Sequencer {
             seq_start,
             ids: ids.unwrap_or(place),
             rule,
-            venue_last: saved.map_or(0, |saved| saved.venue_last),
+            venue_last: saved.as_ref().map_or(0, |saved| saved.venue_last),
+            venue_first: saved.map_or(0, |saved| saved.venue_last),
+            newest_ts: NO_TIME,
+            gaps: KnownGaps::default(),
+            late_run: LateRun::default(),
             owed: (0, 0, 0),
             gap_cause: restored.then_some(GapCause::Restart),
             blame: if restored { GapCause::Restart } else { GapCause::Venue },
@@ -294,6 +296,7 @@ impl Sequencer {
         let (mut gap, mut flag) = (None, 0);
         match verdict {
             Verdict::InOrder => {}
+            Verdict::Restarted => self.restarts += 1,
             Verdict::Missing(missing) => gap = Some(missing),
             Verdict::Duplicate => {
                 self.duplicates += 1;
