@@ -18,6 +18,8 @@ from tests.support.feeding import BTC
     [
         (0.3, "0.3"),
         (np.float64(0.3), "0.3"),
+        (np.float32(0.5), "0.5"),
+        (np.float16(0.5), "0.5"),
         (np.int64(1), "1"),
         ("0.3", "0.3"),
         (Decimal("0.3"), "0.3"),
@@ -39,7 +41,7 @@ def test_quantity_with_a_rounding_error_is_refused_with_advice() -> None:
     assert "round" in rejected.reason
 
 
-@pytest.mark.parametrize("quantity", [float("nan"), float("inf"), True, np.True_, -1, 0, "1,000", " "], ids=repr)
+@pytest.mark.parametrize("quantity", [float("nan"), float("inf"), True, np.True_, -1, 0, "1,000", "٣", " "], ids=repr)
 def test_quantity_that_is_no_positive_number_is_an_error(quantity: Any) -> None:
     error, strategy = at_first_quote(lambda own: own.buy(BTC, quantity))
     assert error.startswith("OrderError")
