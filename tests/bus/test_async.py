@@ -600,7 +600,7 @@ async def test_publish_times_out_after_1_s_of_the_bus_clock() -> None:
     assert bus.stats().lanes[Lane.SIGNAL].published == 2
 
 
-async def test_a_replays_publisher_gives_up_by_the_wall_when_time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replay_publish_times_out_by_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.bus.bus.BARRIER_S", 0.02)
     bus = EventBus(lanes=lanes(signal=1), clock=ReplayClock(S), mode="replay")
     bus.publish_nowait(signal(1))

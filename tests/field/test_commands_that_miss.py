@@ -116,7 +116,7 @@ def test_a_rearm_of_another_folder_fails(ctl: Ctl, home: Path, engine: subproces
     assert ctl("rearm", "--state-folder", home / "own").returncode == 0
 
 
-def test_a_killed_engine_is_missed_by_nobody(ctl: Ctl, home: Path, engine: subprocess.Popen[str]) -> None:
+def test_a_killed_engine_is_not_reported_as_missed(ctl: Ctl, home: Path, engine: subprocess.Popen[str]) -> None:
     assert len(list((home / "headrace-engines").iterdir())) == 1
     engine.kill()
     engine.wait()
@@ -136,7 +136,7 @@ def test_rearm_without_an_engine_removes_the_latch(ctl: Ctl, home: Path) -> None
     assert "it was not there" in ctl("rearm", "--config", home / "paper.toml").stdout
 
 
-def test_whatever_is_given_as_a_reason_halts(ctl: Ctl, home: Path, engine: subprocess.Popen[str]) -> None:
+def test_every_text_is_accepted_as_the_reason_of_a_halt(ctl: Ctl, home: Path, engine: subprocess.Popen[str]) -> None:
     for reason in ("x" * 5_000, "\udcff"):
         ended = ctl("halt", "--config", home / "paper.toml", "--reason", reason)
         assert (ended.returncode, ended.stdout.splitlines()[1]) == (0, "engine paper: accepted")
