@@ -139,7 +139,9 @@ def annotation_text(annotation: object) -> str:
     """An annotation as a source writes it, without modules."""
     text = getattr(annotation, "__forward_arg__", annotation)
     text = text if isinstance(text, str) else inspect.formatannotation(text)
-    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
+    text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
+    # Interpreters before 3.14 write some unions so.
+    return re.sub(r"^Optional\[(.*)\]$", r"\1 | None", text)
 
 
 def default_text(default: object) -> str:
