@@ -140,8 +140,8 @@ def test_environment_overrides_the_file_and_set_overrides_both(file: Path) -> No
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADRACE__ENGINE__NAME", "of the process")
-    assert load_config().engine.name == "of the process"
+    monkeypatch.setenv("HEADRACE__ENGINE__NAME", "of-the-process")
+    assert load_config().engine.name == "of-the-process"
     assert load_config(environment={}).engine.name == "headrace"
 
 
@@ -230,8 +230,8 @@ def test_yaml_and_toml_make_equal_configurations(file: Path, tmp_path: Path) -> 
     [
         ("[engine]\nnmae = 'x'", "$.engine.nmae", "did you mean name"),
         ("[egnine]", "$.egnine", "did you mean engine"),
-        ("[engine]\nslice_ns = 'x'", "$.engine.slice_ns", "a whole number from 1 on"),
-        ("[engine]\nslice_ns = 0", "$.engine.slice_ns", "a whole number from 1 on"),
+        ("[engine]\nslice_ns = 'x'", "$.engine.slice_ns", "a whole number from 1 to"),
+        ("[engine]\nslice_ns = 0", "$.engine.slice_ns", "a whole number from 1 to"),
         ("[engine]\nwait = 'sleep'", "$.engine.wait", '"park" or "spin"'),
         ("[engine]\nring_capacity = 1000", "$.engine.ring_capacity", "512 or 1024"),
         ("engine = 3", "$.engine", "a table with name"),
@@ -325,6 +325,10 @@ def names() -> st.SearchStrategy[str]:
     return st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 
 
+def engine_names() -> st.SearchStrategy[str]:
+    return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+
+
 def free_values() -> st.SearchStrategy[object]:
     plain = st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | names()
     return st.recursive(
@@ -355,8 +359,8 @@ def configurations() -> st.SearchStrategy[EngineConfig]:
         EngineConfig,
         engine=st.builds(
             EngineSection,
-            name=names(),
-            run_id=st.none() | names(),
+            name=engine_names(),
+            run_id=st.none() | engine_names(),
             speed=st.floats(0.001, 1e6),
             wait=st.sampled_from(["park", "spin"]),
         ),

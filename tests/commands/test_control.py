@@ -256,7 +256,7 @@ async def test_a_name_that_is_no_file_name_is_refused(folder: Path, name: str) -
 
 async def test_a_folder_that_no_socket_can_be_in_is_named(folder: Path) -> None:
     deep = folder / ("d" * 90)
-    with pytest.raises(ControlError, match="name a shorter folder with HEADRACE_STATE"):
+    with pytest.raises(ControlError, match="name a shorter state folder"):
         await ControlServer(CommandBus(bus=None, clock=HandClock()), folder=deep).setup(desk())
     open_to_all = folder / "open"
     open_to_all.mkdir()

@@ -1,14 +1,15 @@
-"""Assembly: from a configuration to an engine, every part made or imported, nothing started.
+"""Assembly: from a configuration to an engine, with every part made or imported and nothing started.
 
-Guarantees: what cannot be made is a ConfigError with the path of its section.
-Does not: read files (``config``) or run.
+Guarantees: a part that cannot be made is a ConfigError with the path of its section; ``run`` and ``config check`` make
+an engine by the same functions.
+Does not: read files (``config``) or run the engine.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from msgspec.structs import asdict
@@ -21,6 +22,7 @@ from headrace.engine.engine import Engine
 from headrace.engine.service import ServiceProtocol
 from headrace.errors import ConfigError
 from headrace.feeds import Feed, PushFeed, RecordingFeed, synthetic_session
+from headrace.feeds.recording import checked_venue
 from headrace.market.bars import BarSpec
 from headrace.market.clock import Mode
 from headrace.telemetry import PrometheusEndpoint
@@ -28,15 +30,19 @@ from headrace.trading.brokers.base import Broker
 from headrace.trading.brokers.simulated import SimulatedBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.app.config import EngineConfig
     from headrace.app.config.tree import BrokerSection, FeedSection, ServiceSection, StrategySection
+    from headrace.engine.options import EngineOptions
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.sources import Progress
     from headrace.strategies.spec import StrategySpec
 
-__all__ = ["engine_of", "make_broker", "make_feeds", "make_service", "make_strategy"]
+__all__ = ["engine_of", "engine_options", "live_engine", "make_feeds"]
+
+
+Make: TypeAlias = "Callable[..., Any]"
 
 
 def engine_of(
@@ -49,52 +55,23 @@ def engine_of(
 ) -> Engine:
     """Make the engine that a configuration describes.
 
-    mode : but for "live", in the recordings' time and with no effects: no kill switch, no control socket, no metrics.
-    dispatch_log : of a live run of this configuration, which is repeated. feeds : in place of the configuration's.
-    progress : called about ten times a second in a replay.
+    mode : in any other than "live" time is the recordings' and nothing has an effect: there is no kill switch, no
+    control socket, and there are no metrics. dispatch_log : of a live run of this configuration, which is repeated.
+    feeds : in place of the configuration's. progress : called about ten times a second in a replay.
     Raises ConfigError, and what the parts' constructors raise.
     """
     section, is_live = config.engine, mode is Mode.LIVE
-    if feeds is None:
-        feeds = [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
-    engine = Engine(
-        feeds=feeds,
-        strategies=[make_strategy(own, f"strategies[{number}]") for number, own in enumerate(config.strategies)],
-        broker=None if config.broker is None else make_broker(config.broker),
-        services=[make_service(own, f"services[{number}]") for number, own in enumerate(config.services)],
-        lanes=config.lanes.options(),
-        name=section.name,
-        run_id=section.run_id,
-        mode=mode,
-        speed=section.speed if is_live else None,
-        instruments=config.instrument_table(),
-        limits=config.risk,
-        on_fault=section.on_fault,
-        ring_capacity=section.ring_capacity,
-        duplicates=section.duplicates,
-        late=section.late,
-        slice_ns=section.slice_ns,
-        wait=section.wait,
-        gc=section.gc,
-        audit=section.audit,
-        config=msgspec.to_builtins(config, str_keys=True),
-        dispatch_log=section.dispatch_log if is_live else dispatch_log,
-        record=section.record if is_live else None,
-        config_digest=config_digest(config),
-        state_folder=section.state_folder,
-        halt_signal=config.kill_switch.signal,
-        command_workers=config.commands.workers,
-        command_timeout_s=config.commands.timeout_s,
-        middleware=default_middleware(rate_max=config.commands.rate_max),
-        progress=progress,
-    )
+    options = engine_options(config, _make, feeds=feeds)
+    options |= {"mode": mode, "progress": progress, "dispatch_log": section.dispatch_log if is_live else dispatch_log}
     if is_live:
-        _add_live_services(engine, config)
-    return engine
+        return live_engine(config, options)
+    options |= {"speed": None, "record": None}
+    return Engine(**options)
 
 
-def _add_live_services(engine: Engine, config: EngineConfig) -> None:
-    """Add what operators and metrics need."""
+def live_engine(config: EngineConfig, options: EngineOptions) -> Engine:
+    """Make an engine with what operators and metrics need."""
+    engine = Engine(**options)
     folder = config.engine.state_folder
     engine.services.add(
         ControlServer(engine.commands, engine=engine.name, dead_letters=engine.dead_letters, folder=folder)
@@ -104,15 +81,65 @@ def _add_live_services(engine: Engine, config: EngineConfig) -> None:
             engine.metrics, port=config.telemetry.prometheus_port, host=config.telemetry.prometheus_host
         )
         engine.services.add(endpoint)
+    return engine
+
+
+def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed] | None = None) -> EngineOptions:
+    """Return the options of a live engine.
+
+    make : called for each part with its path, the function that makes it, and that function's arguments; it returns the
+    part, or None for one that cannot be made. ``engine_of`` raises instead, ``check`` keeps the error.
+    """
+    section = config.engine
+    if feeds is None:
+        feeds = [feed for made in _each(make, "feeds", make_feeds, config.feeds) for feed in made]
+    return {
+        "feeds": feeds,
+        "strategies": _each(make, "strategies", make_strategy, config.strategies),
+        "broker": None if config.broker is None else make("$.broker", make_broker, config.broker, "$.broker"),
+        "services": _each(make, "services", make_service, config.services),
+        "lanes": config.lanes.options(),
+        "name": section.name,
+        "run_id": section.run_id,
+        "speed": section.speed,
+        "instruments": config.instrument_table(),
+        "limits": config.risk,
+        "on_fault": section.on_fault,
+        "ring_capacity": section.ring_capacity,
+        "duplicates": section.duplicates,
+        "late": section.late,
+        "slice_ns": section.slice_ns,
+        "wait": section.wait,
+        "gc": section.gc,
+        "audit": section.audit,
+        "config": msgspec.to_builtins(config, str_keys=True),
+        "dispatch_log": section.dispatch_log,
+        "record": section.record,
+        "config_digest": config_digest(config),
+        "state_folder": section.state_folder,
+        "halt_signal": config.kill_switch.signal,
+        "command_workers": config.commands.workers,
+        "command_timeout_s": config.commands.timeout_s,
+        "middleware": default_middleware(rate_max=config.commands.rate_max),
+    }
+
+
+def _make(_path: str, function: Callable[..., object], *arguments: object) -> object:
+    return function(*arguments)
+
+
+def _each(make: Make, name: str, function: Callable[..., object], sections: Iterable[object]) -> list[Any]:
+    """Make a part of each section, and return those that could be made."""
+    paths = [(f"$.{name}[{number}]", section) for number, section in enumerate(sections)]
+    made = [make(path, function, section, path) for path, section in paths]
+    return [part for part in made if part is not None]
 
 
 def make_feeds(section: FeedSection, where: str) -> list[AnyFeed]:
     """Make the feeds of a section; generated markets are several."""
     if section.kind == "recording":
-        if section.path is None:
-            msg = f"{where}.path is missing: a recording is a file"
-            raise ConfigError(msg, path=f"{where}.path")
-        make = partial(RecordingFeed, section.path, venue=section.venue)
+        assert section.path is not None  # Checked when the configuration was read.
+        make = partial(RecordingFeed, section.path, venue=checked_venue(section.venue))
         return [make_object(make, section.options, where, given_by="options.{}")]
     venue = {} if section.venue is None else {"venue": section.venue}
     if section.kind == "synthetic":
@@ -133,11 +160,11 @@ def make_strategy(section: StrategySection, where: str) -> StrategySpec:
     )
 
 
-def make_broker(section: BrokerSection) -> Broker:
+def make_broker(section: BrokerSection, where: str) -> Broker:
     """Make the broker."""
     if section.use == "simulated":
-        return make_object(SimulatedBroker, section.parameters, "broker")
-    broker: Broker = _made(section.use, section.parameters, Broker, "broker")
+        return make_object(SimulatedBroker, section.parameters, where)
+    broker: Broker = _made(section.use, section.parameters, Broker, where)
     return broker
 
 
@@ -161,11 +188,11 @@ def _made(
     """Import a class and make one; ``what`` is the Protocol that it must fit, or else ``or_what``."""
     found = load_object(use, where)
     if not isinstance(found, type):
-        msg = f"{where} names {use}, which is no class"
+        msg = f"{where}: {use} is no class: name a class"
         raise ConfigError(msg, path=where)
     made = make_object(found, parameters, where, given_by=given_by)
     if not isinstance(made, what) and not (or_what is not None and isinstance(made, or_what)):
         lacking = sorted(name for name in dir(what) if name[0] != "_" and not hasattr(made, name))
-        msg = f"{where} names {use}, which is no {what.__name__}: it lacks {', '.join(lacking)}"
+        msg = f"{where}: {use} is no {what.__name__}: it lacks {', '.join(lacking)}"
         raise ConfigError(msg, path=where)
     return made

@@ -7,15 +7,18 @@ Does not: call anything but the named class.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import sys
+import tomllib
 import traceback
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -26,7 +29,7 @@ from headrace.strategies.spec import StrategySpec
 from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
 
 __all__ = ["load_object", "load_strategy", "make_object"]
@@ -34,6 +37,7 @@ __all__ = ["load_object", "load_strategy", "make_object"]
 Made = TypeVar("Made")
 TYPES_BY_NAME = {kind.__name__: kind for kind in (int, float, bool, str, Decimal)}
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+NOTHING = ("none", "null", "")
 
 
 def load_object(spec: str, where: str = "") -> object:
@@ -202,19 +206,49 @@ def _value_of(parameter: inspect.Parameter, value: object) -> object:
         wanted = TYPES_BY_NAME.get(wanted, parameter.empty)
         is_guess = wanted is parameter.empty
     if wanted is parameter.empty:
-        # A default of 0 accepts 0.5, too; only a text is converted.
         if parameter.default in (parameter.empty, None) or not isinstance(value, str):
             return value
-        wanted = type(parameter.default)
-    if wanted is bool and isinstance(value, str) and value.lower() in BOOLEANS:
-        return BOOLEANS[value.lower()]
-    try:
-        return msgspec.convert(value, type=wanted, strict=not isinstance(value, str))
-    except msgspec.ValidationError as error:
-        if is_guess:  # The default's type is one of the allowed types; the class itself checks the others.
+        # A default of 0 accepts 0.5, too.
+        wanted = int | float if type(parameter.default) is int else type(parameter.default)
+    refusal: msgspec.ValidationError | None = None
+    for candidate in _readings(value, wanted) if isinstance(value, str) else [value]:
+        try:
+            return msgspec.convert(candidate, type=wanted, strict=not isinstance(value, str), dec_hook=_constructed)
+        except msgspec.ValidationError as error:
+            refusal = refusal or error
+        except TypeError:
+            # A union that msgspec cannot choose from, like Decimal | str: the class itself checks the value.
             return value
-        shown = getattr(wanted, "__name__", str(wanted))
-        raise _UnfitError(f"{shown} ({error})") from error
-    except TypeError:
-        # A union that msgspec cannot choose from, like Decimal | str: the class itself checks the value.
+    if is_guess:  # The default's type is one of the allowed types; the class itself checks the others.
         return value
+    shown = wanted.__name__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)
+    raise _UnfitError(f"{shown} ({refusal})") from refusal
+
+
+def _readings(text: str, wanted: object) -> Iterator[object]:
+    """Return what a text may mean: itself, a truth value, nothing, a TOML value, or a list between commas."""
+    choices = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    if bool in choices and text.lower() in BOOLEANS:
+        yield BOOLEANS[text.lower()]
+    yield text
+    if NoneType in choices and text.lower() in NOTHING:
+        yield None
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        yield tomllib.loads(f"value = {text}").get("value")
+    if any(issubclass(own, list | tuple | set | frozenset) for own in map(_class_of, choices)):
+        yield [part.strip() for part in text.split(",")] if text else []
+
+
+def _class_of(form: object) -> type:
+    found = get_origin(form) or form
+    return found if isinstance(found, type) else object
+
+
+def _constructed(wanted: type, value: object) -> object:
+    """Return a value of a type that msgspec does not know: a path, from its text."""
+    if issubclass(wanted, Path) and isinstance(value, str):
+        return wanted(value)
+    if isinstance(value, wanted):
+        return value
+    msg = f"Expected `{wanted.__name__}`, got `{type(value).__name__}`"
+    raise msgspec.ValidationError(msg)

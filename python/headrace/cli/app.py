@@ -16,6 +16,7 @@ Does not: do a verb's work; each verb has its own file.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -119,6 +120,10 @@ def main() -> NoReturn:
     _fix_hash_seed()
     if sys.__stderr__ is None:  # Closed before the start, as for a daemon: messages are not read.
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal may lack a character, like µ in ASCII; that ends no verb.
+            stream.reconfigure(errors="replace")
     _log_to_stderr()
     sys.exit(run(sys.argv[1:]))
 

@@ -1,12 +1,13 @@
 """``headrace config``: write, show and check a configuration, and print its schema.
 
-Guarantees: ``new`` overwrites nothing; ``show`` hides secrets; ``check`` runs nothing, and lists every problem.
+Guarantees: ``new`` overwrites nothing; ``show`` hides secrets; ``check`` runs nothing and lists every problem.
 Does not: read or check a file itself; ``headrace.app.config`` and ``headrace.app.check`` do.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,8 @@ def new_command(file: Path) -> None:
         raise Failure(f"{file} exists already and is not changed: choose another name") from error
     except OSError as error:
         raise Failure(f"{file} cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {file}; try it with: headrace config check {file}, headrace run {file}")
+    quoted = shlex.quote(str(file))
+    click.echo(f"wrote {file}; try it with: headrace config check {quoted}, headrace run {quoted}")
 
 
 @config_command.command("show")
@@ -77,15 +79,15 @@ def check_command(file: Path, overrides: tuple[str, ...]) -> None:
     Classes are imported and made, handlers are bound, files are looked for. Exit code 2 when something is wrong.
     """
     from headrace.app.check import findings
-    from headrace.app.config import load_config
+    from headrace.app.config import read_config
 
-    config = load_config(file, overrides=overrides)
-    found = findings(config)
+    config, problems = read_config(file, overrides=overrides)
+    found = findings(config, problems)
     for finding in found:
         click.echo(f"{'wrong' if finding.is_wrong else 'note'}: {finding.path}: {finding.text}")
     if wrong := sum(finding.is_wrong for finding in found):
-        msg = f"{file} has {counted(wrong, 'problem')}: correct them, then check again"
-        raise Failure(msg, exit_code=2)
+        them = "it" if wrong == 1 else "them"
+        raise Failure(f"{file} has {counted(wrong, 'problem')}: correct {them}, then check again", exit_code=2)
     click.echo(f"{file} is right: {_summary(config)}")
 
 

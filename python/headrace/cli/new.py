@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import shlex
 from pathlib import Path
 
 import click
@@ -44,4 +45,5 @@ def new_command(file: Path) -> None:
         raise Failure(f"{file} exists already and is not changed: choose another name") from error
     except OSError as error:
         raise Failure(f"{file} cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {file}; try it with: headrace replay RECORDING --strategy {file}:{name}")
+    spec = shlex.quote(f"{file}:{name}")
+    click.echo(f"wrote {file}; try it with: headrace replay RECORDING --strategy {spec}")

@@ -81,7 +81,7 @@ def _feeds_of(repeat: Repeat, config: EngineConfig, files: Sequence[str], venue:
         msg = f"the live feed {missing[0]} was not recorded: name its recording as FILE[@VENUE]"
         raise Failure(msg, exit_code=2)
     stand_ins = iter(feeds_of(recorded, venue) if recorded else [])
-    made = [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"feeds[{number}]")]
+    made = [feed for number, own in enumerate(config.feeds) for feed in make_feeds(own, f"$.feeds[{number}]")]
     if not live:
         return made
     return [next(stand_ins) if feed.is_live else own for feed, own in zip(repeat.header.feeds, made, strict=True)]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from headrace.control.wire import Reply, run_folder, socket_path
+from headrace.control.wire import Reply, socket_path
 from headrace.errors import ControlError
+from headrace.trading.state_folder import checked_folder, state_folder
 
 if TYPE_CHECKING:
     from headrace.control.wire import Request
@@ -36,7 +37,7 @@ class ControlClient:
 
     def __init__(self, name: str, *, folder: str | os.PathLike[str] | None = None) -> None:
         self.name = name
-        path = socket_path(name, None if folder is None else Path(folder))
+        path = socket_path(name, _checked(folder))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(CONNECT_TIMEOUT_S)
         try:
@@ -96,11 +97,16 @@ class ControlClient:
 
 def listening_engines(folder: str | os.PathLike[str] | None = None) -> list[str]:
     """Return the names of the engines that listen, sorted. Raises StateFolderError."""
+    own = _checked(folder)
     found = []
-    for path in sorted(run_folder(None if folder is None else Path(folder)).glob("*.sock")):
+    for path in sorted((own / "run").glob("*.sock")):
         try:
-            ControlClient(path.stem, folder=folder).close()
+            ControlClient(path.stem, folder=own).close()
         except ControlError:
             continue
         found.append(path.stem)
     return found
+
+
+def _checked(folder: str | os.PathLike[str] | None) -> Path:
+    return state_folder() if folder is None else checked_folder(Path(folder))

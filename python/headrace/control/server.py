@@ -32,6 +32,7 @@ from headrace.engine.service import Service
 from headrace.errors import ControlError
 from headrace.limits import CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_S, CONTROL_LINE_BYTES_MAX, DRAIN_RUNNING_S
 from headrace.market.clock import Mode
+from headrace.trading.state_folder import checked_folder, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +101,8 @@ class ControlServer(Service):
         """Listen. Raises ControlError when an engine of that name does already, or the socket cannot be made."""
         if context.mode is not Mode.LIVE:
             return
-        path = socket_path(self._engine, self._folder)
+        path = socket_path(self._engine, state_folder() if self._folder is None else checked_folder(self._folder))
+        checked_folder(path.parent)
         self._lock = _locked(path.with_suffix(".lock"), self._engine)
         try:
             listener = _listener(path)

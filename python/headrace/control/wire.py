@@ -26,9 +26,9 @@ import msgspec
 from headrace.commands.ack import Ack
 from headrace.commands.family import CommandEntry
 from headrace.errors import ControlError
-from headrace.trading.state_folder import checked_folder, state_folder
 
 __all__ = [
+    "ENGINE_NAME",
     "AskLetter",
     "AskLetters",
     "AskTable",
@@ -38,10 +38,11 @@ __all__ = [
     "Submit",
     "own_peer",
     "peer_of",
-    "run_folder",
     "socket_path",
 ]
 
+# An engine's name is a file's name.
+ENGINE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 TERMINAL_CHARACTERS_MAX = 40
 # The kernel's sockaddr_un has 108 bytes, the last of them a zero.
 SOCKET_PATH_BYTES_MAX = 107
@@ -90,20 +91,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     letters: tuple[dict[str, Any], ...] | None = None
 
 
-def run_folder(folder: Path | None = None) -> Path:
-    """Return where the sockets are: ``run`` in the state folder. Raises StateFolderError."""
-    return checked_folder((state_folder() if folder is None else checked_folder(folder)) / "run")
-
-
-def socket_path(name: str, folder: Path | None = None) -> Path:
-    """Return the socket of the engine with this name. Raises ControlError, StateFolderError."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+def socket_path(name: str, folder: Path) -> Path:
+    """Return the socket of the engine with this name, in this state folder. Raises ControlError."""
+    if not re.fullmatch(ENGINE_NAME, name):
         msg = f"an engine called {name!r} has no socket: use up to 64 letters, digits and . _ -"
         raise ControlError(msg)
-    path = run_folder(folder) / f"{name}.sock"
+    path = folder / "run" / f"{name}.sock"
     if len(bytes(path)) > SOCKET_PATH_BYTES_MAX:
         msg = f"{path} has {len(bytes(path))} bytes, a socket's path at most {SOCKET_PATH_BYTES_MAX}"
-        raise ControlError(f"{msg}: name a shorter folder with HEADRACE_STATE")
+        raise ControlError(f"{msg}: name a shorter state folder")
     return path
 
 

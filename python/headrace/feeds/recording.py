@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import headrace._native as _native
-from headrace.errors import RecordingError, VenueError
+from headrace.errors import OptionError, RecordingError, VenueError
 from headrace.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator
 
-__all__ = ["RecordingFeed"]
+__all__ = ["RecordingFeed", "checked_venue"]
 
 # One read of the worker: so large that passing it between threads (about 50 µs) is cheap compared with unzipping it.
 BLOCK_BYTES = 1 << 20
@@ -51,8 +51,8 @@ class RecordingFeed:
     block_bytes : size of one read after unzipping, bytes.
     blocks_ahead : blocks that the worker may read ahead, 1 or more.
 
-    Raises ``RecordingError`` (missing, unreadable, empty, truncated, damaged) and ``VenueError`` (undecided), both from
-    ``open`` or while iterating.
+    Raises ``OptionError`` (an unknown venue) at once; ``RecordingError`` (missing, unreadable, empty, truncated,
+    damaged) and ``VenueError`` (undecided) from ``open`` or while iterating.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class RecordingFeed:
             msg = f"block_bytes={block_bytes} and blocks_ahead={blocks_ahead} are not allowed: both must be 1 or more"
             raise ValueError(msg)
         self._path = Path(path)
-        self._venue = venue
+        self._venue = checked_venue(venue)
         self._block_bytes = block_bytes
         self._blocks_ahead = blocks_ahead
         self._worker: ThreadPoolExecutor | None = None
@@ -182,6 +182,14 @@ class RecordingFeed:
             f"so its venue is unknown: set it with FILE@VENUE or --venue ({', '.join(_native.VENUES)})"
         )
         return VenueError(msg, path=self.name)
+
+
+def checked_venue(venue: str | None) -> str | None:
+    """Return a venue that is known, or None. Raises OptionError."""
+    if venue is not None and venue not in _native.VENUES:
+        msg = f"venue {venue!r} is unknown: choose one of {', '.join(_native.VENUES)}"
+        raise OptionError(msg, option="venue")
+    return venue
 
 
 class _LineBlocks:

@@ -27,7 +27,7 @@ from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
 from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
 from headrace.feeds.live import HELD_S, INGEST_TICKS, LiveSource
-from headrace.feeds.recording import RecordingFeed
+from headrace.feeds.recording import RecordingFeed, checked_venue
 from headrace.market.clock import PacedClock
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ class Sources:
         """Return each feed with the number of frames accepted from it."""
         counts = dict.fromkeys(map(id, self.feeds), 0)
         if self._pump is not None:
-            counts.update(zip(map(id, self._paced), self._pump.counts()["accepted"], strict=True))
+            # A feed that could not be opened, and those after it, have no count.
+            counts.update(zip(map(id, self._paced), self._pump.counts()["accepted"], strict=False))
         counts.update((id(source.feed), source.pump.counts()["accepted"][0]) for source in self._live_sources)
         return [(feed, counts[id(feed)]) for feed in self.feeds]
 
@@ -234,7 +235,7 @@ def refuse_live(feeds: Iterable[AnyFeed]) -> None:
 
 def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> list[AnyFeed]:
     """Return a feed for each source; a path may name its venue, ``FILE@BINANCE_USDM``. Raises OptionError."""
-    _checked_venue(venue)
+    checked_venue(venue)
     if isinstance(sources, str | os.PathLike | np.ndarray | Feed | PushFeed) or not isinstance(sources, Iterable):
         sources = [sources]
     feeds = [_feed_of(source, venue) for source in sources]
@@ -255,7 +256,7 @@ def _feed_of(source: object, venue: str | None) -> AnyFeed:
     path, named = _split_venue(os.fspath(source))
     if path.suffix == ".npy":
         return ArrayFeed(path)
-    return RecordingFeed(path, venue=venue if named is None else _checked_venue(named))
+    return RecordingFeed(path, venue=venue if named is None else named)
 
 
 def _split_venue(text: str) -> tuple[Path, str | None]:
@@ -264,10 +265,3 @@ def _split_venue(text: str) -> tuple[Path, str | None]:
     if not at or not path or "/" in venue or os.sep in venue or Path(text).exists():
         return Path(text), None
     return Path(path), venue
-
-
-def _checked_venue(venue: str | None) -> str | None:
-    if venue is not None and venue not in _native.VENUES:
-        msg = f"venue {venue!r} is unknown: choose one of {', '.join(_native.VENUES)}"
-        raise OptionError(msg, option="venue")
-    return venue

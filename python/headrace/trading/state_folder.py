@@ -12,20 +12,26 @@ Does not: clean up, or hold anything that can be made again.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
 from headrace.errors import StateFolderError
 
-__all__ = ["checked_folder", "home_folder", "state_folder"]
+__all__ = ["checked_folder", "home_folder", "state_folder", "state_path"]
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def state_folder() -> Path:
     """Return the state folder, made if it is not there. Raises StateFolderError."""
+    return checked_folder(state_path())
+
+
+def state_path() -> Path:
+    """Return where the state folder is, or would be made."""
     named = os.environ.get("HEADRACE_STATE")
-    return checked_folder(Path(named) if named else home_folder())
+    return Path(named) if named else home_folder()
 
 
 def home_folder() -> Path:
@@ -49,6 +55,7 @@ def checked_folder(path: Path) -> Path:
         raise StateFolderError(msg, path=str(path))
     if found.st_mode & OTHERS_MAY_WRITE:
         mode = stat.S_IMODE(found.st_mode)
-        msg = f"others may write to the state folder {path} (mode {mode:04o}): run chmod 700 {path}, or {advice}"
+        command = f"chmod 700 {shlex.quote(str(path))}"
+        msg = f"others may write to the state folder {path} (mode {mode:04o}): run {command}, or {advice}"
         raise StateFolderError(msg, path=str(path))
     return path

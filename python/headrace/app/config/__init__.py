@@ -8,7 +8,7 @@ Guarantees: a wrong key or value is one ConfigError with its place and what is a
 Does not: make an engine; ``headrace.app.build`` does.
 """
 
-from headrace.app.config.reading import load_config
+from headrace.app.config.reading import Reading, load_config, read_config
 from headrace.app.config.template import template_text
 from headrace.app.config.tree import EngineConfig
 from headrace.app.config.writing import ConfigKey, config_digest, config_keys, config_schema, config_text
@@ -16,10 +16,12 @@ from headrace.app.config.writing import ConfigKey, config_digest, config_keys, c
 __all__ = [
     "ConfigKey",
     "EngineConfig",
+    "Reading",
     "config_digest",
     "config_keys",
     "config_schema",
     "config_text",
     "load_config",
+    "read_config",
     "template_text",
 ]

@@ -1,6 +1,6 @@
 """The form of a configuration: the tree's types, walked beside the values, so that an error can name its place.
 
-Guarantees: an unknown key is an error with its path and the nearest name; a relative path in a file becomes a path
+Guarantees: every unknown key is an error with its path and the nearest name; a relative path in a file becomes a path
 below the file's folder; values of free tables can be written as TOML again.
 Does not: check the values of known keys; msgspec does, with the same paths in its errors.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from msgspec import inspect
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.app.config.tree import EngineConfig
 
 __all__ = [
+    "MISSING",
     "Form",
     "anchored",
     "fields_of",
@@ -35,14 +36,16 @@ __all__ = [
     "joined",
     "meanings",
     "member",
-    "refuse_unknown",
     "type_text",
+    "unknown_key",
 ]
 
 Form: TypeAlias = inspect.Type
 # Words in a key's name that mark its value as secret.
 SECRET_WORDS = frozenset({"secret", "password", "passphrase", "token", "key", "credential", "credentials"})
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+# Stands for a value that is wrong.
+MISSING = object()
 FREE_VALUES = (str, bool, int, float, dt.date, dt.time)
 
 
@@ -89,25 +92,27 @@ def joined(path: str, key: str | int) -> str:
     return f"{path}.{key}" if BARE_KEY.fullmatch(key) else f'{path}."{key}"'
 
 
-def anchored(value: object, form: Form, path: str, folder: Path | None) -> object:
-    """Return a copy of ``value`` with its keys checked and its paths below ``folder``. Raises ConfigError."""
+def anchored(value: object, form: Form, path: str, folder: Path | None, found: list[ConfigError]) -> object:
+    """Return a copy of a value with its paths below ``folder``, without what is wrong, which is added to ``found``."""
     here = member(form, value)
     if isinstance(value, dict):
         known = fields_of(here)
-        for key in value:
+        kept = {}
+        for key, inner in value.items():
             if not isinstance(key, str):
-                msg = f"{path} has the key {key!r}, which is no text: put it in quotes"
-                raise ConfigError(msg, path=path)
-            if known and key not in known:
-                refuse_unknown(path, key, known)
-        return {
-            key: anchored(inner, known.get(key) or items_of(here), joined(path, key), folder)
-            for key, inner in value.items()
-        }
+                found.append(ConfigError(f"{path} has the key {key!r}, which is no text: put it in quotes", path=path))
+            elif known and key not in known:
+                found.append(unknown_key(path, key, known))
+            else:
+                kept[key] = anchored(inner, known.get(key) or items_of(here), joined(path, key), folder, found)
+        return {key: inner for key, inner in kept.items() if inner is not MISSING}
     if isinstance(value, list):
-        return [anchored(inner, items_of(here), joined(path, index), folder) for index, inner in enumerate(value)]
+        items = [
+            anchored(inner, items_of(here), f"{path}[{index}]", folder, found) for index, inner in enumerate(value)
+        ]
+        return [inner for inner in items if inner is not MISSING]
     if isinstance(here, inspect.AnyType):
-        return _free(value, path)
+        return _free(value, path, found)
     if isinstance(value, str) and folder is not None:
         return _below(value, _said(form, "is"), folder)
     return value
@@ -120,21 +125,22 @@ def items_of(form: Form) -> Form:
     return form.item_type if isinstance(form, inspect.VarTupleType) else inspect.AnyType()
 
 
-def refuse_unknown(path: str, key: str, known: Iterable[str], **facts: object) -> NoReturn:
-    """Raise the ConfigError of an unknown key."""
+def unknown_key(path: str, key: str, known: Iterable[str], **facts: object) -> ConfigError:
+    """Return the ConfigError of an unknown key."""
     msg = f"{path} has no key {key!r}{nearest(key, known)}; it has {', '.join(known)}"
-    raise ConfigError(msg, path=joined(path, key), **facts)
+    return ConfigError(msg, path=joined(path, key), **facts)
 
 
-def _free(value: object, path: str) -> object:
-    """Return a value of a free table, with Python's numbers. Raises ConfigError for a value that TOML cannot hold."""
+def _free(value: object, path: str, found: list[ConfigError]) -> object:
+    """Return a value of a free table, with Python's numbers; TOML must be able to hold it."""
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, FREE_VALUES):
-        return value
-    what = "null" if value is None else type(value).__name__
-    msg = f"{path} is {what}, which TOML cannot hold: remove the key, or write it as text"
-    raise ConfigError(msg, path=path)
+    if not isinstance(value, FREE_VALUES):
+        what = "null" if value is None else type(value).__name__
+        msg = f"{path} is {what}, which TOML cannot hold: remove the key, or write it as text"
+        found.append(ConfigError(msg, path=path))
+        return MISSING
+    return value
 
 
 def _below(text: str, what: str, folder: Path) -> str:

@@ -4,7 +4,7 @@
 
     defaults  <  FILE (.toml, .yaml)  <  HEADRACE__SECTION__KEY  <  --set section.key=value
 
-Guarantees: a wrong key or value is one ConfigError with its source and its path; secrets stay out of messages, which
+Guarantees: every wrong key or value is a ConfigError with its source and its path; secrets stay out of messages, which
 name keys and types, and no value of a free table.
 Does not: import what ``use`` names, or check that a recording exists (``headrace config check`` does).
 """
@@ -23,6 +23,7 @@ import msgspec
 from msgspec import inspect
 
 from headrace.app.config.form import (
+    MISSING,
     Form,
     anchored,
     fields_of,
@@ -31,13 +32,13 @@ from headrace.app.config.form import (
     items_of,
     joined,
     member,
-    refuse_unknown,
     type_text,
+    unknown_key,
 )
-from headrace.app.config.tree import EngineConfig, InstrumentSection
+from headrace.app.config.tree import EngineConfig
 from headrace.errors import ConfigError, MissingExtraError
 
-__all__ = ["load_config"]
+__all__ = ["Reading", "load_config", "read_config"]
 
 ENVIRONMENT = "HEADRACE__"
 # The content of a file, not checked yet.
@@ -51,6 +52,13 @@ class _Override(NamedTuple):
     keys: list[str]
     text: str
     ignores_case: bool
+
+
+class Reading(NamedTuple):
+    """What was read. config : without what is wrong. problems : everything that is."""
+
+    config: EngineConfig
+    problems: tuple[ConfigError, ...]
 
 
 def load_config(
@@ -67,24 +75,49 @@ def load_config(
     overrides : texts ``section.key=value``; the value is read as TOML, or else as plain text. A key with dots stands in
         quotes: ``instruments."BTCUSDT.BINANCE".price_tick=0.01``.
 
-    Raises ConfigError, and MissingExtraError for YAML without PyYAML.
+    Raises ConfigError for the first thing that is wrong, and MissingExtraError for YAML without PyYAML.
+    """
+    config, problems = read_config(path, environment=environment, overrides=overrides)
+    if problems:
+        raise problems[0]
+    return config
+
+
+def read_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Iterable[str] = (),
+) -> Reading:
+    """Read a configuration as ``load_config`` does, and return everything that is wrong in it.
+
+    Raises ConfigError (the file cannot be read at all) and MissingExtraError.
     """
     root = form_of(EngineConfig)
     # The source of each path; other paths come from the file.
     origins: dict[str, str] = {}
     where = "the defaults" if path is None else str(path)
+    found: list[ConfigError] = []
     tree: Tree = {}
     try:
         if path is not None:
-            tree = _table(anchored(_parsed(Path(path)), root, "$", Path(path).parent))
+            tree = _table(anchored(_parsed(Path(path)), root, "$", Path(path).parent, found))
         variables = os.environ if environment is None else environment
         for override in [*_from_environment(variables), *_parsed_all(overrides)]:
-            origins[_placed(tree, root, override)] = override.origin
-        config = _converted(anchored(tree, root, "$", None))
+            try:
+                origins[_placed(tree, root, override)] = override.origin
+            except ConfigError as error:
+                found.append(error)
     except ConfigError as error:
-        origin = getattr(error, "origin", None) or _origin(error.path, origins) or where
-        raise ConfigError(f"{origin}: {error}", path=error.path) from None
-    return config
+        raise _from(error, origins, where) from None
+    config = _converted(_table(anchored(tree, root, "$", None, found)), found)
+    return Reading(config, tuple(_from(error, origins, where) for error in found))
+
+
+def _from(error: ConfigError, origins: Mapping[str, str], file: str) -> ConfigError:
+    """Return an error with the source of what is wrong before its text."""
+    origin = getattr(error, "origin", None) or _origin(error.path, origins) or file
+    return ConfigError(f"{origin}: {error}", path=error.path)
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str | None:
@@ -112,7 +145,7 @@ def _parsed(path: Path) -> object:
     if reader is None:
         raise ConfigError(f"a configuration's name ends in {' or '.join(readers)}: rename the file", path="$")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         advice = "headrace config new FILE writes one"
         raise ConfigError(f"the file cannot be read: {error.strerror}; {advice}", path="$") from error
@@ -216,7 +249,7 @@ def _placed(tree: Tree, form: Form, override: _Override) -> str:
             key = _key(text, node, here, override)
             known = fields_of(here)
             if known and key not in known:
-                refuse_unknown(path, key, known, origin=override.origin)
+                raise unknown_key(path, key, known, origin=override.origin)
             form = known.get(key) or items_of(here)
         path = joined(path, key)
         if depth == len(override.keys):
@@ -274,56 +307,84 @@ def _toml_value(text: str) -> object:
 # The whole
 
 
-def _converted(tree: object) -> EngineConfig:
-    try:
-        config = msgspec.convert(tree, EngineConfig)
-    except msgspec.ValidationError as error:
-        raise _located(error, tree) from None
-    _check_relations(config)
+def _converted(tree: Tree, found: list[ConfigError]) -> EngineConfig:
+    """Return the configuration of a tree without what is wrong; keys that fit are kept."""
+    form = form_of(EngineConfig)
+    fitted = {}
+    for key, inner in tree.items():
+        value = _fitted(inner, fields_of(form)[key], joined("$", key), found)
+        if value is not MISSING:
+            fitted[key] = value
+    config = msgspec.convert(fitted, EngineConfig)
+    _check_relations(config, found)
     return config
 
 
-def _located(error: msgspec.ValidationError, tree: object) -> ConfigError:
-    """Return a ConfigError for msgspec's error, with the instrument that msgspec leaves out of the path."""
-    what, _, path = str(error).removesuffix("`").partition(" - at `")
-    prefix = "$.instruments[...]"
-    if path.startswith(prefix) and isinstance(tree, dict):
-        for name, section in tree["instruments"].items():
-            try:
-                msgspec.convert(section, InstrumentSection)
-            except msgspec.ValidationError as inner:
-                what, _, rest = str(inner).removesuffix("`").partition(" - at `$")
-                path = joined("$.instruments", name) + rest
-                break
-    path = path or "$"
-    takes = type_text(form_at(form_of(EngineConfig), path))
-    return ConfigError(f"{path} is wrong: {what}; it takes {takes}", path=path)
+def _fitted(value: object, form: Form, path: str, found: list[ConfigError]) -> object:
+    """Return a section, or the sections of a list or table, without what is wrong; MISSING when nothing is left."""
+    here = member(form, value)
+    items = items_of(here)
+    if isinstance(here, inspect.VarTupleType) and isinstance(value, list):
+        if isinstance(items, inspect.StructType):
+            parts = [_fitted(item, items, joined(path, index), found) for index, item in enumerate(value)]
+            return [part for part in parts if part is not MISSING]
+    elif isinstance(here, inspect.DictType) and isinstance(value, dict):
+        named = {key: _fitted(item, items, joined(path, key), found) for key, item in value.items()}
+        return {key: part for key, part in named.items() if part is not MISSING}
+    wanted: type = dict
+    if isinstance(here, inspect.StructType | inspect.VarTupleType):
+        wanted = here.cls if isinstance(here, inspect.StructType) else tuple
+    while True:
+        try:
+            msgspec.convert(value, wanted)
+        except msgspec.ValidationError as error:
+            what, _, inside = str(error).partition(" - at `$")
+            inside = inside.removesuffix("`")
+            place = path + inside
+            takes = type_text(form_at(form_of(EngineConfig), place))
+            found.append(ConfigError(f"{place} is wrong: {what}; it takes {takes}", path=place))
+            if not inside or not isinstance(value, dict):
+                return MISSING
+            value = _without(value, inside)
+        else:
+            return value
 
 
-def _check_relations(config: EngineConfig) -> None:
+def _without(section: Tree, inside: str) -> Tree:
+    """Return a section without what is at a path in it; an item of a list takes its list with it."""
+    keys = inside.partition("[")[0].removeprefix(".").split(".")
+    rest = dict(section)
+    if len(keys) == 1:
+        del rest[keys[0]]
+    else:
+        rest[keys[0]] = _without(rest[keys[0]], f".{'.'.join(keys[1:])}")
+    return rest
+
+
+def _check_relations(config: EngineConfig, found: list[ConfigError]) -> None:
     """Check rules on several keys, and rules that a type cannot express."""
+
+    def refuse(path: str, value: object, advice: str) -> None:
+        found.append(ConfigError(f"{path} is {value!s}: {advice}", path=path))
+
     capacity = config.engine.ring_capacity
     if capacity & (capacity - 1):
         low = 1 << capacity.bit_length() - 1
-        _refuse("$.engine.ring_capacity", capacity, f"use a power of two, like {low} or {low * 2}")
+        refuse("$.engine.ring_capacity", capacity, f"use a power of two, like {low} or {low * 2}")
     for index, feed in enumerate(config.feeds):
         if feed.kind == "recording" and feed.path is None:
-            _refuse(f"$.feeds[{index}].path", "missing", "write the recording's path")
+            refuse(f"$.feeds[{index}].path", "missing", "write the recording's path")
         if feed.kind == "synthetic" and feed.path is not None:
-            _refuse(f"$.feeds[{index}].path", feed.path, 'remove it, since kind = "synthetic" has no path')
+            refuse(f"$.feeds[{index}].path", feed.path, 'remove it, since kind = "synthetic" has no path')
     names = [strategy.name for strategy in config.strategies]
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
-            _refuse(f"$.strategies[{index}].name", name, "use a different name for each strategy")
+            refuse(f"$.strategies[{index}].name", name, "use a different name for each strategy")
     for name, instrument in config.instruments.items():
         path = joined("$.instruments", name)
         if not re.fullmatch(r"[^.\s]+\.[A-Z0-9_]+", name):
-            _refuse(path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]')
+            refuse(path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]')
         for key in ("price_tick", "lot_size"):
             step = getattr(instrument, key)
             if step is not None and not (step.is_finite() and step > 0):
-                _refuse(joined(path, key), step, "use a number above 0")
-
-
-def _refuse(path: str, value: object, advice: str) -> None:
-    raise ConfigError(f"{path} is {value!s}: {advice}", path=path)
+                refuse(joined(path, key), step, "use a number above 0")

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
+from headrace.control.wire import ENGINE_NAME
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
@@ -57,10 +58,14 @@ FeedKind: TypeAlias = Annotated[
 BrokerUse: TypeAlias = Annotated[
     str, msgspec.Meta(pattern="^(simulated|[^:]+:[^:]+)$", extra={"is": "use", "takes": '"simulated" or module:Class'})
 ]
+EngineName: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern=f"^{ENGINE_NAME}$", extra={"takes": "up to 64 letters, digits and . _ -"})
+]
 # Parameters of a class's constructor; their names are checked when the object is made.
 Table: TypeAlias = dict[str, Any]
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-AboveZero: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+# Finite; no duration or rate needs more.
+AboveZero: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,11 +92,11 @@ class EngineSection(Section, frozen=True, kw_only=True):
     log_format : "text" for people, "json" for machines, one object per line.
     """
 
-    name: Annotated[str, msgspec.Meta(min_length=1)] = "headrace"
-    run_id: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    name: EngineName = "headrace"
+    run_id: EngineName | None = None
     wait: Literal["park", "spin"] = "park"
     gc: Literal["auto", "idle"] = "auto"
-    slice_ns: AtLeastOne = SLICE_NS
+    slice_ns: Annotated[int, msgspec.Meta(ge=1, le=10**12)] = SLICE_NS
     speed: AboveZero = 1.0
     ring_capacity: Annotated[int, msgspec.Meta(ge=2)] = RING_CAPACITY
     duplicates: Literal["drop", "deliver"] = "drop"
