@@ -20,7 +20,8 @@ LAW = re.compile(
 STEPS = re.compile(r"^[\d.]+ s +(\w+) (\S+) +(accepted|noop|rejected|failed) ", re.MULTILINE)
 # name, state, orders, open, fills, position, realized, unrealized, fees
 TRADING = re.compile(
-    r"^(\w+) +stopped(?:, was (\w+))? +(\d+) +(\d+) +(\d+) +(.*?) +(-?[\d.,]+) +(-?[\d.,]+) +([\d.,]+)$", re.MULTILINE
+    r"^(\w+) +(?:ran to the end|(quarantined)) +(\d+) +(\d+) +(\d+) +(.*?) +(-?[\d.,]+) +(-?[\d.,]+) +([\d.,]+)$",
+    re.MULTILINE,
 )
 
 

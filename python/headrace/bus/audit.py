@@ -38,6 +38,7 @@ from headrace.errors import AuditError, ClosedError
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
 from headrace.market.clock import Mode, ModeName
 from headrace.market.events import EVENT_LANES, Event, Gap, Status, decode_event
+from headrace.market.wording import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -150,8 +151,9 @@ class AuditSink:
             self._hole = 0
             if self._reason:
                 self._reason = ""
-                log.warning("audit %s is written again, after %d events were lost", self.path, self._lost)
-                self._tell("ok", f"{self._lost} events were lost")
+                lost = counted(self._lost, "event was lost", "events were lost")
+                log.warning("audit %s is written again, after %s", self.path, lost)
+                self._tell("ok", lost)
         self._buffer.clear()
         self._buffered = 0
 

@@ -16,7 +16,7 @@ import click
 
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, overrides_option
-from headrace.engine.tables import counted
+from headrace.market.wording import counted
 
 if TYPE_CHECKING:
     from headrace.app.config import EngineConfig

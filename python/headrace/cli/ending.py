@@ -19,8 +19,9 @@ import click
 import headrace
 from headrace.cli.failure import Failure
 from headrace.dispatch.faults import error_text
-from headrace.engine.tables import counted, progress_display
+from headrace.engine.tables import progress_display
 from headrace.errors import StrategyFaultError
+from headrace.market.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,6 +14,7 @@ import msgspec
 from headrace.cli.ending import exit_code_for_strategies, print_report, strategy_failures
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, json_option, venue_option
+from headrace.market.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,10 @@ def _feeds_of(repeat: Repeat, config: EngineConfig, files: Sequence[str], venue:
     recorded = list(files) or [feed.recording for feed in live]
     if len(recorded) != len(live):
         names = ", ".join(feed.name for feed in live) or "none"
-        raise Failure(f"{len(recorded)} FILEs for {len(live)} live feeds ({names}): name one for each", exit_code=2)
+        raise Failure(
+            f"{counted(len(recorded), 'FILE')} for {counted(len(live), 'live feed')} ({names}): name one for each",
+            exit_code=2,
+        )
     if missing := [feed.name for feed, file in zip(live, recorded, strict=True) if not file]:
         msg = f"the live feed {missing[0]} was not recorded: name its recording as FILE[@VENUE]"
         raise Failure(msg, exit_code=2)

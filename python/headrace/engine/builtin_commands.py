@@ -36,6 +36,7 @@ from headrace.commands import (
     entry_of,
 )
 from headrace.errors import HeadraceError, StateFolderError
+from headrace.market.wording import counted
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.states import StrategyState
 
@@ -184,13 +185,13 @@ class BuiltinCommands:
         ids = self._engine.orders.cancel_all(
             strategy=command.strategy, instrument=command.instrument, reason="by command"
         )
-        return Outcome("accepted" if ids else "noop", f"{len(ids)} orders", detail={"orders": ids})
+        return Outcome("accepted" if ids else "noop", counted(len(ids), "order"), detail={"orders": ids})
 
     def _flatten(self, command: Flatten) -> Outcome:
         if unknown := self._nowhere(command):
             return unknown
         ids = self._engine.orders.flatten(strategy=command.strategy, instrument=command.instrument, reason="by command")
-        return Outcome("accepted" if ids else "noop", f"{len(ids)} orders", detail={"orders": ids})
+        return Outcome("accepted" if ids else "noop", counted(len(ids), "order"), detail={"orders": ids})
 
     def _nowhere(self, command: CancelAll | Flatten) -> Outcome | None:
         """Return a rejection of a name that nothing here has: "0 orders" would sound like done."""

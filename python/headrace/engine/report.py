@@ -21,6 +21,8 @@ from headrace.engine.repeat import RepeatReport
 from headrace.engine.tables import Table, duration_text, latency_text, tables_html, tables_text
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.events import Lane
+from headrace.market.wording import amount_text, counted
+from headrace.strategies.states import ENGINE_ENDS
 from headrace.trading.orders import OrderStats
 
 if TYPE_CHECKING:
@@ -61,11 +63,13 @@ class StrategyReport(SubscriptionStats):
 
     delivered_hash, latency : of its subscription; with several, no hash, and the slowest of them at each percentile.
     state : now. stopped_from : the state in which it was stopped, "running" or "quarantined"; empty while it lives.
+    stopped_by : why it was stopped: "by command", "the engine ends".
     subscriptions : those that are open, and its first one. orders : what became of them.
     open_orders : ids of those left. skipped_events : bars and signals that came while it was not running, by callback.
     """
 
     stopped_from: str
+    stopped_by: str
     version: int
     subscriptions: Mapping[str, SubscriptionStats]
     orders: OrderStats
@@ -242,13 +246,15 @@ def _trading_row(own: StrategyReport) -> tuple[str, ...]:
         _state_text(own),
         *(f"{count:,}" for count in (own.orders.submitted, own.orders.open, own.orders.fills)),
         held or "flat",
-        *(f"{amount:z,.2f}" for amount in (own.realized_pnl, unrealized, own.fees)),
+        *map(amount_text, (own.realized_pnl, unrealized, own.fees)),
     )
 
 
 def _state_text(own: StrategyReport) -> str:
-    was = own.stopped_from
-    return f"{own.state}, was {was}" if was not in ("", "running") else own.state
+    """Return what a strategy was when the run ended; its state now, when it was stopped before that or is not."""
+    if own.stopped_by == ENGINE_ENDS:
+        return "ran to the end" if own.stopped_from == "running" else own.stopped_from
+    return f"{own.state} {own.stopped_by}".strip()
 
 
 def venue_order(report: Report) -> list[tuple[str, str]]:
@@ -261,7 +267,7 @@ def venue_order(report: Report) -> list[tuple[str, str]]:
 
 
 def _verdict(repeated: RepeatReport) -> str:
-    counts = f"{repeated.calls:,} calls, {repeated.decisions:,} decisions"
+    counts = f"{counted(repeated.calls, 'call')}, {counted(repeated.decisions, 'decision')}"
     return f"{counts}, {'all' if repeated.same else 'not all'} the same"
 
 
@@ -340,6 +346,7 @@ def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
         **counts,
         state=str(runner.state),
         stopped_from=str(runner.life.stopped_from or ""),
+        stopped_by=runner.life.stopped_by,
         version=runner.life.version,
         subscriptions={own.name: own for own in ticks},
         orders=parts.orders.stats(strategy=runner.name),

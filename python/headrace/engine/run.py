@@ -28,6 +28,7 @@ from headrace.feeds.sources import Sources
 from headrace.limits import DRAIN_S, HALT_S
 from headrace.market.clock import Mode
 from headrace.market.events import Signal
+from headrace.market.wording import counted
 from headrace.telemetry.logs import market_time
 from headrace.trading.engine_register import registered
 from headrace.trading.kill_switch import KillSwitch
@@ -248,7 +249,8 @@ class EngineRun:
         parts = self._parts
         parts.services.start(group)
         parts.driver.publish_control("ENGINE_READY")
-        log.info("engine %s is ready: run %s, %d strategies", parts.name, parts.run_id, len(parts.strategies))
+        strategies = counted(len(parts.strategies), "strategy")
+        log.info("engine %s is ready: run %s, %s", parts.name, parts.run_id, strategies)
         self._ready.set()
         steps = Steps(
             is_quiet=self.end.is_quiet,

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 from headrace.limits import DRAIN_RUNNING_S, DRAIN_S
 from headrace.market.events import EVENT_LANES
-from headrace.strategies.states import StrategyState
+from headrace.market.wording import counted
+from headrace.strategies.states import ENGINE_ENDS, StrategyState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,9 +112,9 @@ class Shutdown:
         """Stop those that live; a repetition does so where its log says."""
         for runner in self._parts.strategies.values():
             if runner.state is StrategyState.STARTING:
-                runner.give_up("the engine ends")
+                runner.give_up(ENGINE_ENDS)
             elif runner.life.allows("stop") and runner.state is not StrategyState.CREATED:
-                await runner.stop("the engine ends", within_s=self._left_s())
+                await runner.stop(ENGINE_ENDS, within_s=self._left_s())
 
     async def _close_bus(self) -> None:
         left = Counter(await self._parts.bus.shutdown(0.0 if self.is_forced else max(0.0, self._remaining_s())))
@@ -122,7 +123,7 @@ class Shutdown:
             left.update(EVENT_LANES[type(event)] for event in self._parts.driver.unpublished)
             self.left = dict(left)
             for lane, count in self.left.items():
-                log.warning("%d events of the %s lane are left", count, lane)
+                log.warning("%s of the %s lane left", counted(count, "event is", "events are"), lane)
 
     def _drain_lanes(self) -> None:
         with self._kept("draining the lanes"):

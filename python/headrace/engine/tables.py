@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ProgressDisplay",
     "Table",
-    "counted",
     "duration_text",
     "latency_text",
     "named_text",
@@ -75,14 +74,6 @@ def tables_html(tables: Sequence[Table]) -> str:
         caption = f"<caption>{escape(table.title)}</caption>"
         parts.append(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
     return "".join(parts)
-
-
-def counted(number: int, one: str, several: str | None = None) -> str:
-    """Return a number and its noun. several : by default with an s, or with ies for a y."""
-    if number == 1:
-        return f"1 {one}"
-    plural = f"{one.removesuffix('y')}ies" if one.endswith("y") else f"{one}s"
-    return f"{number:,} {several or plural}"
 
 
 def duration_text(ns: float) -> str:

@@ -316,7 +316,7 @@ class StrategyRunner:
         self._move("fail", reason)
 
     def _move(self, verb: str, reason: str) -> None:
-        before, after = self.life.move(verb)
+        before, after = self.life.move(verb, reason)
         self.log.info("%s: %s -> %s%s", self.name, before, after, f" ({reason})" if reason else "")
         self._parts.publish(
             StrategyStateChanged(

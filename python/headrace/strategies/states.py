@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from headrace.errors import LifeCycleError
 
-__all__ = ["LIVING", "TRANSITIONS", "LifeCycle", "StrategyState"]
+__all__ = ["ENGINE_ENDS", "LIVING", "TRANSITIONS", "LifeCycle", "StrategyState"]
 
 
 class StrategyState(StrEnum):
@@ -59,6 +59,8 @@ TRANSITIONS: dict[tuple[StrategyState, str], StrategyState] = {
     (_S.FAILED, "start"): _S.STARTING,
 }
 
+# Why every strategy is stopped when a run ends.
+ENGINE_ENDS = "the engine ends"
 # States in which a strategy may have open orders.
 LIVING = frozenset({_S.STARTING, _S.RUNNING, _S.PAUSED, _S.QUARANTINED, _S.STOPPING})
 
@@ -66,22 +68,23 @@ LIVING = frozenset({_S.STARTING, _S.RUNNING, _S.PAUSED, _S.QUARANTINED, _S.STOPP
 class LifeCycle:
     """One strategy's state and its version.
 
-    stopped_from : the state in which it was stopped; None before that, and after the next start.
+    stopped_from : the state in which it was stopped; None before that, and after the next start. stopped_by : why.
     """
 
-    __slots__ = ("name", "state", "stopped_from", "version")
+    __slots__ = ("name", "state", "stopped_by", "stopped_from", "version")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = StrategyState.CREATED
         self.stopped_from: StrategyState | None = None
+        self.stopped_by = ""
         self.version = 0
 
     def allows(self, verb: str) -> bool:
         """Return whether ``move(verb)`` would be accepted."""
         return (self.state, verb) in TRANSITIONS
 
-    def move(self, verb: str) -> tuple[StrategyState, StrategyState]:
+    def move(self, verb: str, reason: str = "") -> tuple[StrategyState, StrategyState]:
         """Change to the next state and return (before, after). Raises LifeCycleError."""
         before = self.state
         after = TRANSITIONS.get((before, verb))
@@ -90,9 +93,9 @@ class LifeCycle:
             msg = f"strategy {self.name!r} is {before}, where {verb!r} is not possible: possible here: {valid}"
             raise LifeCycleError(msg, strategy=self.name, state=str(before), verb=verb)
         if verb == "stop":
-            self.stopped_from = before
+            self.stopped_from, self.stopped_by = before, reason
         elif verb == "start":
-            self.stopped_from = None
+            self.stopped_from, self.stopped_by = None, ""
         self.state = after
         self.version += 1
         return before, after

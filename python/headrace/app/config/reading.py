@@ -37,6 +37,7 @@ from headrace.app.config.form import (
 )
 from headrace.app.config.tree import EngineConfig
 from headrace.errors import ConfigError, MissingExtraError
+from headrace.market.wording import counted
 
 __all__ = ["Reading", "load_config", "read_config"]
 
@@ -265,7 +266,8 @@ def _placed(tree: Tree, form: Form, override: _Override) -> str:
 
 def _index(text: str, items: list[Any], path: str, origin: str) -> int:
     if not text.isdecimal() or int(text) > len(items):
-        msg = f"{path} has {len(items)} items, and {text!r} is none of them: use a number from 0 to {len(items)}"
+        held = counted(len(items), "item")
+        msg = f"{path} has {held}, and {text!r} is none of them: use a number from 0 to {len(items)}"
         raise ConfigError(msg, path=path, origin=origin)
     if int(text) == len(items):
         items.append(None)

@@ -39,7 +39,7 @@ from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import OrderState
 from headrace.trading.orders.request import check_names, request_of
 from headrace.trading.orders.sizing import FixedQuantity
-from headrace.trading.orders.table import OrderStats, OrderTable
+from headrace.trading.orders.table import OrderStats, OrderTable, id_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ class OrderManager:
         self._is_own_thread = bus.core.is_own_thread
         # Strategies in threads of their own submit and cancel, too. Never held while a thread waits for room.
         self._lock = threading.RLock()
-        self._table = OrderTable("" if mode == Mode.REPLAY or not run_id else f"{run_id}-")
+        self._table = OrderTable("" if mode == Mode.REPLAY or not run_id else id_prefix(run_id))
         self._flattenings = Flattenings(self._table, positions)
         self._cancels = Cancels(self._table, gates, broker, clock, self._is_own_thread)
         self._notices = Notices(bus, clock, run_id)

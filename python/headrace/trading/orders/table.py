@@ -15,6 +15,8 @@ Does not: publish, or hold positions.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -40,8 +42,10 @@ from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, Order
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OrderStats", "OrderTable"]
+__all__ = ["OrderStats", "OrderTable", "id_prefix"]
 
+# Of two thousand runs of a year two share a beginning with a probability of 1 in 500.
+PREFIX_CHARACTERS = 6
 # No run has so many orders; a longer number is not converted.
 ID_DIGITS_MAX = 18
 
@@ -76,6 +80,12 @@ class _Entry:
     works: bool = False
     value: Decimal = ZERO
     executions: set[str] = field(default_factory=set)
+
+
+def id_prefix(run_id: str) -> str:
+    """Return the beginning of the ids of a run: short enough to type, and another one for each run."""
+    digest = hashlib.sha256(run_id.encode()).digest()
+    return f"{base64.b32encode(digest)[:PREFIX_CHARACTERS].decode().lower()}-"
 
 
 class OrderTable:

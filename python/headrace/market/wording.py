@@ -1,0 +1,31 @@
+"""Numbers in sentences and tables: with their noun, and with enough digits.
+
+Guarantees: one thing is singular; an amount that is not 0 never looks like 0.
+Does not: change a number; what is computed with keeps all its digits.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+__all__ = ["amount_text", "counted"]
+
+DECIMALS_MIN = 2
+SIGNIFICANT_MIN = 4
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Return a number and its noun. several : by default with an s, or with ies for a y."""
+    if number == 1:
+        return f"1 {one}"
+    plural = f"{one.removesuffix('y')}ies" if one.endswith("y") else f"{one}s"
+    return f"{number:,} {several or plural}"
+
+
+def amount_text(amount: Decimal) -> str:
+    """Return an amount with two decimals, or with as many as four significant digits need."""
+    if not amount.is_finite():
+        return str(amount)
+    decimals = DECIMALS_MIN if not amount else max(DECIMALS_MIN, SIGNIFICANT_MIN - 1 - amount.adjusted())
+    whole, _, fraction = f"{amount:z,.{decimals}f}".partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(DECIMALS_MIN, '0')}"
