@@ -168,8 +168,10 @@ def test_ids_of_a_replay_are_the_strategys_own_numbers(desk: Talk) -> None:
     assert [desk.submit(), desk.submit(strategy="B"), desk.submit()] == ["A-1", "B-1", "A-2"]
 
 
-def test_order_ids_of_a_live_run_start_with_its_id() -> None:
-    assert Talk(mode="live", run_id="r7").submit() == "r7-A-1"
+def test_order_ids_of_a_live_run_begin_with_its_digest() -> None:
+    first, again, other = (Talk(mode="live", run_id=run_id).submit() for run_id in ("r7", "r7", "r8"))
+    assert first == again != other
+    assert (len(first), first[6:]) == (10, "-A-1")
     assert Talk(mode="live", run_id="").submit() == "A-1"
 
 

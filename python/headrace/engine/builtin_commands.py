@@ -35,7 +35,7 @@ from headrace.commands import (
     current_submission,
     entry_of,
 )
-from headrace.errors import HeadraceError, StateFolderError
+from headrace.errors import HeadraceError
 from headrace.market.wording import counted
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.states import StrategyState
@@ -211,21 +211,18 @@ class BuiltinCommands:
         watch = self._engine.halt_watch
         if watch is None:
             return Outcome("rejected", "a replay has no kill switch: nothing leaves it")
-        switch, problem = watch.switch, ""
+        switch, actor = watch.switch, _actor()
         try:
-            is_made = switch.halt(command.reason, _actor())
-        except StateFolderError as error:
-            # It is halted all the same.
-            is_made, problem = True, str(error)
+            is_made = switch.halt(command.reason, actor)
         finally:
             watch.look()
-        # `headrace ctl halt` writes the latch file before it submits the command: the first command with the reason of
-        # a halt is that halt's own, whoever saw the file first.
-        is_own = switch.reason == command.reason and switch.version != self._halt_version
-        if not is_made and not is_own:
+        # `headrace ctl halt` writes the latch file before it submits the command: the operator's first command with the
+        # same reason is that halt's own, whoever saw the file first.
+        is_own = (_operator(switch.actor), switch.reason) == (_operator(actor), command.reason)
+        if not is_made and (not is_own or switch.version == self._halt_version):
             return Outcome("noop", f"it is halted already: {switch.reason}")
         self._halt_version = switch.version
-        return Outcome("accepted", problem)
+        return Outcome("accepted")
 
     def _rearm(self, command: Rearm) -> Outcome:
         watch = self._engine.halt_watch
@@ -262,3 +259,8 @@ def _actor() -> str:
     call = current_submission()
     assert call is not None
     return call.actor
+
+
+def _operator(actor: str | None) -> str:
+    """Return an actor without the process, whose number another container sees differently."""
+    return (actor or "").rpartition("/")[0] or actor or ""
