@@ -33,7 +33,7 @@ from headrace.cli.doctor import doctor_command
 from headrace.cli.fields import fields_command
 from headrace.cli.inspect import inspect_command
 from headrace.cli.new import new_command
-from headrace.cli.options import debug_option
+from headrace.cli.options import VerbGroup, debug_option, unknown_option
 from headrace.cli.repeat import repeat_command
 from headrace.cli.replay import replay_command
 from headrace.cli.run import run_command
@@ -71,7 +71,7 @@ PURPOSES = {
 }
 
 
-class _Verbs(click.Group):
+class _Verbs(VerbGroup):
     """Lists its verbs by their purpose."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
@@ -132,7 +132,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments
     try:
-        with commands.make_context("headrace", arguments) as context:
+        with commands.make_context("headrace", list(arguments)) as context:
             outcome = commands.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -142,6 +142,8 @@ def run(arguments: list[str]) -> int:
         # The reader of the output has ended (| head): no error message, and no flush that would fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except click.NoSuchOption as error:
+        return _say(unknown_option(error, arguments), error.exit_code)
     except click.ClickException as error:
         _trace(debug=debug)
         if type(error).__name__ == "NoArgsIsHelpError":  # Since click 8.2; before, the help was no error.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option, overrides_option
+from headrace.cli.options import VerbGroup, debug_option, overrides_option
 from headrace.market.wording import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["config_command"]
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group("config")
+@click.group("config", cls=VerbGroup)
 @debug_option
 def config_command() -> None:
     """Write, show and check the configuration of an engine."""

@@ -24,7 +24,7 @@ import click
 import msgspec
 
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option, json_option
+from headrace.cli.options import VerbGroup, debug_option, json_option
 from headrace.commands import COMMANDS, Halt, Rearm, RedriveDeadLetter, Status
 from headrace.control import Operator
 from headrace.control.wire import AskLetter, AskLetters, AskTable
@@ -288,7 +288,7 @@ def _print_change(change: LatchChange, following: str, *, as_json: bool) -> int:
 # Dead letters
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", cls=VerbGroup)
 @debug_option
 def _letters_command() -> None:
     """Look at what was refused or failed, and give it again."""

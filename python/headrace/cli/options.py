@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from headrace.market.checks import nearest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from headrace.app.config import EngineConfig
 
 __all__ = [
+    "VerbGroup",
     "config_argument",
     "debug_option",
     "engine_option",
@@ -20,6 +23,7 @@ __all__ = [
     "loaded_config",
     "overrides_option",
     "strict_option",
+    "unknown_option",
     "venue_option",
 ]
 
@@ -47,6 +51,31 @@ overrides_option = click.option(
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 when frames were rejected.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+
+
+class VerbGroup(click.Group):
+    """Names the nearest verb for one that is not there."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb and its arguments."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            ctx.fail(f"no such command {args[0]!r}{nearest(args[0], self.commands)}: see {ctx.command_path} --help")
+        return super().resolve_command(ctx, args)
+
+
+def unknown_option(error: click.NoSuchOption, arguments: list[str]) -> str:
+    """Return what is wrong with an option that is not there, with the nearest one."""
+    # Click reads -speed as the options -s, -p, -e and so on.
+    letter = error.option_name[1:] if len(error.option_name) == 2 else None
+    clusters = (text for text in arguments if letter and text.startswith("-") and letter in text.lstrip("-"))
+    given = next(clusters, error.option_name).partition("=")[0]
+    if error.ctx is None:
+        return f"no such option {given}"
+    known = [name for parameter in error.ctx.command.get_params(error.ctx) for name in parameter.opts]
+    options = [name for name in known if name.startswith("--")]
+    return f"no such option {given}{nearest(given, options)}: see {error.ctx.command_path} --help"
 
 
 def engine_option(name: str, metavar: str, text: str) -> Callable[[Command], Command]:

@@ -194,6 +194,10 @@ def _refuse_twice(node: Any) -> None:
 def _from_environment(environment: Mapping[str, str]) -> Iterator[_Override]:
     # Sorted, so that the order of the environment has no effect; items of a list are sorted by their numbers.
     for name in sorted(environment, key=_natural):
+        prefix = ENVIRONMENT.removesuffix("_")
+        if name.startswith(prefix) and not name.startswith(ENVIRONMENT) and "__" in name:
+            msg = f"{name} sets nothing (did you mean {ENVIRONMENT}{name.removeprefix(prefix)}?)"
+            raise ConfigError(msg, path="$", origin="the environment")
         if name.startswith(ENVIRONMENT):
             keys = name.removeprefix(ENVIRONMENT).split("__")
             if not all(keys):
