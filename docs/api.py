@@ -26,6 +26,7 @@ from headrace.market.events import (
     Signal,
 )
 from headrace.strategies.timers import Timer
+from headrace.trading.account import Account, Balance
 from headrace.trading.orders import Order
 from headrace.trading.positions import Position
 
@@ -38,7 +39,7 @@ CLASSES: dict[str, tuple[type, ...]] = {
     "Engine and strategy": (headrace.Engine, headrace.Strategy, headrace.StrategySpec),
     "Bars, signals, timers": (headrace.BarSpec, Bar, Signal, Timer, Cause),
     "Orders and positions": (
-        *(Order, Position, headrace.Instrument, headrace.RiskLimits, headrace.SimulatedBroker),
+        *(Order, Position, Account, Balance, headrace.Instrument, headrace.RiskLimits, headrace.SimulatedBroker),
         *(OrderRequested, OrderAccepted, OrderRejected, OrderFill, OrderCanceled, OrderExpired),
     ),
     "Report": (headrace.Report, StrategyReport, PositionReport, SourceReport),

@@ -18,11 +18,10 @@ LAW = re.compile(
     r"^  [=+]? ?(published|delivered|filtered|missed|conflated|skipped|pending|sum) +([\d,]+)", re.MULTILINE
 )
 STEPS = re.compile(r"^[\d.]+ s +(\w+) (\S+) +(accepted|noop|rejected|failed) ", re.MULTILINE)
-# name, state, orders, open, fills, position, realized, unrealized, fees
-TRADING = re.compile(
-    r"^(\w+) +(?:ran to the end|(quarantined)) +(\d+) +(\d+) +(\d+) +(.*?) +(-?[\d.,]+) +(-?[\d.,]+) +([\d.,]+)$",
-    re.MULTILINE,
-)
+# name, state, orders, open, fills, position
+TRADING = re.compile(r"^(\w+) +(?:ran to the end|(quarantined)) +(\d+) +(\d+) +(\d+) +(.*?)$", re.MULTILINE)
+# name, currency, realized, unrealized, fees, net
+PROFIT = re.compile(r"^(\w+) +(USDT) +(-?[\d.,]+) +(-?[\d.,]+) +([\d.,]+) +(-?[\d.,]+)$", re.MULTILINE)
 
 
 class Shown:
@@ -82,11 +81,23 @@ def test_the_demo_report_shows_trading_and_final_states(shown: Shown) -> None:
     assert set(rows) == {"SpreadWatch", "TradeFlow", "MeanReversion", "Momentum", "SlowJournal", "Faulty"}
     assert {name: was for name, (was, *_) in rows.items() if was} == {"Faulty": "quarantined"}
     for name in ("MeanReversion", "Momentum"):
-        _, orders, left, fills, _, realized, _, _ = rows[name]
+        _, orders, left, fills, _ = rows[name]
         assert int(orders) > 0
         assert int(left) == 0
         assert int(fills) > 0
-        assert float(realized.replace(",", "")) != 0
+
+
+def test_demo_report_shows_profit_with_its_currency(shown: Shown) -> None:
+    rows = {
+        name: [float(amount.replace(",", "")) for amount in row] for name, _, *row in PROFIT.findall(shown.ended.stdout)
+    }
+    assert set(rows) == {"MeanReversion", "Momentum", "all"}
+    for realized, unrealized, fees, net in rows.values():
+        assert realized != 0
+        assert net == pytest.approx(realized + unrealized - fees, abs=0.02)
+    assert rows["all"] == pytest.approx(
+        [sum(own) for own in zip(rows["MeanReversion"], rows["Momentum"], strict=True)], rel=1e-3
+    )
 
 
 def test_the_demo_leaves_no_file_behind(shown: Shown) -> None:

@@ -132,7 +132,7 @@ def test_states_say_how_each_strategy_ended(tmp_path: Path) -> None:
 
 def test_a_small_fee_is_shown(tmp_path: Path) -> None:
     shown = str(engine_of(tmp_path, Buys()).run())
-    assert re.search(r"^Buys +ran to the end .* 0\.0000101$", shown, re.MULTILINE), shown
+    assert re.search(r"^Buys +USDT .* 0\.0000101 ", shown, re.MULTILINE), shown
 
 
 def test_status_is_shown_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

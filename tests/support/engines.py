@@ -41,15 +41,16 @@ def market(
     every_ns: int = SECOND // 10,
     start_ns: int = START,
     size: float = 10.0,
+    names: Sequence[str] = (BTC, ETH),
 ) -> np.ndarray:
-    """Quotes with these bids, asks one higher, in equal steps of time."""
+    """Quotes with these bids, asks one higher, in equal steps of time. names : the table of instruments."""
     from headrace import Instruments, ticks
 
     bid = np.asarray(list(bids), "f8")
     return ticks(
         instrument=instrument,
         ts_init=start_ns + every_ns * np.arange(len(bid)),
-        instruments=Instruments([own.name for own in INSTRUMENTS]),
+        instruments=Instruments(list(names)),
         kind="quote",
         bid_price=bid,
         ask_price=bid + 1,

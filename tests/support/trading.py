@@ -88,9 +88,8 @@ class Desk:
         # Calls from other threads; ``drain`` runs them.
         self.soon: deque[Callable[[], None]] = deque()
         self.switch = Switch()
-        self.dispatcher = Dispatcher(clock=self.clock, instruments=[BTC, ETH])
+        self.dispatcher = Dispatcher(clock=self.clock, instruments=[own.name for own in instruments])
         self.bus = EventBus(clock=self.clock, run_id=run_id, lanes=lanes)
-        self.positions = Positions()
         self.gates = RiskGates(
             limits,
             instruments,
@@ -98,6 +97,7 @@ class Desk:
             quotes=self.dispatcher.newest_quote,
             kill_switch=self.switch,
         )
+        self.positions = Positions(self.gates.instruments)
         self.broker = broker
         self.orders = OrderManager(
             bus=self.bus,

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from headrace.market.instrument import Instrument
     from headrace.strategies.runner import StrategyRunner
     from headrace.telemetry import Metrics
+    from headrace.trading.account import Account
     from headrace.trading.kill_switch import KillSwitch
     from headrace.trading.orders import OrderManager
     from headrace.trading.positions import Positions
@@ -142,6 +143,11 @@ class Engine:
     def positions(self) -> Positions:
         """What each strategy holds."""
         return self._parts.positions
+
+    @property
+    def account(self) -> Account:
+        """Profit, fees and equity of all strategies, per currency."""
+        return self._parts.account
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:

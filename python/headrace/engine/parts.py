@@ -34,6 +34,7 @@ from headrace.strategies.context import ContextParts
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
+from headrace.trading.account import Account, mid_of
 from headrace.trading.brokers.base import BrokerContext
 from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.orders import OrderManager
@@ -42,6 +43,7 @@ from headrace.trading.risk import RiskGates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from decimal import Decimal
 
     from headrace.engine.loop import Driver
     from headrace.engine.options import EngineOptions
@@ -88,7 +90,8 @@ class EngineParts:
         self.driver: Final = self._driver()
         self.halt_watch: Final = self._halt_watch()
         self.broker: Final = options["broker"]
-        self.positions: Final = Positions()
+        self.positions: Final = Positions(self.gates.instruments)
+        self.account: Final = Account(self.positions, self._mark)
         self.orders: Final = OrderManager(
             bus=self.bus,
             gates=self.gates,
@@ -196,6 +199,10 @@ class EngineParts:
             return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit)
         return LiveDriver(*moved, self.options, self.log)
 
+    def _mark(self, instrument: str) -> Decimal | None:
+        quote = self.dispatcher.newest_quote(instrument)
+        return None if quote is None else mid_of(quote)
+
     def _halt_watch(self) -> HaltWatch | None:
         """A repetition has none: its log says when the switch changed."""
         driver, switch = self.driver, self.kill_switch
@@ -211,6 +218,7 @@ class EngineParts:
             dispatcher=self.dispatcher,
             orders=self.orders,
             positions=self.positions,
+            account=self.account,
             clock=self.clock,
             timers=self.driver.timers,
             bars=self.driver.bars,

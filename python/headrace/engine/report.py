@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,10 +18,12 @@ from headrace.bus.lane import LaneStats
 from headrace.dispatch.subscription_stats import SubscriptionStats, sum_of_stats
 from headrace.engine.repeat import RepeatReport
 from headrace.engine.tables import Table, duration_text, latency_text, tables_html, tables_text
+from headrace.engine.trading_report import PositionReport, position_reports, trading_tables
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.events import Lane
-from headrace.market.wording import amount_text, counted
+from headrace.market.wording import counted
 from headrace.strategies.states import ENGINE_ENDS
+from headrace.trading.account import Balance
 from headrace.trading.orders import OrderStats
 
 if TYPE_CHECKING:
@@ -46,17 +47,6 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
 
 
-class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A position at the end. unrealized_pnl : at the newest mid; None without a quote."""
-
-    instrument: str
-    quantity: Decimal
-    average_price: Decimal
-    realized_pnl: Decimal
-    unrealized_pnl: Decimal | None
-    fees: Decimal
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyReport(SubscriptionStats):
     """One strategy of a run: the statistics of all its subscriptions in one, closed ones included, and its trading.
@@ -65,7 +55,8 @@ class StrategyReport(SubscriptionStats):
     state : now. stopped_from : the state in which it was stopped, "running" or "quarantined"; empty while it lives.
     stopped_by : why it was stopped: "by command", "the engine ends".
     subscriptions : those that are open, and its first one. orders : what became of them.
-    open_orders : ids of those left. skipped_events : bars and signals that came while it was not running, by callback.
+    open_orders : ids of those left. totals : profit and fees by currency.
+    skipped_events : bars and signals that came while it was not running, by callback.
     """
 
     stopped_from: str
@@ -75,22 +66,13 @@ class StrategyReport(SubscriptionStats):
     orders: OrderStats
     open_orders: tuple[str, ...]
     positions: tuple[PositionReport, ...]
+    totals: Mapping[str, Balance]
     skipped_events: Mapping[str, int]
 
     @property
     def is_quarantined(self) -> bool:
         """Whether it is in quarantine, or was until the run ended."""
         return "quarantined" in (self.state, self.stopped_from)
-
-    @property
-    def realized_pnl(self) -> Decimal:
-        """Of all its positions, fees not deducted."""
-        return sum((position.realized_pnl for position in self.positions), Decimal(0))
-
-    @property
-    def fees(self) -> Decimal:
-        """Of all its executions."""
-        return sum((position.fees for position in self.positions), Decimal(0))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -116,7 +98,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     input_hash : SHA-256 of the published ticks; None without ``hashing``.
     hash_seed : the interpreter's PYTHONHASHSEED, or ``"random"``: then sets of texts iterate differently in each run.
     lanes : what became of the events. left : of them, those that no handler received.
-    strategies, services : by name. commands : answered. dead_letters : rejected frames, failed calls and events.
+    strategies, services : by name. totals : profit and fees of all strategies, by currency.
+    commands : answered. dead_letters : rejected frames, failed calls and events.
     halted : whether the kill switch is thrown. repeated : what came of a repetition.
     """
 
@@ -144,6 +127,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     lanes: Mapping[Lane, LaneStats]
     left: Mapping[Lane, int]
     strategies: Mapping[str, StrategyReport]
+    totals: Mapping[str, Balance]
     services: Mapping[str, str]
     commands: int
     dead_letters: DeadLetters
@@ -175,6 +159,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             for lane, own in self.lanes.items()
             if own.published
         ]
+        states = {name: _state_text(own) for name, own in self.strategies.items()}
         hashes = [(name, own.delivered_hash) for name, own in self.strategies.items() if own.delivered_hash]
         return [
             Table("stopped early" if self.stopped else self.mode, ("", ""), self._facts()),
@@ -182,7 +167,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             Table("ticks", ("kind", "count"), [(name, f"{count:,}") for name, count in self.ticks.items()]),
             Table("lanes", ("lane", "published", "processed", "dead", "dropped", "left"), lanes),
             Table("strategies", *self._tick_table()),
-            Table("trading", _TRADING_COLUMNS, [_trading_row(own) for own in self._traders()]),
+            *trading_tables(self._traders(), states, self.totals),
             Table("delivered hashes", ("name", "SHA-256"), hashes),
         ]
 
@@ -222,7 +207,6 @@ _TICK_COLUMNS = (
     *("name", "delivered", "filtered", "missed", "conflated", "skipped", "pending", "faults", "state"),
     *("calls", "p50", "p99", "max"),
 )
-_TRADING_COLUMNS = ("strategy", "state", "orders", "open", "fills", "position", "realized", "unrealized", "fees")
 
 
 def _tick_row(own: StrategyReport) -> tuple[str, ...]:
@@ -235,18 +219,6 @@ def _tick_row(own: StrategyReport) -> tuple[str, ...]:
         _state_text(own),
         f"{own.calls:,}",
         *(latency_text(time_ns) for time_ns in times),
-    )
-
-
-def _trading_row(own: StrategyReport) -> tuple[str, ...]:
-    held = ", ".join(f"{position.quantity:f} {position.instrument}" for position in own.positions if position.quantity)
-    unrealized = sum((position.unrealized_pnl or Decimal(0) for position in own.positions), Decimal(0))
-    return (
-        own.name,
-        _state_text(own),
-        *(f"{count:,}" for count in (own.orders.submitted, own.orders.open, own.orders.fills)),
-        held or "flat",
-        *map(amount_text, (own.realized_pnl, unrealized, own.fees)),
     )
 
 
@@ -302,6 +274,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         lanes=parts.bus.stats().lanes,
         left=run.end.left,
         strategies={name: _strategy(parts, runner) for name, runner in parts.strategies.items()},
+        totals=parts.account.balances(),
         services=parts.services.health(),
         commands=parts.commands.stats().answered,
         dead_letters=parts.dead_letters.snapshot(),
@@ -331,7 +304,7 @@ def status_of(parts: EngineParts, report: Report, *, stopping: bool) -> dict[str
                 "open_orders": list(own.open_orders),
                 "fills": own.orders.fills,
                 "positions": {position.instrument: str(position.quantity) for position in own.positions},
-                "realized_pnl": str(own.realized_pnl),
+                "realized_pnl": {currency: str(total.realized_pnl) for currency, total in own.totals.items()},
             }
             for name, own in report.strategies.items()
         },
@@ -351,7 +324,8 @@ def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
         subscriptions={own.name: own for own in ticks},
         orders=parts.orders.stats(strategy=runner.name),
         open_orders=tuple(order.order_id for order in parts.orders.orders(strategy=runner.name, open_only=True)),
-        positions=tuple(_positions(parts, runner.name)),
+        positions=position_reports(parts.positions, parts.account, runner.name),
+        totals=parts.account.of(runner.name).balances(),
         skipped_events=dict(runner.skipped),
     )
 
@@ -361,6 +335,9 @@ def _plain(value: object) -> object:
     match value:
         case StrategyReport():
             return value.to_dict()
+        case Balance():
+            shown = (*value.__struct_fields__, "balance", "equity")
+            return {name: _plain(getattr(value, name)) for name in shown}
         case msgspec.Struct():
             return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
         case tuple() if isinstance(names := getattr(value, "_fields", None), tuple):
@@ -371,21 +348,3 @@ def _plain(value: object) -> object:
             return {str(name): _plain(own) for name, own in value.items()}
         case _:
             return msgspec.to_builtins(value)
-
-
-def _positions(parts: EngineParts, strategy: str) -> list[PositionReport]:
-    found = []
-    for position in parts.positions.positions(strategy=strategy):
-        quote = parts.dispatcher.newest_quote(position.instrument)
-        mark = None if quote is None else (Decimal(repr(quote.bid_price)) + Decimal(repr(quote.ask_price))) / 2
-        found.append(
-            PositionReport(
-                instrument=position.instrument,
-                quantity=position.quantity,
-                average_price=position.average_price,
-                realized_pnl=position.realized_pnl,
-                unrealized_pnl=None if mark is None else position.unrealized_pnl(mark),
-                fees=position.fees,
-            )
-        )
-    return found

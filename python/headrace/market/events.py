@@ -219,7 +219,8 @@ class OrderExpired(OrderEvent, frozen=True, kw_only=True):
 class OrderFill(OrderEvent, frozen=True, kw_only=True):
     """One execution: ``quantity`` at ``price`` for ``fee``; ``filled`` and ``left`` are the order's sums after it.
 
-    liquidity : "taker" or "maker". quote : the tick that it was filled against.
+    fee : in the instrument's settlement currency. liquidity : "taker" or "maker". quote : the tick that it was filled
+    against.
     """
 
     execution_id: str
@@ -244,7 +245,8 @@ class OrderFilled(OrderFill, frozen=True, kw_only=True):
 class PositionChanged(Event, frozen=True, kw_only=True):
     """A strategy's position in an instrument after an execution.
 
-    quantity : signed. average_price : of the open quantity; 0 when flat. realized_pnl, fees : since the run began.
+    quantity : signed. average_price : of the open quantity; 0 when flat. realized_pnl, fees : since the run began, in
+    ``currency``.
     """
 
     strategy: str
@@ -253,6 +255,7 @@ class PositionChanged(Event, frozen=True, kw_only=True):
     average_price: Decimal
     realized_pnl: Decimal
     fees: Decimal
+    currency: str = ""
 
 
 class Control(Event, frozen=True, kw_only=True):

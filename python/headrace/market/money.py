@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["MONEY", "SHOWN", "ZERO", "Amount", "decimal_of", "is_multiple"]
+__all__ = ["MONEY", "SHOWN", "ZERO", "Amount", "decimal_of", "is_multiple", "shown"]
 
 Amount: TypeAlias = "Decimal | int | str | float | np.floating | np.integer"
 
@@ -31,6 +31,9 @@ MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Divi
 SHOWN = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
 # A remainder needs as many digits as the quotient has: 10^45 in steps of 10^-30 has 76.
 _REMAINDERS = Context(prec=100, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+# Amounts below 10^8 have 20 digits behind the point in SHOWN; larger ones get as many.
+SHOWN_DIGITS_MAX = 8
+SHOWN_STEP = Decimal("1E-20")
 # Not Decimal(0): that sets a context variable for good, and numpy looks for its own at each sum.
 ZERO = MONEY.create_decimal(0)
 # Decimal() takes more: spaces, underscores, exponents, digits of other scripts, "nan".
@@ -63,6 +66,14 @@ def decimal_of(value: Amount) -> Decimal:
         msg = f"{value!r} is not finite"
         raise ValueError(msg)
     return number
+
+
+def shown(amount: Decimal) -> Decimal:
+    """Return an amount for reports: rounded to 28 digits, or to 10^-20 where that is finer."""
+    if amount.adjusted() < SHOWN_DIGITS_MAX:
+        return SHOWN.plus(amount)
+    quantized = MONEY.quantize(amount, SHOWN_STEP)
+    return amount if quantized == amount else quantized
 
 
 def is_multiple(value: Decimal, step: Decimal) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from headrace.market.money import Amount
     from headrace.strategies.strategy import Strategy
     from headrace.strategies.timers import Timer, Timers
+    from headrace.trading.account import Account
     from headrace.trading.orders import OrderManager
     from headrace.trading.orders.request import OrderOptions
     from headrace.trading.positions import Position, Positions
@@ -41,6 +42,7 @@ class ContextParts:
     dispatcher: Dispatcher
     orders: OrderManager
     positions: Positions
+    account: Account
     clock: Clock
     timers: Timers
     bars: Bars
@@ -79,6 +81,11 @@ class StrategyContext:
     def clock(self) -> Clock:
         """The engine's clock."""
         return self._parts.clock
+
+    @property
+    def account(self) -> Account:
+        """Its own account."""
+        return self._parts.account.of(self.name)
 
     def cause(self) -> Cause | None:
         """Return the tick that is being handled, or that the event that is being handled goes back to."""

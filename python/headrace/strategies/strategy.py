@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
     from headrace.strategies.context import StrategyContext
+    from headrace.trading.account import Account
     from headrace.trading.orders.request import OrderOptions
     from headrace.trading.positions import Position
 
@@ -86,6 +87,11 @@ class Strategy:
         return self._lent("position").position(instrument)
 
     # A cached property can be assigned: a strategy may have a ``log`` of its own.
+    @cached_property
+    def account(self) -> Account:
+        """The strategy's own profit, fees and equity, per currency."""
+        return self._lent("account").account
+
     @cached_property
     def clock(self) -> Clock:
         """The engine's clock, which stands still while ticks of one turn are handled."""

@@ -227,12 +227,12 @@ _ROWS = (
     Metric(
         "headrace_realized_pnl",
         "gauge",
-        "quote currency",
+        "settlement currency",
         ("strategy", "instrument"),
         "since the run began, without fees",
         "falls below what the strategy may lose",
     ),
-    Metric("headrace_fees", "gauge", "quote currency", ("strategy", "instrument"), "paid since the run began"),
+    Metric("headrace_fees", "gauge", "settlement currency", ("strategy", "instrument"), "paid since the run began"),
     # Services, audit, engine
     Metric(
         "headrace_service_restarts_total",

@@ -4,25 +4,28 @@
 
     OrderFill ─▶ apply ─▶ Position(quantity, average_price, realized_pnl, fees)      one per (strategy, instrument)
 
-What is kept is the cash that changed hands and the cost of what is open; profit follows: ``realized = cash + cost``.
-A part that is closed takes its share of the cost with it (average cost); a flip closes all and opens the rest.
+Two sums are kept, of what ``Instrument.worth`` returns: the cash that changed hands and the cost of what is open.
+Profit follows: ``realized = cash + cost``. A part that is closed takes its share of the cost with it (average cost; for
+an inverse contract the harmonic mean of prices); a flip closes all and opens the rest.
 
 Guarantees: Decimal throughout, in a context of its own; when flat, realized profit is the cash flow, to the last digit;
-fees are kept apart and are never part of profit.
+fees are kept apart and are never part of profit; an unknown name raises, and a known one without executions is flat.
 Does not: convert currencies, or hold prices: the caller of ``unrealized_pnl`` passes the mark.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from headrace.market.money import MONEY, SHOWN, ZERO, Amount, decimal_of
+from headrace.market.instrument import Instrument
+from headrace.market.money import MONEY, ZERO, Amount, decimal_of, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from headrace.market.events import OrderFill
 
@@ -32,12 +35,13 @@ __all__ = ["Position", "Positions"]
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy's position in one instrument, as it is after ``fills`` executions.
 
-    quantity : signed; negative is short. average_price : of what is open; 0 when flat. realized_pnl : of what was
-    closed, without fees. cost : what the open quantity was bought for, negative when short.
+    traded : the instrument, with its contract. quantity : signed; negative is short. average_price : of what is open; 0
+    when flat. realized_pnl : of what was closed, without fees. cost : what the open quantity was worth when it was
+    opened (``Instrument.worth``). Amounts are in ``currency``.
     """
 
     strategy: str
-    instrument: str
+    traded: Instrument
     quantity: Decimal = ZERO
     average_price: Decimal = ZERO
     realized_pnl: Decimal = ZERO
@@ -46,84 +50,111 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     fills: int = 0
 
     @property
+    def instrument(self) -> str:
+        """Its instrument's name."""
+        return self.traded.name
+
+    @property
+    def currency(self) -> str:
+        """The currency of profit and fees."""
+        return self.traded.settles
+
+    @property
     def is_flat(self) -> bool:
         """Whether nothing is open."""
         return self.quantity == 0
 
+    @property
+    def net_pnl(self) -> Decimal:
+        """Realized profit less all fees."""
+        return shown(MONEY.subtract(self.realized_pnl, self.fees))
+
     def unrealized_pnl(self, mark: Amount) -> Decimal:
         """Return what closing at ``mark`` would earn, without fees. Raises ValueError (a mark that is no number)."""
-        return SHOWN.plus(MONEY.subtract(MONEY.multiply(self.quantity, decimal_of(mark)), self.cost))
+        price = decimal_of(mark)
+        return ZERO if self.is_flat else shown(MONEY.subtract(self.traded.worth(self.quantity, price), self.cost))
 
 
 class _Holding:
     """The exact sums behind a Position."""
 
-    __slots__ = ("cash", "cost", "fees", "fills", "quantity", "shown")
+    __slots__ = ("cash", "cost", "fees", "fills", "position", "quantity")
 
-    def __init__(self, strategy: str, instrument: str) -> None:
+    def __init__(self, strategy: str, traded: Instrument) -> None:
         self.quantity = ZERO
         self.cash = ZERO
         self.cost = ZERO
         self.fees = ZERO
         self.fills = 0
-        self.shown = Position(strategy=strategy, instrument=instrument)
+        self.position = Position(strategy=strategy, traded=traded)
 
     def trade(self, signed: Decimal, price: Decimal, fee: Decimal) -> None:
         """Buy (signed > 0) or sell."""
-        before, value = self.quantity, MONEY.multiply(signed, price)
+        traded = self.position.traded
+        before, worth = self.quantity, traded.worth(signed, price)
         after = MONEY.add(before, signed)
         if before == 0 or (before > 0) == (signed > 0):
-            self.cost = MONEY.add(self.cost, value)
+            self.cost = MONEY.add(self.cost, worth)
         elif after == 0:
             self.cost = ZERO
         elif (after > 0) == (before > 0):
             self.cost = MONEY.divide(MONEY.multiply(self.cost, after), before)
         else:
-            self.cost = MONEY.multiply(after, price)
+            self.cost = traded.worth(after, price)
         self.quantity = after
-        self.cash = MONEY.subtract(self.cash, value)
+        self.cash = MONEY.subtract(self.cash, worth)
         self.fees = MONEY.add(self.fees, fee)
         self.fills += 1
-        self.shown = Position(
-            strategy=self.shown.strategy,
-            instrument=self.shown.instrument,
+        self.position = Position(
+            strategy=self.position.strategy,
+            traded=traded,
             quantity=after,
-            average_price=SHOWN.divide(self.cost, after) if after else ZERO,
-            realized_pnl=SHOWN.plus(MONEY.add(self.cash, self.cost)),
-            fees=SHOWN.plus(self.fees),
+            average_price=shown(traded.price_of(self.cost, after)) if after else ZERO,
+            realized_pnl=shown(MONEY.add(self.cash, self.cost)),
+            fees=shown(self.fees),
             cost=self.cost,
             fills=self.fills,
         )
 
 
 class Positions:
-    """All positions of an engine, by strategy and instrument."""
+    """All positions of an engine, by strategy and instrument. instruments : those with a contract of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, instruments: Mapping[str, Instrument] = MappingProxyType({})) -> None:
+        self._instruments = instruments
         self._holdings: dict[tuple[str, str], _Holding] = {}
 
     def apply(self, fill: OrderFill) -> Position:
-        """Account for an execution and return the position after it. O(1)."""
+        """Account for an execution and return the position after it. O(1). Raises InstrumentError (no contract)."""
         key = (fill.strategy, fill.instrument)
         holding = self._holdings.get(key)
         if holding is None:
-            holding = self._holdings[key] = _Holding(*key)
+            holding = self._holdings[key] = _Holding(fill.strategy, self._traded(fill.instrument))
         holding.trade(fill.quantity if fill.side > 0 else MONEY.minus(fill.quantity), fill.price, fill.fee)
-        return holding.shown
+        return holding.position
 
     def position(self, strategy: str, instrument: str) -> Position:
         """Return a position; flat, with nothing earned, where there never was one."""
         holding = self._holdings.get((strategy, instrument))
-        return Position(strategy=strategy, instrument=instrument) if holding is None else holding.shown
+        return Position(strategy=strategy, traded=self._traded(instrument)) if holding is None else holding.position
 
     def positions(self, *, strategy: str | None = None, instrument: str | None = None) -> list[Position]:
         """Return every position that there ever was, flat ones included, in the order of their first executions."""
         return [
-            holding.shown
+            holding.position
             # Copied at once: another thread may be asking while fills come in.
             for key, holding in list(self._holdings.items())
             if strategy in (None, key[0]) and instrument in (None, key[1])
         ]
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """The settlement currencies of the instruments, and of what was traded."""
+        traded = (position.currency for position in self.positions())
+        return tuple(dict.fromkeys((*traded, *(own.settles for own in self._instruments.values()))))
+
+    def _traded(self, name: str) -> Instrument:
+        return self._instruments.get(name) or Instrument(name)
 
     def __iter__(self) -> Iterator[Position]:
         return iter(self.positions())

@@ -35,7 +35,7 @@ from headrace.app.config.form import (
     type_text,
     unknown_key,
 )
-from headrace.app.config.tree import EngineConfig
+from headrace.app.config.tree import EngineConfig, InstrumentSection
 from headrace.errors import ConfigError, MissingExtraError
 from headrace.market.wording import counted
 
@@ -387,10 +387,17 @@ def _check_relations(config: EngineConfig, found: list[ConfigError]) -> None:
         if name is not None and name in names[:index]:
             refuse(f"$.strategies[{index}].name", name, "use a different name for each strategy")
     for name, instrument in config.instruments.items():
-        path = joined("$.instruments", name)
-        if not re.fullmatch(r"[^.\s]+\.[A-Z0-9_]+", name):
-            refuse(path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]')
-        for key in ("price_tick", "lot_size"):
-            step = getattr(instrument, key)
-            if step is not None and not (step.is_finite() and step > 0):
-                refuse(joined(path, key), step, "use a number above 0")
+        for path, value, advice in _faults_of(joined("$.instruments", name), name, instrument):
+            refuse(path, value, advice)
+
+
+def _faults_of(path: str, name: str, instrument: InstrumentSection) -> Iterator[tuple[str, object, str]]:
+    """Yield what is wrong with an instrument: where, the value, and what to write."""
+    if not re.fullmatch(r"[^.\s]+\.[A-Z0-9_]+", name):
+        yield path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]'
+    for key in ("price_tick", "lot_size", "size"):
+        step = getattr(instrument, key)
+        if step is not None and not (step.is_finite() and step > 0):
+            yield joined(path, key), step, "use a number above 0"
+    if instrument.contract == "inverse" and instrument.size is None and not name.endswith(".BINANCE_COINM"):
+        yield joined(path, "size"), "missing", "write what one contract is worth in its quote currency"

@@ -213,11 +213,19 @@ class InstrumentSection(Section, frozen=True, kw_only=True):
     price_tick : prices of orders are multiples of it.
     lot_size : quantities of orders are multiples of it.
     limits : its own limits; for a missing one, the limit in [risk] holds.
+    contract : how its money is computed; BINANCE is spot, BINANCE_USDM linear, BINANCE_COINM inverse; at another venue
+        it is spot where price_tick and lot_size are given.
+    size : what a quantity of 1 is: units of the coin, for an inverse contract of the quote currency; by default 1, for
+        BINANCE_COINM 100 (BTCUSD) or 10.
+    settles : the currency of its profit and fees; by default read from the symbol.
     """
 
     price_tick: Decimal | None = None
     lot_size: Decimal | None = None
     limits: RiskLimits | None = None
+    contract: Literal["spot", "linear", "inverse"] | None = None
+    size: Decimal | None = None
+    settles: str = ""
 
 
 class ServiceSection(Section, frozen=True, kw_only=True):
@@ -335,7 +343,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     def instrument_table(self) -> list[Instrument]:
         """Return the configured instruments, with their names."""
         return [
-            Instrument(name, price_tick=section.price_tick, lot_size=section.lot_size, limits=section.limits)
+            Instrument(name, **{key: getattr(section, key) for key in section.__struct_fields__})
             for name, section in self.instruments.items()
         ]
 

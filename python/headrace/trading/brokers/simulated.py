@@ -35,6 +35,7 @@ from headrace.market.events import (
     OrderRejected,
     OrderRequested,
 )
+from headrace.market.instrument import Instrument
 from headrace.market.money import MONEY, ZERO, Amount, decimal_of
 from headrace.market.tick import NEVER_NEWEST, Flags
 from headrace.trading.brokers.resting import NEVER_NS, RestingOrder, RestingOrders, ShownSide
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.dispatch.subscription import Subscription
-    from headrace.market.instrument import Instrument
     from headrace.trading.brokers.base import BrokerContext
 
 __all__ = ["SimulatedBroker"]
@@ -64,7 +64,8 @@ class SimulatedBroker:
     """A broker that needs nothing but quotes.
 
     latency_ns : so long an order or a cancel is on its way; 0: an order meets the next quote.
-    maker_fee, taker_fee : a part of the notional (0.001: ten basis points); a maker's may be negative. An order is a
+    maker_fee, taker_fee : a part of the notional (0.001: ten basis points), in the instrument's settlement currency; a
+        maker's may be negative. An order is a
         taker where it fills against the first quote that it meets, and with every fill of a market order.
     slippage_ticks, slippage_bps : how much worse than the quote a taker is filled, never beyond its limit.
 
@@ -274,6 +275,7 @@ class SimulatedBroker:
         """Tell an execution, then account for it: what could not be told did not happen."""
         request = order.request
         liquidity = order.liquidity
+        traded = self._instruments.get(request.instrument) or Instrument(request.instrument)
         rate = self._fees.taker if liquidity == "taker" else self._fees.maker
         filled, left = MONEY.add(order.filled, quantity), MONEY.subtract(order.left, quantity)
         kind = OrderPartiallyFilled if left else OrderFilled
@@ -284,7 +286,7 @@ class SimulatedBroker:
                 side=request.side,
                 quantity=quantity,
                 price=price,
-                fee=MONEY.multiply(MONEY.multiply(quantity, price), rate),
+                fee=traded.fee(quantity, price, rate),
                 filled=filled,
                 left=left,
                 liquidity=liquidity,

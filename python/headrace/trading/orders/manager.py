@@ -90,7 +90,8 @@ class OrderManager:
         self._is_own_thread = bus.core.is_own_thread
         # Strategies in threads of their own submit and cancel, too. Never held while a thread waits for room.
         self._lock = threading.RLock()
-        self._table = OrderTable("" if mode == Mode.REPLAY or not run_id else id_prefix(run_id))
+        prefix = "" if mode == Mode.REPLAY or not run_id else id_prefix(run_id)
+        self._table = OrderTable(prefix, gates.instruments)
         self._flattenings = Flattenings(self._table, positions)
         self._cancels = Cancels(self._table, gates, broker, clock, self._is_own_thread)
         self._notices = Notices(bus, clock, run_id)

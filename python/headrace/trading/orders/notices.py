@@ -86,6 +86,7 @@ class Notices:
                 average_price=position.average_price,
                 realized_pnl=position.realized_pnl,
                 fees=position.fees,
+                currency=position.currency,
             )
         )
 

@@ -20,6 +20,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
@@ -36,11 +37,12 @@ from headrace.market.events import (
     OrderRejected,
     OrderRequested,
 )
-from headrace.market.money import MONEY, SHOWN, ZERO
+from headrace.market.instrument import Instrument
+from headrace.market.money import MONEY, ZERO, shown
 from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["OrderStats", "OrderTable", "id_prefix"]
 
@@ -70,15 +72,15 @@ class OrderStats(NamedTuple):
 class _Entry:
     """An order, and what its next event is checked against.
 
-    before_cancel : its state without the cancel. works : it passed the gates, so it may fill. value : quantity times
-    price of its executions.
+    before_cancel : its state without the cancel. works : it passed the gates, so it may fill. worth : the sum of its
+    executions, by ``Instrument.worth``.
     """
 
     order: Order
     before_cancel: OrderState = OrderState.SUBMITTED
     cancel_reason: str = ""
     works: bool = False
-    value: Decimal = ZERO
+    worth: Decimal = ZERO
     executions: set[str] = field(default_factory=set)
 
 
@@ -89,9 +91,10 @@ def id_prefix(run_id: str) -> str:
 
 
 class OrderTable:
-    """All orders of a run. prefix : the beginning of every id."""
+    """All orders of a run. prefix : the beginning of every id. instruments : whose contracts average prices follow."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", instruments: Mapping[str, Instrument] = MappingProxyType({})) -> None:
+        self._instruments = instruments
         self._prefix = prefix
         self._entries: dict[str, _Entry] = {}
         self._open: dict[tuple[str, str], dict[str, _Entry]] = {}
@@ -222,6 +225,9 @@ class OrderTable:
             _refuse(event, f"its quantity is {event.quantity}", "quantity")
         if not (event.price.is_finite() and event.fee.is_finite()):
             _refuse(event, f"its price is {event.price}, its fee {event.fee}", "price")
+        traded = self._instruments.get(request.instrument) or Instrument(request.instrument)
+        if traded.contract == "inverse" and event.price <= 0:
+            _refuse(event, f"its price is {event.price}, and {traded.name} is inverse", "price")
         if event.execution_id in entry.executions:
             _refuse(event, f"execution {event.execution_id!r} came before", "execution_id")
         filled = MONEY.add(order.filled, event.quantity)
@@ -232,12 +238,12 @@ class OrderTable:
             fact = f"filled is {event.filled} and left {event.left}, where {filled} and {left} are right"
             _refuse(event, fact, "filled")
         entry.executions.add(event.execution_id)
-        entry.value = MONEY.add(entry.value, MONEY.multiply(event.quantity, event.price))
+        entry.worth = MONEY.add(entry.worth, traded.worth(event.quantity, event.price))
         entry.order = msgspec.structs.replace(
             order,
             state=after,
             filled=filled,
-            average_price=SHOWN.divide(entry.value, filled),
+            average_price=shown(traded.price_of(entry.worth, filled)),
             fees=MONEY.add(order.fees, event.fee),
             ts=event.ts,
         )

@@ -39,6 +39,7 @@ PROPOSED = {
     "stale_after_s": "5.0",
     "price_tick": '"0.01"',
     "lot_size": '"0.001"',
+    "contract": '"spot"',
 }
 
 
@@ -104,6 +105,8 @@ class InstrumentGate:
             return _refused(name, "SYMBOL.VENUE", advice)
         if request.instrument is None:
             return _missing_fact(request, f"{name} is unknown", "price_tick", "lot_size")
+        if request.instrument.contract is None:
+            return _missing_fact(request, "no contract", "contract")
         if limit is None:
             return _missing_limit("age", "stale_after_s")
         if quote is None:
@@ -190,18 +193,20 @@ class NotionalMax:
     name = "notional_max"
 
     def check(self, request: GateRequest) -> GateVerdict:
-        """Compare quantity times price."""
+        """Compare the notional, in the currency of the instrument's contract."""
         order, limit, quote = request.order, request.limits.notional_max, request.quote
+        instrument = request.instrument
         price = order.price
         if price is None and quote is not None:
             price = decimal_of(quote.ask_price if order.side > 0 else quote.bid_price)
-        notional = None if price is None else MONEY.multiply(order.quantity, price)
+        notional = None if price is None or instrument is None else instrument.notional(order.quantity, price)
         if request.reduces:
             return _passed(notional, limit, "reduces the position")
         if limit is None:
             return _missing_limit(notional, "notional_max")
         if notional is None or notional > limit:
-            return _refused(notional, limit, f"the order is worth {notional}, above notional_max {limit}: send less")
+            worth = f"{notional} {instrument.quote}" if instrument else "nothing that is known"
+            return _refused(notional, limit, f"the order is worth {worth}, above notional_max {limit}: send less")
         return _passed(notional, limit)
 
 

@@ -1,0 +1,106 @@
+"""The trading part of a report: positions, totals per currency, and their tables.
+
+Guarantees: amounts are shown with their currency and enough digits to tell them from 0; no two currencies are added.
+Does not: compute profit; ``trading.positions`` and ``trading.account`` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from headrace.engine.tables import Table
+from headrace.market.money import MONEY, shown
+from headrace.market.wording import amount_text
+
+if TYPE_CHECKING:
+    from headrace.trading.account import Account, Balance
+    from headrace.trading.orders import OrderStats
+    from headrace.trading.positions import Positions
+
+__all__ = ["PositionReport", "Trader", "position_reports", "trading_tables"]
+
+
+class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A position at the end; its amounts are in ``currency``.
+
+    unrealized_pnl : at the newest mid; None for an open position without a quote. net_pnl : realized and unrealized
+    profit less fees.
+    """
+
+    instrument: str
+    currency: str
+    quantity: Decimal
+    average_price: Decimal
+    realized_pnl: Decimal
+    unrealized_pnl: Decimal | None
+    fees: Decimal
+    net_pnl: Decimal | None
+
+
+class Trader(Protocol):
+    """A strategy's report, as far as its trading is shown."""
+
+    @property
+    def name(self) -> str:
+        """The strategy."""
+
+    @property
+    def orders(self) -> OrderStats:
+        """What became of its orders."""
+
+    @property
+    def positions(self) -> tuple[PositionReport, ...]:
+        """Its positions."""
+
+    @property
+    def totals(self) -> Mapping[str, Balance]:
+        """Its profit and fees by currency."""
+
+
+def position_reports(positions: Positions, account: Account, strategy: str) -> tuple[PositionReport, ...]:
+    """Return a strategy's positions as they are now."""
+    return tuple(
+        PositionReport(
+            instrument=own.instrument,
+            currency=own.currency,
+            quantity=own.quantity,
+            average_price=own.average_price,
+            realized_pnl=own.realized_pnl,
+            unrealized_pnl=(unrealized := account.unrealized(own)),
+            fees=own.fees,
+            net_pnl=None if unrealized is None else shown(MONEY.add(own.net_pnl, unrealized)),
+        )
+        for own in positions.positions(strategy=strategy)
+    )
+
+
+def trading_tables(traders: Sequence[Trader], states: Mapping[str, str], totals: Mapping[str, Balance]) -> list[Table]:
+    """Return what became of orders, and the profit of each strategy in each currency, with the sums of all.
+
+    states : by strategy, in words. totals : of all strategies.
+    """
+    orders = [
+        (
+            own.name,
+            states[own.name],
+            *(f"{count:,}" for count in (own.orders.submitted, own.orders.open, own.orders.fills)),
+            ", ".join(f"{held.quantity:f} {held.instrument}" for held in own.positions if held.quantity) or "flat",
+        )
+        for own in traders
+    ]
+    profit = [_profit_row(own.name, balance) for own in traders for balance in own.totals.values()]
+    if len(profit) > len(totals):
+        profit += [_profit_row("all", balance) for balance in totals.values()]
+    return [
+        Table("trading", ("strategy", "state", "orders", "open", "fills", "position"), orders, texts=2),
+        Table("profit", ("strategy", "currency", "realized", "unrealized", "fees", "net"), profit, texts=2),
+    ]
+
+
+def _profit_row(name: str, balance: Balance) -> tuple[str, ...]:
+    amounts = (balance.realized_pnl, balance.unrealized_pnl, balance.fees, balance.equity)
+    return (name, balance.currency, *("-" if amount is None else amount_text(amount) for amount in amounts))
