@@ -6,12 +6,11 @@
 
 use pyo3::ffi;
 
-/// Whether a float or a tick object may be written in place: only on GIL builds of CPython 3.11.
+/// Whether a float or a tick object may be written in place: on GIL builds of CPython 3.11 to 3.14.
 ///
 /// There a frame that is entered by vectorcall counts every argument, so a count of 1 means that only the slot holds it.
-/// The same holds on 3.12 to 3.14, but a version is added only when the whole suite has passed on it
-/// (docs/decisions/0003-in-place-floats.md).
-pub(crate) const IN_PLACE: bool = cfg!(all(not(Py_GIL_DISABLED), not(Py_3_12)));
+/// A version is added only when the whole suite has passed on it (docs/decisions/0003-in-place-floats.md).
+pub(crate) const IN_PLACE: bool = cfg!(all(not(Py_GIL_DISABLED), not(Py_3_15)));
 
 /// Shows `value` in a slot; false with the Python error set.
 ///
