@@ -32,6 +32,10 @@ LIMITS = (
     Limit("FRAME_BYTES_MAX", _core["FRAME_BYTES_MAX"], "bytes", "ten times a 5,000-level snapshot"),
     Limit("FRAME_DEPTH_MAX", _core["FRAME_DEPTH_MAX"], "levels", "documented frames nest 4 deep"),
     Limit("RESTART_JUMP", _core["RESTART_JUMP"], "numbers", "no restored sequencer uses a number twice"),
+    Limit("GAPS_KNOWN_MAX", _core["GAPS_KNOWN_MAX"], "gaps", "what comes after all is late, and no duplicate"),
+    Limit("LATE_RUN_MAX", _core["LATE_RUN_MAX"], "events", "late in a row: the venue's numbers began anew"),
+    Limit("LATE_RUN_NS", _core["LATE_RUN_NS"], "ns", "late events alone for so long: the venue's numbers began anew"),
+    Limit("WINDOW_TICKS_MAX", _core["WINDOW_TICKS_MAX"], "ticks", "a window is a copy: 72 MB"),
     Limit("BATCH_MAX", 1_024, "ticks", "columns pay off from about 19 ticks; above 1,024 they leave the first caches"),
     Limit("BATCH_MAX_MAX", 65_536, "ticks", "a batch is a copy: 4.5 MiB"),
     Limit("BLOCK_MAX_NS", 1_000_000_000, "ns", "a live reader that holds the feed longer than 1 s is demoted"),
@@ -122,6 +126,7 @@ DEAD_FRAMES_MAX = _whole("DEAD_FRAMES_MAX")
 LETTER_TEXT_MAX = _whole("LETTER_TEXT_MAX")
 LETTER_TICKS_MAX = _whole("LETTER_TICKS_MAX")
 WINDOW_MIN_NS = _whole("WINDOW_MIN_NS")
+WINDOW_TICKS_MAX = _whole("WINDOW_TICKS_MAX")
 WATCH_EVERY_S = float(_values["WATCH_EVERY_S"])
 LANE_CAPACITY_CONTROL = _whole("LANE_CAPACITY_CONTROL")
 LANE_CAPACITY_ORDER = _whole("LANE_CAPACITY_ORDER")

@@ -166,7 +166,7 @@ def test_every_batch_holds_its_own_ticks() -> None:
     ]
 
 
-@pytest.mark.parametrize("options", [{}, {"overflow": "drop_oldest", "rate_limit": 1e9}, {"every": "1s"}])
+@pytest.mark.parametrize("options", [{}, {"overflow": "drop_oldest", "rate_limit": 1e9}])
 @pytest.mark.parametrize("publish_whole", [True, False])
 @pytest.mark.parametrize("longest_beside", [1, 1_024])
 def test_a_batch_ends_on_an_event_edge_if_it_can(

@@ -35,8 +35,8 @@ ROWS: dict[str, dict[str, Any]] = {
     },
 }
 DERIVED = {
-    "mid": [11.5, 11.5],
-    "spread": [3.0, 3.0],
+    "mid": [11.5, math.nan],
+    "spread": [3.0, math.nan],
     "microprice": [(10.0 * 1 + 13.0 * 3) / 4, math.nan],
     "imbalance": [0.5, math.nan],
     "notional": [5.0, 60.0],

@@ -157,19 +157,6 @@ def test_singular_handlers_do_not_wait_for_a_window() -> None:
         assert windows.calls == [("trade", 7)]
 
 
-def test_a_window_with_more_than_batch_max_ticks_comes_in_parts() -> None:
-    got: list[int] = []
-    with Dispatcher(clock=HandClock(1_000 * MS)) as dispatcher:
-        subscription = dispatcher.subscribe(
-            lambda seq: got.append(len(seq)), callback="on_quotes", every="100ms", batch_max=10
-        )
-        dispatcher.publish(quotes(dispatcher, range(35), ts_init=1_000 * MS))
-        dispatcher.dispatch()
-        dispatcher.finish()
-        assert subscription.stats().delivered == 35
-    assert got == [10, 10, 10, 5]
-
-
 def test_ticks_of_an_open_window_are_skipped_at_pause_or_close() -> None:
     with Dispatcher(clock=HandClock(1_000 * MS)) as dispatcher:
         paused = dispatcher.subscribe(Windows())

@@ -202,7 +202,8 @@ class Dispatcher:
         overflow : "block" (default inline, and without a handler), "drop_oldest" (default in threads, and for async
             handlers live) or "conflate" (quotes only).
         batch_max : ticks per plural call, 1,024.
-        every : "100ms": plural handlers get windows of the clock, aligned to it, the same live and in replay.
+        every : "100ms": plural handlers get whole windows of the clock, aligned to it, the same live and in replay. A
+            gap, a million ticks or the end of the run cut one; each part is then flagged PARTIAL_WINDOW.
         min_interval_ns : with "conflate": at least so long between two quotes of an instrument; the newest waits.
         rate_limit : ticks per second, with a lossy overflow; the excess is skipped and delivered as a gap.
         lag_max_ticks, lag_max_ns : a warning, once per episode, when further behind; with on_lag="skip", lossy ones

@@ -97,7 +97,8 @@ class Shutdown:
         """Whether no part has anything left to do, strategies in threads and tasks of their own included."""
         parts = self._parts
         ticks = [own for runner in parts.strategies.values() for own in runner.subscriptions]
-        behind = any(own.state in ("running", "resuming") and own.stats().pending for own in ticks)
+        # What waits for the end of a window or an interval is delivered at the end, and not waited for.
+        behind = any(own.state in ("running", "resuming") and own.membership.is_behind() for own in ticks)
         return not behind and parts.driver.is_at_rest and parts.bus.is_idle
 
     # The steps

@@ -131,7 +131,7 @@ class BarStats(msgspec.Struct, frozen=True, kw_only=True):
 
     ticks : in a bar, closed or open. late : older than the open bar or the last closed one, or flagged LATE.
     duplicates : flagged DUPLICATE. untimed : without a venue time, for bars by ts_event.
-    unpriced : with a price or size that is no finite number.
+    unpriced : with a price or size that is no finite number, or without the side of the book that the bar needs.
     bars : closed so far, empty ones included. empty : bars without ticks.
     """
 

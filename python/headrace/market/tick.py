@@ -114,6 +114,7 @@ class Flags(IntFlag):
     INEXACT_TEXT = 1 << 5
     DUPLICATE = 1 << 6
     LATE = 1 << 7
+    PARTIAL_WINDOW = 1 << 8
 
 
 NEVER_NEWEST = Flags(_native.NEVER_NEWEST)
@@ -240,7 +241,8 @@ def ticks(
         venue_seq.
     values : one per value of the kind: ``bid_price=…, ask_price=…`` for quotes, ``price=…, size=…`` for trades.
 
-    Returns shape (n,), dtype TICK_DTYPE, each row a venue event of its own. O(n). A missing size is 0.
+    Returns shape (n,), dtype TICK_DTYPE, each row a venue event of its own. O(n). A missing size is
+    0; of a quote it is NaN, which is unknown: a side of size 0 is absent.
     Raises OptionError (unequal lengths, unknown or missing names, times that go back), InstrumentError.
     """
     if "aggressor_side" in values:
@@ -252,6 +254,9 @@ def ticks(
     times = _times("ts_init", ts_init)
     out = np.zeros(len(times), TICK_DTYPE)
     typed = out.view(dtype_of(row.number))
+    if row.name == "quote":
+        # A size of 0 would mean that nothing is bid or asked.
+        typed["bid_size"] = typed["ask_size"] = np.nan
     for name, column in columns.items():
         typed[name] = _fitting(name, column, len(out))
     out["kind"] = row.number

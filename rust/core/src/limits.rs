@@ -24,6 +24,8 @@ pub const GAPS_KNOWN_MAX: usize = 1_024;
 pub const LATE_RUN_MAX: u32 = 1_000;
 /// The same by the time of receipt, ns, whatever their number.
 pub const LATE_RUN_NS: i64 = 10_000_000_000;
+/// Ticks of a window that one call may hold: 72 MB.
+pub const WINDOW_TICKS_MAX: usize = 1_000_000;
 /// Empty bars in a row, after which a series waits for its next tick: a day of seconds.
 pub const BARS_EMPTY_MAX: u32 = 100_000;
 /// Above this a histogram counts without resolving: 68 s, twice the barrier's timeout.

@@ -132,7 +132,7 @@ class SubscriptionSection(Section, frozen=True, kw_only=True):
     kinds : names of kinds; by default those of its handlers.
     overflow : what happens when it is too slow: "block", "drop_oldest" or "conflate" (quotes only).
     batch_max : ticks per plural call.
-    every : "100ms": plural handlers get windows of the clock, aligned to it.
+    every : "100ms": plural handlers get windows of the clock, aligned to it and whole, whatever batch_max is.
     min_interval_ns : with "conflate": at least so long between two quotes of an instrument, ns.
     rate_limit : ticks per second, with a lossy overflow; the excess is skipped and delivered as a gap.
     lag_max_ticks : warn when more ticks behind than this.

@@ -6,6 +6,7 @@
 //! Guarantees: a tick is counted in exactly one term of the loss law; a loss is reported before the next admitted tick.
 //! Does not: see the ticks of members without options of their own.
 
+use headrace_core::limits::WINDOW_TICKS_MAX;
 use headrace_core::market::kind::kind_set;
 use headrace_core::market::tick::{GapCause, Tick, flags};
 use pyo3::prelude::*;
@@ -71,6 +72,10 @@ impl Delivery {
         }
         if this.options.every_ns > 0 && admitted.ts_init >= this.window_end {
             self.end_window(py, member, admitted.ts_init);
+        }
+        let this = &self.members[member];
+        if this.options.every_ns > 0 && this.held.ticks.len() >= WINDOW_TICKS_MAX && !admitted.continues_event() {
+            self.flush_part(py, member);
         }
         if self.members[member].lost.is_some() {
             self.report_loss(py, member, Some(&admitted));

@@ -41,7 +41,7 @@ impl Group {
         // The newest first, then the cursor: so they all lie before the place where the member joins.
         let newest = self.core.newest.load();
         let at = self.core.ring.cursor();
-        let shared = Arc::new(SubscriptionShared::new(name, at, self.hashing));
+        let shared = Arc::new(SubscriptionShared::new(name, at, &options));
         let mut member = Member::new(Arc::clone(&shared), options, handlers);
         member.newest = newest;
         self.request(Request::Join(Box::new(member)));

@@ -76,15 +76,15 @@ impl Group {
         delivery.compile_watch();
         let sets: Vec<CallSet> = plan.sets().iter().map(|(_, members)| CallSet::of(members)).collect();
         let members = &delivery.members;
-        let plural = members.iter().filter(|member| member.takes_batches());
+        let plural = members
+            .iter()
+            .filter(|member| member.takes_batches() && member.options.every_ns == 0);
         state.span_ticks = plural
             .map(|member| member.options.tuning.batch_max)
             .max()
             .unwrap_or(SPAN_TICKS);
         state.conflates = members.iter().any(Member::conflates);
-        delivery.is_timed = members
-            .iter()
-            .any(|member| member.options.every_ns > 0 || member.options.min_interval_ns > 0);
+        delivery.is_timed = members.iter().any(|member| member.options.is_timed());
         lock(&self.counts).sets = sets
             .iter()
             .map(|set| (Arc::clone(&set.seen), set.members.clone()))

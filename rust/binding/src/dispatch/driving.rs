@@ -168,7 +168,7 @@ impl Group {
     pub(crate) fn finish(&self, py: Python<'_>, now_ns: i64) -> Option<PyResult<()>> {
         let mut state = self.take(py)?;
         state.delivery.now_ns = now_ns;
-        state.delivery.run_due(py, i64::MAX);
+        state.delivery.finish(py);
         Some(self.end(&mut state, Ok(true), ()))
     }
 
@@ -215,7 +215,7 @@ impl Group {
             let whole = gap.map_or(held.ticks.len(), |gap| gap + 1);
             let count = edge_before(&held.ticks[..whole], whole.min(room));
             let ticks = held.ticks[..count].to_vec();
-            member.shared.delivered.add(held.counted(count, u64::MAX));
+            member.shared.delivered.add(held.counted(0..count, u64::MAX));
             member.held.remove_first(count);
             member.shared.buffered.set(member.count_buffered());
             Ok(ticks)

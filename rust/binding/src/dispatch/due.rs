@@ -40,17 +40,35 @@ impl Delivery {
     /// Ends the window that `ts_ns` lies beyond, and opens the one that it lies in.
     pub(crate) fn end_window(&mut self, py: Python<'_>, member: usize, ts_ns: i64) {
         let every = self.members[member].options.every_ns;
-        self.flush_held(py, member, usize::MAX);
+        self.members[member].end_window();
+        self.flush_held(py, member);
         self.members[member].window_end = ts_ns.div_euclid(every).saturating_add(1).saturating_mul(every);
     }
 
-    /// A batch never spans a gap: what the open window holds goes out before one of its instruments'.
+    /// What the open window holds goes out before a gap of one of its instruments.
     pub(crate) fn cut_window(&mut self, py: Python<'_>, member: usize, first: &Tick) {
         let options = &self.members[member].options;
         let instrument = &self.names.of(first.instrument).text;
         if first.kind == kind::GAP && options.every_ns > 0 && options.filter.matches_instrument(instrument) {
-            self.flush_held(py, member, usize::MAX);
+            self.flush_part(py, member);
         }
+    }
+
+    /// What the open window holds goes out, as a part of it.
+    pub(crate) fn flush_part(&mut self, py: Python<'_>, member: usize) {
+        self.members[member].cut_window();
+        self.flush_held(py, member);
+    }
+
+    /// The end of the run: what waits for a time goes out now, in order of time, then of registration.
+    pub(crate) fn finish(&mut self, py: Python<'_>) {
+        for at in 0..self.attention.len() {
+            let member = self.attention.member(at);
+            if self.window_due(member).is_some_and(|end| end > self.now_ns) {
+                self.members[member].cut_window();
+            }
+        }
+        self.run_due(py, i64::MAX);
     }
 
     /// When the member's open window ends, if it holds anything.
@@ -89,7 +107,8 @@ impl Delivery {
             self.release_deferred(py, member, until_ns);
             let has_windows = self.members[member].options.every_ns > 0;
             if !has_windows || self.window_due(member).is_some_and(|end| end <= until_ns) {
-                self.flush_held(py, member, usize::MAX);
+                self.members[member].end_window();
+                self.flush_held(py, member);
             }
         }
     }

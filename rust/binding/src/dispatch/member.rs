@@ -30,6 +30,8 @@ pub(crate) struct Member {
     pub(crate) needs_newest: bool,
     pub(super) paused: Option<Gap>,
     pub(super) window_end: i64,
+    /// A part of the open window was delivered already.
+    is_window_cut: bool,
     pub(super) skip_until: u64,
     pub(super) resync: bool,
     /// Unused time of the rate limit, of which each tick costs some; whole ns, so that nothing is lost by rounding.
@@ -80,6 +82,7 @@ impl Member {
             needs_newest: false,
             paused: None,
             window_end: i64::MIN,
+            is_window_cut: false,
             skip_until: 0,
             resync: false,
             credit_ns: i64::MAX,
@@ -141,6 +144,33 @@ impl Member {
         self.options.tuning.overflow == Overflow::Block
     }
 
+    /// Ticks of one call of a plural handler at most: a window comes whole.
+    pub(super) fn batch_max(&self) -> usize {
+        if self.options.every_ns > 0 {
+            usize::MAX
+        } else {
+            self.options.tuning.batch_max
+        }
+    }
+
+    /// What the open window holds is a part of it.
+    pub(super) fn cut_window(&mut self) {
+        self.is_window_cut |= self.options.every_ns > 0 && !self.held.ticks.is_empty();
+        self.mark_window();
+    }
+
+    /// The open window is over.
+    pub(super) fn end_window(&mut self) {
+        self.mark_window();
+        self.is_window_cut = false;
+    }
+
+    fn mark_window(&mut self) {
+        if self.is_window_cut {
+            self.held.mark_partial();
+        }
+    }
+
     pub(super) fn conflates(&self) -> bool {
         self.options.tuning.overflow == Overflow::Conflate
     }
@@ -156,7 +186,7 @@ impl Member {
 
     /// What waits for a later call.
     pub(crate) fn count_buffered(&self) -> u64 {
-        self.held.counted(self.held.ticks.len(), self.plural_only) + self.deferred.len() as u64
+        self.held.count_waiting(self.plural_only) + self.deferred.len() as u64
     }
 
     pub(crate) fn is_dozing(&self) -> bool {

@@ -185,6 +185,11 @@ impl Membership {
         !self.group.is_idle() || self.shared.buffered.get() > 0
     }
 
+    /// Whether ticks wait to be dispatched or taken, other than for the time of a window or an interval.
+    fn is_behind(&self) -> bool {
+        !self.group.is_idle() || (!self.shared.is_timed && self.shared.buffered.get() > 0)
+    }
+
     /// Whether no more ticks can be published.
     fn is_ring_closed(&self) -> bool {
         // Acquire: as above.

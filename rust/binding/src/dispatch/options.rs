@@ -100,6 +100,11 @@ impl Options {
             || self.hashing
     }
 
+    /// Whether ticks may wait for a time: of a window, or of an interval.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.every_ns > 0 || self.min_interval_ns > 0
+    }
+
     pub(crate) fn watches_lag(&self) -> bool {
         self.tuning.lag_max_ticks > 0 || self.tuning.lag_max_ns > 0
     }

@@ -16,7 +16,7 @@ impl Delivery {
         let Some(missing) = self.members[member].lost.take() else {
             return;
         };
-        self.flush_held(py, member, usize::MAX);
+        self.flush_part(py, member);
         let unplaced = Tick {
             flags: flags::NO_VENUE_TIME,
             ts_init: self.now_ns,
@@ -83,7 +83,7 @@ impl Delivery {
             self.call_apart(py, member, &tick, 0);
         }
         if self.members[member].options.every_ns == 0 {
-            self.flush_held(py, member, usize::MAX);
+            self.flush_held(py, member);
         }
     }
 }

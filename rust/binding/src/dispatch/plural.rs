@@ -11,50 +11,47 @@ use pyo3::prelude::*;
 use super::call_set::Class;
 use super::delivery::{About, Delivery};
 use super::handler::Role;
+use super::subscription::Held;
 use crate::hot::columns::{Batch, Positions};
 use crate::hot::vectorcall::Columns;
 
 impl Delivery {
-    /// Calls plural handlers with what a private member holds, at most `limit` ticks.
-    pub(crate) fn flush_held(&mut self, py: Python<'_>, member: usize, limit: usize) {
-        if self.members[member].options.pull {
+    /// Calls plural handlers with what a private member holds.
+    pub(crate) fn flush_held(&mut self, py: Python<'_>, member: usize) {
+        let this = &mut self.members[member];
+        if this.options.pull || this.held.ticks.is_empty() {
             return;
         }
-        while self.raised.is_none() && !self.members[member].held.ticks.is_empty() {
-            let this = &mut self.members[member];
-            if !this.is_running() {
-                this.skip_held();
-                return;
-            }
-            let held = std::mem::take(&mut this.held);
-            let length = edge_before(
-                &held.ticks,
-                held.ticks.len().min(limit).min(this.options.tuning.batch_max),
-            );
-            this.shared.delivered.add(held.counted(length, this.plural_only));
-            let mut class = Class::new(self.types.len() + 1, !0, self.members[member].options.every_kinds);
-            for (index, tick) in held.ticks[..length].iter().enumerate() {
-                class.push(tick.kind, index, index + 1);
-            }
-            self.cache.clear();
-            self.call_plural(
-                py,
-                member,
-                u32::MAX,
-                &class.ranges,
-                &held.ticks,
-                Positions::Each(&held.positions),
-            );
-            self.cache.clear();
-            let this = &mut self.members[member];
-            let mut rest = held;
-            rest.remove_first(length);
-            // A handler of ours cannot have held more meanwhile: dispatching is not reentrant.
-            this.held = rest;
-            if limit != usize::MAX {
-                return;
-            }
+        let mut held = std::mem::take(&mut this.held);
+        let mut done = 0;
+        while done < held.ticks.len() && self.raised.is_none() && self.members[member].is_running() {
+            done += self.flush_batch(py, member, &held, done);
         }
+        held.remove_first(done);
+        let this = &mut self.members[member];
+        // A handler of ours cannot have held more meanwhile: dispatching is not reentrant.
+        this.held = held;
+        if !this.is_running() {
+            this.skip_held();
+        }
+    }
+
+    /// Calls plural handlers with the ticks from `first` on, `batch_max` at most; returns how many that were.
+    fn flush_batch(&mut self, py: Python<'_>, member: usize, held: &Held, first: usize) -> usize {
+        let this = &self.members[member];
+        let rest = &held.ticks[first..];
+        let length = edge_before(rest, rest.len().min(this.batch_max()));
+        let end = first + length;
+        this.shared.delivered.add(held.counted(first..end, this.plural_only));
+        let mut class = Class::new(self.types.len() + 1, !0, this.options.every_kinds);
+        for (index, tick) in rest[..length].iter().enumerate() {
+            class.push(tick.kind, index, index + 1);
+        }
+        self.cache.clear();
+        let positions = Positions::Each(&held.positions[first..end]);
+        self.call_plural(py, member, u32::MAX, &class.ranges, &rest[..length], positions);
+        self.cache.clear();
+        length
     }
 
     /// The plural handlers of every member, at the end of a span; `ranges` of the shared classes are consumed.
@@ -65,12 +62,8 @@ impl Delivery {
         for at in 0..self.attention.len() {
             let member = self.attention.member(at);
             let Some(class) = self.members[member].class else {
-                let this = &self.members[member];
-                let full = this.held.ticks.len() >= this.options.tuning.batch_max;
-                if this.options.every_ns == 0 {
-                    self.flush_held(py, member, usize::MAX);
-                } else if full {
-                    self.flush_held(py, member, this.options.tuning.batch_max);
+                if self.members[member].options.every_ns == 0 {
+                    self.flush_held(py, member);
                 }
                 continue;
             };
@@ -136,26 +129,28 @@ impl Delivery {
             };
             let list = &ranges[usize::from(kind)];
             let total: usize = list.iter().map(|(start, end)| end - start).sum();
-            let batch_max = self.members[member].options.tuning.batch_max;
+            let batch_max = self.members[member].batch_max();
+            let mut cut = Cut { ranges: list, used: 0 };
             let mut first = 0;
             while first < total && self.members[member].is_running() {
-                let end = if total - first <= batch_max {
-                    total
-                } else {
-                    let part = cut(list, first, first + batch_max);
+                let mut count = batch_max.min(total - first);
+                if first + count < total {
+                    let part = cut.clone().take(count);
                     let whole = part.iter().rev().flat_map(|(start, end)| (*start..*end).rev());
                     let open = whole.take_while(|index| !ticks[*index].ends_event()).count();
-                    first + if open < batch_max { batch_max - open } else { batch_max }
-                };
-                let part = cut(list, first, end);
+                    if open < count {
+                        count -= open;
+                    }
+                }
+                let part = cut.take(count);
                 let batch = Batch {
                     ticks,
                     ranges: &part,
                     positions,
                     now_ns: self.now_ns,
                 };
-                self.call_batch(py, member, handler, (class, kind, first, end), &batch);
-                first = end;
+                self.call_batch(py, member, handler, (class, kind, first, first + count), &batch);
+                first += count;
             }
         }
         self.plural_kinds = kinds;
@@ -204,20 +199,32 @@ impl Delivery {
     }
 }
 
-/// The part of index ranges between two ordinals.
-pub(super) fn cut(ranges: &[(usize, usize)], first: usize, end: usize) -> Vec<(usize, usize)> {
-    let mut at = 0;
-    let mut part = Vec::new();
-    for (start, stop) in ranges {
-        let length = stop - start;
-        let from = first.clamp(at, at + length) - at;
-        let to = end.clamp(at, at + length) - at;
-        if from < to {
-            part.push((start + from, start + to));
+/// Takes index ranges apart, from their beginning on.
+#[derive(Clone)]
+struct Cut<'a> {
+    ranges: &'a [(usize, usize)],
+    /// Of the first range.
+    used: usize,
+}
+
+impl Cut<'_> {
+    /// The ranges of the next `count` indexes.
+    fn take(&mut self, mut count: usize) -> Vec<(usize, usize)> {
+        let mut part = Vec::new();
+        while count > 0
+            && let Some((start, end)) = self.ranges.first()
+        {
+            let from = start + self.used;
+            let to = (*end).min(from + count);
+            part.push((from, to));
+            count -= to - from;
+            self.used += to - from;
+            if to == *end {
+                (self.ranges, self.used) = (&self.ranges[1..], 0);
+            }
         }
-        at += length;
+        part
     }
-    part
 }
 
 /// The longest prefix of at most `length` ticks that ends on an event's edge; `length` when none does.

@@ -6,14 +6,16 @@
 //! Guarantees: every counter has one writer, the thread that dispatches the subscription; any thread may read them.
 //! Does not: dispatch.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use headrace_core::histogram::Histogram;
 use headrace_core::ingest::hash::InputHash;
 use headrace_core::market::kind::{KindSet, kind_set};
-use headrace_core::market::tick::{Gap, GapCause, Tick};
+use headrace_core::market::tick::{Gap, GapCause, Tick, flags};
 
+use super::options::Options;
 use crate::lock::lock;
 
 /// A counter with one writer.
@@ -75,16 +77,18 @@ pub(crate) struct SubscriptionShared {
     /// Position at which it left, once closed.
     pub(crate) left: Count,
     pub(crate) demoted: AtomicBool,
+    /// It holds ticks until a time: of a window, or of an interval.
+    pub(crate) is_timed: bool,
     pub(crate) latency: Mutex<Histogram>,
     pub(crate) hash: Option<Mutex<InputHash>>,
 }
 
 impl SubscriptionShared {
-    pub(crate) fn new(name: String, joined: u64, hashing: bool) -> Self {
-        let hash = hashing.then(Mutex::default);
+    pub(crate) fn new(name: String, joined: u64, options: &Options) -> Self {
         let shared = Self {
             name,
-            hash,
+            is_timed: options.is_timed(),
+            hash: options.hashing.then(Mutex::default),
             ..Self::default()
         };
         shared.joined.set(joined);
@@ -139,31 +143,59 @@ pub(crate) struct Held {
     pub(crate) ticks: Vec<Tick>,
     pub(crate) positions: Vec<u64>,
     /// False for gaps and snapshots, which are no positions of the ring.
-    pub(crate) counted: Vec<bool>,
+    counted: Vec<bool>,
+    /// How many are, by kind: looked at after each call, however many are held.
+    waiting: Vec<u64>,
 }
 
 impl Held {
     pub(crate) fn push(&mut self, tick: Tick, position: u64, counted: bool) {
+        let kind = usize::from(tick.kind);
+        if self.waiting.len() <= kind {
+            self.waiting.resize(kind + 1, 0);
+        }
+        self.waiting[kind] += u64::from(counted);
         self.ticks.push(tick);
         self.positions.push(position);
         self.counted.push(counted);
     }
 
     pub(crate) fn remove_first(&mut self, count: usize) {
-        self.ticks.drain(..count);
         self.positions.drain(..count);
-        self.counted.drain(..count);
+        for (tick, counted) in self.ticks.drain(..count).zip(self.counted.drain(..count)) {
+            self.waiting[usize::from(tick.kind)] -= u64::from(counted);
+        }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.remove_first(self.ticks.len());
+        *self = Self::default();
     }
 
-    /// How many of the first `count` ticks are positions of the ring, of these kinds.
-    pub(crate) fn counted(&self, count: usize, kinds: KindSet) -> u64 {
-        let ticks = self.ticks[..count].iter().zip(&self.counted);
+    /// How many ticks of a range are positions of the ring, of these kinds.
+    pub(crate) fn counted(&self, range: Range<usize>, kinds: KindSet) -> u64 {
+        let ticks = self.ticks[range.clone()].iter().zip(&self.counted[range]);
         ticks
             .filter(|(tick, counted)| **counted && kinds & kind_set(tick.kind) != 0)
             .count() as u64
+    }
+
+    /// The same for all of them.
+    pub(crate) fn count_waiting(&self, kinds: KindSet) -> u64 {
+        let waiting = (0u8..).zip(&self.waiting);
+        waiting
+            .filter(|(kind, _)| kinds & kind_set(*kind) != 0)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// Marks the last one of each kind: the call that follows holds a part of its window.
+    pub(super) fn mark_partial(&mut self) {
+        let mut marked: KindSet = 0;
+        for tick in self.ticks.iter_mut().rev() {
+            if marked & kind_set(tick.kind) == 0 {
+                marked |= kind_set(tick.kind);
+                tick.flags |= flags::PARTIAL_WINDOW;
+            }
+        }
     }
 }

@@ -48,9 +48,12 @@ impl BarPrice {
     pub(super) fn of(self, tick: &Tick) -> (f64, f64) {
         match self {
             BarPrice::Trade | BarPrice::AggTrade => (tick.value(0), tick.value(1)),
-            BarPrice::Mid => ((tick.value(0) + tick.value(1)) / 2.0, 0.0),
-            BarPrice::Bid => (tick.value(0), 0.0),
-            BarPrice::Ask => (tick.value(1), 0.0),
+            BarPrice::Mid => {
+                let (bid, ask) = tick.bid_and_ask();
+                ((bid + ask) / 2.0, 0.0)
+            }
+            BarPrice::Bid => (tick.bid_and_ask().0, 0.0),
+            BarPrice::Ask => (tick.bid_and_ask().1, 0.0),
         }
     }
 }
@@ -123,7 +126,7 @@ pub struct Counts {
     pub duplicates: u64,
     /// Without a venue time, where bars go by it.
     pub untimed: u64,
-    /// With a price or size that is no finite number.
+    /// With a price or size that is no finite number, or without the side of the book that the bar needs.
     pub unpriced: u64,
     /// Bars that closed, empty ones included.
     pub bars: u64,

@@ -43,16 +43,25 @@ impl Field {
     #[must_use]
     #[inline]
     pub fn number(self, tick: &Tick, now_ns: i64) -> f64 {
-        let [bid_price, ask_price, bid_size, ask_size] = tick.values.map(f64::from_bits);
         match self {
             Field::ValueF64(index) => f64::from_bits(tick.values[usize::from(index) & 3]),
-            Field::Mid => (bid_price + ask_price) / 2.0,
-            Field::Spread => ask_price - bid_price,
-            Field::Microprice => (bid_price * ask_size + ask_price * bid_size) / (bid_size + ask_size),
-            Field::Imbalance => (bid_size - ask_size) / (bid_size + ask_size),
-            Field::Notional => bid_price * ask_price,
+            Field::Mid | Field::Spread | Field::Microprice | Field::Imbalance => self.of_quote(tick),
+            Field::Notional => tick.value(0) * tick.value(1),
             Field::AgeNs if tick.flags & flags::NO_VENUE_TIME == 0 => now_ns.saturating_sub(tick.ts_event) as f64,
             _ => f64::NAN,
+        }
+    }
+
+    /// What both sides of a quote make; NaN when one is absent.
+    #[inline]
+    fn of_quote(self, quote: &Tick) -> f64 {
+        let ((bid, ask), bid_size, ask_size) = (quote.bid_and_ask(), quote.value(2), quote.value(3));
+        match self {
+            _ if bid.is_nan() || ask.is_nan() => f64::NAN,
+            Field::Mid => (bid + ask) / 2.0,
+            Field::Spread => ask - bid,
+            Field::Microprice => (bid * ask_size + ask * bid_size) / (bid_size + ask_size),
+            _ => (bid_size - ask_size) / (bid_size + ask_size),
         }
     }
 

@@ -78,6 +78,15 @@ impl Tick {
         f64::from_bits(self.values[index])
     }
 
+    /// The best bid and ask of a quote; NaN for a side that is absent: of size 0, or at price 0.
+    #[must_use]
+    #[inline]
+    pub fn bid_and_ask(&self) -> (f64, f64) {
+        let [bid, ask, bid_size, ask_size] = self.values.map(f64::from_bits);
+        let shown = |price, size| if price == 0.0 || size == 0.0 { f64::NAN } else { price };
+        (shown(bid, bid_size), shown(ask, ask_size))
+    }
+
     /// True when this tick is not the start of its event, so a reader that lost the start must drop it.
     #[must_use]
     pub fn continues_event(&self) -> bool {
@@ -120,6 +129,7 @@ pub mod flags {
         INEXACT_TEXT 5 "a price or size text had more than 15 significant digits",
         DUPLICATE 6 "the venue sent this number before",
         LATE 7 "it came behind a newer one of the venue's numbers",
+        PARTIAL_WINDOW 8 "the last of its kind in a call that holds a part of its window",
     }
 
     /// A tick with one of these is never the newest: see [`super::Tick::may_be_newest`].
