@@ -233,7 +233,7 @@ def test_a_recording_stands_in_for_a_live_feed(recorded: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["repeated"]["same"]
     done = headrace(recorded, "repeat", "run.log", "moved.txt@BINANCE", "moved.txt@BINANCE")
-    assert (done.returncode, "2 FILEs for 1 live feeds (socket)" in done.stderr) == (2, True)
+    assert (done.returncode, "2 FILEs for 1 live feed (socket)" in done.stderr) == (2, True)
 
 
 def test_a_recording_of_a_live_run_replays(recorded: Path) -> None:

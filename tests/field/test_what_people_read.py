@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from headrace import Engine, Report, SimulatedBroker, Strategy
 from headrace.commands import CancelAll, Flatten, StopStrategy
-from headrace.engine.tables import named_text
+from headrace.engine.tables import duration_text, named_text
 from headrace.feeds import ArrayFeed
 from headrace.market.events import OrderFill
 from headrace.market.wording import amount_text, counted
@@ -58,6 +58,18 @@ def test_nanoseconds_are_a_time_or_a_duration() -> None:
     assert named_text("queued_ns", 1_500) == ("queued", "1.5 µs")
     assert named_text("lag_max_ns", 120 * 10**9) == ("lag_max", "2 min 0 s")
     assert named_text("ticks", 12_345) == ("ticks", "12,345")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        *((0, "0 ns"), (5e-10, "0.5 ns"), (1.5e-6, "1.5 µs"), (0.0025, "2.5 ms"), (99.9, "99.9 s")),
+        *((100, "1 min 40 s"), (119.6, "2 min 0 s"), (7_199, "119 min 59 s"), (7_200, "2 h 0 min")),
+        *((90_000, "25 h 0 min"), (172_800, "2 d 0 h"), (3_000_000, "34 d 17 h")),
+    ],
+)
+def test_a_duration_has_units_of_its_size(seconds: float, shown: str) -> None:
+    assert duration_text(seconds * 1e9) == shown
 
 
 class Buys(Strategy):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import asdict
@@ -19,6 +19,7 @@ from headrace.app.objects import load_object, load_strategy, make_object
 from headrace.commands import default_middleware
 from headrace.control import ControlServer
 from headrace.engine.engine import Engine
+from headrace.engine.options import EngineOptions
 from headrace.engine.service import ServiceProtocol
 from headrace.errors import ConfigError
 from headrace.feeds import Feed, PushFeed, RecordingFeed, synthetic_session
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from headrace.app.config import EngineConfig
     from headrace.app.config.tree import BrokerSection, FeedSection, ServiceSection, StrategySection
-    from headrace.engine.options import EngineOptions
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.sources import Progress
     from headrace.strategies.spec import StrategySpec
@@ -90,38 +90,26 @@ def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed]
     make : called for each part with its path, the function that makes it, and that function's arguments; it returns the
     part, or None for one that cannot be made. ``engine_of`` raises instead, ``check`` keeps the error.
     """
-    section = config.engine
     if feeds is None:
         feeds = [feed for made in _each(make, "feeds", make_feeds, config.feeds) for feed in made]
-    return {
+    # A key of [engine] is the option of the same name; those of the log are no options.
+    section = {name: value for name, value in asdict(config.engine).items() if name in EngineOptions.__annotations__}
+    parts: EngineOptions = {
         "feeds": feeds,
         "strategies": _each(make, "strategies", make_strategy, config.strategies),
         "broker": None if config.broker is None else make("$.broker", make_broker, config.broker, "$.broker"),
         "services": _each(make, "services", make_service, config.services),
         "lanes": config.lanes.options(),
-        "name": section.name,
-        "run_id": section.run_id,
-        "speed": section.speed,
         "instruments": config.instrument_table(),
         "limits": config.risk,
-        "on_fault": section.on_fault,
-        "ring_capacity": section.ring_capacity,
-        "duplicates": section.duplicates,
-        "late": section.late,
-        "slice_ns": section.slice_ns,
-        "wait": section.wait,
-        "gc": section.gc,
-        "audit": section.audit,
         "config": msgspec.to_builtins(config, str_keys=True),
-        "dispatch_log": section.dispatch_log,
-        "record": section.record,
         "config_digest": config_digest(config),
-        "state_folder": section.state_folder,
         "halt_signal": config.kill_switch.signal,
         "command_workers": config.commands.workers,
         "command_timeout_s": config.commands.timeout_s,
         "middleware": default_middleware(rate_max=config.commands.rate_max),
     }
+    return cast("EngineOptions", section | parts)
 
 
 def _make(_path: str, function: Callable[..., object], *arguments: object) -> object:

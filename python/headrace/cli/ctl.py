@@ -101,14 +101,12 @@ class _CtlGroup(click.Group):
             except (ControlError, OptionError, StateFolderError) as error:
                 close = nearest(verb, self.commands)
                 ctx.fail(f"no such command {verb!r}{close}, and no engine says that it is one of its own: {error}")
-            table = reply.table or ()
-            for entry in table:
-                if entry.verb == verb:
-                    return verb, _verb(entry, options=_submitting()), args[1:]
-            close = nearest(verb, [*self.commands, *(entry.verb for entry in table)])
-            ctx.fail(
-                f"no such command {verb!r}{close}, neither here nor at engine {reply.engine!r}: see headrace ctl --help"
-            )
+            own = {entry.verb: entry for entry in reply.table or ()}
+            if verb in own:
+                return verb, _verb(own[verb], options=_submitting()), args[1:]
+            close = nearest(verb, [*self.commands, *own])
+            where = f"neither here nor at engine {reply.engine!r}"
+            ctx.fail(f"no such command {verb!r}{close}, {where}: see headrace ctl --help")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -174,27 +172,20 @@ def _submitting() -> list[click.Option]:
 
 
 def _parameter(argument: Argument) -> click.Parameter:
-    types: dict[str, Any] = {
-        "text": click.STRING,
-        "whole": click.INT,
-        "number": click.FLOAT,
-        "choice": click.Choice(argument.choices),
-        "json": json.loads,
-        "flag": click.BOOL,
+    kinds: dict[str, tuple[Any, str]] = {
+        "text": (click.STRING, "TEXT"),
+        "whole": (click.INT, "N"),
+        "number": (click.FLOAT, "X"),
+        "choice": (click.Choice(argument.choices), "|".join(argument.choices)),
+        "json": (json.loads, "JSON"),
+        "flag": (click.BOOL, "true|false"),
     }
-    kind, name = types[argument.kind], f"field_{argument.name}"
-    shown = argument.name.replace("_", "-")
+    (kind, metavar), name = kinds[argument.kind], f"field_{argument.name}"
     if argument.required:
         return click.Argument([name], type=kind, metavar=argument.name.upper())
-    option = f"--{shown}" if argument.name not in COMMON else f"--its-{shown}"
-    text = argument.meaning[:1].upper() + argument.meaning[1:]
-    return click.Option([option, name], type=kind, metavar=_metavar(argument), help=f"{text}." if text else "")
-
-
-def _metavar(argument: Argument) -> str:
-    if argument.kind == "choice":
-        return "|".join(argument.choices)
-    return {"text": "TEXT", "whole": "N", "number": "X", "flag": "true|false"}.get(argument.kind, "JSON")
+    option = f"--{'its-' * (argument.name in COMMON)}{argument.name.replace('_', '-')}"
+    text = f"{argument.meaning[:1].upper()}{argument.meaning[1:]}." if argument.meaning else ""
+    return click.Option([option, name], type=kind, metavar=metavar, help=text)
 
 
 def _submit(

@@ -38,6 +38,9 @@ __all__ = [
 BAR_EVERY_S = 0.1
 LINE_EVERY_S = 2.0
 BAR_CELLS = 30
+SHORT_UNITS = (("s", 1e9), ("ms", 1e6), ("µs", 1e3))
+# The larger unit, the smaller one in seconds, and how many of it make one of the larger.
+LONG_UNITS = (("d", "h", 3_600, 24), ("h", "min", 60, 60))
 # Nanoseconds above this are a time, below it a duration.
 YEAR_2000_NS = 946_684_800 * 10**9
 
@@ -77,14 +80,16 @@ def tables_html(tables: Sequence[Table]) -> str:
 
 
 def duration_text(ns: float) -> str:
-    """Return a length of time with the unit that leaves 1 to 3 digits before the point; minutes from 100 s on."""
-    if ns >= 100e9:
-        minutes, seconds = divmod(round(ns / 1e9), 60)
-        return f"{minutes} min {seconds} s"
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}"
-    return f"{ns:.3g} ns"
+    """Return a length of time: one unit with 1 to 3 digits before the point, or two units from 100 s on."""
+    if ns < 100e9:
+        unit, size = next(((unit, size) for unit, size in SHORT_UNITS if ns >= size), ("ns", 1.0))
+        return f"{ns / size:.3g} {unit}"
+    seconds = round(ns / 1e9)
+    for large, small, size, parts in LONG_UNITS:
+        whole, rest = divmod(seconds // size, parts)
+        if whole >= 2:
+            return f"{whole} {large} {rest} {small}"
+    return f"{seconds // 60} min {seconds % 60} s"
 
 
 def named_text(name: str, value: object) -> tuple[str, str]:
