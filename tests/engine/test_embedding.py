@@ -449,4 +449,4 @@ def test_an_engine_that_has_not_started_can_be_inspected(call: Callable[[Engine]
     assert call(engine)
     assert engine.report().wall_s == 0.0
     assert str(engine.strategies["Recorder"].state) == "created"
-    assert engine.orders.orders(strategy=BTC) == []
+    assert engine.orders.orders(instrument=BTC) == []

@@ -420,8 +420,10 @@ def test_broker_events_from_before_a_cancel_still_arrive(desk: Talk) -> None:
 
 def test_cancel_is_a_noop_when_ended_and_rejected_when_unknown(desk: Talk) -> None:
     order_id = desk.ask()
-    assert desk.orders.cancel("A-2") == "rejected"
-    assert desk.orders.cancel("nothing") == "rejected"
+    for never_given in ("A-2", "A-0", "A-01", "nothing", "", None, 5, "A-" + "9" * 5_000):
+        with pytest.raises(OrderError, match="no order is called"):
+            desk.orders.cancel(never_given)  # type: ignore[arg-type]
+    assert desk.orders.cancel(order_id, strategy="B") == "rejected"
     assert desk.orders.cancel(order_id) == "accepted"
     assert desk.orders.cancel(order_id) == "noop"
     desk.fill(order_id, "1")
@@ -912,9 +914,8 @@ def test_old_orders_are_forgotten_but_not_their_ids(desk: Talk) -> None:
     assert table.get("A-1") is not None
     assert table.get("A-3") is None
     assert table.get("A-4") is not None
-    assert table.was_given("A-3")
-    assert table.was_given("A-4")
-    assert not table.was_given(f"A-{ORDERS_KEPT_MAX + 4}")
+    assert (table.owner("A-3"), table.owner("A-4")) == ("A", "A")
+    assert table.owner(f"A-{ORDERS_KEPT_MAX + 4}") is None
     assert len(table.select(None, None, open_only=False)) == ORDERS_KEPT_MAX + 1
     stats = table.stats("A")
     assert (stats.submitted, stats.open, stats.rejected) == (ORDERS_KEPT_MAX + 3, 1, ORDERS_KEPT_MAX + 2)
@@ -944,7 +945,8 @@ def test_every_submitted_order_is_open_or_has_one_end(desk: Talk) -> None:
     assert stats == (5, 1, 1, 1, 1, 1, 1, 1)
     assert stats.submitted == stats.open + stats.filled + stats.canceled + stats.rejected + stats.expired
     assert desk.orders.stats().submitted == 6
-    assert desk.orders.stats("C") == (0,) * 8
+    with pytest.raises(OptionError, match="strategy='C' is unknown"):
+        desk.orders.stats("C")
     assert [order.order_id for order in desk.orders.orders(strategy="A", open_only=True)] == [pending]
     assert len(desk.orders.orders(instrument=BTC)) == 6
     assert desk.order(expired).reason == "expired"

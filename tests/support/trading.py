@@ -17,6 +17,7 @@ from headrace.bus.lane import LaneOptions
 from headrace.market.events import Cause, Event, Lane, OrderEvent, OrderRequested
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.trading.brokers import Broker, BrokerContext, SimulatedBroker
+from headrace.trading.known_names import KnownNames
 from headrace.trading.orders import Order, OrderManager
 from headrace.trading.positions import Position, Positions
 from headrace.trading.risk import RiskGates
@@ -97,7 +98,7 @@ class Desk:
             quotes=self.dispatcher.newest_quote,
             kill_switch=self.switch,
         )
-        self.positions = Positions(self.gates.instruments)
+        self.positions = Positions(self.gates.instruments, KnownNames(self.dispatcher, strategies=lambda: ("A", "B")))
         self.broker = broker
         self.orders = OrderManager(
             bus=self.bus,

@@ -35,7 +35,7 @@ from headrace.commands import (
     current_submission,
     entry_of,
 )
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InstrumentError, OptionError, OrderError
 from headrace.market.wording import counted
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.states import StrategyState
@@ -174,36 +174,27 @@ class BuiltinCommands:
 
     def _cancel_order(self, command: CancelOrder) -> Outcome:
         order = self._engine.orders.order(command.order_id)
-        if order is None:
-            return Outcome("rejected", f"no order is called {command.order_id!r}")
-        status = self._engine.orders.cancel(command.order_id, reason="by command")
-        return Outcome(status, f"it is {order.state}" if status != "accepted" else "")
+        try:
+            status = self._engine.orders.cancel(command.order_id, reason="by command")
+        except OrderError as error:
+            return Outcome("rejected", str(error))
+        state = "over, and no longer kept" if order is None else order.state
+        return Outcome(status, f"it is {state}" if status != "accepted" else "")
 
     def _cancel_all(self, command: CancelAll) -> Outcome:
-        if unknown := self._nowhere(command):
-            return unknown
-        ids = self._engine.orders.cancel_all(
-            strategy=command.strategy, instrument=command.instrument, reason="by command"
-        )
-        return Outcome("accepted" if ids else "noop", counted(len(ids), "order"), detail={"orders": ids})
+        return self._of_many(self._engine.orders.cancel_all, command)
 
     def _flatten(self, command: Flatten) -> Outcome:
-        if unknown := self._nowhere(command):
-            return unknown
-        ids = self._engine.orders.flatten(strategy=command.strategy, instrument=command.instrument, reason="by command")
-        return Outcome("accepted" if ids else "noop", counted(len(ids), "order"), detail={"orders": ids})
+        return self._of_many(self._engine.orders.flatten, command)
 
-    def _nowhere(self, command: CancelAll | Flatten) -> Outcome | None:
-        """Return a rejection of a name that nothing here has: "0 orders" would sound like done."""
-        strategy, instrument, orders = command.strategy, command.instrument, self._engine.orders
-        # A service may trade, too, by signals under its name.
-        if strategy is not None and strategy not in self._engine.strategies and not orders.orders(strategy=strategy):
-            return self._unknown(strategy)
-        known = orders.gates.instruments
-        if instrument is not None and instrument not in known and not orders.orders(instrument=instrument):
-            there = ", ".join(known) or "none"
-            return Outcome("rejected", f"no instrument that may be traded is called {instrument!r}; there are {there}")
-        return None
+    def _of_many(self, act: Callable[..., list[str]], command: CancelAll | Flatten) -> Outcome:
+        """Act on a strategy's or an instrument's orders; reject an unknown name: "0 orders" would sound like done."""
+        try:
+            self._engine.names.check(command.strategy, command.instrument)
+        except (InstrumentError, OptionError) as error:
+            return Outcome("rejected", str(error))
+        ids = act(strategy=command.strategy, instrument=command.instrument, reason="by command")
+        return Outcome("accepted" if ids else "noop", counted(len(ids), "order"), detail={"orders": ids})
 
     # The kill switch
 

@@ -25,6 +25,7 @@ from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
 from headrace.engine.repeat import Repeat, RunLog
 from headrace.engine.service import ServiceContext
 from headrace.engine.supervisor import Supervisor
+from headrace.feeds.base import AnnouncingFeed
 from headrace.feeds.recorder import Recorder
 from headrace.feeds.sources import feeds_of, refuse_live
 from headrace.market.clock import EngineClock, Mode
@@ -37,12 +38,13 @@ from headrace.telemetry import Metrics
 from headrace.trading.account import Account, mid_of
 from headrace.trading.brokers.base import BrokerContext
 from headrace.trading.kill_switch import HaltWatch, KillSwitch
+from headrace.trading.known_names import KnownNames
 from headrace.trading.orders import OrderManager
 from headrace.trading.positions import Positions
 from headrace.trading.risk import RiskGates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from headrace.engine.loop import Driver
@@ -90,7 +92,8 @@ class EngineParts:
         self.driver: Final = self._driver()
         self.halt_watch: Final = self._halt_watch()
         self.broker: Final = options["broker"]
-        self.positions: Final = Positions(self.gates.instruments)
+        self.names: Final = KnownNames(self.dispatcher, announced=self._announced, strategies=lambda: self.strategies)
+        self.positions: Final = Positions(self.gates.instruments, self.names)
         self.account: Final = Account(self.positions, self._mark)
         self.orders: Final = OrderManager(
             bus=self.bus,
@@ -203,6 +206,11 @@ class EngineParts:
         quote = self.dispatcher.newest_quote(instrument)
         return None if quote is None else mid_of(quote)
 
+    def _announced(self) -> Iterator[str]:
+        for feed in self.feeds:
+            if isinstance(feed, AnnouncingFeed):
+                yield from feed.instruments
+
     def _halt_watch(self) -> HaltWatch | None:
         """A repetition has none: its log says when the switch changed."""
         driver, switch = self.driver, self.kill_switch
@@ -219,6 +227,7 @@ class EngineParts:
             orders=self.orders,
             positions=self.positions,
             account=self.account,
+            names=self.names,
             clock=self.clock,
             timers=self.driver.timers,
             bars=self.driver.bars,

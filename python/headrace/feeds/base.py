@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     import numpy as np
 
@@ -108,6 +108,15 @@ class SizedFeed(Protocol):
     @property
     def bytes_total(self) -> int:
         """Bytes of the whole source."""
+
+
+@runtime_checkable
+class AnnouncingFeed(Protocol):
+    """A feed that announces its instruments: strategies may read their positions before the first tick."""
+
+    @property
+    def instruments(self) -> Sequence[str]:
+        """Their names, ``SYMBOL.VENUE``."""
 
 
 AnyFeed: TypeAlias = Feed | PushFeed

@@ -90,11 +90,12 @@ def duration_ns(option: str, value: Duration) -> int:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean NAME?)`` with the nearest known name; empty when none is near.
 
-    Case and underscores do not count: reduceOnly is near reduce_only.
+    Case and underscores do not count: reduceOnly is near reduce_only. A beginning is near, too: BTC of BTCUSDT.BINANCE.
     """
-    folded = {_folded(own): own for own in known}
-    close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.5)
-    return f" (did you mean {folded[close[0]]}?)" if close else ""
+    folded, short = {_folded(own): own for own in known}, _folded(name)
+    close = difflib.get_close_matches(short, folded, n=1, cutoff=0.5)
+    begun = [own for own in folded if short and own.startswith(short)]
+    return f" (did you mean {folded[(close or begun)[0]]}?)" if close or begun else ""
 
 
 def _folded(name: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headrace.strategies.strategy import Strategy
     from headrace.strategies.timers import Timer, Timers
     from headrace.trading.account import Account
+    from headrace.trading.known_names import KnownNames
     from headrace.trading.orders import OrderManager
     from headrace.trading.orders.request import OrderOptions
     from headrace.trading.positions import Position, Positions
@@ -43,6 +44,7 @@ class ContextParts:
     orders: OrderManager
     positions: Positions
     account: Account
+    names: KnownNames
     clock: Clock
     timers: Timers
     bars: Bars
@@ -127,10 +129,7 @@ class StrategyContext:
 
     def cancel(self, order_id: str, reason: str) -> str:
         """Cancel one of its orders."""
-        order = self._parts.orders.order(order_id)
-        if order is None or order.strategy != self.name:
-            return "rejected"
-        return self._parts.orders.cancel(order_id, reason=reason, cause=self.cause())
+        return self._parts.orders.cancel(order_id, strategy=self.name, reason=reason, cause=self.cause())
 
     def position(self, instrument: str) -> Position:
         """Return its position in an instrument."""

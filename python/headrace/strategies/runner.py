@@ -349,7 +349,8 @@ class StrategyRunner:
         options = self._options
         if self._takes_ticks:
             assert self._strategy is not None
-            self._parts.dispatcher.check(self._strategy, callback=self.spec.callback, **options)
+            checked, _ = self._parts.dispatcher.check(self._strategy, callback=self.spec.callback, **options)
+            self._parts.names.declare(checked.instruments)
         bar_specs(self._wanted_bars, options.get("instruments", "*"))
 
     def _subscribe_all(self, ticks_of: Sequence[Subscription]) -> None:

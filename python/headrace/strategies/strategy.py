@@ -79,11 +79,18 @@ class Strategy:
         return self._lent("sell").submit(instrument, -1, quantity, options)
 
     def cancel(self, order_id: str, *, reason: str = "") -> str:
-        """Cancel an order: "accepted" (on its way), "noop" (ended already), "rejected" (not this strategy's order)."""
+        """Cancel an order: "accepted" (on its way), "noop" (it has ended), "rejected" (another strategy's order).
+
+        Raises OrderError for an id that was never given.
+        """
         return self._lent("cancel").cancel(order_id, reason)
 
     def position(self, instrument: str) -> Position:
-        """Return the strategy's position in an instrument; flat when it never had one."""
+        """Return the strategy's position in an instrument; flat when it never had one.
+
+        instrument : ``SYMBOL.VENUE``, as handlers get it. Raises InstrumentError with the nearest name for one that is
+        neither configured, named exactly in a subscription, announced by a feed nor seen.
+        """
         return self._lent("position").position(instrument)
 
     # A cached property can be assigned: a strategy may have a ``log`` of its own.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from headrace.market.events import OrderFill
+    from headrace.trading.known_names import KnownNames
 
 __all__ = ["Position", "Positions"]
 
@@ -118,10 +119,16 @@ class _Holding:
 
 
 class Positions:
-    """All positions of an engine, by strategy and instrument. instruments : those with a contract of their own."""
+    """All positions of an engine, by strategy and instrument.
 
-    def __init__(self, instruments: Mapping[str, Instrument] = MappingProxyType({})) -> None:
+    instruments : those with a contract of their own. names : that may be asked for; None: any.
+    """
+
+    def __init__(
+        self, instruments: Mapping[str, Instrument] = MappingProxyType({}), names: KnownNames | None = None
+    ) -> None:
         self._instruments = instruments
+        self._names = names
         self._holdings: dict[tuple[str, str], _Holding] = {}
 
     def apply(self, fill: OrderFill) -> Position:
@@ -134,12 +141,36 @@ class Positions:
         return holding.position
 
     def position(self, strategy: str, instrument: str) -> Position:
-        """Return a position; flat, with nothing earned, where there never was one."""
+        """Return a position; flat, with nothing earned, where there was no execution.
+
+        Raises InstrumentError and OptionError for an unknown instrument or strategy.
+        """
+        if self._names is not None and (strategy, instrument) not in self._holdings:
+            self._names.check_strategy(strategy)
+            self._names.check_instrument(instrument)
+        return self.held(strategy, instrument)
+
+    def held(self, strategy: str, instrument: str) -> Position:
+        """Return a position, as ``position`` does, of names that were checked before."""
         holding = self._holdings.get((strategy, instrument))
         return Position(strategy=strategy, traded=self._traded(instrument)) if holding is None else holding.position
 
+    def check_names(self, strategy: str | None, instrument: str | None) -> None:
+        """Raise InstrumentError or OptionError for an unknown name; None is every name."""
+        if self._names is not None:
+            self._names.check(strategy, instrument)
+
+    def add_trader(self, strategy: str) -> None:
+        """Add a strategy that submits an order to the known names."""
+        if self._names is not None:
+            self._names.add_trader(strategy)
+
     def positions(self, *, strategy: str | None = None, instrument: str | None = None) -> list[Position]:
-        """Return every position that there ever was, flat ones included, in the order of their first executions."""
+        """Return every position that there ever was, flat ones included, in the order of their first executions.
+
+        Raises InstrumentError and OptionError for an unknown instrument or strategy.
+        """
+        self.check_names(strategy, instrument)
         return [
             holding.position
             # Copied at once: another thread may be asking while fills come in.

@@ -50,12 +50,10 @@ class Cancels:
         # Those that ``go_on`` sends.
         self.waiting: dict[str, Cause | None] = {}
 
-    def begin(self, order_id: str, reason: str, cause: Cause | None) -> Literal["accepted", "noop", "rejected"]:
+    def begin(self, order_id: str, reason: str, cause: Cause | None) -> Literal["accepted", "noop"]:
         """Mark an order as canceled, and have its broker cancel it. Raises what the broker raised."""
         order = self._table.get(order_id)
-        if order is None:
-            return "noop" if self._table.was_given(order_id) else "rejected"
-        if not order.is_open or order.state is OrderState.PENDING_CANCEL:
+        if order is None or not order.is_open or order.state is OrderState.PENDING_CANCEL:
             return "noop"
         self._table.mark_cancel(order_id, reason, self._clock.now_ns())
         if order.is_sent:

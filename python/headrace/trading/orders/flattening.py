@@ -62,7 +62,7 @@ class Flattenings:
         for (strategy, instrument), flattening in list(self.begun.items()):
             if any(self._is_open(order_id) for order_id in flattening.waits_for):
                 continue
-            held = self._positions.position(strategy, instrument).quantity
+            held = self._positions.held(strategy, instrument).quantity
             if held:
                 side: Literal[1, -1] = -1 if held > 0 else 1
                 request = request_of(strategy, instrument, side, held.copy_abs(), {"reduce_only": True}, now_ns)

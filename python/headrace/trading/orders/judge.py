@@ -124,7 +124,7 @@ class Judge:
         working, open_orders = self._table.working(request.strategy, request.instrument, request.side)
         return Exposure(
             permission=self.permissions.get(request.strategy, "all"),
-            position=self._positions.position(request.strategy, request.instrument).quantity,
+            position=self._positions.held(request.strategy, request.instrument).quantity,
             working=working,
             open_orders=open_orders,
             by_operator=request.order_id in self.by_operator,

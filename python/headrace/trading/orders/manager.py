@@ -130,6 +130,7 @@ class OrderManager:
         Raises OrderError (an invalid order) and LaneFullError; then there is no order.
         """
         request = request_of(strategy, instrument, side, quantity, options, self._clock.now_ns())
+        self.positions.add_trader(strategy)
         with self._lock:
             request = msgspec.structs.replace(
                 request,
@@ -149,7 +150,9 @@ class OrderManager:
         if signal.side not in (1, 0, -1):
             msg = f"signal.side={signal.side!r} is not allowed: use 1 to buy, -1 to sell, or 0 to close the position"
             raise OrderError(msg, field="side")
-        position = self.positions.position(signal.source, signal.instrument)
+        if signal.side == 0:
+            self.positions.check_names(None, signal.instrument)
+        position = self.positions.held(signal.source, signal.instrument)
         if signal.side == 0:
             quantity, buys = position.quantity.copy_abs(), position.quantity < 0
         else:
@@ -168,14 +171,21 @@ class OrderManager:
         )
 
     def cancel(
-        self, order_id: str, *, reason: str = "", cause: Cause | None = None
+        self, order_id: str, *, strategy: str | None = None, reason: str = "", cause: Cause | None = None
     ) -> Literal["accepted", "noop", "rejected"]:
         """Cancel an order: "accepted": on its way, and it may still fill; "noop": it is over, or being canceled.
 
-        "rejected": there was never such an order. No gate holds up a cancel. Raises what the broker raised; then the
-        order is as it was.
+        strategy : the order's; "rejected": it is another one's. None: whoever submitted it. No gate holds up a cancel.
+        Raises OrderError for an id that was never given, and what the broker raised; then the order is as it was.
         """
         with self._lock:
+            owner = self._table.owner(order_id)
+            if owner is None:
+                near = self._table.nearest_id(order_id)
+                msg = f"no order is called {order_id!r}{near}"
+                raise OrderError(msg, field="order_id")
+            if strategy not in (None, owner):
+                return "rejected"
             answer = self._cancels.begin(order_id, reason, cause)
             if self._cancels.waiting and not self._is_own_thread():
                 self._call_soon(self._go_on)
@@ -184,7 +194,8 @@ class OrderManager:
     def cancel_all(self, *, strategy: str | None = None, instrument: str | None = None, reason: str = "") -> list[str]:
         """Cancel every open order, of a strategy or in an instrument where one is given; return their ids.
 
-        Each is tried; raises the first error of the broker afterwards.
+        Each is tried; raises the first error of the broker afterwards. Raises InstrumentError and OptionError for an
+        unknown instrument or strategy.
         """
         accepted: list[str] = []
         failed: Exception | None = None
@@ -204,7 +215,10 @@ class OrderManager:
 
         A closing order goes out when the last of the canceled orders is over, for what is held then; where nothing is
         left to close, its id is never used. It passes the gates like every order, and no permission keeps it back.
+
+        Raises InstrumentError and OptionError for an unknown instrument or strategy.
         """
+        self.positions.check_names(strategy, instrument)
         with self._lock:
             ids = self._flattenings.begin(strategy, instrument, self._bus.current_cause())
             try:
@@ -218,6 +232,7 @@ class OrderManager:
 
     def set_permission(self, strategy: str, permission: Permission) -> None:
         """Set what a strategy's orders may do: "all", only "reduce" its positions, or "none". Raises OptionError."""
+        self.positions.check_names(strategy, None)
         one_of("permission", permission, ("all", "reduce", "none"))
         self._judge.permissions[strategy] = permission
 
@@ -230,12 +245,17 @@ class OrderManager:
     def orders(
         self, *, strategy: str | None = None, instrument: str | None = None, open_only: bool = False
     ) -> list[Order]:
-        """Return orders, oldest first."""
+        """Return orders, oldest first. Raises InstrumentError and OptionError for an unknown instrument or strategy."""
+        self.positions.check_names(strategy, instrument)
         with self._lock:
             return self._table.select(strategy, instrument, open_only=open_only)
 
     def stats(self, strategy: str | None = None) -> OrderStats:
-        """Count the orders of a strategy, or of all; ``submitted`` is the sum of ``open`` and the four ends."""
+        """Count the orders of a strategy, or of all; ``submitted`` is the sum of ``open`` and the four ends.
+
+        Raises OptionError for an unknown strategy.
+        """
+        self.positions.check_names(strategy, None)
         with self._lock:
             return self._table.stats(strategy)
 

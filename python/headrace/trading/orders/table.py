@@ -27,6 +27,7 @@ import msgspec
 
 from headrace.errors import OrderError
 from headrace.limits import ORDERS_KEPT_MAX
+from headrace.market.checks import nearest
 from headrace.market.events import (
     OrderAccepted,
     OrderCanceled,
@@ -110,12 +111,18 @@ class OrderTable:
         number = self._issued[strategy] = self._issued.get(strategy, 0) + 1
         return f"{self._prefix}{strategy}-{number}"
 
-    def was_given(self, order_id: str) -> bool:
-        """Whether ``new_id`` returned this id; its order may be forgotten by now."""
+    def owner(self, order_id: object) -> str | None:
+        """Return the strategy that got this id from ``new_id``, also when its order is forgotten; None: none did."""
+        if not isinstance(order_id, str):
+            return None
         strategy, _, digits = order_id.removeprefix(self._prefix).rpartition("-")
         number = int(digits) if digits.isdecimal() and len(digits) <= ID_DIGITS_MAX else 0
-        is_ours = order_id == f"{self._prefix}{strategy}-{number}"
-        return is_ours and 0 < number <= self._issued.get(strategy, 0)
+        is_given = 0 < number <= self._issued.get(strategy, 0)
+        return strategy if is_given and order_id == f"{self._prefix}{strategy}-{number}" else None
+
+    def nearest_id(self, order_id: object) -> str:
+        """Return a hint with the nearest id of a kept order; empty when none is near."""
+        return nearest(order_id, self._entries) if isinstance(order_id, str) else ""
 
     # Orders
 
