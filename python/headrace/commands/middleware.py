@@ -81,17 +81,6 @@ class RateLimit:
         return await proceed()
 
 
-class _Flight:
-    """A command with a key that is on its way."""
-
-    __slots__ = ("ack", "command", "landed")
-
-    def __init__(self, command: Command) -> None:
-        self.command = command
-        self.ack: Ack | None = None
-        self.landed = asyncio.Event()
-
-
 class Idempotency:
     """Gives a repeated command the Ack of its first submission: same key and command, one Ack; also while on its way.
 
@@ -102,7 +91,8 @@ class Idempotency:
     def __init__(self, *, keys_max: int = COMMAND_KEYS_MAX, keys_s: float = COMMAND_KEYS_S) -> None:
         self._keys_max = keys_max
         self._keys_ns = int(keys_s * 1e9)
-        self._flights: dict[str, _Flight] = {}
+        # Commands on their way, each with its coming answer.
+        self._flights: dict[str, tuple[Command, asyncio.Future[Ack]]] = {}
         # In the order of their expiry, as every key is kept equally long.
         self._answers: dict[str, tuple[Command, Ack, int]] = {}
 
@@ -114,28 +104,27 @@ class Idempotency:
         now_ns = call.context.clock.now_ns()
         self._forget(now_ns)
         flight, answer = self._flights.get(key), self._answers.get(key)
-        first = flight.command if flight is not None else answer[0] if answer is not None else command
+        first = (flight or answer or (command,))[0]
         if first != command:
             reason = f"key {key!r} belongs to another command ({first.verb!r}): give each command a key of its own"
             return call.answer("rejected", reason)
         if answer is not None:
             return answer[1]
         if flight is not None:
-            await flight.landed.wait()
-            assert flight.ack is not None
-            return flight.ack
+            return await asyncio.shield(flight[1])
         return await self._fly(key, call, proceed)
 
     async def _fly(self, key: str, call: Submission, proceed: Proceed) -> Ack:
-        flight = self._flights[key] = _Flight(call.command)
-        flight.ack = call.answer("failed", "its first submission was broken off, outcome unknown")
+        flight: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self._flights[key] = (call.command, flight)
+        ack = call.answer("failed", "its first submission was broken off, outcome unknown")
         try:
-            ack = flight.ack = await proceed()
+            ack = await proceed()
         finally:
             del self._flights[key]
-            flight.landed.set()
+            flight.set_result(ack)
             if call.started_ns is not None:
-                self._remember(key, call, flight.ack)
+                self._remember(key, call, ack)
         return ack
 
     def _remember(self, key: str, call: Submission, ack: Ack) -> None:

@@ -281,21 +281,17 @@ def _peer(writer: asyncio.StreamWriter) -> Peer:
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
-    shown = ("id", "kind", "reason", "source", "ts_ns", "lane", "handler", "instrument", "tick_kind", "attempts")
-    found = {name: getattr(letter, name) for name in shown}
-    found["reason"] = letter.reason[:200]
-    found["event"] = None if letter.event is None else type(letter.event).__name__
-    return found
+    """Return a letter without what may be large."""
+    shown = ("id", "kind", "source", "ts_ns", "lane", "handler", "instrument", "tick_kind", "attempts")
+    event = None if letter.event is None else type(letter.event).__name__
+    return {**{name: getattr(letter, name) for name in shown}, "reason": letter.reason[:200], "event": event}
 
 
 def _whole(letter: DeadLetter) -> dict[str, Any]:
+    """Return all of a letter but its ticks."""
     return {
-        **_summary(letter),
+        **{name: value for name, value in letter._asdict().items() if name not in ("ticks", "event_bytes")},
         "reason": letter.reason[:TEXT_CHARACTERS_MAX],
-        "row": letter.row,
-        "positions": letter.positions,
-        "ticks_total": letter.ticks_total,
         "frame": letter.frame[:TEXT_CHARACTERS_MAX].decode("utf-8", "backslashreplace"),
         "traceback": letter.traceback[-TEXT_CHARACTERS_MAX:],
-        "event": letter.event,
     }
