@@ -207,6 +207,7 @@ def test_bars_are_what_a_recomputation_from_lists_makes(moves: list[tuple[Any, .
             dispatcher.publish(tick)
             expected = []
             for taken in read_all(pull):
+                expected += close_due(series, int(taken["ts_init"]))
                 for one in series:
                     if one.takes(taken):
                         expected += one.fold(taken)

@@ -158,7 +158,7 @@ def test_a_truncated_log_is_repeated_to_its_last_whole_line(tmp_path: Path) -> N
         (lambda lines: [*lines[:3], b"\xff\n"], 4, "damaged"),
         (lambda lines: [*lines[:2], lines[4], lines[3], *lines[5:]], 4, "lines were moved"),
         (lambda lines: [b"{}\n", *lines[1:]], 0, "no dispatch log"),
-        (lambda lines: [lines[0].replace(b'"dispatch_log":1', b'"dispatch_log":7'), *lines[1:]], 0, "version 7"),
+        (lambda lines: [lines[0].replace(b'"dispatch_log":2', b'"dispatch_log":7'), *lines[1:]], 0, "version 7"),
     ],
 )
 def test_a_damaged_log_is_refused_by_path_and_line(

@@ -376,8 +376,13 @@ class Dispatcher:
         return self._inline.dispatch(self.clock.now_ns(), max_ns)
 
     def live_turn(self, bus: _native.BusCore) -> _native.LiveTurn:
-        """Return the native driver of turns in which only ticks are due; for an engine, which shares its clock."""
+        """Return the native driver of an engine's turns, which has its clock; dispatch stops for it from now on."""
         return _native.LiveTurn(self._ingest, self._inline, bus)
+
+    @property
+    def position(self) -> int:
+        """The ring position of the oldest tick that the inline subscriptions have not had."""
+        return self._inline.position
 
     @property
     def is_caught_up(self) -> bool:

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DispatchLog", "LoggedFeed", "LoggedRun", "Mark", "Repetition"]
 
-VERSION = 1
+VERSION = 2
 # Bits of a call's flags, as the native side writes them.
-NESTED, STEP, CAUGHT_UP, CONTINUED = 1, 2, 4, 8
+NESTED, CONTINUED = 1, 8
 # Marks that are buffered before an automatic flush.
 LINES_AT_ONCE = 1_000
 
@@ -380,9 +380,7 @@ class Repetition:
         if found is None:
             raise self._log.error(f"group {call.group} has no subscription here: subscribe as the live run did")
         name, group, subscription = found
-        position, lost, calls, awaiting = group.repeat(
-            call.now_ns, call.read, call.end, bool(call.flags & STEP), bool(call.flags & CAUGHT_UP)
-        )
+        position, lost, calls, awaiting = group.repeat(call.now_ns, call.read, call.end, call.flags)
         for what, is_now, was in (
             ("stands at position", position, call.end),
             ("lost", lost, call.lost),

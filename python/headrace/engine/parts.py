@@ -78,7 +78,7 @@ class EngineParts:
         self.kill_switch: Final = self._kill_switch(undo)
         quotes = self.dispatcher.newest_quote
         self.gates: Final = RiskGates(
-            options["limits"], instruments, clock=self.clock, quotes=quotes, kill_switch=self.kill_switch
+            options["limits"], instruments, clock=self.clock.real, quotes=quotes, kill_switch=self.kill_switch
         )
         self.commands: Final = CommandBus(
             bus=self.bus,
@@ -99,7 +99,7 @@ class EngineParts:
             bus=self.bus,
             gates=self.gates,
             positions=self.positions,
-            clock=self.clock,
+            clock=self.clock.real,
             broker=self.broker,
             run_id=self.run_id,
             mode=self.mode,
@@ -133,7 +133,7 @@ class EngineParts:
         timers = self.driver.timers
         return BrokerContext(
             publish=self.bus.publish_nowait,
-            clock=self.clock,
+            clock=self.clock.real,
             dispatcher=self.dispatcher,
             mode=self.mode,
             instruments=self.gates.instruments,

@@ -6,7 +6,7 @@
                           └▶ bars ─▶ take() · close_due(now) ─▶ events.Bar ─▶ the bus's data lane
 
 When a bar closes
-    By receive time: at its close by the clock (``close_due``), or by a tick at or after its close.
+    By receive time: at its close by the clock (``close_due``), or by any tick received at or after its close.
     By count: on its nth tick.
     By venue time: by a tick at or after its close, or after the largest delay between venue and receipt seen so far.
 
@@ -208,9 +208,17 @@ class Bars:
         """Whether ``take`` would return a bar."""
         return self._builder.has_closed
 
-    def take(self) -> list[Bar]:
-        """Return the bars that ticks closed since the last call, in the order in which they closed."""
-        return [self._bar(closed) for closed in self._builder.take()]
+    def closed_ns(self, position: int) -> int | None:
+        """Return when the first bar was due that ``take(position)`` would return; None when there is none."""
+        return self._builder.closed_ns(position)
+
+    def take(self, position: int | None = None, by_ns: int | None = None) -> list[Bar]:
+        """Return the bars that ticks closed since the last call, in the order in which they closed.
+
+        position : only those that a reader at this ring position may have: it had all ticks that came before they
+        closed. by_ns : only those that were due by then.
+        """
+        return [self._bar(closed) for closed in self._builder.take(position, by_ns)]
 
     def close_due(self, now_ns: int) -> list[Bar]:
         """Close the bars due by ``now_ns`` and return them by (due, creation). Call ``take`` first."""

@@ -4,7 +4,7 @@
 
     WallClock      the machine's time                  PacedClock    a recording's time, at a set speed
     EngineClock    stands still until its engine       ReplayClock   the time T that a replay resolves
-                   moves it: one value per turn
+                   moves it: one value per step
 
 Guarantees: a clock never goes back; ``now_ns`` is int64 ns since 1970-01-01 UTC.
 Does not: sleep or run timers.
@@ -73,15 +73,31 @@ class Mode(StrEnum):
 ModeName: TypeAlias = Mode | Literal["live", "replay", "repeat"]
 
 
-class EngineClock:
-    """A clock that stands still until ``advance_to`` moves it, so that everything in one turn has one time."""
+class RealClock:
+    """The real time of a live engine, once in a turn; what is due behind a stall is handled at its own time.
 
-    __slots__ = ("native", "now_ns")
+    Orders are judged and stamped by it. In a replay both are one time.
+    """
+
+    __slots__ = ("now_ns",)
+
+    def __init__(self, native: _native.ReplayTime) -> None:
+        self.now_ns = native.real_ns
+
+
+class EngineClock:
+    """A clock that stands still until ``advance_to`` moves it, so that everything in one step has one time.
+
+    real : the time by which orders are judged; behind a stall it is ahead.
+    """
+
+    __slots__ = ("native", "now_ns", "real")
 
     def __init__(self, now_ns: int = 0) -> None:
         # The same time, readable by native code.
         self.native = _native.ReplayTime(now_ns)
         self.now_ns = self.native.now_ns
+        self.real = RealClock(self.native)
 
     def advance_to(self, now_ns: int) -> None:
         """Move to a later time; an earlier one changes nothing."""

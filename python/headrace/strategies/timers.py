@@ -54,12 +54,13 @@ class Timers:
     """All timers of an engine.
 
     mode : in a replay the clock stops at every due time. on_due : called with the earliest due time when it may have
-    changed.
+    changed. advance_to : moves the clock to a timer's time before its callback.
     """
 
-    def __init__(self, *, mode: Mode, on_due: Callable[[int | None], None]) -> None:
+    def __init__(self, *, mode: Mode, on_due: Callable[[int | None], None], advance_to: Callable[[int], None]) -> None:
         self._mode = mode
         self._on_due = on_due
+        self._advance_to = advance_to
         self._heap: list[_Entry] = []
         # (owner, name) -> number of the valid entry; other entries in the heap are replaced or cancelled ones.
         self._living: dict[tuple[str, str], int] = {}
@@ -117,5 +118,6 @@ class Timers:
                 fired_ns = entry.due_ns
                 del self._living[entry.owner, entry.name]
             self._on_due(self.due_ns)
+        self._advance_to(fired_ns)
         entry.callback(Timer(entry.name, fired_ns, entry.interval_ns, missed))
         return True

@@ -14,6 +14,8 @@ pub(crate) const NEVER: i64 = i64::MAX;
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct ReplayTime {
     now_ns: AtomicI64,
+    /// Behind a stall a live engine's time is at what is due; this is the real one.
+    real_ns: AtomicI64,
     /// Something other than a tick is due then; [`NEVER`]: nothing is.
     alarm_ns: AtomicI64,
 }
@@ -23,6 +25,13 @@ impl ReplayTime {
     pub(crate) fn now(&self) -> i64 {
         // Relaxed: see `move_to`.
         self.now_ns.load(Ordering::Relaxed)
+    }
+
+    /// The real time: never before `now`.
+    #[inline]
+    pub(crate) fn real(&self) -> i64 {
+        // Relaxed: as `now`.
+        self.real_ns.load(Ordering::Relaxed).max(self.now())
     }
 
     #[inline]
@@ -48,6 +57,7 @@ impl ReplayTime {
     fn new(now_ns: i64) -> Self {
         Self {
             now_ns: AtomicI64::new(now_ns),
+            real_ns: AtomicI64::new(now_ns),
             alarm_ns: AtomicI64::new(NEVER),
         }
     }
@@ -55,6 +65,17 @@ impl ReplayTime {
     /// The time now, ns since 1970-01-01 UTC.
     fn now_ns(&self) -> i64 {
         self.now()
+    }
+
+    /// The real time, ns; the time now unless that is behind.
+    fn real_ns(&self) -> i64 {
+        self.real()
+    }
+
+    /// Sets the real time; an earlier one changes nothing.
+    pub(crate) fn set_real(&self, real_ns: i64) {
+        // Relaxed: as `move_to`.
+        self.real_ns.fetch_max(real_ns, Ordering::Relaxed);
     }
 
     /// Sets when something other than a tick is due; a replay returns before the first tick of that time or later.

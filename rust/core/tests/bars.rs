@@ -47,7 +47,7 @@ fn fed(spec: BarSpec, ticks: &[Tick]) -> Bars {
     let table = table(&["A.X"]);
     let mut bars = Bars::default();
     bars.add(spec, &table);
-    bars.feed(ticks, &table);
+    bars.feed(ticks, &table, 0);
     bars
 }
 
@@ -59,7 +59,7 @@ fn spans(bars: &[Bar]) -> Vec<(i64, i64, u64)> {
 fn an_interval_holds_its_open_and_not_its_close() {
     let ticks = [trade(10, 1.0, 1.0), trade(19, 2.0, 1.0), trade(20, 3.0, 1.0)];
     let mut bars = fed(spec(Timeframe::Time(10)), &ticks);
-    assert_eq!(spans(&bars.take()), [(10, 20, 2)]);
+    assert_eq!(spans(&bars.take(u64::MAX, i64::MAX)), [(10, 20, 2)]);
     assert_eq!(spans(&bars.close_due(30)), [(20, 30, 1)]);
 }
 
@@ -77,9 +77,9 @@ fn a_tick_behind_a_closed_bar_is_counted_and_changes_nothing() {
     let table = table(&["A.X"]);
     let mut bars = Bars::default();
     let id = bars.add(spec(Timeframe::Time(10)), &table);
-    bars.feed(&[trade(13, 1.0, 1.0)], &table);
+    bars.feed(&[trade(13, 1.0, 1.0)], &table, 0);
     bars.close_due(20);
-    bars.feed(&[trade(19, 9.0, 9.0), trade(21, 2.0, 1.0)], &table);
+    bars.feed(&[trade(19, 9.0, 9.0), trade(21, 2.0, 1.0)], &table, 0);
     let closed = bars.close_due(30);
     assert_eq!((closed[0].high, closed[0].volume, closed[0].late), (2.0, 1.0, 1));
     let counts = Counts {
@@ -139,19 +139,20 @@ fn bars_of_one_moment_close_by_due_then_spec_then_instrument() {
             second(trade(25, 1.0, 1.0)),
         ],
         &table,
+        0,
     );
     let order: Vec<_> = bars
-        .take()
+        .take(u64::MAX, i64::MAX)
         .iter()
         .map(|bar| (bar.ts_close, bar.spec, bar.instrument))
         .collect();
-    assert_eq!(order, [(20, 0, 1), (20, 1, 1)]);
+    assert_eq!(order, [(20, 0, 0), (20, 0, 1), (20, 1, 0), (20, 1, 1)]);
     let order: Vec<_> = bars
         .close_due(40)
         .iter()
         .map(|bar| (bar.ts_close, bar.spec, bar.instrument))
         .collect();
-    assert_eq!(order, [(20, 0, 0), (20, 1, 0), (30, 1, 1), (40, 0, 1)]);
+    assert_eq!(order, [(30, 1, 1), (40, 0, 1)]);
 }
 
 #[test]
@@ -163,16 +164,16 @@ fn a_bar_by_venue_time_waits_for_the_slowest_tick_so_far() {
     let table = table(&["A.X"]);
     let mut bars = Bars::default();
     bars.add(wanted, &table);
-    bars.feed(&[trade(15, 1.0, 1.0)], &table);
+    bars.feed(&[trade(15, 1.0, 1.0)], &table, 0);
     assert_eq!(bars.next_due(), Some(23));
     let slow = Tick {
-        ts_init: 25,
+        ts_init: 22,
         ..trade(21, 2.0, 1.0)
     };
-    bars.feed(&[slow], &table);
+    bars.feed(&[slow], &table, 0);
     assert_eq!(bars.close_due(23), []);
-    assert_eq!(bars.next_due(), Some(27));
-    assert_eq!(spans(&bars.close_due(27)), [(10, 20, 2)]);
+    assert_eq!(bars.next_due(), Some(24));
+    assert_eq!(spans(&bars.close_due(24)), [(10, 20, 2)]);
 }
 
 #[test]
@@ -207,6 +208,28 @@ fn what_cannot_be_in_a_bar_is_counted_by_its_reason() {
 }
 
 #[test]
+fn a_bar_is_taken_where_its_ticks_end() {
+    let table = table(&["A.X", "B.X"]);
+    let mut bars = Bars::default();
+    bars.add(spec(Timeframe::Time(10)), &table);
+    bars.add(spec(Timeframe::Ticks(2)), &table);
+    let other = Tick {
+        instrument: 1,
+        ..trade(25, 1.0, 1.0)
+    };
+    bars.feed(&[trade(1, 1.0, 1.0), trade(2, 1.0, 1.0), other], &table, 100);
+    // By count behind its second tick, by time before the first tick of any instrument at its close or later.
+    assert_eq!(bars.first_closed(), Some((102, 2)));
+    assert_eq!(bars.take(101, i64::MAX), []);
+    assert_eq!(bars.take(102, i64::MAX).len(), 2);
+    assert_eq!(bars.first_closed(), None);
+    bars.feed(&[trade(45, 1.0, 1.0)], &table, 103);
+    assert_eq!(bars.first_closed(), Some((103, 30)));
+    assert_eq!(bars.take(103, 29), []);
+    assert_eq!(spans(&bars.take(103, 30)), [(20, 30, 1)]);
+}
+
+#[test]
 fn a_spec_that_is_removed_leaves_the_others_as_they_were() {
     let table = table(&["A.X"]);
     let mut bars = Bars::default();
@@ -214,10 +237,10 @@ fn a_spec_that_is_removed_leaves_the_others_as_they_were() {
         bars.add(spec(Timeframe::Time(10)), &table),
         bars.add(spec(Timeframe::Time(20)), &table),
     );
-    bars.feed(&[trade(1, 1.0, 1.0)], &table);
+    bars.feed(&[trade(1, 1.0, 1.0)], &table, 0);
     assert!(bars.change(first, Vec::new(), &table));
     assert!(!bars.change(first, Vec::new(), &table));
-    bars.feed(&[trade(15, 3.0, 1.0)], &table);
+    bars.feed(&[trade(15, 3.0, 1.0)], &table, 0);
     let closed = bars.close_due(100);
     assert_eq!(spans(&closed), [(0, 20, 2)]);
     assert_eq!((closed[0].spec, closed[0].open, closed[0].close), (second, 1.0, 3.0));
@@ -240,8 +263,14 @@ fn an_instrument_that_appears_later_has_bars_too() {
         instrument: id,
         ..trade(1, 1.0, 1.0)
     };
-    bars.feed(&[trade(1, 1.0, 1.0), later], &table);
-    assert_eq!(bars.take().iter().map(|bar| bar.instrument).collect::<Vec<_>>(), [id]);
+    bars.feed(&[trade(1, 1.0, 1.0), later], &table, 0);
+    assert_eq!(
+        bars.take(u64::MAX, i64::MAX)
+            .iter()
+            .map(|bar| bar.instrument)
+            .collect::<Vec<_>>(),
+        [id]
+    );
 }
 
 #[test]
@@ -249,7 +278,7 @@ fn an_instrument_that_two_patterns_match_has_its_bars_once() {
     let table = table(&["A.X"]);
     let mut bars = Bars::default();
     let id = bars.add(spec(Timeframe::Time(10)), &table);
-    bars.feed(&[trade(1, 5.0, 1.0)], &table);
+    bars.feed(&[trade(1, 5.0, 1.0)], &table, 0);
     bars.change(id, vec![("*".to_owned(), false), ("A.X".to_owned(), true)], &table);
     assert_eq!(spans(&bars.close_due(20)), [(0, 10, 1), (10, 20, 0)]);
     bars.change(id, vec![("*".to_owned(), false)], &table);
@@ -296,8 +325,8 @@ proptest! {
         let mut made = Vec::new();
         for piece in ticks.chunks(pieces) {
             made.extend(bars.close_due(piece[0].ts_init));
-            bars.feed(piece, &table);
-            made.extend(bars.take());
+            bars.feed(piece, &table, 0);
+            made.extend(bars.take(u64::MAX, i64::MAX));
         }
         made.extend(bars.close_due(at + step));
         let expected: Vec<Bar> = ticks
@@ -321,7 +350,7 @@ proptest! {
             .chunks_exact(usize::try_from(each).expect("small"))
             .map(|inside| slowly(inside, inside[0].ts_init, inside[inside.len() - 1].ts_init))
             .collect();
-        prop_assert_eq!(bars.take(), expected);
+        prop_assert_eq!(bars.take(u64::MAX, i64::MAX), expected);
         prop_assert_eq!(bars.counts()[0].1.ticks, ticks.len() as u64);
     }
 }

@@ -59,7 +59,7 @@ class Driver:
         self.bus = bus
         self.dispatcher = dispatcher
         self.bars = Bars(dispatcher)
-        self.timers = Timers(mode=self.mode, on_due=self.set_alarm)
+        self.timers = Timers(mode=self.mode, on_due=self.set_alarm, advance_to=clock.advance_to)
         self._unpublished: deque[Event] = deque()
         # From other threads and from inside a dispatch; a deque is safe for both.
         self._calls: deque[Callable[[], None]] = deque()
@@ -174,24 +174,34 @@ class Driver:
 
     def fire_next(self, now_ns: int) -> bool:
         """Close the bars or fire the timer that is due first, bars first at one instant. False: nothing is due."""
-        due_ns = self.due_ns
+        due_ns, bars_ns = self.due_ns, self.bars.due_ns
         if due_ns is None or due_ns > now_ns:
             return False
-        bars_due_ns = self.bars.due_ns
-        if bars_due_ns is not None and bars_due_ns <= due_ns:
+        self.clock.advance_to(due_ns)
+        if bars_ns == due_ns:
             self.publish_bars(self.bars.close_due(due_ns))
         else:
-            self.timers.fire_next(now_ns)
+            # A timer that missed some of its times fires for the last of them, but not behind a bar.
+            self.timers.fire_next(now_ns if bars_ns is None else min(now_ns, bars_ns - 1))
         return True
 
-    def settle(self, now_ns: int) -> bool:
-        """Do what comes before ticks: dues, bars that ticks closed, events. False: there was nothing."""
+    def settle(self, by_ns: int) -> None:
+        """Do what was due first, by a time and where the readers stand; bars before timers. Then drain."""
+        position = self.dispatcher.position
+        closed_ns = self.bars.closed_ns(position)
+        first_ns = min((due_ns for due_ns in (closed_ns, self.due_ns) if due_ns is not None), default=by_ns)
+        if closed_ns == first_ns:
+            self.clock.advance_to(first_ns)
+            self.publish_bars(self.bars.take(position, first_ns))
+            self.drain()
+            closed_ns = self.bars.closed_ns(position)
+        if closed_ns is not None:
+            by_ns = min(by_ns, closed_ns - 1)
         fired = 0
-        while fired < TIMERS_AT_ONCE and self.fire_next(now_ns):
+        while fired < TIMERS_AT_ONCE and self.due_ns == first_ns and self.fire_next(by_ns):
             fired += 1
             self.drain()
-        self.publish_bars(self.bars.take())
-        return self.drain() or fired > 0
+        self.drain()
 
     def publish_bars(self, bars: Iterable[Event]) -> None:
         """Publish bars, and drain in between so that many at once do not push each other out of the lane."""

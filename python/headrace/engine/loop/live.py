@@ -2,7 +2,13 @@
 
 ::
 
-    tick, event, timer ─▶ schedule ─▶ turn: what is due ─▶ ticks for ``slice_ns`` ─▶ drain ─▶ sleep, or again
+    tick, event, timer ─▶ schedule ─▶ turn: ticks ─▶ drain ─▶ what is due next ─▶ drain ─▶ … for ``slice_ns`` ─▶ sleep,
+                                       │                                                                or again
+                                       └ stops before a tick that is not due yet, and behind one that an event came of
+
+What happens behind a stall
+    Ticks, bars, timers and fills come in the order of their times, however many ticks wait. Handlers see the time of
+    what is due; orders are judged and stamped by the real time.
 
 Guarantees: a turn never waits; while only ticks are due, a turn is one native call.
 Does not: pace live feeds; a recording is paced by its receive times at a finite speed.
@@ -57,7 +63,8 @@ class LiveDriver(Driver):
         self._options = options
         self._log = log
         live_turn = dispatcher.live_turn(bus.core)
-        self._ticks, self._next_due_ns, self._frame = live_turn.run, live_turn.due_ns, live_turn.take_frame
+        self._ticks, self._frame, self._reach = live_turn.run, live_turn.take_frame, live_turn.reach
+        self._next_due_ns, self._behind_ns = live_turn.due_ns, live_turn.behind_ns
         self._slice_ns = options["slice_ns"]
         self._spins = options["wait"] == "spin"
         self._collector: IdleCollector | None = None
@@ -177,29 +184,46 @@ class LiveDriver(Driver):
 
     def turn(self) -> bool:
         """Run one turn; True: there is more to do."""
-        now_ns = self._now_ns()
-        # Mostly there are only ticks, and nothing follows from them: then this is the whole turn.
-        more = None if self._calls or self._unpublished else self._ticks(now_ns, self._slice_ns)
-        return self._rest_of_turn(more, now_ns)
+        until_ns = time.monotonic_ns() + self._slice_ns
+        while True:
+            now_ns = self._now_ns()
+            # Mostly there are only ticks, and nothing follows from them: then this is the whole turn.
+            more = None if self._calls or self._unpublished else self._ticks(now_ns, self._slice_ns)
+            if not self._rest_of_step(more, now_ns):
+                return False
+            # An event that is awaited, and whatever else the loop has, comes before the next tick.
+            if time.monotonic_ns() >= until_ns or not self.bus.is_idle:
+                return True
 
-    def _rest_of_turn(self, more: bool | None, now_ns: int) -> bool:  # noqa: FBT001 - what the native turn returned
-        """Do what is due beside ticks; True: there is more to do."""
+    def _rest_of_step(self, more: bool | None, now_ns: int) -> bool:  # noqa: FBT001 - what the native turn returned
+        """Do what comes between two ticks; True: there is more to do."""
         if more is False and not self._calls:
             return False
-        if more is None and not self._settle_and_dispatch(now_ns):
-            return True
-        self.drain()
-        return not (self.dispatcher.is_caught_up and self.is_at_rest)
+        if more is None:
+            self._do_due(now_ns)
+            is_behind = self._behind_ns() is not None
+        else:
+            self.drain()
+            is_behind = False
+        return is_behind or not (self.dispatcher.is_caught_up and self.is_at_rest)
 
-    def _settle_and_dispatch(self, now_ns: int) -> bool:
-        """Return whether ticks were dispatched; False: events go on in the next turn, which has a mark of its own."""
-        self.clock.advance_to(now_ns)
-        if self.settle(now_ns):
-            self.mark("turn")
-        if self.bus.has_ready and self.dispatcher.is_caught_up:
-            return False
-        self.dispatcher.dispatch(max_ns=self._slice_ns)
-        return True
+    def _do_due(self, now_ns: int) -> None:
+        """Pass events on; dispatch the ticks before what is due first, and do that."""
+        self.clock.native.set_real(now_ns)
+        due_ns = self._behind_ns()
+        self.clock.advance_to(now_ns if due_ns is None else due_ns)
+        self.drain()
+        self.mark("turn", (now_ns, None))
+        if due_ns is None and self.bus.has_ready and self.dispatcher.is_caught_up:
+            return  # Events go on in the next step, which has a mark of its own.
+        position = self.dispatcher.position
+        next_ns = self._reach(self._slice_ns)
+        if self.dispatcher.position != position:
+            self.drain()
+        if due_ns is not None and next_ns is not None:
+            by_ns = min(now_ns, next_ns)
+            self.settle(by_ns)
+            self.mark("turn", (now_ns, by_ns))
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call a function between two dispatches. May be called from any thread."""
@@ -259,7 +283,7 @@ class LiveDriver(Driver):
         now_ns = self._now_ns()
         try:
             status, done = self._frame(pump, (source, *frame), now_ns, self._slice_ns)
-            more = self._rest_of_turn(done, now_ns)
+            more = self._rest_of_step(done, now_ns)
         except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
             # Not into a feed's callback.
             self._fail(error)

@@ -62,7 +62,12 @@ class RepeatDriver(Driver):
         """Do what the live engine did where this mark stands."""
         match mark.kind:
             case "turn":
-                self.settle(mark.now_ns)
+                real_ns, by_ns = mark.payload
+                self.clock.native.set_real(real_ns)
+                if by_ns is None:
+                    self.drain()
+                else:
+                    self.settle(by_ns)
             case "command":
                 assert steps.repeat_command is not None  # An engine has handlers.
                 await steps.repeat_command(mark.payload)

@@ -132,9 +132,7 @@ class ReplayDriver(Driver):
             await self.barrier()
         # The calls may be made already, by the barrier behind an async handler.
         self.set_alarm(self.timers.due_ns)
-        while (due_ns := self.due_ns) is not None and due_ns <= until_ns:
-            self.clock.advance_to(due_ns)
-            self.fire_next(due_ns)
+        while self.fire_next(until_ns):
             await self.barrier()
 
     def _report_progress(self) -> None:

@@ -12,7 +12,7 @@
 //! Does not: await, stamp events, or judge faults; that is `bus.py`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use headrace_core::lane::{LaneOptions, Lanes, LanesOptions};
 use pyo3::intern;
@@ -71,6 +71,8 @@ pub(crate) struct BusCore {
     pub(super) ready: AtomicBool,
     /// Somebody waits for what a drain may bring about.
     pub(super) watched: AtomicBool,
+    /// Set with every event of any lane but the last: a live engine delivers it before the next tick.
+    pub(crate) is_urgent: Arc<AtomicBool>,
 }
 
 /// Ends a drain, also by a panic.
@@ -116,6 +118,7 @@ impl BusCore {
             retried: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             watched: AtomicBool::new(false),
+            is_urgent: Arc::default(),
         })
     }
 
@@ -125,9 +128,13 @@ impl BusCore {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Updates `ready` after a change; returns whether `_wake` must be called.
+    /// Updates what is read without the lock, after an event came into this lane; returns whether `_wake` must be called.
     #[inline]
-    pub(super) fn note(&self, state: &mut State) -> bool {
+    pub(super) fn note_pushed(&self, state: &mut State, lane: usize) -> bool {
+        if lane + 1 < state.held.len() {
+            // Relaxed: see `dispatch::Stops`.
+            self.is_urgent.store(true, Ordering::Relaxed);
+        }
         // Relaxed: see `has_ready_now`.
         if !state.armed && self.ready.load(Ordering::Relaxed) {
             return false;
@@ -200,6 +207,6 @@ impl BusCore {
             only: None,
         };
         state.lanes.push_easily(lane, entry);
-        Ok(Some(self.note(&mut state)))
+        Ok(Some(self.note_pushed(&mut state, lane)))
     }
 }

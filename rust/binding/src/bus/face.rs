@@ -140,7 +140,7 @@ impl BusCore {
                 only,
             };
             let pushed = state.lanes.push(lane, entry, origin, now_ns, may_drop);
-            (pushed, self.note(state))
+            (pushed, self.note_pushed(state, lane))
         };
         if wake {
             self.wake(py)?;

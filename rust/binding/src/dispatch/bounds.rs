@@ -3,7 +3,7 @@
 //! Guarantees: without bounds it goes on until the group is caught up.
 //! Does not: bound what is read; that is `View`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How a dispatch is bounded.
 #[derive(Clone, Copy)]
@@ -15,14 +15,28 @@ pub(crate) struct Bounds {
     pub(crate) nested: bool,
     /// Stop as soon as something is to be awaited, or was held for a pull.
     pub(crate) one_step: bool,
+    /// Stop where the group's `Stops` say so.
+    pub(crate) has_stops: bool,
+    /// A span that is not over at `until_position` ends there.
+    pub(crate) is_cut: bool,
+    /// At `until_position` the next span is read before it stops.
+    pub(crate) reads_on: bool,
 }
 
 impl Bounds {
+    /// How long its time is over; `None`: it is not, or has no bound.
+    pub(super) fn overrun(&self) -> Option<Duration> {
+        Instant::now().checked_duration_since(self.until?)
+    }
+
     pub(crate) const NONE: Self = Self {
         until: None,
         until_position: u64::MAX,
         nested: false,
         one_step: false,
+        has_stops: true,
+        is_cut: false,
+        reads_on: false,
     };
 
     /// Of a dispatch that makes room for a publish.

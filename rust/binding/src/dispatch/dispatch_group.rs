@@ -13,6 +13,7 @@ use super::bounds::Bounds;
 use super::driving::{Logged, reentrant_dispatch};
 use super::group::{Cause, Group};
 use super::handler::{HandlerTuple, handlers_of};
+use super::log::flags;
 use super::membership::Membership;
 use super::options::Options;
 use crate::errors::refuse_after_fork;
@@ -116,6 +117,12 @@ impl DispatchGroup {
         Ok(self.group.named_calls(py, awaiting))
     }
 
+    /// The ring position of the oldest tick still to be dispatched.
+    #[getter]
+    fn position(&self) -> u64 {
+        self.group.position()
+    }
+
     /// Its number in the dispatch log.
     #[getter]
     fn number(&self) -> u32 {
@@ -124,15 +131,14 @@ impl DispatchGroup {
 
     /// Does again what a logged call did: from where it stands, reading below ``read``, to ``to``.
     ///
-    /// Returns (position, lost, calls, what is to be awaited, as from ``step``).
+    /// flags : of the logged call. Returns (position, lost, calls, what is to be awaited, as from ``step``).
     fn repeat(
         &self,
         py: Python<'_>,
         now_ns: i64,
         read: u64,
         to: u64,
-        one_step: bool,
-        caught_up: bool,
+        flags: u8,
     ) -> PyResult<(u64, u64, u64, Vec<AwaitedTuple>)> {
         refuse_after_fork(py)?;
         self.group.set_thread(this_thread());
@@ -140,8 +146,10 @@ impl DispatchGroup {
             now_ns,
             read,
             to,
-            one_step,
-            caught_up,
+            one_step: flags & flags::STEP != 0,
+            caught_up: flags & flags::CAUGHT_UP != 0,
+            is_cut: flags & flags::CUT != 0,
+            reads_on: flags & flags::READ_ON != 0,
         };
         let repeated = self.group.repeat(py, &logged).ok_or_else(|| reentrant_dispatch(py))??;
         let calls = self.group.named_calls(py, repeated.awaiting);

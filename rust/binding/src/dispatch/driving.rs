@@ -7,7 +7,6 @@
 //! Does not: decide when.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
@@ -18,8 +17,10 @@ use super::bounds::Bounds;
 use super::delivery::{About, Awaiting};
 use super::group::Group;
 use super::group_state::GroupState;
+use super::log::flags;
 use super::member::Member;
 use super::plural::edge_before;
+use super::stops::Stops;
 use crate::errors::raise;
 use crate::hot::columns::Positions;
 
@@ -31,6 +32,9 @@ impl Group {
         let mut state = self.take(py)?;
         let before = state.position();
         state.delivery.now_ns = now_ns;
+        if let Some(stops) = self.stops_of(bounds) {
+            stops.begin();
+        }
         self.open_entry(&mut state, bounds);
         let result = self.run(py, &mut state, bounds);
         self.close_entry(&mut state, matches!(result, Ok(true)));
@@ -45,6 +49,8 @@ impl Group {
         let bounds = Bounds {
             one_step: call.one_step,
             until_position: if call.caught_up { u64::MAX } else { call.to },
+            is_cut: call.is_cut,
+            reads_on: call.reads_on,
             ..Bounds::NONE
         };
         let calls = state.count_calls();
@@ -77,8 +83,42 @@ impl Group {
         state.delivery.settle();
     }
 
+    pub(super) fn stops_of(&self, bounds: Bounds) -> Option<&Stops> {
+        self.stops.get().filter(|_| bounds.has_stops)
+    }
+
+    /// Whether a live engine dispatches it.
+    pub(crate) fn has_stops(&self) -> bool {
+        self.stops.get().is_some()
+    }
+
+    /// When the tick was received before which something is due now; None: there is none, or it may be dispatched.
+    pub(super) fn held_ns(&self, py: Python<'_>) -> Option<i64> {
+        self.with_state(py, |state| {
+            let stops = self.stops.get()?;
+            let next = state.backlog.get(state.next)?;
+            stops.is_due(next.ts_init, state.position()).then_some(next.ts_init)
+        })
+        .flatten()
+    }
+
+    /// What takes effect between two spans.
+    fn settle_edge(&self, py: Python<'_>, state: &mut GroupState) {
+        // Relaxed: a hint, see `request`.
+        if self.has_requests.load(Ordering::Relaxed) {
+            self.cut_before_answers(state);
+            self.answer(state);
+        }
+        if state.is_stale {
+            self.compile(py, state);
+        }
+        state.deliver_owed(py);
+    }
+
     /// Returns whether the group is caught up; else something interrupted it.
     fn run(&self, py: Python<'_>, state: &mut GroupState, bounds: Bounds) -> PyResult<bool> {
+        let stops = self.stops_of(bounds);
+        let is_at_the_end = |state: &GroupState| state.position() >= bounds.until_position;
         loop {
             py.check_signals()?;
             // Relaxed: a stop takes effect soon, and orders nothing.
@@ -86,16 +126,8 @@ impl Group {
                 return Ok(false);
             }
             if state.next == state.span_end {
-                // Relaxed: a hint, see `request`.
-                if self.has_requests.load(Ordering::Relaxed) {
-                    self.cut_before_answers(state);
-                    self.answer(state);
-                }
-                if state.is_stale {
-                    self.compile(py, state);
-                }
-                state.deliver_owed(py);
-                if state.is_interrupted(bounds) {
+                self.settle_edge(py, state);
+                if state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
                     return Ok(false);
                 }
                 if state.delivery.members.is_empty() {
@@ -109,14 +141,25 @@ impl Group {
                     state.delivery.run_due(py, now_ns);
                     return Ok(true);
                 }
+                if state.is_held(stops) {
+                    state.view.stopped = flags::READ_ON;
+                    return Ok(false);
+                }
+                if is_at_the_end(state) {
+                    return Ok(false);
+                }
                 self.open_span(py, state);
             }
             self.dispatch_span(py, state, bounds);
+            let is_urgent = stops.is_some_and(Stops::is_urgent);
+            let ends_here = is_urgent || state.is_held(stops) || (bounds.is_cut && is_at_the_end(state));
+            let is_cut = ends_here && state.cut_span();
             if state.next == state.span_end {
                 let span = &state.backlog[state.span_start..state.span_end];
                 state.delivery.end_span(py, span, state.base + state.span_start as u64);
             }
-            if state.is_interrupted(bounds) || bounds.until.is_some_and(|until| Instant::now() >= until) {
+            let is_over = is_cut || stops.is_some_and(Stops::is_urgent) || bounds.overrun().is_some();
+            if is_over || state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
                 return Ok(false);
             }
             // Relaxed: hints, see `request`; a stop orders nothing.
@@ -230,6 +273,8 @@ pub(crate) struct Logged {
     pub(crate) to: u64,
     pub(crate) one_step: bool,
     pub(crate) caught_up: bool,
+    pub(crate) is_cut: bool,
+    pub(crate) reads_on: bool,
 }
 
 /// What came of it when it was repeated.

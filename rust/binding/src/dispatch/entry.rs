@@ -164,7 +164,7 @@ impl Group {
     /// Writes down what the call did.
     pub(super) fn close_entry(&self, state: &mut GroupState, caught_up: bool) {
         let ended = if caught_up { flags::CAUGHT_UP } else { 0 };
-        self.close_with(state, ended);
+        self.close_with(state, ended | state.view.stopped);
         state.view = View {
             hidden: state.view.hidden,
             ..View::default()

@@ -11,7 +11,7 @@
 //! Does not: publish, or decide when it is dispatched.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use headrace_core::market::instrument::InstrumentTable;
 use headrace_lockfree::ReaderId;
@@ -21,6 +21,7 @@ use super::delivery::{Awaiting, Delivery};
 use super::group_state::GroupState;
 use super::request::Request;
 use super::running::{Running, Seen};
+use super::stops::Stops;
 use super::subscription::{SubscriptionShared, state};
 use crate::hot::tick_types::tick_types;
 use crate::ingest::RingCore;
@@ -50,6 +51,8 @@ pub(crate) struct Group {
     pub(super) thread: AtomicU64,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) closed: AtomicBool,
+    /// Set once, for the inline group of a live engine.
+    pub(super) stops: OnceLock<Stops>,
     pub(super) running: Arc<Running>,
     /// By kind number.
     kind_names: Vec<Py<PyAny>>,
@@ -98,6 +101,7 @@ impl Group {
             thread: AtomicU64::new(0),
             stop: Arc::clone(stop),
             closed: AtomicBool::new(false),
+            stops: OnceLock::new(),
             running,
             kind_names,
             reader: id,

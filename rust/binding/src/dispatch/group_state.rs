@@ -18,7 +18,9 @@ use super::backlog::Backlog;
 use super::bounds::Bounds;
 use super::call_set::CallSet;
 use super::delivery::Delivery;
+use super::log::flags;
 use super::member::Member;
+use super::stops::Stops;
 use super::view::View;
 use crate::ingest::RingCore;
 
@@ -95,7 +97,24 @@ impl GroupState {
             !self.delivery.awaiting.is_empty()
                 || attended.any(|(_, member)| member.options.pull && !member.held.ticks.is_empty())
         };
-        self.delivery.raised.is_some() || (bounds.one_step && has_step()) || self.position() >= bounds.until_position
+        self.delivery.raised.is_some() || (bounds.one_step && has_step())
+    }
+
+    /// Whether something is due before the next tick.
+    pub(super) fn is_held(&self, stops: Option<&Stops>) -> bool {
+        let next = self.backlog[..self.usable].get(self.next);
+        next.zip(stops)
+            .is_some_and(|(next, stops)| stops.is_due(next.ts_init, self.position()))
+    }
+
+    /// The open span is over here, when it has ticks left: they are not of its time.
+    pub(super) fn cut_span(&mut self) -> bool {
+        let is_cut = self.next < self.span_end;
+        if is_cut {
+            self.span_end = self.next;
+            self.view.stopped = flags::CUT;
+        }
+        is_cut
     }
 
     /// There was no member: what lies before the first member's position is not dispatched.

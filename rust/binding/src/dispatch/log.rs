@@ -24,6 +24,10 @@ pub(crate) mod flags {
     pub(crate) const CAUGHT_UP: u8 = 4;
     /// A lapse or a request cut it here: the same call goes on with its group's next line.
     pub(crate) const CONTINUED: u8 = 8;
+    /// The call stopped between two ticks of an open span, which ended there.
+    pub(crate) const CUT: u8 = 16;
+    /// Something was due before the first tick of the next span, up to which it had read.
+    pub(crate) const READ_ON: u8 = 32;
 }
 
 /// One dispatch call, or a part of one: group, cursor, now_ns, from, read, to, flags, lost, calls.

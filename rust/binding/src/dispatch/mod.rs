@@ -38,6 +38,7 @@ mod reading;
 mod request;
 mod running;
 mod span;
+mod stops;
 mod subscription;
 mod taken;
 mod view;

@@ -7,7 +7,7 @@
 //! Does not: read the ring.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
@@ -21,6 +21,7 @@ use super::group::Group;
 use super::group_state::GroupState;
 use super::plural::edge_before;
 use super::request::Request;
+use super::stops::Stops;
 use crate::lock::lock;
 
 /// Ticks between two looks at the clock, when a dispatch has a time limit.
@@ -97,6 +98,7 @@ impl Group {
             ..
         } = state;
         let (base, span_start, span_end) = (*base, *span_start, *span_end);
+        let stops = self.stops_of(bounds);
         let mut index = *next;
         // As far as this call goes; the span may go on.
         let stop_at = span_end.min(usize::try_from(bounds.until_position.saturating_sub(base)).unwrap_or(usize::MAX));
@@ -124,21 +126,21 @@ impl Group {
                 }
                 continue;
             }
+            if stops.is_some_and(|stops| stops.is_due(tick.ts_init, base + index as u64)) {
+                break;
+            }
             call_sites(py, set, delivery, tick, (base, index));
             let at = index - span_start;
             set.batch(&mut delivery.classes, tick.kind, at, at + 1);
             index += 1;
             let looks = *is_slow || index % TICKS_PER_LOOK == 0;
-            if looks && let Some(until) = bounds.until {
-                let now = Instant::now();
-                if now >= until {
-                    *is_slow = now - until > SLOW_BY;
-                    break;
-                }
+            if looks && let Some(late) = bounds.overrun() {
+                *is_slow = late > SLOW_BY;
+                break;
             }
             // Relaxed: a stop takes effect soon, and orders nothing.
-            let stopped = delivery.raised.is_some() || self.stop.load(Ordering::Relaxed);
-            if stopped || (bounds.one_step && !delivery.awaiting.is_empty()) {
+            let stopped = self.stop.load(Ordering::Relaxed) || stops.is_some_and(Stops::is_urgent);
+            if stopped || delivery.raised.is_some() || (bounds.one_step && !delivery.awaiting.is_empty()) {
                 break;
             }
         }

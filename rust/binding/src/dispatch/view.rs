@@ -32,6 +32,8 @@ pub(super) struct View {
     /// Positions that a thread's reader was lapped by while the call ran: not its cursor's business, so the call goes
     /// on as if nothing was lost, and is cut when it is to read on.
     pub(super) hidden: u64,
+    /// How it stopped before a tick that something is due before.
+    pub(super) stopped: u8,
 }
 
 impl Default for View {
@@ -42,6 +44,7 @@ impl Default for View {
             newest: None,
             lost: 0,
             hidden: 0,
+            stopped: 0,
         }
     }
 }

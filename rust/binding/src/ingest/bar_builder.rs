@@ -155,9 +155,17 @@ impl BarBuilder {
         self.ingest.bars.has_closed()
     }
 
-    /// The bars that ticks closed, in the order in which they closed.
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<Vec<BarTuple<'py>>> {
-        let closed = self.bars(py)?.with(Bars::take);
+    /// When the first bar was due that ``take(position)`` would return; None: it would return none.
+    fn closed_ns(&self, position: u64) -> Option<i64> {
+        Some(self.ingest.bars.closed_ns(position)).filter(|closed_ns| *closed_ns != NEVER)
+    }
+
+    /// The bars that ticks closed, in the order in which they closed: those that a reader at ``position`` may have
+    /// (None: all), and that were due by ``by_ns``.
+    #[pyo3(signature = (position=None, by_ns=None))]
+    fn take<'py>(&self, py: Python<'py>, position: Option<u64>, by_ns: Option<i64>) -> PyResult<Vec<BarTuple<'py>>> {
+        let (position, by_ns) = (position.unwrap_or(u64::MAX), by_ns.unwrap_or(i64::MAX));
+        let closed = self.bars(py)?.with(|bars| bars.take(position, by_ns));
         Ok(self.tuples(py, &closed))
     }
 

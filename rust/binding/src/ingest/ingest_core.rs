@@ -41,7 +41,7 @@ pub(crate) struct IngestCore {
     pub(super) groups: Mutex<Vec<(Advance, Arc<Group>)>>,
     /// Those of them that are dispatched inline: read with every time of a replay.
     inline: Mutex<Arc<[Arc<Group>]>>,
-    pub(crate) bars: BarsCore,
+    pub(crate) bars: Arc<BarsCore>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) hash: Option<Mutex<InputHash>>,
     pub(super) tally: Mutex<Tally>,
@@ -64,7 +64,7 @@ impl IngestCore {
             sequencer: Arc::clone(&sequencer.core),
             groups: Mutex::new(Vec::new()),
             inline: Mutex::new(Arc::new([])),
-            bars: BarsCore::default(),
+            bars: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
             hash: hashing.then(|| Mutex::new(InputHash::default())),
             tally: Mutex::new(Tally::default()),

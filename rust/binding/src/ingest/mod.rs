@@ -26,6 +26,7 @@ mod sources;
 mod tally;
 
 pub(crate) use bar_builder::BarBuilder;
+pub(crate) use bars::BarsCore;
 pub(crate) use decoder::{Decoder, detect_venue, reject_table};
 pub(crate) use ingest::Ingest;
 pub(crate) use ingest_core::{Advance, IngestCore};

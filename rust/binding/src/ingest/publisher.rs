@@ -93,6 +93,7 @@ impl<'a, 'py> Publisher<'a, 'py> {
 
     /// Numbers `ticks` into `working.outgoing`.
     pub(super) fn number(&mut self, ticks: &[Tick]) {
+        let position = self.writer.position() + self.working.waiting.len() as u64;
         let Working {
             sequencer,
             kinds,
@@ -105,7 +106,7 @@ impl<'a, 'py> Publisher<'a, 'py> {
         }
         let table = lock(&self.core.instruments);
         sequencer.sequence(ticks, &table, kinds, outgoing);
-        self.core.bars.feed(outgoing, &table);
+        self.core.bars.feed(outgoing, &table, position);
         if let Some(hash) = &self.core.hash {
             let mut hash = lock(hash);
             for tick in outgoing.iter() {
@@ -220,10 +221,16 @@ impl<'a, 'py> Publisher<'a, 'py> {
         });
         match (group, &mut publishing.patience) {
             (Some((Advance::Inline, _)), Patience::UpTo(_)) if mine => Ok(false),
-            (Some((Advance::Inline, group)), _) if mine => {
+            (Some((Advance::Inline, group)), patience) if mine => {
                 group.set_thread(this_thread());
-                match group.dispatch(py, publishing.now.get()?, Bounds::NESTED) {
-                    Some(Ok(_)) => Ok(true),
+                // Only a publish that comes again can leave the rest to a live turn.
+                let has_stops = matches!(patience, Patience::Return(_)) && group.has_stops();
+                let bounds = Bounds {
+                    has_stops,
+                    ..Bounds::NESTED
+                };
+                match group.dispatch(py, publishing.now.get()?, bounds) {
+                    Some(Ok((done, _))) => Ok(done > 0 || !has_stops),
                     Some(Err(error)) => publishing.keep(py, error, core.replay).map(|()| true),
                     None => Err(reentrant(py, left as u64)),
                 }

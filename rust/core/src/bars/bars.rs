@@ -4,7 +4,8 @@
 //!   tick ─▶ cells[instrument, kind] ─▶ series, one per spec ─▶ closed bars, in the order in which they closed
 //! ```
 //! What happens when
-//! - a tick comes at or after the close: the bar closes first, then the tick opens the next one;
+//! - any tick is received when bars are due: they close first, by (due, spec, instrument);
+//! - a tick comes at or after a close by venue time: the bar closes first, then the tick opens the next one;
 //! - nothing comes: [`Bars::close_due`] closes what is due, by (due, spec, instrument);
 //! - a tick is older than what is open or closed, or flagged LATE or DUPLICATE: it is counted, and changes no bar;
 //! - a tick has no price, or no venue time where bars go by it: the same.
@@ -20,7 +21,7 @@ use crate::market::kind::{AGG_TRADE, QUOTE, TRADE};
 use crate::market::tick::Tick;
 
 use super::bar::{Bar, BarSpec, Counts};
-use super::series::{Outlet, Series};
+use super::series::{Closed, Outlet, Series};
 
 /// Kinds that bars are made of, numbered from 0 by `kind - QUOTE`.
 const BAR_KINDS: usize = 3;
@@ -109,16 +110,19 @@ impl Bars {
         }
     }
 
-    /// Takes the next ticks, in their order.
+    /// Takes the next ticks, in their order. position : of the first of them.
     #[inline]
-    pub fn feed(&mut self, ticks: &[Tick], instruments: &InstrumentTable) {
+    pub fn feed(&mut self, ticks: &[Tick], instruments: &InstrumentTable, position: u64) {
         if self.cells.len() < instruments.rows().len() * BAR_KINDS {
             self.extend(instruments, FxHashMap::default());
         }
-        let Self {
-            cells, series, outlet, ..
-        } = self;
-        for tick in ticks {
+        for (position, tick) in (position..).zip(ticks) {
+            if self.next_due().is_some_and(|due_ns| due_ns <= tick.ts_init) {
+                self.close_before(tick, position);
+            }
+            let Self {
+                cells, series, outlet, ..
+            } = self;
             let place = place_of(tick.kind);
             if place >= BAR_KINDS {
                 continue;
@@ -127,7 +131,7 @@ impl Bars {
                 continue;
             };
             for series in &mut series[first as usize..(first + count) as usize] {
-                series.fold(tick, outlet);
+                series.fold(tick, position, outlet);
             }
         }
     }
@@ -141,6 +145,20 @@ impl Bars {
     /// Closes every bar that is due by `now_ns`, and returns them by (due, spec, instrument).
     pub fn close_due(&mut self, now_ns: i64) -> Vec<Bar> {
         let mut closed = Vec::new();
+        self.close_by(now_ns, |_, bar| closed.push(bar));
+        closed
+    }
+
+    #[cold]
+    fn close_before(&mut self, tick: &Tick, position: u64) {
+        let mut closed = std::mem::take(&mut self.outlet.closed);
+        self.close_by(tick.ts_init, |due_ns, bar| {
+            closed.push_back(Closed { position, due_ns, bar });
+        });
+        self.outlet.closed = closed;
+    }
+
+    fn close_by(&mut self, now_ns: i64, mut take: impl FnMut(i64, Bar)) {
         while let Some(&(due_ns, spec, instrument)) = self.outlet.due.first() {
             if due_ns > now_ns {
                 break;
@@ -149,13 +167,15 @@ impl Bars {
             let Some(series) = self.series_of(spec, instrument) else {
                 continue;
             };
-            series.close_listed(due_ns, &mut closed);
+            let closed = series.close_listed(due_ns);
             if series.is_timed() {
                 let entry = series.entry();
                 self.outlet.due.insert(entry);
             }
+            if let Some(bar) = closed {
+                take(due_ns, bar);
+            }
         }
-        closed
     }
 
     fn series_of(&mut self, spec: u32, instrument: u32) -> Option<&mut Series> {
@@ -166,15 +186,19 @@ impl Bars {
         series.iter_mut().find(|series| series.bar.spec == spec)
     }
 
-    /// Whether ticks closed bars that were not taken yet.
+    /// The position and the due time of the first bar that a tick closed and that was not taken yet.
     #[must_use]
-    pub fn has_closed(&self) -> bool {
-        !self.outlet.closed.is_empty()
+    pub fn first_closed(&self) -> Option<(u64, i64)> {
+        self.outlet.closed.front().map(|first| (first.position, first.due_ns))
     }
 
-    /// Takes the bars that ticks closed, in the order in which they closed.
-    pub fn take(&mut self) -> Vec<Bar> {
-        std::mem::take(&mut self.outlet.closed)
+    /// Takes the bars that ticks closed up to a position, and that were due by `by_ns`, in the order in which they
+    /// closed.
+    pub fn take(&mut self, position: u64, by_ns: i64) -> Vec<Bar> {
+        let closed = self.outlet.closed.iter();
+        let count = closed.take_while(|closed| closed.position <= position && closed.due_ns <= by_ns);
+        let count = count.count();
+        self.outlet.closed.drain(..count).map(|closed| closed.bar).collect()
     }
 
     /// The counts of every spec, by its number.

@@ -6,7 +6,7 @@
 //! Guarantees: a tick is folded or counted, never both, never neither; what closes does so once.
 //! Does not: depend on other series, or on when it is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::bar::{Bar, BarPrice, BarSpec, Counts, Timeframe};
 use crate::limits::BARS_EMPTY_MAX;
@@ -38,12 +38,33 @@ pub(super) struct Series {
     counts: Counts,
 }
 
+/// A bar that closed at a tick.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed {
+    /// A reader that stands here has all ticks that came before it closed.
+    pub(super) position: u64,
+    /// When it was due, or when the tick that closed it was received.
+    pub(super) due_ns: i64,
+    pub(super) bar: Bar,
+}
+
 /// Where closed bars go, and when open ones are due.
 #[derive(Debug, Default)]
 pub(super) struct Outlet {
-    pub(super) closed: Vec<Bar>,
+    pub(super) closed: VecDeque<Closed>,
     /// (due, spec, instrument): one entry for each bar of time that runs.
     pub(super) due: BTreeSet<(i64, u32, u32)>,
+}
+
+impl Outlet {
+    /// A bar closed on this tick: behind it.
+    fn close_behind(&mut self, tick: &Tick, position: u64, bar: Bar) {
+        self.closed.push_back(Closed {
+            position: position + 1,
+            due_ns: tick.ts_init,
+            bar,
+        });
+    }
 }
 
 impl Series {
@@ -73,7 +94,7 @@ impl Series {
     }
 
     #[inline]
-    pub(super) fn fold(&mut self, tick: &Tick, outlet: &mut Outlet) {
+    pub(super) fn fold(&mut self, tick: &Tick, position: u64, outlet: &mut Outlet) {
         let ts = if self.by_event { tick.ts_event } else { tick.ts_init };
         let (price, size) = self.price.of(tick);
         let is_priced = price.is_finite() && size.is_finite();
@@ -85,7 +106,7 @@ impl Series {
             self.travel_ns = self.travel_ns.max(tick.ts_init.saturating_sub(ts));
         }
         if ts >= self.close_ns {
-            self.turn_over(ts, outlet);
+            self.turn_over(tick, position, ts, outlet);
         }
         let bar = &mut self.bar;
         if bar.count == 0 {
@@ -104,7 +125,8 @@ impl Series {
         bar.ts_init = tick.ts_init;
         if bar.count >= self.ticks_max {
             bar.ts_close = ts;
-            self.emit(&mut outlet.closed);
+            let bar = self.emit();
+            outlet.close_behind(tick, position, bar);
             self.bar.ts_open = ts;
             self.close_ns = NOT_RUNNING;
         }
@@ -130,7 +152,7 @@ impl Series {
 
     /// A tick at `ts` is beyond what runs: closes that, and begins the interval of `ts`.
     #[cold]
-    fn turn_over(&mut self, ts: i64, outlet: &mut Outlet) {
+    fn turn_over(&mut self, tick: &Tick, position: u64, ts: i64, outlet: &mut Outlet) {
         if self.step_ns == 0 {
             if self.close_ns == NOT_RUNNING {
                 self.bar.ts_open = ts;
@@ -142,7 +164,9 @@ impl Series {
             outlet.due.remove(&self.entry());
         }
         while self.close_ns != NOT_RUNNING && ts >= self.close_ns {
-            self.close(&mut outlet.closed);
+            if let Some(bar) = self.close() {
+                outlet.close_behind(tick, position, bar);
+            }
         }
         if self.close_ns == NOT_RUNNING {
             let open_ns = ts.saturating_sub(ts.rem_euclid(self.step_ns));
@@ -157,12 +181,12 @@ impl Series {
     }
 
     /// Closes what was listed as due at `due_ns`, unless a slower tick came since: by venue time it is due later, then.
-    pub(super) fn close_listed(&mut self, due_ns: i64, closed: &mut Vec<Bar>) {
+    pub(super) fn close_listed(&mut self, due_ns: i64) -> Option<Bar> {
         if self.due_ns() > due_ns {
             self.bar.ts_close = self.due_ns();
-        } else {
-            self.close(closed);
+            return None;
         }
+        self.close()
     }
 
     fn begin(&mut self, open_ns: i64) {
@@ -186,8 +210,9 @@ impl Series {
     }
 
     /// Closes the interval that runs; where the spec has empty bars, the next begins.
-    fn close(&mut self, closed: &mut Vec<Bar>) {
+    fn close(&mut self) -> Option<Bar> {
         let end_ns = self.close_ns;
+        let mut closed = None;
         // Without ticks, and empty bars are off by now: no bar.
         if self.bar.count > 0 || self.empty {
             if self.bar.count == 0 {
@@ -195,7 +220,7 @@ impl Series {
                 self.silent += 1;
             }
             self.bar.ts_close = end_ns;
-            self.emit(closed);
+            closed = Some(self.emit());
         }
         if self.empty && self.silent < BARS_EMPTY_MAX {
             self.begin(end_ns);
@@ -203,24 +228,26 @@ impl Series {
             self.bar.ts_open = end_ns;
             self.close_ns = NOT_RUNNING;
         }
+        closed
     }
 
     /// Returns the bar, and leaves the values that an empty one would have.
-    fn emit(&mut self, closed: &mut Vec<Bar>) {
+    fn emit(&mut self) -> Bar {
         self.counts.ticks += self.bar.count;
         self.counts.bars += 1;
         self.bar.late = self.counts.late;
-        closed.push(self.bar);
-        let close = self.bar.close;
+        let closed = self.bar;
+        let close = closed.close;
         self.bar = Bar {
             open: close,
             high: close,
             low: close,
             volume: 0.0,
             count: 0,
-            seq: (self.bar.seq.1, self.bar.seq.1),
-            ..self.bar
+            seq: (closed.seq.1, closed.seq.1),
+            ..closed
         };
+        closed
     }
 
     pub(super) fn counts(&self) -> Counts {
