@@ -76,9 +76,14 @@ def _operator() -> Operator:
     engine, folder, file = (given.get(f"{__name__}.{name}") for name in ("engine", "state_folder", "config"))
     if file is None:
         return Operator(folder, engine=engine)
-    from headrace.app.config import load_config
+    from headrace.app.config import read_config
 
-    section = load_config(file).engine
+    config, problems = read_config(file)
+    # What is wrong elsewhere in the file must not keep anyone from a halt.
+    for problem in problems:
+        if problem.path.startswith("$.engine"):
+            raise problem
+    section = config.engine
     return Operator(folder or section.state_folder, engine=engine, configured=section.name)
 
 
