@@ -328,7 +328,7 @@ class Instruments:
 
 # A bar that closed: its spec and instrument, prices and volume, counts, times, and the ticks it is made of.
 _Bar: TypeAlias = tuple[
-    int, str, tuple[float, float, float, float, float], tuple[int, int], tuple[int, int], tuple[int, int, int]
+    int, str, tuple[float, float, float, float, float], tuple[int, int, bool], tuple[int, int], tuple[int, int, int]
 ]
 
 @final

@@ -43,6 +43,13 @@ Guarantees: each message states the fact, the value, and what to do next; the fa
 Does not: import anything; the native module looks up its error classes here when it first raises one.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.engine.report import Report
+
 __all__ = [
     "AuditError",
     "BusError",
@@ -127,9 +134,13 @@ class DecoderError(HeadraceError, ValueError):
 
 
 class RecordingError(HeadraceError):
-    """A recording that is missing, unreadable, truncated or empty; ``path`` names it."""
+    """A recording that is missing, unreadable, truncated or empty; ``path`` names it.
+
+    report : of the run that it ended, up to there; None when the run had not begun.
+    """
 
     path: str
+    report: Report | None = None
 
 
 class VenueError(RecordingError):

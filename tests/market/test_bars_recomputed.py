@@ -33,6 +33,8 @@ class Slow:
     open_ns: int | None = None
     floor_ns: int | None = None
     travel_ns: int = 0
+    # When the first tick of all was received.
+    since_ns: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
 
     @property
@@ -128,6 +130,7 @@ class Slow:
             ts_open=open_ns,
             ts_close=close_ns,
             late=self.counts["late"],
+            partial=bool(self.step_ns) and open_ns < self.since_ns,
         )
         self.last, self.inside = last, []
         return bar
@@ -205,6 +208,8 @@ def test_bars_are_what_a_recomputation_from_lists_makes(moves: list[tuple[Any, .
                 **values,
             )
             dispatcher.publish(tick)
+            for one in series:
+                one.since_ns = one.since_ns or now_ns
             expected = []
             for taken in read_all(pull):
                 expected += close_due(series, int(taken["ts_init"]))

@@ -20,7 +20,7 @@ import headrace
 from headrace.cli.failure import Failure
 from headrace.dispatch.faults import error_text
 from headrace.engine.tables import progress_display
-from headrace.errors import StrategyFaultError
+from headrace.errors import RecordingError, StrategyFaultError
 from headrace.market.wording import counted
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
 def run_with_display(title: str, work: Callable[[ShowProgress], Report], *, as_json: bool) -> Report:
     """Run, show how far it is on stderr, and print the report. Raises Failure for what a strategy raised.
 
+    Of a run that a recording ended, where it is damaged, the report up to there is printed before the error is raised.
+
     work : gets the function that shows progress.
     """
     display = progress_display(sys.stderr, title)
@@ -62,6 +64,11 @@ def run_with_display(title: str, work: Callable[[ShowProgress], Report], *, as_j
         try:
             with quiet:
                 report = work(progress_to(display))
+        except RecordingError as error:
+            if error.report is not None:
+                display.close()
+                print_report(error.report, as_json=as_json)
+            raise
         finally:
             display.close()
     print_report(report, as_json=as_json)

@@ -23,7 +23,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headrace.engine.loop import Steps
+from headrace.engine.report import report_of
 from headrace.engine.shutdown import Shutdown
+from headrace.errors import RecordingError
 from headrace.feeds.sources import Sources
 from headrace.limits import DRAIN_S, HALT_S
 from headrace.market.clock import Mode
@@ -174,14 +176,21 @@ class EngineRun:
                 raise
         except BaseExceptionGroup as errors:
             self._ends("error")
-            raise _first(errors) from None
-        except BaseException:
+            raise self._reported(_first(errors)) from None
+        except BaseException as error:
             self._ends("error")
+            self._reported(error)
             raise
         finally:
             self._task = None
             if self._late is not None:
                 self._late.cancel()
+
+    def _reported(self, error: BaseException) -> BaseException:
+        """Give a recording that broke off the report of the run up to there."""
+        if isinstance(error, RecordingError):
+            error.report = report_of(self._parts, self)
+        return error
 
     def _is_cancelled_by_others(self) -> bool:
         """Take our own cancellations back, and return whether there are others."""

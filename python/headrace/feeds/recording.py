@@ -5,7 +5,7 @@
     file ─▶ worker thread: read, unzip, cut at a line's end ─▶ at most ``blocks_ahead`` blocks ─▶ async for
 
 Guarantees: every line is yielded whole and once; the worker reads at most ``blocks_ahead`` blocks ahead, so memory does
-not grow with the file; damage raises an error that names the file, after every block before the damage.
+not grow with the file; damage raises an error that names the file, after every whole line before the damage.
 A line longer than any frame is cut just after that bound, so that the decoder rejects and counts it.
 
 Does not: parse lines; it only looks for the venue in them when no venue is set.
@@ -16,10 +16,12 @@ from __future__ import annotations
 import gzip
 import stat
 import zlib
+from codecs import BOM_UTF8
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import headrace._native as _native
 from headrace.errors import OptionError, RecordingError, VenueError
@@ -201,25 +203,27 @@ class _LineBlocks:
         self._carry = b""
         self._lines_bytes = 0
         self._skipping = False
-        self._failure: RecordingError | None = None
+        # Raised when everything before it was returned.
+        self._damage: Exception | None = None
         try:
             # Checked before it is opened: opening a pipe waits for its writer, and Ctrl-C does not end that wait.
             status = path.stat()
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                 what = "is a pipe or a device, which cannot be read twice: write it to a file first"
                 raise RecordingError(f"recording {path} {what}", path=str(path))
-            self._raw: IO[bytes] = path.open("rb")
+            self._raw = path.open("rb")
             self.bytes_total = status.st_size
             magic = self._raw.read(len(GZIP_MAGIC))
             self._raw.seek(0)
         except OSError as error:
             raise self._refused(error) from error
-        self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if magic == GZIP_MAGIC else self._raw  # type: ignore[assignment]
+        self._file = gzip.GzipFile(fileobj=self._raw) if magic == GZIP_MAGIC else self._raw
+        with suppress(EOFError, zlib.error, OSError):  # Damage is found again by the first read.
+            if self._file.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+                self._file.read(len(BOM_UTF8))
 
     def next_block(self) -> tuple[bytes, int]:
         """Return whole lines and the file position after them; empty at the end."""
-        if self._failure is not None:
-            raise self._failure
         block = b""
         while not block:
             data = self._read()
@@ -244,11 +248,20 @@ class _LineBlocks:
         self._raw.close()
 
     def _read(self) -> bytes:
-        try:
-            return self._file.read(self._block_bytes)
-        except (EOFError, zlib.error, OSError) as error:
-            self._failure = self._refused(error)
-            raise self._failure from error
+        """Return a block's worth of bytes, fewer at the end or before damage; none at the end. Raises at the damage."""
+        if self._damage is None:
+            parts: list[bytes] = []
+            left = self._block_bytes
+            try:
+                # Not read(): where it fails it drops what it had unzipped until then.
+                while left and (part := self._file.read1(left)):
+                    parts.append(part)
+                    left -= len(part)
+            except (EOFError, zlib.error, OSError) as error:
+                self._damage = error
+            if parts or self._damage is None:
+                return b"".join(parts)
+        raise self._refused(self._damage) from self._damage
 
     def _skip_line(self, data: bytes) -> bytes:
         """Return the data after the line whose start was returned already."""

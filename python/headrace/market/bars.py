@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["BarSpec", "BarStats", "Bars"]
 
 Prices: TypeAlias = tuple[float, float, float, float, float]
-ClosedBar: TypeAlias = tuple[int, str, Prices, tuple[int, int], tuple[int, int], tuple[int, int, int]]
+ClosedBar: TypeAlias = tuple[int, str, Prices, tuple[int, int, bool], tuple[int, int], tuple[int, int, int]]
 
 KIND_OF = {"trade": "trade", "agg_trade": "agg_trade", "mid": "quote", "bid": "quote", "ask": "quote"}
 # A timeframe is written in the largest unit that fits.
@@ -225,7 +225,8 @@ class Bars:
         return [self._bar(closed) for closed in self._builder.close_due(now_ns)]
 
     def _bar(self, closed: ClosedBar) -> Bar:
-        number, instrument, (opened, high, low, close, volume), (count, late), (ts_open, ts_close), ticks = closed
+        number, instrument, prices, (count, late, partial), (ts_open, ts_close), ticks = closed
+        opened, high, low, close, volume = prices
         spec = self._by_number[number]
         return Bar(
             # The publisher stamps a bar by venue time: the venue's time is not the engine's.
@@ -244,6 +245,7 @@ class Bars:
             ts_open=ts_open,
             ts_close=ts_close,
             late=late,
+            partial=partial,
         )
 
     def stats(self) -> Mapping[str, BarStats]:

@@ -102,7 +102,8 @@ class Bar(Event, frozen=True, kw_only=True):
     timeframe : ``"1s"``, ``"1m"``, ``"1h"`` or ``"100t"``. price : the price it is made of: "trade", "agg_trade",
     "mid", "bid" or "ask". time : the time that decides which bar a tick is in, "ts_init" or "ts_event".
     volume : sum of sizes, 0 for quotes. count : ticks; 0: none came, and the prices are the close before.
-    late : ticks so far that came after their bar was closed.
+    late : ticks so far that came after their bar was closed. partial : its interval began before the data did, so that
+        ticks are missing.
     """
 
     instrument: str
@@ -117,6 +118,7 @@ class Bar(Event, frozen=True, kw_only=True):
     ts_open: int
     ts_close: int
     late: int = 0
+    partial: bool = False
     time: str = "ts_init"
 
     @property

@@ -333,7 +333,10 @@ proptest! {
             .chunk_by(|one, next| one.ts_init.div_euclid(step) == next.ts_init.div_euclid(step))
             .map(|inside| {
                 let open = inside[0].ts_init.div_euclid(step) * step;
-                slowly(inside, open, open + step)
+                Bar {
+                    partial: open < ticks[0].ts_init,
+                    ..slowly(inside, open, open + step)
+                }
             })
             .collect();
         prop_assert_eq!(made, expected);

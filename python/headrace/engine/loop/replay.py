@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headrace._native import PumpStatus
 from headrace.engine.loop.driver import Driver
+from headrace.errors import RecordingError
 from headrace.limits import BARRIER_S
 from headrace.market.clock import Mode, PacedClock
 
@@ -77,7 +78,7 @@ class ReplayDriver(Driver):
             while True:
                 status, argument = pump.run(pace.due_ns())
                 if status is PumpStatus.NEED:
-                    await sources.give(argument)
+                    await self._give(argument)
                 elif status is PumpStatus.UNTIL:
                     await sources.wait(pace.wait_s(argument))
                 elif status is PumpStatus.ALARM:
@@ -100,6 +101,18 @@ class ReplayDriver(Driver):
         finally:
             pump.watch_bus(None)
         return "feeds ended"
+
+    async def _give(self, source: int) -> None:
+        """Take the next item of a source; when it is damaged there, deliver what came whole before, then raise."""
+        assert self._sources is not None
+        try:
+            await self._sources.give(source)
+        except RecordingError:
+            self.dispatcher.dispatch()
+            await self.dispatcher.drain_async()
+            self.dispatcher.finish()
+            await self.barrier()
+            raise
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call a function when T's ticks are dispatched, before anything of T + 1."""

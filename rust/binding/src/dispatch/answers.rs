@@ -81,9 +81,10 @@ impl Group {
 
     /// Answers requests whose place has come. Calls no handler.
     pub(super) fn answer(&self, state: &mut GroupState) {
-        let requests = std::mem::take(&mut *lock(&self.requests));
-        // Relaxed: a hint; requests that must wait set it again below.
+        // Relaxed: the lock orders it. Before they are taken: a request that comes between the two lines is taken with
+        // the others, one that comes behind sets it again. Those that must wait set it again below.
         self.has_requests.store(false, Ordering::Relaxed);
+        let requests = std::mem::take(&mut *lock(&self.requests));
         let mut waiting = Vec::new();
         for request in requests {
             match request {

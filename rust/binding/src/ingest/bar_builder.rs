@@ -17,12 +17,12 @@ use crate::clock::NEVER;
 use crate::errors::{internal, is_forked, raise, raise_about, refuse_after_fork};
 use crate::lock::lock;
 
-/// spec, instrument, (open, high, low, close, volume), (count, late), (ts_open, ts_close), (first, last, ts_init)
+/// spec, instrument, (open, high, low, close, volume), (count, late, partial), (ts_open, ts_close), (first, last, ts_init)
 type BarTuple<'py> = (
     u32,
     Bound<'py, PyString>,
     (f64, f64, f64, f64, f64),
-    (u64, u64),
+    (u64, u64, bool),
     (i64, i64),
     (u64, u64, i64),
 );
@@ -72,7 +72,7 @@ impl BarBuilder {
                     bar.spec,
                     PyString::intern(py, name),
                     (bar.open, bar.high, bar.low, bar.close, bar.volume),
-                    (bar.count, bar.late),
+                    (bar.count, bar.late, bar.partial),
                     (bar.ts_open, bar.ts_close),
                     (bar.seq.0, bar.seq.1, bar.ts_init),
                 )

@@ -113,6 +113,8 @@ pub struct Bar {
     pub seq: (u64, u64),
     /// When the last tick was received.
     pub ts_init: i64,
+    /// Its interval began before the data did.
+    pub partial: bool,
 }
 
 /// What became of the ticks of one spec.

@@ -21,7 +21,7 @@ use crate::market::kind::{AGG_TRADE, QUOTE, TRADE};
 use crate::market::tick::Tick;
 
 use super::bar::{Bar, BarSpec, Counts};
-use super::series::{Closed, Outlet, Series};
+use super::series::{Closed, NO_DATA, Outlet, Series};
 
 /// Kinds that bars are made of, numbered from 0 by `kind - QUOTE`.
 const BAR_KINDS: usize = 3;
@@ -31,11 +31,22 @@ fn place_of(kind: u8) -> usize {
     usize::from(kind.wrapping_sub(QUOTE))
 }
 
+/// A spec, its number, and when its data began.
+#[derive(Debug)]
+struct Wanted {
+    id: u32,
+    spec: BarSpec,
+    /// [`NO_DATA`]: no tick came since it was added or changed.
+    since_ns: i64,
+}
+
 /// Makes bars of ticks, for many specs at once.
 #[derive(Debug, Default)]
 pub struct Bars {
     /// In order of their numbers, which are never given twice.
-    specs: Vec<(u32, BarSpec)>,
+    specs: Vec<Wanted>,
+    /// A spec or a series has had no data yet.
+    awaits_data: bool,
     next_spec: u32,
     /// First series and number of series of each (instrument, kind).
     cells: Vec<(u32, u32)>,
@@ -48,7 +59,11 @@ impl Bars {
     pub fn add(&mut self, spec: BarSpec, instruments: &InstrumentTable) -> u32 {
         let id = self.next_spec;
         self.next_spec += 1;
-        self.specs.push((id, spec));
+        self.specs.push(Wanted {
+            id,
+            spec,
+            since_ns: NO_DATA,
+        });
         self.compile(instruments);
         id
     }
@@ -57,13 +72,14 @@ impl Bars {
     ///
     /// Open bars of those that remain go on; those of the others make no bar. Without any, the spec is dropped.
     pub fn change(&mut self, id: u32, wanted: Vec<(String, bool)>, instruments: &InstrumentTable) -> bool {
-        let Ok(index) = self.specs.binary_search_by_key(&id, |(spec, _)| *spec) else {
+        let Ok(index) = self.specs.binary_search_by_key(&id, |wanted| wanted.id) else {
             return false;
         };
         if wanted.is_empty() {
             self.specs.remove(index);
         } else {
-            self.specs[index].1.wanted = wanted;
+            self.specs[index].spec.wanted = wanted;
+            self.specs[index].since_ns = NO_DATA;
         }
         self.compile(instruments);
         true
@@ -82,6 +98,7 @@ impl Bars {
             .map(|series| ((series.bar.spec, series.bar.instrument), series))
             .collect();
         self.cells.clear();
+        self.awaits_data = true;
         self.extend(instruments, before);
         let running = self.series.iter().filter(|series| series.is_timed());
         self.outlet.due = running.map(Series::entry).collect();
@@ -93,12 +110,12 @@ impl Bars {
         for (instrument, row) in (0u32..).zip(instruments.rows()).skip(known) {
             for place in 0..BAR_KINDS {
                 let first = self.series.len();
-                for (id, spec) in &self.specs {
+                for Wanted { id, spec, since_ns } in &self.specs {
                     if place_of(spec.price.kind()) == place
                         && let Some(empty) = spec.matches(&row.name)
                     {
                         let kept = kept.remove(&(*id, instrument));
-                        let mut series = kept.unwrap_or_else(|| Series::new(*id, spec, instrument));
+                        let mut series = kept.unwrap_or_else(|| Series::new(*id, spec, instrument, *since_ns));
                         series.empty = empty;
                         self.series.push(series);
                     }
@@ -115,6 +132,11 @@ impl Bars {
     pub fn feed(&mut self, ticks: &[Tick], instruments: &InstrumentTable, position: u64) {
         if self.cells.len() < instruments.rows().len() * BAR_KINDS {
             self.extend(instruments, FxHashMap::default());
+        }
+        if self.awaits_data
+            && let Some(first) = ticks.first()
+        {
+            self.begin(first.ts_init);
         }
         for (position, tick) in (position..).zip(ticks) {
             if self.next_due().is_some_and(|due_ns| due_ns <= tick.ts_init) {
@@ -133,6 +155,17 @@ impl Bars {
             for series in &mut series[first as usize..(first + count) as usize] {
                 series.fold(tick, position, outlet);
             }
+        }
+    }
+
+    /// The first tick came since the specs changed.
+    #[cold]
+    fn begin(&mut self, ts_init: i64) {
+        self.awaits_data = false;
+        let specs = self.specs.iter_mut().map(|wanted| &mut wanted.since_ns);
+        let series = self.series.iter_mut().map(|series| &mut series.since_ns);
+        for since_ns in specs.chain(series).filter(|since_ns| **since_ns == NO_DATA) {
+            *since_ns = ts_init;
         }
     }
 
@@ -179,8 +212,8 @@ impl Bars {
     }
 
     fn series_of(&mut self, spec: u32, instrument: u32) -> Option<&mut Series> {
-        let index = self.specs.binary_search_by_key(&spec, |(id, _)| *id).ok()?;
-        let place = place_of(self.specs[index].1.price.kind());
+        let index = self.specs.binary_search_by_key(&spec, |wanted| wanted.id).ok()?;
+        let place = place_of(self.specs[index].spec.price.kind());
         let (first, count) = *self.cells.get(instrument as usize * BAR_KINDS + place)?;
         let series = &mut self.series[first as usize..(first + count) as usize];
         series.iter_mut().find(|series| series.bar.spec == spec)
@@ -204,7 +237,7 @@ impl Bars {
     /// The counts of every spec, by its number.
     #[must_use]
     pub fn counts(&self) -> Vec<(u32, Counts)> {
-        let mut all: Vec<(u32, Counts)> = self.specs.iter().map(|(id, _)| (*id, Counts::default())).collect();
+        let mut all: Vec<(u32, Counts)> = self.specs.iter().map(|wanted| (wanted.id, Counts::default())).collect();
         for series in &self.series {
             if let Ok(index) = all.binary_search_by_key(&series.bar.spec, |(id, _)| *id) {
                 all[index].1.add(&series.counts());

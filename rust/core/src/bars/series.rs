@@ -15,6 +15,9 @@ use crate::market::tick::{Tick, flags};
 /// No interval runs: the next tick begins one.
 const NOT_RUNNING: i64 = i64::MIN;
 
+/// When the data of a series began, as long as no tick has come.
+pub(super) const NO_DATA: i64 = i64::MAX;
+
 /// The bars of one spec and one instrument.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
@@ -25,6 +28,9 @@ pub(super) struct Series {
     price: BarPrice,
     by_event: bool,
     pub(super) empty: bool,
+    /// When the first tick of any kind was received since it was wanted, or [`NO_DATA`]: a bar that began before lacks
+    /// ticks.
+    pub(super) since_ns: i64,
     /// Ticks with one of them belong in no bar.
     unfit_flags: u16,
     /// Ticks that close it; never, for bars of time.
@@ -68,7 +74,7 @@ impl Outlet {
 }
 
 impl Series {
-    pub(super) fn new(id: u32, spec: &BarSpec, instrument: u32) -> Self {
+    pub(super) fn new(id: u32, spec: &BarSpec, instrument: u32, since_ns: i64) -> Self {
         let (step_ns, ticks_max) = match spec.timeframe {
             Timeframe::Time(step_ns) => (step_ns.max(1), u64::MAX),
             Timeframe::Ticks(ticks) => (0, ticks.max(1)),
@@ -84,6 +90,7 @@ impl Series {
             price: spec.price,
             by_event: spec.by_event,
             empty: false,
+            since_ns,
             unfit_flags: flags::NEVER_NEWEST | if spec.by_event { flags::NO_VENUE_TIME } else { 0 },
             ticks_max,
             step_ns,
@@ -236,6 +243,7 @@ impl Series {
         self.counts.ticks += self.bar.count;
         self.counts.bars += 1;
         self.bar.late = self.counts.late;
+        self.bar.partial = self.step_ns > 0 && self.bar.ts_open < self.since_ns;
         let closed = self.bar;
         let close = closed.close;
         self.bar = Bar {

@@ -3,7 +3,7 @@
 //! ```text
 //!   1723161254087891268 {"stream":"btcusdt@bookTicker","data":{…}}\n
 //! ```
-//! Guarantees: every line that is not empty comes out once, in order, with its number; a bad one as it stands.
+//! Guarantees: every line that is not blank comes out once, in order, with its number; a bad one as it stands.
 //! Does not: join lines across blocks (a block holds whole lines), or look into frames.
 
 use crate::ingest::digits;
@@ -11,7 +11,7 @@ use crate::ingest::digits;
 /// One recorded line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Its number in the source, from 1; empty lines count.
+    /// Its number in the source, from 1; blank lines count.
     pub number: u64,
     /// Where it begins in the block.
     pub offset: usize,
@@ -66,7 +66,7 @@ impl<'a> Iterator for Lines<'a> {
             self.at += line.len() + usize::from(end.is_some());
             self.number += 1;
             let bytes = line.strip_suffix(b"\r").unwrap_or(line);
-            if !bytes.is_empty() {
+            if !bytes.iter().all(u8::is_ascii_whitespace) {
                 return Some(Line {
                     number,
                     offset,
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn every_line_comes_out_with_its_number_and_a_bad_one_as_it_stands() {
-        let block = b"12 {}\r\n\n13 a b\nx {}\n14\n15 \n99999999999999999999 {}\n -1 {}\n16 last";
+        let block = b"12 {}\r\n \t\r\n13 a b\nx {}\n14\n15 \n99999999999999999999 {}\n -1 {}\n16 last";
         let lines: Vec<_> = Lines::new(block, 7).map(|line| (line.number, line.parts)).collect();
         let expected: Vec<(u64, Parts)> = vec![
             (7, Some((12, b"{}"))),
