@@ -58,6 +58,7 @@ LIMITS = (
     Limit("LANE_CAPACITY_ORDER", 50, "events", "more orders than that at once come from a strategy out of control"),
     Limit("LANE_CAPACITY_SIGNAL", 100, "events", "a hundred strategies may signal on one tick"),
     Limit("LANE_CAPACITY_DATA", 1_000, "events", "bars of a thousand instruments close at once"),
+    Limit("LANE_EVENTS_MAX", 1_000_000, "events", "in a lane of a replay: its capacity bounds what waits live"),
     Limit("LANE_GROWTH_MAX", 8, "times", "the order lane grows up to so many times its capacity"),
     Limit("LANE_GROW_AT", 0.8, "of capacity", "a lane that is fuller than this for LANE_GROW_S doubles"),
     Limit("LANE_GROW_S", 1.0, "s", "a burst is over by then; what lasts longer is load"),
@@ -132,6 +133,7 @@ LANE_CAPACITY_CONTROL = _whole("LANE_CAPACITY_CONTROL")
 LANE_CAPACITY_ORDER = _whole("LANE_CAPACITY_ORDER")
 LANE_CAPACITY_SIGNAL = _whole("LANE_CAPACITY_SIGNAL")
 LANE_CAPACITY_DATA = _whole("LANE_CAPACITY_DATA")
+LANE_EVENTS_MAX = _whole("LANE_EVENTS_MAX")
 LANE_GROWTH_MAX = _whole("LANE_GROWTH_MAX")
 LANE_GROW_AT = float(_values["LANE_GROW_AT"])
 LANE_GROW_S = float(_values["LANE_GROW_S"])

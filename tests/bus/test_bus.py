@@ -6,8 +6,11 @@ import asyncio
 import gc
 import logging
 import resource
+import sys
 import weakref
+from collections import deque
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -22,9 +25,8 @@ from headrace.errors import (
     SubscriptionError,
 )
 from headrace.market.clock import ReplayClock
-from headrace.market.dead_letters import DeadLetters
+from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.events import (
-    Bar,
     Cause,
     Control,
     Event,
@@ -36,7 +38,7 @@ from headrace.market.events import (
     Signal,
     Status,
 )
-from tests.support.busing import BTC, Notes, S, bar, event_of, lanes, order, signal, status
+from tests.support.busing import BTC, Notes, S, event_of, lanes, order, signal, status
 
 CAUSE = Cause(instrument=BTC, kind="quote", first=7, last=7, ts_init=99)
 
@@ -192,7 +194,7 @@ def test_names_are_unique() -> None:
     bus = EventBus()
     names = [bus.subscribe(Signal, Notes().take, name=name).name for name in ("a", "a", None, None)]
     names.append(bus.consumer(Signal).name)
-    assert names == ["a", "a#2", "Notes.take", "Notes.take#2", "consumer"]
+    assert names == ["a", "a-2", "Notes.take", "Notes.take-2", "consumer"]
     assert list(bus.stats().handlers) == names
 
 
@@ -421,7 +423,7 @@ def test_a_letter_that_found_no_room_can_be_redriven_later() -> None:
 
 def test_letters_without_event_or_handler_cannot_be_redriven() -> None:
     bus = EventBus()
-    frame = bus.dead_letters.add_frame(source="a", row=1, reason="bad_json", ts_ns=5, frame=b"x")
+    frame = bus.dead_letters.add(DeadLetter("frame", "bad_json", "a", 5, row=1, frame=b"x"))
     subscription = bus.subscribe(Signal, Notes(fails_on={1}).take)
     bus.publish_nowait(signal(1))
     bus.drain()
@@ -518,19 +520,38 @@ def test_a_gap_without_subscribers_is_still_counted() -> None:
     assert (stats.dropped, stats.gaps, stats.processed) == (2, 1, 1)
 
 
-def test_a_replay_data_lane_drains_before_the_next_publish() -> None:
-    bus, notes = EventBus(clock=ReplayClock(S), mode="replay"), Notes()
-    closes: list[float] = []
-    bus.subscribe(Bar, lambda event: closes.append(event.close))
-    bus.subscribe(Gap, notes.take)
-    for number in range(5_000):
-        bus.publish_nowait(bar(number, ts=S))
+def test_no_lane_of_a_replay_is_full() -> None:
+    bus = EventBus(mode="replay", lanes=lanes(control=1, order=1, signal=1, data=1))
+    got: list[Event] = []
+    bus.subscribe(Event, got.append)
+    for lane in Lane:
+        for number in range(3_000):
+            bus.publish_nowait(event_of(lane, number, ts=S * (number % 2)))
     bus.drain()
-    assert closes == list(range(5_000))
-    stats = bus.stats().lanes[Lane.DATA]
-    assert (stats.published, stats.processed, stats.dropped, stats.gaps) == (5_000, 5_000, 0, 0)
-    assert stats.depth_max <= 1_000
-    assert notes.numbers == []
+    assert len(got) == 12_000
+    for lane in Lane:
+        stats = bus.stats().lanes[lane]
+        assert (stats.published, stats.processed, stats.dropped, stats.gaps) == (3_000, 3_000, 0, 0)
+
+
+def test_a_replay_refuses_a_flood_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.bus.lane.LANE_EVENTS_MAX", 5)
+    monkeypatch.setattr("headrace.bus.publisher.LANE_EVENTS_MAX", 5)
+    bus = EventBus(mode="replay")
+    for number in range(5):
+        bus.publish_nowait(signal(number))
+    with pytest.raises(LaneFullError, match="a replay holds no more at one time") as refused:
+        bus.publish_nowait(signal(5))
+    assert (refused.value.lane, refused.value.capacity) == ("signal", 5)
+
+
+def test_a_consequence_of_a_tick_may_fill_eight_times_the_capacity() -> None:
+    bus = EventBus(lanes=lanes(signal=2))
+    for number in range(16):
+        bus.publish_consequence(signal(number))
+    with pytest.raises(LaneFullError) as refused:
+        bus.publish_consequence(signal(16))
+    assert (refused.value.capacity, refused.value.waited_s) == (16, 0.0)
 
 
 def test_consequences_are_queued_up_to_8_times_the_capacity() -> None:
@@ -671,3 +692,52 @@ def test_a_failure_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None
         bus.publish_nowait(signal(1))
         bus.drain()
     assert caplog.messages == ["bad failed on Signal 1 of the signal lane, ValueError: no 1: dead letter 1"]
+
+
+def calls_of_joins(count: int) -> int:
+    """Count the Python calls of so many joins, one event, and so many leaves, newest and oldest in turn."""
+    bus, calls = EventBus(), 0
+
+    def note(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(note)
+    try:
+        joined = deque(bus.subscribe(Signal, lambda _: None, name="one") for _ in range(count))
+        bus.publish_nowait(signal(1, ts=1))
+        bus.drain()
+        while joined:
+            (joined.pop() if len(joined) % 2 else joined.popleft()).close()
+        bus.drain()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_ten_thousand_joins_and_leaves_cost_ten_times_a_thousand() -> None:
+    assert calls_of_joins(10_000) < 10.5 * calls_of_joins(1_000)
+
+
+def test_a_name_is_free_again_after_its_subscription() -> None:
+    bus = EventBus()
+    first, second, third = (bus.subscribe(Signal, lambda _: None, name="one") for _ in range(3))
+    second.close()
+    assert bus.subscribe(Signal, lambda _: None, name="one").name == "one-2"
+    first.close()
+    assert bus.subscribe(Signal, lambda _: None, name="one").name == "one"
+    assert third.name == "one-3"
+
+
+def test_one_that_joins_in_a_handler_gets_the_next_event() -> None:
+    bus, notes = EventBus(), Notes()
+
+    def joins(_: Event) -> None:
+        if not notes.name:
+            notes.name = bus.subscribe(Signal, notes.take).name
+
+    bus.subscribe(Signal, joins)
+    for number in (1, 2):
+        bus.publish_nowait(signal(number))
+    bus.drain()
+    assert notes.numbers == [2]

@@ -206,7 +206,6 @@ async def test_every_event_is_processed_dead_dropped_or_left(seed: int, replay: 
             places = list(enumerate(session.accepted[lane], 1))
             arrived = [number for place, number in places if lane is not Lane.DATA or place not in lost]
             assert session.heard[lane] == arrived
-            # Not the order of the numbers: a publish into a full data lane of a replay drains that lane first.
             order = {number: place for place, number in places}
             for player in session.players:
                 assert in_order(order[number] for own, number in player.got if own is lane), (player.name, lane)

@@ -14,21 +14,24 @@ from tests.support.feeding import quotes
 
 
 def frame(letters: DeadLetters, size: int = 10) -> DeadLetter:
-    return letters.add_frame(source="a", row=1, reason="bad_json", ts_ns=5, frame=b"x" * size)
+    return letters.add(DeadLetter("frame", "bad_json", "a", 5, row=1, frame=b"x" * size))
 
 
 def call(letters: DeadLetters, text: str = "trace") -> DeadLetter:
-    return letters.add_call(
-        source="mine",
-        handler="on_quote",
-        reason="ValueError: no",
-        ts_ns=5,
-        instrument="BTCUSDT.BINANCE",
-        tick_kind="quote",
-        positions=(1,),
-        ticks=np.zeros(1, TICK_DTYPE),
-        ticks_total=1,
-        traceback=text,
+    return letters.add(
+        DeadLetter(
+            kind="call",
+            source="mine",
+            handler="on_quote",
+            reason="ValueError: no",
+            ts_ns=5,
+            instrument="BTCUSDT.BINANCE",
+            tick_kind="quote",
+            positions=(1,),
+            ticks=np.zeros(1, TICK_DTYPE),
+            ticks_total=1,
+            traceback=text,
+        )
     )
 
 

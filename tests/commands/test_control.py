@@ -29,7 +29,7 @@ from headrace.engine.service import ServiceContext
 from headrace.errors import ControlError, StateFolderError
 from headrace.limits import CONTROL_LINE_BYTES_MAX
 from headrace.market.clock import ModeName
-from headrace.market.dead_letters import DeadLetters
+from headrace.market.dead_letters import DeadLetter, DeadLetters
 from tests.support.commanding import ACCEPTED, Gate, Note, turns
 from tests.support.feeding import HandClock
 
@@ -148,7 +148,7 @@ async def test_the_table_of_the_engine_holds_a_users_own_commands(folder: Path) 
 async def test_dead_letters_are_listed_briefly_and_shown_in_full(folder: Path) -> None:
     letters = DeadLetters()
     for number in range(30):
-        letters.add_frame(source="feed", row=number, reason="not_json", ts_ns=7, frame=b"\xff" * 5)
+        letters.add(DeadLetter("frame", "not_json", "feed", 7, row=number, frame=b"\xff" * 5))
     async with serving(folder, dead_letters=letters):
         listed = (await ask(folder, AskLetters())).letters
         assert listed is not None

@@ -11,8 +11,8 @@ What happens when a lane is full
     The capacity limits events published outside handlers. An event that a handler publishes while it runs is a
     consequence; consequences may fill eight times the capacity.
     ``publish_nowait`` on the bus's own thread raises LaneFullError at once; ``await publish`` and other threads wait
-    for room, up to a second of the bus's clock. The data lane drops its oldest event and publishes a Gap; in a replay
-    it is drained first, and drops nothing.
+    for room, up to a second of the bus's clock. The data lane drops its oldest event and publishes a Gap.
+    In a replay no lane is full: what follows from a time is handled at that time, up to LANE_EVENTS_MAX events.
 
 Guarantees: each lane in order, each handler isolated, no handler call inside another; while nothing is published or
 handled, for each lane, published == processed + dead + dropped + left. Plain handlers never touch the event loop.
@@ -23,20 +23,20 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import headrace._native as _native
 from headrace.bus.async_lanes import LaneTasks
 from headrace.bus.consumer import Consumer, Envelope
 from headrace.bus.current_event import handling_in
-from headrace.bus.lane import LANE_OPTIONS, BusStats, HandlerStats, LaneOptions, LaneStats, check_options
-from headrace.bus.registry import Declared, Subscribers
+from headrace.bus.lane import BusStats, HandlerStats, LaneOptions, LaneStats, options_of
+from headrace.bus.publisher import Publisher
+from headrace.bus.registry import Subscribers
 from headrace.bus.subscription import BusSubscription
 from headrace.dispatch.faults import error_text, safe_traceback
-from headrace.errors import LaneFullError, LetterError
+from headrace.errors import LetterError
 from headrace.limits import (
     BARRIER_S,
     CONSEQUENCES_MAX,
@@ -45,13 +45,12 @@ from headrace.limits import (
     LANE_GROW_S,
     LANE_SHRINK_AT,
     LANE_SHRINK_S,
-    LANE_WAIT_S,
     TURNS_DATA,
 )
 from headrace.market.checks import one_of
 from headrace.market.clock import Mode, ModeName, WallClock
-from headrace.market.dead_letters import DeadLetters
-from headrace.market.events import EVENT_LANES, Cause, Control, Event, Gap, Lane, stamped
+from headrace.market.dead_letters import DeadLetter, DeadLetters
+from headrace.market.events import EVENT_LANES, Cause, Event, Gap, Lane
 
 if TYPE_CHECKING:
     from headrace.bus.subscription import E, Handler, What
@@ -62,16 +61,6 @@ __all__ = ["BusSubscription", "EventBus"]
 log = logging.getLogger(__name__)
 
 _LANES = tuple(Lane)
-
-
-class _Waiting(NamedTuple):
-    """An event that waits for room. since_ns, since_s : by the bus's clock, and by the wall clock."""
-
-    event: Event
-    declared: Declared
-    is_consequence: bool
-    since_ns: int
-    since_s: float
 
 
 class Drain(Protocol):
@@ -112,29 +101,24 @@ class EventBus:
     ) -> None:
         self.clock: Clock = WallClock() if clock is None else clock
         self.mode = Mode(one_of("mode", mode, Mode))
-        self._is_replay = self.mode is Mode.REPLAY
         self.run_id = run_id
         self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
-        self._options = {**LANE_OPTIONS, **(lanes or {})}
-        for lane, options in self._options.items():
-            check_options(lane, options)
+        is_replay = self.mode is Mode.REPLAY
+        options = options_of(lanes or {}, is_replay=is_replay)
         self.core = _native.BusCore(
             self,
-            [
-                (own.capacity, own.full == "drop_oldest", own.growth_max)
-                for own in map(self._options.get, _LANES)
-                if own
-            ],
+            [(own.capacity, own.full == "drop_oldest", own.growth_max) for own in options.values()],
             (
-                *(CONSEQUENCES_MAX, TURNS_DATA),
+                *(1 if is_replay else CONSEQUENCES_MAX, TURNS_DATA),
                 *(LANE_GROW_AT, round(LANE_GROW_S * 1e9), LANE_SHRINK_AT, round(LANE_SHRINK_S * 1e9)),
             ),
-            self._is_replay,
+            is_replay,
         )
         self.publish_nowait = self.core.publish_nowait
         self.drain = self.core.drain
-        self._subscribers = Subscribers(self.core, self._options)
-        self._tasks = LaneTasks(self, self.core, is_watched=not self._is_replay)
+        self._subscribers = Subscribers(self.core, options)
+        self._publisher = Publisher(self.core, self.clock, run_id, self._subscribers, self._current)
+        self._tasks = LaneTasks(self, self.core, is_watched=not is_replay)
         for event_type, lane in EVENT_LANES.items():
             self.declare(event_type, lane)
 
@@ -199,82 +183,39 @@ class EventBus:
 
         Raises EventTypeError, LaneFullError, ClosedError.
         """
-        waiting = self._publish(event)
+        waiting = self._publisher.publish(event)
         if waiting is None:
             return
         if waiting.is_consequence:
-            raise self._full(waiting, waited_s=0.0)
-        while (left_s := self._time_left(waiting)) > 0:
+            raise self._publisher.full(waiting)
+        while (left_s := self._publisher.left_s(waiting)) > 0:
             await self._tasks.wait_for_room(waiting.declared.number, left_s)
-            if self._push_waiting(waiting):
+            if self._publisher.push(waiting):
                 return
-        raise self._full(waiting, self._waited(waiting))
+        raise self._publisher.full(waiting, self._publisher.waited_s(waiting))
+
+    def publish_consequence(self, event: Event) -> None:
+        """Publish an event that follows from what is being handled outside of the bus: a fill, from a quote.
+
+        Like what a handler publishes it may fill eight times the capacity. Raises EventTypeError, ClosedError,
+        LaneFullError at once.
+        """
+        waiting = self._publisher.publish(event, is_consequence=True)
+        if waiting is not None:
+            raise self._publisher.full(waiting)
 
     def _publish_slow(self, event: Event, by_owner: bool) -> None:  # noqa: FBT001 - called by the native core
         """Publish what the native core leaves to Python: unstamped, undeclared or owned events, and for full lanes."""
-        waiting = self._publish(event, by_owner=by_owner)
+        waiting = self._publisher.publish(event, by_owner=by_owner)
         if waiting is None:
             return
         if waiting.is_consequence or self.core.is_own_thread():
-            raise self._full(waiting, waited_s=0.0)
-        while (left_s := self._time_left(waiting)) > 0:
+            raise self._publisher.full(waiting)
+        while (left_s := self._publisher.left_s(waiting)) > 0:
             self.core.wait_for_room(waiting.declared.number, left_s)
-            if self._push_waiting(waiting):
+            if self._publisher.push(waiting):
                 return
-        raise self._full(waiting, self._waited(waiting))
-
-    def _publish(self, event: Event, *, by_owner: bool = False) -> _Waiting | None:
-        """Stamp an event and publish it if there is room; otherwise return it, to wait."""
-        declared = self._subscribers.declared(event, by_owner=by_owner)
-        current, now_ns = self._current(), self.clock.now_ns()
-        if not event.ts:
-            cause, source = (None, "") if current is None else (current[0].cause, current[1])
-            event = stamped(event, source=source, ts=now_ns, run_id=self.run_id, cause=cause)
-        if self._push(event, declared, now_ns, fits_more=current is not None):
-            return None
-        return _Waiting(event, declared, current is not None, now_ns, time.monotonic())
-
-    def _push(self, event: Event, declared: Declared, now_ns: int, *, fits_more: bool) -> bool:
-        options = declared.options
-        if self._is_replay and options.full == "drop_oldest" and not fits_more:
-            # A full lane is drained before a publish; events that still wait then may be as many as consequences.
-            if not self.core.has_room(declared.number) and self.core.is_own_thread():
-                self.drain()
-            fits_more = True
-        taken = self.core.push(event, consequence=fits_more, now_ns=now_ns, may_drop=not self._is_replay)
-        if options.growth_max > 1:
-            self._tell_resized()
-        return taken
-
-    def _push_waiting(self, waiting: _Waiting) -> bool:
-        return self._push(waiting.event, waiting.declared, self.clock.now_ns(), fits_more=waiting.is_consequence)
-
-    def _time_left(self, waiting: _Waiting) -> float:
-        """Return how long a publisher still waits: a second of the clock, at most 30 s of wall time."""
-        left_s = LANE_WAIT_S - self._waited(waiting)
-        return min(left_s, waiting.since_s + BARRIER_S - time.monotonic())
-
-    def _waited(self, waiting: _Waiting) -> float:
-        return (self.clock.now_ns() - waiting.since_ns) / 1e9
-
-    def _full(self, waiting: _Waiting, waited_s: float) -> LaneFullError:
-        lane, capacity = waiting.declared.lane, self.core.counts()[waiting.declared.number][-1]
-        advice = "its handlers are slower than its publishers: publish less, or set a larger capacity"
-        if waiting.is_consequence:
-            capacity *= CONSEQUENCES_MAX
-            advice = "a handler publishes too many events: publish fewer per event"
-        msg = f"the {lane} lane is full: {capacity} events wait in it, no room after {waited_s:.3f} s; {advice}"
-        return LaneFullError(msg, lane=str(lane), capacity=capacity, waited_s=waited_s)
-
-    def _tell_resized(self) -> None:
-        """Publish the lanes that changed their capacity; as a consequence, so that a full lane accepts it."""
-        for number, before, after in self.core.take_resized():
-            now_ns = self.clock.now_ns()
-            detail = {"lane": str(_LANES[number]), "capacity_before": before, "capacity": after}
-            event = Control(source="bus", ts=now_ns, run_id=self.run_id, name="LANE_RESIZED", detail=detail)
-            if not self.core.push(event, consequence=True, now_ns=now_ns, may_drop=False):
-                log.error("the control lane is full: LANE_RESIZED of the %s lane was not published", _LANES[number])
-            log.info("the %s lane takes %d events now, %d before", _LANES[number], after, before)
+        raise self._publisher.full(waiting, self._publisher.waited_s(waiting))
 
     # The current event
 
@@ -347,10 +288,13 @@ class EventBus:
             self._tasks.look()
         if self.core.has_grown():
             self.core.observe(self.clock.now_ns())
-            self._tell_resized()
+            self._publisher.report_resized()
 
     def _wake(self) -> None:
         self._tasks.wake()
+
+    def _set_routes(self) -> None:
+        self._subscribers.set_routes()
 
     def _on_held(self, handler: _native.BusHandler, lane: int, number: int, event: Event, attempt: int) -> None:
         subscription: BusSubscription = handler.owner
@@ -374,33 +318,31 @@ class EventBus:
     ) -> None:
         subscription: BusSubscription = handler.owner
         reason = error_text(error)
-        letter = self.dead_letters.add_event(
+        failed = DeadLetter(
+            "event",
+            reason,
             source=subscription.name,
-            reason=reason,
+            handler=subscription.name,
             ts_ns=self.clock.now_ns(),
             event=event,
             lane=str(_LANES[lane]),
             attempts=attempts,
             traceback=safe_traceback(error),
-            redrive=functools.partial(_redrive, weakref.ref(self), weakref.ref(subscription), event),
+        )
+        letter = self.dead_letters.add(
+            failed,
+            redrive=functools.partial(_redrive, weakref.ref(self._publisher), weakref.ref(subscription), event),
         )
         log.warning(
             "%s failed on %s %d of the %s lane, %s: dead letter %d",
             *(subscription.name, type(event).__name__, number, _LANES[lane], reason, letter.id),
         )
 
-    def _give_again(self, event: Event, subscription: BusSubscription) -> None:
-        now_ns = self.clock.now_ns()
-        if not self.core.push(event, consequence=False, now_ns=now_ns, may_drop=False, only=subscription.native):
-            declared = self._subscribers.declared(event, by_owner=True)
-            waiting = _Waiting(event, declared, is_consequence=False, since_ns=now_ns, since_s=time.monotonic())
-            raise self._full(waiting, waited_s=0.0)
 
-
-def _redrive(bus: weakref.ref[EventBus], subscription: weakref.ref[BusSubscription], event: Event) -> None:
+def _redrive(bus: weakref.ref[Publisher], subscription: weakref.ref[BusSubscription], event: Event) -> None:
     """Deliver a letter's event to its handler again. The letter keeps neither bus nor handler alive."""
-    alive, handler = bus(), subscription()
-    if alive is None or handler is None or not handler.is_open:
+    publisher, handler = bus(), subscription()
+    if publisher is None or handler is None or not handler.is_open:
         msg = "the handler that failed on this event is closed: subscribe again, and publish the letter's event"
         raise LetterError(msg)
-    alive._give_again(event, handler)  # noqa: SLF001 - its own module
+    publisher.give_again(event, handler.native)

@@ -22,11 +22,12 @@ from headrace.limits import (
     LANE_CAPACITY_DATA,
     LANE_CAPACITY_ORDER,
     LANE_CAPACITY_SIGNAL,
+    LANE_EVENTS_MAX,
     LANE_GROWTH_MAX,
 )
 from headrace.market.events import Lane
 
-__all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "LaneOptions", "LaneStats", "check_options"]
+__all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "LaneOptions", "LaneStats", "options_of"]
 
 
 class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,24 +35,18 @@ class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     capacity : in events; consequences (events published inside handlers) may fill up to 8 times as many.
     full : "refuse": the publisher waits for room, or gets LaneFullError; "drop_oldest": the oldest event is dropped,
-        counted, and published as a Gap (live; a replay drains first).
+        counted, and published as a Gap.
     max_attempts : how many times an event is delivered to a handler that raises, unless the handler is idempotent.
     growth_max : while the lane stays full, its capacity grows up to so many times; 1: it never grows.
+
+    ``capacity``, ``full`` and ``growth_max`` bound what waits live. In a replay no lane is full below LANE_EVENTS_MAX
+    (1,000,000) events; more raise LaneFullError.
     """
 
     capacity: int
     full: Literal["refuse", "drop_oldest"] = "refuse"
     max_attempts: int = 1
     growth_max: int = 1
-
-
-def check_options(lane: Lane, options: LaneOptions) -> None:
-    """Check the options of a lane. Raises OptionError."""
-    for name in ("capacity", "max_attempts", "growth_max"):
-        value = getattr(options, name)
-        if value < 1:
-            msg = f"{name}={value} of the {lane} lane is not allowed: it must be 1 or more"
-            raise OptionError(msg, option=name)
 
 
 class LaneStats(NamedTuple):
@@ -96,3 +91,20 @@ LANE_OPTIONS: dict[Lane, LaneOptions] = {
     Lane.SIGNAL: LaneOptions(capacity=LANE_CAPACITY_SIGNAL),
     Lane.DATA: LaneOptions(capacity=LANE_CAPACITY_DATA, full="drop_oldest", max_attempts=LANE_ATTEMPTS_DATA),
 }
+
+
+def options_of(given: Mapping[Lane, LaneOptions], *, is_replay: bool) -> dict[Lane, LaneOptions]:
+    """Return the options of all lanes, highest priority first; in a replay no lane is full. Raises OptionError."""
+    known = {lane: given.get(lane, usual) for lane, usual in LANE_OPTIONS.items()}
+    for lane, options in known.items():
+        for name in ("capacity", "max_attempts", "growth_max"):
+            value = getattr(options, name)
+            if value < 1:
+                msg = f"{name}={value} of the {lane} lane is not allowed: it must be 1 or more"
+                raise OptionError(msg, option=name)
+    if not is_replay:
+        return known
+    return {
+        lane: LaneOptions(capacity=LANE_EVENTS_MAX, max_attempts=options.max_attempts)
+        for lane, options in known.items()
+    }

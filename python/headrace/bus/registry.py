@@ -1,8 +1,8 @@
 """Subscribers: the declared event types of a bus, each with its lane and its handlers.
 
 Guarantees: handlers stand in the order in which they subscribed; names are unique; a type has at most one owner, which
-owns its subclasses, too.
-Does not: deliver; it passes each type's handlers to the native core whenever they change.
+owns its subclasses, too. A join or a leave costs the same, however many subscriptions there are.
+Does not: deliver; before an event is delivered it passes the handlers of changed types to the native core.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headrace.bus.consumer import Consumer
 from headrace.bus.lane import LaneOptions
 from headrace.bus.subscription import BusSubscription, is_event_type, matches, subscriber_name
+from headrace.dispatch.names import Names
 from headrace.errors import EventTypeError, OptionError
 from headrace.limits import LANE_ATTEMPTS_DATA
 from headrace.market.events import EVENT_KEYS, Lane
@@ -43,12 +44,16 @@ class Subscribers:
         self._core = core
         self._options = options
         self._declared: dict[type[Event], Declared] = {}
-        self._subscriptions: list[BusSubscription] = []
+        # By name, in the order in which they subscribed.
+        self._subscriptions: dict[str, BusSubscription] = {}
+        self._names = Names(self._subscriptions)
+        # Types whose subscriptions changed since their route was set.
+        self._stale: dict[type[Event], None] = {}
         # The advice in the error when another part publishes it.
         self._owned: dict[type[Event], str] = {}
 
     def __iter__(self) -> Iterator[BusSubscription]:
-        return iter(tuple(self._subscriptions))
+        return iter(tuple(self._subscriptions.values()))
 
     def declare(self, event_type: type[Event], lane: Lane) -> None:
         """See ``EventBus.declare``."""
@@ -61,7 +66,7 @@ class Subscribers:
         if known.lane is not lane:
             msg = f"{event_type.__name__} is declared in the {known.lane} lane already: a type has one lane"
             raise OptionError(msg, option="lane")
-        self._tell(event_type)
+        self._set_route(event_type)
 
     def own(self, event_type: type[Event], advice: str) -> None:
         """See ``EventBus.own``."""
@@ -69,7 +74,8 @@ class Subscribers:
             msg = f"{event_type.__name__} has an owner on this bus already: a type has one owner"
             raise OptionError(msg, option="event_type")
         self._owned[event_type] = advice
-        self._tell_matching(event_type)
+        for owned in self._matching(event_type):
+            self._set_route(owned)
 
     def declared(self, event: Event, *, by_owner: bool) -> Declared:
         """Return the declaration of an event's type. Raises EventTypeError, also for an owned type of another part."""
@@ -107,13 +113,13 @@ class Subscribers:
     def consumer(self, what: What[Event], name: str | None, make: Callable[[str], Consumer]) -> Consumer:
         """See ``EventBus.consumer``."""
         self._matching(what)
-        consumer = make(self._free_name(name or "consumer"))
+        consumer = make(self._names.first_free(name or "consumer"))
         self._join(what, consumer, consumer.name, [1] * len(_LANES))
         return consumer
 
     def leave(self, consumer: Consumer) -> None:
         """Close a consumer's subscription."""
-        next(own for own in self._subscriptions if own.consumer is consumer).close()
+        self._subscriptions[consumer.name].close()
 
     def end(self) -> None:
         """End all consumers: their waiting ``consume()`` raises ClosedError."""
@@ -130,22 +136,30 @@ class Subscribers:
         where: Callable[[Any], bool] | None = None,
     ) -> BusSubscription:
         subscription = BusSubscription(
-            what, handler, name=self._free_name(name), attempts=attempts, close=self._left, where=where
+            what, handler, name=self._names.first_free(name), attempts=attempts, close=self._left, where=where
         )
-        self._subscriptions.append(subscription)
-        self._tell_matching(what)
+        self._subscriptions[subscription.name] = subscription
+        self._changed(what)
         return subscription
 
     def _left(self, subscription: BusSubscription) -> None:
-        self._subscriptions.remove(subscription)
-        self._tell_matching(subscription.what)
+        del self._subscriptions[subscription.name]
+        self._names.free(subscription.name)
+        self._changed(subscription.what)
 
-    def _tell_matching(self, what: What[E]) -> None:
-        for event_type in self._matching(what):
-            self._tell(event_type)
+    def _changed(self, what: What[E]) -> None:
+        """Have the routes set again before the next event is delivered: once, for any number of changes."""
+        self._stale.update(dict.fromkeys(self._matching(what)))
+        self._core.mark_stale()
 
-    def _tell(self, event_type: type[Event]) -> None:
-        takers = [own for own in self._subscriptions if matches(own.what, event_type)]
+    def set_routes(self) -> None:
+        """Pass the handlers of each type whose subscriptions changed to the native core."""
+        stale, self._stale = self._stale, {}
+        for event_type in stale:
+            self._set_route(event_type)
+
+    def _set_route(self, event_type: type[Event]) -> None:
+        takers = [own for own in self if matches(own.what, event_type)]
         self._core.set_route(
             event_type,
             self._declared[event_type].number,
@@ -189,14 +203,6 @@ class Subscribers:
             )
             raise OptionError(msg, option="max_attempts")
         return [max_attempts] * len(_LANES)
-
-    def _free_name(self, wanted: str) -> str:
-        taken = {subscription.name for subscription in self._subscriptions}
-        number, name = 1, wanted
-        while name in taken:
-            number += 1
-            name = f"{wanted}#{number}"
-        return name
 
 
 def _key_of(event_type: type[Event]) -> Callable[[Any], Any] | None:

@@ -44,7 +44,7 @@ from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, Su
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
 from headrace.market.checks import one_of, refuse_unknown, whole
 from headrace.market.clock import Clock, EngineClock, Mode, ModeName, ReplayClock, WallClock
-from headrace.market.dead_letters import DeadLetters
+from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.tick import NewestQuote
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ class Dispatcher:
     def keep_rejects(self, taken_by: _native.Pump | _native.Ingest) -> None:
         """Keep the frames that were rejected since the last call as dead letters."""
         for source, row, reason, ts_ns, frame in taken_by.take_rejects():
-            self.dead_letters.add_frame(source=source, row=row, reason=reason, ts_ns=ts_ns, frame=frame)
+            self.dead_letters.add(DeadLetter("frame", reason, source, ts_ns, row=row, frame=frame))
 
     # Dispatching
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from headrace.errors import StrategyFaultError
 from headrace.limits import LETTER_TEXT_MAX, QUARANTINE_CALLS, QUARANTINE_FAULTS
+from headrace.market.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,16 +59,15 @@ class FaultDesk:
 
     def keep(self, strategy: str, handler: str, error: BaseException) -> None:
         """Keep a letter of a callback that failed without ticks and without an event."""
-        self._letters.add_call(
-            source=strategy,
-            handler=handler,
+        self._letters.add(self._letter(strategy, handler, error))
+
+    def _letter(self, source: str, handler: str, error: BaseException) -> DeadLetter:
+        return DeadLetter(
+            kind="call",
             reason=error_text(error),
+            source=source,
+            handler=handler,
             ts_ns=self._clock.now_ns(),
-            instrument=None,
-            tick_kind=None,
-            positions=(),
-            ticks=None,
-            ticks_total=0,
             traceback=safe_traceback(error),
         )
 
@@ -95,17 +95,15 @@ class FaultDesk:
     ) -> BaseException | bool | None:
         """Keep the letter and judge: None: go on; True: quarantine; an exception: end the dispatch by raising it."""
         where = f"in {subscription}.{handler}, {_ticks_text(instrument, tick_kind, ticks, positions, ticks_total)}"
-        self._letters.add_call(
-            source=subscription,
-            handler=handler,
-            reason=error_text(error),
-            ts_ns=self._clock.now_ns(),
-            instrument=instrument,
-            tick_kind=tick_kind,
-            positions=tuple(positions),
-            ticks=ticks,
-            ticks_total=ticks_total,
-            traceback=safe_traceback(error),
+        letter = self._letter(subscription, handler, error)
+        self._letters.add(
+            letter._replace(
+                instrument=instrument,
+                tick_kind=tick_kind,
+                positions=tuple(positions),
+                ticks=ticks,
+                ticks_total=ticks_total,
+            )
         )
         return self._verdict(subscription, where, handler, error, calls)
 

@@ -1,6 +1,6 @@
 """Names of open subscriptions: each is unique, and free again when its subscription is closed.
 
-Guarantees: a default name is the first that is free: ``Class``, then ``Class-2``; giving it takes no walk over all.
+Guarantees: a default name is the first that is free: ``Class``, then ``Class-2``; finding it takes no walk over all.
 Does not: keep a name that was given back.
 """
 
@@ -30,7 +30,10 @@ class Names:
 
     def default_for(self, handler: object) -> str:
         """Return the first free name for a handler; None: for a pull subscription."""
-        base = "pull" if handler is None else str(getattr(handler, "__name__", type(handler).__name__))
+        return self.first_free("pull" if handler is None else getattr(handler, "__name__", type(handler).__name__))
+
+    def first_free(self, base: str) -> str:
+        """Return ``base``, or ``base-2`` and so on: the first name that is free."""
         number = self._next.get(base, 1)
         while (name := base if number == 1 else f"{base}-{number}") in self._taken:
             number += 1

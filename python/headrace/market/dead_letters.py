@@ -39,29 +39,29 @@ _UNKNOWN_BYTES = 1_024
 class DeadLetter(NamedTuple):
     """One refused frame, failed call or failed event.
 
-    id : rises by one. kind : "frame", "call" or "event". reason : one of the closed list, or the exception's own text.
-    source : the feed, the subscription, or the bus's handler. row : line of a recording, 0 elsewhere.
-    ts_ns : receive time, or the clock's. frame : the bytes of a rejected frame.
+    kind : "frame", "call" or "event". reason : one of the closed list, or the exception's own text.
+    source : the feed, the subscription, or the bus's handler. ts_ns : receive time, or the clock's.
+    id : rises by one; the store sets it. row : line of a recording. frame : the bytes of a rejected frame.
     handler, instrument, tick_kind : of a failed call. positions : ring positions of its ticks.
     ticks : its first ticks, at most 8, dtype TICK_DTYPE. ticks_total : how many the call had.
     traceback : as Python prints it.
     event, lane : of a failed event. attempts : how many times its handler was called with it.
     """
 
-    id: int
     kind: LetterKind
     reason: str
     source: str
-    row: int
     ts_ns: int
-    frame: bytes
-    handler: str
-    instrument: str | None
-    tick_kind: str | None
-    positions: tuple[int, ...]
-    ticks: np.ndarray | None
-    ticks_total: int
-    traceback: str
+    id: int = 0
+    row: int = 0
+    frame: bytes = b""
+    handler: str = ""
+    instrument: str | None = None
+    tick_kind: str | None = None
+    positions: tuple[int, ...] = ()
+    ticks: np.ndarray | None = None
+    ticks_total: int = 0
+    traceback: str = ""
     event: Event | None = None
     event_bytes: int = 0
     lane: str = ""
@@ -120,53 +120,21 @@ class DeadLetters:
         """Return the letter with this id, None when it is unknown or was dropped."""
         return next((letter for letter in self._snapshot() if letter.id == letter_id), None)
 
-    def add_frame(self, *, source: str, row: int, reason: str, ts_ns: int, frame: bytes) -> DeadLetter:
-        """Keep a rejected frame."""
-        return self._add(DeadLetter(0, "frame", reason, source, row, ts_ns, frame, "", None, None, (), None, 0, ""))
-
-    def add_call(
-        self,
-        *,
-        source: str,
-        handler: str,
-        reason: str,
-        ts_ns: int,
-        instrument: str | None,
-        tick_kind: str | None,
-        positions: tuple[int, ...],
-        ticks: np.ndarray | None,
-        ticks_total: int,
-        traceback: str,
-    ) -> DeadLetter:
-        """Keep a failed call."""
-        return self._add(
-            DeadLetter(
-                *(0, "call", reason, source, 0, ts_ns, b"", handler),
-                *(instrument, tick_kind, positions, ticks, ticks_total, traceback),
-            )
-        )
-
-    def add_event(
-        self,
-        *,
-        source: str,
-        reason: str,
-        ts_ns: int,
-        event: Event,
-        lane: str,
-        attempts: int,
-        traceback: str,
-        redrive: Callable[[], None],
-    ) -> DeadLetter:
-        """Keep an event that a handler failed on. redrive : delivers it to that handler again, or raises."""
-        try:
-            event_bytes = len(msgspec.json.encode(event))
-        except (TypeError, ValueError, NotImplementedError, RecursionError):
-            event_bytes = _UNKNOWN_BYTES
-        unnumbered = DeadLetter(0, "event", reason, source, 0, ts_ns, b"", source, None, None, (), None, 0, traceback)
+    def add(self, letter: DeadLetter, *, redrive: Callable[[], None] | None = None) -> DeadLetter:
+        """Keep a letter, and return it with its id. redrive : delivers its event to the handler again, or raises."""
+        event_bytes = 0 if letter.event is None else _encoded_bytes(letter.event)
         with self._lock:
-            letter = self._add(unnumbered._replace(event=event, event_bytes=event_bytes, lane=lane, attempts=attempts))
-            self._again[letter.id] = redrive
+            self._total += 1
+            letter = letter._replace(id=self._total, event_bytes=event_bytes)
+            self._letters.append(letter)
+            self._bytes += letter.nbytes
+            self._frames += letter.kind == "frame"
+            if redrive is not None:
+                self._again[letter.id] = redrive
+            if self._frames > self._frames_max:
+                self._drop(next(index for index, kept in enumerate(self._letters) if kept.kind == "frame"))
+            while len(self._letters) > self._letters_max or (self._bytes > self._bytes_max and len(self._letters) > 1):
+                self._drop(0)
         return letter
 
     def redrive(self, letter_id: int) -> DeadLetter:
@@ -215,19 +183,6 @@ class DeadLetters:
         with self._lock:
             return tuple(self._letters)
 
-    def _add(self, unnumbered: DeadLetter) -> DeadLetter:
-        with self._lock:
-            self._total += 1
-            letter = unnumbered._replace(id=self._total)
-            self._letters.append(letter)
-            self._bytes += letter.nbytes
-            self._frames += letter.kind == "frame"
-            if self._frames > self._frames_max:
-                self._drop(next(index for index, kept in enumerate(self._letters) if kept.kind == "frame"))
-            while len(self._letters) > self._letters_max or (self._bytes > self._bytes_max and len(self._letters) > 1):
-                self._drop(0)
-            return letter
-
     def _drop(self, index: int) -> None:
         dropped = self._letters[index]
         del self._letters[index]
@@ -235,3 +190,10 @@ class DeadLetters:
         self._frames -= dropped.kind == "frame"
         self._again.pop(dropped.id, None)
         self._redriven.discard(dropped.id)
+
+
+def _encoded_bytes(event: Event) -> int:
+    try:
+        return len(msgspec.json.encode(event))
+    except (TypeError, ValueError, NotImplementedError, RecursionError):
+        return _UNKNOWN_BYTES

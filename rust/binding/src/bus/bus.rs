@@ -69,6 +69,8 @@ pub(crate) struct BusCore {
     pub(super) retried: AtomicU64,
     /// Kept equal to `lanes.is_ready()`: a copy that is read without the lock.
     pub(super) ready: AtomicBool,
+    /// Subscriptions joined or left since the routes were set.
+    pub(super) stale: AtomicBool,
     /// Somebody waits for what a drain may bring about.
     pub(super) watched: AtomicBool,
     /// Set with every event of any lane but the last: a live engine delivers it before the next tick.
@@ -117,6 +119,7 @@ impl BusCore {
             calls: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             ready: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             is_urgent: Arc::default(),
         })

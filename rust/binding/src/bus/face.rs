@@ -88,6 +88,12 @@ impl BusCore {
         Ok(())
     }
 
+    /// Calls `_set_routes` before the next event is delivered, since subscriptions joined or left.
+    fn mark_stale(&self) {
+        // Relaxed: written and read under the interpreter's lock.
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
     /// Puts an event in its lane.
     #[pyo3(signature = (event, /))]
     fn publish_nowait(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -101,13 +107,12 @@ impl BusCore {
     }
 
     /// Puts an event in its lane if it fits; returns whether it does. `only`: for this handler alone.
-    #[pyo3(signature = (event, *, consequence, now_ns, may_drop, only=None))]
+    #[pyo3(signature = (event, *, consequence, now_ns, only=None))]
     fn push(
         &self,
         event: &Bound<'_, PyAny>,
         consequence: bool,
         now_ns: i64,
-        may_drop: bool,
         only: Option<Py<BusHandler>>,
     ) -> PyResult<bool> {
         let py = event.py();
@@ -139,6 +144,8 @@ impl BusCore {
                 route,
                 only,
             };
+            // A letter drops no other event.
+            let may_drop = entry.only.is_none();
             let pushed = state.lanes.push(lane, entry, origin, now_ns, may_drop);
             (pushed, self.note_pushed(state, lane))
         };

@@ -66,6 +66,17 @@ impl BusCore {
         next
     }
 
+    /// Sets the routes whose subscriptions changed since the last event.
+    #[inline]
+    fn set_stale_routes(&self, py: Python<'_>) -> PyResult<()> {
+        // Relaxed: written and read under the interpreter's lock.
+        if self.stale.load(Ordering::Relaxed) {
+            self.stale.store(false, Ordering::Relaxed);
+            self.hooks.call_method0(py, intern!(py, "_set_routes"))?;
+        }
+        Ok(())
+    }
+
     /// Ends one turn and leaves the next one for later.
     #[cold]
     fn pause(&self, finished: Option<(usize, Outcome)>) {
@@ -122,6 +133,7 @@ impl BusCore {
                 0 => py.check_signals().err(),
                 _ => None,
             };
+            let interrupt = interrupt.or_else(|| self.set_stale_routes(py).err());
             if interrupt.is_some() || done >= max_events || until.is_some_and(|until| Instant::now() >= until) {
                 self.pause(finished);
                 return interrupt.map_or(Ok(done), Err);
