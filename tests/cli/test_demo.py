@@ -18,8 +18,8 @@ LAW = re.compile(
     r"^  [=+]? ?(published|delivered|filtered|missed|conflated|skipped|pending|sum) +([\d,]+)", re.MULTILINE
 )
 STEPS = re.compile(r"^[\d.]+ s +(\w+) (\S+) +(accepted|noop|rejected|failed) ", re.MULTILINE)
-# name, state, orders, open, fills, position
-TRADING = re.compile(r"^(\w+) +(?:ran to the end|(quarantined)) +(\d+) +(\d+) +(\d+) +(.*?)$", re.MULTILINE)
+# name, state, submitted, filled, canceled, rejected, expired, open, fills, position
+TRADING = re.compile(r"^(\w+) +(?:ran to the end|(quarantined))" + r" +(\d+)" * 7 + " +(.*?)$", re.MULTILINE)
 # name, currency, realized, unrealized, fees, net
 PROFIT = re.compile(r"^(\w+) +(USDT) +(-?[\d.,]+) +(-?[\d.,]+) +([\d.,]+) +(-?[\d.,]+)$", re.MULTILINE)
 
@@ -81,10 +81,10 @@ def test_the_demo_report_shows_trading_and_final_states(shown: Shown) -> None:
     assert set(rows) == {"SpreadWatch", "TradeFlow", "MeanReversion", "Momentum", "SlowJournal", "Faulty"}
     assert {name: was for name, (was, *_) in rows.items() if was} == {"Faulty": "quarantined"}
     for name in ("MeanReversion", "Momentum"):
-        _, orders, left, fills, _ = rows[name]
-        assert int(orders) > 0
-        assert int(left) == 0
-        assert int(fills) > 0
+        submitted, filled, canceled, rejected, expired, still_open, fills = map(int, rows[name][1:8])
+        assert (rejected, still_open) == (0, 0)
+        assert filled + canceled + expired == submitted > 0
+        assert fills > 0
 
 
 def test_demo_report_shows_profit_with_its_currency(shown: Shown) -> None:

@@ -216,13 +216,20 @@ def test_a_displayed_size_is_taken_once_in_the_order_of_arrival(desk: Desk) -> N
     assert desk.order(second).filled == 2
 
 
-def test_a_limit_rests_until_the_opposite_price_reaches_it(desk: Desk) -> None:
+def test_a_limit_that_crosses_on_arrival_takes_the_price_of_the_quote(desk: Desk) -> None:
+    desk.ask(1, 1, price=120)
+    desk.ask(-1, 1, price=80)
+    desk.quote(99.0, 100.0)
+    assert [(fill.price, fill.liquidity) for fill in desk.of(OrderFill)] == [(D(100), "taker"), (D(99), "taker")]
+
+
+def test_a_limit_rests_until_it_is_reached_and_fills_at_its_own(desk: Desk) -> None:
     buy, sell = desk.ask(1, 1, price=98), desk.ask(-1, 1, price=103)
     desk.quote(99.0, 100.0)
     assert fills(desk) == []
     desk.quote(97.0, 98.0)
     desk.quote(105.0, 106.0)
-    assert fills(desk) == [(D(1), D(98)), (D(1), D(105))]
+    assert fills(desk) == [(D(1), D(98)), (D(1), D(103))]
     assert [fill.order_id for fill in desk.of(OrderFill)] == [buy, sell]
 
 
@@ -324,7 +331,7 @@ def test_a_resting_order_has_no_slippage() -> None:
     desk.ask(1, 1, price=90)
     desk.quote(99.0, 100.0)
     desk.quote(85.0, 86.0)
-    assert fills(desk) == [(D(1), D(86))]
+    assert fills(desk) == [(D(1), D(90))]
 
 
 # Reduce only
@@ -414,15 +421,12 @@ def crowded(capacity: int, **options: Any) -> Desk:
     return ready(lanes={Lane.ORDER: LaneOptions(capacity=capacity)}, **options)
 
 
-def fill_lane(desk: Desk) -> None:
-    """Publish events without a handler until the lane is full."""
-    from headrace.errors import LaneFullError
-
-    while True:
-        try:
-            desk.bus.publish_nowait(OrderAccepted(order_id="noise", strategy="N", instrument=BTC, ts=1))
-        except LaneFullError:
-            return
+def fill_lane(desk: Desk, room: int = 0) -> None:
+    """Publish events without a handler until the lane has room for so many consequences."""
+    noise = OrderAccepted(order_id="noise", strategy="N", instrument=BTC, ts=1)
+    capacity = desk.bus.stats().lanes[Lane.ORDER].capacity
+    for _ in range(8 * capacity - room):
+        desk.bus.publish_consequence(noise)
 
 
 def dispatch_quote(desk: Desk, bid: float, **more: Any) -> None:
@@ -438,7 +442,7 @@ def test_a_fill_without_room_in_the_lane_waits_for_a_quote() -> None:
     dispatch_quote(desk, 99.0)
     desk.bus.drain()
     assert isinstance(desk.broker, SimulatedBroker)
-    assert (fills(desk), desk.broker.held_back) == ([], 1)
+    assert (fills(desk), desk.context.held_back) == ([], 1)
     assert desk.order(order).state is OrderState.ACCEPTED
     desk.quote(95.0)
     assert fills(desk) == [(D(1), D(96))]
@@ -459,6 +463,7 @@ def test_a_canceled_order_meets_no_quote_of_the_same_time() -> None:
     desk = crowded(1, timers=True)
     order = desk.ask(1, 2, time_in_force="ioc")
     # The lane has room for the fill, but not for the cancel behind it.
+    fill_lane(desk, room=1)
     dispatch_quote(desk, 99.0)
     desk.bus.drain()
     desk.quote(99.0, at_ns=desk.clock.at_ns)
@@ -475,6 +480,7 @@ def test_an_ioc_order_meets_one_quote_even_without_lane_room() -> None:
     desk = crowded(1)
     order = desk.ask(1, 2, time_in_force="ioc")
     # The lane has room for the fill, but not for the cancel behind it.
+    fill_lane(desk, room=1)
     dispatch_quote(desk, 99.0)
     desk.bus.drain()
     assert desk.order(order).state is OrderState.PARTIALLY_FILLED

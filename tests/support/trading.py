@@ -112,17 +112,16 @@ class Desk:
             **more,
         )
         self.alarms: list[tuple[int, Any]] = []
+        self.context = BrokerContext(
+            publish=self.bus.publish_consequence,
+            clock=self.clock,
+            dispatcher=self.dispatcher,
+            mode="replay",
+            instruments=self.gates.instruments,
+            call_at=(lambda due_ns, call: self.alarms.append((due_ns, call))) if timers else None,
+        )
         if broker is not None:
-            broker.attach(
-                BrokerContext(
-                    publish=self.bus.publish_nowait,
-                    clock=self.clock,
-                    dispatcher=self.dispatcher,
-                    mode="replay",
-                    instruments=self.gates.instruments,
-                    call_at=(lambda due_ns, call: self.alarms.append((due_ns, call))) if timers else None,
-                )
-            )
+            broker.attach(self.context)
         self.events: list[Event] = []
         self.bus.subscribe(Event, self.events.append, name="record")
 

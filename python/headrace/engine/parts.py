@@ -92,6 +92,7 @@ class EngineParts:
         self.driver: Final = self._driver()
         self.halt_watch: Final = self._halt_watch()
         self.broker: Final = options["broker"]
+        self.broker_context: Final = self._broker_context()
         self.names: Final = KnownNames(self.dispatcher, announced=self._announced, strategies=lambda: self.strategies)
         self.positions: Final = Positions(self.gates.instruments, self.names)
         self.account: Final = Account(self.positions, self._mark)
@@ -128,11 +129,10 @@ class EngineParts:
             audit=self.audit,
         )
 
-    def broker_context(self) -> BrokerContext:
-        """Return what the broker may use."""
+    def _broker_context(self) -> BrokerContext:
         timers = self.driver.timers
         return BrokerContext(
-            publish=self.bus.publish_nowait,
+            publish=self.bus.publish_consequence,
             clock=self.clock.real,
             dispatcher=self.dispatcher,
             mode=self.mode,

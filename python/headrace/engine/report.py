@@ -24,7 +24,7 @@ from headrace.market.events import Lane
 from headrace.market.wording import counted
 from headrace.strategies.states import ENGINE_ENDS
 from headrace.trading.account import Balance
-from headrace.trading.orders import OrderStats
+from headrace.trading.orders import OrderStats, Refused
 
 if TYPE_CHECKING:
     from headrace.engine.parts import EngineParts
@@ -55,7 +55,8 @@ class StrategyReport(SubscriptionStats):
     state : now. stopped_from : the state in which it was stopped, "running" or "quarantined"; empty while it lives.
     stopped_by : why it was stopped: "by command", "the engine ends".
     subscriptions : those that are open, and its first one. orders : what became of them.
-    open_orders : ids of those left. totals : profit and fees by currency.
+    refusals : of its orders, by gate, each with an example. open_orders : ids of those left.
+    totals : profit and fees by currency.
     skipped_events : bars and signals that came while it was not running, by callback.
     """
 
@@ -64,6 +65,7 @@ class StrategyReport(SubscriptionStats):
     version: int
     subscriptions: Mapping[str, SubscriptionStats]
     orders: OrderStats
+    refusals: Mapping[str, Refused]
     open_orders: tuple[str, ...]
     positions: tuple[PositionReport, ...]
     totals: Mapping[str, Balance]
@@ -100,7 +102,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     lanes : what became of the events. left : of them, those that no handler received.
     strategies, services : by name. totals : profit and fees of all strategies, by currency.
     commands : answered. dead_letters : rejected frames, failed calls and events.
-    halted : whether the kill switch is thrown. repeated : what came of a repetition.
+    halted : whether the kill switch is thrown. held_back : answers of the broker that found no room at first: its fills
+        waited for the next quote. repeated : what came of a repetition.
     """
 
     name: str
@@ -132,6 +135,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     commands: int
     dead_letters: DeadLetters
     halted: bool
+    held_back: int
     repeated: RepeatReport | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -198,6 +202,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             *([("commands", f"{self.commands:,}")] if self.commands else []),
             *([("dead letters", f"{self.dead_letters.total:,}")] if self.dead_letters.total else []),
             *([("kill switch", "HALTED")] if self.halted else []),
+            *([("fills held back", f"{self.held_back:,}")] if self.held_back else []),
             *([("repeated", _verdict(self.repeated))] if self.repeated else []),
             *([("input hash", self.input_hash)] if self.input_hash else []),
         ]
@@ -279,6 +284,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         commands=parts.commands.stats().answered,
         dead_letters=parts.dead_letters.snapshot(),
         halted=parts.kill_switch is not None and parts.kill_switch.is_halted,
+        held_back=parts.broker_context.held_back,
         repeated=None if parts.repeat is None else parts.repeat.report(),
     )
 
@@ -323,6 +329,7 @@ def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
         version=runner.life.version,
         subscriptions={own.name: own for own in ticks},
         orders=parts.orders.stats(strategy=runner.name),
+        refusals=parts.orders.refusals(runner.name),
         open_orders=tuple(order.order_id for order in parts.orders.orders(strategy=runner.name, open_only=True)),
         positions=position_reports(parts.positions, parts.account, runner.name),
         totals=parts.account.of(runner.name).balances(),

@@ -224,7 +224,7 @@ class EngineRun:
             self._stop()
         if parts.broker is not None:
             undo.callback(parts.broker.close)
-            parts.broker.attach(parts.broker_context())
+            parts.broker.attach(parts.broker_context)
         if parts.options["sizing"] is not None:
             parts.bus.subscribe(Signal, self._order_from, name="orders.from_signal")
         parts.dispatcher.faults.on_quarantine = self._on_quarantine

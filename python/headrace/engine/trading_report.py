@@ -18,10 +18,12 @@ from headrace.market.wording import amount_text
 
 if TYPE_CHECKING:
     from headrace.trading.account import Account, Balance
-    from headrace.trading.orders import OrderStats
+    from headrace.trading.orders import OrderStats, Refused
     from headrace.trading.positions import Positions
 
 __all__ = ["PositionReport", "Trader", "position_reports", "trading_tables"]
+
+COUNTS = ("submitted", "filled", "canceled", "rejected", "expired", "open", "fills")
 
 
 class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,10 @@ class Trader(Protocol):
         """What became of its orders."""
 
     @property
+    def refusals(self) -> Mapping[str, Refused]:
+        """Of its orders, by gate."""
+
+    @property
     def positions(self) -> tuple[PositionReport, ...]:
         """Its positions."""
 
@@ -79,7 +85,7 @@ def position_reports(positions: Positions, account: Account, strategy: str) -> t
 
 
 def trading_tables(traders: Sequence[Trader], states: Mapping[str, str], totals: Mapping[str, Balance]) -> list[Table]:
-    """Return what became of orders, and the profit of each strategy in each currency, with the sums of all.
+    """Return what became of orders, which gate refused how many, and each strategy's profit by currency, with sums.
 
     states : by strategy, in words. totals : of all strategies.
     """
@@ -87,16 +93,22 @@ def trading_tables(traders: Sequence[Trader], states: Mapping[str, str], totals:
         (
             own.name,
             states[own.name],
-            *(f"{count:,}" for count in (own.orders.submitted, own.orders.open, own.orders.fills)),
+            *(f"{getattr(own.orders, name):,}" for name in COUNTS),
             ", ".join(f"{held.quantity:f} {held.instrument}" for held in own.positions if held.quantity) or "flat",
         )
         for own in traders
+    ]
+    refusals = [
+        (own.name, gate, refused.example, f"{refused.times:,}")
+        for own in traders
+        for gate, refused in own.refusals.items()
     ]
     profit = [_profit_row(own.name, balance) for own in traders for balance in own.totals.values()]
     if len(profit) > len(totals):
         profit += [_profit_row("all", balance) for balance in totals.values()]
     return [
-        Table("trading", ("strategy", "state", "orders", "open", "fills", "position"), orders, texts=2),
+        Table("trading", ("strategy", "state", *COUNTS, "position"), orders, texts=2),
+        Table("refused orders", ("strategy", "gate", "first", "count"), refusals, texts=3),
         Table("profit", ("strategy", "currency", "realized", "unrealized", "fees", "net"), profit, texts=2),
     ]
 

@@ -33,12 +33,13 @@ __all__ = ["Broker", "BrokerContext"]
 class BrokerContext:
     """What an engine provides to a broker.
 
-    publish : puts an event on the bus; raises LaneFullError. clock : the engine's. dispatcher : where its ticks come
+    publish : publishes an answer; raises LaneFullError. clock : the engine's. dispatcher : where its ticks come
     from, to subscribe. mode : of the engine. instruments : what is known of them, by name.
-    call_at : calls back at a time of the clock, ns, once; a later call may replace the one before. None: nobody does.
+    call_at : calls back at a time of the clock, ns, once; a later call may replace the one before. None: there are no
+    timers. held_back : how many answers found no room and had to wait; the broker counts, and the report shows it.
     """
 
-    __slots__ = ("call_at", "clock", "dispatcher", "instruments", "mode", "publish")
+    __slots__ = ("call_at", "clock", "dispatcher", "held_back", "instruments", "mode", "publish")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class BrokerContext:
         self.mode = Mode(mode)
         self.instruments = MappingProxyType({}) if instruments is None else instruments
         self.call_at = call_at
+        self.held_back = 0
 
 
 @runtime_checkable

@@ -1,11 +1,12 @@
-"""RestingOrders: the orders that the simulated broker has of one instrument, and which quotes they may meet.
+"""RestingOrders: the orders that the simulated broker has of one instrument, and which of them a quote fills.
 
 ::
 
-    quote ─▶ concerns(bid, ask)? two comparisons; mostly no ─▶ each order, in the order of arrival: meets(quote)?
+    add ─▶ arriving: a limit until its first quote, a market order until it is filled ─▶ each quote looks at these
+              └▶ rest: a limit by its price ─▶ a quote looks at those that its opposite price reaches
 
 Guarantees: an order never meets the tick that caused it, or one before, nor a quote that was received before it
-arrived; each new order meets one quote at least, whatever its price.
+arrived; orders are met in the order in which they came. What a quote does not reach costs it nothing.
 Does not: fill; ``simulated`` does.
 """
 
@@ -13,16 +14,19 @@ from __future__ import annotations
 
 import math
 import sys
+from bisect import bisect_left, insort
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from headrace.market.money import ZERO, decimal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
+    from decimal import Decimal
 
     from headrace.market.events import Cause, OrderRequested
 
-__all__ = ["NEVER_NS", "RestingOrder", "RestingOrders", "ShownSide"]
+__all__ = ["NEVER_NS", "Dues", "RestingOrder", "RestingOrders", "ShownSide"]
 
 NEVER_NS = sys.maxsize
 
@@ -30,23 +34,24 @@ NEVER_NS = sys.maxsize
 class RestingOrder:
     """One order.
 
-    arrives_ns : only quotes received from then on are met; 0: the next one. is_new : it has met none yet.
-    filled, left, executions : what became of it. cancel_ns : when it is canceled, why, and what asked for it; 0: it is
-    canceled, and nobody was told yet.
+    number : rises with each order. arrives_ns : only quotes received from then on are met; 0: the next one.
+    is_arriving : it has met none yet. filled, left, executions : what became of it.
+    cancel_ns : when it is canceled, why, and what asked for it; 0: it is canceled, and that was not published yet.
     """
 
     __slots__ = (
         *("arrives_ns", "cancel_cause", "cancel_ns", "cancel_reason"),
-        *("executions", "filled", "is_new", "left", "request"),
+        *("executions", "filled", "is_arriving", "left", "number", "request"),
     )
 
-    def __init__(self, request: OrderRequested, arrives_ns: int) -> None:
+    def __init__(self, request: OrderRequested, number: int, arrives_ns: int) -> None:
         self.request = request
+        self.number = number
         self.left = request.quantity
         self.filled = ZERO
         self.executions = 0
         self.arrives_ns = arrives_ns
-        self.is_new = True
+        self.is_arriving = True
         self.cancel_ns = NEVER_NS
         self.cancel_reason = ""
         self.cancel_cause: Cause | None = None
@@ -59,11 +64,11 @@ class RestingOrder:
 
     @property
     def liquidity(self) -> Literal["taker", "maker"]:
-        """Which side of a trade it would be now: an order makes liquidity once it has rested at its limit."""
-        return "taker" if self.is_new or self.request.price is None else "maker"
+        """Which side of a trade it would be now: what rests makes liquidity."""
+        return "taker" if self.is_arriving or self.request.price is None else "maker"
 
     def meets(self, quote: Cause) -> bool:
-        """Say whether a quote came after what caused the order, and not before the order had arrived."""
+        """Return whether a quote came after what caused the order, and not before the order had arrived."""
         if self.cancel_ns == 0 or quote.ts_init < self.arrives_ns:
             return False
         cause = self.request.cause
@@ -76,55 +81,112 @@ class RestingOrder:
 
 
 class RestingOrders:
-    """Orders of one instrument, in the order in which they came.
+    """Orders of one instrument."""
 
-    What any price may reach is kept as two floats, a hair on the safe side: the Decimals decide.
-    """
-
-    __slots__ = ("_ask_max", "_bid_min", "_orders")
+    __slots__ = ("_arriving", "_resting")
 
     def __init__(self) -> None:
-        self._orders: dict[str, RestingOrder] = {}
-        self._ask_max = -math.inf
-        self._bid_min = math.inf
+        self._arriving: dict[int, RestingOrder] = {}
+        self._resting = {side: _Limits(side) for side in (1, -1)}
 
-    def __iter__(self) -> Iterator[RestingOrder]:
-        return iter(list(self._orders.values()))
-
-    def __len__(self) -> int:
-        return len(self._orders)
+    def __bool__(self) -> bool:
+        return bool(self._arriving or self._resting[1].orders or self._resting[-1].orders)
 
     def add(self, order: RestingOrder) -> None:
-        """Take up an order."""
-        self._orders[order.request.order_id] = order
-        self._widen(order)
+        """Add an order that arrives."""
+        self._arriving[order.number] = order
+
+    def rest(self, order: RestingOrder) -> None:
+        """Note that a limit order has met a quote: from now on it rests at its price."""
+        del self._arriving[order.number]
+        order.is_arriving = False
+        self._resting[order.request.side].add(order)
 
     def remove(self, order: RestingOrder) -> None:
-        """Let go of an order."""
-        del self._orders[order.request.order_id]
+        """Remove an order that is over."""
+        if self._arriving.pop(order.number, None) is None:
+            self._resting[order.request.side].remove(order)
 
     def concerns(self, bid_price: float, ask_price: float) -> bool:
-        """Say whether a quote may fill any of them, or be the first that one meets."""
-        return not (ask_price > self._ask_max and bid_price < self._bid_min)
+        """Return whether a quote may fill any of them, or be the first that one meets. Two comparisons, mostly."""
+        return bool(self._arriving) or self._resting[1].reach >= ask_price or self._resting[-1].reach <= bid_price
 
-    def settle(self) -> None:
-        """Look again what any price may reach, after a quote was met."""
-        self._ask_max, self._bid_min = -math.inf, math.inf
-        for order in self._orders.values():
-            self._widen(order)
+    def met_by(self, quote: Cause, shown: Mapping[int, ShownSide]) -> list[RestingOrder]:
+        """Return the orders that a quote meets, in the order in which they came. shown : by the side of an order."""
+        met = list(self._arriving.values())
+        for side, resting in self._resting.items():
+            if shown[side].left:
+                met += resting.reached(shown[side].price)
+        return sorted((order for order in met if order.meets(quote)), key=attrgetter("number"))
 
-    def _widen(self, order: RestingOrder) -> None:
-        price = None if order.is_new else order.request.price
-        if order.request.side > 0:
-            reach = math.inf if price is None else math.nextafter(float(price), math.inf)
-            self._ask_max = max(self._ask_max, reach)
-        else:
-            reach = -math.inf if price is None else math.nextafter(float(price), -math.inf)
-            self._bid_min = min(self._bid_min, reach)
+
+class _Limits:
+    """Resting limit orders of one side, the best price last.
+
+    reach : a float beyond the best price, by a hair: the Decimals decide.
+    """
+
+    __slots__ = ("orders", "reach", "side")
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.orders: list[tuple[Decimal, int, RestingOrder]] = []
+        self._set_reach()
+
+    def _set_reach(self) -> None:
+        beyond = math.inf * self.side
+        best = self.orders[-1][2].request.price if self.orders else None
+        self.reach = -beyond if best is None else math.nextafter(float(best), beyond)
+
+    def _key(self, order: RestingOrder) -> tuple[Decimal, int, RestingOrder]:
+        price = order.request.price
+        assert price is not None  # A market order never rests.
+        return (price if self.side > 0 else price.copy_negate(), order.number, order)
+
+    def add(self, order: RestingOrder) -> None:
+        insort(self.orders, self._key(order))
+        self._set_reach()
+
+    def remove(self, order: RestingOrder) -> None:
+        del self.orders[bisect_left(self.orders, self._key(order))]
+        self._set_reach()
+
+    def reached(self, opposite: Decimal) -> list[RestingOrder]:
+        """Return those that this opposite price crosses."""
+        price = opposite if self.side > 0 else opposite.copy_negate()
+        return [order for _, _, order in self.orders[bisect_left(self.orders, (price,)) :]]
+
+
+class Dues:
+    """Orders that end by the clock, the next one first."""
+
+    __slots__ = ("_orders",)
+
+    def __init__(self) -> None:
+        self._orders: list[tuple[int, int, RestingOrder]] = []
+
+    @property
+    def next_ns(self) -> int:
+        """When the next one ends."""
+        return self._orders[0][0] if self._orders else NEVER_NS
+
+    def first(self, now_ns: int) -> RestingOrder | None:
+        """Return the first order that has ended by now."""
+        return self._orders[0][2] if self.next_ns <= now_ns else None
+
+    def add(self, order: RestingOrder) -> None:
+        """Add an order if it ends by the clock."""
+        if order.due_ns != NEVER_NS:
+            insort(self._orders, (order.due_ns, order.number, order))
+
+    def remove(self, order: RestingOrder) -> None:
+        """Remove an order that is over, or before its time changes."""
+        if order.due_ns != NEVER_NS:
+            del self._orders[bisect_left(self._orders, (order.due_ns, order.number))]
 
 
 class ShownSide:
-    """One side of a quote: its price, and what is left of its size."""
+    """One side of a quote: its price, and what is left of its size; 0 where the quote has no such side."""
 
     __slots__ = ("left", "price")
 

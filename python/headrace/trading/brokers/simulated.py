@@ -2,14 +2,17 @@
 
 ::
 
-    quote k ─▶ strategy ─▶ order ─▶ gates ─▶ submit          quote k+1 ─▶ fill at its opposite side, up to its size
-                                                             quote k+2 ─▶ the rest of a market order, or of a limit
-                                                                          that the opposite price still reaches
+    quote k ─▶ strategy ─▶ order ─▶ gates ─▶ submit
 
-What happens when several orders want one quote
-    they are served in the order in which they came, and what one takes the next does not get.
+    quote k+1   a market order, or a limit that it crosses: at the opposite price, as taker, up to its size
+                any other limit rests; so does what is left of one
+    quote k+2   what is left of a market order: as before
+                what rests and is crossed: at its own limit, as maker, up to the opposite size
+
+What happens when several orders meet one quote
+    They are filled in the order in which they came, and what one takes is gone for the next.
 What happens when the bus has no room for a fill
-    the fill does not happen; the order meets the next quote as it was.
+    The fill does not happen; the order meets the next quote as it was. In a replay there is always room.
 
 Guarantees: an order never fills against the tick that caused it, or one before; nothing is random; money is Decimal.
 Does not: simulate its place in a queue, hidden size, its own effect on the market, or outages: the next quote shows its
@@ -19,10 +22,9 @@ whole size again, whatever was taken from the one before.
 from __future__ import annotations
 
 import logging
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from headrace.errors import LaneFullError, OptionError, OrderError
+from headrace.errors import LaneFullError, OrderError
 from headrace.market.checks import whole
 from headrace.market.clock import Mode
 from headrace.market.events import (
@@ -36,12 +38,13 @@ from headrace.market.events import (
     OrderRequested,
 )
 from headrace.market.instrument import Instrument
-from headrace.market.money import MONEY, ZERO, Amount, decimal_of
+from headrace.market.money import MONEY, ZERO, Amount
 from headrace.market.tick import NEVER_NEWEST, Flags
-from headrace.trading.brokers.resting import NEVER_NS, RestingOrder, RestingOrders, ShownSide
+from headrace.trading.brokers.costs import Costs
+from headrace.trading.brokers.resting import NEVER_NS, Dues, RestingOrder, RestingOrders, ShownSide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from decimal import Decimal
 
     from headrace.dispatch.subscription import Subscription
     from headrace.trading.brokers.base import BrokerContext
@@ -52,18 +55,12 @@ log = logging.getLogger(__name__)
 
 # Quotes that say nothing new: repeated on join or after a loss, sent again by the venue, or overtaken by a newer one.
 OLD_QUOTE = int(Flags.SNAPSHOT | NEVER_NEWEST)
-BPS = Decimal(10_000)
-
-
-class _Fees(NamedTuple):
-    maker: Decimal
-    taker: Decimal
 
 
 class SimulatedBroker:
     """A broker that needs nothing but quotes.
 
-    latency_ns : so long an order or a cancel is on its way; 0: an order meets the next quote.
+    latency_ns : how long an order or a cancel is on its way; 0: an order meets the next quote.
     maker_fee, taker_fee : a part of the notional (0.001: ten basis points), in the instrument's settlement currency; a
         maker's may be negative. An order is a
         taker where it fills against the first quote that it meets, and with every fill of a market order.
@@ -83,9 +80,7 @@ class SimulatedBroker:
         name: str = "simulated",
     ) -> None:
         self._latency_ns = whole("latency_ns", latency_ns, 0, 1 << 62, "ns")
-        self._fees = _Fees(_part("maker_fee", maker_fee, low=-1), _part("taker_fee", taker_fee))
-        self._slippage_ticks = whole("slippage_ticks", slippage_ticks, 0, 1 << 62, "ticks")
-        self._slippage = MONEY.divide(_part("slippage_bps", slippage_bps, high=BPS), BPS)
+        self._costs = Costs(maker_fee, taker_fee, slippage_ticks, slippage_bps)
         self._name = name
         self._context: BrokerContext | None = None
         self._subscription: Subscription | None = None
@@ -94,8 +89,9 @@ class SimulatedBroker:
         # What it has filled, signed: as venues do, it knows what reduce_only may reduce.
         self._net: dict[tuple[str, str], Decimal] = {}
         self._taken = 0
-        self._due_ns = NEVER_NS
-        self._held_back = 0
+        self._dues = Dues()
+        # When to look for orders that have ended.
+        self._look_ns = NEVER_NS
 
     @property
     def name(self) -> str:
@@ -106,11 +102,6 @@ class SimulatedBroker:
     def open_orders(self) -> tuple[str, ...]:
         """The ids of the orders that it has, in the order in which they came."""
         return tuple(self._orders)
-
-    @property
-    def held_back(self) -> int:
-        """How often the bus had no room for what the broker would have told."""
-        return self._held_back
 
     # The broker's protocol
 
@@ -144,10 +135,11 @@ class SimulatedBroker:
         context.publish(OrderAccepted(**self._said(order), broker_order_id=f"{self._name}-{self._taken + 1}"))
         self._taken += 1
         arrives_ns = context.clock.now_ns() + self._latency_ns if self._latency_ns else 0
-        resting = RestingOrder(order, arrives_ns)
+        resting = RestingOrder(order, self._taken, arrives_ns)
         self._orders[order.order_id] = resting
         self._at.setdefault(order.instrument, RestingOrders()).add(resting)
-        self._remind(resting.due_ns)
+        self._dues.add(resting)
+        self._look_at(resting.due_ns)
         if self._subscription is not None:
             self._subscription.wake()
 
@@ -156,12 +148,11 @@ class SimulatedBroker:
         resting = self._orders.get(order_id)
         if resting is None:
             return
-        if self._latency_ns and resting.cancel_ns == NEVER_NS:
-            resting.cancel_ns = self._attached().clock.now_ns() + self._latency_ns
-            resting.cancel_reason, resting.cancel_cause = "canceled", cause
-            self._remind(resting.cancel_ns)
-        elif not self._latency_ns:
+        if not self._latency_ns:
             self._cancel(resting, "canceled", cause)
+        elif resting.cancel_ns == NEVER_NS:
+            self._set_cancel(resting, self._attached().clock.now_ns() + self._latency_ns, "canceled", cause)
+            self._look_at(resting.cancel_ns)
 
     def close(self) -> None:
         """Leave the ticks; open orders stay as they are."""
@@ -179,15 +170,13 @@ class SimulatedBroker:
         """Return what it sees, and why it cannot fill this order."""
         if self._subscription is None:
             return "no quotes", "the simulated broker fills against quotes: give the engine a feed"
-        instrument = self._instruments.get(order.instrument)
-        if self._slippage_ticks and (instrument is None or instrument.price_tick is None):
+        if self._costs.needs_tick(self._instrument(order.instrument)):
             lines = f'[instruments."{order.instrument}"]\nprice_tick = "0.01"'
             return "no price_tick", f"slippage_ticks needs the instrument's price_tick; add:\n{lines}"
         return None
 
-    @property
-    def _instruments(self) -> Mapping[str, Instrument]:
-        return self._attached().instruments
+    def _instrument(self, name: str) -> Instrument | None:
+        return self._attached().instruments.get(name)
 
     # Quotes
 
@@ -202,23 +191,23 @@ class SimulatedBroker:
         ts_init: int,
         flags: int,
     ) -> None:
-        try:
-            if self._due_ns != NEVER_NS:
-                self._end_due()
-            resting = self._at.get(instrument)
-            if resting is None or flags & OLD_QUOTE or not resting.concerns(bid_price, ask_price):
+        if self._look_ns != NEVER_NS:
+            self._end_due()
+        orders = self._at.get(instrument)
+        if orders is None or flags & OLD_QUOTE or not orders.concerns(bid_price, ask_price):
+            return
+        quote = Cause(instrument, "quote", seq, seq, ts_init)
+        shown = {1: ShownSide(ask_price, ask_size), -1: ShownSide(bid_price, bid_size)}
+        met = orders.met_by(quote, shown)
+        for number, order in enumerate(met):
+            try:
+                self._match(order, shown[order.request.side], quote)
+            except LaneFullError:
+                self._hold_back(len(met) - number)
                 return
-            quote = Cause(instrument, "quote", seq, seq, ts_init)
-            shown = {1: ShownSide(ask_price, ask_size), -1: ShownSide(bid_price, bid_size)}
-            for order in resting:
-                if order.meets(quote):
-                    self._match(order, shown[order.request.side], quote)
-            resting.settle()
-        except LaneFullError:
-            self._hold_back()
 
     def _match(self, order: RestingOrder, shown: ShownSide, quote: Cause) -> None:
-        """Fill what a quote allows; then an order that does not rest is over."""
+        """Fill what a quote allows; then a limit order rests, or is over."""
         request = order.request
         price = self._price(order, shown)
         if price is not None:
@@ -232,31 +221,18 @@ class SimulatedBroker:
                 self._fill(order, quantity, price, shown, quote)
         if order.left and request.time_in_force == "ioc":
             self._cancel(order, "immediate or cancel: the quote held no more", None)
-        order.is_new = False
+        elif order.left and order.is_arriving and request.price is not None:
+            self._at[request.instrument].rest(order)
 
     def _price(self, order: RestingOrder, shown: ShownSide) -> Decimal | None:
-        """Return what the order is filled at here; None: it is not."""
+        """Return the price at which an order is filled here: its own once it rests; None: it is not filled."""
         request = order.request
         limit, side = request.price, request.side
         if shown.left == 0 or (limit is not None and (shown.price > limit if side > 0 else shown.price < limit)):
             return None
-        return shown.price if order.liquidity == "maker" else self._slipped(shown.price, request)
-
-    def _slipped(self, price: Decimal, request: OrderRequested) -> Decimal:
-        """Return a taker's price: worse by the slippage, on the instrument's tick, not beyond its limit."""
-        if not (self._slippage_ticks or self._slippage):
-            return price
-        side, limit = Decimal(request.side), request.price
-        known = self._instruments.get(request.instrument)
-        tick = None if known is None else known.price_tick
-        worse = MONEY.fma(MONEY.multiply(price, self._slippage), side, price)
-        if tick:
-            worse = MONEY.fma(MONEY.multiply(tick, self._slippage_ticks), side, worse)
-            steps = MONEY.divide(worse, tick).to_integral_value(ROUND_CEILING if side > 0 else ROUND_FLOOR)
-            worse = MONEY.multiply(max(steps, Decimal(1)), tick)
-        if limit is None:
-            return worse
-        return min(worse, limit) if side > 0 else max(worse, limit)
+        if order.liquidity == "maker":
+            return limit
+        return self._costs.slipped(shown.price, request, self._instrument(request.instrument))
 
     def _reducible(self, request: OrderRequested) -> Decimal | None:
         """Return how much a reduce_only order may fill; None: as much as it likes."""
@@ -266,17 +242,16 @@ class SimulatedBroker:
         return max(ZERO, net.copy_negate() if request.side > 0 else net)
 
     def _in_lots(self, instrument: str, quantity: Decimal) -> Decimal:
-        known = self._instruments.get(instrument)
+        known = self._instrument(instrument)
         if known is None or not known.lot_size:
             return quantity
         return MONEY.multiply(MONEY.divide_int(quantity, known.lot_size), known.lot_size)
 
     def _fill(self, order: RestingOrder, quantity: Decimal, price: Decimal, shown: ShownSide, quote: Cause) -> None:
-        """Tell an execution, then account for it: what could not be told did not happen."""
+        """Publish an execution, then account for it: what found no room did not happen."""
         request = order.request
         liquidity = order.liquidity
-        traded = self._instruments.get(request.instrument) or Instrument(request.instrument)
-        rate = self._fees.taker if liquidity == "taker" else self._fees.maker
+        traded = self._instrument(request.instrument) or Instrument(request.instrument)
         filled, left = MONEY.add(order.filled, quantity), MONEY.subtract(order.left, quantity)
         kind = OrderPartiallyFilled if left else OrderFilled
         self._attached().publish(
@@ -286,7 +261,7 @@ class SimulatedBroker:
                 side=request.side,
                 quantity=quantity,
                 price=price,
-                fee=traded.fee(quantity, price, rate),
+                fee=self._costs.fee(traded, quantity, price, liquidity),
                 filled=filled,
                 left=left,
                 liquidity=liquidity,
@@ -304,63 +279,67 @@ class SimulatedBroker:
     # Ends
 
     def _end_due(self) -> None:
-        """End what is canceled or expired by now. Raises LaneFullError; then the rest is due still."""
+        """End what is canceled or expired by now; what finds no room in the lane is tried again, by the next quote."""
         now_ns = self._attached().clock.now_ns()
-        if now_ns < self._due_ns:
+        if now_ns < self._look_ns:
             return
-        for order in [order for order in self._orders.values() if order.due_ns <= now_ns]:
-            if order.cancel_ns <= now_ns:
-                self._cancel(order, order.cancel_reason, order.cancel_cause)
-            else:
-                self._attached().publish(OrderExpired(**self._said(order.request), left=order.left))
-                self._remove(order)
-        self._set_due(min((order.due_ns for order in self._orders.values()), default=NEVER_NS))
-
-    def _on_time(self) -> None:
         try:
-            self._end_due()
+            while (order := self._dues.first(now_ns)) is not None:
+                if order.cancel_ns <= now_ns:
+                    self._cancel(order, order.cancel_reason, order.cancel_cause)
+                else:
+                    self._attached().publish(OrderExpired(**self._said(order.request), left=order.left))
+                    self._remove(order)
         except LaneFullError:
-            self._hold_back()
-            self._set_due(self._attached().clock.now_ns() + 1)
+            self._hold_back(1)
+            self._set_look(now_ns + 1)
+        else:
+            self._set_look(self._dues.next_ns)
 
-    def _remind(self, due_ns: int) -> None:
-        """Have the order ended when its time is over, also when no quote comes."""
-        if due_ns < self._due_ns:
-            self._set_due(due_ns)
+    def _look_at(self, due_ns: int) -> None:
+        """Have an order ended when its time is over, also when no quote comes."""
+        if due_ns < self._look_ns:
+            self._set_look(due_ns)
 
-    def _set_due(self, due_ns: int) -> None:
+    def _set_look(self, due_ns: int) -> None:
         """Look again at that time, with a timer or with the first quote from then on."""
-        self._due_ns = due_ns
+        self._look_ns = due_ns
         call_at = self._attached().call_at
         if call_at is not None and due_ns != NEVER_NS:
-            call_at(due_ns, self._on_time)
+            call_at(due_ns, self._end_due)
 
     def _cancel(self, order: RestingOrder, reason: str, cause: Cause | None) -> None:
-        """Tell that an order is canceled. Raises LaneFullError; then it fills no more, and is told with what is due."""
+        """Publish that an order is canceled. Raises LaneFullError; then it fills no more, and is published later."""
         said = {**self._said(order.request), "cause": cause or order.request.cause}
         try:
             self._attached().publish(OrderCanceled(**said, left=order.left, reason=reason))
         except LaneFullError:
-            order.cancel_ns, order.cancel_reason, order.cancel_cause = 0, reason, cause
-            self._set_due(said["ts"] + 1)
+            self._set_cancel(order, 0, reason, cause)
+            self._set_look(said["ts"] + 1)
             raise
         self._remove(order)
+
+    def _set_cancel(self, order: RestingOrder, cancel_ns: int, reason: str, cause: Cause | None) -> None:
+        self._dues.remove(order)
+        order.cancel_ns, order.cancel_reason, order.cancel_cause = cancel_ns, reason, cause
+        self._dues.add(order)
 
     def _remove(self, order: RestingOrder) -> None:
         request = order.request
         del self._orders[request.order_id]
-        self._at[request.instrument].remove(order)
-        if not self._at[request.instrument]:
+        self._dues.remove(order)
+        orders = self._at[request.instrument]
+        orders.remove(order)
+        if not orders:
             del self._at[request.instrument]
         if not self._orders and self._subscription is not None:
             self._subscription.doze()
 
-    def _hold_back(self) -> None:
-        self._held_back += 1
-        if self._held_back == 1:
-            log.warning(
-                "the order lane has no room for what the %s broker tells: it waits for the next quote", self._name
-            )
+    def _hold_back(self, count: int) -> None:
+        context = self._attached()
+        if not context.held_back:
+            log.warning("the order lane has no room for fills of the %s broker: they wait for a quote", self._name)
+        context.held_back += count
 
     def _said(self, request: OrderRequested) -> dict[str, Any]:
         """Return what all events of an order say."""
@@ -374,14 +353,3 @@ class SimulatedBroker:
             "strategy": request.strategy,
             "instrument": request.instrument,
         }
-
-
-def _part(option: str, value: Amount, *, low: int = 0, high: int | Decimal = 1) -> Decimal:
-    try:
-        number = decimal_of(value)
-    except (ValueError, TypeError):
-        number = None
-    if number is None or (not low < number < high and number != 0):
-        msg = f"{option}={value!r} is not allowed: give a number from {low} to below {high}"
-        raise OptionError(msg, option=option)
-    return number

@@ -2,6 +2,7 @@
 
 from headrace.trading.orders.manager import OrderManager, OrderStats
 from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState
+from headrace.trading.orders.refusals import Refused
 from headrace.trading.orders.sizing import FixedQuantity, Sizing
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "OrderManager",
     "OrderState",
     "OrderStats",
+    "Refused",
     "Sizing",
 ]

@@ -30,19 +30,20 @@ import msgspec
 from headrace.errors import LaneFullError, OrderError
 from headrace.market.checks import one_of
 from headrace.market.clock import Mode, ModeName
-from headrace.market.events import Event, OrderEvent, OrderFill, OrderRequested, PositionChanged
+from headrace.market.events import Event, OrderEvent, OrderFill, OrderRejected, OrderRequested, PositionChanged
 from headrace.market.money import ZERO
 from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
 from headrace.trading.orders.judge import Judge
 from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import OrderState
+from headrace.trading.orders.refusals import Refusals
 from headrace.trading.orders.request import check_names, request_of
 from headrace.trading.orders.sizing import FixedQuantity
 from headrace.trading.orders.table import OrderStats, OrderTable, id_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from headrace.bus import EventBus
     from headrace.market.clock import Clock
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import Broker
     from headrace.trading.orders.order import Order
+    from headrace.trading.orders.refusals import Refused
     from headrace.trading.orders.request import OrderOptions
     from headrace.trading.orders.sizing import Sizing
     from headrace.trading.positions import Positions
@@ -94,6 +96,7 @@ class OrderManager:
         self._table = OrderTable(prefix, gates.instruments)
         self._flattenings = Flattenings(self._table, positions)
         self._cancels = Cancels(self._table, gates, broker, clock, self._is_own_thread)
+        self._refusals = Refusals()
         self._notices = Notices(bus, clock, run_id)
         self._judge = Judge(
             bus=bus,
@@ -259,6 +262,11 @@ class OrderManager:
         with self._lock:
             return self._table.stats(strategy)
 
+    def refusals(self, strategy: str) -> Mapping[str, Refused]:
+        """Return how often each gate refused a strategy's orders, with an example; the broker's stand as "broker"."""
+        with self._lock:
+            return self._refusals.of(strategy)
+
     @property
     def refused_events(self) -> int:
         """How many events were impossible, or would have sent an order twice."""
@@ -318,7 +326,9 @@ class OrderManager:
             raise
         if not order.is_open:
             self._judge.by_operator.discard(event.order_id)
-        if isinstance(event, OrderFill):
+        if isinstance(event, OrderRejected):
+            self._refusals.add(order.request, event)
+        elif isinstance(event, OrderFill):
             position = self.positions.apply(event)
             self._notices.position(position, event.cause)
 
