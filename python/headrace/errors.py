@@ -32,6 +32,7 @@
     ├── OrderError ............. an order that cannot be made                     (also a ValueError)
     ├── ConfigError ............ a wrong key or value in a configuration          (also a ValueError)
     ├── EngineError ............ an engine call that is not possible, or not possible now
+    │   ├── BrokerError ........ a broker that raised
     │   └── ServiceError ....... a service that failed for good
     ├── StateFolderError ....... a state folder that cannot be used, or written to
     ├── ControlError ........... an engine that cannot be reached, or does not answer
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditError",
+    "BrokerError",
     "BusError",
     "ClosedError",
     "CommandError",
@@ -274,6 +276,13 @@ class ConfigError(HeadraceError, ValueError):
 
 class EngineError(HeadraceError):
     """An engine call that is not possible, or not possible now."""
+
+
+class BrokerError(EngineError):
+    """A broker raised; ``broker`` is its name, ``call`` its method, ``__cause__`` its exception."""
+
+    broker: str
+    call: str
 
 
 class ServiceError(EngineError):

@@ -42,6 +42,7 @@ from headrace.strategies.states import LifeCycle
 from headrace.trading.orders.request import request_of
 from headrace.trading.state_folder import checked_folder
 from tests.support.feeding import BTC, HandClock, quotes
+from tests.support.trading import SilentBroker
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
 
@@ -212,6 +213,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "AuditError": lambda _: audit_header("no such file"),
     "ControlError": lambda _: ControlClient("no/engine"),
     "EngineError": lambda _: Strategy().buy(BTC, 1),
+    "BrokerError": lambda _: Engine(broker=SilentBroker(raises=OSError("no network")), mode="replay").run(),
     "ServiceError": lambda _: Engine(services=[FailingService()], mode="replay").run(),
     "DispatchLogError": lambda _: Engine(mode="repeat", dispatch_log="no such file"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),

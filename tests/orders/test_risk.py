@@ -425,7 +425,7 @@ def test_a_gate_that_raises_refuses(caplog: pytest.LogCaptureFixture) -> None:
     chain.add(Broken())
     verdict = refused(chain, order())
     assert verdict is not None
-    assert (verdict.passed, verdict.observed) == (False, "RuntimeError('no calendar')")
+    assert (verdict.passed, verdict.observed) == (False, "RuntimeError: no calendar")
     assert "gate broken raised" in caplog.text
 
 

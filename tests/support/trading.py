@@ -45,17 +45,21 @@ class Switch:
 
 
 class SilentBroker:
-    """Accepts orders and cancels, and publishes nothing; the test publishes for it."""
+    """Accepts orders and cancels, and publishes nothing; the test publishes for it.
+
+    raises : what each of its methods raises.
+    """
 
     name = "silent"
 
-    def __init__(self) -> None:
+    def __init__(self, *, raises: BaseException | None = None) -> None:
         self.submitted: list[OrderRequested] = []
         self.canceled: list[tuple[str, Cause | None]] = []
-        self.raises: Exception | None = None
+        self.raises = raises
 
     def attach(self, desk: BrokerContext) -> None:
-        pass
+        if self.raises is not None:
+            raise self.raises
 
     def submit(self, order: OrderRequested) -> None:
         self.submitted.append(order)

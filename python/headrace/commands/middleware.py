@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from headrace.limits import COMMAND_KEYS_MAX, COMMAND_KEYS_S, COMMAND_RATE
+from headrace.market.checks import rate
 
 if TYPE_CHECKING:
     from headrace.commands.ack import Ack
@@ -58,26 +59,28 @@ class Authorization:
 
 
 class RateLimit:
-    """Lets ``per_s`` commands a second pass, of all actors, with a burst of as many, at least one; urgent ones pass."""
+    """Lets ``per_s`` commands a second pass, of all actors, with a burst of a second's worth; urgent ones always pass.
+
+    Below one a second a single command passes when none has for long enough. Raises OptionError.
+    """
 
     def __init__(self, per_s: float = COMMAND_RATE) -> None:
-        self._per_s = per_s
-        # Below one a second, too, a single command passes when none has for long enough.
-        self._burst = self._tokens = max(1.0, per_s)
-        self._filled_ns: int | None = None
+        self._per_s = rate("per_s", per_s, "commands")
+        self._spacing_ns = round(min(1e9 / self._per_s, 2.0**62))
+        self._burst_ns = (max(1, int(self._per_s)) - 1) * self._spacing_ns
+        # The time at which the commands so far would have passed, evenly spaced, and the next one may.
+        self._next_ns = -(1 << 63)
 
     async def __call__(self, call: Submission, proceed: Proceed) -> Ack:
         """Hand on what is within the rate."""
         if call.command.urgent:
             return await proceed()
         now_ns = call.context.clock.now_ns()
-        if self._filled_ns is not None:
-            self._tokens = min(self._burst, self._tokens + (now_ns - self._filled_ns) * self._per_s / 1e9)
-        self._filled_ns = now_ns
-        if self._tokens < 1:
+        next_ns = max(self._next_ns, now_ns)
+        if next_ns - now_ns > self._burst_ns:
             reason = f"more than {self._per_s:g} commands a second: slow down, and submit it again"
             return call.answer("rejected", reason)
-        self._tokens -= 1
+        self._next_ns = next_ns + self._spacing_ns
         return await proceed()
 
 

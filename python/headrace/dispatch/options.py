@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
-from headrace.market.checks import duration_ns, one_of, refuse, whole
+from headrace.market.checks import duration_ns, one_of, rate, refuse, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -167,8 +167,7 @@ def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
 def _check_rate(option: str, value: object, *, is_lossy: bool) -> None:
     if value is None:
         return
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        refuse(option, value, "a number of ticks per second, above 0")
+    rate(option, value, "ticks")
     if not is_lossy:
         reason = "with 'block' it would throttle the feed of all subscriptions"
         refuse(option, value, f"overflow='drop_oldest' or 'conflate' with it: {reason}")

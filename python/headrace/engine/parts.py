@@ -36,7 +36,7 @@ from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
 from headrace.trading.account import Account, mid_of
-from headrace.trading.brokers.base import BrokerContext
+from headrace.trading.brokers import BrokerContext, guarded
 from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.known_names import KnownNames
 from headrace.trading.orders import OrderManager
@@ -44,7 +44,7 @@ from headrace.trading.positions import Positions
 from headrace.trading.risk import RiskGates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from headrace.engine.loop import Driver
@@ -130,14 +130,19 @@ class EngineParts:
         )
 
     def _broker_context(self) -> BrokerContext:
-        timers = self.driver.timers
+        broker, timers = self.broker, self.driver.timers
+
+        def call_at(due_ns: int, call: Callable[[], None]) -> None:
+            assert broker is not None  # Nothing else has the context.
+            timers.set("broker", "due", due_ns, lambda _: guarded(broker, "call_at", call))
+
         return BrokerContext(
             publish=self.bus.publish_consequence,
             clock=self.clock.real,
             dispatcher=self.dispatcher,
             mode=self.mode,
             instruments=self.gates.instruments,
-            call_at=lambda due_ns, call: timers.set("broker", "due", due_ns, lambda _: call()),
+            call_at=call_at,
         )
 
     def _run_id(self) -> str:

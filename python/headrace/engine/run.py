@@ -32,6 +32,7 @@ from headrace.market.clock import Mode
 from headrace.market.events import Signal
 from headrace.market.wording import counted
 from headrace.telemetry.logs import market_time
+from headrace.trading.brokers import call_broker
 from headrace.trading.engine_register import registered
 from headrace.trading.kill_switch import KillSwitch
 
@@ -176,7 +177,8 @@ class EngineRun:
                 raise
         except BaseExceptionGroup as errors:
             self._ends("error")
-            raise self._reported(_first(errors)) from None
+            error = _first(errors)
+            raise self._reported(error) from error.__cause__
         except BaseException as error:
             self._ends("error")
             self._reported(error)
@@ -223,8 +225,8 @@ class EngineRun:
         if self.ended_by:
             self._stop()
         if parts.broker is not None:
-            undo.callback(parts.broker.close)
-            parts.broker.attach(parts.broker_context)
+            undo.callback(call_broker, parts.broker, "close")
+            call_broker(parts.broker, "attach", parts.broker_context)
         if parts.options["sizing"] is not None:
             parts.bus.subscribe(Signal, self._order_from, name="orders.from_signal")
         parts.dispatcher.faults.on_quarantine = self._on_quarantine

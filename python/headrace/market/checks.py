@@ -18,7 +18,18 @@ from headrace.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["UNITS_NS", "Duration", "duration_ns", "nearest", "number", "one_of", "refuse", "refuse_unknown", "whole"]
+__all__ = [
+    "UNITS_NS",
+    "Duration",
+    "duration_ns",
+    "nearest",
+    "number",
+    "one_of",
+    "rate",
+    "refuse",
+    "refuse_unknown",
+    "whole",
+]
 
 # "100ms", or nanoseconds.
 Duration: TypeAlias = "str | int"
@@ -74,6 +85,14 @@ def number(option: str, value: object) -> float:
     if not math.isfinite(value):
         refuse(option, value, "a finite number")
     return float(value)
+
+
+def rate(option: str, value: object, unit: str) -> float:
+    """Return a number of something per second: finite and above 0; a bool is refused. Raises OptionError."""
+    per_s = number(option, value)
+    if per_s <= 0:
+        refuse(option, value, f"a number of {unit} per second, above 0")
+    return per_s
 
 
 def duration_ns(option: str, value: Duration) -> int:

@@ -5,8 +5,10 @@
     RiskGates ─▶ submit(order) ─▶ context.publish(OrderAccepted · OrderRejected · fills · OrderCanceled · OrderExpired)
 
 What happens to an answer that finds no room
-    ``publish`` raises LaneFullError, and nobody was told. A broker that makes its executions itself changes nothing
-    then, and tries again; what a cancel raises, the orders' manager tries again.
+    ``publish`` raises LaneFullError, and nothing was published. A broker that makes its executions itself changes
+    nothing then, and tries again; a cancel that raises it is tried again by the orders' manager.
+What happens when a broker raises
+    ``call_broker`` raises BrokerError, which names the broker, the method and the exception, of whatever type that is.
 
 Guarantees: methods return at once; what comes of them is published, now or later, on the engine's own thread.
 Does not: check orders; that is ``risk``.
@@ -14,9 +16,12 @@ Does not: check orders; that is ``risk``.
 
 from __future__ import annotations
 
+import inspect
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from headrace.dispatch.faults import safe_text
+from headrace.errors import BrokerError, LaneFullError
 from headrace.market.clock import Mode
 
 if TYPE_CHECKING:
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from headrace.market.events import Cause, Event, OrderRequested
     from headrace.market.instrument import Instrument
 
-__all__ = ["Broker", "BrokerContext"]
+__all__ = ["Broker", "BrokerContext", "call_broker", "guarded"]
 
 
 class BrokerContext:
@@ -82,3 +87,34 @@ class Broker(Protocol):
 
     def close(self) -> None:
         """Let go of everything; may be called twice. Open orders stay as they are."""
+
+
+def call_broker(broker: Broker, method: Literal["attach", "submit", "cancel", "close"], *arguments: object) -> None:
+    """Call a broker's method. Raises LaneFullError, and BrokerError for every other exception."""
+    guarded(broker, method, getattr(broker, method), *arguments)
+
+
+def guarded(broker: Broker, place: str, call: Callable[..., object], *arguments: object) -> None:
+    """Call what belongs to a broker. Raises LaneFullError, and BrokerError for every other exception."""
+    try:
+        _refuse_coroutine(call(*arguments))
+    except (KeyboardInterrupt, LaneFullError):
+        raise
+    except BaseException as error:
+        name = _name(broker)
+        msg = f"broker {name} raised {type(error).__name__} in {type(broker).__name__}.{place}: {safe_text(error)}"
+        raise BrokerError(msg, broker=name, call=place) from error
+
+
+def _refuse_coroutine(result: object) -> None:
+    if inspect.iscoroutine(result):
+        result.close()
+        msg = "it is async, and a broker's methods return at once: start a task in it, and publish the answer"
+        raise TypeError(msg)
+
+
+def _name(broker: Broker) -> str:
+    try:
+        return str(broker.name)
+    except Exception:  # noqa: BLE001 - of a broker that is broken already
+        return type(broker).__name__

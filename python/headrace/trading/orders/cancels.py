@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
-from headrace.errors import LaneFullError
+from headrace.errors import BrokerError, LaneFullError
+from headrace.trading.brokers.base import call_broker
 from headrace.trading.orders.order import OrderState
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Cancels:
         self.waiting: dict[str, Cause | None] = {}
 
     def begin(self, order_id: str, reason: str, cause: Cause | None) -> Literal["accepted", "noop"]:
-        """Mark an order as canceled, and have its broker cancel it. Raises what the broker raised."""
+        """Mark an order as canceled, and have its broker cancel it. Raises BrokerError."""
         order = self._table.get(order_id)
         if order is None or not order.is_open or order.state is OrderState.PENDING_CANCEL:
             return "noop"
@@ -70,7 +71,7 @@ class Cancels:
                 continue
             try:
                 self._send(order_id, cause)
-            except Exception:
+            except BrokerError:
                 log.exception("the broker could not cancel order %s: it is open as before", order_id)
 
     def _send(self, order_id: str, cause: Cause | None) -> None:
@@ -79,10 +80,10 @@ class Cancels:
             self.waiting[order_id] = cause
             return
         try:
-            self._broker.cancel(order_id, cause)
+            call_broker(self._broker, "cancel", order_id, cause)
         except LaneFullError:
             # The broker found no room for its answer: again with the next event.
             self.waiting[order_id] = cause
-        except Exception:
+        except BrokerError:
             self._table.unmark_cancel(order_id)
             raise

@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import msgspec
 
-from headrace.errors import LaneFullError, OrderError
+from headrace.errors import BrokerError, LaneFullError, OrderError
 from headrace.market.checks import one_of
 from headrace.market.clock import Mode, ModeName
 from headrace.market.events import Event, OrderEvent, OrderFill, OrderRejected, OrderRequested, PositionChanged
 from headrace.market.money import ZERO
+from headrace.trading.brokers.base import call_broker
 from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
 from headrace.trading.orders.judge import Judge
@@ -179,7 +180,7 @@ class OrderManager:
         """Cancel an order: "accepted": on its way, and it may still fill; "noop": it is over, or being canceled.
 
         strategy : the order's; "rejected": it is another one's. None: whoever submitted it. No gate holds up a cancel.
-        Raises OrderError for an id that was never given, and what the broker raised; then the order is as it was.
+        Raises OrderError for an id that was never given, and BrokerError; then the order is as it was.
         """
         with self._lock:
             owner = self._table.owner(order_id)
@@ -197,7 +198,7 @@ class OrderManager:
     def cancel_all(self, *, strategy: str | None = None, instrument: str | None = None, reason: str = "") -> list[str]:
         """Cancel every open order, of a strategy or in an instrument where one is given; return their ids.
 
-        Each is tried; raises the first error of the broker afterwards. Raises InstrumentError and OptionError for an
+        Each is tried; raises the first BrokerError afterwards. Raises InstrumentError and OptionError for an
         unknown instrument or strategy.
         """
         accepted: list[str] = []
@@ -311,9 +312,9 @@ class OrderManager:
         assert self.broker is not None  # Without one no order passes.
         self._table.mark(order_id, is_sent=True)
         try:
-            self.broker.submit(request)
-        except Exception as error:
-            self._table.mark(order_id, reason=f"outcome unknown: {self.broker.name} raised {error!r}")
+            call_broker(self.broker, "submit", request)
+        except (BrokerError, LaneFullError) as error:
+            self._table.mark(order_id, reason=f"outcome unknown: {error}")
             log.exception("order %s: the broker raised; whether it has the order is unknown", order_id)
             raise
 

@@ -12,27 +12,31 @@ Does not: send or reject orders; that is ``orders``.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from headrace.dispatch.faults import safe_text
 from headrace.errors import OptionError
 from headrace.limits import GATE_RECORDS_MAX
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.market.money import decimal_of
-from headrace.trading.risk.gate import GateRequest, GateVerdict, Refusal
+from headrace.trading.risk.gate import Gate, GateRequest, GateVerdict, Refusal
 from headrace.trading.risk.gates import GATES, message_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from headrace.market.clock import Clock
     from headrace.market.events import OrderRequested
-    from headrace.trading.risk.gate import Exposure, Gate, Halting, QuoteLike
+    from headrace.trading.risk.gate import Exposure, Halting, QuoteLike
 
 __all__ = ["GateCounts", "GateRecord", "RiskGates"]
 
@@ -60,6 +64,14 @@ class GateRecord(NamedTuple):
     reason: str
 
 
+class _Named(NamedTuple):
+    """A gate as the chain keeps it: its name when it was added, and the place that an error names."""
+
+    name: str
+    place: str
+    check: Callable[[GateRequest], GateVerdict]
+
+
 class RiskGates:
     """The chain.
 
@@ -82,7 +94,7 @@ class RiskGates:
         self.kill_switch = kill_switch
         self._clock = clock
         self._quotes = quotes
-        self._gates = GATES
+        self._gates = tuple(_Named(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES)
         self._limits = _checked_limits(limits or RiskLimits())
         self._instruments: dict[str, Instrument] = {}
         self._merged: dict[str, RiskLimits] = {}
@@ -96,16 +108,20 @@ class RiskGates:
         self._counts = {gate.name: [0, 0] for gate in self._gates}
         self._records: deque[tuple[int, OrderRequested, str, GateVerdict]] = deque(maxlen=GATE_RECORDS_MAX)
         rates = [limits.message_rate_max for limits in (self._limits, *self._merged.values())]
-        # As many as the widest window may hold; nobody asks for those before them.
-        self._messages_max = max((message_window(rate)[0] for rate in rates if rate), default=1)
+        # Only messages within the widest window are needed.
+        self._window_ns = max((message_window(rate)[1] for rate in rates if rate), default=0)
         self._messages: dict[str, deque[int]] = {}
 
     def add(self, gate: Gate) -> None:
-        """Add a gate of your own, after all others. Raises OptionError (its name is taken)."""
+        """Add a gate of your own, after all others. Raises OptionError (no gate, or its name is taken)."""
+        if not _is_gate(gate):
+            msg = f"{gate!r} is no gate: pass an object with a name and a method check(request)"
+            raise OptionError(msg, option="gate")
         if gate.name in self._counts:
             msg = f"there is a gate {gate.name!r} already: give each gate a name of its own"
             raise OptionError(msg, option="gate")
-        self._gates = (*self._gates, gate)
+        named = _Named(gate.name, f"{type(gate).__name__}.check", partial(_checked, gate.check))
+        self._gates = (*self._gates, named)
         self._counts[gate.name] = [0, 0]
 
     @property
@@ -139,10 +155,10 @@ class RiskGates:
 
     def count_message(self, strategy: str) -> None:
         """Count an order or a cancel that goes out."""
-        sent = self._messages.get(strategy)
-        if sent is None:
-            sent = self._messages[strategy] = deque(maxlen=self._messages_max)
-        sent.append(self._clock.now_ns())
+        sent, now_ns = self._messages.setdefault(strategy, deque()), self._clock.now_ns()
+        while sent and sent[0] <= now_ns - self._window_ns:
+            sent.popleft()
+        sent.append(now_ns)
 
     def uncount_message(self, strategy: str) -> None:
         """Take the latest message back: it found no room, so it did not go out."""
@@ -175,17 +191,19 @@ class RiskGates:
             messages=self._messages.get(order.strategy, ()),
         )
 
-    def _judge(self, gates: Sequence[Gate], order: OrderRequested, exposure: Exposure) -> Refusal | None:
+    def _judge(self, gates: Sequence[_Named], order: OrderRequested, exposure: Exposure) -> Refusal | None:
         """Let gates judge an order, one after the other until one refuses, and record what each saw."""
         request = self._request(order, exposure)
-        for gate in gates:
-            name = gate.name
+        for name, place, check in gates:
             try:
-                verdict = gate.check(request)
-            except Exception as error:
+                verdict = check(request)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 log.exception("gate %s raised on order %s, and refuses it", name, order.order_id)
-                reason = f"gate {name} raised: correct it"
-                verdict = GateVerdict(passed=False, observed=repr(error), threshold="a verdict", reason=reason)
+                observed = f"{type(error).__name__}: {safe_text(error)}"
+                reason = f"gate {name} raised {observed}, in {place}: correct it"
+                verdict = GateVerdict(passed=False, observed=observed, threshold="a verdict", reason=reason)
             self._counts[name][verdict.passed] += 1
             self._records.append((request.now_ns, order, name, verdict))
             if not verdict.passed:
@@ -193,8 +211,25 @@ class RiskGates:
         return None
 
 
+def _is_gate(value: object) -> bool:
+    return isinstance(value, Gate) and not isinstance(value, type) and str(value.name) == value.name
+
+
+def _checked(check: Callable[[GateRequest], object], request: GateRequest) -> GateVerdict:
+    """Return the verdict of a user's gate, as texts. Raises TypeError, and what the gate and its texts raise."""
+    verdict = check(request)
+    if inspect.iscoroutine(verdict):
+        verdict.close()
+        msg = "check is async: a gate answers at once"
+        raise TypeError(msg)
+    if not isinstance(verdict, GateVerdict) or not isinstance(verdict.passed, bool):
+        msg = f"check returned {verdict!r}: return a GateVerdict, with True or False as its first field"
+        raise TypeError(msg)
+    return GateVerdict(verdict.passed, str(verdict.observed), str(verdict.threshold), str(verdict.reason))
+
+
 def _checked_limits(limits: RiskLimits) -> RiskLimits:
-    """Return limits with Decimals in them, and None for each that is no number from 0 on."""
+    """Return limits with Decimals in them, and None for each that is no number from 0 on, or no whole count."""
     count, rate, stale = (
         _bound(value) for value in (limits.open_orders_max, limits.message_rate_max, limits.stale_after_s)
     )
@@ -202,7 +237,7 @@ def _checked_limits(limits: RiskLimits) -> RiskLimits:
         quantity_max=_bound(limits.quantity_max),
         notional_max=_bound(limits.notional_max),
         price_collar=_bound(limits.price_collar),
-        open_orders_max=None if count is None else int(count),
+        open_orders_max=None if count is None or count % 1 else int(count),
         message_rate_max=None if rate is None else float(rate),
         stale_after_s=None if stale is None else float(stale),
     )

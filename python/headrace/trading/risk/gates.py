@@ -238,8 +238,10 @@ class MessageRate:
         rate = request.limits.message_rate_max
         if request.exposure.by_operator:
             return _passed(len(request.messages), rate, "sent by an operator")
-        if rate is None or rate == 0:
+        if rate is None:
             return _missing_limit(len(request.messages) + 1, "message_rate_max")
+        if rate == 0:
+            return _refused(len(request.messages) + 1, rate, "message_rate_max is 0: no message passes; set it above 0")
         count_max, window_ns = message_window(rate)
         recent = len(request.messages) - bisect_right(request.messages, request.now_ns - window_ns) + 1
         if recent > count_max:
@@ -251,7 +253,7 @@ class MessageRate:
 def message_window(rate: float) -> tuple[int, int]:
     """Return how many messages so many ns may hold, for so many per second: 10.0 is 10 in a second, 0.5 one in two."""
     count = max(1, math.floor(rate))
-    return count, round(count / rate * 1e9)
+    return count, round(min(count / rate * 1e9, 2.0**62))
 
 
 GATES: tuple[Gate, ...] = (
