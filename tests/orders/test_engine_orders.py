@@ -124,7 +124,12 @@ def test_a_threads_orders_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
     hasty, broker = Hasty(), SimulatedBroker()
     count = 300
     quotes = ticks(
-        instrument=BTC, ts_init=range(S, S + count), bid_price=[99.0] * count, ask_price=[100.0] * count, bid_size=1.0
+        instrument=BTC,
+        ts_init=range(S, S + count),
+        bid_price=[99.0] * count,
+        ask_price=[100.0] * count,
+        bid_size=1.0,
+        ask_size=1.0,
     )
     limits = msgspec.structs.replace(WIDE, message_rate_max=1e6, stale_after_s=1e9, open_orders_max=count)
     engine = Engine(

@@ -16,7 +16,7 @@ import pytest
 
 from headrace import Instrument
 from headrace.market.events import OrderFill, PositionChanged
-from headrace.trading.account import Account, mid_of
+from headrace.trading.account import Account
 from headrace.trading.brokers import SimulatedBroker
 from tests.support.trading import WIDE, Desk
 
@@ -168,8 +168,4 @@ def test_realized_profit_is_that_of_closed_parts_at_the_average_entry(desks: lis
 
 
 def account_of(desk: Desk) -> Account:
-    def mark(name: str) -> Decimal | None:
-        quote = desk.dispatcher.newest_quote(name)
-        return None if quote is None else mid_of(quote)
-
-    return Account(desk.positions, mark)
+    return Account(desk.positions, desk.dispatcher.last_mid)

@@ -26,6 +26,8 @@ class Quote(NamedTuple):
     bid_price: float = 99.5
     ask_price: float = 100.5
     ts_init: int = S
+    bid_size: float = 1.0
+    ask_size: float = 1.0
 
 
 FRESH = Quote()

@@ -45,9 +45,11 @@ from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RIN
 from headrace.market.checks import one_of, refuse_unknown, whole
 from headrace.market.clock import Clock, EngineClock, Mode, ModeName, ReplayClock, WallClock
 from headrace.market.dead_letters import DeadLetter, DeadLetters
+from headrace.market.money import MONEY, decimal_of
 from headrace.market.tick import NewestQuote
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from types import TracebackType
 
     import numpy as np
@@ -427,6 +429,11 @@ class Dispatcher:
         """
         newest = self._ingest.newest_quote(instrument)
         return None if newest is None else NewestQuote(*newest)
+
+    def last_mid(self, instrument: str) -> Decimal | None:
+        """Return the mid of the newest quote that had both sides; None before the first. O(1), from any thread."""
+        sides = self._ingest.last_sides(instrument)
+        return None if sides is None else MONEY.divide(MONEY.add(*map(decimal_of, sides)), 2)
 
     @property
     def input_hash(self) -> str | None:

@@ -35,7 +35,7 @@ from headrace.strategies.context import ContextParts
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
-from headrace.trading.account import Account, mid_of
+from headrace.trading.account import Account
 from headrace.trading.brokers import BrokerContext, guarded
 from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.known_names import KnownNames
@@ -45,7 +45,6 @@ from headrace.trading.risk import RiskGates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from decimal import Decimal
 
     from headrace.engine.loop import Driver
     from headrace.engine.options import EngineOptions
@@ -95,7 +94,7 @@ class EngineParts:
         self.broker_context: Final = self._broker_context()
         self.names: Final = KnownNames(self.dispatcher, announced=self._announced, strategies=lambda: self.strategies)
         self.positions: Final = Positions(self.gates.instruments, self.names)
-        self.account: Final = Account(self.positions, self._mark)
+        self.account: Final = Account(self.positions, self.dispatcher.last_mid)
         self.orders: Final = OrderManager(
             bus=self.bus,
             gates=self.gates,
@@ -206,10 +205,6 @@ class EngineParts:
         if self.mode is Mode.REPLAY:
             return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit)
         return LiveDriver(*moved, self.options, self.log)
-
-    def _mark(self, instrument: str) -> Decimal | None:
-        quote = self.dispatcher.newest_quote(instrument)
-        return None if quote is None else mid_of(quote)
 
     def _announced(self) -> Iterator[str]:
         for feed in self.feeds:

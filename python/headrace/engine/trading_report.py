@@ -29,8 +29,8 @@ COUNTS = ("submitted", "filled", "canceled", "rejected", "expired", "open", "fil
 class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
     """A position at the end; its amounts are in ``currency``.
 
-    unrealized_pnl : at the newest mid; None for an open position without a quote. net_pnl : realized and unrealized
-    profit less fees.
+    unrealized_pnl : at the mid of the newest quote of two sides; None for an open position without one.
+    net_pnl : realized and unrealized profit less fees.
     """
 
     instrument: str

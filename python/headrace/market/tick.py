@@ -12,6 +12,7 @@ Does not: number ticks; the Sequencer does.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -50,6 +51,7 @@ __all__ = [
     "Tick",
     "TradeTick",
     "dtype_of",
+    "has_side",
     "is_tick_dtype",
     "kind_named",
     "ns_text",
@@ -101,6 +103,11 @@ class NewestQuote(NamedTuple):
     ts_init: int
     seq: int
     position: int
+
+
+def has_side(price: float, size: float) -> bool:
+    """Return whether a quote has a side of this price and size. A size of NaN is unknown, and of 0 is no side."""
+    return 0 < price < math.inf and not size <= 0
 
 
 class Flags(IntFlag):

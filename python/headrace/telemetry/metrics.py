@@ -15,43 +15,42 @@ __all__ = ["METRICS", "Metric"]
 class Metric(NamedTuple):
     """One metric.
 
-    kind : a "counter" only grows, a "gauge" goes up and down. unit : of its value. labels : the names of its labels.
+    unit : of its value. labels : the names of its labels.
     worry : the value, or the change, that an operator should look at; empty: none.
     """
 
     name: str
-    kind: Literal["counter", "gauge"]
     unit: str
     labels: tuple[str, ...]
     meaning: str
     worry: str = ""
+
+    @property
+    def kind(self) -> Literal["counter", "gauge"]:
+        """A "counter" only grows; a "gauge" goes up and down."""
+        return "counter" if self.name.endswith("_total") else "gauge"
 
 
 _ROWS = (
     # The tick road
     Metric(
         "headrace_ticks_total",
-        "counter",
         "ticks",
         ("kind",),
         "published on the ring",
         "stands still while the venue trades",
     ),
-    Metric("headrace_frames_total", "counter", "frames", ("type",), "decoded"),
+    Metric("headrace_frames_total", "frames", ("type",), "decoded"),
     Metric(
         "headrace_frames_rejected_total",
-        "counter",
         "frames",
         ("reason",),
         "refused by the decoder, kept as dead letters",
         "above 0: the venue sends something new, or a feed is damaged",
     ),
-    Metric(
-        "headrace_frames_ignored_total", "counter", "frames", ("type",), "documented by the venue, but no tick here"
-    ),
+    Metric("headrace_frames_ignored_total", "frames", ("type",), "documented by the venue, but no tick here"),
     Metric(
         "headrace_sequence_faults_total",
-        "counter",
         "ticks",
         ("fault",),
         "found by the venue's own numbers: gap, duplicate, late, restart",
@@ -59,7 +58,6 @@ _ROWS = (
     ),
     Metric(
         "headrace_subscription_ticks_total",
-        "counter",
         "ticks",
         ("subscription", "fate"),
         "what became of each tick: delivered, filtered, missed, conflated, skipped",
@@ -67,7 +65,6 @@ _ROWS = (
     ),
     Metric(
         "headrace_subscription_pending_ticks",
-        "gauge",
         "ticks",
         ("subscription",),
         "backlog: published and not yet dispatched",
@@ -75,16 +72,14 @@ _ROWS = (
     ),
     Metric(
         "headrace_subscription_lag_seconds",
-        "gauge",
         "s",
         ("subscription",),
         "receive time between the last dispatched and the newest tick",
         "above 1 s: it decides on old prices",
     ),
-    Metric("headrace_subscription_calls_total", "counter", "calls", ("subscription",), "calls of its tick handlers"),
+    Metric("headrace_subscription_calls_total", "calls", ("subscription",), "calls of its tick handlers"),
     Metric(
         "headrace_subscription_faults_total",
-        "counter",
         "calls",
         ("subscription",),
         "calls of its tick handlers that raised",
@@ -92,7 +87,6 @@ _ROWS = (
     ),
     Metric(
         "headrace_handler_latency_seconds",
-        "gauge",
         "s",
         ("subscription", "quantile"),
         "duration of a call of a tick handler; quantile 1 is the longest that was timed",
@@ -101,7 +95,6 @@ _ROWS = (
     # The event bus
     Metric(
         "headrace_lane_events_total",
-        "counter",
         "events",
         ("lane", "fate"),
         "published, and what became of them: processed, dead, dropped; refused ones never entered the lane",
@@ -109,18 +102,16 @@ _ROWS = (
     ),
     Metric(
         "headrace_lane_depth_events",
-        "gauge",
         "events",
         ("lane",),
         "waiting in the lane",
         "above 80 % of its capacity: its handlers are slower than its publishers",
     ),
-    Metric("headrace_lane_capacity_events", "gauge", "events", ("lane",), "the lane's capacity now"),
-    Metric("headrace_events_retried_total", "counter", "events", (), "delivered to a handler again after it raised"),
-    Metric("headrace_subscriber_calls_total", "counter", "calls", ("subscriber",), "calls of a bus subscriber"),
+    Metric("headrace_lane_capacity_events", "events", ("lane",), "the lane's capacity now"),
+    Metric("headrace_events_retried_total", "events", (), "delivered to a handler again after it raised"),
+    Metric("headrace_subscriber_calls_total", "calls", ("subscriber",), "calls of a bus subscriber"),
     Metric(
         "headrace_subscriber_faults_total",
-        "counter",
         "calls",
         ("subscriber",),
         "calls of a bus subscriber that raised",
@@ -128,17 +119,15 @@ _ROWS = (
     ),
     Metric(
         "headrace_dead_letters_total",
-        "counter",
         "letters",
         (),
         "frames, handler calls and events that failed for good",
         "rises: headrace ctl dead-letters lists them",
     ),
-    Metric("headrace_dead_letters_kept", "gauge", "letters", (), "in the store; a full store drops the oldest"),
+    Metric("headrace_dead_letters_kept", "letters", (), "in the store; a full store drops the oldest"),
     # Commands
     Metric(
         "headrace_commands_total",
-        "counter",
         "commands",
         ("command", "status"),
         "answered: accepted, noop, rejected, failed",
@@ -146,18 +135,14 @@ _ROWS = (
     ),
     Metric(
         "headrace_command_latency_seconds",
-        "gauge",
         "s",
         ("command", "status", "quantile"),
         "from submission to answer",
         "0.99 above 0.001 while ticks saturate a core",
     ),
-    Metric(
-        "headrace_commands_in_flight", "gauge", "commands", (), "submitted and not answered", "does not go back to 0"
-    ),
+    Metric("headrace_commands_in_flight", "commands", (), "submitted and not answered", "does not go back to 0"),
     Metric(
         "headrace_command_handlers_abandoned",
-        "gauge",
         "handlers",
         (),
         "still running after their timeout",
@@ -165,7 +150,6 @@ _ROWS = (
     ),
     Metric(
         "headrace_command_audits_lost_total",
-        "counter",
         "events",
         (),
         "audits that found no room on the bus; they are in the log",
@@ -174,7 +158,6 @@ _ROWS = (
     # Strategies, orders, risk
     Metric(
         "headrace_strategy_state",
-        "gauge",
         "0 or 1",
         ("strategy", "state"),
         "1 for the state that it is in",
@@ -182,7 +165,6 @@ _ROWS = (
     ),
     Metric(
         "headrace_strategy_state_changes_total",
-        "counter",
         "changes",
         ("strategy",),
         "changes of its state",
@@ -190,25 +172,22 @@ _ROWS = (
     ),
     Metric(
         "headrace_orders_total",
-        "counter",
         "orders",
         ("strategy", "fate"),
         "submitted, and how they ended: filled, canceled, rejected, expired",
         "rejected rises: a gate or the broker refuses",
     ),
-    Metric("headrace_orders_open", "gauge", "orders", ("strategy",), "not ended yet"),
+    Metric("headrace_orders_open", "orders", ("strategy",), "not ended yet"),
     Metric(
         "headrace_orders_pending_cancel",
-        "gauge",
         "orders",
         ("strategy",),
         "open orders with a cancel that the broker has not answered",
         "does not go back to 0",
     ),
-    Metric("headrace_fills_total", "counter", "executions", ("strategy",), "executions"),
+    Metric("headrace_fills_total", "executions", ("strategy",), "executions"),
     Metric(
         "headrace_order_events_refused_total",
-        "counter",
         "events",
         (),
         "impossible events of the broker (a fill above the quantity, an unknown order)",
@@ -216,43 +195,39 @@ _ROWS = (
     ),
     Metric(
         "headrace_gate_checks_total",
-        "counter",
         "orders",
         ("gate", "verdict"),
         "checked by a gate: passed or refused",
         "refused rises: the order's rejection holds the observed value and the allowed one",
     ),
-    Metric("headrace_halted", "gauge", "0 or 1", (), "1 while the kill switch refuses new orders", "1"),
-    Metric("headrace_position_quantity", "gauge", "units", ("strategy", "instrument"), "signed quantity held"),
+    Metric("headrace_halted", "0 or 1", (), "1 while the kill switch refuses new orders", "1"),
+    Metric("headrace_position_quantity", "units", ("strategy", "instrument"), "signed quantity held"),
     Metric(
         "headrace_realized_pnl",
-        "gauge",
         "settlement currency",
         ("strategy", "instrument"),
         "since the run began, without fees",
         "falls below what the strategy may lose",
     ),
-    Metric("headrace_fees", "gauge", "settlement currency", ("strategy", "instrument"), "paid since the run began"),
+    Metric("headrace_fees", "settlement currency", ("strategy", "instrument"), "paid since the run began"),
     # Services, audit, engine
     Metric(
         "headrace_service_restarts_total",
-        "counter",
         "restarts",
         ("service",),
         "starts after its first start",
         "rises: its failure is in the log",
     ),
-    Metric("headrace_service_healthy", "gauge", "0 or 1", ("service",), "1 while its own health is ok", "0"),
-    Metric("headrace_service_value", "gauge", "its own", ("service", "name"), "a service's own metric"),
+    Metric("headrace_service_healthy", "0 or 1", ("service",), "1 while its own health is ok", "0"),
+    Metric("headrace_service_value", "its own", ("service", "name"), "a service's own metric"),
     Metric(
         "headrace_audit_events_total",
-        "counter",
         "events",
         ("fate",),
         "written to the audit, or lost",
         "lost above 0: the disk is full or gone",
     ),
-    Metric("headrace_engine_info", "gauge", "1", ("run_id", "version"), "the run id and the version"),
+    Metric("headrace_engine_info", "1", ("run_id", "version"), "the run id and the version"),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}

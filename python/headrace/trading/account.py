@@ -12,7 +12,6 @@ Does not: convert currencies, or know deposits.
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -20,15 +19,14 @@ import msgspec
 
 from headrace.errors import OptionError
 from headrace.market.checks import nearest
-from headrace.market.money import MONEY, ZERO, decimal_of, shown
+from headrace.market.money import MONEY, ZERO, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headrace.market.tick import NewestQuote
     from headrace.trading.positions import Position, Positions
 
-__all__ = ["Account", "Balance", "mid_of"]
+__all__ = ["Account", "Balance"]
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +69,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 class Account:
     """The balances of an engine, or of one strategy.
 
-    mark : returns the newest mid of an instrument, by name; None where there is none. strategy : None: all of them.
+    mark : returns the last mid of an instrument, by name; None where there is none. strategy : None: all of them.
     """
 
     def __init__(
@@ -103,15 +101,8 @@ class Account:
         return self.balances().get(currency) or Balance(currency=currency)
 
     def unrealized(self, position: Position) -> Decimal | None:
-        """Return a position's unrealized profit at the newest mid; None for an open one without a mark."""
+        """Return a position's unrealized profit at the last mid; None for an open one without a mark."""
         if position.is_flat:
             return ZERO
         mark = self._mark(position.instrument)
         return None if mark is None else position.unrealized_pnl(mark)
-
-
-def mid_of(quote: NewestQuote) -> Decimal | None:
-    """Return the middle of a quote; None for one without two sides."""
-    if not all(0 < value < math.inf for value in quote[:4]):
-        return None
-    return MONEY.divide(MONEY.add(decimal_of(quote.bid_price), decimal_of(quote.ask_price)), Decimal(2))

@@ -15,20 +15,22 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_left, insort
+from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from headrace.market.money import ZERO, decimal_of
+from headrace.market.tick import has_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
     from headrace.market.events import Cause, OrderRequested
 
 __all__ = ["NEVER_NS", "Dues", "RestingOrder", "RestingOrders", "ShownSide"]
 
 NEVER_NS = sys.maxsize
+UNBOUNDED = Decimal("Infinity")
 
 
 class RestingOrder:
@@ -186,11 +188,15 @@ class Dues:
 
 
 class ShownSide:
-    """One side of a quote: its price, and what is left of its size; 0 where the quote has no such side."""
+    """One side of a quote: its price, and what is left of its size.
+
+    left : 0 where the quote has no such side; infinite where its size is unknown, which bounds no fill.
+    """
 
     __slots__ = ("left", "price")
 
     def __init__(self, price: float, size: float) -> None:
-        is_there = 0 < price < math.inf and 0 < size < math.inf
+        is_there = has_side(price, size)
         self.price = decimal_of(price) if is_there else ZERO
-        self.left = decimal_of(size) if is_there else ZERO
+        known = decimal_of(size) if math.isfinite(size) else UNBOUNDED
+        self.left = known if is_there else ZERO

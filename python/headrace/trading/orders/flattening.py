@@ -53,7 +53,7 @@ class Flattenings:
         pairs.update(((order.strategy, order.instrument), None) for order in open_orders)
         for pair in pairs:
             if pair not in self.begun:
-                waits_for = frozenset(order.order_id for order in self._table.open_in(*pair))
+                waits_for = frozenset(order.order_id for order in self._table.select(*pair, open_only=True))
                 self.begun[pair] = _Flattening(self._table.new_id(pair[0]), waits_for, cause)
         return [self.begun[pair].order_id for pair in pairs]
 

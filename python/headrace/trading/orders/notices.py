@@ -7,7 +7,6 @@ Does not: decide anything.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, TypedDict
 
 from headrace.errors import LaneFullError
@@ -44,7 +43,8 @@ class Notices:
         self._bus = bus
         self._clock = clock
         self._run_id = run_id
-        self._refused: deque[OrderEvent] = deque(maxlen=REFUSED_KEPT)
+        # By its id: the event itself, and no equal one.
+        self._refused: dict[int, OrderEvent] = {}
 
     def reject(self, request: OrderRequested, refusal: Refusal) -> None:
         """Publish that a gate refused an order. Raises LaneFullError."""
@@ -93,7 +93,9 @@ class Notices:
     def refuse(self, event: OrderEvent, error: OrderError) -> None:
         """Count, log and audit an event that is refused. The caller raises the error, and the bus keeps a letter."""
         self.refused_total += 1
-        self._refused.append(event)
+        self._refused[id(event)] = event
+        if len(self._refused) > REFUSED_KEPT:
+            del self._refused[next(iter(self._refused))]
         log.error("%s", error)
         audit = Audit(
             **self._stamps(event.cause),
@@ -110,7 +112,7 @@ class Notices:
 
     def is_refused(self, event: OrderEvent) -> bool:
         """Whether this very event was refused."""
-        return bool(self._refused) and any(event is refused for refused in self._refused)
+        return id(event) in self._refused
 
     def _stamps(self, cause: Cause | None) -> _Stamps:
         return {"source": "orders", "ts": self._clock.now_ns(), "run_id": self._run_id, "cause": cause}

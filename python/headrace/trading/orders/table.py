@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -73,16 +74,29 @@ class OrderStats(NamedTuple):
 class _Entry:
     """An order, and what its next event is checked against.
 
-    before_cancel : its state without the cancel. works : it passed the gates, so it may fill. worth : the sum of its
-    executions, by ``Instrument.worth``.
+    number : rises with each order. before_cancel : its state without the cancel. works : it passed the gates, so it
+    may fill. worth : the sum of its executions, by ``Instrument.worth``.
     """
 
     order: Order
+    number: int
     before_cancel: OrderState = OrderState.SUBMITTED
     cancel_reason: str = ""
     works: bool = False
     worth: Decimal = ZERO
     executions: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Open:
+    """The open orders of a strategy in an instrument, oldest first.
+
+    working : how many of them passed the gates. left : what these may still fill, by their side.
+    """
+
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    working: int = 0
+    left: dict[int, Decimal] = field(default_factory=lambda: {1: ZERO, -1: ZERO})
 
 
 def id_prefix(run_id: str) -> str:
@@ -98,9 +112,11 @@ class OrderTable:
         self._instruments = instruments
         self._prefix = prefix
         self._entries: dict[str, _Entry] = {}
-        self._open: dict[tuple[str, str], dict[str, _Entry]] = {}
+        # By strategy, then by instrument.
+        self._open: dict[str, dict[str, _Open]] = {}
+        self._added = 0
         # Over, oldest first.
-        self._over: dict[str, None] = {}
+        self._over: deque[str] = deque()
         self._issued: dict[str, int] = {}
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
@@ -131,17 +147,23 @@ class OrderTable:
         order_id, strategy = request.order_id, request.strategy
         entry = self._entries.get(order_id)
         if entry is None:
-            entry = self._entries[order_id] = _Entry(Order(request=request, ts=request.ts))
-            self._open.setdefault((strategy, request.instrument), {})[order_id] = entry
+            self._added += 1
+            entry = self._entries[order_id] = _Entry(Order(request=request, ts=request.ts), self._added)
+            own = self._open.setdefault(strategy, {}).setdefault(request.instrument, _Open())
+            own.entries[order_id] = entry
             self._counts[strategy]["submitted"] += 1
         else:
+            own = self._open[strategy][request.instrument]
             entry.order = msgspec.structs.replace(entry.order, request=request)
-        entry.works = works
+        if works:
+            entry.works = True
+            own.working += 1
+            own.left[request.side] = MONEY.add(own.left[request.side], request.quantity)
 
     def discard(self, order_id: str) -> None:
         """Remove an order of which no event was published."""
         entry = self._entries.pop(order_id)
-        self._close(entry.order.request)
+        self._close(entry)
         self._counts[entry.order.strategy]["submitted"] -= 1
 
     def get(self, order_id: str) -> Order | None:
@@ -151,28 +173,22 @@ class OrderTable:
 
     def select(self, strategy: str | None, instrument: str | None, *, open_only: bool) -> list[Order]:
         """Return orders, oldest first."""
-        return [
-            entry.order
-            for entry in self._entries.values()
-            if strategy in (None, entry.order.strategy)
-            and instrument in (None, entry.order.instrument)
-            and (entry.order.is_open or not open_only)
-        ]
+        if open_only:
+            entries = [entry for own in self._open_of(strategy, instrument) for entry in own.entries.values()]
+            return [entry.order for entry in sorted(entries, key=attrgetter("number"))]
+        orders = [entry.order for entry in self._entries.values()]
+        return [own for own in orders if strategy in (None, own.strategy) and instrument in (None, own.instrument)]
 
-    def open_in(self, strategy: str, instrument: str) -> Iterator[Order]:
-        """Yield the open orders of a strategy in an instrument, oldest first. O(these)."""
-        for entry in self._open.get((strategy, instrument), {}).values():
-            yield entry.order
+    def _open_of(self, strategy: str | None, instrument: str | None) -> Iterator[_Open]:
+        strategies = self._open.values() if strategy is None else [self._open.get(strategy, {})]
+        for of_strategy in strategies:
+            chosen = of_strategy if instrument is None else of_strategy.keys() & {instrument}
+            yield from (of_strategy[name] for name in chosen)
 
     def working(self, strategy: str, instrument: str, side: int) -> tuple[Decimal, int]:
-        """Return what the working orders of one side may still fill, and how many of both sides there are."""
-        left, count = ZERO, 0
-        for entry in self._open.get((strategy, instrument), {}).values():
-            if entry.works:
-                count += 1
-                if entry.order.side == side:
-                    left = MONEY.add(left, entry.order.left)
-        return left, count
+        """Return what the working orders of one side may still fill, and how many of both sides there are. O(1)."""
+        own = self._open.get(strategy, {}).get(instrument)
+        return (ZERO, 0) if own is None else (own.left[side], own.working)
 
     def mark(self, order_id: str, **changes: Any) -> None:
         """Change fields of an order that no event changes: ``is_sent``, ``reason``."""
@@ -216,12 +232,11 @@ class OrderTable:
             # The state that it returns to when its cancel fails.
             entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
         if after in FINAL:
-            self._close(request)
+            self._close(entry)
             self._counts[request.strategy][after] += 1
-            self._over[request.order_id] = None
+            self._over.append(request.order_id)
             if len(self._over) > ORDERS_KEPT_MAX:
-                oldest = next(iter(self._over))
-                del self._over[oldest], self._entries[oldest]
+                del self._entries[self._over.popleft()]
         return entry.order
 
     def _fill(self, entry: _Entry, event: OrderFill, after: OrderState) -> None:
@@ -255,13 +270,22 @@ class OrderTable:
             ts=event.ts,
         )
         self._counts[request.strategy]["fills"] += 1
+        if entry.works:
+            own = self._open[request.strategy][request.instrument]
+            own.left[request.side] = MONEY.subtract(own.left[request.side], event.quantity)
 
-    def _close(self, request: OrderRequested) -> None:
-        key = (request.strategy, request.instrument)
-        of_key = self._open[key]
-        del of_key[request.order_id]
-        if not of_key:
-            del self._open[key]
+    def _close(self, entry: _Entry) -> None:
+        order = entry.order
+        of_strategy = self._open[order.strategy]
+        own = of_strategy[order.instrument]
+        del own.entries[order.order_id]
+        if entry.works:
+            own.working -= 1
+            own.left[order.side] = MONEY.subtract(own.left[order.side], order.left)
+        if not own.entries:
+            del of_strategy[order.instrument]
+        if not of_strategy:
+            del self._open[order.strategy]
 
     def stats(self, strategy: str | None) -> OrderStats:
         """Count the orders of one strategy, or of all."""
@@ -269,12 +293,7 @@ class OrderTable:
         for owner, counts in self._counts.items():
             if strategy in (None, owner):
                 total.update(counts)
-        is_open = [
-            entry.order.state
-            for (owner, _), entries in self._open.items()
-            for entry in entries.values()
-            if strategy in (None, owner)
-        ]
+        is_open = [entry.order.state for own in self._open_of(strategy, None) for entry in own.entries.values()]
         return OrderStats(
             submitted=total["submitted"],
             open=len(is_open),

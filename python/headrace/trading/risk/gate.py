@@ -52,6 +52,14 @@ class QuoteLike(Protocol):
         """The best ask."""
 
     @property
+    def bid_size(self) -> float:
+        """The size at the best bid; 0: there is no bid."""
+
+    @property
+    def ask_size(self) -> float:
+        """The size at the best ask; 0: there is no ask."""
+
+    @property
     def ts_init(self) -> int:
         """When it was received, ns."""
 

@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.market.money import MONEY, SHOWN, decimal_of, is_multiple
+from headrace.market.tick import has_side
 from headrace.trading.risk.gate import GateVerdict
 
 if TYPE_CHECKING:
@@ -111,8 +112,9 @@ class InstrumentGate:
             return _missing_limit("age", "stale_after_s")
         if quote is None:
             return _refused("no quote", "a quote", f"{name} has had no quote yet: subscribe its feed, or wait for one")
-        if not (0 < quote.bid_price < math.inf and 0 < quote.ask_price < math.inf):
-            observed = f"bid {quote.bid_price!r}, ask {quote.ask_price!r}"
+        sides = (quote.bid_price, quote.bid_size), (quote.ask_price, quote.ask_size)
+        if not all(has_side(price, size) for price, size in sides):
+            observed = "bid {!r} of {!r}, ask {!r} of {!r}".format(*sides[0], *sides[1])
             return _refused(
                 observed, "two prices", f"the newest quote of {name} has no two sides: wait for one that has"
             )

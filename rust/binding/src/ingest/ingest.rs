@@ -202,6 +202,12 @@ impl Ingest {
         ))
     }
 
+    /// (bid price, ask price) of the newest quote of an instrument that had both sides.
+    fn last_sides(&self, instrument: &str) -> Option<(f64, f64)> {
+        let id = lock(&self.core.instruments).id(instrument)?;
+        self.core.ring.newest.last_sides(id)
+    }
+
     /// SHA-256 over everything published, in lower-case hex; None without hashing.
     fn input_hash(&self) -> Option<String> {
         self.core.hash.as_ref().map(|hash| lock(hash).hex())

@@ -4,14 +4,16 @@
 //!   writer ─▶ cells[key] (one snapshot cell each) ─▶ any reader
 //! ```
 //! Guarantees: what a reader gets is a tick that was published, whole, with its position; cells are allocated when
-//! first needed.
-//! Does not: keep anything but the newest, or order it against the ring.
+//! first needed. Beside the newest quote it keeps the prices of the last one that had both sides, for marks.
+//! Does not: keep anything else that is not the newest, or order it against the ring.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use headrace_lockfree::SnapshotCell;
+use rustc_hash::FxHashMap;
 
 use crate::fan_out::conflate::StateKeys;
+use crate::market::kind::QUOTE;
 use crate::market::tick::{TICK_WORDS, Tick};
 
 /// Cells allocated together: 22 KiB.
@@ -33,6 +35,8 @@ pub struct Marks {
 pub struct NewestTable {
     keys: StateKeys,
     chunks: Box<[OnceLock<Cells>]>,
+    /// By instrument, whose newest quote lacks a side: bid and ask of the last quote that had both.
+    sides: Mutex<FxHashMap<u32, (f64, f64)>>,
 }
 
 impl NewestTable {
@@ -43,6 +47,7 @@ impl NewestTable {
         Self {
             keys,
             chunks: (0..cells.div_ceil(CELLS_PER_CHUNK)).map(|_| OnceLock::new()).collect(),
+            sides: Mutex::default(),
         }
     }
 
@@ -58,6 +63,7 @@ impl NewestTable {
     pub fn store(&self, ticks: &[Tick], first: u64, marks: &mut Marks) {
         if let [tick] = ticks {
             if let Some(key) = self.newest_key(tick) {
+                self.keep_sides(tick, &[]);
                 self.store_one(key, tick, first);
             }
             return;
@@ -74,7 +80,26 @@ impl NewestTable {
                 }
                 None => continue,
             }
+            self.keep_sides(tick, &ticks[..index]);
             self.store_one(key, tick, first + index as u64);
+        }
+    }
+
+    /// Keeps the prices of the last quote of both sides before one that lacks a side. `before`: of the same `store`.
+    #[inline]
+    fn keep_sides(&self, newest: &Tick, before: &[Tick]) {
+        if newest.kind == QUOTE && sides(newest).is_none() {
+            self.keep_sides_before(newest.instrument, before);
+        }
+    }
+
+    #[cold]
+    fn keep_sides_before(&self, instrument: u32, before: &[Tick]) {
+        let is_earlier = |tick: &&Tick| tick.kind == QUOTE && tick.instrument == instrument && tick.may_be_newest();
+        let stored = || self.of(instrument, QUOTE).and_then(|(tick, _)| sides(&tick));
+        if let Some(kept) = before.iter().rev().filter(is_earlier).find_map(sides).or_else(stored) {
+            let mut all = self.sides.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(instrument, kept);
         }
     }
 
@@ -119,6 +144,23 @@ impl NewestTable {
         let cells = self.chunks.get(key / CELLS_PER_CHUNK)?.get()?;
         cells[key % CELLS_PER_CHUNK].load().map(|words| parted(&words))
     }
+
+    /// Bid and ask of the newest quote of an instrument that had both sides; `None` when there was none.
+    #[must_use]
+    pub fn last_sides(&self, instrument: u32) -> Option<(f64, f64)> {
+        let (newest, _) = self.of(instrument, QUOTE)?;
+        sides(&newest).or_else(|| {
+            let all = self.sides.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(&instrument).copied()
+        })
+    }
+}
+
+/// Bid and ask of a quote; `None` where a side has no price, or a size of 0. A size of NaN is unknown.
+fn sides(quote: &Tick) -> Option<(f64, f64)> {
+    let [bid, ask, bid_size, ask_size] = quote.values.map(f64::from_bits);
+    let has_side = |price: f64, size: f64| price > 0.0 && price.is_finite() && size != 0.0;
+    (has_side(bid, bid_size) && has_side(ask, ask_size)).then_some((bid, ask))
 }
 
 /// The tick and the position that a cell's words are.
@@ -161,5 +203,38 @@ mod tests {
         assert_eq!(table.of(1, TRADE), None);
         let held: Vec<u64> = table.load().iter().map(|tick| tick.seq).collect();
         assert_eq!(held, [2, 2]);
+    }
+
+    #[test]
+    fn of_quotes_it_keeps_the_prices_of_the_last_that_had_both_sides() {
+        let table = NewestTable::new(StateKeys::new(kind_set(QUOTE)), 4);
+        let quote = |instrument, bid: f64, bid_size: f64, flags| Tick {
+            kind: QUOTE,
+            instrument,
+            flags,
+            values: [bid, bid + 1.0, bid_size, 1.0].map(f64::to_bits),
+            ..Tick::default()
+        };
+        let mut marks = Marks::default();
+        assert_eq!(table.last_sides(1), None);
+        table.store(&[quote(1, 9.0, 0.0, 0)], 0, &mut marks);
+        assert_eq!(table.last_sides(1), None);
+        table.store(&[quote(1, 10.0, 1.0, 0)], 1, &mut marks);
+        table.store(&[quote(1, 11.0, 0.0, 0)], 2, &mut marks);
+        table.store(&[quote(1, 12.0, 0.0, 0)], 3, &mut marks);
+        assert_eq!(table.last_sides(1), Some((10.0, 11.0)));
+        // Inside of one burst, too; but not one that came late, or of another instrument.
+        let late = quote(1, 14.0, 1.0, crate::market::tick::flags::LATE);
+        let burst = [
+            quote(1, 13.0, 1.0, 0),
+            late,
+            quote(2, 15.0, 1.0, 0),
+            quote(1, 16.0, 0.0, 0),
+        ];
+        table.store(&burst, 4, &mut marks);
+        assert_eq!(table.last_sides(1), Some((13.0, 14.0)));
+        table.store(&[quote(1, 17.0, 1.0, 0)], 8, &mut marks);
+        assert_eq!(table.last_sides(1), Some((17.0, 18.0)));
+        assert_eq!(table.last_sides(2), Some((15.0, 16.0)));
     }
 }
