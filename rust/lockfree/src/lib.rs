@@ -10,6 +10,7 @@
 //! Does not: interpret a record, read a wall clock, or start a thread.
 
 mod gating;
+mod mailbox;
 mod reader;
 mod ring;
 mod slots;
@@ -19,6 +20,7 @@ pub mod wait;
 mod writer;
 
 pub use gating::ReaderId;
+pub use mailbox::Mailbox;
 pub use reader::{RELEASE_CHUNK_MAX, Read, Reader};
 pub use ring::{Ring, RingError};
 pub use snapshot_cell::SnapshotCell;

@@ -7,7 +7,6 @@
 //! Does not: call handlers; what is owed to a member is given by the span that follows.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use headrace_core::market::tick::GapCause;
 use pyo3::prelude::*;
@@ -23,9 +22,7 @@ use crate::lock::lock;
 
 impl Group {
     pub(super) fn request(&self, request: Request) {
-        lock(&self.requests).push(request);
-        // Relaxed: a hint; the lock orders the requests themselves, and a late look costs one span.
-        self.has_requests.store(true, Ordering::Relaxed);
+        self.requests.post(request);
         self.core.wake_all();
     }
 
@@ -71,22 +68,19 @@ impl Group {
             let member = state.delivery.index_of(shared);
             member.is_some_and(|member| state.delivery.members[member].blocks())
         };
-        lock(&self.requests).iter().any(|request| match request {
+        let gates = |request: &Request| match request {
             Request::Join(member) => member.blocks(),
             Request::Resume(shared) => blocks(shared),
             Request::Change(_, Change::Tuning(tuning)) => tuning.overflow == Overflow::Block,
             Request::Change(..) | Request::Leave(_) => false,
-        })
+        };
+        self.requests.look(|requests| requests.iter().any(gates))
     }
 
     /// Answers requests whose place has come. Calls no handler.
     pub(super) fn answer(&self, state: &mut GroupState) {
-        // Relaxed: the lock orders it. Before they are taken: a request that comes between the two lines is taken with
-        // the others, one that comes behind sets it again. Those that must wait set it again below.
-        self.has_requests.store(false, Ordering::Relaxed);
-        let requests = std::mem::take(&mut *lock(&self.requests));
         let mut waiting = Vec::new();
-        for request in requests {
+        for request in self.requests.take() {
             match request {
                 Request::Join(ref member) if member.joined() > state.position() && state.has_members() => {
                     waiting.push(request);
@@ -112,13 +106,7 @@ impl Group {
                 }
             }
         }
-        if !waiting.is_empty() {
-            let mut requests = lock(&self.requests);
-            waiting.append(&mut requests);
-            *requests = waiting;
-            // Relaxed: a hint.
-            self.has_requests.store(true, Ordering::Relaxed);
-        }
+        self.requests.put_back(waiting);
     }
 
     fn answer_join(&self, state: &mut GroupState, mut member: Member) {

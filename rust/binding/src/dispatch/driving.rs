@@ -104,8 +104,7 @@ impl Group {
 
     /// What takes effect between two spans.
     fn settle_edge(&self, py: Python<'_>, state: &mut GroupState) {
-        // Relaxed: a hint, see `request`.
-        if self.has_requests.load(Ordering::Relaxed) {
+        if self.requests.has_posts() {
             self.cut_before_answers(state);
             self.answer(state);
         }
@@ -162,8 +161,8 @@ impl Group {
             if is_over || state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
                 return Ok(false);
             }
-            // Relaxed: hints, see `request`; a stop orders nothing.
-            let goes_on = self.has_requests.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed);
+            // Relaxed: a stop takes effect soon, and orders nothing.
+            let goes_on = self.requests.has_posts() || self.stop.load(Ordering::Relaxed);
             if !goes_on && state.is_used_up() {
                 // Another round would only find that out: half the cost of a call that brings one tick.
                 let now_ns = state.delivery.now_ns;
@@ -190,7 +189,7 @@ impl Group {
             let ready = || {
                 !self.is_idle()
                     // Relaxed, Acquire: as above.
-                    || self.has_requests.load(Ordering::Relaxed)
+                    || self.requests.has_posts()
                     || self.stop.load(Ordering::Relaxed)
                     || self.closed.load(Ordering::Acquire)
             };

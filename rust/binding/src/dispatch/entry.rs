@@ -6,8 +6,6 @@
 //! Guarantees: without a log it costs one look; with one, what a call reads and sees depends on its cursor alone.
 //! Does not: bound what is dispatched; that is `Bounds`.
 
-use std::sync::atomic::Ordering;
-
 use headrace_core::market::tick::Tick;
 
 use super::bounds::Bounds;
@@ -120,8 +118,7 @@ impl Group {
     }
 
     fn open_with(&self, state: &mut GroupState, flags: u8, is_lapsed: bool) {
-        // Relaxed: a hint, see `request`.
-        let answers = self.has_requests.load(Ordering::Relaxed);
+        let answers = self.requests.has_posts();
         let joins_gate = answers && self.requests_gate(state);
         let core = std::sync::Arc::clone(&state.core);
         let Some(mut lines) = core.log.stand_still() else {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use headrace_core::market::instrument::InstrumentTable;
-use headrace_lockfree::ReaderId;
+use headrace_lockfree::{Mailbox, ReaderId};
 use pyo3::prelude::*;
 
 use super::delivery::{Awaiting, Delivery};
@@ -42,8 +42,7 @@ pub(crate) struct Group {
     pub(crate) core: Arc<RingCore>,
     pub(super) instruments: Arc<Mutex<InstrumentTable>>,
     pub(super) state: Mutex<Option<Box<GroupState>>>,
-    pub(super) requests: Mutex<Vec<Request>>,
-    pub(super) has_requests: AtomicBool,
+    pub(super) requests: Mailbox<Request>,
     pub(super) counts: Mutex<Counts>,
     pub(super) position: AtomicU64,
     pub(super) last_ts: AtomicI64,
@@ -93,8 +92,7 @@ impl Group {
             core: Arc::clone(core),
             instruments: Arc::clone(instruments),
             state: Mutex::new(None),
-            requests: Mutex::new(Vec::new()),
-            has_requests: AtomicBool::new(false),
+            requests: Mailbox::default(),
             counts: Mutex::new(Counts::default()),
             position: AtomicU64::new(position),
             last_ts: AtomicI64::new(i64::MIN),
@@ -212,15 +210,13 @@ impl Group {
     }
 
     pub(super) fn count_members(&self) -> usize {
-        lock(&self.counts).members.len() + lock(&self.requests).len()
+        lock(&self.counts).members.len() + self.requests.look(<[Request]>::len)
     }
 
     /// Whether it is a member, or asked to leave and has no answer yet.
     pub(super) fn holds(&self, shared: &Arc<SubscriptionShared>) -> bool {
-        let leaves = lock(&self.requests)
-            .iter()
-            .any(|request| matches!(request, Request::Leave(leaver) if Arc::ptr_eq(leaver, shared)));
-        leaves
+        let leaves = |request: &Request| matches!(request, Request::Leave(leaver) if Arc::ptr_eq(leaver, shared));
+        self.requests.look(|requests| requests.iter().any(leaves))
             || lock(&self.counts)
                 .members
                 .iter()
@@ -267,7 +263,7 @@ impl Group {
     }
 
     pub(crate) fn has_members(&self) -> bool {
-        !lock(&self.counts).members.is_empty() || !lock(&self.requests).is_empty()
+        !lock(&self.counts).members.is_empty() || self.requests.look(|requests| !requests.is_empty())
     }
 
     /// Positions between the oldest tick still to be dispatched and the cursor.

@@ -22,7 +22,6 @@ use super::group_state::GroupState;
 use super::plural::edge_before;
 use super::request::Request;
 use super::stops::Stops;
-use crate::lock::lock;
 
 /// Ticks between two looks at the clock, when a dispatch has a time limit.
 pub(super) const TICKS_PER_LOOK: usize = 32;
@@ -46,16 +45,17 @@ impl Group {
         if let Some(gap) = gap {
             end = start + 1 + gap;
         }
-        // Relaxed: a hint, see `request`.
-        if self.has_requests.load(Ordering::Relaxed) {
-            for request in lock(&self.requests).iter() {
-                if let Request::Join(member) = request {
-                    let index = member.joined().saturating_sub(state.base) as usize;
-                    if index > start && index < end {
-                        end = index;
+        if self.requests.has_posts() {
+            self.requests.look(|requests| {
+                for request in requests {
+                    if let Request::Join(member) = request {
+                        let index = member.joined().saturating_sub(state.base) as usize;
+                        if index > start && index < end {
+                            end = index;
+                        }
                     }
                 }
-            }
+            });
         }
         (state.span_start, state.span_end) = (start, end);
         // A lapse may have left newest quotes to deliver.
