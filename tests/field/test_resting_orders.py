@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headrace import Engine, Flags, Instrument, SimulatedBroker, Strategy, ticks
@@ -125,18 +129,23 @@ class Grid(Strategy):
         self.fills.append((fill.quote.first, fill.price, fill.liquidity))
 
 
-def replayed(strategy: Strategy, rows: list[tuple[float, float]], size: float = 500.0) -> Engine:
+def quotes_of(rows: list[tuple[float, float]], size: float) -> np.ndarray:
+    """A quote each second."""
     bids, asks = zip(*rows, strict=True)
+    return ticks(
+        instrument=ACME,
+        ts_init=[number * S for number in range(1, len(rows) + 1)],
+        bid_price=list(bids),
+        ask_price=list(asks),
+        bid_size=size,
+        ask_size=size,
+    )
+
+
+def replayed(strategy: Strategy, rows: list[tuple[float, float]], size: float = 500.0) -> Engine:
     engine = Engine(
         mode="replay",
-        feeds=ticks(
-            instrument=ACME,
-            ts_init=[number * S for number in range(1, len(rows) + 1)],
-            bid_price=list(bids),
-            ask_price=list(asks),
-            bid_size=[size] * len(rows),
-            ask_size=[size] * len(rows),
-        ),
+        feeds=quotes_of(rows, size),
         strategies=strategy,
         broker=SimulatedBroker(),
         instruments=[Instrument(ACME, price_tick=D("0.01"), lot_size=D("0.1"))],
@@ -184,3 +193,45 @@ def test_fills_of_a_replay_do_not_depend_on_their_number(orders: int) -> None:
     engine = replayed(strategy, [(100.0, 100.1)] * 2 + [(98.0, 98.1)] * 2, size=1e6)
     assert {order.ts for order in engine.orders.orders()} == {3 * S}
     assert engine.orders.stats().fills == orders
+
+
+class Ladder(Strategy):
+    """Places fifty bids at each of nine quotes, which rest far below."""
+
+    def __init__(self) -> None:
+        self.fills: Counter[int] = Counter()
+
+    def on_quote(self, seq: int) -> None:
+        if seq <= 9:
+            for step in range(50):
+                self.buy(ACME, "0.1", price=D(90) - D(step) / 100)
+
+    def on_fill(self, fill: OrderFill) -> None:
+        assert fill.quote is not None
+        self.fills[fill.quote.first] += 1
+
+
+def test_live_one_quote_fills_eight_times_the_lane_and_the_rest_is_counted(tmp_path: Path) -> None:
+    ladder = Ladder()
+    engine = Engine(
+        feeds=quotes_of([(100.0, 100.1)] * 10 + [(80.0, 80.1)] * 3, size=500.0),
+        strategies=ladder,
+        broker=SimulatedBroker(),
+        instruments=[Instrument(ACME, price_tick=D("0.01"), lot_size=D("0.1"))],
+        limits=LIMITS,
+        speed=1e3,
+        state_folder=tmp_path / "state",
+    )
+    report = engine.run()
+    assert ladder.fills == {11: 400, 12: 50}
+    assert report.held_back == 50
+    assert re.search(r"^fills held back +50$", str(report), re.MULTILINE)
+    assert report.to_dict()["held_back"] == 50
+
+
+def test_a_replay_holds_nothing_back() -> None:
+    ladder = Ladder()
+    report = replayed(ladder, [(100.0, 100.1)] * 10 + [(80.0, 80.1)] * 3).report()
+    assert ladder.fills == {11: 450}
+    assert report.held_back == 0
+    assert "held back" not in str(report)
