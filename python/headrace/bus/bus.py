@@ -47,14 +47,13 @@ from headrace.limits import (
     LANE_SHRINK_S,
     TURNS_DATA,
 )
-from headrace.market.checks import one_of
-from headrace.market.clock import Mode, ModeName, WallClock
+from headrace.market.checks import of_type, one_of
+from headrace.market.clock import Clock, Mode, ModeName, WallClock
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.events import EVENT_LANES, Cause, Event, Gap, Lane
 
 if TYPE_CHECKING:
     from headrace.bus.subscription import E, Handler, What
-    from headrace.market.clock import Clock
 
 __all__ = ["BusSubscription", "EventBus"]
 
@@ -99,6 +98,9 @@ class EventBus:
         dead_letters: DeadLetters | None = None,
         lanes: Mapping[Lane, LaneOptions] | None = None,
     ) -> None:
+        of_type("clock", clock, Clock, None)
+        of_type("run_id", run_id, str)
+        of_type("dead_letters", dead_letters, DeadLetters, None)
         self.clock: Clock = WallClock() if clock is None else clock
         self.mode = Mode(one_of("mode", mode, Mode))
         self.run_id = run_id

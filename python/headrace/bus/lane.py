@@ -25,6 +25,7 @@ from headrace.limits import (
     LANE_EVENTS_MAX,
     LANE_GROWTH_MAX,
 )
+from headrace.market.checks import of_type, one_of
 from headrace.market.events import Lane
 
 __all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "LaneOptions", "LaneStats", "options_of"]
@@ -95,10 +96,14 @@ LANE_OPTIONS: dict[Lane, LaneOptions] = {
 
 def options_of(given: Mapping[Lane, LaneOptions], *, is_replay: bool) -> dict[Lane, LaneOptions]:
     """Return the options of all lanes, highest priority first; in a replay no lane is full. Raises OptionError."""
+    of_type("lanes", given, Mapping)
     known = {lane: given.get(lane, usual) for lane, usual in LANE_OPTIONS.items()}
     for lane, options in known.items():
+        of_type(f"lanes[{str(lane)!r}]", options, LaneOptions)
+        one_of("full", options.full, ("refuse", "drop_oldest"))
         for name in ("capacity", "max_attempts", "growth_max"):
             value = getattr(options, name)
+            of_type(name, value, int)
             if value < 1:
                 msg = f"{name}={value} of the {lane} lane is not allowed: it must be 1 or more"
                 raise OptionError(msg, option=name)

@@ -7,6 +7,7 @@ Does not: deliver; before an event is delivered it passes the handlers of change
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.bus.consumer import Consumer
@@ -15,10 +16,11 @@ from headrace.bus.subscription import BusSubscription, is_event_type, matches, s
 from headrace.dispatch.names import Names
 from headrace.errors import EventTypeError, OptionError
 from headrace.limits import LANE_ATTEMPTS_DATA
+from headrace.market.checks import of_type
 from headrace.market.events import EVENT_KEYS, Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import headrace._native as _native
     from headrace.bus.subscription import E, Handler, What
@@ -105,6 +107,8 @@ class Subscribers:
         max_attempts: int | None,
     ) -> BusSubscription:
         """See ``EventBus.subscribe``."""
+        of_type("idempotent", idempotent, bool)
+        of_type("where", where, Callable, None)  # type: ignore[arg-type]  # isinstance takes it
         attempts = self._attempts(what, idempotent=idempotent, max_attempts=max_attempts)
         if where is not None:
             self._refuse_keyless(what)

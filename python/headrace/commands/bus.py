@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from headrace.bus import EventBus
 from headrace.commands.audit_trail import AuditTrail
 from headrace.commands.deadline import Deadline
 from headrace.commands.meter import CommandMeter, CommandStats
@@ -35,15 +36,14 @@ from headrace.commands.table import CommandTable
 from headrace.commands.target_queues import TargetQueues
 from headrace.errors import CommandError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, DRAIN_RUNNING_S
-from headrace.market.clock import Mode
+from headrace.market.checks import of_type
+from headrace.market.clock import Clock, Mode
 
 if TYPE_CHECKING:
-    from headrace.bus import EventBus
     from headrace.commands.ack import Ack
     from headrace.commands.family import Command, CommandEntry
     from headrace.commands.onion import Middleware
     from headrace.commands.table import Handler
-    from headrace.market.clock import Clock
 
 __all__ = ["CommandBus"]
 
@@ -69,6 +69,8 @@ class CommandBus:
         workers: int = COMMAND_WORKERS,
         timeout_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
+        of_type("bus", bus, EventBus, None)
+        of_type("clock", clock, Clock)
         if workers < 1:
             msg = f"workers={workers} handle nothing: give at least 1"
             raise CommandError(msg, command="")

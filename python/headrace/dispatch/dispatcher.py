@@ -42,7 +42,7 @@ from headrace.dispatch.subscription import Advance, Environment, Subscription
 from headrace.dispatch.subscription_stats import SubscriptionStats, sum_of_stats
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
 from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
-from headrace.market.checks import one_of, refuse_unknown, whole
+from headrace.market.checks import of_type, one_of, refuse_unknown, whole
 from headrace.market.clock import Clock, EngineClock, Mode, ModeName, ReplayClock, WallClock
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.money import MONEY, decimal_of
@@ -144,6 +144,8 @@ class Dispatcher:
         if is_replay and clock is not None and not isinstance(clock, EngineClock):
             msg = f"clock={clock!r} with mode='replay': a replay's time comes from its ticks; remove clock="
             raise OptionError(msg, option="clock")
+        of_type("clock", clock, Clock, None)
+        of_type("dead_letters", dead_letters, DeadLetters, None)
         self.clock: Clock = clock or (ReplayClock() if is_replay else WallClock())
         self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
         if not isinstance(instruments, _native.Instruments):
@@ -238,6 +240,7 @@ class Dispatcher:
         Raises what ``subscribe`` raises.
         """
         self._refuse_closed("make a new one")
+        of_type("callback", callback, str, None)
         given: dict[str, Any] = {**(handler.subscription if isinstance(handler, HasHandlers) else {}), **options}
         refuse_unknown("a subscription", given, SubscribeOptions.__annotations__)
         checked = SubscriptionOptions.checked(**given)
@@ -269,6 +272,7 @@ class Dispatcher:
         Options as in ``subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises OptionError,
         ClosedError.
         """
+        of_type("subscription", subscription, Subscription)
         _refuse_closed_one(subscription)
         options = subscription.options.changed(**changes)
         if options == subscription.options:

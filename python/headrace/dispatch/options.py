@@ -7,15 +7,13 @@ Does not: resolve the defaults that depend on handlers (``joining``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
-from headrace.market.checks import duration_ns, one_of, rate, refuse, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from headrace.market.checks import duration_ns, of_type, one_of, rate, refuse, whole
 
 __all__ = ["Overflow", "SubscribeOptions", "SubscriptionOptions", "TuneOptions"]
 
@@ -154,6 +152,7 @@ class SubscriptionOptions:
 
 
 def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
+    of_type(option, value, str, Iterable)
     names = (value,) if isinstance(value, str) else tuple(value)
     if not names:
         refuse(option, names, "at least one name or pattern")

@@ -29,6 +29,7 @@ from headrace.engine.parts import build_parts
 from headrace.engine.report import report_of, status_of
 from headrace.engine.run import EngineRun
 from headrace.errors import EngineError
+from headrace.market.checks import of_type
 from headrace.market.clock import Mode
 
 if TYPE_CHECKING:
@@ -235,10 +236,12 @@ class Engine:
 
     def stop(self, reason: str = "stopped") -> None:
         """Drain and end; from any thread, and in a signal handler."""
+        of_type("reason", reason, str)
         self._run.stop(reason)
 
     def force(self, reason: str = "forced") -> None:
         """End now: what runs is cancelled, what waits is reported as left. From any thread."""
+        of_type("reason", reason, str)
         self._run.force(reason)
 
     @property

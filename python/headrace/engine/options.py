@@ -6,28 +6,30 @@ Does not: check what a part checks itself, such as the ring's capacity.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+
+import numpy as np
 
 from headrace.errors import OptionError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
-from headrace.market.checks import one_of, refuse_unknown
-from headrace.market.clock import Mode, ModeName
+from headrace.market.checks import of_type, one_of, refuse_unknown
+from headrace.market.clock import Clock, Mode, ModeName
+from headrace.market.instrument import Instrument, RiskLimits
+from headrace.trading.brokers.base import Broker
+from headrace.trading.orders import Sizing
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from headrace.bus.lane import LaneOptions
     from headrace.commands import Middleware
     from headrace.dispatch.faults import Policy
     from headrace.engine.service import ServiceProtocol
     from headrace.feeds.sources import Progress, Source
-    from headrace.market.clock import Clock
     from headrace.market.events import Event, Lane
-    from headrace.market.instrument import Instrument, RiskLimits
     from headrace.strategies.spec import Strategies
-    from headrace.trading.brokers.base import Broker
-    from headrace.trading.orders import Sizing
 
 __all__ = ["EngineOptions", "complete"]
 
@@ -92,11 +94,45 @@ _DEFAULTS: EngineOptions = {
 }
 
 
+_PATH = (str, os.PathLike, None)
+# The types of options that are only passed on: what is wrong would show late, or never.
+_TYPES: dict[str, tuple[type | None, ...]] = {
+    "broker": (Broker, None),
+    "services": (Iterable,),
+    "name": (str,),
+    "run_id": (str, None),
+    "instruments": (Iterable, Instrument),
+    "limits": (RiskLimits, None),
+    "sizing": (Sizing, None),
+    "clock": (Clock, None),
+    "ring_capacity": (int, np.integer),
+    "hashing": (bool,),
+    "slice_ns": (int, np.integer),
+    "event_types": (Mapping, None),
+    "lanes": (Mapping, None),
+    "audit": _PATH,
+    "dispatch_log": _PATH,
+    "record": _PATH,
+    "config": (Mapping, None),
+    "config_digest": (str,),
+    "state_folder": _PATH,
+    "halt_signal": (bool,),
+    "command_workers": (int,),
+    "command_timeout_s": (int, float),
+    "middleware": (Iterable, None),
+    "progress": (Callable, None),  # type: ignore[dict-item]  # isinstance takes it
+}
+
+
 def complete(given: EngineOptions) -> EngineOptions:
     """Return all options, checked. Raises OptionError."""
     names = EngineOptions.__annotations__
     refuse_unknown("an engine", given, names)
     options = cast("EngineOptions", {**dict.fromkeys(names), **_DEFAULTS, **given})
+    for name, types in _TYPES.items():
+        of_type(name, options[name], *types)  # type: ignore[literal-required]  # the table's keys are options
+    for name in ("duplicates", "late"):
+        one_of(name, options[name], ("drop", "deliver"))  # type: ignore[literal-required]
     mode = options["mode"] = Mode(one_of("mode", options["mode"], Mode))
     one_of("wait", options["wait"], ("park", "spin"))
     one_of("gc", options["gc"], ("auto", "idle"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.errors import OptionError, RecordingError
+from headrace.market.checks import of_type
 from headrace.market.tick import NO_INSTRUMENT, TICK_DTYPE, is_tick_dtype
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ArrayFeed:
     """
 
     def __init__(self, source: np.ndarray | str | os.PathLike[str], *, name: str | None = None) -> None:
+        of_type("name", name, str, None)
         self._path = None if isinstance(source, np.ndarray) else Path(source)
         self._name = name or (str(self._path) if self._path else "array")
         self._ticks = self._checked(source) if isinstance(source, np.ndarray) else None

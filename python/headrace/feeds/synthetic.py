@@ -22,6 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from headrace.market.checks import of_type
+
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -91,6 +93,10 @@ class SyntheticFeed:
         if frames < 1:
             msg = f"frames={frames} is not allowed: a session has 1 frame or more"
             raise ValueError(msg)
+        of_type("symbol", symbol, str)
+        of_type("snapshot", snapshot, bool)
+        for option, value in (("seed", seed), ("start_ns", start_ns)):
+            of_type(option, value, int)
         self._symbol = symbol
         self._venue = venue
         self._frames = frames

@@ -28,7 +28,7 @@ import msgspec
 import headrace._native as _native
 from headrace.errors import OptionError
 from headrace.limits import WINDOW_MIN_NS
-from headrace.market.checks import UNITS_NS, one_of
+from headrace.market.checks import UNITS_NS, of_type, one_of
 from headrace.market.events import EVENT_KEYS, Bar, Cause
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if "." not in self.instrument and "*" not in self.instrument:
             msg = f"instrument={self.instrument!r} is no instrument: write SYMBOL.VENUE, or a pattern like '*.BINANCE'"
             raise OptionError(msg, option="instrument")
+        of_type("instrument", self.instrument, str)
+        of_type("empty", self.empty, bool)
         one_of("price", self.price, KIND_OF)
         one_of("time", self.time, ("ts_init", "ts_event"))
         count, unit = _parsed(self.timeframe)

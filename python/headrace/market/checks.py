@@ -24,6 +24,7 @@ __all__ = [
     "duration_ns",
     "nearest",
     "number",
+    "of_type",
     "one_of",
     "rate",
     "refuse",
@@ -43,6 +44,14 @@ UNITS_NS = {
     "m": 60 * 10**9,
     "h": 3_600 * 10**9,
     "d": 86_400 * 10**9,
+}
+# What an error calls a type.
+TYPE_WORDS: dict[type, str] = {
+    str: "a text",
+    bool: "True or False",
+    int: "a whole number",
+    np.integer: "a whole number",
+    float: "a number",
 }
 _DURATION = re.compile(rf"([0-9]{{1,18}})({'|'.join(UNITS_NS)})")
 
@@ -78,6 +87,15 @@ def whole(option: str, value: object, low: int, high: int, unit: str) -> int:
     return value
 
 
+def of_type(option: str, value: object, *types: type | None) -> None:
+    """Refuse a value of none of these types; a bool is no number, and None stands for itself. Raises OptionError."""
+    wanted = tuple(type(None) if own is None else own for own in types)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        refuse(
+            option, value, " or ".join("None" if own is None else TYPE_WORDS.get(own, own.__name__) for own in types)
+        )
+
+
 def number(option: str, value: object) -> float:
     """Return a finite number as a float; a bool is refused. Raises OptionError."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
@@ -89,10 +107,11 @@ def number(option: str, value: object) -> float:
 
 def rate(option: str, value: object, unit: str) -> float:
     """Return a number of something per second: finite and above 0; a bool is refused. Raises OptionError."""
-    per_s = number(option, value)
-    if per_s <= 0:
-        refuse(option, value, f"a number of {unit} per second, above 0")
-    return per_s
+    if isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool):
+        per_s = float(value)
+        if 0 < per_s < math.inf:
+            return per_s
+    refuse(option, value, f"a number of {unit} per second, above 0")
 
 
 def duration_ns(option: str, value: Duration) -> int:

@@ -21,6 +21,7 @@ import msgspec
 
 from headrace.errors import LetterError
 from headrace.limits import DEAD_FRAMES_MAX, DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_MAX
+from headrace.market.checks import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +89,8 @@ class DeadLetters:
         bytes_max: int = DEAD_LETTERS_BYTES_MAX,
         frames_max: int = DEAD_FRAMES_MAX,
     ) -> None:
+        for option, value in (("letters_max", letters_max), ("bytes_max", bytes_max), ("frames_max", frames_max)):
+            whole(option, value, 0, 1 << 62, "letters" if option != "bytes_max" else "bytes")
         # Reentrant: a finaliser that runs while a letter is added may add one.
         self._lock = threading.RLock()
         self._letters: deque[DeadLetter] = deque()

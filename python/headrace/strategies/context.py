@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.errors import EngineError, OptionError
-from headrace.market.checks import Duration, duration_ns, number, refuse
+from headrace.market.checks import Duration, duration_ns, number, of_type, refuse
 from headrace.market.events import Cause, Event, Signal
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class StrategyContext:
     def signal(self, instrument: str, side: int, strength: float, price: float | None, reason: str) -> None:
         """Publish a signal. Raises OptionError."""
         self._refuse_retired()
+        of_type("instrument", instrument, str)
+        of_type("reason", reason, str)
         if isinstance(side, bool) or side not in (1, 0, -1):
             refuse("side", side, "1 to buy, -1 to sell, or 0 to close the position")
         self._parts.bus.publish_nowait(
@@ -138,6 +140,7 @@ class StrategyContext:
     def set_timer(self, name: str, every: Duration | None, after: Duration | None, at_ns: int | None) -> None:
         """Set or replace a timer."""
         self._refuse_retired()
+        of_type("name", name, str)
         if sum(given is not None for given in (every, after, at_ns)) != 1:
             msg = f"timer {name!r} has every={every!r}, after={after!r}, at_ns={at_ns!r}: give exactly one of them"
             raise OptionError(msg, option="every")
@@ -154,6 +157,7 @@ class StrategyContext:
 
     def cancel_timer(self, name: str) -> bool:
         """Take a timer away."""
+        of_type("name", name, str)
         return self._parts.timers.cancel(self.name, name)
 
     def subscribe(self, options: Mapping[str, Any], callback: str | None = None) -> Subscription:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from headrace.errors import EngineError, SubscriptionError
 from headrace.market.bars import BarSpec
+from headrace.market.checks import of_type, one_of
 from headrace.strategies.strategy import Strategy
 
 __all__ = ["AnyStrategy", "Strategies", "StrategySpec", "bar_specs", "named_specs", "specs_of"]
@@ -28,6 +29,8 @@ class StrategySpec:
     name : unique in an engine; the class's or function's unless given. callback : which one a function is.
     subscription : options over those of the class. bars : in place of the class's.
     on_quarantine : "cancel" its open orders, or "keep" them.
+
+    Raises SubscriptionError (no handler) and OptionError.
     """
 
     strategy: Handler
@@ -38,6 +41,22 @@ class StrategySpec:
     subscription: Mapping[str, Any] = field(default_factory=dict)
     bars: Sequence[object] | None = None
     on_quarantine: Literal["cancel", "keep"] = "cancel"
+
+    def __post_init__(self) -> None:
+        given: object = self.strategy
+        if isinstance(given, type) and not issubclass(given, Strategy):
+            msg = f"{given.__name__} is no Strategy: subclass headrace.Strategy, or pass a function"
+            raise SubscriptionError(msg, handler=given.__name__)
+        if not (isinstance(given, Strategy) or callable(given)):
+            msg = f"strategy {given!r} has no handler: pass a Strategy, its class, or a function named after a callback"
+            raise SubscriptionError(msg, handler="")
+        of_type("name", self.name, str, None)
+        of_type("parameters", self.parameters, Mapping)
+        of_type("factory", self.factory, Callable, None)  # type: ignore[arg-type]  # isinstance takes it
+        of_type("callback", self.callback, str, None)
+        of_type("subscription", self.subscription, Mapping)
+        of_type("bars", self.bars, Sequence, None)
+        one_of("on_quarantine", self.on_quarantine, ("cancel", "keep"))
 
     @property
     def title(self) -> str:
@@ -126,15 +145,9 @@ def _spec_of(given: AnyStrategy, defaults: Mapping[str, object]) -> StrategySpec
         given, own = cast("tuple[Handler, Mapping[str, object]]", given)
     if isinstance(given, StrategySpec):
         return replace(given, subscription={**defaults, **given.subscription}) if defaults else given
-    if isinstance(given, type) and not issubclass(given, Strategy):
-        msg = f"{given.__name__} is no Strategy: subclass headrace.Strategy, or pass a function"
-        raise SubscriptionError(msg, handler=given.__name__)
-    if not (isinstance(given, Strategy) or callable(given)):
-        msg = f"strategy {given!r} has no handler: pass a Strategy, its class, or a function named after a callback"
-        raise SubscriptionError(msg, handler="")
     options = {**defaults, **own}
     return StrategySpec(
-        strategy=given,
+        strategy=cast("Handler", given),
         name=cast("str | None", options.pop("name", None)),
         callback=cast("str | None", options.pop("callback", None)),
         subscription=options,

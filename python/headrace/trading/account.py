@@ -80,7 +80,8 @@ class Account:
         self._strategy = strategy
 
     def of(self, strategy: str) -> Account:
-        """Return the account of one strategy."""
+        """Return the account of one strategy. Raises OptionError (unknown)."""
+        self._positions.check_names(strategy, None)
         return Account(self._positions, self._mark, strategy=strategy)
 
     def balances(self) -> dict[str, Balance]:

@@ -25,7 +25,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import LaneFullError, OrderError
-from headrace.market.checks import whole
+from headrace.market.checks import of_type, whole
 from headrace.market.clock import Mode
 from headrace.market.events import (
     Cause,
@@ -81,6 +81,7 @@ class SimulatedBroker:
     ) -> None:
         self._latency_ns = whole("latency_ns", latency_ns, 0, 1 << 62, "ns")
         self._costs = Costs(maker_fee, taker_fee, slippage_ticks, slippage_bps)
+        of_type("name", name, str)
         self._name = name
         self._context: BrokerContext | None = None
         self._subscription: Subscription | None = None

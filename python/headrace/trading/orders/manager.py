@@ -28,9 +28,18 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import msgspec
 
 from headrace.errors import BrokerError, LaneFullError, OrderError
-from headrace.market.checks import one_of
+from headrace.market.checks import of_type, one_of
 from headrace.market.clock import Mode, ModeName
-from headrace.market.events import Event, OrderEvent, OrderFill, OrderRejected, OrderRequested, PositionChanged
+from headrace.market.events import (
+    Cause,
+    Event,
+    OrderEvent,
+    OrderFill,
+    OrderRejected,
+    OrderRequested,
+    PositionChanged,
+    Signal,
+)
 from headrace.market.money import ZERO
 from headrace.trading.brokers.base import call_broker
 from headrace.trading.orders.cancels import Cancels
@@ -40,7 +49,7 @@ from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import OrderState
 from headrace.trading.orders.refusals import Refusals
 from headrace.trading.orders.request import check_names, request_of
-from headrace.trading.orders.sizing import FixedQuantity
+from headrace.trading.orders.sizing import FixedQuantity, Sizing
 from headrace.trading.orders.table import OrderStats, OrderTable, id_prefix
 
 if TYPE_CHECKING:
@@ -48,13 +57,11 @@ if TYPE_CHECKING:
 
     from headrace.bus import EventBus
     from headrace.market.clock import Clock
-    from headrace.market.events import Cause, Signal
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import Broker
     from headrace.trading.orders.order import Order
     from headrace.trading.orders.refusals import Refused
     from headrace.trading.orders.request import OrderOptions
-    from headrace.trading.orders.sizing import Sizing
     from headrace.trading.positions import Positions
     from headrace.trading.risk import Permission, RiskGates
 
@@ -133,6 +140,7 @@ class OrderManager:
 
         Raises OrderError (an invalid order) and LaneFullError; then there is no order.
         """
+        of_type("cause", cause, Cause, None)
         request = request_of(strategy, instrument, side, quantity, options, self._clock.now_ns())
         self.positions.add_trader(strategy)
         with self._lock:
@@ -151,6 +159,8 @@ class OrderManager:
         sizing : FixedQuantity() unless given: one lot. A signal of side 0 closes the strategy's position.
         Raises as ``submit``.
         """
+        of_type("signal", signal, Signal)
+        of_type("sizing", sizing, Sizing, None)
         if signal.side not in (1, 0, -1):
             msg = f"signal.side={signal.side!r} is not allowed: use 1 to buy, -1 to sell, or 0 to close the position"
             raise OrderError(msg, field="side")
@@ -182,6 +192,9 @@ class OrderManager:
         strategy : the order's; "rejected": it is another one's. None: whoever submitted it. No gate holds up a cancel.
         Raises OrderError for an id that was never given, and BrokerError; then the order is as it was.
         """
+        of_type("strategy", strategy, str, None)
+        of_type("reason", reason, str)
+        of_type("cause", cause, Cause, None)
         with self._lock:
             owner = self._table.owner(order_id)
             if owner is None:
@@ -201,6 +214,7 @@ class OrderManager:
         Each is tried; raises the first BrokerError afterwards. Raises InstrumentError and OptionError for an
         unknown instrument or strategy.
         """
+        of_type("reason", reason, str)
         accepted: list[str] = []
         failed: Exception | None = None
         for order in self.orders(strategy=strategy, instrument=instrument, open_only=True):
@@ -223,6 +237,7 @@ class OrderManager:
         Raises InstrumentError and OptionError for an unknown instrument or strategy.
         """
         self.positions.check_names(strategy, instrument)
+        of_type("reason", reason, str)
         with self._lock:
             ids = self._flattenings.begin(strategy, instrument, self._bus.current_cause())
             try:
@@ -244,6 +259,7 @@ class OrderManager:
 
     def order(self, order_id: str) -> Order | None:
         """Return an order as it stands; None: unknown, or over and no longer among the latest 10,000."""
+        of_type("order_id", order_id, str)
         return self._table.get(order_id)
 
     def orders(
@@ -251,6 +267,7 @@ class OrderManager:
     ) -> list[Order]:
         """Return orders, oldest first. Raises InstrumentError and OptionError for an unknown instrument or strategy."""
         self.positions.check_names(strategy, instrument)
+        of_type("open_only", open_only, bool)
         with self._lock:
             return self._table.select(strategy, instrument, open_only=open_only)
 
