@@ -27,10 +27,10 @@ from headrace import errors
 from headrace.app.config import config_keys
 from headrace.cli.app import commands
 from headrace.commands import COMMANDS
-from headrace.dispatch.dispatcher import Dispatcher
-from headrace.dispatch.options import SubscriptionOptions
+from headrace.dispatch.options import DEFAULTS, SubscriptionOptions
 from headrace.limits import LIMITS
 from headrace.market.fields import FIELDS
+from headrace.market.forms import meanings
 from headrace.market.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of
 from headrace.strategies.states import TRANSITIONS, StrategyState
 from headrace.telemetry.metrics import METRICS
@@ -239,36 +239,20 @@ def value_columns() -> list[str]:
 
 
 def options_page() -> str:
-    """The options of ``subscribe``."""
-    texts = described(inspect.getdoc(Dispatcher.subscribe) or "")
-    parameters = inspect.signature(SubscriptionOptions.checked).parameters
+    """The options of a subscription."""
     rows = [
-        (code(name), code(repr(parameter.default)), texts.get(name) or see_also(name, texts))
-        for name, parameter in parameters.items()
+        (code(name), code(repr(getattr(DEFAULTS, name))), f"{as_markdown(meaning)}.")
+        for name, meaning in meanings(SubscriptionOptions).items()
     ]
     return page(
         "Subscription options",
-        "Dispatcher.subscribe, python/headrace/dispatch/dispatcher.py",
-        "Keywords of `Dispatcher.subscribe`, of the pairs `(strategy, options)` that `headrace.replay` takes, and of "
-        "the `subscription` of a Strategy class. An option of the call replaces the one of the class. Each is checked "
-        "at subscription; a value that is not allowed raises an `OptionError`, which names what is allowed.",
+        "SubscriptionOptions, python/headrace/dispatch/options.py",
+        "Keywords of `Dispatcher.subscribe`, of the pairs `(strategy, options)` that `headrace.replay` takes, of "
+        "`[strategies.subscription]` in a configuration, and of the `subscription` of a Strategy class. An option of "
+        "the call replaces the one of the class. Each is checked at subscription; a value that is not allowed raises "
+        "an `OptionError`, which names what is allowed.",
         table(("option", "default", "meaning"), rows),
     )
-
-
-def described(docstring: str) -> dict[str, str]:
-    """Return the ``name : text`` entries of a docstring; an entry may have several names."""
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n(?=\w[\w, ]* : )|\n\n", docstring):
-        names, colon, text = entry.partition(" : ")
-        if colon and re.fullmatch(r"\w+(, \w+)*", names):
-            found |= dict.fromkeys(names.split(", "), as_markdown(text))
-    return found
-
-
-def see_also(name: str, texts: dict[str, str]) -> str:
-    """Return the name of the entry that describes an option without its own entry."""
-    return f"see `{next(other for other, text in texts.items() if name in text)}`"
 
 
 def as_markdown(docstring: str) -> str:

@@ -21,7 +21,7 @@
     ├── ReentrantDispatchError . a dispatch inside a dispatch
     ├── ClosedError ............ used after it was closed
     ├── ForkedError ............ used in the child of a fork
-    ├── StrategyFaultError ..... a strategy raised a BaseException that is no Exception, under on_fault="raise"
+    ├── StrategyFaultError ..... a strategy raised what cannot be passed on, or returned what cannot be awaited
     ├── BusError ............... an event that the bus does not accept
     │   ├── EventTypeError ..... an undeclared event type, or an object that is no event (also a TypeError)
     │   ├── LaneFullError ...... the event's lane is full
@@ -206,7 +206,11 @@ class ForkedError(HeadraceError):
 
 
 class StrategyFaultError(HeadraceError):
-    """A strategy raised a BaseException that is no Exception (sys.exit, a panic); it is this error's ``__cause__``."""
+    """A call that cannot be raised or awaited as it is.
+
+    A strategy raised what is no Exception (sys.exit, a panic), a StopIteration or a group: it is this error's
+    ``__cause__``; or its plain handler returned an awaitable where none can be awaited.
+    """
 
     subscription: str
     handler: str

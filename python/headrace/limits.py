@@ -42,6 +42,7 @@ LIMITS = (
     Limit("SLOW_HANDLER_MS", 100, "ms", "an inline handler that runs longer delays all others: it is named in the log"),
     Limit("QUARANTINE_FAULTS", 3, "faults", "one may be bad data, two a coincidence"),
     Limit("QUARANTINE_CALLS", 1_000, "calls", "QUARANTINE_FAULTS within so many calls quarantine a strategy"),
+    Limit("OWED_MAX", 1_024, "calls", "awaitables that plain handlers returned, not awaited yet: a batch of them"),
     Limit("CLOSE_DEADLINE_S", 5.0, "s", "a thread that does not end by then is named in the log and left running"),
     Limit("DEAD_LETTERS_MAX", 10_000, "letters", "a day of three faults a minute fits twice"),
     Limit("DEAD_LETTERS_BYTES_MAX", 16 << 20, "bytes", "memory that a process can spare for its failed work"),
@@ -73,6 +74,7 @@ LIMITS = (
     Limit("GATE_RECORDS_MAX", 10_000, "evaluations", "what every gate saw of the latest thousand orders"),
     Limit("ORDERS_KEPT_MAX", 10_000, "orders", "of those that have ended; open orders are always kept"),
     Limit("ORDERS_CROSSING_MAX", 400, "orders", "of other threads, not judged yet: as many as a grown order lane"),
+    Limit("TIMER_CHAIN_MAX", 10_000, "timers", "each set for now by the one before: the time would never go on"),
     # Shutdown and services
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
     Limit("DRAIN_RUNNING_S", 0.5, "s", "a handler that still runs may finish within it; then it is cancelled"),
@@ -100,6 +102,7 @@ LIMITS = (
     # The engine
     Limit("SLICE_NS", 200_000, "ns", "dispatch holds the loop at most so long, then other tasks run"),
     Limit("LATCH_POLL_S", 0.02, "s", "the time between two looks at the latch file: five within HALT_S"),
+    Limit("PATTERNS_AFTER_S", 10.0, "s", "of data; an instrument that a pattern means has had a tick by then"),
     Limit("HALT_S", 0.1, "s", "a halt takes effect within it, whatever the strategies do"),
 )
 
@@ -120,6 +123,7 @@ BLOCK_MAX_NS = _whole("BLOCK_MAX_NS")
 SLOW_HANDLER_MS = _whole("SLOW_HANDLER_MS")
 QUARANTINE_FAULTS = _whole("QUARANTINE_FAULTS")
 QUARANTINE_CALLS = _whole("QUARANTINE_CALLS")
+OWED_MAX = _whole("OWED_MAX")
 CLOSE_DEADLINE_S = float(_values["CLOSE_DEADLINE_S"])
 DEAD_LETTERS_MAX = _whole("DEAD_LETTERS_MAX")
 DEAD_LETTERS_BYTES_MAX = _whole("DEAD_LETTERS_BYTES_MAX")
@@ -147,6 +151,7 @@ BARRIER_S = float(_values["BARRIER_S"])
 GATE_RECORDS_MAX = _whole("GATE_RECORDS_MAX")
 ORDERS_KEPT_MAX = _whole("ORDERS_KEPT_MAX")
 ORDERS_CROSSING_MAX = _whole("ORDERS_CROSSING_MAX")
+TIMER_CHAIN_MAX = _whole("TIMER_CHAIN_MAX")
 DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
 RESTART_FIRST_S = float(_values["RESTART_FIRST_S"])
@@ -167,6 +172,7 @@ CONTROL_LINE_BYTES_MAX = _whole("CONTROL_LINE_BYTES_MAX")
 CONTROL_CONNECTIONS_MAX = _whole("CONTROL_CONNECTIONS_MAX")
 CONTROL_IDLE_S = float(_values["CONTROL_IDLE_S"])
 SLICE_NS = _whole("SLICE_NS")
+PATTERNS_AFTER_S = float(_values["PATTERNS_AFTER_S"])
 HALT_S = float(_values["HALT_S"])
 LATCH_POLL_S = float(_values["LATCH_POLL_S"])
 

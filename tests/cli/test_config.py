@@ -25,7 +25,6 @@ from headrace.app.config import (
     template_text,
     tree,
 )
-from headrace.app.config.form import meanings
 from headrace.app.config.tree import (
     BarSection,
     EngineSection,
@@ -33,13 +32,13 @@ from headrace.app.config.tree import (
     InstrumentSection,
     LaneSection,
     StrategySection,
-    SubscriptionSection,
 )
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
-from headrace.dispatch.options import SubscriptionOptions
+from headrace.dispatch.options import SubscribeOptions, SubscriptionOptions
 from headrace.errors import ConfigError, MissingExtraError
 from headrace.market.bars import BarSpec
 from headrace.market.events import Lane
+from headrace.market.forms import meanings
 from headrace.market.instrument import Instrument, RiskLimits
 
 FULL = """
@@ -371,7 +370,9 @@ def configurations() -> st.SearchStrategy[EngineConfig]:
                 use=st.just("a.b:C"),
                 parameters=free,
                 bars=st.lists(st.just("1m") | st.builds(BarSection, timeframe=st.just("5s")), max_size=3).map(tuple),
-                subscription=st.builds(SubscriptionSection, every=st.none() | st.integers(1, 9) | st.just("1s")),
+                subscription=st.builds(
+                    SubscriptionOptions, every=st.none() | st.integers(10**6, 10**9) | st.just("1s")
+                ),
             ),
             max_size=2,
         ).map(tuple),
@@ -424,7 +425,7 @@ def is_section(value: object) -> TypeGuard[type[msgspec.Struct]]:
 
 def test_every_meaning_belongs_to_a_key() -> None:
     """A key that was renamed leaves no entry behind."""
-    sections: list[type[msgspec.Struct]] = [RiskLimits]
+    sections: list[type[msgspec.Struct]] = [RiskLimits, SubscriptionOptions]
     sections += [own for name in tree.__all__ if is_section(own := getattr(tree, name))]
     for section in sections:
         assert set(meanings(section)) == set(section.__struct_fields__), section
@@ -465,9 +466,9 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
 # Sections that mirror the options of a class
 
 
-def test_a_subscription_section_has_every_option() -> None:
-    options = inspect.signature(SubscriptionOptions.checked).parameters
-    assert set(SubscriptionSection.__struct_fields__) == set(options)
+def test_a_configured_subscription_has_every_option() -> None:
+    section = get_type_hints(StrategySection)["subscription"]
+    assert set(section.__struct_fields__) == set(get_type_hints(SubscribeOptions))
 
 
 def test_a_bar_section_has_every_option_of_a_bar() -> None:

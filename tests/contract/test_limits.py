@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 
 from headrace import Dispatcher, limits
+from headrace.dispatch.dispatcher_options import complete
 from headrace.dispatch.options import SubscriptionOptions
 from headrace.errors import InstrumentError, OptionError, RingError
 from headrace.limits import LIMITS
@@ -34,7 +33,7 @@ def test_a_constant_is_its_rows_value() -> None:
     ],
 )
 def test_a_dispatchers_defaults_are_the_limits(option: str, limit: str) -> None:
-    assert inspect.signature(Dispatcher).parameters[option].default == getattr(limits, limit)
+    assert complete({}).get(option) == getattr(limits, limit)
 
 
 def test_a_batch_max_above_its_bound_is_refused() -> None:

@@ -82,12 +82,10 @@ def sizes(dispatcher: headrace.Dispatcher) -> list[int]:
         dispatcher._inline.members,
         dispatcher._ingest.groups,
         len(dispatcher.subscriptions),
-        len(dispatcher._closing),
-        len(dispatcher._names._next),
-        len(dispatcher._watch.handlers),
-        len(dispatcher._watch.groups),
-        len(dispatcher.faults._policies),
-        len(dispatcher.faults._recent),
+        len(dispatcher._members._closing),
+        len(dispatcher._members.names._next),
+        len(dispatcher._members.watch.watched),
+        len(dispatcher.faults._joined),
     ]
 
 

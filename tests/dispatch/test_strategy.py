@@ -51,7 +51,8 @@ def test_an_unknown_callback_names_the_nearest_and_all(written: str, meant: str)
 
 
 def test_a_callback_that_is_no_callable_is_refused() -> None:
-    assert "on_quote is no known callback" in refusal(strategy(on_quote=3))
+    assert "on_quote is 3, which cannot be called" in refusal(strategy(on_quote=3))
+    assert "on_quote is None, which cannot be called" in refusal(strategy(on_quote=None))
 
 
 @pytest.mark.parametrize("name", ["on_start", "on_stop", "on_timer", "on_bar", "on_fill", "on_pause"])

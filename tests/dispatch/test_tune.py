@@ -38,7 +38,7 @@ def test_a_replaced_object_gets_a_gap_for_skipped_ticks() -> None:
         subscription.pause()
         dispatcher.publish(quotes(dispatcher, range(4)))
         dispatcher.dispatch()
-        dispatcher.rebind(subscription, second)
+        subscription.rebind(second)
         subscription.resume()
         dispatcher.publish(quotes(dispatcher, range(2)))
         dispatcher.dispatch()
@@ -57,7 +57,7 @@ def test_an_object_with_other_handlers_is_refused() -> None:
             def on_trade(self, price: float) -> None: ...
 
         with pytest.raises(SubscriptionError, match="takes other ticks than 'Batches'"):
-            dispatcher.rebind(subscription, Trades())
+            subscription.rebind(Trades())
 
 
 def test_a_smaller_batch_max_applies_from_the_next_batch() -> None:
@@ -66,8 +66,8 @@ def test_a_smaller_batch_max_applies_from_the_next_batch() -> None:
         subscription = dispatcher.subscribe(batches)
         dispatcher.publish(quotes(dispatcher, range(10)))
         dispatcher.dispatch()
-        assert dispatcher.tune(subscription, batch_max=4)
-        assert not dispatcher.tune(subscription, batch_max=4)
+        assert subscription.tune(batch_max=4)
+        assert not subscription.tune(batch_max=4)
         dispatcher.publish(quotes(dispatcher, range(10)))
         dispatcher.dispatch()
     assert batches.lengths == [10, 4, 4, 2]
@@ -82,7 +82,7 @@ def test_a_changed_overflow_decides_whether_ticks_are_missed(before: Overflow) -
         subscription = dispatcher.subscribe(counting, overflow=before)
         dispatcher.publish(quotes(dispatcher, range(4)))
         dispatcher.dispatch()
-        dispatcher.tune(subscription, overflow=after)
+        subscription.tune(overflow=after)
         for _ in range(10):
             dispatcher.publish(quotes(dispatcher, range(8)))
         dispatcher.dispatch()
@@ -95,7 +95,7 @@ def test_switching_to_conflate_folds_quotes_and_refuses_flow() -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher:
         counting = Counting()
         subscription = dispatcher.subscribe(counting)
-        dispatcher.tune(subscription, overflow="conflate")
+        subscription.tune(overflow="conflate")
         dispatcher.publish(quotes(dispatcher, range(50)))
         dispatcher.dispatch()
         assert counting.seen == [50]
@@ -107,4 +107,4 @@ def test_switching_to_conflate_folds_quotes_and_refuses_flow() -> None:
 
         trades = dispatcher.subscribe(Trades())
         with pytest.raises(OptionError, match="of which every tick matters"):
-            dispatcher.tune(trades, overflow="conflate")
+            trades.tune(overflow="conflate")

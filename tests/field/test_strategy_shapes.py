@@ -1,4 +1,4 @@
-"""A strategy may be any ordinary class: a dataclass, with slots, derived, or with partials."""
+"""A strategy may be any ordinary class: a dataclass, with slots, derived, with partials; errors say what may not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 import headrace
-from headrace import Strategy
+from headrace import BarSpec, Engine, Strategy, StrategySpec
+from headrace.errors import SubscriptionError
+from headrace.market.events import Bar
 from tests.support.engines import engine_over, market
 from tests.support.feeding import BTC
 
@@ -70,3 +72,74 @@ def test_each_shape_of_strategy_gets_every_quote(run: Callable[[Any], Any], shap
     strategy = shape()
     run(strategy)
     assert strategy.seen == [100.5] * 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Strategy):
+    def on_quote(self, mid: float) -> None: ...
+
+
+class Off(Slots):
+    on_quote = None  # type: ignore[assignment]
+
+    def on_trade(self, price: float) -> None: ...
+
+
+class NoBars(Slots):
+    on_bar = None
+
+
+@pytest.mark.parametrize("run", ROADS, ids=["replay", "engine"])
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (Frozen, "Frozen cannot be changed, so an engine cannot run it: remove frozen=True"),
+        (Off, "Off.on_quote is None, which cannot be called: write a method, or remove it"),
+        (NoBars, "NoBars.on_bar cannot be called .* write def on_bar"),
+    ],
+)
+def test_what_no_engine_can_run_is_refused_with_the_reason(
+    run: Callable[[Any], Any], shape: Callable[[], Any], said: str
+) -> None:
+    with pytest.raises(SubscriptionError, match=said):
+        run(shape())
+
+
+class OneBar(Strategy):
+    bars = "1s"
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_bar(self, bar: Bar) -> None:
+        self.seen.append(bar.close)
+
+
+class OneSpec(OneBar):
+    bars = BarSpec(BTC, "1s", price="mid")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("shape", [OneBar, OneSpec])
+def test_a_text_is_one_bar(shape: type[OneBar]) -> None:
+    strategy = shape()
+    engine = engine_over(market([100] * 30), [strategy])
+    engine.run()
+    assert [spec.timeframe for spec in StrategySpec(strategy=strategy).bars_of(strategy)] == ["1s"]
+    assert len(strategy.seen) == (0 if shape is OneBar else 2)
+
+
+@pytest.mark.parametrize(
+    "given", [Slots, Slots(), [Slots()], (Slots(), {"batch_max": 5}), StrategySpec(strategy=Slots)]
+)
+def test_an_engine_takes_one_strategy_or_several(given: Any) -> None:
+    assert list(Engine(strategies=given, mode="replay").strategies) == ["Slots"]
+
+
+class NoStrategy:
+    def on_quote(self, mid: float) -> None: ...
+
+
+@pytest.mark.parametrize("given", [NoStrategy, NoStrategy(), [NoStrategy()], "Slots", 7, None, {"Slots": Slots}])
+def test_what_is_no_strategy_is_refused_with_what_to_pass(given: Any) -> None:
+    with pytest.raises(SubscriptionError, match=r"pass a|subclass headrace\.Strategy"):
+        Engine(strategies=given, mode="replay")

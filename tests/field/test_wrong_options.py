@@ -36,6 +36,7 @@ from headrace import (
     register_kind,
 )
 from headrace.bus import LaneOptions
+from headrace.dispatch.dispatcher_options import DispatcherOptions
 from headrace.dispatch.options import SubscribeOptions, TuneOptions
 from headrace.engine.options import EngineOptions
 from headrace.errors import HeadraceError
@@ -57,11 +58,12 @@ SETS: dict[str, type] = {
     "Engine": EngineOptions,
     "Dispatcher.subscribe": SubscribeOptions,
     "Dispatcher.check": SubscribeOptions,
-    "Dispatcher.tune": TuneOptions,
     "OrderManager.submit": OrderOptions,
     "Strategy.buy": OrderOptions,
     "Strategy.sell": OrderOptions,
     "Strategy.subscribe": SubscribeOptions,
+    "Subscription.tune": TuneOptions,
+    "Dispatcher": DispatcherOptions,
 }
 
 
@@ -116,7 +118,7 @@ def outside() -> dict[str, Call]:
         "FixedQuantity": Call(FixedQuantity, {}),
         "Dispatcher.subscribe": Call(dispatcher.subscribe, {"handler": on_quote}),
         "Dispatcher.check": Call(dispatcher.check, {"handler": on_quote}),
-        "Dispatcher.tune": Call(dispatcher.tune, {"subscription": subscription}),
+        "Subscription.tune": Call(subscription.tune, {}),
         "Dispatcher.publish": Call(dispatcher.publish, {"ticks": ticks}),
         "Dispatcher.newest_quote": Call(dispatcher.newest_quote, {"instrument": BTC}),
         "EventBus.subscribe": Call(EventBus().subscribe, {"what": Signal, "handler": print}),

@@ -27,7 +27,7 @@ from headrace.dispatch.dispatcher import Dispatcher
 from headrace.dispatch.signature import LIFE_CYCLE, has_tick_handlers, life_cycle_of
 from headrace.errors import ConfigError, HeadraceError
 from headrace.market.instrument import RiskLimits
-from headrace.strategies.spec import StrategySpec, bar_specs
+from headrace.strategies.spec import StrategySpec
 from headrace.strategies.strategy import Strategy
 from headrace.trading.state_folder import checked_folder, state_path
 
@@ -189,16 +189,12 @@ def _name_instruments(names: list[str]) -> None:
 def _bind(spec: StrategySpec, instruments: list[str]) -> None:
     """Subscribe a strategy to a dispatcher that gets no ticks. Raises what is wrong with it."""
     strategy = spec.first()
-    if not isinstance(strategy, Strategy):
+    if isinstance(strategy, Strategy):
+        life_cycle_of(strategy)
+    if not isinstance(strategy, Strategy) or has_tick_handlers(strategy):
         with _without_ticks(instruments) as dispatcher:
-            dispatcher.subscribe(strategy, **spec.subscription)
-        return
-    life_cycle_of(strategy)
-    options: dict[str, Any] = {**strategy.subscription, **spec.subscription}
-    if has_tick_handlers(strategy):
-        with _without_ticks(instruments) as dispatcher:
-            dispatcher.subscribe(strategy, **options)
-    bar_specs(strategy.bars if spec.bars is None else spec.bars, options.get("instruments", "*"))
+            dispatcher.subscribe(strategy, **spec.options_of(strategy))
+    spec.bars_of(strategy)
 
 
 def _without_ticks(instruments: list[str]) -> Dispatcher:

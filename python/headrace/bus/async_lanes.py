@@ -3,6 +3,7 @@
 ::
 
     held by an async handler ─▶ task of that lane: await it ─▶ release ─▶ drain goes on with the next event
+    a plain handler returned an awaitable ─┘
 
 Guarantees: nothing polls; each wait ends by the event that it waits for. A task lives only while its lane has something
 to await, so none is left when the loop ends. A stray CancelledError is the handler's fault; the bus's own one passes.
@@ -18,7 +19,7 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.bus.current_event import HANDLING, Handling, handling_in
 from headrace.dispatch.loop_wakeup import has_running_loop
@@ -41,6 +42,14 @@ log = logging.getLogger(__name__)
 _LANES = tuple(Lane)
 
 
+class _Held(NamedTuple):
+    """An event that waits for its handler's task. awaitable : what a plain handler returned for it."""
+
+    subscription: BusSubscription
+    event: Event
+    awaitable: Awaitable[object] | None
+
+
 class LaneTasks:
     """The tasks and waits of one bus. is_watched : handlers that hold the loop are named in the log."""
 
@@ -53,7 +62,7 @@ class LaneTasks:
         self._wake_other: Callable[[], None] | None = None
         self._context = contextvars.Context()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._held: dict[int, tuple[BusSubscription, Event]] = {}
+        self._held: dict[int, _Held] = {}
         self._at: dict[int, Handling] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._is_closed = False
@@ -78,8 +87,8 @@ class LaneTasks:
         self._context.run(HANDLING.set, None)
         self._wake_other = wake
         if self._is_watched and self._watch is None:
-            self._watch = Watch(SLOW_HANDLER_MS / 1e3)
-            self._watch.buses.append(self)
+            self._watch = Watch(SLOW_HANDLER_MS / 1e3, "blocks the event loop")
+            self._watch.watched.append(self)
             self._watch.start()
         self._core.set_wakes(True)
         self._adopt()
@@ -123,9 +132,9 @@ class LaneTasks:
 
     # Async handlers
 
-    def take(self, lane: int, subscription: BusSubscription, event: Event) -> None:
-        """Schedule an async handler's call with an event."""
-        self._held[lane] = (subscription, event)
+    def take(self, lane: int, subscription: BusSubscription, event: Event, awaitable: Awaitable[object] | None) -> None:
+        """Schedule an async handler's call with an event. awaitable : what a plain handler returned for it."""
+        self._held[lane] = _Held(subscription, event, awaitable)
         if self._is_stopping:
             return
         if has_running_loop():
@@ -146,8 +155,9 @@ class LaneTasks:
     async def _run(self, lane: int) -> None:
         try:
             while not self._is_stopping and (held := self._held.pop(lane, None)) is not None:
-                # A subscription that was closed meanwhile gets no more events.
-                error = await self._await(lane, *held) if held[0].is_open else None
+                # A subscription that was closed meanwhile gets no more events; a call that began is ended.
+                begins = held.subscription.is_open or held.awaitable is not None
+                error = await self._await(lane, held) if begins else None
                 self._core.release(lane, error)
                 if isinstance(error, _cancelled()) and _is_cancelling():
                     raise error
@@ -156,12 +166,15 @@ class LaneTasks:
             self._tasks.pop(lane, None)
             self.look()
 
-    async def _await(self, lane: int, subscription: BusSubscription, event: Event) -> BaseException | None:
+    async def _await(self, lane: int, held: _Held) -> BaseException | None:
+        subscription, event, awaitable = held
         handling = self._at[lane] = Handling(self._bus, event, subscription.name)
         token = HANDLING.set(handling)
         try:
-            assert subscription.awaited is not None
-            await _Steps(self, subscription.name, subscription.awaited(event))
+            if awaitable is None:
+                assert subscription.awaited is not None
+                awaitable = subscription.awaited(event)
+            await _Steps(self, subscription.name, awaitable)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a handler's sys.exit must not end the others

@@ -53,6 +53,8 @@ from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.events import EVENT_LANES, Cause, Event, Gap, Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from headrace.bus.subscription import E, Handler, What
 
 __all__ = ["BusSubscription", "EventBus"]
@@ -246,6 +248,11 @@ class EventBus:
         return self.core.is_idle()
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether events wait that no handler and no consumer holds."""
+        return self.core.unfinished() > len(self.core.held())
+
+    @property
     def unfinished(self) -> int:
         """The number of events that are published and not yet processed, dead or dropped."""
         return self.core.unfinished()
@@ -298,12 +305,20 @@ class EventBus:
     def _set_routes(self) -> None:
         self._subscribers.set_routes()
 
-    def _on_held(self, handler: _native.BusHandler, lane: int, number: int, event: Event, attempt: int) -> None:
+    def _on_held(
+        self,
+        handler: _native.BusHandler,
+        lane: int,
+        number: int,
+        event: Event,
+        attempt: int,
+        awaitable: Awaitable[object] | None,
+    ) -> None:
         subscription: BusSubscription = handler.owner
         if subscription.consumer is not None:
             subscription.consumer.offer(Envelope(event, _LANES[lane], number, attempt))
         else:
-            self._tasks.take(lane, subscription, event)
+            self._tasks.take(lane, subscription, event, awaitable)
         # The lane has room for one more event.
         self._tasks.look()
 

@@ -20,12 +20,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
 
+from headrace.dispatch.options import BatchMax, LagNs, LagTicks, OnLag, OverflowName, TuneOptions
 from headrace.errors import CommandError
-from headrace.limits import BATCH_MAX_MAX
 
 __all__ = [
     "COMMANDS",
@@ -52,15 +52,6 @@ _Strategy: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200,
 _Instrument: TypeAlias = Annotated[str, msgspec.Meta(min_length=3, max_length=200, description="SYMBOL.VENUE")]
 _Order: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="the client order id")]
 _Reason: TypeAlias = Annotated[str, msgspec.Meta(max_length=1_000, description="why; it stands in the audit")]
-_Batch: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=BATCH_MAX_MAX, description="ticks a plural call, at most")]
-_LagTicks: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 62, description="so far behind is too far, ticks")]
-_LagNs: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 62, description="so far behind is too far, ns")]
-_OnLag: TypeAlias = Annotated[
-    Literal["warn", "skip"], msgspec.Meta(description="what happens then; skip: on to the newest tick")
-]
-_Overflow: TypeAlias = Annotated[
-    Literal["block", "drop_oldest", "conflate"], msgspec.Meta(description="what happens when it is too slow")
-]
 
 
 class Command(msgspec.Struct, frozen=True, tag_field="command", tag=True, forbid_unknown_fields=True):
@@ -119,11 +110,16 @@ class SetSubscription(_StrategyCommand, frozen=True):
 
     verb = "set-subscription"
 
-    batch_max: _Batch | None = None
-    lag_max_ticks: _LagTicks | None = None
-    lag_max_ns: _LagNs | None = None
-    on_lag: _OnLag | None = None
-    overflow: _Overflow | None = None
+    batch_max: BatchMax | None = None
+    lag_max_ticks: LagTicks | None = None
+    lag_max_ns: LagNs | None = None
+    on_lag: OnLag | None = None
+    overflow: OverflowName | None = None
+
+    def tuning(self) -> TuneOptions:
+        """Return the options that are given."""
+        given = {name: getattr(self, name) for name in TuneOptions.__annotations__}
+        return cast("TuneOptions", {name: value for name, value in given.items() if value is not None})
 
 
 class CancelOrder(Command, frozen=True):

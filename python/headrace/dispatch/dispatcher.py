@@ -22,28 +22,26 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import headrace._native as _native
-from headrace.dispatch.faults import FaultDesk, Policy
-from headrace.dispatch.joining import bound_handlers, described, prepare, refuse_flow
-from headrace.dispatch.loop_wakeup import WakeupKind
-from headrace.dispatch.names import Names
-from headrace.dispatch.options import Overflow, SubscribeOptions, SubscriptionOptions, TuneOptions
-from headrace.dispatch.signature import BoundHandler, HasHandlers, kinds_of
-from headrace.dispatch.slow_handlers import Watch
-from headrace.dispatch.subscription import Advance, Environment, Subscription
-from headrace.dispatch.subscription_stats import SubscriptionStats, sum_of_stats
-from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
-from headrace.limits import BLOCK_MAX_NS, CLOSE_DEADLINE_S, INSTRUMENTS_MAX, RING_CAPACITY, SLOW_HANDLER_MS
-from headrace.market.checks import of_type, one_of, refuse_unknown, whole
-from headrace.market.clock import Clock, EngineClock, Mode, ModeName, ReplayClock, WallClock
+from headrace.dispatch.dispatcher_options import DispatcherOptions, complete
+from headrace.dispatch.faults import FaultDesk, FaultRecord
+from headrace.dispatch.joining import bound_handlers
+from headrace.dispatch.members import Members
+from headrace.dispatch.options import SubscribeOptions, SubscriptionOptions
+from headrace.dispatch.signature import BoundHandler, HasHandlers, has_handlers
+from headrace.dispatch.subscription import Environment, Subscription
+from headrace.dispatch.subscription_stats import SubscriptionStats
+from headrace.errors import ClosedError, ReentrantDispatchError
+from headrace.limits import CLOSE_DEADLINE_S
+from headrace.market.checks import of_type
+from headrace.market.clock import Clock, EngineClock, Mode, ReplayClock, WallClock
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.money import MONEY, decimal_of
 from headrace.market.tick import NewestQuote
@@ -57,12 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher", "DispatcherStats"]
 
 log = logging.getLogger(__name__)
-
-# The largest time that native code holds.
-TIME_MAX = (1 << 63) - 1
-# The names of the shared group and of the sum of closed subscriptions; no subscription can have one.
-INLINE = "(inline)"
-CLOSED = "(closed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,75 +104,43 @@ class Dispatcher:
     Raises OptionError, InstrumentError, RingError.
     """
 
-    def __init__(
-        self,
-        *,
-        instruments: Iterable[str] | _native.Instruments = (),
-        discovery: bool = True,
-        instruments_max: int = INSTRUMENTS_MAX,
-        ring_capacity: int = RING_CAPACITY,
-        ring: _native.Ring | None = None,
-        sequencer: _native.Sequencer | None = None,
-        clock: Clock | None = None,
-        mode: ModeName = Mode.LIVE,
-        on_fault: Policy | None = None,
-        hashing: bool = False,
-        duplicates: Literal["drop", "deliver"] = "drop",
-        late: Literal["drop", "deliver"] = "deliver",
-        dead_letters: DeadLetters | None = None,
-        slow_handler_ms: int = SLOW_HANDLER_MS,
-        block_max_ns: int | None = BLOCK_MAX_NS,
-        wakeup: WakeupKind = "auto",
-        called_by_owner: Iterable[str] = (),
-    ) -> None:
-        if on_fault is not None:
-            one_of("on_fault", on_fault, ("raise", "quarantine"))
-        one_of("wakeup", wakeup, ("auto", "eventfd", "pipe"))
-        whole("slow_handler_ms", slow_handler_ms, 0, TIME_MAX, "ms")
-        if block_max_ns is not None:
-            whole("block_max_ns", block_max_ns, 0, TIME_MAX, "ns")
-        mode = Mode(one_of("mode", mode, Mode))
+    def __init__(self, **options: Unpack[DispatcherOptions]) -> None:
+        given = complete(options)
+        mode, instruments = given["mode"], given["instruments"]
         is_replay = mode is Mode.REPLAY
-        if is_replay and clock is not None and not isinstance(clock, EngineClock):
-            msg = f"clock={clock!r} with mode='replay': a replay's time comes from its ticks; remove clock="
-            raise OptionError(msg, option="clock")
-        of_type("clock", clock, Clock, None)
-        of_type("dead_letters", dead_letters, DeadLetters, None)
-        self.clock: Clock = clock or (ReplayClock() if is_replay else WallClock())
-        self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
+        self.clock: Clock = given["clock"] or (ReplayClock() if is_replay else WallClock())
+        self.dead_letters = DeadLetters() if given["dead_letters"] is None else given["dead_letters"]
         if not isinstance(instruments, _native.Instruments):
             names = [instruments] if isinstance(instruments, str) else list(instruments)
-            instruments = _native.Instruments(names, discovery=discovery, instruments_max=instruments_max)
+            instruments = _native.Instruments(
+                names, discovery=given["discovery"], instruments_max=given["instruments_max"]
+            )
         self.instruments = instruments
-        self.sequencer = sequencer or _native.Sequencer(instruments, duplicates=duplicates, late=late)
-        self.ring = ring or _native.Ring(ring_capacity, instruments_max=instruments.instruments_max)
-        self._environment = Environment(self.clock, mode, wakeup)
-        self._hashing = hashing
-        self._called_by_owner = frozenset(called_by_owner)
+        self.sequencer = given["sequencer"] or _native.Sequencer(
+            instruments, duplicates=given["duplicates"], late=given["late"]
+        )
+        self.ring = given["ring"] or _native.Ring(given["ring_capacity"], instruments_max=instruments.instruments_max)
+        hashing = given["hashing"]
         self._ingest = _native.Ingest(
             self.ring,
             self.sequencer,
             self.clock.now_ns,
             hashing=hashing,
-            block_max_ns=None if is_replay else block_max_ns,
+            block_max_ns=None if is_replay else given["block_max_ns"],
             replay=is_replay,
             time=self.clock.native if isinstance(self.clock, EngineClock) else None,
         )
-        self.faults = FaultDesk(on_fault or ("raise" if is_replay else "quarantine"), self.dead_letters, self.clock)
-        self._inline = self._new_group("inline")
+        on_fault = given["on_fault"] or ("raise" if is_replay else "quarantine")
+        self.faults = FaultDesk(on_fault, self.dead_letters, self.clock)
+        environment = Environment(
+            self.clock, Mode(mode), given["wakeup"], self.faults, frozenset(given["called_by_owner"])
+        )
+        self._members = Members(self._ingest, environment, hashing=hashing, slow_s=given["slow_handler_ms"] / 1e3)
+        self._inline = self._members.inline
         self._pumps: list[_native.Pump] = []
-        self._open: dict[str, Subscription] = {}
-        self._names = Names(self._open)
-        # Closed ones whose last span is still being dispatched, and the sum of all whose counts are final.
-        self._closing: list[Subscription] = []
-        self._closed_stats = sum_of_stats(CLOSED, ())
-        self._changes = threading.Lock()
         # Called with each new subscription before its first tick, for a dispatch log.
         self.on_joined: Callable[[Subscription], None] | None = None
         self._made_s = time.monotonic()
-        self._kinds = {row[1] for row in _native.kind_table()}
-        self._watch = Watch(slow_handler_ms / 1e3)
-        self._watch.groups.append(self._inline)
         self._closed = False
         _open_dispatchers.add(self)
 
@@ -192,40 +152,28 @@ class Dispatcher:
         *,
         name: str | None = None,
         callback: str | None = None,
+        record: FaultRecord | None = None,
         **options: Unpack[SubscribeOptions],
     ) -> Subscription:
         """Subscribe a strategy or a plain function; without a handler, pull: iterate the subscription.
 
         handler : a Strategy object; or a callable with the name of a callback (``on_quote``), or with ``callback``.
         name : unique in this dispatcher; by default ``Class``, then ``Class-2``.
+        record : counts its calls and faults together with others of its strategy; by default alone.
 
-        Options; a Strategy class sets its own defaults in ``subscription``:
-
-        instruments : "SYMBOL.VENUE" or a pattern, one or several; "*" is all.
-        kinds : names of kinds; by default those of the handlers.
-        overflow : "block" (default inline, and without a handler), "drop_oldest" (default in threads, and for async
-            handlers live) or "conflate" (quotes only).
-        batch_max : ticks per plural call, 1,024.
-        every : "100ms": plural handlers get whole windows of the clock, aligned to it, the same live and in replay. A
-            gap, a million ticks or the end of the run cut one; each part is then flagged PARTIAL_WINDOW.
-        min_interval_ns : with "conflate": at least so long between two quotes of an instrument; the newest waits.
-        rate_limit : ticks per second, with a lossy overflow; the excess is skipped and delivered as a gap.
-        lag_max_ticks, lag_max_ns : a warning, once per episode, when further behind; with on_lag="skip", lossy ones
-            jump to the newest tick and get a gap.
-        mode : "inline" or "thread".
-        on_fault : "raise" or "quarantine"; by default the dispatcher's.
+        The options are those of ``SubscriptionOptions``; a Strategy class sets its own defaults in ``subscription``.
 
         Raises SubscriptionError (handlers), OptionError (options), ClosedError.
         """
+        of_type("record", record, FaultRecord, None)
         checked, handlers = self.check(handler, callback=callback, **options)
-        chosen = self._names.default_for(handler) if name is None else self._names.checked(name)
-        subscription = self._join(chosen, checked, handlers)
-        self._open[chosen] = subscription
+        names = self._members.names
+        title = "pull" if handler is None else str(getattr(handler, "__name__", type(handler).__name__))
+        chosen = names.first_free(title) if name is None else names.checked(name)
+        subscription = self._members.join(chosen, checked, handlers, record)
         if self.on_joined is not None:
             self.on_joined(subscription)
         subscription.start()
-        if handlers:
-            self._watch.start()
         return subscription
 
     def check(
@@ -241,84 +189,15 @@ class Dispatcher:
         """
         self._refuse_closed("make a new one")
         of_type("callback", callback, str, None)
-        given: dict[str, Any] = {**(handler.subscription if isinstance(handler, HasHandlers) else {}), **options}
-        refuse_unknown("a subscription", given, SubscribeOptions.__annotations__)
+        given: dict[str, Any] = {**(handler.subscription if has_handlers(handler) else {}), **options}
         checked = SubscriptionOptions.checked(**given)
-        return checked, bound_handlers(handler, callback, checked.kinds, self._called_by_owner)
-
-    def rebind(
-        self,
-        subscription: Subscription,
-        strategy: HasHandlers | Callable[..., object],
-        *,
-        callback: str | None = None,
-    ) -> None:
-        """Deliver a subscription's ticks to another object's handlers, from the next edge of a batch on.
-
-        Its options, its counts and its undelivered gaps stay. Raises SubscriptionError, ClosedError.
-        """
-        _refuse_closed_one(subscription)
-        handlers = bound_handlers(strategy, callback, subscription.options.kinds, self._called_by_owner)
-        same_kinds = kinds_of(handlers, subscription.options.kinds)[0] == subscription.kinds
-        if not same_kinds or any(bound.is_async for bound in handlers) != subscription.is_async:
-            msg = f"{type(strategy).__name__} takes other ticks than {subscription.name!r}: subscribe it anew"
-            raise SubscriptionError(msg, handler=subscription.name)
-        subscription.membership.bind([described(bound, awaited=subscription.is_async) for bound in handlers])
-        self._watch.handlers[subscription.name] = [bound.name for bound in handlers]
-
-    def tune(self, subscription: Subscription, **changes: Unpack[TuneOptions]) -> bool:
-        """Change how a subscription's ticks are delivered, from the next edge of a batch on; False: no change.
-
-        Options as in ``subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises OptionError,
-        ClosedError.
-        """
-        of_type("subscription", subscription, Subscription)
-        _refuse_closed_one(subscription)
-        options = subscription.options.changed(**changes)
-        if options == subscription.options:
-            return False
-        if options.overflow is Overflow.CONFLATE:
-            refuse_flow(subscription.name, subscription.kinds)
-        subscription.membership.tune(options)
-        subscription.options = options
-        return True
-
-    def _join(self, name: str, options: SubscriptionOptions, handlers: list[BoundHandler]) -> Subscription:
-        joining = prepare(name, options, handlers, mode=self._environment.mode, known=self._kinds)
-        if joining.advance is Advance.INLINE:
-            group = self._inline
-        else:
-            group = self._new_group("thread" if joining.advance is Advance.THREAD else "consumer")
-            self._watch.groups.append(group)
-        membership = group.join(name, joining.handlers, joining.options)
-        self.faults.add(name, options.on_fault)
-        self._watch.handlers[name] = [bound.name for bound in handlers]
-        return Subscription(
-            name=name,
-            options=replace(options, overflow=joining.options.overflow),
-            kinds=joining.kinds,
-            membership=membership,
-            group=group,
-            advance=joining.advance,
-            environment=self._environment,
-            on_close=self._close_subscription,
-        )
-
-    def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
-        return _native.DispatchGroup(self._ingest, self.faults, advance=advance, hashing=self._hashing)
-
-    def _groups(self) -> dict[int, tuple[str, _native.DispatchGroup, Subscription | None]]:
-        """Return, by number: the group's name, the group, and the subscription that awaits its calls."""
-        groups: dict[int, tuple[str, _native.DispatchGroup, Subscription | None]] = {
-            own.group.number: (name, own.group, own if own.is_async else None) for name, own in self._open.items()
-        }
-        groups[self._inline.number] = (INLINE, self._inline, None)
-        return groups
+        called_by_owner = self._members.environment.called_by_owner
+        return checked, bound_handlers(handler, callback, checked.kinds, called_by_owner)
 
     @property
     def subscriptions(self) -> Mapping[str, Subscription]:
         """Every open subscription by name, in registration order."""
-        return self._open.copy()
+        return self._members.open.copy()
 
     # Publishing
 
@@ -397,18 +276,13 @@ class Dispatcher:
 
     async def drain_async(self) -> None:
         """Await the async handlers of every subscription until all are caught up; in replay this call is their task."""
-        behind = True
-        while behind:
-            behind = False
-            for own in list(self._open.values()):
-                if own.is_async:
-                    behind |= await own.drain_async()
+        await self._members.drain_async()
 
     def finish(self) -> None:
         """Deliver ticks that wait for a window or an interval, at the end of a replay. Raises as ``dispatch`` does."""
         self._refuse_closed("call finish before close")
         busy: ReentrantDispatchError | None = None
-        for own in list(self._open.values()):
+        for own in list(self._members.open.values()):
             if own.group is not self._inline:
                 try:
                     own.group.finish(self.clock.now_ns())
@@ -466,8 +340,8 @@ class Dispatcher:
             elapsed_s=elapsed_s,
             ticks_per_s=self.ring.cursor / elapsed_s if elapsed_s else 0.0,
             # A copy, since another thread may subscribe meanwhile.
-            subscriptions={name: own.stats() for name, own in self._open.copy().items()},
-            closed=self._sum_of_closed(),
+            subscriptions={name: own.stats() for name, own in self._members.open.copy().items()},
+            closed=self._members.closed_stats(),
         )
 
     # Closing
@@ -483,37 +357,8 @@ class Dispatcher:
         if waiting := self._ingest.waiting():
             log.warning("%d ticks that waited for room were not published: the dispatcher was closed first", waiting)
         self._ingest.close()
-        self._watch.stop()
-        deadline_s = time.monotonic() + CLOSE_DEADLINE_S
-        # The shared group first, as a whole: if members left one by one, each would recompile the table of the others.
-        self._inline.close()
-        for own in list(self._open.values()):
-            self._close_subscription(own, deadline_s)
+        self._members.close_all(time.monotonic() + CLOSE_DEADLINE_S)
         _open_dispatchers.discard(self)
-
-    def _close_subscription(self, subscription: Subscription, deadline_s: float) -> None:
-        name = subscription.name
-        with self._changes:
-            if self._open.get(name) is not subscription:
-                return
-            del self._open[name]
-            self._names.free(name)
-            self._closing.append(subscription)
-        subscription.end(deadline_s)
-        self.faults.remove(name)
-        self._watch.handlers.pop(name, None)
-        if subscription.group is not self._inline:
-            self._watch.groups.remove(subscription.group)
-        self._sum_of_closed()
-
-    def _sum_of_closed(self) -> SubscriptionStats:
-        """Add up the closed ones that are not being dispatched any more; return the sum with those that still are."""
-        with self._changes:
-            final = [own for own in self._closing if own.membership.has_left]
-            self._closing = [own for own in self._closing if own not in final]
-            if final:
-                self._closed_stats = sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in final)])
-            return sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in self._closing)])
 
     def _refuse_closed(self, advice: str) -> None:
         if self._closed:
@@ -527,12 +372,6 @@ class Dispatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _refuse_closed_one(subscription: Subscription) -> None:
-    if not subscription.is_open:
-        msg = f"subscription {subscription.name!r} is closed: subscribe anew"
-        raise ClosedError(msg)
 
 
 _open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

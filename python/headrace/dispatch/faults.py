@@ -4,6 +4,9 @@
 
     exception ─▶ dead letter ─▶ on_fault="raise": ends the dispatch │ "quarantine": after 3 within 1,000 calls
 
+One count for each strategy
+    The calls of all its subscriptions and callbacks are counted together, and so are its faults. A restart clears them.
+
 Guarantees: one strategy's faults do not affect another; a hostile ``__str__`` or an endless traceback does no harm.
 Does not: refer to dispatchers, so that it forms no cycle with the native side that calls it.
 """
@@ -12,138 +15,213 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from headrace.dispatch.awaited_calls import AwaitedCall, close_awaitable
 from headrace.errors import StrategyFaultError
 from headrace.limits import LETTER_TEXT_MAX, QUARANTINE_CALLS, QUARANTINE_FAULTS
 from headrace.market.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import numpy as np
 
+    import headrace._native as _native
+    from headrace.dispatch.awaited_calls import CauseFields, TicksFields
+    from headrace.dispatch.subscription import Subscription
     from headrace.market.clock import Clock
     from headrace.market.dead_letters import DeadLetters
 
-__all__ = ["FaultDesk", "Policy", "error_text", "safe_text", "safe_traceback"]
+__all__ = ["FaultDesk", "FaultRecord", "Policy", "error_text", "safe_text", "safe_traceback"]
 
 log = logging.getLogger(__name__)
 
 Policy: TypeAlias = Literal["raise", "quarantine"]
 
 
+class FaultRecord:
+    """The calls and faults of one strategy: of all its subscriptions and callbacks.
+
+    policy : of its callbacks without ticks. callbacks : how many of those were called.
+    """
+
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.callbacks = 0
+        self._memberships: list[_native.Membership] = []
+        self._calls_before = 0
+        # The numbers of the calls that failed last.
+        self._recent: deque[int] = deque(maxlen=QUARANTINE_FAULTS)
+
+    @property
+    def calls(self) -> int:
+        """How many calls it had so far."""
+        return self.callbacks + self._calls_before + sum(own.calls for own in self._memberships)
+
+    def join(self, membership: _native.Membership) -> None:
+        """Count the calls of a subscription."""
+        self._memberships.append(membership)
+
+    def leave(self, membership: _native.Membership) -> None:
+        """Keep the calls of a closed subscription."""
+        self._memberships.remove(membership)
+        self._calls_before += membership.calls
+
+    def clear(self) -> None:
+        """Forget its faults, since a fresh object runs."""
+        self._recent.clear()
+
+    def is_too_often(self) -> bool:
+        """Count a fault; return whether there were too many within so many calls."""
+        calls = self.calls
+        self._recent.append(calls)
+        is_full = len(self._recent) == QUARANTINE_FAULTS
+        if is_full and calls - self._recent[0] < QUARANTINE_CALLS:
+            self._recent.clear()
+            return True
+        return False
+
+
+class FailedTicks(NamedTuple):
+    """The ticks of a call that failed, from native code; the first ones of a batch of ``total``."""
+
+    instrument: str | None = None
+    kind: str | None = None
+    ticks: np.ndarray | None = None
+    positions: list[int] = []  # noqa: RUF012 - never written
+    total: int = 0
+
+    def __str__(self) -> str:
+        if self.ticks is None or not self.total:
+            return "outside of a tick"
+        seq, position = int(self.ticks["seq"][0]), self.positions[0]
+        first = f"{self.instrument or 'no instrument'} {self.kind} seq {seq} at position {position}"
+        return f"at {first}" if self.total == 1 else f"at {self.total} ticks from {first}"
+
+
+class _Joined(NamedTuple):
+    """A subscription: whose calls they are, what its faults do, and itself."""
+
+    record: FaultRecord
+    policy: Policy
+    subscription: weakref.ref[Subscription]
+
+
 class FaultDesk:
-    """Judges the exceptions of strategies; native code calls ``_on_fault`` and ``_on_lag``."""
+    """Judges the exceptions of strategies; native code calls ``_on_fault``, ``_on_awaitable`` and ``_on_lag``."""
 
     def __init__(self, default: Policy, letters: DeadLetters, clock: Clock) -> None:
-        self.default = default
-        self._policies: dict[str, Policy] = {}
+        self.default: Policy = default
         self._letters = letters
         self._clock = clock
-        self._recent: dict[str, list[int]] = {}
-        # The engine's callback when a subscription is quarantined.
-        self.on_quarantine: Callable[[str, str], None] = _nobody_is_told
+        self._joined: dict[str, _Joined] = {}
+        # The engine's callback when a strategy is quarantined, with its name and the reason.
+        self.on_quarantine: Callable[[str, str], None] = _no_engine
         # The first error outside a dispatch that ends the run; the engine's driver raises it.
         self.raised: BaseException | None = None
 
-    def add(self, subscription: str, policy: Policy | None) -> None:
-        """Judge a subscription's faults by this policy; None: by the default."""
-        if policy is not None:
-            self._policies[subscription] = policy
+    def record(self, name: str, policy: Policy | None = None) -> FaultRecord:
+        """Return a new record of calls and faults. policy : None: the default."""
+        return FaultRecord(name, policy or self.default)
 
-    def remove(self, subscription: str) -> None:
+    def add(self, subscription: Subscription, record: FaultRecord, policy: Policy | None) -> None:
+        """Judge a subscription's faults by this record and policy; None: by the default."""
+        record.join(subscription.membership)
+        self._joined[subscription.name] = _Joined(record, policy or self.default, weakref.ref(subscription))
+
+    def remove(self, subscription: Subscription) -> None:
         """Keep nothing of a closed subscription."""
-        self._policies.pop(subscription, None)
-        self._recent.pop(subscription, None)
+        self._joined.pop(subscription.name).record.leave(subscription.membership)
 
-    def keep(self, strategy: str, handler: str, error: BaseException) -> None:
-        """Keep a letter of a callback that failed without ticks and without an event."""
-        self._letters.add(self._letter(strategy, handler, error))
+    def disconnect(self) -> None:
+        """Drop the callback for quarantines: native code keeps this object alive, and with it the callback."""
+        self.on_quarantine = _no_engine
 
-    def _letter(self, source: str, handler: str, error: BaseException) -> DeadLetter:
-        return DeadLetter(
+    def keep(self, strategy: str, handler: str, error: BaseException, ticks: TicksFields | None = None) -> FailedTicks:
+        """Keep a letter of a callback that failed, and return its ticks."""
+        about = FailedTicks() if ticks is None else FailedTicks(*ticks)
+        letter = DeadLetter(
             kind="call",
             reason=error_text(error),
-            source=source,
+            source=strategy,
             handler=handler,
             ts_ns=self._clock.now_ns(),
+            instrument=about.instrument,
+            tick_kind=about.kind,
+            positions=tuple(about.positions),
+            ticks=about.ticks,
+            ticks_total=about.total,
             traceback=safe_traceback(error),
         )
+        self._letters.add(letter)
+        return about
 
-    def tell_nobody(self) -> None:
-        """Drop the callback for quarantines: native code keeps this object alive, and with it the callback."""
-        self.on_quarantine = _nobody_is_told
-
-    def judge(self, strategy: str, handler: str, error: BaseException, *, calls: int) -> None:
-        """Judge a fault in a callback without ticks: a timer's, or one of the life cycle."""
-        verdict = self._verdict(strategy, f"in {strategy}.{handler}", handler, error, calls)
-        if isinstance(verdict, BaseException):
-            self.raised = self.raised or verdict
+    def judge(self, record: FaultRecord, handler: str, error: BaseException) -> None:
+        """Judge a fault in a callback without ticks: a timer's, an event's, or one of the life cycle."""
+        where = f"in {record.name}.{handler}"
+        if record.policy == "raise":
+            self.raised = self.raised or _raisable(error, where, record.name, handler)
+        else:
+            self._quarantines(record, error, where)
 
     def _on_fault(
         self,
         subscription: str,
         handler: str,
         error: BaseException,
-        calls: int,
-        instrument: str | None,
-        tick_kind: str | None,
-        ticks: np.ndarray,
-        positions: list[int],
-        ticks_total: int,
+        failed: TicksFields,
     ) -> BaseException | bool | None:
         """Keep the letter and judge: None: go on; True: quarantine; an exception: end the dispatch by raising it."""
-        where = f"in {subscription}.{handler}, {_ticks_text(instrument, tick_kind, ticks, positions, ticks_total)}"
-        letter = self._letter(subscription, handler, error)
-        self._letters.add(
-            letter._replace(
-                instrument=instrument,
-                tick_kind=tick_kind,
-                positions=tuple(positions),
-                ticks=ticks,
-                ticks_total=ticks_total,
-            )
-        )
-        return self._verdict(subscription, where, handler, error, calls)
+        where = f"in {subscription}.{handler}, {self.keep(subscription, handler, error, failed)}"
+        joined = self._joined.get(subscription)
+        # One that was closed while it was in its handler has no record any more.
+        if (joined.policy if joined else self.default) == "raise":
+            return _raisable(error, where, subscription, handler)
+        return self._quarantines(joined.record if joined else self.record(subscription), error, where) or None
 
-    def _verdict(
-        self, subscription: str, where: str, handler: str, error: BaseException, calls: int
-    ) -> BaseException | bool | None:
-        if self._policies.get(subscription, self.default) == "raise":
-            if isinstance(error, Exception):
-                _add_note(error, where)
-                return error
-            msg = f"{type(error).__name__} {where}: a strategy must not end the process; return instead"
-            fault = StrategyFaultError(msg, subscription=subscription, handler=handler)
-            fault.__cause__ = error
-            return fault
-        recent = self._recent.setdefault(subscription, [])
-        recent.append(calls)
-        del recent[:-QUARANTINE_FAULTS]
-        is_too_often = len(recent) == QUARANTINE_FAULTS and calls - recent[0] < QUARANTINE_CALLS
+    def _on_awaitable(self, subscription: str, call: tuple[int, Awaitable[object], CauseFields, TicksFields]) -> None:
+        """Await what a plain handler returned. Raises StrategyFaultError where that is impossible."""
+        joined = self._joined.get(subscription)
+        own = None if joined is None else joined.subscription()
+        if own is None:
+            close_awaitable(call[1])
+        else:
+            own.take_returned(AwaitedCall(*call))
+
+    def _quarantines(self, record: FaultRecord, error: BaseException, where: str) -> bool:
+        is_too_often = record.is_too_often()
         verdict = ": quarantined" if is_too_often else ""
         log.warning("%s %s%s", error_text(error), where, verdict)
         if is_too_often:
-            recent.clear()
-            self.on_quarantine(subscription, f"{QUARANTINE_FAULTS} faults within {QUARANTINE_CALLS} calls")
-        return is_too_often or None
+            self.on_quarantine(record.name, f"{QUARANTINE_FAULTS} faults within {QUARANTINE_CALLS} calls")
+        return is_too_often
 
     def _on_lag(self, subscription: str, behind_ticks: int, behind_ns: int) -> None:
         log.warning("subscription %s lags: %d ticks, %.3f s behind", subscription, behind_ticks, behind_ns / 1e9)
 
 
-def _nobody_is_told(_subscription: str, _reason: str) -> None:
+def _no_engine(_strategy: str, _reason: str) -> None:
     """Do nothing: there is no engine."""
 
 
-def _ticks_text(
-    instrument: str | None, tick_kind: str | None, ticks: np.ndarray, positions: list[int], total: int
-) -> str:
-    if not total:
-        return "outside of a tick"
-    first = f"{instrument or 'no instrument'} {tick_kind} seq {int(ticks['seq'][0])} at position {positions[0]}"
-    return f"at {first}" if total == 1 else f"at {total} ticks from {first}"
+def _raisable(error: BaseException, where: str, subscription: str, handler: str) -> BaseException:
+    """Return the error with its place, or an error about one that would not arrive as it is.
+
+    A StopIteration becomes another error inside of a coroutine, a group is taken apart on its way, and what is no
+    Exception would end the process.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration | BaseExceptionGroup):
+        _add_note(error, where)
+        return error
+    advice = "a strategy must not end the process; return instead" if not isinstance(error, Exception) else ""
+    msg = f"{type(error).__name__} {where}: {advice or safe_text(error) or 'its cause shows the line'}"
+    fault = StrategyFaultError(msg, subscription=subscription, handler=handler)
+    fault.__cause__ = error
+    return fault
 
 
 def _add_note(error: Exception, where: str) -> None:

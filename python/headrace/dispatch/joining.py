@@ -10,50 +10,41 @@ Does not: check an option alone (``options``), or a handler alone (``signature``
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-import headrace._native as _native
 from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.dispatch.options import Overflow
-from headrace.dispatch.signature import HasHandlers, bind_function, bind_strategy, kinds_of
-from headrace.dispatch.subscription import Advance
+from headrace.dispatch.signature import bind_function, bind_strategy, has_handlers, kinds_of
 from headrace.errors import OptionError, SubscriptionError
 from headrace.market.clock import Mode
+from headrace.market.tick import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from headrace.dispatch.options import SubscriptionOptions
     from headrace.dispatch.signature import BoundHandler
 
-__all__ = ["JoinOptions", "Joining", "bound_handlers", "described", "prepare", "refuse_flow"]
+__all__ = ["Advance", "Joining", "bound_handlers", "described", "prepare", "refuse_flow"]
 
 
-class JoinOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a subscription as its group gets them: kinds as sets of bits, the overflow chosen."""
+class Advance(Enum):
+    """What moves a subscription on: the dispatcher's calls, its own thread, the task that awaits, or its reader."""
 
-    instruments: tuple[str, ...]
-    kinds: int
-    every_kinds: int
-    overflow: Overflow
-    batch_max: int
-    every_ns: int
-    min_interval_ns: int
-    rate_limit: float
-    lag_max_ticks: int
-    lag_max_ns: int
-    on_lag: str
-    pull: bool
-    awaited: bool
+    INLINE = "inline"
+    THREAD = "thread"
+    AWAIT = "await"
+    PULL = "pull"
 
 
 class Joining(NamedTuple):
-    """What a subscription joins its group with."""
+    """What a subscription joins its group with. options : with an overflow chosen."""
 
-    options: JoinOptions
+    options: SubscriptionOptions
     kinds: frozenset[str]
     advance: Advance
     handlers: list[_Described]
@@ -71,37 +62,24 @@ def prepare(
     """
     is_async = any(bound.is_async for bound in handlers)
     _check_relations(name, options, handlers, mode=mode, is_async=is_async)
-    chosen, every_kinds = kinds_of(handlers, options.kinds)
-    table = _native.kind_table()
-    named = {row[1] for row in table if any(bound.kind == row[0] for bound in handlers)}
+    kinds, named = kinds_of(handlers, options.kinds)
     if late := sorted((named | set(options.kinds or ())) - known):
         msg = f"subscription {name!r} takes {', '.join(late)}, registered after this dispatcher was made: "
         raise SubscriptionError(msg + "call register_kind before making the dispatcher", handler=name)
-    kinds = frozenset(chosen if handlers else options.kinds or (row[1] for row in table))
     threaded = options.mode == "thread" and mode is not Mode.REPLAY
     lossy_by_default = threaded or (is_async and mode is not Mode.REPLAY)
     overflow = options.overflow or (Overflow.DROP_OLDEST if lossy_by_default else Overflow.BLOCK)
     if overflow is Overflow.CONFLATE:
         refuse_flow(name, kinds)
-    joining = JoinOptions(
-        instruments=options.instruments,
-        kinds=_native.kind_set(sorted(kinds)),
-        every_kinds=_native.kind_set(sorted(every_kinds)),
-        overflow=overflow,
-        batch_max=options.batch_max,
-        every_ns=options.every_ns,
-        min_interval_ns=options.min_interval_ns,
-        rate_limit=options.rate_limit,
-        lag_max_ticks=options.lag_max_ticks,
-        lag_max_ns=options.lag_max_ns,
-        on_lag=options.on_lag,
-        pull=not handlers,
-        awaited=is_async,
-    )
     advance = (
         Advance.PULL if not handlers else Advance.AWAIT if is_async else Advance.THREAD if threaded else Advance.INLINE
     )
-    return Joining(joining, kinds, advance, [described(bound, awaited=is_async) for bound in handlers])
+    return Joining(
+        msgspec.structs.replace(options, overflow=overflow),
+        kinds,
+        advance,
+        [described(bound, awaited=is_async) for bound in handlers],
+    )
 
 
 def _check_relations(
@@ -110,11 +88,11 @@ def _check_relations(
     if is_async and options.mode == "thread":
         msg = f"subscription {name!r} has async handlers, which run in a task, and mode='thread': remove mode="
         raise OptionError(msg, option="mode")
-    if not handlers and (options.mode == "thread" or options.every_ns):
+    if not handlers and (options.mode == "thread" or options.every):
         option = "mode" if options.mode == "thread" else "every"
         msg = f"subscription {name!r} has no handlers, and {option}= is for handlers: remove {option}="
         raise OptionError(msg, option=option)
-    if options.every_ns and not any(bound.role in ("plural", "ticks") for bound in handlers):
+    if options.every and not any(bound.role in ("plural", "ticks") for bound in handlers):
         msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
         raise OptionError(msg, option="every")
     if is_async and mode is not Mode.REPLAY and not has_running_loop():
@@ -123,7 +101,7 @@ def _check_relations(
 
 
 def bound_handlers(
-    handler: object, callback: str | None, kinds: tuple[str, ...] | None, called_by_owner: AbstractSet[str]
+    handler: object, callback: str | None, kinds: Iterable[str] | None, called_by_owner: AbstractSet[str]
 ) -> list[BoundHandler]:
     """Return the bound handlers; empty for a pull subscription."""
     if handler is None:
@@ -131,7 +109,7 @@ def bound_handlers(
     if isinstance(handler, type):
         msg = f"{handler.__name__} is a class: subscribe an object of it, {handler.__name__}(...)"
         raise SubscriptionError(msg, handler=handler.__name__)
-    if isinstance(handler, HasHandlers):
+    if has_handlers(handler):
         return bind_strategy(handler, kinds, called_by_owner)
     if callable(handler):
         return bind_function(handler, callback, kinds)
@@ -156,8 +134,7 @@ def _awaited(function: Callable[..., object]) -> Callable[..., object]:
 
 def refuse_flow(name: str, kinds: AbstractSet[str]) -> None:
     """Refuse to conflate kinds of which every tick matters. Raises OptionError."""
-    nature = {row[1]: row[3] for row in _native.kind_table()}
-    flow = sorted(kind for kind in kinds if nature[kind] == "flow")
+    flow = sorted(kind.name for kind in KINDS.values() if kind.name in kinds and kind.nature == "flow")
     if flow:
         msg = (
             f"subscription {name!r} has overflow='conflate' and takes {', '.join(flow)}, of which every tick matters: "

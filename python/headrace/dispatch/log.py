@@ -19,7 +19,6 @@ from __future__ import annotations
 import itertools
 import os
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -27,8 +26,8 @@ import msgspec
 
 import headrace._native as _native
 from headrace._native import PumpStatus
-from headrace.dispatch.awaited_calls import await_calls
-from headrace.dispatch.dispatcher import INLINE
+from headrace.dispatch.awaited_calls import AwaitedCall, close_awaitable
+from headrace.dispatch.members import INLINE
 from headrace.dispatch.run_file import new_run_file
 from headrace.errors import DispatchLogError
 from headrace.market.clock import EngineClock
@@ -220,7 +219,7 @@ class DispatchLog:
 
 
 def _subscribed(subscription: Subscription) -> Subscribed:
-    options = msgspec.json.decode(_encoder.encode(asdict(subscription.options)))
+    options = msgspec.json.decode(_encoder.encode(subscription.options))
     return Subscribed(
         subscription.group.number, subscription.name, subscription.is_pull, subscription.is_async, options
     )
@@ -375,7 +374,7 @@ class Repetition:
                 raise self._log.error(f"{why} at position {have}, before {cursor}: repeat it over the same sources")
 
     async def _repeat(self, call: Call) -> None:
-        groups = self._dispatcher._groups()  # noqa: SLF001 - part of the same wall
+        groups = self._dispatcher._members.groups()  # noqa: SLF001 - part of the same wall
         found = groups.get(call.group)
         if found is None:
             raise self._log.error(f"group {call.group} has no subscription here: subscribe as the live run did")
@@ -388,10 +387,11 @@ class Repetition:
         ):
             if is_now != was:
                 for _, awaitable, _ in awaiting:
-                    awaitable.close()
+                    close_awaitable(awaitable)
                 raise self._log.error(f"{name} {what} {is_now}, live {was}: the run diverges here")
         if subscription is not None:
-            await await_calls(group, subscription.membership, awaiting)
+            await subscription.awaited.run([AwaitedCall(*made) for made in awaiting])
         elif name == INLINE and not call.flags & (NESTED | CONTINUED):
+            await self._dispatcher._members.drain_owed()  # noqa: SLF001 - as above
             # Live, events from threads and tasks are drained in a turn, which has its own mark.
             self._drain()

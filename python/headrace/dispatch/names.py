@@ -1,4 +1,4 @@
-"""Names of open subscriptions: each is unique, and free again when its subscription is closed.
+"""Names of strategies and subscriptions: each is unique, and free again when its owner is gone.
 
 Guarantees: a default name is the first that is free: ``Class``, then ``Class-2``; finding it takes no walk over all.
 Does not: keep a name that was given back.
@@ -14,7 +14,7 @@ __all__ = ["Names"]
 
 
 class Names:
-    """Gives names. taken : the names that are in use, which the owner keeps."""
+    """Finds free names. taken : the names that are in use, which the owner keeps."""
 
     def __init__(self, taken: Container[str]) -> None:
         self._taken = taken
@@ -28,12 +28,8 @@ class Names:
             raise OptionError(msg, option="name")
         return name
 
-    def default_for(self, handler: object) -> str:
-        """Return the first free name for a handler; None: for a pull subscription."""
-        return self.first_free("pull" if handler is None else getattr(handler, "__name__", type(handler).__name__))
-
     def first_free(self, base: str) -> str:
-        """Return ``base``, or ``base-2`` and so on: the first name that is free."""
+        """Return the first free name: the base itself, then ``base-2`` and so on."""
         number = self._next.get(base, 1)
         while (name := base if number == 1 else f"{base}-{number}") in self._taken:
             number += 1

@@ -1,21 +1,38 @@
-"""Options of a subscription: their names for type checkers, and the checked values.
+"""SubscriptionOptions: how the ticks of a subscription are delivered; each option once, with its type and bounds.
+
+::
+
+    DEFAULTS  <  class attribute  <  configuration, pair  <  keywords of subscribe  <  tune
+        └──────────────── checked ────────────────┘               └─ changed ─┘  ─▶ native code, as it is
 
 Guarantees: every value is checked, and the relations between them; an error names the option, its value and what is
-valid.
-Does not: resolve the defaults that depend on handlers (``joining``).
+allowed.
+Does not: check options against handlers (``joining``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack
+
+import msgspec
 
 from headrace.limits import BATCH_MAX, BATCH_MAX_MAX, WINDOW_MIN_NS
-from headrace.market.checks import duration_ns, of_type, one_of, rate, refuse, whole
+from headrace.market.checks import converted, duration_ns, refuse, refuse_unknown
 
-__all__ = ["Overflow", "SubscribeOptions", "SubscriptionOptions", "TuneOptions"]
+__all__ = [
+    "DEFAULTS",
+    "BatchMax",
+    "LagNs",
+    "LagTicks",
+    "OnLag",
+    "Overflow",
+    "OverflowName",
+    "SubscribeOptions",
+    "SubscriptionOptions",
+    "TuneOptions",
+]
 
 
 class Overflow(StrEnum):
@@ -30,143 +47,123 @@ class Overflow(StrEnum):
     CONFLATE = "conflate"
 
 
-class SubscribeOptions(TypedDict, total=False):
-    """The options of ``Dispatcher.subscribe`` for type checkers; that method describes each."""
-
-    instruments: str | Iterable[str]
-    kinds: str | Iterable[str] | None
-    overflow: Overflow | Literal["block", "drop_oldest", "conflate"] | None
-    batch_max: int
-    every: str | int | None
-    min_interval_ns: int
-    rate_limit: float | None
-    lag_max_ticks: int | None
-    lag_max_ns: int | None
-    on_lag: Literal["warn", "skip"]
-    mode: Literal["inline", "thread"]
-    on_fault: Literal["raise", "quarantine"] | None
-
-
-class TuneOptions(TypedDict, total=False):
-    """The options that ``Dispatcher.tune`` may change while a subscription lives."""
-
-    overflow: Overflow | Literal["block", "drop_oldest", "conflate"]
-    batch_max: int
-    lag_max_ticks: int | None
-    lag_max_ns: int | None
-    on_lag: Literal["warn", "skip"]
+OverflowName: TypeAlias = Annotated[
+    Literal["block", "drop_oldest", "conflate"], msgspec.Meta(description="what happens when it is too slow")
+]
+BatchMax: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=BATCH_MAX_MAX, description="ticks per plural call")]
+LagTicks: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 62, description="so far behind is too far, ticks")]
+LagNs: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 62, description="so far behind is too far, ns")]
+OnLag: TypeAlias = Annotated[
+    Literal["warn", "skip"], msgspec.Meta(description="what happens then; skip: on to the newest tick")
+]
+_Instruments: TypeAlias = Annotated[
+    str | tuple[str, ...] | None,
+    msgspec.Meta(extra={"takes": "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE', or a list"}),
+]
+_Kinds: TypeAlias = str | tuple[str, ...] | None
+_Every: TypeAlias = Annotated[
+    str | Annotated[int, msgspec.Meta(ge=WINDOW_MIN_NS, le=1 << 62)] | None,
+    msgspec.Meta(extra={"takes": f"a time from {WINDOW_MIN_NS:,} ns to 2^62 ns, like '100ms'"}),
+]
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionOptions:
-    """The options of a subscription, checked. ``Dispatcher.subscribe`` describes each."""
+class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the ticks of a subscription are delivered. What is not set here is as the strategy's class has it.
 
-    instruments: tuple[str, ...]
-    kinds: tuple[str, ...] | None
-    overflow: Overflow | None
-    batch_max: int
-    every_ns: int
-    min_interval_ns: int
-    rate_limit: float
-    lag_max_ticks: int
-    lag_max_ns: int
-    on_lag: Literal["warn", "skip"]
-    mode: Literal["inline", "thread"]
-    on_fault: Literal["raise", "quarantine"] | None
+    instruments : SYMBOL.VENUE or a pattern, one or several; "*" is all.
+    kinds : names of kinds; by default those of the handlers.
+    overflow : what happens when it is too slow: "block" (default inline, and without a handler), "drop_oldest" (default
+        in threads, and for async handlers live) or "conflate" (quotes only).
+    batch_max : ticks per plural call.
+    every : "100ms": plural handlers get whole windows of the clock, aligned to it, the same live and in replay. A gap,
+        a million ticks or the end of the run cut one; each part is then flagged PARTIAL_WINDOW.
+    min_interval_ns : with "conflate": at least so long between two quotes of an instrument, ns; the newest waits.
+    rate_limit : ticks per second, with a lossy overflow; the excess is skipped and delivered as a gap.
+    lag_max_ticks : warn, once per episode, when more ticks behind than this.
+    lag_max_ns : warn, once per episode, when further behind than this, ns.
+    on_lag : "skip" jumps to the newest tick after the warning, with a lossy overflow, and delivers a gap.
+    mode : "inline", or "thread" for its own thread.
+    on_fault : "raise" or "quarantine"; by default the engine's or dispatcher's.
+    """
+
+    instruments: _Instruments = None
+    kinds: _Kinds = None
+    overflow: Overflow | None = None
+    batch_max: BatchMax | None = None
+    every: _Every = None
+    min_interval_ns: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)] | None = None
+    rate_limit: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
+    lag_max_ticks: LagTicks | None = None
+    lag_max_ns: LagNs | None = None
+    on_lag: OnLag | None = None
+    mode: Literal["inline", "thread"] | None = None
+    on_fault: Literal["raise", "quarantine"] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that are set, as keywords of ``Dispatcher.subscribe``."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
 
     @classmethod
-    def checked(
-        cls,
-        *,
-        instruments: str | Iterable[str] = "*",
-        kinds: str | Iterable[str] | None = None,
-        overflow: str | Overflow | None = None,
-        batch_max: int = BATCH_MAX,
-        every: str | int | None = None,
-        min_interval_ns: int = 0,
-        rate_limit: float | None = None,
-        lag_max_ticks: int | None = None,
-        lag_max_ns: int | None = None,
-        on_lag: str = "warn",
-        mode: str = "inline",
-        on_fault: str | None = None,
-    ) -> SubscriptionOptions:
-        """Check every value and the relations between them. Raises OptionError."""
-        names = _patterns("instruments", instruments)
-        chosen = None if overflow is None else Overflow(one_of("overflow", overflow, Overflow))
-        is_lossy = chosen in (Overflow.DROP_OLDEST, Overflow.CONFLATE)
-        whole("batch_max", batch_max, 1, BATCH_MAX_MAX, "ticks")
-        every_ns = 0 if every is None else duration_ns("every", every)
-        if every is not None and not WINDOW_MIN_NS <= every_ns < 1 << 63:
-            refuse("every", every, f"at least {WINDOW_MIN_NS:,} ns, like '100ms', and at most 2^63 - 1")
-        whole("min_interval_ns", min_interval_ns, 0, 1 << 62, "ns")
-        if min_interval_ns and chosen is not Overflow.CONFLATE:
-            refuse("min_interval_ns", min_interval_ns, "overflow='conflate' with it: only quotes may be held back")
-        _check_rate("rate_limit", rate_limit, is_lossy=is_lossy)
-        for name, value in (("lag_max_ticks", lag_max_ticks), ("lag_max_ns", lag_max_ns)):
-            if value is not None:
-                whole(name, value, 1, 1 << 62, name.rpartition("_")[2])
-        for name, text, valid in (
-            ("on_lag", on_lag, ("warn", "skip")),
-            ("mode", mode, ("inline", "thread")),
-            ("on_fault", on_fault, (None, "raise", "quarantine")),
-        ):
-            if text not in valid:
-                refuse(name, text, " or ".join(repr(choice) for choice in valid if choice))
-        if on_lag == "skip" and lag_max_ticks is None and lag_max_ns is None:
-            refuse("on_lag", on_lag, "lag_max_ticks or lag_max_ns with it, the lag from which it skips")
-        if on_lag == "skip" and not is_lossy:
-            refuse("on_lag", on_lag, "overflow='drop_oldest' or 'conflate' with it: 'block' delivers every tick")
-        return cls(
-            instruments=names,
-            kinds=None if kinds is None else (kinds,) if isinstance(kinds, str) else tuple(kinds),
-            overflow=chosen,
-            batch_max=batch_max,
-            every_ns=every_ns,
-            min_interval_ns=min_interval_ns,
-            rate_limit=float(rate_limit or 0.0),
-            lag_max_ticks=lag_max_ticks or 0,
-            lag_max_ns=lag_max_ns or 0,
-            on_lag=on_lag,  # type: ignore[arg-type]  # checked above
-            mode=mode,  # type: ignore[arg-type]  # checked above
-            on_fault=on_fault,  # type: ignore[arg-type]  # checked above
-        )
+    def checked(cls, **given: object) -> SubscriptionOptions:
+        """Return the options with their defaults, each value checked, and their relations. Raises OptionError."""
+        refuse_unknown("a subscription", given, cls.__struct_fields__)
+        values = DEFAULTS.given() | {name: value for name, value in given.items() if value is not None}
+        for name in ("instruments", "kinds"):
+            if name in values:
+                values[name] = _names(values[name])
+        if "every" in values:
+            values["every"] = duration_ns("every", values["every"])
+        options = converted(values, cls)
+        _check_relations(options)
+        return options
 
     def changed(self, **changes: Unpack[TuneOptions]) -> SubscriptionOptions:
         """Return a copy with some options changed, and all checked again. Raises OptionError."""
-        now: dict[str, Any] = {
-            "instruments": self.instruments,
-            "kinds": self.kinds,
-            "overflow": self.overflow,
-            "batch_max": self.batch_max,
-            "every": self.every_ns or None,
-            "min_interval_ns": self.min_interval_ns,
-            "rate_limit": self.rate_limit or None,
-            "lag_max_ticks": self.lag_max_ticks or None,
-            "lag_max_ns": self.lag_max_ns or None,
-            "on_lag": self.on_lag,
-            "mode": self.mode,
-            "on_fault": self.on_fault,
-        }
-        return self.checked(**{**now, **changes})
+        refuse_unknown("tune", changes, TuneOptions.__annotations__)
+        return self.checked(**{**self.given(), **changes})
 
 
-def _patterns(option: str, value: str | Iterable[object]) -> tuple[str, ...]:
-    of_type(option, value, str, Iterable)
-    names = (value,) if isinstance(value, str) else tuple(value)
-    if not names:
-        refuse(option, names, "at least one name or pattern")
-    for name in names:
-        if not isinstance(name, str) or ("." not in name and "*" not in name):
-            valid = "SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text, '?' one character)"
-            refuse(option, name, valid)
-    return tuple(str(name) for name in names)
+DEFAULTS = SubscriptionOptions(instruments="*", batch_max=BATCH_MAX, min_interval_ns=0, on_lag="warn", mode="inline")
 
 
-def _check_rate(option: str, value: object, *, is_lossy: bool) -> None:
-    if value is None:
-        return
-    rate(option, value, "ticks")
-    if not is_lossy:
+class TuneOptions(TypedDict, total=False):
+    """The options that ``Dispatcher.tune`` may change while a subscription lives, for type checkers."""
+
+    overflow: Overflow | OverflowName | None
+    batch_max: int
+    lag_max_ticks: int | None
+    lag_max_ns: int | None
+    on_lag: OnLag
+
+
+class SubscribeOptions(TuneOptions, total=False):
+    """The options of ``Dispatcher.subscribe``, for type checkers; ``SubscriptionOptions`` describes each."""
+
+    instruments: str | Iterable[str]
+    kinds: str | Iterable[str] | None
+    every: str | int | None
+    min_interval_ns: int
+    rate_limit: float | None
+    mode: Literal["inline", "thread"]
+    on_fault: Literal["raise", "quarantine"] | None
+
+
+def _names(value: object) -> tuple[object, ...]:
+    """Return one name or several as a tuple."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+def _check_relations(options: SubscriptionOptions) -> None:
+    names = options.instruments
+    if not names or not all("." in name or "*" in name for name in names):
+        refuse("instruments", names, "at least one SYMBOL.VENUE, or a pattern like 'BTC*.BINANCE' ('*' any text)")
+    is_lossy = options.overflow in (Overflow.DROP_OLDEST, Overflow.CONFLATE)
+    if options.min_interval_ns and options.overflow is not Overflow.CONFLATE:
+        refuse("min_interval_ns", options.min_interval_ns, "overflow='conflate' with it: only quotes may be held back")
+    if options.rate_limit and not is_lossy:
         reason = "with 'block' it would throttle the feed of all subscriptions"
-        refuse(option, value, f"overflow='drop_oldest' or 'conflate' with it: {reason}")
+        refuse("rate_limit", options.rate_limit, f"overflow='drop_oldest' or 'conflate' with it: {reason}")
+    if options.on_lag == "skip" and not (options.lag_max_ticks or options.lag_max_ns):
+        refuse("on_lag", "skip", "lag_max_ticks or lag_max_ns with it, the lag from which it skips")
+    if options.on_lag == "skip" and not is_lossy:
+        refuse("on_lag", "skip", "overflow='drop_oldest' or 'conflate' with it: 'block' delivers every tick")

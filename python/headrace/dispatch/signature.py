@@ -19,7 +19,8 @@ import inspect
 import types
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeGuard
 
 from headrace.errors import SubscriptionError
 from headrace.market.checks import nearest
@@ -35,6 +36,7 @@ __all__ = [
     "HasHandlers",
     "bind_function",
     "bind_strategy",
+    "has_handlers",
     "has_tick_handlers",
     "life_cycle_of",
 ]
@@ -57,13 +59,17 @@ LIFE_CYCLE: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@runtime_checkable
 class HasHandlers(Protocol):
     """An object whose ``on_`` methods are handlers: a Strategy."""
 
     @property
     def subscription(self) -> Mapping[str, object]:
         """The options that its class declares."""
+
+
+def has_handlers(given: object) -> TypeGuard[HasHandlers]:
+    """Return whether an object's ``on_`` methods are handlers."""
+    return hasattr(given, "subscription")
 
 
 class BoundHandler(NamedTuple):
@@ -84,8 +90,14 @@ class BoundHandler(NamedTuple):
     is_async: bool
 
 
-def callback_names() -> dict[str, tuple[Role, int]]:
+def callback_names() -> Mapping[str, tuple[Role, int]]:
     """Return every handler name, with its role and kind."""
+    return _callback_names(len(KINDS))
+
+
+@cache
+def _callback_names(_kinds: int) -> Mapping[str, tuple[Role, int]]:
+    """Make the table; once for each number of kinds, since rows are only added."""
     names: dict[str, tuple[Role, int]] = {}
     for kind in KINDS.values():
         names[f"on_{kind.name}"] = ("singular", kind.number)
@@ -112,7 +124,10 @@ def bind_strategy(
                 msg = f"{_where(strategy, name)} is only called by an Engine: run it with headrace.Engine"
                 raise SubscriptionError(msg, handler=name)
             continue
-        if name not in known or not callable(handler):
+        if name in known and not callable(handler):
+            msg = f"{_where(strategy, name)} is {handler!r}, which cannot be called: write a method, or remove it"
+            raise SubscriptionError(msg, handler=name)
+        if name not in known:
             near = nearest(name, (*known, *LIFE_CYCLE))
             msg = f"{_where(strategy, name)} is no known callback{near}; valid are {_listed((*known, *LIFE_CYCLE))}"
             raise SubscriptionError(msg, handler=name)
@@ -155,7 +170,7 @@ def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
     dir(object) would list all names of the object, but would make its ``__dict__``, which slows attribute access.
     """
     names = {name for name in dir(type(strategy)) if name.startswith("on_")}
-    return sorted(names.union(name for name in known if _has_itself(strategy, name)))
+    return sorted(names.union(name for name in known if name not in names and _has_itself(strategy, name)))
 
 
 def _has_itself(strategy: object, name: str) -> bool:
@@ -208,7 +223,7 @@ def _bind(
     except (TypeError, ValueError) as error:
         msg = f"{where} has no readable signature ({error}): wrap it in a function that names its fields"
         raise SubscriptionError(msg, handler=name) from error
-    table = {field.name: field for field in fields()}
+    table = _fields_by_name(len(KINDS))
     positional: list[str] = []
     keywords: list[str] = []
     skipped = False
@@ -234,6 +249,12 @@ def _bind(
     return BoundHandler(name, role, kind, function, receiver, tuple(positional), tuple(keywords), is_async)
 
 
+@cache
+def _fields_by_name(_kinds: int) -> Mapping[str, Field]:
+    """Read the field table; once for each number of kinds, since rows are only added."""
+    return {field.name: field for field in fields()}
+
+
 def _is_made_with(function: Callable[..., object], says: Callable[[object], bool]) -> bool:
     """Return whether a test is true for a function, or for the ``__call__`` of an object."""
     return says(function) or says(type(function).__call__)
@@ -250,8 +271,11 @@ def _check_field(
     table: Mapping[str, Field], parameter: str, role: Role, wanted: Sequence[str], where: str, handler: str
 ) -> None:
     is_plural = role in ("plural", "ticks")
-    valid = _valid(table, role, wanted)
     field = table.get(parameter)
+    is_there = field is not None and (field.plural if is_plural else field.singular) is not None
+    if field is not None and is_there and set(wanted) <= set(field.kinds):
+        return
+    valid = _valid(table, role, wanted)
     if field is None:
         near = nearest(parameter, [name for name in table if name in valid.split(", ")] or table)
         msg = f"{where} declares {parameter!r}, which is no field{near}; valid are {valid}"
@@ -261,15 +285,13 @@ def _check_field(
         msg = f"{where} declares {parameter!r}, which has no column{use}; valid are {valid}"
     elif not is_plural and field.singular is None:
         msg = f"{where} declares {parameter!r}, which is for plural handlers: declare tick; valid are {valid}"
-    elif not set(wanted) <= set(field.kinds):
+    else:
         lacking = [kind for kind in wanted if kind not in field.kinds]
         advice = "" if role in ("singular", "plural") else f", or subscribe with kinds={sorted(field.kinds)}"
         msg = (
             f"{where} declares {parameter!r}, a field of {', '.join(field.kinds)} that {', '.join(lacking)} "
             f"{'does' if len(lacking) == 1 else 'do'} not have{advice}; valid are {valid}"
         )
-    else:
-        return
     raise SubscriptionError(msg, handler=handler)
 
 
@@ -282,19 +304,15 @@ def _valid(table: Mapping[str, Field], role: Role, wanted: Sequence[str]) -> str
     )
 
 
-def kinds_of(handlers: Iterable[BoundHandler], kinds: Iterable[str] | None) -> tuple[set[str], set[str]]:
-    """Return the kinds that a subscription takes, and those that its ``on_tick(s)`` takes. Raises SubscriptionError."""
+def kinds_of(handlers: Iterable[BoundHandler], kinds: Iterable[str] | None) -> tuple[frozenset[str], set[str]]:
+    """Return the kinds that a subscription takes, and those that its handlers name. Raises SubscriptionError."""
     handlers = list(handlers)
     named = {KINDS[handler.kind].name: handler.name for handler in handlers if handler.kind}
-    takes_all = any(handler.role in ("tick", "ticks") for handler in handlers)
-    if kinds is None:
-        every = {kind.name for kind in KINDS.values()} if takes_all else set()
-        return set(named) | every, every
-    chosen = {kind_named(kind).name for kind in kinds}
+    chosen = {kind.name for kind in KINDS.values()} if kinds is None else {kind_named(kind).name for kind in kinds}
     # A gap handler is always allowed: every consumer can lose ticks, of any kind.
     idle = sorted(name for kind, name in named.items() if kind not in chosen and kind != "gap")
     if idle:
         msg = f"{', '.join(idle)} is never called with kinds={sorted(chosen)}: add its kind, or remove the handler"
         raise SubscriptionError(msg, handler=idle[0])
-    every = chosen if takes_all else set()
-    return set(named) | every, every
+    takes_all = not handlers or any(handler.role in ("tick", "ticks") for handler in handlers)
+    return frozenset(named).union(chosen if takes_all else ()), set(named)

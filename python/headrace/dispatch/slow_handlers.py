@@ -10,12 +10,9 @@ import logging
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from headrace.limits import WATCH_EVERY_S
-
-if TYPE_CHECKING:
-    import headrace._native as _native
 
 __all__ = ["RunsHandlers", "Watch"]
 
@@ -23,24 +20,19 @@ log = logging.getLogger(__name__)
 
 
 class RunsHandlers(Protocol):
-    """An object that reports its running handler."""
+    """A dispatch group or an event bus: an object that reports its running handler."""
 
     def running(self) -> tuple[int, str] | None:
         """Return a number that differs for each handler call, and the handler's name; None when none runs."""
 
 
 class Watch:
-    """Names handlers that run too long.
+    """Names handlers that run too long. watched : where they run. effect : what a slow one does to the others."""
 
-    groups : the dispatch groups to watch. handlers : by subscription, its handlers' names in order of their numbers.
-    buses : the event buses to watch.
-    """
-
-    def __init__(self, slow_s: float) -> None:
-        self.groups: list[_native.DispatchGroup] = []
-        self.handlers: dict[str, list[str]] = {}
-        self.buses: list[RunsHandlers] = []
+    def __init__(self, slow_s: float, effect: str) -> None:
+        self.watched: list[RunsHandlers] = []
         self._slow_s = slow_s
+        self._effect = effect
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,41 +51,21 @@ class Watch:
         self._thread = None
 
     def look(self, seen: dict[int, tuple[int, float, bool]]) -> None:
-        """Compare the running calls with those of the last look."""
+        """Compare the running calls with those of the last look: by place, the call, since when, whether named."""
         now_s = time.monotonic()
-        for group in list(self.groups):
-            running = group.running()
-            slow_s = self._slow_for(seen, id(group), None if running is None else running[0], now_s)
-            if running is not None and slow_s is not None:
-                _, member, handler = running
-                names = group.member_names()
-                name = names[member] if member < len(names) else "?"
-                known = self.handlers.get(name, [])
-                called = known[handler] if handler < len(known) else f"handler {handler}"
-                log.warning(
-                    "%s.%s has been running for %.1f s and delays all handlers of its thread", name, called, slow_s
-                )
-        for bus in list(self.buses):
-            at = bus.running()
-            slow_s = self._slow_for(seen, id(bus), None if at is None else at[0], now_s)
-            if at is not None and slow_s is not None:
-                log.warning("%s has been handling an event for %.1f s and blocks the event loop", at[1], slow_s)
-
-    def _slow_for(
-        self, seen: dict[int, tuple[int, float, bool]], whose: int, mark: int | None, now_s: float
-    ) -> float | None:
-        """Return how long a call has been running that must be named now; None when none must."""
-        if mark is None:
-            seen.pop(whose, None)
-            return None
-        before = seen.get(whose)
-        if before is None or before[0] != mark:
-            seen[whose] = (mark, now_s, False)
-            return None
-        if before[2] or now_s - before[1] < self._slow_s:
-            return None
-        seen[whose] = (mark, before[1], True)
-        return now_s - before[1]
+        for place in list(self.watched):
+            running = place.running()
+            if running is None:
+                seen.pop(id(place), None)
+                continue
+            number, name = running
+            before, since_s, is_named = seen.get(id(place), (None, now_s, False))
+            if before != number:
+                since_s, is_named = now_s, False
+            elif not is_named and now_s - since_s >= self._slow_s:
+                is_named = True
+                log.warning("%s has been running for %.1f s and %s", name, now_s - since_s, self._effect)
+            seen[id(place)] = (number, since_s, is_named)
 
 
 def _watch(watch: weakref.ref[Watch], end: threading.Event) -> None:

@@ -11,53 +11,49 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from headrace.dispatch.awaited_calls import await_calls
+from headrace.dispatch.awaited_calls import AwaitedCalls
+from headrace.dispatch.joining import Advance, bound_handlers, described, refuse_flow
 from headrace.dispatch.loop_wakeup import LoopWakeup
+from headrace.dispatch.options import Overflow
+from headrace.dispatch.signature import kinds_of
 from headrace.dispatch.subscription_stats import SubscriptionStats, stats_of
-from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
+from headrace.errors import ClosedError, OptionError, ReentrantDispatchError, SubscriptionError
 from headrace.limits import CLOSE_DEADLINE_S
 from headrace.market.checks import whole
 from headrace.market.clock import Mode
 from headrace.market.events import Cause, current_cause
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
     import numpy as np
 
     import headrace._native as _native
+    from headrace.dispatch.awaited_calls import AwaitedCall
+    from headrace.dispatch.faults import FaultDesk
+    from headrace.dispatch.joining import Joining
     from headrace.dispatch.loop_wakeup import WakeupKind
-    from headrace.dispatch.options import SubscriptionOptions
+    from headrace.dispatch.options import TuneOptions
+    from headrace.dispatch.signature import HasHandlers
     from headrace.market.clock import Clock
 
-__all__ = ["Advance", "Environment", "Subscription"]
-
-# The longest wait of a task between two looks at the clock while a window is open.
-LOOK_EVERY_S = 0.05
+__all__ = ["Environment", "Subscription"]
 
 log = logging.getLogger(__name__)
 
 
-class Advance(Enum):
-    """What moves a subscription on: the dispatcher's calls, its own thread, the task that awaits, or its reader."""
-
-    INLINE = "inline"
-    THREAD = "thread"
-    AWAIT = "await"
-    PULL = "pull"
-
-
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The dispatcher's clock, mode and wake-up, which all its subscriptions share."""
+    """What the subscriptions of one dispatcher share. called_by_owner : callbacks that are no handlers of ticks."""
 
     clock: Clock
     mode: Mode
     wakeup: WakeupKind
+    faults: FaultDesk
+    called_by_owner: AbstractSet[str]
 
 
 class Subscription:
@@ -72,26 +68,26 @@ class Subscription:
         self,
         *,
         name: str,
-        options: SubscriptionOptions,
-        kinds: frozenset[str],
+        joining: Joining,
         membership: _native.Membership,
         group: _native.DispatchGroup,
-        advance: Advance,
         environment: Environment,
         on_close: Callable[[Subscription, float], None],
+        on_owed: Callable[[Subscription], None],
     ) -> None:
         self.name = name
-        self.options = options
-        self.kinds = kinds
+        self.options = joining.options
+        self.kinds = joining.kinds
+        self.advance = joining.advance
+        self.handler_names = [handler[0] for handler in joining.handlers]
         self.membership = membership
         self.group = group
-        self.advance = advance
         self.is_open = True
-        self._environment = environment
+        self.environment = environment
         self._on_close = on_close
+        self._on_owed = on_owed
         self._thread: threading.Thread | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._loop_wakeup: LoopWakeup | None = None
+        self.awaited = AwaitedCalls(self)
 
     @property
     def is_pull(self) -> bool:
@@ -138,6 +134,36 @@ class Subscription:
         """
         return self.membership.wake()
 
+    def rebind(self, strategy: HasHandlers | Callable[..., object], *, callback: str | None = None) -> None:
+        """Deliver its ticks to another object's handlers, from the next edge of a batch on.
+
+        Its options, its counts and its undelivered gaps stay. Raises SubscriptionError, ClosedError.
+        """
+        self._refuse_closed()
+        handlers = bound_handlers(strategy, callback, self.options.kinds, self.environment.called_by_owner)
+        same_kinds = kinds_of(handlers, self.options.kinds)[0] == self.kinds
+        if not same_kinds or any(bound.is_async for bound in handlers) != self.is_async:
+            msg = f"{type(strategy).__name__} takes other ticks than {self.name!r}: subscribe it anew"
+            raise SubscriptionError(msg, handler=self.name)
+        self.handler_names = [bound.name for bound in handlers]
+        self.membership.bind([described(bound, awaited=self.is_async) for bound in handlers])
+
+    def tune(self, **changes: Unpack[TuneOptions]) -> bool:
+        """Change how its ticks are delivered, from the next edge of a batch on; False: no change.
+
+        Options as in ``Dispatcher.subscribe``: overflow, batch_max, lag_max_ticks, lag_max_ns, on_lag. Raises
+        OptionError, ClosedError.
+        """
+        self._refuse_closed()
+        options = self.options.changed(**changes)
+        if options == self.options:
+            return False
+        if options.overflow is Overflow.CONFLATE:
+            refuse_flow(self.name, self.kinds)
+        self.membership.tune(options)
+        self.options = options
+        return True
+
     def cause(self) -> Cause | None:
         """Return the ticks of its handler that runs now, in this thread or task; None outside a handler.
 
@@ -170,7 +196,7 @@ class Subscription:
         if max_ticks is not None:
             whole("max_ticks", max_ticks, 1, max(1, len(out)), "ticks")
         try:
-            count = self.membership.read_into(self._environment.clock.now_ns(), out, max_ticks)
+            count = self.membership.read_into(self.environment.clock.now_ns(), out, max_ticks)
         except ReentrantDispatchError:
             # A close holds the reader for good; any other concurrent read is the caller's mistake.
             if self.state != "closed":
@@ -196,7 +222,7 @@ class Subscription:
     async def __aiter__(self) -> AsyncIterator[np.ndarray]:
         """Yield batches as they come, woken by the ring; ends when the dispatcher is closed."""
         self._refuse_handlers()
-        wakeup = LoopWakeup(self.group, self._environment.wakeup)
+        wakeup = LoopWakeup(self.group, self.environment.wakeup)
         try:
             while True:
                 batch = self._next_batch()
@@ -217,60 +243,19 @@ class Subscription:
 
     def start(self) -> None:
         """Start its thread or its task, if it has one."""
-        if self._environment.mode is Mode.REPEAT:
-            return
-        if self.advance is Advance.THREAD:
-            name = f"headrace-{self.name}"
-            self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
+        mode = self.environment.mode
+        if self.advance is Advance.THREAD and mode is not Mode.REPEAT:
+            self._thread = threading.Thread(target=self._run_thread, name=f"headrace-{self.name}", daemon=True)
             self._thread.start()
-        elif self.is_async and self._environment.mode is Mode.LIVE:
-            import asyncio  # see the module's header
-
-            self._loop_wakeup = LoopWakeup(self.group, self._environment.wakeup)
-            self._task = asyncio.get_running_loop().create_task(
-                self._run_task(self._loop_wakeup), name=f"headrace-{self.name}"
-            )
-            self._task.add_done_callback(self._task_ended)
+        elif self.is_async and mode is Mode.LIVE:
+            self.awaited.start()
 
     def _run_thread(self) -> None:
         try:
-            self.group.run_thread(self._environment.clock.now_ns)
+            self.group.run_thread(self.environment.clock.now_ns)
         except BaseException:
             log.exception("subscription %s ended with its handler's exception", self.name)
             self.membership.pause()
-
-    async def _run_task(self, wakeup: LoopWakeup) -> None:
-        while self.is_open:
-            if await self.drain_async():
-                continue
-            wakeup.arm()
-            if self.membership.has_pending() and not self.group.is_idle():
-                continue
-            due = self.group.next_due()
-            if due is None:
-                await wakeup.wait(None)
-            else:
-                # Not for the whole time: the clock may run faster than the wall clock.
-                await wakeup.wait(min(max(0.0, (due - self._environment.clock.now_ns()) / 1e9), LOOK_EVERY_S))
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error("%s ended with an exception", task.get_name(), exc_info=error)
-        elif self.is_open:
-            # Not a warning: an event loop that ends cancels its running tasks.
-            log.info("%s was cancelled before its subscription was closed; the subscription is paused", task.get_name())
-        if self.is_open:
-            # Its handlers are no longer awaited: its state must not be running, and it must not hold the writer.
-            self.membership.pause()
-
-    async def drain_async(self) -> bool:
-        """Await calls until caught up; return whether there was a call."""
-        had_some = False
-        while self.is_open and (calls := self.group.step(self._environment.clock.now_ns())):
-            had_some = True
-            await await_calls(self.group, self.membership, calls)
-        return had_some
 
     def end(self, deadline_s: float) -> None:
         """End it for the dispatcher: wait for its thread until ``deadline_s`` (monotonic)."""
@@ -278,6 +263,7 @@ class Subscription:
         self.membership.close()
         if self.advance is not Advance.INLINE:
             self.group.close()
+        self.awaited.end()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
             if self._thread.is_alive():
@@ -285,16 +271,17 @@ class Subscription:
                     "subscription %s is still in its handler %.0f s after close: its thread is left running",
                     *(self.name, CLOSE_DEADLINE_S),
                 )
-        if self._loop_wakeup is not None:
-            self._loop_wakeup.close()
-        if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
-            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+    def take_returned(self, call: AwaitedCall) -> None:
+        """Await what a plain handler returned. Raises StrategyFaultError where that is impossible."""
+        self.awaited.owe(call)
+        self._on_owed(self)
 
     # Pulling
 
     def _next_batch(self) -> np.ndarray | None:
         try:
-            return self.membership.next_batch(self._environment.clock.now_ns(), self.options.batch_max)
+            return self.membership.next_batch(self.environment.clock.now_ns())
         except ReentrantDispatchError:
             if self.state != "closed":  # As in `read_into`.
                 raise
@@ -307,6 +294,11 @@ class Subscription:
         if not self.is_pull:
             msg = f"subscription {self.name!r} has handlers, which get its ticks: subscribe without a handler to pull"
             raise OptionError(msg, option="handler")
+
+    def _refuse_closed(self) -> None:
+        if not self.is_open:
+            msg = f"subscription {self.name!r} is closed: subscribe anew"
+            raise ClosedError(msg)
 
     def __repr__(self) -> str:
         return f"<Subscription {self.name} {self.state}>"

@@ -152,14 +152,11 @@ class BuiltinCommands:
         runner = self._engine.strategies.get(command.strategy)
         if runner is None:
             return self._unknown(command.strategy)
-        given = {
-            name: getattr(command, name) for name in ("batch_max", "lag_max_ticks", "lag_max_ns", "on_lag", "overflow")
-        }
-        changes = {name: value for name, value in given.items() if value is not None}
+        changes = command.tuning()
         if not changes:
             return Outcome("noop", "nothing was to be changed: name at least one option")
         try:
-            changed = runner.tune(changes)
+            changed = runner.tune(**changes)
         except HeadraceError as error:
             return Outcome("rejected", str(error))
         if not changed:

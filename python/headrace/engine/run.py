@@ -27,7 +27,7 @@ from headrace.engine.report import report_of
 from headrace.engine.shutdown import Shutdown
 from headrace.errors import RecordingError
 from headrace.feeds.sources import Sources
-from headrace.limits import DRAIN_S, HALT_S
+from headrace.limits import DRAIN_S, HALT_S, PATTERNS_AFTER_S
 from headrace.market.clock import Mode
 from headrace.market.events import Signal
 from headrace.market.wording import counted
@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 # How soon a thread that computes lets the loop in: the interpreter's default is ten times as long.
 SWITCH_INTERVAL_S = 0.0005
+# Between two looks whether enough data came to judge patterns.
+LOOK_EVERY_S = 0.2
 
 
 class EngineRun:
@@ -230,7 +232,7 @@ class EngineRun:
         if parts.options["sizing"] is not None:
             parts.bus.subscribe(Signal, self._order_from, name="orders.from_signal")
         parts.dispatcher.faults.on_quarantine = self._on_quarantine
-        undo.callback(parts.dispatcher.faults.tell_nobody)
+        undo.callback(parts.dispatcher.faults.disconnect)
         await parts.commands.start()
         await parts.services.setup()
         for runner in parts.strategies.values():
@@ -264,20 +266,25 @@ class EngineRun:
         log.info("engine %s is ready: run %s, %s", parts.name, parts.run_id, strategies)
         self._ready.set()
         steps = Steps(
-            is_quiet=self.end.is_quiet,
+            is_drained=self.end.is_drained,
             stop=self.stop,
             repeat_command=self._repeat_command,
             stop_strategies=self.end.stop_strategies,
         )
-        watch = None
+        watches: list[asyncio.Task[None]] = []
         if parts.halt_watch is not None:
-            watch = group.create_task(self._watch_kill_switch(parts.halt_watch), name="headrace-kill-switch")
+            work = self._watch_kill_switch(parts.halt_watch)
+            watches.append(group.create_task(work, name="headrace-kill-switch"))
+        if parts.mode is Mode.LIVE:
+            watches.append(group.create_task(self._judge_patterns(), name="headrace-patterns"))
         self._began_s = time.monotonic()
         try:
             self._ends(await parts.driver.run(steps))
+            if parts.mode is Mode.REPLAY:
+                self._warn_of_unmatched()
         finally:
             self._ended_s = time.monotonic()
-            if watch is not None:
+            for watch in watches:
                 watch.cancel()
 
     async def _watch_kill_switch(self, watch: HaltWatch) -> None:
@@ -286,14 +293,28 @@ class EngineRun:
             watch.look()
             await asyncio.sleep(HALT_S)
 
+    async def _judge_patterns(self) -> None:
+        """Warn of patterns without an instrument, once data came for long enough."""
+        ring, clock = self._parts.dispatcher.ring, self._parts.clock
+        while not ring.cursor:  # noqa: ASYNC110 - a look now and then costs no tick anything
+            await asyncio.sleep(LOOK_EVERY_S)
+        judged_ns = clock.now_ns() + int(PATTERNS_AFTER_S * 1e9)
+        while clock.now_ns() < judged_ns:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(LOOK_EVERY_S)
+        self._warn_of_unmatched()
+
+    def _warn_of_unmatched(self) -> None:
+        instruments = self._parts.names.instruments()
+        for runner in self._parts.strategies.values():
+            runner.warn_of_unmatched(instruments)
+
     # What its parts call
 
-    def _on_quarantine(self, subscription: str, reason: str) -> None:
+    def _on_quarantine(self, strategy: str, reason: str) -> None:
         """Called inside of a dispatch, in any thread; done between two of them."""
-        for runner in self._parts.strategies.values():
-            if runner.name == subscription or any(own.name == subscription for own in runner.subscriptions):
-                self._parts.driver.call_soon(partial(runner.quarantine, reason))
-                return
+        runner = self._parts.strategies.get(strategy)
+        if runner is not None:
+            self._parts.driver.call_soon(partial(runner.quarantine, reason))
 
     def _order_from(self, signal: Event) -> None:
         assert isinstance(signal, Signal)

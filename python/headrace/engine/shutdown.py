@@ -48,6 +48,8 @@ class Shutdown:
         self._parts = parts
         self._sources = sources
         self._deadline_s = 0.0
+        # Since when nothing but calls that are being awaited is left.
+        self._only_runs_since_s: float | None = None
         self._errors: list[Exception] = []
 
     async def leave(self, reason: str, *, has_failed: bool) -> None:
@@ -56,7 +58,7 @@ class Shutdown:
         has_failed : an error ends the run already. Raises the first error of a step otherwise.
         """
         parts, driver = self._parts, self._parts.driver
-        self._deadline_s = time.monotonic() + DRAIN_S
+        self._begin()
         await self._close_feeds()
         parts.driver.publish_control("STOPPING", {"reason": reason})
         log.info("engine %s stops: %s", parts.name, reason)
@@ -93,13 +95,32 @@ class Shutdown:
         if parts.audit is not None:
             parts.audit.close()
 
+    def is_drained(self) -> bool:
+        """Whether nothing is left to do, or the time to drain is over; it begins with the first call."""
+        self._begin()
+        return self.is_quiet() or self._remaining_s() <= 0
+
     def is_quiet(self) -> bool:
-        """Whether no part has anything left to do, strategies in threads and tasks of their own included."""
+        """Whether no part has anything left to do, strategies in threads and tasks of their own included.
+
+        Calls that are being awaited while nothing else waits have DRAIN_RUNNING_S to end.
+        """
         parts = self._parts
         ticks = [own for runner in parts.strategies.values() for own in runner.subscriptions]
         # What waits for the end of a window or an interval is delivered at the end, and not waited for.
         behind = any(own.state in ("running", "resuming") and own.membership.is_behind() for own in ticks)
-        return not behind and parts.driver.is_at_rest and parts.bus.is_idle
+        behind = behind or any(own.awaited.waiting for own in ticks)
+        if behind or not parts.driver.is_at_rest or parts.bus.has_waiting:
+            self._only_runs_since_s = None
+            return False
+        if parts.bus.is_idle and not any(own.awaited.is_running for own in ticks):
+            return True
+        now_s = time.monotonic()
+        self._only_runs_since_s = self._only_runs_since_s or now_s
+        return now_s - self._only_runs_since_s >= DRAIN_RUNNING_S
+
+    def _begin(self) -> None:
+        self._deadline_s = self._deadline_s or time.monotonic() + DRAIN_S
 
     # The steps
 
@@ -118,7 +139,8 @@ class Shutdown:
                 await runner.stop(ENGINE_ENDS, within_s=self._left_s())
 
     async def _close_bus(self) -> None:
-        left = Counter(await self._parts.bus.shutdown(0.0 if self.is_forced else max(0.0, self._remaining_s())))
+        is_over = self.is_forced or self.is_quiet()
+        left = Counter(await self._parts.bus.shutdown(0.0 if is_over else max(0.0, self._remaining_s())))
         if not self.left:
             # The engine's own events that found no room are as lost as those that wait in a lane.
             left.update(EVENT_LANES[type(event)] for event in self._parts.driver.unpublished)

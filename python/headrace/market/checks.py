@@ -9,18 +9,21 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
+import msgspec
 import numpy as np
 
 from headrace.errors import OptionError
+from headrace.market.forms import fields_of, type_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "UNITS_NS",
     "Duration",
+    "converted",
     "duration_ns",
     "nearest",
     "number",
@@ -34,6 +37,8 @@ __all__ = [
 
 # "100ms", or nanoseconds.
 Duration: TypeAlias = "str | int"
+
+_Options = TypeVar("_Options", bound=msgspec.Struct)
 
 # Smallest first.
 UNITS_NS = {
@@ -69,6 +74,15 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
         if name not in valid:
             msg = f"{name} is no option of {what}{nearest(name, valid)}; valid are {', '.join(valid)}"
             raise OptionError(msg, option=name)
+
+
+def converted(given: Mapping[str, object], options: type[_Options]) -> _Options:
+    """Return options as a Struct, each checked by the type of its field. Raises OptionError."""
+    try:
+        return msgspec.convert(given, options)
+    except msgspec.ValidationError as error:
+        option = re.split(r"[.\[`]", str(error).partition(" - at `$.")[2])[0]
+        refuse(option, given[option], type_text(fields_of(msgspec.inspect.type_info(options))[option]))
 
 
 def one_of(option: str, value: str, choices: Iterable[str]) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "LEVEL_DTYPE",
     "NO_INSTRUMENT",
     "QUOTE_DTYPE",
+    "RESERVED_KINDS",
     "STATUS_DTYPE",
     "TICK_DTYPE",
     "TRADE_DTYPE",
@@ -143,6 +144,11 @@ class GapCause(IntEnum):
     RATE = 7
 
 
+RESERVED_KINDS = frozenset(
+    {"bar", "order", "fill", "signal", "timer", "start", "stop", "pause", "resume", "save", "load"}
+)
+"""Names that no kind can have: ``on_bar`` and the like are callbacks of the engine."""
+
 KINDS: dict[int, Kind] = {}
 """Every kind by its number: built-in rows first, then registered ones in their order."""
 
@@ -218,6 +224,9 @@ def register_kind(
     nature : "state" (only the newest matters) or "flow". venue_ids : "monotone", "contiguous" or "none".
     A dispatcher made before has no such kind. Raises KindError.
     """
+    if name in RESERVED_KINDS:
+        msg = f"kind {name!r} is refused: on_{name} is a callback of the engine; use a different name, like {name}_data"
+        raise KindError(msg)
     names = [values] if isinstance(values, str) else list(values)
     number = _native.register_kind(name, names, nature=nature, venue_ids=venue_ids)
     _read_kinds()

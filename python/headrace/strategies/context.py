@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.dispatch.faults import FaultRecord
     from headrace.dispatch.subscription import Subscription
     from headrace.dispatch.subscription_stats import SubscriptionStats
     from headrace.market.bars import Bars
@@ -55,7 +56,7 @@ class ContextParts:
 class StrategyContext:
     """What an engine provides to one strategy, for as long as its object lives.
 
-    generation : 1 for the first object of this name, one more after each restart.
+    generation : 1 for the first object of this name, one more after each restart. record : counts its calls and faults.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class StrategyContext:
         parts: ContextParts,
         *,
         generation: int,
+        record: FaultRecord,
         on_timer: Callable[[Timer], None],
         on_dropped: Callable[[SubscriptionStats], None],
     ) -> None:
@@ -74,6 +76,7 @@ class StrategyContext:
         self._strategy = strategy
         self._parts = parts
         self._generation = generation
+        self._record = record
         self._made = 0
         self._is_retired = False
         self._on_timer = on_timer
@@ -166,7 +169,9 @@ class StrategyContext:
         self._made += 1
         first = self._made == 1 and self._generation == 1
         name = self.name if first else f"{self.name}@{self._generation}.{self._made}"
-        subscription = self._parts.dispatcher.subscribe(self._strategy, name=name, callback=callback, **options)
+        subscription = self._parts.dispatcher.subscribe(
+            self._strategy, name=name, callback=callback, record=self._record, **options
+        )
         self.subscriptions.append(subscription)
         return subscription
 

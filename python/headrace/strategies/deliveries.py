@@ -14,13 +14,11 @@ Does not: deliver skipped events later.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from functools import partial
 from operator import eq, ne
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.market.events import (
     Bar,
     Event,
@@ -33,16 +31,18 @@ from headrace.market.events import (
     OrderRequested,
     Signal,
 )
+from headrace.strategies.callbacks import is_ours
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from headrace.bus import BusSubscription, EventBus
+    from headrace.dispatch.faults import FaultRecord
     from headrace.market.bars import BarSpec
     from headrace.strategies.states import LifeCycle
 
-__all__ = ["Deliveries", "is_ours"]
+__all__ = ["Deliveries"]
 
 RUNNING = frozenset({StrategyState.RUNNING})
 # A paused or stopping strategy gets the events of its orders, too.
@@ -61,28 +61,29 @@ class _Delivery(NamedTuple):
 class Deliveries:
     """One strategy's subscriptions to the bus.
 
-    is_refused : returns whether the order manager refused an order event. judge : judges what a callback raised.
+    record : counts its calls. is_refused : returns whether the order manager refused an order event. judge : judges
+    what a callback raised.
     """
 
     def __init__(
         self,
         life: LifeCycle,
         bus: EventBus,
+        record: FaultRecord,
         *,
         is_refused: Callable[[OrderEvent], bool],
         judge: Callable[[str, BaseException], None],
     ) -> None:
         # Events that were not delivered, by callback.
         self.skipped: dict[str, int] = {}
-        # Callbacks called, those that the runner calls itself included.
-        self.calls = 0
         self._life = life
         self._bus = bus
+        self._record = record
         self._is_refused = is_refused
         self._judge = judge
         self._subscriptions: list[BusSubscription] = []
 
-    def open(self, name: str, callbacks: dict[str, Callable[..., Any]], bars: Sequence[BarSpec]) -> None:
+    def open(self, name: str, callbacks: Mapping[str, Callable[..., Any]], bars: Sequence[BarSpec]) -> None:
         """Subscribe the callbacks of a strategy. bars : what ``on_bar`` gets."""
         specs = tuple(bars)
         mine = partial(eq, name)
@@ -112,27 +113,24 @@ class Deliveries:
         self._subscriptions = []
 
     def _handler(self, name: str, callback: Callable[..., Any], states: frozenset[StrategyState]) -> Callable[..., Any]:
-        if inspect.iscoroutinefunction(callback):
+        async def ended(returned: Awaitable[object]) -> None:
+            try:
+                await returned
+            except BaseException as error:
+                self._fail(name, error)
+                raise
 
-            async def awaited(event: Event) -> None:
-                if self._delivers(name, event, states):
-                    try:
-                        await callback(event)
-                    except BaseException as error:
-                        self._fail(name, error)
-                        raise
+        def call(event: Event) -> Awaitable[object] | None:
+            if not self._delivers(name, event, states):
+                return None
+            try:
+                returned = callback(event)
+            except BaseException as error:
+                self._fail(name, error)
+                raise
+            return ended(returned) if inspect.isawaitable(returned) else None
 
-            return awaited
-
-        def plain(event: Event) -> None:
-            if self._delivers(name, event, states):
-                try:
-                    callback(event)
-                except BaseException as error:
-                    self._fail(name, error)
-                    raise
-
-        return plain
+        return call
 
     def _delivers(self, name: str, event: Event, states: frozenset[StrategyState]) -> bool:
         """Return whether an event is delivered now, and count it."""
@@ -141,17 +139,9 @@ class Deliveries:
         if self._life.state not in states:
             self.skipped[name] = self.skipped.get(name, 0) + 1
             return False
-        self.calls += 1
+        self._record.callbacks += 1
         return True
 
     def _fail(self, name: str, error: BaseException) -> None:
         if not is_ours(error):
             self._judge(name, error)
-
-
-def is_ours(error: BaseException) -> bool:
-    """Return whether a callback's exception is no failure of it: its own task was cancelled, or the process ends."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task() if has_running_loop() else None
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)

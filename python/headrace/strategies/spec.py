@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, cast
 
+from headrace.dispatch.names import Names
 from headrace.errors import EngineError, SubscriptionError
 from headrace.market.bars import BarSpec
 from headrace.market.checks import of_type, one_of
 from headrace.strategies.strategy import Strategy
 
-__all__ = ["AnyStrategy", "Strategies", "StrategySpec", "bar_specs", "named_specs", "specs_of"]
+__all__ = ["AnyStrategy", "Strategies", "StrategySpec", "named_specs", "specs_of"]
 
 Handler: TypeAlias = "Strategy | type[Strategy] | Callable[..., object]"
 
@@ -64,6 +65,22 @@ class StrategySpec:
         given = self.strategy
         return str(getattr(given, "__name__", type(given).__name__))
 
+    def options_of(self, strategy: Strategy | Callable[..., object]) -> dict[str, Any]:
+        """Return the options of its subscription: over those of the class."""
+        declared = strategy.subscription if isinstance(strategy, Strategy) else {}
+        return {**declared, **self.subscription}
+
+    def bars_of(self, strategy: Strategy | Callable[..., object]) -> list[BarSpec]:
+        """Return its bars: a timeframe is of trades, for each of its instruments. Raises OptionError."""
+        declared = strategy.bars if isinstance(strategy, Strategy) else ()
+        instruments = self.options_of(strategy).get("instruments", "*")
+        patterns = [instruments] if isinstance(instruments, str) else list(instruments)
+        specs: list[BarSpec] = []
+        wanted = declared if self.bars is None else self.bars
+        for want in [wanted] if isinstance(wanted, str | BarSpec) else wanted:
+            specs += [want] if isinstance(want, BarSpec) else [BarSpec(pattern, str(want)) for pattern in patterns]
+        return specs
+
     @property
     def can_restart(self) -> bool:
         """Whether a fresh object can be made; a function has no state, so it is used again."""
@@ -110,15 +127,13 @@ def named_specs(strategies: Strategies) -> dict[str, StrategySpec]:
     Raises EngineError (a name or an object twice) and SubscriptionError.
     """
     named: dict[str, StrategySpec] = {}
+    names = Names(named)
     objects: dict[int, str] = {}
     for spec in specs_of(strategies):
         if spec.name is not None and spec.name in named:
             msg = f"strategy name {spec.name!r} is taken: every strategy of an engine has a name of its own"
             raise EngineError(msg)
-        number, name = 1, spec.name or spec.title
-        while name in named:
-            number += 1
-            name = f"{spec.title}-{number}"
+        name = spec.name or names.first_free(spec.title)
         named[name] = spec
         if isinstance(spec.strategy, Strategy):
             other = objects.setdefault(id(spec.strategy), name)
@@ -152,15 +167,3 @@ def _spec_of(given: AnyStrategy, defaults: Mapping[str, object]) -> StrategySpec
         callback=cast("str | None", options.pop("callback", None)),
         subscription=options,
     )
-
-
-def bar_specs(wanted: Iterable[object], instruments: str | Iterable[str]) -> list[BarSpec]:
-    """Return the bars that a strategy declares: a timeframe is of trades, for each instrument. Raises OptionError."""
-    patterns = [instruments] if isinstance(instruments, str) else list(instruments)
-    specs: list[BarSpec] = []
-    for want in wanted:
-        if isinstance(want, BarSpec):
-            specs.append(want)
-        else:
-            specs += [BarSpec(pattern, str(want)) for pattern in patterns]
-    return specs

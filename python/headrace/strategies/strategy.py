@@ -119,7 +119,8 @@ class Strategy:
     ) -> None:
         """Set a timer that calls ``on_timer``: every "1s" (aligned to the clock), after "500ms", or once at ``at_ns``.
 
-        A timer of the same name is replaced. Raises OptionError.
+        A timer of the same name is replaced. Raises OptionError, and EngineError when timers were set for the time now
+        10,000 times in a row, each by the one before.
         """
         self._lent("set_timer").set_timer(name, every, after, at_ns)
 

@@ -8,6 +8,10 @@ What happens when the clock jumps over several due times of an interval
     Live, the timer fires once, with the number that it ``missed``. In a replay the clock stops at each due time, so the
     timer fires at each.
 
+What happens when a timer is set for now again and again
+    Each one that is set for the time at which a timer of the same strategy fired makes a chain of them longer by one.
+    A chain of more than TIMER_CHAIN_MAX is refused: the time would never go on.
+
 Guarantees: one order for all timers, the same in every run; a timer that is replaced or cancelled never fires again.
 Does not: wait; the engine's driver reads ``due_ns`` and calls ``fire_next``.
 """
@@ -18,6 +22,8 @@ import heapq
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from headrace.errors import EngineError
+from headrace.limits import TIMER_CHAIN_MAX
 from headrace.market.clock import Mode
 
 if TYPE_CHECKING:
@@ -48,6 +54,7 @@ class _Entry(NamedTuple):
     name: str
     interval_ns: int
     callback: Callable[[Timer], object]
+    chain: int
 
 
 class Timers:
@@ -65,17 +72,27 @@ class Timers:
         # (owner, name) -> number of the valid entry; other entries in the heap are replaced or cancelled ones.
         self._living: dict[tuple[str, str], int] = {}
         self._numbers = 0
+        # The time at which timers fired last, and how long each owner's chain of timers for that time is.
+        self._now_ns = 0
+        self._chains: dict[str, int] = {}
         # Strategies in their own threads set timers, too.
         self._lock = threading.RLock()
 
     def set(
         self, owner: str, name: str, due_ns: int, callback: Callable[[Timer], object], *, interval_ns: int = 0
     ) -> None:
-        """Set a timer, or replace the owner's timer of this name."""
+        """Set a timer, or replace the owner's timer of this name. Raises EngineError for a chain without end."""
         with self._lock:
+            chain = self._chains.get(owner, 0) + 1 if due_ns <= self._now_ns else 0
+            if chain > TIMER_CHAIN_MAX:
+                msg = (
+                    f"timer {name!r} of {owner} is due at {due_ns} ns, which is not after the time now, and came after "
+                    f"{TIMER_CHAIN_MAX:,} such timers in a row: set it for a later time"
+                )
+                raise EngineError(msg)
             self._numbers += 1
             self._living[owner, name] = self._numbers
-            heapq.heappush(self._heap, _Entry(due_ns, self._numbers, owner, name, interval_ns, callback))
+            heapq.heappush(self._heap, _Entry(due_ns, self._numbers, owner, name, interval_ns, callback, chain))
             self._on_due(self.due_ns)
 
     def cancel(self, owner: str, name: str) -> bool:
@@ -106,7 +123,12 @@ class Timers:
             due_ns = self.due_ns
             if due_ns is None or due_ns > now_ns:
                 return False
+            if now_ns != self._now_ns:
+                self._now_ns = now_ns
+                self._chains.clear()
             entry = heapq.heappop(self._heap)
+            if entry.chain:
+                self._chains[entry.owner] = entry.chain
             missed = 0
             if entry.interval_ns:
                 if self._mode is not Mode.REPLAY:

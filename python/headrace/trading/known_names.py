@@ -64,6 +64,10 @@ class KnownNames:
         msg = f"{name!r} is no known instrument{hint}: write SYMBOL.VENUE; there are {_listed(known)}"
         raise InstrumentError(msg)
 
+    def instruments(self) -> list[str]:
+        """Return the instruments that are configured, seen or announced, each once."""
+        return list(dict.fromkeys((*self._dispatcher.instruments, *self._announced())))
+
     def check_strategy(self, name: object) -> None:
         """Raise OptionError for an unknown strategy."""
         if isinstance(name, str) and (name in self._strategies() or name in self._traders):
@@ -83,7 +87,7 @@ class KnownNames:
     def _others(self) -> Iterator[str]:
         yield from sorted(self._declared)
         for subscription in self._dispatcher.subscriptions.values():
-            yield from filter(_is_exact, subscription.options.instruments)
+            yield from filter(_is_exact, subscription.options.instruments or ())
         yield from self._announced()
 
 

@@ -13,34 +13,29 @@ from collections.abc import Iterable
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import inspect
 
 from headrace.errors import ConfigError
 from headrace.market.checks import nearest
+from headrace.market.forms import Form, bare, fields_of, note_of
 
 if TYPE_CHECKING:
     from headrace.app.config.tree import EngineConfig
 
 __all__ = [
     "MISSING",
-    "Form",
     "anchored",
-    "fields_of",
     "form_at",
     "form_of",
     "is_secret",
     "items_of",
     "joined",
-    "meanings",
     "member",
-    "type_text",
     "unknown_key",
 ]
 
-Form: TypeAlias = inspect.Type
 # Words in a key's name that mark its value as secret.
 SECRET_WORDS = frozenset({"secret", "password", "passphrase", "token", "key", "credential", "credentials"})
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -55,34 +50,18 @@ def form_of(root: type[EngineConfig]) -> Form:
     return inspect.type_info(root)
 
 
-def fields_of(form: Form) -> dict[str, Form]:
-    """Return the keys of a section; none for another type."""
-    return {field.name: field.type for field in form.fields} if isinstance(form, inspect.StructType) else {}
-
-
 def member(form: Form, value: object) -> Form:
     """Return the member of a union that fits a value: a table, a list, or a plain type."""
-    form = _bare(form)
+    form = bare(form)
     if not isinstance(form, inspect.UnionType):
         return form
-    choices = [_bare(choice) for choice in form.types]
+    choices = [bare(choice) for choice in form.types]
     wanted: tuple[type, ...] = ()
     if isinstance(value, dict):
         wanted = (inspect.StructType, inspect.DictType)
     elif isinstance(value, list | tuple):
         wanted = (inspect.VarTupleType,)
     return next((choice for choice in choices if isinstance(choice, wanted)), choices[0])
-
-
-def _bare(form: Form) -> Form:
-    return _bare(form.type) if isinstance(form, inspect.Metadata) else form
-
-
-def _said(form: Form, what: str) -> str:
-    """Return the tree's note on a text: "is" ("path" or "use"), or "takes" (its type in words); empty without one."""
-    if isinstance(form, inspect.UnionType):
-        return next((said for choice in form.types if (said := _said(choice, what))), "")
-    return str((form.extra or {}).get(what, "")) if isinstance(form, inspect.Metadata) else ""
 
 
 def joined(path: str, key: str | int) -> str:
@@ -114,7 +93,7 @@ def anchored(value: object, form: Form, path: str, folder: Path | None, found: l
     if isinstance(here, inspect.AnyType):
         return _free(value, path, found)
     if isinstance(value, str) and folder is not None:
-        return _below(value, _said(form, "is"), folder)
+        return _below(value, note_of(form, "is"), folder)
     return value
 
 
@@ -166,42 +145,6 @@ def form_at(form: Form, path: str) -> Form:
     return form
 
 
-def type_text(form: Form) -> str:
-    """Return a type in words."""
-    if said := _said(form, "takes"):
-        return said
-    form = _bare(form)
-    if isinstance(form, inspect.UnionType):
-        return " or ".join(type_text(choice) for choice in form.types if not isinstance(choice, inspect.NoneType))
-    if isinstance(form, inspect.LiteralType):
-        return " or ".join(f'"{value}"' for value in form.values)
-    if isinstance(form, inspect.IntType | inspect.FloatType):
-        return ("a whole number" if isinstance(form, inspect.IntType) else "a number") + _bounds(form)
-    if isinstance(form, inspect.VarTupleType):
-        return f"a list, each {type_text(form.item_type)}"
-    if isinstance(form, inspect.StructType):
-        return f"a table with {', '.join(fields_of(form))}"
-    plain = {inspect.StrType: "text", inspect.BoolType: "true or false", inspect.DecimalType: "a number"}
-    return plain.get(type(form), "a table")
-
-
-def _bounds(form: inspect.IntType | inspect.FloatType) -> str:
-    low = f" from {form.ge:,}" if form.ge is not None else f" above {form.gt:,}" if form.gt is not None else ""
-    return f"{low} to {form.le:,}" if form.le is not None else f"{low} on" if form.ge is not None else low
-
-
 def is_secret(key: str) -> bool:
     """Return whether a key's name marks its value as secret, like api_key and token."""
     return not SECRET_WORDS.isdisjoint(key.lower().split("_"))
-
-
-def meanings(section: type[msgspec.Struct]) -> dict[str, str]:
-    """Return the meaning of each key of a section, from the entries ``key : meaning`` of its docstring."""
-    names = "|".join(section.__struct_fields__)
-    text = " ".join((section.__doc__ or "").split())
-    found: dict[str, str] = {}
-    # An entry may have several keys: "price_tick, lot_size : …".
-    parts = re.split(rf"(?<!\S)((?:{names})(?:, (?:{names}))*) : ", text)
-    for keys, meaning in zip(parts[1::2], parts[2::2], strict=True):
-        found |= dict.fromkeys(keys.split(", "), meaning.strip().rstrip("."))
-    return found

@@ -22,21 +22,10 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from headrace.app.config.form import (
-    MISSING,
-    Form,
-    anchored,
-    fields_of,
-    form_at,
-    form_of,
-    items_of,
-    joined,
-    member,
-    type_text,
-    unknown_key,
-)
+from headrace.app.config.form import MISSING, anchored, form_at, form_of, items_of, joined, member, unknown_key
 from headrace.app.config.tree import EngineConfig, InstrumentSection
 from headrace.errors import ConfigError, MissingExtraError
+from headrace.market.forms import Form, fields_of, type_text
 from headrace.market.wording import counted
 
 __all__ = ["Reading", "load_config", "read_config"]

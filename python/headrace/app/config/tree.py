@@ -21,6 +21,7 @@ import msgspec
 
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.control.wire import ENGINE_NAME
+from headrace.dispatch.options import SubscriptionOptions
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
@@ -39,7 +40,6 @@ __all__ = [
     "LanesSection",
     "ServiceSection",
     "StrategySection",
-    "SubscriptionSection",
     "TelemetrySection",
     "Use",
 ]
@@ -125,41 +125,6 @@ class FeedSection(Section, frozen=True, kw_only=True):
     options: Table = {}
 
 
-class SubscriptionSection(Section, frozen=True, kw_only=True):
-    """The subscription options of a strategy. Defaults are those of its class, then those of Dispatcher.subscribe.
-
-    instruments : SYMBOL.VENUE or a pattern, one or several; "*" is all.
-    kinds : names of kinds; by default those of its handlers.
-    overflow : what happens when it is too slow: "block", "drop_oldest" or "conflate" (quotes only).
-    batch_max : ticks per plural call.
-    every : "100ms": plural handlers get windows of the clock, aligned to it and whole, whatever batch_max is.
-    min_interval_ns : with "conflate": at least so long between two quotes of an instrument, ns.
-    rate_limit : ticks per second, with a lossy overflow; the excess is skipped and delivered as a gap.
-    lag_max_ticks : warn when more ticks behind than this.
-    lag_max_ns : warn when further behind than this, ns.
-    on_lag : "skip" jumps to the newest tick instead of warning, with a lossy overflow.
-    mode : "inline", or "thread" for its own thread.
-    on_fault : "raise" or "quarantine"; by default the engine's.
-    """
-
-    instruments: str | tuple[str, ...] | None = None
-    kinds: str | tuple[str, ...] | None = None
-    overflow: Literal["block", "drop_oldest", "conflate"] | None = None
-    batch_max: int | None = None
-    every: str | int | None = None
-    min_interval_ns: int | None = None
-    rate_limit: float | None = None
-    lag_max_ticks: int | None = None
-    lag_max_ns: int | None = None
-    on_lag: Literal["warn", "skip"] | None = None
-    mode: Literal["inline", "thread"] | None = None
-    on_fault: Literal["raise", "quarantine"] | None = None
-
-    def given(self) -> dict[str, object]:
-        """Return the options that are set, as keywords of ``Dispatcher.subscribe``."""
-        return _given(self)
-
-
 class BarSection(Section, frozen=True, kw_only=True):
     """Bars with options of their own, as a table.
 
@@ -191,7 +156,7 @@ class StrategySection(Section, frozen=True, kw_only=True):
     use: Use
     name: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     parameters: Table = {}
-    subscription: SubscriptionSection = SubscriptionSection()
+    subscription: SubscriptionOptions = SubscriptionOptions()
     bars: tuple[str | BarSection, ...] = ()
     on_quarantine: Literal["cancel", "keep"] = "cancel"
 

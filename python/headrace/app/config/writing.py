@@ -17,8 +17,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import inspect
 
-from headrace.app.config.form import BARE_KEY, fields_of, form_of, is_secret, meanings, member, type_text
+from headrace.app.config.form import BARE_KEY, form_of, is_secret, member
 from headrace.app.config.tree import EngineConfig
+from headrace.market.forms import fields_of, meanings, type_text
 
 __all__ = ["ConfigKey", "config_digest", "config_keys", "config_schema", "config_text", "toml_value"]
 

@@ -38,12 +38,13 @@ TIMERS_AT_ONCE = 1_000
 class Steps(NamedTuple):
     """What a driver calls while it runs.
 
-    is_quiet : whether no part of the engine has anything left to do. stop : asks the engine to end, with a reason.
+    is_drained : whether no part of the engine has anything left to do, or had enough time for it.
+    stop : asks the engine to end, with a reason.
     repeat_command : handles a command of the logged run again; None: there are no handlers.
     stop_strategies : stops those that live.
     """
 
-    is_quiet: Callable[[], bool]
+    is_drained: Callable[[], bool]
     stop: Callable[[str], None]
     repeat_command: Callable[[Mapping[str, Any]], Awaitable[object]] | None
     stop_strategies: Callable[[], Awaitable[object]]

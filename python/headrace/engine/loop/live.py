@@ -26,7 +26,6 @@ from headrace._native import PumpStatus
 from headrace.engine.idle_gc import IdleCollector
 from headrace.engine.loop.driver import Driver
 from headrace.errors import ReentrantDispatchError
-from headrace.limits import DRAIN_S
 from headrace.market.clock import Mode, PacedClock, WallClock, seconds_until
 
 if TYPE_CHECKING:
@@ -115,8 +114,7 @@ class LiveDriver(Driver):
 
     async def _feed(self, sources: Sources, steps: Steps) -> None:
         await sources.bring_all(self._source, self)
-        deadline_s = time.monotonic() + DRAIN_S
-        while not steps.is_quiet() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - a task that rests signals nothing
+        while not steps.is_drained():  # noqa: ASYNC110 - a task that rests signals nothing
             await asyncio.sleep(LOOK_S)
         steps.stop("feeds ended")
 

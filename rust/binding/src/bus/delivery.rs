@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use super::bus::BusCore;
 use super::in_hand::{InHand, Step};
+use crate::hot::vectorcall::{Returned, is_awaitable};
 use crate::lock::lock;
 
 impl BusCore {
@@ -58,13 +59,17 @@ impl BusCore {
                 }
             }
             let Some(call) = &this.call else {
-                return Step::Held;
+                return Step::Held(None);
             };
             this.count_call();
-            if call.call_with(py, &in_hand.event) {
-                in_hand.skip();
-            } else if let Err(interrupt) = self.fault(py, in_hand, PyErr::fetch(py)) {
-                return Step::Interrupted(interrupt);
+            match call.call_with(py, &in_hand.event) {
+                Returned::Object(object) if is_awaitable(py, &object) => return Step::Held(Some(object)),
+                Returned::Nothing | Returned::Object(_) => in_hand.skip(),
+                Returned::Error => {
+                    if let Err(interrupt) = self.fault(py, in_hand, PyErr::fetch(py)) {
+                        return Step::Interrupted(interrupt);
+                    }
+                }
             }
         }
         Step::Done

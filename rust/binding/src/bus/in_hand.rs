@@ -30,8 +30,8 @@ pub(super) struct InHand {
 /// How far a delivery came.
 pub(super) enum Step {
     Done,
-    /// The next handler must be awaited.
-    Held,
+    /// The next handler must be awaited, or what it returned.
+    Held(Option<Py<PyAny>>),
     /// An interrupt of the user's; the delivery can go on.
     Interrupted(PyErr),
 }

@@ -154,16 +154,19 @@ impl BusCore {
                     finished = Some((in_hand.lane, in_hand.outcome()));
                     done += 1;
                 }
-                Step::Held => {
+                Step::Held(awaitable) => {
                     let handler = in_hand.handler().clone_ref(py);
+                    if awaitable.is_none() {
+                        handler.get().count_call();
+                    }
                     let arguments = (
                         &handler,
                         in_hand.lane,
                         in_hand.number,
                         in_hand.event.clone_ref(py),
                         in_hand.failed + 1,
+                        awaitable,
                     );
-                    handler.get().count_call();
                     let arguments = arguments.into_pyobject(py)?;
                     self.hold(in_hand, false);
                     self.hooks.call_method1(py, intern!(py, "_on_held"), arguments)?;

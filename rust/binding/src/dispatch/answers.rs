@@ -31,10 +31,9 @@ impl Group {
         &self,
         py: Python<'_>,
         name: String,
-        mut options: Options,
+        options: Options,
         handlers: Vec<Handler>,
     ) -> Arc<SubscriptionShared> {
-        options.hashing = self.hashing;
         // The newest first, then the cursor: so they all lie before the place where the member joins.
         let newest = self.core.newest.load();
         let at = self.core.ring.cursor();

@@ -15,8 +15,9 @@ use pyo3::prelude::*;
 use super::admit::Admitted;
 use super::call_set::{CallSite, Enters};
 use super::delivery::{About, Delivery};
+use super::running::Seen;
 use super::subscription::state;
-use crate::hot::vectorcall::{Call, Objects};
+use crate::hot::vectorcall::{Call, Objects, Returned, is_awaitable};
 
 /// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
 pub(super) const SAMPLE_EVERY: u32 = 64;
@@ -79,8 +80,10 @@ impl Delivery {
             site.sample_in -= 1;
             self.running.mark(member, *handler);
             site.shared.calls.add(1);
-            if !call.call(py, objects) {
-                self.fault(py, member, *handler, PyErr::fetch(py), about);
+            match call.call(py, objects) {
+                Returned::Nothing => {}
+                Returned::Object(object) => self.take_returned(py, member, *handler, &object, about),
+                Returned::Error => self.fault(py, member, *handler, PyErr::fetch(py), about),
             }
         }
     }
@@ -112,19 +115,45 @@ impl Delivery {
         this.shared.calls.add(1);
         let awaited = this.options.awaited;
         let started = Instant::now();
-        let ok = if awaited {
-            let made = call.call_keeping(py, objects);
-            let seen = self.running.seen();
-            made.map(|awaitable| self.awaiting.push((handler, awaitable, seen)))
-                .is_some()
-        } else {
-            call.call(py, objects)
-        };
+        let returned = call.call(py, objects);
         let elapsed = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        if !ok {
-            self.fault(py, member, handler, PyErr::fetch(py), about);
+        match returned {
+            Returned::Nothing => {}
+            Returned::Object(awaitable) if awaited => {
+                let seen = self.running.seen();
+                self.awaiting.push((handler, awaitable, seen));
+            }
+            Returned::Object(object) => self.take_returned(py, member, handler, &object, about),
+            Returned::Error => self.fault(py, member, handler, PyErr::fetch(py), about),
         }
         (!awaited).then_some(elapsed)
+    }
+
+    /// A plain handler returned an object. An awaitable goes to Python, which awaits it, or makes it a fault.
+    #[cold]
+    fn take_returned(&mut self, py: Python<'_>, member: usize, handler: u16, object: &Py<PyAny>, about: About<'_>) {
+        if !is_awaitable(py, object) {
+            return;
+        }
+        let Seen {
+            instrument,
+            kind,
+            first,
+            last,
+            ts_init,
+        } = self.running.seen();
+        let instrument = self.names.of(instrument).instrument.clone_ref(py);
+        let cause = (instrument, self.names.kind(kind).clone_ref(py), first, last, ts_init);
+        let taken = self.letter_of(py, about).and_then(|letter| {
+            let arguments = (
+                self.members[member].shared.name.as_str(),
+                (handler, object, cause, letter),
+            );
+            self.hooks.call_method1(py, "_on_awaitable", arguments)
+        });
+        if let Err(error) = taken {
+            self.fault(py, member, handler, error, about);
+        }
     }
 
     /// A call outside of the span's own order (a gap, a snapshot, a batch): always timed.

@@ -28,6 +28,7 @@ use crate::thread::this_thread;
 pub(crate) struct DispatchGroup {
     group: Arc<Group>,
     ingest: Arc<IngestCore>,
+    advance: Advance,
 }
 
 /// A call to be awaited: (handler number, awaitable, cause).
@@ -68,23 +69,24 @@ impl DispatchGroup {
         Ok(Self {
             group,
             ingest: Arc::clone(core),
+            advance,
         })
     }
 
     /// Adds a subscription from the cursor on.
     ///
-    /// options : object whose attributes are the options, checked: ``instruments``, ``kinds`` and ``every_kinds`` (sets
-    /// as from ``kind_set``), ``overflow``, ``batch_max``, ``every_ns``, ``min_interval_ns``, ``rate_limit``,
-    /// ``lag_max_ticks``, ``lag_max_ns``, ``on_lag``, ``pull``, ``awaited``.
+    /// options : a ``SubscriptionOptions``, checked, with an overflow chosen.
     fn join(
         &self,
         py: Python<'_>,
         name: String,
         handlers: Vec<HandlerTuple>,
-        options: Options,
+        options: &Bound<'_, PyAny>,
     ) -> PyResult<Membership> {
         refuse_after_fork(py)?;
         let handlers = handlers_of(py, handlers)?;
+        let awaited = self.advance == Advance::Consumer && !handlers.is_empty();
+        let options = Options::new(py, options, &handlers, awaited, self.group.hashing)?;
         let shared = self.group.join(py, name, options, handlers);
         Ok(Membership {
             shared,
@@ -156,12 +158,6 @@ impl DispatchGroup {
         Ok((repeated.position, repeated.lost, repeated.calls, calls))
     }
 
-    /// Reports that the awaited call of a handler failed; True when its subscription may go on.
-    fn report_fault(&self, py: Python<'_>, handler: u16, error: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.group
-            .report_fault(py, 0, handler, PyErr::from_value(error.clone()))
-    }
-
     /// Dispatches in this thread until closed or stopped; ``now`` is the clock's ``now_ns``.
     fn run_thread(&self, py: Python<'_>, now: &Bound<'_, PyAny>) -> PyResult<()> {
         self.group.set_thread(this_thread());
@@ -189,9 +185,10 @@ impl DispatchGroup {
         self.group.next_due(py)
     }
 
-    /// What runs now: (a number that changes with every call, member, handler); None when nothing does.
-    fn running(&self) -> Option<(u64, usize, usize)> {
-        self.group.running.call()
+    /// What runs now: (a number that changes with every call, the subscription's and handler's names); None when
+    /// nothing does.
+    fn running(&self) -> Option<(u64, String)> {
+        self.group.named_running()
     }
 
     /// How many subscriptions it holds, with those whose join or leave is not answered yet.
@@ -204,11 +201,6 @@ impl DispatchGroup {
     #[getter]
     fn attended(&self, py: Python<'_>) -> PyResult<usize> {
         self.group.count_attended(py).ok_or_else(|| reentrant_dispatch(py))
-    }
-
-    /// Names of the members, in registration order.
-    fn member_names(&self) -> Vec<String> {
-        self.group.member_names()
     }
 
     /// An alarm for this ring that writes to ``descriptor`` (duplicated) when ticks come after it was armed.

@@ -6,6 +6,7 @@
 //! Guarantees: dispatching is not reentrant; after an error it goes on behind the tick that raised it.
 //! Does not: decide when.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headrace_core::market::kind;
@@ -15,12 +16,14 @@ use pyo3::prelude::*;
 
 use super::bounds::Bounds;
 use super::delivery::{About, Awaiting};
+use super::fault::Letter;
 use super::group::Group;
 use super::group_state::GroupState;
 use super::log::flags;
 use super::member::Member;
 use super::plural::edge_before;
 use super::stops::Stops;
+use super::subscription::SubscriptionShared;
 use crate::errors::raise;
 use crate::hot::columns::Positions;
 
@@ -220,8 +223,18 @@ impl Group {
     }
 
     /// Reports that an awaited call failed; true when its subscription may go on.
-    pub(crate) fn report_fault(&self, py: Python<'_>, member: usize, handler: u16, error: PyErr) -> PyResult<bool> {
+    pub(crate) fn report_fault(
+        &self,
+        py: Python<'_>,
+        shared: &Arc<SubscriptionShared>,
+        handler: u16,
+        error: PyErr,
+        letter: Option<Letter>,
+    ) -> PyResult<bool> {
         let Some(mut state) = self.take(py) else {
+            return Ok(false);
+        };
+        let Some(member) = state.delivery.index_of(shared) else {
             return Ok(false);
         };
         let last = state.next.saturating_sub(1);
@@ -229,15 +242,15 @@ impl Group {
         let position = state.base + last as u64;
         let ticks = tick.as_slice();
         let positions = Positions::From(position);
-        state
-            .delivery
-            .fault(py, member, handler, error, About { ticks, positions });
+        let last = || state.delivery.letter_of(py, About { ticks, positions });
+        let letter = letter.map_or_else(last, Ok);
+        state.delivery.judge(py, member, handler, error, letter);
         let running = state.delivery.members.get(member).is_some_and(Member::is_running);
         self.end(&mut state, Ok(true), running)
     }
 
-    /// Takes ticks that a pull subscription holds, at most `room`: a gap only at their beginning.
-    pub(crate) fn pull(&self, py: Python<'_>, now_ns: i64, room: usize) -> Option<PyResult<Vec<Tick>>> {
+    /// Takes ticks that a pull subscription holds, at most `room`, or its `batch_max`: a gap only at their beginning.
+    pub(crate) fn pull(&self, py: Python<'_>, now_ns: i64, room: Option<usize>) -> Option<PyResult<Vec<Tick>>> {
         let has_none = self.with_state(py, |state| {
             let member = state.delivery.members.first();
             member.is_none_or(|member| member.held.ticks.is_empty())
@@ -252,6 +265,7 @@ impl Group {
             if !member.is_running() {
                 return Ok(Vec::new());
             }
+            let room = room.unwrap_or(member.options.tuning.batch_max);
             let held = &mut member.held;
             let gap = held.ticks.iter().skip(1).position(|tick| tick.kind == kind::GAP);
             let whole = gap.map_or(held.ticks.len(), |gap| gap + 1);

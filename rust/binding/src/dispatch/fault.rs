@@ -11,30 +11,49 @@ use super::delivery::{About, Delivery};
 use super::subscription::state;
 use crate::hot::columns::tick_array;
 
+/// The ticks of a call: instrument, kind, the first ticks, their positions, and how many there are.
+pub(super) type Letter = (Option<Py<PyAny>>, Option<Py<PyAny>>, Py<PyAny>, Vec<u64>, usize);
+
 /// Ticks that a dead letter keeps.
 pub(super) const LETTER_TICKS_MAX: usize = 8;
 
 impl Delivery {
+    /// The ticks of a call, by name, as a dead letter keeps them.
+    pub(super) fn letter_of(&self, py: Python<'_>, about: About<'_>) -> PyResult<Letter> {
+        let count = about.ticks.len().min(LETTER_TICKS_MAX);
+        let ticks = tick_array(py, &about.ticks[..count])?;
+        let positions = (0..count).map(|index| about.positions.of(index)).collect();
+        let first = about.ticks.first();
+        let kind = first.map(|tick| self.names.kind(tick.kind).clone_ref(py));
+        let instrument = first.map(|tick| self.names.of(tick.instrument).instrument.clone_ref(py));
+        let instrument = instrument.map(Py::into_any);
+        Ok((instrument, kind.map(Py::into_any), ticks, positions, about.ticks.len()))
+    }
+
     /// A handler raised: counts it, keeps it as a dead letter, and applies its subscription's rule.
     #[cold]
     pub(crate) fn fault(&mut self, py: Python<'_>, member: usize, handler: u16, error: PyErr, about: About<'_>) {
+        let letter = self.letter_of(py, about);
+        self.judge(py, member, handler, error, letter);
+    }
+
+    /// As `fault`, with the ticks of the call as they were kept.
+    pub(super) fn judge(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: u16,
+        error: PyErr,
+        letter: PyResult<Letter>,
+    ) {
         if error.is_instance_of::<PyKeyboardInterrupt>(py) {
             // The user's, not the handler's: without a SIGINT handler of ours it arrives inside whatever runs.
             self.raised.get_or_insert(error);
             return;
         }
-        let this = &mut self.members[member];
+        let this = &self.members[member];
         this.shared.faults.add(1);
-        this.fault_calls = this.shared.calls.get();
         let judged = || -> PyResult<Py<PyAny>> {
-            let count = about.ticks.len().min(LETTER_TICKS_MAX);
-            let ticks = tick_array(py, &about.ticks[..count])?;
-            let positions: Vec<u64> = (0..count).map(|index| about.positions.of(index)).collect();
-            let kind = about.ticks.first().map(|tick| self.names.kind(tick.kind).clone_ref(py));
-            let instrument = about
-                .ticks
-                .first()
-                .map(|tick| self.names.of(tick.instrument).instrument.clone_ref(py));
             let name = this
                 .handlers
                 .get(usize::from(handler))
@@ -43,12 +62,7 @@ impl Delivery {
                 this.shared.name.as_str(),
                 name,
                 error.clone_ref(py).into_value(py),
-                this.fault_calls,
-                instrument,
-                kind,
-                ticks,
-                positions,
-                about.ticks.len(),
+                letter?,
             );
             self.hooks.call_method1(py, "_on_fault", arguments)
         };

@@ -201,12 +201,13 @@ impl Group {
         self.thread.store(thread, Ordering::Relaxed);
     }
 
-    pub(crate) fn member_names(&self) -> Vec<String> {
-        lock(&self.counts)
-            .members
-            .iter()
-            .map(|member| member.name.clone())
-            .collect()
+    /// The call that runs now: its number, and the names of its subscription and handler.
+    pub(super) fn named_running(&self) -> Option<(u64, String)> {
+        let (mark, member, handler) = self.running.call()?;
+        let counts = lock(&self.counts);
+        let shared = counts.members.get(member)?;
+        let handlers = lock(&shared.handlers);
+        Some((mark, format!("{}.{}", shared.name, handlers.get(handler)?)))
     }
 
     pub(super) fn count_members(&self) -> usize {

@@ -12,6 +12,7 @@ use headrace_core::market::tick::{Gap, GapCause, Tick};
 use super::handler::{Handler, Role};
 use super::options::{Options, Overflow};
 use super::subscription::{Held, SubscriptionShared, state, widen};
+use crate::lock::lock;
 
 /// One subscription as its dispatching thread sees it.
 pub(crate) struct Member {
@@ -46,7 +47,6 @@ pub(crate) struct Member {
     pub(super) class: Option<u32>,
     pub(super) is_attended: bool,
     pub(super) is_active: bool,
-    pub(super) fault_calls: u64,
 }
 
 /// What a conflating member remembers of one state key.
@@ -93,7 +93,6 @@ impl Member {
             class: None,
             is_attended: false,
             is_active: false,
-            fault_calls: 0,
             options,
             handlers: Vec::new(),
         };
@@ -119,6 +118,7 @@ impl Member {
         }
         self.plural_only = plural & wanted & !singular;
         self.has_plural = has_plural;
+        *lock(&self.shared.handlers) = handlers.iter().map(|handler| handler.name.clone()).collect();
         self.handlers = handlers;
     }
 

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::driving::reentrant_dispatch;
+use super::fault::Letter;
 use super::group::{Cause, Group};
 use super::handler::{HandlerTuple, handlers_of};
 use super::options::Tuning;
@@ -32,7 +33,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    fn take(&self, py: Python<'_>, now_ns: i64, room: usize) -> PyResult<Vec<Tick>> {
+    fn take(&self, py: Python<'_>, now_ns: i64, room: Option<usize>) -> PyResult<Vec<Tick>> {
         refuse_after_fork(py)?;
         self.group.set_thread(this_thread());
         self.group
@@ -80,7 +81,7 @@ impl Membership {
 
     /// Changes how its ticks come, from the next edge of a span on.
     ///
-    /// tuning : object with the attributes ``overflow``, ``batch_max``, ``lag_max_ticks``, ``lag_max_ns``, ``on_lag``.
+    /// tuning : a ``SubscriptionOptions``, checked, with an overflow chosen.
     fn tune(&self, py: Python<'_>, tuning: Tuning) -> PyResult<()> {
         refuse_after_fork(py)?;
         self.group.change(py, &self.shared, Change::Tuning(tuning));
@@ -109,6 +110,27 @@ impl Membership {
         self.group.cause_of(py, &self.shared)
     }
 
+    /// Reports that the awaited call of a handler failed; True when the others may go on.
+    ///
+    /// ticks : of the call, as ``_on_awaitable`` got them; None: the last one that was dispatched.
+    #[pyo3(signature = (handler, error, ticks=None))]
+    fn report_fault(
+        &self,
+        py: Python<'_>,
+        handler: u16,
+        error: &Bound<'_, PyAny>,
+        ticks: Option<Letter>,
+    ) -> PyResult<bool> {
+        let error = PyErr::from_value(error.clone());
+        self.group.report_fault(py, &self.shared, handler, error, ticks)
+    }
+
+    /// How many calls its handlers had.
+    #[getter]
+    fn calls(&self) -> u64 {
+        self.shared.calls.get()
+    }
+
     /// Every number of the loss law, and some more.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (published, filtered, pending, pending_ns) = self.group.account(&self.shared);
@@ -134,17 +156,19 @@ impl Membership {
         let hash = shared.hash.as_ref().map(|hash| lock(hash).hex());
         dict.set_item("delivered_hash", hash)?;
         let latency = lock(&shared.latency).clone();
-        dict.set_item("latency_count", latency.count())?;
+        let times = PyDict::new(py);
+        times.set_item("count", latency.count())?;
         for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)] {
-            dict.set_item(name, latency.quantile(quantile))?;
+            times.set_item(name, latency.quantile(quantile))?;
         }
-        dict.set_item("max", latency.max_ns())?;
+        times.set_item("max", latency.max_ns())?;
+        dict.set_item("latency", times)?;
         Ok(dict)
     }
 
-    /// Pull side: the next ticks as a new array of TICK_DTYPE, at most ``room``; None when caught up.
-    fn next_batch(&self, py: Python<'_>, now_ns: i64, room: usize) -> PyResult<Option<Py<PyAny>>> {
-        let ticks = self.take(py, now_ns, room)?;
+    /// Pull side: the next ticks as a new array of TICK_DTYPE, at most its ``batch_max``; None when caught up.
+    fn next_batch(&self, py: Python<'_>, now_ns: i64) -> PyResult<Option<Py<PyAny>>> {
+        let ticks = self.take(py, now_ns, None)?;
         if ticks.is_empty() {
             Ok(None)
         } else {
@@ -161,7 +185,7 @@ impl Membership {
         max_ticks: Option<usize>,
     ) -> PyResult<usize> {
         let room = checked_length(py, out, true)?;
-        let ticks = self.take(py, now_ns, room.min(max_ticks.unwrap_or(room)))?;
+        let ticks = self.take(py, now_ns, Some(room.min(max_ticks.unwrap_or(room))))?;
         copy_into(out, 0, &ticks)?;
         Ok(ticks.len())
     }

@@ -5,10 +5,12 @@
 //! Does not: check options, or name their defaults; Python does.
 
 use headrace_core::fan_out::plan::Filter;
-use headrace_core::market::kind::KindSet;
+use headrace_core::market::kind::{KindSet, kind_set};
 use pyo3::prelude::*;
 
+use super::handler::{Handler, Role};
 use crate::errors::internal;
+use crate::tables::kinds::set_of;
 
 /// What happens to the ticks of a subscription that is too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +41,20 @@ impl FromPyObject<'_, '_> for Overflow {
 pub(crate) struct Tuning {
     pub(crate) overflow: Overflow,
     pub(crate) batch_max: usize,
+    /// 0: none.
+    #[pyo3(from_py_with = or_zero)]
     pub(crate) lag_max_ticks: u64,
+    /// 0: none.
+    #[pyo3(from_py_with = or_zero)]
     pub(crate) lag_max_ns: i64,
     #[pyo3(attribute("on_lag"), from_py_with = skips)]
     pub(crate) lag_skip: bool,
+}
+
+/// A number, 0 for None.
+fn or_zero<'py, T: FromPyObjectOwned<'py> + Default>(number: &Bound<'py, PyAny>) -> PyResult<T> {
+    let number: Option<T> = number.extract().map_err(Into::into)?;
+    Ok(number.unwrap_or_default())
 }
 
 fn skips(on_lag: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -63,33 +75,59 @@ pub(crate) struct Options {
     pub(crate) pull: bool,
     /// Handlers return awaitables, which a task awaits in order.
     pub(crate) awaited: bool,
-    /// The group's: what is delivered is hashed.
+    /// What is delivered is hashed.
     pub(crate) hashing: bool,
 }
 
-impl FromPyObject<'_, '_> for Options {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let option = |name| object.getattr(name);
-        Ok(Self {
-            filter: Filter {
-                instruments: option("instruments")?.extract()?,
-                kinds: option("kinds")?.extract()?,
-            },
-            every_kinds: option("every_kinds")?.extract()?,
-            tuning: object.extract()?,
-            every_ns: option("every_ns")?.extract()?,
-            min_interval_ns: option("min_interval_ns")?.extract()?,
-            rate_limit: option("rate_limit")?.extract()?,
-            pull: option("pull")?.extract()?,
-            awaited: option("awaited")?.extract()?,
-            hashing: false,
-        })
-    }
+/// The options that no tuning changes, by the names that they have in Python.
+#[derive(FromPyObject)]
+struct Named {
+    instruments: Vec<String>,
+    /// None: those of the handlers.
+    kinds: Option<Vec<String>>,
+    #[pyo3(from_py_with = or_zero)]
+    every: i64,
+    min_interval_ns: i64,
+    #[pyo3(from_py_with = or_zero)]
+    rate_limit: f64,
 }
 
 impl Options {
+    /// The options of a subscription with these handlers. `hashing` and whether handlers are `awaited` are the group's.
+    pub(super) fn new(
+        py: Python<'_>,
+        options: &Bound<'_, PyAny>,
+        handlers: &[Handler],
+        awaited: bool,
+        hashing: bool,
+    ) -> PyResult<Self> {
+        let named: Named = options.extract()?;
+        let chosen = set_of(py, named.kinds)?;
+        let mut every_kinds = 0;
+        let mut kinds = if handlers.is_empty() { chosen } else { 0 };
+        for handler in handlers {
+            match handler.role {
+                Role::Singular(kind) | Role::Plural(kind) => kinds |= kind_set(kind),
+                Role::EveryTick | Role::AllTicks => every_kinds = chosen,
+            }
+        }
+        kinds |= every_kinds;
+        Ok(Self {
+            filter: Filter {
+                instruments: named.instruments,
+                kinds,
+            },
+            every_kinds,
+            tuning: options.extract()?,
+            every_ns: named.every,
+            min_interval_ns: named.min_interval_ns,
+            rate_limit: named.rate_limit,
+            pull: handlers.is_empty(),
+            awaited,
+            hashing,
+        })
+    }
+
     /// Whether each tick must be looked at for this subscription alone, so that it cannot share a batch's columns.
     pub(crate) fn is_private(&self) -> bool {
         self.tuning.overflow == Overflow::Conflate

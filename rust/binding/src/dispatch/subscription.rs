@@ -61,6 +61,8 @@ pub(crate) mod state {
 #[derive(Default)]
 pub(crate) struct SubscriptionShared {
     pub(crate) name: String,
+    /// Names of its handlers, by number.
+    pub(crate) handlers: Mutex<Vec<String>>,
     pub(crate) state: AtomicU8,
     pub(crate) delivered: Count,
     pub(crate) filtered: Count,

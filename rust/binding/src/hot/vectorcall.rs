@@ -17,6 +17,7 @@ use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyTuple};
 
@@ -27,6 +28,23 @@ use crate::tables::names::Names;
 
 /// Arguments of one handler at most: every field of the table and some.
 pub(crate) const ARGUMENTS_MAX: usize = 62;
+
+/// What a handler returned.
+pub(crate) enum Returned {
+    /// None, as most do.
+    Nothing,
+    /// Another object, which may be an awaitable.
+    Object(Py<PyAny>),
+    /// It raised: the Python error is set.
+    Error,
+}
+
+/// Whether an object can be awaited.
+#[cold]
+pub(crate) fn is_awaitable(py: Python<'_>, object: &Py<PyAny>) -> bool {
+    let class = object.bind(py).get_type();
+    class.hasattr(intern!(py, "__await__")).unwrap_or(false)
+}
 
 /// A handler as it is called: function + receiver, not a bound method, so that no call makes one.
 pub(crate) struct Call {
@@ -74,27 +92,26 @@ impl Call {
         self.function.bind(py).is_instance_of::<PyFunction>()
     }
 
-    /// Calls the handler and drops what it returns; false: it raised, and the Python error is set.
+    /// Calls the handler.
     #[inline]
-    pub(crate) fn call(&self, py: Python<'_>, objects: Objects<'_>) -> bool {
+    pub(crate) fn call(&self, py: Python<'_>, objects: Objects<'_>) -> Returned {
         let result = self.vectorcall(py, objects);
         if result.is_null() {
-            return false;
+            return Returned::Error;
         }
-        // SAFETY: attached; a new reference, dropped here only.
-        unsafe { ffi::Py_DECREF(result) };
-        true
+        // SAFETY: attached; a new reference, dropped here, or owned by what is returned.
+        unsafe {
+            if result == ffi::Py_None() {
+                ffi::Py_DECREF(result);
+                return Returned::Nothing;
+            }
+            Returned::Object(Bound::from_owned_ptr(py, result).unbind())
+        }
     }
 
-    /// Calls the handler and keeps what it returns; `None`: it raised, and the Python error is set.
-    pub(crate) fn call_keeping(&self, py: Python<'_>, objects: Objects<'_>) -> Option<Py<PyAny>> {
-        // SAFETY: attached; null or a new reference, which the `Bound` owns.
-        unsafe { Bound::from_owned_ptr_or_opt(py, self.vectorcall(py, objects)) }.map(Bound::unbind)
-    }
-
-    /// Calls a handler of one argument with it; false: it raised, and the Python error is set.
+    /// Calls a handler of one argument with it.
     #[inline]
-    pub(crate) fn call_with(&self, py: Python<'_>, argument: &Py<PyAny>) -> bool {
+    pub(crate) fn call_with(&self, py: Python<'_>, argument: &Py<PyAny>) -> Returned {
         debug_assert_eq!(*self.slots, [0], "a handler of one argument");
         self.call(py, Objects(&[argument.as_ptr()]))
     }

@@ -220,6 +220,12 @@ impl Ingest {
         self.core.ring.wake_all();
     }
 
+    /// Whether what plain handlers returned waits to be awaited: a replay does that before the next time.
+    fn set_awaits(&self, awaits: bool) {
+        // Relaxed: written and read under the interpreter's lock.
+        self.core.awaits.store(awaits, Ordering::Relaxed);
+    }
+
     /// No more ticks will come: waiting readers are woken.
     fn close(&self) {
         // Release: a thread that sees it closed sees what was done before.

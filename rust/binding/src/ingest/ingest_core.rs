@@ -4,7 +4,7 @@
 //! registration.
 //! Does not: publish; that is `publisher`.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(crate) struct IngestCore {
     inline: Mutex<Arc<[Arc<Group>]>>,
     pub(crate) bars: Arc<BarsCore>,
     pub(crate) stop: Arc<AtomicBool>,
+    /// Whether what plain handlers returned waits to be awaited.
+    pub(super) awaits: AtomicBool,
     pub(crate) hash: Option<Mutex<InputHash>>,
     pub(super) tally: Mutex<Tally>,
     pub(crate) block_max: Option<Duration>,
@@ -66,6 +68,7 @@ impl IngestCore {
             inline: Mutex::new(Arc::new([])),
             bars: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
+            awaits: AtomicBool::new(false),
             hash: hashing.then(|| Mutex::new(InputHash::default())),
             tally: Mutex::new(Tally::default()),
             block_max: block_max_ns.map(Duration::from_nanos),
@@ -96,12 +99,14 @@ impl IngestCore {
         Arc::clone(&lock(&self.inline))
     }
 
-    /// Whether a consumer of this thread still has ticks to take.
+    /// Whether a consumer of this thread still has ticks to take, or calls to await.
     pub(crate) fn has_consumers_behind(&self) -> bool {
-        let groups = lock(&self.groups);
-        groups
-            .iter()
-            .any(|(advance, group)| *advance == Advance::Consumer && group.has_members() && !group.is_idle())
+        // Relaxed: written and read under the interpreter's lock.
+        let awaits = self.awaits.load(Ordering::Relaxed);
+        let is_behind = |(advance, group): &(Advance, Arc<Group>)| {
+            *advance == Advance::Consumer && group.has_members() && !group.is_idle()
+        };
+        awaits || lock(&self.groups).iter().any(is_behind)
     }
 
     pub(crate) fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {

@@ -123,10 +123,12 @@ pub(crate) fn cause_table() -> Vec<(u8, &'static str)> {
     GapCause::ALL.map(|cause| (cause as u8, cause.name())).to_vec()
 }
 
-/// The set of the kinds with these names, as bits.
-#[pyfunction]
-pub(crate) fn kind_set(py: Python<'_>, names: Vec<String>) -> PyResult<KindSet> {
+/// The set of the kinds with these names, as bits; of all kinds without names.
+pub(crate) fn set_of(py: Python<'_>, names: Option<Vec<String>>) -> PyResult<KindSet> {
     let table = kinds();
+    let Some(names) = names else {
+        return Ok(table.rows().iter().fold(0, |set, row| set | kind::kind_set(row.kind)));
+    };
     names.iter().try_fold(0, |set, name| {
         let row = table.by_name(name).ok_or_else(|| {
             let known: Vec<&str> = table.rows().iter().map(|row| row.name.as_str()).collect();

@@ -1,0 +1,140 @@
+"""Callbacks: the calls of one strategy's life-cycle callbacks and timers; what they raise is judged as its own fault.
+
+::
+
+    runner ─▶ on_start · on_stop · on_save …        clock ─▶ on_timer (running: now; paused: at the resume)
+
+Guarantees: what a callback raises is kept as a letter and judged, and ends nothing else.
+Does not: call tick handlers, which native code does, or event callbacks (``deliveries``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from headrace.dispatch.awaited_calls import close_awaitable
+from headrace.dispatch.loop_wakeup import has_running_loop
+from headrace.errors import StrategyFaultError
+from headrace.strategies.states import StrategyState
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Mapping
+
+    from headrace.dispatch.faults import FaultDesk, FaultRecord
+    from headrace.strategies.states import LifeCycle
+    from headrace.strategies.timers import Timer
+
+__all__ = ["CallbackError", "Callbacks", "is_ours"]
+
+
+class CallbackError(Exception):
+    """A callback raised: its ``raised``. Never leaves the runner."""
+
+    @property
+    def raised(self) -> BaseException:
+        """What the callback raised."""
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class Callbacks:
+    """The callbacks of one strategy without ticks. known : those of the object that runs now, by name."""
+
+    def __init__(self, life: LifeCycle, faults: FaultDesk, record: FaultRecord, log: logging.Logger) -> None:
+        self.known: Mapping[str, Callable[..., Any]] = {}
+        self._life = life
+        self._faults = faults
+        self._record = record
+        self._log = log
+        # Timers that were due while it was paused, by name.
+        self._held: dict[str, Timer] = {}
+        # Timers that fired without an ``on_timer``, each logged once.
+        self._unheard: set[str] = set()
+
+    async def call(self, name: str, *arguments: object) -> object:
+        """Call a callback, await what it returns, and return that. Raises CallbackError, for whatever it raised."""
+        callback = self.known.get(name)
+        if callback is None:
+            return None
+        self._record.callbacks += 1
+        try:
+            result = callback(*arguments)
+            return await result if inspect.isawaitable(result) else result
+        except BaseException as error:
+            if is_ours(error):
+                raise
+            # A StopIteration, for one, would be another error outside of this coroutine.
+            raise CallbackError(name) from error
+
+    async def call_isolated(self, name: str, within_s: float | None = None) -> None:
+        """Call a callback; its failure is judged. within_s : longer is its fault, and it is cancelled."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.call(name)
+        except CallbackError as failure:
+            self.fail(name, failure.raised)
+        except TimeoutError as error:
+            self.fail(name, error)
+
+    def fail(self, name: str, error: BaseException) -> None:
+        """Keep a letter of a failed callback, and have it judged."""
+        self._faults.keep(self._life.name, name, error)
+        self.judge(name, error)
+
+    def judge(self, name: str, error: BaseException) -> None:
+        """Have a failed callback judged like a failed tick handler."""
+        self._faults.judge(self._record, name, error)
+
+    # Timers
+
+    def on_timer(self, timer: Timer) -> None:
+        """Call ``on_timer``; while paused, keep the timer for the resume."""
+        if self._life.state is StrategyState.PAUSED:
+            held = self._held.get(timer.name)
+            missed = timer.missed + (held.missed + 1 if held else 0)
+            self._held[timer.name] = timer._replace(missed=missed)
+        elif self._life.state is StrategyState.RUNNING:
+            self._fire(timer)
+
+    def _fire(self, timer: Timer) -> None:
+        callback = self.known.get("on_timer")
+        if callback is None:
+            if timer.name not in self._unheard:
+                self._unheard.add(timer.name)
+                self._log.warning("timer %r fires, and %s has no on_timer", timer.name, self._life.name)
+            return
+        self._record.callbacks += 1
+        try:
+            returned = callback(timer)
+        except BaseException as error:
+            if is_ours(error):
+                raise
+            self.fail("on_timer", error)
+            return
+        if inspect.isawaitable(returned):
+            close_awaitable(returned)
+            msg = "it returned an awaitable, which cannot be awaited between ticks: start a task in it"
+            self.fail("on_timer", StrategyFaultError(msg, subscription=self._life.name, handler="on_timer"))
+
+    def fire_held(self) -> None:
+        """Fire the timers that were due while it was paused, in the order of their times."""
+        held, self._held = self._held, {}
+        for timer in sorted(held.values(), key=lambda timer: timer.due_ns):
+            self.on_timer(timer)
+
+    def forget_held(self) -> None:
+        """Drop the timers that were due while it was paused."""
+        self._held = {}
+
+
+def is_ours(error: BaseException) -> bool:
+    """Return whether a callback's exception is no failure of it: its own task was cancelled, or the process ends."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task() if has_running_loop() else None
+        return task is not None and task.cancelling() > 0
+    # A coroutine is closed when its loop has ended; inside of a loop a GeneratorExit is the callback's own.
+    is_closed = isinstance(error, GeneratorExit) and not has_running_loop()
+    return is_closed or isinstance(error, KeyboardInterrupt)

@@ -1,0 +1,107 @@
+"""Instance: one object of a strategy in an engine, with its subscriptions, from its making until it is stopped.
+
+::
+
+    spec ─▶ object ─▶ check ─▶ join: ticks, bars, events ─▶ leave: a restart passes its subscription on
+
+Guarantees: an object that left can do nothing more once the next one is made, except cancel its orders.
+Does not: know the life cycle (``runner``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import headrace._native as _native
+from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
+from headrace.errors import SubscriptionError
+from headrace.market.checks import nearest
+from headrace.strategies.strategy import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from headrace.dispatch.subscription import Subscription
+    from headrace.market.bars import BarSpec
+    from headrace.strategies.context import ContextParts, StrategyContext
+    from headrace.strategies.spec import StrategySpec
+
+__all__ = ["Instance"]
+
+
+class Instance:
+    """One object, or the function, of a strategy. Raises SubscriptionError: a callback cannot be called."""
+
+    def __init__(
+        self,
+        strategy: Strategy | Callable[..., object],
+        spec: StrategySpec,
+        context: StrategyContext,
+        parts: ContextParts,
+    ) -> None:
+        self.strategy = strategy
+        self.context = context
+        self.callbacks: Mapping[str, Callable[..., Any]] = {}
+        # Its first subscription, which a restart passes on; it may have made more.
+        self.ticks: Subscription | None = None
+        # Those that it has joined.
+        self.bars: list[BarSpec] = []
+        self._spec = spec
+        self._parts = parts
+        if isinstance(strategy, Strategy):
+            try:
+                strategy._context = context  # noqa: SLF001 - its engine provides it
+            except AttributeError as error:
+                name = type(strategy).__name__
+                msg = f"{name} cannot be changed, so an engine cannot run it: remove frozen=True, or its __setattr__"
+                raise SubscriptionError(msg, handler="") from error
+            self.callbacks = life_cycle_of(strategy)
+
+    @property
+    def _takes_ticks(self) -> bool:
+        return not isinstance(self.strategy, Strategy) or has_tick_handlers(self.strategy)
+
+    def check(self) -> None:
+        """Check handlers and options. Raises SubscriptionError, OptionError."""
+        if self._takes_ticks:
+            options = self._spec.options_of(self.strategy)
+            checked, _ = self._parts.dispatcher.check(self.strategy, callback=self._spec.callback, **options)
+            self._parts.names.declare(checked.instruments or ())
+        self._spec.bars_of(self.strategy)
+
+    def join(self, kept: Subscription | None) -> None:
+        """Subscribe to its ticks and bars. kept : the subscription of the object before it, which it takes over."""
+        spec, context = self._spec, self.context
+        if kept is not None:
+            kept.rebind(self.strategy, callback=spec.callback)
+            context.subscriptions.append(kept)
+            kept.resume()
+            self.ticks = kept
+        elif self._takes_ticks:
+            self.ticks = context.subscribe(spec.options_of(self.strategy), callback=spec.callback)
+        wanted = spec.bars_of(self.strategy)
+        if ("on_bar" in self.callbacks) != bool(wanted):
+            lacks, has = ("on_bar", "bars") if wanted else ("bars", "on_bar")
+            context.log.warning("%s has %s and no %s: no bar will reach it", context.name, has, lacks)
+        if "on_bar" in self.callbacks:
+            for bar in wanted:
+                self._parts.bars.add(bar)
+                self.bars.append(bar)
+
+    def warn_of_unmatched(self, instruments: Collection[str]) -> None:
+        """Log each pattern of its subscriptions and bars that matches none of these names."""
+        context = self.context
+        patterns = {name for own in context.subscriptions for name in own.options.instruments or ()}
+        patterns.update(bar.instrument for bar in self.bars)
+        for pattern in sorted(patterns - {"*"}):
+            if not any(_native.matches_pattern(pattern, name) for name in instruments):
+                near, there = nearest(pattern, instruments), ", ".join(instruments) or "none"
+                what = "%s gets nothing of %r: no instrument matches%s; there is %s"
+                context.log.warning(what, context.name, pattern, near, there)
+
+    def leave(self) -> list[Subscription]:
+        """Leave bars and timers, and return its subscriptions."""
+        for bar in self.bars:
+            self._parts.bars.remove(bar)
+        self.bars = []
+        return self.context.hand_over()
