@@ -21,6 +21,7 @@ from headrace.engine.replay import replay
 from headrace.errors import HeadraceError
 from headrace.feeds import Feed
 from headrace.market.clock import Clock, ReplayClock, WallClock
+from headrace.market.columns import ticks
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.tick import (
     AGG_TRADE_DTYPE,
@@ -41,7 +42,6 @@ from headrace.market.tick import (
     Tick,
     TradeTick,
     register_kind,
-    ticks,
 )
 from headrace.strategies.strategy import Strategy
 

@@ -19,6 +19,7 @@ import headrace.examples
 from headrace.cli.app import PURPOSES, commands
 from headrace.feeds import SyntheticFeed
 from tests.support.command import Run
+from tests.support.engines import START
 
 
 def test_version_is_the_installed_one(headrace_run: Run) -> None:
@@ -83,7 +84,7 @@ def test_inspect_of_a_missing_file_is_exit_code_1(headrace_run: Run) -> None:
 
 
 def test_inspect_of_a_file_without_frames_is_exit_code_1(headrace_run: Run, tmp_path: Path) -> None:
-    (tmp_path / "noise").write_text("1 {}\n2 nonsense\n")
+    (tmp_path / "noise").write_text(f"{START} {{}}\n{START} nonsense\n")
     ended = headrace_run("inspect", "noise@BINANCE")
     assert ended.returncode == 1
     assert ended.stderr == "headrace: noise holds no accepted frame\n"

@@ -187,7 +187,7 @@ def test_bars_are_what_a_recomputation_from_lists_makes(moves: list[tuple[Any, .
         series = [
             Slow(spec, name) for spec in SPECS for name in NAMES if spec.instrument in ("*", name, f"{name[:3]}*")
         ]
-        now_ns, number = 10**9, [100, 100]
+        now_ns, number = 10**10, [100, 100]
         for what, which, step_ns, price, size, gap, timed, travel_ns in moves:
             now_ns += step_ns
             if what == "close":

@@ -170,7 +170,7 @@ def test_arrays_and_saved_arrays_replay_alike(tmp_path: Path) -> None:
 
 
 def test_instrument_ids_without_a_name_are_named_by_number() -> None:
-    ticks = headrace.ticks(instrument=["A.B", "C.D"], ts_init=[1, 2], price=[1.0, 2.0], size=[1.0, 1.0])
+    ticks = headrace.ticks(instrument=np.array([0, 1]), ts_init=[1, 2], price=[1.0, 2.0], size=[1.0, 1.0])
     seen: list[str] = []
 
     def on_trade(instrument: str) -> None:

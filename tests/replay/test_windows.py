@@ -112,9 +112,9 @@ def test_windows_are_the_same_live_and_in_replay(case: int, seed: int) -> None:
 
 def test_windows_align_to_the_clock_and_exclude_their_end() -> None:
     windows = Windows()
-    with Dispatcher(clock=HandClock(10_000 * MS)) as dispatcher:
+    with Dispatcher(clock=HandClock(20_000 * MS)) as dispatcher:
         dispatcher.subscribe(windows)
-        times = [1_000 * MS, 1_099 * MS + 999_999, 1_100 * MS, 1_199 * MS, 1_500 * MS]
+        times = [10_000 * MS, 10_099 * MS + 999_999, 10_100 * MS, 10_199 * MS, 10_500 * MS]
         dispatcher.publish(quotes(dispatcher, range(5), ts_init=times))
         dispatcher.dispatch()
     assert [call[1] for call in windows.calls] == [times[:2], times[2:4], times[4:]]

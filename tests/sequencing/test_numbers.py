@@ -11,7 +11,8 @@ import pytest
 
 from headrace import Dispatcher, Strategy, replay
 from headrace.feeds import ArrayFeed
-from headrace.market.tick import kind_named, ticks
+from headrace.market.columns import ticks
+from headrace.market.tick import kind_named
 from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, wait_until
 
 CHUNK = 10_000

@@ -12,6 +12,7 @@ import pytest
 from headrace.errors import RecordingError, VenueError
 from headrace.feeds import Feed, RecordingFeed, SizedFeed, SyntheticFeed
 from headrace.limits import FRAME_BYTES_MAX
+from tests.support.engines import START
 
 
 async def blocks_of(feed: RecordingFeed) -> list[bytes]:
@@ -90,10 +91,26 @@ def test_frames_of_two_markets_are_an_error_that_names_the_file(tmp_path: Path) 
 
 def test_the_venue_is_looked_for_beyond_the_first_block(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "session"
-    path.write_bytes(b'1 {"result":null,"id":1}\n' * 50 + content)
+    path.write_bytes(b'%d {"result":null,"id":1}\n' % START * 50 + content)
     feed = RecordingFeed(path, block_bytes=200)
     assert b"".join(asyncio.run(blocks_of(feed))) == path.read_bytes()
     assert feed.venue == "BINANCE"
+
+
+@pytest.mark.parametrize(
+    ("ts", "said"),
+    [
+        (1_767_571_200, "seconds"),
+        (1_767_571_200_000, "milliseconds"),
+        (1_767_571_200_000_000, "microseconds"),
+        (7, "2200"),
+    ],
+)
+def test_a_receive_time_in_another_unit_is_refused(tmp_path: Path, ts: int, said: str) -> None:
+    path = tmp_path / "session"
+    path.write_bytes(b'%d {"result":null,"id":1}\n' % ts)
+    with pytest.raises(RecordingError, match=f"receive time {ts}, .*{said}"):
+        read(path, venue="BINANCE")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -151,9 +168,10 @@ def test_damaged_gzip_data_is_an_error_that_names_it(tmp_path: Path, content: by
 
 def test_a_line_too_long_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "session"
-    path.write_bytes(b"1 first\n2 " + b"x" * (FRAME_BYTES_MAX + 3_000_000) + b"\n3 last\n")
+    first, last = b"%d first" % START, b"%d last" % START
+    path.write_bytes(first + b"\n%d " % START + b"x" * (FRAME_BYTES_MAX + 3_000_000) + b"\n" + last + b"\n")
     lines = b"".join(read(path, venue="BINANCE")).split(b"\n")
-    assert [lines[0], lines[2], lines[3]] == [b"1 first", b"3 last", b""]
+    assert [lines[0], lines[2], lines[3]] == [first, last, b""]
     assert FRAME_BYTES_MAX + 2 < len(lines[1]) < FRAME_BYTES_MAX + 64
 
 

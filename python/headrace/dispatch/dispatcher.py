@@ -42,6 +42,7 @@ from headrace.errors import ClosedError, ReentrantDispatchError
 from headrace.limits import CLOSE_DEADLINE_S
 from headrace.market.checks import of_type
 from headrace.market.clock import Clock, EngineClock, Mode, ReplayClock, WallClock
+from headrace.market.columns import InstrumentIds
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.money import MONEY, decimal_of
 from headrace.market.tick import NewestQuote
@@ -116,6 +117,7 @@ class Dispatcher:
                 names, discovery=given["discovery"], instruments_max=given["instruments_max"]
             )
         self.instruments = instruments
+        self._instrument_ids = InstrumentIds(instruments)
         self.sequencer = given["sequencer"] or _native.Sequencer(
             instruments, duplicates=given["duplicates"], late=given["late"]
         )
@@ -204,14 +206,15 @@ class Dispatcher:
     def publish(self, ticks: np.ndarray) -> int:
         """Number and publish ticks; return how many went onto the ring, gap ticks included.
 
-        ticks : shape (n,), dtype TICK_DTYPE, C-contiguous; instrument ids of ``self.instruments``.
+        ticks : shape (n,), dtype TICK_DTYPE, C-contiguous; instrument ids of ``self.instruments``, or of the names that
+            ``headrace.ticks`` gave the array.
         When the ring stays full, nothing is lost: numbered ticks wait, and go onto the ring first with the next
         publish. When there is no room to wait either, the error's ``taken`` is 0: no tick of this call was accepted.
         Waits for block readers of other threads without the interpreter's lock; inline readers of this thread are
         dispatched when the ring is full. Raises PublishError (and its subclasses), KindError, InstrumentError,
         ClosedError, ValueError.
         """
-        return self._ingest.publish(ticks)
+        return self._ingest.publish(self._instrument_ids.of_table(ticks))
 
     def publish_frame(self, decoder: _native.Decoder, frame: bytes, ts_init: int) -> int:
         """Decode, number and publish one frame; return how many ticks went onto the ring.

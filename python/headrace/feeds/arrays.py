@@ -3,8 +3,11 @@
 Guarantees: an array is checked when the feed is made or opened (dtype, shape), before a tick of it is used; a file is
 mapped, not read, so its size does not matter.
 
-Does not: number or check the ticks; the sequencer numbers them like all others. Instrument ids in the array are rows
-of the replay's instrument list; an id beyond the list gets a name like ``3.ARRAY``.
+What its instrument ids mean
+    The names that ``headrace.ticks`` gave the array, or that ``instruments`` gives. Without names they are rows of the
+    replay's instrument list, and an id beyond the list gets a name like ``3.ARRAY``; then it is the only array.
+
+Does not: number or check the ticks; the sequencer numbers them like all others.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ import numpy as np
 
 from headrace.errors import OptionError, RecordingError
 from headrace.market.checks import of_type
+from headrace.market.columns import TickArray
 from headrace.market.tick import NO_INSTRUMENT, TICK_DTYPE, is_tick_dtype
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
 __all__ = ["ArrayFeed"]
 
@@ -34,15 +38,24 @@ class ArrayFeed:
     source : an array of shape (n,) and dtype TICK_DTYPE (or the view of one kind), or the path of a file that
         ``np.save`` made of such an array.
     name : shown in errors and tables; by default the path, or ``"array"``.
+    instruments : the names of the instrument ids, in their order; a ``.npy`` file does not hold them.
 
     Raises OptionError: an array of another dtype or shape. Raises RecordingError: a file that is missing, is no
     ``.npy`` file, or holds an array of another dtype or shape.
     """
 
-    def __init__(self, source: np.ndarray | str | os.PathLike[str], *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        source: np.ndarray | str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        instruments: Iterable[str] = (),
+    ) -> None:
         of_type("name", name, str, None)
         self._path = None if isinstance(source, np.ndarray) else Path(source)
         self._name = name or (str(self._path) if self._path else "array")
+        names = [instruments] if isinstance(instruments, str) else instruments
+        self._instruments = tuple(names) or getattr(source, "instruments", ())
         self._ticks = self._checked(source) if isinstance(source, np.ndarray) else None
         self._bytes_done = 0
 
@@ -55,6 +68,11 @@ class ArrayFeed:
     def venue(self) -> None:
         """None: the items are ticks, not frames."""
         return
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """The names of its instrument ids; empty when they have none."""
+        return self._instruments
 
     @property
     def bytes_done(self) -> int:
@@ -92,7 +110,8 @@ class ArrayFeed:
         if self._ticks is None:
             msg = f"array file {self._name} is not open: await feed.open() first"
             raise RecordingError(msg, path=self._name)
-        ticks = self._ticks
+        ticks = self._ticks.view(TickArray)
+        ticks.instruments = self._instruments
         for start in range(0, len(ticks), ITEM_TICKS):
             item = np.require(ticks[start : start + ITEM_TICKS], requirements=["C", "A"])
             self._bytes_done += item.nbytes

@@ -16,6 +16,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import headrace._native as _native
 from headrace._native import PumpStatus
 from headrace.feeds.base import AnyFeed, Frame, PushFeed
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop import LiveDriver
     from headrace.feeds.base import FeedItem
+    from headrace.market.columns import InstrumentIds
 
 __all__ = ["HELD_S", "INGEST_TICKS", "LiveSource"]
 
@@ -42,7 +45,8 @@ NEED, FULL, HELD = PumpStatus.NEED, PumpStatus.FULL, PumpStatus.HELD
 class LiveSource:
     """One live feed. Made and used in one event loop.
 
-    driver : has the turns that dispatch each item. record : writes an item into the feed's recording.
+    driver : has the turns that dispatch each item.
+    instrument_ids : writes the engine's into ticks. record : writes an item into the feed's recording.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class LiveSource:
         feed: AnyFeed,
         dispatcher: Dispatcher,
         driver: LiveDriver,
+        instrument_ids: InstrumentIds,
         *,
         record: Callable[[FeedItem], None] | None = None,
     ) -> None:
         self.feed = feed
         self._driver = driver
         self._dispatcher = dispatcher
+        self._instrument_ids = instrument_ids
         self._record = record
         decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
         self.pump = dispatcher.open_pump()
@@ -95,6 +101,8 @@ class LiveSource:
         Called on the loop's own thread. What goes wrong ends the run, and is not raised here.
         """
         try:
+            if isinstance(item, np.ndarray):
+                item = self._instrument_ids.of_table(item)
             if self._record is not None:
                 self._record(item)
             if self._free is not None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import headrace._native as _native
 from headrace.errors import OptionError, RecordingError, VenueError
 from headrace.limits import FRAME_BYTES_MAX
+from headrace.market.columns import YEAR_2000_S, YEAR_2200_S, likely_unit
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +42,9 @@ BLOCKS_AHEAD = 4
 DETECT_FRAMES = 1_000
 # The longest line: a receive time, a space, and a frame longer than its bound, so that the decoder rejects it.
 LINE_BYTES_MAX = FRAME_BYTES_MAX + 32
+
+# So many bytes of a line hold its receive time.
+LINE_HEAD = 24
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -239,8 +243,21 @@ class _LineBlocks:
                 self._carry += data
                 if len(self._carry) > LINE_BYTES_MAX:
                     block, self._carry, self._skipping = self._carry[:LINE_BYTES_MAX] + b"\n", b"", True
+        self._refuse_other_units(block)
         self._lines_bytes += len(block)
         return block, self._raw.tell()
+
+    def _refuse_other_units(self, block: bytes) -> None:
+        """Refuse receive times that are not of this age: in another unit all of a file would be of 1970."""
+        last = block.rfind(b"\n", 0, len(block) - 1) + 1
+        for line in (block[:LINE_HEAD], block[last : last + LINE_HEAD]):
+            digits = line.partition(b" ")[0]
+            if digits.isdigit() and not YEAR_2000_S * 10**9 <= (ts_ns := int(digits)) < YEAR_2200_S * 10**9:
+                unit = likely_unit(ts_ns, ts_ns)
+                hint = f", which looks like {unit}" if unit else ", which is not between 2000 and 2200"
+                what = f"has the receive time {ts_ns}{hint}: write ns since 1970"
+                self._failure = RecordingError(f"recording {self._path} {what}", path=str(self._path))
+                raise self._failure
 
     def close(self) -> None:
         """Close the file."""

@@ -28,7 +28,9 @@ from headrace.feeds.arrays import ArrayFeed
 from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
 from headrace.feeds.live import HELD_S, INGEST_TICKS, LiveSource
 from headrace.feeds.recording import RecordingFeed, checked_venue
+from headrace.feeds.tables import Table, is_table, ticks_of_table
 from headrace.market.clock import PacedClock
+from headrace.market.columns import InstrumentIds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Source", "Sources", "feeds_of", "refuse_live"]
 
-Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | AnyFeed"
+Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Table | AnyFeed"
 
 # The longest wait that does not look whether the run was stopped.
 WAIT_S = 0.05
@@ -80,6 +82,7 @@ class Sources:
         self._paced = [feed for feed in feeds if isinstance(feed, Feed) and not _is_live(feed)]
         self.live = [feed for feed in feeds if _is_live(feed)]
         self._dispatcher = dispatcher
+        self._instrument_ids = InstrumentIds(dispatcher.instruments)
         self._recorder = recorder
         self._is_stopped = is_stopped
         self._items: list[AsyncIterator[FeedItem]] = []
@@ -126,7 +129,13 @@ class Sources:
         if item is END:
             self.pump.finish(source)
         else:
-            self.pump.push(source, item.as_line() if isinstance(item, Frame) else item)
+            self.pump.push(source, self._pushable(item))
+
+    def _pushable(self, item: FeedItem) -> bytes | np.ndarray:
+        """Return an item as the pump of the past takes it: lines, or ticks with the engine's instrument ids."""
+        if isinstance(item, Frame):
+            return item.as_line()
+        return self._instrument_ids.of_table(item) if isinstance(item, np.ndarray) else item
 
     async def first_ns(self) -> int | None:
         """Return when the first item was received; None when no feed of the past has one."""
@@ -142,7 +151,8 @@ class Sources:
         async with asyncio.TaskGroup() as bringing:
             bringing.create_task(self._bring_paced(clock, driver.schedule), name="headrace-recordings")
             for feed in self.live:
-                source = LiveSource(feed, self._dispatcher, driver, record=self._records.get(id(feed)))
+                record = self._records.get(id(feed))
+                source = LiveSource(feed, self._dispatcher, driver, self._instrument_ids, record=record)
                 self._live_sources.append(source)
                 bringing.create_task(source.run(), name=f"headrace-feed-{feed.name}")
 
@@ -214,9 +224,10 @@ class Sources:
         return Progress(bytes_done=sum(feed.bytes_done for feed in sized), bytes_total=total, ticks=ticks)
 
     def _name_array_instruments(self) -> None:
-        """Name the instrument ids of arrays that have no name: ``3.ARRAY``."""
+        """Name the instrument ids of an array without names: ``3.ARRAY``."""
         table = self._dispatcher.instruments
-        needed = max((feed.instrument_ids for feed in self.feeds if isinstance(feed, ArrayFeed)), default=0)
+        arrays = [feed for feed in self.feeds if isinstance(feed, ArrayFeed) and not feed.instruments]
+        needed = max((feed.instrument_ids for feed in arrays), default=0)
         for instrument_id in range(len(table), needed):
             table.add(f"{instrument_id}.ARRAY")
 
@@ -236,9 +247,17 @@ def refuse_live(feeds: Iterable[AnyFeed]) -> None:
 def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> list[AnyFeed]:
     """Return a feed for each source; a path may name its venue, ``FILE@BINANCE_USDM``. Raises OptionError."""
     checked_venue(venue)
-    if isinstance(sources, str | os.PathLike | np.ndarray | Feed | PushFeed) or not isinstance(sources, Iterable):
-        sources = [sources]
-    feeds = [_feed_of(source, venue) for source in sources]
+    is_one = isinstance(sources, str | os.PathLike | np.ndarray | Feed | PushFeed) or is_table(sources)
+    each: Iterable[object] = [sources] if is_one or not isinstance(sources, Iterable) else sources
+    feeds = [_feed_of(source, venue) for source in each]
+    arrays = [feed for feed in feeds if isinstance(feed, ArrayFeed)]
+    nameless = [feed.name for feed in arrays if not feed.instruments]
+    if nameless and len(arrays) > 1:
+        msg = (
+            f"{nameless[0]} is one of {len(arrays)} arrays, and its ids have no names: build it with ticks(), or "
+            f"give ArrayFeed(…, instruments=[names in order of the ids])"
+        )
+        raise OptionError(msg, option="sources")
     if not feeds:
         msg = "there is nothing to replay: name at least one recording, array or feed"
         raise OptionError(msg, option="sources")
@@ -248,6 +267,8 @@ def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> li
 def _feed_of(source: object, venue: str | None) -> AnyFeed:
     if isinstance(source, np.ndarray):
         return ArrayFeed(source)
+    if is_table(source):
+        return ArrayFeed(ticks_of_table(source))
     if isinstance(source, Feed | PushFeed):
         return source
     if not isinstance(source, str | os.PathLike):

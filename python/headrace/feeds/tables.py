@@ -1,0 +1,56 @@
+"""Tables as feeds: a DataFrame whose columns are called as ``ticks()`` calls them is replayed as it is.
+
+Guarantees: no package is imported for it; a table with other columns is an error that shows the call to make.
+Does not: rename columns, or sort rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+
+from headrace.errors import OptionError
+from headrace.market.columns import UNITS_NS, YEAR_2000_S, YEAR_2200_S, likely_unit, ticks
+from headrace.market.tick import KINDS
+
+__all__ = ["Table", "is_table", "ticks_of_table"]
+
+NEEDED = ("instrument", "ts_init")
+OTHERS = ("ts_event", "venue_seq", "side", "aggressor_side", "trade_id", "buyer_is_maker")
+
+
+class Table(Protocol):
+    """A DataFrame, as far as one is read: columns by name."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of the columns."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Return a column."""
+
+
+def is_table(source: object) -> TypeGuard[Table]:
+    """Return whether an object is a DataFrame: it has named columns."""
+    return hasattr(source, "columns") and hasattr(source, "__getitem__") and not isinstance(source, np.ndarray)
+
+
+def ticks_of_table(table: Table) -> np.ndarray:
+    """Return the ticks of a DataFrame. Raises OptionError: an unknown or missing column, or a time before 2000."""
+    names = [str(name) for name in table.columns]
+    values = {name for kind in KINDS.values() for name, _ in kind.values if name}
+    known = [name for name in names if name in NEEDED or name in OTHERS or name in values]
+    if len(known) != len(names) or any(name not in names for name in NEEDED):
+        named = {"instrument": '"SYMBOL.VENUE"', "ts_init": 'df["..."]', **{name: f'df["{name}"]' for name in known}}
+        call = ", ".join(f"{name}={value}" for name, value in named.items())
+        other = ", ".join(name for name in names if name not in known) or "none"
+        msg = f"a DataFrame is not replayed as it is (other columns: {other}): name them, as in replay(ticks({call}))"
+        raise OptionError(msg, option="sources")
+    made = ticks(**{name: table[name] for name in names})
+    times = made["ts_init"]
+    if len(times) and not YEAR_2000_S * 10**9 <= times[0] <= times[-1] < YEAR_2200_S * 10**9:
+        unit = likely_unit(int(times[0]), int(times[-1]))
+        hint = f", and looks like {unit}: multiply the column by {UNITS_NS[unit]:,}" if unit else ": give ns since 1970"
+        raise OptionError(f"ts_init of a DataFrame is not between 2000 and 2200{hint}", option="ts_init")
+    return made

@@ -1,0 +1,315 @@
+"""Ticks from columns: ``ticks()`` reads arrays, lists and DataFrame columns exactly, or refuses them.
+
+::
+
+    columns ─▶ ticks() ─▶ TickArray: rows of TICK_DTYPE, and the names of its instrument ids ─▶ InstrumentIds ─▶ a table
+
+Guarantees: a value never becomes another number on the way: fractions, missing values, bools and other units of time
+are refused, with the row; an array keeps its names in slices, copies and pickles.
+Does not: number ticks; the Sequencer does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import headrace._native as _native
+from headrace.errors import OptionError
+from headrace.market.tick import KINDS, TICK_DTYPE, Flags, Kind, dtype_of, kind_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+
+__all__ = ["InstrumentIds", "TickArray", "likely_unit", "ticks"]
+
+# The years 2000 and 2200, in s.
+YEAR_2000_S, YEAR_2200_S = 946_684_800, 7_258_118_400
+# By unit: how many ns it is.
+UNITS_NS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3}
+MS_NS = 10**6
+# How near is near to a whole millisecond.
+NEAR_NS = 1_000
+# What a missing time is as an integer.
+NAT_NS = -(1 << 63)
+
+
+class TickArray(np.ndarray):
+    """Ticks whose instrument ids have names: ``instruments[id]``. Slices, views, copies and pickles keep them."""
+
+    instruments: tuple[str, ...]
+
+    def __array_finalize__(self, made_from: object) -> None:
+        """Take the names over."""
+        self.instruments = getattr(made_from, "instruments", ())
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return rows as a TickArray, and a field as a plain array."""
+        found = super().__getitem__(key)
+        return found.view(np.ndarray) if isinstance(key, str) else found
+
+    def __array_function__(self, function: Callable[..., Any], types: Any, arguments: Any, options: Any) -> Any:
+        """Refuse to put arrays together in which one id means two instruments. Raises OptionError."""
+        made = super().__array_function__(function, types, arguments, options)
+        if function is np.concatenate:
+            each = [getattr(part, "instruments", ()) for part in arguments[0]]
+            longest = max(each, key=len)
+            if any(names != longest[: len(names)] or bool(names) != bool(longest) for names in each):
+                msg = "these arrays have other names for the same ids: build each with ticks(instruments=[all names])"
+                raise OptionError(msg, option="instruments")
+            made = made.view(TickArray)
+            made.instruments = longest
+        return made
+
+    def __reduce__(self) -> Any:
+        """Pickle the names, too."""
+        made: Any = super().__reduce__()
+        return (*made[:2], (made[2], self.instruments))
+
+    def __setstate__(self, state: Any) -> None:
+        """Restore the ticks and their names."""
+        own, self.instruments = state
+        super().__setstate__(own)
+
+
+class InstrumentIds:
+    """Writes the ids of a table into arrays that have names of their own. O(1) where they are the same."""
+
+    def __init__(self, table: _native.Instruments) -> None:
+        self._table = table
+        # Of the last array: its names, and their ids in the table; None where they are the same.
+        self._names: tuple[str, ...] = ()
+        self._ids: np.ndarray | None = None
+
+    def of_table(self, array: np.ndarray) -> np.ndarray:
+        """Return the array with the table's ids; new names are added. Without names it comes back as it is."""
+        names = getattr(array, "instruments", ())
+        if not names:
+            return array
+        if names is not self._names:
+            ids = np.fromiter((self._table.add(name) for name in names), "u4", len(names))
+            self._names, self._ids = names, None if np.array_equal(ids, np.arange(len(ids))) else ids
+        if self._ids is None:
+            return array
+        made = np.array(array, subok=False)
+        made["instrument"] = self._ids[array["instrument"]]
+        return made
+
+
+def ticks(
+    *,
+    instrument: str | Sequence[str] | np.ndarray,
+    ts_init: ArrayLike,
+    instruments: _native.Instruments | Sequence[str] | None = None,
+    kind: str | None = None,
+    ts_event: ArrayLike | None = None,
+    venue_seq: ArrayLike | None = None,
+    side: ArrayLike | None = None,
+    **values: ArrayLike,
+) -> np.ndarray:
+    """Build an array of TICK_DTYPE from arrays, lists or DataFrame columns.
+
+    instrument : one ``"SYMBOL.VENUE"`` for all rows, or one per row, or their ids.
+    ts_init : int64 ns since 1970-01-01 UTC, or datetime64 (a column with a time zone becomes UTC); must not go back.
+        Integers that are seconds, milliseconds or microseconds between the years 2000 and 2200 are refused; times
+        next to whole milliseconds since 1970 are not, so that ns may start at 0.
+    instruments : the ids of the names: a Dispatcher's ``instruments``, or the names in order of their ids. Without it
+        the ids are 0, 1, … by first appearance. The array keeps the names: where it is replayed or published, its ids
+        mean them.
+    kind : needed only when the names of the values fit several kinds.
+    ts_event : as ts_init; without it the ticks are flagged NO_VENUE_TIME.
+    venue_seq : the venue's numbers; without them no gap is found.
+    side : +1 buy or bid, -1 sell or ask. For trades ``aggressor_side`` is another name of side, ``trade_id`` of
+        venue_seq, and ``buyer_is_maker`` takes bools: True is a sell.
+    values : one per value of the kind: ``bid_price=…, ask_price=…`` for quotes, ``price=…, size=…`` for trades.
+
+    Returns shape (n,), dtype TICK_DTYPE, each row a venue event of its own. O(n). A missing size is
+    0; of a quote it is NaN, which is unknown: a side of size 0 is absent.
+    Raises OptionError (unequal lengths, unknown or missing names, values that would become others, times that go back),
+    InstrumentError.
+    """
+    side = _side(side, values)
+    venue_seq = values.pop("trade_id", venue_seq)
+    row = _kind_of(values, kind)
+    columns = {name: _column(name, column, dtype) for name, column, dtype in _known(row, values)}
+    times = _times("ts_init", ts_init)
+    ids, names = _instrument_ids(instrument, instruments)
+    out = np.zeros(len(times), TICK_DTYPE)
+    typed = out.view(dtype_of(row.number))
+    if row.name == "quote":
+        # A size of 0 would mean that nothing is bid or asked.
+        typed["bid_size"] = typed["ask_size"] = np.nan
+    for name, column in columns.items():
+        typed[name] = _fitting(name, column, len(out))
+    out["kind"] = row.number
+    out["ts_init"] = times
+    flags = Flags.FIRST_IN_EVENT | Flags.LAST_IN_EVENT
+    if ts_event is None:
+        flags |= Flags.NO_VENUE_TIME
+    else:
+        out["ts_event"] = _fitting("ts_event", _times("ts_event", ts_event), len(out))
+    out["flags"] = flags
+    if venue_seq is not None:
+        out["venue_seq"] = _fitting("venue_seq", _column("venue_seq", venue_seq, "u8"), len(out))
+    if side is not None:
+        out["side"] = _fitting("side", _column("side", side, "i1"), len(out))
+    out["instrument"] = _fitting("instrument", ids, len(out))
+    if len(times) and (back := np.flatnonzero(np.diff(times) < 0)).size:
+        msg = f"ts_init goes back at row {int(back[0]) + 1}: sort the rows by receive time first"
+        raise OptionError(msg, option="ts_init")
+    if not names:
+        return out
+    named = out.view(TickArray)
+    named.instruments = names
+    return named
+
+
+def _side(side: ArrayLike | None, values: dict[str, ArrayLike]) -> ArrayLike | None:
+    """Return the column of sides, by whatever name it came; the names are taken out of the values."""
+    side = values.pop("aggressor_side", side)
+    if "buyer_is_maker" in values:
+        column = _plain("buyer_is_maker", values.pop("buyer_is_maker"))
+        if side is not None or column.dtype.kind != "b":
+            what = "is one of two columns of sides" if side is not None else f"has dtype {column.dtype}, not bool"
+            raise OptionError(f"buyer_is_maker {what}: give bools alone", option="buyer_is_maker")
+        return np.where(column, -1, 1)
+    if side is not None:
+        column = _plain("side", side)
+        if column.dtype.kind == "b":
+            msg = "side holds bools: give +1 for buy and -1 for sell, or buyer_is_maker= for whether the buyer was it"
+            raise OptionError(msg, option="side")
+        _refuse_rows("side", column, ~np.isin(column, (1, -1)), "is neither +1 (buy, bid) nor -1 (sell, ask)")
+    return side
+
+
+def _kind_of(values: Mapping[str, ArrayLike], kind: str | None) -> Kind:
+    if kind is not None:
+        return kind_named(kind)
+    # Headrace makes gaps and statuses itself; columns never build them.
+    candidates = {row: [name for name, _ in row.values if name] for row in KINDS.values() if row.nature != "meta"}
+    fitting = [row for row, names in candidates.items() if values and set(values) <= set(names)]
+    # price and size mean a trade, unless a column that only levels have is there.
+    preferred = [row for row in fitting if row.name in {"quote", "trade"}] or fitting
+    if not fitting:
+        known = "; ".join(f"{row.name}: {', '.join(names)}" for row, names in candidates.items())
+        msg = f"no kind has the values {', '.join(sorted(values)) or '(none)'}: name those of one kind ({known})"
+        raise OptionError(msg, option="values")
+    return preferred[0]
+
+
+def _known(row: Kind, values: Mapping[str, ArrayLike]) -> list[tuple[str, ArrayLike, str]]:
+    dtypes = {name: dtype for name, dtype in row.values if name}
+    unknown = sorted(set(values) - set(dtypes))
+    if unknown:
+        msg = f"kind {row.name} has no {', '.join(unknown)}: its values are {', '.join(dtypes)}"
+        raise OptionError(msg, option=unknown[0])
+    missing = [name for name in dtypes if name.endswith("price") and name not in values]
+    if missing:
+        msg = f"kind {row.name} needs {', '.join(missing)}"
+        raise OptionError(msg, option=missing[0])
+    return [(name, values[name], dtypes[name]) for name in values]
+
+
+def _plain(name: str, column: ArrayLike) -> np.ndarray:
+    """Return a column with the dtype of its values; a missing value is refused."""
+    if isinstance(column, np.ma.MaskedArray):
+        _refuse_rows(name, column.data, np.ma.getmaskarray(column), "is masked: fill or drop the row")
+        column = column.data
+    read = np.asarray(column)
+    if read.dtype.kind == "O":
+        # A column of Python objects: what NumPy makes of them by themselves; mixed ones stay objects.
+        read = np.asarray(read.tolist())
+    return read
+
+
+def _column(name: str, column: ArrayLike, dtype: str) -> np.ndarray:
+    given = _plain(name, column)
+    if given.dtype.kind not in "iuf":
+        what = {"b": "bools", "O": "mixed or missing values"}.get(given.dtype.kind, f"values of dtype {given.dtype}")
+        msg = f"{name} cannot be read as {np.dtype(dtype).name}: it holds {what}; convert the column to numbers"
+        raise OptionError(msg, option=name)
+    with np.errstate(invalid="ignore", over="ignore"):  # Checked below.
+        read = given.astype(dtype)
+    # A fraction, a NaN or a number out of range would become another number.
+    if dtype != "f8":
+        _refuse_rows(name, given, _differs(given, read), f"which {np.dtype(dtype).name} cannot hold: correct it first")
+    return read
+
+
+def _refuse_rows(name: str, column: np.ndarray, wrong: np.ndarray, why: str) -> None:
+    """Raise OptionError for the first row that is wrong."""
+    if (rows := np.flatnonzero(wrong)).size:
+        msg = f"{name} is {np.ravel(column)[rows[0]]} at row {int(rows[0])}, {why}"
+        raise OptionError(msg, option=name)
+
+
+def _differs(given: np.ndarray, read: np.ndarray) -> np.ndarray:
+    # The sign is compared separately: NumPy wraps a negative number into an unsigned one, and back.
+    differs: np.ndarray = (given != read.astype(given.dtype)) | ((given < 0) != (read < 0))
+    return differs
+
+
+def _times(name: str, column: ArrayLike) -> np.ndarray:
+    has_zone = getattr(getattr(column, "dtype", None), "tz", None) is not None
+    times = np.asarray(column, "M8[ns]") if has_zone else _plain(name, column)
+    if times.dtype.kind == "M":
+        lost = np.isnat(times) | (times.astype("M8[ns]").astype(times.dtype) != times)
+        _refuse_rows(name, times, lost, "which is no time in int64 ns: correct or drop the row")
+        times = times.astype("M8[ns]").view("i8")
+    if times.ndim == 1 and not len(times):
+        return np.zeros(0, "i8")  # The dtype of an empty list means nothing.
+    if times.dtype.kind not in "iu" or times.ndim != 1:
+        msg = (
+            f"{name} must be one-dimensional int64 ns since 1970-01-01 UTC, or datetime64, got {times.dtype} "
+            f"with {times.ndim} dimension(s)"
+        )
+        raise OptionError(msg, option=name)
+    read = _column(name, times, "i8")
+    _refuse_rows(name, np.full(len(read), "NaT"), read == NAT_NS, "which is no time: correct or drop the row")
+    unit = likely_unit(int(read.min()), int(read.max()))
+    # Times next to whole milliseconds of ns are no s and ms by accident; as µs they are whole seconds.
+    if unit and (unit == "microseconds" or ((read + NEAR_NS) % MS_NS > 2 * NEAR_NS).any()):
+        msg = f"{name} is {int(read[0])} at row 0, which looks like {unit}: multiply the column by {UNITS_NS[unit]:,}"
+        raise OptionError(msg, option=name)
+    return read
+
+
+def likely_unit(first: int, last: int) -> str:
+    """Return the unit in which two times lie between the years 2000 and 2200; empty for none but ns."""
+    for unit, ns in UNITS_NS.items():
+        if YEAR_2000_S * 10**9 // ns <= first and last < YEAR_2200_S * 10**9 // ns:
+            return unit
+    return ""
+
+
+def _fitting(name: str, column: np.ndarray, length: int) -> np.ndarray:
+    if column.ndim > 1 or (column.ndim == 1 and len(column) != length):
+        msg = f"{name} has shape {column.shape}, ts_init has {length} rows: pass one value, or one per row"
+        raise OptionError(msg, option=name)
+    return column
+
+
+def _instrument_ids(
+    instrument: str | Sequence[str] | np.ndarray, known: _native.Instruments | Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the ids, and their names; ids without a table have none."""
+    if isinstance(known, _native.Instruments):
+        table = known
+    else:
+        table = _native.Instruments([known] if isinstance(known, str) else list(known or ()))
+    if isinstance(instrument, str):
+        return np.asarray(table.add(instrument), "u4"), tuple(table.names())
+    names = np.asarray(instrument)
+    if names.dtype.kind in "iu":
+        ids = _column("instrument", names, "u4")
+        if len(table):
+            _refuse_rows("instrument", names, ids >= len(table), f"and instruments has {len(table)} names")
+        return ids, tuple(table.names())
+    unique, first, inverse = np.unique(names.astype(str), return_index=True, return_inverse=True)
+    ids = np.zeros(len(unique), "u4")
+    for place in np.argsort(first):
+        ids[place] = table.add(str(unique[place]))
+    return ids[inverse], tuple(table.names())
