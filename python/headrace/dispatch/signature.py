@@ -169,7 +169,7 @@ def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
 
     dir(object) would list all names of the object, but would make its ``__dict__``, which slows attribute access.
     """
-    names = {name for name in dir(type(strategy)) if name.startswith("on_")}
+    names = {name for name in dir(type(strategy)) if name[:3] == "on_"}
     return sorted(names.union(name for name in known if name not in names and _has_itself(strategy, name)))
 
 
