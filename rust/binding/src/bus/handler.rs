@@ -10,6 +10,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::errors::refuse_after_fork;
 use crate::hot::vectorcall::Call;
 
 /// One subscriber of the bus.
@@ -72,16 +73,17 @@ impl BusHandler {
     #[new]
     #[pyo3(signature = (name, owner, *, function, receiver, predicate, takes_key, attempts))]
     fn new(
-        name: Py<PyString>,
+        name: &Bound<'_, PyString>,
         owner: Py<PyAny>,
         function: Option<Py<PyAny>>,
         receiver: Option<Py<PyAny>>,
         predicate: Option<Py<PyAny>>,
         takes_key: Option<Py<PyAny>>,
         attempts: Vec<u32>,
-    ) -> Self {
-        Self {
-            name,
+    ) -> PyResult<Self> {
+        refuse_after_fork(name.py())?;
+        Ok(Self {
+            name: name.clone().unbind(),
             call: function.map(|function| Call::new(function, receiver, vec![0], None, 0)),
             predicate,
             takes_key,
@@ -90,7 +92,7 @@ impl BusHandler {
             open: AtomicBool::new(true),
             calls: AtomicU64::new(0),
             faults: AtomicU64::new(0),
-        }
+        })
     }
 
     /// The Python subscription that it belongs to.
