@@ -33,6 +33,7 @@
     ├── ConfigError ............ a wrong key or value in a configuration          (also a ValueError)
     ├── EngineError ............ an engine call that is not possible, or not possible now
     │   ├── BrokerError ........ a broker that raised
+    │   ├── FeedError .......... a feed that raised what is no plain Exception, or pushes without a bound
     │   └── ServiceError ....... a service that failed for good
     ├── StateFolderError ....... a state folder that cannot be used, or written to
     ├── ControlError ........... an engine that cannot be reached, or does not answer
@@ -65,6 +66,7 @@ __all__ = [
     "DispatchLogError",
     "EngineError",
     "EventTypeError",
+    "FeedError",
     "ForkedError",
     "HeadraceError",
     "InstrumentError",
@@ -287,6 +289,15 @@ class BrokerError(EngineError):
 
     broker: str
     call: str
+
+
+class FeedError(EngineError):
+    """A feed raised what is no plain Exception, or pushes on without a bound; ``feed`` is its name.
+
+    A plain Exception of a feed goes on as it is, with a note that names the feed and its method.
+    """
+
+    feed: str
 
 
 class ServiceError(EngineError):

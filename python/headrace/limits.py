@@ -78,6 +78,7 @@ LIMITS = (
     # Shutdown and services
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
     Limit("DRAIN_RUNNING_S", 0.5, "s", "a handler that still runs may finish within it; then it is cancelled"),
+    Limit("FEED_WAITING_MAX", 10_000, "items", "of a feed that pushes on while a reader holds the ring, for a second"),
     Limit("RESTART_FIRST_S", 0.5, "s", "the wait before a failed service is restarted; it doubles each time"),
     Limit("RESTART_MAX_S", 30.0, "s", "the longest wait before a service is restarted"),
     # The audit
@@ -154,6 +155,7 @@ ORDERS_CROSSING_MAX = _whole("ORDERS_CROSSING_MAX")
 TIMER_CHAIN_MAX = _whole("TIMER_CHAIN_MAX")
 DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
+FEED_WAITING_MAX = int(_values["FEED_WAITING_MAX"])
 RESTART_FIRST_S = float(_values["RESTART_FIRST_S"])
 RESTART_MAX_S = float(_values["RESTART_MAX_S"])
 AUDIT_BUFFER_BYTES = _whole("AUDIT_BUFFER_BYTES")

@@ -182,6 +182,20 @@ class FailingService(Service):
         raise OSError(msg)
 
 
+class ExitingFeed:
+    """Leaves the process instead of yielding."""
+
+    name = "exiting"
+    venue = None
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def __aiter__(self) -> Any:
+        raise SystemExit
+
+
 PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "OptionError": lambda dispatcher: dispatcher.subscribe(batch_max=0),
     "SubscriptionError": lambda dispatcher: dispatcher.subscribe(print),
@@ -214,6 +228,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "ControlError": lambda _: ControlClient("no/engine"),
     "EngineError": lambda _: Strategy().buy(BTC, 1),
     "BrokerError": lambda _: Engine(broker=SilentBroker(raises=OSError("no network")), mode="replay").run(),
+    "FeedError": lambda _: Engine(feeds=[ExitingFeed()], mode="replay").run(),
     "ServiceError": lambda _: Engine(services=[FailingService()], mode="replay").run(),
     "DispatchLogError": lambda _: Engine(mode="repeat", dispatch_log="no such file"),
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),

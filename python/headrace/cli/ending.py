@@ -127,9 +127,9 @@ def _failed_strategies(report: Report) -> list[str]:
 
 @contextmanager
 def strategy_failures() -> Iterator[None]:
-    """Turn what a strategy raised into a Failure, after its traceback.
+    """Turn what a strategy, a feed or a service raised into a Failure, after its traceback.
 
-    The dispatcher notes on the exception where it was raised, and wraps what is no Exception (sys.exit).
+    A note on the exception says where it was raised; the dispatcher wraps what is no Exception (sys.exit).
     """
     try:
         yield
@@ -141,8 +141,9 @@ def strategy_failures() -> Iterator[None]:
         if not places:
             raise
         _print_from_strategy(error)
-        what = error_text(error)
-        raise Failure(f"{what} {places[-1]}: on_fault=quarantine goes on without the strategy") from error
+        of_a_strategy = not any(what in places[-1] for what in (" of feed ", " of service "))
+        advice = ": on_fault=quarantine goes on without the strategy" if of_a_strategy else ""
+        raise Failure(f"{error_text(error)} {places[-1]}{advice}") from error
 
 
 def _print_from_strategy(error: BaseException) -> None:

@@ -4,7 +4,7 @@
 
     setup() of each ─▶ run() in a task each ─┬▶ returned: done (restart="always": again)
                                              └▶ raised: live, again after 0.5 s, 1 s, … 30 s; replay: the run ends
-    stop() of each, last one first
+    stop() of each, last one first           a run of 30 s or more begins with 0.5 s again
 
 Guarantees: ``stop`` is called for every service whose ``setup`` was; one service that fails stops no other; every
 start, failure and end is a Status event and a line in the log.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from headrace.errors import EngineError, ServiceError
@@ -42,6 +43,8 @@ class Supervisor:
         self._context = context
         self._publish = publish
         self._set_up: list[ServiceProtocol] = []
+        # In the ``setup`` of a restart: stopped when that is over.
+        self._setting_up: list[ServiceProtocol] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         # Starts after the first, by service.
@@ -61,7 +64,11 @@ class Supervisor:
         """Set every service up, in order. What one raises ends the engine before it began."""
         for service in self._services:
             self._set_up.append(service)
-            await service.setup(self._context)
+            try:
+                await service.setup(self._context)
+            except Exception as error:
+                error.add_note(f"in {type(service).__name__}.setup of service {service.name}")
+                raise
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run each in a task of its own."""
@@ -74,15 +81,7 @@ class Supervisor:
         within_s : how long the ``stop`` of one may take.
         """
         self._stopping.set()
-        while self._set_up:
-            service = self._set_up.pop()
-            try:
-                async with asyncio.timeout(within_s):
-                    await service.stop()
-            except TimeoutError:
-                log.exception("service %s did not stop within %.1f s", service.name, within_s)
-            except Exception:
-                log.exception("service %s failed to stop", service.name)
+        await self._stop_each([service for service in self._set_up if service not in self._setting_up], within_s)
         running = [task for task in self._tasks.values() if not task.done()]
         if running:
             _, left = await asyncio.wait(running, timeout=DRAIN_RUNNING_S)
@@ -91,6 +90,19 @@ class Supervisor:
                 task.cancel()
             if left:
                 await asyncio.wait(left, timeout=DRAIN_RUNNING_S)
+        await self._stop_each(self._set_up, within_s)
+
+    async def _stop_each(self, services: Iterable[ServiceProtocol], within_s: float) -> None:
+        """Stop services, last one first; once for each ``setup``."""
+        for service in reversed(list(services)):
+            self._set_up.remove(service)
+            try:
+                async with asyncio.timeout(within_s):
+                    await service.stop()
+            except TimeoutError:
+                log.exception("service %s did not stop within %.1f s", service.name, within_s)
+            except Exception:
+                log.exception("service %s failed to stop", service.name)
 
     def health(self) -> Mapping[str, str]:
         """Return what each service says of itself; one that ended says so."""
@@ -117,9 +129,14 @@ class Supervisor:
             return f"health() raised {type(error).__name__}: {error}"
 
     async def _look_after(self, service: ServiceProtocol) -> None:
-        wait_s = RESTART_FIRST_S
+        wait_s, again = RESTART_FIRST_S, False
         while True:
-            error = await self._run_once(service, again=wait_s > RESTART_FIRST_S)
+            began_s = time.monotonic()
+            error = await self._run_once(service, again=again)
+            if time.monotonic() - began_s >= RESTART_MAX_S:
+                # It was well for a while: what failed now is something new.
+                wait_s = RESTART_FIRST_S
+            again = True
             if error is None:
                 self._say(service, "ended")
             elif self._context.mode is not Mode.LIVE:
@@ -134,17 +151,37 @@ class Supervisor:
             wait_s = min(2 * wait_s, RESTART_MAX_S)
             self.restarts[service.name] += 1
 
-    async def _run_once(self, service: ServiceProtocol, *, again: bool) -> Exception | None:
+    async def _run_once(self, service: ServiceProtocol, *, again: bool) -> BaseException | None:
         """Run a service to its end, set up anew when it ran before; return what it raised."""
         try:
-            if again:
-                await service.stop()
-                await service.setup(self._context)
+            if again and not await self._is_set_up_anew(service):
+                return None
             self._say(service, "running")
             await service.run()
-        except Exception as error:  # noqa: BLE001 - judged by who looks after it
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            # Judged by the loop that looks after it: a service's SystemExit, too, is its own.
             return error
         return None
+
+    async def _is_set_up_anew(self, service: ServiceProtocol) -> bool:
+        """Stop a service and set it up again; False: the engine stops meanwhile, and then stops it."""
+        if service in self._set_up:
+            self._set_up.remove(service)
+            await service.stop()
+        if self._stopping.is_set():
+            return False
+        self._set_up.append(service)
+        self._setting_up.append(service)
+        try:
+            await service.setup(self._context)
+        finally:
+            self._setting_up.remove(service)
+        return not self._stopping.is_set()
 
     async def _is_stopped_within(self, wait_s: float) -> bool:
         try:

@@ -5,8 +5,11 @@
     async for item in feed ─┐
     push(item) ─────────────┴▶ pump ─▶ ring ─▶ a turn at once          no room: it waits, and is tried again each ms
 
+What happens when something fails
+    What the feed raises, or what a push finds wrong, ends the run; a push after that changes nothing.
+
 Guarantees: items go onto the ring in their order, however long the first of them waits; nothing is lost; a frame is
-handled before ``push`` returns, unless somebody holds the ring.
+handled before ``push`` returns, unless somebody holds the ring. At most 10,000 items wait: a feed that can pause does.
 Does not: wait inside of ``push``, or pace and merge.
 """
 
@@ -14,13 +17,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import headrace._native as _native
 from headrace._native import PumpStatus
+from headrace.errors import FeedError
 from headrace.feeds.base import AnyFeed, Frame, PushFeed
+from headrace.feeds.naming import NamedFeed
+from headrace.limits import FEED_WAITING_MAX
 from headrace.market.clock import END_OF_TIME_NS
 
 if TYPE_CHECKING:
@@ -31,10 +37,12 @@ if TYPE_CHECKING:
     from headrace.feeds.base import FeedItem
     from headrace.market.columns import InstrumentIds
 
-__all__ = ["HELD_S", "INGEST_TICKS", "LiveSource"]
+__all__ = ["END", "HELD_S", "INGEST_TICKS", "LiveSource"]
 
 # How soon a feed is tried again that a blocking reader held up.
 HELD_S = 0.001
+# A value that no feed can yield by mistake, as it could None.
+END: Any = object()
 # Ticks that are published before other parts have a turn.
 INGEST_TICKS = 1_024
 
@@ -79,13 +87,18 @@ class LiveSource:
         if isinstance(feed, PushFeed):
             await self._run_pushing(feed)
         else:
-            async for item in feed:
+            items = aiter(feed)
+            while True:
+                with NamedFeed(feed, "__anext__"):
+                    item = await anext(items, END)
+                if item is END:
+                    break
                 if not self.push(item):
                     await self._until_free()
         await self._until_free()
 
     async def _run_pushing(self, feed: PushFeed) -> None:
-        pushing = asyncio.ensure_future(feed.run(self.push))
+        pushing = asyncio.ensure_future(self._pushed_by(feed))
         try:
             await asyncio.wait({pushing, self._failed}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -95,17 +108,24 @@ class LiveSource:
         if not pushing.cancelled():
             pushing.result()
 
+    async def _pushed_by(self, feed: PushFeed) -> None:
+        with NamedFeed(feed, "run"):
+            await feed.run(self.push)
+
     def push(self, item: FeedItem) -> bool:
         """Publish an item and have it handled; False: it waits, and a feed that can had better pause.
 
         Called on the loop's own thread. What goes wrong ends the run, and is not raised here.
         """
+        if self._failed.done():
+            return False
         try:
             if isinstance(item, np.ndarray):
                 item = self._instrument_ids.of_table(item)
             if self._record is not None:
                 self._record(item)
             if self._free is not None:
+                self._refuse_endless()
                 self._waiting.append(item)
                 return False
             again_s = self._publish(item)
@@ -117,6 +137,12 @@ class LiveSource:
         self._free = self._loop.create_future()
         self._loop.call_later(again_s, self._go_on)
         return False
+
+    def _refuse_endless(self) -> None:
+        if len(self._waiting) >= FEED_WAITING_MAX:
+            name = self.feed.name
+            msg = f"feed {name} pushed {FEED_WAITING_MAX:,} items while the ring is held: pause when push() is False"
+            raise FeedError(msg, feed=name)
 
     def _publish(self, item: FeedItem) -> float | None:
         """Give an item to the pump; return in how many s to go on with it, None when the pump has nothing in hand."""

@@ -97,10 +97,11 @@ class Recorder:
             while rest:
                 rest = rest[os.write(file, rest) :]
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._unwritable(error, self._files[file][0]) from error
 
-    def _unwritable(self, error: OSError) -> OptionError:
-        msg = f"recording into {self._folder} failed: {error.strerror or error}; see that there is room and permission"
+    def _unwritable(self, error: OSError, path: Path | None = None) -> OptionError:
+        what = f"recording into {path or self._folder} failed: {error.strerror or error}"
+        msg = f"{what}; see that there is room and permission"
         return OptionError(msg, option="record")
 
 

@@ -26,7 +26,8 @@ from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
 from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
-from headrace.feeds.live import HELD_S, INGEST_TICKS, LiveSource
+from headrace.feeds.live import END, HELD_S, INGEST_TICKS, LiveSource
+from headrace.feeds.naming import NamedFeed
 from headrace.feeds.recording import RecordingFeed, checked_venue
 from headrace.feeds.tables import Table, is_table, ticks_of_table
 from headrace.market.clock import PacedClock
@@ -47,8 +48,6 @@ Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Table | AnyFeed"
 
 # The longest wait that does not look whether the run was stopped.
 WAIT_S = 0.05
-# A value that no feed can yield by mistake, as it could None.
-END: Any = object()
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +99,8 @@ class Sources:
     async def open(self) -> None:
         """Open every feed. Raises what a feed raises."""
         for feed in self.feeds:
-            await feed.open()
+            with NamedFeed(feed, "open"):
+                await feed.open()
         if self._recorder is not None:
             self._records = {
                 id(feed): self._recorder.open(feed.name, has_frames=feed.venue is not None) for feed in self.live
@@ -110,17 +110,18 @@ class Sources:
         for feed in self._paced:
             decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             pump.add_source(feed.name, decoder)
-        self._items = [aiter(feed) for feed in self._paced]
+            with NamedFeed(feed, "__aiter__"):
+                self._items.append(aiter(feed))
 
     async def close(self) -> None:
         """Close every feed, also when one raises; then raise its error. May be called twice."""
         async with AsyncExitStack() as closing:
             for feed in reversed(self.feeds):
-                closing.push_async_callback(feed.close)
+                closing.push_async_callback(_close, feed)
 
     async def give(self, source: int) -> None:
         """Push the next item of a source into the pump, or its end."""
-        waiting = asyncio.ensure_future(anext(self._items[source], END))
+        waiting = asyncio.ensure_future(self._next(source))
         while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
             if self._is_stopped():
                 waiting.cancel()
@@ -130,6 +131,10 @@ class Sources:
             self.pump.finish(source)
         else:
             self.pump.push(source, self._pushable(item))
+
+    async def _next(self, source: int) -> Any:
+        with NamedFeed(self._paced[source], "__anext__"):
+            return await anext(self._items[source], END)
 
     def _pushable(self, item: FeedItem) -> bytes | np.ndarray:
         """Return an item as the pump of the past takes it: lines, or ticks with the engine's instrument ids."""
@@ -230,6 +235,11 @@ class Sources:
         needed = max((feed.instrument_ids for feed in arrays), default=0)
         for instrument_id in range(len(table), needed):
             table.add(f"{instrument_id}.ARRAY")
+
+
+async def _close(feed: AnyFeed) -> None:
+    with NamedFeed(feed, "close"):
+        await feed.close()
 
 
 def _is_live(feed: AnyFeed) -> bool:
