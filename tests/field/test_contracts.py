@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
-from headrace import Engine, Instrument, SimulatedBroker, Strategy
+from headrace import Engine, Instrument, SimulatedBroker, Strategy, TradeTick, replay, ticks
 from headrace.app.config import load_config
 from headrace.errors import ConfigError, InstrumentError, OptionError
 from headrace.market.events import OrderFill, OrderRejected, PositionChanged
@@ -214,3 +216,36 @@ def test_report_shows_net_profit_with_currency_and_enough_digits() -> None:
     [position] = document["strategies"]["Round"]["positions"]
     assert position["currency"] == "BTC"
     assert D(position["net_pnl"]) == D(position["realized_pnl"]) - D(position["fees"])
+
+
+@pytest.mark.parametrize(
+    ("instrument", "expected"),
+    [
+        ("BTCUSDT.BINANCE", 3 * 50_000.0),
+        ("BTCUSDT.BINANCE_USDM", 3 * 50_000.0),
+        ("BTCUSD_PERP.BINANCE_COINM", 3 * 100.0),
+        ("ETHUSD_PERP.BINANCE_COINM", 3 * 10.0),
+        (Instrument("XBT.ELSEWHERE", contract="inverse", size=D(5)), 3 * 5.0),
+        (Instrument("ES.ELSEWHERE", contract="linear", size=D(50)), 3 * 50 * 50_000.0),
+        ("XBT.ELSEWHERE", math.nan),
+    ],
+    ids=["spot", "linear", "inverse of 100", "inverse of 10", "given inverse", "given linear", "unknown"],
+)
+def test_the_notional_of_a_tick_follows_the_contract(instrument: str | Instrument, expected: float) -> None:
+    seen: list[float] = []
+
+    class Values(Strategy):
+        def on_trade(self, notional: float) -> None:
+            seen.append(notional)
+
+        def on_tick(self, tick: TradeTick) -> None:
+            seen.append(tick.notional)
+
+    class Columns(Strategy):
+        def on_trades(self, notional: np.ndarray) -> None:
+            seen.extend(notional.tolist())
+
+    name = instrument if isinstance(instrument, str) else instrument.name
+    trades = ticks(instrument=name, kind="trade", ts_init=[1, 2], price=50_000.0, size=3.0, aggressor_side=1)
+    replay(trades, [Values(), Columns()], instruments=[instrument])
+    np.testing.assert_array_equal(seen, [expected] * 6)

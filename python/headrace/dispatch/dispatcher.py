@@ -44,6 +44,7 @@ from headrace.market.checks import of_type
 from headrace.market.clock import Clock, EngineClock, Mode, ReplayClock, WallClock
 from headrace.market.columns import InstrumentIds
 from headrace.market.dead_letters import DeadLetter, DeadLetters
+from headrace.market.instrument import Instrument
 from headrace.market.money import MONEY, decimal_of
 from headrace.market.tick import NewestQuote
 
@@ -87,8 +88,8 @@ class DispatcherStats:
 class Dispatcher:
     """Ring, sequencer and subscriptions in one object. A context manager.
 
-    instruments : the first names, or an ``Instruments`` table. discovery : whether frames may add more, up to
-        instruments_max.
+    instruments : the first names, or Instrument objects, whose contracts the field ``notional`` follows; or an
+        ``Instruments`` table. discovery : whether frames may add more, up to instruments_max.
     ring_capacity : ticks, a power of two from 2 on. ring, sequencer : your own, instead of new ones.
     clock : a WallClock by default; an EngineClock stands still until it is moved. mode : "live"; "replay": time is a
         ReplayClock, threads run inline, nothing is lost or timed by the wall clock (when you publish yourself, call
@@ -112,9 +113,12 @@ class Dispatcher:
         self.clock: Clock = given["clock"] or (ReplayClock() if is_replay else WallClock())
         self.dead_letters = DeadLetters() if given["dead_letters"] is None else given["dead_letters"]
         if not isinstance(instruments, _native.Instruments):
-            names = [instruments] if isinstance(instruments, str) else list(instruments)
+            listed = [instruments] if isinstance(instruments, str | Instrument) else list(instruments)
             instruments = _native.Instruments(
-                names, discovery=given["discovery"], instruments_max=given["instruments_max"]
+                [known.name if isinstance(known, Instrument) else known for known in listed],
+                contracts=[known.native_contract if isinstance(known, Instrument) else None for known in listed],
+                discovery=given["discovery"],
+                instruments_max=given["instruments_max"],
             )
         self.instruments = instruments
         self._instrument_ids = InstrumentIds(instruments)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import headrace._native as _native
     from headrace.dispatch.faults import Policy
     from headrace.dispatch.loop_wakeup import WakeupKind
+    from headrace.market.instrument import Instrument
 
 __all__ = ["DispatcherOptions", "complete"]
 
@@ -30,7 +31,7 @@ TIME_MAX = (1 << 63) - 1
 class DispatcherOptions(TypedDict, total=False):
     """The options of ``Dispatcher``, which says what each means."""
 
-    instruments: Iterable[str] | _native.Instruments
+    instruments: Iterable[str | Instrument] | Instrument | _native.Instruments
     discovery: bool
     instruments_max: int
     ring_capacity: int

@@ -44,7 +44,7 @@ class EngineOptions(TypedDict, total=False):
     mode: ModeName
     name: str
     run_id: str | None
-    instruments: Iterable[Instrument | str]
+    instruments: Instrument | Iterable[Instrument | str]
     limits: RiskLimits | None
     sizing: Sizing | None
     on_fault: Policy | None

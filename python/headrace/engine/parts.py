@@ -165,7 +165,7 @@ class EngineParts:
     def _dispatcher(self, instruments: Iterable[Instrument]) -> Dispatcher:
         options, repeat = self.options, self.repeat
         return Dispatcher(
-            instruments=[instrument.name for instrument in instruments],
+            instruments=instruments,
             # Losses depend on it.
             ring_capacity=options["ring_capacity"] if repeat is None else repeat.header.ring_capacity,
             clock=self.clock,

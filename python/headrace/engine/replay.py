@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.report import Report
     from headrace.feeds.sources import Progress, Source
+    from headrace.market.instrument import Instrument
     from headrace.strategies.spec import Strategies
 
 __all__ = ["replay"]
@@ -34,7 +35,7 @@ def replay(
     strategies: Strategies = (),
     *,
     venue: str | None = None,
-    instruments: str | Iterable[str] = (),
+    instruments: str | Instrument | Iterable[str | Instrument] = (),
     speed: float | Literal["max"] = "max",
     overflow: str | None = None,
     batch_max: int | None = None,
@@ -52,8 +53,8 @@ def replay(
     strategies : one or several: a Strategy, its class, a plain function, or a pair of one of these and its subscription
         options. Called for each tick in this order. Names are made unique: ``Class``, ``Class-2``.
     venue : of the files that do not name theirs; else it is found in their first 1,000 frames.
-    instruments : names known from the start; the instrument ids of arrays are rows of this list, and ids beyond it are
-        named after themselves, ``3.ARRAY``.
+    instruments : names known from the start, or Instrument objects, whose contracts the field ``notional`` follows; the
+        instrument ids of arrays are rows of this list, and ids beyond it are named after themselves, ``3.ARRAY``.
     speed : ``"max"``, or how many seconds of the recording pass in one second.
     overflow, batch_max : for every strategy that is not paired with options of its own.
     on_fault : ``"raise"``: the first exception of a strategy ends the run and leaves this call; ``"quarantine"``: a

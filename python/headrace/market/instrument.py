@@ -121,6 +121,11 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.currencies.quote if self.contract == "inverse" else self.settles
 
     @property
+    def native_contract(self) -> tuple[bool, float] | None:
+        """Whether it is inverse, and its size; None when the contract is not known."""
+        return None if self.size is None else (self.contract == "inverse", float(self.size))
+
+    @property
     def currencies(self) -> Currencies:
         """What its symbol says; a currency that cannot be read is named after the instrument."""
         read = _read_currencies(self.symbol, self.venue)

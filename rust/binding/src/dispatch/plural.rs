@@ -184,7 +184,7 @@ impl Delivery {
                 if let Some((_, column)) = self.cache.iter().find(|(known, _)| *known == key) {
                     return Ok(column.clone_ref(py));
                 }
-                let column = self.columns.gather(py, *field, kind, batch)?;
+                let column = self.columns.gather(py, *field, kind, batch, &self.names)?;
                 self.cache.push((key, column.clone_ref(py)));
                 Ok(column)
             })

@@ -18,6 +18,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::tables::names::Names;
+
 /// Owners kept for reuse; beyond that memory goes back to Python's allocator.
 const OWNERS_MAX: usize = 64;
 
@@ -113,8 +115,16 @@ pub(crate) struct ColumnPool {
 }
 
 impl ColumnPool {
-    /// The column of `field` over a batch. `kind` names the record's dtype when the field is `ticks`; 0 is any kind.
-    pub(crate) fn gather(&mut self, py: Python<'_>, field: Field, kind: u8, batch: &Batch<'_>) -> PyResult<Py<PyAny>> {
+    /// The column of `field` over a batch of `names`' instruments. `kind` names the record's dtype when the field is
+    /// `ticks`; 0 is any kind.
+    pub(crate) fn gather(
+        &mut self,
+        py: Python<'_>,
+        field: Field,
+        kind: u8,
+        batch: &Batch<'_>,
+        names: &Names,
+    ) -> PyResult<Py<PyAny>> {
         let item_type = ItemType::of(field, kind);
         let length = batch.len();
         let owner = self.owner(py, item_type, length)?;
@@ -136,7 +146,9 @@ impl ColumnPool {
                         let index = usize::from(index) & 3;
                         write(batch, data, |tick, _| f64::from_bits(tick.values[index]));
                     }
-                    _ => write(batch, data, |tick, _| field.number(tick, batch.now_ns)),
+                    _ => write(batch, data, |tick, _| {
+                        field.number(tick, batch.now_ns, names.of(tick.instrument).contract)
+                    }),
                 },
                 ItemType::I64 => write(batch, data, |tick, at| signed(field.whole(tick, at, batch.now_ns))),
                 ItemType::U64 => write(batch, data, |tick, at| unsigned(field.whole(tick, at, batch.now_ns))),

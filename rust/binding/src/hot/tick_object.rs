@@ -16,6 +16,7 @@
 use std::ffi::c_void;
 
 use headrace_core::market::field::{Field, Whole};
+use headrace_core::market::instrument::Contract;
 use headrace_core::market::tick::Tick;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -29,6 +30,7 @@ pub(super) struct TickObject {
     pub(super) tick: Tick,
     pub(super) position: u64,
     pub(super) now_ns: i64,
+    pub(super) contract: Contract,
     pub(super) symbol: *mut ffi::PyObject,
     pub(super) venue: *mut ffi::PyObject,
     pub(super) instrument: *mut ffi::PyObject,
@@ -77,7 +79,7 @@ pub(super) extern "C" fn get_computed(object: *mut ffi::PyObject, closure: *mut 
             let field = DERIVED[index];
             if field.is_float() {
                 Ok(field
-                    .number(&this.tick, this.now_ns)
+                    .number(&this.tick, this.now_ns, this.contract)
                     .into_pyobject(py)
                     .expect("never fails")
                     .into_any()

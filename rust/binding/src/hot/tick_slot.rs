@@ -64,6 +64,7 @@ impl TickSlot {
                 replace(&mut object.symbol, strings.symbol.as_ptr());
                 replace(&mut object.venue, strings.venue.as_ptr());
                 replace(&mut object.instrument, strings.instrument.as_ptr());
+                object.contract = strings.contract;
             }
             if object.kind.is_null() {
                 replace(&mut object.kind, names.kind(tick.kind).as_ptr());

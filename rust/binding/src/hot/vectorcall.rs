@@ -244,7 +244,7 @@ impl Slots {
     ) -> PyResult<bool> {
         let mut made = true;
         for (slot, field) in &self.derived {
-            let value = field.number(tick, now_ns);
+            let value = field.number(tick, now_ns, names.of(tick.instrument).contract);
             // SAFETY: as above.
             made &= unsafe { write_float(&mut self.objects[usize::from(*slot)], value, self.in_place) };
         }

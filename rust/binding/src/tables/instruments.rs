@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::lock::lock;
 use headrace_core::fan_out::plan::matches_pattern;
 use headrace_core::limits::{INSTRUMENTS_MAX, INSTRUMENTS_MAX_MAX};
-use headrace_core::market::instrument::{InstrumentError, InstrumentTable};
+use headrace_core::market::instrument::{Contract, InstrumentError, InstrumentTable};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList};
 
@@ -46,13 +46,24 @@ impl Instruments {
 
 #[pymethods]
 impl Instruments {
+    /// contracts : of the names, in their order: (whether it is inverse, size), or None for the venue's.
     #[new]
-    #[pyo3(signature = (names=Vec::new(), *, discovery=true, instruments_max=INSTRUMENTS_MAX))]
-    fn new(py: Python<'_>, names: Vec<String>, discovery: bool, instruments_max: usize) -> PyResult<Self> {
+    #[pyo3(signature = (names=Vec::new(), *, contracts=Vec::new(), discovery=true, instruments_max=INSTRUMENTS_MAX))]
+    fn new(
+        py: Python<'_>,
+        names: Vec<String>,
+        contracts: Vec<Option<(bool, f64)>>,
+        discovery: bool,
+        instruments_max: usize,
+    ) -> PyResult<Self> {
         refuse_too_many(py, instruments_max)?;
         let mut table = InstrumentTable::new(instruments_max, discovery);
-        for name in names {
-            table.add(&name).map_err(|error| refused(py, &error))?;
+        let contracts = contracts.into_iter().chain(std::iter::repeat(None));
+        for (name, contract) in names.iter().zip(contracts) {
+            let id = table.add(name).map_err(|error| refused(py, &error))?;
+            if let Some((is_inverse, size)) = contract {
+                table.set_contract(id, Contract { is_inverse, size });
+            }
         }
         Ok(Self {
             table: Arc::new(Mutex::new(table)),

@@ -3,17 +3,18 @@
 //! Guarantees: an instrument's strings are the same objects for as long as the group lives.
 //! Does not: own the instrument table.
 
-use headrace_core::market::instrument::Instrument;
+use headrace_core::market::instrument::{Contract, Instrument};
 use headrace_core::market::kind::KindTable;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// The three texts of an instrument, and its name for native use.
+/// The three texts of an instrument, its name for native use, and its contract.
 pub(crate) struct InstrumentNames {
     pub(crate) text: String,
     pub(crate) symbol: Py<PyAny>,
     pub(crate) venue: Py<PyAny>,
     pub(crate) instrument: Py<PyAny>,
+    pub(crate) contract: Contract,
 }
 
 /// All of them, by instrument id and kind number.
@@ -33,6 +34,7 @@ impl Names {
             symbol: py.None(),
             venue: py.None(),
             instrument: py.None(),
+            contract: Contract::UNKNOWN,
         };
         Self {
             instruments: Vec::new(),
@@ -59,6 +61,7 @@ impl Names {
             symbol: text(row.symbol()),
             venue: text(row.venue()),
             instrument: text(&row.name),
+            contract: row.contract,
         }));
     }
 

@@ -3,6 +3,7 @@
 //! Guarantees: one function makes the value, whether it becomes an object or an item of a column.
 //! Does not: touch Python; the binding turns a [`Field`] into an object or a column. The names are in `field_table`.
 
+use super::instrument::Contract;
 use super::tick::{Tick, flags};
 
 /// How a declared name gets its value.
@@ -39,14 +40,14 @@ pub enum Field {
 }
 
 impl Field {
-    /// The field as a number, when its type is float; `now_ns` is the clock of the run.
+    /// The field as a number, when its type is float; `now_ns` is the clock of the run, `contract` the instrument's.
     #[must_use]
     #[inline]
-    pub fn number(self, tick: &Tick, now_ns: i64) -> f64 {
+    pub fn number(self, tick: &Tick, now_ns: i64, contract: Contract) -> f64 {
         match self {
             Field::ValueF64(index) => f64::from_bits(tick.values[usize::from(index) & 3]),
             Field::Mid | Field::Spread | Field::Microprice | Field::Imbalance => self.of_quote(tick),
-            Field::Notional => tick.value(0) * tick.value(1),
+            Field::Notional => contract.notional(tick.value(0), tick.value(1)),
             Field::AgeNs if tick.flags & flags::NO_VENUE_TIME == 0 => now_ns.saturating_sub(tick.ts_event) as f64,
             _ => f64::NAN,
         }

@@ -85,7 +85,7 @@ const COMPUTED: [BuiltIn; 9] = rows! {
     spread Spread "float" "f8" PRICE "ask_price - bid_price, NaN without both sides" QUOTES,
     microprice Microprice "float" "f8" PRICE "(bid_price * ask_size + ask_price * bid_size) / (bid_size + ask_size), NaN without both sides" QUOTES,
     imbalance Imbalance "float" "f8" "-1..1" "(bid_size - ask_size) / (bid_size + ask_size), NaN without both sides" QUOTES,
-    notional Notional "float" "f8" PRICE "price * size" TRADES | LEVELS,
+    notional Notional "float" "f8" PRICE "price * size * contract size; inverse: size * contract size; NaN where the contract is not known" TRADES | LEVELS,
     age_ns AgeNs "float" "f8" "ns" "now - ts_event, signed; NaN without venue time" ALL_KINDS,
     lag_ns LagNs "int" "i8" "ns" "now - ts_init" ALL_KINDS,
 };

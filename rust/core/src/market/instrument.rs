@@ -28,14 +28,52 @@ named_set! {
     }
 }
 
+/// How much money a quantity is at a price, in the currency of the price.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Contract {
+    /// Inverse: a contract is worth `size` of that currency at every price.
+    pub is_inverse: bool,
+    /// Of one contract; NaN when it is not known.
+    pub size: f64,
+}
+
+impl Contract {
+    /// Of a venue that Headrace does not know; its money is NaN.
+    pub const UNKNOWN: Self = Self {
+        is_inverse: false,
+        size: f64::NAN,
+    };
+
+    /// What the venue says of all its contracts.
+    fn of_venue(venue: Option<Venue>, symbol: &str) -> Self {
+        let (is_inverse, size) = match venue {
+            Some(Venue::Binance | Venue::BinanceUsdm) => (false, 1.0),
+            Some(Venue::BinanceCoinm) if symbol.starts_with("BTCUSD") => (true, 100.0),
+            Some(Venue::BinanceCoinm) => (true, 10.0),
+            None => return Self::UNKNOWN,
+        };
+        Self { is_inverse, size }
+    }
+
+    /// The worth of a quantity at a price.
+    #[must_use]
+    #[inline]
+    pub fn notional(self, price: f64, quantity: f64) -> f64 {
+        let sized = quantity * self.size;
+        if self.is_inverse { sized } else { sized * price }
+    }
+}
+
 /// One instrument.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Instrument {
     /// `SYMBOL.VENUE`.
     pub name: String,
     dot: usize,
     /// How its depth events are chained.
     pub chain: ChainRule,
+    /// The venue's, unless the table was given another.
+    pub contract: Contract,
 }
 
 impl Instrument {
@@ -60,7 +98,8 @@ impl Instrument {
         if !symbol_ok || !venue_ok {
             return Err(refuse());
         }
-        let chain = match Venue::from_name(venue) {
+        let known = Venue::from_name(venue);
+        let chain = match known {
             Some(Venue::BinanceUsdm | Venue::BinanceCoinm) => ChainRule::PrevEqualsLast,
             Some(Venue::Binance) | None => ChainRule::FirstFollowsLast,
         };
@@ -68,6 +107,7 @@ impl Instrument {
             name: name.to_owned(),
             dot,
             chain,
+            contract: Contract::of_venue(known, symbol),
         })
     }
 
@@ -165,6 +205,13 @@ impl InstrumentTable {
         self.by_name.insert(name.to_owned(), id);
         self.rows.push(instrument);
         Ok(id)
+    }
+
+    /// Gives a known instrument another contract than its venue's.
+    pub fn set_contract(&mut self, id: u32, contract: Contract) {
+        if let Some(row) = self.rows.get_mut(id as usize) {
+            row.contract = contract;
+        }
     }
 
     /// The id of `name` as a frame names it: added when discovery is on.
