@@ -21,7 +21,7 @@ from headrace.commands import RestartStrategy
 from headrace.engine.report import Report
 from headrace.engine.service import Service, ServiceContext
 from headrace.market.clock import ModeName
-from headrace.market.events import Control, Event, Lane
+from headrace.market.events import Control, Event, Lane, Signal
 from tests.support.engines import FAST, INSTRUMENTS, HandFeed, Recorder, engine_over, market, until
 from tests.support.feeding import BTC
 
@@ -255,6 +255,20 @@ def test_a_stop_drains_the_ring_and_a_force_leaves_it(tmp_path: Path, end: str) 
     assert law.accounted == law.published == 1_000
     assert (law.delivered == 1_000) == (end == "stop")
     assert law.delivered >= 5
+
+
+def test_a_stop_drains_what_the_last_ticks_publish(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, slice_ns=10_000)
+    strategy = bench.strategy
+    assert isinstance(strategy, Recorder)
+    signals = dict.fromkeys(range(6, 1_001), lambda own: own.signal(BTC, 1))
+    strategy.acts = {5: lambda _: bench.engine.stop("enough"), **signals}
+    received: list[Signal] = []
+    bench.engine.bus.subscribe(Signal, received.append)
+    bench.feed.put(market([100.0] * 1_000))
+    report = bench.engine.run()
+    assert len(received) == 995
+    assert not any(report.left.values())
 
 
 @pytest.mark.asyncio

@@ -177,6 +177,22 @@ fn a_bar_by_venue_time_waits_for_the_slowest_tick_so_far() {
 }
 
 #[test]
+fn an_interval_of_venue_time_excludes_its_close() {
+    let wanted = BarSpec {
+        by_event: true,
+        ..spec(Timeframe::Time(10))
+    };
+    // Received before the bar is due, which waits for a tick as slow as the first one.
+    let quick = Tick {
+        ts_init: 21,
+        ..trade(23, 2.0, 1.0)
+    };
+    let mut bars = fed(wanted, &[trade(13, 1.0, 1.0), quick]);
+    assert_eq!(spans(&bars.take(u64::MAX, i64::MAX)), [(10, 20, 1)]);
+    assert_eq!(spans(&bars.close_due(33)), [(20, 30, 1)]);
+}
+
+#[test]
 fn what_cannot_be_in_a_bar_is_counted_by_its_reason() {
     let wanted = BarSpec {
         by_event: true,
