@@ -83,6 +83,18 @@ def test_a_halt_survives_a_restart_until_it_is_rearmed(folder: Path) -> None:
         assert not switch.rearm("bob")
 
 
+@pytest.mark.parametrize("here", [".", "", "./"])
+def test_the_current_folder_is_a_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    with KillSwitch(here) as switch:
+        assert switch.halt("enough", "alice")
+        assert switch.rearm("fine", "bob")
+        assert may_order(switch)
+    with KillSwitch(here) as switch:
+        assert may_order(switch)
+
+
 def test_the_version_rises_only_with_a_change(folder: Path) -> None:
     with KillSwitch(folder) as switch:
         versions = [switch.version]

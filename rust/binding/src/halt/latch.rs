@@ -262,7 +262,9 @@ fn write_latch(path: &Path, story: &Story) -> io::Result<()> {
 
 /// So that a crash of the machine keeps what was made or removed in the file's folder.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    // A bare file name has an empty parent.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// The story in the file, or why it cannot be read.
