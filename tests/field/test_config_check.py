@@ -104,6 +104,14 @@ def test_check_and_run_agree(folder: Path, capsys: pytest.CaptureFixture[str], o
     assert code == 0 if ran.out else code in (1, 2), ran
 
 
+def test_check_names_a_recording_without_a_path_beside_the_rest(headrace_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "paper.toml").write_text('[[feeds]]\nkind = "recording"\n[broker]\nparameters = { tkaer_fee = 1 }\n')
+    ended = headrace_run("config", "check", "paper.toml")
+    assert ended.returncode == 2
+    assert "$.feeds[0].path is missing" in ended.stdout
+    assert "tkaer_fee" in ended.stdout
+
+
 def test_check_reports_every_problem_at_once(headrace_run: Run, tmp_path: Path) -> None:
     (tmp_path / "paper.toml").write_text(
         """

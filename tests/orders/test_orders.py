@@ -744,6 +744,12 @@ def wrong(desk: Talk, order_id: str) -> dict[str, Any]:
         "nothing": (part, {**good, "quantity": D(0), "filled": D(1), "left": D(2)}),
         "no number": (part, {**good, "quantity": D("NaN")}),
         "no price": (part, {**good, "price": D("NaN")}),
+        "a price of 0": (part, {**good, "price": D(0)}),
+        "a price below 0": (part, {**good, "price": D(-5)}),
+        "a float as price": (part, {**good, "price": 100.5}),
+        "text as quantity": (part, {**good, "quantity": "1"}),
+        "text as side": (part, {**good, "side": "buy"}),
+        "None as fee": (part, {**good, "fee": None}),
         "no fee": (part, {**good, "fee": D("Infinity")}),
         "told before": (part, {**good, "execution_id": f"{order_id}/1"}),
         "another sum": (part, {**good, "filled": D(1)}),
@@ -979,6 +985,16 @@ def test_a_sizing_returns_a_quantity_or_none(desk: Talk) -> None:
     assert desk.order(order_id or "").quantity == 3
     assert desk.orders.from_signal(msgspec.structs.replace(buy, strength=0.5), Strong()) is None
     assert desk.order(desk.orders.from_signal(buy, FixedQuantity("0.7")) or "").quantity == D("0.7")
+
+
+@pytest.mark.parametrize("sized", [False, True, "", "two", -1])
+def test_a_sizing_that_returns_no_quantity_raises(desk: Talk, sized: Any) -> None:
+    class Wrong:
+        def quantity(self, _signal: Signal, _position: Any, _instrument: Instrument | None) -> Any:
+            return sized
+
+    with pytest.raises(OrderError, match="quantity"):
+        desk.orders.from_signal(Signal(source="A", instrument=BTC, side=1), Wrong())
 
 
 def test_a_signal_of_side_0_closes_only_an_open_position(desk: Talk) -> None:

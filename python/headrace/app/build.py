@@ -126,7 +126,9 @@ def _each(make: Make, name: str, function: Callable[..., object], sections: Iter
 def make_feeds(section: FeedSection, where: str) -> list[AnyFeed]:
     """Make the feeds of a section; generated markets are several."""
     if section.kind == "recording":
-        assert section.path is not None  # Checked when the configuration was read.
+        if section.path is None:
+            msg = f"{where}.path is missing: name the file of the recording"
+            raise ConfigError(msg, path=f"{where}.path")
         make = partial(RecordingFeed, section.path, venue=checked_venue(section.venue))
         return [make_object(make, section.options, where, given_by="options.{}")]
     venue = {} if section.venue is None else {"venue": section.venue}

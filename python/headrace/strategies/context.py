@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.errors import EngineError, OptionError
+from headrace.limits import WINDOW_MIN_NS
 from headrace.market.checks import Duration, duration_ns, number, of_type, refuse
 from headrace.market.events import Cause, Event, Signal
 
@@ -150,7 +151,9 @@ class StrategyContext:
         now_ns = self._parts.clock.now_ns()
         interval_ns = 0
         if every is not None:
-            interval_ns = _positive_ns("every", every)
+            interval_ns = duration_ns("every", every)
+            if interval_ns < WINDOW_MIN_NS:
+                refuse("every", every, f"a time from {WINDOW_MIN_NS:,} ns on, like '1s'")
             due_ns = (now_ns // interval_ns + 1) * interval_ns
         elif after is not None:
             due_ns = now_ns + _positive_ns("after", after)

@@ -17,13 +17,13 @@ Does not: bind handlers (``dispatch.signature``) or run (``runner``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar, Unpack, overload
 
 from headrace.errors import EngineError
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
 
     from headrace.dispatch.options import SubscribeOptions
     from headrace.dispatch.subscription import Subscription
@@ -36,6 +36,28 @@ if TYPE_CHECKING:
     from headrace.trading.positions import Position
 
 __all__ = ["Strategy"]
+
+T = TypeVar("T")
+
+
+class Provided(Generic[T]):
+    """An attribute that the engine of the object provides: of another engine, another value.
+
+    Not a property, so that a strategy may assign an attribute of its own with this name.
+    """
+
+    def __init__(self, read: Callable[[Strategy], T]) -> None:
+        self.func = read
+        self.__doc__ = read.__doc__
+
+    @overload
+    def __get__(self, strategy: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, strategy: Strategy, owner: type) -> T: ...
+
+    def __get__(self, strategy: Strategy | None, owner: type) -> Self | T:
+        return self if strategy is None else self.func(strategy)
 
 
 class Strategy:
@@ -94,17 +116,17 @@ class Strategy:
         return self._lent("position").position(instrument)
 
     # A cached property can be assigned: a strategy may have a ``log`` of its own.
-    @cached_property
+    @Provided
     def account(self) -> Account:
         """The strategy's own profit, fees and equity, per currency."""
         return self._lent("account").account
 
-    @cached_property
+    @Provided
     def clock(self) -> Clock:
         """The engine's clock, which stands still while ticks of one turn are handled."""
         return self._lent("clock").clock
 
-    @cached_property
+    @Provided
     def log(self) -> logging.Logger:
         """The strategy's own logger, ``headrace.strategies.strategy.NAME``."""
         return self._lent("log").log

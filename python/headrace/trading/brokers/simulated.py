@@ -24,7 +24,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from headrace.errors import LaneFullError, OrderError
+from headrace.errors import EngineError, LaneFullError, OrderError
 from headrace.market.checks import of_type, whole
 from headrace.market.clock import Mode
 from headrace.market.events import (
@@ -107,7 +107,16 @@ class SimulatedBroker:
     # The broker's protocol
 
     def attach(self, context: BrokerContext) -> None:
-        """Subscribe to quotes, before the strategies, so that a quote is met before anybody answers it."""
+        """Subscribe to quotes, before the strategies, so that a quote is met before anybody answers it.
+
+        Raises EngineError: another engine had this broker.
+        """
+        if self._context is not None:
+            msg = (
+                f"the {self._name} broker keeps orders and positions of the engine that had it: "
+                "make a new SimulatedBroker for each engine"
+            )
+            raise EngineError(msg)
         self._context = context
         if context.dispatcher is not None:
             self._subscription = context.dispatcher.subscribe(

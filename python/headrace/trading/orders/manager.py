@@ -40,7 +40,6 @@ from headrace.market.events import (
     PositionChanged,
     Signal,
 )
-from headrace.market.money import ZERO
 from headrace.trading.brokers.base import call_broker
 from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
@@ -49,7 +48,7 @@ from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import OrderState
 from headrace.trading.orders.refusals import Refusals
 from headrace.trading.orders.request import check_names, request_of
-from headrace.trading.orders.sizing import FixedQuantity, Sizing
+from headrace.trading.orders.sizing import FixedQuantity, Sizing, sized
 from headrace.trading.orders.table import OrderStats, OrderTable, id_prefix
 
 if TYPE_CHECKING:
@@ -171,9 +170,8 @@ class OrderManager:
             quantity, buys = position.quantity.copy_abs(), position.quantity < 0
         else:
             instrument = self.gates.instruments.get(signal.instrument)
-            sized = (sizing or FixedQuantity()).quantity(signal, position, instrument)
-            quantity, buys = sized or ZERO, signal.side > 0
-        if not quantity:
+            quantity, buys = sized(sizing or FixedQuantity(), signal, position, instrument), signal.side > 0
+        if quantity == 0:
             return None
         return self.submit(
             strategy=signal.source,

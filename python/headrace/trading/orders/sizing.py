@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from headrace.errors import OrderError
+from headrace.market.money import ZERO, decimal_of
 from headrace.trading.orders.request import amount
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.market.money import Amount
     from headrace.trading.positions import Position
 
-__all__ = ["FixedQuantity", "Sizing"]
+__all__ = ["FixedQuantity", "Sizing", "sized"]
 
 
 @runtime_checkable
@@ -49,3 +50,14 @@ class FixedQuantity:
             )
             raise OrderError(msg, field="quantity")
         return instrument.lot_size
+
+
+def sized(sizing: Sizing, signal: Signal, position: Position, instrument: Instrument | None) -> Decimal:
+    """Return the quantity that a sizing chooses; 0: no order. Raises OrderError when it returns no number."""
+    chosen = sizing.quantity(signal, position, instrument)
+    try:
+        return ZERO if chosen is None else decimal_of(chosen)
+    except (TypeError, ValueError) as error:
+        name = type(sizing).__name__
+        msg = f"{name}.quantity returned {chosen!r}: return a quantity above 0, or None for no order"
+        raise OrderError(msg, field="quantity") from error

@@ -242,14 +242,12 @@ class OrderTable:
     def _fill(self, entry: _Entry, event: OrderFill, after: OrderState) -> None:
         order, request = entry.order, entry.order.request
         if event.side != request.side:
-            _refuse(event, f"the order's side is {request.side:+d}, the fill's {event.side:+d}", "side")
-        if not (event.quantity.is_finite() and event.quantity > 0):
-            _refuse(event, f"its quantity is {event.quantity}", "quantity")
-        if not (event.price.is_finite() and event.fee.is_finite()):
-            _refuse(event, f"its price is {event.price}, its fee {event.fee}", "price")
+            _refuse(event, f"the order's side is {request.side:+d}, the fill's {event.side!r}", "side")
+        for what in ("quantity", "price", "fee"):
+            amount = getattr(event, what)
+            if not (isinstance(amount, Decimal) and amount.is_finite() and (amount > 0 or what == "fee")):
+                _refuse(event, f"its {what} is {amount!r}", what)
         traded = self._instruments.get(request.instrument) or Instrument(request.instrument)
-        if traded.contract == "inverse" and event.price <= 0:
-            _refuse(event, f"its price is {event.price}, and {traded.name} is inverse", "price")
         if event.execution_id in entry.executions:
             _refuse(event, f"execution {event.execution_id!r} came before", "execution_id")
         filled = MONEY.add(order.filled, event.quantity)
