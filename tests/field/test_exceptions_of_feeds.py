@@ -152,6 +152,50 @@ def test_exception_of_a_service_names_it(error: BaseException) -> None:
         Engine(feeds=[market([100])], services=[Fails(error)], mode="replay").run()
 
 
+class Breaks(Service):
+    """A service whose setup or stop raises."""
+
+    def __init__(self, error: BaseException, method: str) -> None:
+        self._error = error
+        self._method = method
+
+    async def setup(self, _context: ServiceContext) -> None:
+        if self._method == "setup":
+            raise self._error
+
+    async def run(self) -> None:
+        """Return at once."""
+
+    async def stop(self) -> None:
+        if self._method == "stop":
+            raise self._error
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_exception_of_a_services_setup_names_it(error: BaseException) -> None:
+    # Python itself makes a RuntimeError of a StopIteration out of a coroutine.
+    with pytest.raises((ServiceError, ValueError, RuntimeError)) as caught:
+        Engine(feeds=[market([100])], services=[Breaks(error, "setup")], mode="replay").run()
+    told = " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert "in Breaks.setup of service Breaks" in told
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_exception_of_a_services_stop_is_logged(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    report = Engine(feeds=[market([100])], services=[Breaks(error, "stop")], mode="replay").run()
+    assert report.ended_by == "feeds ended"
+    assert "service Breaks failed to stop" in caplog.text
+
+
+def test_constructor_that_exits_is_named(headrace_run: Run, tmp_path: Any) -> None:
+    (tmp_path / "mine.py").write_text("import sys\nclass Mine:\n def __init__(self): sys.exit()\n")
+    (tmp_path / "engine.toml").write_text('[[feeds]]\nkind = "mine:Mine"\n')
+    for verb in (["config", "check"], ["backtest"]):
+        ended = headrace_run(*verb, "engine.toml")
+        assert ended.returncode == 2
+        assert "Mine cannot be made" in ended.stdout + ended.stderr
+
+
 class Flaky(Service):
     """A service that fails at once, some times; what it opened it must close."""
 

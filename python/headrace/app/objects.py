@@ -88,7 +88,9 @@ def make_object(
             raise _error(where, f"{title} needs parameter {name!r}: {given_by.format(name)}=VALUE")
     try:
         return make(**values)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # Its constructor may call sys.exit().
         raise _error(where, f"{title} cannot be made: {_place(error)}{type(error).__name__}: {error}") from error
 
 

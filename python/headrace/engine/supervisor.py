@@ -22,6 +22,7 @@ from headrace.errors import EngineError, ServiceError
 from headrace.limits import DRAIN_RUNNING_S, RESTART_FIRST_S, RESTART_MAX_S
 from headrace.market.clock import Mode
 from headrace.market.events import Event, Status
+from headrace.market.user_errors import is_requested, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -66,8 +67,10 @@ class Supervisor:
             self._set_up.append(service)
             try:
                 await service.setup(self._context)
-            except Exception as error:
-                error.add_note(f"in {type(service).__name__}.setup of service {service.name}")
+            except BaseException as error:
+                where = f"in {type(service).__name__}.setup of service {service.name}"
+                if problem := problem_of(error, where):
+                    raise ServiceError(problem, service=service.name) from error
                 raise
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -101,7 +104,9 @@ class Supervisor:
                     await service.stop()
             except TimeoutError:
                 log.exception("service %s did not stop within %.1f s", service.name, within_s)
-            except Exception:
+            except BaseException as error:
+                if is_requested(error):
+                    raise
                 log.exception("service %s failed to stop", service.name)
 
     def health(self) -> Mapping[str, str]:

@@ -1,16 +1,16 @@
 """Naming: an exception out of a feed names the feed and the method that raised it.
 
 Guarantees: an Exception keeps its type, and gets a note; what asyncio or the engine would take for something else
-becomes a FeedError: a BaseException, a group, the end of an iteration, and a cancellation that nobody asked for.
+becomes a FeedError (``market.user_errors``).
 Does not: change errors of Headrace, which name what they are about, or an interrupt.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from headrace.errors import FeedError, HeadraceError
+from headrace.market.user_errors import problem_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from headrace.feeds.base import AnyFeed
 
 __all__ = ["NamedFeed"]
-
-
-# A coroutine or a task group would make something else of them.
-MISTAKEN = (BaseExceptionGroup, StopIteration, StopAsyncIteration)
 
 
 class NamedFeed:
@@ -38,14 +34,10 @@ class NamedFeed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Name the feed in what the call raised. Raises FeedError."""
-        if error is None or isinstance(error, HeadraceError | KeyboardInterrupt):
+        # Errors of Headrace name what they are about.
+        if error is None or isinstance(error, HeadraceError):
             return
         where = f"in {type(self._feed).__name__}.{self._method} of feed {self._feed.name}"
-        if isinstance(error, Exception) and not isinstance(error, MISTAKEN):
-            error.add_note(where)
-            return
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            return
-        msg = f"{type(error).__name__} {where}: {error}; a feed ends by returning, or raises one plain Exception"
-        raise FeedError(msg, feed=self._feed.name) from error
+        if problem := problem_of(error, where):
+            msg = f"{problem}; a feed ends by returning, or raises one plain Exception"
+            raise FeedError(msg, feed=self._feed.name) from error
