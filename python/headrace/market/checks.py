@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 import msgspec
@@ -102,9 +103,13 @@ def whole(option: str, value: object, low: int, high: int, unit: str) -> int:
 
 
 def of_type(option: str, value: object, *types: type | None) -> None:
-    """Refuse a value of none of these types; a bool is no number, and None stands for itself. Raises OptionError."""
+    """Refuse a value of none of these types, and a class in place of its object. Raises OptionError.
+
+    A bool is no number, and None stands for itself.
+    """
     wanted = tuple(type(None) if own is None else own for own in types)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+    is_class = isinstance(value, type) and not {type, Callable}.intersection(wanted)
+    if is_class or not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         refuse(
             option, value, " or ".join("None" if own is None else TYPE_WORDS.get(own, own.__name__) for own in types)
         )

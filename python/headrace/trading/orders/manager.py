@@ -279,7 +279,11 @@ class OrderManager:
             return self._table.stats(strategy)
 
     def refusals(self, strategy: str) -> Mapping[str, Refused]:
-        """Return how often each gate refused a strategy's orders, with an example; the broker's stand as "broker"."""
+        """Return how often each gate refused a strategy's orders, with an example; the broker's stand as "broker".
+
+        Raises OptionError for an unknown strategy.
+        """
+        self.positions.check_names(strategy, None)
         with self._lock:
             return self._refusals.of(strategy)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
 from headrace import SimulatedBroker, Strategy
-from headrace.errors import EngineError
+from headrace.errors import EngineError, OptionError
+from headrace.trading.orders import FixedQuantity
 from tests.support.engines import engine_over, market
 from tests.support.feeding import BTC
 
@@ -50,3 +52,18 @@ def test_a_broker_of_another_engine_is_refused() -> None:
     engine_over(market([100.0]), [Buys()], broker=broker).run()
     with pytest.raises(EngineError, match="make a new SimulatedBroker for each engine"):
         engine_over(market([100.0]), [Buys()], broker=broker).run()
+
+
+@pytest.mark.parametrize("option", [{"broker": SimulatedBroker}, {"sizing": FixedQuantity}])
+def test_a_class_in_place_of_its_object_is_refused(option: dict[str, Any]) -> None:
+    (name,) = option
+    with pytest.raises(OptionError, match=name):
+        engine_over(market([100.0]), [Buys()], **option)
+
+
+def test_refusals_of_an_unknown_strategy_raise() -> None:
+    engine = engine_over(market([100.0]), [Buys()], broker=SimulatedBroker())
+    engine.run()
+    assert engine.orders.refusals("Buys") == {}
+    with pytest.raises(OptionError, match="Buys"):
+        engine.orders.refusals("Buy")
