@@ -32,13 +32,15 @@ class Lines:
 
     def __init__(self) -> None:
         self.count = 0
+        # That of the coverage of the whole run, for example.
+        self._before = sys.gettrace()
 
     def __enter__(self) -> Self:
         sys.settrace(self._call)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        sys.settrace(self._before)
 
     def _call(self, frame: FrameType, _event: str, _argument: object) -> Any:
         return self._line if frame.f_code.co_filename.startswith(PACKAGE) else None
