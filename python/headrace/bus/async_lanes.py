@@ -27,6 +27,7 @@ from headrace.dispatch.slow_handlers import Watch
 from headrace.errors import ClosedError, DeadlockError
 from headrace.limits import DRAIN_RUNNING_S, SLICE_NS, SLOW_HANDLER_MS
 from headrace.market.events import Lane
+from headrace.market.user_errors import is_requested_cancellation
 
 if TYPE_CHECKING:
     import asyncio
@@ -159,7 +160,7 @@ class LaneTasks:
                 begins = held.subscription.is_open or held.awaitable is not None
                 error = await self._await(lane, held) if begins else None
                 self._core.release(lane, error)
-                if isinstance(error, _cancelled()) and _is_cancelling():
+                if error is not None and is_requested_cancellation(error):
                     raise error
                 self._go_on()
         finally:
@@ -348,16 +349,3 @@ class _Steps:
 
 def _named(event: Event) -> str:
     return type(event).__name__
-
-
-def _cancelled() -> type[BaseException]:
-    import asyncio  # 20 ms, spent only where a loop runs
-
-    return asyncio.CancelledError
-
-
-def _is_cancelling() -> bool:
-    import asyncio  # 20 ms, spent only where a loop runs
-
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -30,6 +30,7 @@ from headrace.errors import StrategyFaultError
 from headrace.limits import DRAIN_RUNNING_S, OWED_MAX
 from headrace.market.clock import Mode
 from headrace.market.events import Cause, current_cause
+from headrace.market.user_errors import is_requested_cancellation
 
 if TYPE_CHECKING:
     import asyncio
@@ -137,15 +138,12 @@ class AwaitedCalls:
                 call = self._running = remaining.popleft()
                 try:
                     await _timed(self._own.membership, call)
-                except asyncio.CancelledError as error:
-                    task = asyncio.current_task()
-                    if task is not None and task.cancelling():
-                        self._keep_cancelled(call, error.__traceback__)
-                        raise
-                    may_go_on = self._own.membership.report_fault(call.handler, error, call.ticks)
                 except KeyboardInterrupt:
                     raise
-                except BaseException as error:  # noqa: BLE001 - a strategy's sys.exit must not end the others
+                except BaseException as error:  # A strategy's sys.exit must not end the others.
+                    if is_requested_cancellation(error):
+                        self._keep_cancelled(call, error.__traceback__)
+                        raise
                     may_go_on = self._own.membership.report_fault(call.handler, error, call.ticks)
                 else:
                     continue

@@ -163,11 +163,8 @@ class Supervisor:
                 return None
             self._say(service, "running")
             await service.run()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if is_requested(error):
                 raise
             # Judged by the loop that looks after it: a service's SystemExit, too, is its own.
             return error

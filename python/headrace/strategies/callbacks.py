@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.dispatch.awaited_calls import close_awaitable
 from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.errors import StrategyFaultError
+from headrace.market.user_errors import is_requested
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
@@ -132,9 +133,6 @@ class Callbacks:
 
 def is_ours(error: BaseException) -> bool:
     """Return whether a callback's exception is no failure of it: its own task was cancelled, or the process ends."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task() if has_running_loop() else None
-        return task is not None and task.cancelling() > 0
     # A coroutine is closed when its loop has ended; inside of a loop a GeneratorExit is the callback's own.
     is_closed = isinstance(error, GeneratorExit) and not has_running_loop()
-    return is_closed or isinstance(error, KeyboardInterrupt)
+    return is_closed or is_requested(error)
