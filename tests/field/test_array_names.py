@@ -68,7 +68,7 @@ def test_files_without_names_are_refused_and_can_be_named(tmp_path: Path) -> Non
         seen_in(files, instruments=[BTC, ETH])
     named = [ArrayFeed(path, instruments=[name]) for path, name in zip(files, (BTC, ETH), strict=True)]
     assert seen_in(named) == BOTH
-    # One array alone has nobody to be confused with.
+    # One array alone cannot be confused with another.
     assert seen_in(files[1], instruments=[ETH]) == {(ETH, 3_000.0)}
 
 

@@ -119,7 +119,7 @@ def test_a_submit_that_raises_leaves_the_order_open_and_stops_no_strategy(error:
     engine.run()
     orders = engine.orders.orders()
     assert len(orders) == 3
-    # Nobody knows whether the broker has them, so they are not over.
+    # Whether the broker has them is unknown, so they are not over.
     assert all(order.is_open and order.is_sent for order in orders)
     named = f"broker mine raised {type(error).__name__} in Mine.submit"
     assert all(order.reason.startswith(f"outcome unknown: {named}") for order in orders)

@@ -9,7 +9,8 @@ What happens when something fails
     What the feed raises, or what a push finds wrong, ends the run; a push after that changes nothing.
 
 Guarantees: items go onto the ring in their order, however long the first of them waits; nothing is lost; a frame is
-handled before ``push`` returns, unless somebody holds the ring. At most 10,000 items wait: a feed that can pause does.
+handled before ``push`` returns, unless another reader holds the ring. At most 10,000 items wait: a feed that can
+pause does.
 Does not: wait inside of ``push``, or pace and merge.
 """
 

@@ -160,6 +160,12 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fee = MONEY.multiply(self.worth(quantity, price).copy_abs(), rate)
         return shown(fee) if self.contract == "inverse" else fee
 
+    def in_lots(self, quantity: Decimal) -> Decimal:
+        """Return a quantity, rounded down to whole lots where the lot size is known."""
+        if not self.lot_size:
+            return quantity
+        return MONEY.multiply(MONEY.divide_int(quantity, self.lot_size), self.lot_size)
+
     def _sized(self, quantity: Decimal) -> Decimal:
         if self.contract is None or self.size is None:
             msg = (

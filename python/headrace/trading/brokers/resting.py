@@ -182,9 +182,15 @@ class Dues:
             insort(self._orders, (order.due_ns, order.number, order))
 
     def remove(self, order: RestingOrder) -> None:
-        """Remove an order that is over, or before its time changes."""
+        """Remove an order that is over."""
         if order.due_ns != NEVER_NS:
             del self._orders[bisect_left(self._orders, (order.due_ns, order.number))]
+
+    def set_cancel(self, order: RestingOrder, cancel_ns: int, reason: str, cause: Cause | None) -> None:
+        """Have an order end as canceled at that time, ns."""
+        self.remove(order)
+        order.cancel_ns, order.cancel_reason, order.cancel_cause = cancel_ns, reason, cause
+        self.add(order)
 
 
 class ShownSide:

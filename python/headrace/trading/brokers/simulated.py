@@ -62,8 +62,8 @@ class SimulatedBroker:
 
     latency_ns : how long an order or a cancel is on its way; 0: an order meets the next quote.
     maker_fee, taker_fee : a part of the notional (0.001: ten basis points), in the instrument's settlement currency; a
-        maker's may be negative. An order is a
-        taker where it fills against the first quote that it meets, and with every fill of a market order.
+        maker's may be negative. An order is a taker where it fills against the first quote that it meets, and with
+        every fill of a market order.
     slippage_ticks, slippage_bps : how much worse than the quote a taker is filled, never beyond its limit.
 
     Raises OptionError.
@@ -107,7 +107,7 @@ class SimulatedBroker:
     # The broker's protocol
 
     def attach(self, context: BrokerContext) -> None:
-        """Subscribe to quotes, before the strategies, so that a quote is met before anybody answers it.
+        """Subscribe to quotes, before the strategies, so that orders meet a quote before its handlers run.
 
         Raises EngineError: another engine had this broker.
         """
@@ -161,7 +161,7 @@ class SimulatedBroker:
         if not self._latency_ns:
             self._cancel(resting, "canceled", cause)
         elif resting.cancel_ns == NEVER_NS:
-            self._set_cancel(resting, self._attached().clock.now_ns() + self._latency_ns, "canceled", cause)
+            self._dues.set_cancel(resting, self._attached().clock.now_ns() + self._latency_ns, "canceled", cause)
             self._look_at(resting.cancel_ns)
 
     def close(self) -> None:
@@ -226,7 +226,8 @@ class SimulatedBroker:
                 self._cancel(order, "reduce_only, and there is nothing left to reduce", None)
                 return
             quantity = min(order.left, shown.left) if room is None else min(order.left, shown.left, room)
-            quantity = self._in_lots(request.instrument, quantity)
+            if known := self._instrument(request.instrument):
+                quantity = known.in_lots(quantity)
             if quantity:
                 self._fill(order, quantity, price, shown, quote)
         if order.left and request.time_in_force == "ioc":
@@ -250,12 +251,6 @@ class SimulatedBroker:
             return None
         net = self._net.get((request.strategy, request.instrument), ZERO)
         return max(ZERO, net.copy_negate() if request.side > 0 else net)
-
-    def _in_lots(self, instrument: str, quantity: Decimal) -> Decimal:
-        known = self._instrument(instrument)
-        if known is None or not known.lot_size:
-            return quantity
-        return MONEY.multiply(MONEY.divide_int(quantity, known.lot_size), known.lot_size)
 
     def _fill(self, order: RestingOrder, quantity: Decimal, price: Decimal, shown: ShownSide, quote: Cause) -> None:
         """Publish an execution, then account for it: what found no room did not happen."""
@@ -324,15 +319,10 @@ class SimulatedBroker:
         try:
             self._attached().publish(OrderCanceled(**said, left=order.left, reason=reason))
         except LaneFullError:
-            self._set_cancel(order, 0, reason, cause)
+            self._dues.set_cancel(order, 0, reason, cause)
             self._set_look(said["ts"] + 1)
             raise
         self._remove(order)
-
-    def _set_cancel(self, order: RestingOrder, cancel_ns: int, reason: str, cause: Cause | None) -> None:
-        self._dues.remove(order)
-        order.cancel_ns, order.cancel_reason, order.cancel_cause = cancel_ns, reason, cause
-        self._dues.add(order)
 
     def _remove(self, order: RestingOrder) -> None:
         request = order.request
