@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.errors import EngineError, OptionError
@@ -88,7 +89,7 @@ class StrategyContext:
         """The engine's clock."""
         return self._parts.clock
 
-    @property
+    @cached_property
     def account(self) -> Account:
         """Its own account."""
         return self._parts.account.of(self.name)
