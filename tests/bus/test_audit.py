@@ -6,14 +6,11 @@ import asyncio
 import logging
 import math
 import os
-import resource
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -28,6 +25,7 @@ from headrace.errors import AuditError
 from headrace.limits import AUDIT_BUFFER_BYTES
 from headrace.market.clock import ModeName, ReplayClock
 from headrace.market.events import Cause, Control, Event, Gap, Lane, OrderRequested, Signal, Status
+from tests.support.full_disk import files_no_longer_than
 
 BTC = "BTCUSDT.BINANCE"
 HEADER = b'{"type":"AuditHeader","run_id":"a","version":"1"}\n'
@@ -51,17 +49,6 @@ def audited(path: Path, *events: Event, mode: ModeName = "live") -> AuditSink:
         sink.attach(bus)
         published(bus, *events)
     return sink
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """A disk that is full: a write beyond ``size`` bytes fails, after what fits."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # Writing

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from headrace.errors import AuditError
 from headrace.feeds import SyntheticFeed
 from headrace.market.clock import Mode
 from headrace.market.events import Control, Event, Signal, StrategyStateChanged
+from tests.support.full_disk import files_no_longer_than
 
 
 class Talker(Strategy):
@@ -30,17 +28,6 @@ class Talker(Strategy):
     def on_quote(self, instrument: str) -> None:
         type(self).seen += 1
         self.signal(instrument, 1)
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """A disk that is full: a write beyond ``size`` bytes fails, after what fits."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def run(path: Path) -> Path:
