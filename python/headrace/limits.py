@@ -100,6 +100,9 @@ LIMITS = (
     Limit("CONTROL_LINE_BYTES_MAX", 65_536, "bytes", "the longest command has some hundred bytes"),
     Limit("CONTROL_CONNECTIONS_MAX", 32, "connections", "a handful of operators and their scripts"),
     Limit("CONTROL_IDLE_S", 60.0, "s", "a connection without a request for so long is closed"),
+    # The configuration
+    Limit("CONFIG_BYTES_MAX", 1 << 20, "bytes", "a file of a thousand instruments has a fifth of it"),
+    Limit("CONFIG_DEPTH_MAX", 32, "levels", "the tree has 4; the rest is for parameters of your own classes"),
     # The engine
     Limit("SLICE_NS", 200_000, "ns", "dispatch holds the loop at most so long, then other tasks run"),
     Limit("LATCH_POLL_S", 0.02, "s", "the time between two looks at the latch file: five within HALT_S"),
@@ -173,6 +176,8 @@ AUDITS_WAITING_MAX = _whole("AUDITS_WAITING_MAX")
 CONTROL_LINE_BYTES_MAX = _whole("CONTROL_LINE_BYTES_MAX")
 CONTROL_CONNECTIONS_MAX = _whole("CONTROL_CONNECTIONS_MAX")
 CONTROL_IDLE_S = float(_values["CONTROL_IDLE_S"])
+CONFIG_BYTES_MAX = _whole("CONFIG_BYTES_MAX")
+CONFIG_DEPTH_MAX = _whole("CONFIG_DEPTH_MAX")
 SLICE_NS = _whole("SLICE_NS")
 PATTERNS_AFTER_S = float(_values["PATTERNS_AFTER_S"])
 HALT_S = float(_values["HALT_S"])

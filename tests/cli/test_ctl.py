@@ -196,6 +196,7 @@ def test_dead_letters_are_listed_shown_and_redriven(ctl: Run, engines) -> None:
     engines("paper")
     listed = ctl("dead-letters", "list").stdout
     assert "cannot bear it" in listed
+    assert ctl("dead-letters").stdout == listed
     letter = json.loads(ctl("dead-letters", "list", "--kind", "event", "--json").stdout)[0]
     shown = ctl("dead-letters", "get", str(letter["id"])).stdout
     assert "ValueError: cannot bear it" in shown
@@ -219,6 +220,30 @@ def test_where_several_engines_run_one_must_be_named(ctl: Run, engines) -> None:
     assert (missing.returncode, "cannot be reached" in missing.stderr) == (3, True)
     halted = json.loads(ctl("halt", "--json").stdout)
     assert set(halted["engines"]) == {"live", "paper"}
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("dead-letters",), ("pause", "one"), ("--help",), ("greet", "me")])
+def test_looking_for_an_engine_makes_no_folder(ctl: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    folder = tmp_path / "nothing"
+    ended = ctl("--state-folder", str(folder), *arguments)
+    assert arguments == ("--help",) or "no engine runs" in ended.stderr
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("wrong", ["speed = -1", "wait = 3\n[feeds]", 'audit = ""', "sped = 1\n[risk]\nquantity = 1"])
+def test_a_wrong_configuration_prevents_no_halt(ctl: Run, tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "paper.toml"
+    file.write_text(f'[engine]\nstate_folder = "own"\n{wrong}\n')
+    assert ctl("halt", "--config", str(file)).returncode == 0
+    assert (tmp_path / "own" / "halt.json").exists()
+
+
+@pytest.mark.parametrize("wrong", ["engine = 3", "[engine]\nstate_folder = 3", '[engine]\nname = "a b"'])
+def test_a_halt_needs_to_know_its_folder_and_engine(ctl: Run, tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "paper.toml"
+    file.write_text(wrong)
+    ended = ctl("halt", "--config", str(file))
+    assert (ended.returncode, "is wrong" in ended.stderr) == (2, True)
 
 
 def test_halt_without_an_engine_writes_the_latch(ctl: Run, state: Path, engines) -> None:

@@ -27,6 +27,60 @@ class Records(Service):
 
 class Controls(Records):
     name = "control"
+
+
+class Sometimes(Records):
+    restart = "sometimes"
+
+
+class Fixed(Records):
+    @property
+    def restart(self):
+        return "never"
+
+
+class PlainSetup(Records):
+    def setup(self, context): ...
+
+
+class Quiet:
+    def __init__(self, *, name="quiet", venue=None):
+        self.name = name
+        self.venue = venue
+
+    async def open(self): ...
+
+    async def close(self): ...
+
+    async def __aiter__(self):
+        return
+        yield
+
+
+class PlainOpen(Quiet):
+    def open(self): ...
+
+
+class PlainClose(Quiet):
+    def close(self): ...
+
+
+class Nameless(Quiet):
+    def __init__(self):
+        self.venue = None
+
+
+class Broken(Quiet):
+    @property
+    def venue(self):
+        raise KeyError("venue")
+
+    @venue.setter
+    def venue(self, venue): ...
+
+
+class WithoutItems(Quiet):
+    __aiter__ = None
 """
 CONFIG = """
 [engine]
@@ -70,6 +124,15 @@ REFUSED = [
     *('instruments."BTCUSDT.BINANCE".limits={open_orders_max = 1.5}', "lanes.order.capacity=0", "commands.workers=0"),
     *("commands.timeout_s=inf", "commands.rate_max=0", "telemetry.prometheus_port=70000", "services.0.use=own:Watches"),
     *("services=[{use='own:Records'}, {use='own:Records'}]", "services.0.use=own:Controls"),
+    *(
+        "services.0.use=own:Sometimes",
+        "services=[{use='own:Fixed', restart='always'}]",
+        "services.0.use=own:PlainSetup",
+    ),
+    *(f"feeds=[{{kind='own:{feed}'}}]" for feed in ("PlainOpen", "PlainClose", "Nameless", "Broken", "WithoutItems")),
+    *(f"feeds=[{{kind='own:Quiet', {key}}}]" for key in ("venue='NOWHERE'", "options={name=''}", "options={name=3}")),
+    *("engine={audit='new', dispatch_log='new'}", "engine={audit='a/new', dispatch_log='./a/../a/new'}"),
+    'engine.audit="a\\u0000b"',
 ]
 ACCEPTED = [
     *(
@@ -81,7 +144,9 @@ ACCEPTED = [
     ),
     *("strategies.1.name=second", "strategies.0.bars=['1m']", "broker.parameters={taker_fee = 0.001}"),
     *("risk.quantity_max=0", "risk.quantity_max=nan", "commands.rate_max=0.5", "engine.run_id=run-1"),
-    "services.0.use=own:Records",
+    *("services.0.use=own:Records", "services=[{use='own:Fixed'}]", "services=[{use='own:Records', restart='always'}]"),
+    *("feeds=[{kind='own:Quiet'}]", "feeds=[{kind='own:Quiet', venue='BINANCE_USDM'}]"),
+    "engine={audit='new/', dispatch_log='new/', state_folder='state'}",
 ]
 
 

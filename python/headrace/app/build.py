@@ -7,9 +7,10 @@ Does not: read files (``config``) or run the engine.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import asdict
@@ -18,6 +19,7 @@ from headrace.app.config import config_digest
 from headrace.app.objects import load_object, load_strategy, make_object
 from headrace.commands import default_middleware
 from headrace.control import ControlServer
+from headrace.dispatch.faults import error_text
 from headrace.engine.engine import Engine
 from headrace.engine.options import EngineOptions
 from headrace.engine.service import ServiceProtocol
@@ -136,7 +138,13 @@ def make_feeds(section: FeedSection, where: str) -> list[AnyFeed]:
         return list(make_object(synthetic_session, {**venue, **section.options}, where, given_by="options.{}"))
     path = {} if section.path is None else {"path": section.path}
     own = {**path, **venue, **section.options}
-    return [_made(section.kind, own, Feed, where, or_what=PushFeed, given_by="options.{}")]
+    feed: Any = _made(section.kind, own, Feed, where, or_what=PushFeed, given_by="options.{}")
+    if not isinstance(feed.name, str) or not feed.name:
+        msg = f"{where}: the name of {section.kind} is {feed.name!r}: give it a text, which errors and tables show"
+        raise ConfigError(msg, path=where)
+    # A feed may find its venue when it opens; until then it has none.
+    checked_venue(feed.venue)
+    return [feed]
 
 
 def make_strategy(section: StrategySection, where: str) -> StrategySpec:
@@ -162,7 +170,11 @@ def make_service(section: ServiceSection, where: str) -> ServiceProtocol:
     """Make a service."""
     made: ServiceProtocol = _made(section.use, section.parameters, ServiceProtocol, where)
     if section.restart is not None:
-        made.restart = section.restart  # type: ignore[misc]  # read-only for the engine, not for who makes it
+        try:
+            made.restart = section.restart  # type: ignore[misc]  # read-only for the engine, not for who makes it
+        except Exception as error:
+            msg = f"{where}.restart: it cannot be set ({error}): make it an attribute of {section.use}"
+            raise ConfigError(msg, path=f"{where}.restart") from error
     return made
 
 
@@ -181,8 +193,34 @@ def _made(
         msg = f"{where}: {use} is no class: name a class"
         raise ConfigError(msg, path=where)
     made = make_object(found, parameters, where, given_by=given_by)
-    if not isinstance(made, what) and not (or_what is not None and isinstance(made, or_what)):
-        lacking = sorted(name for name in dir(what) if name[0] != "_" and not hasattr(made, name))
-        msg = f"{where}: {use} is no {what.__name__}: it lacks {', '.join(lacking)}"
+    wanted = or_what if or_what is not None and isinstance(made, or_what) else what
+    if faults := [fault for name in _members(wanted) if (fault := _misfit(made, wanted, name))]:
+        msg = f"{where}: {use} is no {wanted.__name__}: {', '.join(faults)}"
         raise ConfigError(msg, path=where)
     return made
+
+
+def _members(protocol: type[Any]) -> list[str]:
+    """Return the names that a Protocol and its bases declare, sorted."""
+    bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False) and base is not Protocol]
+    return sorted({name for base in bases for name in vars(base) if name[0] != "_" or name == "__aiter__"})
+
+
+def _misfit(made: object, protocol: type[Any], name: str) -> str:
+    """Return what is wrong with a member of an object; empty: it fits its Protocol."""
+    try:
+        member = inspect.unwrap(getattr(made, name))
+    except AttributeError:
+        return f"it lacks {name}"
+    except Exception as error:  # noqa: BLE001 - a user's property may raise anything
+        return f"its {name} raises {error_text(error)}"
+    is_async = inspect.iscoroutinefunction(getattr(protocol, name))
+    if inspect.isroutine(getattr(protocol, name)) and not callable(member):
+        return f"its {name} is no method"
+    # A callable of another kind may return anything: the run finds out.
+    if inspect.ismethod(member) or inspect.isfunction(member):
+        if is_async and not inspect.iscoroutinefunction(member):
+            return f"its {name} is a plain method: write async def {name}"
+        if not is_async and inspect.iscoroutinefunction(member):
+            return f"its {name} is an async method: write def {name}"
+    return ""

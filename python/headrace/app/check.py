@@ -112,7 +112,7 @@ class _Check:
             if isinstance(made, StrategySpec):
                 _bind(made, list(self._config.instruments))
         except ConfigError as error:
-            self._wrong(path, str(error).removeprefix(f"{error.path}: "))
+            self._wrong(error.path or path, str(error).removeprefix(f"{error.path}: "))
         except (HeadraceError, ValueError) as error:
             self._wrong(path, str(error))
         else:

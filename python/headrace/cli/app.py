@@ -16,6 +16,7 @@ Does not: do a verb's work; each verb has its own file.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -111,6 +112,8 @@ for verb in (
     commands.add_command(verb)
 
 
+# Of a write to a full disk. The error of a file names the file, that of the output names none.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # Errors in options, configurations, strategies and names, not in the input.
 OF_THE_COMMAND_LINE = (ConfigError, OptionError, SubscriptionError, VenueError, InstrumentError, RingError)
 
@@ -118,8 +121,9 @@ OF_THE_COMMAND_LINE = (ConfigError, OptionError, SubscriptionError, VenueError, 
 def main() -> NoReturn:
     """Run the command of this process and exit with its code."""
     _fix_hash_seed()
-    if sys.__stderr__ is None:  # Closed before the start, as for a daemon: messages are not read.
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # Closed before the start, as for a daemon: nothing is read.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal may lack a character, like µ in ASCII; that ends no verb.
@@ -134,13 +138,13 @@ def run(arguments: list[str]) -> int:
     try:
         with commands.make_context("headrace", list(arguments)) as context:
             outcome = commands.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
     except BrokenPipeError:
-        # The reader of the output has ended (| head): no error message, and no flush that would fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # Its reader has ended (| head), which is no error.
         return 1
     except click.NoSuchOption as error:
         return _say(unknown_option(error, arguments), error.exit_code)
@@ -155,10 +159,18 @@ def run(arguments: list[str]) -> int:
         unreachable = isinstance(error, ControlError)
         return _say(str(error), 3 if unreachable else 2 if isinstance(error, OF_THE_COMMAND_LINE) else 1)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+            _discard_output()
+            return _say(f"the output cannot be written: {error.strerror}; check the free space", 1)
         if debug:
             raise
         return _say(f"{type(error).__name__}: {error} (an error of headrace itself: --debug shows where)", 1)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _discard_output() -> None:
+    """Discard what is still buffered, so that no flush fails at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _trace(*, debug: bool) -> None:

@@ -7,8 +7,10 @@ Does not: read or check a file itself; ``headrace.app.config`` and ``headrace.ap
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,8 @@ def new_command(file: Path) -> None:
     if file.suffix != ".toml":
         raise Failure(f"{file} would be TOML: choose a name that ends in .toml, like headrace.toml", exit_code=2)
     try:
-        with file.open("x", encoding="utf-8") as target:
+        # Keys of venues will stand in it.
+        with open(file, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as target:
             target.write(template_text())
     except FileExistsError as error:
         raise Failure(f"{file} exists already and is not changed: choose another name") from error

@@ -79,9 +79,9 @@ def _operator() -> Operator:
     from headrace.app.config import read_config
 
     config, problems = read_config(file)
-    # What is wrong elsewhere in the file must not keep anyone from a halt.
+    # What is wrong elsewhere in the file must not prevent a halt.
     for problem in problems:
-        if problem.path.startswith("$.engine"):
+        if problem.path in ("$.engine", "$.engine.name", "$.engine.state_folder"):
             raise problem
     section = config.engine
     return Operator(folder or section.state_folder, engine=engine, configured=section.name)
@@ -284,10 +284,12 @@ def _print_change(change: LatchChange, following: str, *, as_json: bool) -> int:
 # Dead letters
 
 
-@click.group("dead-letters", cls=VerbGroup)
+@click.group("dead-letters", cls=VerbGroup, invoke_without_command=True)
 @debug_option
-def _letters_command() -> None:
-    """Look at what was refused or failed, and give it again."""
+@click.pass_context
+def _letters_command(context: click.Context) -> int | None:
+    """List what was refused or failed, show one, or deliver one again."""
+    return context.invoke(_letters_command.commands["list"]) if context.invoked_subcommand is None else None
 
 
 def _list_letters(*, kind: Literal["frame", "call", "event"] | None, last: int, as_json: bool) -> None:

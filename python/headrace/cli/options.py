@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VerbGroup",
+    "choice_option",
     "config_argument",
     "debug_option",
     "engine_option",
@@ -49,6 +50,12 @@ overrides_option = click.option(
 )
 
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 when frames were rejected.")
+
+
+def choice_option(name: str, *choices: str, text: str, default: str | None = None) -> Callable[[Command], Command]:
+    """Return an option that takes one of a few words."""
+    return click.option(name, type=click.Choice(choices), default=default, show_default=default is not None, help=text)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 

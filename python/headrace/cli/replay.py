@@ -15,7 +15,7 @@ import click
 from headrace.app.objects import load_strategy
 from headrace.cli.ending import exit_code_of, run_with_display
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option, json_option, strict_option, venue_option
+from headrace.cli.options import choice_option, debug_option, json_option, strict_option, venue_option
 from headrace.engine.replay import replay
 from headrace.limits import RING_CAPACITY
 
@@ -86,11 +86,7 @@ def _names(_context: click.Context, _option: click.Parameter, text: str) -> list
     metavar="max|X",
     help="max, or seconds of the recording per second.  [default: max]",
 )
-@click.option(
-    "--overflow",
-    type=click.Choice(["block", "drop_oldest", "conflate"]),
-    help="What a full ring does to the strategies.",
-)
+@choice_option("--overflow", "block", "drop_oldest", "conflate", text="What a full ring does to the strategies.")
 @click.option(
     "--batch-max", type=click.IntRange(min=1), metavar="N", help="Most ticks in one call of a plural handler."
 )
@@ -102,26 +98,18 @@ def _names(_context: click.Context, _option: click.Parameter, text: str) -> list
     show_default=True,
     help="A power of two.",
 )
-@click.option(
-    "--on-fault",
-    type=click.Choice(["raise", "quarantine"]),
-    default="raise",
-    show_default=True,
-    help="What a strategy's exception does.",
-)
-@click.option(
+@choice_option("--on-fault", "raise", "quarantine", default="raise", text="What a strategy's exception does.")
+@choice_option(
     "--duplicates",
-    type=click.Choice(["drop", "deliver"]),
+    *("drop", "deliver"),
     default="drop",
-    show_default=True,
-    help="What becomes of events that the venue, or another of the files, repeats.",
+    text="What becomes of events that the venue, or another of the files, repeats.",
 )
-@click.option(
+@choice_option(
     "--late",
-    type=click.Choice(["deliver", "drop"]),
+    *("deliver", "drop"),
     default="deliver",
-    show_default=True,
-    help="What becomes of events that come behind newer ones; delivered, they are flagged LATE.",
+    text="What becomes of events that come behind newer ones; delivered, they are flagged LATE.",
 )
 @click.option("--hash", "hashing", is_flag=True, help="Compute the hashes of input and deliveries.")
 @strict_option

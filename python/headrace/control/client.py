@@ -17,12 +17,12 @@ import msgspec
 
 from headrace.control.wire import Reply, socket_path
 from headrace.errors import ControlError
-from headrace.trading.state_folder import checked_folder, state_folder
+from headrace.trading.state_folder import checked_folder, state_path
 
 if TYPE_CHECKING:
     from headrace.control.wire import Request
 
-__all__ = ["ControlClient", "listening_engines"]
+__all__ = ["ControlClient", "existing_folder", "listening_engines"]
 
 CONNECT_TIMEOUT_S = 1.0
 # Replies come in lines of any length; a status of many strategies has some hundred KiB.
@@ -37,7 +37,7 @@ class ControlClient:
 
     def __init__(self, name: str, *, folder: str | os.PathLike[str] | None = None) -> None:
         self.name = name
-        path = socket_path(name, _checked(folder))
+        path = socket_path(name, existing_folder(folder))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(CONNECT_TIMEOUT_S)
         try:
@@ -97,7 +97,7 @@ class ControlClient:
 
 def listening_engines(folder: str | os.PathLike[str] | None = None) -> list[str]:
     """Return the names of the engines that listen, sorted. Raises StateFolderError."""
-    own = _checked(folder)
+    own = existing_folder(folder)
     found = []
     for path in sorted((own / "run").glob("*.sock")):
         try:
@@ -108,5 +108,6 @@ def listening_engines(folder: str | os.PathLike[str] | None = None) -> list[str]
     return found
 
 
-def _checked(folder: str | os.PathLike[str] | None) -> Path:
-    return state_folder() if folder is None else checked_folder(Path(folder))
+def existing_folder(folder: str | os.PathLike[str] | None) -> Path:
+    """Return the state folder, the user's own unless given, and make none. Raises StateFolderError."""
+    return checked_folder(state_path() if folder is None else Path(folder), make=False)

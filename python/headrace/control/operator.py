@@ -18,19 +18,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from headrace.commands import Halt
-from headrace.control.client import ControlClient, listening_engines
+from headrace.control.client import ControlClient, existing_folder, listening_engines
 from headrace.control.wire import Submit, own_peer
 from headrace.errors import ControlError, OptionError, StateFolderError
 from headrace.limits import COMMAND_TIMEOUT_S
 from headrace.trading.engine_register import running_engines
 from headrace.trading.kill_switch import KillSwitch
-from headrace.trading.state_folder import checked_folder, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +75,7 @@ class Operator:
         engine: str | None = None,
         configured: str | None = None,
     ) -> None:
-        self.folder = state_folder() if folder is None else checked_folder(Path(folder))
+        self.folder = existing_folder(folder)
         self._engine = engine
         self._configured = configured
 

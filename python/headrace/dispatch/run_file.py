@@ -28,6 +28,8 @@ def new_run_file(path: str | os.PathLike[str], run_id: str, ending: str) -> tupl
     """
     is_folder = is_run_folder(path)
     file = Path(path, f"{run_id}.{ending}") if is_folder else Path(path)
+    if "\0" in str(file):
+        raise OSError(errno.EINVAL, "its name holds a NUL character", str(file))
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError as error:

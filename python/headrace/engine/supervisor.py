@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from headrace.engine.service import RestartPolicy
 from headrace.errors import EngineError, ServiceError
 from headrace.limits import DRAIN_RUNNING_S, RESTART_FIRST_S, RESTART_MAX_S
 from headrace.market.clock import Mode
@@ -54,7 +55,11 @@ class Supervisor:
             self.add(service)
 
     def add(self, service: ServiceProtocol) -> None:
-        """Look after one more; before the engine runs. Raises EngineError: its name is taken."""
+        """Look after one more; before the engine runs. Raises EngineError: its name is taken, or its policy unknown."""
+        if service.restart not in get_args(RestartPolicy):
+            policies = ", ".join(map(repr, get_args(RestartPolicy)))
+            msg = f"service {service.name} has restart={service.restart!r}, which is no policy: use one of {policies}"
+            raise EngineError(msg)
         if service.name in self.restarts:
             msg = f"service name {service.name!r} is taken: every service of an engine has a name of its own"
             raise EngineError(msg)

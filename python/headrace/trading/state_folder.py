@@ -41,11 +41,17 @@ def home_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".local" / "state") / "headrace"
 
 
-def checked_folder(path: Path) -> Path:
-    """Return ``path`` as a folder of ours, made if it is not there. Raises StateFolderError."""
+def checked_folder(path: Path, *, make: bool = True) -> Path:
+    """Return ``path`` as a folder of ours. Raises StateFolderError.
+
+    make : make it if it is not there; without it, a folder that is not there stays so.
+    """
     advice = "name another with HEADRACE_STATE"
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif not path.exists():
+            return path
         found = path.stat()
     except OSError as error:
         msg = f"the state folder {path} cannot be made ({error.strerror}): {advice}"

@@ -8,6 +8,7 @@ Does not: check the values of known keys; msgspec does, with the same paths in i
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from collections.abc import Iterable
 from decimal import Decimal
@@ -114,8 +115,9 @@ def _free(value: object, path: str, found: list[ConfigError]) -> object:
     """Return a value of a free table, with Python's numbers; TOML must be able to hold it."""
     if isinstance(value, Decimal):
         return float(value)
-    if not isinstance(value, FREE_VALUES):
-        what = "null" if value is None else type(value).__name__
+    is_long = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+    if is_long or not isinstance(value, FREE_VALUES):
+        what = "a number of more than 64 bits" if is_long else "null" if value is None else type(value).__name__
         msg = f"{path} is {what}, which TOML cannot hold: remove the key, or write it as text"
         found.append(ConfigError(msg, path=path))
         return MISSING
@@ -133,7 +135,7 @@ def _below(text: str, what: str, folder: Path) -> str:
 
 def _joined_path(folder: Path, text: str) -> str:
     """Join as ``Path`` does, but keep a final slash, which marks a folder."""
-    path = str(folder / Path(text).expanduser())
+    path = str(folder / os.path.expanduser(text))  # noqa: PTH111 - Path's raises for an unknown user
     return f"{path}/" if text.endswith("/") else path
 
 

@@ -13,35 +13,26 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import inspect
 
-from headrace.app.config.form import MISSING, anchored, form_at, form_of, items_of, joined, member, unknown_key
+from headrace.app.config.documents import document_of
+from headrace.app.config.form import MISSING, anchored, form_at, form_of, items_of, joined, member
+from headrace.app.config.overrides import overrides_of, placed
 from headrace.app.config.tree import EngineConfig, InstrumentSection
-from headrace.errors import ConfigError, MissingExtraError
+from headrace.dispatch.run_file import is_run_folder
+from headrace.errors import ConfigError
+from headrace.limits import CONFIG_DEPTH_MAX
 from headrace.market.forms import Form, fields_of, type_text
-from headrace.market.wording import counted
 
 __all__ = ["Reading", "load_config", "read_config"]
 
-ENVIRONMENT = "HEADRACE__"
 # The content of a file, not checked yet.
 Tree: TypeAlias = dict[str, Any]
-
-
-class _Override(NamedTuple):
-    """One value from outside the file: its source, the keys of its place, and its text."""
-
-    origin: str
-    keys: list[str]
-    text: str
-    ignores_case: bool
 
 
 class Reading(NamedTuple):
@@ -91,16 +82,16 @@ def read_config(
     tree: Tree = {}
     try:
         if path is not None:
-            tree = _table(anchored(_parsed(Path(path)), root, "$", Path(path).parent, found))
-        variables = os.environ if environment is None else environment
-        for override in [*_from_environment(variables), *_parsed_all(overrides)]:
+            tree = _anchored(document_of(Path(path)), Path(path).parent, found)
+        for override in overrides_of(os.environ if environment is None else environment, overrides):
             try:
-                origins[_placed(tree, root, override)] = override.origin
+                origins[placed(tree, root, override)] = override.origin
             except ConfigError as error:
                 found.append(error)
+        tree = _anchored(tree, None, found)
     except ConfigError as error:
         raise _from(error, origins, where) from None
-    config = _converted(_table(anchored(tree, root, "$", None, found)), found)
+    config = _converted(tree, found)
     return Reading(config, tuple(_from(error, origins, where) for error in found))
 
 
@@ -116,187 +107,27 @@ def _origin(path: str, origins: Mapping[str, str]) -> str | None:
     return origins[max(inside, key=len)] if inside else None
 
 
-def _table(document: object) -> Tree:
+def _anchored(document: object, folder: Path | None, found: list[ConfigError]) -> Tree:
+    """Return a tree with its paths below ``folder``, without what is wrong. Raises ConfigError."""
     if not isinstance(document, dict):
         raise ConfigError("the file holds no table: write [engine] and its keys below it", path="$")
-    return document
+    level: list[object] = [document]
+    for _ in range(CONFIG_DEPTH_MAX):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        msg = f"tables and lists are more than {CONFIG_DEPTH_MAX} levels deep: write a flatter one"
+        raise ConfigError(msg, path="$")
+    tree = anchored(document, form_of(EngineConfig), "$", folder, found)
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _is_below(path: str, above: str) -> bool:
     return path.startswith((f"{above}.", f"{above}["))
-
-
-# The file
-
-
-def _parsed(path: Path) -> object:
-    readers = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml}
-    reader = readers.get(path.suffix)
-    if reader is None:
-        raise ConfigError(f"a configuration's name ends in {' or '.join(readers)}: rename the file", path="$")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        advice = "headrace config new FILE writes one"
-        raise ConfigError(f"the file cannot be read: {error.strerror}; {advice}", path="$") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"byte {error.start} is no UTF-8: save the file as UTF-8", path="$") from error
-    return reader(text)
-
-
-def _toml(text: str) -> object:
-    try:
-        return tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"this is no TOML: {error}", path="$") from error
-
-
-def _yaml(text: str) -> object:
-    try:
-        import yaml  # type: ignore[import-untyped]  # an extra
-    except ImportError:
-        msg = 'a YAML configuration needs PyYAML: pip install "headrace[yaml]"'
-        raise MissingExtraError(msg) from None
-
-    try:
-        _refuse_twice(yaml.compose(text, yaml.SafeLoader))
-        return yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"this is no YAML: {' '.join(str(error).split())}", path="$") from error
-
-
-def _refuse_twice(node: Any) -> None:
-    """Refuse a key that a table has twice, which YAML allows. Takes a node of PyYAML's tree, or None."""
-    if isinstance(getattr(node, "value", None), list):
-        pairs = [item for item in node.value if isinstance(item, tuple)]
-        keys = [key.value for key, _ in pairs]
-        if twice := [key for key, _ in pairs if keys.count(key.value) > 1]:
-            place = f"line {twice[1].start_mark.line + 1}"
-            raise ConfigError(f"{place} has the key {twice[1].value!r} a second time: keep one", path="$")
-        for inner in [value for _, value in pairs] or node.value:
-            _refuse_twice(inner)
-
-
-# From outside the file
-
-
-def _from_environment(environment: Mapping[str, str]) -> Iterator[_Override]:
-    # Sorted, so that the order of the environment has no effect; items of a list are sorted by their numbers.
-    for name in sorted(environment, key=_natural):
-        prefix = ENVIRONMENT.removesuffix("_")
-        if name.startswith(prefix) and not name.startswith(ENVIRONMENT) and "__" in name:
-            msg = f"{name} sets nothing (did you mean {ENVIRONMENT}{name.removeprefix(prefix)}?)"
-            raise ConfigError(msg, path="$", origin="the environment")
-        if name.startswith(ENVIRONMENT):
-            keys = name.removeprefix(ENVIRONMENT).split("__")
-            if not all(keys):
-                msg = f"{name} holds no key: write {ENVIRONMENT}SECTION__KEY"
-                raise ConfigError(msg, path="$", origin="the environment")
-            yield _Override(name, keys, environment[name], ignores_case=True)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split("__")]
-
-
-def _parsed_all(overrides: Iterable[str]) -> Iterator[_Override]:
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        # A quoted key may contain "=": split at the first "=" outside quotes.
-        while equals and key.count('"') % 2:
-            more, equals, value = value.partition("=")
-            key = f"{key}={more}"
-        keys = _keys(key) if equals else None
-        if keys is None:
-            msg = "this sets nothing: write section.key=value"
-            raise ConfigError(msg, path="$", origin=f"--set {key}".rstrip())
-        yield _Override(f"--set {key.strip()}", keys, value.strip(), ignores_case=False)
-
-
-def _keys(text: str) -> list[str] | None:
-    """Split a dotted key as TOML does; None: the text is no key."""
-    try:
-        node = tomllib.loads(f"{text} = 0")
-    except tomllib.TOMLDecodeError:
-        return None
-    keys = []
-    inner: object = node
-    while isinstance(inner, dict):
-        if len(inner) != 1:
-            return None
-        ((key, inner),) = inner.items()
-        keys.append(key)
-    return keys
-
-
-def _placed(tree: Tree, form: Form, override: _Override) -> str:
-    """Put a value into the tree, with the tables and lists above it, and return its path."""
-    node: Any = tree  # a table or a list of the tree
-    path = "$"
-    for depth, text in enumerate(override.keys, 1):
-        here = member(form, node)
-        key: Any  # a number in a list, a text in a table
-        if isinstance(node, list):
-            key = _index(text, node, path, override.origin)
-            form = items_of(here)
-        else:
-            key = _key(text, node, here, override)
-            known = fields_of(here)
-            if known and key not in known:
-                raise unknown_key(path, key, known, origin=override.origin)
-            form = known.get(key) or items_of(here)
-        path = joined(path, key)
-        if depth == len(override.keys):
-            node[key] = _value(override.text, form)
-            return path
-        below = node[key] if isinstance(node, list) else node.get(key)
-        if not isinstance(below, dict | list):
-            is_list = isinstance(member(form, []), inspect.VarTupleType) and override.keys[depth].isdecimal()
-            below = node[key] = [] if is_list else {}
-        node = below
-    return path
-
-
-def _index(text: str, items: list[Any], path: str, origin: str) -> int:
-    if not text.isdecimal() or int(text) > len(items):
-        held = counted(len(items), "item")
-        msg = f"{path} has {held}, and {text!r} is none of them: use a number from 0 to {len(items)}"
-        raise ConfigError(msg, path=path, origin=origin)
-    if int(text) == len(items):
-        items.append(None)
-    return int(text)
-
-
-def _key(text: str, node: Mapping[str, object], form: Form, override: _Override) -> str:
-    """Return a key as it is written in the tree; names in the environment are often all capitals."""
-    if not override.ignores_case:
-        return text
-    if alike := [key for key in node if key.lower() == text.lower()]:
-        return alike[0]
-    is_name = isinstance(form, inspect.DictType) and isinstance(member(form.value_type, {}), inspect.StructType)
-    return text if is_name else text.lower()
-
-
-def _value(text: str, form: Form) -> object:
-    """Read a value as TOML does, unless only a text is allowed here."""
-    parsed = _toml_value(text)
-    choices = {type(member(choice, None)) for choice in getattr(form, "types", (form,))}
-    if isinstance(parsed, str | list | dict) or inspect.AnyType in choices:
-        return parsed
-    takes: dict[type, tuple[type, ...]] = {
-        inspect.BoolType: (bool,),
-        inspect.IntType: (int,),
-        inspect.FloatType: (int, float),
-    }
-    return parsed if any(isinstance(parsed, takes[kind]) for kind in choices & takes.keys()) else text
-
-
-def _toml_value(text: str) -> object:
-    try:
-        document = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return document["value"] if len(document) == 1 else text
 
 
 # The whole
@@ -362,6 +193,10 @@ def _check_relations(config: EngineConfig, found: list[ConfigError]) -> None:
     def refuse(path: str, value: object, advice: str) -> None:
         found.append(ConfigError(f"{path} is {value!s}: {advice}", path=path))
 
+    audit, log = config.engine.audit, config.engine.dispatch_log
+    # In a folder, each has a file of its own.
+    if audit and log and not is_run_folder(log) and Path(audit).resolve() == Path(log).resolve():
+        refuse("$.engine.dispatch_log", log, "name another file, since the audit is written to this one")
     capacity = config.engine.ring_capacity
     if capacity & (capacity - 1):
         low = 1 << capacity.bit_length() - 1

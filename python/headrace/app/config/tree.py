@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 # In a file, relative to the file's folder; in the environment and in overrides, relative to the current folder.
-FilePath: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, extra={"is": "path", "takes": "a path"})]
+FilePath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]+$", extra={"is": "path", "takes": "a path"})]
 # module:Class, or path/file.py:Class; it is imported.
 Use: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[^:]+:[^:]+$", extra={"is": "use", "takes": "module:Class"})]
 FeedKind: TypeAlias = Annotated[
