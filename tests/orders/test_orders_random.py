@@ -17,6 +17,7 @@ import pytest
 
 from headrace.bus.lane import LaneOptions
 from headrace.errors import EventTypeError, LaneFullError
+from headrace.market.event_json import encode_event
 from headrace.market.events import (
     Cause,
     Lane,
@@ -28,7 +29,6 @@ from headrace.market.events import (
     OrderFilled,
     OrderRejected,
     OrderRequested,
-    encode_event,
 )
 from headrace.trading.brokers import SimulatedBroker
 from headrace.trading.orders import FINAL

@@ -209,7 +209,7 @@ def test_events_of_an_audit_can_be_published_again(tmp_path: Path) -> None:
 
     bus = EventBus(mode="replay")
     again: list[bytes] = []
-    from headrace.market.events import encode_event
+    from headrace.market.event_json import encode_event
 
     bus.subscribe(Event, lambda event: again.append(encode_event(event)), name="again")
     asyncio.run(replay_events(tmp_path / "audit", bus))

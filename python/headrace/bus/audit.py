@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -37,7 +36,8 @@ from headrace.dispatch.run_file import is_run_folder, new_run_file
 from headrace.errors import AuditError, ClosedError
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
 from headrace.market.clock import Mode, ModeName
-from headrace.market.events import EVENT_LANES, Event, Gap, Status, decode_event
+from headrace.market.event_json import decode_event, encode_event
+from headrace.market.events import Event, Gap, Status
 from headrace.market.wording import counted
 
 if TYPE_CHECKING:
@@ -104,7 +104,6 @@ class AuditSink:
         self._bus: EventBus | None = None
         self._subscription: BusSubscription | None = None
         self._file: int | None = None
-        self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
         self._buffered = self._written = self._lost = 0
         # Lost since the last line of the file.
@@ -121,7 +120,7 @@ class AuditSink:
         """
         self._file = self._make_file()
         try:
-            self._append(self._encoder.encode(self._header) + b"\n")
+            self._append(msgspec.json.encode(self._header) + b"\n")
         except OSError as error:
             os.close(self._file)
             self._file = None
@@ -202,7 +201,7 @@ class AuditSink:
             self._lost += 1
             return
         try:
-            line = self._encoder.encode(event)
+            line = encode_event(event)
         except Exception as error:
             self._refuse(event, error)
             raise
@@ -233,7 +232,7 @@ class AuditSink:
             return b""
         first = self._written + self._lost - self._hole + 1
         gap = Gap(source=SOURCE, lane=SOURCE, missed=self._hole, first=first, last=first + self._hole - 1)
-        return self._encoder.encode(gap) + b"\n"
+        return encode_event(gap) + b"\n"
 
     def _lose(self, error: OSError) -> None:
         is_news = not self._reason
@@ -300,7 +299,7 @@ def read_audit(
     """Yield the events of an audit, in the order in which they were delivered.
 
     own_types : event types beside the built-in ones. allow_torn : an incomplete last line, which a killed process
-        leaves, is logged and skipped; without it, it raises. An infinite number is read as NaN.
+        leaves, is logged and skipped; without it, it raises.
     Raises AuditError, with the line: a file that is missing, no audit, damaged or torn.
     """
     file, types = Path(path), tuple(own_types)
@@ -311,7 +310,7 @@ def read_audit(
             has_header = True
             continue
         try:
-            yield _event(line, types)
+            yield decode_event(line, types)
         except msgspec.DecodeError as error:
             msg = f"audit {file} line {number} is no event: {error}; pass your own event types as own_types="
             raise AuditError(msg, path=str(file), line=number) from error
@@ -349,21 +348,6 @@ def _lines(path: Path, *, allow_torn: bool) -> Iterator[tuple[int, bytes]]:
     except OSError as error:
         msg = f"audit {path} cannot be read: {error.strerror}; name the file that a run wrote"
         raise AuditError(msg, path=str(path), line=0) from error
-
-
-def _event(line: bytes, own_types: tuple[type[Event], ...]) -> Event:
-    """Decode an event. JSON has no NaN and no infinity: both are written as null, which is read as NaN."""
-    try:
-        return decode_event(line, own_types)
-    except msgspec.ValidationError:
-        fields = msgspec.json.decode(line)
-        named = fields.get("type") if isinstance(fields, dict) else None
-        kind = next((own for own in (*EVENT_LANES, *own_types) if own.__name__ == named), None)
-        if kind is None:
-            raise
-        numbers = {field.name: math.nan for field in msgspec.structs.fields(kind) if field.type is float}
-        given = {name: value for name, value in fields.items() if value is not None or name not in numbers}
-        return msgspec.convert({**numbers, **given}, kind)
 
 
 def _header(path: Path, number: int, line: bytes) -> AuditHeader:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.dispatch.log import DispatchLog, LoggedRun, Mark
-from headrace.market.events import Event, OrderEvent, Signal, encode_event
+from headrace.market.event_json import encode_event
+from headrace.market.events import Event, OrderEvent, Signal
 
 if TYPE_CHECKING:
     import os
@@ -92,7 +93,7 @@ class RunLog:
             self._log.mark(kind, payload)
 
     def _decision(self, event: Event) -> None:
-        self.mark("decision", event)
+        self.mark("decision", msgspec.Raw(encode_event(event)))
 
     def turn_over(self, *, idle: bool) -> None:
         """Write what was gathered, when there is time."""

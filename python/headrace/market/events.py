@@ -10,13 +10,13 @@
 
 Every event holds its publisher, its time by the engine's clock, its run, and the tick that caused it.
 
-Guarantees: ``decode(encode(event)) == event``; an unknown field or type is an error; money is Decimal.
-Does not: carry ticks; those stay on the ring.
+Guarantees: money is Decimal; a field of type ``Any`` holds what JSON does, and floats that it lacks.
+Does not: carry ticks; those stay on the ring. ``event_json`` writes and reads events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
 from enum import StrEnum
@@ -49,8 +49,6 @@ __all__ = [
     "Status",
     "StrategyStateChanged",
     "current_cause",
-    "decode_event",
-    "encode_event",
     "stamped",
 ]
 
@@ -313,9 +311,6 @@ EVENT_KEYS: dict[type[Event], Callable[[Any], Any]] = {
     OrderEvent: attrgetter("strategy"),
 }
 
-_encoder = msgspec.json.Encoder()
-_decoders: dict[frozenset[type[Event]], msgspec.json.Decoder[Event]] = {}
-
 
 def stamped(event: Event, *, source: str, ts: int, run_id: str, cause: Cause | None) -> Event:
     """Return a copy of an event with these values in its empty fields; 1 µs."""
@@ -326,23 +321,3 @@ def stamped(event: Event, *, source: str, ts: int, run_id: str, cause: Cause | N
         run_id=event.run_id or run_id,
         cause=cause if event.cause is None else event.cause,
     )
-
-
-def encode_event(event: Event) -> bytes:
-    """Return an event as one JSON object, its type under ``"type"``."""
-    return _encoder.encode(event)
-
-
-def decode_event(data: bytes, own_types: Iterable[type[Event]] = ()) -> Event:
-    """Return the event of a JSON object that ``encode_event`` made; ``own_types`` are decoded, too.
-
-    Raises msgspec.ValidationError, which names the place.
-    """
-    types = frozenset((*EVENT_LANES, *own_types))
-    decoder = _decoders.get(types)
-    if decoder is None:
-        union: Any = None
-        for kind in sorted(types, key=lambda kind: kind.__name__):
-            union = kind if union is None else union | kind
-        decoder = _decoders[types] = msgspec.json.Decoder(union)
-    return decoder.decode(data)

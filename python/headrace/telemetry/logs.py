@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import msgspec
 
-from headrace.market.events import Audit, Event, encode_event
+from headrace.market.event_json import encode_event
+from headrace.market.events import Audit, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
