@@ -74,6 +74,9 @@ LIMITS = (
     Limit("GATE_RECORDS_MAX", 10_000, "evaluations", "what every gate saw of the latest thousand orders"),
     Limit("ORDERS_KEPT_MAX", 10_000, "orders", "of those that have ended; open orders are always kept"),
     Limit("ORDERS_CROSSING_MAX", 400, "orders", "of other threads, not judged yet: as many as a grown order lane"),
+    Limit("AMOUNT_DIGITS_MAX", 28, "digits", "of a quantity, price, tick, lot or size: a product has 56 of 60"),
+    Limit("AMOUNT_EXPONENT_MAX", 18, "powers of 10", "an amount has no digit beyond 10^18, and none behind 10^-18"),
+    Limit("FLATTEN_S", 5.0, "s", "a flatten waits so long for canceled orders to end, then closes what is held"),
     Limit("TIMER_CHAIN_MAX", 10_000, "timers", "each set for now by the one before: the time would never go on"),
     # Shutdown and services
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
@@ -155,6 +158,9 @@ BARRIER_S = float(_values["BARRIER_S"])
 GATE_RECORDS_MAX = _whole("GATE_RECORDS_MAX")
 ORDERS_KEPT_MAX = _whole("ORDERS_KEPT_MAX")
 ORDERS_CROSSING_MAX = _whole("ORDERS_CROSSING_MAX")
+AMOUNT_DIGITS_MAX = _whole("AMOUNT_DIGITS_MAX")
+AMOUNT_EXPONENT_MAX = _whole("AMOUNT_EXPONENT_MAX")
+FLATTEN_S = float(_values["FLATTEN_S"])
 TIMER_CHAIN_MAX = _whole("TIMER_CHAIN_MAX")
 DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])

@@ -140,6 +140,23 @@ def test_contract_of_another_venue_must_be_given() -> None:
             compute(D(1), D(1))
 
 
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "BTCUSD", "USD_PERP", "btcusd_perp", "BTCUSD_", "ETHUSDT_260327", "BTC"])
+def test_contract_of_a_symbol_that_coin_m_has_not_must_be_given(symbol: str) -> None:
+    name = f"{symbol}.BINANCE_COINM"
+    unknown = traded(name)
+    assert (unknown.contract, unknown.size, unknown.native_contract) == (None, None, None)
+    with pytest.raises(InstrumentError, match=f"Instrument\\('{name}', contract="):
+        unknown.notional(D(1), D(1))
+    with pytest.raises(OptionError, match="size is missing"):
+        traded(name, contract="inverse")
+    assert traded(name, contract="inverse", size=100).notional(D(2), D(5)) == 200
+    engine, events = run(name, [99.0, 99.0])
+    assert {event.gate for event in events if isinstance(event, OrderRejected)} == {"instrument"}
+    assert engine.orders.stats().filled == 0
+    with pytest.raises(ConfigError, match="size is missing"):
+        load_config(overrides=[f'instruments."{name}".contract="inverse"'])
+
+
 @pytest.mark.parametrize(
     ("facts", "option"),
     [
@@ -228,8 +245,18 @@ def test_report_shows_net_profit_with_currency_and_enough_digits() -> None:
         (Instrument("XBT.ELSEWHERE", contract="inverse", size=D(5)), 3 * 5.0),
         (Instrument("ES.ELSEWHERE", contract="linear", size=D(50)), 3 * 50 * 50_000.0),
         ("XBT.ELSEWHERE", math.nan),
+        ("BTCUSDT.BINANCE_COINM", math.nan),
     ],
-    ids=["spot", "linear", "inverse of 100", "inverse of 10", "given inverse", "given linear", "unknown"],
+    ids=[
+        "spot",
+        "linear",
+        "inverse of 100",
+        "inverse of 10",
+        "given inverse",
+        "given linear",
+        "unknown",
+        "no contract",
+    ],
 )
 def test_the_notional_of_a_tick_follows_the_contract(instrument: str | Instrument, expected: float) -> None:
     seen: list[float] = []

@@ -120,6 +120,8 @@ ASKED: dict[str, tuple[Callable[[Engine], object], type[HeadraceError], str]] = 
     "account": (lambda own: own.account.of("Recordr").balances(), OptionError, "Recorder"),
     "set_permission": (lambda own: own.orders.set_permission("Recordr", "none"), OptionError, "Recorder"),
     "cancel": (lambda own: own.orders.cancel("Recorder-2"), OrderError, "Recorder-1"),
+    "limits_of": (lambda own: own.orders.gates.limits_of("BTCUSDT"), InstrumentError, BTC),
+    "quote": (lambda own: own.orders.gates.quote("BTCUSDT"), InstrumentError, BTC),
 }
 
 

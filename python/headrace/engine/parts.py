@@ -75,9 +75,14 @@ class EngineParts:
         instruments = [Instrument(given) if isinstance(given, str) else given for given in listed]
         self.dispatcher: Final = self._dispatcher(instruments)
         self.kill_switch: Final = self._kill_switch(undo)
-        quotes = self.dispatcher.newest_quote
+        self.names: Final = KnownNames(self.dispatcher, announced=self._announced, strategies=lambda: self.strategies)
         self.gates: Final = RiskGates(
-            options["limits"], instruments, clock=self.clock.real, quotes=quotes, kill_switch=self.kill_switch
+            options["limits"],
+            instruments,
+            clock=self.clock.real,
+            quotes=self.dispatcher.newest_quote,
+            kill_switch=self.kill_switch,
+            names=self.names,
         )
         self.commands: Final = CommandBus(
             bus=self.bus,
@@ -92,7 +97,6 @@ class EngineParts:
         self.halt_watch: Final = self._halt_watch()
         self.broker: Final = options["broker"]
         self.broker_context: Final = self._broker_context()
-        self.names: Final = KnownNames(self.dispatcher, announced=self._announced, strategies=lambda: self.strategies)
         self.positions: Final = Positions(self.gates.instruments, self.names)
         self.account: Final = Account(self.positions, self.dispatcher.last_mid)
         self.orders: Final = OrderManager(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,11 +17,11 @@ from headrace.market.money import MONEY, shown
 from headrace.market.wording import amount_text
 
 if TYPE_CHECKING:
+    from headrace.engine.report import StrategyReport
     from headrace.trading.account import Account, Balance
-    from headrace.trading.orders import OrderStats, Refused
     from headrace.trading.positions import Positions
 
-__all__ = ["PositionReport", "Trader", "position_reports", "trading_tables"]
+__all__ = ["PositionReport", "position_reports", "trading_tables"]
 
 COUNTS = ("submitted", "filled", "canceled", "rejected", "expired", "open", "fills")
 
@@ -43,30 +43,6 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
     net_pnl: Decimal | None
 
 
-class Trader(Protocol):
-    """A strategy's report, as far as its trading is shown."""
-
-    @property
-    def name(self) -> str:
-        """The strategy."""
-
-    @property
-    def orders(self) -> OrderStats:
-        """What became of its orders."""
-
-    @property
-    def refusals(self) -> Mapping[str, Refused]:
-        """Of its orders, by gate."""
-
-    @property
-    def positions(self) -> tuple[PositionReport, ...]:
-        """Its positions."""
-
-    @property
-    def totals(self) -> Mapping[str, Balance]:
-        """Its profit and fees by currency."""
-
-
 def position_reports(positions: Positions, account: Account, strategy: str) -> tuple[PositionReport, ...]:
     """Return a strategy's positions as they are now."""
     return tuple(
@@ -84,7 +60,9 @@ def position_reports(positions: Positions, account: Account, strategy: str) -> t
     )
 
 
-def trading_tables(traders: Sequence[Trader], states: Mapping[str, str], totals: Mapping[str, Balance]) -> list[Table]:
+def trading_tables(
+    traders: Sequence[StrategyReport], states: Mapping[str, str], totals: Mapping[str, Balance]
+) -> list[Table]:
     """Return what became of orders, which gate refused how many, and each strategy's profit by currency, with sums.
 
     states : by strategy, in words. totals : of all strategies.

@@ -10,13 +10,14 @@ import difflib
 import math
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 
 from headrace.errors import OptionError
 from headrace.market.forms import fields_of, type_text
+from headrace.market.wording import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +34,7 @@ __all__ = [
     "rate",
     "refuse",
     "refuse_unknown",
+    "side_of",
     "whole",
 ]
 
@@ -59,12 +61,13 @@ TYPE_WORDS: dict[type, str] = {
     np.integer: "a whole number",
     float: "a number",
 }
+_SIDES: tuple[Literal[1, 0, -1], ...] = (1, 0, -1)
 _DURATION = re.compile(rf"([0-9]{{1,18}})({'|'.join(UNITS_NS)})")
 
 
 def refuse(option: str, value: object, allowed: str) -> NoReturn:
     """Raise OptionError with the refused value and what is allowed."""
-    msg = f"{option}={value!r} is not allowed: use {allowed}"
+    msg = f"{option}={value_text(value)} is not allowed: use {allowed}"
     raise OptionError(msg, option=option)
 
 
@@ -122,6 +125,13 @@ def number(option: str, value: object) -> float:
     if not math.isfinite(value):
         refuse(option, value, "a finite number")
     return float(value)
+
+
+def side_of(value: object) -> Literal[1, 0, -1] | None:
+    """Return a side as an int, NumPy's included; None for anything else: a bool, a float and a Decimal are no sides."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return None
+    return next((side for side in _SIDES if side == value), None)
 
 
 def rate(option: str, value: object, unit: str) -> float:

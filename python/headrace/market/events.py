@@ -25,6 +25,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.market.checks import refuse, side_of
+
 __all__ = [
     "EVENT_KEYS",
     "EVENT_LANES",
@@ -143,7 +145,7 @@ class Status(Event, frozen=True, kw_only=True):
 
 
 class Signal(Event, frozen=True, kw_only=True):
-    """A strategy's opinion of an instrument.
+    """A strategy's opinion of an instrument. Raises OptionError for a side that is none of the three.
 
     side : +1 buy, -1 sell, 0 close the position. strength : as the strategy scales it. price : the price that the
     strategy saw, or None.
@@ -154,6 +156,14 @@ class Signal(Event, frozen=True, kw_only=True):
     strength: float = 1.0
     price: float | None = None
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        # By code that publishes its own, too: NaN is no side, and 1 of NumPy becomes an int.
+        side = side_of(self.side)
+        if side is None:
+            refuse("side", self.side, "1 to buy, -1 to sell, or 0 to close the position")
+        if side is not self.side:
+            msgspec.structs.force_setattr(self, "side", side)
 
 
 class OrderEvent(Event, frozen=True, kw_only=True):

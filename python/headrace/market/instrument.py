@@ -14,7 +14,9 @@ Does not: assign ids; the native table does. Convert currencies.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -22,15 +24,23 @@ import numpy as np
 
 from headrace.errors import InstrumentError, OptionError
 from headrace.market.checks import one_of, refuse
-from headrace.market.money import MONEY, Amount, decimal_of, shown
+from headrace.market.money import AMOUNTS, MONEY, Amount, decimal_of, is_amount, shown
 
-__all__ = ["ContractKind", "Instrument", "RiskLimits"]
+__all__ = ["ContractKind", "Instrument", "RiskLimits", "instrument_of"]
 
 ContractKind: TypeAlias = Literal["spot", "linear", "inverse"]
 CONTRACTS = ("spot", "linear", "inverse")
 ONE = Decimal(1)
 # What a venue lists, where all of it is of one contract.
-VENUE_CONTRACTS: dict[str, ContractKind] = {"BINANCE": "spot", "BINANCE_USDM": "linear", "BINANCE_COINM": "inverse"}
+VENUE_CONTRACTS: dict[str, ContractKind] = {"BINANCE": "spot", "BINANCE_USDM": "linear"}
+COINM = "BINANCE_COINM"
+# Each symbol of COIN-M has this form, like BTCUSD_PERP and ETHUSD_260327.
+COINM_SYMBOL = re.compile(r"([A-Z0-9]+)USD_[A-Z0-9]+")
+# USD, by coin.
+COINM_SIZES = {"BTC": Decimal(100)}
+COINM_SIZE = Decimal(10)
+# Instruments that are named, but not configured: a strategy that asks for a position at each tick names few.
+NAMED_MAX = 1_024
 # Binance writes its symbols without a separator. No plain USD: BNBUSD could be of BUSD as well.
 BINANCE_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
 SEPARATED_QUOTES = frozenset({*BINANCE_QUOTES, "USD", "GBP", "CHF", "AUD", "CAD", "SGD", "HKD", "KRW"})
@@ -69,10 +79,11 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name : ``SYMBOL.VENUE``. price_tick, lot_size : prices and quantities are multiples of them.
     limits : its own limits; for each one that is None the engine's limit holds.
-    contract : "spot", "linear" or "inverse"; BINANCE is spot, BINANCE_USDM linear, BINANCE_COINM inverse. At another
-        venue it is spot where price_tick and lot_size are given, and unknown otherwise.
+    contract : "spot", "linear" or "inverse"; BINANCE is spot, BINANCE_USDM linear, BINANCE_COINM inverse for symbols
+        like BTCUSD_PERP, and unknown for others. At another venue it is spot where price_tick and lot_size are given,
+        and unknown otherwise.
     size : what a quantity of 1 is: units of the coin, for an inverse contract of the quote currency; 1, and for
-        BINANCE_COINM 100 for BTCUSD contracts and 10 for all others. An inverse contract of another venue needs it.
+        BINANCE_COINM 100 for BTCUSD contracts and 10 for all others. Another inverse contract needs it.
     settles : the currency of its profit and fees; read from the symbol, or else the instrument's name, so that its
         amounts are added to no others.
 
@@ -94,8 +105,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             refuse("limits", self.limits, "RiskLimits(...), or None")
         _refuse_other_types("price_tick", self.price_tick)
         _refuse_other_types("lot_size", self.lot_size)
-        has_steps = self.price_tick is not None and self.lot_size is not None
-        contract = self.contract or VENUE_CONTRACTS.get(self.venue) or ("spot" if has_steps else None)
+        contract = self.contract or self._default_contract()
         if contract is not None:
             one_of("contract", contract, CONTRACTS)
         if not isinstance(self.settles, str):
@@ -175,13 +185,30 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InstrumentError(msg)
         return quantity if self.size == ONE else MONEY.multiply(quantity, self.size)
 
+    def _default_contract(self) -> ContractKind | None:
+        if self.venue == COINM:
+            return "inverse" if COINM_SYMBOL.fullmatch(self.symbol) else None
+        has_steps = self.price_tick is not None and self.lot_size is not None
+        return VENUE_CONTRACTS.get(self.venue) or ("spot" if has_steps else None)
+
     def _default_size(self, contract: ContractKind | None) -> Decimal | None:
         if contract != "inverse":
             return None if contract is None else ONE
-        if self.venue == "BINANCE_COINM":
-            return Decimal(100 if self.symbol.startswith("BTCUSD") else 10)
+        listed = COINM_SYMBOL.fullmatch(self.symbol) if self.venue == COINM else None
+        if listed is not None:
+            return COINM_SIZES.get(listed[1], COINM_SIZE)
         msg = f"size is missing: {self.name} is inverse, so give what one contract is worth in its quote currency"
         raise OptionError(msg, option="size")
+
+
+def instrument_of(known: Mapping[str, Instrument], name: str) -> Instrument:
+    """Return what is known of an instrument; of one that is not configured, what its name says."""
+    return known.get(name) or _named(name)
+
+
+@lru_cache(maxsize=NAMED_MAX)
+def _named(name: str) -> Instrument:
+    return Instrument(name)
 
 
 def _refuse_other_types(option: str, value: object) -> None:
@@ -198,15 +225,15 @@ def _checked_size(size: Amount | None) -> Decimal | None:
         number = decimal_of(size)
     except (ValueError, TypeError):
         number = Decimal(0)
-    if number <= 0:
-        refuse("size", size, "a number above 0")
+    if number <= 0 or not is_amount(number):
+        refuse("size", size, f"a number above 0 of {AMOUNTS}")
     return number
 
 
 def _read_currencies(symbol: str, venue: str) -> Currencies | None:
-    if venue == "BINANCE_COINM":
-        match = re.fullmatch(r"([A-Z0-9]+)USD(?:_.+)?", symbol)
-        return None if match is None else Currencies(match[1], "USD")
+    if venue == COINM:
+        listed = COINM_SYMBOL.fullmatch(symbol)
+        return None if listed is None else Currencies(listed[1], "USD")
     if venue in VENUE_CONTRACTS:
         pair = symbol.partition("_")[0]
         quotes = [quote for quote in BINANCE_QUOTES if pair.endswith(quote) and pair != quote]

@@ -1,7 +1,8 @@
 """Money: Decimals made from values of a venue or a user, and the one decimal context for all computations.
 
-Guarantees: a float becomes the shortest decimal text that reads back as it in its own width (0.1 becomes 0.1, without a
-binary tail); sums of products of doubles are exact; the thread's own decimal context changes nothing.
+Guarantees: an amount that ``is_amount`` has so few digits that its products and sums are exact; a float becomes the
+shortest decimal text that reads back as it in its own width (0.1 becomes 0.1, without a binary tail); the thread's own
+decimal context changes nothing.
 Does not: round to ticks or lots; the gates and the broker do.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import operator
 import re
 from decimal import (
+    MAX_EMAX,
+    MIN_EMIN,
     ROUND_HALF_EVEN,
     Context,
     Decimal,
@@ -21,7 +24,20 @@ from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["MONEY", "SHOWN", "ZERO", "Amount", "decimal_of", "is_multiple", "shown"]
+from headrace.limits import AMOUNT_DIGITS_MAX, AMOUNT_EXPONENT_MAX
+
+__all__ = [
+    "AMOUNTS",
+    "MONEY",
+    "SHOWN",
+    "ZERO",
+    "Amount",
+    "decimal_of",
+    "is_amount",
+    "is_computable",
+    "is_multiple",
+    "shown",
+]
 
 Amount: TypeAlias = "Decimal | int | str | float | np.floating | np.integer"
 
@@ -29,13 +45,16 @@ Amount: TypeAlias = "Decimal | int | str | float | np.floating | np.integer"
 MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
 # For reports: a quotient such as an average price, rounded to 28 digits.
 SHOWN = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
-# A remainder needs as many digits as the quotient has: 10^45 in steps of 10^-30 has 76.
-_REMAINDERS = Context(prec=100, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+# The widest exponents: no remainder becomes 0 because it is small.
+_REMAINDERS = Context(prec=60, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, DivisionByZero, Overflow])
+# What ``is_amount`` allows, for an error.
+AMOUNTS = f"at most {AMOUNT_DIGITS_MAX} digits, none above 10^{AMOUNT_EXPONENT_MAX} or below 10^-{AMOUNT_EXPONENT_MAX}"
 # Amounts below 10^8 have 20 digits behind the point in SHOWN; larger ones get as many.
 SHOWN_DIGITS_MAX = 8
 SHOWN_STEP = Decimal("1E-20")
 # Not Decimal(0): that sets a context variable for good, and numpy looks for its own at each sum.
 ZERO = MONEY.create_decimal(0)
+_FINEST = MONEY.scaleb(MONEY.create_decimal(1), -AMOUNT_EXPONENT_MAX)
 # Decimal() takes more: spaces, underscores, exponents, digits of other scripts, "nan".
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
@@ -66,6 +85,21 @@ def decimal_of(value: Amount) -> Decimal:
         msg = f"{value!r} is not finite"
         raise ValueError(msg)
     return number
+
+
+def is_amount(number: Decimal) -> bool:
+    """Return whether a finite number has few enough digits to be computed with exactly."""
+    _, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)  # It is finite.
+    if len(digits) <= AMOUNT_DIGITS_MAX and exponent >= -AMOUNT_EXPONENT_MAX:
+        return number.adjusted() <= AMOUNT_EXPONENT_MAX
+    # Zeros at the end do not count.
+    return number.adjusted() <= AMOUNT_EXPONENT_MAX and SHOWN.plus(number) == number and is_multiple(number, _FINEST)
+
+
+def is_computable(number: Decimal) -> bool:
+    """Return whether a Decimal is finite, and so near to 1 that no product of several overflows, or becomes 0."""
+    return number.is_finite() and (not number or -MONEY.prec <= number.adjusted() <= MONEY.prec)
 
 
 def shown(amount: Decimal) -> Decimal:

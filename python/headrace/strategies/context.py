@@ -107,8 +107,6 @@ class StrategyContext:
         self._refuse_retired()
         of_type("instrument", instrument, str)
         of_type("reason", reason, str)
-        if isinstance(side, bool) or side not in (1, 0, -1):
-            refuse("side", side, "1 to buy, -1 to sell, or 0 to close the position")
         self._parts.bus.publish_nowait(
             Signal(
                 source=self.name,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headrace.market.instrument import Instrument
+from headrace.market.instrument import Instrument, instrument_of
 from headrace.market.money import MONEY, ZERO, Amount, decimal_of, shown
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ class Positions:
         key = (fill.strategy, fill.instrument)
         holding = self._holdings.get(key)
         if holding is None:
-            holding = self._holdings[key] = _Holding(fill.strategy, self._traded(fill.instrument))
+            traded = instrument_of(self._instruments, fill.instrument)
+            holding = self._holdings[key] = _Holding(fill.strategy, traded)
         holding.trade(fill.quantity if fill.side > 0 else MONEY.minus(fill.quantity), fill.price, fill.fee)
         return holding.position
 
@@ -153,7 +154,9 @@ class Positions:
     def held(self, strategy: str, instrument: str) -> Position:
         """Return a position, as ``position`` does, of names that were checked before."""
         holding = self._holdings.get((strategy, instrument))
-        return Position(strategy=strategy, traded=self._traded(instrument)) if holding is None else holding.position
+        if holding is not None:
+            return holding.position
+        return Position(strategy=strategy, traded=instrument_of(self._instruments, instrument))
 
     def check_names(self, strategy: str | None, instrument: str | None) -> None:
         """Raise InstrumentError or OptionError for an unknown name; None is every name."""
@@ -183,9 +186,6 @@ class Positions:
         """The settlement currencies of the instruments, and of what was traded."""
         traded = (position.currency for position in self.positions())
         return tuple(dict.fromkeys((*traded, *(own.settles for own in self._instruments.values()))))
-
-    def _traded(self, name: str) -> Instrument:
-        return self._instruments.get(name) or Instrument(name)
 
     def __iter__(self) -> Iterator[Position]:
         return iter(self.positions())

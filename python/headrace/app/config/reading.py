@@ -28,6 +28,8 @@ from headrace.dispatch.run_file import is_run_folder
 from headrace.errors import ConfigError
 from headrace.limits import CONFIG_DEPTH_MAX
 from headrace.market.forms import Form, fields_of, type_text
+from headrace.market.instrument import Instrument
+from headrace.market.money import AMOUNTS, is_amount
 
 __all__ = ["Reading", "load_config", "read_config"]
 
@@ -221,7 +223,7 @@ def _faults_of(path: str, name: str, instrument: InstrumentSection) -> Iterator[
         yield path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]'
     for key in ("price_tick", "lot_size", "size"):
         step = getattr(instrument, key)
-        if step is not None and not (step.is_finite() and step > 0):
-            yield joined(path, key), step, "use a number above 0"
-    if instrument.contract == "inverse" and instrument.size is None and not name.endswith(".BINANCE_COINM"):
+        if step is not None and not (step.is_finite() and step > 0 and is_amount(step)):
+            yield joined(path, key), step, f"use a number above 0, of {AMOUNTS}"
+    if instrument.contract == "inverse" and instrument.size is None and Instrument(name).contract != "inverse":
         yield joined(path, "size"), "missing", "write what one contract is worth in its quote currency"

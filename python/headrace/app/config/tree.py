@@ -178,8 +178,8 @@ class InstrumentSection(Section, frozen=True, kw_only=True):
     price_tick : prices of orders are multiples of it.
     lot_size : quantities of orders are multiples of it.
     limits : its own limits; for a missing one, the limit in [risk] holds.
-    contract : how its money is computed; BINANCE is spot, BINANCE_USDM linear, BINANCE_COINM inverse; at another venue
-        it is spot where price_tick and lot_size are given.
+    contract : how its money is computed; BINANCE is spot, BINANCE_USDM linear, BINANCE_COINM inverse for symbols like
+        BTCUSD_PERP; at another venue it is spot where price_tick and lot_size are given.
     size : what a quantity of 1 is: units of the coin, for an inverse contract of the quote currency; by default 1, for
         BINANCE_COINM 100 (BTCUSD) or 10.
     settles : the currency of its profit and fees; by default read from the symbol.

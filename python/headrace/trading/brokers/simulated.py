@@ -37,7 +37,7 @@ from headrace.market.events import (
     OrderRejected,
     OrderRequested,
 )
-from headrace.market.instrument import Instrument
+from headrace.market.instrument import Instrument, instrument_of
 from headrace.market.money import MONEY, ZERO, Amount
 from headrace.market.tick import NEVER_NEWEST, Flags
 from headrace.trading.brokers.costs import Costs
@@ -253,12 +253,15 @@ class SimulatedBroker:
         return max(ZERO, net.copy_negate() if request.side > 0 else net)
 
     def _fill(self, order: RestingOrder, quantity: Decimal, price: Decimal, shown: ShownSide, quote: Cause) -> None:
-        """Publish an execution, then account for it: what found no room did not happen."""
+        """Publish an execution, then keep it: what found no room did not happen, and all is computed before."""
         request = order.request
         liquidity = order.liquidity
-        traded = self._instrument(request.instrument) or Instrument(request.instrument)
+        traded = instrument_of(self._attached().instruments, request.instrument)
         filled, left = MONEY.add(order.filled, quantity), MONEY.subtract(order.left, quantity)
         kind = OrderPartiallyFilled if left else OrderFilled
+        key = (request.strategy, request.instrument)
+        net = MONEY.fma(quantity, request.side, self._net.get(key, ZERO))
+        shown_left = MONEY.subtract(shown.left, quantity)
         self._attached().publish(
             kind(
                 **self._said(request),
@@ -273,11 +276,10 @@ class SimulatedBroker:
                 quote=quote,
             )
         )
-        shown.left = MONEY.subtract(shown.left, quantity)
+        shown.left = shown_left
+        self._net[key] = net
         order.filled, order.left = filled, left
         order.executions += 1
-        key = (request.strategy, request.instrument)
-        self._net[key] = MONEY.fma(quantity, request.side, self._net.get(key, ZERO))
         if not left:
             self._remove(order)
 

@@ -40,6 +40,7 @@ from headrace.market.events import (
     PositionChanged,
     Signal,
 )
+from headrace.market.wording import value_text
 from headrace.trading.brokers.base import call_broker
 from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
@@ -126,7 +127,7 @@ class OrderManager:
         *,
         strategy: str,
         instrument: str,
-        side: Literal[1, -1],
+        side: int,
         quantity: Amount,
         cause: Cause | None = None,
         **options: Unpack[OrderOptions],
@@ -160,9 +161,6 @@ class OrderManager:
         """
         of_type("signal", signal, Signal)
         of_type("sizing", sizing, Sizing, None)
-        if signal.side not in (1, 0, -1):
-            msg = f"signal.side={signal.side!r} is not allowed: use 1 to buy, -1 to sell, or 0 to close the position"
-            raise OrderError(msg, field="side")
         if signal.side == 0:
             self.positions.check_names(None, signal.instrument)
         position = self.positions.held(signal.source, signal.instrument)
@@ -196,8 +194,7 @@ class OrderManager:
         with self._lock:
             owner = self._table.owner(order_id)
             if owner is None:
-                near = self._table.nearest_id(order_id)
-                msg = f"no order is called {order_id!r}{near}"
+                msg = f"no order is called {value_text(order_id)}{self._table.nearest_id(order_id)}"
                 raise OrderError(msg, field="order_id")
             if strategy not in (None, owner):
                 return "rejected"

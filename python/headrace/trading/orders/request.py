@@ -10,9 +10,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
 from headrace.errors import OptionError, OrderError
-from headrace.market.checks import duration_ns, nearest
+from headrace.market.checks import duration_ns, nearest, side_of
 from headrace.market.events import OrderRequested
-from headrace.market.money import Amount, decimal_of, is_multiple
+from headrace.market.money import AMOUNTS, Amount, decimal_of, is_amount
+from headrace.market.wording import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +24,6 @@ __all__ = ["OrderOptions", "amount", "check_names", "request_of"]
 
 # Names of other libraries, and ours that serve the same.
 ELSEWHERE = {"limit": "price", "order_type": "price", "tif": "time_in_force", "side": "buy or sell"}
-# What lies between them is compared with ticks and lots exactly.
-AMOUNT_MAX = Decimal("1E+45")
-STEP_MIN = Decimal("1E-30")
 TIMES_IN_FORCE = "'gtc' (rests until it is canceled) or 'ioc' (fills at once what it can)"
 
 
@@ -50,14 +48,15 @@ def check_names(options: Iterable[str]) -> None:
 
 
 def request_of(
-    strategy: str, instrument: str, side: Literal[1, -1], quantity: Amount, options: OrderOptions, now_ns: int
+    strategy: str, instrument: str, side: int, quantity: Amount, options: OrderOptions, now_ns: int
 ) -> OrderRequested:
     """Return a request that has no id yet. Raises OrderError."""
     check_names(options)
     for field, name in (("strategy", strategy), ("instrument", instrument)):
         if not name or not isinstance(name, str):
             _refuse(field, name, "a name")
-    if isinstance(side, bool) or side not in (1, -1):
+    way = side_of(side)
+    if not way:
         _refuse("side", side, "1 to buy or -1 to sell")
     price, reduce_only = options.get("price"), options.get("reduce_only", False)
     time_in_force = options.get("time_in_force", "gtc")
@@ -71,7 +70,7 @@ def request_of(
         order_id="",
         strategy=strategy,
         instrument=instrument,
-        side=side,
+        side=way,
         order_type="market" if price is None else "limit",
         quantity=amount("quantity", quantity),
         price=None if price is None else amount("price", price),
@@ -89,10 +88,8 @@ def amount(field: str, value: Amount) -> Decimal:
         _refuse(field, value, "a finite number above 0: a Decimal, an int, a float, or text like '0.001'")
     if number <= 0:
         _refuse(field, value, "a number above 0; buy or sell is the side")
-    if number > AMOUNT_MAX or not is_multiple(number, STEP_MIN):
-        _refuse(
-            field, value, f"a number up to {AMOUNT_MAX} with at most {-STEP_MIN.adjusted()} digits behind the point"
-        )
+    if not is_amount(number):
+        _refuse(field, value, f"a number of {AMOUNTS}")
     return number
 
 
@@ -122,5 +119,5 @@ def _wait_ns(after: Duration) -> int:
 
 
 def _refuse(field: str, value: object, valid: str) -> NoReturn:
-    msg = f"{field}={value!r} cannot be ordered: give {valid}"
+    msg = f"{field}={value_text(value)} cannot be ordered: give {valid}"
     raise OrderError(msg, field=field) from None

@@ -28,7 +28,7 @@ import msgspec
 
 from headrace.errors import OrderError
 from headrace.limits import ORDERS_KEPT_MAX
-from headrace.market.checks import nearest
+from headrace.market.checks import nearest, side_of
 from headrace.market.events import (
     OrderAccepted,
     OrderCanceled,
@@ -39,17 +39,22 @@ from headrace.market.events import (
     OrderRejected,
     OrderRequested,
 )
-from headrace.market.instrument import Instrument
-from headrace.market.money import MONEY, ZERO, shown
+from headrace.market.instrument import instrument_of
+from headrace.market.money import MONEY, ZERO, is_computable, shown
+from headrace.market.wording import value_text
 from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from headrace.market.instrument import Instrument
+
 __all__ = ["OrderStats", "OrderTable", "id_prefix"]
 
 # Of two thousand runs of a year two share a beginning with a probability of 1 in 500.
 PREFIX_CHARACTERS = 6
+# A longer text is near none.
+ID_CHARACTERS_MAX = 200
 # No run has so many orders; a longer number is not converted.
 ID_DIGITS_MAX = 18
 
@@ -138,7 +143,9 @@ class OrderTable:
 
     def nearest_id(self, order_id: object) -> str:
         """Return a hint with the nearest id of a kept order; empty when none is near."""
-        return nearest(order_id, self._entries) if isinstance(order_id, str) else ""
+        if not isinstance(order_id, str) or len(order_id) > ID_CHARACTERS_MAX:
+            return ""
+        return nearest(order_id, self._entries)
 
     # Orders
 
@@ -241,13 +248,14 @@ class OrderTable:
 
     def _fill(self, entry: _Entry, event: OrderFill, after: OrderState) -> None:
         order, request = entry.order, entry.order.request
-        if event.side != request.side:
+        # No float and no number of NumPy, which would be equal: the audit holds ints.
+        if side_of(event.side) is not event.side or event.side != request.side:
             _refuse(event, f"the order's side is {request.side:+d}, the fill's {event.side!r}", "side")
         for what in ("quantity", "price", "fee"):
             amount = getattr(event, what)
-            if not (isinstance(amount, Decimal) and amount.is_finite() and (amount > 0 or what == "fee")):
-                _refuse(event, f"its {what} is {amount!r}", what)
-        traded = self._instruments.get(request.instrument) or Instrument(request.instrument)
+            if not (isinstance(amount, Decimal) and is_computable(amount) and (amount > 0 or what == "fee")):
+                _refuse(event, f"its {what} is {value_text(amount)}", what)
+        traded = instrument_of(self._instruments, request.instrument)
         if event.execution_id in entry.executions:
             _refuse(event, f"execution {event.execution_id!r} came before", "execution_id")
         filled = MONEY.add(order.filled, event.quantity)

@@ -27,7 +27,7 @@ from headrace.dispatch.faults import safe_text
 from headrace.errors import OptionError
 from headrace.limits import GATE_RECORDS_MAX
 from headrace.market.instrument import Instrument, RiskLimits
-from headrace.market.money import decimal_of
+from headrace.market.money import decimal_of, is_amount
 from headrace.trading.risk.gate import Gate, GateRequest, GateVerdict, Refusal
 from headrace.trading.risk.gates import GATES, message_window
 
@@ -36,11 +36,15 @@ if TYPE_CHECKING:
 
     from headrace.market.clock import Clock
     from headrace.market.events import OrderRequested
+    from headrace.trading.known_names import KnownNames
     from headrace.trading.risk.gate import Exposure, Halting, QuoteLike
 
 __all__ = ["GateCounts", "GateRecord", "RiskGates"]
 
 log = logging.getLogger(__name__)
+
+# What is never reached bounds nothing, and a larger number cannot be computed with.
+COUNT_MAX = Decimal(10**18)
 
 
 class GateCounts(NamedTuple):
@@ -77,7 +81,7 @@ class RiskGates:
 
     limits : for every instrument; what an instrument's own limits leave open. The default allows nothing.
     instruments : those that may be traded. clock : the engine's. quotes : the newest quote of an instrument by name.
-    kill_switch : None: there is none.
+    kill_switch : None: there is none. names : that may be asked for; None: any.
 
     Raises OptionError (two instruments of one name).
     """
@@ -90,10 +94,12 @@ class RiskGates:
         clock: Clock,
         quotes: Callable[[str], QuoteLike | None] | None = None,
         kill_switch: Halting | None = None,
+        names: KnownNames | None = None,
     ) -> None:
         self.kill_switch = kill_switch
+        self._names = names
         self._clock = clock
-        self._quotes = quotes
+        self._quotes = quotes or _no_quote
         self._gates = tuple(_Named(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES)
         self._limits = _checked_limits(limits or RiskLimits())
         self._instruments: dict[str, Instrument] = {}
@@ -135,12 +141,18 @@ class RiskGates:
         return self.kill_switch is not None and self.kill_switch.is_halted
 
     def limits_of(self, instrument: str) -> RiskLimits:
-        """Return what holds for an instrument; a limit that is no number is None."""
+        """Return what holds for an instrument; a limit that is no number is None. Raises InstrumentError (unknown)."""
+        self._check_name(instrument)
         return self._merged.get(instrument, self._limits)
 
     def quote(self, instrument: str) -> QuoteLike | None:
-        """Return the newest quote of an instrument."""
-        return None if self._quotes is None else self._quotes(instrument)
+        """Return the newest quote of an instrument; None: it has had none. Raises InstrumentError (unknown)."""
+        self._check_name(instrument)
+        return self._quotes(instrument)
+
+    def _check_name(self, instrument: str) -> None:
+        if self._names is not None:
+            self._names.check_instrument(instrument)
 
     def check(self, order: OrderRequested, exposure: Exposure) -> Refusal | None:
         """Take an order through the chain; None: every gate let it pass, and it counts as a message."""
@@ -186,8 +198,8 @@ class RiskGates:
             now_ns=self._clock.now_ns(),
             is_halted=self.is_halted,
             instrument=self._instruments.get(order.instrument),
-            limits=self.limits_of(order.instrument),
-            quote=self.quote(order.instrument),
+            limits=self._merged.get(order.instrument, self._limits),
+            quote=self._quotes(order.instrument),
             messages=self._messages.get(order.strategy, ()),
         )
 
@@ -209,6 +221,10 @@ class RiskGates:
             if not verdict.passed:
                 return Refusal(name, verdict)
         return None
+
+
+def _no_quote(_instrument: str) -> None:
+    return None
 
 
 def _is_gate(value: object) -> bool:
@@ -237,9 +253,9 @@ def _checked_limits(limits: RiskLimits) -> RiskLimits:
         quantity_max=_bound(limits.quantity_max),
         notional_max=_bound(limits.notional_max),
         price_collar=_bound(limits.price_collar),
-        open_orders_max=None if count is None or count % 1 else int(count),
-        message_rate_max=None if rate is None else float(rate),
-        stale_after_s=None if stale is None else float(stale),
+        open_orders_max=None if count is None or count != count.to_integral_value() else int(min(count, COUNT_MAX)),
+        message_rate_max=None if rate is None else float(min(rate, COUNT_MAX)),
+        stale_after_s=None if stale is None else float(min(stale, COUNT_MAX)),
     )
 
 
@@ -256,9 +272,10 @@ def _completed(given: RiskLimits | None, own: RiskLimits, default: RiskLimits) -
 
 
 def _checked_instrument(instrument: Instrument) -> Instrument:
-    """Return an instrument with steps above 0, or none."""
-    tick, lot = _bound(instrument.price_tick), _bound(instrument.lot_size)
-    return msgspec.structs.replace(instrument, price_tick=tick or None, lot_size=lot or None)
+    """Return an instrument with steps that are amounts above 0, or none."""
+    steps = {name: _bound(getattr(instrument, name)) for name in ("price_tick", "lot_size")}
+    usable = {name: step if step and is_amount(step) else None for name, step in steps.items()}
+    return msgspec.structs.replace(instrument, **usable)
 
 
 def _bound(value: Decimal | float | None) -> Decimal | None:

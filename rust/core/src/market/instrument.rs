@@ -44,13 +44,14 @@ impl Contract {
         size: f64::NAN,
     };
 
-    /// What the venue says of all its contracts.
+    /// What the venue says of all its contracts. Each symbol of COIN-M has the form `BTCUSD_PERP`.
     fn of_venue(venue: Option<Venue>, symbol: &str) -> Self {
-        let (is_inverse, size) = match venue {
-            Some(Venue::Binance | Venue::BinanceUsdm) => (false, 1.0),
-            Some(Venue::BinanceCoinm) if symbol.starts_with("BTCUSD") => (true, 100.0),
-            Some(Venue::BinanceCoinm) => (true, 10.0),
-            None => return Self::UNKNOWN,
+        let listed = symbol.split_once("USD_").filter(|(coin, term)| !coin.is_empty() && !term.is_empty());
+        let (is_inverse, size) = match (venue, listed) {
+            (Some(Venue::Binance | Venue::BinanceUsdm), _) => (false, 1.0),
+            (Some(Venue::BinanceCoinm), Some(("BTC", _))) => (true, 100.0),
+            (Some(Venue::BinanceCoinm), Some(_)) => (true, 10.0),
+            (Some(Venue::BinanceCoinm), None) | (None, _) => return Self::UNKNOWN,
         };
         Self { is_inverse, size }
     }
