@@ -33,7 +33,7 @@
     ├── ConfigError ............ a wrong key or value in a configuration          (also a ValueError)
     ├── EngineError ............ an engine call that is not possible, or not possible now
     │   ├── BrokerError ........ a broker that raised
-    │   ├── FeedError .......... a feed that raised what is no plain Exception, or pushes without a bound
+    │   ├── FeedError .......... a feed that yielded no item, raised no plain Exception, or pushes without a bound
     │   └── ServiceError ....... a service that failed for good
     ├── StateFolderError ....... a state folder that cannot be used, or written to
     ├── ControlError ........... an engine that cannot be reached, or does not answer
@@ -292,7 +292,9 @@ class BrokerError(EngineError):
 
 
 class FeedError(EngineError):
-    """A feed raised what is no plain Exception, or pushes on without a bound; ``feed`` is its name.
+    """A feed yielded a wrong item, raised what is no plain Exception, or pushes on without a bound.
+
+    ``feed`` is its name. An item is wrong by its type, by a time in another unit, or by ids without names.
 
     A plain Exception of a feed goes on as it is, with a note that names the feed and its method.
     """

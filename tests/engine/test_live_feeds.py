@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headrace import Engine, Strategy, replay
-from headrace.errors import DecoderError, OptionError, SourceOrderError
+from headrace.errors import FeedError, OptionError, SourceOrderError
 from headrace.feeds import Frame, Push, PushFeed
 from headrace.market.events import Signal
 from tests.support.engines import HandFeed, market, until
@@ -217,7 +217,7 @@ async def test_a_frame_of_a_feed_without_venue_ends_the_run() -> None:
         push(quote(1))
         await asyncio.sleep(10)
 
-    with pytest.raises(DecoderError, match="pushing yielded a frame and names no venue"):
+    with pytest.raises(FeedError, match="pushing yielded a frame and names no venue"):
         await Engine(feeds=Pushing(push_one, venue=None)).run_async()
 
 

@@ -79,6 +79,29 @@ def test_buyer_who_is_maker_is_a_sell() -> None:
         ticks(instrument=BTC, ts_init=[1], price=1.0, buyer_is_maker=[True], side=[1])
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"side": [1, 1], "aggressor_side": [1, 1]}, "side and aggressor_side are two names of one column"),
+        ({"venue_seq": [1, 2], "trade_id": [1, 2]}, "venue_seq and trade_id are two names of one column"),
+        ({"aggressor_side": [1, 1], "buyer_is_maker": [True, True]}, "two columns of sides"),
+        ({"size": [1.0, -2.0]}, r"size is -2.0 at row 1, and no size is below 0"),
+        ({"size": [np.nan, 2.0]}, "size is nan at row 0, which is no size"),
+        ({"size": np.inf}, "size is inf at row 0, which is no size"),
+        ({"price": [1.0, 1.0], "size": [-1, 1], "kind": "agg_trade"}, "size is -1.0 at row 0"),
+        ({"size": -1.0, "kind": "level"}, "size is -1.0 at row 0"),
+    ],
+)
+def test_trade_column_given_twice_or_negative_is_refused(columns: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        ticks(**{"instrument": BTC, "ts_init": [1, 2], "price": 1.0, **columns})
+
+
+def test_negative_size_of_a_quote_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"ask_size is -0.5 at row 1"):
+        quotes(bid_size=[0.0, np.nan], ask_size=[1.0, -0.5])
+
+
 class Table:
     """A DataFrame, as far as one is read: columns by name."""
 

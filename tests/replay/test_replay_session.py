@@ -20,6 +20,7 @@ from headrace import Strategy
 from headrace.errors import HeadraceError, OptionError, RecordingError
 from headrace.feeds import FeedItem, Frame, SyntheticFeed, synthetic_session
 from headrace.feeds.sources import Progress
+from tests.support.engines import START
 
 LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")
 
@@ -127,7 +128,7 @@ class Renamed:
     async def __aiter__(self) -> AsyncIterator[FeedItem]:
         for number in range(1, 101):
             quote = f'{{"u":{number},"s":"{self.name}","b":"1.0","B":"1.0",\n"a":"2.0","A":"1.0"}}'
-            yield Frame(number * 10, quote.encode())
+            yield Frame(START + number * 10, quote.encode())
 
 
 def test_a_users_feed_may_yield_frames() -> None:

@@ -49,7 +49,7 @@ def market(count: int, seed: int) -> np.ndarray:
     made = ticks(
         instrument=BTC,
         ts_init=times,
-        instruments=None,
+        instruments=[BTC, ETH],
         bid_price=price,
         ask_price=price + 0.125,
         bid_size=1.0,

@@ -22,11 +22,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.bus.current_event import HANDLING, Handling, handling_in
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.dispatch.slow_handlers import Watch
 from headrace.errors import ClosedError, DeadlockError
 from headrace.limits import DRAIN_RUNNING_S, SLICE_NS, SLOW_HANDLER_MS
 from headrace.market.events import Lane
+from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested_cancellation
 
 if TYPE_CHECKING:

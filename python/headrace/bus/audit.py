@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING, Literal, Self
 import msgspec
 
 import headrace._native as _native
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.dispatch.run_file import is_run_folder, new_run_file
 from headrace.errors import AuditError, ClosedError
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
 from headrace.market.clock import Mode, ModeName
 from headrace.market.event_json import decode_event, encode_event
 from headrace.market.events import Event, Gap, Status
+from headrace.market.running_loop import has_running_loop
 from headrace.market.wording import counted
 
 if TYPE_CHECKING:

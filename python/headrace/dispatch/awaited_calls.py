@@ -25,11 +25,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from headrace.dispatch.joining import Advance
-from headrace.dispatch.loop_wakeup import LoopWakeup, has_running_loop
+from headrace.dispatch.loop_wakeup import LoopWakeup
 from headrace.errors import StrategyFaultError
 from headrace.limits import DRAIN_RUNNING_S, OWED_MAX
 from headrace.market.clock import Mode
 from headrace.market.events import Cause, current_cause
+from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested_cancellation
 
 if TYPE_CHECKING:

@@ -42,11 +42,11 @@ from headrace.errors import ClosedError, ReentrantDispatchError
 from headrace.limits import CLOSE_DEADLINE_S
 from headrace.market.checks import of_type
 from headrace.market.clock import Clock, EngineClock, Mode, ReplayClock, WallClock
-from headrace.market.columns import InstrumentIds
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.instrument import Instrument
 from headrace.market.money import MONEY, decimal_of
 from headrace.market.tick import NewestQuote
+from headrace.market.tick_array import InstrumentIds
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.dispatch.options import Overflow
 from headrace.dispatch.signature import bind_function, bind_strategy, has_handlers, kinds_of
 from headrace.errors import OptionError, SubscriptionError
 from headrace.market.clock import Mode
+from headrace.market.running_loop import has_running_loop
 from headrace.market.tick import KINDS
 
 if TYPE_CHECKING:

@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import headrace._native as _native
 
-__all__ = ["LoopWakeup", "WakeupKind", "has_running_loop"]
+__all__ = ["LoopWakeup", "WakeupKind"]
 
 WakeupKind = Literal["auto", "eventfd", "pipe"]
-
-
-def has_running_loop() -> bool:
-    """Return whether this thread runs an event loop, without importing asyncio."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - no public look
 
 
 class LoopWakeup:

@@ -21,7 +21,6 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, Self, Unpack
 
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.engine.builtin_commands import BuiltinCommands, EngineControls
 from headrace.engine.interrupts import Interrupts
 from headrace.engine.options import EngineOptions, complete
@@ -31,6 +30,7 @@ from headrace.engine.run import EngineRun
 from headrace.errors import EngineError
 from headrace.market.checks import of_type
 from headrace.market.clock import Mode
+from headrace.market.running_loop import has_running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

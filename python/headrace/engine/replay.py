@@ -15,8 +15,8 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Literal
 
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.limits import RING_CAPACITY
+from headrace.market.running_loop import has_running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

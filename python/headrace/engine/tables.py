@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from headrace.market.tick import ns_text
+from headrace.market.times import YEAR_2000_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +42,6 @@ BAR_CELLS = 30
 SHORT_UNITS = (("s", 1e9), ("ms", 1e6), ("µs", 1e3))
 # The larger unit, the smaller one in seconds, and how many of it make one of the larger.
 LONG_UNITS = (("d", "h", 3_600, 24), ("h", "min", 60, 60))
-# Nanoseconds above this are a time, below it a duration.
-YEAR_2000_NS = 946_684_800 * 10**9
 
 
 class Table(NamedTuple):

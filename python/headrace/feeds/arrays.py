@@ -12,19 +12,22 @@ Does not: number or check the ticks; the sequencer numbers them like all others.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headrace.errors import OptionError, RecordingError
+from headrace.feeds.files import path_text, refuse_endless
 from headrace.market.checks import of_type
-from headrace.market.columns import TickArray
 from headrace.market.tick import NO_INSTRUMENT, TICK_DTYPE, is_tick_dtype
+from headrace.market.tick_array import TickArray
+from headrace.market.times import column_problem
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
 __all__ = ["ArrayFeed"]
 
@@ -40,8 +43,8 @@ class ArrayFeed:
     name : shown in errors and tables; by default the path, or ``"array"``.
     instruments : the names of the instrument ids, in their order; a ``.npy`` file does not hold them.
 
-    Raises OptionError: an array of another dtype or shape. Raises RecordingError: a file that is missing, is no
-    ``.npy`` file, or holds an array of another dtype or shape.
+    Raises OptionError: an array of another dtype or shape, or times in another unit. Raises RecordingError: a file that
+    is missing, is no ``.npy`` file, or holds such an array.
     """
 
     def __init__(
@@ -51,9 +54,11 @@ class ArrayFeed:
         name: str | None = None,
         instruments: Iterable[str] = (),
     ) -> None:
+        of_type("source", source, np.ndarray, str, os.PathLike)
         of_type("name", name, str, None)
+        of_type("instruments", instruments, Iterable)
         self._path = None if isinstance(source, np.ndarray) else Path(source)
-        self._name = name or (str(self._path) if self._path else "array")
+        self._name = name or (path_text(self._path) if self._path else "array")
         names = [instruments] if isinstance(instruments, str) else instruments
         self._instruments = tuple(names) or getattr(source, "instruments", ())
         self._ticks = self._checked(source) if isinstance(source, np.ndarray) else None
@@ -108,8 +113,7 @@ class ArrayFeed:
     async def __aiter__(self) -> AsyncIterator[np.ndarray]:
         """Yield slices of at most 16,384 ticks."""
         if self._ticks is None:
-            msg = f"array file {self._name} is not open: await feed.open() first"
-            raise RecordingError(msg, path=self._name)
+            raise self._refused("is not open: await feed.open() first")
         ticks = self._ticks.view(TickArray)
         ticks.instruments = self._instruments
         for start in range(0, len(ticks), ITEM_TICKS):
@@ -119,17 +123,16 @@ class ArrayFeed:
 
     def _load(self, path: Path) -> np.ndarray:
         try:
+            refuse_endless(path)
             loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
-            msg = f"array file {path} is missing: check the path"
-            raise RecordingError(msg, path=self._name) from error
+            raise self._refused("is missing: check the path") from error
         except (OSError, ValueError, EOFError) as error:
-            msg = f"array file {path} cannot be read as .npy ({error}): write it with np.save(path, ticks)"
-            raise RecordingError(msg, path=self._name) from error
+            why = f"cannot be read as .npy ({error}): write it with np.save(path, ticks)"
+            raise self._refused(why) from error
         if not isinstance(loaded, np.ndarray):
             loaded.close()
-            msg = f"array file {path} holds several arrays: write one of TICK_DTYPE with np.save(path, ticks)"
-            raise RecordingError(msg, path=self._name)
+            raise self._refused("holds several arrays: write one of TICK_DTYPE with np.save(path, ticks)")
         return self._checked(loaded)
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
@@ -138,9 +141,12 @@ class ArrayFeed:
             raise self._refused(f"has dtype ({fields}), not TICK_DTYPE: build it with headrace.ticks(...)")
         if array.ndim != 1:
             raise self._refused(f"has shape {array.shape}, an array of ticks has one dimension: reshape it to (-1,)")
-        return array.view(TICK_DTYPE)
+        ticks = array.view(TICK_DTYPE)
+        if problem := column_problem(ticks["ts_init"]):
+            raise self._refused(f"has ts_init {problem}")
+        return ticks
 
     def _refused(self, what: str) -> OptionError | RecordingError:
         if self._path is None:
             return OptionError(f"{self._name} {what}", option="sources")
-        return RecordingError(f"array file {self._name} {what}", path=self._name)
+        return RecordingError(f"array file {self._name} {what}", path=str(self._path))

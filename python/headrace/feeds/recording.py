@@ -14,19 +14,17 @@ Does not: parse lines; it only looks for the venue in them when no venue is set.
 from __future__ import annotations
 
 import gzip
-import stat
 import zlib
-from codecs import BOM_UTF8
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import headrace._native as _native
 from headrace.errors import OptionError, RecordingError, VenueError
+from headrace.feeds.files import path_text, refuse_endless
+from headrace.feeds.lines import WrongTimeError, without_marks, wrong_time
 from headrace.limits import FRAME_BYTES_MAX
-from headrace.market.columns import YEAR_2000_S, YEAR_2200_S, likely_unit
 
 if TYPE_CHECKING:
     import os
@@ -38,13 +36,11 @@ __all__ = ["RecordingFeed", "checked_venue"]
 BLOCK_BYTES = 1 << 20
 # Blocks the worker may read ahead: two keep both threads busy, two more cover an uneven strategy.
 BLOCKS_AHEAD = 4
-# The venue is looked for in so many frames.
+# The venue is looked for in so many frames, and in no more than so many bytes: 1,000 of the longest frames are 4 GB.
 DETECT_FRAMES = 1_000
+DETECT_BYTES = 4 * FRAME_BYTES_MAX
 # The longest line: a receive time, a space, and a frame longer than its bound, so that the decoder rejects it.
 LINE_BYTES_MAX = FRAME_BYTES_MAX + 32
-
-# So many bytes of a line hold its receive time.
-LINE_HEAD = 24
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -53,7 +49,7 @@ class RecordingFeed:
     """Blocks of recorded lines from one file.
 
     path : the file; gzip is recognised by its first bytes, not by its name.
-    venue : the sender of the frames, or None to find it from the first 1,000 frames.
+    venue : the sender of the frames, or None to find it from the first 1,000 frames, or 16 MiB of them.
     block_bytes : size of one read after unzipping, bytes.
     blocks_ahead : blocks that the worker may read ahead, 1 or more.
 
@@ -83,8 +79,8 @@ class RecordingFeed:
 
     @property
     def name(self) -> str:
-        """The path, as in the option."""
-        return str(self._path)
+        """The path, as in the option; what cannot be printed is written as an escape."""
+        return path_text(self._path)
 
     @property
     def venue(self) -> str | None:
@@ -151,43 +147,56 @@ class RecordingFeed:
             yield block
 
     def _not_open(self) -> RecordingError:
-        return RecordingError(f"recording {self._path} is not open: await feed.open() first", path=self.name)
+        return self._refused("is not open: await feed.open() first")
 
     def _read_head(self, reader: _LineBlocks) -> list[tuple[bytes, int]]:
-        """Read the first block, and more while the venue is undecided and fewer than 1,000 lines are read."""
+        """Read the first block, and when it does not show the venue, as many as may show it."""
         head = [reader.next_block()]
         if not head[0][0]:
-            msg = f"recording {self._path} is empty: it holds no line"
-            raise RecordingError(msg, path=self.name)
-        while self._venue is None:
-            lines = b"".join(block for block, _ in head)
-            self._venue = self._detected(lines)
-            if self._venue is None:
-                block, position = (b"", 0) if lines.count(b"\n") >= DETECT_FRAMES else reader.next_block()
-                if not block:
-                    raise self._undecided(lines)
-                head.append((block, position))
+            raise self._refused("is empty: it holds no line")
+        self._venue = self._venue or self._detected(head[0][0])
+        if self._venue is None:
+            self._venue = self._detected_in_more(reader, head)
         return head
+
+    def _detected_in_more(self, reader: _LineBlocks, head: list[tuple[bytes, int]]) -> str:
+        """Return the venue that more blocks show, which are added to the head. Raises VenueError, RecordingError."""
+        damage: RecordingError | None = None
+        lines, size = head[0][0].count(b"\n"), len(head[0][0])
+        try:
+            while lines < DETECT_FRAMES and size < DETECT_BYTES and (block := reader.next_block())[0]:
+                head.append(block)
+                lines, size = lines + block[0].count(b"\n"), size + len(block[0])
+        except RecordingError as error:  # Raised again behind the blocks before it, if they show the venue.
+            damage = error
+        together = b"".join(block for block, _ in head)
+        venue = self._detected(together)
+        if venue is None:
+            raise damage or self._undecided(together)
+        return venue
 
     def _detected(self, lines: bytes) -> str | None:
         try:
             return _native.detect_venue(lines)
         except VenueError as error:  # Frames of two markets; the native error has no path.
-            msg = f"recording {self._path}: {error}"
-            raise VenueError(msg, path=self.name) from error
+            msg = f"recording {self.name}: {error}"
+            raise VenueError(msg, path=str(self._path)) from error
 
     def _undecided(self, lines: bytes) -> RecordingError:
         """Return a VenueError, or a RecordingError when the file is no recording."""
         decoder = _native.Decoder("BINANCE", _native.Instruments())
         frames = (line.partition(b" ")[2] for line in lines.splitlines()[:DETECT_FRAMES])
         if not any(decoder.decode(frame, 0)[0] == "accepted" for frame in frames):
-            msg = f"recording {self._path} holds no accepted frame: a line is a receive time in ns, a space, JSON"
-            return RecordingError(msg, path=self.name)
+            return self._refused("holds no accepted frame: a line is a receive time in ns, a space, JSON")
         msg = (
-            f"recording {self._path} holds no depthUpdate and no bookTicker among its first {DETECT_FRAMES:,} frames, "
-            f"so its venue is unknown: set it with FILE@VENUE or --venue ({', '.join(_native.VENUES)})"
+            f"recording {self.name} holds no depthUpdate and no bookTicker among its first {DETECT_FRAMES:,} frames "
+            f"or {DETECT_BYTES >> 20} MiB, so its venue is unknown: set it with FILE@VENUE or --venue "
+            f"({', '.join(_native.VENUES)})"
         )
-        return VenueError(msg, path=self.name)
+        return VenueError(msg, path=str(self._path))
+
+    def _refused(self, what: str) -> RecordingError:
+        return RecordingError(f"recording {self.name} {what}", path=str(self._path))
 
 
 def checked_venue(venue: str | None) -> str | None:
@@ -210,54 +219,40 @@ class _LineBlocks:
         # Raised when everything before it was returned.
         self._damage: Exception | None = None
         try:
-            # Checked before it is opened: opening a pipe waits for its writer, and Ctrl-C does not end that wait.
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                what = "is a pipe or a device, which cannot be read twice: write it to a file first"
-                raise RecordingError(f"recording {path} {what}", path=str(path))
+            self.bytes_total = refuse_endless(path)
             self._raw = path.open("rb")
-            self.bytes_total = status.st_size
             magic = self._raw.read(len(GZIP_MAGIC))
             self._raw.seek(0)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise self._refused(error) from error
         self._file = gzip.GzipFile(fileobj=self._raw) if magic == GZIP_MAGIC else self._raw
-        with suppress(EOFError, zlib.error, OSError):  # Damage is found again by the first read.
-            if self._file.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
-                self._file.read(len(BOM_UTF8))
 
     def next_block(self) -> tuple[bytes, int]:
-        """Return whole lines and the file position after them; empty at the end."""
+        """Return whole lines and the file position after them; empty at the end.
+
+        Raises RecordingError: damage, or a receive time in another unit, behind every whole line before it.
+        """
         block = b""
         while not block:
             data = self._read()
             if not data:
-                block, self._carry = self._carry, b""
+                block, self._carry = without_marks(self._carry), b""
                 break
             if self._skipping:
                 data = self._skip_line(data)
             edge = data.rfind(b"\n") + 1
             if edge:
-                block, self._carry = self._carry + data[:edge], data[edge:]
+                block, self._carry = without_marks(self._carry + data[:edge]), data[edge:]
             else:
                 self._carry += data
                 if len(self._carry) > LINE_BYTES_MAX:
                     block, self._carry, self._skipping = self._carry[:LINE_BYTES_MAX] + b"\n", b"", True
-        self._refuse_other_units(block)
+        if (wrong := wrong_time(block)) is not None:
+            self._damage, block = wrong, block[: wrong.offset]
+            if not block:
+                raise self._refused(wrong) from wrong
         self._lines_bytes += len(block)
         return block, self._raw.tell()
-
-    def _refuse_other_units(self, block: bytes) -> None:
-        """Refuse receive times that are not of this age: in another unit all of a file would be of 1970."""
-        last = block.rfind(b"\n", 0, len(block) - 1) + 1
-        for line in (block[:LINE_HEAD], block[last : last + LINE_HEAD]):
-            digits = line.partition(b" ")[0]
-            if digits.isdigit() and not YEAR_2000_S * 10**9 <= (ts_ns := int(digits)) < YEAR_2200_S * 10**9:
-                unit = likely_unit(ts_ns, ts_ns)
-                hint = f", which looks like {unit}" if unit else ", which is not between 2000 and 2200"
-                what = f"has the receive time {ts_ns}{hint}: write ns since 1970"
-                self._failure = RecordingError(f"recording {self._path} {what}", path=str(self._path))
-                raise self._failure
 
     def close(self) -> None:
         """Close the file."""
@@ -291,6 +286,8 @@ class _LineBlocks:
     def _refused(self, error: Exception) -> RecordingError:
         whole = f"{self._lines_bytes:,} bytes of whole lines"
         match error:
+            case WrongTimeError():
+                what = str(error)
             case FileNotFoundError():
                 what = "is missing: check the path"
             case IsADirectoryError():
@@ -301,4 +298,4 @@ class _LineBlocks:
                 what = f"is damaged after {whole} ({error}): copy it again"
             case _:
                 what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        return RecordingError(f"recording {self._path} {what}", path=str(self._path))
+        return RecordingError(f"recording {path_text(self._path)} {what}", path=str(self._path))

@@ -26,12 +26,13 @@ from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
 from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
+from headrace.feeds.items import Items
 from headrace.feeds.live import END, HELD_S, INGEST_TICKS, LiveSource
 from headrace.feeds.naming import NamedFeed
 from headrace.feeds.recording import RecordingFeed, checked_venue
 from headrace.feeds.tables import Table, is_table, ticks_of_table
 from headrace.market.clock import PacedClock
-from headrace.market.columns import InstrumentIds
+from headrace.market.tick_array import InstrumentIds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -85,6 +86,7 @@ class Sources:
         self._recorder = recorder
         self._is_stopped = is_stopped
         self._items: list[AsyncIterator[FeedItem]] = []
+        self._checks: list[Items] = []
         # By feed: writes an item into the feed's recording.
         self._records: dict[int, Callable[[FeedItem], None]] = {}
         self._pump: _native.Pump | None = None
@@ -110,6 +112,7 @@ class Sources:
         for feed in self._paced:
             decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             pump.add_source(feed.name, decoder)
+            self._checks.append(Items(feed, self._instrument_ids))
             with NamedFeed(feed, "__aiter__"):
                 self._items.append(aiter(feed))
 
@@ -130,17 +133,12 @@ class Sources:
         if item is END:
             self.pump.finish(source)
         else:
-            self.pump.push(source, self._pushable(item))
+            checked = self._checks[source].checked(item)
+            self.pump.push(source, checked.as_line() if isinstance(checked, Frame) else checked)
 
     async def _next(self, source: int) -> Any:
         with NamedFeed(self._paced[source], "__anext__"):
             return await anext(self._items[source], END)
-
-    def _pushable(self, item: FeedItem) -> bytes | np.ndarray:
-        """Return an item as the pump of the past takes it: lines, or ticks with the engine's instrument ids."""
-        if isinstance(item, Frame):
-            return item.as_line()
-        return self._instrument_ids.of_table(item) if isinstance(item, np.ndarray) else item
 
     async def first_ns(self) -> int | None:
         """Return when the first item was received; None when no feed of the past has one."""
@@ -157,7 +155,8 @@ class Sources:
             bringing.create_task(self._bring_paced(clock, driver.schedule), name="headrace-recordings")
             for feed in self.live:
                 record = self._records.get(id(feed))
-                source = LiveSource(feed, self._dispatcher, driver, self._instrument_ids, record=record)
+                items = Items(feed, self._instrument_ids)
+                source = LiveSource(feed, self._dispatcher, driver, items, record=record)
                 self._live_sources.append(source)
                 bringing.create_task(source.run(), name=f"headrace-feed-{feed.name}")
 
@@ -293,6 +292,6 @@ def _feed_of(source: object, venue: str | None) -> AnyFeed:
 def _split_venue(text: str) -> tuple[Path, str | None]:
     """Divide ``FILE@VENUE``; a file whose very name is the whole text wins."""
     path, at, venue = text.rpartition("@")
-    if not at or not path or "/" in venue or os.sep in venue or Path(text).exists():
+    if not at or not path or "/" in venue or os.sep in venue or os.path.exists(text):  # noqa: PTH110 - Path.exists raises for a path that cannot be
         return Path(text), None
     return Path(path), venue

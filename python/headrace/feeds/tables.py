@@ -11,8 +11,9 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 
 from headrace.errors import OptionError
-from headrace.market.columns import UNITS_NS, YEAR_2000_S, YEAR_2200_S, likely_unit, ticks
+from headrace.market.columns import ticks
 from headrace.market.tick import KINDS
+from headrace.market.times import time_problem
 
 __all__ = ["Table", "is_table", "ticks_of_table"]
 
@@ -49,8 +50,7 @@ def ticks_of_table(table: Table) -> np.ndarray:
         raise OptionError(msg, option="sources")
     made = ticks(**{name: table[name] for name in names})
     times = made["ts_init"]
-    if len(times) and not YEAR_2000_S * 10**9 <= times[0] <= times[-1] < YEAR_2200_S * 10**9:
-        unit = likely_unit(int(times[0]), int(times[-1]))
-        hint = f", and looks like {unit}: multiply the column by {UNITS_NS[unit]:,}" if unit else ": give ns since 1970"
-        raise OptionError(f"ts_init of a DataFrame is not between 2000 and 2200{hint}", option="ts_init")
+    for time_ns in times[:1].tolist() + times[-1:].tolist():
+        if problem := time_problem(time_ns):
+            raise OptionError(f"ts_init of a DataFrame is {time_ns}, {problem}", option="ts_init")
     return made

@@ -1,102 +1,33 @@
 """Ticks from columns: ``ticks()`` reads arrays, lists and DataFrame columns exactly, or refuses them.
 
-::
-
-    columns ─▶ ticks() ─▶ TickArray: rows of TICK_DTYPE, and the names of its instrument ids ─▶ InstrumentIds ─▶ a table
-
 Guarantees: a value never becomes another number on the way: fractions, missing values, bools and other units of time
-are refused, with the row; an array keeps its names in slices, copies and pickles.
+are refused, with the row.
 Does not: number ticks; the Sequencer does.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import headrace._native as _native
 from headrace.errors import OptionError
 from headrace.market.tick import KINDS, TICK_DTYPE, Flags, Kind, dtype_of, kind_named
+from headrace.market.tick_array import TickArray
+from headrace.market.times import column_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
-__all__ = ["InstrumentIds", "TickArray", "likely_unit", "ticks"]
+__all__ = ["ticks"]
 
-# The years 2000 and 2200, in s.
-YEAR_2000_S, YEAR_2200_S = 946_684_800, 7_258_118_400
-# By unit: how many ns it is.
-UNITS_NS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3}
-MS_NS = 10**6
-# How near is near to a whole millisecond.
-NEAR_NS = 1_000
+# Values that no kind has below 0.
+SIZES = {"size", "bid_size", "ask_size"}
 # What a missing time is as an integer.
 NAT_NS = -(1 << 63)
-
-
-class TickArray(np.ndarray):
-    """Ticks whose instrument ids have names: ``instruments[id]``. Slices, views, copies and pickles keep them."""
-
-    instruments: tuple[str, ...]
-
-    def __array_finalize__(self, made_from: object) -> None:
-        """Take the names over."""
-        self.instruments = getattr(made_from, "instruments", ())
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return rows as a TickArray, and a field as a plain array."""
-        found = super().__getitem__(key)
-        return found.view(np.ndarray) if isinstance(key, str) else found
-
-    def __array_function__(self, function: Callable[..., Any], types: Any, arguments: Any, options: Any) -> Any:
-        """Refuse to put arrays together in which one id means two instruments. Raises OptionError."""
-        made = super().__array_function__(function, types, arguments, options)
-        if function is np.concatenate:
-            each = [getattr(part, "instruments", ()) for part in arguments[0]]
-            longest = max(each, key=len)
-            if any(names != longest[: len(names)] or bool(names) != bool(longest) for names in each):
-                msg = "these arrays have other names for the same ids: build each with ticks(instruments=[all names])"
-                raise OptionError(msg, option="instruments")
-            made = made.view(TickArray)
-            made.instruments = longest
-        return made
-
-    def __reduce__(self) -> Any:
-        """Pickle the names, too."""
-        made: Any = super().__reduce__()
-        return (*made[:2], (made[2], self.instruments))
-
-    def __setstate__(self, state: Any) -> None:
-        """Restore the ticks and their names."""
-        own, self.instruments = state
-        super().__setstate__(own)
-
-
-class InstrumentIds:
-    """Writes the ids of a table into arrays that have names of their own. O(1) where they are the same."""
-
-    def __init__(self, table: _native.Instruments) -> None:
-        self._table = table
-        # Of the last array: its names, and their ids in the table; None where they are the same.
-        self._names: tuple[str, ...] = ()
-        self._ids: np.ndarray | None = None
-
-    def of_table(self, array: np.ndarray) -> np.ndarray:
-        """Return the array with the table's ids; new names are added. Without names it comes back as it is."""
-        names = getattr(array, "instruments", ())
-        if not names:
-            return array
-        if names is not self._names:
-            ids = np.fromiter((self._table.add(name) for name in names), "u4", len(names))
-            self._names, self._ids = names, None if np.array_equal(ids, np.arange(len(ids))) else ids
-        if self._ids is None:
-            return array
-        made = np.array(array, subok=False)
-        made["instrument"] = self._ids[array["instrument"]]
-        return made
 
 
 def ticks(
@@ -131,10 +62,12 @@ def ticks(
     Raises OptionError (unequal lengths, unknown or missing names, values that would become others, times that go back),
     InstrumentError.
     """
-    side = _side(side, values)
-    venue_seq = values.pop("trade_id", venue_seq)
+    side = _side(_one_of_two("side", side, "aggressor_side", values), values)
+    venue_seq = _one_of_two("venue_seq", venue_seq, "trade_id", values)
     row = _kind_of(values, kind)
     columns = {name: _column(name, column, dtype) for name, column, dtype in _known(row, values)}
+    for name in SIZES & columns.keys():
+        _refuse_no_size(name, columns[name], may_be_unknown=row.name == "quote")
     times = _times("ts_init", ts_init)
     ids, names = _instrument_ids(instrument, instruments)
     out = np.zeros(len(times), TICK_DTYPE)
@@ -167,9 +100,18 @@ def ticks(
     return named
 
 
+def _one_of_two(name: str, column: ArrayLike | None, other: str, values: dict[str, ArrayLike]) -> ArrayLike | None:
+    """Return a column that has two names, by whichever it came; the other name is taken out of the values."""
+    if other not in values:
+        return column
+    if column is not None:
+        msg = f"{name} and {other} are two names of one column: give one of them"
+        raise OptionError(msg, option=other)
+    return values.pop(other)
+
+
 def _side(side: ArrayLike | None, values: dict[str, ArrayLike]) -> ArrayLike | None:
-    """Return the column of sides, by whatever name it came; the names are taken out of the values."""
-    side = values.pop("aggressor_side", side)
+    """Return the column of sides; buyer_is_maker is taken out of the values."""
     if "buyer_is_maker" in values:
         column = _plain("buyer_is_maker", values.pop("buyer_is_maker"))
         if side is not None or column.dtype.kind != "b":
@@ -198,6 +140,13 @@ def _kind_of(values: Mapping[str, ArrayLike], kind: str | None) -> Kind:
         msg = f"no kind has the values {', '.join(sorted(values)) or '(none)'}: name those of one kind ({known})"
         raise OptionError(msg, option="values")
     return preferred[0]
+
+
+def _refuse_no_size(name: str, column: np.ndarray, *, may_be_unknown: bool) -> None:
+    """Refuse what would make a volume smaller, or unknown."""
+    _refuse_rows(name, column, column < 0, "and no size is below 0: give its sign as side=")
+    if not may_be_unknown:
+        _refuse_rows(name, column, ~np.isfinite(column), "which is no size: drop the row, or give 0")
 
 
 def _known(row: Kind, values: Mapping[str, ArrayLike]) -> list[tuple[str, ArrayLike, str]]:
@@ -269,20 +218,9 @@ def _times(name: str, column: ArrayLike) -> np.ndarray:
         raise OptionError(msg, option=name)
     read = _column(name, times, "i8")
     _refuse_rows(name, np.full(len(read), "NaT"), read == NAT_NS, "which is no time: correct or drop the row")
-    unit = likely_unit(int(read.min()), int(read.max()))
-    # Times next to whole milliseconds of ns are no s and ms by accident; as µs they are whole seconds.
-    if unit and (unit == "microseconds" or ((read + NEAR_NS) % MS_NS > 2 * NEAR_NS).any()):
-        msg = f"{name} is {int(read[0])} at row 0, which looks like {unit}: multiply the column by {UNITS_NS[unit]:,}"
-        raise OptionError(msg, option=name)
+    if problem := column_problem(read):
+        raise OptionError(f"{name} is {problem}", option=name)
     return read
-
-
-def likely_unit(first: int, last: int) -> str:
-    """Return the unit in which two times lie between the years 2000 and 2200; empty for none but ns."""
-    for unit, ns in UNITS_NS.items():
-        if YEAR_2000_S * 10**9 // ns <= first and last < YEAR_2200_S * 10**9 // ns:
-            return unit
-    return ""
 
 
 def _fitting(name: str, column: np.ndarray, length: int) -> np.ndarray:

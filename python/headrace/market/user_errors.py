@@ -7,7 +7,7 @@ Does not: change an interrupt, or a cancellation that was requested.
 
 from __future__ import annotations
 
-import sys
+from headrace.market.running_loop import has_running_loop
 
 __all__ = ["is_requested", "is_requested_cancellation", "problem_of"]
 
@@ -17,9 +17,11 @@ MISTAKEN = (BaseExceptionGroup, StopIteration, StopAsyncIteration)
 
 def is_requested_cancellation(error: BaseException) -> bool:
     """Return whether an exception is a cancellation of the current task that was requested."""
-    # Not imported: it takes 20 ms, and whatever is cancelled has imported it.
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or not isinstance(error, asyncio.CancelledError) or asyncio._get_running_loop() is None:  # noqa: SLF001 - no public look
+    if not has_running_loop():
+        return False
+    import asyncio  # A loop runs, so it is imported already.
+
+    if not isinstance(error, asyncio.CancelledError):
         return False
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

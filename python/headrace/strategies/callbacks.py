@@ -15,8 +15,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from headrace.dispatch.awaited_calls import close_awaitable
-from headrace.dispatch.loop_wakeup import has_running_loop
 from headrace.errors import StrategyFaultError
+from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested
 from headrace.strategies.states import StrategyState
 

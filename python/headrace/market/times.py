@@ -1,0 +1,59 @@
+"""Times: whether integers are nanoseconds, or a time of this age in another unit.
+
+::
+
+    recorded lines, frames, DataFrames      2000..2200            ``time_problem``
+    columns and arrays of ticks             from 0 on, as tests   ``column_problem``
+
+Guarantees: a time in s, ms or µs is never read as one of 1970: one table of units decides for every way in.
+Does not: convert; what is refused comes with the factor to multiply it by.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.market.checks import UNITS_NS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["YEAR_2000_NS", "YEAR_2200_NS", "column_problem", "time_problem"]
+
+YEAR_2000_NS, YEAR_2200_NS = 946_684_800 * 10**9, 7_258_118_400 * 10**9
+# The units that receive times come in by mistake.
+UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+# How near is near to a whole millisecond.
+NEAR_NS = 1_000
+
+
+def time_problem(ts_ns: int) -> str:
+    """Return what is wrong with a time that must be of this age; empty when it is between 2000 and 2200."""
+    if YEAR_2000_NS <= ts_ns < YEAR_2200_NS:
+        return ""
+    unit = likely_unit(ts_ns, ts_ns)
+    if unit:
+        return f"which looks like {UNIT_WORDS[unit]}: multiply it by {UNITS_NS[unit]:,}"
+    return "which is not between 2000 and 2200: give ns since 1970"
+
+
+def column_problem(times: np.ndarray) -> str:
+    """Return what is wrong with a column of times that may start at 0; empty when nothing is.
+
+    Times next to whole milliseconds are accepted as ns of a test: no s or ms lie there by accident.
+    """
+    if not len(times):
+        return ""
+    unit = likely_unit(int(times.min()), int(times.max()))
+    # As µs, times next to whole milliseconds are whole seconds, which is no accident.
+    if not unit or (unit != "us" and not ((times + NEAR_NS) % UNITS_NS["ms"] > 2 * NEAR_NS).any()):
+        return ""
+    return f"{int(times[0])} at row 0, which looks like {UNIT_WORDS[unit]}: multiply the column by {UNITS_NS[unit]:,}"
+
+
+def likely_unit(first: int, last: int) -> str:
+    """Return the unit in which two times lie between the years 2000 and 2200; empty for none but ns."""
+    for unit in UNIT_WORDS:
+        if YEAR_2000_NS // UNITS_NS[unit] <= first and last < YEAR_2200_NS // UNITS_NS[unit]:
+            return unit
+    return ""
