@@ -24,6 +24,8 @@ GUESTS = {"examples"}
 DOORS = {"", "market.events", "strategies.timers"}
 TOP_LEVEL = {"__init__.py", "__main__.py", "_native.pyi", "py.typed", "limits.py", "errors.py"}
 ALLOWED_AT_THE_TOP = sys.stdlib_module_names | {"numpy", "msgspec", "click"}
+# Folders that are imported at their first use only, with what their extra installs.
+OF_EXTRAS = {"venues.simulated": {"aiohttp"}}
 # Names of other libraries: a NamedTuple's public ones, and one without a public face.
 FOREIGN_PRIVATE = {"_replace", "_asdict", "_fields", "_get_running_loop"}
 
@@ -213,15 +215,30 @@ def test_only_the_command_line_reads_arguments(trees: dict[str, ast.Module]) -> 
 
 
 def test_core_install_needs_only_numpy_msgspec_and_click(trees: dict[str, ast.Module]) -> None:
-    """At import time. An extra is imported inside the function that needs it."""
+    """At import time. An extra is imported inside the function that needs it, or by a folder that is imported so."""
     found = {
         f"{module or 'headrace'} imports {name}"
         for module, tree in trees.items()
         for node in tree.body
         for name in imported_roots(node)
-        if name not in ALLOWED_AT_THE_TOP
+        if name not in ALLOWED_AT_THE_TOP | extras_of(module)
     }
     assert not found
+
+
+def extras_of(module: str) -> set[str]:
+    return set().union(*(own for folder, own in OF_EXTRAS.items() if f"{module}.".startswith(f"{folder}.")))
+
+
+def test_no_core_module_imports_an_extras_folder(trees: dict[str, ast.Module]) -> None:
+    """At import time: they need what their extra installs."""
+    for module, tree in trees.items():
+        for own in imports(imports_at_the_top(tree), set(trees)):
+            assert extras_of(own) <= extras_of(module), f"{module} imports {own}"
+
+
+def imports_at_the_top(tree: ast.Module) -> ast.Module:
+    return ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
 
 
 def imported_roots(node: ast.AST) -> set[str]:

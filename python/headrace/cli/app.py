@@ -38,6 +38,7 @@ from headrace.cli.options import VerbGroup, debug_option, unknown_option
 from headrace.cli.repeat import repeat_command
 from headrace.cli.replay import replay_command
 from headrace.cli.run import run_command
+from headrace.cli.venue import venue_command
 from headrace.errors import (
     ConfigError,
     ControlError,
@@ -61,6 +62,7 @@ PURPOSES = {
         "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
         "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
+        "venue": "serve recordings or generated markets over real sockets, as Binance would, with faults on demand",
         "config": "write, check and show the configuration that run reads",
     },
     "Begin, look up": {
@@ -108,6 +110,7 @@ for verb in (
     doctor_command,
     new_command,
     config_command,
+    venue_command,
 ):
     commands.add_command(verb)
 

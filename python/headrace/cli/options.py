@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -23,6 +23,7 @@ __all__ = [
     "json_option",
     "loaded_config",
     "overrides_option",
+    "speed_option",
     "strict_option",
     "unknown_option",
     "venue_option",
@@ -58,6 +59,25 @@ def choice_option(name: str, *choices: str, text: str, default: str | None = Non
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+
+
+def speed_option(*, default: str) -> Callable[[Command], Command]:
+    """Add ``--speed``: "max", or a number above 0."""
+    text = f"max, or seconds of the recording per second.  [default: {default}]"
+    return click.option("--speed", callback=_speed, default=default, metavar="max|X", help=text)
+
+
+def _speed(_context: click.Context, _option: click.Parameter, text: str) -> float | Literal["max"]:
+    if text == "max":
+        return "max"
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        msg = f"{text!r} is no speed: give max or a number above 0, 1.0 for real time"
+        raise click.BadParameter(msg)
+    return speed
 
 
 class VerbGroup(click.Group):

@@ -8,14 +8,14 @@ Does not: replay; that is ``headrace.replay``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.app.objects import load_strategy
 from headrace.cli.ending import exit_code_of, run_with_display
 from headrace.cli.failure import Failure
-from headrace.cli.options import choice_option, debug_option, json_option, strict_option, venue_option
+from headrace.cli.options import choice_option, debug_option, json_option, speed_option, strict_option, venue_option
 from headrace.engine.replay import replay
 from headrace.limits import RING_CAPACITY
 
@@ -36,19 +36,6 @@ class _ReplayCommand(click.Command):
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         ctx.meta[ORDER] = [parameter.name for parameter in order]
         return super().parse_args(ctx, args)
-
-
-def _speed(_context: click.Context, _option: click.Parameter, text: str) -> float | Literal["max"]:
-    if text == "max":
-        return "max"
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        msg = f"{text!r} is no speed: give max or a number above 0, 1.0 for real time"
-        raise click.BadParameter(msg)
-    return speed
 
 
 def _names(_context: click.Context, _option: click.Parameter, text: str) -> list[str]:
@@ -79,13 +66,7 @@ def _names(_context: click.Context, _option: click.Parameter, text: str) -> list
     metavar="A,B",
     help="Names of the instrument ids in .npy files, in order.",
 )
-@click.option(
-    "--speed",
-    callback=_speed,
-    default="max",
-    metavar="max|X",
-    help="max, or seconds of the recording per second.  [default: max]",
-)
+@speed_option(default="max")
 @choice_option("--overflow", "block", "drop_oldest", "conflate", text="What a full ring does to the strategies.")
 @click.option(
     "--batch-max", type=click.IntRange(min=1), metavar="N", help="Most ticks in one call of a plural handler."

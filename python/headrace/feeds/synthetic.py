@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from headrace.market.checks import of_type
+from headrace.market.checks import of_type, whole
 
 if TYPE_CHECKING:
     import os
@@ -42,6 +42,8 @@ TRAVEL_NS = 7_000_000
 SNAPSHOT_AT_NS = 3 * DEPTH_EVERY_NS + DEPTH_EVERY_NS // 2
 # Levels per side at the start, and the greatest depth of later orders, in ticks of price.
 BOOK_LEVELS = 100
+# The lowest first price is 10,000 ticks of price: a bid is above 0.
+BOOK_LEVELS_MAX = 9_000
 # The best price is not removed when the spread is this wide, in ticks of price.
 SPREAD_TICKS_MAX = 8
 # Lines per item: about 200 KiB.
@@ -73,6 +75,7 @@ class SyntheticFeed:
     seed : the same seed makes the same bytes; symbols and venues differ under one seed.
     start_ns : receive time at which the session starts, ns since 1970-01-01 UTC.
     snapshot : whether a REST snapshot is among the frames.
+    levels : of each side of the book at the start; later orders go as deep.
 
     About 7 µs a frame. Raises ValueError for an unknown venue or ``frames`` below 1.
     """
@@ -86,6 +89,7 @@ class SyntheticFeed:
         seed: int = 1,
         start_ns: int = START_NS,
         snapshot: bool = True,
+        levels: int = BOOK_LEVELS,
     ) -> None:
         if venue not in VENUES:
             msg = f"venue {venue!r} has no generator: choose one of {', '.join(VENUES)}"
@@ -93,6 +97,7 @@ class SyntheticFeed:
         if frames < 1:
             msg = f"frames={frames} is not allowed: a session has 1 frame or more"
             raise ValueError(msg)
+        whole("levels", levels, 1, BOOK_LEVELS_MAX, "levels")
         of_type("symbol", symbol, str)
         of_type("snapshot", snapshot, bool)
         for option, value in (("seed", seed), ("start_ns", start_ns)):
@@ -103,6 +108,7 @@ class SyntheticFeed:
         self._seed = seed
         self._start_ns = start_ns
         self._snapshot = snapshot
+        self._levels = levels
 
     @property
     def name(self) -> str:
@@ -130,7 +136,7 @@ class SyntheticFeed:
         """Yield the session line by line: receive time, a space, the frame, a line break."""
         rng = random.Random(f"{self._seed}:{self._symbol}:{self._venue}")
         texts = _Texts(self._symbol, self._venue)
-        market = _Market(rng, texts, futures=self._venue != "BINANCE")
+        market = _Market(rng, texts, self._levels, futures=self._venue != "BINANCE")
         return islice(market.session(self._start_ns, with_snapshot=self._snapshot), self._frames)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
@@ -229,11 +235,11 @@ class _DecimalWriter:
 class _Side:
     """One side of the book. away : the direction from its best price into the book, -1 for bids."""
 
-    def __init__(self, rng: random.Random, best: int, away: int) -> None:
+    def __init__(self, rng: random.Random, best: int, away: int, levels: int) -> None:
         self._rng = rng
         self.best = best
         self.away = away
-        self.sizes = {best + away * depth: _new_size(rng) for depth in range(BOOK_LEVELS)}
+        self.sizes = {best + away * depth: _new_size(rng) for depth in range(levels)}
         self._changed: set[int] = set()
 
     def set(self, price: int, size: int) -> None:
@@ -265,15 +271,16 @@ class _Side:
 class _Market:
     """The book and the orders that move it."""
 
-    def __init__(self, rng: random.Random, texts: _Texts, *, futures: bool) -> None:
+    def __init__(self, rng: random.Random, texts: _Texts, levels: int, *, futures: bool) -> None:
         self._rng = rng
+        self._levels = levels
         self._texts = texts
         self._futures = futures
         self._update = rng.randrange(10**9, 10**10)
         self._trade_id = rng.randrange(10**8, 10**9)
         self._agg_id = self._trade_id // 2
-        self._bids = _Side(rng, texts.scale.price, -1)
-        self._asks = _Side(rng, texts.scale.price + 1, +1)
+        self._bids = _Side(rng, texts.scale.price, -1, levels)
+        self._asks = _Side(rng, texts.scale.price + 1, +1, levels)
         self._depth_last = self._update
         self._depth_first = 0
 
@@ -343,7 +350,7 @@ class _Market:
         """Set or remove a level behind the best."""
         rng = self._rng
         side = self._any_side()
-        depth = min(1 + int(rng.expovariate(1 / 12)), BOOK_LEVELS)
+        depth = min(1 + int(rng.expovariate(1 / 12)), self._levels)
         self._set(side, side.best + side.away * depth, 0 if rng.random() < 0.4 else _new_size(rng))
 
     def _any_side(self) -> _Side:

@@ -85,6 +85,8 @@ def converted(given: Mapping[str, object], options: type[_Options]) -> _Options:
     try:
         return msgspec.convert(given, options)
     except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, OptionError):  # What the Struct's own check raised.
+            raise error.__cause__ from None
         option = re.split(r"[.\[`]", str(error).partition(" - at `$.")[2])[0]
         refuse(option, given[option], type_text(fields_of(msgspec.inspect.type_info(options))[option]))
 

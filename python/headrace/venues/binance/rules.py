@@ -1,0 +1,102 @@
+"""What Binance's three markets require of a client, as one table: paths, streams, weights and limits.
+
+::
+
+    stream     btcusdt@depth@100ms = symbol, kind "depth", interval
+    address    base + route + /ws/<stream>, or base + route + /stream?streams=<stream>/<stream>
+
+Guarantees: the adapter and the simulated venue read the same table.
+Does not: hold addresses of hosts; ``networks`` does.
+
+Source: the venue's public documentation of web-socket streams and REST endpoints, read in November 2026.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from headrace.market.checks import one_of
+
+__all__ = ["BY_VENUE", "StreamName", "VenueRules", "rules_of"]
+
+# Streams of USD-M that its route /public carries; all others are on /market.
+PUBLIC_KINDS = frozenset({"bookTicker", "depth", "depth5", "depth10", "depth20", "trade", "rpiDepth"})
+
+
+class StreamName(NamedTuple):
+    """A stream's name in parts. symbol : as it stands in the name, in lower case. kind : such as ``"depth"``."""
+
+    symbol: str
+    kind: str
+    interval: str
+
+    @classmethod
+    def parse(cls, name: str) -> StreamName:
+        """Split a name: ``btcusdt@depth@100ms``, ``btcusdt@kline_1m``, ``!serverShutdown``."""
+        symbol, _, rest = name.partition("@")
+        kind, _, interval = rest.partition("@")
+        if kind.startswith("kline_"):
+            kind, _, interval = kind.partition("_")
+        return cls(symbol, kind, interval)
+
+
+class VenueRules(msgspec.Struct, frozen=True):
+    """One market's rules.
+
+    routes : parts of the WebSocket address; a stream on the wrong one is acknowledged and never comes.
+    rest : where its REST paths begin. depth_weights : the weight of a snapshot by its highest number of levels.
+    weight_max : weight in a minute. messages_per_s : what a client may send on a connection, pings and pongs counted.
+    ping_every_s, pong_within_s : the server's pings. life_s : after it a connection is cut.
+    """
+
+    venue: str
+    routes: tuple[str, ...]
+    rest: str
+    depth_weights: tuple[tuple[int, int], ...]
+    weight_max: int
+    messages_per_s: int
+    ping_every_s: float
+    pong_within_s: float
+    life_s: float = 86_400.0
+    streams_max: int = 1_024
+    connects_max: int = 300
+    connects_within_s: float = 300.0
+
+    def route_of(self, kind: str) -> str:
+        """Return the route that carries a kind of stream."""
+        if len(self.routes) == 1:
+            return self.routes[0]
+        return "/public" if kind in PUBLIC_KINDS else "/market"
+
+    def depth_weight(self, limit: int) -> int:
+        """Return the weight of a snapshot of ``limit`` levels a side."""
+        return next((weight for levels, weight in self.depth_weights if limit <= levels), self.depth_weights[-1][1])
+
+
+_SPOT_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
+_FUTURES_WEIGHTS = ((50, 2), (100, 5), (500, 10), (1_000, 20))
+
+BY_VENUE = {
+    rules.venue: rules
+    for rules in (
+        VenueRules("BINANCE", ("",), "/api/v3", _SPOT_WEIGHTS, 6_000, 5, 20.0, 60.0),
+        VenueRules(
+            "BINANCE_USDM",
+            ("/public", "/market", "/private"),
+            "/fapi/v1",
+            _FUTURES_WEIGHTS,
+            2_400,
+            10,
+            180.0,
+            600.0,
+        ),
+        VenueRules("BINANCE_COINM", ("",), "/dapi/v1", _FUTURES_WEIGHTS, 2_400, 10, 180.0, 600.0),
+    )
+}
+
+
+def rules_of(venue: str) -> VenueRules:
+    """Return a market's rules. Raises OptionError."""
+    return BY_VENUE[one_of("venue", venue, BY_VENUE)]
