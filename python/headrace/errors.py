@@ -21,7 +21,7 @@
     ├── ReentrantDispatchError . a dispatch inside a dispatch
     ├── ClosedError ............ used after it was closed
     ├── ForkedError ............ used in the child of a fork
-    ├── StrategyFaultError ..... a strategy raised what cannot be passed on, or returned what cannot be awaited
+    ├── StrategyFaultError ..... a strategy raised what cannot be passed on
     ├── BusError ............... an event that the bus does not accept
     │   ├── EventTypeError ..... an undeclared event type, or an object that is no event (also a TypeError)
     │   ├── LaneFullError ...... the event's lane is full
@@ -208,11 +208,7 @@ class ForkedError(HeadraceError):
 
 
 class StrategyFaultError(HeadraceError):
-    """A call that cannot be raised or awaited as it is.
-
-    A strategy raised what is no Exception (sys.exit, a panic), a StopIteration or a group: it is this error's
-    ``__cause__``; or its plain handler returned an awaitable where none can be awaited.
-    """
+    """A strategy raised what is no Exception (sys.exit, a panic), a StopIteration or a group: the ``__cause__``."""
 
     subscription: str
     handler: str

@@ -17,7 +17,7 @@ ROOMS = (
 # Beside the rooms, at the top of the package: below every room, errors last.
 GROUND = ("limits", "errors")
 RANK = {name: rank for rank, name in enumerate(reversed(ROOMS + GROUND))}
-# The native module imports `errors` and `market.tick` while it runs; no Python module is above it.
+# The native module imports `errors` and two modules of `market` while it runs; no Python module is above it.
 NATIVE = "_native"
 # Examples are written as a user writes: they import the package and the types that callbacks receive.
 GUESTS = {"examples"}

@@ -13,7 +13,6 @@ import pytest
 import headrace
 from headrace import Dispatcher, Strategy
 from headrace.bus import EventBus
-from headrace.errors import StrategyFaultError
 from headrace.limits import OWED_MAX
 from headrace.market.events import OrderFill, Signal
 from headrace.strategies.timers import Timer
@@ -123,7 +122,7 @@ def test_without_a_loop_a_returned_awaitable_is_a_fault_and_closed() -> None:
         warnings.simplefilter("error")
         subscription = dispatcher.subscribe(strategy, on_fault="raise")
         dispatcher.publish(quotes(dispatcher, [1.0]))
-        with pytest.raises(StrategyFaultError, match="returned an awaitable") as raised:
+        with pytest.raises(TypeError, match="returned an awaitable") as raised:
             dispatcher.dispatch()
         assert "in ReturnsCoroutine.on_quote" in "".join(raised.value.__notes__)
         assert (subscription.stats().faults, strategy.begun) == (1, [])

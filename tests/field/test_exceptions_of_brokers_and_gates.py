@@ -141,14 +141,17 @@ def test_a_cancel_that_raises_leaves_the_order_as_it_was(error: BaseException) -
         desk.orders.cancel_all()
 
 
-def test_a_broker_whose_methods_are_async_is_named() -> None:
-    class Async(SilentBroker):
-        async def submit(self, order: OrderRequested) -> None:  # type: ignore[override]
-            raise AssertionError("never awaited")
+def test_a_broker_whose_methods_return_awaitables_is_named() -> None:
+    class Wrapped(SilentBroker):
+        def submit(self, order: OrderRequested) -> None:
+            async def later() -> None:
+                raise AssertionError("never awaited")
 
-    engine = engine_with(Async())
+            return later()  # type: ignore[return-value]
+
+    engine = engine_with(Wrapped())
     engine.run()
-    assert "it is async, and a broker's methods return at once" in engine.orders.orders()[0].reason
+    assert "since a broker's methods return at once" in engine.orders.orders()[0].reason
 
 
 def test_the_command_line_does_not_call_it_an_error_of_headrace(
@@ -218,18 +221,21 @@ def test_a_gate_that_gives_no_verdict_refuses_and_is_named(answer: Any, caplog: 
     assert desk.gates.records()[-1].gate == "own"
 
 
-def test_an_async_gate_refuses() -> None:
-    class Async:
+def test_a_gate_that_returns_an_awaitable_refuses() -> None:
+    class Wrapped:
         name = "own"
 
-        async def check(self, request: GateRequest) -> GateVerdict:
-            return GateVerdict(passed=True, observed=0, threshold=0)
+        def check(self, request: GateRequest) -> GateVerdict:
+            async def later() -> GateVerdict:
+                return GateVerdict(passed=True, observed=0, threshold=0)
+
+            return later()  # type: ignore[return-value]
 
     desk = simulated()
     desk.quote(99.0, 101.0)
-    desk.gates.add(Async())  # type: ignore[arg-type]
+    desk.gates.add(Wrapped())
     order = desk.order(desk.ask())
-    assert (order.gate, "check is async" in order.reason) == ("own", True)
+    assert (order.gate, "since a gate answers at once" in order.reason) == ("own", True)
 
 
 def test_a_gate_that_says_no_in_its_own_values_refuses_with_their_text() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from headrace.errors import OptionError, OrderError
-from headrace.market.events import OrderFilled, Signal, decode_event, encode_event
+from headrace.market.event_json import decode_event, encode_event
+from headrace.market.events import OrderFilled, Signal
 from headrace.trading.orders import FixedQuantity, OrderState
 from tests.support.engines import at_first_quote
 from tests.support.feeding import BTC

@@ -14,10 +14,11 @@ from headrace.bus.consumer import Consumer
 from headrace.bus.lane import LaneOptions
 from headrace.bus.subscription import BusSubscription, is_event_type, matches, subscriber_name
 from headrace.dispatch.names import Names
-from headrace.errors import EventTypeError, OptionError
+from headrace.errors import EventTypeError, OptionError, SubscriptionError
 from headrace.limits import LANE_ATTEMPTS_DATA
 from headrace.market.checks import of_type
 from headrace.market.events import EVENT_KEYS, Lane
+from headrace.market.user_functions import unfinished_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,6 +110,9 @@ class Subscribers:
         """See ``EventBus.subscribe``."""
         of_type("idempotent", idempotent, bool)
         of_type("where", where, Callable, None)  # type: ignore[arg-type]  # isinstance takes it
+        for option, chooses in (("what", what), ("where", where)):
+            if not isinstance(chooses, type | tuple) and (msg := unfinished_problem(option, chooses)):
+                raise SubscriptionError(f"{msg}; it would be true of every event", handler=name or "")
         attempts = self._attempts(what, idempotent=idempotent, max_attempts=max_attempts)
         if where is not None:
             self._refuse_keyless(what)

@@ -14,6 +14,7 @@ import headrace._native as _native
 from headrace.bus.consumer import Consumer
 from headrace.errors import EventTypeError, SubscriptionError
 from headrace.market.events import Event
+from headrace.market.user_functions import generator_problem, is_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,7 +54,7 @@ class BusSubscription:
         function, receiver = None, None
         if not isinstance(handler, Consumer):
             _check_callable(handler, name)
-            if _is_async(handler):
+            if is_async(handler):
                 self.awaited = cast("Callable[[Event], Awaitable[object]]", handler)
             else:
                 function, receiver = _taken_apart(handler)
@@ -109,10 +110,6 @@ def _is_callable(value: object) -> bool:
     return callable(value)
 
 
-def _is_async(handler: object) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004 - its type, not whether
-
-
 def _taken_apart(handler: object) -> tuple[object, object | None]:
     """Return a method of a Python class as function and receiver, so that a call makes no bound method."""
     if isinstance(handler, types.MethodType) and isinstance(handler.__func__, types.FunctionType):
@@ -123,6 +120,8 @@ def _taken_apart(handler: object) -> tuple[object, object | None]:
 def _check_callable(handler: object, name: str) -> None:
     if not callable(handler):
         msg = f"{handler!r} is not callable: a handler takes one event"
+        raise SubscriptionError(msg, handler=name)
+    if msg := generator_problem(f"handler {name}", handler):
         raise SubscriptionError(msg, handler=name)
     try:
         signature = inspect.signature(handler)

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from headrace.dispatch.joining import Advance
 from headrace.dispatch.loop_wakeup import LoopWakeup
-from headrace.errors import StrategyFaultError
 from headrace.limits import DRAIN_RUNNING_S, OWED_MAX
 from headrace.market.clock import Mode
 from headrace.market.events import Cause, current_cause
 from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested_cancellation
+from headrace.market.user_functions import close_unfinished, refuse_generator, refuse_unfinished
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import headrace._native as _native
     from headrace.dispatch.subscription import Subscription
 
-__all__ = ["AwaitedCall", "AwaitedCalls", "CauseFields", "TicksFields", "close_awaitable"]
+__all__ = ["AwaitedCall", "AwaitedCalls", "CauseFields", "TicksFields"]
 
 # The longest wait of the task between two looks at the clock while a window is open.
 LOOK_EVERY_S = 0.05
@@ -92,7 +92,7 @@ class AwaitedCalls:
         return self._running is not None
 
     def owe(self, call: AwaitedCall) -> None:
-        """Await what a plain handler returned, after what it returned before. Raises StrategyFaultError."""
+        """Await what a plain handler returned, after what it returned before. Raises TypeError."""
         own = self._own
         is_live = own.environment.mode is Mode.LIVE
         why = ""
@@ -105,9 +105,7 @@ class AwaitedCalls:
                 f"behind {OWED_MAX:,} others: write async def, so that its subscription waits or drops by its overflow"
             )
         if why:
-            close_awaitable(call.awaitable)
-            msg = f"it returned an awaitable, which cannot be awaited {why}"
-            raise StrategyFaultError(msg, subscription=own.name, handler="")
+            refuse_unfinished(call.awaitable, why)
         self._owed.append(call)
         if is_live and (self._task is None or self._task.done()):
             self._begin(self.drain_owed())
@@ -154,7 +152,7 @@ class AwaitedCalls:
             self._running = None
             self._at_rest.set()
             while remaining:
-                close_awaitable(remaining.popleft().awaitable)
+                close_unfinished(remaining.popleft().awaitable)
 
     async def finish(self) -> None:
         """Wait for the call that runs, at most DRAIN_RUNNING_S; then cancel it."""
@@ -202,7 +200,7 @@ class AwaitedCalls:
         """Cancel the task; what was never awaited is closed, and kept as letters."""
         while self._owed:
             call = self._owed.popleft()
-            close_awaitable(call.awaitable)
+            close_unfinished(call.awaitable)
             self._keep_cancelled(call)
         if self._wakeup is not None:
             self._wakeup.close()
@@ -242,14 +240,7 @@ async def _timed(membership: _native.Membership, call: AwaitedCall) -> None:
     before = current_cause.set(Cause(*call.cause))
     started_ns = time.perf_counter_ns()
     try:
-        await call.awaitable
+        refuse_generator(await call.awaitable)
     finally:
         current_cause.reset(before)
         membership.record_latency(time.perf_counter_ns() - started_ns)
-
-
-def close_awaitable(awaitable: Awaitable[object]) -> None:
-    """End an awaitable that is not awaited: close a coroutine, cancel a task or future."""
-    end = getattr(awaitable, "close", None) or getattr(awaitable, "cancel", None)
-    if end is not None:
-        end()

@@ -19,10 +19,11 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from headrace.dispatch.awaited_calls import AwaitedCall, close_awaitable
+from headrace.dispatch.awaited_calls import AwaitedCall
 from headrace.errors import StrategyFaultError
 from headrace.limits import LETTER_TEXT_MAX, QUARANTINE_CALLS, QUARANTINE_FAULTS
 from headrace.market.dead_letters import DeadLetter
+from headrace.market.user_functions import close_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -184,11 +185,11 @@ class FaultDesk:
         return self._quarantines(joined.record if joined else self.record(subscription), error, where) or None
 
     def _on_awaitable(self, subscription: str, call: tuple[int, Awaitable[object], CauseFields, TicksFields]) -> None:
-        """Await what a plain handler returned. Raises StrategyFaultError where that is impossible."""
+        """Await what a plain handler returned. Raises TypeError where that is impossible."""
         joined = self._joined.get(subscription)
         own = None if joined is None else joined.subscription()
         if own is None:
-            close_awaitable(call[1])
+            close_unfinished(call[1])
         else:
             own.take_returned(AwaitedCall(*call))
 

@@ -10,6 +10,7 @@ Does not: check an option alone (``options``), or a handler alone (``signature``
 
 from __future__ import annotations
 
+import inspect
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -127,7 +128,8 @@ def described(bound: BoundHandler, *, awaited: bool) -> _Described:
 
 def _awaited(function: Callable[..., object]) -> Callable[..., object]:
     async def call(*arguments: object, **keywords: object) -> object:
-        return function(*arguments, **keywords)
+        returned = function(*arguments, **keywords)
+        return await returned if inspect.isawaitable(returned) else returned
 
     return call
 

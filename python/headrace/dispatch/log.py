@@ -26,11 +26,12 @@ import msgspec
 
 import headrace._native as _native
 from headrace._native import PumpStatus
-from headrace.dispatch.awaited_calls import AwaitedCall, close_awaitable
+from headrace.dispatch.awaited_calls import AwaitedCall
 from headrace.dispatch.members import INLINE
 from headrace.dispatch.run_file import new_run_file
 from headrace.errors import DispatchLogError
 from headrace.market.clock import EngineClock
+from headrace.market.user_functions import close_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -387,7 +388,7 @@ class Repetition:
         ):
             if is_now != was:
                 for _, awaitable, _ in awaiting:
-                    close_awaitable(awaitable)
+                    close_unfinished(awaitable)
                 raise self._log.error(f"{name} {what} {is_now}, live {was}: the run diverges here")
         if subscription is not None:
             await subscription.awaited.run([AwaitedCall(*made) for made in awaiting])

@@ -26,6 +26,7 @@ from headrace.errors import SubscriptionError
 from headrace.market.checks import nearest
 from headrace.market.fields import Field, fields
 from headrace.market.tick import KINDS, kind_named
+from headrace.market.user_functions import generator_problem, is_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -157,7 +158,8 @@ def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
             takes = f"({', '.join(('self', *LIFE_CYCLE[name]))})"
             msg = f"{_where(strategy, name)} cannot be called ({error}): write def {name}{takes}"
             raise SubscriptionError(msg, handler=name) from error
-        if name == "on_timer" and _is_made_with(callback, inspect.iscoroutinefunction):
+        _refuse_generator(_where(strategy, name), name, callback)
+        if name == "on_timer" and is_async(callback):
             msg = f"{_where(strategy, name)} is called between ticks and cannot be async: start a task in it"
             raise SubscriptionError(msg, handler=name)
         found[name] = callback
@@ -242,11 +244,8 @@ def _bind(
             raise SubscriptionError(msg, handler=name)
         else:
             positional.append(parameter.name)
-    if _is_made_with(function, inspect.isgeneratorfunction) or _is_made_with(function, inspect.isasyncgenfunction):
-        msg = f"{where} is a generator, whose body would never run: remove yield"
-        raise SubscriptionError(msg, handler=name)
-    is_async = _is_made_with(function, inspect.iscoroutinefunction)
-    return BoundHandler(name, role, kind, function, receiver, tuple(positional), tuple(keywords), is_async)
+    _refuse_generator(where, name, function)
+    return BoundHandler(name, role, kind, function, receiver, tuple(positional), tuple(keywords), is_async(function))
 
 
 @cache
@@ -255,9 +254,9 @@ def _fields_by_name(_kinds: int) -> Mapping[str, Field]:
     return {field.name: field for field in fields()}
 
 
-def _is_made_with(function: Callable[..., object], says: Callable[[object], bool]) -> bool:
-    """Return whether a test is true for a function, or for the ``__call__`` of an object."""
-    return says(function) or says(type(function).__call__)
+def _refuse_generator(where: str, name: str, function: object) -> None:
+    if msg := generator_problem(where, function):
+        raise SubscriptionError(msg, handler=name)
 
 
 def _unbound(handler: Callable[..., Any]) -> tuple[Callable[..., object], object]:

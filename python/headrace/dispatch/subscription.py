@@ -273,7 +273,7 @@ class Subscription:
                 )
 
     def take_returned(self, call: AwaitedCall) -> None:
-        """Await what a plain handler returned. Raises StrategyFaultError where that is impossible."""
+        """Await what a plain handler returned. Raises TypeError where that is impossible."""
         self.awaited.owe(call)
         self._on_owed(self)
 

@@ -17,7 +17,7 @@ from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, S
 from headrace.market.checks import of_type, one_of, refuse_unknown
 from headrace.market.clock import Clock, Mode, ModeName
 from headrace.market.instrument import Instrument, RiskLimits
-from headrace.trading.brokers.base import Broker
+from headrace.trading.brokers import Broker, check_broker
 from headrace.trading.orders import Sizing
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def complete(given: EngineOptions) -> EngineOptions:
     options = cast("EngineOptions", {**dict.fromkeys(names), **_DEFAULTS, **given})
     for name, types in _TYPES.items():
         of_type(name, options[name], *types)  # type: ignore[literal-required]  # the table's keys are options
+    if options["broker"] is not None:
+        check_broker(options["broker"])
     for name in ("duplicates", "late"):
         one_of(name, options[name], ("drop", "deliver"))  # type: ignore[literal-required]
     mode = options["mode"] = Mode(one_of("mode", options["mode"], Mode))

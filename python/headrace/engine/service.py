@@ -14,19 +14,26 @@ Does not: restart anything; that is the engine's supervisor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
+from headrace.errors import OptionError
+from headrace.market.checks import mistaken_for, of_type, one_of
 from headrace.market.clock import Mode
+from headrace.market.user_functions import generator_problem, unfinished_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from headrace.bus import EventBus
     from headrace.market.clock import Clock, ModeName
 
-__all__ = ["RestartPolicy", "Service", "ServiceContext", "ServiceProtocol"]
+__all__ = ["RestartPolicy", "Service", "ServiceContext", "ServiceProtocol", "check_service"]
 
 RestartPolicy: TypeAlias = Literal["always", "on_failure", "never"]
+
+# The methods of a service: those that are awaited, and those that answer at once.
+AWAITED = ("setup", "run", "stop")
+AT_ONCE = ("health", "metrics")
 
 
 class ServiceContext:
@@ -98,3 +105,36 @@ class Service:
     def metrics(self) -> Mapping[str, float]:
         """Return numbers by name."""
         return {}
+
+
+def check_service(service: ServiceProtocol) -> None:
+    """Refuse what is no service, and a service of which a method would not run. Raises OptionError."""
+    kind = type(service).__name__
+    if isinstance(service, type):
+        msg = f"services has the class {service.__name__}: pass an object of it, {service.__name__}(...)"
+        raise OptionError(msg, option="services")
+    lacks = [name for name in ("name", "restart", *AWAITED, *AT_ONCE) if not hasattr(service, name)]
+    if lacks:
+        msg = f"services has {service!r:.100}, which is no service: it lacks {', '.join(lacks)}; subclass Service"
+        raise OptionError(msg, option="services")
+    of_type(f"{kind}.name", service.name, str)
+    if not service.name:
+        msg = f"{kind}.name is empty: give each service a name of its own"
+        raise OptionError(msg, option="name")
+    one_of(f"restart of service {service.name}", service.restart, get_args(RestartPolicy))
+    problems = [
+        *(generator_problem(f"{kind}.{name}", getattr(service, name)) for name in AWAITED),
+        *(unfinished_problem(f"{kind}.{name}", getattr(service, name)) for name in AT_ONCE),
+        *_misspelt(service),
+    ]
+    for msg in filter(None, problems):
+        raise OptionError(msg, option="services")
+
+
+def _misspelt(service: ServiceProtocol) -> Iterator[str]:
+    """Yield a problem for each method with nearly the name of one that the service inherits, and does not write."""
+    inherited = [name for name in (*AWAITED, *AT_ONCE) if getattr(type(service), name, None) is vars(Service)[name]]
+    for name in dir(type(service)):
+        meant = mistaken_for(name, inherited)
+        if meant and not hasattr(Service, name) and callable(getattr(type(service), name)):
+            yield f"{type(service).__name__}.{name} is never called: did you mean {meant}? rename one of them"

@@ -14,16 +14,18 @@ Does not: know what services do.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal
 
-from headrace.engine.service import RestartPolicy
+from headrace.engine.service import check_service
 from headrace.errors import EngineError, ServiceError
 from headrace.limits import DRAIN_RUNNING_S, RESTART_FIRST_S, RESTART_MAX_S
 from headrace.market.clock import Mode
 from headrace.market.events import Event, Status
 from headrace.market.user_errors import is_requested, problem_of
+from headrace.market.user_functions import refuse_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -55,11 +57,8 @@ class Supervisor:
             self.add(service)
 
     def add(self, service: ServiceProtocol) -> None:
-        """Look after one more; before the engine runs. Raises EngineError: its name is taken, or its policy unknown."""
-        if service.restart not in get_args(RestartPolicy):
-            policies = ", ".join(map(repr, get_args(RestartPolicy)))
-            msg = f"service {service.name} has restart={service.restart!r}, which is no policy: use one of {policies}"
-            raise EngineError(msg)
+        """Look after one more; before the engine runs. Raises OptionError, and EngineError: its name is taken."""
+        check_service(service)
         if service.name in self.restarts:
             msg = f"service name {service.name!r} is taken: every service of an engine has a name of its own"
             raise EngineError(msg)
@@ -71,7 +70,7 @@ class Supervisor:
         for service in self._services:
             self._set_up.append(service)
             try:
-                await service.setup(self._context)
+                await _awaited(service, "setup", self._context)
             except BaseException as error:
                 where = f"in {type(service).__name__}.setup of service {service.name}"
                 if problem := problem_of(error, where):
@@ -106,7 +105,7 @@ class Supervisor:
             self._set_up.remove(service)
             try:
                 async with asyncio.timeout(within_s):
-                    await service.stop()
+                    await _awaited(service, "stop")
             except TimeoutError:
                 log.exception("service %s did not stop within %.1f s", service.name, within_s)
             except BaseException as error:
@@ -167,7 +166,7 @@ class Supervisor:
             if again and not await self._is_set_up_anew(service):
                 return None
             self._say(service, "running")
-            await service.run()
+            await _awaited(service, "run")
         except BaseException as error:
             if is_requested(error):
                 raise
@@ -179,13 +178,13 @@ class Supervisor:
         """Stop a service and set it up again; False: the engine stops meanwhile, and then stops it."""
         if service in self._set_up:
             self._set_up.remove(service)
-            await service.stop()
+            await _awaited(service, "stop")
         if self._stopping.is_set():
             return False
         self._set_up.append(service)
         self._setting_up.append(service)
         try:
-            await service.setup(self._context)
+            await _awaited(service, "setup", self._context)
         finally:
             self._setting_up.remove(service)
         return not self._stopping.is_set()
@@ -210,3 +209,12 @@ class Supervisor:
                 reason=reason,
             )
         )
+
+
+async def _awaited(service: ServiceProtocol, method: Literal["setup", "run", "stop"], *arguments: object) -> None:
+    """Await a method of a service. Raises what it raises, and TypeError when there is nothing to await."""
+    returned = getattr(service, method)(*arguments)
+    if not inspect.isawaitable(refuse_generator(returned)):
+        msg = f"{type(service).__name__}.{method} returned {returned!r:.100}: write async def {method}"
+        raise TypeError(msg)
+    refuse_generator(await returned)

@@ -27,6 +27,7 @@ __all__ = [
     "Duration",
     "converted",
     "duration_ns",
+    "mistaken_for",
     "nearest",
     "number",
     "of_type",
@@ -165,6 +166,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(short, folded, n=1, cutoff=0.5)
     begun = [own for own in folded if short and own.startswith(short)]
     return f" (did you mean {folded[(close or begun)[0]]}?)" if close or begun else ""
+
+
+def mistaken_for(name: str, known: Iterable[str]) -> str:
+    """Return the known name that a name is probably a misspelling of; empty when it is none, or is known itself.
+
+    Far narrower than ``nearest``: only a letter or two may differ, since the name may be of a user's own.
+    """
+    folded = {_folded(own): own for own in known}
+    if name in folded.values() or name.startswith("_"):
+        return ""
+    close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.84)
+    return folded[close[0]] if close else ""
 
 
 def _folded(name: str) -> str:

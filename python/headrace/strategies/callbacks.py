@@ -14,10 +14,9 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from headrace.dispatch.awaited_calls import close_awaitable
-from headrace.errors import StrategyFaultError
 from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested
+from headrace.market.user_functions import refuse_generator, refuse_unfinished
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Callbacks:
         self._record.callbacks += 1
         try:
             result = callback(*arguments)
-            return await result if inspect.isawaitable(result) else result
+            return refuse_generator(await result if inspect.isawaitable(result) else result)
         except BaseException as error:
             if is_ours(error):
                 raise
@@ -109,16 +108,11 @@ class Callbacks:
             return
         self._record.callbacks += 1
         try:
-            returned = callback(timer)
+            refuse_unfinished(callback(timer), "between ticks: start a task in it")
         except BaseException as error:
             if is_ours(error):
                 raise
             self.fail("on_timer", error)
-            return
-        if inspect.isawaitable(returned):
-            close_awaitable(returned)
-            msg = "it returned an awaitable, which cannot be awaited between ticks: start a task in it"
-            self.fail("on_timer", StrategyFaultError(msg, subscription=self._life.name, handler="on_timer"))
 
     def fire_held(self) -> None:
         """Fire the timers that were due while it was paused, in the order of their times."""

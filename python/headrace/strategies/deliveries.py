@@ -31,6 +31,7 @@ from headrace.market.events import (
     OrderRequested,
     Signal,
 )
+from headrace.market.user_functions import refuse_generator
 from headrace.strategies.callbacks import is_ours
 from headrace.strategies.states import StrategyState
 
@@ -115,7 +116,7 @@ class Deliveries:
     def _handler(self, name: str, callback: Callable[..., Any], states: frozenset[StrategyState]) -> Callable[..., Any]:
         async def ended(returned: Awaitable[object]) -> None:
             try:
-                await returned
+                refuse_generator(await returned)
             except BaseException as error:
                 self._fail(name, error)
                 raise
@@ -124,7 +125,7 @@ class Deliveries:
             if not self._delivers(name, event, states):
                 return None
             try:
-                returned = callback(event)
+                returned = refuse_generator(callback(event))
             except BaseException as error:
                 self._fail(name, error)
                 raise

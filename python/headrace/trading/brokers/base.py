@@ -16,13 +16,13 @@ Does not: check orders; that is ``risk``.
 
 from __future__ import annotations
 
-import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from headrace.dispatch.faults import safe_text
-from headrace.errors import BrokerError, LaneFullError
+from headrace.errors import BrokerError, LaneFullError, OptionError
 from headrace.market.clock import Mode
+from headrace.market.user_functions import refuse_unfinished, unfinished_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from headrace.market.events import Cause, Event, OrderRequested
     from headrace.market.instrument import Instrument
 
-__all__ = ["Broker", "BrokerContext", "call_broker", "guarded"]
+__all__ = ["Broker", "BrokerContext", "call_broker", "check_broker", "guarded"]
+
+
+AT_ONCE = "since a broker's methods return at once: start a task in it, and publish the answer"
 
 
 class BrokerContext:
@@ -89,6 +92,13 @@ class Broker(Protocol):
         """Let go of everything; may be called twice. Open orders stay as they are."""
 
 
+def check_broker(broker: Broker) -> None:
+    """Refuse a broker of which a method would not run. Raises OptionError."""
+    for method in ("attach", "submit", "cancel", "close"):
+        if msg := unfinished_problem(f"{type(broker).__name__}.{method}", getattr(broker, method)):
+            raise OptionError(msg, option="broker")
+
+
 def call_broker(broker: Broker, method: Literal["attach", "submit", "cancel", "close"], *arguments: object) -> None:
     """Call a broker's method. Raises LaneFullError, and BrokerError for every other exception."""
     guarded(broker, method, getattr(broker, method), *arguments)
@@ -97,20 +107,13 @@ def call_broker(broker: Broker, method: Literal["attach", "submit", "cancel", "c
 def guarded(broker: Broker, place: str, call: Callable[..., object], *arguments: object) -> None:
     """Call what belongs to a broker. Raises LaneFullError, and BrokerError for every other exception."""
     try:
-        _refuse_coroutine(call(*arguments))
+        refuse_unfinished(call(*arguments), AT_ONCE)
     except (KeyboardInterrupt, LaneFullError):
         raise
     except BaseException as error:
         name = _name(broker)
         msg = f"broker {name} raised {type(error).__name__} in {type(broker).__name__}.{place}: {safe_text(error)}"
         raise BrokerError(msg, broker=name, call=place) from error
-
-
-def _refuse_coroutine(result: object) -> None:
-    if inspect.iscoroutine(result):
-        result.close()
-        msg = "it is async, and a broker's methods return at once: start a task in it, and publish the answer"
-        raise TypeError(msg)
 
 
 def _name(broker: Broker) -> str:

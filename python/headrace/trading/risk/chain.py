@@ -12,7 +12,6 @@ Does not: send or reject orders; that is ``orders``.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from headrace.errors import OptionError
 from headrace.limits import GATE_RECORDS_MAX
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.market.money import decimal_of, is_amount
+from headrace.market.user_functions import refuse_unfinished, unfinished_problem
 from headrace.trading.risk.gate import Gate, GateRequest, GateVerdict, Refusal
 from headrace.trading.risk.gates import GATES, message_window
 
@@ -125,6 +125,8 @@ class RiskGates:
             raise OptionError(msg, option="gate")
         if gate.name in self._counts:
             msg = f"there is a gate {gate.name!r} already: give each gate a name of its own"
+            raise OptionError(msg, option="gate")
+        if msg := unfinished_problem(f"{type(gate).__name__}.check", gate.check):
             raise OptionError(msg, option="gate")
         named = _Named(gate.name, f"{type(gate).__name__}.check", partial(_checked, gate.check))
         self._gates = (*self._gates, named)
@@ -233,11 +235,7 @@ def _is_gate(value: object) -> bool:
 
 def _checked(check: Callable[[GateRequest], object], request: GateRequest) -> GateVerdict:
     """Return the verdict of a user's gate, as texts. Raises TypeError, and what the gate and its texts raise."""
-    verdict = check(request)
-    if inspect.iscoroutine(verdict):
-        verdict.close()
-        msg = "check is async: a gate answers at once"
-        raise TypeError(msg)
+    verdict = refuse_unfinished(check(request), "since a gate answers at once")
     if not isinstance(verdict, GateVerdict) or not isinstance(verdict.passed, bool):
         msg = f"check returned {verdict!r}: return a GateVerdict, with True or False as its first field"
         raise TypeError(msg)

@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use headrace_core::market::field::{Field, Whole};
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -35,7 +36,7 @@ pub(crate) enum Returned {
     Nothing,
     /// Another object, which may be an awaitable.
     Object(Py<PyAny>),
-    /// It raised: the Python error is set.
+    /// It raised, or returned a generator, whose body never runs: the Python error is set.
     Error,
 }
 
@@ -44,6 +45,25 @@ pub(crate) enum Returned {
 pub(crate) fn is_awaitable(py: Python<'_>, object: &Py<PyAny>) -> bool {
     let class = object.bind(py).get_type();
     class.hasattr(intern!(py, "__await__")).unwrap_or(false)
+}
+
+/// Whether a call returned a generator instead of running its body.
+#[inline]
+fn is_generator(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: attached; a live object.
+    unsafe { ffi::PyGen_CheckExact(object.as_ptr()) != 0 || ffi::PyAsyncGen_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// Closes a generator that a handler returned, and returns the error that this is.
+#[cold]
+fn generator_error(object: &Bound<'_, PyAny>) -> PyErr {
+    let refused = object
+        .py()
+        .import("headrace.market.user_functions")
+        .and_then(|module| module.call_method1("refuse_generator", (object,)));
+    refused
+        .err()
+        .unwrap_or_else(|| PyTypeError::new_err("it returned a generator"))
 }
 
 /// A handler as it is called: function + receiver, not a bound method, so that no call makes one.
@@ -100,13 +120,18 @@ impl Call {
             return Returned::Error;
         }
         // SAFETY: attached; a new reference, dropped here, or owned by what is returned.
-        unsafe {
+        let object = unsafe {
             if result == ffi::Py_None() {
                 ffi::Py_DECREF(result);
                 return Returned::Nothing;
             }
-            Returned::Object(Bound::from_owned_ptr(py, result).unbind())
+            Bound::from_owned_ptr(py, result)
+        };
+        if is_generator(&object) {
+            generator_error(&object).restore(py);
+            return Returned::Error;
         }
+        Returned::Object(object.unbind())
     }
 
     /// Calls a handler of one argument with it.
