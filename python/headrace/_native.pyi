@@ -33,6 +33,7 @@ __all__ = [
     "KillSwitch",
     "LiveTurn",
     "Membership",
+    "PackedFile",
     "Pump",
     "PumpStatus",
     "ReplayTime",
@@ -317,6 +318,11 @@ class Sequencer:
     def counts(self) -> SequencerCounts: ...
     def save(self) -> _SavedState: ...
     def restore(self, state: _SavedState) -> None: ...
+
+@final
+class PackedFile:
+    def __new__(cls, path: str | os.PathLike[str]) -> Self: ...
+    def read(self, bytes_max: int) -> tuple[bytes, int]: ...
 
 @final
 class Ring:

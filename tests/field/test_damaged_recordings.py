@@ -48,6 +48,14 @@ class Windows(Strategy):
         self.count += len(seq)
 
 
+def zstd(content: bytes) -> bytes:
+    """One frame of raw blocks, as RFC 8878 has it: no window beyond 1 MiB, no checksum."""
+    blocks = [content[start : start + 100_000] for start in range(0, len(content), 100_000)]
+    last = len(blocks) - 1
+    heads = [(len(block) << 3 | (number == last)).to_bytes(3, "little") for number, block in enumerate(blocks)]
+    return b"\x28\xb5\x2f\xfd\x00\x50" + b"".join(map(bytes.__add__, heads, blocks))
+
+
 def whole_lines(zipped: bytes) -> int:
     """How many whole lines a cut gzip file holds, by zlib itself."""
     import zlib
@@ -73,6 +81,24 @@ def test_a_cut_file_gives_every_whole_line_then_raises(case: int, tmp_path: Path
     assert report.strategies["Seen"].delivered == count
 
 
+def test_a_cut_zstd_file_gives_every_whole_line_then_raises(tmp_path: Path) -> None:
+    path = tmp_path / "cut.zst"
+    path.write_bytes(zstd(b"".join(LINES))[:150_000])
+    seen = Seen()
+    with pytest.raises(RecordingError, match="its zstd data ends in the middle"):
+        replay(f"{path}@BINANCE", seen)
+    # What is cut has the head of the frame, and those of two raw blocks.
+    assert seen.ids == list(range(1, b"".join(LINES)[: 150_000 - 6 - 2 * 3].count(b"\n") + 1))
+
+
+def test_a_zstd_window_that_would_take_the_memory_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(zstd(b"".join(LINES)))
+    packed[5] = (31 - 10) << 3
+    (tmp_path / "wide.zst").write_bytes(packed)
+    with pytest.raises(RecordingError, match="too much memory"):
+        replay(f"{tmp_path / 'wide.zst'}@BINANCE", Seen())
+
+
 def test_the_command_prints_the_report_and_then_the_error(tmp_path: Path, headrace_run: Run) -> None:
     zipped = gzip.compress(b"".join(LINES))[:-500]
     (tmp_path / "cut.gz").write_bytes(zipped)
@@ -92,8 +118,13 @@ def test_the_command_prints_the_report_and_then_the_error(tmp_path: Path, headra
         gzip.compress(b"\xef\xbb\xbf" + b"".join(LINES)),
         b"".join(gzip.compress(b"\xef\xbb\xbf" + b"".join(LINES[at : at + 750])) for at in range(0, 3_000, 750)),
         gzip.compress(b"".join(LINES)) + bytes(512),
+        zstd(b"".join(LINES)),
+        zstd(b"\xef\xbb\xbf" + b"".join(LINES[:1_000])) + zstd(b"".join(LINES[1_000:])),
     ],
-    ids=["BOM", "CRLF", "blank lines", "gzip members", "BOM in gzip", "BOM in each gzip member", "padded gzip"],
+    ids=[
+        *("BOM", "CRLF", "blank lines", "gzip members", "BOM in gzip", "BOM in each gzip member", "padded gzip"),
+        *("zstd", "zstd frames"),
+    ],
 )
 def test_harmless_forms_of_a_file_are_read(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "session"

@@ -110,7 +110,7 @@ def replay_command(
 ) -> int:
     """Replay recordings through strategies.
 
-    A FILE is a recording (gzip or plain) or a .npy file of ticks; several are merged by receive time.
+    A FILE is a recording (gzip, zstd or plain) or a .npy file of ticks; several are merged by receive time.
     """
     if not files:
         raise Failure("there is nothing to replay: name a FILE", exit_code=2)

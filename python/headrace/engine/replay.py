@@ -48,8 +48,8 @@ def replay(
 ) -> Report:
     """Replay recordings, arrays or feeds through strategies and return what happened.
 
-    sources : one or several: a path (gzip or plain lines, or ``.npy`` of TICK_DTYPE), ``"FILE@BINANCE_USDM"`` to name
-        the venue with it, an array of TICK_DTYPE, or a Feed. Merged by receive time.
+    sources : one or several: a path (gzip, zstd or plain lines, or ``.npy`` of TICK_DTYPE), ``"FILE@BINANCE_USDM"``
+        to name the venue with it, an array of TICK_DTYPE, or a Feed. Merged by receive time.
     strategies : one or several: a Strategy, its class, a plain function, or a pair of one of these and its subscription
         options. Called for each tick in this order. Names are made unique: ``Class``, ``Class-2``.
     venue : of the files that do not name theirs; else it is found in their first 1,000 frames.

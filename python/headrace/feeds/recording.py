@@ -1,8 +1,8 @@
-"""A recording on disk as a feed; gzip or plain, one line per frame: receive time, a space, the frame's JSON text.
+"""A recording on disk as a feed; gzip, zstd or plain, one line per frame: receive time, a space, the frame's JSON text.
 
 ::
 
-    file ─▶ worker thread: read, unzip, cut at a line's end ─▶ at most ``blocks_ahead`` blocks ─▶ async for
+    file ─▶ worker thread: read, unpack, cut at a line's end ─▶ at most ``blocks_ahead`` blocks ─▶ async for
 
 Guarantees: every line is yielded whole and once; the worker reads at most ``blocks_ahead`` blocks ahead, so memory does
 not grow with the file; damage raises an error that names the file, after every whole line before the damage.
@@ -13,8 +13,6 @@ Does not: parse lines; it only looks for the venue in them when no venue is set.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RecordingFeed", "checked_venue"]
 
-# One read of the worker: so large that passing it between threads (about 50 µs) is cheap compared with unzipping it.
+# One read of the worker: so large that passing it between threads (about 50 µs) is cheap compared with unpacking it.
 BLOCK_BYTES = 1 << 20
 # Blocks the worker may read ahead: two keep both threads busy, two more cover an uneven strategy.
 BLOCKS_AHEAD = 4
@@ -42,15 +40,13 @@ DETECT_BYTES = 4 * FRAME_BYTES_MAX
 # The longest line: a receive time, a space, and a frame longer than its bound, so that the decoder rejects it.
 LINE_BYTES_MAX = FRAME_BYTES_MAX + 32
 
-GZIP_MAGIC = b"\x1f\x8b"
-
 
 class RecordingFeed:
     """Blocks of recorded lines from one file.
 
-    path : the file; gzip is recognised by its first bytes, not by its name.
+    path : the file; gzip and zstd are recognised by their first bytes, not by the name.
     venue : the sender of the frames, or None to find it from the first 1,000 frames, or 16 MiB of them.
-    block_bytes : size of one read after unzipping, bytes.
+    block_bytes : size of one read after unpacking, bytes.
     blocks_ahead : blocks that the worker may read ahead, 1 or more.
 
     Raises ``OptionError`` (an unknown venue) at once; ``RecordingError`` (missing, unreadable, empty, truncated,
@@ -89,7 +85,7 @@ class RecordingFeed:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes of the file, before unzipping, that the blocks yielded so far came from."""
+        """Bytes of the file, before unpacking, that the blocks yielded so far came from."""
         return self._bytes_done
 
     @property
@@ -115,14 +111,12 @@ class RecordingFeed:
     async def close(self) -> None:
         """Close the file and end the worker; blocks read ahead are dropped."""
         worker, self._worker = self._worker, None
-        reader, self._reader = self._reader, None
+        self._reader = None  # The file is closed where its last read ends.
         self._head = []
-        if worker is not None:  # It may be in the middle of a read, so the file is closed after it ends.
+        if worker is not None:
             import asyncio  # 20 ms, spent only where a loop runs
 
             await asyncio.to_thread(worker.shutdown, wait=True, cancel_futures=True)
-        if reader is not None:
-            reader.close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield blocks of whole lines; only the last line of the file may lack its line break."""
@@ -217,24 +211,24 @@ class _LineBlocks:
         self._lines_bytes = 0
         self._skipping = False
         # Raised when everything before it was returned.
-        self._damage: Exception | None = None
+        self._wrong: WrongTimeError | None = None
         try:
             self.bytes_total = refuse_endless(path)
-            self._raw = path.open("rb")
-            magic = self._raw.read(len(GZIP_MAGIC))
-            self._raw.seek(0)
-        except (OSError, ValueError) as error:
+            path.open("rb").close()  # Where the system refuses, Python has its words.
+            self._file = _native.PackedFile(path)
+        except ValueError as error:  # No file has such a path.
+            raise self._refused(OSError(str(error))) from error
+        except OSError as error:
             raise self._refused(error) from error
-        self._file = gzip.GzipFile(fileobj=self._raw) if magic == GZIP_MAGIC else self._raw
 
     def next_block(self) -> tuple[bytes, int]:
         """Return whole lines and the file position after them; empty at the end.
 
         Raises RecordingError: damage, or a receive time in another unit, behind every whole line before it.
         """
-        block = b""
+        block, position = b"", 0
         while not block:
-            data = self._read()
+            data, position = self._read()
             if not data:
                 block, self._carry = without_marks(self._carry), b""
                 break
@@ -248,32 +242,20 @@ class _LineBlocks:
                 if len(self._carry) > LINE_BYTES_MAX:
                     block, self._carry, self._skipping = self._carry[:LINE_BYTES_MAX] + b"\n", b"", True
         if (wrong := wrong_time(block)) is not None:
-            self._damage, block = wrong, block[: wrong.offset]
+            self._wrong, block = wrong, block[: wrong.offset]
             if not block:
                 raise self._refused(wrong) from wrong
         self._lines_bytes += len(block)
-        return block, self._raw.tell()
+        return block, position
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        self._raw.close()
-
-    def _read(self) -> bytes:
-        """Return a block's worth of bytes, fewer at the end or before damage; none at the end. Raises at the damage."""
-        if self._damage is None:
-            parts: list[bytes] = []
-            left = self._block_bytes
-            try:
-                # Not read(): where it fails it drops what it had unzipped until then.
-                while left and (part := self._file.read1(left)):
-                    parts.append(part)
-                    left -= len(part)
-            except (EOFError, zlib.error, OSError) as error:
-                self._damage = error
-            if parts or self._damage is None:
-                return b"".join(parts)
-        raise self._refused(self._damage) from self._damage
+    def _read(self) -> tuple[bytes, int]:
+        """Return a block's worth of bytes, fewer at the end or before damage, and the file position after them."""
+        try:
+            if self._wrong is not None:
+                raise self._wrong
+            return self._file.read(self._block_bytes)
+        except (OSError, EOFError, ValueError) as error:
+            raise self._refused(error) from error
 
     def _skip_line(self, data: bytes) -> bytes:
         """Return the data after the line whose start was returned already."""
@@ -293,8 +275,8 @@ class _LineBlocks:
             case IsADirectoryError():
                 what = "is a folder: name a file in it"
             case EOFError():
-                what = f"is truncated: its gzip data ends in the middle, after {whole}: copy it again"
-            case zlib.error() | gzip.BadGzipFile():
+                what = f"is truncated: {error}, after {whole}: copy it again"
+            case ValueError():
                 what = f"is damaged after {whole} ({error}): copy it again"
             case _:
                 what = f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -89,6 +89,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tables::instruments::Instruments>()?;
     module.add_class::<halt::KillSwitch>()?;
     module.add_class::<dispatch::LiveTurn>()?;
+    module.add_class::<ingest::PackedFile>()?;
     module.add_class::<ingest::Pump>()?;
     module.add_class::<ingest::Ring>()?;
     module.add_class::<ingest::RingReader>()?;

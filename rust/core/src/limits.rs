@@ -14,6 +14,8 @@ pub const RING_CAPACITY: usize = 65_536;
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Nesting in a frame: documented ones need 4.
 pub const FRAME_DEPTH_MAX: usize = 16;
+/// The window of a zstd frame, as a power of two of bytes: 128 MiB, which `zstd --long` uses and any reader must allow.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// How far a restored sequencer jumps, so that no number is ever given twice.
 pub const RESTART_JUMP: u64 = 1 << 20;
 /// Frames that a recording's venue is looked for in: a second of the quietest recorded minute.

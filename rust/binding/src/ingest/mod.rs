@@ -5,7 +5,7 @@
 //!               └──── pump: live, in a replay, or up to a position
 //! ```
 //! Guarantees: one publish at a time; nothing that was numbered is lost.
-//! Does not: read files or sockets, or call handlers.
+//! Does not: read sockets, or call handlers.
 
 mod arrival;
 mod bar_builder;
@@ -14,6 +14,7 @@ mod decoder;
 mod ingest;
 mod ingest_core;
 mod now;
+mod packed_file;
 mod publisher;
 mod publishing;
 mod pump;
@@ -30,6 +31,7 @@ pub(crate) use bars::BarsCore;
 pub(crate) use decoder::{Decoder, detect_venue, reject_table};
 pub(crate) use ingest::Ingest;
 pub(crate) use ingest_core::{Advance, IngestCore};
+pub(crate) use packed_file::PackedFile;
 pub(crate) use pump::Pump;
 pub(crate) use pump_status::PumpStatus;
 pub(crate) use ring::{Ring, RingReader};

@@ -1,0 +1,153 @@
+//! `PackedFile`: reads a recording's file, unpacked, a block at a time.
+//!
+//! ```text
+//!   reader's thread: file ─▶ 256 KiB ─▶ Unpacker ─▶ block ─▶ bytes        without the interpreter's lock
+//! ```
+//! Guarantees: a block is full unless the file ends there or is damaged there; damage is raised by the read after it.
+//! Does not: cut lines, or start a thread: who calls it chooses one.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use headrace_core::ingest::unpack::{MAGIC_BYTES, Unpacker};
+use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::errors::{internal, refuse_after_fork};
+use crate::exclusive::Exclusive;
+
+/// Bytes read from the file at once.
+const INPUT_BYTES: usize = 256 << 10;
+
+/// Why nothing more can be read.
+#[derive(Clone)]
+enum Failure {
+    /// The system's number and text.
+    System(Option<i32>, String),
+    Truncated(&'static str),
+    Damaged(&'static str, String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::System(error.raw_os_error(), error.to_string())
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::System(number, text) => PyOSError::new_err((number, text)),
+            Failure::Truncated(form) => PyEOFError::new_err(format!("its {form} data ends in the middle")),
+            Failure::Damaged(form, why) => PyValueError::new_err(format!("its {form} data is corrupt: {why}")),
+        }
+    }
+}
+
+/// A file that is being read.
+struct Reading {
+    file: File,
+    input: Vec<u8>,
+    /// What of `input` is not unpacked yet.
+    rest: std::ops::Range<usize>,
+    /// `None` until the first bytes are there.
+    unpacker: Option<Unpacker>,
+    block: Vec<u8>,
+    /// Bytes read from the file and unpacked.
+    done: u64,
+    /// How the file ended.
+    end: Option<Result<(), Failure>>,
+}
+
+impl Reading {
+    /// Fills the block up to `bytes_max`, and returns how many bytes came.
+    fn fill(&mut self, bytes_max: usize) -> Result<usize, Failure> {
+        self.block.resize(bytes_max, 0);
+        let mut filled = 0;
+        while filled < bytes_max && self.end.is_none() {
+            filled += self.advance(filled);
+        }
+        match &self.end {
+            Some(Err(failure)) if filled == 0 => Err(failure.clone()),
+            _ => Ok(filled),
+        }
+    }
+
+    /// Unpacks a stretch into the block from `filled` on, and returns how many bytes came.
+    fn advance(&mut self, filled: usize) -> usize {
+        let is_over = match self.refill() {
+            Ok(()) => self.rest.is_empty(),
+            Err(error) => {
+                self.end = Some(Err(error.into()));
+                return 0;
+            }
+        };
+        let unpacker = self
+            .unpacker
+            .get_or_insert_with(|| Unpacker::of(&self.input[self.rest.clone()]));
+        let step = unpacker.step(&self.input[self.rest.clone()], &mut self.block[filled..]);
+        self.rest.start += step.read;
+        self.done += step.read as u64;
+        self.end = match step.damage {
+            Some(why) => Some(Err(Failure::Damaged(unpacker.form(), why))),
+            None if is_over && step.written == 0 && unpacker.is_whole() => Some(Ok(())),
+            None if is_over && step.written == 0 => Some(Err(Failure::Truncated(unpacker.form()))),
+            None => None,
+        };
+        step.written
+    }
+
+    /// Reads from the file where nothing is left of what was read: at first enough to see how it is packed.
+    fn refill(&mut self) -> io::Result<()> {
+        if !self.rest.is_empty() {
+            return Ok(());
+        }
+        let wanted = if self.unpacker.is_none() { MAGIC_BYTES } else { 1 };
+        let mut count = 0;
+        while count < wanted {
+            match self.file.read(&mut self.input[count..]) {
+                Ok(0) => break,
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.rest = 0..count;
+        Ok(())
+    }
+}
+
+/// A file that is read unpacked: gzip and zstd by its first bytes, anything else as it is.
+///
+/// Raises OSError (it cannot be read), EOFError (it ends in the middle), ValueError (it is damaged).
+#[pyclass(frozen, module = "headrace")]
+pub(crate) struct PackedFile(Exclusive<Reading>);
+
+#[pymethods]
+impl PackedFile {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        refuse_after_fork(py)?;
+        let file = py.detach(|| File::open(path)).map_err(Failure::from)?;
+        Ok(Self(Exclusive::new(Reading {
+            file,
+            input: vec![0; INPUT_BYTES],
+            rest: 0..0,
+            unpacker: None,
+            block: Vec::new(),
+            done: 0,
+            end: None,
+        })))
+    }
+
+    /// The next bytes, fewer than `bytes_max` at the end or before damage, and the position in the file after them.
+    ///
+    /// Empty at the end. Leaves the interpreter while it reads and unpacks.
+    fn read<'py>(&self, py: Python<'py>, bytes_max: usize) -> PyResult<(Bound<'py, PyBytes>, u64)> {
+        let mut reading = self.0.take().ok_or_else(|| internal("two threads read one file"))?;
+        let count = py.detach(|| reading.fill(bytes_max))?;
+        Ok((PyBytes::new(py, &reading.block[..count]), reading.done))
+    }
+}
