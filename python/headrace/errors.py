@@ -39,6 +39,7 @@
     ├── ControlError ........... an engine that cannot be reached, or does not answer
     ├── DispatchLogError ....... a dispatch log that is damaged, or belongs to other inputs
     ├── AuditError ............. an audit file that cannot be read
+    ├── VenueRequestError ...... a request that a venue refused, or did not answer in time
     └── MissingExtraError ...... an optional package is not installed             (also an ImportError)
 
 Guarantees: each message states the fact, the value, and what to do next; the facts are attributes.
@@ -91,6 +92,7 @@ __all__ = [
     "StrategyFaultError",
     "SubscriptionError",
     "VenueError",
+    "VenueRequestError",
 ]
 
 
@@ -326,6 +328,13 @@ class AuditError(HeadraceError):
 
     path: str
     line: int
+
+
+class VenueRequestError(HeadraceError):
+    """A request that a venue refused, or did not answer in time; ``status`` is the one of HTTP, or None."""
+
+    url: str
+    status: int | None
 
 
 class MissingExtraError(HeadraceError, ImportError):

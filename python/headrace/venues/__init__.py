@@ -5,19 +5,21 @@ They are imported at their first use: they need a client library, which the core
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headrace.venues.binance.feed import BinanceFeed
     from headrace.venues.simulated import Fault, FaultScript, SimulatedVenue
 
-__all__ = ["Fault", "FaultScript", "SimulatedVenue"]
+__all__ = ["BinanceFeed", "Fault", "FaultScript", "SimulatedVenue"]
+
+HOMES = {"BinanceFeed": "binance.feed", "Fault": "simulated", "FaultScript": "simulated", "SimulatedVenue": "simulated"}
 
 
 def __getattr__(name: str) -> object:
     """Import a venue at its first use."""
-    if name in __all__:
-        from headrace.venues import simulated
-
-        return getattr(simulated, name)
+    if name in HOMES:
+        return getattr(import_module(f"headrace.venues.{HOMES[name]}"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -13,11 +13,14 @@ Source: the venue's public documentation of web-socket streams and REST endpoint
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from headrace.market.checks import one_of
+from headrace.market.checks import converted, one_of, refuse_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["BY_VENUE", "StreamName", "VenueRules", "rules_of"]
 
@@ -97,6 +100,16 @@ BY_VENUE = {
 }
 
 
-def rules_of(venue: str) -> VenueRules:
-    """Return a market's rules. Raises OptionError."""
-    return BY_VENUE[one_of("venue", venue, BY_VENUE)]
+# What differs between networks and accounts; a test makes them small.
+LIMITS = tuple(
+    name for name in VenueRules.__struct_fields__ if name not in ("venue", "routes", "rest", "depth_weights")
+)
+
+
+def rules_of(venue: str, limits: Mapping[str, float] | None = None) -> VenueRules:
+    """Return a market's rules. limits : those to change, by name. Raises OptionError."""
+    rules = BY_VENUE[one_of("venue", venue, BY_VENUE)]
+    if not limits:
+        return rules
+    refuse_unknown("a venue's limits", limits, LIMITS)
+    return converted(msgspec.structs.asdict(rules) | dict(limits), VenueRules)

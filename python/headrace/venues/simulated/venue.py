@@ -27,8 +27,8 @@ from aiohttp import web
 
 from headrace.errors import InstrumentError
 from headrace.feeds.sources import feeds_of
-from headrace.market.checks import converted, nearest, number, of_type, refuse, refuse_unknown
-from headrace.venues.binance.rules import VenueRules, rules_of
+from headrace.market.checks import nearest, number, of_type, refuse
+from headrace.venues.binance.rules import rules_of
 from headrace.venues.simulated.connection import Connection
 from headrace.venues.simulated.faults import Fault, FaultPlan, FaultScript, Sent
 from headrace.venues.simulated.listing import Listed
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from headrace.feeds.sources import Source
+    from headrace.venues.binance.rules import VenueRules
 
 __all__ = ["SimulatedVenue", "VenueAddresses", "VenueStats"]
 
@@ -49,10 +50,6 @@ HOST = "127.0.0.1"
 HEAD_MOMENTS = 2_000
 # Frames between two looks at the clients, without a clock.
 BURST = 64
-# The parts of a venue's rules that a test may change.
-LIMITS = tuple(
-    name for name in VenueRules.__struct_fields__ if name not in ("venue", "routes", "rest", "depth_weights")
-)
 
 
 class VenueAddresses(TypedDict):
@@ -109,8 +106,7 @@ class SimulatedVenue:
             refuse("speed", speed, '"max", or a number above 0')
         of_type("port", port, int)
         self._speed = speed
-        self._limits = limits or {}
-        refuse_unknown("a venue's limits", self._limits, LIMITS)
+        self._limits = limits
         self._credentials = credentials
         self._minute_s, self._clock_offset_s = minute_s, clock_offset_s
         self.port = port
@@ -231,7 +227,7 @@ class SimulatedVenue:
     def _listed(self, moment: Moment) -> Listed:
         market = self._markets.get(moment.venue)
         if market is None:
-            rules = converted(msgspec.structs.asdict(rules_of(moment.venue)) | dict(self._limits), VenueRules)
+            rules = rules_of(moment.venue, self._limits)
             listed: dict[str, Listed] = {}
             rest = RestApi(
                 rules,

@@ -1,0 +1,171 @@
+"""Connection: one web socket to a route of a market, with its requests, their answers, and the limits of sending.
+
+::
+
+    request(SUBSCRIBE, names) ─▶ limiter ─▶ socket ─▶ answer: confirmed, or VenueRequestError within 5 s
+    socket ─▶ a frame of a stream ─▶ on_frame(name, message)
+
+Guarantees: one request is under way at a time, so that an error without an id belongs to it; every request ends; pongs
+count as messages.
+Does not: reconnect; ``Line`` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headrace.errors import VenueRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headrace.venues.binance.rules import VenueRules
+    from headrace.venues.binance.transport import Transport
+
+__all__ = ["Connection"]
+
+REQUEST_TIMEOUT_S = 5.0
+# Pongs must never wait: a part of the messages in a second is kept for them.
+PONGS_RESERVED = 1
+# How a frame of a combined stream begins.
+HEAD = b'{"stream":"'
+NAMES_PER_REQUEST = 100
+
+
+class Connection:
+    """One web socket.
+
+    on_frame : receives each frame and the name of its stream. on_end : called when it has ended.
+    """
+
+    def __init__(
+        self,
+        rules: VenueRules,
+        transport: Transport,
+        on_frame: Callable[[str, bytes], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._rules = rules
+        self._transport = transport
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._number = count(1)
+        self._asking = asyncio.Lock()
+        self._answer: tuple[int, asyncio.Future[object]] | None = None
+        self._sent: deque[float] = deque(maxlen=rules.messages_per_s)
+        self.opened_at = self.pinged_at = self.heard_at = time.monotonic()
+        self.confirmed: set[str] = set()
+        # Why the server, or the network, ended it.
+        self.ended_because: str | None = None
+
+    async def open(self, url: str) -> None:
+        """Connect. Raises OSError."""
+        await self._transport.open(f"{url}/stream", self)
+        self.opened_at = self.pinged_at = self.heard_at = time.monotonic()
+
+    async def close(self) -> None:
+        """Close; what is under way fails. May be called twice."""
+        self._fail("the connection was closed")
+        await self._transport.close()
+
+    def pause(self) -> None:
+        """Read no more from the socket."""
+        self._transport.pause()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._transport.resume()
+
+    async def subscribe(self, names: Sequence[str]) -> None:
+        """Subscribe and wait for the venue's confirmation. Raises VenueRequestError."""
+        for begin in range(0, len(names), NAMES_PER_REQUEST):
+            part = names[begin : begin + NAMES_PER_REQUEST]
+            await self._request("SUBSCRIBE", part)
+            self.confirmed.update(part)
+
+    async def unsubscribe(self, names: Sequence[str]) -> None:
+        """Unsubscribe and wait for the venue's confirmation. Raises VenueRequestError."""
+        for begin in range(0, len(names), NAMES_PER_REQUEST):
+            part = names[begin : begin + NAMES_PER_REQUEST]
+            await self._request("UNSUBSCRIBE", part)
+            self.confirmed.difference_update(part)
+
+    async def _request(self, method: str, names: Sequence[str]) -> None:
+        async with self._asking:
+            await self._until_allowed()
+            number = next(self._number)
+            answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            self._answer = number, answer
+            self._transport.send(msgspec.json.encode({"method": method, "params": list(names), "id": number}))
+            try:
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                    await answer
+            except TimeoutError:
+                msg = f"{method} of {_shown(names)} was not answered within {REQUEST_TIMEOUT_S:g} s"
+                raise VenueRequestError(msg, url="", status=None) from None
+            finally:
+                self._answer = None
+
+    async def _until_allowed(self) -> None:
+        """Wait until one more message in this second leaves room for a pong."""
+        most = max(1, self._rules.messages_per_s - PONGS_RESERVED)
+        while True:
+            now = time.monotonic()
+            recent = [at for at in self._sent if now - at < 1.0]
+            if len(recent) < most:
+                self._sent.append(now)
+                return
+            await asyncio.sleep(recent[0] + 1.0 - now)
+
+    def on_message(self, message: bytes) -> None:
+        """Pass a frame on, or take an answer."""
+        self.heard_at = time.monotonic()
+        if message.startswith(HEAD):
+            end = message.find(b'"', len(HEAD))
+            self._on_frame(message[len(HEAD) : end].decode(errors="replace"), message)
+        elif not self._take_answer(message):
+            # Nothing that we know: the decoder counts what it is.
+            self._on_frame("", message)
+
+    def on_ping(self) -> None:
+        """Note a ping, which the transport answered."""
+        self.pinged_at = time.monotonic()
+        self._sent.append(self.pinged_at)
+
+    def on_end(self, reason: str) -> None:
+        """Fail what is under way, and pass the end on."""
+        self.ended_because = reason
+        self._fail(reason)
+        self._on_end()
+
+    def _take_answer(self, message: bytes) -> bool:
+        try:
+            answer = msgspec.json.decode(message)
+        except msgspec.DecodeError:
+            return False
+        if not isinstance(answer, dict) or not {"result", "error", "code"} & answer.keys():
+            return False
+        number = answer.get("id")
+        if self._answer is not None and not self._answer[1].done() and number in (self._answer[0], None):
+            if "result" in answer:
+                self._answer[1].set_result(answer["result"])
+            else:
+                error = VenueRequestError(
+                    f"the venue refused a request: {answer.get('error', answer)}", url="", status=None
+                )
+                self._answer[1].set_exception(error)
+        return True
+
+    def _fail(self, reason: str) -> None:
+        if self._answer is not None and not self._answer[1].done():
+            self._answer[1].set_exception(VenueRequestError(f"a request had no answer: {reason}", url="", status=None))
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,289 @@
+"""BinanceFeed: live frames of one market, as a push feed that heals itself.
+
+::
+
+    lines (web sockets, by route) ─▶ frame ─▶ push ─▶ decoder, sequencer, ring
+    request_snapshot ─▶ REST ───────▶ frame ─┘
+    changes of a stream's state ────▶ frame ─┘      so a recording holds all three, and a replay repeats them
+
+What happens when a connection ends
+    Its streams are DOWN until the next one is up; what may have been lost is a gap in front of the next tick.
+
+Guarantees: receive times never go back; a whole message is pushed in one call, and no object is made for a tick;
+symbols that the venue does not list are refused before anything is subscribed.
+Does not: build books, or decide which instrument matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from headrace.errors import InstrumentError, VenueRequestError
+from headrace.feeds.base import Frame
+from headrace.market.checks import nearest, number, of_type, refuse
+from headrace.venues.binance.breaker import Breaker
+from headrace.venues.binance.line import Line
+from headrace.venues.binance.listing import listed_instruments
+from headrace.venues.binance.networks import addresses_of
+from headrace.venues.binance.rest import RestClient
+from headrace.venues.binance.rules import StreamName, rules_of
+from headrace.venues.binance.snapshots import Snapshots
+from headrace.venues.binance.transport import new_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from headrace.feeds.base import Push
+    from headrace.market.instrument import Instrument
+    from headrace.venues.binance.transport import Transport
+
+__all__ = ["BinanceFeed"]
+
+log = logging.getLogger(__name__)
+
+STREAMS = ("bookTicker", "trade", "depth@100ms")
+# How long a held socket waits before it reads again.
+HELD_S = 0.002
+QUIET_S = 10.0
+
+
+class BinanceFeed:
+    """Live frames of one of Binance's markets.
+
+    venue : "BINANCE", "BINANCE_USDM" or "BINANCE_COINM". symbols : as the venue writes them, ``"BTCUSDT"``.
+    streams : of each symbol: "bookTicker", "trade", "aggTrade", "depth@100ms", "kline_1m", "markPrice@1s", ….
+    network : "live", "testnet" or "demo". url, rest_url : addresses in its place, as a simulated venue prints them.
+    snapshots : "requested" by books, or "always" after each connect, for a recording that replays alone.
+    quiet_s : after so long without a message the connection is looked into.
+    limits : rules of the venue that differ, such as ``{"streams_max": 200}``.
+    proxy : address of a proxy. source_address : the local IP address to connect from.
+
+    Raises OptionError, MissingExtraError; from ``open`` InstrumentError for an unknown symbol and VenueRequestError.
+    """
+
+    is_live: Final = True
+
+    def __init__(
+        self,
+        venue: str,
+        symbols: Sequence[str],
+        streams: Sequence[str] = STREAMS,
+        *,
+        network: str = "live",
+        url: str | None = None,
+        rest_url: str | None = None,
+        snapshots: str = "requested",
+        quiet_s: float = QUIET_S,
+        limits: Mapping[str, float] | None = None,
+        proxy: str | None = None,
+        source_address: str | None = None,
+    ) -> None:
+        self._rules = rules_of(venue, limits)
+        for option, names in (("symbols", symbols), ("streams", streams)):
+            if isinstance(names, str):
+                refuse(option, names, "a list of texts")
+            for name in names:
+                of_type(option, name, str)
+        if snapshots not in ("requested", "always"):
+            refuse("snapshots", snapshots, '"requested" or "always"')
+        if not number("quiet_s", quiet_s) > 0:
+            refuse("quiet_s", quiet_s, "a number of seconds above 0")
+        for option, text in (("proxy", proxy), ("source_address", source_address)):
+            of_type(option, text, str, None)
+        self._symbols = list(dict.fromkeys(symbol.upper() for symbol in symbols))
+        self._addresses = addresses_of(venue, network, url, rest_url)
+        self._quiet_s = quiet_s
+        self._new_transport: Callable[[], Transport] = lambda: new_transport(proxy=proxy, source_address=source_address)
+        self._new_transport()  # A missing extra is said here, not at the first connect.
+        self.rest = RestClient(
+            self._rules,
+            self._addresses.rest,
+            breaker=Breaker(lambda state: log.warning("%s: circuit breaker of REST is %s", self.name, state)),
+            proxy=proxy,
+            source_address=source_address,
+        )
+        self._snapshots = Snapshots(self.rest, self._push_snapshot, always=snapshots == "always")
+        self._wanted = [f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in streams]
+        self._lines: dict[Line, asyncio.Task[None] | None] = {}
+        self._listed: dict[str, Instrument] = {}
+        self._push: Push | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._last_ns = 0
+        # By stream: its state, and the newest frame, which REST is compared with when nothing comes.
+        self._states: dict[str, str] = {}
+        self._newest: dict[str, bytes] = {}
+
+    @property
+    def name(self) -> str:
+        """``binance BINANCE_USDM BTCUSDT,ETHUSDT``."""
+        shown = ",".join(self._symbols[:3]) + (f",+{len(self._symbols) - 3}" if len(self._symbols) > 3 else "")
+        return f"binance {self.venue} {shown}"
+
+    @property
+    def venue(self) -> str:
+        """The market."""
+        return self._rules.venue
+
+    @property
+    def instruments(self) -> Sequence[str]:
+        """The names of its symbols."""
+        return [f"{symbol}.{self.venue}" for symbol in self._symbols]
+
+    @property
+    def listed(self) -> dict[str, Instrument]:
+        """What the venue lists, by name, once the feed is open: contracts, price ticks, lots."""
+        return self._listed
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Each stream's state: DOWN, SILENT (subscribed, nothing has come), UP, STALE."""
+        return dict(self._states)
+
+    async def open(self) -> None:
+        """Read what the venue lists. Raises InstrumentError, VenueRequestError."""
+        info = await self.rest.exchange_info()
+        self._listed = listed_instruments(self.venue, info)
+        for symbol in self._symbols:
+            self._check(symbol)
+
+    async def close(self) -> None:
+        """Close the REST session; sockets end with ``run``. May be called twice."""
+        await self.rest.close()
+
+    async def run(self, push: Push) -> None:
+        """Keep every stream subscribed and push its frames, until cancelled."""
+        self._push = push
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._snapshots.run(), name=f"{self.name} snapshots")
+                await self.subscribe(self._wanted)
+                await asyncio.Event().wait()
+        finally:
+            self._push = self._tasks = None
+            self._lines = {}
+
+    async def subscribe(self, names: Iterable[str]) -> None:
+        """Subscribe to more streams, such as ``"btcusdt@trade"``, and wait for the venue where a line is up.
+
+        Raises InstrumentError for a symbol that is not listed, VenueRequestError for what the venue does not confirm.
+        """
+        by_route: dict[str, list[str]] = {}
+        for name in names:
+            stream = StreamName.parse(name)
+            self._check(stream.symbol.upper())
+            self._states.setdefault(name, "DOWN")
+            by_route.setdefault(self._rules.route_of(stream.kind), []).append(name)
+        for route, wanted in by_route.items():
+            left = wanted
+            while left:
+                line, room = self._line_with_room(route)
+                part, left = left[:room], left[room:]
+                await line.add(part)
+                self._start(line)
+                self._change_state([name for name in part if line.is_up], "SILENT", "subscribed", line.epoch)
+
+    async def unsubscribe(self, names: Iterable[str]) -> None:
+        """Unsubscribe, and wait for the venue where a line is up. Raises VenueRequestError."""
+        gone = set(names)
+        for line in list(self._lines):
+            own = [name for name in line.names if name in gone]
+            await line.remove(own)
+            self._change_state(own, "DOWN", "unsubscribed", line.epoch)
+            for name in own:
+                self._states.pop(name, None)
+                self._newest.pop(name, None)
+
+    def request_snapshot(self, instrument: str, *, urgency: int = 0) -> None:
+        """Ask for a fresh snapshot of a book; it comes as a frame. Called on the loop's thread."""
+        self._snapshots.request(instrument.rpartition(".")[0], urgency)
+
+    def on_frame(self, name: str, message: bytes) -> None:
+        """Push a frame."""
+        state = self._states.get(name)
+        if state is not None:
+            self._newest[name] = message
+            if state != "UP":
+                self._change_state([name], "UP", "a frame came", self._epoch_of(name))
+            if "@depth" in name:
+                self._snapshots.on_depth(name, message)
+        self._push_frame(message)
+
+    def on_up(self, line: Line, reason: str, *, lost: bool) -> None:
+        """Note that a line's streams are subscribed."""
+        log.info("%s: %s, %d streams", self.name, reason, len(line.names))
+        self._change_state(line.names, "SILENT", reason, line.epoch, lost=lost)
+        if lost or line.epoch == 1:
+            self._snapshots.forget(StreamName.parse(name).symbol.upper() for name in line.names if "@depth" in name)
+
+    def on_down(self, line: Line, reason: str) -> None:
+        """Note that nothing comes over a line."""
+        log.warning("%s: connection lost: %s", self.name, reason)
+        self._change_state(line.names, "DOWN", reason, line.epoch)
+
+    async def is_quiet(self, line: Line) -> bool:
+        """Return whether REST has nothing newer than the newest frames of a line's first symbol."""
+        for name in line.names:
+            stream = StreamName.parse(name)
+            if stream.kind == "depth" or stream.kind == "bookTicker":
+                newest = msgspec.json.decode(self._newest[name])["data"]["u"] if name in self._newest else 0
+                try:
+                    book = msgspec.json.decode(await self.rest.depth(stream.symbol.upper(), 5))
+                except VenueRequestError:
+                    return False
+                return int(book["lastUpdateId"]) <= newest
+        # No stream whose newest id REST could name: a ping in time is all there is to go by.
+        return True
+
+    def _epoch_of(self, name: str) -> int:
+        return next((line.epoch for line in self._lines if name in line.names), 0)
+
+    def _line_with_room(self, route: str) -> tuple[Line, int]:
+        url = self._addresses.ws + route
+        for line in self._lines:
+            if line.url == url and (room := self._rules.streams_max - len(line.names)) > 0:
+                return line, room
+        line = Line(self._rules, url, self._new_transport, self, quiet_s=self._quiet_s)
+        self._lines[line] = None
+        return line, self._rules.streams_max
+
+    def _start(self, line: Line) -> None:
+        if self._lines[line] is None and self._tasks is not None:
+            self._lines[line] = self._tasks.create_task(line.keep(), name=f"{self.name} {line.url}")
+
+    def _check(self, symbol: str) -> None:
+        name = f"{symbol}.{self.venue}"
+        if name not in self._listed:
+            msg = f"{self.venue} does not list {symbol}{nearest(name, self._listed)}"
+            raise InstrumentError(msg)
+
+    def _change_state(self, names: Iterable[str], state: str, reason: str, epoch: int, *, lost: bool = False) -> None:
+        """Note a new state of streams, and push it."""
+        for name in names:
+            if self._states.get(name) == state and not lost:
+                continue
+            self._states[name] = state
+            stream = StreamName.parse(name)
+            status: dict[str, Any] = {"e": "headraceStatus", "s": stream.symbol.upper(), "stream": stream.kind}
+            status |= {"state": state, "reason": reason, "epoch": epoch, "lost": lost}
+            self._push_frame(msgspec.json.encode({"stream": f"{stream.symbol}@status", "data": status}))
+
+    def _push_snapshot(self, symbol: str, body: bytes) -> None:
+        self._push_frame(b'{"stream":"%b@depthSnapshot","data":%b}' % (symbol.lower().encode(), body))
+
+    def _push_frame(self, message: bytes) -> None:
+        if self._push is None:
+            return
+        self._last_ns = max(self._last_ns, time.time_ns())
+        if not self._push(Frame(self._last_ns, message)):
+            for line in self._lines:
+                line.hold()
+            asyncio.get_running_loop().call_later(HELD_S, self._release)
+
+    def _release(self) -> None:
+        for line in self._lines:
+            line.release()

@@ -1,0 +1,234 @@
+"""BinanceFeed over the simulated venue's real sockets: whole, in order, healed, and within the venue's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from headrace.errors import InstrumentError, OptionError, VenueRequestError
+from headrace.feeds import SyntheticFeed
+from headrace.venues import BinanceFeed, Fault, SimulatedVenue
+from tests.support.venue_client import frames_of, market
+
+pytestmark = pytest.mark.asyncio
+
+STREAMS = ("bookTicker", "trade", "aggTrade", "depth@100ms")
+
+
+class Received:
+    """What a feed pushed, by the kind of its stream."""
+
+    def __init__(self):
+        self.frames, self.times = [], []
+
+    def push(self, frame):
+        self.frames.append(json.loads(frame.data))
+        self.times.append(frame.ts_init)
+        return True
+
+    def of(self, kind):
+        return [row["data"] for row in self.frames if row["stream"].split("@")[1] == kind]
+
+    def states(self, kind):
+        return [(row["state"], row["lost"]) for row in self.of("status") if row["stream"] == kind]
+
+
+def feed_of(venue, name="BINANCE", **options):
+    addresses = venue.addresses[name]
+    symbols = [own.partition(".")[0] for own in venue.instruments]
+    options = {"streams": STREAMS, **options}
+    return BinanceFeed(name, symbols, url=addresses["ws"], rest_url=addresses["rest"], **options)
+
+
+@asynccontextmanager
+async def running(feed):
+    """The feed's run as a task; what it pushes."""
+    received = Received()
+    await feed.open()
+    task = asyncio.ensure_future(feed.run(received.push))
+    try:
+        yield received
+    finally:
+        task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        await feed.close()
+        assert isinstance(outcome, asyncio.CancelledError), outcome
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("name", ["BINANCE", "BINANCE_USDM", "BINANCE_COINM"])
+async def test_every_frame_is_pushed_once_and_in_order(name):
+    source = market(venue=name)
+    async with SimulatedVenue(source) as venue, running(feed_of(venue, name)) as received:
+        sent = {kind: frames_of(source, kind) for kind in ("bookTicker", "trade", "aggTrade", "depth")}
+        await until(lambda: venue.stats().has_ended and received.of("bookTicker")[-1:] == sent["bookTicker"][-1:])
+        await until(lambda: received.of("aggTrade")[-1:] == sent["aggTrade"][-1:])
+    for kind, rows in sent.items():
+        # USD-M's routes are two sockets, so the clock may start before the second has subscribed.
+        assert received.of(kind) == rows[len(rows) - len(received.of(kind)) :]
+    assert received.times == sorted(received.times)
+
+
+async def test_a_stream_is_silent_until_its_first_frame():
+    async with SimulatedVenue(market()) as venue, running(feed_of(venue)) as received:
+        await until(lambda: len(received.states("trade")) == 2)
+    assert received.states("trade") == [("SILENT", False), ("UP", False)]
+
+
+async def test_a_cut_connection_heals_and_says_what_may_be_lost():
+    faults = [Fault(kind="cut", stream="*@trade", at_frame=200)]
+    async with SimulatedVenue(market(4_000), faults=faults) as venue, running(feed_of(venue)) as received:
+        await until(lambda: venue.stats().has_ended)
+    assert received.states("trade") == [
+        ("SILENT", False),
+        ("UP", False),
+        ("DOWN", False),
+        ("SILENT", True),
+        ("UP", False),
+    ]
+    kinds = [row["data"].get("state") or row["stream"] for row in received.frames if "trade" in json.dumps(row)]
+    # The mark of the loss lies in front of the first frame after it.
+    assert kinds[kinds.index("DOWN") + 1] == "SILENT"
+
+
+async def test_an_announced_shutdown_loses_nothing():
+    source = market(20_000)
+    faults = [Fault(kind="shutdown", stream="*@trade", at_frame=1_000, for_s=1.0)]
+    async with SimulatedVenue(source, faults=faults) as venue, running(feed_of(venue)) as received:
+        await until(lambda: venue.stats().has_ended and venue.stats().connected == 2)
+    ids = [row["t"] for row in received.of("trade")]
+    assert list(dict.fromkeys(ids)) == [row["t"] for row in frames_of(source, "trade")][: len(set(ids))]
+    assert not any(lost for _, lost in received.states("trade"))
+
+
+async def test_a_connection_is_replaced_before_its_end():
+    async with SimulatedVenue(market(40_000), speed=4, limits={"life_s": 4.0}) as venue:
+        async with running(feed_of(venue, limits={"life_s": 4.0})) as received:
+            await until(lambda: venue.stats().connected >= 2)
+            await asyncio.sleep(0.2)
+    ids = [row["t"] for row in received.of("trade")]
+    unique = list(dict.fromkeys(ids))
+    assert unique == list(range(unique[0], unique[0] + len(unique)))
+    assert not any(lost for _, lost in received.states("trade"))
+
+
+async def test_silence_is_looked_into_and_healed():
+    faults = [Fault(kind="stall", at_frame=300, for_s=3)]
+    async with SimulatedVenue(market(4_000), faults=faults) as venue:
+        feed = feed_of(venue, quiet_s=0.3)
+        async with running(feed) as received:
+            await until(lambda: ("SILENT", True) in received.states("trade"))
+    assert any("nothing came" in row["reason"] for row in received.of("status"))
+
+
+async def test_a_quiet_market_is_not_reconnected():
+    async with SimulatedVenue(market(500)) as venue:
+        async with running(feed_of(venue, quiet_s=0.2)) as received:
+            await until(lambda: venue.stats().has_ended)
+            await asyncio.sleep(0.8)
+            assert venue.stats().connected == 1
+    assert ("DOWN", False) not in received.states("trade")
+
+
+async def test_after_a_restart_of_the_venue_it_connects_again():
+    faults = [Fault(kind="restart", at_frame=500, for_s=0.5)]
+    async with SimulatedVenue(market(4_000), faults=faults) as venue, running(feed_of(venue)) as received:
+        await until(lambda: ("SILENT", True) in received.states("trade") and venue.stats().has_ended)
+
+
+async def test_a_snapshot_is_pushed_with_its_symbol():
+    async with SimulatedVenue(market(4_000)) as venue:
+        feed = feed_of(venue)
+        async with running(feed) as received:
+            await until(lambda: len(received.of("depth")) > 10)
+            feed.request_snapshot("BTCUSDT.BINANCE")
+            await until(lambda: received.of("depthSnapshot"))
+    row = next(row for row in received.frames if row["stream"].endswith("@depthSnapshot"))
+    assert row["stream"] == "btcusdt@depthSnapshot"
+    assert set(row["data"]) == {"lastUpdateId", "bids", "asks"}
+
+
+async def test_a_recording_feed_fetches_a_snapshot_that_joins_the_depth():
+    async with SimulatedVenue(market(8_000), speed=4) as venue:
+        async with running(feed_of(venue, snapshots="always")) as received:
+            await until(lambda: received.of("depthSnapshot"))
+    first = received.of("depth")[0]["U"]
+    assert received.of("depthSnapshot")[-1]["lastUpdateId"] + 1 >= first
+
+
+async def test_streams_come_and_go_while_it_runs():
+    async with SimulatedVenue(market(40_000), speed=20) as venue:
+        feed = feed_of(venue, streams=("trade",))
+        async with running(feed) as received:
+            await until(lambda: received.of("trade"))
+            await feed.subscribe(["btcusdt@bookTicker"])
+            await until(lambda: received.of("bookTicker"))
+            await feed.unsubscribe(["btcusdt@trade"])
+            count = len(received.of("trade"))
+            await asyncio.sleep(0.3)
+            assert len(received.of("trade")) <= count + 1
+            assert feed.states == {"btcusdt@bookTicker": "UP"}
+
+
+async def test_unknown_symbols_are_refused_before_anything_is_sent():
+    async with SimulatedVenue(market()) as venue:
+        addresses = venue.addresses["BINANCE"]
+        feed = BinanceFeed("BINANCE", ["BTCUSTD"], url=addresses["ws"], rest_url=addresses["rest"])
+        with pytest.raises(InstrumentError, match="did you mean BTCUSDT"):
+            await feed.open()
+        await feed.close()
+        assert venue.stats().connected == 0
+
+
+async def test_symbols_of_any_script_work():
+    source = SyntheticFeed("币安人生USDT", frames=500)
+    async with SimulatedVenue(source) as venue, running(feed_of(venue)) as received:
+        await until(lambda: received.of("trade"))
+
+
+async def test_streams_beyond_a_connections_bound_get_another():
+    sources = [SyntheticFeed(f"COIN{number}USDT", frames=50) for number in range(5)]
+    async with SimulatedVenue(*sources, limits={"streams_max": 8}) as venue:
+        async with running(feed_of(venue, limits={"streams_max": 8})):
+            await until(lambda: venue.stats().connections == 3)
+
+
+async def test_a_request_heals_when_the_venue_does():
+    async with SimulatedVenue(market()) as venue:
+        feed = feed_of(venue)
+        await feed.open()
+        venue.inject(Fault(kind="unavailable", at_s=0, for_s=0.5))
+        assert await feed.rest.get("ping") == b"{}"
+        assert feed.rest.failures
+        with pytest.raises(VenueRequestError, match="-1121"):
+            await feed.rest.depth("NONE", 5)
+        await feed.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"network": "tesnet"},
+        {"url": "http://x", "rest_url": "http://x"},
+        {"url": "ws://x"},
+        {"snapshots": "never"},
+        {"quiet_s": 0},
+        {"streams": "trade"},
+        {"symbols": "BTCUSDT"},
+        {"symbols": [1]},
+        {"venue": "BINANC"},
+        {"proxy": 1},
+    ],
+)
+async def test_wrong_options_are_refused(options):
+    options = {"venue": "BINANCE", "symbols": ["BTCUSDT"], **options}
+    with pytest.raises(OptionError):
+        BinanceFeed(options.pop("venue"), options.pop("symbols"), **options)
