@@ -225,6 +225,25 @@ async def test_order_commands_are_answered_by_their_outcome() -> None:
         assert (await submit(PauseStrategy("Nobody"))).status == "rejected"
 
 
+async def test_flatten_says_what_it_waits_for_and_until_when() -> None:
+    class Deaf(SimulatedBroker):
+        """Answers no cancel."""
+
+        def cancel(self, order_id: str, cause: object = None) -> None: ...
+
+    strategy = Recorder()
+    async with running([strategy], broker=Deaf()) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        strategy.buy(BTC, 1)
+        await hand.quotes(100)
+        resting = strategy.buy(BTC, 1, price="50")
+        await hand.quotes(100)
+        ack = await engine.commands.submit(Flatten())
+        assert (ack.status, ack.detail["waits_for"]) == ("accepted", [resting])
+        assert f"as soon as {resting} ended, after 5 s at the latest" in ack.reason
+
+
 @pytest.mark.parametrize("command", [CancelAll, Flatten])
 async def test_a_command_for_an_unknown_name_is_rejected(command: Any) -> None:
     strategy = Recorder()

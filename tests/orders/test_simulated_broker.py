@@ -103,7 +103,7 @@ def test_profit_of_scripted_quotes_is_right_to_the_cent() -> None:
         *((bought, 3), (bought, 4), (sold, 6)),
     ]
     assert (bought.first, sold.first) == (2, 5)
-    assert desk.orders.stats("A") == (2, 0, 0, 2, 0, 0, 0, 3)
+    assert desk.orders.stats("A") == (2, 0, 0, 2, 0, 0, 0, 3, 0)
 
 
 def test_the_broker_sees_a_tick_before_the_strategies() -> None:

@@ -92,6 +92,8 @@ class Desk:
         self.clock = HandClock(S)
         # Calls from other threads; ``drain`` runs them.
         self.soon: deque[Callable[[], None]] = deque()
+        # By their names; ``advance`` makes those that are due.
+        self.calls_at: dict[str, tuple[int, Callable[[], None]]] = {}
         self.switch = Switch()
         self.dispatcher = Dispatcher(clock=self.clock, instruments=[own.name for own in instruments])
         self.bus = EventBus(clock=self.clock, run_id=run_id, lanes=lanes)
@@ -111,7 +113,7 @@ class Desk:
             clock=self.clock,
             broker=broker,
             call_soon=self.soon.append,
-            run_id=run_id,
+            call_at=lambda name, due_ns, call: self.calls_at.update({name: (due_ns, call)}),
             mode=more.pop("mode", "replay"),
             **more,
         )
@@ -166,6 +168,15 @@ class Desk:
         while self.soon:
             self.soon.popleft()()
         self.bus.drain()
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on, make the calls that are due by then, and drain."""
+        self.clock.at_ns += int(seconds * S)
+        for name, (due_ns, call) in list(self.calls_at.items()):
+            if due_ns <= self.clock.at_ns:
+                del self.calls_at[name]
+                call()
+        self.drain()
 
     def ask(self, side: int = 1, quantity: Any = 1, *, instrument: str = BTC, **more: Any) -> str:
         """Submit for strategy "A", and drain."""

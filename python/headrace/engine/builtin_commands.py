@@ -36,6 +36,7 @@ from headrace.commands import (
     entry_of,
 )
 from headrace.errors import HeadraceError, InstrumentError, OptionError, OrderError
+from headrace.limits import FLATTEN_S
 from headrace.market.wording import counted
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.states import StrategyState
@@ -182,7 +183,16 @@ class BuiltinCommands:
         return self._of_many(self._engine.orders.cancel_all, command)
 
     def _flatten(self, command: Flatten) -> Outcome:
-        return self._of_many(self._engine.orders.flatten, command)
+        outcome = self._of_many(self._engine.orders.flatten, command)
+        if outcome.status != "accepted":
+            return outcome
+        ids = outcome.detail["orders"]
+        left = self._engine.orders.orders(strategy=command.strategy, instrument=command.instrument, open_only=True)
+        waits = [order.order_id for order in left if order.order_id not in ids]
+        if not waits:
+            return outcome
+        why = f"{outcome.reason}, as soon as {', '.join(waits)} ended, after {FLATTEN_S:g} s at the latest"
+        return Outcome("accepted", why, detail={"orders": ids, "waits_for": waits})
 
     def _of_many(self, act: Callable[..., list[str]], command: CancelAll | Flatten) -> Outcome:
         """Act on a strategy's or an instrument's orders; reject an unknown name: "0 orders" would sound like done."""

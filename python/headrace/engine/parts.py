@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import headrace._native as _native
@@ -105,9 +106,9 @@ class EngineParts:
             positions=self.positions,
             clock=self.clock.real,
             broker=self.broker,
-            run_id=self.run_id,
             mode=self.mode,
             call_soon=self.driver.call_soon,
+            call_at=self._call_at,
         )
         self.strategies: Final = self._strategies()
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
@@ -133,11 +134,9 @@ class EngineParts:
         )
 
     def _broker_context(self) -> BrokerContext:
-        broker, timers = self.broker, self.driver.timers
-
         def call_at(due_ns: int, call: Callable[[], None]) -> None:
-            assert broker is not None  # Nothing else has the context.
-            timers.set("broker", "due", due_ns, lambda _: guarded(broker, "call_at", call))
+            assert self.broker is not None  # Nothing else has the context.
+            self._call_at("broker", due_ns, partial(guarded, self.broker, "call_at", call))
 
         return BrokerContext(
             publish=self.bus.publish_consequence,
@@ -147,6 +146,10 @@ class EngineParts:
             instruments=self.gates.instruments,
             call_at=call_at,
         )
+
+    def _call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
+        # No strategy has this name, so that its timers replace none of ours.
+        self.driver.timers.set("", name, due_ns, lambda _: call())
 
     def _run_id(self) -> str:
         if self.repeat is not None:

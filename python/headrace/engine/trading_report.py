@@ -19,6 +19,7 @@ from headrace.market.wording import amount_text
 if TYPE_CHECKING:
     from headrace.engine.report import StrategyReport
     from headrace.trading.account import Account, Balance
+    from headrace.trading.orders import OrderStats
     from headrace.trading.positions import Positions
 
 __all__ = ["PositionReport", "position_reports", "trading_tables"]
@@ -71,7 +72,7 @@ def trading_tables(
         (
             own.name,
             states[own.name],
-            *(f"{getattr(own.orders, name):,}" for name in COUNTS),
+            *(_count_text(own.orders, name) for name in COUNTS),
             ", ".join(f"{held.quantity:f} {held.instrument}" for held in own.positions if held.quantity) or "flat",
         )
         for own in traders
@@ -89,6 +90,11 @@ def trading_tables(
         Table("refused orders", ("strategy", "gate", "first", "count"), refusals, texts=3),
         Table("profit", ("strategy", "currency", "realized", "unrealized", "fees", "net"), profit, texts=2),
     ]
+
+
+def _count_text(orders: OrderStats, name: str) -> str:
+    text = f"{getattr(orders, name):,}"
+    return f"{text} ({orders.unknown:,} unknown)" if name == "open" and orders.unknown else text
 
 
 def _profit_row(name: str, balance: Balance) -> tuple[str, ...]:

@@ -11,8 +11,9 @@
 
 What happens when several orders meet one quote
     They are filled in the order in which they came, and what one takes is gone for the next.
-What happens when the bus has no room for a fill
-    The fill does not happen; the order meets the next quote as it was. In a replay there is always room.
+What happens when the bus has no room
+    A fill does not happen; the order meets the next quote as it was. What else is to be said of an order waits, and no
+    order is filled before it is said. In a replay there is always room.
 
 Guarantees: an order never fills against the tick that caused it, or one before; nothing is random; money is Decimal.
 Does not: simulate its place in a queue, hidden size, its own effect on the market, or outages: the next quote shows its
@@ -22,6 +23,7 @@ whole size again, whatever was taken from the one before.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import EngineError, LaneFullError, OrderError
@@ -31,6 +33,7 @@ from headrace.market.events import (
     Cause,
     OrderAccepted,
     OrderCanceled,
+    OrderEvent,
     OrderExpired,
     OrderFilled,
     OrderPartiallyFilled,
@@ -91,6 +94,8 @@ class SimulatedBroker:
         self._net: dict[tuple[str, str], Decimal] = {}
         self._taken = 0
         self._dues = Dues()
+        # Answers to orders that found no room.
+        self._unsaid: deque[OrderEvent] = deque()
         # When to look for orders that have ended.
         self._look_ns = NEVER_NS
 
@@ -129,21 +134,21 @@ class SimulatedBroker:
             self._subscription.doze()
 
     def submit(self, order: OrderRequested) -> None:
-        """Take an order; it meets quotes from the next one on. Raises OrderError (an id twice), LaneFullError."""
+        """Take an order; it meets quotes from the next one on. Raises OrderError (an id twice)."""
         context = self._attached()
         if order.order_id in self._orders:
             msg = f"the {self._name} broker has an order {order.order_id!r} already: each order has an id of its own"
             raise OrderError(msg, field="order_id")
         if refusal := self._refusal(order):
             observed, reason = refusal
-            context.publish(
+            self._answer(
                 OrderRejected(
                     **self._said(order), gate="broker", observed=observed, threshold="what can be filled", reason=reason
                 )
             )
             return
-        context.publish(OrderAccepted(**self._said(order), broker_order_id=f"{self._name}-{self._taken + 1}"))
         self._taken += 1
+        self._answer(OrderAccepted(**self._said(order), broker_order_id=f"{self._name}-{self._taken}"))
         arrives_ns = context.clock.now_ns() + self._latency_ns if self._latency_ns else 0
         resting = RestingOrder(order, self._taken, arrives_ns)
         self._orders[order.order_id] = resting
@@ -169,6 +174,25 @@ class SimulatedBroker:
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None
+
+    def _answer(self, answer: OrderAccepted | OrderRejected) -> None:
+        """Publish what becomes of a new order, or keep it until there is room: the broker has decided."""
+        try:
+            self._publish(answer)
+        except LaneFullError:
+            self._unsaid.append(answer)
+            self._hold_back(1)
+            self._set_look(answer.ts)
+
+    def _publish(self, event: OrderEvent) -> None:
+        """Publish what waits to be said, then an event. Raises LaneFullError."""
+        self._say_unsaid()
+        self._attached().publish(event)
+
+    def _say_unsaid(self) -> None:
+        while self._unsaid:
+            self._attached().publish(self._unsaid[0])
+            self._unsaid.popleft()
 
     def _attached(self) -> BrokerContext:
         if self._context is None:
@@ -262,7 +286,7 @@ class SimulatedBroker:
         key = (request.strategy, request.instrument)
         net = MONEY.fma(quantity, request.side, self._net.get(key, ZERO))
         shown_left = MONEY.subtract(shown.left, quantity)
-        self._attached().publish(
+        self._publish(
             kind(
                 **self._said(request),
                 execution_id=f"{request.order_id}/{order.executions + 1}",
@@ -291,11 +315,12 @@ class SimulatedBroker:
         if now_ns < self._look_ns:
             return
         try:
+            self._say_unsaid()
             while (order := self._dues.first(now_ns)) is not None:
                 if order.cancel_ns <= now_ns:
                     self._cancel(order, order.cancel_reason, order.cancel_cause)
                 else:
-                    self._attached().publish(OrderExpired(**self._said(order.request), left=order.left))
+                    self._publish(OrderExpired(**self._said(order.request), left=order.left))
                     self._remove(order)
         except LaneFullError:
             self._hold_back(1)
@@ -319,7 +344,7 @@ class SimulatedBroker:
         """Publish that an order is canceled. Raises LaneFullError; then it fills no more, and is published later."""
         said = {**self._said(order.request), "cause": cause or order.request.cause}
         try:
-            self._attached().publish(OrderCanceled(**said, left=order.left, reason=reason))
+            self._publish(OrderCanceled(**said, left=order.left, reason=reason))
         except LaneFullError:
             self._dues.set_cancel(order, 0, reason, cause)
             self._set_look(said["ts"] + 1)

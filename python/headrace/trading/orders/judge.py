@@ -6,8 +6,7 @@
                     └▶ another thread ─▶ Crossing ─▶ arrive ─▶┘
 
 What happens when the order lane is full
-    the bus's own thread: LaneFullError, and there is no order. An order that crossed waits for room, unjudged; so does
-    an OrderRejected whose OrderRequested had the last place.
+    the bus's own thread: LaneFullError, and there is no order. An order that crossed waits for room, unjudged.
 
 Guarantees: what passed counts as working at once, so that the next order is judged with it.
 Does not: call the broker.
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -83,7 +81,6 @@ class Judge:
         self._core = bus.core
         self._publish = bus.own(OrderRequested, ADVICE)
         self._crossing = Crossing(call_soon, self.go_on)
-        self._rejects_later: deque[tuple[OrderRequested, Refusal]] = deque()
 
     def take(self, request: OrderRequested) -> None:
         """Judge and publish a new order, here or on the bus's own thread. Raises what publishing raises, LaneFullError.
@@ -112,13 +109,6 @@ class Judge:
                 self._table.discard(request.order_id)
             raise
 
-    def reject(self, request: OrderRequested, refusal: Refusal) -> None:
-        """Publish why an order is refused, now or when its lane has room."""
-        try:
-            self._notices.reject(request, refusal)
-        except LaneFullError:
-            self._rejects_later.append((request, refusal))
-
     def exposure(self, request: OrderRequested) -> Exposure:
         """Return what surrounds an order: what its strategy holds, has working and may do."""
         working, open_orders = self._table.working(request.strategy, request.instrument, request.side)
@@ -137,14 +127,12 @@ class Judge:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something waits for this thread, or for room."""
-        return bool(self._rejects_later or self._crossing.requests)
+        """Whether orders of other threads wait."""
+        return bool(self._crossing.requests)
 
     def go_on(self) -> None:
-        """Publish what had to wait for room, and judge what crossed; on the bus's own thread."""
+        """Judge what crossed, as far as there is room; on the bus's own thread."""
         with self._lock:
-            for _ in range(len(self._rejects_later)):
-                self.reject(*self._rejects_later.popleft())
             while self.has_room and (request := self._crossing.next()) is not None:
                 if not self._judge_crossed(request):
                     break
@@ -177,4 +165,4 @@ class Judge:
                 self._gates.uncount_message(request.strategy)
             raise
         if refusal is not None:
-            self.reject(judged, refusal)
+            self._notices.reject(judged, refusal)

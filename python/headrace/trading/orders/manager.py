@@ -12,7 +12,9 @@ What happens when the broker publishes an impossible event
     a fill above the quantity, for an unknown order, an execution twice: it is refused, counted, logged and audited, the
     bus keeps it as a dead letter, and neither order nor position changes.
 What happens when ``Broker.submit`` raises
-    the outcome is unknown: the order stays open, with that as its reason, and is not sent again.
+    the outcome is unknown: the order stays open, with that as its reason, is counted as such, and is not sent again.
+What happens when a canceled order does not end
+    ``flatten`` waits for it for FLATTEN_S, then closes what is held, and says which order it is.
 
 Guarantees: every order goes through the gates, once, and is sent at most once; each id is open, or has exactly one
 final state; ids are the same in every replay. Any thread may submit and cancel; the broker is called on the bus's own.
@@ -46,7 +48,7 @@ from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
 from headrace.trading.orders.judge import Judge
 from headrace.trading.orders.notices import Notices
-from headrace.trading.orders.order import OrderState
+from headrace.trading.orders.order import UNKNOWN, OrderState
 from headrace.trading.orders.refusals import Refusals
 from headrace.trading.orders.request import check_names, request_of
 from headrace.trading.orders.sizing import FixedQuantity, Sizing, sized
@@ -74,8 +76,9 @@ class OrderManager:
     """The orders of an engine. Make it before other handlers of order events subscribe: it has to handle them first.
 
     Only it publishes OrderRequested on its bus. call_soon : calls back on the bus's own thread, soon; called in any.
-    broker : None: every order is rejected, after the gates. run_id : of the engine's run, the beginning of every id; in
-    a replay ids begin with the strategy.
+    call_at : the same at a time of the clock, ns; a later call of the same name replaces the one before.
+    broker : None: every order is rejected, after the gates. The bus's run_id is the beginning of every id; in a replay
+    ids begin with the strategy.
     """
 
     def __init__(
@@ -86,8 +89,8 @@ class OrderManager:
         positions: Positions,
         clock: Clock,
         call_soon: Callable[[Callable[[], None]], None],
+        call_at: Callable[[str, int, Callable[[], None]], None],
         broker: Broker | None = None,
-        run_id: str = "",
         mode: ModeName = Mode.LIVE,
     ) -> None:
         self.gates = gates
@@ -95,17 +98,19 @@ class OrderManager:
         self.broker = broker
         self._bus = bus
         self._clock = clock
-        self._run_id = run_id
+        self._run_id = run_id = bus.run_id
         self._call_soon = call_soon
         self._is_own_thread = bus.core.is_own_thread
         # Strategies in threads of their own submit and cancel, too. Never held while a thread waits for room.
         self._lock = threading.RLock()
         prefix = "" if mode == Mode.REPLAY or not run_id else id_prefix(run_id)
         self._table = OrderTable(prefix, gates.instruments)
-        self._flattenings = Flattenings(self._table, positions)
+        self._notices = Notices(bus, clock)
+        self._flattenings = Flattenings(
+            self._table, positions, lambda name, due_ns: call_at(name, due_ns, self._go_on), self._notices.overdue
+        )
         self._cancels = Cancels(self._table, gates, broker, clock, self._is_own_thread)
         self._refusals = Refusals()
-        self._notices = Notices(bus, clock, run_id)
         self._judge = Judge(
             bus=bus,
             gates=gates,
@@ -228,13 +233,15 @@ class OrderManager:
 
         A closing order goes out when the last of the canceled orders is over, for what is held then; where nothing is
         left to close, its id is never used. It passes the gates like every order, and no permission keeps it back.
+        A canceled order that has not ended after 5 s of the clock is named in the log and in an Audit, and what is held
+        is closed without it.
 
         Raises InstrumentError and OptionError for an unknown instrument or strategy.
         """
         self.positions.check_names(strategy, instrument)
         of_type("reason", reason, str)
         with self._lock:
-            ids = self._flattenings.begin(strategy, instrument, self._bus.current_cause())
+            ids = self._flattenings.begin(strategy, instrument, self._bus.current_cause(), self._clock.now_ns())
             try:
                 self.cancel_all(strategy=strategy, instrument=instrument, reason=reason or "flatten")
             finally:
@@ -303,7 +310,8 @@ class OrderManager:
                 elif isinstance(event, OrderEvent):
                     self._on_answer(event)
             finally:
-                if self._cancels.waiting or self._flattenings.begun or self._judge.is_behind:
+                is_behind = self._notices.waiting or self._judge.is_behind
+                if self._cancels.waiting or self._flattenings.begun or is_behind:
                     self._go_on()
 
     def _on_requested(self, request: OrderRequested) -> None:
@@ -323,14 +331,14 @@ class OrderManager:
         if self.gates.is_halted:
             refusal = self.gates.check_halted(request, self._judge.exposure(request))
             if refusal is not None:
-                self._judge.reject(request, refusal)
+                self._notices.reject(request, refusal)
                 return
         assert self.broker is not None  # Without one no order passes.
         self._table.mark(order_id, is_sent=True)
         try:
             call_broker(self.broker, "submit", request)
         except (BrokerError, LaneFullError) as error:
-            self._table.mark(order_id, reason=f"outcome unknown: {error}")
+            self._table.mark(order_id, reason=f"{UNKNOWN}: {error}")
             log.exception("order %s: the broker raised; whether it has the order is unknown", order_id)
             raise
 
@@ -352,6 +360,7 @@ class OrderManager:
     def _go_on(self) -> None:
         """Do what had to wait: for room in the lane, for this thread, closing orders for the cancels before them."""
         with self._lock:
+            self._notices.go_on()
             self._judge.go_on()
             self._cancels.go_on()
             try:

@@ -32,7 +32,7 @@ from headrace.market.events import (
 )
 from headrace.market.money import MONEY, ZERO
 
-__all__ = ["FINAL", "ORDER_TRANSITIONS", "Order", "OrderState"]
+__all__ = ["FINAL", "ORDER_TRANSITIONS", "UNKNOWN", "Order", "OrderState"]
 
 
 class OrderState(StrEnum):
@@ -49,6 +49,9 @@ class OrderState(StrEnum):
 
 
 _S = OrderState
+
+# How the reason of an order begins when its broker raised on it.
+UNKNOWN = "outcome unknown"
 
 FINAL = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 
@@ -77,7 +80,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     request : as it was submitted, with id, strategy, instrument, side, quantity and limit. is_sent : the broker has
     it, or may have it. filled : so much was executed, on average at ``average_price``, for ``fees``. reason : of its
-    end. gate : that refused it. ts : of its latest change, ns.
+    end, or why it may have none. gate : that refused it. ts : of its latest change, ns.
     """
 
     request: OrderRequested
@@ -135,3 +138,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether it has not ended."""
         return self.state not in FINAL
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the broker raised on its submit, and has not answered since: it may have the order."""
+        return self.is_open and self.reason.startswith(UNKNOWN)
+
+    @property
+    def standing(self) -> str:
+        """Its state and its reason, as a text."""
+        return f"{self.state}: {self.reason}" if self.reason else str(self.state)

@@ -62,7 +62,8 @@ ID_DIGITS_MAX = 18
 class OrderStats(NamedTuple):
     """What became of a strategy's orders: ``submitted == open + filled + canceled + rejected + expired``.
 
-    fills : executions. pending_cancel : of the open ones, those whose cancel the broker has not answered.
+    fills : executions. pending_cancel : of the open ones, those whose cancel the broker has not answered. unknown : of
+    the open ones, those on which the broker raised and that it has not answered since: it may have them.
     """
 
     submitted: int
@@ -73,6 +74,7 @@ class OrderStats(NamedTuple):
     rejected: int
     expired: int
     fills: int
+    unknown: int
 
 
 @dataclass(slots=True)
@@ -273,6 +275,7 @@ class OrderTable:
             filled=filled,
             average_price=shown(traded.price_of(entry.worth, filled)),
             fees=MONEY.add(order.fees, event.fee),
+            reason="",
             ts=event.ts,
         )
         self._counts[request.strategy]["fills"] += 1
@@ -299,23 +302,26 @@ class OrderTable:
         for owner, counts in self._counts.items():
             if strategy in (None, owner):
                 total.update(counts)
-        is_open = [entry.order.state for own in self._open_of(strategy, None) for entry in own.entries.values()]
+        is_open = [entry.order for own in self._open_of(strategy, None) for entry in own.entries.values()]
         return OrderStats(
             submitted=total["submitted"],
             open=len(is_open),
-            pending_cancel=is_open.count(OrderState.PENDING_CANCEL),
+            pending_cancel=sum(order.state is OrderState.PENDING_CANCEL for order in is_open),
             filled=total[OrderState.FILLED],
             canceled=total[OrderState.CANCELED],
             rejected=total[OrderState.REJECTED],
             expired=total[OrderState.EXPIRED],
             fills=total["fills"],
+            unknown=sum(order.is_unknown for order in is_open),
         )
 
 
 def _changed(order: Order, event: OrderEvent, after: OrderState, cancel_reason: str) -> Order:
     """Return the order after an event that is no fill."""
     if isinstance(event, OrderAccepted):
-        return msgspec.structs.replace(order, state=after, broker_order_id=event.broker_order_id, ts=event.ts)
+        return msgspec.structs.replace(
+            order, state=after, broker_order_id=event.broker_order_id, reason="", ts=event.ts
+        )
     if isinstance(event, OrderRejected):
         return msgspec.structs.replace(order, state=after, gate=event.gate, reason=event.reason, ts=event.ts)
     assert isinstance(event, OrderCanceled | OrderExpired)  # The table of transitions holds no other.
