@@ -41,7 +41,12 @@ def held(desk: Desk, quantity: int) -> None:
     """Have the strategy hold so much, by a fill that the broker reports."""
     order = desk.order(desk.ask(1 if quantity > 0 else -1, abs(quantity)))
     done: dict[str, Any] = {"quantity": order.quantity, "filled": order.quantity, "left": D(0), "side": order.side}
-    ids = {"order_id": order.order_id, "strategy": "A", "instrument": BTC, "execution_id": order.order_id}
+    ids: dict[str, Any] = {
+        "order_id": order.order_id,
+        "strategy": "A",
+        "instrument": BTC,
+        "execution_id": order.order_id,
+    }
     desk.bus.publish_nowait(OrderFilled(**ids, **done, price=D(100), fee=D(0)))
     desk.drain()
 
@@ -150,8 +155,8 @@ class Clocked(Strategy):
 
 def test_strategy_called_broker_takes_no_timer_of_the_broker() -> None:
     buyer = Recorder({1: lambda own: own.buy(BTC, 1, price="50", expires_after="1s")})
-    buyer.acts[3] = lambda _: broker_named.set_timer("due", after="1h")
     broker_named = Clocked()
+    buyer.acts[3] = lambda _: broker_named.set_timer("due", after="1h")
 
     engine = Engine(
         feeds=market([100.0] * 30),

@@ -32,7 +32,7 @@ from headrace.engine.service import Service
 from headrace.errors import ControlError
 from headrace.limits import CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_S, CONTROL_LINE_BYTES_MAX, DRAIN_RUNNING_S
 from headrace.market.clock import Mode
-from headrace.trading.state_folder import checked_folder, state_folder
+from headrace.trading.state_folder import checked_folder, open_own, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 # So many turns of the loop after it was accepted, a connection has a task of ours, which closes it.
 TURNS_TO_CONVERSE = 4
+# A lock file holds a process id.
+LOCK_BYTES = 32
 TEXT_CHARACTERS_MAX = 20_000
 
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
@@ -242,16 +244,20 @@ class ControlServer(Service):
 
 def _locked(path: Path, engine: str) -> int:
     """Take the lock that a living engine holds, and the kernel frees when its process ends, however it does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        pid = os.pread(descriptor, LOCK_BYTES, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         msg = f"an engine called {engine!r} runs already (process {pid}): stop that one, or give this one another name"
         raise ControlError(msg) from error
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    if os.fstat(descriptor).st_size > LOCK_BYTES:
+        os.close(descriptor)
+        msg = f"{path} holds more than a lock of ours, and is not changed: move it away"
+        raise ControlError(msg)
+    # Of one length, so that it replaces an older one whole.
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode().rjust(LOCK_BYTES), 0)
     return descriptor
 
 

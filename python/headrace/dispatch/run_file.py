@@ -40,8 +40,10 @@ def new_run_file(path: str | os.PathLike[str], run_id: str, ending: str) -> tupl
             return file, os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             if not is_folder and not file.is_file():
-                # A device or a pipe, which nothing overwrites.
-                return file, os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+                # A device or a pipe, which nothing overwrites. A pipe that is not read is an error, and not waited for.
+                descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+                os.set_blocking(descriptor, True)
+                return file, descriptor
             if not is_folder:
                 raise
             file = file.with_name(f"{run_id}-{number}.{ending}")

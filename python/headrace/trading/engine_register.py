@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headrace.errors import StateFolderError
-from headrace.trading.state_folder import checked_folder, home_folder
+from headrace.trading.state_folder import checked_folder, home_folder, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,8 @@ __all__ = ["RunningEngine", "registered", "running_engines"]
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
+# Of a name and a path.
+ENGINE_BYTES_MAX = 65_536
 
 
 class RunningEngine(msgspec.Struct, frozen=True):
@@ -72,11 +74,12 @@ def running_engines() -> list[RunningEngine]:
     found = []
     for path in _folder().glob("*"):
         # Another reader may have removed it.
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError, StateFolderError, msgspec.MsgspecError):
+            descriptor = open_own(path, os.O_RDONLY)
             try:
                 if _is_locked(descriptor):
-                    found.append(msgspec.json.decode(path.read_bytes(), type=RunningEngine))
+                    text = os.pread(descriptor, ENGINE_BYTES_MAX, 0)
+                    found.append(msgspec.json.decode(text, type=RunningEngine))
                 else:
                     path.unlink()
             finally:

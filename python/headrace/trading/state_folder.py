@@ -5,12 +5,13 @@
     HEADRACE_STATE, or XDG_STATE_HOME/headrace, or ~/.local/state/headrace
 
 Guarantees: made with mode 0700; one that belongs to somebody else, or that others may write to, is refused, because
-who can write there can halt, and pretend that nothing was.
+who can write there can halt, and pretend that nothing was. Its files are opened through no link, and none is emptied.
 Does not: clean up, or hold anything that can be made again.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from headrace.errors import StateFolderError
 
-__all__ = ["checked_folder", "home_folder", "state_folder", "state_path"]
+__all__ = ["checked_folder", "home_folder", "open_own", "state_folder", "state_path"]
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -65,3 +66,32 @@ def checked_folder(path: Path, *, make: bool = True) -> Path:
         msg = f"others may write to the state folder {path} (mode {mode:04o}): run {command}, or {advice}"
         raise StateFolderError(msg, path=str(path))
     return path
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of a state folder, made with mode 0600 where ``flags`` allow it, and return its descriptor.
+
+    Raises StateFolderError for a link, for a pipe, which would be waited for, and for what is not ours alone.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        msg = f"the state file {path} cannot be opened ({why}): move it away"
+        raise StateFolderError(msg, path=str(path)) from error
+    if why := _not_ours(os.fstat(descriptor)):
+        os.close(descriptor)
+        msg = f"the state file {path} is not used ({why}): move it away"
+        raise StateFolderError(msg, path=str(path))
+    return descriptor
+
+
+def _not_ours(found: os.stat_result) -> str:
+    """Return why a file is not ours alone; empty when it is."""
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    if found.st_uid != os.geteuid():
+        return f"it belongs to user {found.st_uid}, not to {os.geteuid()}"
+    if found.st_mode & OTHERS_MAY_WRITE:
+        return f"others may write to it, mode {stat.S_IMODE(found.st_mode):04o}"
+    return "it has another name, too" if found.st_nlink > 1 else ""
