@@ -276,7 +276,7 @@ async def test_a_hanging_callback_ends_in_a_state_of_the_table() -> None:
         assert (await engine.commands.submit(RestartStrategy("hanging"))).status == "accepted"
         assert (await engine.commands.submit(PauseStrategy("hanging"))).status == "accepted"
         await timed_out(ResumeStrategy, "on_resume")
-        await until(lambda: str(runner.state) == "running")
+        await until(lambda: all(own.state != "paused" for own in runner.subscriptions))
         await venue.quotes(1)
         assert runner.strategy.quotes[-1] == 3  # type: ignore[union-attr]
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import logging
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.bus.current_event import HANDLING, Handling, handling_in
@@ -28,6 +28,7 @@ from headrace.limits import DRAIN_RUNNING_S, SLICE_NS, SLOW_HANDLER_MS
 from headrace.market.events import Lane
 from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested_cancellation
+from headrace.market.user_waits import bounded_s, ended
 
 if TYPE_CHECKING:
     import asyncio
@@ -200,6 +201,10 @@ class LaneTasks:
         """Note that the handler awaits something, or is done."""
         self._step = None
 
+    def _where(self, lane: int) -> str:
+        handling = self._at.get(lane)
+        return f"the {_LANES[lane]} lane" if handling is None else f"{handling.name}, a handler of {handling.event}"
+
     def release(self, lane: Lane, error: BaseException | None) -> None:
         """Release the event of a consumer's body that has ended."""
         self._core.release(_LANES.index(lane), error)
@@ -294,13 +299,8 @@ class LaneTasks:
         own = asyncio.current_task()
         running = [task for task in self._tasks.values() if task is not own]
         if running:
-            _, late = await asyncio.wait(running, timeout=DRAIN_RUNNING_S)
-            for task in late:
-                task.cancel()
-            if late:
-                _, stuck = await asyncio.wait(late, timeout=DRAIN_RUNNING_S)
-                for task in stuck:
-                    log.error("%s did not end after its cancellation: its handler is left running", task.get_name())
+            await asyncio.wait(running, timeout=bounded_s(DRAIN_RUNNING_S))
+            await ended({task: partial(self._where, lane) for lane, task in self._tasks.items() if task is not own})
         self._loop = self._wake_other = None
         if self._watch is not None:
             self._watch.stop()
@@ -332,7 +332,7 @@ class _Steps:
 
     def __await__(self) -> Generator[object, Any, None]:
         steps = self._awaitable.__await__()
-        go_on = functools.partial(next, steps)
+        go_on = partial(next, steps)
         while True:
             self._tasks.enter(self._name)
             try:
@@ -342,9 +342,9 @@ class _Steps:
             finally:
                 self._tasks.leave()
             try:
-                go_on = functools.partial(steps.send, (yield wanted))
+                go_on = partial(steps.send, (yield wanted))
             except BaseException as error:  # noqa: BLE001 - every exception goes into the handler
-                go_on = functools.partial(steps.throw, error)
+                go_on = partial(steps.throw, error)
 
 
 def _named(event: Event) -> str:

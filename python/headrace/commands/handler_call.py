@@ -22,6 +22,7 @@ from headrace.commands.ack import Outcome
 from headrace.commands.submission import CURRENT
 from headrace.dispatch.faults import error_text
 from headrace.limits import COMMAND_CANCEL_S
+from headrace.market.user_waits import started
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,6 +104,7 @@ class HandlerCall:
                 self.task = asyncio.get_running_loop().create_task(self._finish(result), name=name, context=context)
                 # A task that was cancelled before its first step has never run its own clean-up.
                 self.task.add_done_callback(partial(self._clean_up, result))
+                started(self.task, f"the handler of command {call.action}")
                 return
         except BaseException as error:  # noqa: BLE001 - sys.exit and a panic are the handler's failure, not our end
             result = self._failure(error)

@@ -32,6 +32,7 @@ from headrace.market.events import Cause, current_cause
 from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested_cancellation
 from headrace.market.user_functions import close_unfinished, refuse_generator, refuse_unfinished
+from headrace.market.user_waits import bounded_s, ended, started
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,6 +91,11 @@ class AwaitedCalls:
     def is_running(self) -> bool:
         """Whether a call is being awaited."""
         return self._running is not None
+
+    def where(self) -> str:
+        """Return the name of the handler that is being awaited, and of its subscription."""
+        own, call = self._own, self._running
+        return own.name if call is None else f"{own.handler_names[call.handler]} of subscription {own.name}"
 
     def owe(self, call: AwaitedCall) -> None:
         """Await what a plain handler returned, after what it returned before. Raises TypeError."""
@@ -162,15 +168,13 @@ class AwaitedCalls:
         if task is None or at_rest is None or self._running is None or task is asyncio.current_task():
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_RUNNING_S):
+            async with asyncio.timeout(bounded_s(DRAIN_RUNNING_S)):
                 await at_rest.wait()
                 return
         self._is_late = True
-        task.cancel()
-        await asyncio.wait({task}, timeout=DRAIN_RUNNING_S)
+        await ended({task: self.where})
         if not task.done() and self._running is not None:
             self._keep_cancelled(self._running)
-            log.error("%s did not end after its cancellation: its handler is left running", task.get_name())
 
     def _keep_cancelled(self, call: AwaitedCall, at: TracebackType | None = None) -> None:
         """Keep a letter of a call that was cancelled, and log it."""
@@ -195,6 +199,7 @@ class AwaitedCalls:
 
         self._task = asyncio.get_running_loop().create_task(work, name=f"headrace-{self._own.name}")
         self._task.add_done_callback(self._ended)
+        started(self._task, self.where)
 
     def end(self) -> None:
         """Cancel the task; what was never awaited is closed, and kept as letters."""

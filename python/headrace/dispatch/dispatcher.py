@@ -47,6 +47,7 @@ from headrace.market.instrument import Instrument
 from headrace.market.money import MONEY, decimal_of
 from headrace.market.tick import NewestQuote
 from headrace.market.tick_array import InstrumentIds
+from headrace.market.user_waits import bounded_s
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -364,7 +365,7 @@ class Dispatcher:
         if waiting := self._ingest.waiting():
             log.warning("%d ticks that waited for room were not published: the dispatcher was closed first", waiting)
         self._ingest.close()
-        self._members.close_all(time.monotonic() + CLOSE_DEADLINE_S)
+        self._members.close_all(time.monotonic() + bounded_s(CLOSE_DEADLINE_S))
         _open_dispatchers.discard(self)
 
     def _refuse_closed(self, advice: str) -> None:

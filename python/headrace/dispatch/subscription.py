@@ -24,6 +24,7 @@ from headrace.limits import CLOSE_DEADLINE_S
 from headrace.market.checks import whole
 from headrace.market.clock import Mode
 from headrace.market.events import Cause, current_cause
+from headrace.market.user_waits import bounded_s, leave_behind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -178,7 +179,7 @@ class Subscription:
 
         Waits up to 5 s for a thread that is in its handler. May be called twice, and by a handler.
         """
-        self._on_close(self, time.monotonic() + CLOSE_DEADLINE_S)
+        self._on_close(self, time.monotonic() + bounded_s(CLOSE_DEADLINE_S))
 
     def stats(self) -> SubscriptionStats:
         """Return every term of the loss law, faults and latency, as they are now."""
@@ -267,10 +268,7 @@ class Subscription:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
             if self._thread.is_alive():
-                log.error(
-                    "subscription %s is still in its handler %.0f s after close: its thread is left running",
-                    *(self.name, CLOSE_DEADLINE_S),
-                )
+                leave_behind(f"the thread of subscription {self.name}, which is still in its handler,")
 
     def take_returned(self, call: AwaitedCall) -> None:
         """Await what a plain handler returned. Raises TypeError where that is impossible."""

@@ -22,6 +22,7 @@ import signal
 from typing import TYPE_CHECKING, Self, Unpack
 
 from headrace.engine.builtin_commands import BuiltinCommands, EngineControls
+from headrace.engine.event_loop import run_in_loop
 from headrace.engine.interrupts import Interrupts
 from headrace.engine.options import EngineOptions, complete
 from headrace.engine.parts import build_parts
@@ -194,12 +195,12 @@ class Engine:
             raise EngineError(msg)
         with self._interrupts:
             try:
-                return asyncio.run(self.run_async())
+                run_in_loop(self.run_async(), self._run.end.waits)
             except KeyboardInterrupt:
                 # That is how a handler was interrupted that would not end.
                 if not self._run.end.is_forced:
                     raise
-                return self.report()
+        return self.report()
 
     async def run_async(self) -> Report:
         """Run to the end: of the feeds, or until ``stop``, a signal, or a Drain command.

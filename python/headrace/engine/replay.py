@@ -67,8 +67,8 @@ def replay(
     Raises OptionError (and its kin: unknown fields, handlers, policies) and RecordingError or VenueError before any
     strategy is called; RecordingError and SourceOrderError where the damage stands; what a strategy raised.
     """
-    import asyncio  # An engine needs it, and it takes 20 ms to import.
-
+    # An engine needs asyncio, which takes 20 ms to import.
+    from headrace.engine.event_loop import run_in_loop
     from headrace.engine.interrupts import Interrupts
     from headrace.engine.options import complete
     from headrace.engine.parts import build_parts
@@ -95,9 +95,9 @@ def replay(
     run = EngineRun(parts)
     with Interrupts((run.stop,), signals=(signal.SIGINT,)):
         if has_running_loop():
-            _on_own_thread(lambda: asyncio.run(run.run()))
+            _on_own_thread(lambda: run_in_loop(run.run(), run.end.waits))
         else:
-            asyncio.run(run.run())
+            run_in_loop(run.run(), run.end.waits)
     return report_of(parts, run)
 
 

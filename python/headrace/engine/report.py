@@ -99,7 +99,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     first_ns : receive time of the first frame, None when there was none. span_ns : from there to the last.
     input_hash : SHA-256 of the published ticks; None without ``hashing``.
     hash_seed : the interpreter's PYTHONHASHSEED, or ``"random"``: then sets of texts iterate differently in each run.
-    lanes : what became of the events. left : of them, those that no handler received.
+    lanes : what became of the events. left : of them, those that no handler received. left_behind : what a user's
+        objects were asked to end and did not within its time, by object and method.
     strategies, services : by name. totals : profit and fees of all strategies, by currency.
     commands : answered. dead_letters : rejected frames, failed calls and events.
     halted : whether the kill switch is thrown. held_back : answers of the broker that found no room at first: its fills
@@ -129,6 +130,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     hash_seed: str
     lanes: Mapping[Lane, LaneStats]
     left: Mapping[Lane, int]
+    left_behind: tuple[str, ...]
     strategies: Mapping[str, StrategyReport]
     totals: Mapping[str, Balance]
     services: Mapping[str, str]
@@ -203,6 +205,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             *([("dead letters", f"{self.dead_letters.total:,}")] if self.dead_letters.total else []),
             *([("kill switch", "HALTED")] if self.halted else []),
             *([("fills held back", f"{self.held_back:,}")] if self.held_back else []),
+            *(("left behind", where) for where in self.left_behind),
             *([("repeated", _verdict(self.repeated))] if self.repeated else []),
             *([("input hash", self.input_hash)] if self.input_hash else []),
         ]
@@ -278,6 +281,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         hash_seed=os.environ.get("PYTHONHASHSEED", "random"),
         lanes=parts.bus.stats().lanes,
         left=run.end.left,
+        left_behind=tuple(run.end.waits.left),
         strategies={name: _strategy(parts, runner) for name, runner in parts.strategies.items()},
         totals=parts.account.balances(),
         services=parts.services.health(),

@@ -27,9 +27,10 @@ from headrace.engine.report import report_of
 from headrace.engine.shutdown import Shutdown
 from headrace.errors import RecordingError
 from headrace.feeds.sources import Sources
-from headrace.limits import DRAIN_S, HALT_S, PATTERNS_AFTER_S
+from headrace.limits import DRAIN_S, FORCE_STEP_S, HALT_S, PATTERNS_AFTER_S
 from headrace.market.clock import Mode
 from headrace.market.events import Signal
+from headrace.market.user_waits import returned
 from headrace.market.wording import counted
 from headrace.telemetry.logs import market_time
 from headrace.trading.brokers import call_broker
@@ -102,7 +103,7 @@ class EngineRun:
     def force(self, reason: str) -> None:
         """End now; from any thread, and in a signal handler."""
         self._forced_by = self._forced_by or reason
-        self.end.is_forced = True
+        self.end.waits.force()
         self._parts.dispatcher.stop()
         self.call(self._cancel)
 
@@ -158,7 +159,7 @@ class EngineRun:
         self._task = asyncio.current_task()
         parts = self._parts
         try:
-            with self._undo:
+            with self.end.waits.of_this_run(), self._undo:
                 if parts.log is not None:
                     # The last line is written when no thread dispatches any more.
                     self._undo.callback(parts.log.close)
@@ -279,13 +280,23 @@ class EngineRun:
             watches.append(group.create_task(self._judge_patterns(), name="headrace-patterns"))
         self._began_s = time.monotonic()
         try:
-            self._ends(await parts.driver.run(steps))
+            self._ends(await self._drive(steps))
             if parts.mode is Mode.REPLAY:
                 self._warn_of_unmatched()
         finally:
             self._ended_s = time.monotonic()
             for watch in watches:
                 watch.cancel()
+
+    async def _drive(self, steps: Steps) -> str:
+        if self._parts.mode is Mode.LIVE:
+            return await self._parts.driver.run(steps)
+        # It awaits the strategies' handlers itself; feeds, which it waits for too, have their time before it is left.
+        return await returned(self._parts.driver.run(steps), self._awaited_handler, more_s=FORCE_STEP_S)
+
+    def _awaited_handler(self) -> str:
+        ticks = [own for runner in self._parts.strategies.values() for own in runner.subscriptions]
+        return ", ".join(own.awaited.where() for own in ticks if own.awaited.is_running) or "a call of the replay"
 
     async def _watch_kill_switch(self, watch: HaltWatch) -> None:
         """Publish the changes of the kill switch that no command has made."""
@@ -322,9 +333,11 @@ class EngineRun:
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error that ended the run, from groups in groups."""
+    """Return the error that ended the run, from groups in groups, and log those that came with it."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
+        for other in error.exceptions[1:]:
+            log.error("what ended the run was not all that failed", exc_info=other)
         error = error.exceptions[0]
     return error
 

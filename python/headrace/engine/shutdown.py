@@ -15,7 +15,6 @@ Does not: decide when a run ends (``run``).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from headrace.limits import DRAIN_RUNNING_S, DRAIN_S
 from headrace.market.events import EVENT_LANES
+from headrace.market.user_waits import UserWaits
 from headrace.market.wording import counted
 from headrace.strategies.states import ENGINE_ENDS, StrategyState
 
@@ -40,17 +40,22 @@ log = logging.getLogger(__name__)
 
 
 class Shutdown:
-    """The end of one run. left : events that no handler received, by lane. is_forced : nothing is waited for."""
+    """The end of one run. left : events that no handler received, by lane. waits : for what users' objects do."""
 
     def __init__(self, parts: EngineParts, sources: Sources) -> None:
         self.left: Mapping[Lane, int] = {}
-        self.is_forced = False
+        self.waits = UserWaits()
         self._parts = parts
         self._sources = sources
         self._deadline_s = 0.0
         # Since when nothing but calls that are being awaited is left.
         self._only_runs_since_s: float | None = None
         self._errors: list[Exception] = []
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether nothing is drained, and hardly waited for."""
+        return self.waits.is_forced
 
     async def leave(self, reason: str, *, has_failed: bool) -> None:
         """Feeds stop, ring and lanes drain, strategies stop, services leave.
@@ -65,7 +70,7 @@ class Shutdown:
         if not self.is_forced:
             await self._drain()
         # From here on no strategy may start again.
-        await parts.commands.stop()
+        await parts.commands.stop(self.waits.within_s(DRAIN_RUNNING_S))
         if not self.is_forced:
             driver.mark("stop")
             await self.stop_strategies()
@@ -84,11 +89,12 @@ class Shutdown:
         """Close what is still open; also when setting up failed. Raises AuditError."""
         parts = self._parts
         await self._close_feeds()
-        await parts.commands.stop()
+        await parts.commands.stop(self.waits.within_s(DRAIN_RUNNING_S))
         if not self.is_forced:
             await self.stop_strategies()
         await parts.services.stop(DRAIN_RUNNING_S)
         await self._close_bus()
+        await self.waits.end_all()
         if parts.recorder is not None:
             with self._kept("closing the recordings"):
                 parts.recorder.close()
@@ -153,9 +159,9 @@ class Shutdown:
             self._parts.driver.drain()
 
     async def _close_feeds(self) -> None:
-        with self._kept("a feed's close()"):
-            async with asyncio.timeout(self._left_s()):
-                await self._sources.close()
+        for error in await self._sources.close(self._left_s()):
+            with self._kept("a feed's close()"):
+                raise error
 
     @contextmanager
     def _kept(self, what: str) -> Iterator[None]:
@@ -163,8 +169,7 @@ class Shutdown:
         try:
             yield
         except Exception as error:
-            late = ", which did not end within its time," if isinstance(error, TimeoutError) else ""
-            log.exception("%s%s failed while the engine ended", what, late)
+            log.exception("%s failed while the engine ended", what)
             self._errors.append(error)
 
     def _remaining_s(self) -> float:

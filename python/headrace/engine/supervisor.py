@@ -17,7 +17,7 @@ import asyncio
 import inspect
 import logging
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from headrace.engine.service import check_service
 from headrace.errors import EngineError, ServiceError
@@ -26,6 +26,7 @@ from headrace.market.clock import Mode
 from headrace.market.events import Event, Status
 from headrace.market.user_errors import is_requested, problem_of
 from headrace.market.user_functions import refuse_generator
+from headrace.market.user_waits import bounded_s, returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -70,10 +71,9 @@ class Supervisor:
         for service in self._services:
             self._set_up.append(service)
             try:
-                await _awaited(service, "setup", self._context)
+                await _called(service, "setup", self._context)
             except BaseException as error:
-                where = f"in {type(service).__name__}.setup of service {service.name}"
-                if problem := problem_of(error, where):
+                if problem := problem_of(error, f"in {_where(service, 'setup')}"):
                     raise ServiceError(problem, service=service.name) from error
                 raise
 
@@ -91,12 +91,14 @@ class Supervisor:
         await self._stop_each([service for service in self._set_up if service not in self._setting_up], within_s)
         running = [task for task in self._tasks.values() if not task.done()]
         if running:
-            _, left = await asyncio.wait(running, timeout=DRAIN_RUNNING_S)
-            for task in left:
-                log.warning("%s still ran %.1f s after it was stopped: cancelled", task.get_name(), DRAIN_RUNNING_S)
+            limit_s = bounded_s(DRAIN_RUNNING_S)
+            _, late = await asyncio.wait(running, timeout=limit_s)
+            for task in late:
+                log.warning("%s still ran %.1f s after it was stopped: cancelled", task.get_name(), limit_s)
                 task.cancel()
-            if left:
-                await asyncio.wait(left, timeout=DRAIN_RUNNING_S)
+            if late:
+                # They wait for a service, which they leave behind when it does not end.
+                await asyncio.wait(late)
         await self._stop_each(self._set_up, within_s)
 
     async def _stop_each(self, services: Iterable[ServiceProtocol], within_s: float) -> None:
@@ -104,10 +106,7 @@ class Supervisor:
         for service in reversed(list(services)):
             self._set_up.remove(service)
             try:
-                async with asyncio.timeout(within_s):
-                    await _awaited(service, "stop")
-            except TimeoutError:
-                log.exception("service %s did not stop within %.1f s", service.name, within_s)
+                await _called(service, "stop", within_s=within_s)
             except BaseException as error:
                 if is_requested(error):
                     raise
@@ -166,7 +165,7 @@ class Supervisor:
             if again and not await self._is_set_up_anew(service):
                 return None
             self._say(service, "running")
-            await _awaited(service, "run")
+            await _called(service, "run")
         except BaseException as error:
             if is_requested(error):
                 raise
@@ -178,13 +177,13 @@ class Supervisor:
         """Stop a service and set it up again; False: the engine stops meanwhile, and then stops it."""
         if service in self._set_up:
             self._set_up.remove(service)
-            await _awaited(service, "stop")
+            await _called(service, "stop")
         if self._stopping.is_set():
             return False
         self._set_up.append(service)
         self._setting_up.append(service)
         try:
-            await _awaited(service, "setup", self._context)
+            await _called(service, "setup", self._context)
         finally:
             self._setting_up.remove(service)
         return not self._stopping.is_set()
@@ -211,10 +210,17 @@ class Supervisor:
         )
 
 
-async def _awaited(service: ServiceProtocol, method: Literal["setup", "run", "stop"], *arguments: object) -> None:
-    """Await a method of a service. Raises what it raises, and TypeError when there is nothing to await."""
-    returned = getattr(service, method)(*arguments)
-    if not inspect.isawaitable(refuse_generator(returned)):
-        msg = f"{type(service).__name__}.{method} returned {returned!r:.100}: write async def {method}"
+async def _called(service: ServiceProtocol, method: str, *arguments: object, within_s: float | None = None) -> None:
+    """Await a method of a service.
+
+    Raises what it raises, TypeError when there is nothing to await, and TimeoutError after ``within_s``.
+    """
+    awaitable = getattr(service, method)(*arguments)
+    if not inspect.isawaitable(refuse_generator(awaitable)):
+        msg = f"{type(service).__name__}.{method} returned {awaitable!r:.100}: write async def {method}"
         raise TypeError(msg)
-    refuse_generator(await returned)
+    refuse_generator(await returned(awaitable, _where(service, method), within_s))
+
+
+def _where(service: ServiceProtocol, method: str) -> str:
+    return f"{type(service).__name__}.{method} of service {service.name}"

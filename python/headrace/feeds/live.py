@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import headrace._native as _native
 from headrace._native import PumpStatus
 from headrace.errors import FeedError
-from headrace.feeds.base import AnyFeed, Frame, PushFeed
+from headrace.feeds.base import AnyFeed, Feed, Frame, PushFeed
 from headrace.feeds.naming import NamedFeed
 from headrace.limits import FEED_WAITING_MAX
 from headrace.market.clock import END_OF_TIME_NS
 from headrace.market.times import YEAR_2000_NS, YEAR_2200_NS
+from headrace.market.user_waits import begun, ended, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,33 +86,31 @@ class LiveSource:
     async def run(self) -> None:
         """Take what the feed has until it ends. Raises what the feed raised, and SourceOrderError."""
         feed = self.feed
-        if isinstance(feed, PushFeed):
-            await self._run_pushing(feed)
-        else:
-            items = aiter(feed)
-            while True:
-                with NamedFeed(feed, "__anext__"):
-                    item = await anext(items, END)
-                if item is END:
-                    break
-                if not self.push(item):
-                    await self._until_free()
+        is_pushing = isinstance(feed, PushFeed)
+        named = NamedFeed(feed, "run" if is_pushing else "__anext__")
+        bringing = begun(self._pushed() if is_pushing else self._pulled())
+        both: list[asyncio.Future[Any]] = [bringing, self._failed]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended({bringing: named.where})
+            if not bringing.done():
+                # It was left behind, and can bring nothing more.
+                self._failed.cancel()
+        if not self._failed.done():
+            with named:
+                result_of(bringing)
         await self._until_free()
 
-    async def _run_pushing(self, feed: PushFeed) -> None:
-        pushing = asyncio.ensure_future(self._pushed_by(feed))
-        try:
-            await asyncio.wait({pushing, self._failed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not pushing.done():
-                pushing.cancel()
-                await asyncio.wait({pushing})
-        if not pushing.cancelled():
-            pushing.result()
+    async def _pushed(self) -> None:
+        assert isinstance(self.feed, PushFeed)
+        await self.feed.run(self.push)
 
-    async def _pushed_by(self, feed: PushFeed) -> None:
-        with NamedFeed(feed, "run"):
-            await feed.run(self.push)
+    async def _pulled(self) -> None:
+        assert isinstance(self.feed, Feed)
+        async for item in self.feed:
+            if not self.push(item):
+                await self._until_free()
 
     def push(self, item: FeedItem) -> bool:
         """Publish an item and have it handled; False: it waits, and a feed that can had better pause.

@@ -7,17 +7,18 @@ Does not: change errors of Headrace, which name what they are about, or an inter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from headrace.errors import FeedError, HeadraceError
 from headrace.market.user_errors import problem_of
+from headrace.market.user_waits import returned
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from headrace.feeds.base import AnyFeed
 
-__all__ = ["NamedFeed"]
+__all__ = ["NamedFeed", "called"]
 
 
 class NamedFeed:
@@ -25,10 +26,11 @@ class NamedFeed:
 
     def __init__(self, feed: AnyFeed, method: str) -> None:
         self._feed = feed
-        self._method = method
+        self.where = f"{type(feed).__name__}.{method} of feed {feed.name}"
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         """Begin the call."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -37,7 +39,12 @@ class NamedFeed:
         # Errors of Headrace name what they are about.
         if error is None or isinstance(error, HeadraceError):
             return
-        where = f"in {type(self._feed).__name__}.{self._method} of feed {self._feed.name}"
-        if problem := problem_of(error, where):
+        if problem := problem_of(error, f"in {self.where}"):
             msg = f"{problem}; a feed ends by returning, or raises one plain Exception"
             raise FeedError(msg, feed=self._feed.name) from error
+
+
+async def called(feed: AnyFeed, method: str, *arguments: object, within_s: float | None = None) -> None:
+    """Call a feed's async method, and wait until it returns. Raises what it raises; TimeoutError after ``within_s``."""
+    with NamedFeed(feed, method) as named:
+        await returned(getattr(feed, method)(*arguments), named.where, within_s)

@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,11 +27,12 @@ from headrace.feeds.arrays import ArrayFeed
 from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
 from headrace.feeds.items import Items
 from headrace.feeds.live import END, HELD_S, INGEST_TICKS, LiveSource
-from headrace.feeds.naming import NamedFeed
+from headrace.feeds.naming import NamedFeed, called
 from headrace.feeds.recording import RecordingFeed, checked_venue
 from headrace.feeds.tables import Table, is_table, ticks_of_table
 from headrace.market.clock import PacedClock
 from headrace.market.tick_array import InstrumentIds
+from headrace.market.user_waits import begun, ended, result_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -85,6 +85,7 @@ class Sources:
         self._instrument_ids = InstrumentIds(dispatcher.instruments)
         self._recorder = recorder
         self._is_stopped = is_stopped
+        self._unclosed = list(feeds)
         self._items: list[AsyncIterator[FeedItem]] = []
         self._checks: list[Items] = []
         # By feed: writes an item into the feed's recording.
@@ -101,8 +102,7 @@ class Sources:
     async def open(self) -> None:
         """Open every feed. Raises what a feed raises."""
         for feed in self.feeds:
-            with NamedFeed(feed, "open"):
-                await feed.open()
+            await called(feed, "open")
         if self._recorder is not None:
             self._records = {
                 id(feed): self._recorder.open(feed.name, has_frames=feed.venue is not None) for feed in self.live
@@ -116,29 +116,36 @@ class Sources:
             with NamedFeed(feed, "__aiter__"):
                 self._items.append(aiter(feed))
 
-    async def close(self) -> None:
-        """Close every feed, also when one raises; then raise its error. May be called twice."""
-        async with AsyncExitStack() as closing:
-            for feed in reversed(self.feeds):
-                closing.push_async_callback(_close, feed)
+    async def close(self, within_s: float) -> list[Exception]:
+        """Close every feed, last one first; return what was raised. May be called twice.
+
+        within_s : how long each may take.
+        """
+        errors: list[Exception] = []
+        while self._unclosed:
+            try:
+                await called(self._unclosed.pop(), "close", within_s=within_s)
+            except Exception as error:  # noqa: BLE001 - returned
+                errors.append(error)
+        return errors
 
     async def give(self, source: int) -> None:
         """Push the next item of a source into the pump, or its end."""
-        waiting = asyncio.ensure_future(self._next(source))
-        while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
-            if self._is_stopped():
-                waiting.cancel()
-                return
-        item = waiting.result()
+        named = NamedFeed(self._paced[source], "__anext__")
+        waiting = begun(anext(self._items[source], END))
+        try:
+            while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
+                if self._is_stopped():
+                    return
+        finally:
+            await ended({waiting: named.where})
+        with named:
+            item = result_of(waiting)
         if item is END:
             self.pump.finish(source)
         else:
             checked = self._checks[source].checked(item)
             self.pump.push(source, checked.as_line() if isinstance(checked, Frame) else checked)
-
-    async def _next(self, source: int) -> Any:
-        with NamedFeed(self._paced[source], "__anext__"):
-            return await anext(self._items[source], END)
 
     async def first_ns(self) -> int | None:
         """Return when the first item was received; None when no feed of the past has one."""
@@ -234,11 +241,6 @@ class Sources:
         needed = max((feed.instrument_ids for feed in arrays), default=0)
         for instrument_id in range(len(table), needed):
             table.add(f"{instrument_id}.ARRAY")
-
-
-async def _close(feed: AnyFeed) -> None:
-    with NamedFeed(feed, "close"):
-        await feed.close()
 
 
 def _is_live(feed: AnyFeed) -> bool:

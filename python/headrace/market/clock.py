@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import headrace._native as _native
-from headrace.errors import OptionError
+from headrace.errors import EngineError, OptionError
+from headrace.market.user_errors import called
 
 __all__ = [
     "END_OF_TIME_NS",
@@ -27,6 +28,7 @@ __all__ = [
     "ModeName",
     "PacedClock",
     "ReplayClock",
+    "UserClock",
     "WallClock",
     "seconds_until",
 ]
@@ -115,6 +117,24 @@ class ReplayClock(EngineClock):
     """
 
     __slots__ = ()
+
+
+class UserClock:
+    """A clock of the user's: what it raises, or returns that is no time, names it. Raises EngineError."""
+
+    __slots__ = ("_clock", "_where")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._where = f"{type(clock).__name__}.now_ns of the clock"
+
+    def now_ns(self) -> int:
+        """Return the time, ns since 1970-01-01 UTC."""
+        now_ns = called(self._clock.now_ns, self._where)
+        if type(now_ns) is not int or not 0 <= now_ns <= END_OF_TIME_NS:
+            msg = f"{self._where} returned {now_ns!r}: return an int, ns since 1970-01-01 UTC"
+            raise EngineError(msg)
+        return now_ns
 
 
 class PacedClock:

@@ -7,9 +7,17 @@ Does not: change an interrupt, or a cancellation that was requested.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
+from headrace.errors import EngineError
 from headrace.market.running_loop import has_running_loop
 
-__all__ = ["is_requested", "is_requested_cancellation", "problem_of"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["called", "is_requested", "is_requested_cancellation", "problem_of"]
+
+Result = TypeVar("Result")
 
 # A coroutine or a task group would make something else of them.
 MISTAKEN = (BaseExceptionGroup, StopIteration, StopAsyncIteration)
@@ -28,7 +36,10 @@ def is_requested_cancellation(error: BaseException) -> bool:
 
 
 def is_requested(error: BaseException) -> bool:
-    """Return whether an exception is an interrupt, or a cancellation of the current task that was requested."""
+    """Return whether an exception is an interrupt, a requested cancellation of the current task, or its loop's end."""
+    if isinstance(error, GeneratorExit):
+        # A coroutine is closed when its loop has ended; inside of a loop it is the user's own.
+        return not has_running_loop()
     return isinstance(error, KeyboardInterrupt) or is_requested_cancellation(error)
 
 
@@ -40,3 +51,13 @@ def problem_of(error: BaseException, where: str) -> str | None:
         error.add_note(where)
         return None
     return f"{type(error).__name__} {where}: {error}"
+
+
+def called(call: Callable[..., Result], where: str, *arguments: object) -> Result:
+    """Call a user's function, and name it in what it raises. Raises EngineError for what is replaced."""
+    try:
+        return call(*arguments)
+    except BaseException as error:
+        if problem := problem_of(error, f"in {where}"):
+            raise EngineError(problem) from error
+        raise

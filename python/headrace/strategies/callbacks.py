@@ -10,13 +10,12 @@ Does not: call tick handlers, which native code does, or event callbacks (``deli
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from headrace.market.running_loop import has_running_loop
 from headrace.market.user_errors import is_requested
 from headrace.market.user_functions import refuse_generator, refuse_unfinished
+from headrace.market.user_waits import returned
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from headrace.strategies.states import LifeCycle
     from headrace.strategies.timers import Timer
 
-__all__ = ["CallbackError", "Callbacks", "is_ours"]
+__all__ = ["CallbackError", "Callbacks"]
 
 
 class CallbackError(Exception):
@@ -54,30 +53,32 @@ class Callbacks:
         # Timers that fired without an ``on_timer``, each logged once.
         self._unheard: set[str] = set()
 
-    async def call(self, name: str, *arguments: object) -> object:
-        """Call a callback, await what it returns, and return that. Raises CallbackError, for whatever it raised."""
+    async def call(self, name: str, *arguments: object, within_s: float | None = None) -> object:
+        """Call a callback, await what it returns, and return that. Raises CallbackError, for whatever it raised.
+
+        within_s : longer is its fault, and it is cancelled.
+        """
         callback = self.known.get(name)
         if callback is None:
             return None
         self._record.callbacks += 1
         try:
             result = callback(*arguments)
-            return refuse_generator(await result if inspect.isawaitable(result) else result)
+            if inspect.isawaitable(result):
+                result = await returned(result, f"{name} of strategy {self._life.name}", within_s)
+            return refuse_generator(result)
         except BaseException as error:
-            if is_ours(error):
+            if is_requested(error):
                 raise
             # A StopIteration, for one, would be another error outside of this coroutine.
             raise CallbackError(name) from error
 
     async def call_isolated(self, name: str, within_s: float | None = None) -> None:
-        """Call a callback; its failure is judged. within_s : longer is its fault, and it is cancelled."""
+        """Call a callback, as ``call`` does; its failure is judged."""
         try:
-            async with asyncio.timeout(within_s):
-                await self.call(name)
+            await self.call(name, within_s=within_s)
         except CallbackError as failure:
             self.fail(name, failure.raised)
-        except TimeoutError as error:
-            self.fail(name, error)
 
     def fail(self, name: str, error: BaseException) -> None:
         """Keep a letter of a failed callback, and have it judged."""
@@ -110,7 +111,7 @@ class Callbacks:
         try:
             refuse_unfinished(callback(timer), "between ticks: start a task in it")
         except BaseException as error:
-            if is_ours(error):
+            if is_requested(error):
                 raise
             self.fail("on_timer", error)
 
@@ -123,10 +124,3 @@ class Callbacks:
     def forget_held(self) -> None:
         """Drop the timers that were due while it was paused."""
         self._held = {}
-
-
-def is_ours(error: BaseException) -> bool:
-    """Return whether a callback's exception is no failure of it: its own task was cancelled, or the process ends."""
-    # A coroutine is closed when its loop has ended; inside of a loop a GeneratorExit is the callback's own.
-    is_closed = isinstance(error, GeneratorExit) and not has_running_loop()
-    return is_closed or is_requested(error)

@@ -31,8 +31,8 @@ from headrace.market.events import (
     OrderRequested,
     Signal,
 )
+from headrace.market.user_errors import is_requested
 from headrace.market.user_functions import refuse_generator
-from headrace.strategies.callbacks import is_ours
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
@@ -144,5 +144,5 @@ class Deliveries:
         return True
 
     def _fail(self, name: str, error: BaseException) -> None:
-        if not is_ours(error):
+        if not is_requested(error):
             self._judge(name, error)

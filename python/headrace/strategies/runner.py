@@ -24,7 +24,8 @@ from headrace.dispatch.faults import error_text
 from headrace.dispatch.subscription_stats import sum_of_stats
 from headrace.errors import HeadraceError, OptionError, SubscriptionError
 from headrace.market.events import StrategyStateChanged
-from headrace.strategies.callbacks import CallbackError, Callbacks, is_ours
+from headrace.market.user_errors import is_requested
+from headrace.strategies.callbacks import CallbackError, Callbacks
 from headrace.strategies.context import ContextParts, StrategyContext
 from headrace.strategies.deliveries import Deliveries
 from headrace.strategies.instance import Instance
@@ -122,7 +123,7 @@ class StrategyRunner:
             raise
         except BaseException as error:
             self._fail(error_text(error))
-            if is_ours(error):
+            if is_requested(error):
                 raise
             self._callbacks.fail("__init__", error)
 

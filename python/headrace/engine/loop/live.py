@@ -26,7 +26,7 @@ from headrace._native import PumpStatus
 from headrace.engine.idle_gc import IdleCollector
 from headrace.engine.loop.driver import Driver
 from headrace.errors import ReentrantDispatchError
-from headrace.market.clock import Mode, PacedClock, WallClock, seconds_until
+from headrace.market.clock import Mode, PacedClock, UserClock, WallClock, seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class LiveDriver(Driver):
         self._slice_ns = options["slice_ns"]
         self._spins = options["wait"] == "spin"
         self._collector: IdleCollector | None = None
-        self._source: Clock = options["clock"] or WallClock()
+        self._source: Clock = WallClock() if options["clock"] is None else UserClock(options["clock"])
         self._now_ns = self._source.now_ns
         self._sources: Sources | None = None
         # None before it is started and after it is closed.
@@ -258,15 +258,15 @@ class LiveDriver(Driver):
         if self._is_turning:
             self.schedule()
             return
-        self._is_turning = True
         try:
-            more = self.turn()
+            self._is_turning = True
+            try:
+                more = self.turn()
+            finally:
+                self._is_turning = False
+            self._after_turn(more=more)
         except BaseException as error:  # noqa: BLE001 - raised by ``run``
             self._fail(error)
-            return
-        finally:
-            self._is_turning = False
-        self._after_turn(more=more)
 
     def take_frame(self, pump: _native.Pump, source: int, frame: Frame) -> PumpStatus:
         """Publish a frame and have a turn; one native call while only ticks are due.
@@ -278,8 +278,8 @@ class LiveDriver(Driver):
             self.run_now()
             return status
         self._is_turning = True
-        now_ns = self._now_ns()
         try:
+            now_ns = self._now_ns()
             status, done = self._frame(pump, (source, *frame), now_ns, self._slice_ns)
             more = self._rest_of_step(done, now_ns)
         except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:

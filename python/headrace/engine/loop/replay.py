@@ -15,6 +15,7 @@ from headrace.engine.loop.driver import Driver
 from headrace.errors import RecordingError
 from headrace.limits import BARRIER_S
 from headrace.market.clock import Mode, PacedClock
+from headrace.market.user_errors import called
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,4 +154,4 @@ class ReplayDriver(Driver):
         if self._progress is None or now_ns < self._progress_due_ns or self._sources is None:
             return
         self._progress_due_ns = now_ns + PROGRESS_EVERY_NS
-        self._progress(self._sources.progress(self.dispatcher.ring.cursor))
+        called(self._progress, "progress", self._sources.progress(self.dispatcher.ring.cursor))
