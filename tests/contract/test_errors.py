@@ -234,7 +234,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that are never raised themselves; a fork, a missing extra and a recording without venue have their own tests.
-ELSEWHERE = {"HeadraceError", "PublishError", "ForkedError", "MissingExtraError", "VenueError"}
+ELSEWHERE = {"HeadraceError", "PublishError", "ForkedError", "MissingExtraError", "VenueError", "VenueRequestError"}
 
 
 @pytest.mark.parametrize("name", PROVOKED)
