@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -65,6 +65,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 def fields(event_type: type[Event]) -> st.SearchStrategy[dict[str, Any]]:
     """The arguments of an event."""
     hints = get_type_hints(event_type)
+    if event_type is Signal:
+        hints["side"] = Literal[1, -1, 0]
     return st.fixed_dictionaries({name: values(hints[name]) for name in event_type.__struct_fields__})
 
 

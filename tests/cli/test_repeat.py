@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -127,6 +128,32 @@ def test_a_killed_runs_log_is_repeated_to_its_last_line(logged: Path) -> None:
     (logged / "run.log").write_bytes(b"".join(lines[: len(lines) // 2]) + b'["call",0,')
     done = headrace(logged, "repeat", "run.log")
     assert "has no last line" in done.stderr
+    assert "10 bytes of a torn line were cut" in done.stderr
+    assert done.returncode == 0
+
+
+def test_secrets_stand_in_no_log_and_a_repeat_takes_them(tmp_path: Path) -> None:
+    secrets = '{ api_key = "hunter2", apiToken = "hunter3", passwords = ["hunter4"], pin = { password = 12345678 } }'
+    (tmp_path / "engine.toml").write_text(
+        CONFIG.replace('use = "trader.py:Trader"', f'use = "trader.py:Secret"\nparameters = {secrets}')
+    )
+    (tmp_path / "trader.py").write_text(
+        TRADER
+        + """
+class Secret(Trader):
+    def __init__(self, api_key, apiToken, passwords, pin):
+        print("made with", api_key, apiToken, passwords, pin)
+"""
+    )
+    done = headrace(tmp_path, "run", "engine.toml", "--dispatch-log", "run.log", "--audit", "run.jsonl")
+    assert "made with hunter2 hunter3 ['hunter4'] {'password': 12345678}" in done.stdout
+    for file in ("run.log", "run.jsonl"):
+        assert not re.search("hunter|12345678", (tmp_path / file).read_text())
+        assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
+    without = headrace(tmp_path, "repeat", "run.log")
+    assert (without.returncode, "made with *** *** *** {'password': '***'}" in without.stdout) == (0, True)
+    given = headrace(tmp_path, "repeat", "run.log", "--set", "strategies.0.parameters.api_key=hunter5")
+    assert (given.returncode, "made with hunter5 *** ***" in given.stdout) == (0, True)
 
 
 @pytest.mark.parametrize(

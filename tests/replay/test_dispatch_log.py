@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 
 import headrace._native as _native
 from headrace import Dispatcher, Strategy, Subscription
-from headrace.dispatch.log import Call, DispatchLog, End, LoggedFeed, LoggedRun, Mark, Repetition, Subscribed
+from headrace.dispatch.log import Call, DispatchLog, End, LoggedFeed, Mark, Subscribed
+from headrace.dispatch.repetition import LoggedRun, Repetition
 from headrace.errors import DispatchLogError
 from headrace.market.clock import EngineClock, ModeName
+from tests.support.dispatch_logs import resealed
 from tests.support.feeding import BTC, level_event, quotes, trades, wait_until
 
 RING = 64
@@ -135,20 +138,44 @@ def test_the_log_has_a_line_for_each_dispatch(tmp_path: Path) -> None:
     ]
     assert sum(call.calls for call in calls) == 300 - 128 + 2
     assert lines[-1] == End(300, 0)
-    assert len(path.read_text().splitlines()) == len(lines) + 1
+    texts = path.read_text().splitlines()
+    checks = [number for number, text in enumerate(texts) if text.startswith('["check",')]
+    assert len(texts) == len(lines) + 1 + len(checks)
+    assert checks[-1] == len(texts) - 1, "the last line seals the whole file"
 
 
 def test_a_truncated_log_is_repeated_to_its_last_whole_line(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     was = write(path)
     whole = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(whole[:-3]) + whole[-3][:5])
+    path.write_bytes(b"".join(whole[:-4]) + whole[-4][:5])
     again, _, _ = asyncio.run(repeat(path))
     assert 0 < len(again) < len(was)
     assert again == was[: len(again)]
     log = LoggedRun(path)
     list(log)
-    assert not log.is_whole
+    assert (log.is_whole, log.torn_bytes) == (False, 5)
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda text: text.replace(b'["call",0,60,4,', b'["call",0,60,3,'), 8),
+        (lambda text: text.replace(b'"name":"ticks"', b'"name":"tocks"'), 8),
+        (lambda text: text.replace(b'["end",300,0]', b'["end",300,1]'), 10),
+        (lambda text: re.sub(rb'\["check",\d+\]\n', b"", text, count=1), 9),
+        (lambda text: re.sub(rb'\["check",\d', b'["check",9', text, count=1), 8),
+    ],
+)
+def test_a_change_of_any_line_is_found(tmp_path: Path, damage: Callable[[bytes], bytes], line: int) -> None:
+    path = tmp_path / "run.log"
+    write(path)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole
+    with pytest.raises(DispatchLogError, match="was changed") as raised:
+        LoggedRun(path)
+    assert raised.value.line == line
 
 
 @pytest.mark.parametrize(
@@ -158,7 +185,13 @@ def test_a_truncated_log_is_repeated_to_its_last_whole_line(tmp_path: Path) -> N
         (lambda lines: [*lines[:3], b"\xff\n"], 4, "damaged"),
         (lambda lines: [*lines[:2], lines[4], lines[3], *lines[5:]], 4, "lines were moved"),
         (lambda lines: [b"{}\n", *lines[1:]], 0, "no dispatch log"),
-        (lambda lines: [lines[0].replace(b'"dispatch_log":2', b'"dispatch_log":7'), *lines[1:]], 0, "version 7"),
+        (lambda lines: [lines[0].replace(b'"dispatch_log":3', b'"dispatch_log":7'), *lines[1:]], 0, "version 7"),
+        (lambda lines: [*lines[:3], b'["call",0,45,3,0,45,45,4,-1,15]\n', *lines[3:]], 4, "damaged .*>= 0"),
+        (lambda lines: [*lines[:3], b'["call",0,%d,3,0,45,45,4,0,15]\n' % 2**63, *lines[3:]], 4, "damaged"),
+        (lambda lines: [*lines[:3], b'["mark",0,%d,"x",0]\n' % 2**63, *lines[3:]], 4, "damaged"),
+        (lambda lines: [*lines[:3], b'["mark",0,0,"x",' + b"[" * 100_000 + b"\n", *lines[3:]], 4, "damaged"),
+        (lambda lines: [b"[" * 100_000 + b"\n", *lines[1:]], 0, "no dispatch log"),
+        (lambda lines: [*lines[:3], b'["call",' + b" " * (17 << 20) + b"\n", *lines[3:]], 4, "damaged"),
     ],
 )
 def test_a_damaged_log_is_refused_by_path_and_line(
@@ -166,7 +199,7 @@ def test_a_damaged_log_is_refused_by_path_and_line(
 ) -> None:
     path = tmp_path / "run.log"
     write(path)
-    path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
+    path.write_bytes(resealed(b"".join(damage(path.read_bytes().splitlines(keepends=True)))))
     with pytest.raises(DispatchLogError, match=words) as raised:
         list(LoggedRun(path))
     assert (raised.value.path, raised.value.line) == (str(path), line)

@@ -135,7 +135,8 @@ def test_a_live_run_and_its_repetition_decide_alike(overflow: str, commands: boo
     assert again.repeated.difference == ""
     assert again.repeated.same
     assert again.repeated.whole
-    assert again.repeated.decisions > 50
+    # Fewer, where an early halt stays.
+    assert again.repeated.decisions > 10
     for name, strategy in first.strategies.items():
         other = again.strategies[name]
         assert strategy.orders == other.orders

@@ -20,7 +20,8 @@ import pytest
 import headrace._native as _native
 from headrace import Dispatcher, Strategy, Subscription
 from headrace._native import PumpStatus
-from headrace.dispatch.log import DispatchLog, LoggedFeed, LoggedRun, Repetition
+from headrace.dispatch.log import DispatchLog, LoggedFeed
+from headrace.dispatch.repetition import LoggedRun, Repetition
 from headrace.market.clock import EngineClock, ModeName
 from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, trades
 

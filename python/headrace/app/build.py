@@ -12,10 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-import msgspec
 from msgspec.structs import asdict
 
-from headrace.app.config import config_digest
+from headrace.app.config import config_digest, masked
 from headrace.app.objects import load_object, load_strategy, make_object
 from headrace.commands import default_middleware
 from headrace.control import ControlServer
@@ -104,7 +103,7 @@ def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed]
         "lanes": config.lanes.options(),
         "instruments": config.instrument_table(),
         "limits": config.risk,
-        "config": msgspec.to_builtins(config, str_keys=True),
+        "config": masked(config),
         "config_digest": config_digest(config),
         "halt_signal": config.kill_switch.signal,
         "command_workers": config.commands.workers,

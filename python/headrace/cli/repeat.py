@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.cli.ending import exit_code_for_strategies, print_report, strategy_failures
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option, json_option, venue_option
+from headrace.cli.options import debug_option, json_option, overrides_option, venue_option
 from headrace.market.wording import counted
 
 if TYPE_CHECKING:
@@ -30,13 +30,16 @@ __all__ = ["repeat_command"]
 @click.argument("log", metavar="LOG")
 @click.argument("files", nargs=-1, metavar="[FILE[@VENUE]]...")
 @venue_option
+@overrides_option
 @json_option
 @debug_option
-def repeat_command(*, log: str, files: tuple[str, ...], venue: str | None, as_json: bool) -> int:
+def repeat_command(
+    *, log: str, files: tuple[str, ...], venue: str | None, overrides: tuple[str, ...], as_json: bool
+) -> int:
     """Repeat the live run that wrote LOG, and say whether every decision was the same.
 
     Each FILE is the recording of a live feed, in the order of the feeds; without FILEs those count that the run made
-    with --record.
+    with --record. LOG hides secrets as ***, which is what your classes get: give what they need by --set.
     """
     # Loaded here: an engine needs asyncio, and other verbs do not wait for that.
     from headrace.app.build import engine_of
@@ -44,7 +47,7 @@ def repeat_command(*, log: str, files: tuple[str, ...], venue: str | None, as_js
     from headrace.market.clock import Mode
 
     repeat = Repeat(log)
-    config = _config_of(repeat)
+    config = _config_of(repeat, log, overrides)
     engine = engine_of(config, mode=Mode.REPEAT, dispatch_log=log, feeds=_feeds_of(repeat, config, files, venue))
     with strategy_failures():
         report = engine.run()
@@ -52,17 +55,19 @@ def repeat_command(*, log: str, files: tuple[str, ...], venue: str | None, as_js
     assert repeated is not None
     print_report(report, as_json=as_json)
     if not repeated.whole:
-        click.echo(f"headrace: {log} has no last line: the live run was killed, and is repeated up to there", err=True)
+        cut = f", and {counted(repeated.torn_bytes, 'byte')} of a torn line were cut" if repeated.torn_bytes else ""
+        told = f"{log} has no last line: the live run was killed, and is repeated up to there{cut}"
+        click.echo(f"headrace: {told}", err=True)
     if not repeated.same:
         click.echo(f"headrace: the repetition decides otherwise: {repeated.difference}", err=True)
     code = exit_code_for_strategies(report)
     return code if repeated.same else 1
 
 
-def _config_of(repeat: Repeat) -> EngineConfig:
-    from headrace.app.config import EngineConfig
+def _config_of(repeat: Repeat, log: str, overrides: tuple[str, ...]) -> EngineConfig:
+    from headrace.app.config import logged_config
 
-    config = msgspec.convert(repeat.config, EngineConfig, strict=False)
+    config = logged_config(repeat.config, log, overrides)
     # What the live run wrote is not written again.
     section = msgspec.structs.replace(config.engine, audit=None, dispatch_log=None, record=None)
     return msgspec.structs.replace(config, engine=section)

@@ -223,9 +223,7 @@ class EngineParts:
         driver, switch = self.driver, self.kill_switch
         if not isinstance(switch, KillSwitch):
             return None
-        return HaltWatch(
-            switch, publish=driver.publish_control, log=lambda change: driver.mark("halted", change._asdict())
-        )
+        return HaltWatch(switch, publish=driver.publish_control, log=lambda change: driver.mark("halted", change))
 
     def _strategies(self) -> Mapping[str, StrategyRunner]:
         context = ContextParts(

@@ -17,14 +17,18 @@ Does not: hold ticks; the feeds must be the same.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from headrace.dispatch.log import DispatchLog, LoggedRun, Mark
+from headrace.dispatch.log import DispatchLog, Mark, Time
+from headrace.dispatch.repetition import LoggedRun
+from headrace.errors import DispatchLogError
 from headrace.market.event_json import encode_event
 from headrace.market.events import Event, OrderEvent, Signal
+from headrace.trading.kill_switch import HaltChange
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.log import LoggedFeed
-    from headrace.errors import DispatchLogError
     from headrace.trading.risk import Halting
 
 __all__ = ["Repeat", "RepeatReport", "RepeatedSwitch", "RunLog"]
@@ -42,12 +45,32 @@ __all__ = ["Repeat", "RepeatReport", "RepeatedSwitch", "RunLog"]
 TURNS_AT_ONCE = 1_000
 
 
+class Begin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The first mark. config : the engine was made from, secrets masked. halted : when the run began."""
+
+    config: dict[str, Any] | None
+    halted: bool
+
+
+# What the marks of an engine hold, by their kind.
+PAYLOADS: dict[str, Any] = {
+    "begin": Begin,
+    "turn": tuple[Time, Time | None],
+    "command": dict[str, Any],
+    "decision": dict[str, Any],
+    "halted": HaltChange,
+    "leave": None,
+    "stop": None,
+}
+
+
 class RepeatReport(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a repetition.
 
     calls : dispatch calls that were repeated, each compared. decisions : that were made live. same : all of them were
     made again, in their order, and no other. difference : the first that was not, with both versions. whole : the log
-    has its last line; without it the live process was killed.
+    has its last line; without it the live process was killed, and what lies behind the cut is not compared.
+    torn_bytes : of a last line that was cut off.
     """
 
     calls: int
@@ -55,6 +78,14 @@ class RepeatReport(msgspec.Struct, frozen=True, kw_only=True):
     same: bool
     difference: str
     whole: bool
+    torn_bytes: int
+
+
+class _Decision(NamedTuple):
+    """A decision as JSON. line : of the log, where it was made."""
+
+    text: str
+    line: int
 
 
 class RunLog:
@@ -83,7 +114,7 @@ class RunLog:
         """Begin the log; before anything is published. Raises DispatchLogError."""
         self._log = DispatchLog(self._path, dispatcher, run_id=self._run_id, feeds=feeds)
         is_halted = self._switch is not None and self._switch.is_halted
-        self.mark("begin", {"config": self._config, "halted": is_halted})
+        self.mark("begin", Begin(None if self._config is None else dict(self._config), is_halted))
         self._log.flush()
         bus.subscribe((Signal, OrderEvent), self._decision, name="dispatch_log")
 
@@ -134,11 +165,11 @@ class Repeat:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.log = LoggedRun(path)
         self.header = self.log.header
-        self._begin = self._first_mark()
+        self._begin, self._begun = self._first_mark()
         # The live run may have begun halted.
-        self.switch = RepeatedSwitch(is_halted=self._begin.payload["halted"])
-        self._live: deque[bytes] = deque()
-        self._made: deque[bytes] = deque()
+        self.switch = RepeatedSwitch(is_halted=self._begun.halted)
+        self._live: deque[_Decision] = deque()
+        self._made: deque[_Decision] = deque()
         self._decisions = 0
         # Decisions that were the same, one after the other from the first.
         self._alike = 0
@@ -149,13 +180,13 @@ class Repeat:
     @property
     def config(self) -> Mapping[str, Any]:
         """What the live engine was made from. Raises DispatchLogError when it was made by hand."""
-        config = self._begin.payload["config"]
+        config = self._begun.config
         if config is None:
             msg = (
                 "its engine was made in Python, not from a file: repeat it there, by the same Engine with mode='repeat'"
             )
             raise self.log.error(msg)
-        return dict(config)
+        return config
 
     @property
     def now_ns(self) -> int:
@@ -166,19 +197,33 @@ class Repeat:
         """Receive the decisions; before the first of them is made."""
         bus.subscribe((Signal, OrderEvent), self._keep, name="repeat")
 
+    def payload_of(self, mark: Mark) -> Any:
+        """Return what a mark holds, by its kind. Raises DispatchLogError for one that no engine writes."""
+        if mark.kind not in PAYLOADS:
+            raise self.log.error(f"damaged: {mark.kind!r} is no mark of an engine")
+        try:
+            return msgspec.convert(mark.payload, PAYLOADS[mark.kind])
+        except msgspec.ValidationError as error:
+            what = f"damaged: the mark {mark.kind!r} cannot be read ({error})"
+        raise self.log.error(what)
+
     def decided(self, decision: object) -> None:
         """Take a decision of the live run, and compare."""
-        self._expect(decision)
+        self._expect(decision, self.log.line)
         self._compare()
 
     def diverged(self, error: DispatchLogError) -> None:
         """Take the end of a repetition whose calls differ. Raises the error when no decision says why they do."""
-        known = self._decisions
-        for line in LoggedRun(self.log.path):
-            if isinstance(line, Mark) and line.kind == "decision":
-                known -= 1
-                if known < 0:
-                    self._expect(line.payload)
+        known, log = self._decisions, LoggedRun(self.log.path)
+        try:
+            for line in log:
+                if isinstance(line, Mark) and line.kind == "decision":
+                    known -= 1
+                    if known < 0:
+                        self._expect(line.payload, log.line)
+        except DispatchLogError:
+            # What stopped the repetition may be the damage itself.
+            raise error from None
         self._compare()
         if not self._difference:
             raise error
@@ -188,40 +233,48 @@ class Repeat:
         """Return what came of it, when the engine has ended."""
         self._compare()
         difference = self._difference
-        if not difference and (self._live or self._made):
-            live, made = (_text(own[0]) if own else "nothing more" for own in (self._live, self._made))
-            difference = f"decision {self._alike + 1}: live {live}, the repetition {made}"
+        # A killed run wrote no more of what its last step decided, nor the step that makes its last decisions again.
+        cut = self._last_step() if self._live or self._made else 0
+        live, made = ([own for own in side if own.line < cut] for side in (self._live, self._made))
+        if not difference and (live or made):
+            texts = (side[0].text if side else "nothing more" for side in (live, made))
+            difference = "decision {}: live {}, the repetition {}".format(self._alike + 1, *texts)
         return RepeatReport(
             calls=self.calls,
             decisions=self._decisions,
             same=not difference,
             difference=difference,
             whole=self.log.is_whole,
+            torn_bytes=self.log.torn_bytes,
         )
 
-    def _first_mark(self) -> Mark:
+    def _last_step(self) -> float:
+        """Return the line of a killed run's last step: behind it there are only decisions; a whole log has none."""
+        log, last = LoggedRun(self.log.path), 0
+        for line in log:
+            if not (isinstance(line, Mark) and line.kind == "decision"):
+                last = log.line
+        return math.inf if log.is_whole else last
+
+    def _first_mark(self) -> tuple[Mark, Begin]:
         for line in self.log:
             if isinstance(line, Mark) and line.kind == "begin":
-                return line
+                return line, self.payload_of(line)
             break
-        raise self.log.error("no engine wrote it: repeat it with headrace.dispatch.log.Repetition")
+        raise self.log.error("no engine wrote it: repeat it with headrace.dispatch.repetition.Repetition")
 
     def _keep(self, event: Event) -> None:
-        self._made.append(encode_event(event))
+        self._made.append(_Decision(encode_event(event).decode(), self.log.line))
 
-    def _expect(self, event: object) -> None:
-        self._live.append(msgspec.json.encode(event))
+    def _expect(self, event: object, line: int) -> None:
+        self._live.append(_Decision(msgspec.json.encode(event).decode(), line))
         self._decisions += 1
 
     def _compare(self) -> None:
         """Pair what both sides decided so far; one may be ahead, since a mark stands where its event was delivered."""
         while self._live and self._made and not self._difference:
             live, made = self._live.popleft(), self._made.popleft()
-            if live != made:
-                self._difference = f"decision {self._alike + 1}: live {_text(live)}, the repetition {_text(made)}"
+            if live.text != made.text:
+                self._difference = f"decision {self._alike + 1}: live {live.text}, the repetition {made.text}"
             else:
                 self._alike += 1
-
-
-def _text(decision: bytes) -> str:
-    return decision.decode()

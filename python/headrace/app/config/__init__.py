@@ -8,10 +8,10 @@ Guarantees: a wrong key or value is one ConfigError with its place and what is a
 Does not: make an engine; ``headrace.app.build`` does.
 """
 
-from headrace.app.config.reading import Reading, load_config, read_config
+from headrace.app.config.reading import Reading, load_config, logged_config, read_config
 from headrace.app.config.template import template_text
 from headrace.app.config.tree import EngineConfig
-from headrace.app.config.writing import ConfigKey, config_digest, config_keys, config_schema, config_text
+from headrace.app.config.writing import ConfigKey, config_digest, config_keys, config_schema, config_text, masked
 
 __all__ = [
     "ConfigKey",
@@ -22,6 +22,8 @@ __all__ = [
     "config_schema",
     "config_text",
     "load_config",
+    "logged_config",
+    "masked",
     "read_config",
     "template_text",
 ]

@@ -38,7 +38,12 @@ __all__ = [
 ]
 
 # Words in a key's name that mark its value as secret.
-SECRET_WORDS = frozenset({"secret", "password", "passphrase", "token", "key", "credential", "credentials"})
+SECRET_WORDS = frozenset(
+    {
+        *("secret", "secrets", "password", "passwords", "passwd", "pwd", "passphrase", "token", "tokens"),
+        *("key", "keys", "apikey", "apikeys", "credential", "credentials"),
+    }
+)
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 # Stands for a value that is wrong.
 MISSING = object()
@@ -148,5 +153,6 @@ def form_at(form: Form, path: str) -> Form:
 
 
 def is_secret(key: str) -> bool:
-    """Return whether a key's name marks its value as secret, like api_key and token."""
-    return not SECRET_WORDS.isdisjoint(key.lower().split("_"))
+    """Return whether a key's name marks its value as secret, like api_key, apiKey and token."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", key)
+    return not SECRET_WORDS.isdisjoint(map(str.lower, words))

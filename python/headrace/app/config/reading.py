@@ -22,7 +22,7 @@ from msgspec import inspect
 
 from headrace.app.config.documents import document_of
 from headrace.app.config.form import MISSING, anchored, form_at, form_of, items_of, joined, member
-from headrace.app.config.overrides import overrides_of, placed
+from headrace.app.config.overrides import Override, overrides_of, placed
 from headrace.app.config.tree import EngineConfig, InstrumentSection
 from headrace.dispatch.run_file import is_run_folder
 from headrace.errors import ConfigError
@@ -31,7 +31,7 @@ from headrace.market.forms import Form, fields_of, type_text
 from headrace.market.instrument import Instrument
 from headrace.market.money import AMOUNTS, is_amount
 
-__all__ = ["Reading", "load_config", "read_config"]
+__all__ = ["Reading", "load_config", "logged_config", "read_config"]
 
 # The content of a file, not checked yet.
 Tree: TypeAlias = dict[str, Any]
@@ -76,18 +76,36 @@ def read_config(
 
     Raises ConfigError (the file cannot be read at all) and MissingExtraError.
     """
-    root = form_of(EngineConfig)
+    where = "the defaults" if path is None else str(path)
+    try:
+        document = {} if path is None else document_of(Path(path))
+        given = overrides_of(os.environ if environment is None else environment, overrides)
+    except ConfigError as error:
+        raise _from(error, {}, where) from None
+    return _read(document, None if path is None else Path(path).parent, where, given)
+
+
+def logged_config(logged: Mapping[str, object], where: str, overrides: Iterable[str] = ()) -> EngineConfig:
+    """Read a configuration that a dispatch log holds, and overrides, which may give the secrets that it masks.
+
+    where : the log. Raises ConfigError.
+    """
+    config, problems = _read(dict(logged), None, where, overrides_of({}, overrides))
+    if problems:
+        raise problems[0]
+    return config
+
+
+def _read(document: object, folder: Path | None, where: str, overrides: Iterable[Override]) -> Reading:
+    """Read a document with what comes over it. folder : of its paths. Raises ConfigError."""
     # The source of each path; other paths come from the file.
     origins: dict[str, str] = {}
-    where = "the defaults" if path is None else str(path)
     found: list[ConfigError] = []
-    tree: Tree = {}
     try:
-        if path is not None:
-            tree = _anchored(document_of(Path(path)), Path(path).parent, found)
-        for override in overrides_of(os.environ if environment is None else environment, overrides):
+        tree = _anchored(document, folder, found)
+        for override in overrides:
             try:
-                origins[placed(tree, root, override)] = override.origin
+                origins[placed(tree, form_of(EngineConfig), override)] = override.origin
             except ConfigError as error:
                 found.append(error)
         tree = _anchored(tree, None, found)

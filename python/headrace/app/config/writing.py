@@ -21,7 +21,15 @@ from headrace.app.config.form import BARE_KEY, form_of, is_secret, member
 from headrace.app.config.tree import EngineConfig
 from headrace.market.forms import fields_of, meanings, type_text
 
-__all__ = ["ConfigKey", "config_digest", "config_keys", "config_schema", "config_text", "toml_value"]
+__all__ = [
+    "ConfigKey",
+    "config_digest",
+    "config_keys",
+    "config_schema",
+    "config_text",
+    "masked",
+    "toml_value",
+]
 
 MASKED = "***"
 
@@ -84,10 +92,15 @@ def _default_of(section: msgspec.Struct, key: str) -> object:
     return next(field.default for field in msgspec.structs.fields(section) if field.name == key)
 
 
+def masked(config: EngineConfig) -> dict[str, object]:
+    """Return a configuration as plain tables for a file that others may read: values of secret keys are ``***``."""
+    tables = _masked("", msgspec.to_builtins(config, str_keys=True))
+    assert isinstance(tables, dict)
+    return tables
+
+
 def _shown(key: str, value: object, *, secrets: bool) -> str:
-    if not secrets:
-        value = _masked(key, value)
-    return toml_value(value)
+    return toml_value(value if secrets else _masked(key, value))
 
 
 def _masked(key: str, value: object) -> object:
@@ -95,7 +108,7 @@ def _masked(key: str, value: object) -> object:
         return MASKED
     if isinstance(value, Mapping):
         return {inner: _masked(inner, item) for inner, item in value.items()}
-    return [_masked(key, item) for item in value] if isinstance(value, list) else value
+    return [_masked(key, item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def toml_value(value: object) -> str:

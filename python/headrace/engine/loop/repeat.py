@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.dispatch.log import Repetition
+from headrace.dispatch.repetition import Repetition
 from headrace.engine.loop.driver import Driver
 from headrace.errors import DispatchLogError
 from headrace.market.clock import Mode
-from headrace.trading.kill_switch import HaltChange
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
@@ -60,9 +59,10 @@ class RepeatDriver(Driver):
 
     async def _follow(self, mark: Mark, steps: Steps) -> None:
         """Do what the live engine did where this mark stands."""
+        payload = self._repeat.payload_of(mark)
         match mark.kind:
             case "turn":
-                real_ns, by_ns = mark.payload
+                real_ns, by_ns = payload
                 self.clock.native.set_real(real_ns)
                 if by_ns is None:
                     self.drain()
@@ -70,13 +70,12 @@ class RepeatDriver(Driver):
                     self.settle(by_ns)
             case "command":
                 assert steps.repeat_command is not None  # An engine has handlers.
-                await steps.repeat_command(mark.payload)
+                await steps.repeat_command(payload)
             case "decision":
-                self._repeat.decided(mark.payload)
+                self._repeat.decided(payload)
             case "halted":
-                change = HaltChange(**mark.payload)
-                self._repeat.switch.is_halted = change.is_halt
-                self.publish_control(change.name, change.detail)
+                self._repeat.switch.is_halted = payload.is_halt
+                self.publish_control(payload.name, payload.detail)
             case "leave":
                 self.dispatcher.finish()
             case "stop":
