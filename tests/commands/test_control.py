@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pwd
+import select
 import shutil
 import socket
 import stat
@@ -353,6 +354,32 @@ async def test_a_peer_that_does_not_read_blocks_no_other(folder: Path) -> None:
         assert len(reply.ack.detail["text"]) == 5_000_000
         await until(lambda: not server.metrics()["open"])
         deaf.close()
+
+
+def has_hung_up(peer: socket.socket) -> bool:
+    """Whether the other end is closed, found out without reading."""
+    looking = select.poll()
+    looking.register(peer, 0)
+    return bool(looking.poll(0))
+
+
+async def test_peers_that_never_read_leave_nothing_behind(folder: Path) -> None:
+    """Their answers stay below the mark at which a writer waits, so only the close finds that nothing is read."""
+    async with serving(folder, connections_max=3, idle_s=0.05) as (bus, server):
+        bus.register(Note, lambda _: Outcome("accepted", detail={"text": "x" * 250_000}))
+        with contextlib.ExitStack() as closing:
+            deaf = [closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) for _ in range(3)]
+            for peer in deaf:
+                peer.connect(str(server.path))
+                peer.sendall(b'{"ask": "submit", "command": {"command": "Note", "subject": "s"}}\n')
+            await until(lambda: bus.stats().answered == 3)
+            # While answers wait for it, a peer counts.
+            await asyncio.sleep(0.1)
+            (refused,) = await say(folder, b'{"ask": "table"}\n')
+            assert "3 connections are open already" in str(refused["error"])
+            await until(lambda: not server.metrics()["open"])
+            await until(lambda: all(map(has_hung_up, deaf)))
+        assert (await ask(folder, AskTable())).table is not None
 
 
 async def test_stop_answers_running_commands_and_closes_the_rest(folder: Path) -> None:

@@ -8,6 +8,7 @@ What happens when
     a process died and left its socket: the next engine of that name takes the place; a living one is never pushed away.
     a peer sends rubbish, too much, or nothing: it gets an error, or is closed; nobody else notices.
     a peer leaves before its answer: the command is handled and audited all the same.
+    a peer reads nothing: its connection is aborted after ``idle_s``, or 0.5 s after its last answer.
 
 Guarantees: one request at a time for each connection, so its commands keep their order; memory is bounded.
 Does not: listen in a replay, or beyond this machine.
@@ -85,7 +86,7 @@ class ControlServer(Service):
         self._lock = -1
         self._server: asyncio.Server | None = None
         self._stopping = asyncio.Event()
-        # Each connection's task, and whether it is at a request.
+        # The task of each connection, until its transport is closed, and whether it is at a request.
         self._connections: dict[asyncio.Task[object], bool] = {}
         self._counts = dict.fromkeys(("connections", "requests", "errors", "refused"), 0)
 
@@ -105,8 +106,8 @@ class ControlServer(Service):
             return
         path = socket_path(self._engine, state_folder() if self._folder is None else checked_folder(self._folder))
         checked_folder(path.parent)
-        self._lock = _locked(path.with_suffix(".lock"), self._engine)
         try:
+            self._lock = _locked(path.with_suffix(".lock"), self._engine)
             listener = _listener(path)
         except OSError as error:
             self._unlock()
@@ -179,8 +180,8 @@ class ControlServer(Service):
             # The server stops; a task that ends as cancelled would be reported by asyncio as a failure of ours.
             pass
         finally:
+            await _close(writer)
             del self._connections[task]
-            writer.close()
 
     def _refusal(self, peer: Peer) -> str | None:
         if peer.uid != os.geteuid():
@@ -242,12 +243,22 @@ class ControlServer(Service):
             await writer.drain()
 
 
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection; one whose peer does not read what is left for it, at once."""
+    writer.close()
+    try:
+        async with asyncio.timeout(DRAIN_RUNNING_S):
+            await writer.wait_closed()
+    except (OSError, TimeoutError, asyncio.CancelledError):
+        writer.transport.abort()
+
+
 def _locked(path: Path, engine: str) -> int:
     """Take the lock that a living engine holds, and the kernel frees when its process ends, however it does."""
     descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         pid = os.pread(descriptor, LOCK_BYTES, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         msg = f"an engine called {engine!r} runs already (process {pid}): stop that one, or give this one another name"
@@ -257,7 +268,8 @@ def _locked(path: Path, engine: str) -> int:
         msg = f"{path} holds more than a lock of ours, and is not changed: move it away"
         raise ControlError(msg)
     # Of one length, so that it replaces an older one whole.
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode().rjust(LOCK_BYTES), 0)
+    with contextlib.suppress(OSError):  # It is for people: a full disk prevents no engine's commands.
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode().rjust(LOCK_BYTES), 0)
     return descriptor
 
 
