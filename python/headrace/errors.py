@@ -8,7 +8,7 @@
     ├── InstrumentError ........ no SYMBOL.VENUE, unknown, or too many            (also a ValueError)
     ├── KindError .............. a kind that is unknown, or that cannot be added  (also a ValueError)
     ├── DecoderError ........... a venue without a decoder, or a foreign decoder  (also a ValueError)
-    ├── RecordingError ......... a file that is missing, unreadable or damaged
+    ├── RecordingError ......... a file that is missing, unreadable or damaged, or cannot be written on
     │   ├── VenueError ......... a recording whose venue cannot be found from its frames
     │   └── SourceOrderError ... a source whose receive times go back
     ├── RestoreError ........... a saved sequencer state that is damaged          (also a ValueError)
@@ -140,7 +140,7 @@ class DecoderError(HeadraceError, ValueError):
 
 
 class RecordingError(HeadraceError):
-    """A recording that is missing, unreadable, truncated or empty; ``path`` names it.
+    """A recording that is missing, unreadable, truncated or empty, or cannot be written on; ``path`` names it.
 
     report : of the run that it ended, up to there; None when the run had not begun.
     """

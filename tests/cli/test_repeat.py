@@ -238,7 +238,7 @@ def recorded(tmp_path: Path) -> Path:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["strategies"]["Trader"]["delivered"] > 1_000
-    assert report["sources"] == [{"name": "socket", "venue": "BINANCE", "frames": 3_000}]
+    assert report["sources"] == [{"name": "socket", "venue": "BINANCE", "frames": 3_000, "state": "ended"}]
     return tmp_path
 
 

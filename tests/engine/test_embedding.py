@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -326,9 +326,18 @@ async def test_a_raising_feed_ends_the_run_with_its_error(tmp_path: Path, where:
                 raise ConnectionError("no venue")
 
     broken, other = Broken(), Closing()
-    other.end()
+    broken.name = "broken"
     strategy, service = Recorder(), Watching()
-    engine = Engine(feeds=[broken, other], strategies=[strategy], services=[service], instruments=INSTRUMENTS)
+    goes_on: Literal["stop", "continue"] = "continue" if where == "close" else "stop"
+    if where == "close":
+        other.end()
+    engine = Engine(
+        feeds=[broken, other],
+        strategies=[strategy],
+        services=[service],
+        instruments=INSTRUMENTS,
+        on_feed_end=goes_on,
+    )
     with pytest.raises(ConnectionError, match="no venue"):
         await engine.run_async()
     assert broken.closed

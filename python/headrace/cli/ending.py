@@ -94,8 +94,9 @@ def exit_code_of(report: Report, *, strict: bool = False) -> int:
 
 
 def exit_code_for_strategies(report: Report, complaints: Sequence[str] = ()) -> int:
-    """Print the complaints, and one for each strategy that failed or is in quarantine; return 1 if there is any."""
-    complaints = [*complaints, *_failed_strategies(report)]
+    """Print the complaints, and one for each feed and strategy that failed; return 1 if there is any."""
+    failed_feeds = [f"feed {source.name} {source.state}" for source in report.sources if source.is_failed]
+    complaints = [*complaints, *failed_feeds, *_failed_strategies(report)]
     for complaint in complaints:
         click.echo(f"headrace: {complaint}", err=True)
     return 1 if complaints else 0

@@ -32,6 +32,7 @@ __all__ = ["run_command"]
 @config_argument
 @overrides_option
 @engine_option("--speed", "X", "Seconds of a recording per second")
+@engine_option("--on-feed-end", "stop|continue", "Whether the run stops when one live feed ends beside others")
 @engine_option("--audit", "FILE", "Append every event to this new file")
 @engine_option("--dispatch-log", "FILE", "Write what headrace repeat needs to repeat every decision")
 @engine_option("--record", "FOLDER", "Write what the live feeds bring into FOLDER")

@@ -69,6 +69,8 @@ class Engine:
     instruments : names, or Instrument with ticks, lots and limits. limits : what the gates allow; a missing limit
         refuses. sizing : how large an order a Signal becomes by ``orders.from_signal``; None: signals are events only.
     on_fault : "quarantine" (live default) or "raise" (replay default).
+    on_feed_end : live, what the end of one feed means for the others: "stop" ends the run, with the feed's error if it
+        failed; "continue" goes on without it, says so in log, event, metric and report, and ends with the last feed.
     clock : live, a clock of your own. speed : recorded seconds per second, 1.0 is real time; "max", the default of a
         replay, is as fast as handlers run.
     ring_capacity : ticks, a power of two. duplicates, late : "drop" or "deliver" what the venue repeated or sent late.

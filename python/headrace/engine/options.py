@@ -48,6 +48,7 @@ class EngineOptions(TypedDict, total=False):
     limits: RiskLimits | None
     sizing: Sizing | None
     on_fault: Policy | None
+    on_feed_end: Literal["stop", "continue"]
     clock: Clock | None
     speed: float | Literal["max"] | None
     ring_capacity: int
@@ -81,6 +82,7 @@ _DEFAULTS: EngineOptions = {
     "name": "headrace",
     "instruments": (),
     "ring_capacity": RING_CAPACITY,
+    "on_feed_end": "stop",
     "duplicates": "drop",
     "late": "deliver",
     "hashing": False,
@@ -136,6 +138,7 @@ def complete(given: EngineOptions) -> EngineOptions:
     for name in ("duplicates", "late"):
         one_of(name, options[name], ("drop", "deliver"))  # type: ignore[literal-required]
     mode = options["mode"] = Mode(one_of("mode", options["mode"], Mode))
+    one_of("on_feed_end", options["on_feed_end"], ("stop", "continue"))
     one_of("wait", options["wait"], ("park", "spin"))
     one_of("gc", options["gc"], ("auto", "idle"))
     if mode is Mode.LIVE:

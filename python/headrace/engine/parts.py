@@ -27,6 +27,7 @@ from headrace.engine.repeat import Repeat, RunLog
 from headrace.engine.service import ServiceContext
 from headrace.engine.supervisor import Supervisor
 from headrace.feeds.base import AnnouncingFeed
+from headrace.feeds.ends import FeedEnds
 from headrace.feeds.recorder import Recorder
 from headrace.feeds.sources import feeds_of, refuse_live
 from headrace.market.clock import EngineClock, Mode
@@ -114,6 +115,7 @@ class EngineParts:
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
         self.services: Final = Supervisor(options["services"], context, self.driver.publish)
         self.feeds: Final = self._feeds()
+        self.feed_ends: Final = FeedEnds(goes_on=options["on_feed_end"] == "continue")
         self.recorder: Final = None if options["record"] is None else Recorder(options["record"], self.run_id)
 
     def metrics(self) -> Metrics:
@@ -130,6 +132,7 @@ class EngineParts:
             positions=self.positions,
             gates=self.gates,
             services=self.services,
+            feeds=self.feed_ends,
             audit=self.audit,
         )
 

@@ -40,11 +40,18 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     """One source of a run.
 
     name : a file's path, or the feed's name. venue : the venue named or found; None for ticks. frames : accepted.
+    state : of a live feed: "running", "ended", or "failed: " and why; empty for one of the past.
     """
 
     name: str
     venue: str | None
     frames: int
+    state: str = ""
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it is a live feed that ended by anything else than its end."""
+        return self.state.startswith("failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +201,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return [
             ("run", self.run_id),
             ("ended by", self.ended_by),
-            *((f"source {source.name}", source.venue or "ticks") for source in self.sources),
+            *((f"source {source.name}", _source_text(source)) for source in self.sources),
             ("instruments", f"{len(self.instruments):,}"),
             ("span", duration_text(self.span_ns)),
             ("wall time", duration_text(self.wall_s * 1e9)),
@@ -209,6 +216,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             *([("repeated", _verdict(self.repeated))] if self.repeated else []),
             *([("input hash", self.input_hash)] if self.input_hash else []),
         ]
+
+
+def _source_text(source: SourceReport) -> str:
+    what = source.venue or "ticks"
+    return f"{what}, {source.state}" if source.is_failed else what
 
 
 _TICK_COLUMNS = (
@@ -264,7 +276,8 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         wall_s=wall_s,
         ticks_per_s=published / wall_s if wall_s else 0.0,
         sources=tuple(
-            SourceReport(name=feed.name, venue=feed.venue, frames=frames) for feed, frames in run.sources.accepted()
+            SourceReport(name=feed.name, venue=feed.venue, frames=frames, state=str(parts.feed_ends[feed.name] or ""))
+            for feed, frames in run.sources.accepted()
         ),
         instruments=tuple(parts.dispatcher.instruments),
         frames={name: stats.frames.get(name, 0) for name in FRAME_TYPES},

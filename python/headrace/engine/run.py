@@ -66,7 +66,11 @@ class EngineRun:
         self._forced_by = ""
         self._undo = ExitStack()
         self.sources = Sources(
-            parts.feeds, parts.dispatcher, recorder=parts.recorder, is_stopped=lambda: bool(self.ended_by)
+            parts.feeds,
+            parts.dispatcher,
+            ends=parts.feed_ends,
+            recorder=parts.recorder,
+            is_stopped=lambda: bool(self.ended_by),
         )
         self.end = Shutdown(parts, self.sources)
         self._forced_cancels = 0

@@ -6,7 +6,8 @@
     push(item) ─────────────┴▶ pump ─▶ ring ─▶ a turn at once          no room: it waits, and is tried again each ms
 
 What happens when something fails
-    What the feed raises, or what a push finds wrong, ends the run; a push after that changes nothing.
+    What the feed raises, or what a push finds wrong, ends the feed; a push after that changes nothing. A push from
+    another thread is refused there, and ends the feed, too: handlers run on the loop's own thread.
 
 Guarantees: items go onto the ring in their order, however long the first of them waits; nothing is lost; a frame is
 handled before ``push`` returns, unless another reader holds the ring. At most 10,000 items wait: a feed that can
@@ -18,11 +19,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import headrace._native as _native
 from headrace._native import PumpStatus
-from headrace.errors import FeedError
+from headrace.errors import FeedError, SourceOrderError
 from headrace.feeds.base import AnyFeed, Feed, Frame, PushFeed
 from headrace.feeds.naming import NamedFeed
 from headrace.limits import FEED_WAITING_MAX
@@ -73,18 +78,23 @@ class LiveSource:
         self._items = items
         self._frame_type = None if feed.venue is None else Frame
         self._record = record
-        decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
         self.pump = dispatcher.open_pump()
+        with NamedFeed(feed, "venue"):
+            decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
         self._source = self.pump.add_source(feed.name, decoder)
+        # What a push raised that is no fault of the feed: a strategy's, or a recording's.
+        self.error_of_engine: Exception | None = None
         # Behind what the pump has in hand.
         self._waiting: deque[FeedItem] = deque()
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
+        self._is_over = False
         # Done when the pump has nothing in hand any more; None while it has nothing.
         self._free: asyncio.Future[None] | None = None
         self._failed: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> None:
-        """Take what the feed has until it ends. Raises what the feed raised, and SourceOrderError."""
+        """Take what the feed has until it ends. Raises what the feed raised, FeedError and SourceOrderError."""
         feed = self.feed
         is_pushing = isinstance(feed, PushFeed)
         named = NamedFeed(feed, "run" if is_pushing else "__anext__")
@@ -94,9 +104,8 @@ class LiveSource:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await ended({bringing: named.where})
-            if not bringing.done():
-                # It was left behind, and can bring nothing more.
-                self._failed.cancel()
+            # One that was left behind can bring nothing more.
+            self._is_over = True
         if not self._failed.done():
             with named:
                 result_of(bringing)
@@ -110,14 +119,18 @@ class LiveSource:
         assert isinstance(self.feed, Feed)
         async for item in self.feed:
             if not self.push(item):
+                if self._is_over:
+                    return
                 await self._until_free()
 
     def push(self, item: FeedItem) -> bool:
         """Publish an item and have it handled; False: it waits, and a feed that can had better pause.
 
-        Called on the loop's own thread. What goes wrong ends the run, and is not raised here.
+        Called on the loop's own thread. What goes wrong ends the feed, and is not raised here, but in another thread.
         """
-        if self._failed.done():
+        if get_ident() != self._thread:
+            raise self._failed_in_thread()
+        if self._is_over:
             return False
         try:
             # A call for each frame would be 0.2 us; almost all of them are as they should be.
@@ -132,7 +145,8 @@ class LiveSource:
                 self._record(item)
             if self._free is not None:
                 self._refuse_endless()
-                self._waiting.append(item)
+                # A feed may use its array again.
+                self._waiting.append(item.copy() if isinstance(item, np.ndarray) else item)
                 return False
             again_s = self._publish(item)
         except Exception as error:  # noqa: BLE001 - raised by run(), which a feed's callback cannot
@@ -143,6 +157,17 @@ class LiveSource:
         self._free = self._loop.create_future()
         self._loop.call_later(again_s, self._go_on)
         return False
+
+    def _failed_in_thread(self) -> FeedError:
+        name = self.feed.name
+        msg = (
+            f"feed {name} called push() in another thread, where handlers cannot run: call "
+            f"loop.call_soon_threadsafe(push, item) with the loop of run(), asyncio.get_running_loop()"
+        )
+        error = FeedError(msg, feed=name)
+        with suppress(RuntimeError):  # The loop is closed.
+            self._loop.call_soon_threadsafe(self._fail, error)
+        return error
 
     def _refuse_endless(self) -> None:
         if len(self._waiting) >= FEED_WAITING_MAX:
@@ -200,5 +225,8 @@ class LiveSource:
             self._failed.result()
 
     def _fail(self, error: Exception) -> None:
+        self._is_over = True
         if not self._failed.done():
+            if not isinstance(error, FeedError | SourceOrderError):
+                self.error_of_engine = error
             self._failed.set_exception(error)

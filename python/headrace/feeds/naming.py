@@ -2,7 +2,7 @@
 
 Guarantees: an Exception keeps its type, and gets a note; what asyncio or the engine would take for something else
 becomes a FeedError (``market.user_errors``).
-Does not: change errors of Headrace, which name what they are about, or an interrupt.
+Does not: change errors of Headrace's own feeds, which name what they are about, or an interrupt.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class NamedFeed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Name the feed in what the call raised. Raises FeedError."""
-        # Errors of Headrace name what they are about.
-        if error is None or isinstance(error, HeadraceError):
+        # What our own feeds raise names the file.
+        is_ours = isinstance(error, HeadraceError) and type(self._feed).__module__.startswith("headrace.")
+        if error is None or is_ours:
             return
         if problem := problem_of(error, f"in {self.where}"):
             msg = f"{problem}; a feed ends by returning, or raises one plain Exception"

@@ -25,6 +25,7 @@ from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
 from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
+from headrace.feeds.ends import FeedEnds
 from headrace.feeds.items import Items
 from headrace.feeds.live import END, HELD_S, INGEST_TICKS, LiveSource
 from headrace.feeds.naming import NamedFeed, called
@@ -66,7 +67,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class Sources:
     """The feeds of one run and the pump over them. Made anywhere, used in one event loop.
 
-    recorder : writes what live feeds bring. is_stopped : ends a wait for a feed.
+    ends : keeps how live feeds stand. recorder : writes what they bring. is_stopped : ends a wait for a feed.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class Sources:
         feeds: Sequence[AnyFeed],
         dispatcher: Dispatcher,
         *,
+        ends: FeedEnds,
         recorder: Recorder | None = None,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.feeds = feeds
+        self._ends = ends
         # Feeds of the past are merged by receive time; live ones are taken as they come.
         self._paced = [feed for feed in feeds if isinstance(feed, Feed) and not _is_live(feed)]
         self.live = [feed for feed in feeds if _is_live(feed)]
@@ -110,7 +113,8 @@ class Sources:
         self._name_array_instruments()
         self._pump = pump = self._dispatcher.open_pump()
         for feed in self._paced:
-            decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
+            with NamedFeed(feed, "venue"):
+                decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             pump.add_source(feed.name, decoder)
             self._checks.append(Items(feed, self._instrument_ids))
             with NamedFeed(feed, "__aiter__"):
@@ -156,16 +160,13 @@ class Sources:
             await self.give(argument)
         return None
 
-    async def bring_all(self, clock: Clock, driver: LiveDriver) -> None:
-        """Live: publish what every feed brings until all have ended. Raises what feeds raise, as a group."""
-        async with asyncio.TaskGroup() as bringing:
-            bringing.create_task(self._bring_paced(clock, driver.schedule), name="headrace-recordings")
-            for feed in self.live:
-                record = self._records.get(id(feed))
-                items = Items(feed, self._instrument_ids)
-                source = LiveSource(feed, self._dispatcher, driver, items, record=record)
-                self._live_sources.append(source)
-                bringing.create_task(source.run(), name=f"headrace-feed-{feed.name}")
+    async def bring_all(self, clock: Clock, driver: LiveDriver) -> str:
+        """Live: publish what the feeds bring until they have ended, as ``FeedEnds`` decides; return why they did."""
+        for feed in self.live:
+            items, record = Items(feed, self._instrument_ids), self._records.get(id(feed))
+            self._live_sources.append(LiveSource(feed, self._dispatcher, driver, items, record=record))
+        past = self._bring_paced(clock, driver.schedule)
+        return await self._ends.run(self._live_sources, past, driver.publish_control)
 
     async def _bring_paced(self, clock: Clock, schedule: Callable[[], None]) -> None:
         """Publish what recorded feeds have as it comes due, and schedule a turn after each part."""
@@ -261,6 +262,7 @@ def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> li
     is_one = isinstance(sources, str | os.PathLike | np.ndarray | Feed | PushFeed) or is_table(sources)
     each: Iterable[object] = [sources] if is_one or not isinstance(sources, Iterable) else sources
     feeds = [_feed_of(source, venue) for source in each]
+    _refuse_confused(feeds)
     arrays = [feed for feed in feeds if isinstance(feed, ArrayFeed)]
     nameless = [feed.name for feed in arrays if not feed.instruments]
     if nameless and len(arrays) > 1:
@@ -273,6 +275,19 @@ def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> li
         msg = "there is nothing to replay: name at least one recording, array or feed"
         raise OptionError(msg, option="sources")
     return feeds
+
+
+def _refuse_confused(feeds: Sequence[AnyFeed]) -> None:
+    """Refuse feeds that would be taken for one another, and names that cannot be written. Raises OptionError."""
+    for number, feed in enumerate(feeds):
+        name: object = feed.name
+        if not isinstance(name, str) or not name.isprintable():
+            msg = f"the name of {type(feed).__name__} is {name!r}: give it a text, which errors and tables show"
+            raise OptionError(msg, option="feeds")
+        for other in feeds[:number]:
+            if other is feed or (other.name == feed.name and _is_live(other) and _is_live(feed)):
+                msg = f"feed {feed.name} is given twice: make a feed of its own, with a name of its own, for each"
+                raise OptionError(msg, option="feeds")
 
 
 def _feed_of(source: object, venue: str | None) -> AnyFeed:

@@ -269,7 +269,10 @@ class PositionChanged(Event, frozen=True, kw_only=True):
 
 
 class Control(Event, frozen=True, kw_only=True):
-    """An event of the engine: "ENGINE_READY", "EOF", "STOPPING", "LANE_RESIZED", "HALTED" or "REARMED"."""
+    """An event of the engine.
+
+    name : "ENGINE_READY", "FEED_ENDED", "STOPPING", "EOF", "LANE_RESIZED", "HALTED" or "REARMED".
+    """
 
     name: str
     detail: Mapping[str, Any] = {}

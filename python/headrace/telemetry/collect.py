@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.subscription_stats import LatencyStats
+    from headrace.feeds.ends import FeedEnds
     from headrace.market.dead_letters import DeadLetters
     from headrace.strategies.states import LifeCycle
     from headrace.trading.orders import OrderManager
@@ -81,6 +82,7 @@ class Metrics:
     positions: Positions | None = None
     gates: RiskGates | None = None
     services: Supervised | None = None
+    feeds: FeedEnds | None = None
     audit: AuditSink | None = None
 
     def snapshot(self) -> list[Sample]:
@@ -101,6 +103,8 @@ class Metrics:
             samples += _of_positions(self.positions)
         if self.gates is not None:
             samples += _of_gates(self.gates)
+        if self.feeds is not None:
+            samples += _by("headrace_feed_running", {name: own.state == "running" for name, own in self.feeds})
         if self.services is not None:
             samples += _of_services(self.services)
         if self.audit is not None:

@@ -210,7 +210,8 @@ _ROWS = (
         "falls below what the strategy may lose",
     ),
     Metric("headrace_fees", "settlement currency", ("strategy", "instrument"), "paid since the run began"),
-    # Services, audit, engine
+    # Feeds, services, audit, engine
+    Metric("headrace_feed_running", "0 or 1", ("feed",), "1 until the live feed ended, or failed", "0"),
     Metric(
         "headrace_service_restarts_total",
         "restarts",

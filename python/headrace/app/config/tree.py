@@ -84,6 +84,7 @@ class EngineSection(Section, frozen=True, kw_only=True):
     ring_capacity : ticks, a power of two.
     duplicates, late : what becomes of events that the venue repeats, or sends behind newer ones: "drop" or "deliver".
     on_fault : the effect of a strategy's exceptions: "quarantine" ends its calls after 3 of them, "raise" ends the run.
+    on_feed_end : live, the effect of a feed's end beside others: "stop" ends the run, "continue" goes on without it.
     state_folder : the folder of the kill switch's latch and the control socket; by default from HEADRACE_STATE or XDG.
     audit : file for every event of a run, or a folder with one file for each run; by default none is written.
     dispatch_log : file for each dispatch call, for headrace repeat, or a folder with one file for each run.
@@ -102,6 +103,7 @@ class EngineSection(Section, frozen=True, kw_only=True):
     duplicates: Literal["drop", "deliver"] = "drop"
     late: Literal["drop", "deliver"] = "deliver"
     on_fault: Literal["quarantine", "raise"] = "quarantine"
+    on_feed_end: Literal["stop", "continue"] = "stop"
     state_folder: FilePath | None = None
     audit: FilePath | None = None
     dispatch_log: FilePath | None = None

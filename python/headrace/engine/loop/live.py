@@ -113,10 +113,10 @@ class LiveDriver(Driver):
                 await asyncio.wait({feeding})
 
     async def _feed(self, sources: Sources, steps: Steps) -> None:
-        await sources.bring_all(self._source, self)
+        reason = await sources.bring_all(self._source, self)
         while not steps.is_drained():  # noqa: ASYNC110 - a task that rests signals nothing
             await asyncio.sleep(LOOK_S)
-        steps.stop("feeds ended")
+        steps.stop(reason)
 
     def _feeding_ended(self, feeding: asyncio.Task[None]) -> None:
         if not feeding.cancelled() and (error := feeding.exception()) is not None:
