@@ -21,6 +21,8 @@ PY := $(BIN)/python
 DEPS_STAMP := $(VENV)/.deps
 NATIVE_STAMP := $(VENV)/.native
 PACKAGE_STAMP := $(VENV)/.package
+PEERS := .venvs/peers
+PEERS_STAMP := $(PEERS)/.installed
 # What the extension is made of. Python files are not in it: the install is editable, so they need no build.
 NATIVE_SOURCES := $(shell find rust -path '*/src/*' -type f) $(wildcard rust/*/build.rs rust/*/Cargo.toml) \
 	Cargo.toml Cargo.lock pyproject.toml
@@ -52,13 +54,14 @@ demo: setup ## run the demo: one engine, generated markets, six strategies, orde
 
 ##@ Check
 .PHONY: test
-test: setup ## Rust, loom at bound 2, Python, three planted bugs
+test: setup ## Rust, loom at bound 2, Python, every bench once, three planted bugs
 	@echo "HEADRACE_SEED=$(HEADRACE_SEED)"
 	cargo test --quiet -p headrace-lockfree -p headrace-core
 	@$(MAKE) test-loom
 	$(PY) -m coverage run -m pytest
 	@echo "branch coverage of bus, commands, engine and orders:"
 	@$(PY) -m coverage report
+	$(PY) -m pytest benches --benchmark-disable -q
 	$(PY) tests/planted/run.py --fast
 
 .PHONY: test-pythons
@@ -105,15 +108,18 @@ lint: setup ## format, clippy, ruff, mypy --strict, stubtest; a warning is an er
 ##@ Measure
 .PHONY: bench
 bench: setup ## one table of ratios to a bare Python loop; QUICK=1 takes under 2 minutes
-	$(PY) benches/run.py $(if $(QUICK),--quick)
+	$(PY) -m pytest benches --benchmark-only --benchmark-quiet --benchmark-json target/bench.json -q $(if $(QUICK),,--full)
+	$(PY) -m benches.table target/bench.json --whole $(if $(QUICK),quick,full)
 
 .PHONY: bench-instructions
 bench-instructions: setup ## instruction counts under callgrind against the stored ones
 	$(PY) benches/instructions.py
 
 .PHONY: bench-peers
-bench-peers: setup ## nautilus_trader and csp beside us, in an environment of their own
-	$(PY) benches/peers/run.py
+bench-peers: setup $(PEERS_STAMP) ## the rows in which csp and nautilus_trader stand beside us, in an environment of their own
+	PYTHONPATH=python $(PEERS)/bin/python -m pytest benches --peers --benchmark-only --benchmark-quiet \
+		--benchmark-json target/bench-peers.json -q $(if $(QUICK),,--full)
+	PYTHONPATH=python $(PEERS)/bin/python -m benches.table target/bench-peers.json
 
 ##@ Ship
 .PHONY: package
@@ -152,6 +158,15 @@ $(DEPS_STAMP): requirements-dev.txt | need-python need-rust
 $(PACKAGE_STAMP): tools/requirements-package.txt $(DEPS_STAMP)
 	@echo "installing what builds portable wheels into $(VENV)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r tools/requirements-package.txt
+	@touch $@
+
+# A peer that does not install is left out of the table.
+$(PEERS_STAMP): benches/peers/requirements.txt | $(DEPS_STAMP)
+	@echo "installing the peers into $(PEERS) (about 1.2 GB)"
+	@test -x $(PEERS)/bin/python || $(PY) -m venv $(PEERS)
+	@install="$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all:"; \
+		$$install $$(grep -v '^#\|^csp\|^nautilus' $<); \
+		for peer in $$(grep '^csp\|^nautilus' $<); do $$install "$$peer" || echo "$$peer does not install here: its rows are left out"; done
 	@touch $@
 
 $(NATIVE_STAMP): $(DEPS_STAMP) $(NATIVE_SOURCES) | need-rust

@@ -18,9 +18,9 @@ from pathlib import Path
 from unittest import mock
 
 import headrace
-from benches.bus import QuoteAdder, QuoteEvent, a_bus, events
-from benches.fan_out import PerBatch, PerQuote, PerTick, quotes
+from benches.event_bus import QuoteAdder, QuoteEvent, a_bus, events
 from benches.frames import TYPES
+from benches.handlers import PerBatch, PerQuote, PerTick, quotes
 from benches.workload import Adder, instrument_names, quote_objects
 from headrace.dispatch import slow_handlers as watch
 

@@ -17,6 +17,7 @@ import numpy as np
 CYCLE = 1_024
 PRICE_STEPS = 64
 INSTRUMENTS = 100
+TICKS_PER_ORDER = 1_000
 
 _steps = np.random.default_rng(1).integers(-1, 2, CYCLE).cumsum()
 BID = 100.0 + (_steps - 1) / PRICE_STEPS

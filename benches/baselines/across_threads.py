@@ -10,16 +10,17 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from benches.harness import Span, Timer
-from benches.workload import CYCLE, Adder, QuoteObject, check
+from benches.bench import Work
+from benches.workload import CYCLE, Adder, QuoteObject, check, quote_objects
 
 SLOTS = 1_024
 
 
-def queue_queue(ticks: list[QuoteObject], count: int) -> Span:
-    """Time per tick over ``count`` ticks through a bounded queue."""
+def queue_queue(count: int) -> Iterator[Work]:
+    """Send ``count`` ticks through a bounded queue."""
+    ticks = quote_objects()
     line: queue.Queue[QuoteObject | None] = queue.Queue(SLOTS)
     adder = Adder()
 
@@ -35,11 +36,13 @@ def queue_queue(ticks: list[QuoteObject], count: int) -> Span:
         while (tick := get()) is not None:
             handler(tick)
 
-    return _timed(produce, consume, adder, count)
+    yield lambda: _across(produce, consume)
+    check([adder], count)
 
 
-def deque_event(ticks: list[QuoteObject], count: int) -> Span:
-    """Time per tick over ``count`` ticks through a deque, with an event for who waits."""
+def deque_event(count: int) -> Iterator[Work]:
+    """Send ``count`` ticks through a deque, with an event for the thread that waits."""
+    ticks = quote_objects()
     line: deque[QuoteObject] = deque()
     filled = threading.Event()
     adder = Adder()
@@ -60,14 +63,12 @@ def deque_event(ticks: list[QuoteObject], count: int) -> Span:
             while line:
                 handler(take())
 
-    return _timed(produce, consume, adder, count)
-
-
-def _timed(produce: Callable[[], None], consume: Callable[[], None], adder: Adder, count: int) -> Span:
-    thread = threading.Thread(target=produce)
-    with Timer() as timer:
-        thread.start()
-        consume()
-    thread.join()
+    yield lambda: _across(produce, consume)
     check([adder], count)
-    return timer.per(count)
+
+
+def _across(produce: Callable[[], None], consume: Callable[[], None]) -> None:
+    thread = threading.Thread(target=produce)
+    thread.start()
+    consume()
+    thread.join()

@@ -7,10 +7,10 @@ looked up once per event. Every hundredth tick causes a signal and the signal an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
-from benches.harness import Span, Timer
-from benches.workload import CYCLE, Adder, QuoteObject, check
+from benches.bench import Work
+from benches.workload import CYCLE, Adder, QuoteObject, check, quote_objects
 
 SLOTS = 1_024
 TICKS_PER_SIGNAL = 100
@@ -62,19 +62,20 @@ class EventBus:
             queue.task_done()
 
 
-def asyncio_event_bus(ticks: list[QuoteObject], count: int, strategies: int = 1) -> Span:
-    """Time per tick over ``count`` ticks, each to all handlers of one market queue."""
+def asyncio_event_bus(count: int, strategies: int = 1) -> Iterator[Work]:
+    """Send ``count`` ticks to all handlers of one market queue."""
+    ticks = quote_objects()
     adders = [Adder() for _ in range(strategies)]
-    timer = Timer()
-    orders = asyncio.run(_session(ticks, count, adders, timer))
+    with asyncio.Runner() as runner:
+        runner.get_loop()
+        orders: list[OrderEvent] = []
+        yield lambda: runner.run(_session(ticks, count, adders, orders))
     check(adders, count)
-    assert orders == count // TICKS_PER_SIGNAL * strategies, f"{orders} orders came through"
-    return timer.per(count)
+    assert len(orders) == count // TICKS_PER_SIGNAL * strategies, f"{len(orders)} orders came through"
 
 
-async def _session(ticks: list[QuoteObject], count: int, adders: list[Adder], timer: Timer) -> int:
+async def _session(ticks: list[QuoteObject], count: int, adders: list[Adder], orders: list[OrderEvent]) -> None:
     bus = EventBus()
-    orders = 0
     signals, order_queue = bus.queues[SignalEvent], bus.queues[OrderEvent]
 
     def market_handler(adder: Adder) -> Handler:
@@ -89,24 +90,22 @@ async def _session(ticks: list[QuoteObject], count: int, adders: list[Adder], ti
     async def on_signal(_: Event) -> None:
         order_queue.put_nowait(OrderEvent(1, 1.0))
 
-    async def on_order(_: Event) -> None:
-        nonlocal orders
-        orders += 1
+    async def on_order(event: Event) -> None:
+        assert isinstance(event, OrderEvent)
+        orders.append(event)
 
     bus.handlers[MarketEvent] = [market_handler(adder) for adder in adders]
     bus.handlers[SignalEvent].append(on_signal)
     bus.handlers[OrderEvent].append(on_order)
     market = bus.queues[MarketEvent]
-    with timer:
-        tasks = [asyncio.create_task(bus.dispatch(event_type)) for event_type in bus.queues]
-        for _ in range(count // CYCLE):
-            for tick in ticks:
-                if market.full():
-                    await market.put(MarketEvent(tick))
-                else:
-                    market.put_nowait(MarketEvent(tick))
-        for queue in bus.queues.values():
-            await queue.join()
+    tasks = [asyncio.create_task(bus.dispatch(event_type)) for event_type in bus.queues]
+    for _ in range(count // CYCLE):
+        for tick in ticks:
+            if market.full():
+                await market.put(MarketEvent(tick))
+            else:
+                market.put_nowait(MarketEvent(tick))
+    for queue in bus.queues.values():
+        await queue.join()
     for task in tasks:
         task.cancel()
-    return orders

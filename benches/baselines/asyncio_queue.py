@@ -7,36 +7,37 @@ Tuned: ``put_nowait`` while there is room, ``await put`` only when full, and the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
-from benches.harness import Span, Timer
-from benches.workload import CYCLE, Adder, QuoteObject, check
+from benches.bench import Work
+from benches.workload import CYCLE, Adder, QuoteObject, check, quote_objects
 
 SLOTS = 1_024
 
 
-def asyncio_queue(ticks: list[QuoteObject], count: int, strategies: int = 1) -> Span:
-    """Time per tick over ``count`` ticks, each through every strategy's queue."""
+def asyncio_queue(count: int, strategies: int = 1) -> Iterator[Work]:
+    """Send ``count`` ticks through every strategy's queue."""
+    ticks = quote_objects()
     adders = [Adder() for _ in range(strategies)]
-    timer = Timer()
-    asyncio.run(_session(ticks, count, adders, timer))
+    with asyncio.Runner() as runner:
+        runner.get_loop()
+        yield lambda: runner.run(_session(ticks, count, adders))
     check(adders, count)
-    return timer.per(count)
 
 
-async def _session(ticks: list[QuoteObject], count: int, adders: list[Adder], timer: Timer) -> None:
+async def _session(ticks: list[QuoteObject], count: int, adders: list[Adder]) -> None:
     queues: list[asyncio.Queue[QuoteObject | None]] = [asyncio.Queue(SLOTS) for _ in adders]
-    with timer:
-        consumers = [asyncio.create_task(_consume(queue, adder)) for queue, adder in zip(queues, adders, strict=True)]
-        for _ in range(count // CYCLE):
-            for tick in ticks:
-                for queue in queues:
-                    if queue.full():
-                        await queue.put(tick)
-                    else:
-                        queue.put_nowait(tick)
-        for queue in queues:
-            await queue.put(None)
-        await asyncio.gather(*consumers)
+    consumers = [asyncio.create_task(_consume(queue, adder)) for queue, adder in zip(queues, adders, strict=True)]
+    for _ in range(count // CYCLE):
+        for tick in ticks:
+            for queue in queues:
+                if queue.full():
+                    await queue.put(tick)
+                else:
+                    queue.put_nowait(tick)
+    for queue in queues:
+        await queue.put(None)
+    await asyncio.gather(*consumers)
 
 
 async def _consume(queue: asyncio.Queue[QuoteObject | None], adder: Adder) -> None:

@@ -1,4 +1,4 @@
-"""Frames to published ticks, one row per frame type: decoded, numbered, on the ring (row 8).
+"""Row 8: frames to published ticks, for each frame type: decoded, numbered, on the ring.
 
     blocks of recorded lines ─▶ publish_lines         the figure of row 8: how recordings are read
     frame by frame           ─▶ publish_frame         how a live feed calls, one Python call a frame
@@ -10,49 +10,65 @@ Does not: give the others the sequencer's work. They stop at an object; ours is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 
 import headrace
 from benches.baselines.json_decoders import DECODERS, msgspec_routed, ticks_of
-from benches.frames import Frames, frames_by_type
-from benches.harness import Case, Patience, Row, Span, Timer, interleave, rate
+from benches.bench import Bench, Row, Work
+from benches.frames import TYPES, Frames, frames_by_type
 
 CHECKED_FRAMES = 50
-TARGET = 3.0
 
 
-def publish_blocks(frames: Frames, blocks: list[bytes]) -> Span:
-    """Time per frame, whole blocks of lines at a time."""
+@cache
+def all_frames(count: int) -> dict[str, Frames]:
+    """Return at most so many frames of each type, checked against msgspec."""
+    found = frames_by_type(count)
+    for frames in found.values():
+        check_values(frames)
+    return found
+
+
+def publish_blocks(frames: Frames) -> Iterator[Work]:
+    """Publish whole blocks of lines at a time."""
+    blocks = frames.blocks()
     with _dispatcher() as dispatcher:
         decoder = _opened(dispatcher, frames)
-        with Timer() as timer:
+
+        def work() -> None:
             for block in blocks:
                 dispatcher.publish_lines(decoder, block)
+
+        yield work
         _check_count(dispatcher, frames)
-    return timer.per(len(frames.frames))
 
 
-def publish_frames(frames: Frames) -> Span:
-    """Time per frame, one call each."""
+def publish_frames(frames: Frames) -> Iterator[Work]:
+    """Publish frame by frame, one call each."""
     with _dispatcher() as dispatcher:
         decoder = _opened(dispatcher, frames)
-        with Timer() as timer:
+
+        def work() -> None:
             for row, frame in enumerate(frames.frames, 1):
                 dispatcher.publish_frame(decoder, frame, row)
+
+        yield work
         _check_count(dispatcher, frames)
-    return timer.per(len(frames.frames))
 
 
-def decode_all(decode: Callable[[bytes], Any], frames: Frames) -> Span:
-    """Time per frame of a peer, which keeps nothing."""
-    with Timer() as timer:
+def decode_all(decode: Callable[[bytes], Any], frames: Frames) -> Iterator[Work]:
+    """Decode by a library, and keep nothing."""
+
+    def work() -> None:
         for frame in frames.frames:
             decode(frame)
-    return timer.per(len(frames.frames))
+
+    yield work
 
 
 def check_values(frames: Frames) -> None:
@@ -73,31 +89,6 @@ def check_values(frames: Frames) -> None:
     assert values == wanted, f"{frames.type}: {count} ticks differ from the {len(wanted)} that msgspec decoded"
 
 
-def rows(frames_max: int, rounds: int, patience: Patience) -> list[Row]:
-    """Measure every type with at most so many frames."""
-    return [row for frames in frames_by_type(frames_max).values() for row in _rows_of(frames, rounds, patience)]
-
-
-def _rows_of(frames: Frames, rounds: int, patience: Patience) -> list[Row]:
-    check_values(frames)
-    cases = [
-        Case("lines", partial(publish_blocks, frames, frames.blocks())),
-        Case("frame", partial(publish_frames, frames)),
-        *(Case(name, partial(decode_all, decode, frames)) for name, decode in DECODERS.items()),
-    ]
-    result = interleave(cases, rounds, patience)
-    what = f"{frames.type} of {frames.bytes_mean:,.0f} B, {frames.source}"
-
-    def row(number: str, name: str, peer: str, target: float | None = None) -> Row:
-        return Row(number, f"{name}: {what}", rate(result.median_ns(name)), result.speed(name, peer), peer, target)
-
-    return [
-        row("8", "lines", "msgspec", TARGET),
-        row("", "frame", "msgspec"),
-        *(row("", "lines", peer) for peer in DECODERS if peer != "msgspec"),
-    ]
-
-
 def _dispatcher() -> headrace.Dispatcher:
     return headrace.Dispatcher(instruments_max=16)
 
@@ -113,3 +104,35 @@ def _check_count(dispatcher: headrace.Dispatcher, frames: Frames) -> None:
     accepted = dict(dispatcher.stats().frames)
     assert accepted[frames.type] == len(frames.frames), f"of {len(frames.frames)} {frames.type} frames: {accepted}"
     assert not dispatcher.stats().duplicates, "the sequencer dropped duplicates: the rest had less to do"
+
+
+@pytest.mark.parametrize("frame_type", TYPES)
+class TestDecoding:
+    """Times are per frame."""
+
+    rows = (
+        Row("8", "recorded lines", "lines", "msgspec", at_least=3.0),
+        Row("", "recorded lines", "lines", "orjson"),
+        Row("", "recorded lines", "lines", "json"),
+        Row("", "frame by frame", "frame_by_frame", "msgspec"),
+    )
+
+    def test_lines(self, bench: Bench, frame_type: str) -> None:
+        _measured(bench, frame_type, publish_blocks)
+
+    def test_frame_by_frame(self, bench: Bench, frame_type: str) -> None:
+        _measured(bench, frame_type, publish_frames)
+
+    def test_msgspec(self, bench: Bench, frame_type: str) -> None:
+        _measured(bench, frame_type, lambda frames: decode_all(DECODERS["msgspec"], frames))
+
+    def test_orjson(self, bench: Bench, frame_type: str) -> None:
+        _measured(bench, frame_type, lambda frames: decode_all(DECODERS["orjson"], frames))
+
+    def test_json(self, bench: Bench, frame_type: str) -> None:
+        _measured(bench, frame_type, lambda frames: decode_all(DECODERS["json"], frames))
+
+
+def _measured(bench: Bench, frame_type: str, case: Callable[[Frames], Iterator[Work]]) -> None:
+    frames = all_frames(bench.size.frames)[frame_type]
+    bench.about(f"{frame_type} of {frames.bytes_mean:,.0f} B, {frames.source}").items(len(frames.frames))(case, frames)

@@ -1,4 +1,4 @@
-"""The longest handler call while 600,000 objects live: ``gc="idle"`` beside Python's default (row 15).
+"""Row 15: the longest handler call while 600,000 objects live, ``gc="idle"`` beside Python's default.
 
 ::
 
@@ -12,34 +12,27 @@ Does not: say what collecting costs in all, or how long a tick waits that comes 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import statistics
-import sys
 import tempfile
 import time
 from collections import deque
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Literal
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import numpy as np
 
-import numpy as np  # noqa: E402 - the script finds its own folder first
-
-import headrace  # noqa: E402
-from benches.engines import market  # noqa: E402
-from benches.harness import Row, table  # noqa: E402
-from benches.workload import instrument_names  # noqa: E402
-from headrace.feeds import Push  # noqa: E402
+import headrace
+from benches.bench import Bench, Row, Work
+from benches.handlers import own_times
+from benches.workload import instrument_names
+from headrace.feeds import Push
 
 LIVE_OBJECTS = 600_000
 PER_CALL = 8
 # What a call made is dropped so many calls later: old enough to have been promoted.
 CALLS_KEPT = 20_000
 TICKS_AT_ONCE = 100
-TARGET = 20.0
 
 
 class Keeps(headrace.Strategy):
@@ -88,10 +81,8 @@ class Bursts:
             await asyncio.sleep(0)
 
 
-def longest_ns(ticks: np.ndarray, collector: Literal["auto", "idle"]) -> int:
-    """The longest call of one run."""
-    strategy = Keeps()
-    gc.collect()
+def live_run(ticks: np.ndarray, collector: Literal["auto", "idle"], strategy: Keeps) -> Iterator[Work]:
+    """Run an engine over the ticks while the objects live."""
     with tempfile.TemporaryDirectory() as state:
         engine = headrace.Engine(
             feeds=Bursts(ticks),
@@ -100,33 +91,32 @@ def longest_ns(ticks: np.ndarray, collector: Literal["auto", "idle"]) -> int:
             gc=collector,
             state_folder=state,
         )
-        engine.run()
+        yield engine.run
     assert strategy.calls == len(ticks), f"{strategy.calls} calls for {len(ticks)} ticks"
     assert strategy.collected > 0, "nothing was collected: nothing was measured"
-    return strategy.longest_ns
 
 
-def rows(count: int, rounds: int) -> list[Row]:
-    """Measure with so many ticks."""
-    ticks = market(count)
-    found: dict[str, list[int]] = {"auto": [], "idle": []}
-    for turn in range(rounds):
-        for collector in ("auto", "idle") if turn % 2 else ("idle", "auto"):
-            found[collector].append(longest_ns(ticks, "idle" if collector == "idle" else "auto"))
-    auto, idle = found["auto"], found["idle"]
-    ratio = statistics.median(default / own for default, own in zip(auto, idle, strict=True))
-    ours = f"{statistics.median(idle) / 1e6:.3f} ms of {statistics.median(auto) / 1e6:.1f}"
-    return [Row("15", f'longest call, {LIVE_OBJECTS:,} objects, gc="idle"', ours, ratio, 'gc="auto"', TARGET)]
+def measured(bench: Bench, collector: Literal["auto", "idle"]) -> None:
+    """Run with one collector, and note the longest call."""
+    strategy = Keeps()
+    bench.items(bench.size.garbage_ticks)(live_run, own_times(bench.size.garbage_ticks), collector, strategy)
+    bench.note("longest_ms", strategy.longest_ns / 1e6)
 
 
-def main() -> None:
-    """Measure this alone."""
-    parser = argparse.ArgumentParser(description="The longest handler call while many objects live.")
-    parser.add_argument("--ticks", type=int, default=60_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    print(table(rows(options.ticks, options.rounds)))
+class TestLongestCall:
+    """The same strategy under both collectors."""
 
+    rows = (
+        Row(
+            *("15", f'longest call, {LIVE_OBJECTS:,} objects, gc="idle"', "gc_idle", "gc_auto"),
+            at_least=20.0,
+            unit="ms",
+            figure="longest_ms",
+        ),
+    )
 
-if __name__ == "__main__":
-    main()
+    def test_gc_auto(self, bench: Bench) -> None:
+        measured(bench, "auto")
+
+    def test_gc_idle(self, bench: Bench) -> None:
+        measured(bench, "idle")

@@ -5,36 +5,33 @@ Tuned: topics are resolved before the clock starts, and the objects are the bare
 
 from __future__ import annotations
 
-import nautilus_trader  # type: ignore[import-not-found]
+from collections.abc import Iterator
+
 from nautilus_trader.common.component import MessageBus, TestClock  # type: ignore[import-not-found]
 from nautilus_trader.model.identifiers import TraderId  # type: ignore[import-not-found]
 
-from benches.harness import Span, Timer
-from benches.peers.child import report
+from benches.bench import Work
 from benches.workload import CYCLE, INSTRUMENTS, Adder, check, quote_objects
 
 
-def run(count: int, subscribers: int) -> Span:
-    """Time per message."""
+def message_bus(count: int) -> Iterator[Work]:
+    """Publish ``count`` messages to one subscriber."""
     bus = MessageBus(trader_id=TraderId("TRADER-001"), clock=TestClock())
     topics = [f"data.quotes.SIM.S{number:03d}" for number in range(INSTRUMENTS)]
-    adders = [Adder() for _ in range(subscribers)]
-    for adder in adders:
-        for topic in topics:
-            bus.subscribe(topic, adder.on_tick)
+    adder = Adder()
+    for topic in topics:
+        bus.subscribe(topic, adder.on_tick)
     objects = quote_objects()
     cycle = [(topics[quote.instrument], quote) for quote in objects]
     for topic in topics:
         bus.publish(topic, objects[0])
-    for adder in adders:
-        adder.sum, adder.count = 0.0, 0
+    adder.sum, adder.count = 0.0, 0
     publish = bus.publish
-    with Timer() as timer:
+
+    def work() -> None:
         for _ in range(count // CYCLE):
             for topic, quote in cycle:
                 publish(topic, quote)
-    check(adders, count // CYCLE * CYCLE)
-    return timer.per(count // CYCLE * CYCLE)
 
-
-report(nautilus_trader.__version__, run)
+    yield work
+    check([adder], count)

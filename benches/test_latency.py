@@ -1,4 +1,4 @@
-"""From a frame's bytes at the feed's callback to the start of the handler, in one asyncio thread (row 9).
+"""Row 9: from a frame's bytes at the feed's callback to the start of the handler, in one asyncio thread.
 
 ::
 
@@ -10,61 +10,38 @@
 Guarantees: the same callback for everybody, a loop of its own for each run; a run whose handler did not get every price
 is an error and no row. Timed is each frame that came alone: what a sender that fell behind sent at once is left out,
 and where too few came alone there is no figure.
-Does not: time the network, or how soon the loop notices that a socket can be read.
+Does not: time the network, or how soon the loop notices that a socket can be read. What pytest-benchmark times is the
+whole run, which takes as long as the frames take to come.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import socket
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-ROOT = Path(__file__).resolve().parents[1]
+import msgspec
+import pytest
+
+import headrace
+from benches import frame_sender
+from benches.baselines.json_decoders import BookTicker
+from benches.bench import Bench, Row, Work, wall
+from benches.frames import Frames, frames_by_type
+from headrace.feeds import Frame
+
 FRAMES_PER_S = 10_000
 # Frames of a run that must have come alone, for a 99th percentile.
 ALONE_MIN = 500
 Wait = Literal["park", "spin"]
-WAITS: tuple[Wait, ...] = ("park", "spin")
 Receive = Callable[[bytes], object]
-
-
-def send(descriptor: int, lines: Path) -> None:
-    """Send each line at its time, until the pace is lost or all are sent; the other process runs this."""
-    with socket.socket(fileno=descriptor) as out, lines.open("rb") as file:
-        out.recv(1)
-        start_s = time.perf_counter()
-        for number, line in enumerate(file):
-            while (left_s := start_s + number / FRAMES_PER_S - time.perf_counter()) > 0:
-                if left_s > 100e-6:
-                    time.sleep(left_s - 60e-6)
-            out.sendall(line)
-
-
-if __name__ == "__main__" and sys.argv[1:2] == ["--send"]:
-    # Before numpy is imported: the sender needs nothing.
-    send(int(sys.argv[2]), Path(sys.argv[3]))
-    sys.exit()
-
-sys.path.insert(0, str(ROOT))
-
-import msgspec  # noqa: E402 - the script finds its own folder first
-
-import headrace  # noqa: E402
-from benches.baselines.json_decoders import BookTicker  # noqa: E402
-from benches.frames import frames_by_type  # noqa: E402
-from benches.harness import Load, Patience, Row, table  # noqa: E402
-from headrace.feeds import Frame  # noqa: E402
 
 
 class Combined(msgspec.Struct, gc=False):
@@ -130,7 +107,8 @@ class Sent:
         ours, theirs = socket.socketpair()
         self.socket = ours
         with theirs:
-            command = [sys.executable, "-S", "-E", __file__, "--send", str(theirs.fileno()), str(lines)]
+            words = (frame_sender.__file__, theirs.fileno(), lines, FRAMES_PER_S)
+            command = [sys.executable, "-S", "-E", *map(str, words)]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
 
     async def receive(self, notes: Notes, receive: Receive) -> None:
@@ -231,95 +209,59 @@ async def through_queue(sent: Sent, _venue: str, notes: Notes, wait: Wait) -> No
     spins = False
 
 
-WAYS: dict[str, Way] = {
-    "msgspec + asyncio.Queue": through_queue,
-    "engine, pushed": partial(through_engine, PushedFeed),
-    "engine, async for": partial(through_engine, PulledFeed),
-}
-
-
-class Latency(NamedTuple):
-    """Of one run, in ns."""
-
-    p50: float
-    p99: float
-
-
-def measured(way: Way, wait: Wait, lines: Path, venue: str, expected: tuple[int, float]) -> Latency | None:
-    """One run in a loop of its own; None when too few frames came alone, because a busy machine keeps no pace."""
-    notes = Notes()
-    sent = Sent(lines)
-    try:
-        gc.collect()
-        asyncio.run(way(sent, venue, notes, wait))
-    finally:
-        sent.close()
-    got = (len(notes.began_ns), notes.sum)
-    assert got == expected, f"{got} quotes and their sum came through, {expected} were sent"
-    spans = sorted(notes.spans_ns())
-    if len(spans) < ALONE_MIN:
-        return None
-    return Latency(spans[len(spans) // 2], spans[len(spans) * 99 // 100])
-
-
-def rows(frames: int, rounds: int, patience: Patience) -> list[Row]:
-    """Measure every way with so many frames a run."""
+@cache
+def expected(frames: int) -> tuple[Frames, tuple[int, float]]:
+    """Return the quotes' frames, and how many there are with the sum of their prices."""
     quotes = frames_by_type(frames)["bookTicker"]
     decode = msgspec.json.Decoder(Combined, strict=False).decode
     total = 0.0
     for frame in quotes.frames:
         quote = decode(frame).data
         total += (quote.b + quote.a) / 2
-    expected = (len(quotes.frames), total)
-    cases = [(name, wait) for wait in WAITS for name in WAYS]
-    found: dict[tuple[str, Wait], list[Latency | None]] = {case: [] for case in cases}
-    with tempfile.TemporaryDirectory() as folder:
-        lines = Path(folder) / "quotes"
-        lines.write_bytes(b"".join(frame + b"\n" for frame in quotes.frames))
-        turn = 0
-        while len(found[cases[0]]) < rounds:
-            first = turn % len(cases)
-            turn += 1
-            started = Load.now()
-            times = {
-                (name, wait): measured(WAYS[name], wait, lines, quotes.venue, expected)
-                for name, wait in [*cases[first:], *cases[:first]]
-            }
-            if patience.accepts(*Load.now().since(started)):
-                for case, latency in times.items():
-                    found[case].append(latency)
-    return [row for wait in WAITS for name in list(WAYS)[1:] for row in _rows_of(found, name, wait)]
+    return quotes, (len(quotes.frames), total)
 
 
-def _rows_of(found: dict[tuple[str, Wait], list[Latency | None]], name: str, wait: Wait) -> list[Row]:
-    peer = next(iter(WAYS))
-    is_judged = name == "engine, pushed"
-    number, target = ("9", 1.0) if is_judged else ("", None)
-    rounds = [(own, other) for own, other in zip(found[name, wait], found[peer, wait], strict=True) if own and other]
-    result = []
-    for index, percentile in enumerate(Latency._fields):
-        what = f'{name}, wait="{wait}", {percentile}'
-        if not rounds:
-            result.append(Row(number, what, "no pace was kept", None, peer, target))
-            continue
-        own_us = statistics.median(own[index] for own, _ in rounds) / 1e3
-        their_us = statistics.median(other[index] for _, other in rounds) / 1e3
-        # Higher is better, as everywhere: their time by ours.
-        ratio = statistics.median(other[index] / own[index] for own, other in rounds)
-        result.append(Row(number, what, f"{own_us:.1f} µs of {their_us:.1f}", ratio, peer, target))
-    return result
+def through(way: Way, wait: Wait, frames: int, notes: Notes, folder: Path) -> Iterator[Work]:
+    """Run one way in a loop of its own."""
+    quotes, wanted = expected(frames)
+    lines = folder / "quotes"
+    lines.write_bytes(b"".join(frame + b"\n" for frame in quotes.frames))
+    sent = Sent(lines)
+    try:
+        yield lambda: asyncio.run(way(sent, quotes.venue, notes, wait))
+    finally:
+        sent.close()
+    got = (len(notes.began_ns), notes.sum)
+    assert got == wanted, f"{got} quotes and their sum came through, {wanted} were sent"
 
 
-def main() -> None:
-    """Measure this alone."""
-    parser = argparse.ArgumentParser(description="Latency from a feed's callback to the handler.")
-    parser.add_argument("--frames", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    patience = Patience(15)
-    print(table(rows(options.frames, options.rounds, patience)))
-    print(patience.verdict())
+def measured(bench: Bench, way: Way, wait: Wait, folder: Path) -> None:
+    """Run one way, and note its percentiles; None when a busy machine kept no pace."""
+    notes = Notes()
+    bench.about(f'wait="{wait}"')(through, way, wait, bench.size.latency_frames, notes, folder)
+    spans = sorted(notes.spans_ns())
+    is_known = len(spans) >= ALONE_MIN
+    bench.note("p50_us", spans[len(spans) // 2] / 1e3 if is_known else None)
+    bench.note("p99_us", spans[len(spans) * 99 // 100] / 1e3 if is_known else None)
 
 
-if __name__ == "__main__":
-    main()
+@wall
+@pytest.mark.parametrize("wait", ["park", "spin"])
+class TestLatency:
+    """A strategy that the feed pushes to, one that is fed by ``async for``, and the usual way."""
+
+    rows = (
+        Row("9", "latency, engine, pushed, p50", "pushed", "asyncio_queue", at_least=1.0, unit="µs", figure="p50_us"),
+        Row("9", "latency, engine, pushed, p99", "pushed", "asyncio_queue", at_least=1.0, unit="µs", figure="p99_us"),
+        Row("", "latency, engine, async for, p50", "async_for", "asyncio_queue", unit="µs", figure="p50_us"),
+        Row("", "latency, engine, async for, p99", "async_for", "asyncio_queue", unit="µs", figure="p99_us"),
+    )
+
+    def test_asyncio_queue(self, bench: Bench, wait: Wait, tmp_path: Path) -> None:
+        measured(bench, through_queue, wait, tmp_path)
+
+    def test_pushed(self, bench: Bench, wait: Wait, tmp_path: Path) -> None:
+        measured(bench, partial(through_engine, PushedFeed), wait, tmp_path)
+
+    def test_async_for(self, bench: Bench, wait: Wait, tmp_path: Path) -> None:
+        measured(bench, partial(through_engine, PulledFeed), wait, tmp_path)
