@@ -79,10 +79,11 @@ impl Delivery {
         }
         if self.members[member].lost.is_some() {
             self.report_loss(py, member, Some(&admitted));
-            if !self.members[member].is_running() {
-                self.members[member].withhold(position, position, 1);
-                return Admitted::No;
-            }
+        }
+        // The handlers that were called with the window, or the gap, may have paused it.
+        if !self.members[member].is_running() {
+            self.members[member].withhold(position, position, 1);
+            return Admitted::No;
         }
         self.hold(member, admitted, position);
         if admitted.flags == tick.flags {

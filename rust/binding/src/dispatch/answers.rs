@@ -34,6 +34,10 @@ impl Group {
         options: Options,
         handlers: Vec<Handler>,
     ) -> Arc<SubscriptionShared> {
+        let state = self.take(py);
+        if state.is_none() && options.tuning.overflow == Overflow::Block && !self.is_closed() {
+            self.seat.lock().keep_place(&self.core.ring);
+        }
         // The newest first, then the cursor: so they all lie before the place where the member joins.
         let newest = self.core.newest.load();
         let at = self.core.ring.cursor();
@@ -41,7 +45,12 @@ impl Group {
         let mut member = Member::new(Arc::clone(&shared), options, handlers);
         member.newest = newest;
         self.request(Request::Join(Box::new(member)));
-        self.answer_if_idle(py);
+        if let Some(mut state) = state {
+            if shared.blocks() && state.is_span_open() {
+                state.join_gate(&self.seat);
+            }
+            self.answer_at_an_edge(&mut state);
+        }
         shared
     }
 
@@ -53,23 +62,24 @@ impl Group {
 
     /// Answers at once when the group is not being dispatched: from here on a gated member holds the writer.
     pub(super) fn answer_if_idle(&self, py: Python<'_>) {
-        if let Some(mut state) = self.take(py)
-            && state.next == state.span_end
-        {
-            self.answer(&mut state);
-            self.settle(&mut state);
+        if let Some(mut state) = self.take(py) {
+            self.answer_at_an_edge(&mut state);
+        }
+    }
+
+    /// Answers at once, unless a span is open.
+    pub(super) fn answer_at_an_edge(&self, state: &mut GroupState) {
+        if !state.is_span_open() {
+            self.answer(state);
+            self.settle(state);
         }
     }
 
     /// Whether an answer will have the writer wait for this group.
-    pub(super) fn requests_gate(&self, state: &GroupState) -> bool {
-        let blocks = |shared: &Arc<SubscriptionShared>| {
-            let member = state.delivery.index_of(shared);
-            member.is_some_and(|member| state.delivery.members[member].blocks())
-        };
+    pub(super) fn requests_gate(&self) -> bool {
         let gates = |request: &Request| match request {
-            Request::Join(member) => member.blocks(),
-            Request::Resume(shared) => blocks(shared),
+            Request::Join(member) => member.shared.holds_gate(),
+            Request::Resume(shared) => shared.holds_gate(),
             Request::Change(_, Change::Tuning(tuning)) => tuning.overflow == Overflow::Block,
             Request::Change(..) | Request::Leave(_) => false,
         };
@@ -78,6 +88,10 @@ impl Group {
 
     /// Answers requests whose place has come. Calls no handler.
     pub(super) fn answer(&self, state: &mut GroupState) {
+        // A logged call does so where the ring stands still.
+        if state.view.entry.is_none() && self.seat.lock().has_place() {
+            state.join_gate(&self.seat);
+        }
         let mut waiting = Vec::new();
         for request in self.requests.take() {
             match request {
@@ -100,12 +114,21 @@ impl Group {
                 }
                 Request::Resume(shared) => {
                     if let Some(index) = state.delivery.index_of(&shared) {
-                        answer_resume(state, index);
+                        self.answer_resume(state, index);
                     }
                 }
             }
         }
         self.requests.put_back(waiting);
+        self.leave_gate_unless_needed(state);
+    }
+
+    /// Leaves the gate, unless the writer waits for one of the members, or is to wait for one that joins.
+    pub(super) fn leave_gate_unless_needed(&self, state: &mut GroupState) {
+        let is_needed = state.delivery.members.iter().any(|member| member.shared.holds_gate());
+        if !is_needed && !self.requests_gate() {
+            state.reader.leave_gate();
+        }
     }
 
     fn answer_join(&self, state: &mut GroupState, mut member: Member) {
@@ -118,13 +141,13 @@ impl Group {
             member.shared.missed.add(lost);
             widen(&mut member.lost, GapCause::Overrun, at, at + lost - 1, lost);
         }
-        let blocks = member.blocks();
+        let blocks = member.shared.holds_gate();
         self.end_sets(state);
         lock(&self.counts).members.push(Arc::clone(&member.shared));
         state.delivery.members.push(member);
         state.delivery.attend(state.delivery.members.len() - 1);
         if blocks {
-            state.join_gate();
+            state.join_gate(&self.seat);
         }
     }
 
@@ -134,14 +157,15 @@ impl Group {
             return;
         };
         self.end_sets(state);
-        state.delivery.members[index].skip_held();
+        // What waits for a plural call, also in the batches of a span that will not end.
+        shared.skipped.add(state.delivery.count_waiting(index));
+        shared.buffered.set(0);
         let left = self.core.ring.cursor();
         let from = state.position().max(shared.joined.get());
         shared.skipped.add(left.saturating_sub(from));
         shared.left.set(left);
         state.delivery.remove(index);
         lock(&self.counts).members.remove(index);
-        state.leave_gate_unless_needed();
     }
 
     fn answer_change(&self, state: &mut GroupState, index: usize, change: Change) {
@@ -149,38 +173,32 @@ impl Group {
         let member = &mut state.delivery.members[index];
         match change {
             Change::Handlers(handlers) => member.bind(handlers),
-            Change::Tuning(tuning) => member.options.tuning = tuning,
+            Change::Tuning(tuning) => member.tune(tuning),
         }
-        if member.blocks() && member.is_running() {
-            state.join_gate();
-        } else {
-            state.leave_gate_unless_needed();
+        if member.shared.holds_gate() {
+            state.join_gate(&self.seat);
         }
     }
-}
 
-fn answer_resume(state: &mut GroupState, index: usize) {
-    // Read while it is not running yet: that the pause took it from the gate is no demotion.
-    state.read_all();
-    if !state.delivery.members[index]
-        .shared
-        .change_state(&[state::RESUMING], state::RUNNING)
-    {
-        return;
-    }
-    state.delivery.members[index].end_pause();
-    state.delivery.attend(index);
-    state.read_all();
-    if state.lapsed > 0 {
-        // Lapped meanwhile: the loss is reported at its place, and the newest come behind it.
-        state.delivery.members[index].needs_newest = true;
-    } else if state.delivery.members[index].lost.is_some() {
-        match state.undelivered_newest() {
-            Some(newest) => state.delivery.members[index].newest = newest,
-            None => state.delivery.members[index].needs_newest = true,
+    fn answer_resume(&self, state: &mut GroupState, index: usize) {
+        // Read while it is not running yet: that the pause took it from the gate is no demotion.
+        state.read_all();
+        let shared = Arc::clone(&state.delivery.members[index].shared);
+        if shared.blocks() {
+            state.join_gate(&self.seat);
         }
-    }
-    if state.delivery.members[index].blocks() {
-        state.join_gate();
+        if !shared.change_state(&[state::RESUMING], state::RUNNING) {
+            return;
+        }
+        state.delivery.attend(index);
+        state.read_all();
+        let member = &mut state.delivery.members[index];
+        member.end_pause();
+        if state.lapsed > 0 {
+            // Lapped in the pause: the loss is reported at its place, and the newest come behind it.
+            member.paused_until = state.base + state.backlog.len() as u64 + state.lapsed;
+        }
+        member.needs_newest = state.lapsed > 0 || member.lost.is_some();
+        state.owes_newest |= member.needs_newest;
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Delivery {
     pub(super) is_timed: bool,
     /// The first error that must end the dispatch, once every strategy has had the tick.
     pub(crate) raised: Option<PyErr>,
+    /// One was quarantined: the writer may have to wait for this group no more.
+    pub(super) has_quarantined: bool,
     /// Calls of a subscription whose handlers are awaited.
     pub(super) awaiting: Awaiting,
     /// The running call: for the watching thread, and for causes.
@@ -69,6 +71,7 @@ impl Delivery {
             now_ns: 0,
             is_timed: false,
             raised: None,
+            has_quarantined: false,
             awaiting: Vec::new(),
             running,
             hooks,

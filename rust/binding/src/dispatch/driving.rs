@@ -84,6 +84,9 @@ impl Group {
         self.last_ts
             .store(last.map_or(state.last_ts, |tick| tick.ts_init), Ordering::Relaxed);
         state.delivery.settle();
+        if std::mem::take(&mut state.delivery.has_quarantined) {
+            self.leave_gate_unless_needed(state);
+        }
     }
 
     pub(super) fn stops_of(&self, bounds: Bounds) -> Option<&Stops> {
@@ -114,6 +117,9 @@ impl Group {
         if state.is_stale {
             self.compile(py, state);
         }
+        if state.owes_newest {
+            state.find_newest();
+        }
         state.deliver_owed(py);
     }
 
@@ -127,7 +133,7 @@ impl Group {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            if state.next == state.span_end {
+            if !state.is_span_open() {
                 self.settle_edge(py, state);
                 if state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
                     return Ok(false);
@@ -156,7 +162,7 @@ impl Group {
             let is_urgent = stops.is_some_and(Stops::is_urgent);
             let ends_here = is_urgent || state.is_held(stops) || (bounds.is_cut && is_at_the_end(state));
             let is_cut = ends_here && state.cut_span();
-            if state.next == state.span_end {
+            if !state.is_span_open() {
                 let span = &state.backlog[state.span_start..state.span_end];
                 state.delivery.end_span(py, span, state.base + state.span_start as u64);
             }
@@ -186,7 +192,11 @@ impl Group {
             let now_ns: i64 = now.call0()?.extract()?;
             match self.dispatch(py, now_ns, Bounds::NONE) {
                 Some(result) => result?,
-                None => return Ok(()),
+                None => {
+                    // Another call has it for a moment: it answers a request, or hands out what waits.
+                    py.detach(|| park.wait(|| !self.is_busy()));
+                    continue;
+                }
             };
             let due = self.with_state(py, |state| state.delivery.next_due()).flatten();
             let ready = || {
@@ -263,6 +273,7 @@ impl Group {
                 return Ok(Vec::new());
             };
             if !member.is_running() {
+                member.skip_held();
                 return Ok(Vec::new());
             }
             let room = room.unwrap_or(member.options.tuning.batch_max);
@@ -271,7 +282,7 @@ impl Group {
             let whole = gap.map_or(held.ticks.len(), |gap| gap + 1);
             let count = edge_before(&held.ticks[..whole], whole.min(room));
             let ticks = held.ticks[..count].to_vec();
-            member.shared.delivered.add(held.counted(0..count, u64::MAX));
+            member.shared.delivered.add(held.count_first(count));
             member.held.remove_first(count);
             member.shared.buffered.set(member.count_buffered());
             Ok(ticks)

@@ -119,7 +119,7 @@ impl Group {
 
     fn open_with(&self, state: &mut GroupState, flags: u8, is_lapsed: bool) {
         let answers = self.requests.has_posts();
-        let joins_gate = answers && self.requests_gate(state);
+        let joins_gate = answers && self.requests_gate();
         let core = std::sync::Arc::clone(&state.core);
         let Some(mut lines) = core.log.stand_still() else {
             state.reveal();
@@ -128,7 +128,7 @@ impl Group {
         };
         let cursor = core.ring.cursor();
         state.view.lost = 0;
-        state.view.newest = (answers || is_lapsed).then(|| core.newest.load());
+        state.view.newest = (answers || is_lapsed || state.owes_newest).then(|| core.newest.load());
         if is_lapsed {
             // Where it goes on follows from the cursor alone, also when the writer was faster than the reader's look.
             let before = state.reader.position();
@@ -144,7 +144,7 @@ impl Group {
         let reader_at = state.reader.position();
         if joins_gate {
             // Now that nothing is published, so that it passes over nothing.
-            state.join_gate();
+            state.join_gate(&self.seat);
         }
         state.view.entry = Some(Entry {
             number: lines.begin(),

@@ -93,5 +93,6 @@ impl Delivery {
             state::QUARANTINED,
         );
         this.skip_held();
+        self.has_quarantined = true;
     }
 }

@@ -21,6 +21,7 @@ use super::delivery::{Awaiting, Delivery};
 use super::group_state::GroupState;
 use super::request::Request;
 use super::running::{Running, Seen};
+use super::seat::Seat;
 use super::stops::Stops;
 use super::subscription::{SubscriptionShared, state};
 use crate::hot::tick_types::tick_types;
@@ -55,7 +56,7 @@ pub(crate) struct Group {
     pub(super) running: Arc<Running>,
     /// By kind number.
     kind_names: Vec<Py<PyAny>>,
-    pub(crate) reader: ReaderId,
+    pub(super) seat: Seat,
     /// In the dispatch log.
     pub(crate) number: u32,
     pub(super) hashing: bool,
@@ -102,7 +103,7 @@ impl Group {
             stops: OnceLock::new(),
             running,
             kind_names,
-            reader: id,
+            seat: Seat::new(id),
             number: core.log.number_group(),
             hashing,
         };
@@ -112,25 +113,33 @@ impl Group {
 
     pub(crate) fn pause(&self, shared: &SubscriptionShared) -> bool {
         let paused = shared.change_state(&[state::RUNNING, state::RESUMING, state::DOZING], state::PAUSED);
-        self.free_gate_unless_running();
+        let mut seat = self.seat.lock();
+        // The writer need not wait for this group when no member is left that it waits for.
+        if !lock(&self.counts).members.iter().any(|member| member.holds_gate()) {
+            seat.leave_gate(&self.core.ring);
+        }
         paused
     }
 
-    /// Leaves the gate when no member runs: the writer need not wait for this group.
-    pub(super) fn free_gate_unless_running(&self) {
-        if lock(&self.counts)
-            .members
-            .iter()
-            .all(|member| !matches!(member.state(), state::RUNNING | state::DOZING))
-        {
-            self.leave_gate();
-        }
-    }
-
-    pub(crate) fn resume(&self, shared: &Arc<SubscriptionShared>) -> bool {
-        let resumed = shared.change_state(&[state::PAUSED, state::QUARANTINED], state::RESUMING);
+    /// Has a member run again, from the next edge of a span on. One that blocks holds the writer when this returns.
+    pub(crate) fn resume(&self, py: Python<'_>, shared: &Arc<SubscriptionShared>) -> bool {
+        let state = self.take(py);
+        let resumed = {
+            let mut seat = self.seat.lock();
+            let resumed = shared.change_state(&[state::PAUSED, state::QUARANTINED], state::RESUMING);
+            if resumed && shared.blocks() && state.is_none() && !self.is_closed() {
+                seat.keep_place(&self.core.ring);
+            }
+            resumed
+        };
         if resumed {
             self.request(Request::Resume(Arc::clone(shared)));
+            if let Some(mut state) = state {
+                if shared.blocks() {
+                    state.join_gate(&self.seat);
+                }
+                self.answer_at_an_edge(&mut state);
+            }
         }
         resumed
     }
@@ -153,20 +162,29 @@ impl Group {
 
     /// Frees the gate at once: the writer need not wait for this group any more.
     pub(crate) fn leave_gate(&self) {
-        self.core.ring.demote(self.reader);
+        self.seat.lock().leave_gate(&self.core.ring);
+    }
+
+    /// Whether this is the reader by which it holds the writer.
+    pub(crate) fn reads_as(&self, reader: ReaderId) -> bool {
+        self.seat.lock().is_one(reader)
     }
 
     /// Ends the group: its reader leaves the ring.
     pub(crate) fn close(&self, py: Python<'_>) {
         // Release: a thread that sees it closed sees what was done before.
         self.closed.store(true, Ordering::Release);
-        let members = lock(&self.counts).members.clone();
+        let mut members = lock(&self.counts).members.clone();
+        self.requests.look(|requests| {
+            members.extend(requests.iter().filter_map(|request| match request {
+                Request::Join(member) => Some(Arc::clone(&member.shared)),
+                _ => None,
+            }));
+        });
         for shared in members {
             self.request_leave(&shared);
         }
-        if self.is_busy() {
-            self.leave_gate();
-        }
+        self.leave_gate();
         self.end_if_closed(py);
         self.core.wake_all();
     }

@@ -19,7 +19,7 @@ use super::bounds::Bounds;
 use super::call_set::CallSet;
 use super::delivery::Delivery;
 use super::log::flags;
-use super::member::Member;
+use super::seat::Seat;
 use super::stops::Stops;
 use super::view::View;
 use crate::ingest::RingCore;
@@ -56,6 +56,8 @@ pub(super) struct GroupState {
     pub(super) delivery: Delivery,
     pub(super) span_ticks: usize,
     pub(super) conflates: bool,
+    /// A member that runs again has the newest quotes to come.
+    pub(super) owes_newest: bool,
     /// Members changed since `plan` and `sets` were compiled.
     pub(super) is_stale: bool,
 }
@@ -83,8 +85,13 @@ impl GroupState {
             delivery,
             span_ticks: SPAN_TICKS,
             conflates: false,
+            owes_newest: false,
             is_stale: true,
         }
+    }
+
+    pub(super) fn is_span_open(&self) -> bool {
+        self.next < self.span_end
     }
 
     pub(super) fn has_members(&self) -> bool {
@@ -109,7 +116,7 @@ impl GroupState {
 
     /// The open span is over here, when it has ticks left: they are not of its time.
     pub(super) fn cut_span(&mut self) -> bool {
-        let is_cut = self.next < self.span_end;
+        let is_cut = self.is_span_open();
         if is_cut {
             self.span_end = self.next;
             self.view.stopped = flags::CUT;
@@ -154,8 +161,10 @@ impl GroupState {
     }
 
     /// From here on the writer waits for this group.
-    pub(super) fn join_gate(&mut self) {
-        if !self.reader.is_gated() {
+    pub(super) fn join_gate(&mut self, seat: &Seat) {
+        if let Some(place) = seat.take_place() {
+            self.go_over_to(place);
+        } else if !self.reader.is_gated() {
             self.read_all();
             // What the writer published between the two lines is lost like any overrun.
             self.reveal();
@@ -163,11 +172,19 @@ impl GroupState {
         }
     }
 
-    /// Leaves the gate, unless a member still has `overflow="block"`.
-    pub(super) fn leave_gate_unless_needed(&mut self) {
-        if !self.delivery.members.iter().any(Member::blocks) {
-            self.reader.leave_gate();
+    /// Goes on with another reader, which holds the writer at its position since before this one could.
+    fn go_over_to(&mut self, mut place: Reader<TICK_WORDS>) {
+        let from = place.position();
+        self.reveal();
+        if self.lapsed == 0 {
+            self.read(usize::try_from(from.saturating_sub(self.reader.position())).unwrap_or(usize::MAX));
+            self.reveal();
         }
+        let end = self.base + self.backlog.len() as u64;
+        // What lies before the place may be overwritten, nothing behind it: what was passed over there is read again.
+        self.lapsed = from.saturating_sub(end);
+        place.jump(end);
+        self.reader = place;
     }
 
     /// The newest quotes that are not among the ticks still to be dispatched.
@@ -188,6 +205,23 @@ impl GroupState {
                 .any(|next| (next.instrument, next.kind, next.seq) == (tick.instrument, tick.kind, tick.seq))
         });
         Some(newest)
+    }
+
+    /// Finds the newest quotes for members that run again; behind a lapse they are found when it is reported.
+    pub(super) fn find_newest(&mut self) {
+        if self.lapsed > 0 {
+            return;
+        }
+        if let Some(newest) = self.undelivered_newest() {
+            self.owes_newest = false;
+            for index in 0..self.delivery.members.len() {
+                let member = &mut self.delivery.members[index];
+                if std::mem::take(&mut member.needs_newest) && member.is_running() {
+                    member.newest.clone_from(&newest);
+                    self.delivery.attend(index);
+                }
+            }
+        }
     }
 
     /// Folds the whole events of the backlog, when a member conflates.

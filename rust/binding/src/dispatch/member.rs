@@ -10,7 +10,7 @@ use headrace_core::market::kind::{KindSet, kind_set};
 use headrace_core::market::tick::{Gap, GapCause, Tick};
 
 use super::handler::{Handler, Role};
-use super::options::{Options, Overflow};
+use super::options::{Options, Overflow, Tuning};
 use super::subscription::{Held, SubscriptionShared, state, widen};
 use crate::lock::lock;
 
@@ -30,6 +30,8 @@ pub(crate) struct Member {
     /// Resumed behind a loss that is not reported yet: the newest quotes follow the report.
     pub(crate) needs_newest: bool,
     pub(super) paused: Option<Gap>,
+    /// The positions below, as far as they are lost, passed while it was paused.
+    pub(super) paused_until: u64,
     pub(super) window_end: i64,
     /// A part of the open window was delivered already.
     is_window_cut: bool,
@@ -81,6 +83,7 @@ impl Member {
             newest: Vec::new(),
             needs_newest: false,
             paused: None,
+            paused_until: 0,
             window_end: i64::MIN,
             is_window_cut: false,
             skip_until: 0,
@@ -139,9 +142,10 @@ impl Member {
         self.shared.joined.get()
     }
 
-    /// Whether the writer waits for it.
-    pub(super) fn blocks(&self) -> bool {
-        self.options.tuning.overflow == Overflow::Block
+    /// Its ticks come so from the next one on.
+    pub(super) fn tune(&mut self, tuning: Tuning) {
+        self.options.tuning = tuning;
+        self.shared.set_overflow(tuning.overflow);
     }
 
     /// Ticks of one call of a plural handler at most: a window comes whole.
@@ -202,6 +206,25 @@ impl Member {
         }
         self.shared.skipped.add(count);
         widen(&mut self.paused, GapCause::Paused, first, last, count);
+    }
+
+    /// Positions that are lost to the whole group: those that passed in a pause are skipped, the others missed.
+    pub(super) fn lose(&mut self, first: u64, lost: u64) {
+        if !self.is_running() {
+            self.withhold(first, first + lost - 1, lost);
+            return;
+        }
+        let last = first + lost - 1;
+        let passed = self.paused_until.saturating_sub(first).min(lost);
+        let missed = lost - passed;
+        if passed > 0 {
+            self.shared.skipped.add(passed);
+            widen(&mut self.lost, GapCause::Paused, first, first + passed - 1, passed);
+        }
+        if missed > 0 {
+            self.shared.missed.add(missed);
+            widen(&mut self.lost, GapCause::Overrun, first + passed, last, missed);
+        }
     }
 
     /// What was held when the subscription stopped running is withheld.

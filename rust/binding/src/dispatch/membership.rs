@@ -55,9 +55,10 @@ impl Membership {
         self.group.pause(&self.shared)
     }
 
-    /// Sets its bit again; the gap is reported before the next tick. False: it was neither paused nor quarantined.
-    fn resume(&self) -> bool {
-        self.group.resume(&self.shared)
+    /// Sets its bit again, and is in the gate again before it returns; the gap is reported before the next tick.
+    /// False: it was neither paused nor quarantined.
+    fn resume(&self, py: Python<'_>) -> bool {
+        self.group.resume(py, &self.shared)
     }
 
     /// Suspends delivery from the next tick on, also in the middle of a span. Ticks count as filtered and raise no gap.

@@ -37,6 +37,7 @@ mod plural;
 mod reading;
 mod request;
 mod running;
+mod seat;
 mod span;
 mod stops;
 mod subscription;

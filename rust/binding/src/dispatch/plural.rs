@@ -4,13 +4,14 @@
 //! members with one filter share columns.
 //! Does not: decide where a span ends.
 
-use headrace_core::market::kind::kind_set;
+use headrace_core::market::kind::{ALL_KINDS, KindSet, kind_set};
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::call_set::Class;
 use super::delivery::{About, Delivery};
 use super::handler::Role;
+use super::member::Member;
 use super::subscription::Held;
 use crate::hot::columns::{Batch, Positions};
 use crate::hot::vectorcall::Columns;
@@ -42,14 +43,17 @@ impl Delivery {
         let rest = &held.ticks[first..];
         let length = edge_before(rest, rest.len().min(this.batch_max()));
         let end = first + length;
-        this.shared.delivered.add(held.counted(first..end, this.plural_only));
         let mut class = Class::new(self.types.len() + 1, !0, this.options.every_kinds);
         for (index, tick) in rest[..length].iter().enumerate() {
             class.push(tick.kind, index, index + 1);
         }
         self.cache.clear();
-        let positions = Positions::Each(&held.positions[first..end]);
-        self.call_plural(py, member, u32::MAX, &class.ranges, &rest[..length], positions);
+        let given = Given {
+            ticks: &rest[..length],
+            positions: Positions::Each(&held.positions[first..end]),
+            counted: Some(&held.counted[first..end]),
+        };
+        self.call_plural(py, member, u32::MAX, &class.ranges, &given);
         self.cache.clear();
         length
     }
@@ -59,6 +63,11 @@ impl Delivery {
         self.attend_touched();
         self.sort_attention();
         let mut classes = std::mem::take(&mut self.classes);
+        let given = Given {
+            ticks,
+            positions: Positions::From(base),
+            counted: None,
+        };
         for at in 0..self.attention.len() {
             let member = self.attention.member(at);
             let Some(class) = self.members[member].class else {
@@ -67,23 +76,7 @@ impl Delivery {
                 }
                 continue;
             };
-            let ranges = &classes.list[class as usize].ranges;
-            let this = &mut self.members[member];
-            let counted: u64 = ranges
-                .iter()
-                .enumerate()
-                .skip(1)
-                .filter(|(kind, _)| this.plural_only & kind_set(*kind as u8) != 0)
-                .map(|(_, ranges)| ranges.iter().map(|(start, end)| (end - start) as u64).sum::<u64>())
-                .sum();
-            if !this.is_running() {
-                if counted > 0 {
-                    this.withhold(base, base + ticks.len() as u64 - 1, counted);
-                }
-                continue;
-            }
-            this.shared.delivered.add(counted);
-            self.call_plural(py, member, class, ranges, ticks, Positions::From(base));
+            self.call_plural(py, member, class, &classes.list[class as usize].ranges, &given);
         }
         self.cache.clear();
         classes.clear();
@@ -105,31 +98,31 @@ impl Delivery {
     }
 
     /// Plural handlers once per kind, then `on_ticks`; batches end on an event's edge unless it alone is too long.
-    pub(super) fn call_plural(
+    ///
+    /// What no handler was given, because the member stopped running, is withheld.
+    fn call_plural(
         &mut self,
         py: Python<'_>,
         member: usize,
         class: u32,
         ranges: &[Vec<(usize, usize)>],
-        ticks: &[Tick],
-        positions: Positions<'_>,
+        given: &Given<'_>,
     ) {
         let kinds = std::mem::take(&mut self.plural_kinds);
+        let mut left = self.members[member].count_due(ranges, given);
         for (role, kind) in kinds
             .iter()
             .map(|kind| (Role::Plural(*kind), *kind))
             .chain([(Role::AllTicks, 0)])
         {
-            let Some(handler) = self.members[member]
-                .handlers
-                .iter()
-                .position(|handler| handler.role == role)
-            else {
+            let this = &self.members[member];
+            let Some(handler) = this.handlers.iter().position(|handler| handler.role == role) else {
                 continue;
             };
+            let counts = this.counts_for(role);
             let list = &ranges[usize::from(kind)];
             let total: usize = list.iter().map(|(start, end)| end - start).sum();
-            let batch_max = self.members[member].batch_max();
+            let batch_max = this.batch_max();
             let mut cut = Cut { ranges: list, used: 0 };
             let mut first = 0;
             while first < total && self.members[member].is_running() {
@@ -137,16 +130,19 @@ impl Delivery {
                 if first + count < total {
                     let part = cut.clone().take(count);
                     let whole = part.iter().rev().flat_map(|(start, end)| (*start..*end).rev());
-                    let open = whole.take_while(|index| !ticks[*index].ends_event()).count();
+                    let open = whole.take_while(|index| !given.ticks[*index].ends_event()).count();
                     if open < count {
                         count -= open;
                     }
                 }
                 let part = cut.take(count);
+                let counted = given.count(&part, counts);
+                self.members[member].shared.delivered.add(counted);
+                left -= counted;
                 let batch = Batch {
-                    ticks,
+                    ticks: given.ticks,
                     ranges: &part,
-                    positions,
+                    positions: given.positions,
                     now_ns: self.now_ns,
                 };
                 self.call_batch(py, member, handler, (class, kind, first, first + count), &batch);
@@ -154,6 +150,10 @@ impl Delivery {
             }
         }
         self.plural_kinds = kinds;
+        if left > 0 {
+            let last = given.positions.of(given.ticks.len() - 1);
+            self.members[member].withhold(given.positions.of(0), last, left);
+        }
     }
 
     pub(super) fn call_batch(
@@ -195,6 +195,64 @@ impl Delivery {
                 self.call_timed(py, member, handler as u16, &call, columns.objects(), about);
             }
             Err(error) => self.fault(py, member, handler as u16, error, about),
+        }
+    }
+}
+
+/// The ticks that plural handlers are called with.
+struct Given<'a> {
+    ticks: &'a [Tick],
+    positions: Positions<'a>,
+    /// Whether each is a position of the ring; `None`: all are.
+    counted: Option<&'a [bool]>,
+}
+
+impl Given<'_> {
+    /// How many ticks of these ranges are positions of the ring, of these kinds.
+    fn count(&self, ranges: &[(usize, usize)], kinds: KindSet) -> u64 {
+        if kinds == 0 {
+            return 0;
+        }
+        let counts = |index: &usize| {
+            let is_counted = self.counted.is_none_or(|counted| counted[*index]);
+            is_counted && kinds & kind_set(self.ticks[*index].kind) != 0
+        };
+        let count = |(start, end): &(usize, usize)| {
+            if kinds == ALL_KINDS && self.counted.is_none() {
+                end - start
+            } else {
+                (*start..*end).filter(counts).count()
+            }
+        };
+        ranges.iter().map(|range| count(range) as u64).sum()
+    }
+}
+
+impl Member {
+    /// How many ticks of a span its plural handlers will count.
+    fn count_due(&self, ranges: &[Vec<(usize, usize)>], given: &Given<'_>) -> u64 {
+        let of_kinds = ranges.iter().enumerate().skip(1);
+        let counted = of_kinds.filter(|(kind, _)| self.plural_only & kind_set(*kind as u8) != 0);
+        counted.map(|(_, ranges)| given.count(ranges, ALL_KINDS)).sum()
+    }
+
+    /// The kinds whose ticks a plural handler counts: `on_ticks` those that no handler of their own counted.
+    fn counts_for(&self, role: Role) -> KindSet {
+        match role {
+            Role::Plural(kind) if self.plural_only & kind_set(kind) != 0 => ALL_KINDS,
+            Role::AllTicks => {
+                let own = self.handlers.iter().fold(0, |own, handler| match handler.role {
+                    Role::Plural(kind) => own | kind_set(kind),
+                    _ => own,
+                });
+                let counts = self.plural_only & !own;
+                if self.options.every_kinds & !counts == 0 {
+                    ALL_KINDS
+                } else {
+                    counts
+                }
+            }
+            _ => 0,
         }
     }
 }

@@ -6,12 +6,11 @@
 
 use std::sync::atomic::Ordering;
 
-use headrace_core::market::tick::{GapCause, Tick};
+use headrace_core::market::tick::Tick;
 use headrace_lockfree::Read;
 
 use super::group::Group;
 use super::group_state::GroupState;
-use super::subscription::widen;
 
 impl GroupState {
     /// Reads on: true when there are whole events to dispatch.
@@ -118,7 +117,8 @@ impl GroupState {
                 }
                 Read::Demoted => {
                     // A pause demotes too, and is no fault of the reader's.
-                    for member in self.delivery.members.iter().filter(|member| member.is_running()) {
+                    let members = self.delivery.members.iter();
+                    for member in members.filter(|member| member.is_running() && member.shared.blocks()) {
                         // Relaxed: a fact for statistics.
                         member.shared.demoted.store(true, Ordering::Relaxed);
                     }
@@ -136,12 +136,7 @@ impl GroupState {
         self.base += lost;
         self.view.lost += lost;
         for member in &mut self.delivery.members {
-            if member.is_dozing() {
-                member.withhold(first, self.base - 1, lost);
-                continue;
-            }
-            member.shared.missed.add(lost);
-            widen(&mut member.lost, GapCause::Overrun, first, self.base - 1, lost);
+            member.lose(first, lost);
         }
         self.delivery.attend_all();
     }

@@ -6,7 +6,6 @@
 //! Guarantees: every counter has one writer, the thread that dispatches the subscription; any thread may read them.
 //! Does not: dispatch.
 
-use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -15,7 +14,7 @@ use headrace_core::ingest::hash::InputHash;
 use headrace_core::market::kind::{KindSet, kind_set};
 use headrace_core::market::tick::{Gap, GapCause, Tick, flags};
 
-use super::options::Options;
+use super::options::{Options, Overflow};
 use crate::lock::lock;
 
 /// A counter with one writer.
@@ -79,6 +78,8 @@ pub(crate) struct SubscriptionShared {
     /// Position at which it left, once closed.
     pub(crate) left: Count,
     pub(crate) demoted: AtomicBool,
+    /// It has `overflow="block"`.
+    blocks: AtomicBool,
     /// It holds ticks until a time: of a window, or of an interval.
     pub(crate) is_timed: bool,
     pub(crate) latency: Mutex<Histogram>,
@@ -94,7 +95,24 @@ impl SubscriptionShared {
             ..Self::default()
         };
         shared.joined.set(joined);
+        shared.set_overflow(options.tuning.overflow);
         shared
+    }
+
+    pub(super) fn set_overflow(&self, overflow: Overflow) {
+        // Relaxed: as in `state`.
+        self.blocks.store(overflow == Overflow::Block, Ordering::Relaxed);
+    }
+
+    /// Whether it has `overflow="block"`.
+    pub(super) fn blocks(&self) -> bool {
+        // Relaxed: as in `state`.
+        self.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Whether the writer waits for it now: one that was paused, quarantined or closed has left the gate.
+    pub(super) fn holds_gate(&self) -> bool {
+        self.blocks() && matches!(self.state(), state::RUNNING | state::RESUMING | state::DOZING)
     }
 
     #[inline]
@@ -145,7 +163,7 @@ pub(crate) struct Held {
     pub(crate) ticks: Vec<Tick>,
     pub(crate) positions: Vec<u64>,
     /// False for gaps and snapshots, which are no positions of the ring.
-    counted: Vec<bool>,
+    pub(super) counted: Vec<bool>,
     /// How many are, by kind: looked at after each call, however many are held.
     waiting: Vec<u64>,
 }
@@ -173,15 +191,12 @@ impl Held {
         *self = Self::default();
     }
 
-    /// How many ticks of a range are positions of the ring, of these kinds.
-    pub(crate) fn counted(&self, range: Range<usize>, kinds: KindSet) -> u64 {
-        let ticks = self.ticks[range.clone()].iter().zip(&self.counted[range]);
-        ticks
-            .filter(|(tick, counted)| **counted && kinds & kind_set(tick.kind) != 0)
-            .count() as u64
+    /// How many of the first `count` ticks are positions of the ring.
+    pub(crate) fn count_first(&self, count: usize) -> u64 {
+        self.counted[..count].iter().filter(|counted| **counted).count() as u64
     }
 
-    /// The same for all of them.
+    /// How many ticks of these kinds are positions of the ring.
     pub(crate) fn count_waiting(&self, kinds: KindSet) -> u64 {
         let waiting = (0u8..).zip(&self.waiting);
         waiting

@@ -113,7 +113,7 @@ impl IngestCore {
         let groups = lock(&self.groups);
         groups
             .iter()
-            .find(|(_, group)| group.reader == reader)
+            .find(|(_, group)| group.reads_as(reader))
             .map(|(advance, group)| (*advance, Arc::clone(group)))
     }
 
