@@ -22,6 +22,8 @@ pub const RESTART_JUMP: u64 = 1 << 20;
 pub const DETECT_FRAMES_MAX: usize = 1_000;
 /// Gaps remembered for each stream, so that a number that comes after all is late and no duplicate.
 pub const GAPS_KNOWN_MAX: usize = 1_024;
+/// Level ticks that a book keeps until its snapshot comes: half a minute of the busiest recorded market.
+pub const BOOK_KEPT_TICKS_MAX: usize = 100_000;
 /// Late events in a row that fill no gap, after which the venue's numbers began anew.
 pub const LATE_RUN_MAX: u32 = 1_000;
 /// The same by the time of receipt, ns, whatever their number.

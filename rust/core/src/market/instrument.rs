@@ -46,7 +46,9 @@ impl Contract {
 
     /// What the venue says of all its contracts. Each symbol of COIN-M has the form `BTCUSD_PERP`.
     fn of_venue(venue: Option<Venue>, symbol: &str) -> Self {
-        let listed = symbol.split_once("USD_").filter(|(coin, term)| !coin.is_empty() && !term.is_empty());
+        let listed = symbol
+            .split_once("USD_")
+            .filter(|(coin, term)| !coin.is_empty() && !term.is_empty());
         let (is_inverse, size) = match (venue, listed) {
             (Some(Venue::Binance | Venue::BinanceUsdm), _) => (false, 1.0),
             (Some(Venue::BinanceCoinm), Some(("BTC", _))) => (true, 100.0),

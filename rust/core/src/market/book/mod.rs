@@ -1,0 +1,13 @@
+//! Books: the levels of an instrument, kept in sync with the venue or said not to be.
+//!
+//! Guarantees: one code for live data and for replays; a book that is not provably in sync is not LIVE.
+//! Does not: ask for snapshots; it says that it needs one.
+
+mod book;
+mod kept;
+mod levels;
+mod quality;
+
+pub use book::{Applied, Book, BookState, StaleReason};
+pub use levels::{Level, Side};
+pub use quality::{BookCheck, BookQuality};

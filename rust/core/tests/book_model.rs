@@ -1,0 +1,232 @@
+//! Books under faulty sessions against an oracle: whole numbers in a map, one copy for each update of the venue.
+//!
+//! `HEADRACE_SESSIONS` sets how many sessions run (500); the seed is printed by a failure.
+
+mod common;
+
+use common::frames::Random;
+use headrace_core::market::book::{Applied, Book, BookState};
+use headrace_core::market::instrument::ChainRule;
+use headrace_core::market::kind;
+use headrace_core::market::tick::{GapCause, Tick, flags};
+use std::collections::BTreeMap;
+
+type Levels = BTreeMap<i64, u32>;
+
+const EVENTS: usize = 240;
+/// No fault from here on: every session must be LIVE at its end.
+const CALM: usize = 180;
+/// Prices in hundredths.
+const MIDDLE: i64 = 10_000;
+
+/// The venue: what its book was after each update, and the events that it sent.
+struct Venue {
+    chain: ChainRule,
+    bids: Levels,
+    asks: Levels,
+    /// The id of the last event.
+    last: u64,
+    /// After each event: its id, and both sides.
+    history: Vec<(u64, Levels, Levels)>,
+}
+
+impl Venue {
+    fn new(chain: ChainRule, random: &mut Random) -> Self {
+        let mut side = |sign: i64| {
+            (1..30)
+                .map(|depth| (MIDDLE + sign * depth, 1 + random.below(50) as u32))
+                .collect()
+        };
+        Self {
+            chain,
+            bids: side(-1),
+            asks: side(1),
+            last: 1_000,
+            history: Vec::new(),
+        }
+    }
+
+    /// Changes some levels, and returns the event.
+    fn event(&mut self, random: &mut Random) -> Vec<Tick> {
+        let prev = self.last;
+        let step = 1 + random.below(5) as u64;
+        let (first, last) = match self.chain {
+            ChainRule::FirstFollowsLast => (prev + 1, prev + step),
+            ChainRule::PrevEqualsLast => (prev + 1 + random.below(3) as u64, prev + 3 + step),
+        };
+        self.last = last;
+        let mut event = Vec::new();
+        for _ in 0..random.below(6) {
+            let (side, depth, size) = (random.below(2), 1 + random.below(40) as i64, random.below(4) as u32);
+            let (levels, price, sign) = if side == 0 {
+                (&mut self.bids, MIDDLE - depth, 1)
+            } else {
+                (&mut self.asks, MIDDLE + depth, -1)
+            };
+            if size == 0 {
+                levels.remove(&price)
+            } else {
+                levels.insert(price, size)
+            };
+            event.push(level(price, size, sign, [first, last, prev]));
+        }
+        if event.is_empty() {
+            event.push(Tick {
+                kind: kind::LEVEL_EMPTY,
+                ..level(0, 0, 0, [first, last, prev])
+            });
+        }
+        mark(&mut event);
+        self.history.push((last, self.bids.clone(), self.asks.clone()));
+        event
+    }
+
+    /// A snapshot of the book as it was so many events ago.
+    fn snapshot(&self, ago: usize) -> Vec<Tick> {
+        let (id, bids, asks) = &self.history[self.history.len().saturating_sub(1 + ago)];
+        let mut event: Vec<Tick> = [(bids, 1), (asks, -1)]
+            .into_iter()
+            .flat_map(|(levels, sign)| {
+                levels
+                    .iter()
+                    .map(move |(price, size)| level(*price, *size, sign, [0, *id, 0]))
+            })
+            .collect();
+        for tick in &mut event {
+            tick.flags |= flags::SNAPSHOT;
+        }
+        mark(&mut event);
+        event
+    }
+}
+
+fn level(price: i64, size: u32, side: i8, [first, last, prev]: [u64; 3]) -> Tick {
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let values = [(price as f64 / 100.0).to_bits(), f64::from(size).to_bits(), first, prev];
+    Tick {
+        kind: kind::LEVEL,
+        venue_seq: last,
+        side,
+        values,
+        ..Tick::default()
+    }
+}
+
+fn mark(event: &mut [Tick]) {
+    event[0].flags |= flags::FIRST_IN_EVENT;
+    let last = event.len() - 1;
+    event[last].flags |= flags::LAST_IN_EVENT;
+}
+
+fn assert_equal(book: &Book, venue: &Venue, context: &str) {
+    let (_, bids, asks) = venue
+        .history
+        .iter()
+        .rev()
+        .find(|(id, ..)| *id == book.update_id())
+        .unwrap_or_else(|| {
+            panic!(
+                "{context}: LIVE at an id that the venue never had: {}",
+                book.update_id()
+            )
+        });
+    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+    let read = |(step, size): (i64, f64)| (step / 1_000_000, size as u32);
+    assert_eq!(
+        book.bids.steps().map(read).collect::<Levels>(),
+        *bids,
+        "{context}: bids"
+    );
+    assert_eq!(
+        book.asks.steps().map(read).collect::<Levels>(),
+        *asks,
+        "{context}: asks"
+    );
+}
+
+/// One session with random faults; returns how often the book was in sync again.
+fn session(seed: &str, chain: ChainRule) -> u64 {
+    let mut random = Random::new(seed);
+    let mut venue = Venue::new(chain, &mut random);
+    let mut book = Book::new(chain);
+    let mut held: Option<Vec<Tick>> = None;
+    // Snapshots under way: at which event they arrive, and what they hold.
+    let mut coming: Vec<(usize, Vec<Tick>)> = Vec::new();
+    let mut live_after = 0;
+    for number in 0..EVENTS {
+        let faulty = number < CALM;
+        let mut events = vec![venue.event(&mut random)];
+        if faulty {
+            match random.below(40) {
+                0 => events.clear(),
+                1 => events.push(events[0].clone()),
+                2 => held = events.pop(),
+                3 => book.gap(GapCause::Overrun),
+                4 => {
+                    book.gap(GapCause::Overrun);
+                    events.clear();
+                }
+                5 => book.disconnected(),
+                6 => book.gap(GapCause::Restart),
+                7 => book.refresh(),
+                8 => coming.push((number, venue.snapshot(random.below(40)))),
+                _ => {}
+            }
+            if random.one_in(20) {
+                events.extend(held.take());
+            }
+        }
+        for event in &events {
+            let applied = book.event(event);
+            if applied == Applied::Yes {
+                assert_eq!(book.state(), BookState::Live, "{seed}");
+            }
+            if book.state() == BookState::Live {
+                assert_equal(&book, &venue, &format!("{seed}, event {number}"));
+            }
+        }
+        if book.wants_refresh() {
+            book.refresh();
+        }
+        if book.takes_request() {
+            let ago = if faulty { random.below(3) * random.below(10) } else { 0 };
+            coming.push((number + random.below(8), venue.snapshot(ago)));
+        }
+        coming.retain(|(at, snapshot)| {
+            if *at > number {
+                return true;
+            }
+            book.event(snapshot);
+            if book.state() == BookState::Live {
+                assert_equal(&book, &venue, &format!("{seed}, snapshot at {number}"));
+            }
+            false
+        });
+        if number >= CALM && book.state() == BookState::Live {
+            live_after += 1;
+        }
+    }
+    assert_eq!(book.state(), BookState::Live, "{seed}: {:?} at the end", book.reason());
+    assert_eq!(book.update_id(), venue.last, "{seed}: behind at the end");
+    assert!(
+        live_after > (EVENTS - CALM) / 2,
+        "{seed}: LIVE for {live_after} events only"
+    );
+    book.resyncs()
+}
+
+#[test]
+fn no_faulty_session_makes_a_live_book_that_differs_from_the_venues() {
+    let sessions: u32 = std::env::var("HEADRACE_SESSIONS").map_or(500, |text| text.parse().expect("a number"));
+    let seed = std::env::var("HEADRACE_SEED").unwrap_or_else(|_| "1".into());
+    let mut resyncs = 0;
+    for number in 0..sessions.div_ceil(2) {
+        for chain in [ChainRule::FirstFollowsLast, ChainRule::PrevEqualsLast] {
+            resyncs += session(&format!("book {seed} {number} {chain:?}"), chain);
+        }
+    }
+    assert!(
+        resyncs > u64::from(sessions),
+        "the faults broke too few books: {resyncs}"
+    );
+}
