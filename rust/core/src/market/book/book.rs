@@ -16,56 +16,13 @@
 
 use super::kept::Kept;
 use super::levels::Side;
-use super::quality::{BookQuality, REFRESH_LEFT};
+use super::state::{BookState, StaleReason};
 use crate::market::instrument::ChainRule;
 use crate::market::kind;
 use crate::market::tick::{GapCause, Tick, flags};
-use crate::named_set;
 
 /// A snapshot with exactly so many levels on a side was cut there.
 const CUTS: [usize; 8] = [5, 10, 20, 50, 100, 500, 1_000, 5_000];
-
-named_set! {
-    /// Whether a book can be relied on.
-    #[repr(u8)]
-    pub enum BookState {
-        /// It waits for its first snapshot, and for an event that continues it.
-        Syncing = 0 "SYNCING",
-        /// It is what the venue has.
-        Live = 1 "LIVE",
-        /// It was, and is not now.
-        Stale = 2 "STALE",
-    }
-}
-
-named_set! {
-    /// Why a book is not LIVE.
-    #[repr(u8)]
-    pub enum StaleReason {
-        /// It is LIVE.
-        None = 0 "",
-        /// No snapshot has come yet.
-        NoSnapshot = 1 "no snapshot",
-        /// The snapshot is older than the first event after it.
-        SnapshotTooOld = 2 "snapshot too old",
-        /// No event has continued the snapshot yet.
-        NoEvent = 3 "no event yet",
-        /// Events are missing by their ids.
-        Hole = 4 "events are missing",
-        /// Its reader lost ticks.
-        Lost = 5 "ticks were lost",
-        /// The connection ended.
-        Disconnected = 6 "disconnected",
-        /// The venue's ids began anew.
-        Restarted = 7 "the venue's ids began anew",
-        /// Its best bid is not below its best ask.
-        Crossed = 8 "crossed",
-        /// A price that is no multiple of 10^-8, or too large.
-        Price = 9 "a price cannot be kept exactly",
-        /// More events came before a snapshot than are kept.
-        TooMany = 10 "no snapshot in time",
-    }
-}
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,16 +99,15 @@ impl Book {
         self.update_id
     }
 
+    /// Whether it is LIVE and no refresh is under way.
+    pub(super) fn is_settled(&self) -> bool {
+        self.state == BookState::Live && !self.kept.is_keeping()
+    }
+
     /// How often it was in sync again.
     #[must_use]
     pub fn resyncs(&self) -> u64 {
         self.resyncs
-    }
-
-    /// What may be asked of it.
-    #[must_use]
-    pub fn quality(&self) -> BookQuality {
-        BookQuality::of(self)
     }
 
     /// Whether a snapshot is needed that was not asked for yet; it is, from now on.
@@ -200,13 +156,6 @@ impl Book {
             self.kept.begin();
             self.needs_snapshot = true;
         }
-    }
-
-    /// Whether a refresh would be wise: the best price comes near the end of what the snapshot reached.
-    #[must_use]
-    pub fn wants_refresh(&self) -> bool {
-        let left = || self.bids.depth_left().min(self.asks.depth_left());
-        self.state == BookState::Live && !self.kept.is_keeping() && left() < REFRESH_LEFT
     }
 
     /// An event on a LIVE book.

@@ -7,7 +7,9 @@ mod book;
 mod kept;
 mod levels;
 mod quality;
+mod state;
 
-pub use book::{Applied, Book, BookState, StaleReason};
+pub use book::{Applied, Book};
 pub use levels::{Level, Side};
 pub use quality::{BookCheck, BookQuality};
+pub use state::{BookState, StaleReason};

@@ -3,8 +3,9 @@
 //! Guarantees: an answer that would need levels beyond the snapshot is "unknown", not a guess.
 //! Does not: change a book.
 
-use super::book::{Book, BookState};
+use super::book::Book;
 use super::levels::Side;
+use super::state::BookState;
 use crate::market::kind;
 use crate::market::tick::Tick;
 use crate::named_set;
@@ -12,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 /// Below this part of the snapshot's depth a book is DEGRADED, and below the next one a refresh is due.
 const DEGRADED_LEFT: f64 = 0.25;
-pub(super) const REFRESH_LEFT: f64 = 0.5;
+const REFRESH_LEFT: f64 = 0.5;
 /// Quotes that are remembered for a comparison: more than come between two depth events.
 const QUOTES_KEPT: usize = 16_384;
 
@@ -29,19 +30,29 @@ named_set! {
     }
 }
 
-impl BookQuality {
-    pub(super) fn of(book: &Book) -> Self {
-        if book.state() != BookState::Live {
-            Self::Stale
-        } else if book.bids.depth_left().min(book.asks.depth_left()) < DEGRADED_LEFT {
-            Self::Degraded
+impl Book {
+    /// What may be asked of it.
+    #[must_use]
+    pub fn quality(&self) -> BookQuality {
+        if self.state() != BookState::Live {
+            BookQuality::Stale
+        } else if self.depth_left() < DEGRADED_LEFT {
+            BookQuality::Degraded
         } else {
-            Self::Live
+            BookQuality::Live
         }
     }
-}
 
-impl Book {
+    /// Whether a refresh would be wise: the best price comes near the end of what the snapshot reached.
+    #[must_use]
+    pub fn wants_refresh(&self) -> bool {
+        self.is_settled() && self.depth_left() < REFRESH_LEFT
+    }
+
+    fn depth_left(&self) -> f64 {
+        self.bids.depth_left().min(self.asks.depth_left())
+    }
+
     /// The size at a price, of whichever side it is on: 0 where there is none, NaN where that is unknown.
     #[must_use]
     pub fn depth_at(&self, price: f64) -> f64 {
