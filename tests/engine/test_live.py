@@ -181,9 +181,38 @@ async def test_quarantine_cancels_orders_and_keeps_the_position() -> None:
         assert str(order_of(engine, resting).state) == "canceled"
         assert strategy.position(BTC).quantity == 1
         assert not any(isinstance(event, OrderCanceled) for event in strategy.orders), "its callbacks no longer run"
+        reducing = engine.orders.submit(strategy="Recorder", instrument=BTC, side=-1, quantity=1, reduce_only=True)
+        # Not even what reduces.
+        await until(lambda: order_of(engine, reducing).gate == "permission")
         assert (await engine.commands.submit(ResumeStrategy("Recorder"))).status == "accepted"
         await hand.quotes(106)
         assert strategy.quotes[-1] == 9
+        strategy.sell(BTC, 1)
+        await hand.quotes(106)
+        assert strategy.position(BTC).is_flat
+
+
+async def test_restart_gives_a_quarantined_strategy_its_permission_back() -> None:
+    class Fails(Recorder):
+        made: ClassVar[list[Fails]] = []
+
+        def __init__(self) -> None:
+            def fail(_: Recorder) -> None:
+                raise ZeroDivisionError("bad")
+
+            super().__init__({} if self.made else {1: fail, 2: fail, 3: fail})
+            self.made.append(self)
+
+    async with running([Fails]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100, 101, 102)
+        await until(lambda: str(engine.strategies["Fails"].state) == "quarantined")
+        refused = engine.orders.submit(strategy="Fails", instrument=BTC, side=1, quantity=1)
+        await until(lambda: order_of(engine, refused).gate == "permission")
+        assert (await engine.commands.submit(RestartStrategy("Fails"))).status == "accepted"
+        Fails.made[-1].buy(BTC, 1)
+        await hand.quotes(103, 104)
+        assert Fails.made[-1].position(BTC).quantity == 1
 
 
 async def test_orders_are_kept_in_quarantine_by_option() -> None:

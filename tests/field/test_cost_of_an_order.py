@@ -15,7 +15,7 @@ import pytest
 
 import headrace
 from headrace import Engine, Instrument, SimulatedBroker, Strategy, ticks
-from headrace.limits import ORDERS_KEPT_MAX
+from headrace.limits import GATE_RECORDS_MAX, ORDERS_KEPT_MAX
 from headrace.market.events import OrderFill
 from headrace.trading.orders import OrderState
 from tests.support.feeding import BTC, ETH
@@ -173,33 +173,45 @@ def resident_mib() -> float:
 
 
 def many_orders(desk: Desk, count: int) -> None:
-    """Orders that fill, are canceled, expire and are refused, by turns."""
+    """Orders that fill, in one part and in three, are canceled, expire, are refused and are flattened, by turns."""
     for number in range(count):
-        match number % 4:
+        size = 1.0
+        match number % 6:
             case 0:
-                desk.ask((-1) ** (number // 4), "0.1")
+                desk.ask((-1) ** (number // 6), "0.1")
             case 1:
                 desk.orders.cancel(desk.ask(1, "0.1", price=70))
             case 2:
                 desk.ask(1, "0.1", price=70, expires_ns=desk.clock.at_ns + 1)
-            case _:
+            case 3:
                 desk.ask(1, 1_000_000)
-        desk.quote(99.0, 101.0)
+            case 4:
+                desk.ask(1, "0.3", strategy="B")
+                size = 0.1
+            case _:
+                desk.orders.flatten()
+        for _ in range(3 if size < 1 else 1):
+            desk.quote(99.0, 101.0, bid_size=size, ask_size=size)
+        desk.positions.currencies  # noqa: B018 - what reports read
         desk.events.clear()
         desk.alarms.clear()
 
 
-@pytest.mark.timeout(120)
-def test_finished_orders_leave_no_bookkeeping_behind() -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.deep)])
+def test_finished_orders_leave_no_bookkeeping_behind(count: int) -> None:
     desk = simulated(limits=LIMITS, timers=True)
     desk.quote(99.0, 101.0)
-    many_orders(desk, ORDERS_KEPT_MAX + 2_000)
-    gc.collect()
-    before_mib, before = resident_mib(), len(gc.get_objects())
-    many_orders(desk, 10_000)
-    gc.collect()
+    before_mib, before = 0.0, 0
+    # Until as many ended orders are kept as ever will be.
+    for more in (ORDERS_KEPT_MAX * 5 // 4, count):
+        before_mib, before = resident_mib(), len(gc.get_objects())
+        many_orders(desk, more)
+        gc.collect()
     assert len(gc.get_objects()) - before < 500
     assert resident_mib() - before_mib < 8
     stats = desk.orders.stats()
-    assert (stats.open, stats.submitted) == (0, ORDERS_KEPT_MAX + 12_000)
+    assert stats.open == 0
+    assert stats.submitted > ORDERS_KEPT_MAX + count
     assert len(desk.orders.orders()) == ORDERS_KEPT_MAX
+    assert len(desk.gates.records()) == GATE_RECORDS_MAX

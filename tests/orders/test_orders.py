@@ -350,6 +350,26 @@ def test_an_order_whose_gate_is_interrupted_does_not_exist(desk: Talk) -> None:
     assert (desk.orders.orders(), desk.events) == ([], [])
 
 
+def test_a_cancel_of_a_sent_order_is_a_message() -> None:
+    desk = Talk(limits=msgspec.structs.replace(WIDE, message_rate_max=2.0))
+    first = desk.ask(1, 1, price=90)
+    desk.orders.cancel(first)
+    assert desk.order(desk.ask()).gate == "message_rate"
+    # A cancel passes whatever its rate, and one of an order that was not sent is none.
+    assert desk.orders.cancel(first) == "noop"
+    desk = Talk(limits=msgspec.structs.replace(WIDE, message_rate_max=2.0))
+    desk.orders.cancel(desk.submit())
+    assert desk.order(desk.ask()).is_sent
+
+
+def test_open_orders_of_both_sides_count() -> None:
+    desk = Talk(limits=msgspec.structs.replace(WIDE, open_orders_max=2))
+    desk.ask(1, 1, price=90)
+    desk.ask(-1, 1, price=110)
+    assert [desk.order(desk.ask(side)).gate for side in (1, -1)] == ["open_orders", "open_orders"]
+    assert desk.order(desk.ask(1, 1, strategy="B")).is_sent
+
+
 # Permissions
 
 
@@ -939,6 +959,28 @@ def test_to_cancel_an_order_that_was_forgotten_is_a_noop(desk: Talk, monkeypatch
     desk.fill(second, "1")
     assert desk.orders.order(first) is None
     assert desk.orders.cancel(first) == "noop"
+
+
+def test_the_last_id_counts_as_given_when_its_order_is_forgotten(desk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.trading.orders.table.ORDERS_KEPT_MAX", 0)
+    last = desk.ask()
+    desk.fill(last, "1")
+    assert desk.orders.order(last) is None
+    assert desk.orders.cancel(last) == "noop"
+    assert desk.orders.cancel(last, strategy="B") == "rejected"
+    # No later order takes its id, and none is taken before it was given.
+    with pytest.raises(OrderError, match="no order is called 'A-2'"):
+        desk.orders.cancel("A-2")
+    assert desk.submit() == "A-2"
+
+
+@pytest.mark.parametrize("order_id", ["A-" + "9" * 18, "A-999999", "S-1", "A-1" + "0" * 5_000])
+def test_an_id_of_another_moves_no_counter(desk: Talk, order_id: str) -> None:
+    desk.say(OrderAccepted, order_id)
+    with pytest.raises(OrderError) as raised:
+        desk.orders.cancel(order_id)
+    assert len(str(raised.value)) < 400
+    assert (desk.submit(), desk.submit()) == ("A-1", "A-2")
 
 
 # Counts and lists

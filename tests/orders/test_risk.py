@@ -295,8 +295,8 @@ def test_a_position_may_be_closed_however_large_it_is() -> None:
 
 def test_open_orders_max_bounds_the_open_orders() -> None:
     chain = gates(wide(open_orders_max=2))
-    assert gate_of(chain, order(), FREE._replace(open_orders=1)) is None
-    assert gate_of(chain, order(), FREE._replace(open_orders=2)) == "open_orders"
+    assert gate_of(chain, order(), msgspec.structs.replace(FREE, open_orders=1)) is None
+    assert gate_of(chain, order(), msgspec.structs.replace(FREE, open_orders=2)) == "open_orders"
     by_operator = Exposure("all", D(5), D(0), 2, by_operator=True)
     assert gate_of(chain, order(-1), by_operator) is None
 
@@ -437,3 +437,23 @@ def test_two_gates_of_one_name_are_an_error() -> None:
     with pytest.raises(OptionError, match="weekdays"):
         chain.add(Weekdays())
     assert gate_of(chain, order()) == "weekdays"
+
+
+def test_messages_of_a_rate_that_never_forgets_are_bounded() -> None:
+    seen: list[int] = []
+
+    class Looks:
+        name = "looks"
+
+        def check(self, request: GateRequest) -> GateVerdict:
+            seen.append(len(request.messages))
+            return GateVerdict(passed=True, observed=0, threshold=0)
+
+    chain = gates(wide(message_rate_max=1e-300))
+    chain.add(Looks())
+    for _ in range(1_000):
+        chain.count_message("A")
+    assert gate_of(chain, order()) == "message_rate"
+    # By an operator it passes, and the gate behind sees what is kept.
+    assert gate_of(chain, order(-1, reduce_only=True), Exposure("none", D(5), D(0), 0, by_operator=True)) is None
+    assert seen == [2]

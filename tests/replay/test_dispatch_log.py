@@ -223,6 +223,22 @@ def test_a_different_ring_or_subscription_is_refused_first(tmp_path: Path) -> No
             asyncio.run(repeat(path, subscribe=subscribe))
 
 
+@pytest.mark.parametrize(
+    ("column", "words"), [(6, "stands at position 180, live 179"), (8, "lost 64, live 63"), (9, "made handler calls: ")]
+)
+def test_each_result_of_a_call_is_compared(tmp_path: Path, column: int, words: str) -> None:
+    path = tmp_path / "run.log"
+    write(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    number = next(at for at, line in enumerate(lines) if line.startswith(b'["call",0,180,'))
+    call = json.loads(lines[number])
+    call[column] -= 1
+    lines[number] = json.dumps(call, separators=(",", ":")).encode() + b"\n"
+    path.write_bytes(resealed(b"".join(lines)))
+    with pytest.raises(DispatchLogError, match=words):
+        asyncio.run(repeat(path))
+
+
 def test_other_ticks_are_found_where_the_run_diverges(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     write(path)

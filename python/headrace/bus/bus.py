@@ -81,6 +81,8 @@ class EventBus:
 
     ``publish_nowait(event)`` is the native method itself: 0.05 µs for an event with a ``ts``; an event without one is
     copied with its fields filled in, which takes 1 µs more. Raises EventTypeError, LaneFullError, ClosedError.
+    ``publish_consequence(event)`` is the same for what follows from a tick that is handled outside of the bus, a fill
+    from a quote: like what a handler publishes it may fill eight times the capacity; then LaneFullError at once.
 
     ``drain(max_ns=None, max_events=None)`` is native, too. It calls plain handlers until the rest needs awaiting,
     ``max_ns`` of wall time are over, or ``max_events`` events are finished, and returns the number of finished events.
@@ -89,6 +91,7 @@ class EventBus:
     """
 
     publish_nowait: Callable[[Event], None]
+    publish_consequence: Callable[[Event], None]
     drain: Drain
 
     def __init__(
@@ -119,6 +122,7 @@ class EventBus:
             is_replay,
         )
         self.publish_nowait = self.core.publish_nowait
+        self.publish_consequence = self.core.publish_consequence
         self.drain = self.core.drain
         self._subscribers = Subscribers(self.core, options)
         self._publisher = Publisher(self.core, self.clock, run_id, self._subscribers, self._current)
@@ -198,19 +202,9 @@ class EventBus:
                 return
         raise self._publisher.full(waiting, self._publisher.waited_s(waiting))
 
-    def publish_consequence(self, event: Event) -> None:
-        """Publish an event that follows from what is being handled outside of the bus: a fill, from a quote.
-
-        Like what a handler publishes it may fill eight times the capacity. Raises EventTypeError, ClosedError,
-        LaneFullError at once.
-        """
-        waiting = self._publisher.publish(event, is_consequence=True)
-        if waiting is not None:
-            raise self._publisher.full(waiting)
-
-    def _publish_slow(self, event: Event, by_owner: bool) -> None:  # noqa: FBT001 - called by the native core
+    def _publish_slow(self, event: Event, by_owner: bool, is_consequence: bool) -> None:  # noqa: FBT001 - native core
         """Publish what the native core leaves to Python: unstamped, undeclared or owned events, and for full lanes."""
-        waiting = self._publisher.publish(event, by_owner=by_owner)
+        waiting = self._publisher.publish(event, by_owner=by_owner, is_consequence=is_consequence)
         if waiting is None:
             return
         if waiting.is_consequence or self.core.is_own_thread():

@@ -62,7 +62,7 @@ TYPE_WORDS: dict[type, str] = {
     np.integer: "a whole number",
     float: "a number",
 }
-_SIDES: tuple[Literal[1, 0, -1], ...] = (1, 0, -1)
+_SIDES: dict[object, Literal[1, 0, -1]] = {1: 1, 0: 0, -1: -1}
 _DURATION = re.compile(rf"([0-9]{{1,18}})({'|'.join(UNITS_NS)})")
 
 
@@ -113,6 +113,8 @@ def of_type(option: str, value: object, *types: type | None) -> None:
 
     A bool is no number, and None stands for itself.
     """
+    if type(value) in types or (value is None and None in types):
+        return
     wanted = tuple(type(None) if own is None else own for own in types)
     is_class = isinstance(value, type) and not {type, Callable}.intersection(wanted)
     if is_class or not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
@@ -134,7 +136,7 @@ def side_of(value: object) -> Literal[1, 0, -1] | None:
     """Return a side as an int, NumPy's included; None for anything else: a bool, a float and a Decimal are no sides."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         return None
-    return next((side for side in _SIDES if side == value), None)
+    return _SIDES.get(value)
 
 
 def rate(option: str, value: object, unit: str) -> float:

@@ -42,11 +42,13 @@ __all__ = [
 Amount: TypeAlias = "Decimal | int | str | float | np.floating | np.integer"
 
 # 60 digits: two doubles multiply to 34, and 10^20 such products still add up without rounding.
-MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+DIGITS = 60
+MONEY = Context(prec=DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
 # For reports: a quotient such as an average price, rounded to 28 digits.
 SHOWN = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+_SHORT = Context(prec=AMOUNT_DIGITS_MAX, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
 # The widest exponents: no remainder becomes 0 because it is small.
-_REMAINDERS = Context(prec=60, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, DivisionByZero, Overflow])
+_REMAINDERS = Context(prec=DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, DivisionByZero, Overflow])
 # What ``is_amount`` allows, for an error.
 AMOUNTS = f"at most {AMOUNT_DIGITS_MAX} digits, none above 10^{AMOUNT_EXPONENT_MAX} or below 10^-{AMOUNT_EXPONENT_MAX}"
 # Amounts below 10^8 have 20 digits behind the point in SHOWN; larger ones get as many.
@@ -64,6 +66,8 @@ def decimal_of(value: Amount) -> Decimal:
 
     Raises ValueError for NaN, infinity and text other than ASCII digits with a point, TypeError for another type.
     """
+    if type(value) is int:
+        return Decimal(value)
     if isinstance(value, Decimal):
         number = value
     elif isinstance(value, float):
@@ -89,17 +93,14 @@ def decimal_of(value: Amount) -> Decimal:
 
 def is_amount(number: Decimal) -> bool:
     """Return whether a finite number has few enough digits to be computed with exactly."""
-    _, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)  # It is finite.
-    if len(digits) <= AMOUNT_DIGITS_MAX and exponent >= -AMOUNT_EXPONENT_MAX:
-        return number.adjusted() <= AMOUNT_EXPONENT_MAX
-    # Zeros at the end do not count.
-    return number.adjusted() <= AMOUNT_EXPONENT_MAX and SHOWN.plus(number) == number and is_multiple(number, _FINEST)
+    if number.adjusted() > AMOUNT_EXPONENT_MAX or _SHORT.plus(number) != number:
+        return False
+    return not MONEY.remainder(number, _FINEST)
 
 
 def is_computable(number: Decimal) -> bool:
     """Return whether a Decimal is finite, and so near to 1 that no product of several overflows, or becomes 0."""
-    return number.is_finite() and (not number or -MONEY.prec <= number.adjusted() <= MONEY.prec)
+    return number.is_finite() and (not number or -DIGITS <= number.adjusted() <= DIGITS)
 
 
 def shown(amount: Decimal) -> Decimal:

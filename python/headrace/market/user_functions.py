@@ -54,6 +54,8 @@ def _looked_at(function: object) -> tuple[object, object]:
 
 def refuse_generator(returned: T) -> T:
     """Return what a call returned. Raises TypeError for a generator, and closes it; native code calls this, too."""
+    if returned is None:
+        return returned
     if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
         close_unfinished(returned)
         msg = f"it returned {ADVICE}"
@@ -63,7 +65,7 @@ def refuse_generator(returned: T) -> T:
 
 def refuse_unfinished(returned: T, advice: str) -> T:
     """Return what a call returned where nothing can be awaited. Raises TypeError for an awaitable or a generator."""
-    if inspect.isawaitable(returned):
+    if returned is not None and inspect.isawaitable(returned):
         close_unfinished(returned)
         msg = f"it returned an awaitable, which cannot be awaited {advice}"
         raise TypeError(msg)

@@ -127,7 +127,8 @@ class StrategyContext:
         if self._parts.orders.broker is None:
             msg = f"strategy {self.name} has no broker for its orders: run it in headrace.Engine(broker=…), or with"
             raise EngineError(f"{msg} `headrace backtest`, which has a simulated one")
-        self._parts.orders.check_names(options)
+        if options:
+            self._parts.orders.check_names(options)
         return self._parts.orders.submit(
             strategy=self.name, instrument=instrument, side=side, quantity=quantity, cause=self.cause(), **options
         )

@@ -129,7 +129,7 @@ class Deliveries:
             except BaseException as error:
                 self._fail(name, error)
                 raise
-            return ended(returned) if inspect.isawaitable(returned) else None
+            return ended(returned) if returned is not None and inspect.isawaitable(returned) else None
 
         return call
 

@@ -23,11 +23,9 @@ from headrace.market.money import ZERO, decimal_of
 from headrace.market.tick import has_side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from headrace.market.events import Cause, OrderRequested
 
-__all__ = ["NEVER_NS", "Dues", "RestingOrder", "RestingOrders", "ShownSide"]
+__all__ = ["NEVER_NS", "Dues", "RestingOrder", "RestingOrders", "ShownSide", "ShownSides"]
 
 NEVER_NS = sys.maxsize
 UNBOUNDED = Decimal("Infinity")
@@ -91,9 +89,6 @@ class RestingOrders:
         self._arriving: dict[int, RestingOrder] = {}
         self._resting = {side: _Limits(side) for side in (1, -1)}
 
-    def __bool__(self) -> bool:
-        return bool(self._arriving or self._resting[1].orders or self._resting[-1].orders)
-
     def add(self, order: RestingOrder) -> None:
         """Add an order that arrives."""
         self._arriving[order.number] = order
@@ -113,13 +108,15 @@ class RestingOrders:
         """Return whether a quote may fill any of them, or be the first that one meets. Two comparisons, mostly."""
         return bool(self._arriving) or self._resting[1].reach >= ask_price or self._resting[-1].reach <= bid_price
 
-    def met_by(self, quote: Cause, shown: Mapping[int, ShownSide]) -> list[RestingOrder]:
-        """Return the orders that a quote meets, in the order in which they came. shown : by the side of an order."""
-        met = list(self._arriving.values())
+    def met_by(self, quote: Cause, shown: ShownSides) -> list[RestingOrder]:
+        """Return the orders that a quote meets, in the order in which they came."""
+        met = [order for order in self._arriving.values() if order.meets(quote)]
         for side, resting in self._resting.items():
-            if shown[side].left:
-                met += resting.reached(shown[side].price)
-        return sorted((order for order in met if order.meets(quote)), key=attrgetter("number"))
+            if resting.orders and shown[side].left:
+                met += [order for order in resting.reached(shown[side].price) if order.meets(quote)]
+        if len(met) > 1:
+            met.sort(key=attrgetter("number"))
+        return met
 
 
 class _Limits:
@@ -206,3 +203,16 @@ class ShownSide:
         self.price = decimal_of(price) if is_there else ZERO
         known = decimal_of(size) if math.isfinite(size) else UNBOUNDED
         self.left = known if is_there else ZERO
+
+
+class ShownSides(dict[int, ShownSide]):
+    """Both sides of a quote, by the side of an order that takes them: what nothing takes is not made."""
+
+    __slots__ = ("_quote",)
+
+    def __init__(self, bid_price: float, bid_size: float, ask_price: float, ask_size: float) -> None:
+        self._quote = {1: (ask_price, ask_size), -1: (bid_price, bid_size)}
+
+    def __missing__(self, side: int) -> ShownSide:
+        made = self[side] = ShownSide(*self._quote[side])
+        return made

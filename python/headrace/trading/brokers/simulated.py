@@ -44,9 +44,10 @@ from headrace.market.instrument import Instrument, instrument_of
 from headrace.market.money import MONEY, ZERO, Amount
 from headrace.market.tick import NEVER_NEWEST, Flags
 from headrace.trading.brokers.costs import Costs
-from headrace.trading.brokers.resting import NEVER_NS, Dues, RestingOrder, RestingOrders, ShownSide
+from headrace.trading.brokers.resting import NEVER_NS, Dues, RestingOrder, RestingOrders, ShownSide, ShownSides
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from headrace.dispatch.subscription import Subscription
@@ -87,6 +88,7 @@ class SimulatedBroker:
         of_type("name", name, str)
         self._name = name
         self._context: BrokerContext | None = None
+        self._known: Mapping[str, Instrument] = {}
         self._subscription: Subscription | None = None
         self._orders: dict[str, RestingOrder] = {}
         self._at: dict[str, RestingOrders] = {}
@@ -123,6 +125,7 @@ class SimulatedBroker:
             )
             raise EngineError(msg)
         self._context = context
+        self._known = context.instruments
         if context.dispatcher is not None:
             self._subscription = context.dispatcher.subscribe(
                 self._on_quote,
@@ -152,9 +155,13 @@ class SimulatedBroker:
         arrives_ns = context.clock.now_ns() + self._latency_ns if self._latency_ns else 0
         resting = RestingOrder(order, self._taken, arrives_ns)
         self._orders[order.order_id] = resting
-        self._at.setdefault(order.instrument, RestingOrders()).add(resting)
-        self._dues.add(resting)
-        self._look_at(resting.due_ns)
+        orders = self._at.get(order.instrument)
+        if orders is None:
+            orders = self._at[order.instrument] = RestingOrders()
+        orders.add(resting)
+        if resting.due_ns != NEVER_NS:
+            self._dues.add(resting)
+            self._look_at(resting.due_ns)
         if self._subscription is not None:
             self._subscription.wake()
 
@@ -186,7 +193,8 @@ class SimulatedBroker:
 
     def _publish(self, event: OrderEvent) -> None:
         """Publish what waits to be said, then an event. Raises LaneFullError."""
-        self._say_unsaid()
+        if self._unsaid:
+            self._say_unsaid()
         self._attached().publish(event)
 
     def _say_unsaid(self) -> None:
@@ -210,7 +218,7 @@ class SimulatedBroker:
         return None
 
     def _instrument(self, name: str) -> Instrument | None:
-        return self._attached().instruments.get(name)
+        return self._known.get(name)
 
     # Quotes
 
@@ -231,7 +239,7 @@ class SimulatedBroker:
         if orders is None or flags & OLD_QUOTE or not orders.concerns(bid_price, ask_price):
             return
         quote = Cause(instrument, "quote", seq, seq, ts_init)
-        shown = {1: ShownSide(ask_price, ask_size), -1: ShownSide(bid_price, bid_size)}
+        shown = ShownSides(bid_price, bid_size, ask_price, ask_size)
         met = orders.met_by(quote, shown)
         for number, order in enumerate(met):
             try:
@@ -250,8 +258,7 @@ class SimulatedBroker:
                 self._cancel(order, "reduce_only, and there is nothing left to reduce", None)
                 return
             quantity = min(order.left, shown.left) if room is None else min(order.left, shown.left, room)
-            if known := self._instrument(request.instrument):
-                quantity = known.in_lots(quantity)
+            quantity = instrument_of(self._known, request.instrument).in_lots(quantity)
             if quantity:
                 self._fill(order, quantity, price, shown, quote)
         if order.left and request.time_in_force == "ioc":
@@ -280,7 +287,7 @@ class SimulatedBroker:
         """Publish an execution, then keep it: what found no room did not happen, and all is computed before."""
         request = order.request
         liquidity = order.liquidity
-        traded = instrument_of(self._attached().instruments, request.instrument)
+        traded = instrument_of(self._known, request.instrument)
         filled, left = MONEY.add(order.filled, quantity), MONEY.subtract(order.left, quantity)
         kind = OrderPartiallyFilled if left else OrderFilled
         key = (request.strategy, request.instrument)
@@ -355,10 +362,8 @@ class SimulatedBroker:
         request = order.request
         del self._orders[request.order_id]
         self._dues.remove(order)
-        orders = self._at[request.instrument]
-        orders.remove(order)
-        if not orders:
-            del self._at[request.instrument]
+        # An empty one stays: instruments are few, and it is made for each order otherwise.
+        self._at[request.instrument].remove(order)
         if not self._orders and self._subscription is not None:
             self._subscription.doze()
 

@@ -16,10 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import msgspec
-
 from headrace.limits import FLATTEN_S
-from headrace.trading.orders.request import request_of
+from headrace.trading.orders.request import identify, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,9 +97,8 @@ class Flattenings:
             if held:
                 side: Literal[1, -1] = -1 if held > 0 else 1
                 request = request_of(strategy, instrument, side, held.copy_abs(), {"reduce_only": True}, now_ns)
-                yield msgspec.structs.replace(
-                    request, run_id=run_id, cause=flattening.cause, order_id=flattening.order_id
-                )
+                identify(request, flattening.order_id, run_id, flattening.cause)
+                yield request
             del self.begun[strategy, instrument]
             if still_open:
                 self._overdue(Overdue(strategy, instrument, still_open, flattening.cause))

@@ -18,7 +18,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import force_setattr
 
 from headrace.errors import ClosedError, LaneFullError
 from headrace.market.events import Lane, OrderRequested
@@ -89,7 +89,7 @@ class Judge:
         """
         if self._core.is_own_thread():
             with self._lock:
-                self.begin(request)
+                self.judge(request)
             return
         with self._lock:
             self._table.add(request)
@@ -97,15 +97,6 @@ class Judge:
             self._crossing.put(request)
         except LaneFullError:
             with self._lock:
-                self._table.discard(request.order_id)
-            raise
-
-    def begin(self, request: OrderRequested) -> None:
-        """Judge and publish a new order, on the bus's own thread. Raises what publishing raises; then there is none."""
-        try:
-            self._judge(request)
-        except BaseException:
-            if self._table.get(request.order_id) is not None:
                 self._table.discard(request.order_id)
             raise
 
@@ -139,10 +130,9 @@ class Judge:
 
     def _judge_crossed(self, request: OrderRequested) -> bool:
         try:
-            self._judge(request)
+            self.judge(request)
         except LaneFullError:
             # A broker's thread was quicker. The order is as it was.
-            self._table.add(request)
             self._crossing.put_back(request)
             return False
         except ClosedError as error:
@@ -150,19 +140,25 @@ class Judge:
             log.warning("order %s of another thread came too late: %s", request.order_id, error)
         return True
 
-    def _judge(self, request: OrderRequested) -> None:
-        """Take an order through the gates and publish it with their verdict. Raises LaneFullError, ClosedError."""
+    def judge(self, request: OrderRequested) -> None:
+        """Take an order through the gates and publish it with their verdict; on the bus's own thread.
+
+        Raises what publishing raises; then everything is as it was.
+        """
         refusal = self._gates.check(request, self.exposure(request))
         is_message = refusal is None
         if is_message and not self._has_broker:
             refusal = NO_BROKER
-        judged = msgspec.structs.replace(request, verdict="passed" if refusal is None else "refused")
-        self._table.add(judged, works=refusal is None)
+        # In place: it is published with it, or not at all.
+        force_setattr(request, "verdict", "passed" if refusal is None else "refused")
         try:
-            self._publish(judged)
+            self._publish(request)
         except BaseException:
+            force_setattr(request, "verdict", None)
             if is_message:
                 self._gates.uncount_message(request.strategy)
             raise
+        # It is in its lane, and handled after this.
+        self._table.add(request, works=refusal is None)
         if refusal is not None:
-            self._notices.reject(judged, refusal)
+            self._notices.reject(request, refusal)

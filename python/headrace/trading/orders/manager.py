@@ -27,8 +27,6 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Literal, Unpack
 
-import msgspec
-
 from headrace.errors import BrokerError, LaneFullError, OrderError
 from headrace.market.checks import of_type, one_of
 from headrace.market.clock import Mode, ModeName
@@ -50,7 +48,7 @@ from headrace.trading.orders.judge import Judge
 from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import UNKNOWN, OrderState
 from headrace.trading.orders.refusals import Refusals
-from headrace.trading.orders.request import check_names, request_of
+from headrace.trading.orders.request import check_names, identify, request_of
 from headrace.trading.orders.sizing import FixedQuantity, Sizing, sized
 from headrace.trading.orders.table import OrderStats, OrderTable, id_prefix
 
@@ -149,12 +147,7 @@ class OrderManager:
         request = request_of(strategy, instrument, side, quantity, options, self._clock.now_ns())
         self.positions.add_trader(strategy)
         with self._lock:
-            request = msgspec.structs.replace(
-                request,
-                run_id=self._run_id,
-                cause=cause or self._bus.current_cause(),
-                order_id=self._table.new_id(strategy),
-            )
+            identify(request, self._table.new_id(strategy), self._run_id, cause or self._bus.current_cause())
         self._judge.take(request)
         return request.order_id
 
@@ -368,6 +361,6 @@ class OrderManager:
                     if not self._judge.has_room:
                         break
                     self._judge.by_operator.add(request.order_id)
-                    self._judge.begin(request)
+                    self._judge.judge(request)
             except LaneFullError:
                 log.debug("a closing order waits for room in its lane")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
+from msgspec.structs import force_setattr
+
 from headrace.errors import OptionError, OrderError
 from headrace.market.checks import duration_ns, nearest, side_of
 from headrace.market.events import OrderRequested
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headrace.market.checks import Duration
+    from headrace.market.events import Cause
 
-__all__ = ["OrderOptions", "amount", "check_names", "request_of"]
+__all__ = ["OrderOptions", "amount", "check_names", "identify", "request_of"]
 
 # Names of other libraries, and ours that serve the same.
 ELSEWHERE = {"limit": "price", "order_type": "price", "tif": "time_in_force", "side": "buy or sell"}
@@ -51,10 +54,12 @@ def request_of(
     strategy: str, instrument: str, side: int, quantity: Amount, options: OrderOptions, now_ns: int
 ) -> OrderRequested:
     """Return a request that has no id yet. Raises OrderError."""
-    check_names(options)
-    for field, name in (("strategy", strategy), ("instrument", instrument)):
-        if not name or not isinstance(name, str):
-            _refuse(field, name, "a name")
+    if options:
+        check_names(options)
+    if not strategy or not isinstance(strategy, str):
+        _refuse("strategy", strategy, "a name")
+    if not instrument or not isinstance(instrument, str):
+        _refuse("instrument", instrument, "a name")
     way = side_of(side)
     if not way:
         _refuse("side", side, "1 to buy or -1 to sell")
@@ -75,9 +80,16 @@ def request_of(
         quantity=amount("quantity", quantity),
         price=None if price is None else amount("price", price),
         time_in_force=time_in_force,
-        expires_ns=_expiry(options, now_ns),
+        expires_ns=_expiry(options, now_ns) if options else None,
         reduce_only=reduce_only,
     )
+
+
+def identify(request: OrderRequested, order_id: str, run_id: str, cause: Cause | None) -> None:
+    """Complete a request that nothing else has seen, in place: a copy would cost more than all the rest of it."""
+    force_setattr(request, "order_id", order_id)
+    force_setattr(request, "run_id", run_id)
+    force_setattr(request, "cause", cause)
 
 
 def amount(field: str, value: Amount) -> Decimal:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
 from types import MappingProxyType
@@ -91,7 +91,7 @@ class _Entry:
     cancel_reason: str = ""
     works: bool = False
     worth: Decimal = ZERO
-    executions: set[str] = field(default_factory=set)
+    executions: frozenset[str] | set[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -101,9 +101,9 @@ class _Open:
     working : how many of them passed the gates. left : what these may still fill, by their side.
     """
 
-    entries: dict[str, _Entry] = field(default_factory=dict)
+    entries: dict[str, _Entry]
+    left: dict[int, Decimal]
     working: int = 0
-    left: dict[int, Decimal] = field(default_factory=lambda: {1: ZERO, -1: ZERO})
 
 
 def id_prefix(run_id: str) -> str:
@@ -158,7 +158,7 @@ class OrderTable:
         if entry is None:
             self._added += 1
             entry = self._entries[order_id] = _Entry(Order(request=request, ts=request.ts), self._added)
-            own = self._open.setdefault(strategy, {}).setdefault(request.instrument, _Open())
+            own = self._open_at(strategy, request.instrument)
             own.entries[order_id] = entry
             self._counts[strategy]["submitted"] += 1
         else:
@@ -168,6 +168,15 @@ class OrderTable:
             entry.works = True
             own.working += 1
             own.left[request.side] = MONEY.add(own.left[request.side], request.quantity)
+
+    def _open_at(self, strategy: str, instrument: str) -> _Open:
+        of_strategy = self._open.get(strategy)
+        if of_strategy is None:
+            of_strategy = self._open[strategy] = {}
+        own = of_strategy.get(instrument)
+        if own is None:
+            own = of_strategy[instrument] = _Open({}, {1: ZERO, -1: ZERO})
+        return own
 
     def discard(self, order_id: str) -> None:
         """Remove an order of which no event was published."""
@@ -242,6 +251,8 @@ class OrderTable:
             entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
         if after in FINAL:
             self._close(entry)
+            # Its state refuses each later execution.
+            entry.executions = frozenset()
             self._counts[request.strategy][after] += 1
             self._over.append(request.order_id)
             if len(self._over) > ORDERS_KEPT_MAX:
@@ -253,8 +264,8 @@ class OrderTable:
         # No float and no number of NumPy, which would be equal: the audit holds ints.
         if side_of(event.side) is not event.side or event.side != request.side:
             _refuse(event, f"the order's side is {request.side:+d}, the fill's {event.side!r}", "side")
-        for what in ("quantity", "price", "fee"):
-            amount = getattr(event, what)
+        amounts: dict[str, object] = {"quantity": event.quantity, "price": event.price, "fee": event.fee}
+        for what, amount in amounts.items():
             if not (isinstance(amount, Decimal) and is_computable(amount) and (amount > 0 or what == "fee")):
                 _refuse(event, f"its {what} is {value_text(amount)}", what)
         traded = instrument_of(self._instruments, request.instrument)
@@ -267,6 +278,8 @@ class OrderTable:
         if (event.filled, event.left) != (filled, left) or (left == 0) != isinstance(event, OrderFilled):
             fact = f"filled is {event.filled} and left {event.left}, where {filled} and {left} are right"
             _refuse(event, fact, "filled")
+        if isinstance(entry.executions, frozenset):
+            entry.executions = set()
         entry.executions.add(event.execution_id)
         entry.worth = MONEY.add(entry.worth, traded.worth(event.quantity, event.price))
         entry.order = msgspec.structs.replace(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
@@ -43,6 +44,8 @@ __all__ = ["GateCounts", "GateRecord", "RiskGates"]
 
 log = logging.getLogger(__name__)
 
+# Of a strategy; at such a rate its window is a second long.
+MESSAGES_MAX = 1_000_000
 # What is never reached bounds nothing, and a larger number cannot be computed with.
 COUNT_MAX = Decimal(10**18)
 
@@ -68,12 +71,23 @@ class GateRecord(NamedTuple):
     reason: str
 
 
-class _Named(NamedTuple):
-    """A gate as the chain keeps it: its name when it was added, and the place that an error names."""
+@dataclass(slots=True)
+class _Kept:
+    """A gate as the chain keeps it: its name when it was added, the place that an error names, and its answers."""
 
     name: str
     place: str
     check: Callable[[GateRequest], GateVerdict]
+    passed: int = 0
+    refused: int = 0
+
+
+class _Judged(NamedTuple):
+    """An order with the verdicts of the first gates of the chain: the last may refuse."""
+
+    ts: int
+    order: OrderRequested
+    verdicts: list[GateVerdict]
 
 
 class RiskGates:
@@ -100,7 +114,7 @@ class RiskGates:
         self._names = names
         self._clock = clock
         self._quotes = quotes or _no_quote
-        self._gates = tuple(_Named(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES)
+        self._gates = [_Kept(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES]
         self._limits = _checked_limits(limits or RiskLimits())
         self._instruments: dict[str, Instrument] = {}
         self._merged: dict[str, RiskLimits] = {}
@@ -111,11 +125,14 @@ class RiskGates:
             self._instruments[instrument.name] = _checked_instrument(instrument)
             own = _checked_limits(instrument.limits or RiskLimits())
             self._merged[instrument.name] = _completed(instrument.limits, own, self._limits)
-        self._counts = {gate.name: [0, 0] for gate in self._gates}
-        self._records: deque[tuple[int, OrderRequested, str, GateVerdict]] = deque(maxlen=GATE_RECORDS_MAX)
+        # As the gates saw them: made into texts when they are read. So many evaluations are in it.
+        self._judged: deque[_Judged] = deque()
+        self._evaluations = 0
         rates = [limits.message_rate_max for limits in (self._limits, *self._merged.values())]
-        # Only messages within the widest window are needed.
-        self._window_ns = max((message_window(rate)[1] for rate in rates if rate), default=0)
+        windows = [message_window(rate) for rate in rates if rate]
+        # Only messages within the widest window are needed, and no more than refuse the next one.
+        self._window_ns = max((window_ns for _, window_ns in windows), default=0)
+        self._messages_max = min(max((count for count, _ in windows), default=0) + 1, MESSAGES_MAX)
         self._messages: dict[str, deque[int]] = {}
 
     def add(self, gate: Gate) -> None:
@@ -123,14 +140,12 @@ class RiskGates:
         if not _is_gate(gate):
             msg = f"{gate!r} is no gate: pass an object with a name and a method check(request)"
             raise OptionError(msg, option="gate")
-        if gate.name in self._counts:
+        if any(gate.name == kept.name for kept in self._gates):
             msg = f"there is a gate {gate.name!r} already: give each gate a name of its own"
             raise OptionError(msg, option="gate")
         if msg := unfinished_problem(f"{type(gate).__name__}.check", gate.check):
             raise OptionError(msg, option="gate")
-        named = _Named(gate.name, f"{type(gate).__name__}.check", partial(_checked, gate.check))
-        self._gates = (*self._gates, named)
-        self._counts[gate.name] = [0, 0]
+        self._gates.append(_Kept(gate.name, f"{type(gate).__name__}.check", partial(_checked, gate.check)))
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
@@ -169,7 +184,9 @@ class RiskGates:
 
     def count_message(self, strategy: str) -> None:
         """Count an order or a cancel that goes out."""
-        sent, now_ns = self._messages.setdefault(strategy, deque()), self._clock.now_ns()
+        sent, now_ns = self._messages.get(strategy), self._clock.now_ns()
+        if sent is None:
+            sent = self._messages[strategy] = deque(maxlen=self._messages_max)
         while sent and sent[0] <= now_ns - self._window_ns:
             sent.popleft()
         sent.append(now_ns)
@@ -180,18 +197,20 @@ class RiskGates:
 
     def counts(self) -> Mapping[str, GateCounts]:
         """Return how often each gate let an order pass, and refused one."""
-        return {name: GateCounts(passed, refused) for name, (refused, passed) in self._counts.items()}
+        return {gate.name: GateCounts(gate.passed, gate.refused) for gate in self._gates}
 
     def records(self) -> list[GateRecord]:
         """Return the latest evaluations, oldest first."""
-        return [
+        records = [
             GateRecord(
-                *(ts, order.order_id, order.strategy, order.instrument, gate, verdict.passed),
+                *(ts, order.order_id, order.strategy, order.instrument, gate.name, verdict.passed),
                 *(str(verdict.observed), str(verdict.threshold), verdict.reason),
             )
             # Copied at once: another thread may be asking while orders go through.
-            for ts, order, gate, verdict in list(self._records)
+            for ts, order, verdicts in list(self._judged)
+            for gate, verdict in zip(self._gates, verdicts, strict=False)
         ]
+        return records[-GATE_RECORDS_MAX:]
 
     def _request(self, order: OrderRequested, exposure: Exposure) -> GateRequest:
         return GateRequest(
@@ -205,24 +224,35 @@ class RiskGates:
             messages=self._messages.get(order.strategy, ()),
         )
 
-    def _judge(self, gates: Sequence[_Named], order: OrderRequested, exposure: Exposure) -> Refusal | None:
+    def _judge(self, gates: Sequence[_Kept], order: OrderRequested, exposure: Exposure) -> Refusal | None:
         """Let gates judge an order, one after the other until one refuses, and record what each saw."""
         request = self._request(order, exposure)
-        for name, place, check in gates:
+        verdicts: list[GateVerdict] = []
+        self._keep(_Judged(request.now_ns, order, verdicts))
+        for gate in gates:
             try:
-                verdict = check(request)
+                verdict = gate.check(request)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                log.exception("gate %s raised on order %s, and refuses it", name, order.order_id)
+                log.exception("gate %s raised on order %s, and refuses it", gate.name, order.order_id)
                 observed = f"{type(error).__name__}: {safe_text(error)}"
-                reason = f"gate {name} raised {observed}, in {place}: correct it"
+                reason = f"gate {gate.name} raised {observed}, in {gate.place}: correct it"
                 verdict = GateVerdict(passed=False, observed=observed, threshold="a verdict", reason=reason)
-            self._counts[name][verdict.passed] += 1
-            self._records.append((request.now_ns, order, name, verdict))
+            verdicts.append(verdict)
             if not verdict.passed:
-                return Refusal(name, verdict)
+                gate.refused += 1
+                return Refusal(gate.name, verdict)
+            gate.passed += 1
         return None
+
+    def _keep(self, judged: _Judged) -> None:
+        """Keep what the gates will say of an order; of the oldest orders, what is beyond GATE_RECORDS_MAX goes."""
+        if self._judged:
+            self._evaluations += len(self._judged[-1].verdicts)
+        self._judged.append(judged)
+        while self._evaluations - len(self._judged[0].verdicts) >= GATE_RECORDS_MAX:
+            self._evaluations -= len(self._judged.popleft().verdicts)
 
 
 def _no_quote(_instrument: str) -> None:

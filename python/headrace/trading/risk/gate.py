@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import msgspec
+
 from headrace.market.money import MONEY
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class QuoteLike(Protocol):
         """When it was received, ns."""
 
 
-class Exposure(NamedTuple):
+class Exposure(msgspec.Struct, frozen=True):
     """What the orders' manager knows of an order's surroundings.
 
     permission : the strategy's. position : signed, of its strategy and instrument. working : what that strategy's
@@ -79,7 +81,7 @@ class Exposure(NamedTuple):
     by_operator: bool = False
 
 
-class GateRequest(NamedTuple):
+class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a gate may judge by.
 
     now_ns : by the engine's clock. instrument : None when it is unknown. limits : the instrument's own, completed by
@@ -105,7 +107,7 @@ class GateRequest(NamedTuple):
         return MONEY.add(self.order.quantity, self.exposure.working) <= position.copy_abs()
 
 
-class GateVerdict(NamedTuple):
+class GateVerdict(msgspec.Struct, frozen=True):
     """What a gate says: ``observed`` against ``threshold``; ``reason`` says what to do about a refusal."""
 
     passed: bool

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from headrace.market.money import MONEY, SHOWN, decimal_of, is_multiple
@@ -112,9 +112,8 @@ class InstrumentGate:
             return _missing_limit("age", "stale_after_s")
         if quote is None:
             return _refused("no quote", "a quote", f"{name} has had no quote yet: subscribe its feed, or wait for one")
-        sides = (quote.bid_price, quote.bid_size), (quote.ask_price, quote.ask_size)
-        if not all(has_side(price, size) for price, size in sides):
-            observed = "bid {!r} of {!r}, ask {!r} of {!r}".format(*sides[0], *sides[1])
+        if not (has_side(quote.bid_price, quote.bid_size) and has_side(quote.ask_price, quote.ask_size)):
+            observed = f"bid {quote.bid_price!r} of {quote.bid_size!r}, ask {quote.ask_price!r} of {quote.ask_size!r}"
             return _refused(
                 observed, "two prices", f"the newest quote of {name} has no two sides: wait for one that has"
             )
@@ -252,6 +251,7 @@ class MessageRate:
         return _passed(recent, rate)
 
 
+@lru_cache
 def message_window(rate: float) -> tuple[int, int]:
     """Return how many messages so many ns may hold, for so many per second: 10.0 is 10 in a second, 0.5 one in two."""
     count = max(1, math.floor(rate))

@@ -172,7 +172,7 @@ impl BusCore {
     }
 
     #[inline]
-    pub(super) fn publish(&self, event: &Bound<'_, PyAny>, by_owner: bool) -> PyResult<()> {
+    pub(super) fn publish(&self, event: &Bound<'_, PyAny>, by_owner: bool, is_consequence: bool) -> PyResult<()> {
         let py = event.py();
         refuse_after_fork(py)?;
         match self.take_easily(event, by_owner)? {
@@ -180,7 +180,7 @@ impl BusCore {
             Some(true) => self.wake(py),
             None => self
                 .hooks
-                .call_method1(py, intern!(py, "_publish_slow"), (event, by_owner))
+                .call_method1(py, intern!(py, "_publish_slow"), (event, by_owner, is_consequence))
                 .map(drop),
         }
     }

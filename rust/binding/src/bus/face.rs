@@ -97,13 +97,19 @@ impl BusCore {
     /// Puts an event in its lane.
     #[pyo3(signature = (event, /))]
     fn publish_nowait(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.publish(event, false)
+        self.publish(event, false, false)
     }
 
     /// Puts an event of an owned type in its lane; for the owner of the type.
     #[pyo3(signature = (event, /))]
     fn publish_owned(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.publish(event, true)
+        self.publish(event, true, false)
+    }
+
+    /// Puts an event that follows from what is handled outside of the bus in its lane: a fill, from a quote.
+    #[pyo3(signature = (event, /))]
+    fn publish_consequence(&self, event: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.publish(event, false, true)
     }
 
     /// Puts an event in its lane if it fits; returns whether it does. `only`: for this handler alone.
