@@ -20,6 +20,8 @@ use crate::errors::{internal, raise, refuse_after_fork};
 use crate::lock::lock;
 use crate::thread::this_thread;
 
+const SHUT_DOWN: &str = "the bus was shut down: it takes no more events";
+
 /// Who holds which lane: handler, lane, number, event, attempt.
 type HeldTuple = (Py<BusHandler>, usize, u64, Py<PyAny>, u32);
 
@@ -133,11 +135,7 @@ impl BusCore {
             let mut guard = lock(&self.state);
             let state = &mut *guard;
             if state.closed {
-                return Err(raise(
-                    py,
-                    "ClosedError",
-                    "the bus was shut down: it takes no more events",
-                ));
+                return Err(raise(py, "ClosedError", SHUT_DOWN));
             }
             let route = state
                 .types
@@ -145,11 +143,8 @@ impl BusCore {
                 .copied()
                 .ok_or_else(|| internal("an undeclared type"))?;
             let lane = state.routes[route as usize].get().lane;
-            let entry = Entry {
-                event: event.clone().unbind(),
-                route,
-                only,
-            };
+            let event = event.clone().unbind();
+            let entry = Entry { event, route, only };
             // A letter drops no other event.
             let may_drop = entry.only.is_none();
             let pushed = state.lanes.push(lane, entry, origin, now_ns, may_drop);
@@ -167,8 +162,7 @@ impl BusCore {
         lock(&self.state).lanes.has_room(lane)
     }
 
-    /// Waits without the interpreter's lock until a cause would be taken by a lane, for at most `timeout_s` of wall
-    /// time.
+    /// Waits without the interpreter's lock until a lane would take a cause, for at most `timeout_s` of wall time.
     fn wait_for_room(&self, py: Python<'_>, lane: usize, timeout_s: f64) -> bool {
         let until = Instant::now() + Duration::from_secs_f64(timeout_s.clamp(0.0, 3_600.0));
         py.detach(|| {
