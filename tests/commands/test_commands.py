@@ -10,6 +10,7 @@ import pytest
 
 from headrace.commands import (
     COMMANDS,
+    Ack,
     CancelAll,
     CancelOrder,
     Command,
@@ -23,7 +24,7 @@ from headrace.commands import (
     Status,
 )
 from headrace.commands.meter import CommandMeter
-from headrace.errors import CommandError
+from headrace.errors import CommandError, OptionError
 from tests.support.commanding import ACCEPTED, Note, running
 from tests.support.feeding import HandClock
 
@@ -312,3 +313,16 @@ def interrupt(bus: CommandBus, *, is_async: bool) -> None:
             loop.run_until_complete(task)
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize(
+    "given", [("bogus",), ("Accepted",), (None,), ("accepted", 3), ("accepted", "", ["x"]), ("accepted", "", {}, "1")]
+)
+def test_an_outcome_that_is_none_is_refused_where_it_is_made(given: tuple[Any, ...]) -> None:
+    with pytest.raises(OptionError):
+        Outcome(*given)
+
+
+def test_an_answer_has_one_of_the_four_states() -> None:
+    with pytest.raises(OptionError, match="use one of accepted, noop, rejected, failed"):
+        Ack(status="done", version=1, command_id=1)  # type: ignore[arg-type]

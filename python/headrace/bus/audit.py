@@ -299,7 +299,7 @@ def read_audit(
     """Yield the events of an audit, in the order in which they were delivered.
 
     own_types : event types beside the built-in ones. allow_torn : an incomplete last line, which a killed process
-        leaves, is logged and skipped; without it, it raises.
+        leaves, is logged and skipped, and an empty file has no events; without it, both raise.
     Raises AuditError, with the line: a file that is missing, no audit, damaged or torn.
     """
     file, types = Path(path), tuple(own_types)
@@ -314,7 +314,7 @@ def read_audit(
         except msgspec.DecodeError as error:
             msg = f"audit {file} line {number} is no event: {error}; pass your own event types as own_types="
             raise AuditError(msg, path=str(file), line=number) from error
-    if not has_header:
+    if not has_header and not allow_torn:
         audit_header(file)
 
 

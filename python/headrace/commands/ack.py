@@ -7,9 +7,11 @@ Does not: travel as an exception; what a command says is never a reason to raise
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
+
+from headrace.market.checks import of_type, one_of
 
 __all__ = ["Ack", "AckStatus", "Outcome"]
 
@@ -22,12 +24,19 @@ class Outcome(msgspec.Struct, frozen=True):
     status : "accepted": done, or begun. "noop": it was so already. "rejected": it is not possible, and nothing changed.
     "failed": it went wrong; ``reason`` says how, and whether anything changed.
     detail : what there is to tell, of types that JSON holds. version : of what the command is about, if that has one.
+    Raises OptionError.
     """
 
     status: AckStatus
     reason: str = ""
     detail: Mapping[str, Any] = {}
     version: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("status", self.status, get_args(AckStatus))
+        of_type("reason", self.reason, str)
+        of_type("detail", self.detail, Mapping)
+        of_type("version", self.version, int, None)
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +58,9 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     queued_ns: int = 0
     handled_ns: int = 0
     detail: Mapping[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        one_of("status", self.status, get_args(AckStatus))
 
     @property
     def is_done(self) -> bool:

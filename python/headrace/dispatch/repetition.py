@@ -64,7 +64,10 @@ class LoggedRun:
         self._decoder: msgspec.json.Decoder[Line | Check] = msgspec.json.Decoder(Line | Check)
         try:
             with self.path.open("rb") as file:
-                self.header = msgspec.json.decode(file.readline(LINE_BYTES_MAX), type=Header)
+                first = file.readline(LINE_BYTES_MAX)
+                if not first.endswith(b"\n") and len(first) < LINE_BYTES_MAX:
+                    raise self.error("it has no line: the live run was killed before its first write")
+                self.header = msgspec.json.decode(first, type=Header)
                 if self.header.dispatch_log != VERSION:
                     found = f"written in version {self.header.dispatch_log}"
                     raise self.error(f"{found}, only version {VERSION} can be read: use the headrace that wrote it")

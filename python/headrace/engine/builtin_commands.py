@@ -11,7 +11,7 @@ Does not: order, repeat or time out commands; that is the command bus.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import msgspec
 
@@ -33,7 +33,6 @@ from headrace.commands import (
     Status,
     StopStrategy,
     current_submission,
-    entry_of,
 )
 from headrace.errors import HeadraceError, InstrumentError, OptionError, OrderError
 from headrace.limits import FLATTEN_S
@@ -111,9 +110,8 @@ class BuiltinCommands:
 
     async def again(self, payload: Mapping[str, Any]) -> Outcome:
         """Do what a command of an earlier run asked for. Raises msgspec.ValidationError when it is none."""
-        kinds = {entry_of(kind).name: kind for kind in (*self._plain, *self._awaited)}
-        kind = kinds[payload["command"]]
-        command: Command = msgspec.convert(payload, kind)
+        command: Command = msgspec.convert(payload, Union[(*self._plain, *self._awaited)])
+        kind = type(command)
         if isinstance(command, Drain | Halt | Rearm):
             # How far that run came, when it left, and how its kill switch changed, stand in its log as well.
             return Outcome("accepted")

@@ -164,7 +164,10 @@ class DeadLetters:
                 if self.get(letter_id) is not None:
                     self._again[letter_id] = again
             raise
-        self._redriven.add(letter_id)
+        with self._lock:
+            # It may have been dropped meanwhile.
+            if self.get(letter_id) is not None:
+                self._redriven.add(letter_id)
         return letter
 
     def snapshot(self) -> DeadLetters:

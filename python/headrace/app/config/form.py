@@ -96,6 +96,9 @@ def anchored(value: object, form: Form, path: str, folder: Path | None, found: l
             anchored(inner, items_of(here), f"{path}[{index}]", folder, found) for index, inner in enumerate(value)
         ]
         return [inner for inner in items if inner is not MISSING]
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        found.append(ConfigError(f"{path} is a number of more than 64 bits: write a smaller one", path=path))
+        return MISSING
     if isinstance(here, inspect.AnyType):
         return _free(value, path, found)
     if isinstance(value, str) and folder is not None:
@@ -120,9 +123,8 @@ def _free(value: object, path: str, found: list[ConfigError]) -> object:
     """Return a value of a free table, with Python's numbers; TOML must be able to hold it."""
     if isinstance(value, Decimal):
         return float(value)
-    is_long = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
-    if is_long or not isinstance(value, FREE_VALUES):
-        what = "a number of more than 64 bits" if is_long else "null" if value is None else type(value).__name__
+    if not isinstance(value, FREE_VALUES):
+        what = "null" if value is None else type(value).__name__
         msg = f"{path} is {what}, which TOML cannot hold: remove the key, or write it as text"
         found.append(ConfigError(msg, path=path))
         return MISSING

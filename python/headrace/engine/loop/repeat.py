@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headrace.dispatch.repetition import Repetition
 from headrace.engine.loop.driver import Driver
 from headrace.errors import DispatchLogError
@@ -70,7 +72,11 @@ class RepeatDriver(Driver):
                     self.settle(by_ns)
             case "command":
                 assert steps.repeat_command is not None  # An engine has handlers.
-                await steps.repeat_command(payload)
+                try:
+                    await steps.repeat_command(payload)
+                except msgspec.ValidationError as error:
+                    what = f"damaged: a command cannot be read ({error})"
+                    raise self._repeat.log.error(what) from None  # noqa: TRY400 - it makes an error
             case "decision":
                 self._repeat.decided(payload)
             case "halted":
