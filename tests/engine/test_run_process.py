@@ -374,3 +374,19 @@ def test_an_embedded_engine_drains_on_a_signal(tmp_path: Path, root: Path, how: 
     assert out.split("\n") == ["STOPPING", "EOF", "SIGINT", ""], err
     assert process.returncode == 0
     assert err == ""
+
+
+@pytest.mark.timeout(120)
+def test_a_signal_while_the_process_ends_changes_nothing(tmp_path: Path) -> None:
+    numbers = random.Random(0)
+    for number in range(8):
+        folder = tmp_path / str(number)
+        with running(folder) as run:
+            run.until_it_says(READY)
+            run.send(signal.SIGINT)
+            while not (folder / "out").stat().st_size and run.process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(numbers.random() * 0.03)
+            run.send(signal.SIGTERM)
+            assert run.end() == 0, run.said
+            assert run.report()["ended_by"] == "SIGINT"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from headrace import BarSpec, Engine, Strategy, ticks
+from headrace.commands import RestartStrategy
 from headrace.market.events import Bar
-from tests.support.feeding import BTC, ETH
+from tests.support.engines import HandFeed, market, until
+from tests.support.feeding import BTC, ETH, HandClock
 
 SECOND = 1_000_000_000
 START_NS = 1_767_571_200 * SECOND
@@ -64,3 +67,27 @@ def test_a_quiet_instrument_of_running_data_has_whole_bars() -> None:
 def test_bars_are_the_same_live_and_in_a_replay(last: float) -> None:
     feed = trades_at(0.4, 0.9, 1.0, 1.2, last)
     assert bars_of(feed, speed=4.0) == bars_of(feed, mode="replay")
+
+
+@pytest.mark.asyncio
+async def test_a_restart_inside_an_interval_changes_no_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_STATE", str(tmp_path / "state"))
+    seen: list[tuple[int, bool]] = []
+
+    class Restarted(Strategy):
+        bars = (BarSpec("*", "1s", price="mid"),)
+
+        def on_bar(self, bar: Bar) -> None:
+            seen.append((bar.count, bar.partial))
+
+    clock, feed = HandClock(START_NS), HandFeed()
+    engine = Engine(feeds=feed, strategies=Restarted, clock=clock)
+    async with engine:
+        for number in range(13):
+            clock.at_ns = START_NS + number * SECOND // 4
+            feed.put(market([1.0], start_ns=clock.at_ns))
+            await until(lambda wanted=number + 1: engine.dispatcher.position >= wanted)  # type: ignore[misc]
+            if number == 5:
+                assert (await engine.commands.submit(RestartStrategy("Restarted"))).status == "accepted"
+        await until(lambda: len(seen) == 3)
+    assert seen == [(4, False)] * 3

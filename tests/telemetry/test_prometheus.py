@@ -192,7 +192,7 @@ async def test_a_bad_request_ends_only_its_own_connection(
             assert not answer.startswith(b"HTTP/1.1 200")
             writer.close()
         assert (await asyncio.to_thread(got, address))[0] == 200
-        assert endpoint.metrics() == {"scrapes": 1, "refused": 3}
+        assert endpoint.metrics() == {"scrapes": 1, "refused": 3, "failed": 0}
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 

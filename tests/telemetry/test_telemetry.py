@@ -113,6 +113,7 @@ class Living:
 
 class Beside:
     restarts: Mapping[str, int] = {"recorder": 2}
+    faults: Mapping[str, int] = {"recorder": 1}
 
     def health(self) -> Mapping[str, str]:
         return {"recorder": "the disk is full"}

@@ -132,14 +132,14 @@ def main() -> NoReturn:
             # A terminal may lack a character, like µ in ASCII; that ends no verb.
             stream.reconfigure(errors="replace")
     _log_to_stderr()
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], is_process=True))
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code."""
+def run(arguments: list[str], *, is_process: bool = False) -> int:
+    """Run one command line and return its exit code. is_process : the process ends with it."""
     debug = "--debug" in arguments
     try:
-        with commands.make_context("headrace", list(arguments)) as context:
+        with commands.make_context("headrace", list(arguments), obj=is_process) as context:
             outcome = commands.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as error:

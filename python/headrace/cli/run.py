@@ -51,8 +51,11 @@ def run_command(*, config_file: Path, overrides: tuple[str, ...], as_json: bool,
     engine = engine_of(config)
     configure_logging(config.engine.log_level, config.engine.log_format, engine.run_id)
     follow_events(engine.bus)
-    # Until the report is out: a signal that comes when the feeds have just ended must not lose it.
-    with strategy_failures(), engine.signals_are_requests():
+    # A signal that comes when the feeds have just ended must lose neither the report nor the exit code.
+    interrupts = engine.signals_are_requests()
+    if click.get_current_context().obj:
+        interrupts.until_exit()
+    with strategy_failures(), interrupts:
         try:
             report = engine.run()
         except Exception:

@@ -14,6 +14,7 @@ Does not: interrupt a native call that returns nothing to Python.
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -71,6 +72,16 @@ class Interrupts:
                 for watched in self.signals:
                     if not any(watched in other.signals for other in self._active):
                         _restore(watched)
+
+    def until_exit(self) -> None:
+        """Enter for the rest of the process: a signal that comes while it ends must not make a failure of its end."""
+        self.__enter__()
+        # Python restores the defaults first of all at its end, and then has its own clean-up to do.
+        atexit.register(self._ignore)
+
+    def _ignore(self) -> None:
+        for watched in self.signals:
+            signal.signal(watched, signal.SIG_IGN)
 
     def take(self, name: str) -> bool:
         """Take a signal; False: it was one too many."""

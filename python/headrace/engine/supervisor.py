@@ -17,19 +17,21 @@ import asyncio
 import inspect
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn, SupportsFloat
 
+from headrace.dispatch.faults import error_text
 from headrace.engine.service import check_service
 from headrace.errors import EngineError, ServiceError
 from headrace.limits import DRAIN_RUNNING_S, RESTART_FIRST_S, RESTART_MAX_S
 from headrace.market.clock import Mode
 from headrace.market.events import Event, Status
 from headrace.market.user_errors import is_requested, problem_of
-from headrace.market.user_functions import refuse_generator
+from headrace.market.user_functions import refuse_generator, refuse_unfinished
 from headrace.market.user_waits import bounded_s, returned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from headrace.engine.service import ServiceContext, ServiceProtocol
 
@@ -54,6 +56,8 @@ class Supervisor:
         self._stopping = asyncio.Event()
         # Starts after the first, by service.
         self.restarts: dict[str, int] = {}
+        # Calls of health() and metrics() that raised, or returned what is none, by service.
+        self.faults: dict[str, int] = {}
         for service in services:
             self.add(service)
 
@@ -64,7 +68,7 @@ class Supervisor:
             msg = f"service name {service.name!r} is taken: every service of an engine has a name of its own"
             raise EngineError(msg)
         self._services.append(service)
-        self.restarts[service.name] = 0
+        self.restarts[service.name] = self.faults[service.name] = 0
 
     async def setup(self) -> None:
         """Set every service up, in order. What one raises ends the engine before it began."""
@@ -122,19 +126,31 @@ class Supervisor:
 
     def _metrics_of(self, service: ServiceProtocol) -> Mapping[str, float]:
         try:
-            return service.metrics()
-        except Exception:
-            log.exception("metrics() of service %s raised", service.name)
+            return _numbers(refuse_unfinished(service.metrics(), "here: return a dict of numbers by name"))
+        except BaseException as error:  # noqa: BLE001 - as in `_health_of`
+            self._contain(service, "metrics", error)
             return {}
+
+    def _contain(self, service: ServiceProtocol, method: str, error: BaseException) -> None:
+        """Count what a service's method raised, and log the first."""
+        if is_requested(error):
+            raise error
+        self.faults[service.name] += 1
+        if self.faults[service.name] == 1:
+            log.error("%s failed; more like this are counted", _where(service, method), exc_info=error)
 
     def _health_of(self, service: ServiceProtocol) -> str:
         task = self._tasks.get(service.name)
         if task is not None and task.done():
             return "ended"
         try:
-            return service.health()
-        except Exception as error:  # noqa: BLE001 - a service that cannot say how it is, is not well
-            return f"health() raised {type(error).__name__}: {error}"
+            health = refuse_unfinished(service.health(), 'here: return "ok", or what is wrong')
+            if not isinstance(health, str):
+                _refuse(health, '"ok", or a text of what is wrong')
+        except BaseException as error:  # noqa: BLE001 - a service that cannot say how it is, is not well
+            self._contain(service, "health", error)
+            return f"health() raised {error_text(error)}"
+        return health
 
     async def _look_after(self, service: ServiceProtocol) -> None:
         wait_s, again = RESTART_FIRST_S, False
@@ -208,6 +224,22 @@ class Supervisor:
                 reason=reason,
             )
         )
+
+
+def _numbers(values: object) -> dict[str, float]:
+    """Return a service's metrics, checked, so that they can be written down."""
+    if not isinstance(values, Mapping):
+        _refuse(values, "a dict of numbers by name")
+    for name, value in values.items():
+        if not isinstance(name, str) or not isinstance(value, SupportsFloat):
+            _refuse({name: value}, "a dict of numbers by name")
+        name.encode()  # A lone surrogate cannot be written.
+    return {name: float(value) for name, value in values.items()}
+
+
+def _refuse(returned: object, wanted: str) -> NoReturn:
+    msg = f"it returned {returned!r:.100}: return {wanted}"
+    raise TypeError(msg)
 
 
 async def _called(service: ServiceProtocol, method: str, *arguments: object, within_s: float | None = None) -> None:

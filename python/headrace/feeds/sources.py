@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -50,6 +52,8 @@ Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Table | AnyFeed"
 
 # The longest wait that does not look whether the run was stopped.
 WAIT_S = 0.05
+# A feed of the past that has no item for longer waits for something, and live, time goes on without it.
+SLOW_S = 1.0
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,14 +137,17 @@ class Sources:
                 errors.append(error)
         return errors
 
-    async def give(self, source: int) -> None:
-        """Push the next item of a source into the pump, or its end."""
+    async def give(self, source: int, on_slow: Callable[[], None] = lambda: None) -> None:
+        """Push the next item of a source into the pump, or its end. on_slow : called when that takes over SLOW_S."""
         named = NamedFeed(self._paced[source], "__anext__")
         waiting = begun(anext(self._items[source], END))
         try:
+            slow_s = time.monotonic() + SLOW_S
             while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
                 if self._is_stopped():
                     return
+                if time.monotonic() > slow_s:
+                    on_slow()
         finally:
             await ended({waiting: named.where})
         with named:
@@ -165,20 +172,24 @@ class Sources:
         for feed in self.live:
             items, record = Items(feed, self._instrument_ids), self._records.get(id(feed))
             self._live_sources.append(LiveSource(feed, self._dispatcher, driver, items, record=record))
-        past = self._bring_paced(clock, driver.schedule)
+        past = self._bring_paced(clock, driver)
         return await self._ends.run(self._live_sources, past, driver.publish_control)
 
-    async def _bring_paced(self, clock: Clock, schedule: Callable[[], None]) -> None:
-        """Publish what recorded feeds have as it comes due, and schedule a turn after each part."""
+    async def _bring_paced(self, clock: Clock, driver: LiveDriver) -> None:
+        """Publish what recorded feeds have as it comes due, and have a turn after each part.
+
+        The driver's time stands still at the last tick while a due one is not on the ring: bars and timers wait for it.
+        """
         paced = clock if isinstance(clock, PacedClock) else None
         while self._paced:
             status, argument = self.pump.ingest(clock.now_ns() if paced is None else paced.due_ns(), INGEST_TICKS)
             self.keep_rejects()
             if paced is not None and self.pump.last_ts is not None:
                 paced.follow(self.pump.last_ts)
-            schedule()
+            # At their end it is over, as in a replay: an interval that is open then makes no bar.
+            driver.hold_at(argument if status is PumpStatus.UNTIL else self.pump.last_ts or 0)
             if status is PumpStatus.NEED:
-                await self.give(argument)
+                await self.give(argument, partial(driver.hold_at, None))
             elif status is PumpStatus.UNTIL:
                 await self.wait(
                     max(0.0, (argument - clock.now_ns()) / 1e9) if paced is None else paced.wait_s(argument)

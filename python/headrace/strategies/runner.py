@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from headrace.dispatch.faults import error_text
@@ -32,7 +33,7 @@ from headrace.strategies.instance import Instance
 from headrace.strategies.states import LifeCycle, StrategyState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from headrace.dispatch.options import TuneOptions
     from headrace.dispatch.subscription import Subscription
@@ -222,6 +223,18 @@ class StrategyRunner:
         """
         await self._close(await self._end(reason, within_s))
 
+    @contextmanager
+    def _bars_go_on(self) -> Iterator[None]:
+        """Keep the bars of the object that runs: an interval that is open has the ticks from before, too."""
+        bars = [] if self._instance is None else list(self._instance.bars)
+        for bar in bars:
+            self._parts.bars.add(bar)
+        try:
+            yield
+        finally:
+            for bar in bars:
+                self._parts.bars.remove(bar)
+
     async def restart(self, reason: str) -> None:
         """Stop it and start a fresh one, with what the old one saved and its ticks from now on, the gap told.
 
@@ -237,6 +250,10 @@ class StrategyRunner:
                 self._callbacks.fail("on_save", failure.raised)
         elif "on_save" in self._callbacks.known:
             self.log.warning("%s is %s and saves nothing: it starts without what it knew", self.name, self.state)
+        with self._bars_go_on():
+            await self._start_over(reason, saved)
+
+    async def _start_over(self, reason: str, saved: object) -> None:
         ticks_of = await self._end(reason) if self.life.allows("stop") else []
         # What it subscribed to itself, its ``on_start`` does again.
         first = None if self._instance is None else self._instance.ticks

@@ -57,6 +57,10 @@ class Supervised(Protocol):
     def restarts(self) -> Mapping[str, int]:
         """Starts after the first, by service."""
 
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """Calls of ``health`` and ``metrics`` that failed, by service."""
+
     def health(self) -> Mapping[str, str]:
         """Each service's own health text, "ok" when it is well."""
 
@@ -211,6 +215,7 @@ def _of_services(services: Supervised) -> Iterator[Sample]:
     for name, values in services.metrics().items():
         for own, value in values.items():
             yield Sample("headrace_service_value", (name, own), value)
+    yield from _by("headrace_service_faults_total", services.faults)
 
 
 def _of_audit(audit: AuditSink) -> Iterator[Sample]:

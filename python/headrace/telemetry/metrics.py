@@ -222,6 +222,13 @@ _ROWS = (
     Metric("headrace_service_healthy", "0 or 1", ("service",), "1 while its own health is ok", "0"),
     Metric("headrace_service_value", "its own", ("service", "name"), "a service's own metric"),
     Metric(
+        "headrace_service_faults_total",
+        "calls",
+        ("service",),
+        "calls of its health() and metrics() that raised, or returned what is none",
+        "rises: it has no metrics, and the log names the first fault",
+    ),
+    Metric(
         "headrace_audit_events_total",
         "events",
         ("fate",),

@@ -4,6 +4,8 @@
 
     GET /metrics ─▶ Metrics.snapshot(), on the loop ─▶ text, in a thread      any other path: 404, any other verb: 405
 
+When metrics cannot be read or written
+    The answer is 500, and the log says why.
 When a client is slow, or sends an invalid or too long request
     Its connection is closed, after 5 s or 8 KiB. Other clients and the engine are not affected.
 
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from headrace.errors import MissingExtraError, OptionError, ServiceError
 from headrace.limits import SCRAPE_BYTES_MAX, SCRAPE_TIMEOUT_S
+from headrace.market.checks import of_type
 from headrace.market.clock import Mode
 from headrace.telemetry.metrics import METRICS
 
@@ -39,6 +42,7 @@ __all__ = ["PrometheusEndpoint"]
 log = logging.getLogger(__name__)
 
 PATH = "/metrics"
+PLAIN = "text/plain; charset=utf-8"
 
 
 class PrometheusEndpoint:
@@ -51,6 +55,8 @@ class PrometheusEndpoint:
     restart: ClassVar[RestartPolicy] = "on_failure"
 
     def __init__(self, metrics: Metrics, *, port: int, host: str = "127.0.0.1") -> None:
+        of_type("port", port, int)
+        of_type("host", host, str)
         if not 0 <= port < 1 << 16:
             msg = f"port={port} is not allowed: use a number from 0 to 65,535"
             raise OptionError(msg, option="port")
@@ -67,7 +73,7 @@ class PrometheusEndpoint:
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
         self._clients: set[asyncio.Task[None]] = set()
-        self._scrapes = self._refused = 0
+        self._scrapes = self._refused = self._failed = 0
 
     @property
     def name(self) -> str:
@@ -116,8 +122,8 @@ class PrometheusEndpoint:
         return "ok"
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the numbers of scrapes and of refused requests."""
-        return {"scrapes": self._scrapes, "refused": self._refused}
+        """Return the numbers of scrapes, of refused requests, and of scrapes that were answered by 500."""
+        return {"scrapes": self._scrapes, "refused": self._refused, "failed": self._failed}
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -144,14 +150,20 @@ class PrometheusEndpoint:
         if path == PATH and verb in ("GET", "HEAD"):
             self._scrapes += 1
             encode, content_type = self._choose_encoder(_accepted(fields))
-            registry = self._new_registry()
-            registry.register(_Collector(self._metrics.snapshot()))
-            # Four fifths of a scrape's time make its text. That runs in a thread, so that the loop goes on.
-            body = await asyncio.to_thread(encode, registry)
+            try:
+                registry = self._new_registry()
+                registry.register(_Collector(self._metrics.snapshot()))
+                # Four fifths of a scrape's time make its text. That runs in a thread, so that the loop goes on.
+                body = await asyncio.to_thread(encode, registry)
+            except Exception as error:
+                self._failed += 1
+                log.exception("the metrics could not be read or written")
+                text = f"the metrics could not be read or written: {type(error).__name__}, see the log\n"
+                return _http("500 Internal Server Error", PLAIN, text.encode(), with_body=verb == "GET")
             return _http("200 OK", content_type, body, with_body=verb == "GET")
         self._refused += 1
         status, text = ("405 Method Not Allowed", "GET only") if path == PATH else ("404 Not Found", f"see {PATH}")
-        return _http(status, "text/plain; charset=utf-8", f"{text}\n".encode())
+        return _http(status, PLAIN, f"{text}\n".encode())
 
 
 class _Collector:

@@ -69,6 +69,8 @@ class LiveDriver(Driver):
         self._collector: IdleCollector | None = None
         self._source: Clock = WallClock() if options["clock"] is None else UserClock(options["clock"])
         self._now_ns = self._source.now_ns
+        # The source's time is behind it: a tick of then is not on the ring yet. None: all that are due are.
+        self._hold_ns: int | None = None
         self._sources: Sources | None = None
         # None before it is started and after it is closed.
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,9 +88,10 @@ class LiveDriver(Driver):
         await sources.open()
         self._sources = sources
         first_ns, speed = await sources.first_ns(), self._options["speed"]
-        if self._options["clock"] is None and first_ns is not None and not sources.live:
-            self._source = PacedClock(first_ns, 1.0 if speed is None else speed)
-            self._now_ns = self._source.now_ns
+        if first_ns is not None and not sources.live:
+            if self._options["clock"] is None:
+                self._source = PacedClock(first_ns, 1.0 if speed is None else speed)
+            self._hold_ns, self._now_ns = first_ns, self._held_now_ns
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._over = self._loop.create_future()
         self.clock.advance_to(self._now_ns())
@@ -111,6 +114,15 @@ class LiveDriver(Driver):
             if feeding is not None and not feeding.done():
                 feeding.cancel()
                 await asyncio.wait({feeding})
+
+    def _held_now_ns(self) -> int:
+        now_ns = self._source.now_ns()
+        return now_ns if self._hold_ns is None else min(now_ns, self._hold_ns)
+
+    def hold_at(self, ts_ns: int | None) -> None:
+        """Let time go on up to the next tick of recorded feeds, and have a turn. None: without a limit."""
+        self._hold_ns = ts_ns
+        self.schedule()
 
     async def _feed(self, sources: Sources, steps: Steps) -> None:
         reason = await sources.bring_all(self._source, self)
@@ -313,7 +325,9 @@ class LiveDriver(Driver):
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_ns, self._alarm = due_ns, None
-        if due_ns is not None:
+        if due_ns is not None and self._hold_ns is not None and due_ns > self._hold_ns:
+            self._alarm_ns = None  # The next tick has a turn of its own, which looks again.
+        elif due_ns is not None:
             self._alarm = self._loop.call_later(seconds_until(self._source, due_ns), self._ring)
 
     def _ring(self) -> None:
