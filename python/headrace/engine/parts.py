@@ -26,10 +26,9 @@ from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
 from headrace.engine.repeat import Repeat, RunLog
 from headrace.engine.service import ServiceContext
 from headrace.engine.supervisor import Supervisor
-from headrace.feeds.base import AnnouncingFeed
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.recorder import Recorder
-from headrace.feeds.sources import feeds_of, refuse_live
+from headrace.feeds.sources import announced_by, feeds_of, refuse_live
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.instrument import Instrument
@@ -46,7 +45,7 @@ from headrace.trading.positions import Positions
 from headrace.trading.risk import RiskGates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.engine.loop import Driver
     from headrace.engine.options import EngineOptions
@@ -77,7 +76,9 @@ class EngineParts:
         instruments = [Instrument(given) if isinstance(given, str) else given for given in listed]
         self.dispatcher: Final = self._dispatcher(instruments)
         self.kill_switch: Final = self._kill_switch(undo)
-        self.names: Final = KnownNames(self.dispatcher, announced=self._announced, strategies=lambda: self.strategies)
+        self.names: Final = KnownNames(
+            self.dispatcher, announced=lambda: announced_by(self.feeds), strategies=lambda: self.strategies
+        )
         self.gates: Final = RiskGates(
             options["limits"],
             instruments,
@@ -215,11 +216,6 @@ class EngineParts:
         if self.mode is Mode.REPLAY:
             return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit)
         return LiveDriver(*moved, self.options, self.log)
-
-    def _announced(self) -> Iterator[str]:
-        for feed in self.feeds:
-            if isinstance(feed, AnnouncingFeed):
-                yield from feed.instruments
 
     def _halt_watch(self) -> HaltWatch | None:
         """A repetition has none: its log says when the switch changed."""

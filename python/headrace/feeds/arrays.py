@@ -61,6 +61,8 @@ class ArrayFeed:
         self._name = name or (path_text(self._path) if self._path else "array")
         names = [instruments] if isinstance(instruments, str) else instruments
         self._instruments = tuple(names) or getattr(source, "instruments", ())
+        for own in self._instruments:
+            of_type("instruments", own, str)
         self._ticks = self._checked(source) if isinstance(source, np.ndarray) else None
         self._bytes_done = 0
 

@@ -13,6 +13,7 @@ Does not: parse lines; it only looks for the venue in them when no venue is set.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,17 +24,19 @@ from headrace.errors import OptionError, RecordingError, VenueError
 from headrace.feeds.files import path_text, refuse_endless
 from headrace.feeds.lines import WrongTimeError, without_marks, wrong_time
 from headrace.limits import FRAME_BYTES_MAX
+from headrace.market.checks import of_type, whole
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterator
 
 __all__ = ["RecordingFeed", "checked_venue"]
 
 # One read of the worker: so large that passing it between threads (about 50 µs) is cheap compared with unpacking it.
 BLOCK_BYTES = 1 << 20
+BLOCK_BYTES_MAX = 1 << 30
 # Blocks the worker may read ahead: two keep both threads busy, two more cover an uneven strategy.
 BLOCKS_AHEAD = 4
+BLOCKS_AHEAD_MAX = 1_024
 # The venue is looked for in so many frames, and in no more than so many bytes: 1,000 of the longest frames are 4 GB.
 DETECT_FRAMES = 1_000
 DETECT_BYTES = 4 * FRAME_BYTES_MAX
@@ -46,11 +49,11 @@ class RecordingFeed:
 
     path : the file; gzip and zstd are recognised by their first bytes, not by the name.
     venue : the sender of the frames, or None to find it from the first 1,000 frames, or 16 MiB of them.
-    block_bytes : size of one read after unpacking, bytes.
-    blocks_ahead : blocks that the worker may read ahead, 1 or more.
+    block_bytes : size of one read after unpacking, 1 to 1 GiB.
+    blocks_ahead : blocks that the worker may read ahead, 1 to 1,024.
 
-    Raises ``OptionError`` (an unknown venue) at once; ``RecordingError`` (missing, unreadable, empty, truncated,
-    damaged) and ``VenueError`` (undecided) from ``open`` or while iterating.
+    Raises ``OptionError`` (a value that is not allowed) at once; ``RecordingError`` (missing, unreadable, empty,
+    truncated, damaged) and ``VenueError`` (undecided) from ``open`` or while iterating.
     """
 
     def __init__(
@@ -61,9 +64,9 @@ class RecordingFeed:
         block_bytes: int = BLOCK_BYTES,
         blocks_ahead: int = BLOCKS_AHEAD,
     ) -> None:
-        if block_bytes < 1 or blocks_ahead < 1:
-            msg = f"block_bytes={block_bytes} and blocks_ahead={blocks_ahead} are not allowed: both must be 1 or more"
-            raise ValueError(msg)
+        of_type("path", path, str, os.PathLike)
+        whole("block_bytes", block_bytes, 1, BLOCK_BYTES_MAX, "bytes")
+        whole("blocks_ahead", blocks_ahead, 1, BLOCKS_AHEAD_MAX, "blocks")
         self._path = Path(path)
         self._venue = checked_venue(venue)
         self._block_bytes = block_bytes

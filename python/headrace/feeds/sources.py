@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -26,19 +27,21 @@ from headrace._native import PumpStatus
 from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
+from headrace.feeds.base import AnnouncingFeed, AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
 from headrace.feeds.ends import FeedEnds
+from headrace.feeds.files import path_text
 from headrace.feeds.items import Items
 from headrace.feeds.live import END, HELD_S, INGEST_TICKS, LiveSource
 from headrace.feeds.naming import NamedFeed, called
 from headrace.feeds.recording import RecordingFeed, checked_venue
 from headrace.feeds.tables import Table, is_table, ticks_of_table
+from headrace.market.checks import of_type
 from headrace.market.clock import PacedClock
 from headrace.market.tick_array import InstrumentIds
 from headrace.market.user_waits import begun, ended, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop import LiveDriver
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
 
-__all__ = ["Progress", "Source", "Sources", "feeds_of", "refuse_live"]
+__all__ = ["Progress", "Source", "Sources", "announced_by", "feeds_of", "refuse_live"]
 
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Table | AnyFeed"
 
@@ -221,6 +224,9 @@ class Sources:
         if self._recorder is None or feed.name not in self._recorder.paths:
             return ""
         path = self._recorder.paths[feed.name].absolute()
+        if path_text(path) != str(path):
+            msg = f"record={path_text(path.parent)!r} cannot stand in a dispatch log: give a folder with a plain name"
+            raise OptionError(msg, option="record")
         return str(path) if feed.venue is None else f"{path}@{feed.venue}"
 
     def accepted(self) -> list[tuple[AnyFeed, int]]:
@@ -267,10 +273,24 @@ def refuse_live(feeds: Iterable[AnyFeed]) -> None:
             raise OptionError(msg, option="feeds")
 
 
+def announced_by(feeds: Iterable[AnyFeed]) -> Iterator[str]:
+    """Yield the names of the instruments that feeds announce."""
+    for feed in feeds:
+        if isinstance(feed, AnnouncingFeed):
+            with NamedFeed(feed, "instruments"):
+                names = list(feed.instruments)
+                for name in names:
+                    of_type("instruments", name, str)
+            yield from names
+
+
 def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> list[AnyFeed]:
     """Return a feed for each source; a path may name its venue, ``FILE@BINANCE_USDM``. Raises OptionError."""
     checked_venue(venue)
-    is_one = isinstance(sources, str | os.PathLike | np.ndarray | Feed | PushFeed) or is_table(sources)
+    if isinstance(sources, Mapping | AbstractSet):
+        msg = f"sources={type(sources).__name__} has no order, which decides between equal times: give a list"
+        raise OptionError(msg, option="sources")
+    is_one = isinstance(sources, str | bytes | os.PathLike | np.ndarray | Feed | PushFeed) or is_table(sources)
     each: Iterable[object] = [sources] if is_one or not isinstance(sources, Iterable) else sources
     feeds = [_feed_of(source, venue) for source in each]
     _refuse_confused(feeds)
@@ -292,6 +312,10 @@ def _refuse_confused(feeds: Sequence[AnyFeed]) -> None:
     """Refuse feeds that would be taken for one another, and names that cannot be written. Raises OptionError."""
     for number, feed in enumerate(feeds):
         name: object = feed.name
+        venue: object = feed.venue
+        if venue is not None and not isinstance(venue, str):
+            msg = f"the venue of {type(feed).__name__} is {venue!r}: give a text, or None for a feed of ticks"
+            raise OptionError(msg, option="feeds")
         if not isinstance(name, str) or not name.isprintable():
             msg = f"the name of {type(feed).__name__} is {name!r}: give it a text, which errors and tables show"
             raise OptionError(msg, option="feeds")
@@ -306,7 +330,7 @@ def _feed_of(source: object, venue: str | None) -> AnyFeed:
         return ArrayFeed(source)
     if is_table(source):
         return ArrayFeed(ticks_of_table(source))
-    if isinstance(source, Feed | PushFeed):
+    if isinstance(source, Feed | PushFeed) and not isinstance(source, type):
         return source
     if not isinstance(source, str | os.PathLike):
         msg = f"source {source!r} cannot be replayed: give a path, an array of TICK_DTYPE, or a Feed"

@@ -22,7 +22,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from headrace.market.checks import of_type, whole
+import headrace._native as _native
+from headrace.errors import OptionError
+from headrace.market.checks import of_type, one_of, whole
+from headrace.market.times import time_problem
 
 if TYPE_CHECKING:
     import os
@@ -44,6 +47,7 @@ SNAPSHOT_AT_NS = 3 * DEPTH_EVERY_NS + DEPTH_EVERY_NS // 2
 BOOK_LEVELS = 100
 # The lowest first price is 10,000 ticks of price: a bid is above 0.
 BOOK_LEVELS_MAX = 9_000
+FRAMES_MAX = 10**12
 # The best price is not removed when the spread is this wide, in ticks of price.
 SPREAD_TICKS_MAX = 8
 # Lines per item: about 200 KiB.
@@ -77,7 +81,7 @@ class SyntheticFeed:
     snapshot : whether a REST snapshot is among the frames.
     levels : of each side of the book at the start; later orders go as deep.
 
-    About 7 µs a frame. Raises ValueError for an unknown venue or ``frames`` below 1.
+    About 7 µs a frame. Raises OptionError: a value that is not allowed; InstrumentError: a symbol that no venue has.
     """
 
     def __init__(
@@ -91,17 +95,16 @@ class SyntheticFeed:
         snapshot: bool = True,
         levels: int = BOOK_LEVELS,
     ) -> None:
-        if venue not in VENUES:
-            msg = f"venue {venue!r} has no generator: choose one of {', '.join(VENUES)}"
-            raise ValueError(msg)
-        if frames < 1:
-            msg = f"frames={frames} is not allowed: a session has 1 frame or more"
-            raise ValueError(msg)
+        one_of("venue", venue, VENUES)
+        whole("frames", frames, 1, FRAMES_MAX, "frames")
         whole("levels", levels, 1, BOOK_LEVELS_MAX, "levels")
         of_type("symbol", symbol, str)
         of_type("snapshot", snapshot, bool)
-        for option, value in (("seed", seed), ("start_ns", start_ns)):
-            of_type(option, value, int)
+        of_type("seed", seed, int)
+        of_type("start_ns", start_ns, int)
+        if problem := time_problem(start_ns):
+            raise OptionError(f"start_ns={start_ns}, {problem}", option="start_ns")
+        _native.Instruments([f"{symbol}.{venue}"])  # Refuses what is no symbol.
         self._symbol = symbol
         self._venue = venue
         self._frames = frames

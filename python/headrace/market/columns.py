@@ -26,8 +26,6 @@ __all__ = ["ticks"]
 
 # Values that no kind has below 0.
 SIZES = {"size", "bid_size", "ask_size"}
-# What a missing time is as an integer.
-NAT_NS = -(1 << 63)
 
 
 def ticks(
@@ -217,7 +215,6 @@ def _times(name: str, column: ArrayLike) -> np.ndarray:
         )
         raise OptionError(msg, option=name)
     read = _column(name, times, "i8")
-    _refuse_rows(name, np.full(len(read), "NaT"), read == NAT_NS, "which is no time: correct or drop the row")
     if problem := column_problem(read):
         raise OptionError(f"{name} is {problem}", option=name)
     return read

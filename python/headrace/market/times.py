@@ -23,6 +23,8 @@ __all__ = ["YEAR_2000_NS", "YEAR_2200_NS", "column_problem", "time_problem"]
 YEAR_2000_NS, YEAR_2200_NS = 946_684_800 * 10**9, 7_258_118_400 * 10**9
 # The units that receive times come in by mistake.
 UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+# What a missing time is as an integer.
+NAT_NS = -(1 << 63)
 # How near is near to a whole millisecond.
 NEAR_NS = 1_000
 
@@ -44,7 +46,10 @@ def column_problem(times: np.ndarray) -> str:
     """
     if not len(times):
         return ""
-    unit = likely_unit(int(times.min()), int(times.max()))
+    first = int(times.argmin())
+    if times[first] == NAT_NS:
+        return f"NaT at row {first}, which is no time: correct or drop the row"
+    unit = likely_unit(int(times[first]), int(times.max()))
     # As µs, times next to whole milliseconds are whole seconds, which is no accident.
     if not unit or (unit != "us" and not ((times + NEAR_NS) % UNITS_NS["ms"] > 2 * NEAR_NS).any()):
         return ""
