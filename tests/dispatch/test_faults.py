@@ -466,3 +466,27 @@ def test_every_fault_is_a_fault_of_the_strategy_not_of_headrace() -> None:
         with pytest.raises(RuntimeError) as raised:
             dispatcher.dispatch()
     assert not isinstance(raised.value, HeadraceError)
+
+
+@pytest.mark.parametrize("name_is_taken", [False, True])
+def test_a_fault_behind_a_close_is_judged_by_its_own_rule(name_is_taken: bool) -> None:
+    def closes_itself() -> None:
+        own.close()
+        raise RuntimeError("wanted")
+
+    def closes_and_returns() -> None:
+        other.close()
+        if name_is_taken:
+            dispatcher.subscribe(lambda: None, callback="on_quote", name="other")
+
+    with Dispatcher(on_fault="quarantine") as dispatcher:
+        own = dispatcher.subscribe(closes_itself, callback="on_quote", name="own", on_fault="raise")
+        other = dispatcher.subscribe(closes_and_returns, callback="on_quote", name="other")
+        dispatcher.publish(quotes(dispatcher, [1.0]))
+        with pytest.raises(RuntimeError, match="wanted"):
+            dispatcher.dispatch()
+        dispatcher.publish(quotes(dispatcher, [2.0]))
+        dispatcher.dispatch()
+        assert dispatcher.stats().closed.faults == 1
+        assert set(dispatcher.faults._joined) == set(dispatcher.subscriptions)
+        assert not dispatcher.faults._replaced

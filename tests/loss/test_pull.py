@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace import TICK_DTYPE, Dispatcher, Flags, GapCause
+from headrace import TICK_DTYPE, Dispatcher, Flags, GapCause, Subscription
 from headrace.dispatch.loop_wakeup import WakeupKind
 from headrace.errors import ClosedError, OptionError, ReentrantDispatchError
 from tests.support.feeding import BTC, ETH, holds_the_law, level_event, quotes, read_all, trades, wait_until
@@ -324,3 +324,26 @@ def test_wakeups_leave_no_descriptor_open() -> None:
     for _ in range(10):
         asyncio.run(main())
     assert count() == before
+
+
+def test_a_pause_skips_what_a_pull_holds() -> None:
+    async def waits(own: Subscription) -> None:
+        async for _ in own:
+            pass
+
+    with Dispatcher() as dispatcher:
+        own = dispatcher.subscribe(kinds=["quote", "gap"])
+        dispatcher.publish(quotes(dispatcher, range(10)))
+        out = np.zeros(3, TICK_DTYPE)
+        assert own.read_into(out) == 3
+        own.pause()
+        # It waits; what is held back by the pause must not keep the event loop busy.
+        with pytest.raises(TimeoutError):
+            asyncio.run(asyncio.wait_for(waits(own), 0.2))
+        stats = own.stats()
+        assert (stats.delivered, stats.skipped, stats.pending) == (3, 7, 0)
+        own.resume()
+        dispatcher.publish(quotes(dispatcher, [10.0]))
+        got = read_all(own)
+        assert [int(kind) for kind in got["kind"]] == [6, 1]
+        assert holds_the_law(own.stats())

@@ -120,6 +120,8 @@ class FaultDesk:
         self._letters = letters
         self._clock = clock
         self._joined: dict[str, _Joined] = {}
+        # Closed while they were being dispatched, under a name that another subscription has now.
+        self._replaced: list[_Joined] = []
         # The engine's callback when a strategy is quarantined, with its name and the reason.
         self.on_quarantine: Callable[[str, str], None] = _no_engine
         # The first error outside a dispatch that ends the run; the engine's driver raises it.
@@ -132,11 +134,19 @@ class FaultDesk:
     def add(self, subscription: Subscription, record: FaultRecord, policy: Policy | None) -> None:
         """Judge a subscription's faults by this record and policy; None: by the default."""
         record.join(subscription.membership)
+        if subscription.name in self._joined:
+            self._replaced.append(self._joined[subscription.name])
         self._joined[subscription.name] = _Joined(record, policy or self.default, weakref.ref(subscription))
 
     def remove(self, subscription: Subscription) -> None:
-        """Keep nothing of a closed subscription."""
-        self._joined.pop(subscription.name).record.leave(subscription.membership)
+        """Keep nothing of a closed subscription, whose last call is over."""
+        joined = self._joined.get(subscription.name)
+        if joined is not None and joined.subscription() is subscription:
+            del self._joined[subscription.name]
+        else:
+            joined = next(old for old in self._replaced if old.subscription() is subscription)
+            self._replaced.remove(joined)
+        joined.record.leave(subscription.membership)
 
     def disconnect(self) -> None:
         """Drop the callback for quarantines: native code keeps this object alive, and with it the callback."""
@@ -179,7 +189,6 @@ class FaultDesk:
         """Keep the letter and judge: None: go on; True: quarantine; an exception: end the dispatch by raising it."""
         where = f"in {subscription}.{handler}, {self.keep(subscription, handler, error, failed)}"
         joined = self._joined.get(subscription)
-        # One that was closed while it was in its handler has no record any more.
         if (joined.policy if joined else self.default) == "raise":
             return _raisable(error, where, subscription, handler)
         return self._quarantines(joined.record if joined else self.record(subscription), error, where) or None
@@ -188,7 +197,7 @@ class FaultDesk:
         """Await what a plain handler returned. Raises TypeError where that is impossible."""
         joined = self._joined.get(subscription)
         own = None if joined is None else joined.subscription()
-        if own is None:
+        if own is None or not own.is_open:
             close_unfinished(call[1])
         else:
             own.take_returned(AwaitedCall(*call))

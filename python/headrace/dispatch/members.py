@@ -130,7 +130,6 @@ class Members:
             self.names.free(name)
             self._closing.append(subscription)
         subscription.end(deadline_s)
-        self._faults.remove(subscription)
         if subscription.group is not self.inline:
             self.watch.watched.remove(subscription.group)
 
@@ -148,6 +147,9 @@ class Members:
         with self._changes:
             final = [own for own in self._closing if own.membership.has_left]
             self._closing = [own for own in self._closing if own not in final]
+            # Until then a fault of its last call is judged by its own rule.
+            for own in final:
+                self._faults.remove(own)
             if final:
                 self._closed_stats = sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in final)])
             if not self._closing:
