@@ -20,7 +20,7 @@ from unittest import mock
 import headrace
 from benches.event_bus import QuoteAdder, QuoteEvent, a_bus, events
 from benches.frames import TYPES
-from benches.handlers import PerBatch, PerQuote, PerTick, quotes
+from benches.handlers import PerBatch, PerQuote, PerTick, own_times, quotes
 from benches.workload import Adder, instrument_names, quote_objects
 from headrace.dispatch import slow_handlers as watch
 
@@ -46,6 +46,13 @@ def through_ring(strategy: Callable[[], PerQuote | PerTick | PerBatch], strategi
         assert dispatcher.ring.cursor == blocks * BLOCK, f"{dispatcher.ring.cursor} ticks were published"
     for handler in handlers:
         assert handler.count == blocks * BLOCK, f"{handler.count} of {blocks * BLOCK} ticks arrived"
+
+
+def replayed(blocks: int) -> None:
+    """Replay so many blocks, each tick with a receive time of its own."""
+    ticks, strategy = own_times(blocks * BLOCK), PerQuote()
+    headrace.replay(ticks, strategy, instruments=instrument_names())
+    assert strategy.count == blocks * BLOCK, f"{strategy.count} of {blocks * BLOCK} ticks arrived"
 
 
 def through_bus(blocks: int) -> None:
@@ -88,6 +95,7 @@ def cases(folder: Path) -> dict[str, Callable[[int], None]]:
         "on_quote_16": partial(through_ring, PerQuote, 16),
         "on_tick": partial(through_ring, PerTick, 1),
         "on_quotes": partial(through_ring, PerBatch, 1),
+        "replay": replayed,
         "event_bus": through_bus,
     }
     lines = {name: (folder / name).read_bytes().splitlines(keepends=True) for name in TYPES}

@@ -46,6 +46,7 @@ SIZES: dict[str, tuple[int, int]] = {
     "on_quote_16": (2, 6),
     "on_tick": (2, 66),
     "on_quotes": (2, 514),
+    "replay": (2, 66),
     "event_bus": (2, 34),
     **{f"decode_{name}": (20, FRAMES) for name in TYPES},
     "decode_depthUpdate": (20, 520),

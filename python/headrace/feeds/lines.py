@@ -46,7 +46,8 @@ def wrong_time(block: bytes) -> WrongTimeError | None:
 
 def without_marks(block: bytes) -> bytes:
     """Return a block of whole lines without the byte order marks before them: each file put into it may have one."""
-    if BOM_UTF8 not in block:
+    # One byte is found ten times as fast as three, and recorded text has it almost never.
+    if BOM_UTF8[:1] not in block or BOM_UTF8 not in block:
         return block
     return (b"\n" + block).replace(b"\n" + BOM_UTF8, b"\n")[1:]
 
