@@ -983,6 +983,37 @@ def test_an_id_of_another_moves_no_counter(desk: Talk, order_id: str) -> None:
     assert (desk.submit(), desk.submit()) == ("A-1", "A-2")
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"execution_id": ["1"]}, "TypeError"),
+        ({"execution_id": None}, ""),
+        ({"filled": D("sNaN")}, "InvalidOperation"),
+        ({"left": "0"}, "left"),
+    ],
+)
+def test_an_event_that_holds_anything_changes_nothing(desk: Talk, facts: dict[str, Any], words: str) -> None:
+    order_id = desk.ask(1, 1)
+    desk.say(OrderAccepted, ["A-1"])  # type: ignore[arg-type]
+    assert desk.orders.refused_events == 1
+    desk.fill(order_id, "1", **facts)
+    if not words:
+        assert desk.order(order_id).state is OrderState.FILLED
+        return
+    assert (desk.order(order_id).state, desk.position().is_flat) == (OrderState.SUBMITTED, True)
+    assert desk.orders.refused_events == 2
+    assert words in desk.of(Audit)[-1].reason
+    desk.fill(order_id, "1")
+    assert desk.order(order_id).state is OrderState.FILLED
+
+
+def test_refusals_under_names_without_end_are_counted_together(desk: Talk) -> None:
+    for number in range(150):
+        desk.say(OrderRejected, desk.ask(), gate=f"mine {number}", observed="", threshold="", reason=None)
+    refusals = desk.orders.refusals("A")
+    assert (len(refusals), refusals["others"].times, refusals["mine 0"].times) == (101, 50, 1)
+
+
 # Counts and lists
 
 

@@ -19,6 +19,11 @@ __all__ = ["Refusals", "Refused"]
 log = logging.getLogger(__name__)
 
 
+# Of a strategy. A broker that names each of its refusals anew fills no table without end.
+GATES_MAX = 100
+OTHERS = "others"
+
+
 class Refused(NamedTuple):
     """How many orders of a strategy one gate refused. example : the first of them, and what to do about it."""
 
@@ -34,14 +39,15 @@ class Refusals:
 
     def add(self, request: OrderRequested, rejected: OrderRejected) -> None:
         """Count the refusal of an order."""
-        gate, own = rejected.gate, self._by_strategy.setdefault(request.strategy, {})
+        own = self._by_strategy.setdefault(request.strategy, {})
+        gate = rejected.gate if rejected.gate in own or len(own) < GATES_MAX else OTHERS
         known = own.get(gate)
         if known is not None:
             own[gate] = Refused(known.times + 1, known.example)
             return
         side = "buy" if request.side > 0 else "sell"
         limit = "" if request.price is None else f" at {request.price}"
-        reason = " ".join(rejected.reason.split("\n"))
+        reason = " ".join(str(rejected.reason).split("\n"))
         example = f"{side} {request.quantity} {request.instrument}{limit}: {reason}"
         own[gate] = Refused(1, example)
         log.warning("%s: gate %s refused order %s, %s", request.strategy, gate, request.order_id, example)

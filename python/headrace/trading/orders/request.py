@@ -116,7 +116,7 @@ def _expiry(options: OrderOptions, now_ns: int) -> int | None:
     if expires_ns is None:
         return None
     if not isinstance(expires_ns, int) or isinstance(expires_ns, bool) or not now_ns < expires_ns < 1 << 63:
-        _refuse("expires_ns", expires_ns, f"a time after now, which is {now_ns}, in ns")
+        _refuse("expires_ns", expires_ns, f"a time after now, which is {now_ns}, and before {1 << 63}, in ns")
     return expires_ns
 
 

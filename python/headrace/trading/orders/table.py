@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
+from headrace.dispatch.faults import safe_text
 from headrace.errors import OrderError
 from headrace.limits import ORDERS_KEPT_MAX
 from headrace.market.checks import nearest, side_of
@@ -232,6 +233,14 @@ class OrderTable:
 
     def apply(self, event: OrderEvent) -> Order:
         """Apply an event of a gate or the broker to its order, and return the order after it. Raises OrderError."""
+        try:
+            return self._applied(event)
+        except OrderError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a broker's event may hold anything
+            _refuse(event, f"it cannot be applied ({type(error).__name__}: {safe_text(error)})", "event")
+
+    def _applied(self, event: OrderEvent) -> Order:
         entry = self._entries.get(event.order_id)
         if entry is None:
             _refuse(event, "the orders hold no such order", "order_id")
@@ -278,19 +287,21 @@ class OrderTable:
         if (event.filled, event.left) != (filled, left) or (left == 0) != isinstance(event, OrderFilled):
             fact = f"filled is {event.filled} and left {event.left}, where {filled} and {left} are right"
             _refuse(event, fact, "filled")
-        if isinstance(entry.executions, frozenset):
-            entry.executions = set()
-        entry.executions.add(event.execution_id)
-        entry.worth = MONEY.add(entry.worth, traded.worth(event.quantity, event.price))
-        entry.order = msgspec.structs.replace(
+        worth = MONEY.add(entry.worth, traded.worth(event.quantity, event.price))
+        after_it = msgspec.structs.replace(
             order,
             state=after,
             filled=filled,
-            average_price=shown(traded.price_of(entry.worth, filled)),
+            average_price=shown(traded.price_of(worth, filled)),
             fees=MONEY.add(order.fees, event.fee),
             reason="",
             ts=event.ts,
         )
+        # All is computed: from here on nothing raises.
+        if isinstance(entry.executions, frozenset):
+            entry.executions = set()
+        entry.executions.add(event.execution_id)
+        entry.worth, entry.order = worth, after_it
         self._counts[request.strategy]["fills"] += 1
         if entry.works:
             own = self._open[request.strategy][request.instrument]
@@ -346,5 +357,6 @@ def _changed(order: Order, event: OrderEvent, after: OrderState, cancel_reason: 
 
 def _refuse(event: OrderEvent, fact: str, field: str) -> NoReturn:
     kind = type(event).__name__
-    msg = f"{kind} for order {event.order_id!r} is refused: {fact}; the order and its position do not change"
+    order_id = value_text(event.order_id)
+    msg = f"{kind} for order {order_id} is refused: {fact}; the order and its position do not change"
     raise OrderError(msg, field=field)
