@@ -129,10 +129,12 @@ class Pushed:
         self._number += 1
         data = b'{"u":%d,"s":"BTCUSDT","b":"100.0","B":"1","a":"100.5","A":"1"}' % self._number
         frame = Frame(time.time_ns(), data)
-        if road is not None:
-            road.begin()
+        if road is None:
+            push(frame)
+            return
+        road.begin()
         push(frame)
-        sys.setprofile(None)
+        road.end()
 
 
 async def count(folder: Path) -> None:
