@@ -151,3 +151,20 @@ def test_cancel_is_a_noop_for_ended_orders_and_raises_for_ids_never_given() -> N
     error, _ = at_first_quote(act)
     assert answers == ["accepted", "noop"]
     assert error.startswith("OrderError: no order is called 'Recorder-9' (did you mean Recorder-1?)")
+
+
+def test_error_lists_ten_names_and_counts_the_others() -> None:
+    names = [f"N{number:02}USDT.BINANCE" for number in range(13)]
+    engine = Engine(feeds=market([100.0]), instruments=[*names, BTC], strategies=Strategy(), mode="replay")
+    with pytest.raises(InstrumentError) as raised:
+        engine.positions.positions(instrument="XYZ.BINANCE")
+    assert str(raised.value).endswith(f"there are {', '.join(names[:10])} and 5 more")
+
+
+def test_whatever_submits_an_order_is_a_known_name() -> None:
+    engine = engine_over(market([100.0]), [Strategy()])
+    with pytest.raises(OptionError):
+        engine.orders.stats("service")
+    engine.orders.submit(strategy="service", instrument=BTC, side=1, quantity=1)
+    assert engine.orders.stats("service").submitted == 1
+    assert engine.positions.position("service", BTC).is_flat

@@ -457,3 +457,11 @@ def test_messages_of_a_rate_that_never_forgets_are_bounded() -> None:
     # By an operator it passes, and the gate behind sees what is kept.
     assert gate_of(chain, order(-1, reduce_only=True), Exposure("none", D(5), D(0), 0, by_operator=True)) is None
     assert seen == [2]
+
+
+@pytest.mark.parametrize("count", ["2.5", "2.7", "2.3", 0.1])
+def test_part_of_an_order_is_no_count(count: Any) -> None:
+    verdict = refused(gates(wide(open_orders_max=count)), order())
+    assert verdict is not None
+    assert "open_orders_max is not set, or is no number" in verdict.reason
+    assert gate_of(gates(wide(open_orders_max=2)), order()) is None

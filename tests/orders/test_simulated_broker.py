@@ -353,6 +353,17 @@ def test_reduce_only_fills_to_flat_and_cancels_the_rest(desk: Desk) -> None:
     assert "nothing left to reduce" in desk.order(closing).reason
 
 
+def test_reduce_only_buys_a_short_back_and_no_more(desk: Desk) -> None:
+    desk.ask(-1, 3)
+    desk.quote(99.0, 100.0, bid_size=9.0)
+    closing = desk.ask(1, 3, price=90, reduce_only=True)
+    desk.ask(1, 2)
+    desk.quote(99.0, 100.0, ask_size=9.0)
+    assert desk.position().quantity == -1
+    desk.quote(88.0, 89.0, ask_size=9.0)
+    assert (desk.order(closing).filled, desk.position().quantity) == (D(1), 0)
+
+
 # Ends
 
 
