@@ -25,7 +25,7 @@ use super::now::Now;
 use super::publisher::Publisher;
 use super::publishing::Publishing;
 use super::ring::Ring;
-use super::sequencer::{Sequencer, refuse_unknown};
+use super::sequencer::{Sequencer, refuse_unfit};
 use super::tally::RejectTuple;
 use crate::clock::ReplayTime;
 use crate::errors::raise;
@@ -82,7 +82,7 @@ impl Ingest {
         let mut publisher = Publisher::begin(py, &self.core)?;
         let known = lock(&self.core.instruments).rows().len();
         let total = ticks_of(py, ticks)?.len();
-        refuse_unknown(py, ticks_of(py, ticks)?, &publisher.working.kinds, known)?;
+        refuse_unfit(py, ticks_of(py, ticks)?, &publisher.working.kinds, known)?;
         publisher.refuse_reentrant(total)?;
         let now = Now::Clock(self.now.bind(py));
         let mut publishing = Publishing::new(total, &now);
@@ -98,7 +98,7 @@ impl Ingest {
                 break;
             }
             if publishing.ran_others {
-                refuse_unknown(py, &rest[..end], &publisher.working.kinds, known)?;
+                refuse_unfit(py, &rest[..end], &publisher.working.kinds, known)?;
             }
             publisher.number(&rest[..end]);
             at += end;

@@ -38,21 +38,23 @@ pub(crate) struct SequencerCore {
     pub(crate) counts: Mutex<Option<SequencerCounts>>,
 }
 
-/// Refuses ticks of an unknown kind or instrument; the error names the first.
-pub(crate) fn refuse_unknown(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, instruments: usize) -> PyResult<()> {
+/// Refuses ticks of an unknown kind or instrument, or of a size below 0; the error names the first.
+pub(crate) fn refuse_unfit(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, instruments: usize) -> PyResult<()> {
     let known_kinds = kinds.rows().len();
     // NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.
-    let is_unknown = |tick: &Tick| {
-        usize::from(tick.kind).wrapping_sub(1) >= known_kinds || tick.instrument.wrapping_add(1) as usize > instruments
+    let is_unfit = |tick: &Tick| {
+        usize::from(tick.kind).wrapping_sub(1) >= known_kinds
+            || tick.instrument.wrapping_add(1) as usize > instruments
+            || tick.has_negative_size()
     };
-    match ticks.iter().position(is_unknown) {
+    match ticks.iter().position(is_unfit) {
         None => Ok(()),
-        Some(row) => Err(unknown_tick(py, row, &ticks[row], kinds, instruments)),
+        Some(row) => Err(unfit_tick(py, row, &ticks[row], kinds, instruments)),
     }
 }
 
 #[cold]
-fn unknown_tick(py: Python<'_>, row: usize, tick: &Tick, kinds: &KindTable, instruments: usize) -> PyErr {
+fn unfit_tick(py: Python<'_>, row: usize, tick: &Tick, kinds: &KindTable, instruments: usize) -> PyErr {
     let facts = [("row", row as u64)];
     if kinds.get(tick.kind).is_none() {
         let known: Vec<&str> = kinds.rows().iter().map(|row| row.name.as_str()).collect();
@@ -63,6 +65,10 @@ fn unknown_tick(py: Python<'_>, row: usize, tick: &Tick, kinds: &KindTable, inst
             known.join(", ")
         );
         return raise_with(py, "KindError", message, &facts);
+    }
+    if tick.has_negative_size() {
+        let message = format!("row {row}: a size is below 0, which no market has: give the direction as side");
+        return raise_with(py, "PublishError", message, &facts);
     }
     let message = format!(
         "row {row}: instrument id {} is unknown, the table has {instruments}: build ticks with headrace.ticks(..., \
@@ -152,7 +158,7 @@ impl Sequencer {
         let ticks = ticks_of(py, ticks)?;
         let instruments = self.instruments.get();
         let known = instruments.lock().rows().len();
-        refuse_unknown(py, ticks, kinds, known)?;
+        refuse_unfit(py, ticks, kinds, known)?;
         sequencer.sequence(ticks, &instruments.lock(), kinds, outgoing);
         tick_array(py, outgoing)
     }

@@ -17,9 +17,9 @@ use pyo3::types::{PyBytes, PyDict};
 use super::arrival::Arrival;
 use super::decoder::Decoder;
 use super::ingest_core::IngestCore;
-use super::sequencer::{Working, refuse_unknown};
+use super::sequencer::{Working, refuse_unfit};
 use super::tally::{RejectTuple, Tally};
-use crate::errors::{internal, raise, raise_with};
+use crate::errors::{internal, raise, raise_about, raise_with};
 use crate::hot::columns::ticks_of;
 use crate::lock::lock;
 
@@ -115,6 +115,15 @@ impl Sources {
             Ok(Step::Need(_) | Step::End) | Err(_) => return Err(internal("an item that was announced did not come")),
         };
         let source = &sources[item.source];
+        if let Payload::Ticks(ticks) = &item.payload {
+            let known = lock(&core.instruments).rows().len();
+            refuse_unfit(py, ticks, &working.kinds, known).map_err(|error| {
+                let message = format!("feed {} yielded ticks, {}", source.name, error.value(py));
+                let about = raise_about(py, "FeedError", message, ("feed", &source.name));
+                about.set_cause(py, Some(error));
+                about
+            })?;
+        }
         let mut counted = lock(counted);
         working.incoming.clear();
         match (item.payload, &source.decoder) {
@@ -133,8 +142,6 @@ impl Sources {
                 counted.tally.count_bad_line(&source.name, item.row, item.ts_init, line);
             }
             (Payload::Ticks(ticks), _) => {
-                let known = lock(&core.instruments).rows().len();
-                refuse_unknown(py, ticks, &working.kinds, known)?;
                 working.incoming.extend_from_slice(ticks);
             }
         }

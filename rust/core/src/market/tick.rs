@@ -78,6 +78,17 @@ impl Tick {
         f64::from_bits(self.values[index])
     }
 
+    /// Whether a size is below 0, which no venue sends and which would make a volume smaller. NaN is unknown, and is not.
+    #[must_use]
+    #[inline]
+    pub fn has_negative_size(&self) -> bool {
+        match self.kind {
+            kind::QUOTE => self.value(2) < 0.0 || self.value(3) < 0.0,
+            kind::TRADE | kind::AGG_TRADE | kind::LEVEL => self.value(1) < 0.0,
+            _ => false,
+        }
+    }
+
     /// The best bid and ask of a quote; NaN for a side that is absent: of size 0, or at price 0.
     #[must_use]
     #[inline]
