@@ -162,7 +162,7 @@ def test_check_reports_every_error_with_its_path(headrace_run: Run, folder: Path
         "$.strategies[2]": "bid_price",
         "$.strategies[3]": "headrace.Strategy",
         "$.strategies[4]": "has no 'Missing'",
-        "$.strategies[5]": "5parsecs",
+        "$.strategies[5].bars[0]": 'it takes a time like "1m", or "100t"',
         "$.services[0]": "it lacks",
         "$.broker": "latency_ns",
         "$.engine.audit": "exists already",

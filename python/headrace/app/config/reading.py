@@ -12,8 +12,7 @@ Does not: import what ``use`` names, or check that a recording exists (``headrac
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,13 +22,11 @@ from msgspec import inspect
 from headrace.app.config.documents import document_of
 from headrace.app.config.form import MISSING, anchored, form_at, form_of, items_of, joined, member
 from headrace.app.config.overrides import Override, overrides_of, placed
-from headrace.app.config.tree import EngineConfig, InstrumentSection
-from headrace.dispatch.run_file import is_run_folder
+from headrace.app.config.relations import refused
+from headrace.app.config.tree import EngineConfig
 from headrace.errors import ConfigError
 from headrace.limits import CONFIG_DEPTH_MAX
 from headrace.market.forms import Form, fields_of, type_text
-from headrace.market.instrument import Instrument
-from headrace.market.money import AMOUNTS, is_amount
 
 __all__ = ["Reading", "load_config", "logged_config", "read_config"]
 
@@ -162,7 +159,7 @@ def _converted(tree: Tree, found: list[ConfigError]) -> EngineConfig:
         if value is not MISSING:
             fitted[key] = value
     config = msgspec.convert(fitted, EngineConfig)
-    _check_relations(config, found)
+    found += refused(config)
     return config
 
 
@@ -186,6 +183,8 @@ def _fitted(value: object, form: Form, path: str, found: list[ConfigError]) -> o
         except msgspec.ValidationError as error:
             what, _, inside = str(error).partition(" - at `$")
             inside = inside.removesuffix("`")
+            # A pattern is not for people; what it takes is said in words.
+            what = "the text has another form" if " matching regex " in what else what
             place = path + inside
             takes = type_text(form_at(form_of(EngineConfig), place))
             found.append(ConfigError(f"{place} is wrong: {what}; it takes {takes}", path=place))
@@ -205,43 +204,3 @@ def _without(section: Tree, inside: str) -> Tree:
     else:
         rest[keys[0]] = _without(rest[keys[0]], f".{'.'.join(keys[1:])}")
     return rest
-
-
-def _check_relations(config: EngineConfig, found: list[ConfigError]) -> None:
-    """Check rules on several keys, and rules that a type cannot express."""
-
-    def refuse(path: str, value: object, advice: str) -> None:
-        found.append(ConfigError(f"{path} is {value!s}: {advice}", path=path))
-
-    audit, log = config.engine.audit, config.engine.dispatch_log
-    # In a folder, each has a file of its own.
-    if audit and log and not is_run_folder(log) and Path(audit).resolve() == Path(log).resolve():
-        refuse("$.engine.dispatch_log", log, "name another file, since the audit is written to this one")
-    capacity = config.engine.ring_capacity
-    if capacity & (capacity - 1):
-        low = 1 << capacity.bit_length() - 1
-        refuse("$.engine.ring_capacity", capacity, f"use a power of two, like {low} or {low * 2}")
-    for index, feed in enumerate(config.feeds):
-        if feed.kind == "recording" and feed.path is None:
-            refuse(f"$.feeds[{index}].path", "missing", "write the recording's path")
-        if feed.kind == "synthetic" and feed.path is not None:
-            refuse(f"$.feeds[{index}].path", feed.path, 'remove it, since kind = "synthetic" has no path')
-    names = [strategy.name for strategy in config.strategies]
-    for index, name in enumerate(names):
-        if name is not None and name in names[:index]:
-            refuse(f"$.strategies[{index}].name", name, "use a different name for each strategy")
-    for name, instrument in config.instruments.items():
-        for path, value, advice in _faults_of(joined("$.instruments", name), name, instrument):
-            refuse(path, value, advice)
-
-
-def _faults_of(path: str, name: str, instrument: InstrumentSection) -> Iterator[tuple[str, object, str]]:
-    """Yield what is wrong with an instrument: where, the value, and what to write."""
-    if not re.fullmatch(r"[^.\s]+\.[A-Z0-9_]+", name):
-        yield path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]'
-    for key in ("price_tick", "lot_size", "size"):
-        step = getattr(instrument, key)
-        if step is not None and not (step.is_finite() and step > 0 and is_amount(step)):
-            yield joined(path, key), step, f"use a number above 0, of {AMOUNTS}"
-    if instrument.contract == "inverse" and instrument.size is None and Instrument(name).contract != "inverse":
-        yield joined(path, "size"), "missing", "write what one contract is worth in its quote currency"

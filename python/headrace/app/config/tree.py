@@ -46,6 +46,8 @@ __all__ = [
 
 # In a file, relative to the file's folder; in the environment and in overrides, relative to the current folder.
 FilePath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]+$", extra={"is": "path", "takes": "a path"})]
+# Nothing follows, not even a line break, which "$" would allow in Python.
+_END = r"(?![\s\S])"
 # module:Class, or path/file.py:Class; it is imported.
 Use: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[^:]+:[^:]+$", extra={"is": "use", "takes": "module:Class"})]
 FeedKind: TypeAlias = Annotated[
@@ -59,10 +61,19 @@ BrokerUse: TypeAlias = Annotated[
     str, msgspec.Meta(pattern="^(simulated|[^:]+:[^:]+)$", extra={"is": "use", "takes": '"simulated" or module:Class'})
 ]
 EngineName: TypeAlias = Annotated[
-    str, msgspec.Meta(pattern=f"^{ENGINE_NAME}$", extra={"takes": "up to 64 letters, digits and . _ -"})
+    str, msgspec.Meta(pattern=f"^{ENGINE_NAME}{_END}", extra={"takes": "up to 64 letters, digits and . _ -"})
 ]
 # Parameters of a class's constructor; their names are checked when the object is made.
 Table: TypeAlias = dict[str, Any]
+RingCapacity: TypeAlias = Annotated[
+    int, msgspec.Meta(ge=2, le=1 << 62, extra_json_schema={"enum": [1 << bits for bits in range(1, 63)]})
+]
+Timeframe: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=f"^(?=0*[1-9])[0-9]{{1,12}}(ms|s|m|h|d|t){_END}", extra={"takes": 'a time like "1m", or "100t"'}
+    ),
+]
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 # Finite; no duration or rate needs more.
 AboveZero: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -99,7 +110,7 @@ class EngineSection(Section, frozen=True, kw_only=True):
     gc: Literal["auto", "idle"] = "auto"
     slice_ns: Annotated[int, msgspec.Meta(ge=1, le=10**12)] = SLICE_NS
     speed: AboveZero = 1.0
-    ring_capacity: Annotated[int, msgspec.Meta(ge=2)] = RING_CAPACITY
+    ring_capacity: RingCapacity = RING_CAPACITY
     duplicates: Literal["drop", "deliver"] = "drop"
     late: Literal["drop", "deliver"] = "deliver"
     on_fault: Literal["quarantine", "raise"] = "quarantine"
@@ -138,7 +149,7 @@ class BarSection(Section, frozen=True, kw_only=True):
     """
 
     instrument: str = "*"
-    timeframe: str
+    timeframe: Timeframe
     price: Literal["trade", "agg_trade", "mid", "bid", "ask"] = "trade"
     time: Literal["ts_init", "ts_event"] = "ts_init"
     empty: bool = False
@@ -159,7 +170,7 @@ class StrategySection(Section, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     parameters: Table = {}
     subscription: SubscriptionOptions = SubscriptionOptions()
-    bars: tuple[str | BarSection, ...] = ()
+    bars: tuple[Timeframe | BarSection, ...] = ()
     on_quarantine: Literal["cancel", "keep"] = "cancel"
 
 

@@ -18,7 +18,8 @@ import msgspec
 from msgspec import inspect
 
 from headrace.app.config.form import BARE_KEY, form_of, is_secret, member
-from headrace.app.config.tree import EngineConfig
+from headrace.app.config.relations import AMOUNT_SCHEMA, DECIMAL_SCHEMA, FREE_SCHEMA, SECTION_RULES, STEPS
+from headrace.app.config.tree import EngineConfig, InstrumentSection
 from headrace.market.forms import fields_of, meanings, type_text
 
 __all__ = [
@@ -146,21 +147,30 @@ def config_schema() -> dict[str, object]:
     schema: dict[str, object] = msgspec.json.schema(EngineConfig)
     definitions = schema["$defs"]
     assert isinstance(definitions, dict)
+    definitions["Free"] = FREE_SCHEMA
     for section in _sections(form_of(EngineConfig)):
         definition = definitions[section.__name__]
         definition["description"] = (section.__doc__ or "").split("\n\n")[0].strip()
         for key, meaning in meanings(section).items():
-            definition["properties"][key] = {**_with_numbers(definition["properties"][key]), "description": meaning}
+            amounts = AMOUNT_SCHEMA if section is InstrumentSection and key in STEPS else DECIMAL_SCHEMA
+            own = _with_decimals(definition["properties"][key], amounts)
+            if own.get("type") == "object" and "additionalProperties" not in own:
+                own |= {"additionalProperties": {"$ref": "#/$defs/Free"}}
+            definition["properties"][key] = {**own, "description": meaning}
+        rules = dict(SECTION_RULES.get(section, {}))
+        for key, rule in rules.pop("properties", {}).items():
+            definition["properties"][key] |= rule
+        definition |= rules
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Headrace engine", **schema}
 
 
-def _with_numbers(schema: dict[str, object]) -> dict[str, object]:
-    """Allow decimals as TOML numbers, too, not only as texts."""
+def _with_decimals(schema: dict[str, object], decimals: dict[str, object]) -> dict[str, object]:
+    """Write decimals as numbers, or as texts that are one."""
     if schema.get("format") == "decimal":
-        return {"anyOf": [{"type": "number"}, schema]}
+        return decimals
     choices = schema.get("anyOf")
     if isinstance(choices, list):
-        return {**schema, "anyOf": [_with_numbers(choice) for choice in choices]}
+        return {**schema, "anyOf": [_with_decimals(choice, decimals) for choice in choices]}
     return schema
 
 

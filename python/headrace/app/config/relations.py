@@ -1,0 +1,130 @@
+"""The rules of a configuration that no type of the tree expresses, each beside its form in the JSON schema.
+
+Guarantees: ``config check`` and ``run`` refuse the same; the schema accepts no more, except where a rule compares two
+places: names of strategies, files of audit and dispatch log.
+Does not: check what only the parts know, like the parameters of a class; ``app.check`` makes the parts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import headrace._native as _native
+from headrace.app.config.form import joined
+from headrace.app.config.tree import EngineConfig, FeedSection, InstrumentSection
+from headrace.dispatch.run_file import is_run_folder
+from headrace.errors import ConfigError
+from headrace.market.instrument import Instrument
+from headrace.market.money import AMOUNTS, is_amount
+
+__all__ = ["AMOUNT_SCHEMA", "DECIMAL_SCHEMA", "FREE_SCHEMA", "SECTION_RULES", "STEPS", "refused"]
+
+# Kinds whose frames a decoder of ours reads.
+DECODED = ("recording", "synthetic")
+INSTRUMENT_NAME = r"[^.\s]+\.[A-Z0-9_]+"
+# The keys of an instrument that are amounts above 0.
+STEPS = ("price_tick", "lot_size", "size")
+
+_DIGITS = r"([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][+-]?[0-9]+)?"
+DECIMAL_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "pattern": rf"^[+-]?({_DIGITS}|[nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"},
+    ]
+}
+# A value of a free table.
+FREE_SCHEMA: dict[str, Any] = {
+    "type": ["string", "boolean", "number", "array", "object"],
+    "items": {"$ref": "#/$defs/Free"},
+    "additionalProperties": {"$ref": "#/$defs/Free"},
+}
+AMOUNT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "pattern": rf"^[+]?(?=[^eE]*[1-9]){_DIGITS}$"},
+    ]
+}
+
+
+def _where(key: str, *values: str) -> dict[str, Any]:
+    return {"properties": {key: {"enum": list(values)}}, "required": [key]}
+
+
+def _has(key: str) -> dict[str, Any]:
+    return {"properties": {key: {"not": {"type": "null"}}}, "required": [key]}
+
+
+# What the schema of a section says beside its keys.
+SECTION_RULES: dict[type, dict[str, Any]] = {
+    EngineConfig: {
+        "properties": {
+            "instruments": {
+                "propertyNames": {"pattern": f"^{INSTRUMENT_NAME}$"},
+                "patternProperties": {
+                    r"^(?!.*\.BINANCE_COINM$)": {"if": _where("contract", "inverse"), "then": _has("size")}
+                },
+            }
+        }
+    },
+    FeedSection: {
+        "allOf": [
+            {"if": _where("kind", "recording"), "then": _has("path")},
+            {"if": _where("kind", "synthetic"), "then": {"properties": {"path": {"type": "null"}}}},
+            {"if": _where("kind", *DECODED), "then": {"properties": {"venue": {"enum": [*_native.VENUES, None]}}}},
+        ]
+    },
+}
+
+
+def refused(config: EngineConfig) -> Iterator[ConfigError]:
+    """Yield what the rules refuse."""
+    for path, value, advice in (*_of_engine(config), *_of_feeds(config), *_of_instruments(config)):
+        yield ConfigError(f"{path} is {value!s}: {advice}", path=path)
+
+
+def _of_engine(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
+    """Yield where, the value, and what to write."""
+    audit, log = config.engine.audit, config.engine.dispatch_log
+    # In a folder, each has a file of its own.
+    if audit and log and not is_run_folder(log) and Path(audit).resolve() == Path(log).resolve():
+        yield "$.engine.dispatch_log", log, "name another file, since the audit is written to this one"
+    capacity = config.engine.ring_capacity
+    if capacity & (capacity - 1):
+        low = 1 << capacity.bit_length() - 1
+        yield "$.engine.ring_capacity", capacity, f"use a power of two, like {low} or {low * 2}"
+    names = [strategy.name for strategy in config.strategies]
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            yield f"$.strategies[{index}].name", name, "use a different name for each strategy"
+
+
+def _of_feeds(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
+    for index, feed in enumerate(config.feeds):
+        path = f"$.feeds[{index}]"
+        if feed.kind == "recording" and feed.path is None:
+            yield f"{path}.path", "missing", "write the recording's path"
+        if feed.kind == "synthetic" and feed.path is not None:
+            yield f"{path}.path", feed.path, 'remove it, since kind = "synthetic" has no path'
+        if feed.kind in DECODED and feed.venue is not None and feed.venue not in _native.VENUES:
+            yield f"{path}.venue", feed.venue, f"use one of {', '.join(_native.VENUES)}"
+
+
+def _of_instruments(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
+    for name, instrument in config.instruments.items():
+        path = joined("$.instruments", name)
+        if not re.fullmatch(INSTRUMENT_NAME, name):
+            yield path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]'
+        else:
+            yield from _of_instrument(path, name, instrument)
+
+
+def _of_instrument(path: str, name: str, instrument: InstrumentSection) -> Iterator[tuple[str, object, str]]:
+    for key in STEPS:
+        step = getattr(instrument, key)
+        if step is not None and not (step.is_finite() and step > 0 and is_amount(step)):
+            yield joined(path, key), step, f"use a number above 0, of {AMOUNTS}"
+    if instrument.contract == "inverse" and instrument.size is None and Instrument(name).contract != "inverse":
+        yield joined(path, "size"), "missing", "write what one contract is worth in its quote currency"
