@@ -49,7 +49,7 @@ GENERATED = "<!-- Written by docs/generate.py from {source}: change it there. --
 CAUSES = {
     GapCause.VENUE: ("feed", "the venue's own numbers show that ticks are missing"),
     GapCause.RECONNECT: ("feed", "the feed was reconnected; the ticks in between are unknown"),
-    GapCause.RESTART: ("feed", "the sequencer was restored from a saved state"),
+    GapCause.RESTART: ("feed", "the venue began its numbers anew, or the sequencer was restored from a saved state"),
     GapCause.OVERRUN: ("reader", "the ring overtook this subscription"),
     GapCause.PAUSED: ("reader", "this subscription was paused or in quarantine, and resumed"),
     GapCause.LAG: ("reader", 'this subscription lagged and jumped to the newest tick, by `on_lag="skip"`'),

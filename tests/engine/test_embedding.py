@@ -162,7 +162,7 @@ def test_hanging_parts_delay_the_stop_by_their_deadline_only(tmp_path: Path, mon
     report = engine.run()
     assert report.ended_by == "feeds ended"
     assert hanging.calls == other.calls == ["start", "stop"]
-    assert [strategy.state for strategy in report.strategies.values()] == ["stopped", "stopped"]
+    assert [strategy.state for strategy in report.strategies.values()] == ["failed", "stopped"]
     assert service.said == ["setup", "run", "stop"]
     assert [letter.handler for letter in engine.dead_letters.list()] == ["on_stop"]
 

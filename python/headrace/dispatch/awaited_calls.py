@@ -74,6 +74,8 @@ class AwaitedCalls:
         self._owed: deque[AwaitedCall] = deque()
         self._task: asyncio.Task[None] | None = None
         self._wakeup: LoopWakeup | None = None
+        # Calls were made without a new tick, and its task has not looked yet.
+        self._is_woken = False
         self._running: AwaitedCall | None = None
         # Whether it is cancelled since it did not end in time.
         self._is_late = False
@@ -85,12 +87,22 @@ class AwaitedCalls:
     @property
     def waiting(self) -> int:
         """How many calls wait behind the one that runs."""
-        return len(self._owed) + len(self._remaining)
+        return len(self._owed) + len(self._remaining) + self._is_woken
 
     @property
     def is_running(self) -> bool:
         """Whether a call is being awaited."""
         return self._running is not None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no call is being awaited, and none waits."""
+        return self._running is None and not self.waiting
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether its subscription is open, and its object was not replaced."""
+        return self._own.is_open and self._own.awaited is self
 
     def where(self) -> str:
         """Return the name of the handler that is being awaited, and of its subscription."""
@@ -118,7 +130,7 @@ class AwaitedCalls:
 
     async def drain_owed(self) -> None:
         """Await what plain handlers returned."""
-        while self._owed and self._own.is_open:
+        while self._owed and self._is_current:
             calls, self._owed = self._owed, deque()
             await self.run(calls)
 
@@ -127,7 +139,9 @@ class AwaitedCalls:
         own = self._own
         had_some = bool(self._owed)
         await self.drain_owed()
-        while own.is_async and own.is_open and (calls := own.group.step(own.environment.clock.now_ns())):
+        # The log of a repetition says when its calls are made.
+        steps = own.is_async and own.environment.mode is not Mode.REPEAT
+        while steps and self._is_current and (calls := own.group.step(own.environment.clock.now_ns())):
             had_some = True
             await self.run([AwaitedCall(*call) for call in calls])
         return had_some
@@ -149,6 +163,11 @@ class AwaitedCalls:
                     if is_requested_cancellation(error):
                         self._keep_cancelled(call, error.__traceback__)
                         raise
+                    if self._is_late or self._own.awaited is not self:
+                        # Of an object that was stopped or replaced: a letter, and no fault of the one that runs.
+                        own = self._own
+                        own.environment.faults.keep(own.name, own.handler_names[call.handler], error, call.ticks)
+                        return
                     may_go_on = self._own.membership.report_fault(call.handler, error, call.ticks)
                 else:
                     continue
@@ -161,15 +180,19 @@ class AwaitedCalls:
                 close_unfinished(remaining.popleft().awaitable)
 
     async def finish(self) -> None:
-        """Wait for the call that runs, at most DRAIN_RUNNING_S; then cancel it."""
+        """Wait for the calls that run and wait, at most DRAIN_RUNNING_S; then cancel them."""
         import asyncio  # see the header
 
-        task, at_rest = self._task, self._at_rest
-        if task is None or at_rest is None or self._running is None or task is asyncio.current_task():
+        task = self._task
+        if task is None or self.is_at_rest or task is asyncio.current_task():
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(bounded_s(DRAIN_RUNNING_S)):
-                await at_rest.wait()
+                while not task.done() and (self.is_running or self.waiting):
+                    if self._at_rest is not None:
+                        await self._at_rest.wait()
+                    # The task goes on with what waits.
+                    await asyncio.sleep(0)
                 return
         self._is_late = True
         await ended({task: self.where})
@@ -194,6 +217,12 @@ class AwaitedCalls:
         self._wakeup = LoopWakeup(self._own.group, self._own.environment.wakeup)
         self._begin(self._run(self._wakeup))
 
+    def wake(self) -> None:
+        """Await calls that were made without a new tick: of a window that the end of the run closed."""
+        if self._wakeup is not None and self._task is not None and not self._task.done():
+            self._is_woken = True
+            self._task.get_loop().call_soon_threadsafe(self._wakeup.set)
+
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         import asyncio  # see the header
 
@@ -214,7 +243,8 @@ class AwaitedCalls:
 
     async def _run(self, wakeup: LoopWakeup) -> None:
         own = self._own
-        while own.is_open:
+        while self._is_current:
+            self._is_woken = False
             if await self.drain():
                 continue
             wakeup.arm()
@@ -229,6 +259,8 @@ class AwaitedCalls:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         own = self._own
+        if own.awaited is not self:
+            return
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("%s ended with an exception", task.get_name(), exc_info=error)

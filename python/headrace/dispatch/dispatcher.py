@@ -287,13 +287,16 @@ class Dispatcher:
         await self._members.drain_async()
 
     def finish(self) -> None:
-        """Deliver ticks that wait for a window or an interval, at the end of a replay. Raises as ``dispatch`` does."""
+        """Deliver what waits for a window or an interval, at the end; a replay's ``drain_async`` awaits its calls."""
         self._refuse_closed("call finish before close")
         busy: ReentrantDispatchError | None = None
         for own in list(self._members.open.values()):
             if own.group is not self._inline:
+                calls = own.membership.calls
                 try:
                     own.group.finish(self.clock.now_ns())
+                    if own.membership.calls != calls:
+                        own.awaited.wake()
                 except ReentrantDispatchError as error:
                     # It is in its handler, in its own thread: finish all others first.
                     busy = error

@@ -102,11 +102,6 @@ class Members:
             for own in list(self._awaiting.values()):
                 behind |= await own.awaited.drain()
 
-    async def drain_owed(self) -> None:
-        """Await what plain handlers returned."""
-        for own in list(self._awaiting.values()):
-            await own.awaited.drain_owed()
-
     def groups(self) -> dict[int, tuple[str, _native.DispatchGroup, Subscription | None]]:
         """Return, by number: the group's name, the group, and the subscription that awaits its calls."""
         groups: dict[int, tuple[str, _native.DispatchGroup, Subscription | None]] = {

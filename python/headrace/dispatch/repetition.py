@@ -238,6 +238,6 @@ class Repetition:
         if subscription is not None:
             await subscription.awaited.run([AwaitedCall(*made) for made in awaiting])
         elif name == INLINE and not call.flags & (NESTED | CONTINUED):
-            await self._dispatcher._members.drain_owed()  # noqa: SLF001 - as above
+            await self._dispatcher.drain_async()
             # Live, events from threads and tasks are drained in a turn, which has its own mark.
             self._drain()

@@ -149,6 +149,18 @@ class Subscription:
         self.handler_names = [bound.name for bound in handlers]
         self.membership.bind([described(bound, awaited=self.is_async) for bound in handlers])
 
+    def take_over(self, strategy: HasHandlers | Callable[..., object], *, callback: str | None = None) -> None:
+        """Deliver its ticks to a fresh object, and resume; what the object before it still does counts for nothing.
+
+        Raises SubscriptionError, ClosedError.
+        """
+        self.rebind(strategy, callback=callback)
+        self.awaited.end()
+        self.awaited = AwaitedCalls(self)
+        if self.is_async:
+            self.start()
+        self.resume()
+
     def tune(self, **changes: Unpack[TuneOptions]) -> bool:
         """Change how its ticks are delivered, from the next edge of a batch on; False: no change.
 

@@ -145,6 +145,9 @@ class BuiltinCommands:
             why = f"{runner.name} is {runner.state}, from where it cannot {command.verb}{hint}"
             return Outcome("rejected", why, version=runner.life.version)
         await move(runner, "by command")
+        if runner.state is StrategyState.FAILED:
+            why = f"on_stop of {runner.name} raised: its dead letter says why"
+            return Outcome("failed", why, version=runner.life.version)
         return Outcome("accepted", version=runner.life.version)
 
     def _set_subscription(self, command: SetSubscription) -> Outcome:

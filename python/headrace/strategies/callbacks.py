@@ -30,7 +30,11 @@ __all__ = ["CallbackError", "Callbacks"]
 
 
 class CallbackError(Exception):
-    """A callback raised: its ``raised``. Never leaves the runner."""
+    """A callback raised: its name, and what it ``raised``. Never leaves the runner."""
+
+    def __init__(self, callback: str) -> None:
+        super().__init__(callback)
+        self.callback = callback
 
     @property
     def raised(self) -> BaseException:
@@ -73,12 +77,14 @@ class Callbacks:
             # A StopIteration, for one, would be another error outside of this coroutine.
             raise CallbackError(name) from error
 
-    async def call_isolated(self, name: str, within_s: float | None = None) -> None:
-        """Call a callback, as ``call`` does; its failure is judged."""
+    async def call_isolated(self, name: str, within_s: float | None = None) -> BaseException | None:
+        """Call a callback, as ``call`` does; its failure is judged, and returned."""
         try:
             await self.call(name, within_s=within_s)
         except CallbackError as failure:
             self.fail(name, failure.raised)
+            return failure.raised
+        return None
 
     def fail(self, name: str, error: BaseException) -> None:
         """Keep a letter of a failed callback, and have it judged."""

@@ -14,11 +14,14 @@ Does not: deliver skipped events later.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 from functools import partial
 from operator import eq, ne
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from headrace.limits import DRAIN_RUNNING_S
 from headrace.market.events import (
     Bar,
     Event,
@@ -83,6 +86,9 @@ class Deliveries:
         self._is_refused = is_refused
         self._judge = judge
         self._subscriptions: list[BusSubscription] = []
+        # Of the awaited calls of its object.
+        self._limits: set[asyncio.Timeout] = set()
+        self._at_rest = asyncio.Event()
 
     def open(self, name: str, callbacks: Mapping[str, Callable[..., Any]], bars: Sequence[BarSpec]) -> None:
         """Subscribe the callbacks of a strategy. bars : what ``on_bar`` gets."""
@@ -107,19 +113,43 @@ class Deliveries:
                 )
                 self._subscriptions.append(subscribed)
 
+    async def finish(self) -> None:
+        """Wait for the calls that are being awaited, at most DRAIN_RUNNING_S; then cancel them."""
+        end_s = asyncio.get_running_loop().time() + DRAIN_RUNNING_S
+        for limit in self._limits:
+            limit.reschedule(end_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end_s + DRAIN_RUNNING_S):
+                await self._at_rest.wait()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no call is being awaited."""
+        return not self._limits
+
     def close(self) -> None:
-        """Deliver nothing more."""
+        """Deliver nothing more; calls that are still being awaited count for nothing."""
         for subscribed in self._subscriptions:
             subscribed.close()
         self._subscriptions = []
+        self._limits = set()
 
     def _handler(self, name: str, callback: Callable[..., Any], states: frozenset[StrategyState]) -> Callable[..., Any]:
         async def ended(returned: Awaitable[object]) -> None:
+            limits, limit = self._limits, asyncio.timeout(None)
+            limits.add(limit)
+            self._at_rest.clear()
             try:
-                refuse_generator(await returned)
+                async with limit:
+                    refuse_generator(await returned)
             except BaseException as error:
-                self._fail(name, error)
+                if limits is self._limits:
+                    self._fail(name, error)
                 raise
+            finally:
+                limits.discard(limit)
+                if not self._limits:
+                    self._at_rest.set()
 
         def call(event: Event) -> Awaitable[object] | None:
             if not self._delivers(name, event, states):

@@ -73,9 +73,8 @@ class Instance:
         """Subscribe to its ticks and bars. kept : the subscription of the object before it, which it takes over."""
         spec, context = self._spec, self.context
         if kept is not None:
-            kept.rebind(self.strategy, callback=spec.callback)
+            kept.take_over(self.strategy, callback=spec.callback)
             context.subscriptions.append(kept)
-            kept.resume()
             self.ticks = kept
         elif self._takes_ticks:
             self.ticks = context.subscribe(spec.options_of(self.strategy), callback=spec.callback)

@@ -35,6 +35,7 @@ from headrace.strategies.states import LifeCycle, StrategyState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from headrace.dispatch.awaited_calls import AwaitedCalls
     from headrace.dispatch.options import TuneOptions
     from headrace.dispatch.subscription import Subscription
     from headrace.dispatch.subscription_stats import SubscriptionStats
@@ -163,7 +164,7 @@ class StrategyRunner:
             if isinstance(error, SubscriptionError):
                 # It subscribed what cannot be bound: the engine must not begin.
                 raise error from None
-            self._callbacks.fail("on_start", error)
+            self._callbacks.fail(failure.callback, error)
         except BaseException:
             self._fail("its start was cancelled")
             raise
@@ -243,6 +244,7 @@ class StrategyRunner:
         """
         saved: object = None
         if self.state in (StrategyState.RUNNING, StrategyState.PAUSED):
+            await self._come_to_rest()
             try:
                 saved = await self._callbacks.call("on_save")
             except CallbackError as failure:
@@ -305,22 +307,33 @@ class StrategyRunner:
         self._move("stop", reason)
         if self.state is StrategyState.STOPPED:
             return []
-        for subscription in self.subscriptions:
-            subscription.pause()
         self._parts.orders.set_permission(self.name, "reduce")
         try:
-            if runs:
-                await self._callbacks.call_isolated("on_stop", within_s)
+            await self._come_to_rest()
+            failure = await self._callbacks.call_isolated("on_stop", within_s) if runs else None
         except BaseException:
             await self._close(self._let_go(reason))
             raise
-        return self._let_go(reason)
+        return self._let_go(reason, failure)
 
-    def _let_go(self, reason: str) -> list[Subscription]:
+    async def _come_to_rest(self) -> None:
+        """Stop its ticks, and wait for its calls that are being awaited; those that take too long are cancelled."""
+        for subscription in self.subscriptions:
+            subscription.pause()
+        # Without a call the loop gets no turn: what is not awaited is repeated exactly.
+        parts: tuple[Deliveries | AwaitedCalls, ...] = (self._deliveries, *(own.awaited for own in self.subscriptions))
+        busy = [own for own in parts if not own.is_at_rest]
+        if busy:
+            await asyncio.gather(*(own.finish() for own in busy))
+
+    def _let_go(self, reason: str, failure: BaseException | None = None) -> list[Subscription]:
         ticks_of = self._give_back()
         self._parts.orders.set_permission(self.name, "none")
         self._cancel_orders("its strategy was stopped")
-        self._move("stopped", reason)
+        if failure is None:
+            self._move("stopped", reason)
+        else:
+            self._move("fail", f"on_stop: {error_text(failure)}")
         return ticks_of
 
     def _cancel_orders(self, reason: str) -> None:

@@ -147,12 +147,19 @@ class LiveDriver(Driver):
             self._over.set_result(reason)
 
     async def drain_all(self, is_quiet: Callable[[], bool], remaining_s: Callable[[], float]) -> None:
-        """Have turns until nothing is left or the time is over, then deliver open windows."""
+        """Have turns until nothing is left or the time is over; deliver open windows, and what follows from them."""
+        await self._turn_until(is_quiet, remaining_s)
+        self.mark("leave")
+        await self._finish(remaining_s)
+        await self._turn_until(is_quiet, remaining_s)
+
+    async def _turn_until(self, is_quiet: Callable[[], bool], remaining_s: Callable[[], float]) -> None:
         self.drain()
         # Polled: a task that comes to rest signals nothing.
         while remaining_s() > 0 and (self.turn() or not is_quiet()):  # noqa: ASYNC110
             await asyncio.sleep(0 if not self.dispatcher.is_caught_up else LOOK_S)
-        self.mark("leave")
+
+    async def _finish(self, remaining_s: Callable[[], float]) -> None:
         while True:
             try:
                 self.dispatcher.finish()

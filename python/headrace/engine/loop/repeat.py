@@ -84,5 +84,6 @@ class RepeatDriver(Driver):
                 self.publish_control(payload.name, payload.detail)
             case "leave":
                 self.dispatcher.finish()
+                await self.dispatcher.drain_async()
             case "stop":
                 await steps.stop_strategies()

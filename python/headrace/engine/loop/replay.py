@@ -97,8 +97,7 @@ class ReplayDriver(Driver):
                 self._report_progress()
             sources.keep_rejects()
             if status is PumpStatus.END:
-                self.dispatcher.finish()
-                await self.barrier()
+                await self._finish()
         finally:
             pump.watch_bus(None)
         return "feeds ended"
@@ -111,9 +110,14 @@ class ReplayDriver(Driver):
         except RecordingError:
             self.dispatcher.dispatch()
             await self.dispatcher.drain_async()
-            self.dispatcher.finish()
-            await self.barrier()
+            await self._finish()
             raise
+
+    async def _finish(self) -> None:
+        """Deliver what waits for the end of a window or an interval, and resolve it."""
+        self.dispatcher.finish()
+        await self.dispatcher.drain_async()
+        await self.barrier()
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call a function when T's ticks are dispatched, before anything of T + 1."""

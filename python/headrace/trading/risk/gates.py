@@ -89,7 +89,7 @@ class PermissionGate:
         observed = f"{side} {order.quantity} at position {exposure.position}, {exposure.working} working"
         if request.reduces:
             return _passed(observed, "reduces")
-        why = "the order is reduce_only" if order.reduce_only else f"{order.strategy} is paused"
+        why = "the order is reduce_only" if order.reduce_only else f"{order.strategy} is paused or stopping"
         return _refused(observed, "reduces", f"{why}: it may bring the position nearer to 0, and not beyond")
 
 
