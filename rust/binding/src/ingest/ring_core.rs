@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 use headrace_core::fan_out::conflate::StateKeys;
-use headrace_core::fan_out::newest::{Marks, NewestTable};
+use headrace_core::fan_out::newest::NewestTable;
 use headrace_core::market::tick::{TICK_WORDS, Tick};
 use headrace_lockfree::{Park, ReaderId, Ring as LockfreeRing, WaitStrategy, Writer};
 use pyo3::prelude::*;
@@ -32,7 +32,7 @@ pub(crate) struct Alarm {
 /// What the writer and everything around the ring share.
 pub(crate) struct RingCore {
     pub(crate) ring: Arc<LockfreeRing<TICK_WORDS>>,
-    writer: Exclusive<(Writer<TICK_WORDS>, Marks)>,
+    writer: Exclusive<Writer<TICK_WORDS>>,
     pub(crate) newest: NewestTable,
     newest_ts: AtomicI64,
     pub(crate) log: DispatchLog,
@@ -47,7 +47,7 @@ impl RingCore {
         let (ring, writer) = made.map_err(|error| raise(py, "RingError", error.to_string()))?;
         Ok(Self {
             ring,
-            writer: Exclusive::new((writer, Marks::default())),
+            writer: Exclusive::new(writer),
             newest: NewestTable::new(StateKeys::new(kinds().state_kinds()), instruments_max),
             newest_ts: AtomicI64::new(i64::MIN),
             log: DispatchLog::default(),
@@ -96,8 +96,8 @@ impl RingCore {
     }
 
     #[inline]
-    fn published(&self, ticks: &[Tick], first: u64, marks: &mut Marks) {
-        self.newest.store(ticks, first, marks);
+    fn published(&self, ticks: &[Tick], first: u64) {
+        self.newest.store(ticks, first);
         if let Some(last) = ticks.last() {
             // Relaxed: a number for statistics.
             self.newest_ts.store(last.ts_init, Ordering::Relaxed);
@@ -137,7 +137,7 @@ impl Alarm {
 /// The writer, taken for a while.
 pub(crate) struct WriterGuard<'a> {
     core: &'a RingCore,
-    writer: Taken<'a, (Writer<TICK_WORDS>, Marks)>,
+    writer: Taken<'a, Writer<TICK_WORDS>>,
 }
 
 impl WriterGuard<'_> {
@@ -158,28 +158,27 @@ impl WriterGuard<'_> {
 
     #[inline(always)]
     fn publish_what_fits(&mut self, ticks: &[Tick]) -> usize {
-        let (writer, marks) = &mut *self.writer;
+        let writer = &mut *self.writer;
         let count = writer.try_publish(Tick::slice_as_words(ticks));
         if count > 0 {
-            self.core
-                .published(&ticks[..count], writer.position() - count as u64, marks);
+            self.core.published(&ticks[..count], writer.position() - count as u64);
         }
         count
     }
 
     /// The next position to be published.
     pub(crate) fn position(&self) -> u64 {
-        self.writer.0.position()
+        self.writer.position()
     }
 
     pub(crate) fn free(&mut self) -> usize {
-        self.writer.0.free()
+        self.writer.free()
     }
 
     /// Waits for room, at most 50 ms, without the interpreter's lock; no longer than `holder` holds the ring, because
     /// the next holder may be a reader of this very thread.
     pub(crate) fn wait_for_room(&mut self, py: Python<'_>, holder: ReaderId) {
-        let (writer, _) = &mut *self.writer;
+        let writer = &mut *self.writer;
         let ring = &self.core.ring;
         py.detach(|| {
             let mut park = Park::new(ring.room());

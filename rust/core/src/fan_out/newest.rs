@@ -7,6 +7,7 @@
 //! first needed. Beside the newest quote it keeps the prices of the last one that had both sides, for marks.
 //! Does not: keep anything else that is not the newest, or order it against the ring.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use headrace_lockfree::SnapshotCell;
@@ -16,25 +17,27 @@ use crate::fan_out::conflate::StateKeys;
 use crate::market::kind::QUOTE;
 use crate::market::tick::{TICK_WORDS, Tick};
 
-/// Cells allocated together: 22 KiB.
+/// Cells allocated together: 24 KiB.
 const CELLS_PER_CHUNK: usize = 256;
 
 /// A tick's words, and its position.
 const WORDS: usize = TICK_WORDS + 1;
 
-type Cells = Box<[SnapshotCell<WORDS>]>;
-
-/// What the writer remembers of one `store`: which keys it has had.
-#[derive(Debug, Default)]
-pub struct Marks {
-    seen: Vec<u64>,
-    generation: u64,
+/// The newest tick of one key.
+struct Cell {
+    newest: SnapshotCell<WORDS>,
+    /// The number of the `store` that wrote it last; beside the words, so that a look at it costs no other line.
+    stored_by: AtomicU64,
 }
+
+type Cells = Box<[Cell]>;
 
 /// The table; one writer stores, any thread reads.
 pub struct NewestTable {
     keys: StateKeys,
     chunks: Box<[OnceLock<Cells>]>,
+    /// Numbers the calls of `store`.
+    stores: AtomicU64,
     /// By instrument, whose newest quote lacks a side: bid and ask of the last quote that had both.
     sides: Mutex<FxHashMap<u32, (f64, f64)>>,
 }
@@ -47,6 +50,7 @@ impl NewestTable {
         Self {
             keys,
             chunks: (0..cells.div_ceil(CELLS_PER_CHUNK)).map(|_| OnceLock::new()).collect(),
+            stores: AtomicU64::new(0),
             sides: Mutex::default(),
         }
     }
@@ -58,30 +62,24 @@ impl NewestTable {
     }
 
     /// Keeps what `ticks` has of state kinds: of each key the last one, so a burst costs one store. Only the ring's
-    /// writer may call this; `first` is the position of the first tick, `marks` is its scratch memory.
+    /// writer may call this; `first` is the position of the first tick.
     #[inline]
-    pub fn store(&self, ticks: &[Tick], first: u64, marks: &mut Marks) {
-        if let [tick] = ticks {
-            if let Some(key) = self.newest_key(tick) {
-                self.keep_sides(tick, &[]);
-                self.store_one(key, tick, first);
-            }
-            return;
-        }
-        marks.generation += 1;
+    pub fn store(&self, ticks: &[Tick], first: u64) {
+        // Relaxed, as with the cells' numbers: the one writer reads back what it wrote.
+        let number = self.stores.load(Ordering::Relaxed) + 1;
+        self.stores.store(number, Ordering::Relaxed);
         for (index, tick) in ticks.iter().enumerate().rev() {
-            let Some(key) = self.newest_key(tick) else { continue };
-            match marks.seen.get_mut(key) {
-                Some(seen) if *seen == marks.generation => continue,
-                Some(seen) => *seen = marks.generation,
-                None if key < self.chunks.len() * CELLS_PER_CHUNK => {
-                    marks.seen.resize(key + 1, 0);
-                    marks.seen[key] = marks.generation;
-                }
-                None => continue,
+            let Some(cell) = self.newest_key(tick).and_then(|key| self.cell(key)) else {
+                continue;
+            };
+            if cell.stored_by.load(Ordering::Relaxed) == number {
+                continue;
             }
+            cell.stored_by.store(number, Ordering::Relaxed);
             self.keep_sides(tick, &ticks[..index]);
-            self.store_one(key, tick, first + index as u64);
+            let mut words = [first + index as u64; WORDS];
+            words[..TICK_WORDS].copy_from_slice(&tick.to_words());
+            cell.newest.store(&words);
         }
     }
 
@@ -108,14 +106,17 @@ impl NewestTable {
         self.keys.key(tick).filter(|_| tick.may_be_newest())
     }
 
-    fn store_one(&self, key: usize, tick: &Tick, position: u64) {
-        let Some(chunk) = self.chunks.get(key / CELLS_PER_CHUNK) else {
-            return;
-        };
-        let cells = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| SnapshotCell::new()).collect());
-        let mut words = [position; WORDS];
-        words[..TICK_WORDS].copy_from_slice(&tick.to_words());
-        cells[key % CELLS_PER_CHUNK].store(&words);
+    /// The cell of a key; `None` beyond the table.
+    #[inline]
+    fn cell(&self, key: usize) -> Option<&Cell> {
+        let cells = self.chunks.get(key / CELLS_PER_CHUNK)?.get_or_init(|| {
+            let empty = || Cell {
+                newest: SnapshotCell::new(),
+                stored_by: AtomicU64::new(0),
+            };
+            (0..CELLS_PER_CHUNK).map(|_| empty()).collect()
+        });
+        Some(&cells[key % CELLS_PER_CHUNK])
     }
 
     /// Everything it holds, by key: by instrument, then by kind.
@@ -127,7 +128,7 @@ impl NewestTable {
             .filter_map(OnceLock::get)
             .flat_map(|cells| cells.iter());
         cells
-            .filter_map(SnapshotCell::load)
+            .filter_map(|cell| cell.newest.load())
             .map(|words| parted(&words).0)
             .collect()
     }
@@ -142,7 +143,7 @@ impl NewestTable {
             ..Tick::default()
         })?;
         let cells = self.chunks.get(key / CELLS_PER_CHUNK)?.get()?;
-        cells[key % CELLS_PER_CHUNK].load().map(|words| parted(&words))
+        cells[key % CELLS_PER_CHUNK].newest.load().map(|words| parted(&words))
     }
 
     /// Bid and ask of the newest quote of an instrument that had both sides; `None` when there was none.
@@ -185,15 +186,14 @@ mod tests {
             seq,
             ..Tick::default()
         };
-        let mut marks = Marks::default();
         let burst = [
             tick(QUOTE, 1, 1),
             tick(QUOTE, 1, 2),
             tick(TRADE, 1, 9),
             tick(QUOTE, 2, 1),
         ];
-        table.store(&burst, 100, &mut marks);
-        table.store(&[tick(QUOTE, 2, 2)], 104, &mut marks);
+        table.store(&burst, 100);
+        table.store(&[tick(QUOTE, 2, 2)], 104);
         assert_eq!(table.of(1, QUOTE), Some((burst[1], 101)));
         assert_eq!(
             table.of(2, QUOTE).map(|(tick, position)| (tick.seq, position)),
@@ -215,13 +215,12 @@ mod tests {
             values: [bid, bid + 1.0, bid_size, 1.0].map(f64::to_bits),
             ..Tick::default()
         };
-        let mut marks = Marks::default();
         assert_eq!(table.last_sides(1), None);
-        table.store(&[quote(1, 9.0, 0.0, 0)], 0, &mut marks);
+        table.store(&[quote(1, 9.0, 0.0, 0)], 0);
         assert_eq!(table.last_sides(1), None);
-        table.store(&[quote(1, 10.0, 1.0, 0)], 1, &mut marks);
-        table.store(&[quote(1, 11.0, 0.0, 0)], 2, &mut marks);
-        table.store(&[quote(1, 12.0, 0.0, 0)], 3, &mut marks);
+        table.store(&[quote(1, 10.0, 1.0, 0)], 1);
+        table.store(&[quote(1, 11.0, 0.0, 0)], 2);
+        table.store(&[quote(1, 12.0, 0.0, 0)], 3);
         assert_eq!(table.last_sides(1), Some((10.0, 11.0)));
         // Inside of one burst, too; but not one that came late, or of another instrument.
         let late = quote(1, 14.0, 1.0, crate::market::tick::flags::LATE);
@@ -231,9 +230,9 @@ mod tests {
             quote(2, 15.0, 1.0, 0),
             quote(1, 16.0, 0.0, 0),
         ];
-        table.store(&burst, 4, &mut marks);
+        table.store(&burst, 4);
         assert_eq!(table.last_sides(1), Some((13.0, 14.0)));
-        table.store(&[quote(1, 17.0, 1.0, 0)], 8, &mut marks);
+        table.store(&[quote(1, 17.0, 1.0, 0)], 8);
         assert_eq!(table.last_sides(1), Some((17.0, 18.0)));
         assert_eq!(table.last_sides(2), Some((15.0, 16.0)));
     }

@@ -27,35 +27,37 @@ pub(super) enum Rule {
     PrevEqualsLast,
 }
 
-/// One (instrument, kind).
+/// One (instrument, kind). What an expected event needs comes first, in one line of memory: with thousands of
+/// instruments each tick is another stream.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct Stream {
     /// The last number given.
     pub(super) seq: u64,
-    /// The largest step in venue numbers that needs no second look; 0 while every event needs one.
-    pub(super) step_max: u64,
-    /// The number that it began after.
-    pub(super) seq_start: u64,
-    /// The stream that holds the venue numbers: itself, or for level_empty its level stream.
-    pub(super) ids: usize,
-    pub(super) rule: Rule,
     /// The last venue number in order; 0: none yet.
     pub(super) venue_last: u64,
-    /// The first one that was seen since the numbers began.
-    pub(super) venue_first: u64,
+    /// The largest step in venue numbers that needs no second look; 0 while every event needs one.
+    pub(super) step_max: u64,
     /// The newest venue time in order; [`NO_TIME`]: none yet.
     pub(super) newest_ts: i64,
-    pub(super) gaps: KnownGaps,
-    pub(super) late_run: LateRun,
-    /// What is missing before a number that was passed over, still to be reported: first, last, how many.
-    pub(super) owed: (u64, u64, u64),
+    /// The stream that holds the venue numbers: itself, or for level_empty its level stream.
+    pub(super) ids: usize,
     /// A gap to report before the next event, whatever its numbers are.
     pub(super) gap_cause: Option<GapCause>,
     /// The cause of what is missing by the numbers.
     pub(super) blame: GapCause,
-    pub(super) instrument: u32,
+    pub(super) rule: Rule,
     pub(super) kind: u8,
     pub(super) nature: Nature,
+    pub(super) instrument: u32,
+    /// The number that it began after.
+    pub(super) seq_start: u64,
+    /// The first venue number that was seen since the numbers began.
+    pub(super) venue_first: u64,
+    pub(super) gaps: KnownGaps,
+    pub(super) late_run: LateRun,
+    /// What is missing before a number that was passed over, still to be reported: first, last, how many.
+    pub(super) owed: (u64, u64, u64),
 }
 
 /// Late events in a row that fill no gap.
