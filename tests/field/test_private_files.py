@@ -16,6 +16,7 @@ from headrace.dispatch.log import DispatchLog
 from headrace.dispatch.run_file import new_run_file
 from headrace.errors import AuditError, DispatchLogError, HeadraceError, OptionError
 from headrace.feeds.recorder import Recorder
+from tests.support.full_disk import files_no_longer_than
 
 
 def audit(path: Path) -> None:
@@ -55,6 +56,16 @@ def test_a_file_is_its_owners_and_is_never_written_over(tmp_path: Path, write) -
     with pytest.raises(HeadraceError):
         write(file)
     assert file.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("write", [audit, dispatch_log, configuration])
+def test_a_file_without_room_is_made_by_the_next_run(tmp_path: Path, write, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file.toml"
+    with files_no_longer_than(0), pytest.raises(HeadraceError):
+        write(file)
+    assert not file.exists()
+    write(file)
+    assert file.stat().st_size
 
 
 @pytest.mark.parametrize("write", [audit, dispatch_log, recording])

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import msgspec
 
 import headrace._native as _native
-from headrace.dispatch.run_file import is_run_folder, new_run_file
+from headrace.dispatch.run_file import is_run_folder, new_run_file, remove_empty
 from headrace.errors import AuditError, ClosedError
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
 from headrace.market.clock import Mode, ModeName
@@ -124,6 +124,7 @@ class AuditSink:
         except OSError as error:
             os.close(self._file)
             self._file = None
+            remove_empty(self.path)
             raise _unwritable(self.path, error) from error
         self._bus = bus
         self._subscription = bus.subscribe(Event, self._take, name=SOURCE, max_attempts=1)

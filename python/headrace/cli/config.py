@@ -18,6 +18,7 @@ import click
 
 from headrace.cli.failure import Failure
 from headrace.cli.options import VerbGroup, debug_option, overrides_option
+from headrace.dispatch.run_file import remove_empty
 from headrace.market.wording import counted
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def new_command(file: Path) -> None:
     except FileExistsError as error:
         raise Failure(f"{file} exists already and is not changed: choose another name") from error
     except OSError as error:
+        remove_empty(file)
         raise Failure(f"{file} cannot be written: {error.strerror}") from error
     quoted = shlex.quote(str(file))
     click.echo(f"wrote {file}; try it with: headrace config check {quoted}, headrace run {quoted}")

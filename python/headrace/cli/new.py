@@ -10,6 +10,7 @@ import click
 
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option
+from headrace.dispatch.run_file import remove_empty
 
 __all__ = ["new_command"]
 
@@ -44,6 +45,7 @@ def new_command(file: Path) -> None:
     except FileExistsError as error:
         raise Failure(f"{file} exists already and is not changed: choose another name") from error
     except OSError as error:
+        remove_empty(file)
         raise Failure(f"{file} cannot be written: {error.strerror}") from error
     spec = shlex.quote(f"{file}:{name}")
     click.echo(f"wrote {file}; try it with: headrace replay RECORDING --strategy {spec}")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 import msgspec
 
 import headrace._native as _native
-from headrace.dispatch.run_file import new_run_file
+from headrace.dispatch.run_file import new_run_file, remove_empty
 from headrace.errors import DispatchLogError
 
 if TYPE_CHECKING:
@@ -225,6 +225,7 @@ class DispatchLog:
             self._stop_gathering()
             with suppress(OSError):  # Raised already, when the buffered lines still cannot be written.
                 self._file.close()
+            remove_empty(self.path)
 
     def _stop_gathering(self) -> None:
         self._dispatcher.on_joined = None

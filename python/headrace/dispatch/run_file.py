@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["is_run_folder", "new_run_file"]
+__all__ = ["is_run_folder", "new_run_file", "remove_empty"]
 
 
 def is_run_folder(path: str | os.PathLike[str]) -> bool:
@@ -48,3 +49,10 @@ def new_run_file(path: str | os.PathLike[str], run_id: str, ending: str) -> tupl
                 raise
             file = file.with_name(f"{run_id}-{number}.{ending}")
     raise AssertionError  # The count has no end.
+
+
+def remove_empty(path: Path) -> None:
+    """Remove a file that was made and could not be written, so that the next run can make it."""
+    with suppress(OSError):
+        if path.is_file() and not path.stat().st_size:
+            path.unlink()
