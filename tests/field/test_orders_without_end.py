@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from headrace.market.events import (
 )
 from headrace.trading.brokers import SimulatedBroker
 from headrace.trading.orders import OrderState
-from tests.support.engines import LIMITS, START, Recorder, market
+from tests.support.engines import LIMITS, START, Recorder, engine_over, market
 from tests.support.feeding import BTC
 from tests.support.trading import Desk, SilentBroker
 
@@ -250,3 +251,20 @@ def test_report_says_how_many_outcomes_are_unknown() -> None:
     assert report.strategies["Recorder"].orders.unknown == 1
     assert "1 (1 unknown)" in str(report)
     assert report.to_dict()["strategies"]["Recorder"]["orders"]["unknown"] == 1
+
+
+@pytest.mark.asyncio
+async def test_repeat_closes_after_the_deadline_as_the_live_run_did(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+
+    async def run(**options: Any) -> list[tuple[str, int, int]]:
+        strategy = Recorder({1: lambda own: own.buy(BTC, 1), 3: lambda own: own.buy(BTC, 1, price="50")})
+        engine = engine_over(market([100.0] * 80), [strategy], broker=Deaf(), dispatch_log=log, **options)
+        strategy.acts[5] = lambda _: engine.orders.flatten()
+        report = await engine.run_async()
+        assert report.repeated is None or report.repeated.same, report.repeated
+        return [(fill.order_id, fill.side, fill.quote.first) for fill in strategy.fills if fill.quote]
+
+    live = await run(mode="live", speed=20.0, state_folder=tmp_path / "state")
+    assert [side for _, side, _ in live] == [1, -1]
+    assert await run(mode="repeat") == live

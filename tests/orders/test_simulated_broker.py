@@ -22,6 +22,7 @@ from headrace.market.events import (
 )
 from headrace.market.instrument import Instrument
 from headrace.trading.brokers import Broker, BrokerContext, SimulatedBroker
+from headrace.trading.brokers.resting import RestingOrder, RestingOrders
 from headrace.trading.orders import OrderState
 from tests.support.feeding import BTC, ETH, HandClock, quotes, trades
 from tests.support.trading import Desk, S, simulated
@@ -361,7 +362,7 @@ def test_reduce_only_buys_a_short_back_and_no_more(desk: Desk) -> None:
     desk.quote(99.0, 100.0, ask_size=9.0)
     assert desk.position().quantity == -1
     desk.quote(88.0, 89.0, ask_size=9.0)
-    assert (desk.order(closing).filled, desk.position().quantity) == (D(1), 0)
+    assert (desk.order(closing).filled, desk.position().quantity) == (D(1), D(0))
 
 
 # Ends
@@ -601,3 +602,24 @@ def test_trades_move_nothing(desk: Desk) -> None:
     desk.dispatcher.publish(trades(desk.dispatcher, [50.0], ts_init=desk.clock.at_ns))
     desk.turn()
     assert fills(desk) == []
+
+
+def test_a_quote_beyond_every_limit_concerns_no_order() -> None:
+    """It costs two comparisons, and no look at the orders."""
+    orders = RestingOrders()
+    assert not orders.concerns(99.0, 101.0)
+    resting: dict[int, RestingOrder] = {}
+    for side, price in ((1, "90"), (-1, "110")):
+        facts: dict[str, Any] = {"strategy": "A", "instrument": BTC, "side": side, "order_type": "limit"}
+        request = OrderRequested(order_id=f"A-{side}", quantity=D(1), price=D(price), **facts)
+        resting[side] = RestingOrder(request, side + 2, 0)
+        orders.add(resting[side])
+        assert orders.concerns(99.0, 101.0), "it has met no quote yet"
+        orders.rest(resting[side])
+    assert [orders.concerns(*quote) for quote in ((99.0, 101.0), (89.0, 90.0), (110.0, 111.0), (109.9, 110.9))] == [
+        *(False, True, True, False)
+    ]
+    for order in resting.values():
+        orders.remove(order)
+    assert not orders.concerns(1.0, 1e9)
+    assert not orders.concerns(1e9, 1e10)

@@ -96,7 +96,7 @@ def one_of(option: str, value: str, choices: Iterable[str]) -> str:
     """Return a value if it is one of the choices. Raises OptionError."""
     valid = [str(choice) for choice in choices]
     if value not in valid:
-        msg = f"{option}={value!r} is unknown: use one of {', '.join(valid)}"
+        msg = f"{option}={value_text(value)} is unknown: use one of {', '.join(valid)}"
         raise OptionError(msg, option=option)
     return value
 
@@ -152,9 +152,10 @@ def duration_ns(option: str, value: Duration) -> int:
     """Return ``"100ms"``, or a whole number of ns, as ns. Raises OptionError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    match = _DURATION.fullmatch(str(value))
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        msg = f"{option}={value!r} is no duration: write a number and one of {', '.join(UNITS_NS)}, like '100ms'"
+        units = ", ".join(UNITS_NS)
+        msg = f"{option}={value_text(value)} is no duration: write a number and one of {units}, like '100ms'"
         raise OptionError(msg, option=option)
     return int(match[1]) * UNITS_NS[match[2]]
 

@@ -25,6 +25,7 @@ from typing import TypeAlias
 import numpy as np
 
 from headrace.limits import AMOUNT_DIGITS_MAX, AMOUNT_EXPONENT_MAX
+from headrace.market.wording import value_text
 
 __all__ = [
     "AMOUNTS",
@@ -75,18 +76,18 @@ def decimal_of(value: Amount) -> Decimal:
         number = Decimal(repr(float(value)))
     elif isinstance(value, str):
         if _PLAIN.fullmatch(value) is None:
-            msg = f"{value!r} is no number: write digits and a point, like 0.001"
+            msg = f"{value_text(value)} is no number: write digits and a point, like 0.001"
             raise ValueError(msg)
         number = Decimal(value)
     elif isinstance(value, bool):
-        msg = f"{value!r} is a truth value, not a number"
+        msg = f"{value_text(value)} is a truth value, not a number"
         raise TypeError(msg)
     elif isinstance(value, np.floating):
         number = Decimal(np.format_float_positional(value, trim="-"))
     else:
         number = Decimal(operator.index(value))
     if not number.is_finite():
-        msg = f"{value!r} is not finite"
+        msg = f"{value_text(value)} is not finite"
         raise ValueError(msg)
     return number
 

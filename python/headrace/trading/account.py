@@ -20,6 +20,7 @@ import msgspec
 from headrace.errors import OptionError
 from headrace.market.checks import nearest
 from headrace.market.money import MONEY, ZERO, shown
+from headrace.market.wording import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ class Account:
         known = self._positions.currencies
         if currency not in known:
             there = ", ".join(known) or "none"
-            msg = f"currency={currency!r} is unknown{nearest(str(currency), known)}; there are {there}"
+            msg = f"currency={value_text(currency)} is unknown{nearest(str(currency), known)}; there are {there}"
             raise OptionError(msg, option="currency")
         return self.balances().get(currency) or Balance(currency=currency)
 
