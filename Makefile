@@ -106,10 +106,12 @@ lint: setup ## format, clippy, ruff, mypy --strict, stubtest; a warning is an er
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml headrace._native
 
 ##@ Measure
+# A case that fails has no rows; the table of the others is printed first.
+BENCHES = pytest benches -q $(if $(QUICK),,--full) --benchmark-only --benchmark-quiet --benchmark-json
 .PHONY: bench
-bench: setup ## one table of ratios to a bare Python loop; QUICK=1 takes under 2 minutes
-	$(PY) -m pytest benches --benchmark-only --benchmark-quiet --benchmark-json target/bench.json -q $(if $(QUICK),,--full)
-	$(PY) -m benches.table target/bench.json --whole $(if $(QUICK),quick,full)
+bench: setup ## one table of ratios to a bare Python loop; QUICK=1 for fewer rounds and ticks
+	@rm -f target/bench.json; failed=0; $(PY) -m $(BENCHES) target/bench.json || failed=1; \
+		$(PY) -m benches.table target/bench.json --whole $(if $(QUICK),quick,full); exit $$failed
 
 .PHONY: bench-instructions
 bench-instructions: setup ## instruction counts under callgrind against the stored ones
@@ -117,9 +119,9 @@ bench-instructions: setup ## instruction counts under callgrind against the stor
 
 .PHONY: bench-peers
 bench-peers: setup $(PEERS_STAMP) ## the rows in which csp and nautilus_trader stand beside us, in an environment of their own
-	PYTHONPATH=python $(PEERS)/bin/python -m pytest benches --peers --benchmark-only --benchmark-quiet \
-		--benchmark-json target/bench-peers.json -q $(if $(QUICK),,--full)
-	PYTHONPATH=python $(PEERS)/bin/python -m benches.table target/bench-peers.json
+	@rm -f target/bench-peers.json; export PYTHONPATH=python; failed=0; \
+		$(PEERS)/bin/python -m $(BENCHES) target/bench-peers.json --peers || failed=1; \
+		$(PEERS)/bin/python -m benches.table target/bench-peers.json; exit $$failed
 
 ##@ Ship
 .PHONY: package

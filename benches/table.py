@@ -139,6 +139,8 @@ def lines(document: Mapping[str, Any]) -> Iterator[Line]:
 
 def text(found: Sequence[Line]) -> str:
     """Write lines as a Markdown table that also reads well unrendered; a user's rows first."""
+    if not found:
+        return "no row was measured: each needs all cases of its group"
     ordered = sorted(found, key=lambda line: FIRST.index(line.number) if line.number in FIRST else len(FIRST))
     cells = [HEADS, *(line.cells() for line in ordered)]
     shown = [column for column in range(len(HEADS)) if any(line[column] for line in cells[1:])]

@@ -198,6 +198,12 @@ def test_the_worker_is_never_more_than_its_bound_ahead(tmp_path: Path, content: 
     assert asyncio.run(first_then_wait()) <= 6 * 4_096 + len(BOM_UTF8)
 
 
+def test_the_largest_block_size_reads_the_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "session.gz"
+    path.write_bytes(gzip.compress(content))
+    assert b"".join(read(path, venue="BINANCE", block_bytes=1 << 30)) == content
+
+
 def test_bytes_done_rises_to_the_size_of_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "session.gz"
     path.write_bytes(gzip.compress(content))

@@ -3,11 +3,13 @@
 //! ```text
 //!   reader's thread: file ─▶ 256 KiB ─▶ Unpacker ─▶ block ─▶ bytes        without the interpreter's lock
 //! ```
-//! Guarantees: a block is full unless the file ends there or is damaged there; damage is raised by the read after it.
-//! Does not: cut lines, or start a thread: who calls it chooses one.
+//! Guarantees: a block ends with a line, unless a line is longer, or the file ends or is damaged in it; damage is raised by
+//! the read after what is whole.
+//! Does not: look at lines, or start a thread: who calls it chooses one.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use headrace_core::ingest::unpack::{MAGIC_BYTES, Unpacker};
@@ -20,6 +22,8 @@ use crate::exclusive::Exclusive;
 
 /// Bytes read from the file at once.
 const INPUT_BYTES: usize = 256 << 10;
+/// Bytes unpacked at once.
+const OUTPUT_BYTES: usize = 1 << 20;
 
 /// Why nothing more can be read.
 #[derive(Clone)]
@@ -51,10 +55,12 @@ struct Reading {
     file: File,
     input: Vec<u8>,
     /// What of `input` is not unpacked yet.
-    rest: std::ops::Range<usize>,
+    rest: Range<usize>,
     /// `None` until the first bytes are there.
     unpacker: Option<Unpacker>,
     block: Vec<u8>,
+    /// What of `block` begins a line that is not whole.
+    kept: Range<usize>,
     /// Bytes read from the file and unpacked.
     done: u64,
     /// How the file ended.
@@ -62,21 +68,32 @@ struct Reading {
 }
 
 impl Reading {
-    /// Fills the block up to `bytes_max`, and returns how many bytes came.
+    /// Adds up to `bytes_max` to what is kept, and returns how many bytes of the block are to be handed out.
+    ///
+    /// They end with a line, where one ends among them. The start of the next line is kept for the next call, so that
+    /// nobody has to put it together again.
     fn fill(&mut self, bytes_max: usize) -> Result<usize, Failure> {
-        self.block.resize(bytes_max, 0);
-        let mut filled = 0;
-        while filled < bytes_max && self.end.is_none() {
-            filled += self.advance(filled);
+        self.block.copy_within(self.kept.clone(), 0);
+        let mut filled = self.kept.len();
+        let full = filled.saturating_add(bytes_max);
+        while filled < full && self.end.is_none() {
+            // Memory for what comes, not for what was asked for.
+            let room = filled..full.min(filled + OUTPUT_BYTES);
+            self.block.resize(room.end.max(self.block.len()), 0);
+            filled += self.advance(room);
         }
-        match &self.end {
-            Some(Err(failure)) if filled == 0 => Err(failure.clone()),
-            _ => Ok(filled),
-        }
+        let line_end = self.block[..filled].iter().rposition(|&byte| byte == b'\n');
+        let cut = match (&self.end, line_end) {
+            (Some(Err(failure)), _) if filled == 0 => return Err(failure.clone()),
+            (None, Some(position)) => position + 1,
+            _ => filled,
+        };
+        self.kept = cut..filled;
+        Ok(cut)
     }
 
-    /// Unpacks a stretch into the block from `filled` on, and returns how many bytes came.
-    fn advance(&mut self, filled: usize) -> usize {
+    /// Unpacks a stretch into `room` of the block, and returns how many bytes came.
+    fn advance(&mut self, room: Range<usize>) -> usize {
         let is_over = match self.refill() {
             Ok(()) => self.rest.is_empty(),
             Err(error) => {
@@ -87,7 +104,7 @@ impl Reading {
         let unpacker = self
             .unpacker
             .get_or_insert_with(|| Unpacker::of(&self.input[self.rest.clone()]));
-        let step = unpacker.step(&self.input[self.rest.clone()], &mut self.block[filled..]);
+        let step = unpacker.step(&self.input[self.rest.clone()], &mut self.block[room]);
         self.rest.start += step.read;
         self.done += step.read as u64;
         self.end = match step.damage {
@@ -137,15 +154,17 @@ impl PackedFile {
             rest: 0..0,
             unpacker: None,
             block: Vec::new(),
+            kept: 0..0,
             done: 0,
             end: None,
         })))
     }
 
-    /// The next bytes, fewer than `bytes_max` at the end or before damage, and the position in the file after them.
+    /// About `bytes_max` bytes that end with a line, and the position in the file up to which it was read.
     ///
-    /// Empty at the end. Leaves the interpreter while it reads and unpacks.
+    /// Longer lines come in parts, and so does a last line without its break. Empty at the end. Leaves the interpreter while it reads and unpacks.
     fn read<'py>(&self, py: Python<'py>, bytes_max: usize) -> PyResult<(Bound<'py, PyBytes>, u64)> {
+        refuse_after_fork(py)?;
         let mut reading = self.0.take().ok_or_else(|| internal("two threads read one file"))?;
         let count = py.detach(|| reading.fill(bytes_max))?;
         Ok((PyBytes::new(py, &reading.block[..count]), reading.done))
