@@ -465,3 +465,11 @@ def test_part_of_an_order_is_no_count(count: Any) -> None:
     assert verdict is not None
     assert "open_orders_max is not set, or is no number" in verdict.reason
     assert gate_of(gates(wide(open_orders_max=2)), order()) is None
+
+
+def test_a_missing_rate_is_refused_with_the_count_that_it_would_be() -> None:
+    chain = gates(wide(message_rate_max=None))
+    chain.count_message("A")
+    verdict = refused(chain, order())
+    assert verdict is not None
+    assert (verdict.observed, verdict.threshold) == (2, "not set")

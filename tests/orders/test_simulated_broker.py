@@ -623,3 +623,8 @@ def test_a_quote_beyond_every_limit_concerns_no_order() -> None:
         orders.remove(order)
     assert not orders.concerns(1.0, 1e9)
     assert not orders.concerns(1e9, 1e10)
+
+
+def test_the_broker_numbers_its_orders_from_one(desk: Desk) -> None:
+    asked = [desk.ask(1, 1, price=90) for _ in range(2)]
+    assert [desk.order(order_id).broker_order_id for order_id in asked] == ["simulated-1", "simulated-2"]
