@@ -87,6 +87,17 @@ def test_flatten_never_closes_what_a_stuck_order_may_close() -> None:
     assert broker.submitted[-1].order_id != closing
 
 
+def test_each_flatten_has_its_own_deadline() -> None:
+    desk, _ = silent()
+    stuck = [desk.ask(1, 2, price=90, strategy=name) for name in ("A", "B")]
+    desk.orders.flatten(strategy="A")
+    desk.advance(3)
+    desk.orders.flatten(strategy="B")
+    for seconds, overdue in ((1.9, 0), (0.1, 1), (2.9, 1), (0.1, 2)):
+        desk.advance(seconds)
+        assert [audit.reason.split()[0] for audit in desk.of(Audit)] == stuck[:overdue]
+
+
 def test_flatten_in_time_says_nothing() -> None:
     desk, broker = silent()
     held(desk, 5)
