@@ -15,7 +15,8 @@ import pytest
 from headrace import Engine, Strategy, StrategySpec
 from headrace.app.config import read_config, template_text
 from headrace.bus.audit import read_audit
-from headrace.errors import AuditError, ConfigError, HeadraceError
+from headrace.dispatch.repetition import LoggedRun
+from headrace.errors import AuditError, ConfigError, DispatchLogError, HeadraceError
 from headrace.market.events import Event
 from tests.support.dispatch_logs import resealed
 from tests.support.engines import SECOND, engine_over, market
@@ -192,3 +193,11 @@ def test_a_value_from_outside_is_refused_or_a_text(value: str) -> None:
     deep = f"strategies.0.parameters{'.x' * 5_000}=1"
     with pytest.raises(ConfigError, match=r"32 levels|sets nothing"):
         read_config(environment={}, overrides=[deep])
+
+
+def test_a_file_without_end_is_refused_within_bounds() -> None:
+    for path in ("/dev/zero", "/", "a\0b", "/dev/null/x"):
+        with pytest.raises(AuditError):
+            list(read_audit(path, allow_torn=True))
+        with pytest.raises(DispatchLogError):
+            LoggedRun(path)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import msgspec
 
 import headrace._native as _native
-from headrace.dispatch.run_file import is_run_folder, new_run_file, remove_empty
+from headrace.dispatch.run_file import LINE_BYTES_MAX, is_run_folder, lines_of, new_run_file, remove_empty
 from headrace.errors import AuditError, ClosedError
 from headrace.limits import AUDIT_BUFFER_BYTES, AUDIT_FLUSH_S
 from headrace.market.clock import Mode, ModeName
@@ -338,22 +338,26 @@ async def replay_events(
 def _lines(path: Path, *, allow_torn: bool) -> Iterator[tuple[int, bytes]]:
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(lines_of(file), 1):
                 if line.endswith(b"\n"):
                     yield number, line
                     continue
+                if len(line) == LINE_BYTES_MAX:
+                    what = f"line {number} has more than {LINE_BYTES_MAX:,} bytes"
+                    raise AuditError(f"audit {path} {what}: name a file that a run wrote", path=str(path), line=number)
                 msg = f"audit {path} line {number} is torn after {len(line)} bytes: its process was killed"
                 if not allow_torn:
                     raise AuditError(f"{msg}; allow_torn=True reads the lines before it", path=str(path), line=number)
                 log.warning("%s; the lines before it were read", msg)
-    except OSError as error:
-        msg = f"audit {path} cannot be read: {error.strerror}; name the file that a run wrote"
+    except (OSError, ValueError) as error:  # A NUL in a path is a ValueError.
+        why = getattr(error, "strerror", None) or error
+        msg = f"audit {path} cannot be read: {why}; name the file that a run wrote"
         raise AuditError(msg, path=str(path), line=0) from error
 
 
 def _header(path: Path, number: int, line: bytes) -> AuditHeader:
     try:
         return msgspec.json.decode(line, type=AuditHeader)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"audit {path} line {number} is no AuditHeader ({error}): name a file that a run wrote"
         raise AuditError(msg, path=str(path), line=number) from error

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,6 +24,7 @@ from headrace._native import PumpStatus
 from headrace.dispatch.awaited_calls import AwaitedCall
 from headrace.dispatch.log import VERSION, Check, End, Header, Line, Mark, Subscribed, subscribed
 from headrace.dispatch.members import INLINE
+from headrace.dispatch.run_file import LINE_BYTES_MAX, lines_of
 from headrace.errors import DispatchLogError
 from headrace.market.clock import EngineClock
 from headrace.market.user_functions import close_unfinished
@@ -41,8 +41,6 @@ __all__ = ["LoggedRun", "Repetition"]
 
 # Bits of a call's flags, as the native side writes them.
 NESTED, CONTINUED = 1, 8
-# A line holds a configuration or an event; a longer one is damaged.
-LINE_BYTES_MAX = 16 << 20
 # How the line of a check begins.
 CHECK = b'["check",'
 
@@ -84,7 +82,7 @@ class LoggedRun:
     def _check(self, file: BinaryIO) -> None:
         """Compare the checks with what is before them."""
         crc, first = 0, 1
-        for self.line, text in enumerate(iter(partial(file.readline, LINE_BYTES_MAX), b"")):
+        for self.line, text in enumerate(lines_of(file)):
             if text.startswith(CHECK) and text.endswith(b"\n"):
                 if text != b"%b%d]\n" % (CHECK, crc):
                     raise self.error(f"damaged: a line from {first} to this one was changed; the log cannot be trusted")
@@ -100,7 +98,7 @@ class LoggedRun:
         """Yield the lines after the header, without a last line that was cut off. Raises DispatchLogError."""
         cursor = 0
         with self.path.open("rb") as file:
-            for self.line, text in enumerate(iter(partial(file.readline, LINE_BYTES_MAX), b"")):
+            for self.line, text in enumerate(lines_of(file)):
                 if self.line == 0:
                     continue
                 if len(text) < LINE_BYTES_MAX and not text.endswith(b"\n"):

@@ -9,10 +9,22 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["is_run_folder", "new_run_file", "remove_empty"]
+__all__ = ["LINE_BYTES_MAX", "is_run_folder", "lines_of", "new_run_file", "remove_empty"]
+
+
+# A line holds a configuration or an event; a longer one is none of ours.
+LINE_BYTES_MAX = 16 << 20
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file that a run wrote; one that is too long comes in parts of LINE_BYTES_MAX."""
+    return iter(partial(file.readline, LINE_BYTES_MAX), b"")
 
 
 def is_run_folder(path: str | os.PathLike[str]) -> bool:
