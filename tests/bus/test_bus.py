@@ -15,7 +15,7 @@ from types import FrameType
 import pytest
 
 from headrace.bus import EventBus
-from headrace.bus.lane import LaneOptions, LaneStats
+from headrace.bus.lane import LaneStats
 from headrace.errors import (
     ClosedError,
     EventTypeError,
@@ -628,15 +628,6 @@ def test_the_order_lane_grows_and_shrinks_with_events() -> None:
     bus.drain()
     assert [event.detail["capacity"] for event in told if isinstance(event, Control)][3:] == [200, 100, 50]
     assert bus.stats().lanes[Lane.ORDER].capacity == 50
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [LaneOptions(capacity=0), LaneOptions(capacity=1, max_attempts=0), LaneOptions(capacity=1, growth_max=0)],
-)
-def test_options_of_a_lane_that_cannot_be_are_refused(wrong: LaneOptions) -> None:
-    with pytest.raises(OptionError, match="must be 1 or more"):
-        EventBus(lanes={Lane.DATA: wrong})
 
 
 # Draining

@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from headrace.errors import OptionError
 from headrace.limits import (
     LANE_ATTEMPTS_DATA,
     LANE_CAPACITY_CONTROL,
@@ -25,7 +24,7 @@ from headrace.limits import (
     LANE_EVENTS_MAX,
     LANE_GROWTH_MAX,
 )
-from headrace.market.checks import of_type, one_of
+from headrace.market.checks import of_type, one_of, whole
 from headrace.market.events import Lane
 
 __all__ = ["LANE_OPTIONS", "BusStats", "HandlerStats", "LaneOptions", "LaneStats", "options_of"]
@@ -41,13 +40,19 @@ class LaneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     growth_max : while the lane stays full, its capacity grows up to so many times; 1: it never grows.
 
     ``capacity``, ``full`` and ``growth_max`` bound what waits live. In a replay no lane is full below LANE_EVENTS_MAX
-    (1,000,000) events; more raise LaneFullError.
+    (1,000,000) events; more raise LaneFullError. Raises OptionError.
     """
 
     capacity: int
     full: Literal["refuse", "drop_oldest"] = "refuse"
     max_attempts: int = 1
     growth_max: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not allowed."""
+        one_of("full", self.full, ("refuse", "drop_oldest"))
+        for name in ("capacity", "max_attempts", "growth_max"):
+            whole(name, getattr(self, name), 1, LANE_EVENTS_MAX, "events" if name == "capacity" else "times")
 
 
 class LaneStats(NamedTuple):
@@ -97,16 +102,11 @@ LANE_OPTIONS: dict[Lane, LaneOptions] = {
 def options_of(given: Mapping[Lane, LaneOptions], *, is_replay: bool) -> dict[Lane, LaneOptions]:
     """Return the options of all lanes, highest priority first; in a replay no lane is full. Raises OptionError."""
     of_type("lanes", given, Mapping)
+    for lane in given:
+        one_of("a key of lanes", lane, Lane)
     known = {lane: given.get(lane, usual) for lane, usual in LANE_OPTIONS.items()}
     for lane, options in known.items():
         of_type(f"lanes[{str(lane)!r}]", options, LaneOptions)
-        one_of("full", options.full, ("refuse", "drop_oldest"))
-        for name in ("capacity", "max_attempts", "growth_max"):
-            value = getattr(options, name)
-            of_type(name, value, int)
-            if value < 1:
-                msg = f"{name}={value} of the {lane} lane is not allowed: it must be 1 or more"
-                raise OptionError(msg, option=name)
     if not is_replay:
         return known
     return {

@@ -16,7 +16,7 @@ from headrace.bus.subscription import BusSubscription, is_event_type, matches, s
 from headrace.dispatch.names import Names
 from headrace.errors import EventTypeError, OptionError, SubscriptionError
 from headrace.limits import LANE_ATTEMPTS_DATA
-from headrace.market.checks import of_type
+from headrace.market.checks import of_type, one_of
 from headrace.market.events import EVENT_KEYS, Lane
 from headrace.market.user_functions import unfinished_problem
 
@@ -63,7 +63,10 @@ class Subscribers:
         if not is_event_type(event_type):
             msg = f"{event_type!r} is no event type: make it a subclass of headrace.market.events.Event"
             raise EventTypeError(msg, event_type=repr(event_type))
-        lane = Lane(lane)
+        lane = Lane(one_of("lane", lane, Lane))
+        if any(own.__name__ == event_type.__name__ and own is not event_type for own in self._declared):
+            msg = f"an event type {event_type.__name__} is declared already, and audits know types by name: rename it"
+            raise EventTypeError(msg, event_type=event_type.__name__)
         fresh = Declared(lane, _LANES.index(lane), self._options[lane])
         known = self._declared.setdefault(event_type, fresh)
         if known.lane is not lane:

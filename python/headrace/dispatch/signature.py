@@ -23,7 +23,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeGuard
 
 from headrace.errors import SubscriptionError
-from headrace.market.checks import nearest
+from headrace.market.checks import mistaken_for, nearest
 from headrace.market.fields import Field, fields
 from headrace.market.tick import KINDS, kind_named
 from headrace.market.user_functions import generator_problem, is_async
@@ -116,6 +116,7 @@ def bind_strategy(
 
     called_by_owner : callbacks that are left out; any other callback of ``LIFE_CYCLE`` is refused.
     """
+    _refuse_misspelt(strategy)
     known = callback_names()
     found: dict[str, Callable[..., object]] = {}
     for name in _callbacks_of(strategy, (*known, *LIFE_CYCLE)):
@@ -147,6 +148,7 @@ def has_tick_handlers(strategy: object) -> bool:
 
 def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
     """Return the Engine's callbacks by name, checked. Raises SubscriptionError."""
+    _refuse_misspelt(strategy)
     found = {}
     for name in _callbacks_of(strategy, LIFE_CYCLE):
         if name not in LIFE_CYCLE:
@@ -164,6 +166,20 @@ def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
             raise SubscriptionError(msg, handler=name)
         found[name] = callback
     return found
+
+
+def _refuse_misspelt(strategy: object) -> None:
+    """Refuse methods of a class, and options of a subscription, with nearly the name of a known one."""
+    kind = type(strategy)
+    own = {name: value for base in kind.__mro__ for name, value in vars(base).items() if name[:1] != "_"}
+    for name, value in own.items():
+        is_like_one = callable(value) and name[:2].lower() == "on" and name[:3] != "on_"
+        meant = mistaken_for(name, (*callback_names(), *LIFE_CYCLE)) if is_like_one else ""
+        if not meant and isinstance(value, Mapping) and value:
+            meant = mistaken_for(name, ("subscription",))
+        if meant:
+            msg = f"{kind.__name__}.{name} is never read: did you mean {meant}? give it that name, or one less near"
+            raise SubscriptionError(msg, handler=name)
 
 
 def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:

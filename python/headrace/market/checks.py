@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "TIME_MAX_NS",
     "UNITS_NS",
     "Duration",
     "converted",
@@ -54,6 +55,8 @@ UNITS_NS = {
     "h": 3_600 * 10**9,
     "d": 86_400 * 10**9,
 }
+# The latest time that a clock and a record can hold.
+TIME_MAX_NS = (1 << 63) - 1
 # What an error calls a type.
 TYPE_WORDS: dict[type, str] = {
     str: "a text",
@@ -150,14 +153,17 @@ def rate(option: str, value: object, unit: str) -> float:
 
 def duration_ns(option: str, value: Duration) -> int:
     """Return ``"100ms"``, or a whole number of ns, as ns. Raises OptionError."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        ns = int(value)
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        ns = int(match[1]) * UNITS_NS[match[2]]
+    else:
         units = ", ".join(UNITS_NS)
         msg = f"{option}={value_text(value)} is no duration: write a number and one of {units}, like '100ms'"
         raise OptionError(msg, option=option)
-    return int(match[1]) * UNITS_NS[match[2]]
+    if abs(ns) > TIME_MAX_NS:
+        refuse(option, value, "a time within 292 years, which is what 64 bits of ns hold")
+    return ns
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

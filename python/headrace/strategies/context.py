@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.errors import EngineError, OptionError
 from headrace.limits import WINDOW_MIN_NS
-from headrace.market.checks import Duration, duration_ns, number, of_type, refuse
+from headrace.market.checks import TIME_MAX_NS, Duration, duration_ns, number, of_type, refuse
 from headrace.market.events import Cause, Event, Signal
+from headrace.market.times import YEAR_2000_NS, time_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -159,6 +160,12 @@ class StrategyContext:
             due_ns = now_ns + _positive_ns("after", after)
         else:
             due_ns = _positive_ns("at_ns", at_ns or 0)
+            # A clock that starts at 0, over ticks of a test, knows no unit.
+            if now_ns >= YEAR_2000_NS and (problem := time_problem(due_ns)):
+                msg = f"timer {name!r} has at_ns={at_ns}, {problem}"
+                raise OptionError(msg, option="at_ns")
+        if due_ns > TIME_MAX_NS:
+            refuse("after", after, "a time that ends before the year 2262")
         self._parts.timers.set(self.name, name, due_ns, self._on_timer, interval_ns=interval_ns)
 
     def cancel_timer(self, name: str) -> bool:

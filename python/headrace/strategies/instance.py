@@ -68,6 +68,11 @@ class Instance:
             checked, _ = self._parts.dispatcher.check(self.strategy, callback=self._spec.callback, **options)
             self._parts.names.declare(checked.instruments or ())
         self._spec.bars_of(self.strategy)
+        for name, option in self._spec.unread_options(self.strategy):
+            self.context.log.warning(
+                "%s.%s sets nothing: options stand in subscription = {%r: …}",
+                *(type(self.strategy).__name__, name, option),
+            )
 
     def join(self, kept: Subscription | None) -> None:
         """Subscribe to its ticks and bars. kept : the subscription of the object before it, which it takes over."""

@@ -6,12 +6,15 @@ Does not: run it (``runner``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, cast
 
 from headrace.dispatch.names import Names
-from headrace.errors import EngineError, SubscriptionError
+from headrace.dispatch.options import SubscriptionOptions
+from headrace.errors import EngineError, OptionError, SubscriptionError
 from headrace.market.bars import BarSpec
 from headrace.market.checks import of_type, one_of
 from headrace.strategies.strategy import Strategy
@@ -69,6 +72,20 @@ class StrategySpec:
         """Return the options of its subscription: over those of the class."""
         declared = strategy.subscription if isinstance(strategy, Strategy) else {}
         return {**declared, **self.subscription}
+
+    def unread_options(self, strategy: Strategy | Callable[..., object]) -> Iterator[tuple[str, str]]:
+        """Yield attributes of its class that look like options it does not set, each with the option."""
+        if not isinstance(strategy, Strategy):
+            return
+        kind, given = type(strategy), self.options_of(strategy)
+        parameters = inspect.signature(kind.__init__).parameters
+        for option in {*SubscriptionOptions.__struct_fields__} - given.keys():
+            for name in {option, option.removesuffix("s")} - parameters.keys():
+                value = getattr(kind, name, None)
+                with contextlib.suppress(OptionError, TypeError):
+                    SubscriptionOptions.checked(**{option: value})
+                    if value is not None:
+                        yield name, option
 
     def bars_of(self, strategy: Strategy | Callable[..., object]) -> list[BarSpec]:
         """Return its bars: a timeframe is of trades, for each of its instruments. Raises OptionError."""

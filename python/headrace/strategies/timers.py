@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["Timer", "Timers"]
 
 
+# So many ended entries stay in the heap at most, and one for each that lives.
+ENDED_MAX = 64
+
+
 class Timer(NamedTuple):
     """One firing of a timer, the argument of its callback.
 
@@ -93,12 +97,14 @@ class Timers:
             self._numbers += 1
             self._living[owner, name] = self._numbers
             heapq.heappush(self._heap, _Entry(due_ns, self._numbers, owner, name, interval_ns, callback, chain))
+            self._drop_ended()
             self._on_due(self.due_ns)
 
     def cancel(self, owner: str, name: str) -> bool:
         """Cancel a timer; False: there was none."""
         with self._lock:
             was_set = self._living.pop((owner, name), None) is not None
+            self._drop_ended()
             self._on_due(self.due_ns)
         return was_set
 
@@ -107,7 +113,14 @@ class Timers:
         with self._lock:
             for key in [key for key in self._living if key[0] == owner]:
                 del self._living[key]
+            self._drop_ended()
             self._on_due(self.due_ns)
+
+    def _drop_ended(self) -> None:
+        """Rebuild the heap when most of its entries are replaced or cancelled: each is dropped at a constant cost."""
+        if len(self._heap) > 2 * len(self._living) + ENDED_MAX:
+            self._heap = [entry for entry in self._heap if self._living.get(entry[2:4]) == entry.number]
+            heapq.heapify(self._heap)
 
     @property
     def due_ns(self) -> int | None:
