@@ -39,6 +39,11 @@
     ├── ControlError ........... an engine that cannot be reached, or does not answer
     ├── DispatchLogError ....... a dispatch log that is damaged, or belongs to other inputs
     ├── AuditError ............. an audit file that cannot be read
+    ├── RouteError ............. a change of routes that cannot be made            (also a ValueError)
+    ├── SnapshotError .......... what a store of snapshots cannot do
+    │   ├── SnapshotNotFoundError .... nothing is stored under a key
+    │   ├── SnapshotConflictError .... another writer was faster
+    │   └── SnapshotUnavailableError . the store cannot be used
     ├── VenueRequestError ...... a request that a venue refused, or did not answer in time
     └── MissingExtraError ...... an optional package is not installed             (also an ImportError)
 
@@ -85,7 +90,12 @@ __all__ = [
     "RestoreError",
     "RingError",
     "RingHeldError",
+    "RouteError",
     "ServiceError",
+    "SnapshotConflictError",
+    "SnapshotError",
+    "SnapshotNotFoundError",
+    "SnapshotUnavailableError",
     "SourceOrderError",
     "StateFolderError",
     "StoppedError",
@@ -328,6 +338,34 @@ class AuditError(HeadraceError):
 
     path: str
     line: int
+
+
+class RouteError(HeadraceError, ValueError):
+    """A change of routes that cannot be made; nothing was changed."""
+
+
+class SnapshotError(HeadraceError):
+    """What a store of snapshots cannot do."""
+
+
+class SnapshotNotFoundError(SnapshotError):
+    """Nothing is stored under ``key``."""
+
+    key: str
+
+
+class SnapshotConflictError(SnapshotError):
+    """Another writer was faster: ``expected`` is not the version ``found``."""
+
+    key: str
+    expected: int
+    found: int
+
+
+class SnapshotUnavailableError(SnapshotError):
+    """The store at ``path`` cannot be used."""
+
+    path: str
 
 
 class VenueRequestError(HeadraceError):

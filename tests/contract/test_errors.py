@@ -234,7 +234,15 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "CommandError": lambda _: CommandBus(bus=EventBus(), clock=HandClock(), workers=0),
 }
 # Bases that are never raised themselves; a fork, a missing extra and a recording without venue have their own tests.
-ELSEWHERE = {"HeadraceError", "PublishError", "ForkedError", "MissingExtraError", "VenueError", "VenueRequestError"}
+ELSEWHERE = {
+    "HeadraceError",
+    "PublishError",
+    "ForkedError",
+    "MissingExtraError",
+    "VenueError",
+    "VenueRequestError",
+    *(name for name in CLASSES if name.startswith(("Route", "Snapshot"))),
+}
 
 
 @pytest.mark.parametrize("name", PROVOKED)
