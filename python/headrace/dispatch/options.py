@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack
 
 import msgspec
@@ -106,6 +107,15 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     @classmethod
     def checked(cls, **given: object) -> SubscriptionOptions:
         """Return the options with their defaults, each value checked, and their relations. Raises OptionError."""
+        # Most strategies have the same few options. True is no 1 here, but equals it.
+        key = tuple((name, type(value), value) for name, value in given.items())
+        try:
+            return _checked(key)
+        except TypeError:
+            return cls._check(given)  # A list cannot be a key.
+
+    @classmethod
+    def _check(cls, given: dict[str, object]) -> SubscriptionOptions:
         refuse_unknown("a subscription", given, cls.__struct_fields__)
         values = DEFAULTS.given() | {name: value for name, value in given.items() if value is not None}
         for name in ("instruments", "kinds"):
@@ -121,6 +131,11 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         """Return a copy with some options changed, and all checked again. Raises OptionError."""
         refuse_unknown("tune", changes, TuneOptions.__annotations__)
         return self.checked(**{**self.given(), **changes})
+
+
+@lru_cache(maxsize=256)
+def _checked(key: tuple[tuple[str, type, object], ...]) -> SubscriptionOptions:
+    return SubscriptionOptions._check({name: value for name, _, value in key})  # noqa: SLF001 - its other half
 
 
 DEFAULTS = SubscriptionOptions(instruments="*", batch_max=BATCH_MAX, min_interval_ns=0, on_lag="warn", mode="inline")

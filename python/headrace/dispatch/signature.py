@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 import types
+import weakref
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
@@ -153,24 +154,21 @@ def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
     for name in _callbacks_of(strategy, LIFE_CYCLE):
         if name not in LIFE_CYCLE:
             continue
-        callback = getattr(strategy, name)
-        try:
-            inspect.signature(callback).bind(*LIFE_CYCLE[name])
-        except TypeError as error:
-            takes = f"({', '.join(('self', *LIFE_CYCLE[name]))})"
-            msg = f"{_where(strategy, name)} cannot be called ({error}): write def {name}{takes}"
-            raise SubscriptionError(msg, handler=name) from error
-        _refuse_generator(_where(strategy, name), name, callback)
-        if name == "on_timer" and is_async(callback):
-            msg = f"{_where(strategy, name)} is called between ticks and cannot be async: start a task in it"
-            raise SubscriptionError(msg, handler=name)
-        found[name] = callback
+        callback = found[name] = getattr(strategy, name)
+        function, receiver = _unbound(callback)
+        kept, key = _kept_of(function), ("life cycle", name, receiver is None)
+        if key not in kept:
+            _check_life_cycle(callback, name, _where(strategy, name))
+            kept[key] = True
     return found
 
 
 def _refuse_misspelt(strategy: object) -> None:
     """Refuse methods of a class, and options of a subscription, with nearly the name of a known one."""
     kind = type(strategy)
+    kept, key = _kept_of(kind), ("misspelt", len(KINDS), *map(len, map(vars, kind.__mro__)))
+    if key in kept:
+        return
     own = {name: value for base in kind.__mro__ for name, value in vars(base).items() if name[:1] != "_"}
     for name, value in own.items():
         is_like_one = callable(value) and name[:2].lower() == "on" and name[:3] != "on_"
@@ -180,6 +178,20 @@ def _refuse_misspelt(strategy: object) -> None:
         if meant:
             msg = f"{kind.__name__}.{name} is never read: did you mean {meant}? give it that name, or one less near"
             raise SubscriptionError(msg, handler=name)
+    kept[key] = True
+
+
+def _check_life_cycle(callback: Callable[..., Any], name: str, where: str) -> None:
+    try:
+        inspect.signature(callback).bind(*LIFE_CYCLE[name])
+    except TypeError as error:
+        takes = f"({', '.join(('self', *LIFE_CYCLE[name]))})"
+        msg = f"{where} cannot be called ({error}): write def {name}{takes}"
+        raise SubscriptionError(msg, handler=name) from error
+    _refuse_generator(where, name, callback)
+    if name == "on_timer" and is_async(callback):
+        msg = f"{where} is called between ticks and cannot be async: start a task in it"
+        raise SubscriptionError(msg, handler=name)
 
 
 def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
@@ -187,16 +199,40 @@ def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
 
     dir(object) would list all names of the object, but would make its ``__dict__``, which slows attribute access.
     """
-    names = {name for name in dir(type(strategy)) if name[:3] == "on_"}
-    return sorted(names.union(name for name in known if name not in names and _has_itself(strategy, name)))
+    names, others = _of_class(type(strategy), tuple(known))
+    own = []
+    for name in others:
+        try:
+            object.__getattribute__(strategy, name)
+        except AttributeError:
+            continue
+        own.append(name)
+    return sorted((*names, *own)) if own else list(names)
 
 
-def _has_itself(strategy: object, name: str) -> bool:
-    try:
-        object.__getattribute__(strategy, name)
-    except AttributeError:
-        return False
-    return True
+def _of_class(of: type, known: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ``on_`` names of a class, sorted, and the known ones that it lacks; looked up once for each class."""
+    kept = _kept_of(of)
+    # A class may get another callback later.
+    key = ("names", known, *map(len, map(vars, of.__mro__)))
+    if key not in kept:
+        names = tuple(sorted(name for name in dir(of) if name[:3] == "on_"))
+        kept[key] = (names, tuple(name for name in known if name not in names))
+    found: tuple[tuple[str, ...], tuple[str, ...]] = kept[key]
+    return found
+
+
+# What was found out about a class or a function, which is the same for each strategy of it.
+_kept: weakref.WeakKeyDictionary[object, dict[tuple[object, ...], Any]] = weakref.WeakKeyDictionary()
+
+
+def _kept_of(owner: object) -> dict[tuple[object, ...], Any]:
+    if not isinstance(owner, type | types.FunctionType):
+        return {}  # Another callable may change, or compare as it likes.
+    found = _kept.get(owner)
+    if found is None:
+        found = _kept[owner] = {}
+    return found
 
 
 def bind_function(
@@ -236,6 +272,19 @@ def _bind(
     role, kind = what
     wanted = [KINDS[kind].name] if kind else list(kinds) if kinds is not None else [row.name for row in KINDS.values()]
     function, receiver = _unbound(handler)
+    kept, key = _kept_of(function), ("fields", name, what, receiver is None, *wanted, len(KINDS))
+    if key not in kept:
+        fields_of = _declared(handler, name, role, wanted, where)
+        _refuse_generator(where, name, function)
+        kept[key] = (*fields_of, is_async(function))
+    positional, keywords, awaited = kept[key]
+    return BoundHandler(name, role, kind, function, receiver, positional, keywords, awaited)
+
+
+def _declared(
+    handler: Callable[..., object], name: str, role: Role, wanted: Sequence[str], where: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the fields that a handler declares: those by position, and those by keyword."""
     try:
         parameters = list(inspect.signature(handler).parameters.values())
     except (TypeError, ValueError) as error:
@@ -260,8 +309,7 @@ def _bind(
             raise SubscriptionError(msg, handler=name)
         else:
             positional.append(parameter.name)
-    _refuse_generator(where, name, function)
-    return BoundHandler(name, role, kind, function, receiver, tuple(positional), tuple(keywords), is_async(function))
+    return tuple(positional), tuple(keywords)
 
 
 @cache

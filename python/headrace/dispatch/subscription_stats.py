@@ -10,7 +10,8 @@ Does not: count; native code does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -80,6 +81,8 @@ class SubscriptionStats:
 # The counts that are added up; of the rest, the worst counts.
 _SUMMED = [field.name for field in fields(SubscriptionStats) if field.type == "int" and field.name != "pending_ns"]
 _QUANTILES = ("p50", "p90", "p99", "p999", "max")
+# All at once: a strategy that ends is counted with a few calls.
+_read_summed, _read_quantiles = attrgetter(*_SUMMED), attrgetter(*_QUANTILES)
 
 
 def sum_of_stats(name: str, stats: Iterable[SubscriptionStats]) -> SubscriptionStats:
@@ -88,17 +91,22 @@ def sum_of_stats(name: str, stats: Iterable[SubscriptionStats]) -> SubscriptionS
     state, delivered_hash : of the only one; "closed" and None otherwise. latency : the slowest at each percentile.
     """
     each = list(stats)
-    counts = {name: sum(getattr(own, name) for own in each) for name in _SUMMED}
-    timed = [own.latency for own in each]
-    slowest = {name: max((getattr(own, name) for own in timed), default=0) for name in _QUANTILES}
+    if len(each) == 1:
+        return each[0] if each[0].name == name else replace(each[0], name=name)
+    if not each:
+        counts, slowest = dict.fromkeys(_SUMMED, 0), dict.fromkeys(_QUANTILES, 0)
+    else:
+        counts = dict(zip(_SUMMED, map(sum, zip(*map(_read_summed, each), strict=True)), strict=True))
+        quantiles = map(max, zip(*(_read_quantiles(own.latency) for own in each), strict=True))
+        slowest = dict(zip(_QUANTILES, quantiles, strict=True))
     return SubscriptionStats(
         name=name,
-        state=each[0].state if len(each) == 1 else "closed",
+        state="closed",
         **counts,
         pending_ns=max((own.pending_ns for own in each), default=0),
         demoted=any(own.demoted for own in each),
-        delivered_hash=each[0].delivered_hash if len(each) == 1 else None,
-        latency=LatencyStats(count=sum(own.count for own in timed), **slowest),
+        delivered_hash=None,
+        latency=LatencyStats(count=sum(own.latency.count for own in each), **slowest),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -334,12 +335,16 @@ def status_of(parts: EngineParts, report: Report, *, stopping: bool) -> dict[str
     }
 
 
+# The fields of a strategy's ticks; its state is not that of a subscription.
+_OF_TICKS = tuple(own.name for own in fields(SubscriptionStats) if own.name != "state")
+_read_ticks = attrgetter(*_OF_TICKS)
+
+
 def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
     ticks = runner.tick_stats()
     total = sum_of_stats(runner.name, ticks)
-    counts = {own.name: getattr(total, own.name) for own in fields(total) if own.name != "state"}
     return StrategyReport(
-        **counts,
+        **dict(zip(_OF_TICKS, _read_ticks(total), strict=True)),
         state=str(runner.state),
         stopped_from=str(runner.life.stopped_from or ""),
         stopped_by=runner.life.stopped_by,
