@@ -346,3 +346,76 @@ def test_an_interrupt_ends_every_wait(what: str) -> None:
         [sys.executable, "-c", INTERRUPT, what], capture_output=True, text=True, timeout=15, check=False
     )
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
+# Daemon threads of the user's that are in a handler, or about to be in one, when the process ends.
+FOREIGN = (
+    SETUP
+    + """
+import headrace.dispatch.process_end
+headrace.dispatch.process_end.CLOSE_DEADLINE_S = 0.2
+started = threading.Event()
+dispatcher = Dispatcher(ring_capacity=1_024)
+batch = made(dispatcher, 500)
+def on_quote(bid_price):
+    started.set()
+    if sys.argv[1] == "spins":
+        while True:
+            sum(range(100))
+    elif sys.argv[1] == "sleeps":
+        time.sleep(0.05)
+    elif sys.argv[1] == "raises":
+        raise ValueError(sum(range(100)))
+    sum(range(100))
+def dispatch():
+    try:
+        while True:
+            try:
+                dispatcher.publish(batch)
+                dispatcher.dispatch()
+            except ValueError:
+                pass
+    except headrace.errors.ClosedError:
+        pass
+def drain():
+    from headrace.bus import EventBus
+    from headrace.market.clock import ReplayClock
+    from headrace.market.events import Control
+    bus = EventBus(clock=ReplayClock(1), mode="live", run_id="x")
+    bus.subscribe(Control, lambda event: on_quote(1.0))
+    while True:
+        bus.publish_nowait(Control(source="x", ts=1, run_id="x", name="X", detail={}))
+        bus.drain()
+if sys.argv[1] == "bus":
+    work = drain
+else:
+    dispatcher.subscribe(on_quote, on_fault="raise")
+    work = dispatch
+threading.Thread(target=work, daemon=True).start()
+started.wait(5)
+"""
+)
+WAYS = ["computes", "spins", "sleeps", "raises", "bus"]
+
+
+def leave_foreign(way: str, times: int) -> None:
+    for _ in range(times):
+        done = python(FOREIGN, way, timeout_s=30)
+        assert done.returncode == 0, (way, done.returncode, done.stderr)
+        if way == "spins":
+            assert "on_quote is still running when the process ends" in done.stderr
+        elif way != "raises":  # A fault behind the close is logged.
+            assert not done.stderr, (way, done.stderr)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("way", WAYS)
+def test_an_exit_with_handlers_in_foreign_threads_is_clean(way: str) -> None:
+    leave_foreign(way, 4)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_thousand_exits_with_foreign_threads_are_clean(way: str) -> None:
+    leave_foreign(way, 200)

@@ -19,11 +19,8 @@ Does not: read files or sockets (``feeds``), or run a strategy's life cycle (the
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +32,7 @@ from headrace.dispatch.faults import FaultDesk, FaultRecord
 from headrace.dispatch.joining import bound_handlers
 from headrace.dispatch.members import Members
 from headrace.dispatch.options import SubscribeOptions, SubscriptionOptions
+from headrace.dispatch.process_end import open_dispatchers
 from headrace.dispatch.signature import BoundHandler, HasHandlers, has_handlers
 from headrace.dispatch.subscription import Environment, Subscription
 from headrace.dispatch.subscription_stats import SubscriptionStats
@@ -149,7 +147,7 @@ class Dispatcher:
         self.on_joined: Callable[[Subscription], None] | None = None
         self._made_s = time.monotonic()
         self._closed = False
-        _open_dispatchers.add(self)
+        open_dispatchers.add(self)
 
     # Subscribing
 
@@ -369,7 +367,17 @@ class Dispatcher:
             log.warning("%d ticks that waited for room were not published: the dispatcher was closed first", waiting)
         self._ingest.close()
         self._members.close_all(time.monotonic() + bounded_s(CLOSE_DEADLINE_S))
-        _open_dispatchers.discard(self)
+        open_dispatchers.discard(self)
+
+    def _wait_for_call(self, deadline_s: float) -> None:
+        """Wait until no thread dispatches the shared group any more; name the call that goes on."""
+        group = self._members.inline
+        while group.is_busy:
+            if time.monotonic() > deadline_s:
+                _, name = group.running() or (0, "a handler")
+                log.error("%s is still running when the process ends: its thread is left behind", name)
+                return
+            time.sleep(0.001)
 
     def _refuse_closed(self, advice: str) -> None:
         if self._closed:
@@ -383,17 +391,3 @@ class Dispatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-_open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    """Close every dispatcher at exit; each waits for its threads within a deadline, so that exit never hangs."""
-    for dispatcher in list(_open_dispatchers):
-        dispatcher.close()
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_native.mark_forked)

@@ -9,6 +9,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::hot::python_call::call_with;
+
 /// A fact that an exception carries.
 pub(crate) type Fact<'a> = (&'a str, u64);
 
@@ -25,7 +27,11 @@ pub(crate) fn raise_with(py: Python<'_>, class: &str, message: impl Into<String>
             attributes.set_item(name, value)?;
         }
         let class = py.import("headrace.errors")?.getattr(class)?;
-        Ok(PyErr::from_value(class.call((message.into(),), Some(&attributes))?))
+        Ok(PyErr::from_value(call_with(
+            &class,
+            (message.into(),),
+            Some(&attributes),
+        )?))
     };
     made().unwrap_or_else(|error| error)
 }

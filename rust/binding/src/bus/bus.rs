@@ -23,6 +23,7 @@ use super::handler::BusHandler;
 use super::in_hand::InHand;
 use super::route::Route;
 use crate::errors::refuse_after_fork;
+use crate::hot::python_call::call_method;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -151,7 +152,7 @@ impl BusCore {
     }
 
     pub(super) fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        self.hooks.call_method0(py, intern!(py, "_wake")).map(drop)
+        call_method(self.hooks.bind(py), intern!(py, "_wake"), ()).map(drop)
     }
 
     /// Sets the route of a type, by the type's address.
@@ -178,10 +179,12 @@ impl BusCore {
         match self.take_easily(event, by_owner)? {
             Some(false) => Ok(()),
             Some(true) => self.wake(py),
-            None => self
-                .hooks
-                .call_method1(py, intern!(py, "_publish_slow"), (event, by_owner, is_consequence))
-                .map(drop),
+            None => call_method(
+                self.hooks.bind(py),
+                intern!(py, "_publish_slow"),
+                (event, by_owner, is_consequence),
+            )
+            .map(drop),
         }
     }
 

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use super::bus::BusCore;
 use super::in_hand::{InHand, Step};
+use crate::hot::python_call::{call, call_method};
 use crate::hot::vectorcall::{Returned, is_awaitable};
 use crate::lock::lock;
 
@@ -42,11 +43,7 @@ impl BusCore {
             if let Some(predicate) = &this.predicate
                 && !in_hand.has_matched
             {
-                match predicate
-                    .bind(py)
-                    .call1((&in_hand.event,))
-                    .and_then(|said| said.is_truthy())
-                {
+                match call(predicate.bind(py), (&in_hand.event,)).and_then(|said| said.is_truthy()) {
                     Ok(true) => in_hand.has_matched = true,
                     Ok(false) => {
                         in_hand.skip();
@@ -117,7 +114,7 @@ impl BusCore {
             attempts,
             error.into_value(py),
         );
-        match self.hooks.call_method1(py, intern!(py, "_on_dead"), arguments) {
+        match call_method(self.hooks.bind(py), intern!(py, "_on_dead"), arguments) {
             Err(interrupt) if interrupt.is_instance_of::<PyKeyboardInterrupt>(py) => Err(interrupt),
             Err(unexpected) => {
                 // Who keeps the letters failed (out of memory, most likely): the count is right, the reason on stderr.

@@ -17,6 +17,7 @@ use super::bus::{BusCore, Draining, Entry};
 use super::handler::BusHandler;
 use super::route::{Keys, Route};
 use crate::errors::{internal, raise, refuse_after_fork};
+use crate::hot::python_call::call_method;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -211,7 +212,7 @@ impl BusCore {
         drop(draining);
         // Relaxed: written under the interpreter's lock.
         if self.watched.load(Ordering::Relaxed) || lock(&self.state).lanes.has_grown() {
-            self.hooks.call_method1(py, intern!(py, "_on_drained"), (done,))?;
+            call_method(self.hooks.bind(py), intern!(py, "_on_drained"), (done,))?;
         }
         Ok(done)
     }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::errors::refuse_after_fork;
+use crate::hot::python_call::call;
 use crate::hot::vectorcall::Call;
 
 /// One subscriber of the bus.
@@ -44,7 +45,7 @@ impl BusHandler {
         let (Some(takes_key), Some(key)) = (&self.takes_key, key) else {
             return Ok(self.takes_key.is_none());
         };
-        let chosen = takes_key.bind(py).call1((key,)).and_then(|chosen| chosen.is_truthy());
+        let chosen = call(takes_key.bind(py), (key,)).and_then(|chosen| chosen.is_truthy());
         match chosen {
             Err(error) if !error.is_instance_of::<PyKeyboardInterrupt>(py) => {
                 error.write_unraisable(py, Some(takes_key.bind(py)));

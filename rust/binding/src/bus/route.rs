@@ -15,6 +15,8 @@ use pyo3::types::PyDict;
 
 use super::handler::BusHandler;
 
+use crate::hot::python_call::call;
+
 /// Keys that one route remembers; then it begins anew. Keys are names that users choose, so their number has no bound.
 const KEYS_KNOWN_MAX: usize = 65_536;
 
@@ -53,7 +55,7 @@ impl Route {
         let Some(keys) = &self.keys else {
             return Ok(None);
         };
-        let found = keys.of.bind(py).call1((event,)).and_then(|key| {
+        let found = call(keys.of.bind(py), (event,)).and_then(|key| {
             let known = keys.known.bind(py);
             if let Some(route) = known.get_item(&key)? {
                 return Ok(route.cast_into::<Route>()?.unbind());

@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use super::bus::BusCore;
 use super::in_hand::{InHand, Step};
 use crate::errors::internal;
+use crate::hot::python_call::call_method;
 use crate::lock::lock;
 
 /// Events between two looks at signals and the time.
@@ -72,7 +73,7 @@ impl BusCore {
         // Relaxed: written and read under the interpreter's lock.
         if self.stale.load(Ordering::Relaxed) {
             self.stale.store(false, Ordering::Relaxed);
-            self.hooks.call_method0(py, intern!(py, "_set_routes"))?;
+            call_method(self.hooks.bind(py), intern!(py, "_set_routes"), ())?;
         }
         Ok(())
     }
@@ -93,8 +94,8 @@ impl BusCore {
     #[cold]
     fn gap(&self, py: Python<'_>, lane: usize, dropped: Dropped) -> PyResult<InHand> {
         let arguments = (lane, dropped.missed, dropped.first, dropped.last);
-        let event = self.hooks.call_method1(py, intern!(py, "_make_gap"), arguments)?;
-        let kind = event.bind(py).get_type_ptr() as usize;
+        let event = call_method(self.hooks.bind(py), intern!(py, "_make_gap"), arguments)?;
+        let kind = event.get_type_ptr() as usize;
         let mut state = lock(&self.state);
         let route = state
             .types
@@ -102,8 +103,8 @@ impl BusCore {
             .copied()
             .ok_or_else(|| internal("a bus without gaps"))?;
         let route = state.routes[route as usize].clone_ref(py);
-        state.running = Some((event.clone_ref(py), route.clone_ref(py)));
-        Ok(InHand::new(event, route, None, lane, 0))
+        state.running = Some((event.clone().unbind(), route.clone_ref(py)));
+        Ok(InHand::new(event.unbind(), route, None, lane, 0))
     }
 
     /// The last handler of an event is done with it, outside of a drain.
@@ -169,7 +170,7 @@ impl BusCore {
                     );
                     let arguments = arguments.into_pyobject(py)?;
                     self.hold(in_hand, false);
-                    self.hooks.call_method1(py, intern!(py, "_on_held"), arguments)?;
+                    call_method(self.hooks.bind(py), intern!(py, "_on_held"), arguments)?;
                 }
                 Step::Interrupted(interrupt) => {
                     self.hold(in_hand, true);

@@ -9,11 +9,13 @@
 use headrace_core::limits::WINDOW_TICKS_MAX;
 use headrace_core::market::kind::kind_set;
 use headrace_core::market::tick::{GapCause, Tick, flags};
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
 use super::member::StateOf;
 use super::subscription::widen;
+use crate::hot::python_call::call_method;
 use crate::lock::lock;
 
 /// What `admit` decided.
@@ -154,9 +156,8 @@ impl Delivery {
         let too_far = (this.options.tuning.lag_max_ticks > 0 && behind > this.options.tuning.lag_max_ticks)
             || (this.options.tuning.lag_max_ns > 0 && lag_ns > this.options.tuning.lag_max_ns);
         if too_far && !this.lagging {
-            let said = self
-                .hooks
-                .call_method1(py, "_on_lag", (this.shared.name.as_str(), behind, lag_ns));
+            let arguments = (this.shared.name.as_str(), behind, lag_ns);
+            let said = call_method(self.hooks.bind(py), intern!(py, "_on_lag"), arguments);
             if let Err(error) = said {
                 error.write_unraisable(py, None);
             }

@@ -10,6 +10,7 @@
 use std::time::Instant;
 
 use headrace_core::market::tick::Tick;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::admit::Admitted;
@@ -17,6 +18,7 @@ use super::call_set::{CallSite, Enters};
 use super::delivery::{About, Delivery};
 use super::running::Seen;
 use super::subscription::state;
+use crate::hot::python_call::call_method;
 use crate::hot::vectorcall::{Call, Objects, Returned, is_awaitable};
 
 /// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
@@ -149,7 +151,7 @@ impl Delivery {
                 self.members[member].shared.name.as_str(),
                 (handler, object, cause, letter),
             );
-            self.hooks.call_method1(py, "_on_awaitable", arguments)
+            call_method(self.hooks.bind(py), intern!(py, "_on_awaitable"), arguments)
         });
         if let Err(error) = taken {
             self.fault(py, member, handler, error, about);

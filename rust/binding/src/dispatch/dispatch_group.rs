@@ -16,7 +16,7 @@ use super::handler::{HandlerTuple, handlers_of};
 use super::log::flags;
 use super::membership::Membership;
 use super::options::Options;
-use crate::errors::refuse_after_fork;
+use crate::errors::{is_forked, refuse_after_fork};
 use crate::ingest::{Advance, Ingest, IngestCore};
 use crate::thread::this_thread;
 
@@ -178,6 +178,12 @@ impl DispatchGroup {
     /// Whether every published position was dispatched.
     fn is_idle(&self) -> bool {
         self.group.is_idle()
+    }
+
+    /// Whether a thread of this process dispatches it now.
+    #[getter]
+    fn is_busy(&self) -> bool {
+        self.group.is_busy() && !is_forked()
     }
 
     /// When something is due without a new tick, ns, or None.

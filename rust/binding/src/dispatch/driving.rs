@@ -26,6 +26,7 @@ use super::stops::Stops;
 use super::subscription::SubscriptionShared;
 use crate::errors::raise;
 use crate::hot::columns::Positions;
+use crate::hot::python_call::call;
 
 impl Group {
     /// Dispatches what the ring holds. Returns how many ticks were gone through, and what is to be awaited.
@@ -189,7 +190,7 @@ impl Group {
             if self.stop.load(Ordering::Relaxed) || self.closed.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let now_ns: i64 = now.call0()?.extract()?;
+            let now_ns: i64 = call(now, ())?.extract()?;
             match self.dispatch(py, now_ns, Bounds::NONE) {
                 Some(result) => result?,
                 None => {
@@ -208,7 +209,7 @@ impl Group {
             };
             match due {
                 Some(due) => {
-                    let left = u64::try_from(due.saturating_sub(now.call0()?.extract()?)).unwrap_or(0);
+                    let left = u64::try_from(due.saturating_sub(call(now, ())?.extract()?)).unwrap_or(0);
                     let timeout = std::time::Duration::from_nanos(left).min(WAIT_MAX);
                     py.detach(|| self.core.ring.wakeup().wait(timeout, ready));
                 }

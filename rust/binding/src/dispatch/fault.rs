@@ -5,11 +5,13 @@
 //! Does not: name the rules; Python's hook does.
 
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::delivery::{About, Delivery};
 use super::subscription::state;
 use crate::hot::columns::tick_array;
+use crate::hot::python_call::call_method;
 
 /// The ticks of a call: instrument, kind, the first ticks, their positions, and how many there are.
 pub(super) type Letter = (Option<Py<PyAny>>, Option<Py<PyAny>>, Py<PyAny>, Vec<u64>, usize);
@@ -53,7 +55,7 @@ impl Delivery {
         }
         let this = &self.members[member];
         this.shared.faults.add(1);
-        let judged = || -> PyResult<Py<PyAny>> {
+        let judged = || -> PyResult<Bound<'_, PyAny>> {
             let name = this
                 .handlers
                 .get(usize::from(handler))
@@ -64,11 +66,11 @@ impl Delivery {
                 error.clone_ref(py).into_value(py),
                 letter?,
             );
-            self.hooks.call_method1(py, "_on_fault", arguments)
+            call_method(self.hooks.bind(py), intern!(py, "_on_fault"), arguments)
         };
         match judged() {
-            Ok(verdict) if verdict.is_none(py) => {}
-            Ok(verdict) => match verdict.bind(py).cast::<PyException>() {
+            Ok(verdict) if verdict.is_none() => {}
+            Ok(verdict) => match verdict.cast::<PyException>() {
                 Ok(raise) => {
                     let raise = PyErr::from_value(raise.clone().into_any());
                     self.raised.get_or_insert(raise);

@@ -51,6 +51,8 @@ pub(crate) struct Group {
     pub(super) thread: AtomicU64,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) closed: AtomicBool,
+    /// Its state is gone for good.
+    ended: AtomicBool,
     /// Set once, for the inline group of a live engine.
     pub(super) stops: OnceLock<Stops>,
     pub(super) running: Arc<Running>,
@@ -100,6 +102,7 @@ impl Group {
             thread: AtomicU64::new(0),
             stop: Arc::clone(stop),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             stops: OnceLock::new(),
             running,
             kind_names,
@@ -200,6 +203,8 @@ impl Group {
             self.answer(&mut state);
             *lock(&self.counts) = Counts::default();
             state.group = None;
+            // Relaxed: a look at the end of the process, which looks again.
+            self.ended.store(true, Ordering::Relaxed);
         }
     }
 
@@ -277,8 +282,10 @@ impl Group {
         (instrument, kind.clone_ref(py), seen.first, seen.last, seen.ts_init)
     }
 
+    /// Whether a thread dispatches it now.
     pub(crate) fn is_busy(&self) -> bool {
-        lock(&self.state).is_none()
+        // Relaxed: see `end_if_closed`.
+        lock(&self.state).is_none() && !self.ended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_members(&self) -> bool {

@@ -18,6 +18,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::hot::python_call::call;
 use crate::tables::names::Names;
 
 /// Owners kept for reuse; beyond that memory goes back to Python's allocator.
@@ -101,8 +102,8 @@ impl ItemType {
             ItemType::I8 => dtype::<i8>(py),
             ItemType::Record(kind) => py
                 .import("headrace.market.tick")?
-                .getattr("dtype_of")?
-                .call1((kind,))?
+                .getattr("dtype_of")
+                .and_then(|dtype_of| call(&dtype_of, (kind,)))?
                 .cast_into::<PyArrayDescr>()?,
         })
     }
@@ -345,7 +346,7 @@ fn is_tick_dtype(py: Python<'_>, descr: &Bound<'_, PyArrayDescr>) -> PyResult<bo
         Ok(module()?.getattr("TICK_DTYPE")?.cast_into::<PyArrayDescr>()?.unbind())
     })?;
     // The same object nearly always; a view's or an unpickled array's dtype is compared by value.
-    Ok(known.is(descr) || module()?.getattr("is_tick_dtype")?.call1((descr,))?.extract::<bool>()?)
+    Ok(known.is(descr) || call(&module()?.getattr("is_tick_dtype")?, (descr,))?.extract::<bool>()?)
 }
 
 /// A new array of TICK_DTYPE that owns a copy of these ticks, writeable: it is the caller's.

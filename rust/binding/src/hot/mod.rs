@@ -12,6 +12,7 @@ pub(crate) mod columns;
 pub(crate) mod descriptor;
 mod float;
 pub(crate) mod interpreter;
+pub(crate) mod python_call;
 mod tick_object;
 mod tick_slot;
 pub(crate) mod tick_types;

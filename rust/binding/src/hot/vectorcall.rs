@@ -23,6 +23,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyTuple};
 
 use super::float::{IN_PLACE, write_float};
+use super::python_call::{call_method, vectorcall};
 use super::tick_slot::TickSlot;
 use super::tick_types::TickTypes;
 use crate::tables::names::Names;
@@ -57,10 +58,10 @@ fn is_generator(object: &Bound<'_, PyAny>) -> bool {
 /// Closes a generator that a handler returned, and returns the error that this is.
 #[cold]
 fn generator_error(object: &Bound<'_, PyAny>) -> PyErr {
-    let refused = object
-        .py()
+    let py = object.py();
+    let refused = py
         .import("headrace.market.user_functions")
-        .and_then(|module| module.call_method1("refuse_generator", (object,)));
+        .and_then(|module| call_method(module.as_any(), intern!(py, "refuse_generator"), (object,)));
     refused
         .err()
         .unwrap_or_else(|| PyTypeError::new_err("it returned a generator"))
@@ -168,10 +169,7 @@ impl Call {
         // `self`.
         unsafe {
             let first = arguments.as_ptr().add(1).cast();
-            match self.entry {
-                Some(entry) => entry(self.function.as_ptr(), first, count, keywords),
-                None => ffi::PyObject_Vectorcall(self.function.as_ptr(), first, count, keywords),
-            }
+            vectorcall(self.function.as_ptr(), self.entry, first, count, keywords)
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use pyo3::prelude::*;
 
+use crate::hot::python_call::call;
+
 /// Where a dispatch gets its time from.
 pub(crate) enum Now<'a, 'py> {
     /// A clock's bound method `now_ns`.
@@ -16,7 +18,7 @@ pub(crate) enum Now<'a, 'py> {
 impl Now<'_, '_> {
     pub(crate) fn get(&self) -> PyResult<i64> {
         match self {
-            Now::Clock(clock) => clock.call0()?.extract(),
+            Now::Clock(clock) => call(clock, ())?.extract(),
             Now::At(now_ns) => Ok(*now_ns),
         }
     }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use headrace_lockfree::ReaderId;
 use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::now::Now;
 use crate::errors::raise_with;
+use crate::hot::python_call::call_method;
 
 /// What a publish does when the ring is held by a reader that it cannot dispatch.
 pub(crate) enum Patience<'a> {
@@ -107,7 +109,7 @@ impl<'a, 'b, 'py> Publishing<'a, 'b, 'py> {
                 };
                 let note =
                     format!("{what}: {waiting} numbered ticks wait, and go onto the ring first with the next publish");
-                value.call_method1("add_note", (note,)).map(drop)
+                call_method(value.as_any(), intern!(py, "add_note"), (note,)).map(drop)
             };
             if let Err(unexpected) = said() {
                 unexpected.write_unraisable(py, None);

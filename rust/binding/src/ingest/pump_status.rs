@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use crate::errors::internal;
+use crate::hot::python_call::call_with;
 
 named_set! {
     /// Why a pump returned.
@@ -48,8 +49,8 @@ impl PumpStatus {
         named_in.set_item("module", module.name()?)?;
         let class = py
             .import("enum")?
-            .getattr("IntEnum")?
-            .call(("PumpStatus", Self::ALL.map(Self::name)), Some(&named_in))?;
+            .getattr("IntEnum")
+            .and_then(|class| call_with(&class, ("PumpStatus", Self::ALL.map(Self::name)), Some(&named_in)))?;
         class.setattr("__doc__", "Why a pump returned.")?;
         let mut members = Vec::with_capacity(Self::ALL.len());
         for status in Self::ALL {

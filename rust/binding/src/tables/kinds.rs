@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::errors::raise;
+use crate::hot::python_call::call;
 
 static KINDS: RwLock<Option<KindTable>> = RwLock::new(None);
 static CAUSES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
@@ -148,7 +149,7 @@ pub(crate) fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
         let class = py.import("headrace.market.tick")?.getattr("GapCause")?;
         let members = GapCause::ALL.iter();
         members
-            .map(|cause| Ok(class.call1((*cause as u8,))?.unbind()))
+            .map(|cause| Ok(call(&class, (*cause as u8,))?.unbind()))
             .collect()
     })?;
     let index = usize::try_from(value & 0xff).expect("one byte").wrapping_sub(1);
