@@ -25,6 +25,7 @@ UNSAFE_IN_BINDING = {
         "descriptor",
         "float",
         "interpreter",
+        "python_call",
         "tick_object",
         "tick_slot",
         "tick_types",

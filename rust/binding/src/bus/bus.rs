@@ -155,6 +155,10 @@ impl BusCore {
         call_method(self.hooks.bind(py), intern!(py, "_wake"), ()).map(drop)
     }
 
+    pub(super) fn say_drained(&self, py: Python<'_>, done: u64) -> PyResult<()> {
+        call_method(self.hooks.bind(py), intern!(py, "_on_drained"), (done,)).map(drop)
+    }
+
     /// Sets the route of a type, by the type's address.
     pub(super) fn replace_route(&self, key: usize, route: Py<Route>) {
         // Dropped behind the lock.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use headrace_core::lane::{LaneOptions, LanesOptions, Origin, Pushed};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -17,7 +16,6 @@ use super::bus::{BusCore, Draining, Entry};
 use super::handler::BusHandler;
 use super::route::{Keys, Route};
 use crate::errors::{internal, raise, refuse_after_fork};
-use crate::hot::python_call::call_method;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -212,7 +210,7 @@ impl BusCore {
         drop(draining);
         // Relaxed: written under the interpreter's lock.
         if self.watched.load(Ordering::Relaxed) || lock(&self.state).lanes.has_grown() {
-            call_method(self.hooks.bind(py), intern!(py, "_on_drained"), (done,))?;
+            self.say_drained(py, done)?;
         }
         Ok(done)
     }
