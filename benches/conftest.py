@@ -51,6 +51,11 @@ def _group(item: pytest.Item) -> str:
     return item.nodeid.rpartition("::")[0] + item.name.partition("[")[2]
 
 
+def _is_own(item: pytest.Item) -> bool:
+    """Say whether an item is a case, not a test of another folder."""
+    return "bench" in getattr(item, "fixturenames", ())
+
+
 def _is_installed(item: pytest.Item) -> bool:
     """Say whether the peer that a case is written with is there; true of our own cases."""
     written_with = item.get_closest_marker("peer")
@@ -59,7 +64,7 @@ def _is_installed(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:] = filter(_is_installed, items)
-    own = [item for item in items if "bench" in getattr(item, "fixturenames", ())]
+    own = [item for item in items if _is_own(item)]
     for item in own:
         config.stash[ROWS][_group(item)] = [asdict(row) for row in item.cls.rows]  # type: ignore[attr-defined]
         timer = time.perf_counter if item.get_closest_marker("wall") else time.process_time
@@ -71,12 +76,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Run the groups one after the other; leave everything else to pytest."""
+    """Run tests of other folders once, then the groups of cases one after the other."""
     config = session.config
     if _is_disabled(config) or config.option.collectonly or session.testsfailed:
         return None
     rounds = config.stash[ROUNDS]
-    for _, group in groupby(sorted(session.items, key=_group), key=_group):
+    own = sorted(filter(_is_own, session.items), key=_group)
+    others = [item for item in session.items if not _is_own(item)]
+    for item, following in zip(others, [*others[1:], None], strict=False):
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+    for _, group in groupby(own, key=_group):
         rounds.run(session, list(group))
         if session.shouldstop or session.shouldfail:
             break

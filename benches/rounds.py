@@ -95,7 +95,10 @@ class Patience:
 
 @dataclass
 class Rounds:
-    """Runs groups of cases, and keeps what counts. fresh : what the running round has measured, by case."""
+    """Runs groups of cases, and keeps what counts.
+
+    fresh : what the running round has measured, by case. is_last : whether the running round ends its group.
+    """
 
     rounds: int
     patience: Patience
@@ -107,6 +110,7 @@ class Rounds:
         """Run one group: a round to warm up, then rounds until enough of them count, or until a case fails."""
         failed = session.testsfailed
         with frozen():
+            self.is_last = False
             self._round(items, 0)
             self._keep(counts=False)
             turn, counted = 0, 0
