@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headrace import Dispatcher, Flags, GapCause, Sequencer, Strategy
+from headrace.errors import RestoreError
 from headrace.market.tick import GAP_DTYPE
 from tests.support.feeding import BTC, ETH, HandClock, holds_the_law, quotes, read_all, trades
 
@@ -59,6 +60,22 @@ def test_a_restored_sequencer_repeats_no_number() -> None:
             got = read_all(pull)
     assert told.said[0][0] == "RESTART"
     assert got["seq"][got["kind"] == 2][0] > 1 << 20
+
+
+def test_a_saved_state_is_restored_once() -> None:
+    with Dispatcher(instruments=[BTC]) as dispatcher:
+        dispatcher.publish(trades(dispatcher, [1], trade_id=[1]))
+        saved = dispatcher.sequencer.save()
+    with Dispatcher(instruments=[BTC]) as other:
+        first = Sequencer(other.instruments)
+        first.restore(saved)
+        with pytest.raises(RestoreError, match="restored before"):
+            Sequencer(other.instruments).restore(saved)
+        # What the first one saves is a state of its own.
+        Sequencer(other.instruments).restore(first.save())
+        nothing = Sequencer(other.instruments).save()
+        for _ in range(2):
+            Sequencer(other.instruments).restore(nothing)
 
 
 def test_gaps_are_numbered_and_counted_like_any_tick() -> None:

@@ -3,6 +3,8 @@
 //! Guarantees: state is moved out while it works, so no lock is held and a second caller gets an error.
 //! Does not: publish.
 
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 use headrace_core::ingest::sequencer::{
@@ -213,8 +215,15 @@ impl Sequencer {
         ))
     }
 
-    /// Goes on from a saved state: starts 2^20 numbers above it, with a gap, cause RESTART. Raises RestoreError.
+    /// Goes on from a saved state: starts 2^20 numbers above it, with a gap, cause RESTART. Raises RestoreError, also for
+    /// a state that this process has restored already.
     fn restore(&self, py: Python<'_>, state: SavedTuple) -> PyResult<()> {
+        let mark = mark_of(&state);
+        if mark.is_some_and(|mark| lock(&RESTORED).contains(&mark)) {
+            let message = "this state was restored before, and its numbers would be given twice: save the sequencer \
+                           that has it, and restore that";
+            return Err(raise(py, "RestoreError", message.to_owned()));
+        }
         let (jump, streams) = state;
         let streams = streams
             .into_iter()
@@ -227,6 +236,23 @@ impl Sequencer {
             .collect();
         let restored = sequencer::Sequencer::restore(self.options, SequencerState { jump, streams });
         self.taken(py)?.sequencer = restored.map_err(|error| raise(py, "RestoreError", error.to_string()))?;
+        if let Some(mark) = mark {
+            let mut marks = lock(&RESTORED);
+            marks.truncate(RESTORED_MAX - 1);
+            marks.push_front(mark);
+        }
         Ok(())
     }
+}
+
+/// Marks of the states that this process has restored, the newest first.
+static RESTORED: Mutex<VecDeque<u64>> = Mutex::new(VecDeque::new());
+/// As many restores as no process makes: it is there so that nothing grows without end.
+const RESTORED_MAX: usize = 1_024;
+
+/// What tells a state from others; `None` for one that no number was given from.
+fn mark_of(state: &SavedTuple) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    (state.0 > 0 || !state.1.is_empty()).then(|| hasher.finish())
 }
