@@ -31,7 +31,16 @@ from headrace.dispatch.options import DEFAULTS, SubscriptionOptions
 from headrace.limits import LIMITS
 from headrace.market.fields import FIELDS
 from headrace.market.forms import meanings
-from headrace.market.tick import FLAGS, KINDS, NO_INSTRUMENT, TICK_DTYPE, GapCause, dtype_of
+from headrace.market.tick import (
+    FLAGS,
+    KINDS,
+    NO_INSTRUMENT,
+    STATUS_REASONS,
+    STREAM_STATES,
+    TICK_DTYPE,
+    GapCause,
+    dtype_of,
+)
 from headrace.strategies.states import TRANSITIONS, StrategyState
 from headrace.telemetry.metrics import METRICS
 from headrace.trading.orders.order import ORDER_TRANSITIONS, OrderState
@@ -212,6 +221,12 @@ def record_page() -> str:
         "`first` and `last` are the missing venue numbers when the gap comes from the feed, and the missing ring "
         "positions when it comes from the reader. An unknown value is None in a singular handler and 2^64 - 1 in the "
         "record. The record's `cause` also holds the number of the lost kind, shifted left by 8 bits.",
+        "## Stream states and reasons",
+        "A status tick holds their numbers, a handler gets their names. The record's `stream` is the number of the "
+        "stream's kind, plus 256 where frames may be missing before the next one. DOWN, SILENT and UP are states of a "
+        "stream, SYNCING and LIVE of a book, STALE of both.",
+        table(("number", "state"), [(str(number), code(name)) for number, name in STREAM_STATES.items()]),
+        table(("number", "reason"), [(str(number), code(name)) for number, name in STATUS_REASONS.items()]),
     )
 
 

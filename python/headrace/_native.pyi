@@ -51,6 +51,7 @@ __all__ = [
     "matches_pattern",
     "register_kind",
     "reject_table",
+    "status_tables",
     "tick_types",
 ]
 
@@ -198,9 +199,13 @@ class GapTick(Tick):
 @type_check_only
 class StatusTick(Tick):
     @property
-    def state(self) -> int: ...
+    def state(self) -> str: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def stream(self) -> str | None: ...
+    @property
+    def reason(self) -> str: ...
 
 # What methods return as dicts.
 
@@ -603,6 +608,7 @@ def build_info() -> BuildInfo: ...
 
 # number, name
 def cause_table() -> list[tuple[int, str]]: ...
+def status_tables() -> tuple[list[tuple[int, str]], list[tuple[int, str]]]: ...
 def detect_venue(block: bytes) -> str | None: ...
 
 # name, singular type, plural dtype, unit, formula, kinds

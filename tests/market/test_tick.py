@@ -46,7 +46,7 @@ VALUES = {
     "level": ["price", "size", "venue_first", "venue_prev"],
     "level_empty": ["", "", "venue_first", "venue_prev"],
     "gap": ["first", "last", "missing", "cause"],
-    "status": ["state", "epoch"],
+    "status": ["state", "epoch", "stream", "reason"],
 }
 
 

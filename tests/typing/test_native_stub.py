@@ -20,6 +20,7 @@ from headrace._native import PumpStatus
 STUB = Path(headrace.__file__).with_name("_native.pyi")
 TABLES = [
     *("build_info", "cause_table", "field_table", "flag_table", "kind_table", "limit_table", "reject_table"),
+    "status_tables",
 ]
 BTC = "BTCUSDT.BINANCE"
 

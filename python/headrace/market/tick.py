@@ -35,6 +35,8 @@ __all__ = [
     "QUOTE_DTYPE",
     "RESERVED_KINDS",
     "STATUS_DTYPE",
+    "STATUS_REASONS",
+    "STREAM_STATES",
     "TICK_DTYPE",
     "TRADE_DTYPE",
     "AggTradeTick",
@@ -140,6 +142,9 @@ class GapCause(IntEnum):
     LAG = 6
     RATE = 7
 
+
+STREAM_STATES, STATUS_REASONS = (dict(rows) for rows in _native.status_tables())
+"""The names of a status tick's states and reasons, by the numbers in the record."""
 
 RESERVED_KINDS = frozenset(
     {"bar", "order", "fill", "signal", "timer", "start", "stop", "pause", "resume", "save", "load"}

@@ -101,6 +101,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tables::instruments::matches_pattern_py, module)?)?;
     module.add_function(wrap_pyfunction!(errors::mark_forked, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::cause_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::kinds::status_tables, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::field_table, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::flag_table, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::kind_table, module)?)?;

@@ -4,9 +4,10 @@ mod common;
 
 use common::decoding::*;
 use headrace_core::error::DetectError;
-use headrace_core::ingest::decode::{FrameType, Outcome, RejectReason, detect_venue};
+use headrace_core::ingest::decode::{Decoder, FrameType, Outcome, RejectReason, detect_venue};
 use headrace_core::market::instrument::Venue;
 use headrace_core::market::kind;
+use headrace_core::market::status::{Status, StatusReason, StreamState};
 use headrace_core::market::tick::{Tick, flags};
 
 #[test]
@@ -240,4 +241,55 @@ fn a_venue_is_found_from_what_only_it_sends_or_named_as_undecided() {
         Err(DetectError::Undecided),
         "only the first 1,000 frames are looked at"
     );
+}
+
+#[test]
+fn a_streams_state_is_one_status_tick() {
+    let frame = r#"{"e":"headraceStatus","s":"BTCUSDT","stream":"depth","state":"SILENT","reason":"RECONNECTED","epoch":3,"lost":true}"#;
+    let mut bench = Bench::new(Venue::Binance);
+    let enveloped = envelope("btcusdt@status", frame);
+    assert_eq!(bench.decode(&enveloped), Outcome::Accepted(FrameType::Status));
+    let tick = bench.ticks[0];
+    let status = Status {
+        stream: kind::LEVEL,
+        state: StreamState::Silent,
+        reason: StatusReason::Reconnected,
+        epoch: 3,
+        is_lost: true,
+    };
+    assert_eq!((tick, Status::of_tick(&tick)), (status.tick(0, 42), Some(status)));
+    for (stream, kind) in [
+        ("bookTicker", kind::QUOTE),
+        ("aggTrade", kind::AGG_TRADE),
+        ("kline_1m", 0),
+    ] {
+        bench.decode(frame.replace("depth", stream));
+        assert_eq!(Status::of_tick(&bench.ticks[0]).map(|status| status.stream), Some(kind));
+    }
+    for (from, to, reason) in [
+        ("SILENT", "silent", RejectReason::UnknownType),
+        ("RECONNECTED", "because", RejectReason::UnknownType),
+        ("\"epoch\":3,", "", RejectReason::MissingField),
+        ("true", "1", RejectReason::WrongType),
+    ] {
+        assert_eq!(bench.decode(frame.replace(from, to)), Outcome::Rejected(reason), "{to}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_begins_with_its_symbol_is_read_both_ways_alike() {
+    let named = SNAPSHOT.replacen('{', "{\"symbol\":\"ETHUSDT\",", 1);
+    for decoder in [Decoder::new(Venue::Binance), Decoder::general_only(Venue::Binance)] {
+        let mut bench = Bench {
+            decoder,
+            ..Bench::new(Venue::Binance)
+        };
+        bench.decode(QUOTE);
+        bench.decode(envelope("ethusdt@depthSnapshot", &named));
+        let rows = bench
+            .ticks
+            .iter()
+            .map(|tick| (tick.instrument, tick.venue_seq, tick.value(0)));
+        assert_eq!(rows.collect::<Vec<_>>(), [(1, 6, 1.5), (1, 6, 1.6), (1, 6, 1.7)]);
+    }
 }

@@ -10,6 +10,7 @@ use headrace_core::ingest::sequencer::{
 use headrace_core::limits::{GAPS_KNOWN_MAX, LATE_RUN_MAX, RESTART_JUMP};
 use headrace_core::market::instrument::InstrumentTable;
 use headrace_core::market::kind::{self, KindTable};
+use headrace_core::market::status::{Status, StatusReason, StreamState};
 use headrace_core::market::tick::{Gap, GapCause, NO_INSTRUMENT, Tick, UNKNOWN, flags};
 
 /// One sequencer and what came out of it.
@@ -483,5 +484,51 @@ fn a_damaged_state_is_refused() {
     assert_eq!(
         restore(state(0, &[high])),
         RestoreError::Seq("A.B".into(), "quote".into(), u64::MAX - 5)
+    );
+}
+
+#[test]
+fn a_status_that_says_lost_puts_a_gap_before_its_stream_alone() {
+    let mut bench = usual();
+    let status = |stream, is_lost| {
+        let status = Status {
+            stream,
+            state: StreamState::Silent,
+            reason: StatusReason::Reconnected,
+            epoch: 2,
+            is_lost,
+        };
+        status.tick(SPOT, 5)
+    };
+    bench.run(&[
+        tick(SPOT, kind::TRADE, 7),
+        depth(SPOT, 1, 10, 12, 0)[0],
+        tick(SPOT, kind::QUOTE, 3),
+    ]);
+    assert_eq!(
+        bench.short(&[
+            status(kind::TRADE, false),
+            tick(SPOT, kind::TRADE, 8),
+            status(kind::TRADE, true),
+            status(kind::LEVEL, true),
+            status(0, true),
+            tick(SPOT, kind::QUOTE, 4),
+            tick(SPOT, kind::TRADE, 11),
+            depth(SPOT, 1, 13, 13, 0)[0],
+            tick(SPOT, kind::TRADE, 12),
+        ]),
+        [
+            "status 1",
+            "trade 2",
+            "status 2",
+            "status 3",
+            "status 4",
+            "quote 2",
+            "gap 1 RECONNECT trade 9..10 2",
+            "trade 3+gap",
+            "gap 2 RECONNECT level ?..? ?",
+            "level 2+gap",
+            "trade 4",
+        ]
     );
 }

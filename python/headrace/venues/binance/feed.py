@@ -50,6 +50,8 @@ STREAMS = ("bookTicker", "trade", "depth@100ms")
 # How long a held socket waits before it reads again.
 HELD_S = 0.002
 QUIET_S = 10.0
+# Before the levels of a snapshot.
+HEAD_BYTES = 256
 
 
 class BinanceFeed:
@@ -185,7 +187,7 @@ class BinanceFeed:
                 part, left = left[:room], left[room:]
                 await line.add(part)
                 self._start(line)
-                self._change_state([name for name in part if line.is_up], "SILENT", "subscribed", line.epoch)
+                self._change_state([name for name in part if line.is_up], "SILENT", "SUBSCRIBED", line.epoch)
 
     async def unsubscribe(self, names: Iterable[str]) -> None:
         """Unsubscribe, and wait for the venue where a line is up. Raises VenueRequestError."""
@@ -193,7 +195,7 @@ class BinanceFeed:
         for line in list(self._lines):
             own = [name for name in line.names if name in gone]
             await line.remove(own)
-            self._change_state(own, "DOWN", "unsubscribed", line.epoch)
+            self._change_state(own, "DOWN", "UNSUBSCRIBED", line.epoch)
             for name in own:
                 self._states.pop(name, None)
                 self._newest.pop(name, None)
@@ -208,7 +210,7 @@ class BinanceFeed:
         if state is not None:
             self._newest[name] = message
             if state != "UP":
-                self._change_state([name], "UP", "a frame came", self._epoch_of(name))
+                self._change_state([name], "UP", "FRAME_CAME", self._epoch_of(name))
             if "@depth" in name:
                 self._snapshots.on_depth(name, message)
         self._push_frame(message)
@@ -216,13 +218,14 @@ class BinanceFeed:
     def on_up(self, line: Line, reason: str, *, lost: bool) -> None:
         """Note that a line's streams are subscribed."""
         log.info("%s: %s, %d streams", self.name, reason, len(line.names))
-        self._change_state(line.names, "SILENT", reason, line.epoch, lost=lost)
+        why = "CONNECTED" if line.epoch == 1 else "RECONNECTED" if lost else "REPLACED"
+        self._change_state(line.names, "SILENT", why, line.epoch, lost=lost)
         if lost or line.epoch == 1:
             self._snapshots.forget(StreamName.parse(name).symbol.upper() for name in line.names if "@depth" in name)
 
-    def on_down(self, line: Line, reason: str) -> None:
+    def on_down(self, line: Line, reason: str, detail: str) -> None:
         """Note that nothing comes over a line."""
-        log.warning("%s: connection lost: %s", self.name, reason)
+        log.warning("%s: connection lost: %s", self.name, detail)
         self._change_state(line.names, "DOWN", reason, line.epoch)
 
     async def is_quiet(self, line: Line) -> bool:
@@ -262,7 +265,7 @@ class BinanceFeed:
             raise InstrumentError(msg)
 
     def _change_state(self, names: Iterable[str], state: str, reason: str, epoch: int, *, lost: bool = False) -> None:
-        """Note a new state of streams, and push it."""
+        """Note a new state of streams, and push it. reason : one of STATUS_REASONS."""
         for name in names:
             if self._states.get(name) == state and not lost:
                 continue
@@ -273,6 +276,9 @@ class BinanceFeed:
             self._push_frame(msgspec.json.encode({"stream": f"{stream.symbol}@status", "data": status}))
 
     def _push_snapshot(self, symbol: str, body: bytes) -> None:
+        if b'"symbol"' not in body[:HEAD_BYTES]:
+            # Only COIN-M says whose it is, and several symbols come over this feed.
+            body = b'{"symbol":%b,%b' % (msgspec.json.encode(symbol), body.lstrip()[1:])
         self._push_frame(b'{"stream":"%b@depthSnapshot","data":%b}' % (symbol.lower().encode(), body))
 
     def _push_frame(self, message: bytes) -> None:

@@ -59,8 +59,8 @@ class LineOwner(Protocol):
     def on_up(self, line: Line, reason: str, *, lost: bool) -> None:
         """Note that the streams are subscribed. lost : whether frames may be missing."""
 
-    def on_down(self, line: Line, reason: str) -> None:
-        """Note that nothing comes."""
+    def on_down(self, line: Line, reason: str, detail: str) -> None:
+        """Note that nothing comes. reason : "DISCONNECTED" or "NOTHING_CAME"; detail : a text for the log."""
 
     async def is_quiet(self, line: Line) -> bool:
         """Ask the venue whether nothing has happened on these streams."""
@@ -103,21 +103,22 @@ class Line:
     async def keep(self) -> None:
         """Keep the streams subscribed until cancelled."""
         try:
-            reason = "connected"
+            detail = "connected"
             while True:
+                reason = "DISCONNECTED"
                 try:
                     connection = self._connection()
                     await connection.open(self.url)
                     # Before the first frame: what was lost lies in front of it.
-                    self._begin(connection, reason, lost=self.epoch > 0)
+                    self._begin(connection, detail, lost=self.epoch > 0)
                     await self._subscribe(connection)
-                    reason = await self._until_ended()
+                    reason, detail = await self._until_ended()
                 except (OSError, VenueRequestError) as error:
-                    reason = str(error)
+                    detail = str(error)
                 await self._drop()
-                self._owner.on_down(self, reason)
+                self._owner.on_down(self, reason, detail)
                 self.reconnects += 1
-                reason = f"reconnected: {reason}"
+                detail = f"reconnected: {detail}"
                 await asyncio.sleep(self._backoff())
         finally:
             await self._close_all()
@@ -178,7 +179,7 @@ class Line:
         self.epoch += 1
         self._owner.on_up(self, reason, lost=lost)
 
-    async def _until_ended(self) -> str:
+    async def _until_ended(self) -> tuple[str, str]:
         """Return why the last connection ended; replace each before that where there is time to."""
         while (current := self._current) is not None and current.ended_because is None:
             if time.monotonic() >= self._roll_at:
@@ -186,12 +187,12 @@ class Line:
             if self._roll_because is not None:
                 await self._replace(current, self._roll_because)
             elif time.monotonic() - current.heard_at > self._quiet_s and not await self._is_quiet(current):
-                return f"nothing came for {self._quiet_s:g} s"
+                return "NOTHING_CAME", f"nothing came for {self._quiet_s:g} s"
             else:
                 self._wake.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), min(WATCH_EVERY_S, self._quiet_s / 2))
-        return (current and current.ended_because) or "closed"
+        return "DISCONNECTED", (current and current.ended_because) or "closed"
 
     async def _drop(self) -> None:
         """Close the connection that ended."""

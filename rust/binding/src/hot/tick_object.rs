@@ -21,7 +21,7 @@ use headrace_core::market::tick::Tick;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::tables::kinds::{cause_object, describe_values, lost_kind_object, unknowable};
+use crate::tables::kinds::{describe_values, fact_object, unknowable};
 
 /// The Python object. `repr(C)`: CPython reads the members at the offsets given below.
 #[repr(C)]
@@ -49,9 +49,16 @@ pub(super) const DERIVED: [Field; 7] = [
     Field::AgeNs,
     Field::LagNs,
 ];
-pub(super) const CAUSE: usize = DERIVED.len();
-pub(super) const LOST_KIND: usize = CAUSE + 1;
-pub(super) const FIRST_UNKNOWABLE: usize = LOST_KIND + 1;
+/// What gaps and statuses say, by the names of these fields; their indexes follow those of `DERIVED`.
+pub(super) const FACTS: [(&str, Field); 5] = [
+    ("cause", Field::Cause),
+    ("lost_kind", Field::LostKind),
+    ("state", Field::State),
+    ("stream", Field::Stream),
+    ("reason", Field::Reason),
+];
+pub(super) const FIRST_FACT: usize = DERIVED.len();
+pub(super) const FIRST_UNKNOWABLE: usize = FIRST_FACT + FACTS.len();
 
 pub(super) extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls this once, attached, with an object of ours; heap types hold a reference per instance.
@@ -72,8 +79,10 @@ pub(super) extern "C" fn get_computed(object: *mut ffi::PyObject, closure: *mut 
     // SAFETY: CPython calls this attached, with an object of the type that the getter belongs to.
     let (py, this) = unsafe { (Python::assume_attached(), &*object.cast::<TickObject>()) };
     let made = match closure as usize {
-        CAUSE => cause_object(py, this.tick.values[3]),
-        LOST_KIND => lost_kind_object(py, this.tick.values[3]),
+        index if (FIRST_FACT..FIRST_UNKNOWABLE).contains(&index) => {
+            let (_, field) = FACTS[index - FIRST_FACT];
+            fact_object(py, field, &this.tick).expect("each of them is a fact")
+        }
         index if index >= FIRST_UNKNOWABLE => unknowable(py, this.tick.values[(index - FIRST_UNKNOWABLE) & 3]),
         index => {
             let field = DERIVED[index];

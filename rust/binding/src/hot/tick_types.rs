@@ -18,7 +18,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::tick_object::{CAUSE, DERIVED, FIRST_UNKNOWABLE, LOST_KIND, TickObject, dealloc, get_computed, repr};
+use super::tick_object::{DERIVED, FACTS, FIRST_FACT, FIRST_UNKNOWABLE, TickObject, dealloc, get_computed, repr};
 use crate::tables::kinds::kinds;
 
 /// One Python type per kind, by kind number; index 0 is the base type. Types are made once a process.
@@ -148,12 +148,12 @@ fn kind_type(py: Python<'_>, row: &KindRow, base: &Py<PyType>) -> PyResult<Py<Py
     let floats = offset_of!(TickObject, floats);
     let mut members = Vec::new();
     let mut getters = Vec::new();
+    let mut fields = field_table::table(&KindTable::default());
+    fields.retain(|field_row| field_row.kinds & kind_set(row.kind) != 0);
     for (index, (name, value_type)) in row.values.iter().enumerate() {
         match value_type {
             ValueType::F64 => members.push(member(name, ffi::Py_T_OBJECT_EX, floats + 8 * index)),
-            ValueType::U64 if row.kind == kind::GAP && name == "cause" => {
-                getters.extend([getter("cause", CAUSE), getter("lost_kind", LOST_KIND)]);
-            }
+            ValueType::U64 if FACTS.iter().any(|(fact, _)| fact == name) => {}
             ValueType::U64 if row.kind == kind::GAP => getters.push(getter(name, FIRST_UNKNOWABLE + index)),
             ValueType::U64 => members.push(member(name, ffi::Py_T_ULONGLONG, values + 8 * index)),
             ValueType::Unused => {}
@@ -172,13 +172,12 @@ fn kind_type(py: Python<'_>, row: &KindRow, base: &Py<PyType>) -> PyResult<Py<Py
             tick + offset_of!(Tick, venue_seq),
         ));
     }
-    let kinds = KindTable::default();
-    for field_row in field_table::table(&kinds)
-        .iter()
-        .filter(|field_row| field_row.kinds & kind_set(row.kind) != 0)
-    {
+    for field_row in &fields {
         if let Some(index) = DERIVED[..5].iter().position(|derived| *derived == field_row.field) {
             getters.push(getter(&field_row.name, index));
+        }
+        if let Some(index) = FACTS.iter().position(|(_, fact)| *fact == field_row.field) {
+            getters.push(getter(&field_row.name, FIRST_FACT + index));
         }
     }
     let name: String = row

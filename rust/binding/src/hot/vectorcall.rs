@@ -187,7 +187,7 @@ pub(crate) struct Slots {
     derived: Vec<(u16, Field)>,
     /// Slot, and the shared text it shows. Borrowed from `Names`.
     texts: Vec<(u16, Field)>,
-    /// Slot, and the whole number or gap fact made for it. Owned.
+    /// Slot, and the whole number or fact made for it. Owned.
     fresh: Vec<(u16, Field)>,
     /// The slot of the whole record, borrowed from `tick`.
     whole: Option<u16>,
@@ -297,11 +297,12 @@ impl Slots {
     }
 }
 
-/// A whole number or a fact of a gap, as a new reference; null with the Python error set.
+/// A whole number, or a fact of a gap or status, as a new reference; null with the Python error set.
 fn fresh(py: Python<'_>, field: Field, tick: &Tick, position: u64, now_ns: i64) -> PyResult<*mut ffi::PyObject> {
+    if let Some(object) = crate::tables::kinds::fact_object(py, field, tick) {
+        return object.map(Py::into_ptr);
+    }
     Ok(match field {
-        Field::Cause => crate::tables::kinds::cause_object(py, tick.values[3])?.into_ptr(),
-        Field::LostKind => crate::tables::kinds::lost_kind_object(py, tick.values[3])?.into_ptr(),
         Field::ValueU64(index) if tick.kind == kind::GAP => {
             crate::tables::kinds::unknowable(py, tick.values[usize::from(index & 3)])?.into_ptr()
         }

@@ -5,10 +5,13 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use headrace_core::market::field::Field;
 use headrace_core::market::kind::{self, KindSet, KindTable, Nature, ValueType, VenueIds};
+use headrace_core::market::status::{Status, StatusReason, StreamState, stream_of};
 use headrace_core::market::tick::{GapCause, Tick, UNKNOWN, flags};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 use crate::errors::raise;
 use crate::hot::python_call::call;
@@ -143,8 +146,41 @@ pub(crate) fn set_of(py: Python<'_>, names: Option<Vec<String>>) -> PyResult<Kin
     })
 }
 
+/// Every state of a stream and every reason for one: (number, name) each.
+#[pyfunction]
+pub(crate) fn status_tables() -> (Vec<NameTuple>, Vec<NameTuple>) {
+    let states = StreamState::ALL.map(|state| (state as u8, state.name()));
+    let reasons = StatusReason::ALL.map(|reason| (reason as u8, reason.name()));
+    (states.to_vec(), reasons.to_vec())
+}
+
+type NameTuple = (u8, &'static str);
+
+/// What a gap or a status says of ticks, as an object: a cause, a kind, a state, a reason. `None`: another field.
+pub(crate) fn fact_object(py: Python<'_>, field: Field, tick: &Tick) -> Option<PyResult<Py<PyAny>>> {
+    let text = |name: Option<&str>| {
+        let object = name.map_or_else(|| py.None(), |name| PyString::intern(py, name).into_any().unbind());
+        Some(Ok(object))
+    };
+    let status = Status::of_tick(tick);
+    match field {
+        Field::Cause => Some(cause_object(py, tick.values[3])),
+        Field::LostKind => Some(lost_kind_object(py, tick.values[3])),
+        Field::State => text(status.map(|status| status.state.name())),
+        Field::Reason => text(status.map(|status| status.reason.name())),
+        Field::Stream => match stream_of(tick.values[2]) {
+            kind::LEVEL => text(Some(DEPTH)),
+            stream => text(kinds().get(stream).map(|row| row.name.as_str())),
+        },
+        _ => None,
+    }
+}
+
+/// The stream of levels, and the book that is made of it.
+const DEPTH: &str = "depth";
+
 /// The member of `GapCause` that a gap's fourth value names.
-pub(crate) fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
+fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     let causes = CAUSES.get_or_try_init(py, || -> PyResult<Vec<Py<PyAny>>> {
         let class = py.import("headrace.market.tick")?.getattr("GapCause")?;
         let members = GapCause::ALL.iter();
@@ -157,7 +193,7 @@ pub(crate) fn cause_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
 }
 
 /// The name of the missing kind, in a gap's fourth value, or None.
-pub(crate) fn lost_kind_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
+fn lost_kind_object(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     let lost = u8::try_from(value >> 8 & 0xff).expect("one byte");
     let name = kinds().get(lost).map(|row| row.name.clone());
     Ok(name.into_pyobject(py)?.into_any().unbind())
@@ -178,20 +214,31 @@ pub(crate) fn describe_values(tick: &Tick) -> String {
     let Some(row) = table.get(tick.kind) else {
         return String::new();
     };
-    let mut said = String::new();
+    let status = Status::of_tick(tick);
+    let mut described = String::new();
     for (index, (name, value_type)) in row.values.iter().enumerate() {
         use std::fmt::Write as _;
         let written = match value_type {
-            ValueType::F64 => write!(said, " {name}={}", tick.value(index)),
+            ValueType::F64 => write!(described, " {name}={}", tick.value(index)),
             ValueType::U64 if row.kind == kind::GAP && name == "cause" => {
                 let cause = GapCause::of_value(tick.values[index]);
-                write!(said, " cause={}", cause.map_or("?", GapCause::name))
+                write!(described, " cause={}", cause.map_or("?", GapCause::name))
             }
-            ValueType::U64 if row.kind == kind::GAP && tick.values[index] == UNKNOWN => write!(said, " {name}=None"),
-            ValueType::U64 => write!(said, " {name}={}", tick.values[index]),
+            ValueType::U64 if row.kind == kind::STATUS && name != "epoch" => {
+                let said = status.map(|status| match name.as_str() {
+                    "state" => status.state.name(),
+                    "reason" => status.reason.name(),
+                    _ => table.get(status.stream).map_or("?", |row| &row.name),
+                });
+                write!(described, " {name}={}", said.unwrap_or("?"))
+            }
+            ValueType::U64 if row.kind == kind::GAP && tick.values[index] == UNKNOWN => {
+                write!(described, " {name}=None")
+            }
+            ValueType::U64 => write!(described, " {name}={}", tick.values[index]),
             ValueType::Unused => Ok(()),
         };
         written.expect("writing to a String never fails");
     }
-    said
+    described
 }

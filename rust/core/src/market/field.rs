@@ -4,6 +4,7 @@
 //! Does not: touch Python; the binding turns a [`Field`] into an object or a column. The names are in `field_table`.
 
 use super::instrument::Contract;
+use super::status::stream_of;
 use super::tick::{Tick, flags};
 
 /// How a declared name gets its value.
@@ -30,6 +31,9 @@ pub enum Field {
     ValueU64(u8),
     Cause,
     LostKind,
+    State,
+    Stream,
+    Reason,
     Mid,
     Spread,
     Microprice,
@@ -78,6 +82,9 @@ impl Field {
             Field::VenueSeq | Field::TradeId => Whole::Unsigned(tick.venue_seq),
             Field::Flags => Whole::Unsigned(u64::from(tick.flags)),
             Field::ValueU64(index) => Whole::Unsigned(tick.values[usize::from(index) & 3]),
+            Field::State => Whole::Unsigned(tick.values[0]),
+            Field::Stream => Whole::Unsigned(u64::from(stream_of(tick.values[2]))),
+            Field::Reason => Whole::Unsigned(tick.values[3]),
             Field::TsEvent => Whole::Signed(tick.ts_event),
             Field::TsInit => Whole::Signed(tick.ts_init),
             Field::Side | Field::AggressorSide => Whole::Signed(i64::from(tick.side)),

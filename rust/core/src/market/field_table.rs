@@ -44,6 +44,7 @@ const QUOTES: KindSet = kind_set(kind::QUOTE);
 const TRADES: KindSet = kind_set(kind::TRADE) | kind_set(kind::AGG_TRADE);
 const LEVELS: KindSet = kind_set(kind::LEVEL);
 const GAPS: KindSet = kind_set(kind::GAP);
+const STATES: KindSet = kind_set(kind::STATUS);
 
 /// Unit of prices, and of what is computed from them.
 const PRICE: &str = "quote currency";
@@ -78,9 +79,12 @@ const RECORD: [BuiltIn; 16] = rows! {
 };
 
 /// What is computed from the record.
-const COMPUTED: [BuiltIn; 9] = rows! {
+const COMPUTED: [BuiltIn; 12] = rows! {
     cause Cause "GapCause" - "" "why ticks are missing" GAPS,
     lost_kind LostKind "str | None" - "" "the kind that is missing, None when any" GAPS,
+    state State "str" "u8" "" "of the stream: DOWN, SILENT, UP, STALE; of a book: SYNCING, LIVE, STALE; see STREAM_STATES" STATES,
+    stream Stream "str | None" "u8" "" "kind of the stream; depth: levels, or the book; None: of no kind" STATES,
+    reason Reason "str" "u8" "" "why it is so; see STATUS_REASONS" STATES,
     mid Mid "float" "f8" PRICE "(bid_price + ask_price) / 2, NaN without both sides" QUOTES,
     spread Spread "float" "f8" PRICE "ask_price - bid_price, NaN without both sides" QUOTES,
     microprice Microprice "float" "f8" PRICE "(bid_price * ask_size + ask_price * bid_size) / (bid_size + ask_size), NaN without both sides" QUOTES,
@@ -91,7 +95,7 @@ const COMPUTED: [BuiltIn; 9] = rows! {
 };
 
 /// Names of a kind's values that have a row of their own below, with a richer type.
-const OWN_ROW: [&str; 1] = ["cause"];
+const OWN_ROW: [&str; 4] = ["cause", "state", "stream", "reason"];
 
 /// The whole table for these kinds, in reading order.
 #[must_use]
@@ -162,8 +166,7 @@ fn whole_value(name: &str) -> (&'static str, &'static str) {
         ),
         "last" => ("int | None", "the last missing one, None when unknown"),
         "missing" => ("int | None", "how many are missing, None when unknown"),
-        "state" => ("int", "of the feed"),
-        "epoch" => ("int", "rises with each connection of the feed"),
+        "epoch" => ("int", "number of the feed's connection, from 1"),
         _ => ("int", "as the venue gave it"),
     }
 }

@@ -17,7 +17,7 @@ pub const LEVEL: u8 = 4;
 pub const LEVEL_EMPTY: u8 = 5;
 /// Ticks are missing here.
 pub const GAP: u8 = 6;
-/// The feed is up, stale or down.
+/// A stream, or the book made of it, is in another state.
 pub const STATUS: u8 = 7;
 /// The first number for rows that users register.
 pub const FIRST_USER_KIND: u8 = 8;
@@ -141,7 +141,7 @@ impl Default for KindTable {
         let level = [("price", F64), ("size", F64), ("venue_first", U64), ("venue_prev", U64)];
         let empty = [NONE, NONE, ("venue_first", U64), ("venue_prev", U64)];
         let gap = [("first", U64), ("last", U64), ("missing", U64), ("cause", U64)];
-        let status = [("state", U64), ("epoch", U64), NONE, NONE];
+        let status = [("state", U64), ("epoch", U64), ("stream", U64), ("reason", U64)];
         Self {
             rows: vec![
                 row(QUOTE, "quote", "quotes", State, Monotone, quote),

@@ -9,4 +9,5 @@ pub mod field_table;
 pub mod instrument;
 pub mod kind;
 mod registration;
+pub mod status;
 pub mod tick;

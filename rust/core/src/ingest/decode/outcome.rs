@@ -29,6 +29,8 @@ named_set! {
         DepthUpdate "depthUpdate",
         /// A whole book from REST: level ticks flagged SNAPSHOT.
         Snapshot "snapshot",
+        /// A stream's state, as the feed writes it: one status.
+        Status "headraceStatus",
     }
 }
 

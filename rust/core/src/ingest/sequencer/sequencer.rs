@@ -7,7 +7,8 @@
 //! ```
 //! Rules: quote: ids only rise, a jump is no loss. trade, agg_trade: the next is the last + 1. level: `U == last u + 1`
 //! on spot, `pu == last u` on futures; level_empty is in the same chain. Snapshots and `venue_seq` 0 are not checked.
-//! After a reconnect or restore that is the gap's cause, up to and including the first event that is checked.
+//! After a reconnect, which a status tick may say, or a restore that is the gap's cause, up to and including the first
+//! event that is checked.
 //! A spot event that overlaps the one before it breaks the chain, too: its gap has unknown ids.
 //! Guarantees: `seq` is dense from 1; a restored sequencer gives no number that the saved one could have given
 //! ([`RESTART_JUMP`]), if the new state is saved before the next restore. Same input, same output.
@@ -20,6 +21,7 @@ use crate::ingest::decode::PassedOver;
 use crate::limits::{KINDS_MAX, RESTART_JUMP};
 use crate::market::instrument::{ChainRule, InstrumentTable};
 use crate::market::kind::{self, KindTable, Nature, VenueIds};
+use crate::market::status::Status;
 use crate::market::tick::{GapCause, NO_INSTRUMENT, Tick, flags};
 use std::collections::BTreeMap;
 
@@ -119,7 +121,10 @@ impl Sequencer {
                 if !unnumbered {
                     stream.venue_last = first.venue_seq;
                     stream.newest_ts = stream.newest_ts.max(first.ts_event);
+                } else if first.kind == kind::STATUS {
+                    self.note_status(first);
                 }
+                let stream = &mut self.streams[place];
                 stream.seq += 1;
                 let mut numbered = *first;
                 numbered.seq = stream.seq;
@@ -145,11 +150,21 @@ impl Sequencer {
     /// comes after a gap, cause RECONNECT.
     pub fn reconnect(&mut self, mut concerned: impl FnMut(u32) -> bool) {
         for stream in &mut self.streams {
-            if stream.nature != Nature::Meta && concerned(stream.instrument) && stream.gap_cause.is_none() {
-                stream.gap_cause = Some(GapCause::Reconnect);
-                stream.blame = GapCause::Reconnect;
-                stream.settle();
+            if stream.nature != Nature::Meta && concerned(stream.instrument) {
+                stream.reconnect();
             }
+        }
+    }
+
+    /// A stream's feed was reconnected: the same, for the one stream that its status names.
+    #[cold]
+    fn note_status(&mut self, status: &Tick) {
+        if let Some(Status {
+            stream, is_lost: true, ..
+        }) = Status::of_tick(status)
+            && let Some(place) = self.known_place(status.instrument, stream)
+        {
+            self.streams[place].reconnect();
         }
     }
 

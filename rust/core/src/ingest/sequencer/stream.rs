@@ -108,6 +108,15 @@ impl Stream {
         };
     }
 
+    /// Its next event comes behind a gap, cause RECONNECT.
+    pub(super) fn reconnect(&mut self) {
+        if self.gap_cause.is_none() {
+            self.gap_cause = Some(GapCause::Reconnect);
+            self.blame = GapCause::Reconnect;
+            self.settle();
+        }
+    }
+
     /// Compares an event's numbers with the last ones, and remembers them when they are in order.
     #[inline]
     pub(super) fn judge(&mut self, first: &Tick) -> Verdict {

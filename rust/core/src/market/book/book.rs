@@ -16,9 +16,10 @@
 
 use super::kept::Kept;
 use super::levels::Side;
-use super::state::{BookState, StaleReason};
+use super::state::BookState;
 use crate::market::instrument::ChainRule;
 use crate::market::kind;
+use crate::market::status::StatusReason;
 use crate::market::tick::{GapCause, Tick, flags};
 
 /// A snapshot with exactly so many levels on a side was cut there.
@@ -42,7 +43,7 @@ pub struct Book {
     pub asks: Side,
     chain: ChainRule,
     state: BookState,
-    reason: StaleReason,
+    reason: StatusReason,
     /// The id of the last event applied, or of the snapshot.
     update_id: u64,
     /// Whether an event was applied since the snapshot: the first one has a rule of its own.
@@ -67,7 +68,7 @@ impl Book {
             asks: Side::asks(),
             chain,
             state: BookState::Syncing,
-            reason: StaleReason::NoSnapshot,
+            reason: StatusReason::NoSnapshot,
             update_id: 0,
             has_continued: false,
             kept: Kept::default(),
@@ -88,7 +89,7 @@ impl Book {
 
     /// Why it is not LIVE.
     #[must_use]
-    pub fn reason(&self) -> StaleReason {
+    pub fn reason(&self) -> StatusReason {
         self.reason
     }
 
@@ -140,14 +141,16 @@ impl Book {
         match cause {
             // The ids of the next event decide.
             GapCause::Venue | GapCause::Reconnect => {}
-            GapCause::Restart => self.begin_anew(StaleReason::Restarted),
-            GapCause::Overrun | GapCause::Paused | GapCause::Lag | GapCause::Rate => self.doubt(StaleReason::Lost),
+            GapCause::Restart => self.begin_anew(StatusReason::Restarted),
+            GapCause::Overrun | GapCause::Paused | GapCause::Lag | GapCause::Rate => {
+                self.doubt(StatusReason::TicksLost)
+            }
         }
     }
 
     /// The connection ended: what is here may be old. The next event's ids decide whether something is missing.
     pub fn disconnected(&mut self) {
-        self.doubt(StaleReason::Disconnected);
+        self.doubt(StatusReason::Disconnected);
     }
 
     /// A refresh is wanted: events are kept from now on, so that none between the snapshot and its arrival is lost.
@@ -166,17 +169,17 @@ impl Book {
             return Applied::No;
         }
         if !self.continues(first) {
-            self.lose(event, StaleReason::Hole);
+            self.lose(event, StatusReason::EventsMissing);
             return Applied::No;
         }
         if self.set_levels(event).is_err() {
-            self.lose(event, StaleReason::Price);
+            self.lose(event, StatusReason::PriceInexact);
             return Applied::No;
         }
         self.update_id = first.venue_seq;
         self.has_continued = true;
         if self.is_crossed() {
-            self.lose(event, StaleReason::Crossed);
+            self.lose(event, StatusReason::Crossed);
             return Applied::No;
         }
         Applied::Yes
@@ -205,7 +208,7 @@ impl Book {
             return Applied::No;
         }
         if !self.continues(&event[0]) {
-            self.lose(event, StaleReason::Hole);
+            self.lose(event, StatusReason::EventsMissing);
             return Applied::No;
         }
         self.be_live();
@@ -216,7 +219,7 @@ impl Book {
     #[cold]
     fn keep(&mut self, event: &[Tick]) -> Applied {
         if !self.kept.push(event) {
-            self.begin_anew(StaleReason::TooMany);
+            self.begin_anew(StatusReason::SnapshotTooLate);
             self.kept.push(event);
         }
         self.needs_snapshot |= self.ahead.is_empty();
@@ -272,15 +275,15 @@ impl Book {
                 next.resyncs = self.resyncs + u64::from(self.state == BookState::Stale);
                 *self = next;
             }
-            Err((StaleReason::NoEvent, _)) if is_live && id == self.update_id => {
+            Err((StatusReason::NoEvent, _)) if is_live && id == self.update_id => {
                 next.resyncs = self.resyncs;
                 next.has_continued = true;
                 next.be_live();
                 *self = next;
             }
-            Err((StaleReason::NoEvent, _)) if !is_live => {
+            Err((StatusReason::NoEvent, _)) if !is_live => {
                 self.ahead = snapshot;
-                self.reason = StaleReason::NoEvent;
+                self.reason = StatusReason::NoEvent;
                 self.needs_snapshot = false;
             }
             Err(_) if is_live => self.needs_snapshot = true,
@@ -294,7 +297,7 @@ impl Book {
 
     /// Becomes the book of a snapshot and of the events after it. The error says why that is impossible, or not yet,
     /// and the first event that may still be of use.
-    fn build(&mut self, snapshot: &[Tick], kept: &Kept) -> Result<(), (StaleReason, usize)> {
+    fn build(&mut self, snapshot: &[Tick], kept: &Kept) -> Result<(), (StatusReason, usize)> {
         self.update_id = snapshot[0].venue_seq;
         self.set_levels(snapshot).map_err(|reason| (reason, 0))?;
         let bids = snapshot.iter().filter(|tick| tick.side > 0).count();
@@ -312,33 +315,33 @@ impl Book {
             }
             if !self.continues(first) {
                 // Before the first event the snapshot is to blame, and the next one may be new enough.
-                let hole = (StaleReason::Hole, index);
+                let hole = (StatusReason::EventsMissing, index);
                 return Err(if self.has_continued || index > 0 {
                     hole
                 } else {
-                    (StaleReason::SnapshotTooOld, 0)
+                    (StatusReason::SnapshotTooOld, 0)
                 });
             }
             self.set_levels(event).map_err(|reason| (reason, index + 1))?;
             self.update_id = first.venue_seq;
             self.has_continued = true;
             if self.is_crossed() {
-                return Err((StaleReason::Crossed, index + 1));
+                return Err((StatusReason::Crossed, index + 1));
             }
         }
         if !self.has_continued {
-            return Err((StaleReason::NoEvent, 0));
+            return Err((StatusReason::NoEvent, 0));
         }
         self.be_live();
         Ok(())
     }
 
     #[inline]
-    fn set_levels(&mut self, event: &[Tick]) -> Result<(), StaleReason> {
+    fn set_levels(&mut self, event: &[Tick]) -> Result<(), StatusReason> {
         for tick in event.iter().filter(|tick| tick.kind == kind::LEVEL) {
             let side = if tick.side > 0 { &mut self.bids } else { &mut self.asks };
             if !side.set(tick.value(0), tick.value(1)) {
-                return Err(StaleReason::Price);
+                return Err(StatusReason::PriceInexact);
             }
         }
         Ok(())
@@ -351,7 +354,7 @@ impl Book {
 
     fn be_live(&mut self) {
         self.state = BookState::Live;
-        self.reason = StaleReason::None;
+        self.reason = StatusReason::InSync;
         self.may_resume = false;
         self.needs_snapshot = false;
         self.was_asked = false;
@@ -360,7 +363,7 @@ impl Book {
     }
 
     /// Something may be missing.
-    fn doubt(&mut self, reason: StaleReason) {
+    fn doubt(&mut self, reason: StatusReason) {
         if self.state == BookState::Live {
             self.go_stale(reason);
             self.kept.end();
@@ -371,13 +374,13 @@ impl Book {
 
     /// Events are missing, or what is here is wrong: a snapshot is needed, and this event is the first after it.
     #[cold]
-    fn lose(&mut self, event: &[Tick], reason: StaleReason) {
+    fn lose(&mut self, event: &[Tick], reason: StatusReason) {
         self.begin_anew(reason);
         self.kept.push(event);
     }
 
     /// Nothing that is here can be used.
-    fn begin_anew(&mut self, reason: StaleReason) {
+    fn begin_anew(&mut self, reason: StatusReason) {
         self.go_stale(reason);
         self.update_id = 0;
         self.has_continued = false;
@@ -388,7 +391,7 @@ impl Book {
         self.was_asked = false;
     }
 
-    fn go_stale(&mut self, reason: StaleReason) {
+    fn go_stale(&mut self, reason: StatusReason) {
         if self.state == BookState::Live {
             self.state = BookState::Stale;
         }

@@ -12,4 +12,4 @@ mod state;
 pub use book::{Applied, Book};
 pub use levels::{Level, Side};
 pub use quality::{BookCheck, BookQuality};
-pub use state::{BookState, StaleReason};
+pub use state::BookState;

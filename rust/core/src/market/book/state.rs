@@ -1,6 +1,6 @@
-//! The states of a book, and the reasons for them.
+//! The states of a book; the reasons for them are a [`crate::market::status::StatusReason`].
 //!
-//! Guarantees: both sets are closed, and their numbers stand in ticks.
+//! Guarantees: the set is closed.
 //! Does not: decide; the book does.
 
 use crate::named_set;
@@ -15,34 +15,5 @@ named_set! {
         Live = 1 "LIVE",
         /// It was, and is not now.
         Stale = 2 "STALE",
-    }
-}
-
-named_set! {
-    /// Why a book is not LIVE.
-    #[repr(u8)]
-    pub enum StaleReason {
-        /// It is LIVE.
-        None = 0 "",
-        /// No snapshot has come yet.
-        NoSnapshot = 1 "no snapshot",
-        /// The snapshot is older than the first event after it.
-        SnapshotTooOld = 2 "snapshot too old",
-        /// No event has continued the snapshot yet.
-        NoEvent = 3 "no event yet",
-        /// Events are missing by their ids.
-        Hole = 4 "events are missing",
-        /// Its reader lost ticks.
-        Lost = 5 "ticks were lost",
-        /// The connection ended.
-        Disconnected = 6 "disconnected",
-        /// The venue's ids began anew.
-        Restarted = 7 "the venue's ids began anew",
-        /// Its best bid is not below its best ask.
-        Crossed = 8 "crossed",
-        /// A price that is no multiple of 10^-8, or too large.
-        Price = 9 "a price cannot be kept exactly",
-        /// More events came before a snapshot than are kept.
-        TooMany = 10 "no snapshot in time",
     }
 }

@@ -1,4 +1,5 @@
-//! Binance spot, USD-M and COIN-M: bookTicker, trade, aggTrade, depthUpdate and REST snapshots.
+//! Binance spot, USD-M and COIN-M: bookTicker, trade, aggTrade, depthUpdate, REST snapshots, and the states of streams
+//! that the feed writes between them.
 //!
 //! Decided here, where the venue leaves room: a time is `T`, else `E`, 13 digits ms or 16 digits us. `m: true` means
 //! that the buyer was the maker: the aggressor sold. Levels come bids first, then asks; a depth event or snapshot
@@ -142,6 +143,11 @@ impl Decoder {
                 };
                 snapshot.push_ticks(&self.levels, instrument, ts_init, out);
                 Ok(Outcome::Accepted(FrameType::Snapshot))
+            }
+            Frame::Status { symbol, status } => {
+                let instrument = self.symbols.resolve(&symbol, instruments)?;
+                out.push(status.tick(instrument, ts_init));
+                Ok(Outcome::Accepted(FrameType::Status))
             }
         }
     }

@@ -52,8 +52,18 @@ impl<'a> Scan<'a> {
         if self.lit(b"{\"u\":").is_some() {
             return self.quote();
         }
-        self.lit(b"{\"lastUpdateId\":")?;
-        self.snapshot(stream, levels)
+        let symbol = match self.lit(b"{\"symbol\":\"") {
+            Some(()) => {
+                let symbol = self.text()?;
+                self.lit(b"\",\"lastUpdateId\":")?;
+                Some(symbol)
+            }
+            None => {
+                self.lit(b"{\"lastUpdateId\":")?;
+                None
+            }
+        };
+        self.snapshot(stream, symbol, levels)
     }
 
     #[inline(always)]
@@ -202,7 +212,12 @@ impl<'a> Scan<'a> {
         }))
     }
 
-    fn snapshot(&mut self, stream: Option<&[u8]>, levels: &mut Vec<Level>) -> Option<Frame<'a>> {
+    fn snapshot(
+        &mut self,
+        stream: Option<&[u8]>,
+        symbol: Option<&'a [u8]>,
+        levels: &mut Vec<Level>,
+    ) -> Option<Frame<'a>> {
         if stream.and_then(other_book).is_some() {
             return None;
         }
@@ -221,7 +236,7 @@ impl<'a> Scan<'a> {
         let asks = self.levels(levels)?;
         self.lit(b"}")?;
         Some(Frame::Snapshot(Snapshot {
-            symbol: None,
+            symbol: symbol.map(Cow::Borrowed),
             last,
             ts_event,
             bids,

@@ -44,6 +44,10 @@ named_set! {
         ErrorBody "error",
         Code "code",
         Message "msg",
+        State "state",
+        Reason "reason",
+        Epoch "epoch",
+        Lost "lost",
     }
 }
 

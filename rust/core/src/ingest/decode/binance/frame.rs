@@ -5,6 +5,8 @@
 
 use super::number::Number;
 use crate::ingest::decode::IgnoredType;
+use crate::market::kind;
+use crate::market::status::Status;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -33,6 +35,8 @@ pub(super) enum Frame<'a> {
     Depth(Depth<'a>),
     /// A REST snapshot.
     Snapshot(Snapshot<'a>),
+    /// A stream's state, which the feed writes between the frames.
+    Status { symbol: Symbol<'a>, status: Status },
     /// No tick of ours.
     Ignored(IgnoredType),
 }
@@ -90,5 +94,16 @@ pub(super) fn other_book(stream: &[u8]) -> Option<IgnoredType> {
         b"depth5" | b"depth10" | b"depth20" => Some(IgnoredType::PARTIAL_DEPTH),
         b"rpiDepth" => Some(IgnoredType::RPI_DEPTH),
         _ => None,
+    }
+}
+
+/// The kind of a stream's ticks by the name that the venue gives the stream; 0: there is none.
+pub(super) fn stream_kind(stream: &str) -> u8 {
+    match stream {
+        "bookTicker" => kind::QUOTE,
+        "trade" => kind::TRADE,
+        "aggTrade" => kind::AGG_TRADE,
+        "depth" => kind::LEVEL,
+        _ => 0,
     }
 }

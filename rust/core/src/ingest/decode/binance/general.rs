@@ -6,10 +6,11 @@
 //! Does not: look at JSON (see [`super::json`]).
 
 use super::fields::{Fields, Key};
-use super::frame::{Depth, Frame, Quote, Snapshot, Trade, other_book};
+use super::frame::{Depth, Frame, Quote, Snapshot, Trade, other_book, stream_kind};
 use super::json::{Reading, Shape};
 use crate::ingest::decode::{IgnoredType, RejectReason};
 use crate::market::instrument::Venue;
+use crate::market::status::{Status, StatusReason, StreamState};
 
 impl<'a> Fields<'a> {
     fn interpret(&self, venue: Venue, stream: Option<&str>) -> Result<Frame<'a>, RejectReason> {
@@ -21,6 +22,7 @@ impl<'a> Fields<'a> {
                 "trade" => self.trade(venue),
                 "aggTrade" => self.agg_trade(),
                 "depthUpdate" => other_book().map_or_else(|| self.depth(venue), |other| Ok(Frame::Ignored(other))),
+                "headraceStatus" => self.status(),
                 event => IgnoredType::from_event(event)
                     .map(Frame::Ignored)
                     .ok_or(RejectReason::UnknownType),
@@ -110,6 +112,21 @@ impl<'a> Fields<'a> {
             bids: self.levels(Key::Bids)?,
             asks: self.levels(Key::Asks)?,
         }))
+    }
+
+    /// Unknown words are refused: both sets are ours.
+    fn status(&self) -> Result<Frame<'a>, RejectReason> {
+        let unknown = RejectReason::UnknownType;
+        Ok(Frame::Status {
+            symbol: self.symbol(Key::Symbol)?,
+            status: Status {
+                stream: stream_kind(self.text(Key::Stream)?),
+                state: StreamState::from_name(self.text(Key::State)?).ok_or(unknown)?,
+                reason: StatusReason::from_name(self.text(Key::Reason)?).ok_or(unknown)?,
+                epoch: self.whole(Key::Epoch)?,
+                is_lost: self.bool(Key::Lost)?,
+            },
+        })
     }
 }
 
