@@ -131,6 +131,9 @@ REFUSED = [
     ),
     *(f"feeds=[{{kind='own:{feed}'}}]" for feed in ("PlainOpen", "PlainClose", "Nameless", "Broken", "WithoutItems")),
     *(f"feeds=[{{kind='own:Quiet', {key}}}]" for key in ("venue='NOWHERE'", "options={name=''}", "options={name=3}")),
+    *("feeds=[{kind='binance', symbols=['BTCUSDT']}]", "feeds=[{kind='binance', venue='BINANCE'}]"),
+    *("feeds=[{kind='synthetic', symbols=['BTCUSDT']}]", "feeds.0.network=demo"),
+    "feeds=[{kind='binance', venue='BINANCE', symbols=['BTCUSDT'], path='recording.gz'}]",
     *("engine={audit='new', dispatch_log='new'}", "engine={audit='a/new', dispatch_log='./a/../a/new'}"),
     'engine.audit="a\\u0000b"',
 ]
@@ -146,6 +149,7 @@ ACCEPTED = [
     *("risk.quantity_max=0", "risk.quantity_max=nan", "commands.rate_max=0.5", "engine.run_id=run-1"),
     *("services.0.use=own:Records", "services=[{use='own:Fixed'}]", "services=[{use='own:Records', restart='always'}]"),
     *("feeds=[{kind='own:Quiet'}]", "feeds=[{kind='own:Quiet', venue='BINANCE_USDM'}]"),
+    "feeds=[{kind='binance', venue='BINANCE', symbols=['BTCUSDT'], streams=['trade'], network='demo'}]",
     "engine={audit='new/', dispatch_log='new/', state_folder='state'}",
 ]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-NOTES = {"$schema", "$defs", "title", "description", "default", "format", "then"}
+NOTES = {"$schema", "$defs", "title", "description", "default", "format", "then", "else"}
 TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -27,7 +27,8 @@ def fits(value: object, schema: Mapping[str, Any], root: Mapping[str, Any]) -> b
 def _fits_keyword(name: str, value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
     said = schema[name]
     if name == "if":
-        return not fits(value, said, root) or fits(value, schema["then"], root)
+        branch = "then" if fits(value, said, root) else "else"
+        return fits(value, schema.get(branch, {}), root)
     if name == "additionalProperties":
         known = schema.get("properties", {})
         others = [item for key, item in value.items() if key not in known] if isinstance(value, dict) else []

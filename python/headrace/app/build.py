@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 from msgspec.structs import asdict
 
 from headrace.app.config import config_digest, masked
+from headrace.app.config.relations import OF_BINANCE
 from headrace.app.objects import load_object, load_strategy, make_object
 from headrace.commands import default_middleware
 from headrace.control import ControlServer
@@ -135,6 +136,11 @@ def make_feeds(section: FeedSection, where: str) -> list[AnyFeed]:
     venue = {} if section.venue is None else {"venue": section.venue}
     if section.kind == "synthetic":
         return list(make_object(synthetic_session, {**venue, **section.options}, where, given_by="options.{}"))
+    if section.kind == "binance":
+        from headrace.venues import BinanceFeed
+
+        given = {key: value for key in OF_BINANCE if (value := getattr(section, key)) is not None}
+        return [make_object(BinanceFeed, {**venue, **given, **section.options}, where, given_by="options.{}")]
     path = {} if section.path is None else {"path": section.path}
     own = {**path, **venue, **section.options}
     feed: Any = _made(section.kind, own, Feed, where, or_what=PushFeed, given_by="options.{}")

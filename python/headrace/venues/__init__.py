@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from headrace.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from headrace.venues.binance.feed import BinanceFeed
     from headrace.venues.simulated import Fault, FaultScript, SimulatedVenue
@@ -20,6 +22,12 @@ HOMES = {"BinanceFeed": "binance.feed", "Fault": "simulated", "FaultScript": "si
 def __getattr__(name: str) -> object:
     """Import a venue at its first use."""
     if name in HOMES:
-        return getattr(import_module(f"headrace.venues.{HOMES[name]}"), name)
+        try:
+            return getattr(import_module(f"headrace.venues.{HOMES[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and error.name.startswith("headrace"):
+                raise
+            msg = f'{name} needs {error.name}, a library of web clients: pip install "headrace[binance]"'
+            raise MissingExtraError(msg) from None
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -20,10 +20,12 @@ from headrace.errors import ConfigError
 from headrace.market.instrument import Instrument
 from headrace.market.money import AMOUNTS, is_amount
 
-__all__ = ["AMOUNT_SCHEMA", "DECIMAL_SCHEMA", "FREE_SCHEMA", "SECTION_RULES", "STEPS", "refused"]
+__all__ = ["AMOUNT_SCHEMA", "DECIMAL_SCHEMA", "FREE_SCHEMA", "OF_BINANCE", "SECTION_RULES", "STEPS", "refused"]
 
 # Kinds whose frames a decoder of ours reads.
-DECODED = ("recording", "synthetic")
+DECODED = ("recording", "synthetic", "binance")
+# Keys that only a live feed of Binance has.
+OF_BINANCE = ("symbols", "streams", "network", "url", "rest_url")
 INSTRUMENT_NAME = r"[^.\s]+\.[A-Z0-9_]+"
 # The keys of an instrument that are amounts above 0.
 STEPS = ("price_tick", "lot_size", "size")
@@ -72,7 +74,12 @@ SECTION_RULES: dict[type, dict[str, Any]] = {
     FeedSection: {
         "allOf": [
             {"if": _where("kind", "recording"), "then": _has("path")},
-            {"if": _where("kind", "synthetic"), "then": {"properties": {"path": {"type": "null"}}}},
+            {"if": _where("kind", "synthetic", "binance"), "then": {"properties": {"path": {"type": "null"}}}},
+            {
+                "if": _where("kind", "binance"),
+                "then": {"allOf": [_has("venue"), _has("symbols")]},
+                "else": {"properties": {key: {"type": "null"} for key in OF_BINANCE}},
+            },
             {"if": _where("kind", *DECODED), "then": {"properties": {"venue": {"enum": [*_native.VENUES, None]}}}},
         ]
     },
@@ -106,8 +113,16 @@ def _of_feeds(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
         path = f"$.feeds[{index}]"
         if feed.kind == "recording" and feed.path is None:
             yield f"{path}.path", "missing", "write the recording's path"
-        if feed.kind == "synthetic" and feed.path is not None:
-            yield f"{path}.path", feed.path, 'remove it, since kind = "synthetic" has no path'
+        if feed.kind in ("synthetic", "binance") and feed.path is not None:
+            yield f"{path}.path", feed.path, f'remove it, since kind = "{feed.kind}" has no path'
+        if feed.kind == "binance":
+            for key in ("venue", "symbols"):
+                if getattr(feed, key) is None:
+                    yield f"{path}.{key}", "missing", "write which market, and which symbols"
+        else:
+            for key in OF_BINANCE:
+                if (value := getattr(feed, key)) is not None:
+                    yield f"{path}.{key}", value, 'remove it: only kind = "binance" has it'
         if feed.kind in DECODED and feed.venue is not None and feed.venue not in _native.VENUES:
             yield f"{path}.venue", feed.venue, f"use one of {', '.join(_native.VENUES)}"
 

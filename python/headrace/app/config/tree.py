@@ -53,8 +53,8 @@ Use: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[^:]+:[^:]+$", extra={"is
 FeedKind: TypeAlias = Annotated[
     str,
     msgspec.Meta(
-        pattern="^(recording|synthetic|[^:]+:[^:]+)$",
-        extra={"is": "use", "takes": '"recording", "synthetic" or module:Class'},
+        pattern="^(recording|synthetic|binance|[^:]+:[^:]+)$",
+        extra={"is": "use", "takes": '"recording", "synthetic", "binance" or module:Class'},
     ),
 ]
 BrokerUse: TypeAlias = Annotated[
@@ -126,15 +126,22 @@ class EngineSection(Section, frozen=True, kw_only=True):
 class FeedSection(Section, frozen=True, kw_only=True):
     """A source of market data; several are merged by receive time.
 
-    kind : "recording", "synthetic" (generated frames), or module:Class of your own feed.
+    kind : "recording", "synthetic" (generated frames), "binance" (live), or module:Class of your own feed.
     path : of the recording; your own class gets it as path=.
     venue : the sender of the frames: BINANCE, BINANCE_USDM, BINANCE_COINM; by default found from the recording.
+    symbols, streams : of "binance": what to subscribe to; streams are bookTicker, trade and depth@100ms by default.
+    network : of "binance": "live", "testnet" or "demo". url, rest_url : addresses in its place.
     options : other parameters of its constructor.
     """
 
     kind: FeedKind
     path: FilePath | None = None
     venue: str | None = None
+    symbols: tuple[str, ...] | None = None
+    streams: tuple[str, ...] | None = None
+    network: Literal["live", "testnet", "demo"] | None = None
+    url: str | None = None
+    rest_url: str | None = None
     options: Table = {}
 
 
