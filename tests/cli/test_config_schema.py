@@ -55,6 +55,7 @@ BASE = tomllib.loads(
 )
 BASE["engine"] |= {"run_id": "r", "audit": "a/", "ring_capacity": 64, "slice_ns": 5, "wait": "spin", "late": "drop"}
 BASE["feeds"] += [{"kind": "synthetic", "venue": "BINANCE"}, {"kind": "own:Feed", "path": "p", "options": {"a": 1}}]
+BASE["feeds"] += [{"kind": "binance", "venue": "BINANCE", "symbols": ["BTCUSDT"], "network": "demo"}]
 BASE["strategies"][0] |= {
     "bars": ["1m", {"timeframe": "100t", "price": "mid", "empty": False}],
     "subscription": {"batch_max": 5, "overflow": "block", "every": "1s", "instruments": ["*"], "rate_limit": 2.5},

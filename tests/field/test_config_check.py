@@ -149,7 +149,6 @@ ACCEPTED = [
     *("risk.quantity_max=0", "risk.quantity_max=nan", "commands.rate_max=0.5", "engine.run_id=run-1"),
     *("services.0.use=own:Records", "services=[{use='own:Fixed'}]", "services=[{use='own:Records', restart='always'}]"),
     *("feeds=[{kind='own:Quiet'}]", "feeds=[{kind='own:Quiet', venue='BINANCE_USDM'}]"),
-    "feeds=[{kind='binance', venue='BINANCE', symbols=['BTCUSDT'], streams=['trade'], network='demo'}]",
     "engine={audit='new/', dispatch_log='new/', state_folder='state'}",
 ]
 
