@@ -104,7 +104,7 @@ class Desk:
             quotes=self.dispatcher.newest_quote,
             kill_switch=self.switch,
         )
-        self.positions = Positions(self.gates.instruments, KnownNames(self.dispatcher, strategies=lambda: ("A", "B")))
+        self.positions = Positions(self.gates.instruments, KnownNames(self.dispatcher, strategies=("A", "B")))
         self.broker = broker
         self.orders = OrderManager(
             bus=self.bus,

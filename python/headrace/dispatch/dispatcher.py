@@ -33,7 +33,7 @@ from headrace.dispatch.joining import bound_handlers
 from headrace.dispatch.members import Members
 from headrace.dispatch.options import SubscribeOptions, SubscriptionOptions
 from headrace.dispatch.process_end import open_dispatchers
-from headrace.dispatch.signature import BoundHandler, HasHandlers, has_handlers
+from headrace.dispatch.signature import BoundHandler, HasHandlers
 from headrace.dispatch.subscription import Environment, Subscription
 from headrace.dispatch.subscription_stats import SubscriptionStats
 from headrace.errors import ClosedError, ReentrantDispatchError
@@ -194,7 +194,7 @@ class Dispatcher:
         """
         self._refuse_closed("make a new one")
         of_type("callback", callback, str, None)
-        given: dict[str, Any] = {**(handler.subscription if has_handlers(handler) else {}), **options}
+        given: dict[str, Any] = {**getattr(handler, "subscription", {}), **options}
         checked = SubscriptionOptions.checked(**given)
         called_by_owner = self._members.environment.called_by_owner
         return checked, bound_handlers(handler, callback, checked.kinds, called_by_owner)

@@ -140,13 +140,16 @@ class Members:
     def closed_stats(self) -> SubscriptionStats:
         """Add up the closed ones that are not being dispatched any more; return the sum with those that still are."""
         with self._changes:
-            final = [own for own in self._closing if own.membership.has_left]
-            self._closing = [own for own in self._closing if own not in final]
-            # Until then a fault of its last call is judged by its own rule.
-            for own in final:
+            closing, self._closing, final = self._closing, [], [self._closed_stats]
+            for own in closing:
+                if not own.membership.has_left:
+                    self._closing.append(own)
+                    continue
+                # Until now a fault of its last call was judged by its own rule.
                 self._faults.remove(own)
-            if final:
-                self._closed_stats = sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in final)])
+                final.append(own.keep_stats())
+            if len(final) > 1:
+                self._closed_stats = sum_of_stats(CLOSED, final)
             if not self._closing:
                 return self._closed_stats
             return sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in self._closing)])

@@ -108,7 +108,8 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     def checked(cls, **given: object) -> SubscriptionOptions:
         """Return the options with their defaults, each value checked, and their relations. Raises OptionError."""
         # Most strategies have the same few options. True is no 1 here, but equals it.
-        key = tuple((name, type(value), value) for name, value in given.items())
+        values = given.values()
+        key = tuple(zip(given, map(type, values), values, strict=True))
         try:
             return _checked(key)
         except TypeError:

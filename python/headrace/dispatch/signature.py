@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import inspect
 import types
-import weakref
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from functools import cache
+from functools import cache, lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeGuard
 
 from headrace.errors import SubscriptionError
 from headrace.market.checks import mistaken_for, nearest
+from headrace.market.facts import facts_of, shape_of
 from headrace.market.fields import Field, fields
 from headrace.market.tick import KINDS, kind_named
 from headrace.market.user_functions import generator_problem, is_async
@@ -117,58 +118,70 @@ def bind_strategy(
 
     called_by_owner : callbacks that are left out; any other callback of ``LIFE_CYCLE`` is refused.
     """
-    _refuse_misspelt(strategy)
-    known = callback_names()
-    found: dict[str, Callable[..., object]] = {}
-    for name in _callbacks_of(strategy, (*known, *LIFE_CYCLE)):
-        handler = getattr(strategy, name)
-        if name in LIFE_CYCLE:
-            if name not in called_by_owner:
-                msg = f"{_where(strategy, name)} is only called by an Engine: run it with headrace.Engine"
-                raise SubscriptionError(msg, handler=name)
-            continue
-        if name in known and not callable(handler):
-            msg = f"{_where(strategy, name)} is {handler!r}, which cannot be called: write a method, or remove it"
+    kind, names = type(strategy), _callbacks_of(strategy)
+    facts, key = facts_of(kind), ("handlers", names, frozenset(called_by_owner))
+    if key not in facts:
+        facts[key] = _handlers_among(names, kind.__name__, called_by_owner)
+    bound = []
+    for name, what in facts[key]:
+        handler, where = getattr(strategy, name), f"{kind.__name__}.{name}"
+        if not callable(handler):
+            msg = f"{where} is {handler!r}, which cannot be called: write a method, or remove it"
             raise SubscriptionError(msg, handler=name)
-        if name not in known:
-            near = nearest(name, (*known, *LIFE_CYCLE))
-            msg = f"{_where(strategy, name)} is no known callback{near}; valid are {_listed((*known, *LIFE_CYCLE))}"
-            raise SubscriptionError(msg, handler=name)
-        found[name] = handler
-    if not found:
-        msg = f"{type(strategy).__name__} has no handler: write at least one of {_listed(known)}"
-        raise SubscriptionError(msg, handler="")
-    _refuse_both(strategy, found)
-    return [_bind(handler, name, known[name], _where(strategy, name), kinds) for name, handler in found.items()]
+        bound.append(_bind(handler, name, what, where, kinds))
+    return bound
 
 
 def has_tick_handlers(strategy: object) -> bool:
     """Return whether a strategy has a handler for ticks."""
-    return bool(set(_callbacks_of(strategy, callback_names())) - LIFE_CYCLE.keys())
+    return _of_class(type(strategy)).has_others or not LIFE_CYCLE.keys() >= set(_callbacks_of(strategy))
 
 
 def life_cycle_of(strategy: object) -> dict[str, Callable[..., Any]]:
     """Return the Engine's callbacks by name, checked. Raises SubscriptionError."""
-    _refuse_misspelt(strategy)
     found = {}
-    for name in _callbacks_of(strategy, LIFE_CYCLE):
+    for name in _callbacks_of(strategy):
         if name not in LIFE_CYCLE:
             continue
         callback = found[name] = getattr(strategy, name)
         function, receiver = _unbound(callback)
-        kept, key = _kept_of(function), ("life cycle", name, receiver is None)
+        kept, key = facts_of(function), ("life cycle", name, receiver is None)
         if key not in kept:
-            _check_life_cycle(callback, name, _where(strategy, name))
+            _check_life_cycle(callback, name, f"{type(strategy).__name__}.{name}")
             kept[key] = True
     return found
 
 
-def _refuse_misspelt(strategy: object) -> None:
+def _handlers_among(
+    names: Iterable[str], title: str, called_by_owner: AbstractSet[str]
+) -> tuple[tuple[str, tuple[Role, int]], ...]:
+    """Return the handlers of ticks among callbacks, each with its role and kind. Raises SubscriptionError."""
+    known = callback_names()
+    found = []
+    for name in names:
+        if name in LIFE_CYCLE:
+            if name not in called_by_owner:
+                msg = f"{title}.{name} is only called by an Engine: run it with headrace.Engine"
+                raise SubscriptionError(msg, handler=name)
+        elif name in known:
+            found.append(name)
+        else:
+            near = nearest(name, (*known, *LIFE_CYCLE))
+            msg = f"{title}.{name} is no known callback{near}; valid are {_listed((*known, *LIFE_CYCLE))}"
+            raise SubscriptionError(msg, handler=name)
+    if not found:
+        msg = f"{title} has no handler: write at least one of {_listed(known)}"
+        raise SubscriptionError(msg, handler="")
+    pairs = [(f"on_{kind.name}", f"on_{kind.plural}") for kind in KINDS.values() if kind.plural]
+    for singular, plural in [*pairs, ("on_tick", "on_ticks")]:
+        if singular in found and plural in found:
+            msg = f"{title}.{singular} and {plural} are singular and plural of the same ticks: keep one of them"
+            raise SubscriptionError(msg, handler=plural)
+    return tuple((name, known[name]) for name in found)
+
+
+def _refuse_misspelt(kind: type) -> None:
     """Refuse methods of a class, and options of a subscription, with nearly the name of a known one."""
-    kind = type(strategy)
-    kept, key = _kept_of(kind), ("misspelt", len(KINDS), *map(len, map(vars, kind.__mro__)))
-    if key in kept:
-        return
     own = {name: value for base in kind.__mro__ for name, value in vars(base).items() if name[:1] != "_"}
     for name, value in own.items():
         is_like_one = callable(value) and name[:2].lower() == "on" and name[:3] != "on_"
@@ -178,7 +191,6 @@ def _refuse_misspelt(strategy: object) -> None:
         if meant:
             msg = f"{kind.__name__}.{name} is never read: did you mean {meant}? give it that name, or one less near"
             raise SubscriptionError(msg, handler=name)
-    kept[key] = True
 
 
 def _check_life_cycle(callback: Callable[..., Any], name: str, where: str) -> None:
@@ -194,44 +206,54 @@ def _check_life_cycle(callback: Callable[..., Any], name: str, where: str) -> No
         raise SubscriptionError(msg, handler=name)
 
 
-def _callbacks_of(strategy: object, known: Iterable[str]) -> list[str]:
-    """Return the names of callbacks: every ``on_`` name of the class, and the known ones of the object itself.
+class _ClassCallbacks(NamedTuple):
+    """The ``on_`` names of a class, sorted, and the known ones that it lacks.
+
+    has_others : whether one of its names is none of the life cycle. is_plain : whether it looks attributes up as object
+    does.
+    """
+
+    names: tuple[str, ...]
+    lacking: tuple[str, ...]
+    has_others: bool
+    is_plain: bool
+
+
+def _callbacks_of(strategy: object) -> tuple[str, ...]:
+    """Return the names of callbacks, sorted: every ``on_`` name of the class, and the known ones of the object itself.
 
     dir(object) would list all names of the object, but would make its ``__dict__``, which slows attribute access.
+    Raises SubscriptionError for a misspelt one of the class.
     """
-    names, others = _of_class(type(strategy), tuple(known))
-    own = []
-    for name in others:
-        try:
-            object.__getattribute__(strategy, name)
-        except AttributeError:
-            continue
-        own.append(name)
-    return sorted((*names, *own)) if own else list(names)
+    of_class = _of_class(type(strategy))
+    read = getattr if of_class.is_plain else _own_attribute
+    values = map(read, repeat(strategy), of_class.lacking, repeat(_ABSENT))
+    own = [name for name, value in zip(of_class.lacking, values, strict=True) if value is not _ABSENT]
+    return tuple(sorted((*of_class.names, *own))) if own else of_class.names
 
 
-def _of_class(of: type, known: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ``on_`` names of a class, sorted, and the known ones that it lacks; looked up once for each class."""
-    kept = _kept_of(of)
-    # A class may get another callback later.
-    key = ("names", known, *map(len, map(vars, of.__mro__)))
-    if key not in kept:
-        names = tuple(sorted(name for name in dir(of) if name[:3] == "on_"))
-        kept[key] = (names, tuple(name for name in known if name not in names))
-    found: tuple[tuple[str, ...], tuple[str, ...]] = kept[key]
-    return found
+_ABSENT = object()
 
 
-# What was found out about a class or a function, which is the same for each strategy of it.
-_kept: weakref.WeakKeyDictionary[object, dict[tuple[object, ...], Any]] = weakref.WeakKeyDictionary()
+def _own_attribute(strategy: object, name: str, absent: object) -> object:
+    """Return an attribute as ``getattr`` does, but without the class's own ``__getattr__``."""
+    try:
+        return object.__getattribute__(strategy, name)
+    except AttributeError:
+        return absent
 
 
-def _kept_of(owner: object) -> dict[tuple[object, ...], Any]:
-    if not isinstance(owner, type | types.FunctionType):
-        return {}  # Another callable may change, or compare as it likes.
-    found = _kept.get(owner)
-    if found is None:
-        found = _kept[owner] = {}
+def _of_class(kind: type) -> _ClassCallbacks:
+    """Return the callbacks of a class, looked up once. Raises SubscriptionError for a misspelt one."""
+    facts, key = facts_of(kind), ("callbacks", len(KINDS), shape_of(kind))
+    if key not in facts:
+        _refuse_misspelt(kind)
+        names = tuple(sorted(name for name in dir(kind) if name[:3] == "on_"))
+        lacking = tuple(name for name in (*callback_names(), *LIFE_CYCLE) if name not in names)
+        own = {name for base in kind.__mro__[:-1] for name in vars(base)}
+        is_plain = own.isdisjoint(("__getattribute__", "__getattr__"))
+        facts[key] = _ClassCallbacks(names, lacking, not LIFE_CYCLE.keys() >= set(names), is_plain)
+    found: _ClassCallbacks = facts[key]
     return found
 
 
@@ -249,19 +271,6 @@ def bind_function(
     return [_bind(function, name, known[name], f"function {name}", kinds)]
 
 
-def _refuse_both(strategy: object, found: Mapping[str, object]) -> None:
-    pairs = [(f"on_{kind.name}", f"on_{kind.plural}") for kind in KINDS.values() if kind.plural]
-    for singular, plural in [*pairs, ("on_tick", "on_ticks")]:
-        if singular in found and plural in found:
-            where = _where(strategy, singular)
-            msg = f"{where} and {plural} are singular and plural of the same ticks: keep one of them"
-            raise SubscriptionError(msg, handler=plural)
-
-
-def _where(strategy: object, name: str) -> str:
-    return f"{type(strategy).__name__}.{name}"
-
-
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
@@ -272,7 +281,7 @@ def _bind(
     role, kind = what
     wanted = [KINDS[kind].name] if kind else list(kinds) if kinds is not None else [row.name for row in KINDS.values()]
     function, receiver = _unbound(handler)
-    kept, key = _kept_of(function), ("fields", name, what, receiver is None, *wanted, len(KINDS))
+    kept, key = facts_of(function), ("fields", name, what, receiver is None, *wanted, len(KINDS))
     if key not in kept:
         fields_of = _declared(handler, name, role, wanted, where)
         _refuse_generator(where, name, function)
@@ -325,7 +334,7 @@ def _refuse_generator(where: str, name: str, function: object) -> None:
 
 def _unbound(handler: Callable[..., Any]) -> tuple[Callable[..., object], object]:
     """Return the function and its self separately, so that no call makes a bound method."""
-    if isinstance(handler, types.MethodType):
+    if type(handler) is types.MethodType:
         return handler.__func__, handler.__self__
     return handler, None
 
@@ -367,15 +376,23 @@ def _valid(table: Mapping[str, Field], role: Role, wanted: Sequence[str]) -> str
     )
 
 
-def kinds_of(handlers: Iterable[BoundHandler], kinds: Iterable[str] | None) -> tuple[frozenset[str], set[str]]:
+def kinds_of(handlers: Iterable[BoundHandler], kinds: Iterable[str] | None) -> tuple[frozenset[str], frozenset[str]]:
     """Return the kinds that a subscription takes, and those that its handlers name. Raises SubscriptionError."""
-    handlers = list(handlers)
-    named = {KINDS[handler.kind].name: handler.name for handler in handlers if handler.kind}
+    what = tuple([(handler.name, handler.role, handler.kind) for handler in handlers])
+    return _kinds_of(what, None if kinds is None else tuple(kinds), len(KINDS))
+
+
+@lru_cache(maxsize=256)
+def _kinds_of(
+    handlers: tuple[tuple[str, Role, int], ...], kinds: tuple[str, ...] | None, _kinds: int
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Find them; once for each number of kinds, since most strategies have the same few handlers."""
+    named = {KINDS[kind].name: name for name, _, kind in handlers if kind}
     chosen = {kind.name for kind in KINDS.values()} if kinds is None else {kind_named(kind).name for kind in kinds}
     # A gap handler is always allowed: every consumer can lose ticks, of any kind.
     idle = sorted(name for kind, name in named.items() if kind not in chosen and kind != "gap")
     if idle:
         msg = f"{', '.join(idle)} is never called with kinds={sorted(chosen)}: add its kind, or remove the handler"
         raise SubscriptionError(msg, handler=idle[0])
-    takes_all = not handlers or any(handler.role in ("tick", "ticks") for handler in handlers)
-    return frozenset(named).union(chosen if takes_all else ()), set(named)
+    takes_all = not handlers or any(role in ("tick", "ticks") for _, role, _ in handlers)
+    return frozenset(named).union(chosen if takes_all else ()), frozenset(named)

@@ -88,6 +88,7 @@ class Subscription:
         self._on_close = on_close
         self._on_owed = on_owed
         self._thread: threading.Thread | None = None
+        self._last_stats: SubscriptionStats | None = None
         self.awaited = AwaitedCalls(self)
 
     @property
@@ -195,7 +196,7 @@ class Subscription:
 
     def stats(self) -> SubscriptionStats:
         """Return every term of the loss law, faults and latency, as they are now."""
-        return stats_of(self.name, self.membership)
+        return self._last_stats or stats_of(self.name, self.membership)
 
     def read_into(self, out: np.ndarray, *, max_ticks: int | None = None) -> int:
         """Copy this subscription's next ticks into ``out`` and return how many were copied.
@@ -281,6 +282,11 @@ class Subscription:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
             if self._thread.is_alive():
                 leave_behind(f"the thread of subscription {self.name}, which is still in its handler,")
+
+    def keep_stats(self) -> SubscriptionStats:
+        """Return its last counts, and keep them: it has left its group."""
+        self._last_stats = stats_of(self.name, self.membership)
+        return self._last_stats
 
     def take_returned(self, call: AwaitedCall) -> None:
         """Await what a plain handler returned. Raises TypeError where that is impossible."""

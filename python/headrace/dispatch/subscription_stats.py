@@ -83,6 +83,8 @@ _SUMMED = [field.name for field in fields(SubscriptionStats) if field.type == "i
 _QUANTILES = ("p50", "p90", "p99", "p999", "max")
 # All at once: a strategy that ends is counted with a few calls.
 _read_summed, _read_quantiles = attrgetter(*_SUMMED), attrgetter(*_QUANTILES)
+_read_pending_ns, _read_demoted = attrgetter("pending_ns"), attrgetter("demoted")
+_read_latency, _read_count = attrgetter("latency"), attrgetter("count")
 
 
 def sum_of_stats(name: str, stats: Iterable[SubscriptionStats]) -> SubscriptionStats:
@@ -97,16 +99,16 @@ def sum_of_stats(name: str, stats: Iterable[SubscriptionStats]) -> SubscriptionS
         counts, slowest = dict.fromkeys(_SUMMED, 0), dict.fromkeys(_QUANTILES, 0)
     else:
         counts = dict(zip(_SUMMED, map(sum, zip(*map(_read_summed, each), strict=True)), strict=True))
-        quantiles = map(max, zip(*(_read_quantiles(own.latency) for own in each), strict=True))
+        quantiles = map(max, zip(*map(_read_quantiles, map(_read_latency, each)), strict=True))
         slowest = dict(zip(_QUANTILES, quantiles, strict=True))
     return SubscriptionStats(
         name=name,
         state="closed",
         **counts,
-        pending_ns=max((own.pending_ns for own in each), default=0),
-        demoted=any(own.demoted for own in each),
+        pending_ns=max(map(_read_pending_ns, each), default=0),
+        demoted=any(map(_read_demoted, each)),
         delivered_hash=None,
-        latency=LatencyStats(count=sum(own.latency.count for own in each), **slowest),
+        latency=LatencyStats(count=sum(map(_read_count, map(_read_latency, each))), **slowest),
     )
 
 

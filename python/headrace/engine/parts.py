@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.feeds.base import AnyFeed
+    from headrace.strategies.spec import StrategySpec
 
 __all__ = ["EngineParts", "build_parts"]
 
@@ -76,8 +77,9 @@ class EngineParts:
         instruments = [Instrument(given) if isinstance(given, str) else given for given in listed]
         self.dispatcher: Final = self._dispatcher(instruments)
         self.kill_switch: Final = self._kill_switch(undo)
+        specs = named_specs(options["strategies"])
         self.names: Final = KnownNames(
-            self.dispatcher, announced=lambda: announced_by(self.feeds), strategies=lambda: self.strategies
+            self.dispatcher, announced=lambda: announced_by(self.feeds), strategies=specs.keys()
         )
         self.gates: Final = RiskGates(
             options["limits"],
@@ -112,7 +114,7 @@ class EngineParts:
             call_soon=self.driver.call_soon,
             call_at=self._call_at,
         )
-        self.strategies: Final = self._strategies()
+        self.strategies: Final = self._strategies(specs)
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
         self.services: Final = Supervisor(options["services"], context, self.driver.publish)
         self.feeds: Final = self._feeds()
@@ -224,7 +226,7 @@ class EngineParts:
             return None
         return HaltWatch(switch, publish=driver.publish_control, log=lambda change: driver.mark("halted", change))
 
-    def _strategies(self) -> Mapping[str, StrategyRunner]:
+    def _strategies(self, specs: Mapping[str, StrategySpec]) -> Mapping[str, StrategyRunner]:
         context = ContextParts(
             bus=self.bus,
             dispatcher=self.dispatcher,
@@ -238,7 +240,6 @@ class EngineParts:
             run_id=self.run_id,
             publish=self.driver.publish,
         )
-        specs = named_specs(self.options["strategies"])
         return {name: StrategyRunner(spec, name, context) for name, spec in specs.items()}
 
     def _feeds(self) -> Sequence[AnyFeed]:

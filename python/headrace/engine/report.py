@@ -343,6 +343,7 @@ _read_ticks = attrgetter(*_OF_TICKS)
 def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
     ticks = runner.tick_stats()
     total = sum_of_stats(runner.name, ticks)
+    held = parts.positions.positions(strategy=runner.name)
     return StrategyReport(
         **dict(zip(_OF_TICKS, _read_ticks(total), strict=True)),
         state=str(runner.state),
@@ -353,8 +354,8 @@ def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
         orders=parts.orders.stats(strategy=runner.name),
         refusals=parts.orders.refusals(runner.name),
         open_orders=tuple(order.order_id for order in parts.orders.orders(strategy=runner.name, open_only=True)),
-        positions=position_reports(parts.positions, parts.account, runner.name),
-        totals=parts.account.of(runner.name).balances(),
+        positions=position_reports(held, parts.account),
+        totals=parts.account.balances_of(held),
         skipped_events=dict(runner.skipped),
     )
 

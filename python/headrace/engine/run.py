@@ -319,9 +319,9 @@ class EngineRun:
         self._warn_of_unmatched()
 
     def _warn_of_unmatched(self) -> None:
-        instruments = self._parts.names.instruments()
+        problem_of = self._parts.names.problem_of_pattern()
         for runner in self._parts.strategies.values():
-            runner.warn_of_unmatched(instruments)
+            runner.warn_of_unmatched(problem_of)
 
     # What its parts call
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.engine.report import StrategyReport
     from headrace.trading.account import Account, Balance
     from headrace.trading.orders import OrderStats
-    from headrace.trading.positions import Positions
+    from headrace.trading.positions import Position
 
 __all__ = ["PositionReport", "position_reports", "trading_tables"]
 
@@ -44,8 +44,8 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
     net_pnl: Decimal | None
 
 
-def position_reports(positions: Positions, account: Account, strategy: str) -> tuple[PositionReport, ...]:
-    """Return a strategy's positions as they are now."""
+def position_reports(held: Sequence[Position], account: Account) -> tuple[PositionReport, ...]:
+    """Return positions with what they would earn at the marks of now."""
     return tuple(
         PositionReport(
             instrument=own.instrument,
@@ -57,7 +57,7 @@ def position_reports(positions: Positions, account: Account, strategy: str) -> t
             fees=own.fees,
             net_pnl=None if unrealized is None else shown(MONEY.add(own.net_pnl, unrealized)),
         )
-        for own in positions.positions(strategy=strategy)
+        for own in held
     )
 
 

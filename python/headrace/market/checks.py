@@ -97,7 +97,7 @@ def converted(given: Mapping[str, object], options: type[_Options]) -> _Options:
 
 def one_of(option: str, value: str, choices: Iterable[str]) -> str:
     """Return a value if it is one of the choices. Raises OptionError."""
-    valid = [str(choice) for choice in choices]
+    valid = list(map(str, choices))
     if value not in valid:
         msg = f"{option}={value_text(value)} is unknown: use one of {', '.join(valid)}"
         raise OptionError(msg, option=option)
@@ -118,7 +118,7 @@ def of_type(option: str, value: object, *types: type | None) -> None:
     """
     if type(value) in types or (value is None and None in types):
         return
-    wanted = tuple(type(None) if own is None else own for own in types)
+    wanted = tuple(filter(None, types))
     is_class = isinstance(value, type) and not {type, Callable}.intersection(wanted)
     if is_class or not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         refuse(

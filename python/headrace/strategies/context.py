@@ -74,7 +74,6 @@ class StrategyContext:
         on_dropped: Callable[[SubscriptionStats], None],
     ) -> None:
         self.name = name
-        self.log = logging.getLogger(f"headrace.strategies.strategy.{name}")
         self.subscriptions: list[Subscription] = []
         self._strategy = strategy
         self._parts = parts
@@ -89,6 +88,11 @@ class StrategyContext:
     def clock(self) -> Clock:
         """The engine's clock."""
         return self._parts.clock
+
+    @cached_property
+    def log(self) -> logging.Logger:
+        """Its own logger."""
+        return logging.getLogger(f"headrace.strategies.strategy.{self.name}")
 
     @cached_property
     def account(self) -> Account:

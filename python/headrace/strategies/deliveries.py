@@ -19,7 +19,7 @@ import contextlib
 import inspect
 from functools import partial
 from operator import eq, ne
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from headrace.limits import DRAIN_RUNNING_S
 from headrace.market.events import (
@@ -52,14 +52,13 @@ RUNNING = frozenset({StrategyState.RUNNING})
 # A paused or stopping strategy gets the events of its orders, too.
 OF_ITS_ORDERS = frozenset({StrategyState.RUNNING, StrategyState.PAUSED, StrategyState.STOPPING})
 NOT_FILLS = (OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired)
-
-
-class _Delivery(NamedTuple):
-    """The events of one callback. where : chooses by key. states : the states in which they are delivered."""
-
-    what: type[Event] | tuple[type[Event], ...]
-    where: Callable[[Any], bool]
-    states: frozenset[StrategyState]
+# The events of each callback, and the states in which they are delivered.
+EVENTS: Mapping[str, tuple[type[Event] | tuple[type[Event], ...], frozenset[StrategyState]]] = {
+    "on_bar": (Bar, RUNNING),
+    "on_signal": (Signal, RUNNING),
+    "on_order": (NOT_FILLS, OF_ITS_ORDERS),
+    "on_fill": (OrderFill, OF_ITS_ORDERS),
+}
 
 
 class Deliveries:
@@ -94,19 +93,19 @@ class Deliveries:
         """Subscribe the callbacks of a strategy. bars : what ``on_bar`` gets."""
         specs = tuple(bars)
         mine = partial(eq, name)
-        deliveries = {
-            "on_bar": _Delivery(Bar, lambda key: any(spec.takes_key(key) for spec in specs), RUNNING),
-            "on_signal": _Delivery(Signal, partial(ne, name), RUNNING),
-            "on_order": _Delivery(NOT_FILLS, mine, OF_ITS_ORDERS),
-            "on_fill": _Delivery(OrderFill, mine, OF_ITS_ORDERS),
+        keys: dict[str, Callable[[Any], bool]] = {
+            "on_bar": lambda key: any(spec.takes_key(key) for spec in specs),
+            "on_signal": partial(ne, name),
+            "on_order": mine,
+            "on_fill": mine,
         }
-        for callback, delivery in deliveries.items():
+        for callback, (what, states) in EVENTS.items():
             if callback in callbacks:
-                handler = self._handler(callback, callbacks[callback], delivery.states)
+                handler = self._handler(callback, callbacks[callback], states)
                 subscribed = self._bus.subscribe(
-                    delivery.what,
+                    what,
                     handler,
-                    where=delivery.where,
+                    where=keys[callback],
                     name=f"{name}.{callback}",
                     # Once: a bar that raises behind a buy() would buy again at the next attempt.
                     max_attempts=1,

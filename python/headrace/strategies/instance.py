@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import headrace._native as _native
 from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
 from headrace.errors import SubscriptionError
-from headrace.market.checks import nearest
 from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from headrace.dispatch.subscription import Subscription
     from headrace.market.bars import BarSpec
@@ -92,16 +90,14 @@ class Instance:
                 self._parts.bars.add(bar)
                 self.bars.append(bar)
 
-    def warn_of_unmatched(self, instruments: Collection[str]) -> None:
-        """Log each pattern of its subscriptions and bars that matches none of these names."""
+    def warn_of_unmatched(self, problem_of: Callable[[str], str]) -> None:
+        """Log each pattern of its subscriptions and bars that has a problem."""
         context = self.context
         patterns = {name for own in context.subscriptions for name in own.options.instruments or ()}
         patterns.update(bar.instrument for bar in self.bars)
         for pattern in sorted(patterns - {"*"}):
-            if not any(_native.matches_pattern(pattern, name) for name in instruments):
-                near, there = nearest(pattern, instruments), ", ".join(instruments) or "none"
-                what = "%s gets nothing of %r: no instrument matches%s; there is %s"
-                context.log.warning(what, context.name, pattern, near, there)
+            if problem := problem_of(pattern):
+                context.log.warning("%s gets nothing of %r: %s", context.name, pattern, problem)
 
     def leave(self) -> list[Subscription]:
         """Leave bars and timers, and return its subscriptions."""

@@ -33,7 +33,7 @@ from headrace.strategies.instance import Instance
 from headrace.strategies.states import LifeCycle, StrategyState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from headrace.dispatch.awaited_calls import AwaitedCalls
     from headrace.dispatch.options import TuneOptions
@@ -151,7 +151,7 @@ class StrategyRunner:
 
     async def begin(self, *, load: object = None) -> None:
         """Load its state and call ``on_start``. A failure is its own: its state is FAILED."""
-        if self.state is not StrategyState.STARTING:
+        if self.life.state is not StrategyState.STARTING:
             return
         try:
             self._parts.orders.set_permission(self.name, "all")
@@ -174,7 +174,7 @@ class StrategyRunner:
 
         Raises SubscriptionError and OptionError, which are the engine's business.
         """
-        if self.state is not StrategyState.STARTING:
+        if self.life.state is not StrategyState.STARTING:
             return
         assert self._instance is not None
         try:
@@ -282,10 +282,10 @@ class StrategyRunner:
         changed = [subscription.tune(**changes) for subscription in self.subscriptions]
         return any(changed)
 
-    def warn_of_unmatched(self, instruments: Collection[str]) -> None:
-        """Log each pattern of its subscriptions and bars that matches none of these names."""
+    def warn_of_unmatched(self, problem_of: Callable[[str], str]) -> None:
+        """Log each pattern of its subscriptions and bars that has a problem."""
         if self._instance is not None:
-            self._instance.warn_of_unmatched(instruments)
+            self._instance.warn_of_unmatched(problem_of)
 
     @property
     def async_callbacks(self) -> list[str]:
@@ -303,9 +303,9 @@ class StrategyRunner:
 
     async def _end(self, reason: str, within_s: float | None = None) -> list[Subscription]:
         """Stop it, and return its subscriptions to ticks, paused. However ``on_stop`` ends: it is stopped."""
-        runs = self.state in (StrategyState.RUNNING, StrategyState.PAUSED)
+        runs = self.life.state in (StrategyState.RUNNING, StrategyState.PAUSED)
         self._move("stop", reason)
-        if self.state is StrategyState.STOPPED:
+        if self.life.state is StrategyState.STOPPED:
             return []
         self._parts.orders.set_permission(self.name, "reduce")
         try:
@@ -318,10 +318,11 @@ class StrategyRunner:
 
     async def _come_to_rest(self) -> None:
         """Stop its ticks, and wait for its calls that are being awaited; those that take too long are cancelled."""
-        for subscription in self.subscriptions:
+        ticks_of = self.subscriptions
+        for subscription in ticks_of:
             subscription.pause()
         # Without a call the loop gets no turn: what is not awaited is repeated exactly.
-        parts: tuple[Deliveries | AwaitedCalls, ...] = (self._deliveries, *(own.awaited for own in self.subscriptions))
+        parts: tuple[Deliveries | AwaitedCalls, ...] = (self._deliveries, *(own.awaited for own in ticks_of))
         busy = [own for own in parts if not own.is_at_rest]
         if busy:
             await asyncio.gather(*(own.finish() for own in busy))

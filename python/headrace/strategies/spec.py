@@ -6,9 +6,8 @@ Does not: run it (``runner``).
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, cast
 
@@ -17,6 +16,7 @@ from headrace.dispatch.options import SubscriptionOptions
 from headrace.errors import EngineError, OptionError, SubscriptionError
 from headrace.market.bars import BarSpec
 from headrace.market.checks import of_type, one_of
+from headrace.market.facts import facts_of, shape_of
 from headrace.strategies.strategy import Strategy
 
 __all__ = ["AnyStrategy", "Strategies", "StrategySpec", "named_specs", "specs_of"]
@@ -73,27 +73,24 @@ class StrategySpec:
         declared = strategy.subscription if isinstance(strategy, Strategy) else {}
         return {**declared, **self.subscription}
 
-    def unread_options(self, strategy: Strategy | Callable[..., object]) -> Iterator[tuple[str, str]]:
-        """Yield attributes of its class that look like options it does not set, each with the option."""
+    def unread_options(self, strategy: Strategy | Callable[..., object]) -> list[tuple[str, str]]:
+        """Return attributes of its class that look like options it does not set, each with the option."""
         if not isinstance(strategy, Strategy):
-            return
-        kind, given = type(strategy), self.options_of(strategy)
-        parameters = inspect.signature(kind.__init__).parameters
-        for option in {*SubscriptionOptions.__struct_fields__} - given.keys():
-            for name in {option, option.removesuffix("s")} - parameters.keys():
-                value = getattr(kind, name, None)
-                with contextlib.suppress(OptionError, TypeError):
-                    SubscriptionOptions.checked(**{option: value})
-                    if value is not None:
-                        yield name, option
+            return []
+        kind = type(strategy)
+        alike = [(name, option) for name, option in _option_names(kind) if _is_one(kind, name, option)]
+        given = self.options_of(strategy) if alike else {}
+        return [(name, option) for name, option in alike if option not in given]
 
     def bars_of(self, strategy: Strategy | Callable[..., object]) -> list[BarSpec]:
         """Return its bars: a timeframe is of trades, for each of its instruments. Raises OptionError."""
         declared = strategy.bars if isinstance(strategy, Strategy) else ()
+        wanted = declared if self.bars is None else self.bars
+        if not wanted:
+            return []
         instruments = self.options_of(strategy).get("instruments", "*")
         patterns = [instruments] if isinstance(instruments, str) else list(instruments)
         specs: list[BarSpec] = []
-        wanted = declared if self.bars is None else self.bars
         for want in [wanted] if isinstance(wanted, str | BarSpec) else wanted:
             specs += [want] if isinstance(want, BarSpec) else [BarSpec(pattern, str(want)) for pattern in patterns]
         return specs
@@ -123,6 +120,31 @@ class StrategySpec:
             f"factory= in a StrategySpec"
         )
         raise EngineError(msg)
+
+
+def _option_names(kind: type[Strategy]) -> tuple[tuple[str, str], ...]:
+    """Return attributes of a class that have the name of an option, or its singular, and are no parameters of it."""
+    facts, key = facts_of(kind), ("option names", shape_of(kind))
+    if key not in facts:
+        names = [
+            (name, option)
+            for option in SubscriptionOptions.__struct_fields__
+            for name in {option: 0, option.removesuffix("s"): 0}
+        ]
+        parameters = inspect.signature(kind.__init__).parameters
+        facts[key] = tuple((name, option) for name, option in names if hasattr(kind, name) and name not in parameters)
+    found: tuple[tuple[str, str], ...] = facts[key]
+    return found
+
+
+def _is_one(kind: type[Strategy], name: str, option: str) -> bool:
+    """Return whether an attribute of a class could be the value of an option."""
+    value = getattr(kind, name)
+    try:
+        SubscriptionOptions.checked(**{option: value})
+    except (OptionError, TypeError):
+        return False
+    return value is not None
 
 
 # A pair holds the options of its subscription, and may name it.
@@ -172,15 +194,9 @@ def _is_pair(given: object) -> bool:
 
 
 def _spec_of(given: AnyStrategy, defaults: Mapping[str, object]) -> StrategySpec:
-    own: Mapping[str, Any] = {}
-    if _is_pair(given):
-        given, own = cast("tuple[Handler, Mapping[str, object]]", given)
     if isinstance(given, StrategySpec):
         return replace(given, subscription={**defaults, **given.subscription}) if defaults else given
-    options = {**defaults, **own}
-    return StrategySpec(
-        strategy=cast("Handler", given),
-        name=cast("str | None", options.pop("name", None)),
-        callback=cast("str | None", options.pop("callback", None)),
-        subscription=options,
-    )
+    handler, own = cast("tuple[Handler, Mapping[str, Any]]", given if _is_pair(given) else (given, {}))
+    options: dict[str, Any] = {**defaults, **own}
+    name, callback = options.pop("name", None), options.pop("callback", None)
+    return StrategySpec(strategy=handler, name=name, callback=callback, subscription=options)

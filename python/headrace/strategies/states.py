@@ -87,11 +87,12 @@ class LifeCycle:
     def move(self, verb: str, reason: str = "") -> tuple[StrategyState, StrategyState]:
         """Change to the next state and return (before, after). Raises LifeCycleError."""
         before = self.state
-        after = TRANSITIONS.get((before, verb))
-        if after is None:
+        try:
+            after = TRANSITIONS[before, verb]
+        except KeyError:
             valid = ", ".join(known for state, known in TRANSITIONS if state is before) or "nothing"
             msg = f"strategy {self.name!r} is {before}, where {verb!r} is not possible: possible here: {valid}"
-            raise LifeCycleError(msg, strategy=self.name, state=str(before), verb=verb)
+            raise LifeCycleError(msg, strategy=self.name, state=str(before), verb=verb) from None
         if verb == "stop":
             self.stopped_from, self.stopped_by = before, reason
         elif verb == "start":

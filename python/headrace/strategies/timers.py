@@ -111,10 +111,12 @@ class Timers:
     def cancel_all(self, owner: str) -> None:
         """Cancel all timers of an owner."""
         with self._lock:
-            for key in [key for key in self._living if key[0] == owner]:
+            owned = [key for key in self._living if key[0] == owner]
+            for key in owned:
                 del self._living[key]
-            self._drop_ended()
-            self._on_due(self.due_ns)
+            if owned:
+                self._drop_ended()
+                self._on_due(self.due_ns)
 
     def _drop_ended(self) -> None:
         """Rebuild the heap when most of its entries are replaced or cancelled: each is dropped at a constant cost."""

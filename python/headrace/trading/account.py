@@ -23,7 +23,7 @@ from headrace.market.money import MONEY, ZERO, shown
 from headrace.market.wording import value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from headrace.trading.positions import Position, Positions
 
@@ -87,8 +87,12 @@ class Account:
 
     def balances(self) -> dict[str, Balance]:
         """Return the balance of each currency that was traded, by currency."""
+        return self.balances_of(self._positions.positions(strategy=self._strategy))
+
+    def balances_of(self, held: Iterable[Position]) -> dict[str, Balance]:
+        """Return the balance of each currency of these positions, by currency."""
         found: dict[str, Balance] = {}
-        for position in self._positions.positions(strategy=self._strategy):
+        for position in held:
             before = found.get(position.currency) or Balance(currency=position.currency)
             found[position.currency] = before.with_position(position, self.unrealized(position))
         return found

@@ -11,8 +11,10 @@ Does not: add names to the dispatcher's table.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
+import headrace._native as _native
 from headrace.errors import InstrumentError, OptionError
 from headrace.market.checks import nearest
 
@@ -30,7 +32,7 @@ LISTED_MAX = 10
 class KnownNames:
     """The names of one engine.
 
-    announced : returns the names that feeds announce. strategies : returns the engine's own.
+    announced : returns the names that feeds announce. strategies : the engine's own.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class KnownNames:
         dispatcher: Dispatcher,
         *,
         announced: Callable[[], Iterable[str]] = tuple,
-        strategies: Callable[[], Collection[str]] = tuple,
+        strategies: Collection[str] = (),
     ) -> None:
         self._dispatcher = dispatcher
         self._announced = announced
@@ -68,11 +70,29 @@ class KnownNames:
         """Return the instruments that are configured, seen or announced, each once."""
         return list(dict.fromkeys((*self._dispatcher.instruments, *self._announced())))
 
+    def problem_of_pattern(self) -> Callable[[str], str]:
+        """Return a function that returns what is wrong with a pattern: no instrument of now matches; empty: one does.
+
+        Each pattern is judged once, since many strategies have the same few.
+        """
+        names = self.instruments()
+
+        @cache
+        def problem(pattern: str) -> str:
+            if any(_native.matches_pattern(pattern, name) for name in names):
+                return ""
+            return f"no instrument matches{nearest(pattern, names)}; there is {', '.join(names) or 'none'}"
+
+        return problem
+
     def check_strategy(self, name: object) -> None:
         """Raise OptionError for an unknown strategy."""
-        if isinstance(name, str) and (name in self._strategies() or name in self._traders):
-            return
-        known = list(dict.fromkeys((*self._strategies(), *sorted(self._traders))))
+        try:
+            if name in self._strategies or name in self._traders:
+                return
+        except TypeError:  # What has no hash is no name.
+            pass
+        known = list(dict.fromkeys((*self._strategies, *sorted(self._traders))))
         hint = nearest(name, known) if isinstance(name, str) else ""
         msg = f"strategy={name!r} is unknown{hint}; there are {_listed(known)}"
         raise OptionError(msg, option="strategy")

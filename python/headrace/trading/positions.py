@@ -25,7 +25,7 @@ from headrace.market.instrument import Instrument, instrument_of
 from headrace.market.money import MONEY, ZERO, Amount, decimal_of, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from headrace.market.events import OrderFill
     from headrace.trading.known_names import KnownNames
@@ -118,6 +118,10 @@ class _Holding:
         )
 
 
+def _any_names(_strategy: str | None, _instrument: str | None) -> None:
+    """Refuse none."""
+
+
 class Positions:
     """All positions of an engine, by strategy and instrument.
 
@@ -129,6 +133,8 @@ class Positions:
     ) -> None:
         self._instruments = instruments
         self._names = names
+        # Raises InstrumentError or OptionError for an unknown name of a strategy or an instrument; None is every name.
+        self.check_names: Callable[[str | None, str | None], None] = _any_names if names is None else names.check
         self._holdings: dict[tuple[str, str], _Holding] = {}
 
     def apply(self, fill: OrderFill) -> Position:
@@ -157,11 +163,6 @@ class Positions:
         if holding is not None:
             return holding.position
         return Position(strategy=strategy, traded=instrument_of(self._instruments, instrument))
-
-    def check_names(self, strategy: str | None, instrument: str | None) -> None:
-        """Raise InstrumentError or OptionError for an unknown name; None is every name."""
-        if self._names is not None:
-            self._names.check(strategy, instrument)
 
     def add_trader(self, strategy: str) -> None:
         """Add a strategy that submits an order to the known names."""

@@ -46,7 +46,7 @@ from headrace.market.wording import value_text
 from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from headrace.market.instrument import Instrument
 
@@ -193,16 +193,17 @@ class OrderTable:
     def select(self, strategy: str | None, instrument: str | None, *, open_only: bool) -> list[Order]:
         """Return orders, oldest first."""
         if open_only:
-            entries = [entry for own in self._open_of(strategy, instrument) for entry in own.entries.values()]
-            return [entry.order for entry in sorted(entries, key=attrgetter("number"))]
+            return self._open_orders(strategy, instrument)
         orders = [entry.order for entry in self._entries.values()]
         return [own for own in orders if strategy in (None, own.strategy) and instrument in (None, own.instrument)]
 
-    def _open_of(self, strategy: str | None, instrument: str | None) -> Iterator[_Open]:
-        strategies = self._open.values() if strategy is None else [self._open.get(strategy, {})]
-        for of_strategy in strategies:
-            chosen = of_strategy if instrument is None else of_strategy.keys() & {instrument}
-            yield from (of_strategy[name] for name in chosen)
+    def _open_orders(self, strategy: str | None, instrument: str | None) -> list[Order]:
+        if strategy is not None and strategy not in self._open:
+            return []
+        strategies = self._open.values() if strategy is None else [self._open[strategy]]
+        places = [own for of in strategies for name, own in of.items() if instrument in (None, name)]
+        entries = [entry for own in places for entry in own.entries.values()]
+        return [entry.order for entry in sorted(entries, key=attrgetter("number"))]
 
     def working(self, strategy: str, instrument: str, side: int) -> tuple[Decimal, int]:
         """Return what the working orders of one side may still fill, and how many of both sides there are. O(1)."""
@@ -322,21 +323,21 @@ class OrderTable:
 
     def stats(self, strategy: str | None) -> OrderStats:
         """Count the orders of one strategy, or of all."""
-        total: Counter[str] = Counter()
-        for owner, counts in self._counts.items():
-            if strategy in (None, owner):
-                total.update(counts)
-        is_open = [entry.order for own in self._open_of(strategy, None) for entry in own.entries.values()]
+        total: dict[str, int] = dict.fromkeys((*FINAL, "submitted", "fills"), 0)
+        for owner in self._counts if strategy is None else {strategy} & self._counts.keys():
+            for name, count in self._counts[owner].items():
+                total[name] += count
+        is_open = self._open_orders(strategy, None)
         return OrderStats(
             submitted=total["submitted"],
             open=len(is_open),
-            pending_cancel=sum(order.state is OrderState.PENDING_CANCEL for order in is_open),
+            pending_cancel=[order.state for order in is_open].count(OrderState.PENDING_CANCEL),
             filled=total[OrderState.FILLED],
             canceled=total[OrderState.CANCELED],
             rejected=total[OrderState.REJECTED],
             expired=total[OrderState.EXPIRED],
             fills=total["fills"],
-            unknown=sum(order.is_unknown for order in is_open),
+            unknown=[order.is_unknown for order in is_open].count(True),
         )
 
 

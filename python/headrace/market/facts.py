@@ -1,0 +1,38 @@
+"""Facts: what was found out about a class or a function once, and is the same for each object of it.
+
+::
+
+    facts_of(Momentum)[("names", shape_of(Momentum))] = …      forgotten when the class is
+
+Guarantees: nothing is kept longer than its class or function lives, unless a fact refers to it.
+Does not: notice that an attribute of a class was replaced; one that was added or removed changes its shape.
+"""
+
+from __future__ import annotations
+
+import types
+import weakref
+from typing import Any, TypeAlias
+
+__all__ = ["Facts", "facts_of", "shape_of"]
+
+Facts: TypeAlias = dict[object, Any]
+
+_OWNERS = (type, types.FunctionType)
+_kept: weakref.WeakKeyDictionary[object, Facts] = weakref.WeakKeyDictionary()
+
+
+def facts_of(owner: object) -> Facts:
+    """Return what is kept of a class or a plain function, to be added to; of anything else, nothing is kept."""
+    if type(owner) not in _OWNERS and not isinstance(owner, type):
+        return {}  # Another callable may change, or compare as it likes.
+    try:
+        return _kept[owner]
+    except KeyError:
+        found = _kept[owner] = {}
+        return found
+
+
+def shape_of(kind: type) -> tuple[int, ...]:
+    """Return how many attributes a class and its bases have: a class may get another callback later."""
+    return tuple(map(len, map(vars, kind.__mro__)))
