@@ -23,7 +23,9 @@ UNSAFE_IN_BINDING = {
     for name in (
         "columns",
         "descriptor",
+        "exclusive",
         "float",
+        "growing",
         "interpreter",
         "python_call",
         "tick_object",

@@ -224,3 +224,14 @@ def move(dice: random.Random, dispatcher: Dispatcher, subscription: Subscription
         dispatcher.dispatch()
     else:
         dice.choice([subscription.doze, subscription.wake, subscription.pause, subscription.resume])()
+
+
+def test_who_wakes_at_a_tick_gets_the_fields_of_that_tick() -> None:
+    got: list[tuple[int, str]] = []
+    with Dispatcher() as dispatcher:
+        dispatcher.subscribe(lambda bid_price: bid_price == 3 and sleeper.wake(), callback="on_quote")
+        sleeper = dispatcher.subscribe(lambda seq, symbol: got.append((seq, symbol)), callback="on_quote")
+        sleeper.doze()
+        dispatcher.publish(quotes(dispatcher, range(5)))
+        dispatcher.dispatch()
+    assert got == [(4, "BTCUSDT"), (5, "BTCUSDT")]

@@ -11,7 +11,6 @@ mod bus;
 mod clock;
 mod dispatch;
 mod errors;
-mod exclusive;
 mod halt;
 mod hot;
 mod ingest;

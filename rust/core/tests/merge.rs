@@ -66,8 +66,23 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
         }
         expected.sort_by_key(|row| (row.0, row.1));
         let (mut merge, mut found) = (Merge::new(count), Vec::new());
+        let mut whole = i64::MIN;
         loop {
             let peeked = merge.peek_ts().unwrap();
+            if random.one_in(2)
+                && let Some(ts_init) = merge.whole_time()
+            {
+                assert_eq!(peeked, Peek::At(ts_init));
+                let (source, ticks) = merge.take_time().unwrap();
+                assert!(ticks.iter().all(|tick| tick.ts_init == ts_init));
+                found.extend(
+                    ticks
+                        .iter()
+                        .map(|tick| (ts_init, source, tick.seq, format!("tick {}", tick.seq))),
+                );
+                whole = ts_init;
+                continue;
+            }
             match merge.next().unwrap() {
                 Step::End => {
                     assert_eq!(peeked, Peek::End);
@@ -82,6 +97,7 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
                 }
                 Step::Item(item) => {
                     assert_eq!(peeked, Peek::At(item.ts_init));
+                    assert!(item.ts_init > whole, "more of a time that was taken as a whole");
                     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                     match item.payload {
                         Payload::Frame(bytes) => found.push((item.ts_init, item.source, item.row, text(bytes))),

@@ -12,9 +12,11 @@ use headrace_core::market::tick::{GapCause, Tick, flags};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::about::About;
 use super::delivery::Delivery;
 use super::member::StateOf;
 use super::subscription::widen;
+use super::window::Window;
 use crate::hot::python_call::call_method;
 use crate::lock::lock;
 
@@ -76,7 +78,8 @@ impl Delivery {
             self.end_window(py, member, admitted.ts_init);
         }
         let this = &self.members[member];
-        if this.options.every_ns > 0 && this.held.ticks.len() >= WINDOW_TICKS_MAX && !admitted.continues_event() {
+        let held = this.window.as_ref().map_or(0, Window::len);
+        if held >= WINDOW_TICKS_MAX && !admitted.continues_event() {
             self.flush_part(py, member);
         }
         if self.members[member].lost.is_some() {
@@ -87,7 +90,7 @@ impl Delivery {
             self.members[member].withhold(position, position, 1);
             return Admitted::No;
         }
-        self.hold(member, admitted, position);
+        self.hold(py, member, admitted, position);
         if admitted.flags == tick.flags {
             Admitted::AsIs
         } else {
@@ -132,7 +135,7 @@ impl Delivery {
     }
 
     /// Keeps an admitted tick for the plural handlers, hashes it, and counts it when a singular handler takes it.
-    pub(super) fn hold(&mut self, member: usize, tick: Tick, position: u64) {
+    pub(super) fn hold(&mut self, py: Python<'_>, member: usize, tick: Tick, position: u64) {
         let this = &mut self.members[member];
         if let Some(hash) = &this.shared.hash {
             lock(hash).update(&tick, &self.names.of(tick.instrument).text);
@@ -141,8 +144,31 @@ impl Delivery {
             this.shared.delivered.add(1);
         }
         if this.takes_batches() {
-            this.held.push(tick, position, true);
+            self.keep(py, member, &tick, position, true);
+        }
+    }
+
+    /// Keeps a tick for the plural handlers; `is_counted`: it is a position of the ring.
+    pub(super) fn keep(&mut self, py: Python<'_>, member: usize, tick: &Tick, position: u64, is_counted: bool) {
+        let this = &mut self.members[member];
+        let Some(window) = &mut this.window else {
+            this.held.push(*tick, position, is_counted);
             self.attend(member);
+            return;
+        };
+        let is_first = window.is_empty();
+        let pushed = window.push(py, (&mut self.columns, &self.names), (tick, position), is_counted);
+        if is_counted && this.plural_only & kind_set(tick.kind) != 0 {
+            this.unsettled += 1;
+            if this.unsettled == 1 {
+                self.attention.fresh.push(member as u32);
+            }
+        }
+        if is_first {
+            self.note_window(member);
+        }
+        if let Err((handler, error)) = pushed {
+            self.fault(py, member, handler as u16, error, About::one(tick, position));
         }
     }
 

@@ -28,6 +28,13 @@ impl Delivery {
         }
     }
 
+    /// The next walk includes those with an open window, too.
+    pub(super) fn attend_windows(&mut self) {
+        for at in 0..self.attention.windows.len() {
+            self.attend(self.attention.windows[at] as usize);
+        }
+    }
+
     pub(super) fn attend_all(&mut self) {
         for member in 0..self.members.len() {
             self.attend(member);
@@ -64,6 +71,18 @@ impl Delivery {
         watch.is_lagging = members.any(|member| member.lagging);
     }
 
+    /// Whether a walk would look at no member.
+    #[inline]
+    pub(super) fn needs_no_walk(&self) -> bool {
+        self.attention.list.is_empty() && self.classes.touched.is_empty()
+    }
+
+    /// Whether a member watches how far it is behind.
+    #[inline]
+    pub(super) fn watches_lag(&self) -> bool {
+        !self.attention.watch.members.is_empty()
+    }
+
     /// The walk that follows goes in registration order.
     pub(super) fn sort_attention(&mut self) {
         self.attention.list.sort_unstable();
@@ -73,6 +92,18 @@ impl Delivery {
         self.attention.members().map(|member| (member, &self.members[member]))
     }
 
+    pub(super) fn count_attended(&self) -> usize {
+        let windows = self
+            .attention
+            .windows
+            .iter()
+            .map(|member| &self.members[*member as usize]);
+        self.attention.len()
+            + windows
+                .filter(|member| !member.is_attended && member.has_window())
+                .count()
+    }
+
     /// The members that a tick or a need has come to since they joined; nothing became of the others' ticks.
     pub(super) fn active(&self) -> impl Iterator<Item = &SubscriptionShared> {
         let active = self.attention.active.iter();
@@ -80,14 +111,25 @@ impl Delivery {
     }
 
     /// Counts what waits in each attended member, and keeps those that still need something.
+    #[inline]
     pub(super) fn settle(&mut self) {
+        for member in self.attention.fresh.drain(..) {
+            let this = &mut self.members[member as usize];
+            this.shared.buffered.add(std::mem::take(&mut this.unsettled));
+        }
+        if !self.needs_no_walk() {
+            self.settle_attended();
+        }
+    }
+
+    fn settle_attended(&mut self) {
         self.attend_touched();
         let mut list = std::mem::take(&mut self.attention.list);
         list.retain(|member| {
             let waiting = self.count_waiting(*member as usize);
             let this = &mut self.members[*member as usize];
             this.shared.buffered.set(waiting);
-            this.is_attended = waiting > 0 || this.needs_attention();
+            this.is_attended = (waiting > 0 && this.window.is_none()) || this.needs_attention();
             this.is_attended
         });
         self.attention.list = list;

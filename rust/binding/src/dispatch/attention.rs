@@ -6,14 +6,33 @@
 //! Guarantees: in registration order; a member that matches no tick costs nothing per call.
 //! Does not: find them (`attending`), or do what is due (`span`, `due`, `plural`, `group_state`).
 
+use crate::clock::NEVER;
+
 /// Indexes of members: those with a need, and those that may have been called at all.
-#[derive(Default)]
 pub(super) struct Attention {
     /// Sorted by `sort`; each of them is `is_attended`.
     pub(super) list: Vec<u32>,
     /// Each of them `is_active`: its counts may have changed.
     pub(super) active: Vec<u32>,
     pub(super) watch: LagWatch,
+    /// Those with an open window, each of them `is_listed`, and when the first of these ends, or before.
+    pub(super) windows: Vec<u32>,
+    pub(super) window_due_ns: i64,
+    /// Those with ticks of a window that `settle` has not counted yet.
+    pub(super) fresh: Vec<u32>,
+}
+
+impl Default for Attention {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            active: Vec::new(),
+            watch: LagWatch::default(),
+            windows: Vec::new(),
+            window_due_ns: NEVER,
+            fresh: Vec::new(),
+        }
+    }
 }
 
 impl Attention {
@@ -53,7 +72,15 @@ impl Default for LagWatch {
 impl Attention {
     /// One member left; those behind it move up.
     pub(super) fn remove(&mut self, index: u32) {
-        for list in [&mut self.list, &mut self.active, &mut self.watch.members] {
+        let Self {
+            list,
+            active,
+            watch,
+            windows,
+            fresh,
+            ..
+        } = self;
+        for list in [list, active, &mut watch.members, windows, fresh] {
             list.retain(|member| *member != index);
             list.iter_mut()
                 .filter(|member| **member > index)

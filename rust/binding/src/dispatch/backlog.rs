@@ -16,7 +16,7 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// Room for `count` more ticks behind those that are there; call `grow` afterwards with how many came.
-    pub(crate) fn spare(&mut self, count: usize) -> &mut [Tick] {
+    pub(super) fn spare(&mut self, count: usize) -> &mut [Tick] {
         let end = self.len + count;
         if self.memory.len() < end {
             self.memory.resize(end, Tick::default());
@@ -25,27 +25,52 @@ impl Backlog {
     }
 
     /// The first `count` ticks of the last `spare` were written.
-    pub(crate) fn grow(&mut self, count: usize) {
+    pub(super) fn grow(&mut self, count: usize) {
         assert!(self.len + count <= self.memory.len());
         self.len += count;
     }
 
+    /// Appends a tick that is on the ring already.
+    #[inline(always)] // With every time of a replay.
+    pub(crate) fn push(&mut self, tick: &Tick) {
+        if self.len == self.memory.len() {
+            self.memory.push(Tick::default());
+        }
+        self.memory[self.len] = *tick;
+        self.len += 1;
+    }
+
+    /// Appends ticks that are on the ring already.
+    pub(crate) fn extend(&mut self, ticks: &[Tick]) {
+        self.spare(ticks.len()).copy_from_slice(ticks);
+        self.len += ticks.len();
+    }
+
     /// Drops the first `count` ticks.
-    pub(crate) fn consume(&mut self, count: usize) {
+    #[inline]
+    pub(super) fn consume(&mut self, count: usize) {
         assert!(count <= self.len);
-        self.memory.copy_within(count..self.len, 0);
+        if count < self.len {
+            self.memory.copy_within(count..self.len, 0);
+        }
         self.len -= count;
     }
 
     /// Keeps the first `count` ticks only.
-    pub(crate) fn truncate(&mut self, count: usize) {
+    pub(super) fn truncate(&mut self, count: usize) {
         self.len = self.len.min(count);
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 }
 
 impl Deref for Backlog {
     type Target = [Tick];
 
+    #[inline]
     fn deref(&self) -> &[Tick] {
         &self.memory[..self.len]
     }

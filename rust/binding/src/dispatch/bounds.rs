@@ -26,7 +26,8 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// How long its time is over; `None`: it is not, or has no bound.
     pub(super) fn overrun(&self) -> Option<Duration> {
-        Instant::now().checked_duration_since(self.until?)
+        let until = self.until?;
+        Instant::now().checked_duration_since(until)
     }
 
     pub(crate) const NONE: Self = Self {

@@ -45,7 +45,7 @@ impl CallSet {
     }
 
     /// Adds ticks to the batches that this set's ticks belong to.
-    #[inline]
+    #[inline(always)]
     pub(super) fn batch(&self, classes: &mut Classes, kind: u8, start: usize, end: usize) {
         for class in &self.classes {
             if classes.list[*class as usize].push(kind, start, end) {

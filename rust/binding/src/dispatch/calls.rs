@@ -13,13 +13,14 @@ use headrace_core::market::tick::Tick;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::about::About;
 use super::admit::Admitted;
 use super::call_set::{CallSite, Enters};
-use super::delivery::{About, Delivery};
+use super::delivery::Delivery;
 use super::running::Seen;
 use super::subscription::state;
 use crate::hot::python_call::call_method;
-use crate::hot::vectorcall::{Call, Objects, Returned, is_awaitable};
+use crate::hot::vectorcall::{Call, Objects, Returned, Slots, is_awaitable};
 
 /// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
 pub(super) const SAMPLE_EVERY: u32 = 64;
@@ -34,7 +35,7 @@ impl Delivery {
         &mut self,
         py: Python<'_>,
         sites: &mut [CallSite],
-        objects: Objects<'_>,
+        slots: &mut Slots,
         tick: &Tick,
         position: u64,
         index: usize,
@@ -70,6 +71,14 @@ impl Delivery {
                 continue;
             };
             let about = About::one(tick, position);
+            let tables = (&self.types, &self.names);
+            let objects = match slots.objects_for(py, call, tables, (tick, position, self.now_ns)) {
+                Ok(objects) => objects,
+                Err(error) => {
+                    self.fault(py, member, *handler, error, about);
+                    continue;
+                }
+            };
             if site.sample_in == 0 {
                 // Timed: a fast call stands for those that follow it.
                 if let Some(elapsed) = self.call(py, member, *handler, call, objects, about) {
@@ -168,7 +177,7 @@ impl Delivery {
         objects: Objects<'_>,
         about: About<'_>,
     ) {
-        let outer = self.running.enter(about.ticks, about.positions.of(0));
+        let outer = self.running.enter(about);
         let elapsed = self.call(py, member, handler, call, objects, about);
         self.running.leave(&outer);
         if let Some(elapsed) = elapsed {

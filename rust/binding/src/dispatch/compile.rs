@@ -171,11 +171,15 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
         .iter()
         .flat_map(|site| &site.call)
         .all(|(_, call)| call.is_python_function(py));
+    let slots = Slots::new(&fields, in_place);
+    for (_, call) in sites.iter_mut().filter_map(|site| site.call.as_mut()) {
+        call.look_at(&slots);
+    }
     CallSet {
         is_compiled: true,
         seen: Arc::clone(seen),
         members: members.clone(),
-        slots: Slots::new(&fields, in_place),
+        slots,
         sites,
         classes,
     }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use headrace_core::fan_out::conflate::{Fold, StateKeys};
 use headrace_core::market::field::Field;
-use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::attention::Attention;
@@ -20,7 +19,7 @@ use super::call_set::Classes;
 use super::member::Member;
 use super::running::{Running, Seen};
 use super::subscription::SubscriptionShared;
-use crate::hot::columns::{ColumnPool, Positions};
+use crate::hot::columns::ColumnPool;
 use crate::hot::tick_types::TickTypes;
 use crate::tables::names::Names;
 
@@ -93,20 +92,3 @@ pub(super) type Awaiting = Vec<(u16, Py<PyAny>, Seen)>;
 
 /// One column of a batch that was gathered already: kind list, first and end ordinal, field.
 pub(super) type ColumnKey = (u32, u8, usize, usize, Field);
-
-/// What a call is about, for dead letters.
-#[derive(Clone, Copy)]
-pub(crate) struct About<'a> {
-    pub(crate) ticks: &'a [Tick],
-    pub(crate) positions: Positions<'a>,
-}
-
-impl<'a> About<'a> {
-    #[inline]
-    pub(crate) fn one(tick: &'a Tick, position: u64) -> Self {
-        Self {
-            ticks: std::slice::from_ref(tick),
-            positions: Positions::From(position),
-        }
-    }
-}

@@ -10,12 +10,13 @@ use pyo3::prelude::*;
 
 use super::alarm_handle::AlarmHandle;
 use super::bounds::Bounds;
-use super::driving::{Logged, reentrant_dispatch};
+use super::driving::reentrant_dispatch;
 use super::group::{Cause, Group};
 use super::handler::{HandlerTuple, handlers_of};
 use super::log::flags;
 use super::membership::Membership;
 use super::options::Options;
+use super::repeating::Logged;
 use crate::errors::{is_forked, refuse_after_fork};
 use crate::ingest::{Advance, Ingest, IngestCore};
 use crate::thread::this_thread;

@@ -6,6 +6,7 @@
 //! Guarantees: dispatching is not reentrant; after an error it goes on behind the tick that raised it.
 //! Does not: decide when.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,8 +15,10 @@ use headrace_core::market::tick::Tick;
 use headrace_lockfree::{Park, WAIT_MAX, WaitStrategy};
 use pyo3::prelude::*;
 
+use super::about::About;
+use super::backlog::Backlog;
 use super::bounds::Bounds;
-use super::delivery::{About, Awaiting};
+use super::delivery::Awaiting;
 use super::fault::Letter;
 use super::group::Group;
 use super::group_state::GroupState;
@@ -28,11 +31,31 @@ use crate::errors::raise;
 use crate::hot::columns::Positions;
 use crate::hot::python_call::call;
 
+/// What a dispatch that is caught up goes on with: publishes the ticks of a later time, and returns that. It may append
+/// them to a backlog that it is given.
+pub(crate) type Next<'a> = &'a mut dyn FnMut(Option<&mut Backlog>) -> Option<i64>;
+
+/// Spans between two looks for signals; a handler in Python looks by itself.
+const ROUNDS_PER_LOOK: u32 = 64;
+
 impl Group {
     /// Dispatches what the ring holds. Returns how many ticks were gone through, and what is to be awaited.
     ///
     /// `None`: the group is being dispatched already, above this call or in another thread.
     pub(crate) fn dispatch(&self, py: Python<'_>, now_ns: i64, bounds: Bounds) -> Option<PyResult<(u64, Awaiting)>> {
+        self.dispatch_on(py, now_ns, bounds, None)
+    }
+
+    /// The same; and when it is caught up, `next` may publish the ticks of a later time, and return that: it goes on.
+    ///
+    /// In between everything is as if it had ended and begun again.
+    pub(crate) fn dispatch_on(
+        &self,
+        py: Python<'_>,
+        now_ns: i64,
+        bounds: Bounds,
+        next: Option<Next<'_>>,
+    ) -> Option<PyResult<(u64, Awaiting)>> {
         let mut state = self.take(py)?;
         let before = state.position();
         state.delivery.now_ns = now_ns;
@@ -40,44 +63,21 @@ impl Group {
             stops.begin();
         }
         self.open_entry(&mut state, bounds);
-        let result = self.run(py, &mut state, bounds);
+        let result = self.run(py, &mut state, bounds, next);
         self.close_entry(&mut state, matches!(result, Ok(true)));
         let done = state.position().saturating_sub(before);
         let awaiting = std::mem::take(&mut state.delivery.awaiting);
         Some(self.end(&mut state, result, (done, awaiting)))
     }
 
-    /// Repeats a logged call, and returns what came of it.
-    pub(crate) fn repeat(&self, py: Python<'_>, call: &Logged) -> Option<PyResult<Repeated>> {
-        let mut state = self.take(py)?;
-        let bounds = Bounds {
-            one_step: call.one_step,
-            until_position: if call.caught_up { u64::MAX } else { call.to },
-            is_cut: call.is_cut,
-            reads_on: call.reads_on,
-            ..Bounds::NONE
-        };
-        let calls = state.count_calls();
-        state.delivery.now_ns = call.now_ns;
-        state.read_below(call.read);
-        let result = self.run(py, &mut state, bounds);
-        let repeated = Repeated {
-            position: state.position(),
-            lost: state.view.lost,
-            calls: state.count_calls().wrapping_sub(calls),
-            awaiting: std::mem::take(&mut state.delivery.awaiting),
-        };
-        state.read_below(u64::MAX);
-        Some(self.end(&mut state, result, repeated))
-    }
-
     /// A call is over: its value, or the first error.
-    fn end<T>(&self, state: &mut GroupState, ran: PyResult<bool>, value: T) -> PyResult<T> {
+    pub(super) fn end<T>(&self, state: &mut GroupState, ran: PyResult<bool>, value: T) -> PyResult<T> {
         self.settle(state);
         let raised = state.delivery.raised.take();
         ran.and(raised.map_or(Ok(value), Err))
     }
 
+    #[inline]
     pub(super) fn settle(&self, state: &mut GroupState) {
         // Relaxed: statistics, both of them.
         self.position.store(state.position(), Ordering::Relaxed);
@@ -125,45 +125,38 @@ impl Group {
     }
 
     /// Returns whether the group is caught up; else something interrupted it.
-    fn run(&self, py: Python<'_>, state: &mut GroupState, bounds: Bounds) -> PyResult<bool> {
+    pub(super) fn run(
+        &self,
+        py: Python<'_>,
+        state: &mut GroupState,
+        bounds: Bounds,
+        mut next: Option<Next<'_>>,
+    ) -> PyResult<bool> {
+        let mut rounds = 0u32;
         let stops = self.stops_of(bounds);
         let is_at_the_end = |state: &GroupState| state.position() >= bounds.until_position;
         loop {
-            py.check_signals()?;
+            if rounds.is_multiple_of(ROUNDS_PER_LOOK) {
+                py.check_signals()?;
+            }
+            rounds = rounds.wrapping_add(1);
             // Relaxed: a stop takes effect soon, and orders nothing.
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             if !state.is_span_open() {
-                self.settle_edge(py, state);
-                if state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
-                    return Ok(false);
+                if let ControlFlow::Break(is_caught_up) = self.open_next(py, state, bounds, &mut next) {
+                    return Ok(is_caught_up);
                 }
-                if state.delivery.members.is_empty() {
-                    // No member: no tick is dispatched.
-                    state.skip_to(state.cursor());
-                    return Ok(true);
+                if !state.is_span_open() {
+                    continue;
                 }
-                if state.span_end == state.usable && !state.refill(self) {
-                    state.deliver_owed(py);
-                    let now_ns = state.delivery.now_ns;
-                    state.delivery.run_due(py, now_ns);
-                    return Ok(true);
-                }
-                if state.is_held(stops) {
-                    state.view.stopped = flags::READ_ON;
-                    return Ok(false);
-                }
-                if is_at_the_end(state) {
-                    return Ok(false);
-                }
-                self.open_span(py, state);
             }
             self.dispatch_span(py, state, bounds);
             let is_urgent = stops.is_some_and(Stops::is_urgent);
             let ends_here = is_urgent || state.is_held(stops) || (bounds.is_cut && is_at_the_end(state));
             let is_cut = ends_here && state.cut_span();
-            if !state.is_span_open() {
+            if !state.is_span_open() && !state.delivery.needs_no_walk() {
                 let span = &state.backlog[state.span_start..state.span_end];
                 state.delivery.end_span(py, span, state.base + state.span_start as u64);
             }
@@ -177,9 +170,83 @@ impl Group {
                 // Another round would only find that out: half the cost of a call that brings one tick.
                 let now_ns = state.delivery.now_ns;
                 state.delivery.run_due(py, now_ns);
+                if self.go_on(state, &mut next) {
+                    continue;
+                }
                 return Ok(true);
             }
         }
+    }
+
+    /// Opens the next span, or goes on to a later time. Break: there is none; whether the group is caught up.
+    fn open_next(
+        &self,
+        py: Python<'_>,
+        state: &mut GroupState,
+        bounds: Bounds,
+        next: &mut Option<Next<'_>>,
+    ) -> ControlFlow<bool> {
+        let is_at_the_end = |state: &GroupState| state.position() >= bounds.until_position;
+        self.settle_edge(py, state);
+        if state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
+            return ControlFlow::Break(false);
+        }
+        if state.delivery.members.is_empty() {
+            // No member: no tick is dispatched.
+            state.skip_to(state.cursor());
+            return self.goes_on(state, next);
+        }
+        if state.span_end == state.usable && !state.refill(self) {
+            state.deliver_owed(py);
+            let now_ns = state.delivery.now_ns;
+            state.delivery.run_due(py, now_ns);
+            return self.goes_on(state, next);
+        }
+        if state.is_held(self.stops_of(bounds)) {
+            state.view.stopped = flags::READ_ON;
+            return ControlFlow::Break(false);
+        }
+        if is_at_the_end(state) {
+            return ControlFlow::Break(false);
+        }
+        self.open_span(py, state);
+        ControlFlow::Continue(())
+    }
+
+    fn goes_on(&self, state: &mut GroupState, next: &mut Option<Next<'_>>) -> ControlFlow<bool> {
+        if self.go_on(state, next) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(true)
+        }
+    }
+
+    /// Caught up: whether there is a later time to go on with.
+    #[inline(always)] // With every time of a replay.
+    fn go_on(&self, state: &mut GroupState, next: &mut Option<Next<'_>>) -> bool {
+        let Some(next) = next else { return false };
+        self.settle(state);
+        self.running.end();
+        if state.delivery.raised.is_some() || self.is_closed() {
+            return false;
+        }
+        let is_used_up = state.is_used_up();
+        if is_used_up {
+            state.forget_dispatched();
+        }
+        let Some(next_ns) = next(is_used_up.then_some(&mut state.backlog)) else {
+            return false;
+        };
+        state.delivery.now_ns = next_ns;
+        let came = state.backlog.len();
+        if is_used_up && came > 0 {
+            // These need not be read: the reader passes over them.
+            state.reader.jump(state.base + came as u64);
+            if !self.requests.has_posts() && state.is_plain(next_ns) {
+                (state.usable, state.span_end) = (came, came);
+            }
+        }
+        true
     }
 
     /// Dispatches until the group is closed or stopped; waits without the interpreter's lock.
@@ -253,7 +320,7 @@ impl Group {
         let position = state.base + last as u64;
         let ticks = tick.as_slice();
         let positions = Positions::From(position);
-        let last = || state.delivery.letter_of(py, About { ticks, positions });
+        let last = || state.delivery.letter_of(py, About::all(ticks, positions));
         let letter = letter.map_or_else(last, Ok);
         state.delivery.judge(py, member, handler, error, letter);
         let running = state.delivery.members.get(member).is_some_and(Member::is_running);
@@ -289,25 +356,6 @@ impl Group {
             Ok(ticks)
         })
     }
-}
-
-/// A dispatch call as the log has it.
-pub(crate) struct Logged {
-    pub(crate) now_ns: i64,
-    pub(crate) read: u64,
-    pub(crate) to: u64,
-    pub(crate) one_step: bool,
-    pub(crate) caught_up: bool,
-    pub(crate) is_cut: bool,
-    pub(crate) reads_on: bool,
-}
-
-/// What came of it when it was repeated.
-pub(crate) struct Repeated {
-    pub(crate) position: u64,
-    pub(crate) lost: u64,
-    pub(crate) calls: u64,
-    pub(super) awaiting: Awaiting,
 }
 
 /// The error for a dispatch inside a dispatch.

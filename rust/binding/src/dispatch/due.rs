@@ -3,11 +3,14 @@
 //! Guarantees: in order of time, then of registration.
 //! Does not: read a clock; `now_ns` is given.
 
+use std::collections::BTreeMap;
+
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
+use crate::clock::NEVER;
 
 impl Delivery {
     /// Delivers quotes whose interval is over at `until_ns`.
@@ -32,7 +35,7 @@ impl Delivery {
             let due = at.max(self.now_ns).saturating_add(this.options.min_interval_ns);
             let state = this.state_of(key);
             (state.newest_seq, state.due) = (tick.seq, due);
-            self.hold(member, tick, position);
+            self.hold(py, member, tick, position);
             self.call_apart(py, member, &tick, position);
         }
     }
@@ -41,7 +44,7 @@ impl Delivery {
     pub(crate) fn end_window(&mut self, py: Python<'_>, member: usize, ts_ns: i64) {
         let every = self.members[member].options.every_ns;
         self.members[member].end_window();
-        self.flush_held(py, member);
+        self.flush_window(py, member);
         self.members[member].window_end = ts_ns.div_euclid(every).saturating_add(1).saturating_mul(every);
     }
 
@@ -58,12 +61,13 @@ impl Delivery {
     pub(crate) fn flush_part(&mut self, py: Python<'_>, member: usize) {
         self.members[member].cut_window();
         self.flush_held(py, member);
+        self.flush_window(py, member);
     }
 
     /// The end of the run: what waits for a time goes out now, in order of time, then of registration.
     pub(crate) fn finish(&mut self, py: Python<'_>) {
-        for at in 0..self.attention.len() {
-            let member = self.attention.member(at);
+        for at in 0..self.attention.windows.len() {
+            let member = self.attention.windows[at] as usize;
             if self.window_due(member).is_some_and(|end| end > self.now_ns) {
                 self.members[member].cut_window();
             }
@@ -74,12 +78,44 @@ impl Delivery {
     /// When the member's open window ends, if it holds anything.
     pub(crate) fn window_due(&self, member: usize) -> Option<i64> {
         let this = &self.members[member];
-        (this.options.every_ns > 0 && !this.held.ticks.is_empty()).then_some(this.window_end)
+        this.has_window().then_some(this.window_end)
+    }
+
+    /// Whether something may be due at this time without a new tick.
+    #[inline]
+    pub(super) fn has_due(&self, until_ns: i64) -> bool {
+        self.is_timed && (self.attention.window_due_ns <= until_ns || !self.attention.list.is_empty())
+    }
+
+    /// The member's window opened: it is due at the window's end.
+    pub(super) fn note_window(&mut self, member: usize) {
+        self.activate(member);
+        let this = &mut self.members[member];
+        self.attention.window_due_ns = self.attention.window_due_ns.min(this.window_end);
+        if !std::mem::replace(&mut this.is_listed, true) {
+            self.attention.windows.push(member as u32);
+        }
+    }
+
+    /// Forgets the windows that ended.
+    pub(super) fn recount_windows(&mut self) {
+        let Self { members, attention, .. } = self;
+        attention.windows.retain(|member| {
+            let this = &mut members[*member as usize];
+            this.is_listed = this.has_window();
+            this.is_listed
+        });
+        let ends = attention
+            .windows
+            .iter()
+            .map(|member| members[*member as usize].window_end);
+        attention.window_due_ns = ends.min().unwrap_or(NEVER);
     }
 
     /// The earliest moment at which a member has something to do without a new tick.
     pub(crate) fn next_due(&self) -> Option<i64> {
-        let windows = self.attended().filter_map(|(member, _)| self.window_due(member));
+        let windows = self.attention.windows.iter();
+        let windows = windows.filter_map(|member| self.window_due(*member as usize));
         let deferred = self
             .attended()
             .flat_map(|(_, member)| member.deferred.values().map(|(due, ..)| *due));
@@ -87,21 +123,25 @@ impl Delivery {
     }
 
     /// Does what is due at `until_ns`, in order of time, then of registration.
+    #[inline]
     pub(crate) fn run_due(&mut self, py: Python<'_>, until_ns: i64) {
-        if !self.is_timed {
-            return;
+        if self.has_due(until_ns) {
+            self.run_all_due(py, until_ns);
         }
-        let mut due: Vec<(i64, usize)> = Vec::new();
-        for (index, member) in self.attended() {
-            let window = self.window_due(index).filter(|due| *due <= until_ns);
-            let deferred = member
-                .deferred
-                .values()
-                .map(|(due, ..)| *due)
-                .filter(|due| *due <= until_ns)
-                .min();
-            due.extend(window.into_iter().chain(deferred).min().map(|at| (at, index)));
+    }
+
+    fn run_all_due(&mut self, py: Python<'_>, until_ns: i64) {
+        let windows = self.attention.windows.iter().map(|member| *member as usize);
+        let windows = windows.filter_map(|member| self.window_due(member).map(|due| (member, due)));
+        let deferred = self.attended().filter_map(|(member, this)| {
+            let due = this.deferred.values().map(|(due, ..)| *due).min();
+            due.map(|due| (member, due))
+        });
+        let mut first: BTreeMap<usize, i64> = BTreeMap::new();
+        for (member, at) in windows.chain(deferred).filter(|(_, due)| *due <= until_ns) {
+            first.entry(member).and_modify(|due| *due = at.min(*due)).or_insert(at);
         }
+        let mut due: Vec<(i64, usize)> = first.into_iter().map(|(member, at)| (at, member)).collect();
         due.sort_unstable();
         for (_, member) in due {
             self.release_deferred(py, member, until_ns);
@@ -109,7 +149,9 @@ impl Delivery {
             if !has_windows || self.window_due(member).is_some_and(|end| end <= until_ns) {
                 self.members[member].end_window();
                 self.flush_held(py, member);
+                self.flush_window(py, member);
             }
         }
+        self.recount_windows();
     }
 }

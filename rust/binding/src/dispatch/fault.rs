@@ -8,16 +8,14 @@ use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::delivery::{About, Delivery};
+use super::about::{About, LETTER_TICKS_MAX};
+use super::delivery::Delivery;
 use super::subscription::state;
 use crate::hot::columns::tick_array;
 use crate::hot::python_call::call_method;
 
 /// The ticks of a call: instrument, kind, the first ticks, their positions, and how many there are.
 pub(super) type Letter = (Option<Py<PyAny>>, Option<Py<PyAny>>, Py<PyAny>, Vec<u64>, usize);
-
-/// Ticks that a dead letter keeps.
-pub(super) const LETTER_TICKS_MAX: usize = 8;
 
 impl Delivery {
     /// The ticks of a call, by name, as a dead letter keeps them.
@@ -29,7 +27,7 @@ impl Delivery {
         let kind = first.map(|tick| self.names.kind(tick.kind).clone_ref(py));
         let instrument = first.map(|tick| self.names.of(tick.instrument).instrument.clone_ref(py));
         let instrument = instrument.map(Py::into_any);
-        Ok((instrument, kind.map(Py::into_any), ticks, positions, about.ticks.len()))
+        Ok((instrument, kind.map(Py::into_any), ticks, positions, about.count))
     }
 
     /// A handler raised: counts it, keeps it as a dead letter, and applies its subscription's rule.

@@ -248,7 +248,7 @@ impl Group {
     }
 
     pub(super) fn count_attended(&self, py: Python<'_>) -> Option<usize> {
-        self.with_state(py, |state| state.delivery.attended().count())
+        self.with_state(py, |state| state.delivery.count_attended())
     }
 
     /// The ticks of this member's handler call that runs now, in this very thread.

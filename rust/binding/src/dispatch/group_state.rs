@@ -109,9 +109,10 @@ impl GroupState {
 
     /// Whether something is due before the next tick.
     pub(super) fn is_held(&self, stops: Option<&Stops>) -> bool {
-        let next = self.backlog[..self.usable].get(self.next);
-        next.zip(stops)
-            .is_some_and(|(next, stops)| stops.is_due(next.ts_init, self.position()))
+        stops.is_some_and(|stops| {
+            let next = self.backlog[..self.usable].get(self.next);
+            next.is_some_and(|next| stops.is_due(next.ts_init, self.position()))
+        })
     }
 
     /// The open span is over here, when it has ticks left: they are not of its time.
@@ -232,7 +233,14 @@ impl GroupState {
     }
 
     /// Gaps and newest quotes of members that joined or run again.
+    #[inline]
     pub(super) fn deliver_owed(&mut self, py: Python<'_>) {
+        if !self.delivery.needs_no_walk() {
+            self.deliver_owed_to_attended(py);
+        }
+    }
+
+    fn deliver_owed_to_attended(&mut self, py: Python<'_>) {
         self.delivery.sort_attention();
         for at in 0..self.delivery.attention.len() {
             let member = self.delivery.attention.member(at);

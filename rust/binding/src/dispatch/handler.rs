@@ -38,6 +38,11 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
+    /// Whether it takes the same fields of the same ticks.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.role == other.role && self.fields == other.fields
+    }
+
     /// The handler as it is called, with the slot of each field.
     pub(crate) fn to_call(&self, py: Python<'_>, slots: Vec<u16>) -> Call {
         Call::new(

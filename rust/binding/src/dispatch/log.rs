@@ -74,15 +74,17 @@ impl DispatchLog {
         self.groups.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Whether calls are logged.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        // Relaxed: turned on before the first call that is to be logged, by the thread that makes it.
+        self.on.load(Ordering::Relaxed)
+    }
+
     /// The lines, and with them the ring: while they are held nothing is published. `None`: nothing is logged.
     #[inline]
     pub(crate) fn stand_still(&self) -> Option<MutexGuard<'_, Lines>> {
-        // Relaxed: turned on before the first call that is to be logged, by the thread that makes it.
-        if self.on.load(Ordering::Relaxed) {
-            Some(lock(&self.lines))
-        } else {
-            None
-        }
+        if self.is_on() { Some(lock(&self.lines)) } else { None }
     }
 
     /// Writes down what a call did; `None`: nothing.

@@ -12,6 +12,7 @@ use headrace_core::market::tick::{Gap, GapCause, Tick};
 use super::handler::{Handler, Role};
 use super::options::{Options, Overflow, Tuning};
 use super::subscription::{Held, SubscriptionShared, state, widen};
+use super::window::Window;
 use crate::lock::lock;
 
 /// One subscription as its dispatching thread sees it.
@@ -23,6 +24,11 @@ pub(crate) struct Member {
     pub(crate) plural_only: KindSet,
     pub(crate) has_plural: bool,
     pub(crate) held: Held,
+    /// With `every`: what the open window holds.
+    pub(super) window: Option<Window>,
+    pub(super) is_listed: bool,
+    /// Ticks of the window that wait for a plural call and are not among `buffered` yet.
+    pub(super) unsettled: u64,
     /// What must be reported before its next tick.
     pub(crate) lost: Option<Gap>,
     /// Newest quotes to be delivered before anything else.
@@ -79,6 +85,9 @@ impl Member {
             plural_only: 0,
             has_plural: false,
             held: Held::default(),
+            window: None,
+            is_listed: false,
+            unsettled: 0,
             lost: None,
             newest: Vec::new(),
             needs_newest: false,
@@ -121,6 +130,13 @@ impl Member {
         }
         self.plural_only = plural & wanted & !singular;
         self.has_plural = has_plural;
+        // Another object's window; of the same class it has the same fields.
+        let is_other = handlers.len() != self.handlers.len()
+            || handlers.iter().zip(&self.handlers).any(|(new, old)| !new.is_like(old));
+        if self.options.every_ns > 0 && has_plural && is_other {
+            self.skip_held();
+            self.window = Some(Window::new(&handlers, self.options.every_kinds));
+        }
         *lock(&self.shared.handlers) = handlers.iter().map(|handler| handler.name.clone()).collect();
         self.handlers = handlers;
     }
@@ -159,7 +175,7 @@ impl Member {
 
     /// What the open window holds is a part of it.
     pub(super) fn cut_window(&mut self) {
-        self.is_window_cut |= self.options.every_ns > 0 && !self.held.ticks.is_empty();
+        self.is_window_cut |= self.has_window();
         self.mark_window();
     }
 
@@ -170,8 +186,10 @@ impl Member {
     }
 
     fn mark_window(&mut self) {
-        if self.is_window_cut {
-            self.held.mark_partial();
+        if self.is_window_cut
+            && let Some(window) = &mut self.window
+        {
+            window.mark_partial();
         }
     }
 
@@ -190,7 +208,17 @@ impl Member {
 
     /// What waits for a later call.
     pub(crate) fn count_buffered(&self) -> u64 {
-        self.held.count_waiting(self.plural_only) + self.deferred.len() as u64
+        let window = self
+            .window
+            .as_ref()
+            .map_or(0, |window| window.count_waiting(self.plural_only));
+        self.held.count_waiting(self.plural_only) + window + self.deferred.len() as u64
+    }
+
+    /// Whether its window is open: it holds something.
+    #[inline]
+    pub(super) fn has_window(&self) -> bool {
+        self.window.as_ref().is_some_and(|window| !window.is_empty())
     }
 
     pub(crate) fn is_dozing(&self) -> bool {
@@ -231,14 +259,21 @@ impl Member {
     pub(crate) fn skip_held(&mut self) {
         let waiting = self.count_buffered();
         if waiting > 0 {
-            let first = self.held.positions.first().copied();
-            let first = first.or_else(|| self.deferred.values().map(|(_, _, position)| *position).min());
-            let last = self.held.positions.last().copied();
-            let last = last.or_else(|| self.deferred.values().map(|(_, _, position)| *position).max());
-            self.withhold(first.unwrap_or(0), last.unwrap_or(0), waiting);
+            let positions = &self.held.positions;
+            let held = positions.first().copied().zip(positions.last().copied());
+            let open = self.window.as_ref().filter(|window| !window.is_empty());
+            let held = held.or_else(|| open.map(Window::ends));
+            let deferred = || self.deferred.values().map(|(_, _, position)| *position);
+            let ends = held.or_else(|| deferred().min().zip(deferred().max()));
+            let (first, last) = ends.unwrap_or_default();
+            self.withhold(first, last, waiting);
         }
         self.held.clear();
+        if let Some(window) = &mut self.window {
+            window.clear();
+        }
         self.deferred.clear();
+        self.unsettled = 0;
         self.shared.buffered.set(0);
     }
 

@@ -7,6 +7,7 @@
 //! Guarantees: dispatching holds no lock and is not reentrant; every tick of every subscription is accounted for.
 //! Does not: publish.
 
+mod about;
 mod admit;
 mod alarm_handle;
 mod answers;
@@ -35,6 +36,7 @@ mod options;
 mod owed;
 mod plural;
 mod reading;
+mod repeating;
 mod request;
 mod running;
 mod seat;
@@ -43,8 +45,10 @@ mod stops;
 mod subscription;
 mod taken;
 mod view;
+mod window;
 
 pub(crate) use alarm_handle::AlarmHandle;
+pub(crate) use backlog::Backlog;
 pub(crate) use bounds::Bounds;
 pub(crate) use call_log::CallLog;
 pub(crate) use dispatch_group::DispatchGroup;
@@ -52,3 +56,4 @@ pub(crate) use group::Group;
 pub(crate) use live_turn::LiveTurn;
 pub(crate) use log::DispatchLog;
 pub(crate) use membership::Membership;
+pub(crate) use subscription::Count;

@@ -34,8 +34,7 @@ impl Delivery {
         };
         let plural = this.options.pull || this.handlers.iter().any(|handler| handler.role == Role::AllTicks);
         if plural && kinds & kind_set(kind::GAP) != 0 {
-            this.held.push(tick, missing.last + 1, false);
-            self.attend(member);
+            self.keep(py, member, &tick, missing.last + 1, false);
         }
         self.call_apart(py, member, &tick, missing.last + 1);
     }
@@ -77,8 +76,7 @@ impl Delivery {
                     .iter()
                     .any(|handler| matches!(handler.role, Role::AllTicks) || handler.role == Role::Plural(tick.kind));
             if plural {
-                this.held.push(tick, 0, false);
-                self.attend(member);
+                self.keep(py, member, &tick, 0, false);
             }
             self.call_apart(py, member, &tick, 0);
         }

@@ -8,8 +8,9 @@ use headrace_core::market::kind::{ALL_KINDS, KindSet, kind_set};
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
+use super::about::About;
 use super::call_set::Class;
-use super::delivery::{About, Delivery};
+use super::delivery::Delivery;
 use super::handler::Role;
 use super::member::Member;
 use super::subscription::Held;
@@ -35,6 +36,43 @@ impl Delivery {
         if !this.is_running() {
             this.skip_held();
         }
+    }
+
+    /// Calls plural handlers with what the window holds, as columns that have grown with it.
+    pub(crate) fn flush_window(&mut self, py: Python<'_>, member: usize) {
+        let this = &mut self.members[member];
+        if !this.has_window() || self.raised.is_some() {
+            return;
+        }
+        if !this.is_running() {
+            this.skip_held();
+            return;
+        }
+        let Some(mut window) = this.window.take() else { return };
+        let mut left = window.count_waiting(this.plural_only);
+        for at in 0..window.lists.len() {
+            let (handler, kinds) = (window.lists[at].handler, window.lists[at].kinds);
+            let this = &self.members[member];
+            if window.lists[at].is_empty() || !this.is_running() {
+                continue;
+            }
+            let counted = window.count_waiting(kinds & this.counts_for(this.handlers[handler].role));
+            this.shared.delivered.add(counted);
+            left -= counted;
+            let list = &mut window.lists[at];
+            let columns = list.take_columns(py, &mut self.columns, self.now_ns);
+            self.call_with_columns(py, member, handler, columns, list.about());
+        }
+        let this = &mut self.members[member];
+        if left > 0 {
+            let (first, last) = window.ends();
+            this.withhold(first, last, left);
+        }
+        window.clear();
+        // A handler of ours cannot have held more meanwhile: dispatching is not reentrant.
+        this.window = Some(window);
+        this.unsettled = 0;
+        this.shared.buffered.set(this.count_buffered());
     }
 
     /// Calls plural handlers with the ticks from `first` on, `batch_max` at most; returns how many that were.
@@ -164,17 +202,12 @@ impl Delivery {
         key: (u32, u8, usize, usize),
         batch: &Batch<'_>,
     ) {
-        let described = &self.members[member].handlers[handler];
-        let fields = described.fields.clone();
-        let call = described.to_call_alone(py);
+        let fields = self.members[member].handlers[handler].fields.clone();
         let (start, _) = batch.ranges[0];
         let (_, end) = batch.ranges[batch.ranges.len() - 1];
-        let about = About {
-            ticks: &batch.ticks[start..end],
-            positions: match batch.positions {
-                Positions::From(base) => Positions::From(base + start as u64),
-                Positions::Each(positions) => Positions::Each(&positions[start..end]),
-            },
+        let positions = match batch.positions {
+            Positions::From(base) => Positions::From(base + start as u64),
+            Positions::Each(positions) => Positions::Each(&positions[start..end]),
         };
         let columns: PyResult<Vec<Py<PyAny>>> = fields
             .iter()
@@ -189,8 +222,26 @@ impl Delivery {
                 Ok(column)
             })
             .collect();
+        self.call_with_columns(
+            py,
+            member,
+            handler,
+            columns,
+            About::all(&batch.ticks[start..end], positions),
+        );
+    }
+
+    fn call_with_columns(
+        &mut self,
+        py: Python<'_>,
+        member: usize,
+        handler: usize,
+        columns: PyResult<Vec<Py<PyAny>>>,
+        about: About<'_>,
+    ) {
         match columns {
             Ok(columns) => {
+                let call = self.members[member].handlers[handler].to_call_alone(py);
                 let columns = Columns::new(columns);
                 self.call_timed(py, member, handler as u16, &call, columns.objects(), about);
             }

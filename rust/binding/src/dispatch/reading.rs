@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
 use headrace_lockfree::Read;
 
@@ -59,7 +60,22 @@ impl GroupState {
         self.usable > 0
     }
 
-    fn forget_dispatched(&mut self) {
+    /// Whether nothing is to be done before and behind what is in the backlog but to dispatch each tick: no walk over
+    /// members, no gap, no event that is still open.
+    #[inline(always)] // With every time of a replay.
+    pub(super) fn is_plain(&self, now_ns: i64) -> bool {
+        let is_plain = |tick: &Tick| tick.kind != kind::GAP && tick.ends_event();
+        !self.is_stale
+            && !self.owes_newest
+            && self.backlog.len() <= self.span_ticks
+            && self.backlog.iter().all(is_plain)
+            && self.delivery.needs_no_walk()
+            && !self.delivery.has_due(now_ns)
+            && !self.delivery.watches_lag()
+    }
+
+    #[inline]
+    pub(super) fn forget_dispatched(&mut self) {
         if let Some(last) = self.usable.checked_sub(1).and_then(|last| self.backlog.get(last)) {
             self.last_ts = last.ts_init;
         }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use headrace_core::market::tick::Tick;
 
+use super::about::About;
+
 /// The tick, or the span, that a handler was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -80,12 +82,13 @@ impl Running {
     }
 
     /// The next call is inside the one that runs, and is given these ticks.
-    pub(super) fn enter(&self, ticks: &[Tick], position: u64) -> Outer {
+    pub(super) fn enter(&self, about: About<'_>) -> Outer {
         let words = [&self.call, &self.position, &self.stream, &self.first, &self.last].map(|word| word.load(ORDER));
         let outer = Outer(words, self.ts_init.load(ORDER));
-        if let Some(last) = ticks.last() {
-            self.take_up(last, position);
-            self.first.store(first_like(last, ticks), ORDER);
+        let found = || about.ticks.last().map(|last| (last, first_like(last, about.ticks)));
+        if let Some((last, first)) = about.last.or_else(found) {
+            self.take_up(last, about.positions.of(0));
+            self.first.store(first, ORDER);
         }
         outer
     }

@@ -64,6 +64,9 @@ impl Group {
         let cursor = state.cursor();
         let position = state.base + start as u64;
         state.delivery.run_due(py, first_ts);
+        if state.backlog[start].kind == kind::GAP {
+            state.delivery.attend_windows();
+        }
         let looks_for_lag = state.delivery.attend_lagging(cursor - position, first_ts);
         state.delivery.sort_attention();
         for at in 0..state.delivery.attention.len() {
@@ -154,8 +157,8 @@ fn call_sites(py: Python<'_>, set: &mut CallSet, delivery: &mut Delivery, tick: 
     let position = base + index as u64;
     set.count_seen(1);
     let CallSet { slots, sites, .. } = set;
-    match slots.fill(py, &delivery.types, &delivery.names, tick, position, delivery.now_ns) {
-        Ok(objects) => delivery.call_sites(py, sites, objects, tick, position, index),
+    match slots.fill_values(py, tick) {
+        Ok(()) => delivery.call_sites(py, sites, slots, tick, position, index),
         Err(error) => delivery.fail_sites(py, sites, &error, tick, position),
     }
 }

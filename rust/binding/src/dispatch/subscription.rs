@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use headrace_core::histogram::Histogram;
 use headrace_core::ingest::hash::InputHash;
 use headrace_core::market::kind::{KindSet, kind_set};
-use headrace_core::market::tick::{Gap, GapCause, Tick, flags};
+use headrace_core::market::tick::{Gap, GapCause, Tick};
 
 use super::options::{Options, Overflow};
 use crate::lock::lock;
@@ -203,16 +203,5 @@ impl Held {
             .filter(|(kind, _)| kinds & kind_set(*kind) != 0)
             .map(|(_, count)| count)
             .sum()
-    }
-
-    /// Marks the last one of each kind: the call that follows holds a part of its window.
-    pub(super) fn mark_partial(&mut self) {
-        let mut marked: KindSet = 0;
-        for tick in self.ticks.iter_mut().rev() {
-            if marked & kind_set(tick.kind) == 0 {
-                marked |= kind_set(tick.kind);
-                tick.flags |= flags::PARTIAL_WINDOW;
-            }
-        }
     }
 }

@@ -65,7 +65,7 @@ struct Owner {
 
 /// What one item of a column is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ItemType {
+pub(super) enum ItemType {
     F64,
     I64,
     U64,
@@ -78,7 +78,7 @@ enum ItemType {
 }
 
 impl ItemType {
-    fn of(field: Field, kind: u8) -> Self {
+    pub(super) fn of(field: Field, kind: u8) -> Self {
         match field {
             field if field.is_float() => ItemType::F64,
             Field::TsEvent | Field::TsInit | Field::LagNs => ItemType::I64,
@@ -88,6 +88,18 @@ impl ItemType {
             Field::Side | Field::AggressorSide => ItemType::I8,
             Field::Ticks => ItemType::Record(kind),
             _ => ItemType::U64,
+        }
+    }
+
+    /// Bytes of one item.
+    #[inline]
+    pub(super) fn size(self) -> usize {
+        match self {
+            ItemType::F64 | ItemType::I64 | ItemType::U64 => 8,
+            ItemType::U32 => 4,
+            ItemType::U16 => 2,
+            ItemType::U8 | ItemType::I8 => 1,
+            ItemType::Record(_) => size_of::<Tick>(),
         }
     }
 
@@ -128,7 +140,7 @@ impl ColumnPool {
     ) -> PyResult<Py<PyAny>> {
         let item_type = ItemType::of(field, kind);
         let length = batch.len();
-        let owner = self.owner(py, item_type, length)?;
+        let (owner, _) = self.owner(py, item_type, length)?;
         let data = data_of(&owner);
         // SAFETY: `data` has room for `length` items of `item_type`, which the closure's type is; no other code holds
         // it.
@@ -162,8 +174,8 @@ impl ColumnPool {
         view(py, &owner, item_type, length)
     }
 
-    /// An owner that only the pool holds, of at least `length` items.
-    fn owner(&mut self, py: Python<'_>, item_type: ItemType, length: usize) -> PyResult<Py<PyAny>> {
+    /// An owner that only the pool holds, and how many items it has room for: at least `length`.
+    pub(super) fn owner(&mut self, py: Python<'_>, item_type: ItemType, length: usize) -> PyResult<(Py<PyAny>, usize)> {
         let free = self.owners.iter().find(|owner| {
             owner.item_type == item_type
                 && owner.capacity >= length
@@ -172,7 +184,7 @@ impl ColumnPool {
                 && unsafe { ffi::Py_REFCNT(owner.array.as_ptr()) } == 1
         });
         if let Some(owner) = free {
-            return Ok(owner.array.clone_ref(py));
+            return Ok((owner.array.clone_ref(py), owner.capacity));
         }
         let capacity = length.next_power_of_two().max(64);
         let array = allocate(py, item_type, capacity)?;
@@ -185,7 +197,7 @@ impl ColumnPool {
             item_type,
             capacity,
         });
-        Ok(array)
+        Ok((array, capacity))
     }
 }
 
@@ -219,7 +231,7 @@ unsafe fn write<T>(batch: &Batch<'_>, data: *mut u8, item: impl Fn(&Tick, u64) -
     }
 }
 
-fn data_of(array: &Py<PyAny>) -> *mut u8 {
+pub(super) fn data_of(array: &Py<PyAny>) -> *mut u8 {
     // SAFETY: `array` came from `allocate`: it is an ndarray.
     unsafe { (*array.as_ptr().cast::<PyArrayObject>()).fields.data.cast() }
 }
@@ -233,7 +245,7 @@ fn allocate(py: Python<'_>, item_type: ItemType, capacity: usize) -> PyResult<Py
     })
 }
 
-fn view(py: Python<'_>, owner: &Py<PyAny>, item_type: ItemType, length: usize) -> PyResult<Py<PyAny>> {
+pub(super) fn view(py: Python<'_>, owner: &Py<PyAny>, item_type: ItemType, length: usize) -> PyResult<Py<PyAny>> {
     let column = new_array(py, item_type, length, data_of(owner), NPY_ARRAY_CARRAY_RO)?;
     let base = owner.clone_ref(py).into_ptr();
     // SAFETY: attached; `column` is a fresh ndarray without a base, and the call takes over the reference to the owner.

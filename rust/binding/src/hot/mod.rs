@@ -10,7 +10,9 @@
 pub(crate) mod columns;
 #[cfg(unix)]
 pub(crate) mod descriptor;
+pub(crate) mod exclusive;
 mod float;
+pub(crate) mod growing;
 pub(crate) mod interpreter;
 pub(crate) mod python_call;
 mod tick_object;

@@ -73,6 +73,8 @@ pub(crate) struct Call {
     /// The callable's own entry; `PyObject_Vectorcall` would look it up, and check its result, at every call.
     entry: Option<ffi::vectorcallfunc>,
     receiver: Option<Py<PyAny>>,
+    /// It needs more than the values of the record.
+    needs_others: bool,
     /// The slot of each argument: positional ones first, then keyword ones in the order of `keywords`.
     slots: Box<[u16]>,
     positional: usize,
@@ -102,10 +104,17 @@ impl Call {
             function,
             entry,
             receiver,
+            needs_others: true,
             slots: slots.into(),
             positional,
             keywords,
         }
+    }
+
+    /// Finds out what it needs of the slots that it will be called with.
+    pub(crate) fn look_at(&mut self, slots: &Slots) {
+        let is_value = |slot: &u16| slots.values.iter().any(|(value, _)| value == slot);
+        self.needs_others = !self.slots.iter().all(is_value);
     }
 
     /// Whether the callable is a Python function, so that its arguments may be written in place afterwards.
@@ -193,8 +202,8 @@ pub(crate) struct Slots {
     whole: Option<u16>,
     tick: TickSlot,
     in_place: bool,
-    /// Nothing but `values`: the common case, which costs nothing else.
-    only_values: bool,
+    /// Those that are no values of the record show the current tick, too.
+    has_others: bool,
 }
 
 // SAFETY: the pointers are only used while attached to the interpreter.
@@ -211,7 +220,7 @@ impl Slots {
             whole: None,
             tick: TickSlot::new(in_place && IN_PLACE),
             in_place: in_place && IN_PLACE,
-            only_values: fields.iter().all(|field| matches!(field, Field::ValueF64(_))),
+            has_others: false,
         };
         for (slot, field) in (0u16..).zip(fields) {
             match *field {
@@ -228,8 +237,6 @@ impl Slots {
     }
 
     /// Makes every field of `tick`.
-    // Always inlined: once per tick, from one place.
-    #[inline(always)]
     pub(crate) fn fill<'a>(
         &'a mut self,
         py: Python<'_>,
@@ -239,23 +246,41 @@ impl Slots {
         position: u64,
         now_ns: i64,
     ) -> PyResult<Objects<'a>> {
+        self.fill_values(py, tick)?;
+        self.fill_others(py, types, names, tick, position, now_ns)?;
+        Ok(Objects(&self.objects))
+    }
+
+    /// Makes the fields of `tick` that are values of the record; `objects_for` makes the others when they are needed.
+    // Always inlined: once per tick, from one place.
+    #[inline(always)]
+    pub(crate) fn fill_values(&mut self, py: Python<'_>, tick: &Tick) -> PyResult<()> {
         let mut made = true;
         for (slot, index) in &self.values {
             let value = f64::from_bits(tick.values[usize::from(*index & 3)]);
             // SAFETY: attached; the slot of a float is null or a float that we own.
             made &= unsafe { write_float(&mut self.objects[usize::from(*slot)], value, self.in_place) };
         }
-        if !self.only_values {
-            made &= self.fill_others(py, types, names, tick, position, now_ns)?;
-        }
-        if made {
-            Ok(Objects(&self.objects))
-        } else {
-            Err(PyErr::fetch(py))
-        }
+        self.has_others = false;
+        if made { Ok(()) } else { Err(PyErr::fetch(py)) }
     }
 
-    /// The fields that are not values of the record; false: one could not be made, and the Python error is set.
+    /// The arguments of a call, behind `fill_values` of the same tick. A handler that is not called costs nothing here.
+    #[inline]
+    pub(crate) fn objects_for<'a>(
+        &'a mut self,
+        py: Python<'_>,
+        call: &Call,
+        (types, names): (&TickTypes, &Names),
+        (tick, position, now_ns): (&Tick, u64, i64),
+    ) -> PyResult<Objects<'a>> {
+        if call.needs_others && !self.has_others {
+            self.fill_others(py, types, names, tick, position, now_ns)?;
+        }
+        Ok(Objects(&self.objects))
+    }
+
+    /// Makes the fields that are not values of the record.
     fn fill_others(
         &mut self,
         py: Python<'_>,
@@ -264,7 +289,7 @@ impl Slots {
         tick: &Tick,
         position: u64,
         now_ns: i64,
-    ) -> PyResult<bool> {
+    ) -> PyResult<()> {
         let mut made = true;
         for (slot, field) in &self.derived {
             let value = field.number(tick, now_ns, names.of(tick.instrument).contract);
@@ -293,7 +318,8 @@ impl Slots {
             made &= !object.is_null();
             self.objects[usize::from(slot)] = object;
         }
-        Ok(made)
+        self.has_others = made;
+        if made { Ok(()) } else { Err(PyErr::fetch(py)) }
     }
 }
 

@@ -48,10 +48,16 @@ impl BarsCore {
     /// Takes ticks as they are numbered. position : of the first of them.
     #[inline]
     pub(crate) fn feed(&self, ticks: &[Tick], instruments: &InstrumentTable, position: u64) {
-        // Relaxed: a spec begins with some tick that follows; which one, its own thread decides.
-        if self.has_specs.load(Ordering::Relaxed) {
+        if self.has_specs() {
             self.with(|bars| bars.feed(ticks, instruments, position));
         }
+    }
+
+    /// Whether bars are made.
+    #[inline]
+    pub(crate) fn has_specs(&self) -> bool {
+        // Relaxed: a spec begins with some tick that follows; which one, its own thread decides.
+        self.has_specs.load(Ordering::Relaxed)
     }
 
     /// Whether ticks closed bars that were not taken yet.

@@ -240,8 +240,12 @@ impl Ingest {
     }
 
     /// Ticks that were numbered and wait for room; None during a publish.
-    fn waiting(&self) -> Option<usize> {
-        self.core.sequencer.working.take().map(|working| working.waiting.len())
+    fn waiting(&self, py: Python<'_>) -> Option<usize> {
+        self.core
+            .sequencer
+            .working
+            .take(py)
+            .map(|working| working.waiting.len())
     }
 
     /// Whether it was stopped.

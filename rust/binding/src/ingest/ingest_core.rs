@@ -4,7 +4,7 @@
 //! registration.
 //! Does not: publish; that is `publisher`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ pub(crate) struct IngestCore {
     pub(super) groups: Mutex<Vec<(Advance, Arc<Group>)>>,
     /// Those of them that are dispatched inline: read with every time of a replay.
     inline: Mutex<Arc<[Arc<Group>]>>,
+    /// How many there are of these, and of the consumers' groups: read without the locks.
+    inline_count: AtomicUsize,
+    consumer_count: AtomicUsize,
     pub(crate) bars: Arc<BarsCore>,
     pub(crate) stop: Arc<AtomicBool>,
     /// Whether what plain handlers returned waits to be awaited.
@@ -66,6 +69,8 @@ impl IngestCore {
             sequencer: Arc::clone(&sequencer.core),
             groups: Mutex::new(Vec::new()),
             inline: Mutex::new(Arc::new([])),
+            inline_count: AtomicUsize::new(0),
+            consumer_count: AtomicUsize::new(0),
             bars: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
             awaits: AtomicBool::new(false),
@@ -87,8 +92,13 @@ impl IngestCore {
     fn change_groups(&self, change: impl FnOnce(&mut Vec<(Advance, Arc<Group>)>)) {
         let mut groups = lock(&self.groups);
         change(&mut groups);
+        let consumers = groups.iter().filter(|(advance, _)| *advance == Advance::Consumer);
         let inline = groups.iter().filter(|(advance, _)| *advance == Advance::Inline);
-        *lock(&self.inline) = inline.map(|(_, group)| Arc::clone(group)).collect();
+        let inline: Arc<[_]> = inline.map(|(_, group)| Arc::clone(group)).collect();
+        // Relaxed, both: a replay makes and ends groups in the thread that looks.
+        self.consumer_count.store(consumers.count(), Ordering::Relaxed);
+        self.inline_count.store(inline.len(), Ordering::Relaxed); // Relaxed: as above.
+        *lock(&self.inline) = inline;
     }
 
     pub(super) fn count_groups(&self) -> usize {
@@ -99,14 +109,29 @@ impl IngestCore {
         Arc::clone(&lock(&self.inline))
     }
 
+    /// Whether one group gets all ticks that are dispatched inline, and its calls are not logged: it may go on by itself.
+    #[inline]
+    pub(super) fn has_one_group(&self) -> bool {
+        // Relaxed: see `change_groups`.
+        self.inline_count.load(Ordering::Relaxed) == 1 && !self.ring.log.is_on()
+    }
+
+    /// Ticks that are published together at most, so that a reader that may lose can be dispatched in between.
+    #[inline]
+    pub(super) fn chunk_max(&self) -> usize {
+        (self.ring.ring.capacity() / 4).max(1)
+    }
+
     /// Whether a consumer of this thread still has ticks to take, or calls to await.
+    #[inline]
     pub(crate) fn has_consumers_behind(&self) -> bool {
         // Relaxed: written and read under the interpreter's lock.
         let awaits = self.awaits.load(Ordering::Relaxed);
         let is_behind = |(advance, group): &(Advance, Arc<Group>)| {
             *advance == Advance::Consumer && group.has_members() && !group.is_idle()
         };
-        awaits || lock(&self.groups).iter().any(is_behind)
+        let has_consumers = self.consumer_count.load(Ordering::Relaxed) > 0; // Relaxed: see `change_groups`.
+        awaits || (has_consumers && lock(&self.groups).iter().any(is_behind))
     }
 
     pub(crate) fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {

@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::{internal, refuse_after_fork};
-use crate::exclusive::Exclusive;
+use crate::hot::exclusive::Exclusive;
 
 /// Bytes read from the file at once.
 const INPUT_BYTES: usize = 256 << 10;
@@ -165,7 +165,8 @@ impl PackedFile {
     /// Longer lines come in parts, and so does a last line without its break. Empty at the end. Leaves the interpreter while it reads and unpacks.
     fn read<'py>(&self, py: Python<'py>, bytes_max: usize) -> PyResult<(Bound<'py, PyBytes>, u64)> {
         refuse_after_fork(py)?;
-        let mut reading = self.0.take().ok_or_else(|| internal("two threads read one file"))?;
+        let mut taken = self.0.take(py).ok_or_else(|| internal("two threads read one file"))?;
+        let reading = &mut *taken;
         let count = py.detach(|| reading.fill(bytes_max))?;
         Ok((PyBytes::new(py, &reading.block[..count]), reading.done))
     }

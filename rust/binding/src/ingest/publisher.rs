@@ -23,20 +23,21 @@ use super::ring_core::{WriterGuard, concurrent_publish};
 use super::sequencer::Working;
 use crate::dispatch::Bounds;
 use crate::errors::{raise, raise_with, refuse_after_fork};
-use crate::exclusive::Taken;
+use crate::hot::exclusive::Taken;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
 /// The numbering and the writer, taken for one call that publishes.
 pub(crate) struct Publisher<'a, 'py> {
-    py: Python<'py>,
-    core: &'a IngestCore,
-    pub(super) working: Taken<'a, Working>,
-    pub(super) writer: WriterGuard<'a>,
+    pub(super) py: Python<'py>,
+    pub(super) core: &'a IngestCore,
+    pub(super) working: Taken<'a, 'py, Working>,
+    pub(super) writer: WriterGuard<'a, 'py>,
 }
 
 impl<'a, 'py> Publisher<'a, 'py> {
     /// Takes both. Raises ClosedError, ConcurrentPublishError, ReentrantPublishError, ForkedError.
+    #[inline(always)] // With every time of a replay.
     pub(crate) fn begin(py: Python<'py>, core: &'a IngestCore) -> PyResult<Self> {
         refuse_after_fork(py)?;
         // Acquire: a thread that sees it closed sees what was done before.
@@ -47,8 +48,8 @@ impl<'a, 'py> Publisher<'a, 'py> {
                 "this dispatcher is closed: nothing can be published to it any more",
             ));
         }
-        let working = core.sequencer.working.take().ok_or_else(|| busy(py, core))?;
-        let writer = core.ring.writer().ok_or_else(|| concurrent_publish(py))?;
+        let working = core.sequencer.working.take(py).ok_or_else(|| busy(py, core))?;
+        let writer = core.ring.writer(py).ok_or_else(|| concurrent_publish(py))?;
         Ok(Self {
             py,
             core,
@@ -74,8 +75,39 @@ impl<'a, 'py> Publisher<'a, 'py> {
 
     /// Numbers `working.incoming` and publishes it, behind what waits.
     pub(crate) fn sequence_and_send(&mut self, publishing: &mut Publishing<'_, '_, '_>) -> PyResult<()> {
-        self.send_waiting(publishing)?;
         self.number_incoming();
+        self.send_numbered(publishing)
+    }
+
+    /// Numbers and publishes a tick that is as expected, when there is nothing else to do but that; `None`: there is, and
+    /// nothing was done. What is most of a replay's work keeps to the registers.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, tick: &Tick) -> Option<Tick> {
+        let core = self.core;
+        let is_watched = core.bars.has_specs() || core.hash.is_some();
+        if is_watched || !self.working.waiting.is_empty() || self.writer.free() == 0 {
+            return None;
+        }
+        let seq = self.working.sequencer.expect(tick)?;
+        let tick = Tick { seq, ..*tick };
+        self.writer.try_publish(std::slice::from_ref(&tick));
+        Some(tick)
+    }
+
+    /// Publishes `working.outgoing` when it fits as it is: nothing else can happen meanwhile. False: it does not.
+    #[inline]
+    pub(super) fn send_at_once(&mut self) -> bool {
+        let (core, Working { outgoing, waiting, .. }) = (self.core, &*self.working);
+        let fits = waiting.is_empty() && outgoing.len() <= core.chunk_max().min(self.writer.free());
+        if fits {
+            self.writer.try_publish(outgoing);
+        }
+        fits
+    }
+
+    /// Publishes `working.outgoing`, behind what waits.
+    pub(super) fn send_numbered(&mut self, publishing: &mut Publishing<'_, '_, '_>) -> PyResult<()> {
+        self.send_waiting(publishing)?;
         if publishing.gave_up {
             self.keep_outgoing();
             return Ok(());
@@ -92,18 +124,28 @@ impl<'a, 'py> Publisher<'a, 'py> {
     }
 
     /// Numbers `ticks` into `working.outgoing`.
+    #[inline(always)] // With every time of a replay.
     pub(super) fn number(&mut self, ticks: &[Tick]) {
-        let position = self.writer.position() + self.working.waiting.len() as u64;
+        let Working {
+            sequencer, outgoing, ..
+        } = &mut *self.working;
+        outgoing.clear();
+        let expected = sequencer.sequence_expected(ticks, outgoing);
+        if expected < ticks.len() || self.core.bars.has_specs() || self.core.hash.is_some() {
+            self.number_rest(&ticks[expected..]);
+        }
+    }
+
+    /// Numbers what is behind the expected ticks, and feeds all of them to bars and hash.
+    fn number_rest(&mut self, ticks: &[Tick]) {
         let Working {
             sequencer,
             kinds,
             outgoing,
+            waiting,
             ..
         } = &mut *self.working;
-        outgoing.clear();
-        if ticks.is_empty() {
-            return;
-        }
+        let position = self.writer.position() + waiting.len() as u64;
         let table = lock(&self.core.instruments);
         sequencer.sequence(ticks, &table, kinds, outgoing);
         self.core.bars.feed(outgoing, &table, position);
@@ -155,7 +197,7 @@ impl<'a, 'py> Publisher<'a, 'py> {
 
     /// Publishes `ticks`, a piece of a publish, or as many of them as its patience allows.
     fn send(&mut self, ticks: &[Tick], publishing: &mut Publishing<'_, '_, '_>) -> PyResult<()> {
-        let chunk_max = (self.core.ring.ring.capacity() / 4).max(1);
+        let chunk_max = self.core.chunk_max();
         publishing.sent = 0;
         while publishing.sent < ticks.len() {
             let done = publishing.sent;

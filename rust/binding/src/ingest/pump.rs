@@ -32,7 +32,7 @@ use super::tally::RejectTuple;
 use crate::bus::BusCore;
 use crate::clock::ReplayTime;
 use crate::errors::{internal, raise, refuse_after_fork};
-use crate::exclusive::Exclusive;
+use crate::hot::exclusive::Exclusive;
 use crate::lock::lock;
 use crate::thread::this_thread;
 
@@ -50,14 +50,14 @@ pub(crate) struct Pump {
     now: Py<PyAny>,
     time: Option<Py<ReplayTime>>,
     bus: Mutex<Option<Py<BusCore>>>,
-    counted: Arc<Mutex<Counted>>,
+    counted: Arc<Counted>,
     driver: Exclusive<Driver>,
 }
 
 impl Pump {
     fn driving<T>(&self, py: Python<'_>, act: impl FnOnce(&mut Driver) -> PyResult<T>) -> PyResult<T> {
         refuse_after_fork(py)?;
-        let mut driver = self.driver.take().ok_or_else(|| {
+        let mut driver = self.driver.take(py).ok_or_else(|| {
             let message = "this pump is running already: one call at a time drives it";
             raise(py, "ReentrantDispatchError", message)
         })?;
@@ -80,7 +80,7 @@ impl Pump {
 impl Pump {
     #[new]
     fn new(py: Python<'_>, ingest: &Ingest) -> Self {
-        let counted = Arc::default();
+        let counted = Arc::<Counted>::default();
         let driver = Driver {
             sources: Sources::new(&counted),
             ..Driver::default()
@@ -103,7 +103,7 @@ impl Pump {
 
     /// Takes the next block of a source: bytes of whole recorded lines, or an array of TICK_DTYPE.
     fn push(&self, py: Python<'_>, source: usize, block: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.driving(py, |driver| driver.sources.push(source, block))
+        self.driving(py, |driver| driver.sources.push(source, block, &self.core))
     }
 
     /// Ends a source: it has no more blocks.
@@ -226,20 +226,20 @@ impl Pump {
     /// When the last item was received that was taken, ns; None before the first.
     #[getter]
     fn last_ts(&self) -> Option<i64> {
-        lock(&self.counted).last_ts()
+        self.counted.last_ts()
     }
 
     /// Also while it runs: frames so far, and ``{"first_ts", "last_ts", "items", "accepted"}``; accepted frames by
     /// source.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        lock(&self.counted).write_to(py, &dict)?;
+        self.counted.write_to(py, &dict)?;
         Ok(dict)
     }
 
     /// The rejected frames kept since the last call: (source, row, reason, ts_init, frame).
     fn take_rejects(&self) -> Vec<RejectTuple> {
-        lock(&self.counted).take_rejects()
+        self.counted.take_rejects()
     }
 }
 
@@ -282,8 +282,8 @@ impl Pump {
             if !publisher.has_room(publishing)? {
                 continue;
             }
-            sources.take_next(py, core, &mut publisher.working)?;
-            publisher.sequence_and_send(publishing)?;
+            sources.number_next(&mut publisher)?;
+            publisher.send_numbered(publishing)?;
         }
     }
 }

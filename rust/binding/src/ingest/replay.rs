@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   due ≤ T? ─▶ ALARM     items of T ─▶ publish ─▶ dispatch until idle ─▶ bus or bars? DRAIN ─▶ awaited? ASYNC
+//!                             ▲                          │
+//!                             └── nothing else to do ────┘      from T to T inside of one dispatch
 //! ```
-//! Guarantees: nothing of T + 1 is published while something of T is left to do, natively or in Python.
+//! Guarantees: nothing of T + 1 is numbered or published while something of T is left to do, natively or in Python; so
+//! nothing that can be looked at is ahead of the handlers.
 //! Does not: fire timers or drain the bus: it returns, and is called again.
 
 use std::sync::atomic::Ordering;
@@ -19,12 +22,20 @@ use super::pump_status::PumpStatus;
 use super::sources::Sources;
 use crate::bus::BusCore;
 use crate::clock::{NEVER, ReplayTime};
+use crate::dispatch::{Backlog, Bounds};
+use crate::thread::this_thread;
+
+/// Items between two looks for signals.
+const ITEMS_PER_LOOK: u32 = 256;
 
 /// What a replay has open.
 #[derive(Default)]
 pub(crate) struct Resolving {
     /// Published at T, not yet dispatched.
     open: Option<i64>,
+    /// Some of T was numbered inside of a dispatch, and has no room on the ring until that ends.
+    waits: bool,
+    items: u32,
 }
 
 /// What a replay checks between two times.
@@ -34,15 +45,25 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) bus: Option<&'a BusCore>,
 }
 
-impl Resolving {
-    /// T is over: dispatches what was published at it.
-    fn resolve(&mut self, py: Python<'_>, core: &IngestCore) -> PyResult<()> {
-        if let Some(now_ns) = self.open.take() {
-            core.dispatch_inline(py, &Now::At(now_ns))?;
-        }
-        Ok(())
-    }
+/// How far publishing came.
+enum Reached {
+    /// All of this time is published: it is to be dispatched.
+    Time(i64),
+    /// Something else comes first.
+    Left(PumpStatus, i64),
+    /// It goes on when the dispatch that it was called from has ended.
+    Outside,
+}
 
+/// From where publishing was called.
+enum Place<'a> {
+    Outside,
+    /// A dispatch that is caught up, and cannot be dispatched to make room; it may take ticks from here and not from the
+    /// ring.
+    Inside(Option<&'a mut Backlog>),
+}
+
+impl Resolving {
     /// Goes on as far as it can, and not beyond `until_ns`.
     pub(crate) fn run(
         &mut self,
@@ -51,58 +72,172 @@ impl Resolving {
         around: &Surroundings<'_>,
         until_ns: i64,
     ) -> PyResult<(PumpStatus, i64)> {
+        loop {
+            let mut reached = self.reach(py, sources, around, until_ns, Place::Outside)?;
+            while let Reached::Time(now_ns) = reached {
+                reached = self.resolve(py, sources, around, until_ns, now_ns)?;
+            }
+            if let Reached::Left(status, argument) = reached {
+                return Ok((status, argument));
+            }
+        }
+    }
+
+    /// Dispatches what was published at T, and goes on from time to time while only ticks are due.
+    fn resolve(
+        &mut self,
+        py: Python<'_>,
+        sources: &mut Sources,
+        around: &Surroundings<'_>,
+        until_ns: i64,
+        now_ns: i64,
+    ) -> PyResult<Reached> {
         let core = around.core;
-        let mut calls = 0u32;
+        let groups = core.inline_groups();
+        let [group] = &groups[..] else {
+            core.dispatch_inline(py, &Now::At(now_ns))?;
+            return Ok(Reached::Outside);
+        };
+        group.set_thread(this_thread());
+        let mut ended = Ok(Reached::Outside);
+        let mut next =
+            |backlog: Option<&mut Backlog>| match self.reach(py, sources, around, until_ns, Place::Inside(backlog)) {
+                Ok(Reached::Time(next_ns)) => Some(next_ns),
+                other => {
+                    ended = other;
+                    None
+                }
+            };
+        if let Some(dispatched) = group.dispatch_on(py, now_ns, Bounds::NONE, Some(&mut next)) {
+            dispatched?;
+        }
+        ended
+    }
+
+    /// Publishes the items of the next time, until that is whole.
+    #[inline(always)] // With every time of a replay.
+    fn reach(
+        &mut self,
+        py: Python<'_>,
+        sources: &mut Sources,
+        around: &Surroundings<'_>,
+        until_ns: i64,
+        mut place: Place<'_>,
+    ) -> PyResult<Reached> {
+        let core = around.core;
         loop {
             // Relaxed: a stop takes effect soon, and orders nothing.
             if core.stop.load(Ordering::Relaxed) {
-                return Ok((PumpStatus::Stopped, 0));
+                return Ok(Reached::Left(PumpStatus::Stopped, 0));
             }
-            calls = calls.wrapping_add(1);
-            if calls.is_multiple_of(256) {
+            self.items = self.items.wrapping_add(1);
+            if self.items.is_multiple_of(ITEMS_PER_LOOK) {
                 py.check_signals()?;
             }
-            let next = match sources.peek(py) {
+            if self.waits {
+                self.waits = false;
+                let now = Now::At(around.time.now());
+                Publisher::begin(py, core)?.send_waiting(&mut Publishing::new(0, &now))?;
+            }
+            let whole = if self.open.is_none() {
+                sources.whole_time()
+            } else {
+                None
+            };
+            let next = match whole {
+                Some(ts_init) => Ok(Peek::At(ts_init)),
+                None => sources.peek(py),
+            };
+            let next = match next {
+                Ok(Peek::At(ts_init)) => Some(ts_init),
+                Ok(Peek::Need(source)) => return Ok(Reached::Left(PumpStatus::Need, source as i64)),
+                Err(error) if self.open.is_none() => return Err(error),
+                Ok(Peek::End) | Err(_) => None,
+            };
+            let next = match self.comes_first(around, next, until_ns) {
                 Ok(next) => next,
-                Err(error) => {
-                    self.resolve(py, core)?;
-                    return Err(error);
-                }
+                Err(first) => return Ok(first),
             };
-            let ts_init = match next {
-                Peek::Need(source) => return Ok((PumpStatus::Need, source as i64)),
-                Peek::End => i64::MAX,
-                Peek::At(ts_init) => ts_init,
-            };
-            if self.open.is_some_and(|open| open < ts_init || next == Peek::End) {
-                self.resolve(py, core)?;
+            if matches!(place, Place::Inside(_)) && !core.has_one_group() {
+                return Ok(Reached::Outside);
             }
-            if self.open.is_none()
-                && let Some(left) = around.left_to_do((next != Peek::End).then_some(ts_init.min(until_ns)))
-            {
-                return Ok(left);
+            around.time.move_to(next);
+            if let Some(reached) = self.publish(py, sources, core, (next, whole.is_some()), &mut place)? {
+                return Ok(reached);
             }
-            if next == Peek::End {
-                return Ok((PumpStatus::End, 0));
-            }
-            if ts_init > until_ns {
-                return Ok((PumpStatus::Until, ts_init));
-            }
-            around.time.move_to(ts_init);
-            let mut publisher = Publisher::begin(py, core)?;
-            sources.take_next(py, core, &mut publisher.working)?;
-            self.open = Some(ts_init);
-            let now = Now::At(ts_init);
-            let mut publishing = Publishing::new(publisher.working.incoming.len(), &now);
-            publisher.sequence_and_send(&mut publishing)?;
-            publishing.end()?;
         }
+    }
+
+    /// The time of the next item, or what comes before it.
+    #[inline(always)] // With every time of a replay.
+    fn comes_first(&mut self, around: &Surroundings<'_>, next: Option<i64>, until_ns: i64) -> Result<i64, Reached> {
+        match self.open {
+            Some(open) if next.is_none_or(|next| next > open) => {
+                self.open = None;
+                return Err(Reached::Time(open));
+            }
+            Some(_) => {}
+            None => {
+                if let Some((status, argument)) = around.left_to_do(next.map(|next| next.min(until_ns))) {
+                    return Err(Reached::Left(status, argument));
+                }
+            }
+        }
+        match next {
+            None => Err(Reached::Left(PumpStatus::End, 0)),
+            Some(next) if next > until_ns => Err(Reached::Left(PumpStatus::Until, next)),
+            Some(next) => Ok(next),
+        }
+    }
+
+    /// Publishes the next item; `None`: more may come at its time.
+    #[inline(always)] // With every time of a replay.
+    fn publish(
+        &mut self,
+        py: Python<'_>,
+        sources: &mut Sources,
+        core: &IngestCore,
+        (next, is_whole): (i64, bool),
+        place: &mut Place<'_>,
+    ) -> PyResult<Option<Reached>> {
+        let mut publisher = Publisher::begin(py, core)?;
+        let passed = if is_whole {
+            sources.number_time(&mut publisher)?
+        } else {
+            sources.number_next(&mut publisher)?;
+            None
+        };
+        if passed.is_some() || publisher.send_at_once() {
+            if !is_whole {
+                self.open = Some(next);
+                return Ok(None);
+            }
+            if let Place::Inside(Some(backlog)) = place {
+                match &passed {
+                    Some(tick) => backlog.push(tick),
+                    None => backlog.extend(&publisher.working.outgoing),
+                }
+            }
+            return Ok(Some(Reached::Time(next)));
+        }
+        self.open = Some(next);
+        if matches!(place, Place::Inside(_)) {
+            publisher.keep_outgoing();
+            self.waits = true;
+            return Ok(Some(Reached::Outside));
+        }
+        let now = Now::At(next);
+        let mut publishing = Publishing::new(publisher.working.outgoing.len(), &now);
+        publisher.send_numbered(&mut publishing)?;
+        publishing.end()?;
+        Ok(None)
     }
 }
 
 impl Surroundings<'_> {
     /// What is left to do before the ticks of `next_ns`. `next_ns` is `None` when no more ticks come: then only what is
     /// due already is left.
+    #[inline(always)] // A few loads and comparisons, with every time of a replay.
     fn left_to_do(&self, next_ns: Option<i64>) -> Option<(PumpStatus, i64)> {
         let now_ns = self.time.now();
         let bars = &self.core.bars;

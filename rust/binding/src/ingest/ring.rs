@@ -54,7 +54,7 @@ impl Ring {
     /// Never waits. Raises ConcurrentPublishError, ValueError.
     fn try_publish(&self, py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<usize> {
         refuse_after_fork(py)?;
-        let mut writer = self.core.writer().ok_or_else(|| concurrent_publish(py))?;
+        let mut writer = self.core.writer(py).ok_or_else(|| concurrent_publish(py))?;
         Ok(writer.try_publish(ticks_of(py, ticks)?))
     }
 
@@ -68,7 +68,7 @@ impl Ring {
         refuse_after_fork(py)?;
         // Copied, because waiting lets other threads run, and they may write to the array.
         let copied = ticks_of(py, ticks)?.to_vec();
-        let mut writer = self.core.writer().ok_or_else(|| concurrent_publish(py))?;
+        let mut writer = self.core.writer(py).ok_or_else(|| concurrent_publish(py))?;
         if timeout.is_some_and(f64::is_nan) {
             let message = "timeout=nan is no time: give seconds, or None to wait without end";
             return Err(raise(py, "OptionError", message));

@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 
 use crate::dispatch::DispatchLog;
 use crate::errors::raise;
-use crate::exclusive::{Exclusive, Taken};
+use crate::hot::exclusive::{Exclusive, Taken};
 use crate::lock::lock;
 use crate::tables::kinds::kinds;
 
@@ -58,8 +58,9 @@ impl RingCore {
     }
 
     /// Takes the writer; it comes back when the guard is dropped. `None`: another call has it.
-    pub(crate) fn writer(&self) -> Option<WriterGuard<'_>> {
-        let writer = self.writer.take()?;
+    #[inline]
+    pub(crate) fn writer<'py>(&self, py: Python<'py>) -> Option<WriterGuard<'_, 'py>> {
+        let writer = self.writer.take(py)?;
         Some(WriterGuard { core: self, writer })
     }
 
@@ -95,7 +96,7 @@ impl RingCore {
         }
     }
 
-    #[inline]
+    #[inline(always)] // With every time of a replay.
     fn published(&self, ticks: &[Tick], first: u64) {
         self.newest.store(ticks, first);
         if let Some(last) = ticks.last() {
@@ -135,14 +136,14 @@ impl Alarm {
 }
 
 /// The writer, taken for a while.
-pub(crate) struct WriterGuard<'a> {
+pub(crate) struct WriterGuard<'a, 'py> {
     core: &'a RingCore,
-    writer: Taken<'a, Writer<TICK_WORDS>>,
+    writer: Taken<'a, 'py, Writer<TICK_WORDS>>,
 }
 
-impl WriterGuard<'_> {
+impl WriterGuard<'_, '_> {
     /// Publishes what fits, a prefix, and returns how many that were.
-    #[inline]
+    #[inline(always)] // With every time of a replay.
     pub(crate) fn try_publish(&mut self, ticks: &[Tick]) -> usize {
         match self.core.log.stand_still() {
             None => self.publish_what_fits(ticks),

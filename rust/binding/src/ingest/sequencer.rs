@@ -17,8 +17,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::{raise, raise_with, refuse_after_fork};
-use crate::exclusive::{Exclusive, Taken};
 use crate::hot::columns::{tick_array, ticks_of};
+use crate::hot::exclusive::{Exclusive, Taken};
 use crate::lock::lock;
 use crate::tables::instruments::Instruments;
 use crate::tables::kinds::kinds;
@@ -40,8 +40,8 @@ pub(crate) struct SequencerCore {
     pub(crate) counts: Mutex<Option<SequencerCounts>>,
 }
 
-/// Refuses ticks of an unknown kind or instrument, or of a size below 0; the error names the first.
-pub(crate) fn refuse_unfit(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, instruments: usize) -> PyResult<()> {
+/// The row of the first tick of an unknown kind or instrument, or of a size below 0.
+pub(super) fn first_unfit(ticks: &[Tick], kinds: &KindTable, instruments: usize) -> Option<usize> {
     let known_kinds = kinds.rows().len();
     // NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.
     let is_unfit = |tick: &Tick| {
@@ -49,7 +49,12 @@ pub(crate) fn refuse_unfit(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, in
             || tick.instrument.wrapping_add(1) as usize > instruments
             || tick.has_negative_size()
     };
-    match ticks.iter().position(is_unfit) {
+    ticks.iter().position(is_unfit)
+}
+
+/// Refuses ticks of an unknown kind or instrument, or of a size below 0; the error names the first.
+pub(crate) fn refuse_unfit(py: Python<'_>, ticks: &[Tick], kinds: &KindTable, instruments: usize) -> PyResult<()> {
+    match first_unfit(ticks, kinds, instruments) {
         None => Ok(()),
         Some(row) => Err(unfit_tick(py, row, &ticks[row], kinds, instruments)),
     }
@@ -107,9 +112,9 @@ fn unwanted(name: &str, value: &str) -> PyResult<Unwanted> {
 }
 
 impl Sequencer {
-    fn taken(&self, py: Python<'_>) -> PyResult<Taken<'_, Working>> {
+    fn taken<'py>(&self, py: Python<'py>) -> PyResult<Taken<'_, 'py, Working>> {
         refuse_after_fork(py)?;
-        self.core.working.take().ok_or_else(|| {
+        self.core.working.take(py).ok_or_else(|| {
             let message = "this sequencer is numbering ticks now, in another thread or above this call: \
                            use it from one thread, outside of handlers that a publish called";
             raise(py, "ConcurrentPublishError", message)
@@ -180,7 +185,7 @@ impl Sequencer {
 
     /// What it has done: ``{"sequenced": {kind: n}, "gaps": n, "duplicates": n, "late": n, "restarts": n}``.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counts = match self.core.working.take() {
+        let counts = match self.core.working.take(py) {
             Some(working) => working.sequencer.counts(),
             None => {
                 let known = *lock(&self.core.counts);

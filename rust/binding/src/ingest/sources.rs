@@ -6,36 +6,75 @@
 //! Guarantees: the order of items, and with it every number and hash, depends on the sources alone.
 //! Does not: read files (Python hands over blocks), number or publish.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use headrace_core::error::MergeError;
 use headrace_core::ingest::decode::Outcome;
 use headrace_core::ingest::merge::{Block, Merge, Payload, Peek, Step};
+use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::arrival::Arrival;
 use super::decoder::Decoder;
 use super::ingest_core::IngestCore;
-use super::sequencer::{Working, refuse_unfit};
+use super::publisher::Publisher;
+use super::sequencer::{Working, first_unfit, refuse_unfit};
 use super::tally::{RejectTuple, Tally};
+use crate::dispatch::Count;
 use crate::errors::{internal, raise, raise_about, raise_with};
 use crate::hot::columns::ticks_of;
 use crate::lock::lock;
+use crate::tables::kinds::kinds;
 
 struct Source {
     name: String,
     decoder: Option<Py<Decoder>>,
+    /// Its block is one of ticks that can be numbered.
+    is_fit: bool,
+}
+
+impl Source {
+    /// Refuses ticks that cannot be numbered.
+    #[inline(always)] // Nearly always one look.
+    fn check(&self, publisher: &Publisher<'_, '_>, ticks: &[Tick]) -> PyResult<()> {
+        if self.is_fit {
+            Ok(())
+        } else {
+            self.check_ticks(publisher, ticks)
+        }
+    }
+
+    #[cold]
+    fn check_ticks(&self, publisher: &Publisher<'_, '_>, ticks: &[Tick]) -> PyResult<()> {
+        let py = publisher.py;
+        let known = lock(&publisher.core.instruments).rows().len();
+        refuse_unfit(py, ticks, &publisher.working.kinds, known).map_err(|error| {
+            let message = format!("feed {} yielded ticks, {}", self.name, error.value(py));
+            let about = raise_about(py, "FeedError", message, ("feed", &self.name));
+            about.set_cause(py, Some(error));
+            about
+        })
+    }
 }
 
 /// What came of the items so far; read also while the pump runs.
 #[derive(Default)]
 pub(crate) struct Counted {
+    items: Count,
+    /// Items whose receive time is known, and that of the first and the last of them.
+    timed: Count,
+    first_ts: AtomicI64,
+    last_ts: AtomicI64,
+    frames: Mutex<Frames>,
+}
+
+/// What became of the frames.
+#[derive(Default)]
+struct Frames {
     tally: Tally,
-    first_ts: Option<i64>,
-    last_ts: Option<i64>,
-    items: u64,
-    /// Frames accepted, by source.
+    /// Accepted, by source.
     accepted: Vec<u64>,
 }
 
@@ -44,12 +83,12 @@ pub(crate) struct Counted {
 pub(crate) struct Sources {
     sources: Vec<Source>,
     merge: Option<Merge>,
-    counted: Arc<Mutex<Counted>>,
+    counted: Arc<Counted>,
 }
 
 impl Sources {
     /// With counts that others hold, too.
-    pub(crate) fn new(counted: &Arc<Mutex<Counted>>) -> Self {
+    pub(crate) fn new(counted: &Arc<Counted>) -> Self {
         Self {
             counted: Arc::clone(counted),
             ..Self::default()
@@ -60,16 +99,25 @@ impl Sources {
         if self.merge.is_some() {
             return Err(internal("a source was added after the pump began"));
         }
-        self.sources.push(Source { name, decoder });
-        lock(&self.counted).accepted.push(0);
+        self.sources.push(Source {
+            name,
+            decoder,
+            is_fit: false,
+        });
+        lock(&self.counted.frames).accepted.push(0);
         Ok(self.sources.len() - 1)
     }
 
-    pub(crate) fn push(&mut self, source: usize, block: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn push(&mut self, source: usize, block: &Bound<'_, PyAny>, core: &IngestCore) -> PyResult<()> {
         let block = match block.cast::<PyBytes>() {
             Ok(bytes) => Block::Lines(bytes.as_bytes().to_vec()),
             Err(_) => Block::Ticks(ticks_of(block.py(), block)?.to_vec()),
         };
+        if let (Block::Ticks(ticks), Some(source)) = (&block, self.sources.get_mut(source)) {
+            // What is unknown now may be known when its turn comes.
+            let known = lock(&core.instruments).rows().len();
+            source.is_fit = first_unfit(ticks, &kinds(), known).is_none();
+        }
         self.merge().push(source, block);
         Ok(())
     }
@@ -101,8 +149,34 @@ impl Sources {
         raise_with(py, "SourceOrderError", message, &[("row", error.row)])
     }
 
-    /// Takes the next item, which `peek` announced, and decodes it into `working.incoming`.
-    pub(crate) fn take_next(&mut self, py: Python<'_>, core: &IngestCore, working: &mut Working) -> PyResult<()> {
+    /// When the next ticks come, if all that was received then is in hand as one piece; `None`: `peek` says what comes.
+    #[inline]
+    pub(super) fn whole_time(&mut self) -> Option<i64> {
+        self.merge().whole_time()
+    }
+
+    /// Takes the ticks of the time that `whole_time` returned, and numbers them; a single one may be published at once,
+    /// and is returned then.
+    #[inline(always)] // With every time of a replay.
+    pub(super) fn number_time(&mut self, publisher: &mut Publisher<'_, '_>) -> PyResult<Option<Tick>> {
+        let merge = self.merge.as_mut().ok_or_else(|| internal("a pump without sources"))?;
+        let taken = merge.take_time();
+        let (source, ticks) = taken.ok_or_else(|| internal("a time that was announced did not come"))?;
+        self.sources[source].check(publisher, ticks)?;
+        self.counted.count_item(ticks.first().map(|tick| tick.ts_init));
+        let passed = match ticks {
+            [tick] => publisher.pass(tick),
+            _ => None,
+        };
+        if passed.is_none() {
+            publisher.number(ticks);
+        }
+        Ok(passed)
+    }
+
+    /// Takes the next item, which `peek` announced, decodes and numbers it.
+    pub(super) fn number_next(&mut self, publisher: &mut Publisher<'_, '_>) -> PyResult<()> {
+        let core = publisher.core;
         let Self {
             sources,
             merge,
@@ -115,17 +189,6 @@ impl Sources {
             Ok(Step::Need(_) | Step::End) | Err(_) => return Err(internal("an item that was announced did not come")),
         };
         let source = &sources[item.source];
-        if let Payload::Ticks(ticks) = &item.payload {
-            let known = lock(&core.instruments).rows().len();
-            refuse_unfit(py, ticks, &working.kinds, known).map_err(|error| {
-                let message = format!("feed {} yielded ticks, {}", source.name, error.value(py));
-                let about = raise_about(py, "FeedError", message, ("feed", &source.name));
-                about.set_cause(py, Some(error));
-                about
-            })?;
-        }
-        let mut counted = lock(counted);
-        working.incoming.clear();
         match (item.payload, &source.decoder) {
             (Payload::Frame(frame), Some(decoder)) => {
                 let arrival = Arrival {
@@ -135,14 +198,19 @@ impl Sources {
                     source: &source.name,
                     row: item.row,
                 };
-                counted.take_frame(item.source, &arrival, core, working);
+                counted.take_frame(item.source, &arrival, core, &mut publisher.working);
+                publisher.number_incoming();
                 return Ok(());
             }
             (Payload::BadLine(line) | Payload::Frame(line), _) => {
-                counted.tally.count_bad_line(&source.name, item.row, item.ts_init, line);
+                lock(&counted.frames)
+                    .tally
+                    .count_bad_line(&source.name, item.row, item.ts_init, line);
+                publisher.number(&[]);
             }
             (Payload::Ticks(ticks), _) => {
-                working.incoming.extend_from_slice(ticks);
+                source.check(publisher, ticks)?;
+                publisher.number(ticks);
             }
         }
         let is_line = matches!(item.payload, Payload::BadLine(_));
@@ -168,10 +236,9 @@ impl Sources {
             );
             return Err(raise(py, "DecoderError", message));
         };
-        let mut counted = lock(&self.counted);
-        let row = counted.items + 1;
-        if let Some(previous) = counted.last_ts.filter(|last| ts_init < *last) {
-            drop(counted);
+        let counted = &self.counted;
+        let row = counted.items.get() + 1;
+        if let Some(previous) = counted.last_ts().filter(|last| ts_init < *last) {
             let error = MergeError {
                 source_index: index,
                 row,
@@ -194,41 +261,45 @@ impl Sources {
 
 impl Counted {
     /// Decodes a frame of a source into `working.incoming`, and counts what it was.
-    fn take_frame(
-        &mut self,
-        source: usize,
-        arrival: &Arrival<'_>,
-        core: &IngestCore,
-        working: &mut Working,
-    ) -> Outcome {
+    fn take_frame(&self, source: usize, arrival: &Arrival<'_>, core: &IngestCore, working: &mut Working) -> Outcome {
         let outcome = arrival.decode(core, working);
-        arrival.count(outcome, &mut self.tally);
-        self.accepted[source] += u64::from(matches!(outcome, Outcome::Accepted(_)));
+        let mut frames = lock(&self.frames);
+        arrival.count(outcome, &mut frames.tally);
+        frames.accepted[source] += u64::from(matches!(outcome, Outcome::Accepted(_)));
         self.count_item(Some(arrival.ts_init));
         outcome
     }
 
     /// `ts_init`: when it was received; `None`: that is unknown.
-    fn count_item(&mut self, ts_init: Option<i64>) {
-        self.items += 1;
-        self.first_ts = self.first_ts.or(ts_init);
-        self.last_ts = ts_init.or(self.last_ts);
+    #[inline]
+    fn count_item(&self, ts_init: Option<i64>) {
+        self.items.add(1);
+        if let Some(ts_init) = ts_init {
+            if self.timed.get() == 0 {
+                // Relaxed, here and below: written by the thread that drives the pump; numbers for others.
+                self.first_ts.store(ts_init, Ordering::Relaxed);
+            }
+            self.last_ts.store(ts_init, Ordering::Relaxed); // Relaxed: as above.
+            self.timed.add(1);
+        }
     }
 
     /// When the last item was received that was taken.
     pub(crate) fn last_ts(&self) -> Option<i64> {
-        self.last_ts
+        (self.timed.get() > 0).then(|| self.last_ts.load(Ordering::Relaxed)) // Relaxed: see `count_item`.
     }
 
     pub(crate) fn write_to(&self, py: Python<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {
-        self.tally.write_to(py, dict)?;
-        dict.set_item("first_ts", self.first_ts)?;
-        dict.set_item("last_ts", self.last_ts)?;
-        dict.set_item("items", self.items)?;
-        dict.set_item("accepted", self.accepted.clone())
+        let frames = lock(&self.frames);
+        frames.tally.write_to(py, dict)?;
+        let first_ts = self.last_ts().map(|_| self.first_ts.load(Ordering::Relaxed)); // Relaxed: as above.
+        dict.set_item("first_ts", first_ts)?;
+        dict.set_item("last_ts", self.last_ts())?;
+        dict.set_item("items", self.items.get())?;
+        dict.set_item("accepted", frames.accepted.clone())
     }
 
-    pub(crate) fn take_rejects(&mut self) -> Vec<RejectTuple> {
-        self.tally.take_rejects()
+    pub(crate) fn take_rejects(&self) -> Vec<RejectTuple> {
+        lock(&self.frames).tally.take_rejects()
     }
 }

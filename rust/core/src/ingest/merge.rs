@@ -200,6 +200,46 @@ impl Merge {
         }))
     }
 
+    /// When the next ticks come, if they are all that was received at their time and lie in one block: see
+    /// [`Merge::take_time`]. `None`: [`Merge::peek_ts`] says what comes.
+    #[inline]
+    pub fn whole_time(&mut self) -> Option<i64> {
+        self.pass_taken();
+        if self.failed.is_some() || !self.hungry.is_empty() {
+            return None;
+        }
+        // The two behind the first of a heap: no other is before them.
+        let [Reverse((ts_init, index)), others @ ..] = self.heads.as_slice() else {
+            return None;
+        };
+        let is_alone = others.iter().take(2).all(|Reverse((other, _))| other > ts_init);
+        let source = &self.sources[*index];
+        let Block::Ticks(ticks) = &source.block else {
+            return None;
+        };
+        // At the end of a block its time may go on in the next one.
+        let behind = ticks.get(source.at)?;
+        (is_alone && behind.ts_init > *ts_init).then_some(*ts_init)
+    }
+
+    /// Takes the ticks of the time that [`Merge::whole_time`] returned: with the index of their source.
+    #[inline]
+    pub fn take_time(&mut self) -> Option<(usize, &[Tick])> {
+        let mut top = self.heads.peek_mut()?;
+        let Reverse((_, index)) = *top;
+        let source = &mut self.sources[index];
+        let head = source.head?;
+        let Block::Ticks(ticks) = &source.block else {
+            return None;
+        };
+        let next = head_of(ticks, source.at, source.rows)?;
+        *top = Reverse((next.ts_init, index));
+        source.at = next.end;
+        source.rows += (next.end - next.start) as u64;
+        (source.previous, source.head) = (next.ts_init, Some(next));
+        Some((index, &ticks[head.start..head.end]))
+    }
+
     /// Moves the source whose head was handed out to its next one.
     fn pass_taken(&mut self) {
         if let Some(index) = self.taken.take() {
@@ -239,6 +279,20 @@ impl Merge {
     }
 }
 
+/// The ticks of one receive time that begin at this place of a block; `None` at its end. rows : before it.
+#[inline]
+fn head_of(ticks: &[Tick], at: usize, rows: u64) -> Option<Head> {
+    let (first, rest) = ticks.get(at..)?.split_first()?;
+    let same = rest.iter().take_while(|tick| tick.ts_init == first.ts_init).count();
+    Some(Head {
+        ts_init: first.ts_init,
+        row: rows + 1,
+        start: at,
+        end: at + 1 + same,
+        bad: false,
+    })
+}
+
 impl Source {
     /// Finds the next head, and its time; None when the block is used up (which is then dropped).
     fn advance(&mut self, index: usize) -> Result<Option<i64>, MergeError> {
@@ -261,22 +315,14 @@ impl Source {
                     }
                 })
             }
-            Block::Ticks(ticks) => ticks.get(self.at).map(|first| {
-                let run = ticks[self.at..]
-                    .iter()
-                    .take_while(|tick| tick.ts_init == first.ts_init)
-                    .count();
-                let head = Head {
-                    ts_init: first.ts_init,
-                    row: self.rows + 1,
-                    start: self.at,
-                    end: self.at + run,
-                    bad: false,
-                };
-                self.at += run;
-                self.rows += run as u64;
+            Block::Ticks(ticks) => {
+                let head = head_of(ticks, self.at, self.rows);
+                if let Some(head) = head {
+                    self.at = head.end;
+                    self.rows += (head.end - head.start) as u64;
+                }
                 head
-            }),
+            }
         };
         self.head = head;
         let Some(head) = head else {

@@ -16,7 +16,7 @@
 
 use super::known_gaps::KnownGaps;
 use super::state::{self, RestoreError, SavedStream, SequencerState};
-use super::stream::{LateRun, NO_TIME, Rule, Stream, Verdict};
+use super::stream::{LateRun, NO_TIME, Rule, Stream, Verdict, event_len};
 use crate::ingest::decode::PassedOver;
 use crate::limits::{KINDS_MAX, RESTART_JUMP};
 use crate::market::instrument::{ChainRule, InstrumentTable};
@@ -111,31 +111,44 @@ impl Sequencer {
     /// stream is new, or when `out` must grow.
     pub fn sequence(&mut self, ticks: &[Tick], instruments: &InstrumentTable, kinds: &KindTable, out: &mut Vec<Tick>) {
         out.reserve(ticks.len());
-        let mut rest = ticks;
-        while let Some((first, after)) = rest.split_first() {
+        let mut rest = &ticks[self.sequence_expected(ticks, out)..];
+        while let Some(first) = rest.first() {
             let place = self.place(first.instrument, first.kind, instruments, kinds);
-            let stream = &mut self.streams[place];
-            // Most events are one tick that is just what was expected, or that has no number to check.
-            let unnumbered = first.venue_seq == 0 && stream.gap_cause.is_none() && stream.ids == place;
-            if first.ends_event() && (unnumbered || stream.expects(first)) {
-                if !unnumbered {
-                    stream.venue_last = first.venue_seq;
-                    stream.newest_ts = stream.newest_ts.max(first.ts_event);
-                } else if first.kind == kind::STATUS {
-                    self.note_status(first);
-                }
-                let stream = &mut self.streams[place];
-                stream.seq += 1;
-                let mut numbered = *first;
-                numbered.seq = stream.seq;
-                out.push(numbered);
-                rest = after;
-                continue;
-            }
             let (event, after) = rest.split_at(event_len(first, rest));
             self.event(place, event, instruments, kinds, out);
-            rest = after;
+            rest = &after[self.sequence_expected(after, out)..];
         }
+    }
+
+    /// Numbers the ticks before the first that needs [`Sequencer::sequence`], into `out`; returns how many they are.
+    #[inline]
+    pub fn sequence_expected(&mut self, ticks: &[Tick], out: &mut Vec<Tick>) -> usize {
+        let numbered = ticks
+            .iter()
+            .map_while(|tick| self.expect(tick).map(|seq| Tick { seq, ..*tick }));
+        let before = out.len();
+        out.extend(numbered);
+        out.len() - before
+    }
+
+    /// The number of a tick that is an event and just what was expected, as most are; `None`: nothing was done.
+    #[inline(always)] // With every time of a replay.
+    pub fn expect(&mut self, tick: &Tick) -> Option<u64> {
+        let place = self.known_place(tick.instrument, tick.kind)?;
+        let stream = &mut self.streams[place];
+        let is_unnumbered = tick.venue_seq == 0 && stream.gap_cause.is_none() && stream.ids == place;
+        if !tick.ends_event() || !(is_unnumbered || stream.expects(tick)) {
+            return None;
+        }
+        if !is_unnumbered {
+            stream.venue_last = tick.venue_seq;
+            stream.newest_ts = stream.newest_ts.max(tick.ts_event);
+        } else if tick.kind == kind::STATUS {
+            self.note_status(tick);
+        }
+        let stream = &mut self.streams[place];
+        stream.seq += 1;
+        Some(stream.seq)
     }
 
     /// A venue number was used up by a frame that is no tick of ours: it is not missing.
@@ -361,26 +374,6 @@ impl Sequencer {
         self.gaps += 1;
         out.push(gap);
     }
-}
-
-/// How many ticks the event has that `ticks` begins with.
-#[inline]
-fn event_len(first: &Tick, ticks: &[Tick]) -> usize {
-    if first.ends_event() {
-        return 1;
-    }
-    let mut len = 1;
-    for tick in &ticks[1..] {
-        // An event whose end is not marked ends where another begins.
-        if !tick.continues_event() || tick.instrument != first.instrument {
-            return len;
-        }
-        len += 1;
-        if tick.ends_event() {
-            return len;
-        }
-    }
-    len
 }
 
 /// Row 0 is for ticks of no instrument, whose id is the largest `u32`.

@@ -264,3 +264,23 @@ impl Stream {
         gap
     }
 }
+
+/// How many ticks the event has that `ticks` begins with.
+#[inline]
+pub(super) fn event_len(first: &Tick, ticks: &[Tick]) -> usize {
+    if first.ends_event() {
+        return 1;
+    }
+    let mut len = 1;
+    for tick in &ticks[1..] {
+        // An event whose end is not marked ends where another begins.
+        if !tick.continues_event() || tick.instrument != first.instrument {
+            return len;
+        }
+        len += 1;
+        if tick.ends_event() {
+            return len;
+        }
+    }
+    len
+}

@@ -1,0 +1,284 @@
+"""A replay goes from time to time inside one native call, and nobody can tell: acts at every time, in both ways.
+
+The other way is the same code with one time a call: a pace that lets one receive time be due, as at a finite speed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import headrace.engine.loop.replay as driver
+from headrace import BarSpec, Dispatcher, Engine, Strategy
+from headrace.errors import ConcurrentPublishError
+from headrace.feeds import SyntheticFeed
+from headrace.market.clock import PacedClock
+from headrace.trading.brokers.simulated import SimulatedBroker
+from tests.support.engines import INSTRUMENTS, LIMITS, START
+from tests.support.feeding import BTC, ETH, level_event, quotes, trades
+
+MS = 1_000_000
+# What is not the same in two runs: how long they took.
+DURATIONS = re.compile(r"latency=LatencyStats\([^)]*\)|elapsed_s=[^,]*|ticks_per_s=[^,]*")
+
+
+class OneTimeAtOnce(PacedClock):
+    """Lets one receive time be due: the pump returns behind each."""
+
+    __slots__ = ("_due_ns",)
+
+    def due_ns(self) -> int:
+        return getattr(self, "_due_ns", self._first_ns)
+
+    def wait_s(self, ts_ns: int) -> float:
+        self._due_ns = ts_ns
+        return 0.0
+
+
+class Watcher(Strategy):
+    """Notes at each of its ticks all that can be seen of the run, and acts at one of them."""
+
+    bars = (BarSpec("*", "20ms", price="mid"), BarSpec("*", "3t", price="mid"))
+
+    def __init__(self, act: Callable[[Watcher], object], at: int) -> None:
+        self.act, self.at = act, at
+        self.noted: list[str] = []
+        self.engine: Engine | None = None
+        self.ticks = 0
+
+    def on_tick(self, tick) -> None:
+        self.ticks += 1
+        self.note(repr(tick))
+        if self.ticks == self.at:
+            self.act(self)
+
+    def note(self, *what: object) -> None:
+        assert self.engine is not None
+        dispatcher = self.engine.dispatcher
+        seen = (self.engine.clock.now_ns(), dispatcher.position, dispatcher.instruments.names(), dispatcher.stats())
+        ingest = (state_of(dispatcher), [pump.counts() for pump in dispatcher._pumps])
+        self.noted.append(DURATIONS.sub("", repr((*what, *seen, *ingest, dispatcher.newest_quote(BTC)))))
+
+    def on_bar(self, bar) -> None:
+        self.note(bar.instrument, bar.ts_close, bar.close, bar.volume)
+
+    def on_timer(self, timer) -> None:
+        self.note(timer.name, timer.due_ns)
+
+    def on_order(self, event) -> None:
+        self.note(type(event).__name__)
+
+    def on_fill(self, fill) -> None:
+        self.note(fill.price)
+
+    def on_signal(self, signal) -> None:
+        self.note(signal.source)
+
+
+def state_of(dispatcher: Dispatcher) -> object:
+    """What the sequencer would go on from; None inside of a publish that found no room."""
+    try:
+        return dispatcher.sequencer.save()
+    except ConcurrentPublishError:
+        return None
+
+
+class Windows(Strategy):
+    subscription: ClassVar[Mapping[str, object]] = {"every": "20ms"}
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def on_quotes(self, seq, bid_price, flags) -> None:
+        self.calls.append((seq.tolist(), bid_price.tolist(), flags.tolist()))
+
+
+class Batches(Strategy):
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def on_ticks(self, seq, ts_init) -> None:
+        self.calls.append((seq.tolist(), ts_init.tolist()))
+
+    def on_gap(self, missing) -> None:
+        self.calls.append(missing)
+
+
+class OfOne(Windows):
+    """Its window ends while ticks of another instrument pass."""
+
+    subscription: ClassVar[Mapping[str, object]] = {"every": "10ms", "instruments": BTC}
+
+
+class Newest(Batches):
+    subscription: ClassVar[Mapping[str, object]] = {"overflow": "conflate", "kinds": ["quote"]}
+
+
+class Awaits(Strategy):
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    async def on_quote(self, seq) -> None:
+        self.calls.append(seq)
+
+
+def market() -> list[np.ndarray]:
+    """Two arrays with quotes, trades with a gap, and depth; some times are of both, some hold several ticks."""
+    with Dispatcher(instruments=[BTC, ETH]) as of:
+        first = [
+            quotes(of, range(100, 104), ts_init=[START + MS * at for at in (0, 5, 5, 11)]),
+            trades(of, [7.0, 8.0], ts_init=[START + 11 * MS, START + 23 * MS], trade_id=[1, 4]),
+            quotes(of, range(104, 108), ts_init=[START + MS * at for at in (30, 31, 47, 60)]),
+        ]
+        second = [
+            quotes(of, range(50, 53), instrument=ETH, ts_init=[START + MS * at for at in (2, 5, 11)]),
+            level_event(of, 3, instrument=ETH, ts_init=START + 12 * MS),
+            quotes(of, range(53, 56), instrument=ETH, ts_init=[START + MS * at for at in (31, 32, 75)]),
+        ]
+    return [np.concatenate(first), np.concatenate(second)]
+
+
+def subscribe(watcher: Watcher) -> None:
+    """Another subscription begins."""
+    assert watcher.engine is not None
+    watcher.engine.dispatcher.subscribe(lambda seq, ts_init: watcher.note("new", seq, ts_init), callback="on_quote")
+
+
+def subscribe_a_thread(watcher: Watcher) -> None:
+    """Another group begins, whose calls come behind those of the first."""
+    assert watcher.engine is not None
+    own = watcher.engine.dispatcher.subscribe(
+        lambda seq, ts_init: watcher.note("thread", seq, ts_init), callback="on_quote", mode="thread"
+    )
+    assert own.name
+
+
+def publish(watcher: Watcher) -> None:
+    """A tick of its own comes between those of the sources."""
+    assert watcher.engine is not None
+    dispatcher = watcher.engine.dispatcher
+    now_ns = watcher.engine.clock.now_ns()
+    dispatcher.publish(quotes(dispatcher, [99.0], instrument=ETH, ts_init=now_ns))
+
+
+def change(watcher: Watcher, *names: str) -> None:
+    """Pause, resume or close what the other strategies get."""
+    assert watcher.engine is not None
+    for own in watcher.engine.dispatcher.subscriptions.values():
+        if not own.name.startswith("Watcher"):
+            for name in names:
+                getattr(own, name)()
+
+
+def stop(watcher: Watcher) -> None:
+    """The run ends here."""
+    assert watcher.engine is not None
+    watcher.engine.stop()
+
+
+def fail(_watcher: Watcher) -> None:
+    msg = "as asked"
+    raise ValueError(msg)
+
+
+ACTS: dict[str, Callable[[Watcher], object]] = {
+    "nothing": lambda _watcher: None,
+    "stop": stop,
+    "publish": publish,
+    "subscribe": subscribe,
+    "subscribe a thread": subscribe_a_thread,
+    "close": lambda watcher: change(watcher, "close"),
+    "pause": lambda watcher: change(watcher, "pause"),
+    "pause and resume": lambda watcher: change(watcher, "pause", "resume"),
+    "fault": fail,
+    "timer": lambda watcher: watcher.set_timer("soon", after="1ms"),
+    "timer at once": lambda watcher: watcher.set_timer("now", after="1us"),
+    "buy": lambda watcher: watcher.buy(BTC, 1),
+    "signal": lambda watcher: watcher.signal(BTC, 1),
+}
+
+
+def seen_of(
+    feeds: Any, act: Callable[[Watcher], object], at: int, others: list[type[Strategy]], **options: Any
+) -> list[Any]:
+    """All that a run shows: inside of it, and in its report."""
+    watcher = Watcher(act, at)
+    strategies = [watcher, *(other() for other in others)]
+    engine = Engine(
+        feeds=feeds,
+        strategies=strategies,
+        mode="replay",
+        broker=SimulatedBroker(),
+        instruments=INSTRUMENTS,
+        limits=LIMITS,
+        hashing=True,
+        on_fault="quarantine",
+        **options,
+    )
+    watcher.engine = engine
+    report = engine.run()
+    calls = [getattr(own, "calls", None) for own in strategies]
+    laws = [own.subscriptions for own in report.strategies.values()]
+    letters = [(own.source, own.reason) for own in engine.dead_letters]
+    return [watcher.noted, calls, report.input_hash, DURATIONS.sub("", repr(laws)), letters, report.stopped]
+
+
+def in_both_ways(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> list[Any]:
+    at_once = seen_of(*arguments, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "PacedClock", OneTimeAtOnce)
+        one_by_one = seen_of(*arguments, **options)
+    for own, other in zip(at_once, one_by_one, strict=True):
+        assert own == other
+    return at_once
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_an_act_at_any_tick_shows_nothing_of_a_later_time(act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds = market()
+    for at in range(1, sum(map(len, feeds)) + 1):
+        in_both_ways(monkeypatch, feeds, ACTS[act], at, [Windows, OfOne, Batches])
+
+
+@pytest.mark.parametrize("other", [Newest, Awaits])
+@pytest.mark.parametrize("act", ["pause and resume", "subscribe", "publish", "buy"])
+def test_folded_and_awaited_calls_are_those_of_one_time_at_once(
+    other: type[Strategy], act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeds = market()
+    for at in range(1, sum(map(len, feeds)) + 1, 2):
+        in_both_ways(monkeypatch, feeds, ACTS[act], at, [other])
+
+
+@pytest.mark.parametrize("ring_capacity", [2, 16, 65_536])
+def test_frames_of_any_length_pass_rings_of_any_size(
+    ring_capacity: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = SyntheticFeed(frames=300).write(tmp_path / "session.gz")
+    log, calls, *_ = in_both_ways(
+        monkeypatch, [path, market()[0]], ACTS["subscribe"], 200, [Windows, Batches], ring_capacity=ring_capacity
+    )
+    assert len(log) > 300
+    assert all(calls[1:])
+
+
+def test_one_time_at_once_is_one_return_of_the_pump_for_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds = market()
+    pauses: list[int] = []
+
+    class Counting(OneTimeAtOnce):
+        __slots__ = ()
+
+        def wait_s(self, ts_ns: int) -> float:
+            pauses.append(ts_ns)
+            return super().wait_s(ts_ns)
+
+    monkeypatch.setattr(driver, "PacedClock", Counting)
+    seen_of(feeds, ACTS["nothing"], 0, [])
+    times = np.unique(np.concatenate([own["ts_init"] for own in feeds]))
+    assert pauses == times[1:].tolist()
