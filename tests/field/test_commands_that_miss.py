@@ -146,9 +146,10 @@ def test_every_text_is_accepted_as_the_reason_of_a_halt(ctl: Ctl, home: Path, en
 def test_a_configuration_that_is_wrong_elsewhere_halts(ctl: Ctl, home: Path, engine: subprocess.Popen[str]) -> None:
     (home / "paper.toml").write_text(f"{CONFIG}\n[rsk]\nquantity_max = 1\n")
     assert ctl("halt", "--config", home / "paper.toml").stdout.endswith("engine paper: accepted\n")
-    (home / "paper.toml").write_text(CONFIG.replace("state_folder", "state_fodler"))
-    ended = ctl("rearm", "--config", home / "paper.toml")
-    assert (ended.returncode, "did you mean state_folder" in ended.stderr) == (2, True)
+    for right, wrong in (("state_folder", "state_fodler"), ("state_folder", "StateFolder"), ("[engine]", "[engin]")):
+        (home / "paper.toml").write_text(CONFIG.replace(right, wrong))
+        ended = ctl("rearm", "--config", home / "paper.toml")
+        assert (ended.returncode, f"did you mean {right.strip('[]')}" in ended.stderr) == (2, True)
 
 
 @pytest.mark.asyncio

@@ -30,7 +30,7 @@ from headrace.control import Operator
 from headrace.control.wire import AskLetter, AskLetters, AskTable
 from headrace.engine.tables import Table, duration_text, named_text, tables_text, value_text
 from headrace.errors import ControlError, OptionError, StateFolderError
-from headrace.market.checks import nearest
+from headrace.market.checks import mistaken_for, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -81,10 +81,19 @@ def _operator() -> Operator:
     config, problems = read_config(file)
     # What is wrong elsewhere in the file must not prevent a halt.
     for problem in problems:
-        if problem.path in ("$.engine", "$.engine.name", "$.engine.state_folder"):
+        if _says_which_engine(problem.path):
             raise problem
     section = config.engine
     return Operator(folder or section.state_folder, engine=engine, configured=section.name)
+
+
+def _says_which_engine(path: str) -> bool:
+    """Return whether a path of a configuration leads to the engine's name or folder, or is a misspelling of one."""
+    section, _, key = path.removeprefix("$.").partition(".")
+    if section != "engine":
+        return bool(mistaken_for(section, ("engine",)))
+    places = ("name", "state_folder")
+    return key in ("", *places) or bool(mistaken_for(key, places))
 
 
 _PLACES = _places(click.Command("ctl", add_help_option=False))

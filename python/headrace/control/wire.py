@@ -26,9 +26,9 @@ import msgspec
 from headrace.commands.ack import Ack
 from headrace.commands.family import CommandEntry
 from headrace.errors import ControlError
+from headrace.market.checks import FILE_NAME
 
 __all__ = [
-    "ENGINE_NAME",
     "AskLetter",
     "AskLetters",
     "AskTable",
@@ -41,8 +41,6 @@ __all__ = [
     "socket_path",
 ]
 
-# An engine's name is a file's name.
-ENGINE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 TERMINAL_CHARACTERS_MAX = 40
 # The kernel's sockaddr_un has 108 bytes, the last of them a zero.
 SOCKET_PATH_BYTES_MAX = 107
@@ -93,7 +91,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def socket_path(name: str, folder: Path) -> Path:
     """Return the socket of the engine with this name, in this state folder. Raises ControlError."""
-    if not re.fullmatch(ENGINE_NAME, name):
+    if not re.fullmatch(FILE_NAME, name):
         msg = f"an engine called {name!r} has no socket: use up to 64 letters, digits and . _ -"
         raise ControlError(msg)
     path = folder / "run" / f"{name}.sock"

@@ -188,6 +188,8 @@ def _refuse_misspelt(kind: type) -> None:
         meant = mistaken_for(name, (*callback_names(), *LIFE_CYCLE)) if is_like_one else ""
         if not meant and isinstance(value, Mapping) and value:
             meant = mistaken_for(name, ("subscription",))
+        if isinstance(value, str | list | tuple) and value:
+            meant = mistaken_for(name, ("bars",))
         if meant:
             msg = f"{kind.__name__}.{name} is never read: did you mean {meant}? give it that name, or one less near"
             raise SubscriptionError(msg, handler=name)

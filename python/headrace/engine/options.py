@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace.errors import OptionError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
-from headrace.market.checks import of_type, one_of, refuse_unknown
+from headrace.market.checks import file_name, of_type, one_of, refuse, refuse_unknown
 from headrace.market.clock import Clock, Mode, ModeName
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.trading.brokers import Broker, check_broker
@@ -133,6 +133,9 @@ def complete(given: EngineOptions) -> EngineOptions:
     options = cast("EngineOptions", {**dict.fromkeys(names), **_DEFAULTS, **given})
     for name, types in _TYPES.items():
         of_type(name, options[name], *types)  # type: ignore[literal-required]  # the table's keys are options
+    _check_names(options)
+    if options["slice_ns"] < 1:
+        refuse("slice_ns", options["slice_ns"], "a whole number of ns from 1 on")
     if options["broker"] is not None:
         check_broker(options["broker"])
     for name in ("duplicates", "late"):
@@ -162,3 +165,13 @@ def complete(given: EngineOptions) -> EngineOptions:
         msg = f"record={str(options['record'])!r} with mode={str(mode)!r}: only live feeds are recorded; leave it out"
         raise OptionError(msg, option="record")
     return options
+
+
+def _check_names(options: EngineOptions) -> None:
+    """Refuse names that files cannot have, and the empty text of a setting that is missing."""
+    file_name("name", options["name"])
+    if options["run_id"] is not None:
+        file_name("run_id", options["run_id"])
+    for name in (own for own, types in _TYPES.items() if types is _PATH):
+        if options[name] == "":  # type: ignore[literal-required]  # the table's keys are options
+            refuse(name, "", "a path, or None")

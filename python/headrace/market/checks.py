@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "FILE_NAME",
     "TIME_MAX_NS",
     "UNITS_NS",
     "Duration",
     "converted",
     "duration_ns",
+    "file_name",
     "mistaken_for",
     "nearest",
     "number",
@@ -57,6 +59,8 @@ UNITS_NS = {
 }
 # The latest time that a clock and a record can hold.
 TIME_MAX_NS = (1 << 63) - 1
+# Of an engine and of its run: files are named after them.
+FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 # What an error calls a type.
 TYPE_WORDS: dict[type, str] = {
     str: "a text",
@@ -121,9 +125,15 @@ def of_type(option: str, value: object, *types: type | None) -> None:
     wanted = tuple(filter(None, types))
     is_class = isinstance(value, type) and not {type, Callable}.intersection(wanted)
     if is_class or not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        refuse(
-            option, value, " or ".join("None" if own is None else TYPE_WORDS.get(own, own.__name__) for own in types)
-        )
+        words = dict.fromkeys("None" if own is None else TYPE_WORDS.get(own, own.__name__) for own in types)
+        refuse(option, value, " or ".join(words))
+
+
+def file_name(option: str, value: str) -> str:
+    """Return a text after which files can be named. Raises OptionError."""
+    if not re.fullmatch(FILE_NAME, value):
+        refuse(option, value, "up to 64 letters, digits and . _ -, a letter or digit first: files are named after it")
+    return value
 
 
 def number(option: str, value: object) -> float:

@@ -16,6 +16,8 @@ import time
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+
 import headrace._native as _native
 from headrace.errors import EngineError, OptionError
 from headrace.market.user_errors import called
@@ -183,4 +185,5 @@ def seconds_until(clock: Clock, due_ns: int) -> float:
 
 
 def _is_speed(speed: object) -> bool:
-    return isinstance(speed, int | float) and 0 < speed < float("inf")
+    is_number = isinstance(speed, int | float | np.floating | np.integer) and not isinstance(speed, bool)
+    return is_number and 0 < float(speed) < float("inf")

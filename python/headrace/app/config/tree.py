@@ -20,9 +20,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
-from headrace.control.wire import ENGINE_NAME
 from headrace.dispatch.options import SubscriptionOptions
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
+from headrace.market.checks import FILE_NAME
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
 
@@ -61,7 +61,7 @@ BrokerUse: TypeAlias = Annotated[
     str, msgspec.Meta(pattern="^(simulated|[^:]+:[^:]+)$", extra={"is": "use", "takes": '"simulated" or module:Class'})
 ]
 EngineName: TypeAlias = Annotated[
-    str, msgspec.Meta(pattern=f"^{ENGINE_NAME}{_END}", extra={"takes": "up to 64 letters, digits and . _ -"})
+    str, msgspec.Meta(pattern=f"^{FILE_NAME}{_END}", extra={"takes": "up to 64 letters, digits and . _ -"})
 ]
 # Parameters of a class's constructor; their names are checked when the object is made.
 Table: TypeAlias = dict[str, Any]
