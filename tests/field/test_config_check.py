@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from headrace.app.config import load_config
 from headrace.cli import app
+from headrace.errors import ConfigError
 from headrace.feeds import SyntheticFeed
 from tests.support.command import COMMAND, Run
 
@@ -262,3 +264,13 @@ def test_check_refuses_a_state_folder_of_another_user(folder: Path, capsys: pyte
     os.chown(folder / "state", 4711, 4711)
     assert app.run(["config", "check", "paper.toml"]) == 2
     assert "wrong: $.engine.state_folder: " in capsys.readouterr().out
+
+
+def test_what_may_be_missing_may_be_written_as_nothing(tmp_path: Path) -> None:
+    (tmp_path / "engine.yaml").write_text(
+        "engine: {run_id: null}\nbroker: null\nstrategies: [{use: a.py:A, name: null}]\n"
+    )
+    assert load_config(tmp_path / "engine.yaml", environment={}).broker is None
+    (tmp_path / "engine.yaml").write_text("feeds: null\n")
+    with pytest.raises(ConfigError, match="Expected `array`, got `null`"):
+        load_config(tmp_path / "engine.yaml", environment={})

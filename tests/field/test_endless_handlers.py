@@ -86,7 +86,7 @@ async def test_where_nothing_else_waits_the_end_is_fast(strategy: type[Ends], ca
         engine, took_s = await end_of(strategy())
     assert took_s < 4 * DRAIN_RUNNING_S + MARGIN_S
     (letter,) = engine.dead_letters.list()
-    assert letter.reason.startswith("CancelledError")
+    assert letter.reason.startswith(("CancelledError", "TimeoutError: on_bar did not return before"))
     assert letter.source.startswith(strategy.__name__)
     assert any(strategy.__name__ in record.getMessage() for record in caplog.records)
 

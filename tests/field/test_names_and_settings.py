@@ -16,7 +16,7 @@ from tests.support.engines import Recorder, engine_over, market
 @pytest.mark.parametrize("value", ["", "a/b", "../x", "a\nb", "\0", "a\ud800", "x" * 65, ".hidden", "my engine"])
 def test_a_name_that_no_file_can_have_is_refused(option: str, value: str) -> None:
     with pytest.raises(OptionError, match=rf"{option}=.*letters, digits"):
-        engine_over(market([1.0]), [], **{option: value})
+        engine_over(market([1.0]), [], mode="replay", **{option: value})
 
 
 @pytest.mark.parametrize("option", ["audit", "dispatch_log", "record", "state_folder"])

@@ -38,7 +38,7 @@ class ForThePast(Again):
 
     def on_timer(self, timer: Timer) -> None:
         self.fired += 1
-        self.set_timer("again", at_ns=1)
+        self.set_timer("again", at_ns=timer.due_ns - 1)
 
 
 @pytest.mark.parametrize("strategy", [Again, InTurns, ForThePast])

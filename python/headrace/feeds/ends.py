@@ -75,8 +75,8 @@ class FeedEnds:
         try:
             while running:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                ended = {task: running.pop(task) for task in list(running) if task in done}
-                names = [self._end(task, source, publish) for task, source in ended.items()]
+                ended = [task for task in running if task in done]
+                names = [self._end(task, running.pop(task), publish) for task in ended]
                 if any(names) and running and not self._goes_on:
                     return f"feed {next(filter(None, names))} ended"
         finally:
@@ -84,6 +84,9 @@ class FeedEnds:
                 task.cancel()
             if running:
                 await asyncio.wait(running)
+            for task, source in running.items():
+                if source is not None and not task.cancelled() and (error := task.exception()) is not None:
+                    log.error("feed %s failed, too", source.feed.name, exc_info=error)
         return "feeds ended"
 
     def _end(

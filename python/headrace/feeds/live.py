@@ -102,6 +102,12 @@ class LiveSource:
         both: list[asyncio.Future[Any]] = [bringing, self._failed]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if bringing.done():
+                # It failed before it was cancelled, which is the one of the two that is told.
+                with named:
+                    result_of(bringing)
+            raise
         finally:
             await ended({bringing: named.where})
             # One that was left behind can bring nothing more.

@@ -142,6 +142,8 @@ class Deliveries:
                 async with limit:
                     refuse_generator(await returned)
             except BaseException as error:
+                if isinstance(error, TimeoutError) and limit.expired():
+                    error.args = (f"{name} did not return before its strategy ended",)
                 if limits is self._limits:
                     self._fail(name, error)
                 raise

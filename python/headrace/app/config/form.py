@@ -57,7 +57,7 @@ def form_of(root: type[EngineConfig]) -> Form:
 
 
 def member(form: Form, value: object) -> Form:
-    """Return the member of a union that fits a value: a table, a list, or a plain type."""
+    """Return the member of a union that fits a value: a table, a list, nothing, or a plain type."""
     form = bare(form)
     if not isinstance(form, inspect.UnionType):
         return form
@@ -67,6 +67,8 @@ def member(form: Form, value: object) -> Form:
         wanted = (inspect.StructType, inspect.DictType)
     elif isinstance(value, list | tuple):
         wanted = (inspect.VarTupleType,)
+    elif value is None:
+        wanted = (inspect.NoneType,)
     return next((choice for choice in choices if isinstance(choice, wanted)), choices[0])
 
 

@@ -166,6 +166,8 @@ def _converted(tree: Tree, found: list[ConfigError]) -> EngineConfig:
 def _fitted(value: object, form: Form, path: str, found: list[ConfigError]) -> object:
     """Return a section, or the sections of a list or table, without what is wrong; MISSING when nothing is left."""
     here = member(form, value)
+    if isinstance(here, inspect.NoneType):
+        return None
     items = items_of(here)
     if isinstance(here, inspect.VarTupleType) and isinstance(value, list):
         if isinstance(items, inspect.StructType):
