@@ -84,9 +84,11 @@ class FeedEnds:
                 task.cancel()
             if running:
                 await asyncio.wait(running)
-            for task, source in running.items():
-                if source is not None and not task.cancelled() and (error := task.exception()) is not None:
-                    log.error("feed %s failed, too", source.feed.name, exc_info=error)
+            for task, other in running.items():
+                error = None if task.cancelled() else task.exception()
+                if error is not None:
+                    name = "of the past" if other is None else other.feed.name
+                    log.error("feed %s failed, too", name, exc_info=error)
         return "feeds ended"
 
     def _end(

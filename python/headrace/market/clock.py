@@ -185,5 +185,6 @@ def seconds_until(clock: Clock, due_ns: int) -> float:
 
 
 def _is_speed(speed: object) -> bool:
-    is_number = isinstance(speed, int | float | np.floating | np.integer) and not isinstance(speed, bool)
-    return is_number and 0 < float(speed) < float("inf")
+    if isinstance(speed, bool) or not isinstance(speed, int | float | np.floating | np.integer):
+        return False
+    return 0 < float(speed) < float("inf")
