@@ -138,7 +138,7 @@ def market() -> list[np.ndarray]:
         second = [
             quotes(of, range(50, 53), instrument=ETH, ts_init=[START + MS * at for at in (2, 5, 11)]),
             level_event(of, 3, instrument=ETH, ts_init=START + 12 * MS),
-            quotes(of, range(53, 56), instrument=ETH, ts_init=[START + MS * at for at in (31, 32, 75)]),
+            quotes(of, range(53, 57), instrument=ETH, ts_init=[START + MS * at for at in (31, 32, 52, 75)]),
         ]
     return [np.concatenate(first), np.concatenate(second)]
 
@@ -238,11 +238,15 @@ def in_both_ways(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: An
     return at_once
 
 
+# With batches each time ends a span; without, spans are opened one behind the other.
+@pytest.mark.parametrize("others", [[Windows, OfOne, Batches], [OfOne]], ids=["batches", "one by one"])
 @pytest.mark.parametrize("act", ACTS)
-def test_an_act_at_any_tick_shows_nothing_of_a_later_time(act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_act_at_any_tick_shows_nothing_of_a_later_time(
+    act: str, others: list[type[Strategy]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     feeds = market()
     for at in range(1, sum(map(len, feeds)) + 1):
-        in_both_ways(monkeypatch, feeds, ACTS[act], at, [Windows, OfOne, Batches])
+        in_both_ways(monkeypatch, feeds, ACTS[act], at, others)
 
 
 @pytest.mark.parametrize("other", [Newest, Awaits])
