@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 try:
-    from headrace._native import Decoder, Instruments, Ring, RingReader, Sequencer
+    from headrace._native import Book, Decoder, Instruments, Ring, RingReader, Sequencer
 except ImportError as refused:
     # CPython 3.12 and newer say this of an isolated sub-interpreter, before the module runs; of others the module does.
     if "does not support loading in subinterpreters" not in str(refused):
@@ -32,6 +32,7 @@ from headrace.market.tick import (
     TICK_DTYPE,
     TRADE_DTYPE,
     AggTradeTick,
+    BookTick,
     Flags,
     GapCause,
     GapTick,
@@ -67,6 +68,8 @@ __all__ = [
     "TRADE_DTYPE",
     "AggTradeTick",
     "BarSpec",
+    "Book",
+    "BookTick",
     "Clock",
     "CommandBus",
     "DeadLetter",

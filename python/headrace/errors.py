@@ -20,6 +20,7 @@
     │   └── StoppedError ........... stopped while ticks waited for room
     ├── ReentrantDispatchError . a dispatch inside a dispatch
     ├── ClosedError ............ used after it was closed
+    ├── BookError .............. a book that has gone on since it was given
     ├── ForkedError ............ used in the child of a fork
     ├── StrategyFaultError ..... a strategy raised what cannot be passed on
     ├── BusError ............... an event that the bus does not accept
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditError",
+    "BookError",
     "BrokerError",
     "BusError",
     "ClosedError",
@@ -213,6 +215,10 @@ class ReentrantDispatchError(HeadraceError):
 
 class ClosedError(HeadraceError):
     """An object was used after it was closed: no more ticks will come."""
+
+
+class BookError(HeadraceError):
+    """A book was kept by a handler and used after it had gone on: keep the arrays that it returns, not the book."""
 
 
 class ForkedError(HeadraceError):

@@ -42,6 +42,7 @@ from headrace.strategies.states import LifeCycle
 from headrace.trading.orders.request import request_of
 from headrace.trading.state_folder import checked_folder
 from tests.support.feeding import BTC, HandClock, quotes
+from tests.support.frames import START, depth, encoded, snapshot
 from tests.support.trading import SilentBroker
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
@@ -196,6 +197,16 @@ class ExitingFeed:
         raise SystemExit
 
 
+def kept_book(dispatcher: Dispatcher) -> None:
+    decoder, kept = Decoder("BINANCE", dispatcher.instruments), []
+    dispatcher.subscribe(lambda book: kept.append(book), callback="on_book")
+    levels = [(9.0, 1.0)], [(10.0, 1.0)]
+    for frame in (snapshot(5, *levels), depth(6, 6), depth(7, 7), depth(8, 8)):
+        dispatcher.publish_frame(decoder, encoded(frame), START)
+        dispatcher.dispatch()
+    kept[0].bids(1)
+
+
 PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "OptionError": lambda dispatcher: dispatcher.subscribe(batch_max=0),
     "SubscriptionError": lambda dispatcher: dispatcher.subscribe(print),
@@ -214,6 +225,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "StoppedError": stopped,
     "ReentrantDispatchError": reentrant_dispatch,
     "ClosedError": closed,
+    "BookError": kept_book,
     "StrategyFaultError": exits,
     "OrderError": lambda _: request_of("A", BTC, 1, -1, {}, 0),
     "BusError": lambda _: drained_twice(),

@@ -473,3 +473,23 @@ def test_a_missing_rate_is_refused_with_the_count_that_it_would_be() -> None:
     verdict = refused(chain, order())
     assert verdict is not None
     assert (verdict.observed, verdict.threshold) == (2, "not set")
+
+
+# Books
+
+
+@pytest.mark.parametrize(("state", "passes"), [(None, True), ("LIVE", True), ("SYNCING", False), ("STALE", False)])
+def test_who_uses_books_orders_only_where_the_book_is_live(state: str | None, passes: bool) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def books(strategy: str, instrument: str) -> str | None:
+        asked.append((strategy, instrument))
+        return state
+
+    refusal = gates(books=books).check(order(), FREE)
+    assert asked == [("A", BTC)]
+    assert (refusal is None) == passes
+    if refusal is not None:
+        verdict = refusal.verdict
+        assert (refusal.gate, verdict.observed, verdict.threshold) == ("instrument", state, "LIVE")
+        assert "A uses it" in verdict.reason

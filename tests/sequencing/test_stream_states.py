@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,26 +9,7 @@ import pytest
 import headrace
 from headrace import Strategy
 from headrace.market.tick import STATUS_REASONS, STREAM_STATES
-
-T = 1_732_970_000_000_000_000
-
-
-def trade(number: int, symbol: str = "BTCUSDT") -> dict[str, object]:
-    ms = T // 1_000_000
-    return {"e": "trade", "E": ms, "s": symbol, "t": number, "p": "1.5", "q": "2", "T": ms, "m": True, "M": True}
-
-
-def status(stream: str, state: str, reason: str, *, epoch: int = 1, lost: bool = False) -> dict[str, object]:
-    own: dict[str, object] = {"e": "headraceStatus", "s": "BTCUSDT", "stream": stream, "state": state}
-    return own | {"reason": reason, "epoch": epoch, "lost": lost}
-
-
-def written(folder: Path, frames: list[dict[str, object]]) -> Path:
-    """A recording of these frames, 1 ms apart."""
-    path = folder / "frames.txt"
-    lines = [f"{T + index * 1_000_000} {json.dumps(frame)}" for index, frame in enumerate(frames)]
-    path.write_text("\n".join(lines) + "\n")
-    return path
+from tests.support.frames import status, trade, written
 
 
 class Watching(Strategy):

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import headrace._native as _native
+from headrace.dispatch.books import BookDesk
 from headrace.dispatch.dispatcher_options import DispatcherOptions, complete
 from headrace.dispatch.faults import FaultDesk, FaultRecord
 from headrace.dispatch.joining import bound_handlers
@@ -137,8 +138,9 @@ class Dispatcher:
         )
         on_fault = given["on_fault"] or ("raise" if is_replay else "quarantine")
         self.faults = FaultDesk(on_fault, self.dead_letters, self.clock)
+        self.books = BookDesk()
         environment = Environment(
-            self.clock, Mode(mode), given["wakeup"], self.faults, frozenset(given["called_by_owner"])
+            self.clock, Mode(mode), given["wakeup"], self.faults, self.books, frozenset(given["called_by_owner"])
         )
         self._members = Members(self._ingest, environment, hashing=hashing, slow_s=given["slow_handler_ms"] / 1e3)
         self._inline = self._members.inline

@@ -96,6 +96,13 @@ def _check_relations(
     if options.every and not any(bound.role in ("plural", "ticks") for bound in handlers):
         msg = f"subscription {name!r} has every= but no plural handler: windows are for on_quotes and the like"
         raise OptionError(msg, option="every")
+    if not handlers and "book" in (options.kinds or ()):
+        msg = f"subscription {name!r} has no handlers, and books are made for handlers: write on_book"
+        raise OptionError(msg, option="kinds")
+    uses_books = any(bound.kind and not KINDS[bound.kind].is_published for bound in handlers)
+    if uses_books and options.rate_limit:
+        msg = f"subscription {name!r} takes books and has rate_limit=, and a book needs every level: remove rate_limit="
+        raise OptionError(msg, option="rate_limit")
     if is_async and mode is not Mode.REPLAY and not has_running_loop():
         msg = f"subscription {name!r} has async handlers: subscribe it inside the running event loop to await them"
         raise SubscriptionError(msg, handler=name)
@@ -136,7 +143,7 @@ def _awaited(function: Callable[..., object]) -> Callable[..., object]:
 
 def refuse_flow(name: str, kinds: AbstractSet[str]) -> None:
     """Refuse to conflate kinds of which every tick matters. Raises OptionError."""
-    flow = sorted(kind.name for kind in KINDS.values() if kind.name in kinds and kind.nature == "flow")
+    flow = sorted(kind.name for kind in KINDS.values() if kind.name in kinds and kind.nature in ("flow", "derived"))
     if flow:
         msg = (
             f"subscription {name!r} has overflow='conflate' and takes {', '.join(flow)}, of which every tick matters: "

@@ -54,7 +54,9 @@ class Members:
         self._changes = threading.Lock()
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
-        group = _native.DispatchGroup(self._ingest, self._faults, advance=advance, hashing=self._hashing)
+        group = _native.DispatchGroup(
+            self._ingest, self._faults, self.environment.books, advance=advance, hashing=self._hashing
+        )
         self.watch.watched.append(group)
         return group
 

@@ -281,7 +281,7 @@ def _bind(
     handler: Callable[..., object], name: str, what: tuple[Role, int], where: str, kinds: Iterable[str] | None
 ) -> BoundHandler:
     role, kind = what
-    wanted = [KINDS[kind].name] if kind else list(kinds) if kinds is not None else [row.name for row in KINDS.values()]
+    wanted = [KINDS[kind].name] if kind else _published() if kinds is None else list(kinds)
     function, receiver = _unbound(handler)
     kept, key = facts_of(function), ("fields", name, what, receiver is None, *wanted, len(KINDS))
     if key not in kept:
@@ -397,4 +397,9 @@ def _kinds_of(
         msg = f"{', '.join(idle)} is never called with kinds={sorted(chosen)}: add its kind, or remove the handler"
         raise SubscriptionError(msg, handler=idle[0])
     takes_all = not handlers or any(role in ("tick", "ticks") for _, role, _ in handlers)
-    return frozenset(named).union(chosen if takes_all else ()), frozenset(named)
+    return frozenset(named).union(chosen.intersection(_published()) if takes_all else ()), frozenset(named)
+
+
+def _published() -> list[str]:
+    """Return the kinds that are on the ring."""
+    return [row.name for row in KINDS.values() if row.is_published]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     import headrace._native as _native
     from headrace.dispatch.awaited_calls import AwaitedCall
+    from headrace.dispatch.books import BookDesk
     from headrace.dispatch.faults import FaultDesk
     from headrace.dispatch.joining import Joining
     from headrace.dispatch.loop_wakeup import WakeupKind
@@ -54,6 +55,7 @@ class Environment:
     mode: Mode
     wakeup: WakeupKind
     faults: FaultDesk
+    books: BookDesk
     called_by_owner: AbstractSet[str]
 
 

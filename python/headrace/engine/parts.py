@@ -88,6 +88,7 @@ class EngineParts:
             quotes=self.dispatcher.newest_quote,
             kill_switch=self.kill_switch,
             names=self.names,
+            books=self._book_state,
         )
         self.commands: Final = CommandBus(
             bus=self.bus,
@@ -156,6 +157,12 @@ class EngineParts:
     def _call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
         # No strategy has this name, so that its timers replace none of ours.
         self.driver.timers.set("", name, due_ns, lambda _: call())
+
+    def _book_state(self, strategy: str, instrument: str) -> str | None:
+        """Return the state of the book that a strategy uses of an instrument; None: it uses none."""
+        runner = self.strategies.get(strategy)
+        uses = runner is not None and any("book" in own.kinds for own in runner.subscriptions)
+        return self.dispatcher.books.state(instrument) if uses else None
 
     def _run_id(self) -> str:
         if self.repeat is not None:

@@ -238,6 +238,8 @@ class EngineRun:
             parts.bus.subscribe(Signal, self._order_from, name="orders.from_signal")
         parts.dispatcher.faults.on_quarantine = self._on_quarantine
         undo.callback(parts.dispatcher.faults.disconnect)
+        parts.dispatcher.books.fetch = self._fetch_snapshot
+        undo.callback(parts.dispatcher.books.disconnect)
         await parts.commands.start()
         await parts.services.setup()
         for runner in parts.strategies.values():
@@ -324,6 +326,14 @@ class EngineRun:
             runner.warn_of_unmatched(problem_of)
 
     # What its parts call
+
+    def _fetch_snapshot(self, instrument: str) -> None:
+        """Called inside of a dispatch, in any thread; done between two of them."""
+        self.call(partial(self._request_snapshot, instrument))
+
+    def _request_snapshot(self, instrument: str) -> None:
+        is_held = any(not position.is_flat for position in self._parts.positions.positions(instrument=instrument))
+        self.sources.request_snapshot(instrument, int(is_held))
 
     def _on_quarantine(self, strategy: str, reason: str) -> None:
         """Called inside of a dispatch, in any thread; done between two of them."""

@@ -111,6 +111,18 @@ class SizedFeed(Protocol):
 
 
 @runtime_checkable
+class SnapshotFeed(Protocol):
+    """A feed that fetches a book's snapshot when it is needed; it comes as a frame among the others."""
+
+    @property
+    def instruments(self) -> Sequence[str]:
+        """The names of those that it has, ``SYMBOL.VENUE``."""
+
+    def request_snapshot(self, instrument: str, *, urgency: int = 0) -> None:
+        """Fetch a snapshot, the more urgent ones first. Called on the loop's thread; returns at once."""
+
+
+@runtime_checkable
 class AnnouncingFeed(Protocol):
     """A feed that announces its instruments: strategies may read their positions before the first tick."""
 

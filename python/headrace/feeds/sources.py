@@ -27,7 +27,7 @@ from headrace._native import PumpStatus
 from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import AnnouncingFeed, AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed
+from headrace.feeds.base import AnnouncingFeed, AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed, SnapshotFeed
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.files import path_text
 from headrace.feeds.items import Items
@@ -102,6 +102,13 @@ class Sources:
         self._records: dict[int, Callable[[FeedItem], None]] = {}
         self._pump: _native.Pump | None = None
         self._live_sources: list[LiveSource] = []
+
+    def request_snapshot(self, instrument: str, urgency: int) -> None:
+        """Have the live feed of an instrument fetch a snapshot of its book, if it can."""
+        for feed in self.live:
+            if isinstance(feed, SnapshotFeed) and instrument in feed.instruments:
+                with NamedFeed(feed, "request_snapshot"):
+                    feed.request_snapshot(instrument, urgency=urgency)
 
     @property
     def pump(self) -> _native.Pump:

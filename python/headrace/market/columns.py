@@ -129,7 +129,9 @@ def _kind_of(values: Mapping[str, ArrayLike], kind: str | None) -> Kind:
     if kind is not None:
         return kind_named(kind)
     # Headrace makes gaps and statuses itself; columns never build them.
-    candidates = {row: [name for name, _ in row.values if name] for row in KINDS.values() if row.nature != "meta"}
+    candidates = {
+        row: [name for name, _ in row.values if name] for row in KINDS.values() if row.nature in ("state", "flow")
+    }
     fitting = [row for row, names in candidates.items() if values and set(values) <= set(names)]
     # price and size mean a trade, unless a column that only levels have is there.
     preferred = [row for row in fitting if row.name in {"quote", "trade"}] or fitting

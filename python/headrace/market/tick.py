@@ -40,6 +40,7 @@ __all__ = [
     "TICK_DTYPE",
     "TRADE_DTYPE",
     "AggTradeTick",
+    "BookTick",
     "Flags",
     "GapCause",
     "GapTick",
@@ -81,7 +82,8 @@ class Kind(NamedTuple):
     """One row of the kind table.
 
     number : the value in the record. name : as in ``on_<name>``. plural : as in ``on_<plural>``, or empty.
-    nature : "state" (only the newest matters), "flow" (each one matters) or "meta".
+    nature : "state" (only the newest matters), "flow" (each one matters), "meta" (about the stream) or "derived" (made
+        from other kinds where it is read, and never published).
     venue_ids : "monotone", "contiguous", "chained" or "none". values : names and dtypes of the four values.
     """
 
@@ -91,6 +93,11 @@ class Kind(NamedTuple):
     nature: str
     venue_ids: str
     values: tuple[tuple[str, str], ...]
+
+    @property
+    def is_published(self) -> bool:
+        """Whether ticks of it are on the ring."""
+        return self.nature != "derived"
 
 
 class NewestQuote(NamedTuple):
@@ -198,6 +205,7 @@ STATUS_DTYPE = dtype_of(kind_named("status").number)
 if TYPE_CHECKING:
     from headrace._native import (
         AggTradeTick,
+        BookTick,
         GapTick,
         LevelEmptyTick,
         LevelTick,
@@ -208,7 +216,9 @@ if TYPE_CHECKING:
     )
 else:
     # The types of a handler's `tick`: the base, then one subtype per built-in kind in order of its number.
-    Tick, QuoteTick, TradeTick, AggTradeTick, LevelTick, LevelEmptyTick, GapTick, StatusTick = _native.tick_types()[:8]
+    Tick, QuoteTick, TradeTick, AggTradeTick, LevelTick, LevelEmptyTick, GapTick, StatusTick, BookTick = (
+        _native.tick_types()[:9]
+    )
 
 
 def register_kind(

@@ -82,6 +82,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ingest::Decoder>()?;
     module.add_class::<dispatch::CallLog>()?;
     module.add_class::<dispatch::AlarmHandle>()?;
+    module.add_class::<dispatch::Book>()?;
     module.add_class::<dispatch::DispatchGroup>()?;
     module.add_class::<dispatch::Membership>()?;
     module.add_class::<ingest::Ingest>()?;

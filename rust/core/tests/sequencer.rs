@@ -507,7 +507,7 @@ fn a_status_that_says_lost_puts_a_gap_before_its_stream_alone() {
     ]);
     assert_eq!(
         bench.short(&[
-            status(kind::TRADE, false),
+            status(kind::TRADE, true),
             tick(SPOT, kind::TRADE, 8),
             status(kind::TRADE, true),
             status(kind::LEVEL, true),
@@ -519,14 +519,15 @@ fn a_status_that_says_lost_puts_a_gap_before_its_stream_alone() {
         ]),
         [
             "status 1",
-            "trade 2",
+            "gap 1 RECONNECT trade ?..? ?",
+            "trade 2+gap",
             "status 2",
             "status 3",
             "status 4",
             "quote 2",
-            "gap 1 RECONNECT trade 9..10 2",
+            "gap 2 RECONNECT trade 9..10 2",
             "trade 3+gap",
-            "gap 2 RECONNECT level ?..? ?",
+            "gap 3 RECONNECT level ?..? ?",
             "level 2+gap",
             "trade 4",
         ]

@@ -95,7 +95,8 @@ class RiskGates:
 
     limits : for every instrument; what an instrument's own limits leave open. The default allows nothing.
     instruments : those that may be traded. clock : the engine's. quotes : the newest quote of an instrument by name.
-    kill_switch : None: there is none. names : that may be asked for; None: any.
+    kill_switch : None: there is none. names : that may be asked for; None: any. books : the state of the book that a
+        strategy uses of an instrument; None: it uses none.
 
     Raises OptionError (two instruments of one name).
     """
@@ -109,11 +110,13 @@ class RiskGates:
         quotes: Callable[[str], QuoteLike | None] | None = None,
         kill_switch: Halting | None = None,
         names: KnownNames | None = None,
+        books: Callable[[str, str], str | None] | None = None,
     ) -> None:
         self.kill_switch = kill_switch
         self._names = names
         self._clock = clock
         self._quotes = quotes or _no_quote
+        self._books = books or _no_book
         self._gates = [_Kept(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES]
         self._limits = _checked_limits(limits or RiskLimits())
         self._instruments: dict[str, Instrument] = {}
@@ -222,6 +225,7 @@ class RiskGates:
             limits=self._merged.get(order.instrument, self._limits),
             quote=self._quotes(order.instrument),
             messages=self._messages.get(order.strategy, ()),
+            book=self._books(order.strategy, order.instrument),
         )
 
     def _judge(self, gates: Sequence[_Kept], order: OrderRequested, exposure: Exposure) -> Refusal | None:
@@ -256,6 +260,10 @@ class RiskGates:
 
 
 def _no_quote(_instrument: str) -> None:
+    return None
+
+
+def _no_book(_strategy: str, _instrument: str) -> None:
     return None
 
 

@@ -86,7 +86,8 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     now_ns : by the engine's clock. instrument : None when it is unknown. limits : the instrument's own, completed by
     the engine's; a limit of None was not set, or is no number. quote : the newest one. messages : times, ns, at which
-    the strategy's latest orders and cancels passed, oldest first.
+    the strategy's latest orders and cancels passed, oldest first. book : the state of the instrument's book; None: the
+    strategy uses none.
     """
 
     order: OrderRequested
@@ -97,6 +98,7 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
     limits: RiskLimits
     quote: QuoteLike | None
     messages: Sequence[int]
+    book: str | None = None
 
     @property
     def reduces(self) -> bool:

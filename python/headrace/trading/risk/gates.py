@@ -94,7 +94,7 @@ class PermissionGate:
 
 
 class InstrumentGate:
-    """The instrument is known, and its newest quote is a whole and fresh one."""
+    """The instrument is known, its newest quote is a whole and fresh one, and its book, where one is used, is LIVE."""
 
     name = "instrument"
 
@@ -120,6 +120,9 @@ class InstrumentGate:
         age_s = max(0, request.now_ns - quote.ts_init) / 1e9
         if age_s > limit:
             return _refused(age_s, limit, f"{name} is stale: its newest quote is older than stale_after_s")
+        if request.book is not None and request.book != "LIVE":
+            reason = f"the book of {name} is not in sync, and {request.order.strategy} uses it: wait until it is LIVE"
+            return _refused(request.book, "LIVE", reason)
         return _passed(age_s, limit)
 
 

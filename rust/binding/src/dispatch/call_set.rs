@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headrace_core::market::kind::{KindSet, kind_set};
+use headrace_core::market::kind::{self, KindSet, kind_set};
 
 use super::subscription::SubscriptionShared;
 use crate::hot::vectorcall::{Call, Slots};
@@ -15,6 +15,8 @@ use crate::hot::vectorcall::{Call, Slots};
 pub(crate) struct CallSet {
     /// Whether its first tick has come; before that it has neither sites nor batches.
     pub(super) is_compiled: bool,
+    /// Whether its ticks are passed to books.
+    pub(super) feeds_books: bool,
     /// Ticks of this set that were dispatched.
     pub(crate) seen: Arc<AtomicU64>,
     pub(crate) members: Vec<u32>,
@@ -29,6 +31,7 @@ impl CallSet {
     pub(super) fn of(members: &[u32]) -> Self {
         Self {
             is_compiled: false,
+            feeds_books: false,
             seen: Arc::new(AtomicU64::new(0)),
             members: members.to_vec(),
             slots: Slots::new(&[], false),
@@ -74,8 +77,21 @@ pub(crate) enum Enters {
     Counted,
     /// The member's first, and looked at for itself: `admit` decides and counts.
     Admitted,
+    /// With a book, which is no position of the ring, and so is not counted.
+    Apart,
     /// Behind another call of the same member: when that one was made and the member still runs.
     Again,
+}
+
+impl Enters {
+    /// A tick's way to the first call of a member; `is_private`: it is looked at for itself.
+    pub(super) fn first(kind: u8, is_private: bool) -> Self {
+        match is_private {
+            _ if kind == kind::BOOK => Self::Apart,
+            true => Self::Admitted,
+            false => Self::Counted,
+        }
+    }
 }
 
 /// The ticks of a span that subscriptions with one filter share.

@@ -54,6 +54,7 @@ impl Delivery {
                     self.members[member].withhold(position, position, 1);
                     false
                 }
+                Enters::Apart => running,
                 Enters::Again => entered && running,
                 Enters::Admitted => match self.admit(py, member, tick, position, index) {
                     Admitted::AsIs => true,

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use headrace_core::fan_out::plan::{Filter, Plan};
 use headrace_core::market::field::Field;
 use headrace_core::market::instrument::InstrumentTable;
-use headrace_core::market::kind::KindSet;
+use headrace_core::market::kind::{self, KindSet, kind_set};
 use pyo3::prelude::*;
 
 use super::call_set::{CallSet, CallSite, Class, Classes, Enters};
@@ -85,6 +85,7 @@ impl Group {
             .unwrap_or(SPAN_TICKS);
         state.conflates = members.iter().any(Member::conflates);
         delivery.is_timed = members.iter().any(|member| member.options.is_timed());
+        delivery.keep_books();
         lock(&self.counts).sets = sets
             .iter()
             .map(|set| (Arc::clone(&set.seen), set.members.clone()))
@@ -132,6 +133,7 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
     let mut fields: Vec<Field> = Vec::new();
     let mut sites: Vec<CallSite> = Vec::new();
     let mut classes: Vec<u32> = Vec::new();
+    let mut feeds_books = false;
     for index in members {
         delivery.activate(*index as usize);
         let member = &delivery.members[*index as usize];
@@ -143,11 +145,13 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
             sample_in: 0,
             call,
         };
+        let takes_for_book = member.options.uses_books() && kind::BOOK_SOURCES & kind_set(kind) != 0;
+        feeds_books |= takes_for_book;
+        let mut enters = Enters::first(kind, private);
         let mut handlers = member.calls_for(kind).peekable();
-        if private && handlers.peek().is_none() {
-            sites.push(site(Enters::Admitted, None));
+        if (private || takes_for_book) && handlers.peek().is_none() {
+            sites.push(site(enters, None));
         }
-        let mut enters = if private { Enters::Admitted } else { Enters::Counted };
         for handler in handlers {
             let described = &member.handlers[handler];
             let slots = described.fields.iter().map(|field| {
@@ -177,6 +181,7 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
     }
     CallSet {
         is_compiled: true,
+        feeds_books,
         seen: Arc::clone(seen),
         members: members.clone(),
         slots,

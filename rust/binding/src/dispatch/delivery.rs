@@ -15,6 +15,7 @@ use headrace_core::market::field::Field;
 use pyo3::prelude::*;
 
 use super::attention::Attention;
+use super::books::Books;
 use super::call_set::Classes;
 use super::member::Member;
 use super::running::{Running, Seen};
@@ -47,6 +48,9 @@ pub(crate) struct Delivery {
     pub(crate) hooks: Py<PyAny>,
     pub(super) columns: ColumnPool,
     pub(super) cache: Vec<(ColumnKey, Py<PyAny>)>,
+    pub(super) books: Books,
+    /// What is called when a book changes its state, or needs a snapshot.
+    pub(super) book_hooks: Option<Py<PyAny>>,
 }
 
 impl Delivery {
@@ -76,6 +80,8 @@ impl Delivery {
             hooks,
             columns: ColumnPool::default(),
             cache: Vec::new(),
+            books: Books::default(),
+            book_hooks: None,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::thread::this_thread;
 ///
 /// advance : "inline", "thread" or "consumer": what moves the reader on.
 /// hooks : object with ``_on_fault`` and ``_on_lag``.
+/// books : object with ``on_state`` and ``on_snapshot_needed``.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct DispatchGroup {
     group: Arc<Group>,
@@ -45,8 +46,15 @@ impl DispatchGroup {
 #[pymethods]
 impl DispatchGroup {
     #[new]
-    #[pyo3(signature = (ingest, hooks, *, advance, hashing))]
-    fn new(py: Python<'_>, ingest: &Ingest, hooks: Py<PyAny>, advance: &str, hashing: bool) -> PyResult<Self> {
+    #[pyo3(signature = (ingest, hooks, books, *, advance, hashing))]
+    fn new(
+        py: Python<'_>,
+        ingest: &Ingest,
+        hooks: Py<PyAny>,
+        books: Py<PyAny>,
+        advance: &str,
+        hashing: bool,
+    ) -> PyResult<Self> {
         refuse_after_fork(py)?;
         let advance = match advance {
             "inline" => Advance::Inline,
@@ -63,6 +71,7 @@ impl DispatchGroup {
             hashing,
             advance == Advance::Thread,
         )?);
+        group.with_state(py, |state| state.delivery.book_hooks = Some(books));
         if advance == Advance::Consumer {
             group.set_thread(this_thread());
         }

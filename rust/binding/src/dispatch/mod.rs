@@ -14,6 +14,9 @@ mod answers;
 mod attending;
 mod attention;
 mod backlog;
+mod book_calls;
+mod book_object;
+mod books;
 mod bounds;
 mod call_log;
 mod call_set;
@@ -49,6 +52,7 @@ mod window;
 
 pub(crate) use alarm_handle::AlarmHandle;
 pub(crate) use backlog::Backlog;
+pub(crate) use book_object::Book;
 pub(crate) use bounds::Bounds;
 pub(crate) use call_log::CallLog;
 pub(crate) use dispatch_group::DispatchGroup;

@@ -5,7 +5,7 @@
 //! Does not: check options, or name their defaults; Python does.
 
 use headrace_core::fan_out::plan::Filter;
-use headrace_core::market::kind::{KindSet, kind_set};
+use headrace_core::market::kind::{self, KindSet, kind_set};
 use pyo3::prelude::*;
 
 use super::handler::{Handler, Role};
@@ -73,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) rate_limit: f64,
     /// Pull side: ticks are kept until the subscription is read.
     pub(crate) pull: bool,
+    /// A plural handler takes books: they are no ticks of the span, so they are held apart.
+    pub(crate) holds_books: bool,
     /// Handlers return awaitables, which a task awaits in order.
     pub(crate) awaited: bool,
     /// What is delivered is hashed.
@@ -108,10 +110,13 @@ impl Options {
         for handler in handlers {
             match handler.role {
                 Role::Singular(kind) | Role::Plural(kind) => kinds |= kind_set(kind),
-                Role::EveryTick | Role::AllTicks => every_kinds = chosen,
+                Role::EveryTick | Role::AllTicks => every_kinds = chosen & !kind_set(kind::BOOK),
             }
         }
         kinds |= every_kinds;
+        if kinds & kind_set(kind::BOOK) != 0 {
+            kinds |= kind::BOOK_SOURCES;
+        }
         Ok(Self {
             filter: Filter {
                 instruments: named.instruments,
@@ -123,6 +128,7 @@ impl Options {
             min_interval_ns: named.min_interval_ns,
             rate_limit: named.rate_limit,
             pull: handlers.is_empty(),
+            holds_books: handlers.iter().any(|handler| handler.role == Role::Plural(kind::BOOK)),
             awaited,
             hashing,
         })
@@ -135,12 +141,18 @@ impl Options {
             || self.rate_limit > 0.0
             || self.tuning.lag_skip
             || self.pull
+            || self.holds_books
             || self.hashing
     }
 
     /// Whether ticks may wait for a time: of a window, or of an interval.
     pub(crate) fn is_timed(&self) -> bool {
         self.every_ns > 0 || self.min_interval_ns > 0
+    }
+
+    /// Whether it has a book of each of its instruments kept.
+    pub(crate) fn uses_books(&self) -> bool {
+        self.filter.kinds & kind_set(kind::BOOK) != 0
     }
 
     pub(crate) fn watches_lag(&self) -> bool {

@@ -154,6 +154,7 @@ impl GroupState {
         for member in &mut self.delivery.members {
             member.lose(first, lost);
         }
+        self.delivery.books.lose();
         self.delivery.attend_all();
     }
 }

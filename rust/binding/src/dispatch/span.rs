@@ -9,6 +9,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use headrace_core::fan_out::plan::Plan;
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
@@ -82,6 +83,7 @@ impl Group {
                 state.delivery.report_loss(py, member, Some(&state.backlog[start]));
             }
         }
+        state.delivery.report_lost_books(py, position);
         if looks_for_lag {
             state.delivery.note_lagging();
         }
@@ -108,12 +110,7 @@ impl Group {
         while index < stop_at {
             let tick = &backlog[index];
             let Some(set_id) = plan.set_of(tick) else {
-                self.extend(py, plan, sets, delivery);
-                if plan.set_of(tick).is_none() {
-                    // An id that is in no table: published raw, to a ring without a dispatcher.
-                    sets[0].count_seen(1);
-                    index += 1;
-                }
+                index += usize::from(!self.finds(py, plan, sets, delivery, tick));
                 continue;
             };
             let set = &mut sets[set_id as usize];
@@ -135,19 +132,54 @@ impl Group {
             call_sites(py, set, delivery, tick, (base, index));
             let at = index - span_start;
             set.batch(&mut delivery.classes, tick.kind, at, at + 1);
+            if set.feeds_books {
+                delivery.pass_to_book(py, plan, sets, tick, (base, index));
+            }
             index += 1;
-            let looks = *is_slow || index % TICKS_PER_LOOK == 0;
-            if looks && let Some(late) = bounds.overrun() {
+            if (*is_slow || index % TICKS_PER_LOOK == 0)
+                && let Some(late) = bounds.overrun()
+            {
                 *is_slow = late > SLOW_BY;
                 break;
             }
-            // Relaxed: a stop takes effect soon, and orders nothing.
-            let stopped = self.stop.load(Ordering::Relaxed) || stops.is_some_and(Stops::is_urgent);
-            if stopped || delivery.raised.is_some() || (bounds.one_step && !delivery.awaiting.is_empty()) {
+            if self.is_stopped(stops) || delivery.is_interrupted(bounds) {
                 break;
             }
         }
         *next = index;
+    }
+
+    /// Compiles the instrument of a tick, if it is in the table; whether it is.
+    #[cold]
+    fn finds(
+        &self,
+        py: Python<'_>,
+        plan: &mut Plan,
+        sets: &mut Vec<CallSet>,
+        delivery: &mut Delivery,
+        tick: &Tick,
+    ) -> bool {
+        self.extend(py, plan, sets, delivery);
+        let is_known = plan.set_of(tick).is_some();
+        if !is_known {
+            // Published raw, to a ring without a dispatcher.
+            sets[0].count_seen(1);
+        }
+        is_known
+    }
+
+    #[inline]
+    fn is_stopped(&self, stops: Option<&Stops>) -> bool {
+        // Relaxed: a stop takes effect soon, and orders nothing.
+        self.stop.load(Ordering::Relaxed) || stops.is_some_and(Stops::is_urgent)
+    }
+}
+
+impl Delivery {
+    /// Whether an error, or a call to be awaited, ends a dispatch here.
+    #[inline]
+    fn is_interrupted(&self, bounds: Bounds) -> bool {
+        self.raised.is_some() || (bounds.one_step && !self.awaiting.is_empty())
     }
 }
 

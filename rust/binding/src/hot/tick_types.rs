@@ -163,6 +163,11 @@ fn kind_type(py: Python<'_>, row: &KindRow, base: &Py<PyType>) -> PyResult<Py<Py
     match row.kind {
         kind::TRADE | kind::AGG_TRADE => members.push(member("aggressor_side", ffi::Py_T_BYTE, side)),
         kind::LEVEL => members.push(member("side", ffi::Py_T_BYTE, side)),
+        kind::BOOK => members.push(member(
+            "update_id",
+            ffi::Py_T_ULONGLONG,
+            tick + offset_of!(Tick, venue_seq),
+        )),
         _ => {}
     }
     if row.kind == kind::TRADE {

@@ -198,6 +198,8 @@ pub(crate) struct Slots {
     texts: Vec<(u16, Field)>,
     /// Slot, and the whole number or fact made for it. Owned.
     fresh: Vec<(u16, Field)>,
+    /// The slot of a book, which the caller sets before each `fill`. Owned.
+    book: Option<u16>,
     /// The slot of the whole record, borrowed from `tick`.
     whole: Option<u16>,
     tick: TickSlot,
@@ -217,6 +219,7 @@ impl Slots {
             derived: Vec::new(),
             texts: Vec::new(),
             fresh: Vec::new(),
+            book: None,
             whole: None,
             tick: TickSlot::new(in_place && IN_PLACE),
             in_place: in_place && IN_PLACE,
@@ -227,6 +230,7 @@ impl Slots {
                 Field::ValueF64(index) => slots.values.push((slot, index & 3)),
                 field if field.is_float() => slots.derived.push((slot, field)),
                 Field::Tick => slots.whole = Some(slot),
+                Field::Book => slots.book = Some(slot),
                 field @ (Field::Symbol | Field::Venue | Field::Instrument | Field::Kind) => {
                     slots.texts.push((slot, field))
                 }
@@ -234,6 +238,20 @@ impl Slots {
             }
         }
         slots
+    }
+
+    /// Whether a handler declares the book.
+    pub(crate) fn has_book(&self) -> bool {
+        self.book.is_some()
+    }
+
+    /// Sets the book of the next `fill`.
+    pub(crate) fn set_book(&mut self, _attached: Python<'_>, book: Py<PyAny>) {
+        if let Some(slot) = self.book {
+            let old = std::mem::replace(&mut self.objects[usize::from(slot)], book.into_ptr());
+            // SAFETY: attached; the slot owned its old object, or was null.
+            unsafe { ffi::Py_XDECREF(old) };
+        }
     }
 
     /// Makes every field of `tick`.
@@ -345,7 +363,7 @@ impl Drop for Slots {
     fn drop(&mut self) {
         let values = self.values.iter().map(|(slot, _)| *slot);
         let made = self.derived.iter().chain(&self.fresh).map(|(slot, _)| *slot);
-        let owned: Vec<u16> = values.chain(made).collect();
+        let owned: Vec<u16> = values.chain(made).chain(self.book).collect();
         Python::attach(|_| {
             for slot in owned {
                 // SAFETY: attached; an owned slot is null or ours.

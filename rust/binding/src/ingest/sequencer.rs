@@ -11,7 +11,7 @@ use headrace_core::ingest::sequencer::{
     self, SavedStream, SequencerCounts, SequencerOptions, SequencerState, Unwanted,
 };
 use headrace_core::limits::KINDS_MAX;
-use headrace_core::market::kind::KindTable;
+use headrace_core::market::kind::{self, KindTable};
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -46,6 +46,7 @@ pub(super) fn first_unfit(ticks: &[Tick], kinds: &KindTable, instruments: usize)
     // NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.
     let is_unfit = |tick: &Tick| {
         usize::from(tick.kind).wrapping_sub(1) >= known_kinds
+            || tick.kind == kind::BOOK
             || tick.instrument.wrapping_add(1) as usize > instruments
             || tick.has_negative_size()
     };
@@ -71,6 +72,10 @@ fn unfit_tick(py: Python<'_>, row: usize, tick: &Tick, kinds: &KindTable, instru
             tick.kind,
             known.join(", ")
         );
+        return raise_with(py, "KindError", message, &facts);
+    }
+    if tick.kind == kind::BOOK {
+        let message = format!("row {row}: books are made of levels, and never published: publish the levels");
         return raise_with(py, "KindError", message, &facts);
     }
     if tick.has_negative_size() {

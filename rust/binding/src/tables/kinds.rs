@@ -48,7 +48,7 @@ pub(crate) fn register_kind(
         raise(py, "KindError", format!("{what} '{value}' is unknown: use {valid}"))
     };
     let nature = Nature::from_name(nature)
-        .filter(|nature| *nature != Nature::Meta)
+        .filter(|nature| matches!(nature, Nature::State | Nature::Flow))
         .ok_or_else(|| refuse("nature", nature, "'state' or 'flow'"))?;
     let venue_ids = VenueIds::from_name(venue_ids)
         .filter(|venue_ids| *venue_ids != VenueIds::Chained)
@@ -131,7 +131,8 @@ pub(crate) fn cause_table() -> Vec<(u8, &'static str)> {
 pub(crate) fn set_of(py: Python<'_>, names: Option<Vec<String>>) -> PyResult<KindSet> {
     let table = kinds();
     let Some(names) = names else {
-        return Ok(table.rows().iter().fold(0, |set, row| set | kind::kind_set(row.kind)));
+        let published = table.rows().iter().filter(|row| row.nature != Nature::Derived);
+        return Ok(published.fold(0, |set, row| set | kind::kind_set(row.kind)));
     };
     names.iter().try_fold(0, |set, name| {
         let row = table.by_name(name).ok_or_else(|| {
@@ -168,6 +169,7 @@ pub(crate) fn fact_object(py: Python<'_>, field: Field, tick: &Tick) -> Option<P
         Field::LostKind => Some(lost_kind_object(py, tick.values[3])),
         Field::State => text(status.map(|status| status.state.name())),
         Field::Reason => text(status.map(|status| status.reason.name())),
+        Field::BookState => text(Some(StreamState::Live.name())),
         Field::Stream => match stream_of(tick.values[2]) {
             kind::LEVEL => text(Some(DEPTH)),
             stream => text(kinds().get(stream).map(|row| row.name.as_str())),

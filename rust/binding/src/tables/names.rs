@@ -3,18 +3,19 @@
 //! Guarantees: an instrument's strings are the same objects for as long as the group lives.
 //! Does not: own the instrument table.
 
-use headrace_core::market::instrument::{Contract, Instrument};
+use headrace_core::market::instrument::{ChainRule, Contract, Instrument};
 use headrace_core::market::kind::KindTable;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// The three texts of an instrument, its name for native use, and its contract.
+/// The three texts of an instrument, its name for native use, its contract, and how its depth events are chained.
 pub(crate) struct InstrumentNames {
     pub(crate) text: String,
     pub(crate) symbol: Py<PyAny>,
     pub(crate) venue: Py<PyAny>,
     pub(crate) instrument: Py<PyAny>,
     pub(crate) contract: Contract,
+    pub(crate) chain: ChainRule,
 }
 
 /// All of them, by instrument id and kind number.
@@ -35,6 +36,7 @@ impl Names {
             venue: py.None(),
             instrument: py.None(),
             contract: Contract::UNKNOWN,
+            chain: ChainRule::FirstFollowsLast,
         };
         Self {
             instruments: Vec::new(),
@@ -62,6 +64,7 @@ impl Names {
             venue: text(row.venue()),
             instrument: text(&row.name),
             contract: row.contract,
+            chain: row.chain,
         }));
     }
 

@@ -34,6 +34,8 @@ pub enum Field {
     State,
     Stream,
     Reason,
+    Book,
+    BookState,
     Mid,
     Spread,
     Microprice,

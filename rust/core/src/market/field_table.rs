@@ -40,7 +40,8 @@ type BuiltIn = (
     KindSet,
 );
 
-const QUOTES: KindSet = kind_set(kind::QUOTE);
+const BOOKS: KindSet = kind_set(kind::BOOK);
+const BESTS: KindSet = kind_set(kind::QUOTE) | BOOKS;
 const TRADES: KindSet = kind_set(kind::TRADE) | kind_set(kind::AGG_TRADE);
 const LEVELS: KindSet = kind_set(kind::LEVEL);
 const GAPS: KindSet = kind_set(kind::GAP);
@@ -79,17 +80,20 @@ const RECORD: [BuiltIn; 16] = rows! {
 };
 
 /// What is computed from the record.
-const COMPUTED: [BuiltIn; 12] = rows! {
+const COMPUTED: [BuiltIn; 15] = rows! {
     cause Cause "GapCause" - "" "why ticks are missing" GAPS,
     lost_kind LostKind "str | None" - "" "the kind that is missing, None when any" GAPS,
     state State "str" "u8" "" "of the stream: DOWN, SILENT, UP, STALE; of a book: SYNCING, LIVE, STALE; see STREAM_STATES" STATES,
     stream Stream "str | None" "u8" "" "kind of the stream; depth: levels, or the book; None: of no kind" STATES,
     reason Reason "str" "u8" "" "why it is so; see STATUS_REASONS" STATES,
-    mid Mid "float" "f8" PRICE "(bid_price + ask_price) / 2, NaN without both sides" QUOTES,
-    spread Spread "float" "f8" PRICE "ask_price - bid_price, NaN without both sides" QUOTES,
-    microprice Microprice "float" "f8" PRICE "(bid_price * ask_size + ask_price * bid_size) / (bid_size + ask_size), NaN without both sides" QUOTES,
-    imbalance Imbalance "float" "f8" "-1..1" "(bid_size - ask_size) / (bid_size + ask_size), NaN without both sides" QUOTES,
+    mid Mid "float" "f8" PRICE "(bid_price + ask_price) / 2, NaN without both sides" BESTS,
+    spread Spread "float" "f8" PRICE "ask_price - bid_price, NaN without both sides" BESTS,
+    microprice Microprice "float" "f8" PRICE "(bid_price * ask_size + ask_price * bid_size) / (bid_size + ask_size), NaN without both sides" BESTS,
+    imbalance Imbalance "float" "f8" "-1..1" "(bid_size - ask_size) / (bid_size + ask_size), NaN without both sides" BESTS,
     notional Notional "float" "f8" PRICE "price * size * contract size; inverse: size * contract size; NaN where the contract is not known" TRADES | LEVELS,
+    update_id VenueSeq "int" "u8" "" "id of the last event that the book holds" BOOKS,
+    book Book "Book" - "" "the book itself: bids(n), asks(n), depth_at(price), vwap(side, size), quality, checksum()" BOOKS,
+    book_state BookState "str" - "" "LIVE: on_book is called in no other state" BOOKS,
     age_ns AgeNs "float" "f8" "ns" "now - ts_event, signed; NaN without venue time" ALL_KINDS,
     lag_ns LagNs "int" "i8" "ns" "now - ts_init" ALL_KINDS,
 };

@@ -19,8 +19,13 @@ pub const LEVEL_EMPTY: u8 = 5;
 pub const GAP: u8 = 6;
 /// A stream, or the book made of it, is in another state.
 pub const STATUS: u8 = 7;
+/// A depth event was applied to a book that is in sync. Each reader makes it for itself; it is on no ring.
+pub const BOOK: u8 = 8;
 /// The first number for rows that users register.
-pub const FIRST_USER_KIND: u8 = 8;
+pub const FIRST_USER_KIND: u8 = 9;
+
+/// The kinds that a book is made of, and kept by.
+pub const BOOK_SOURCES: KindSet = kind_set(LEVEL) | kind_set(LEVEL_EMPTY) | kind_set(GAP) | kind_set(STATUS);
 
 /// A set of kinds, one bit each.
 pub type KindSet = u64;
@@ -43,6 +48,8 @@ named_set! {
         Flow "flow",
         /// Neither: about the stream, not of it.
         Meta "meta",
+        /// Made from ticks of other kinds where it is read, and never published.
+        Derived "derived",
     }
 }
 
@@ -117,7 +124,7 @@ pub enum KindError {
 
 impl Default for KindTable {
     fn default() -> Self {
-        use Nature::{Flow, Meta, State};
+        use Nature::{Derived, Flow, Meta, State};
         use ValueType::{F64, U64, Unused};
         use VenueIds::{Chained, Contiguous, Monotone};
         type Values = [(&'static str, ValueType); 4];
@@ -137,6 +144,7 @@ impl Default for KindTable {
             ("bid_size", F64),
             ("ask_size", F64),
         ];
+        let book = quote;
         let agg = [("price", F64), ("size", F64), ("trade_first", U64), ("trade_last", U64)];
         let level = [("price", F64), ("size", F64), ("venue_first", U64), ("venue_prev", U64)];
         let empty = [NONE, NONE, ("venue_first", U64), ("venue_prev", U64)];
@@ -151,6 +159,7 @@ impl Default for KindTable {
                 row(LEVEL_EMPTY, "level_empty", "", Flow, Chained, empty),
                 row(GAP, "gap", "", Meta, VenueIds::None, gap),
                 row(STATUS, "status", "", Meta, VenueIds::None, status),
+                row(BOOK, "book", "books", Derived, VenueIds::None, book),
             ],
         }
     }

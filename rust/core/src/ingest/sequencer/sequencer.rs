@@ -114,6 +114,9 @@ impl Sequencer {
         let mut rest = &ticks[self.sequence_expected(ticks, out)..];
         while let Some(first) = rest.first() {
             let place = self.place(first.instrument, first.kind, instruments, kinds);
+            if first.kind == kind::STATUS {
+                self.note_status(first);
+            }
             let (event, after) = rest.split_at(event_len(first, rest));
             self.event(place, event, instruments, kinds, out);
             rest = &after[self.sequence_expected(after, out)..];

@@ -1,0 +1,189 @@
+//! Books: one of each instrument that a member uses books of, kept by the group's own reader.
+//!
+//! ```text
+//!   level ticks of an event, gap, status ─▶ book ─▶ Change: its best prices, another state, a snapshot is needed
+//! ```
+//! Guarantees: a book is exactly as of the tick that is dispatched, live and in replays; a group whose members use no
+//! books has none.
+//! Does not: judge events, which the core's book does; or call anything, which `book_calls` does.
+
+use std::sync::Arc;
+
+use headrace_core::market::book::{Applied, Book, BookState};
+use headrace_core::market::instrument::ChainRule;
+use headrace_core::market::kind;
+use headrace_core::market::status::{Status, StreamState};
+use headrace_core::market::tick::{GapCause, NO_INSTRUMENT, Tick, flags};
+
+use super::book_object::SharedBook;
+
+/// Events between two looks at how much of a snapshot's depth is left.
+const EVENTS_PER_LOOK: u32 = 64;
+
+/// The books of one group.
+#[derive(Default)]
+pub(super) struct Books {
+    /// By instrument.
+    pub(super) kept: Vec<Option<KeptBook>>,
+    /// The ticks so far of the event that is being dispatched.
+    event: Vec<Tick>,
+    /// The ring was lapped: states that changed by it are still to be told.
+    pub(super) has_lost: bool,
+}
+
+/// One book, and what was said of it.
+pub(super) struct KeptBook {
+    pub(super) shared: Arc<SharedBook>,
+    told: BookState,
+    /// Of the depth stream.
+    epoch: u64,
+    applied: u32,
+}
+
+/// What became of a book.
+pub(super) struct Change {
+    /// Its best prices, as a tick, when an event was applied.
+    pub(super) book: Option<Tick>,
+    pub(super) status: Option<Status>,
+    pub(super) needs_snapshot: bool,
+}
+
+impl Books {
+    /// Every book lost ticks.
+    pub(super) fn lose(&mut self) {
+        self.event.clear();
+        for kept in self.kept.iter().flatten() {
+            kept.shared.change(|book| book.gap(GapCause::Overrun));
+            self.has_lost = true;
+        }
+    }
+
+    fn book_of(&mut self, instrument: u32, chain: ChainRule) -> &mut KeptBook {
+        let index = instrument as usize;
+        if self.kept.len() <= index {
+            self.kept.resize_with(index + 1, || None);
+        }
+        self.kept[index].get_or_insert_with(|| KeptBook {
+            shared: Arc::new(SharedBook::new(Book::new(chain))),
+            told: BookState::Syncing,
+            epoch: 0,
+            applied: 0,
+        })
+    }
+
+    /// Takes a tick of an event in; whether the event is complete.
+    fn collect(&mut self, tick: &Tick) -> bool {
+        if tick.flags & flags::FIRST_IN_EVENT != 0 {
+            self.event.clear();
+        } else if self.event.last().is_none_or(|last| last.instrument != tick.instrument) {
+            // Its beginning was before the book's.
+            self.event.clear();
+            return false;
+        }
+        self.event.push(*tick);
+        tick.ends_event()
+    }
+
+    /// Passes a tick to its book.
+    pub(super) fn take(&mut self, tick: &Tick, chain: ChainRule) -> Option<Change> {
+        if tick.instrument == NO_INSTRUMENT {
+            return None;
+        }
+        match tick.kind {
+            kind::GAP => {
+                let lost = (tick.values[3] >> 8) & 0xff;
+                let cause = GapCause::of_value(tick.values[3])?;
+                let concerns = [0, u64::from(kind::LEVEL), u64::from(kind::LEVEL_EMPTY)].contains(&lost);
+                let kept = self.book_of(tick.instrument, chain);
+                kept.shared.change(|book| {
+                    if concerns {
+                        book.gap(cause)
+                    }
+                });
+            }
+            kind::STATUS => {
+                let status = Status::of_tick(tick)?;
+                if ![0, kind::LEVEL].contains(&status.stream) {
+                    return None;
+                }
+                let kept = self.book_of(tick.instrument, chain);
+                kept.epoch = status.epoch;
+                if matches!(status.state, StreamState::Down | StreamState::Stale) {
+                    kept.shared.change(Book::disconnected);
+                }
+            }
+            _ => {
+                if !self.collect(tick) {
+                    return None;
+                }
+                self.book_of(tick.instrument, chain);
+                let (Some(Some(kept)), event) = (self.kept.get_mut(tick.instrument as usize), &self.event) else {
+                    return None;
+                };
+                return kept.apply(event);
+            }
+        }
+        let kept = self.book_of(tick.instrument, chain);
+        let status = kept.changed_state();
+        status.map(|status| Change {
+            book: None,
+            status: Some(status),
+            needs_snapshot: false,
+        })
+    }
+}
+
+impl KeptBook {
+    /// A whole event.
+    fn apply(&mut self, event: &[Tick]) -> Option<Change> {
+        let last = event.last()?;
+        let looks = self.applied.is_multiple_of(EVENTS_PER_LOOK);
+        let (applied, best, update_id, needs_snapshot) = self.shared.change(|book| {
+            let applied = book.event(event);
+            if looks && book.wants_refresh() {
+                book.refresh();
+            }
+            let best = (book.bids.best(), book.asks.best());
+            (applied, best, book.update_id(), book.takes_request())
+        });
+        let book = (applied == Applied::Yes).then(|| {
+            self.applied = self.applied.wrapping_add(1);
+            let (bid, ask) = best;
+            let side = |best: Option<(f64, f64)>| best.unwrap_or((f64::NAN, 0.0));
+            let ((bid, bid_size), (ask, ask_size)) = (side(bid), side(ask));
+            Tick {
+                venue_seq: update_id,
+                kind: kind::BOOK,
+                side: 0,
+                flags: flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT | (last.flags & flags::NO_VENUE_TIME),
+                values: [bid, ask, bid_size, ask_size].map(f64::to_bits),
+                ..*last
+            }
+        });
+        let status = self.changed_state();
+        (book.is_some() || status.is_some() || needs_snapshot).then_some(Change {
+            book,
+            status,
+            needs_snapshot,
+        })
+    }
+
+    /// Its state, when that is another one than was told last.
+    pub(super) fn changed_state(&mut self) -> Option<Status> {
+        let (state, reason) = self.shared.state();
+        if state == std::mem::replace(&mut self.told, state) {
+            return None;
+        }
+        Some(Status {
+            stream: kind::LEVEL,
+            state: match state {
+                BookState::Syncing => StreamState::Syncing,
+                BookState::Live => StreamState::Live,
+                BookState::Stale => StreamState::Stale,
+            },
+            reason,
+            epoch: self.epoch,
+            is_lost: false,
+        })
+    }
+}
