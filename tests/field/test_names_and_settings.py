@@ -55,3 +55,28 @@ def test_bars_nearly_called_so_are_refused(name: str, value: object) -> None:
 def test_an_own_attribute_near_bars_is_no_mistake() -> None:
     strategy = type("Own", (Recorder,), {"bar": None, "bars_seen": (), "bands": (1, 2)})()
     assert engine_over(market([1.0]), [strategy]).run().ended_by == "feeds ended"
+
+
+def test_a_handler_that_an_object_misspells_is_refused() -> None:
+    class Own(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.on_qoute = self.on_start
+
+    with pytest.raises(SubscriptionError, match=r"Own\.on_qoute is never read: did you mean on_quote\?"):
+        engine_over(market([1.0]), [Own()]).run()
+
+
+def test_an_object_may_have_handlers_and_callbacks_of_its_own() -> None:
+    class Own(Strategy):
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+            self.on_quote = self.note
+            self.on_click = self.once = None
+
+        def note(self, bid_price: float) -> None:
+            self.seen.append(bid_price)
+
+    strategy = Own()
+    engine_over(market([1.0, 2.0]), [strategy]).run()
+    assert strategy.seen == [1.0, 2.0]

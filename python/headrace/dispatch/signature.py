@@ -23,8 +23,9 @@ from functools import cache, lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeGuard
 
+from headrace.dispatch.misspelt import refuse_misspelt
 from headrace.errors import SubscriptionError
-from headrace.market.checks import mistaken_for, nearest
+from headrace.market.checks import nearest
 from headrace.market.facts import facts_of, shape_of
 from headrace.market.fields import Field, fields
 from headrace.market.tick import KINDS, kind_named
@@ -180,21 +181,6 @@ def _handlers_among(
     return tuple((name, known[name]) for name in found)
 
 
-def _refuse_misspelt(kind: type) -> None:
-    """Refuse methods of a class, and options of a subscription, with nearly the name of a known one."""
-    own = {name: value for base in kind.__mro__ for name, value in vars(base).items() if name[:1] != "_"}
-    for name, value in own.items():
-        is_like_one = callable(value) and name[:2].lower() == "on" and name[:3] != "on_"
-        meant = mistaken_for(name, (*callback_names(), *LIFE_CYCLE)) if is_like_one else ""
-        if not meant and isinstance(value, Mapping) and value:
-            meant = mistaken_for(name, ("subscription",))
-        if isinstance(value, str | list | tuple) and value:
-            meant = mistaken_for(name, ("bars",))
-        if meant:
-            msg = f"{kind.__name__}.{name} is never read: did you mean {meant}? give it that name, or one less near"
-            raise SubscriptionError(msg, handler=name)
-
-
 def _check_life_cycle(callback: Callable[..., Any], name: str, where: str) -> None:
     try:
         inspect.signature(callback).bind(*LIFE_CYCLE[name])
@@ -249,7 +235,7 @@ def _of_class(kind: type) -> _ClassCallbacks:
     """Return the callbacks of a class, looked up once. Raises SubscriptionError for a misspelt one."""
     facts, key = facts_of(kind), ("callbacks", len(KINDS), shape_of(kind))
     if key not in facts:
-        _refuse_misspelt(kind)
+        refuse_misspelt(kind, (*callback_names(), *LIFE_CYCLE))
         names = tuple(sorted(name for name in dir(kind) if name[:3] == "on_"))
         lacking = tuple(name for name in (*callback_names(), *LIFE_CYCLE) if name not in names)
         own = {name for base in kind.__mro__[:-1] for name in vars(base)}
