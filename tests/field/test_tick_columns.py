@@ -48,6 +48,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"bid_price": np.ma.masked_array([1.0, 2.0], [True, False])}, "is masked"),
     ({"ts_init": np.array(["2026-01-05", "NaT"], "M8[ns]").view("i8")}, "NaT at row 1"),
     ({"ts_init": np.array(["NaT", "2026-01-05"], "M8[ns]").view("i8")}, "NaT at row 0"),
+    ({"ts_init": [-5, 7]}, "-5 at row 0, which lies before 1970"),
     ({"ts_init": [1_767_571_200, 1_767_571_201]}, "looks like seconds: multiply the column by 1,000,000,000"),
     ({"ts_init": [1_767_571_200_000, 1_767_571_200_100]}, "looks like milliseconds"),
     ({"ts_init": [1_767_571_200_000_000, 1_767_571_201_000_000]}, "looks like microseconds"),
