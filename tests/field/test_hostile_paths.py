@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace import replay
-from headrace.errors import RecordingError
+from headrace import Engine, replay
+from headrace.errors import AuditError, DispatchLogError, RecordingError
 from tests.field.test_damaged_recordings import LINES, Seen
 from tests.support.command import Run
 from tests.support.engines import market
@@ -91,3 +91,9 @@ def test_line_without_end_is_cut_and_counted(tmp_path: Path) -> None:
     report = replay(f"{path}@BINANCE", seen)
     assert seen.ids == list(range(1, 11))
     assert report.rejected == {"bad_line": 1}
+
+
+@pytest.mark.parametrize("option", ["audit", "dispatch_log"])
+def test_a_name_that_is_too_long_is_the_files_own_error(tmp_path: Path, option: str) -> None:
+    with pytest.raises((AuditError, DispatchLogError), match="cannot be written: File name too long"):
+        Engine(**{option: tmp_path / ("x" * 300)}, state_folder=tmp_path).run()  # type: ignore[arg-type]
