@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+
 import headrace
 from benches.event_bus import QuoteAdder, QuoteEvent, a_bus, events
 from benches.frames import TYPES
@@ -34,6 +36,8 @@ OPENER_TYPE = "aggTrade"
 def through_ring(strategy: Callable[[], PerQuote | PerTick | PerBatch], strategies: int, blocks: int) -> None:
     """Publish and dispatch so many blocks."""
     block = quotes(BLOCK).copy()
+    # What a block is made into between two publishes is not counted with them: a plain array is written in C.
+    rows = block.view(np.ndarray)
     handlers = [strategy() for _ in range(strategies)]
     with _dispatcher() as dispatcher:
         for handler in handlers:
@@ -41,8 +45,8 @@ def through_ring(strategy: Callable[[], PerQuote | PerTick | PerBatch], strategi
         for _ in range(blocks):
             dispatcher.publish(block)
             dispatcher.dispatch()
-            block["venue_seq"] += BLOCK
-            block["ts_init"] += BLOCK
+            rows["venue_seq"] += BLOCK
+            rows["ts_init"] += BLOCK
         assert dispatcher.ring.cursor == blocks * BLOCK, f"{dispatcher.ring.cursor} ticks were published"
     for handler in handlers:
         assert handler.count == blocks * BLOCK, f"{handler.count} of {blocks * BLOCK} ticks arrived"
