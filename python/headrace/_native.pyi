@@ -24,6 +24,7 @@ __all__ = [
     "AlarmHandle",
     "BarBuilder",
     "Book",
+    "BookCensus",
     "BusCore",
     "BusHandler",
     "CallLog",
@@ -521,6 +522,13 @@ class Book:
     def depth_at(self, price: float) -> float: ...
     def vwap(self, side: int, size: float) -> float: ...
     def checksum(self) -> int: ...
+
+@final
+class BookCensus:
+    def __new__(cls, instruments: Instruments) -> Self: ...
+    def take(self, ticks: _Ticks) -> None: ...
+    # instrument, equal, unequal, resyncs, intervals in which it was not LIVE
+    def counts(self, last_ns: int) -> list[tuple[str, int, int, int, list[tuple[int, int]]]]: ...
 
 # What a group calls when a book changes its state, or needs a snapshot.
 @type_check_only

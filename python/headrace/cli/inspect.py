@@ -7,16 +7,19 @@ Does not: change the file, or keep it in memory.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
+import msgspec
 import numpy as np
 
-from headrace import GapCause, Report, Strategy
+import headrace._native as _native
+from headrace import Engine, GapCause, Report, Strategy
 from headrace.cli.failure import Failure
-from headrace.cli.options import debug_option, venue_option
-from headrace.engine.replay import replay
+from headrace.cli.options import debug_option, json_option, venue_option
 from headrace.engine.report import venue_order
 from headrace.engine.tables import Table, duration_text, progress_display, tables_text
+from headrace.feeds.sources import feeds_of
 from headrace.market.tick import KINDS, ns_text
 
 __all__ = ["inspect_command"]
@@ -49,24 +52,61 @@ class _Census(Strategy):
             self.gaps.append((instrument, lost_kind, cause.name, f"{first} to {last}", ns_text(ts_init)))
 
 
+class _Books(Strategy):
+    """Passes every tick to its book, natively. What it compares needs the table of instruments."""
+
+    def __init__(self) -> None:
+        self.census: _native.BookCensus | None = None
+
+    def on_ticks(self, ticks: np.ndarray) -> None:
+        """Pass a batch on."""
+        assert self.census is not None
+        self.census.take(ticks)
+
+    def rows(self, last_ns: int) -> dict[str, dict[str, Any]]:
+        """Return what was found of each book; ``last_ns`` ends an interval that is open."""
+        assert self.census is not None
+        return {
+            instrument: {
+                "comparisons": equal + unequal,
+                "equal": equal,
+                "unequal": unequal,
+                "resyncs": resyncs,
+                "not_live": [list(interval) for interval in not_live],
+            }
+            for instrument, equal, unequal, resyncs, not_live in self.census.counts(last_ns)
+        }
+
+
 @click.command("inspect")
 @click.argument("file", metavar="FILE[@VENUE]")
+@click.option("--books", "with_books", is_flag=True, help="Build the books, and compare them with quotes of equal ids.")
+@json_option
 @venue_option
 @debug_option
-def inspect_command(file: str, venue: str | None) -> None:
+def inspect_command(file: str, venue: str | None, *, with_books: bool, as_json: bool) -> None:
     """Show what FILE holds: span, venue, types, instruments, rates, gaps, duplicates, late events, rejects."""
-    census = _Census()
+    census, books = _Census(), _Books()
     display = progress_display(sys.stderr, "inspect")
+    engine = Engine(
+        mode="replay",
+        feeds=feeds_of(file, venue),
+        strategies=[census, books] if with_books else [census],
+        progress=lambda now: display.update(now.bytes_done, now.bytes_total, f"{now.ticks:,} ticks"),
+    )
+    books.census = _native.BookCensus(engine.dispatcher.instruments)
     try:
-        result = replay(
-            file,
-            census,
-            venue=venue,
-            progress=lambda now: display.update(now.bytes_done, now.bytes_total, f"{now.ticks:,} ticks"),
-        )
+        result = engine.run()
     finally:
         display.close()
-    click.echo(tables_text(_tables(result, census)))
+    found = books.rows((result.first_ns or 0) + result.span_ns)
+    if as_json:
+        # Its strategies are its own.
+        document = {name: value for name, value in result.to_dict().items() if name != "strategies"}
+        document |= {"books": found} if with_books else {}
+        click.echo(msgspec.json.encode(document).decode())
+    else:
+        click.echo(tables_text([*_tables(result, census), *([_books_table(found)] if with_books else [])]))
     if not sum(census.counts.values()) and not sum(result.frames.values()):
         raise Failure(f"{result.sources[0].name} holds no accepted frame")
 
@@ -98,6 +138,16 @@ def _tables(result: Report, census: _Census) -> list[Table]:
         Table("first venue gaps", ("instrument", "kind", "cause", "ids", "received"), census.gaps, texts=5),
         Table("first rejects", ("reason", "row", "received", "frame"), _rejects(result), texts=4),
     ]
+
+
+def _books_table(found: dict[str, dict[str, Any]]) -> Table:
+    columns = ("instrument", "comparisons", "equal", "unequal", "resyncs", "not LIVE")
+    rows = []
+    for instrument, row in found.items():
+        not_live_ns = sum(end - begin for begin, end in row["not_live"])
+        counts = (f"{row[name]:,}" for name in columns[1:-1])
+        rows.append((instrument, *counts, duration_text(not_live_ns)))
+    return Table("books", columns, rows)
 
 
 RATE_COLUMNS = ("name", "kind", "count", "per second")

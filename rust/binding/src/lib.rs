@@ -78,6 +78,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bus::BusCore>()?;
     module.add_class::<bus::BusHandler>()?;
     module.add_class::<ingest::BarBuilder>()?;
+    module.add_class::<ingest::BookCensus>()?;
     module.add_class::<clock::ReplayTime>()?;
     module.add_class::<ingest::Decoder>()?;
     module.add_class::<dispatch::CallLog>()?;

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use headrace_core::market::book::{Applied, Book, BookState};
+use headrace_core::market::book::{Applied, Book, BookState, Event};
 use headrace_core::market::instrument::ChainRule;
 use headrace_core::market::kind;
 use headrace_core::market::status::{Status, StreamState};
@@ -26,7 +26,7 @@ pub(super) struct Books {
     /// By instrument.
     pub(super) kept: Vec<Option<KeptBook>>,
     /// The ticks so far of the event that is being dispatched.
-    event: Vec<Tick>,
+    event: Event,
     /// The ring was lapped: states that changed by it are still to be told.
     pub(super) has_lost: bool,
 }
@@ -58,72 +58,26 @@ impl Books {
         }
     }
 
-    fn book_of(&mut self, instrument: u32, chain: ChainRule) -> &mut KeptBook {
-        let index = instrument as usize;
-        if self.kept.len() <= index {
-            self.kept.resize_with(index + 1, || None);
-        }
-        self.kept[index].get_or_insert_with(|| KeptBook {
-            shared: Arc::new(SharedBook::new(Book::new(chain))),
-            told: BookState::Syncing,
-            epoch: 0,
-            applied: 0,
-        })
-    }
-
-    /// Takes a tick of an event in; whether the event is complete.
-    fn collect(&mut self, tick: &Tick) -> bool {
-        if tick.flags & flags::FIRST_IN_EVENT != 0 {
-            self.event.clear();
-        } else if self.event.last().is_none_or(|last| last.instrument != tick.instrument) {
-            // Its beginning was before the book's.
-            self.event.clear();
-            return false;
-        }
-        self.event.push(*tick);
-        tick.ends_event()
-    }
-
     /// Passes a tick to its book.
     pub(super) fn take(&mut self, tick: &Tick, chain: ChainRule) -> Option<Change> {
         if tick.instrument == NO_INSTRUMENT {
             return None;
         }
-        match tick.kind {
-            kind::GAP => {
-                let lost = (tick.values[3] >> 8) & 0xff;
-                let cause = GapCause::of_value(tick.values[3])?;
-                let concerns = [0, u64::from(kind::LEVEL), u64::from(kind::LEVEL_EMPTY)].contains(&lost);
-                let kept = self.book_of(tick.instrument, chain);
-                kept.shared.change(|book| {
-                    if concerns {
-                        book.gap(cause)
-                    }
-                });
-            }
-            kind::STATUS => {
-                let status = Status::of_tick(tick)?;
-                if ![0, kind::LEVEL].contains(&status.stream) {
-                    return None;
-                }
-                let kept = self.book_of(tick.instrument, chain);
-                kept.epoch = status.epoch;
-                if matches!(status.state, StreamState::Down | StreamState::Stale) {
-                    kept.shared.change(Book::disconnected);
-                }
-            }
-            _ => {
-                if !self.collect(tick) {
-                    return None;
-                }
-                self.book_of(tick.instrument, chain);
-                let (Some(Some(kept)), event) = (self.kept.get_mut(tick.instrument as usize), &self.event) else {
-                    return None;
-                };
-                return kept.apply(event);
-            }
+        let Self { kept, event, .. } = self;
+        let kept = book_of(kept, tick.instrument, chain);
+        if matches!(tick.kind, kind::LEVEL | kind::LEVEL_EMPTY) {
+            return event.collect(tick).and_then(|event| kept.apply(event));
         }
-        let kept = self.book_of(tick.instrument, chain);
+        if tick.kind == kind::STATUS
+            && let Some(Status {
+                stream: kind::LEVEL,
+                epoch,
+                ..
+            }) = Status::of_tick(tick)
+        {
+            kept.epoch = epoch;
+        }
+        kept.shared.change(|book| book.note(tick));
         let status = kept.changed_state();
         status.map(|status| Change {
             book: None,
@@ -131,6 +85,19 @@ impl Books {
             needs_snapshot: false,
         })
     }
+}
+
+fn book_of(kept: &mut Vec<Option<KeptBook>>, instrument: u32, chain: ChainRule) -> &mut KeptBook {
+    let index = instrument as usize;
+    if kept.len() <= index {
+        kept.resize_with(index + 1, || None);
+    }
+    kept[index].get_or_insert_with(|| KeptBook {
+        shared: Arc::new(SharedBook::new(Book::new(chain))),
+        told: BookState::Syncing,
+        epoch: 0,
+        applied: 0,
+    })
 }
 
 impl KeptBook {

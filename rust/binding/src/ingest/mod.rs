@@ -10,6 +10,7 @@
 mod arrival;
 mod bar_builder;
 mod bars;
+mod book_census;
 mod decoder;
 mod ingest;
 mod ingest_core;
@@ -28,6 +29,7 @@ mod tally;
 
 pub(crate) use bar_builder::BarBuilder;
 pub(crate) use bars::BarsCore;
+pub(crate) use book_census::BookCensus;
 pub(crate) use decoder::{Decoder, detect_venue, reject_table};
 pub(crate) use ingest::Ingest;
 pub(crate) use ingest_core::{Advance, IngestCore};

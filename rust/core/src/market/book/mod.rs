@@ -4,12 +4,16 @@
 //! Does not: ask for snapshots; it says that it needs one.
 
 mod book;
+mod census;
+mod event;
 mod kept;
 mod levels;
 mod quality;
 mod state;
 
 pub use book::{Applied, Book};
+pub use census::{BookCensus, BookCount};
+pub use event::Event;
 pub use levels::{Level, Side};
 pub use quality::{BookCheck, BookQuality};
 pub use state::BookState;
