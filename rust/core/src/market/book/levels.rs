@@ -1,8 +1,8 @@
-//! One side of a book: a sorted array of levels, the best one last.
+//! One side of a book: sorted levels in chunks, the best one last.
 //!
 //! ```text
-//!   worst ──────────────▶ best        a change is looked for from the best side: most are near it
-//!   -6,169,000,000,000  …  -6,168,600,000,000      asks have negated steps, so that greater is better on both sides
+//!   worst ──────────────▶ best        a change moves at most a chunk; the last chunk is looked at first
+//!   [-6,169,000,000,000 …] … [… -6,168,600,000,000]   asks have negated steps, so that greater is better on both sides
 //! ```
 //! Guarantees: a price is a whole number of steps of 10^-8, and is given back bit for bit as the venue's text read as a
 //! double; a price for which that is impossible is refused.
@@ -12,23 +12,64 @@
 const STEPS: f64 = 1e8;
 /// Up to here a double holds every whole number, so that dividing gives the text's own double.
 const STEPS_MAX: f64 = 9_007_199_254_740_992.0;
-/// Levels next to the best that are looked at one by one.
-const NEAR: usize = 8;
+/// Levels of a chunk at most: a full one is divided in two.
+const CHUNK_LEVELS: usize = 64;
 
-/// One price and the size there.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Level {
-    /// The price in steps of 10^-8, negated on the ask side.
-    key: i64,
-    /// The size.
-    pub size: f64,
+/// Levels next to each other, the worst first.
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    /// Prices in steps of 10^-8, negated on the ask side.
+    keys: Vec<i64>,
+    sizes: Vec<f64>,
+}
+
+impl Chunk {
+    /// Sets a size; 0 removes the level. Returns how many levels there are more.
+    #[inline]
+    fn set(&mut self, key: i64, size: f64) -> isize {
+        let place = self.keys.partition_point(|known| *known < key);
+        let is_there = self.keys.get(place) == Some(&key);
+        match (is_there, size == 0.0) {
+            (true, true) => {
+                self.keys.remove(place);
+                self.sizes.remove(place);
+                -1
+            }
+            (true, false) => {
+                self.sizes[place] = size;
+                0
+            }
+            (false, true) => 0,
+            (false, false) => {
+                self.keys.insert(place, key);
+                self.sizes.insert(place, size);
+                1
+            }
+        }
+    }
+
+    /// Its better half, which it loses.
+    fn divide(&mut self) -> Self {
+        let half = self.keys.len() / 2;
+        Self {
+            keys: self.keys.split_off(half),
+            sizes: self.sizes.split_off(half),
+        }
+    }
+
+    fn levels(&self) -> impl DoubleEndedIterator<Item = (i64, f64)> {
+        self.keys.iter().copied().zip(self.sizes.iter().copied())
+    }
 }
 
 /// One side.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
-    /// The worst first.
-    levels: Vec<Level>,
+    /// None is empty; the worst first.
+    chunks: Vec<Chunk>,
+    /// The worst key of each chunk.
+    worst: Vec<i64>,
+    len: usize,
     /// 1 for bids, -1 for asks.
     sign: i64,
     /// The worst key that the snapshot reached; `None`: it held all levels.
@@ -58,7 +99,9 @@ impl Side {
 
     /// Takes all levels away.
     pub fn clear(&mut self) {
-        self.levels.clear();
+        self.chunks.clear();
+        self.worst.clear();
+        self.len = 0;
         self.known = None;
         self.snapshot_len = 0;
     }
@@ -68,63 +111,71 @@ impl Side {
     #[must_use]
     pub fn set(&mut self, price: f64, size: f64) -> bool {
         let Some(key) = self.key_of(price) else { return false };
-        let place = self.place(key);
-        match self.levels.get_mut(place) {
-            Some(level) if level.key == key => {
-                if size == 0.0 {
-                    self.levels.remove(place);
-                } else {
-                    level.size = size;
-                }
+        let Some(index) = self.chunk_of(key) else {
+            if size != 0.0 {
+                self.chunks.push(Chunk {
+                    keys: vec![key],
+                    sizes: vec![size],
+                });
+                self.worst.push(key);
+                self.len = 1;
             }
-            _ if size == 0.0 => {}
-            _ => self.levels.insert(place, Level { key, size }),
+            return true;
+        };
+        let chunk = &mut self.chunks[index];
+        let more = chunk.set(key, size);
+        if more != 0 {
+            self.len = self.len.saturating_add_signed(more);
+            match chunk.keys.first() {
+                None => {
+                    self.chunks.remove(index);
+                    self.worst.remove(index);
+                }
+                Some(worst) => self.worst[index] = *worst,
+            }
+            if more > 0 && self.chunks[index].keys.len() > CHUNK_LEVELS {
+                self.divide(index);
+            }
         }
         true
     }
 
     /// Ends a snapshot. `is_whole`: the venue has no levels but these.
     pub fn end_snapshot(&mut self, is_whole: bool) {
-        self.snapshot_len = self.levels.len();
-        self.known = if is_whole {
-            None
-        } else {
-            self.levels.first().map(|level| level.key)
-        };
+        self.snapshot_len = self.len;
+        self.known = if is_whole { None } else { self.worst.first().copied() };
     }
 
     /// The best price and its size.
     #[must_use]
     #[inline]
     pub fn best(&self) -> Option<(f64, f64)> {
-        self.levels.last().map(|level| (self.price_of(level.key), level.size))
+        let best = self.chunks.last()?.levels().next_back();
+        best.map(|(key, size)| (self.price_of(key), size))
     }
 
     /// All levels, also those beyond what the snapshot reached.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.levels.len()
+        self.len
     }
 
     /// Whether there is no level.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.levels.is_empty()
+        self.len == 0
     }
 
     /// Prices and sizes as far as they are known, the best first.
     pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
         let known = self.known.unwrap_or(i64::MIN);
-        let shown = self.levels.iter().rev().take_while(move |level| level.key >= known);
-        shown.map(|level| (self.price_of(level.key), level.size))
+        let shown = self.levels().take_while(move |(key, _)| *key >= known);
+        shown.map(|(key, size)| (self.price_of(key), size))
     }
 
     /// Steps and sizes of all levels, the best first.
     pub fn steps(&self) -> impl Iterator<Item = (i64, f64)> {
-        self.levels
-            .iter()
-            .rev()
-            .map(|level| (level.key * self.sign, level.size))
+        self.levels().map(|(key, size)| (key * self.sign, size))
     }
 
     /// The size at a price: 0 where there is none, `None` beyond what the snapshot reached.
@@ -134,26 +185,41 @@ impl Side {
         if self.known.is_some_and(|known| key < known) {
             return None;
         }
-        let level = self.levels.get(self.place(key)).filter(|level| level.key == key);
-        Some(level.map_or(0.0, |level| level.size))
+        let chunk = self.chunk_of(key).map(|index| &self.chunks[index]);
+        let size = chunk.and_then(|chunk| {
+            let place = chunk.keys.binary_search(&key).ok()?;
+            Some(chunk.sizes[place])
+        });
+        Some(size.unwrap_or(0.0))
     }
 
     /// How much of the snapshot's depth is left, 0 to 1; 1 where it held all levels.
     #[must_use]
     pub fn depth_left(&self) -> f64 {
         let Some(known) = self.known else { return 1.0 };
-        let worse = self.levels.partition_point(|level| level.key < known);
+        let reaching = self.worst.partition_point(|worst| *worst < known);
+        let whole: usize = self.chunks[reaching..].iter().map(|chunk| chunk.keys.len()).sum();
+        let part = self.chunks[..reaching].last().map_or(0, |chunk| {
+            chunk.keys.len() - chunk.keys.partition_point(|key| *key < known)
+        });
+        let reached = whole + part;
         #[expect(clippy::cast_precision_loss, reason = "levels are counted in thousands")]
-        let left = (self.levels.len() - worse) as f64 / self.snapshot_len.max(1) as f64;
+        let left = reached as f64 / self.snapshot_len.max(1) as f64;
         left
     }
 
     #[inline]
     fn key_of(&self, price: f64) -> Option<i64> {
-        let steps = (price * STEPS).round();
+        let steps = price * STEPS;
+        if steps.abs() >= STEPS_MAX {
+            return None;
+        }
+        // Half a step away from 0, then cut: rounding is a call where the machine need not have an instruction for it.
         #[expect(clippy::cast_possible_truncation, reason = "below 2^53")]
-        let key = steps as i64;
-        (steps.abs() < STEPS_MAX && steps / STEPS == price).then_some(key * self.sign)
+        let key = (steps + 0.5_f64.copysign(price)) as i64;
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let exact = key as f64 / STEPS;
+        (exact == price).then_some(key * self.sign)
     }
 
     #[inline]
@@ -163,26 +229,25 @@ impl Side {
         steps / STEPS
     }
 
-    /// Where a key is, or would be inserted.
+    /// All levels, the best first.
+    fn levels(&self) -> impl Iterator<Item = (i64, f64)> {
+        self.chunks.iter().rev().flat_map(|chunk| chunk.levels().rev())
+    }
+
+    /// The chunk where a key is, or would be inserted; `None`: there is no chunk.
     #[inline]
-    fn place(&self, key: i64) -> usize {
-        let len = self.levels.len();
-        let near = len.saturating_sub(NEAR);
-        for place in (near..len).rev() {
-            if self.levels[place].key < key {
-                return place + 1;
-            }
+    fn chunk_of(&self, key: i64) -> Option<usize> {
+        let last = self.worst.len().checked_sub(1)?;
+        if self.worst[last] <= key {
+            return Some(last);
         }
-        // Further away by doubled steps, then by halves.
-        let (mut high, mut step) = (near, NEAR);
-        while high > 0 {
-            let low = high.saturating_sub(step);
-            if self.levels[low].key < key {
-                return low + self.levels[low..high].partition_point(|level| level.key < key);
-            }
-            high = low;
-            step *= 2;
-        }
-        0
+        Some(self.worst.partition_point(|worst| *worst <= key).saturating_sub(1))
+    }
+
+    #[cold]
+    fn divide(&mut self, index: usize) {
+        let better = self.chunks[index].divide();
+        self.worst.insert(index + 1, better.keys[0]);
+        self.chunks.insert(index + 1, better);
     }
 }

@@ -14,6 +14,6 @@ mod state;
 pub use book::{Applied, Book};
 pub use census::{BookCensus, BookCount};
 pub use event::Event;
-pub use levels::{Level, Side};
+pub use levels::Side;
 pub use quality::{BookCheck, BookQuality};
 pub use state::BookState;
