@@ -260,3 +260,30 @@ def test_what_needs_every_level_refuses_to_lose_some() -> None:
         forged["kind"] = 8
         with pytest.raises(KindError, match="publish the levels"):
             dispatcher.publish(forged)
+
+
+def test_an_async_handlers_book_is_valid_until_its_awaits_are_over(tmp_path: Path) -> None:
+    import asyncio
+
+    bests: list[float] = []
+
+    class Awaiting(Strategy):
+        async def on_book(self, book: Book) -> None:
+            await asyncio.sleep(0)
+            bests.append(float(book.bids(1)[1][0]))
+
+    frames = [snapshot(4, BIDS, ASKS), *(depth(n, n, [(9.0, float(n))]) for n in range(5, 10))]
+    headrace.replay(written(tmp_path, frames), Awaiting(), venue=SPOT)
+    assert bests == [5.0, 6.0, 7.0, 8.0, 9.0]
+
+
+def test_a_thread_of_its_own_has_a_book_of_its_own() -> None:
+    from tests.support.feeding import wait_until
+
+    watching = Watching()
+    with Dispatcher() as dispatcher:
+        decoder = Decoder(SPOT, dispatcher.instruments)
+        dispatcher.subscribe(watching, mode="thread")
+        published(dispatcher, decoder, snapshot(4, BIDS, ASKS), depth(5, 5), depth(6, 6))
+        wait_until(lambda: len(watching.said) == 3)
+    assert watching.said == [(BTCUSDT, "depth", "LIVE", "IN_SYNC"), (5, 9.0, 10.0), (6, 9.0, 10.0)]
