@@ -137,7 +137,8 @@ impl Delivery {
 
     /// Takes a member out; those behind it move up.
     pub(super) fn remove(&mut self, index: usize) {
-        self.members.remove(index);
+        let gone = self.members.remove(index);
+        self.attention.calls_of_gone += gone.shared.calls.get();
         self.attention.remove(index as u32);
     }
 

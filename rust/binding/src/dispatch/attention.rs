@@ -20,6 +20,8 @@ pub(super) struct Attention {
     pub(super) window_due_ns: i64,
     /// Those with ticks of a window that `settle` has not counted yet.
     pub(super) fresh: Vec<u32>,
+    /// Handler calls of the members that have left: a call's own number must not fall when one leaves in it.
+    pub(super) calls_of_gone: u64,
 }
 
 impl Default for Attention {
@@ -31,6 +33,7 @@ impl Default for Attention {
             windows: Vec::new(),
             window_due_ns: NEVER,
             fresh: Vec::new(),
+            calls_of_gone: 0,
         }
     }
 }

@@ -49,7 +49,8 @@ impl GroupState {
     }
 
     pub(super) fn count_calls(&self) -> u64 {
-        self.delivery.active().map(|of| of.calls.get()).sum()
+        let active: u64 = self.delivery.active().map(|of| of.calls.get()).sum();
+        active + self.delivery.attention.calls_of_gone
     }
 
     /// A number that changes with everything that becomes of a member's tick.
