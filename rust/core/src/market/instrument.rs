@@ -29,12 +29,19 @@ named_set! {
 }
 
 /// How much money a quantity is at a price, in the currency of the price.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Contract {
     /// Inverse: a contract is worth `size` of that currency at every price.
     pub is_inverse: bool,
     /// Of one contract; NaN when it is not known.
     pub size: f64,
+}
+
+impl PartialEq for Contract {
+    /// Bit for bit: a size that is not known equals itself.
+    fn eq(&self, other: &Self) -> bool {
+        (self.is_inverse, self.size.to_bits()) == (other.is_inverse, other.size.to_bits())
+    }
 }
 
 impl Contract {

@@ -162,7 +162,7 @@ fn fields(random: &mut Random, venue: Venue) -> Vec<Field> {
     let futures = venue != Venue::Binance;
     let mut fields: Vec<Field> = Vec::new();
     let event = |name: &str| ("e", format!("\"{name}\""));
-    match random.below(10) {
+    match random.below(11) {
         0..=2 => {
             if futures {
                 fields.push(event("bookTicker"));
@@ -243,6 +243,17 @@ fn fields(random: &mut Random, venue: Venue) -> Vec<Field> {
                 fields.push(("symbol", symbol(random)));
             }
             fields.extend([("bids", levels(random)), ("asks", levels(random))]);
+        }
+        9 => {
+            let quoted = |text: &str| format!("\"{text}\"");
+            fields.extend([event("headraceStatus"), ("s", symbol(random))]);
+            fields.push((
+                "stream",
+                quoted(random.pick(&["depth", "trade", "bookTicker", "aggTrade"])),
+            ));
+            fields.push(("state", quoted(random.pick(&["DOWN", "SILENT", "UP", "STALE", "UP"]))));
+            fields.push(("reason", quoted(random.pick(&["RECONNECTED", "nonsense"]))));
+            fields.extend([("epoch", id(random)), ("lost", bool(random))]);
         }
         _ => {
             let name = random.pick(&["kline", "24hrTicker", "forceOrder", "nonsense", "", "trade\\u0020"]);
