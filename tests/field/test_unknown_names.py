@@ -43,6 +43,11 @@ def test_position_in_an_unknown_instrument_raises(name: Any) -> None:
     assert f"there are {BTC}" in error
 
 
+def test_a_signal_for_an_unknown_instrument_raises_and_is_not_published() -> None:
+    error, _ = at_first_quote(lambda own: own.signal("BTCUSTD.BINANCE", 1))
+    assert error.startswith("InstrumentError: 'BTCUSTD.BINANCE' is no known instrument (did you mean BTCUSDT.BINANCE?)")
+
+
 def test_known_instrument_without_executions_is_flat() -> None:
     error, _ = at_first_quote(lambda own: own.position(ETH).is_flat or own.position("nothing"))
     assert not error

@@ -108,9 +108,9 @@ class StrategyContext:
         return self._parts.bus.current_cause()
 
     def signal(self, instrument: str, side: int, strength: float, price: float | None, reason: str) -> None:
-        """Publish a signal. Raises OptionError."""
+        """Publish a signal. Raises InstrumentError for an unknown instrument, OptionError."""
         self._refuse_retired()
-        of_type("instrument", instrument, str)
+        self._parts.names.check_instrument(instrument)
         of_type("reason", reason, str)
         self._parts.bus.publish_nowait(
             Signal(
