@@ -602,11 +602,12 @@ async def test_publish_times_out_after_1_s_of_the_bus_clock() -> None:
 
 async def test_a_replay_publish_times_out_by_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.bus.publisher.BARRIER_S", 0.02)
-    monkeypatch.setattr("headrace.bus.lane.LANE_EVENTS_MAX", 1)
+    monkeypatch.setattr("headrace.bus.lane.LANE_EVENTS_MAX", 3)
     bus = EventBus(clock=ReplayClock(S), mode="replay")
-    bus.publish_nowait(signal(1))
+    for number in range(3):
+        bus.publish_nowait(signal(number))
     with pytest.raises(LaneFullError) as refused:
-        await bus.publish(signal(2))
+        await bus.publish(signal(3))
     assert refused.value.waited_s == 0.0
 
 

@@ -40,7 +40,7 @@ def test_help_names_every_verb(headrace_run: Run, arguments: list[str]) -> None:
     assert all(f"\n  {verb} " in ended.stdout for verb in commands.commands)
 
 
-@pytest.mark.parametrize("group", [["ctl"], ["config"], ["ctl", "dead-letters"]], ids=" ".join)
+@pytest.mark.parametrize("group", [["ctl"], ["config"]], ids=" ".join)
 def test_a_group_without_a_verb_lists_its_verbs(headrace_run: Run, group: list[str]) -> None:
     ended = headrace_run(*group)
     assert (ended.returncode, ended.stdout) == (2, "")
