@@ -74,7 +74,7 @@ class Idle(PerQuote):
 
 @cache
 def quotes(count: int, instruments: int = INSTRUMENTS, *, step_ns: int = 1, venue_numbers: bool = True) -> np.ndarray:
-    """Return so many quotes, ``step_ns`` apart, for whoever knows ``instrument_names(instruments)``.
+    """Return so many quotes, ``step_ns`` apart, of the instruments that ``instrument_names(instruments)`` names.
 
     venue_numbers : each quote has one, which the sequencer checks.
     """

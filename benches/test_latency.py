@@ -127,21 +127,29 @@ class Sent:
         self._process.wait(10)
 
 
-class PulledFeed:
-    """An async iterator that the callback feeds by a queue: what most sockets' libraries offer."""
+class SentFeed:
+    """A live feed of the frames that the other process sends."""
 
-    name = "pulled"
     is_live = True
 
     def __init__(self, sent: Sent, venue: str, notes: Notes) -> None:
         self.venue = venue
         self._sent = sent
         self._notes = notes
-        self._queue: asyncio.Queue[Frame | None] = asyncio.Queue()
 
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class PulledFeed(SentFeed):
+    """An async iterator that the callback feeds by a queue: what most sockets' libraries offer."""
+
+    name = "pulled"
+
+    def __init__(self, sent: Sent, venue: str, notes: Notes) -> None:
+        super().__init__(sent, venue, notes)
+        self._queue: asyncio.Queue[Frame | None] = asyncio.Queue()
 
     def _receive(self, frame: bytes) -> None:
         self._queue.put_nowait(Frame(time.time_ns(), frame))
@@ -154,20 +162,10 @@ class PulledFeed:
         await receiving
 
 
-class PushedFeed:
+class PushedFeed(SentFeed):
     """Gives each frame to the engine in the callback itself."""
 
     name = "pushed"
-    is_live = True
-
-    def __init__(self, sent: Sent, venue: str, notes: Notes) -> None:
-        self.venue = venue
-        self._sent = sent
-        self._notes = notes
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
 
     async def run(self, push: Callable[[Frame], object]) -> None:
         await self._sent.receive(self._notes, lambda frame: push(Frame(time.time_ns(), frame)))

@@ -12,6 +12,7 @@ import pytest
 
 from headrace.feeds import SyntheticFeed
 from tests.support.command import COMMAND
+from tests.support.trader_file import TRADER
 
 CONFIG = """
 [engine]
@@ -44,19 +45,8 @@ price_tick = 0.01
 lot_size = 0.00001
 """
 
-TRADER = """
-import headrace
-
-class Trader(headrace.Strategy):
-    quotes = 0
-
-    def on_quote(self, instrument, bid_price):
-        self.quotes += 1
-        if self.quotes % 20 == 0:  # Often enough, also where most quotes are lost to a stall.
-            self.buy(instrument, "0.001")
-        if self.quotes % 20 == 10:
-            self.sell(instrument, "0.001")
-
+# It trades often enough, also where most quotes are lost to a stall.
+WITH_BARS = f"""{TRADER}
     def on_bar(self, bar):
         self.signal(bar.instrument, 1, price=bar.close)
 """
@@ -66,7 +56,7 @@ class Trader(headrace.Strategy):
 def logged(tmp_path: Path) -> Path:
     """The folder of a run that was logged."""
     (tmp_path / "engine.toml").write_text(CONFIG)
-    (tmp_path / "trader.py").write_text(TRADER)
+    (tmp_path / "trader.py").write_text(WITH_BARS)
     done = headrace(tmp_path, "run", "engine.toml", "--dispatch-log", "run.log", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["strategies"]["Trader"]["orders"]["filled"] > 20
@@ -78,7 +68,7 @@ def logged(tmp_path: Path) -> Path:
 )
 def test_an_unwritable_dispatch_log_is_its_own_error(tmp_path: Path, path: str, reason: str) -> None:
     (tmp_path / "engine.toml").write_text(CONFIG)
-    (tmp_path / "trader.py").write_text(TRADER)
+    (tmp_path / "trader.py").write_text(WITH_BARS)
     done = headrace(tmp_path, "run", "engine.toml", "--dispatch-log", path, "--json")
     assert done.returncode == 1
     said = f"headrace: dispatch log {path} cannot be written: {reason}; check the free space and the write permission"
@@ -89,7 +79,7 @@ def test_a_run_whose_feed_fails_still_reports_its_orders(tmp_path: Path) -> None
     recording = SyntheticFeed("BTCUSDT", frames=20_000).write(tmp_path / "whole.gz")
     (tmp_path / "torn.gz").write_bytes(Path(recording).read_bytes()[:-1_000])
     (tmp_path / "engine.toml").write_text(CONFIG)
-    (tmp_path / "trader.py").write_text(TRADER)
+    (tmp_path / "trader.py").write_text(WITH_BARS)
     torn = 'feeds.0={kind="recording", path="torn.gz"}'
     done = headrace(tmp_path, "run", "engine.toml", "--set", torn, "--json")
     assert (done.returncode, "torn.gz is truncated" in done.stderr.splitlines()[-1]) == (1, True)
@@ -116,7 +106,7 @@ def test_a_run_is_repeated_from_its_log_alone(logged: Path) -> None:
 
 def test_a_changed_decision_is_reported(logged: Path) -> None:
     (logged / "trader.py").write_text(
-        TRADER.replace('self.sell(instrument, "0.001")', 'self.sell(instrument, "0.002")')
+        WITH_BARS.replace('self.sell(instrument, "0.001")', 'self.sell(instrument, "0.002")')
     )
     done = headrace(logged, "repeat", "run.log")
     assert done.returncode == 1
@@ -139,7 +129,7 @@ def test_secrets_stand_in_no_log_and_a_repeat_takes_them(tmp_path: Path) -> None
         CONFIG.replace('use = "trader.py:Trader"', f'use = "trader.py:Secret"\nparameters = {secrets}')
     )
     (tmp_path / "trader.py").write_text(
-        TRADER
+        WITH_BARS
         + """
 class Secret(Trader):
     def __init__(self, api_key, apiToken, passwords, pin):
@@ -180,7 +170,7 @@ def test_a_log_is_never_overwritten(logged: Path) -> None:
 
 def test_each_run_has_its_own_files_in_folders(tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text(CONFIG)
-    (tmp_path / "trader.py").write_text(TRADER)
+    (tmp_path / "trader.py").write_text(WITH_BARS)
     for _ in range(3):
         done = headrace(tmp_path, "backtest", "engine.toml", "--audit", "audits/", "--json")
         assert done.returncode == 0, done.stderr
@@ -232,7 +222,7 @@ def recorded(tmp_path: Path) -> Path:
     (tmp_path / "engine.toml").write_text(
         CONFIG.replace(CONFIG[CONFIG.index("[[feeds]]") : CONFIG.index("[[strat")], feed)
     )
-    (tmp_path / "trader.py").write_text(TRADER)
+    (tmp_path / "trader.py").write_text(WITH_BARS)
     (tmp_path / "socket_feed.py").write_text(SOCKET)
     options = ("--dispatch-log", "run.log", "--record", "recordings", "--set", "engine.run_id=live")
     done = headrace(tmp_path, "run", "engine.toml", *options, "--json")

@@ -1,4 +1,4 @@
-"""Books in dispatch: exact while LIVE, not called otherwise, told when they are not, and nothing for who uses none."""
+"""Books in dispatch: exact while LIVE, not called otherwise, a status tick for each change, no cost without one."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 import headrace
 from headrace import Dispatcher, Engine, Strategy
 from headrace.bus import EventBus
+from headrace.dispatch.signature import LIFE_CYCLE
 from headrace.engine.service import Service
 from headrace.errors import BrokerError, HeadraceError, OptionError, ServiceError, SubscriptionError
 from headrace.market.bars import BarSpec
@@ -22,17 +23,7 @@ from tests.support.feeding import BTC, holds_the_law, quotes
 from tests.support.trading import Desk, SilentBroker, simulated
 
 CALLBACKS = {
-    "on_start": (),
-    "on_stop": (),
-    "on_pause": (),
-    "on_resume": (),
-    "on_save": (),
-    "on_load": ("state",),
-    "on_timer": ("timer",),
-    "on_bar": ("bar",),
-    "on_signal": ("signal",),
-    "on_order": ("event",),
-    "on_fill": ("fill",),
+    **LIFE_CYCLE,
     "on_quote": ("seq",),
     "on_quotes": ("seq",),
     "on_gap": ("missing",),

@@ -1,4 +1,4 @@
-"""A replay goes from time to time inside one native call, and nobody can tell: acts at every time, in both ways.
+"""A replay goes from time to time inside one native call, and no act at any time shows a difference.
 
 The other way is the same code with one time a call: a pace that lets one receive time be due, as at a finite speed.
 """

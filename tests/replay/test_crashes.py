@@ -24,9 +24,11 @@ from headrace.errors import DispatchLogError
 from headrace.market.clock import Mode
 from headrace.market.event_json import encode_event
 from headrace.market.events import OrderEvent, Signal
+from tests.support.trader_file import TRADER
 
 # Folders in which one run after the other is killed; each start finds what the kill before it left.
 FOLDERS = 5
+
 CONFIG = """
 [engine]
 audit = "audits/"
@@ -58,19 +60,7 @@ stale_after_s = 600.0
 price_tick = 0.01
 lot_size = 0.00001
 """
-TRADER = """
-import headrace
-
-
-class Trader(headrace.Strategy):
-    quotes = 0
-
-    def on_quote(self, instrument, bid_price):
-        self.quotes += 1
-        if self.quotes % 20 == 0:
-            self.buy(instrument, "0.001")
-        if self.quotes % 20 == 10:
-            self.sell(instrument, "0.001")
+SIGNALLER = f"""{TRADER}
         if self.quotes % 50 == 0:
             self.signal(instrument, 1, strength=float(self.quotes))
 """
@@ -166,7 +156,7 @@ def kill_and_check(
     for folder in folders:
         folder.mkdir()
         (folder / "engine.toml").write_text(CONFIG.format(state=os.path.relpath(folder / "s", folder)))
-        (folder / "trader.py").write_text(TRADER)
+        (folder / "trader.py").write_text(SIGNALLER)
     with ThreadPoolExecutor(FOLDERS) as pool:
         ready = sum(pool.map(killed_runs, folders, [moments[number::FOLDERS] for number in range(FOLDERS)]))
     assert ready > kills / 4, "most of them were killed before they did anything"

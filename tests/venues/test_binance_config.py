@@ -10,6 +10,7 @@ from headrace.app.build import engine_of
 from headrace.app.config import load_config
 from headrace.errors import ConfigError
 from headrace.venues import SimulatedVenue
+from tests.support.engines import until
 from tests.support.venue_client import market
 
 CONFIG = """
@@ -37,10 +38,8 @@ async def test_a_configured_engine_receives_over_sockets(tmp_path):
         config.write_text(CONFIG.format(**venue.addresses["BINANCE"]))
         engine = engine_of(load_config(config, environment={}))
         async with engine:
-            async with asyncio.timeout(20):
-                while not venue.stats().has_ended:  # noqa: ASYNC110 - there is no event to wait for
-                    await asyncio.sleep(0.01)
-                await asyncio.sleep(0.1)
+            await until(lambda: venue.stats().has_ended, within_s=20.0)
+            await asyncio.sleep(0.1)
     report = engine.report()
     assert report.ticks["quote"] > 1_000
     assert report.ticks["trade"] > 100

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
 from headrace.errors import InstrumentError, OptionError, VenueRequestError
 from headrace.feeds import SyntheticFeed
 from headrace.venues import BinanceFeed, Fault, SimulatedVenue
+from tests.support import engines
 from tests.support.venue_client import frames_of, market
 
 pytestmark = pytest.mark.asyncio
 
+until = partial(engines.until, within_s=20.0)
 STREAMS = ("bookTicker", "trade", "aggTrade", "depth@100ms")
 
 
@@ -56,12 +59,6 @@ async def running(feed):
         outcome = (await asyncio.gather(task, return_exceptions=True))[0]
         await feed.close()
         assert isinstance(outcome, asyncio.CancelledError), outcome
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("name", ["BINANCE", "BINANCE_USDM", "BINANCE_COINM"])

@@ -9,6 +9,7 @@ from aiohttp import WSMsgType, web
 
 from headrace.limits import FRAME_BYTES_MAX
 from headrace.venues.binance.transport import AiohttpTransport, PicowsTransport
+from tests.support.engines import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,12 +56,6 @@ class Server:
         await socket.prepare(request)
         await self._script(socket, request)
         return socket
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.005)
 
 
 def fragment(payload, *, opcode, fin):

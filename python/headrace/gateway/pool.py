@@ -4,7 +4,7 @@
 
     await pool.run(parse, body) ─▶ waits for room ─▶ a thread ─▶ the result, or what it raised
 
-Guarantees: at most ``queue_max`` pieces of work wait, whoever comes then waits for room; ``depth`` says how many.
+Guarantees: at most ``queue_max`` pieces of work wait or run; a further call waits for room; ``depth`` says how many.
 Does not: cancel what runs; a thread ends by itself.
 """
 

@@ -116,7 +116,7 @@ class RouteTable:
         return self._routes.get((CanonicalType(canonical_type), instrument))
 
     def counts(self, route: Route) -> RouteCounts:
-        """Return a route's counts, to be raised by whoever moves its events."""
+        """Return a route's counts; the code that moves its events raises them."""
         return self._counts[route.canonical_type, route.instrument]
 
     def subscribe(
@@ -150,36 +150,29 @@ class RouteTable:
         return self._apply(added=[] if changed == route else [changed], removed=[])
 
     def _apply(self, *, added: list[Route], removed: list[Route]) -> Change:
-        """Change the table at once, and say which topics begin and end to be needed."""
-        before = set(self._needed)
+        """Change the table at once, and return which topics begin and end to be needed."""
+        begun: list[tuple[str, str]] = []
+        ended: list[tuple[str, str]] = []
         for route in removed:
             del self._routes[route.canonical_type, route.instrument]
             del self._counts[route.canonical_type, route.instrument]
-            self._count(route, -1)
+            for topic in _topics_of(route):
+                self._needed[topic] -= 1
+                if not self._needed[topic]:
+                    del self._needed[topic]
+                    ended.append(topic)
         for route in added:
             key = route.canonical_type, route.instrument
             if key not in self._routes:
-                self._count(route, +1)
                 self._counts[key] = RouteCounts()
+                for topic in _topics_of(route):
+                    if topic not in self._needed:
+                        self._needed[topic] = 0
+                        begun.append(topic)
+                    self._needed[topic] += 1
             self._routes[key] = route
         self.version += bool(added or removed)
-        after = set(self._needed)
-        # In the table's order, not the set's: the same commands make the same requests.
-        return Change(
-            self.version,
-            tuple(topic for topic in self._needed if topic not in before),
-            tuple(sorted(before - after)),
-        )
-
-    def _count(self, route: Route, by: int) -> None:
-        venue = route.instrument.rpartition(".")[2]
-        for topic in route.topics:
-            key = (venue, topic)
-            needed = self._needed.get(key, 0) + by
-            if needed:
-                self._needed[key] = needed
-            else:
-                del self._needed[key]
+        return Change(self.version, tuple(begun), tuple(sorted(ended)))
 
     def _route(self, kind: CanonicalType, instrument: str, rules: tuple[FilterRule, ...], throttle_ns: int) -> Route:
         symbol, dot, venue = instrument.rpartition(".")
@@ -204,3 +197,9 @@ class RouteTable:
     @staticmethod
     def _type(text: str) -> CanonicalType:
         return CanonicalType(one_of("type", text, [str(own) for own in CanonicalType]))
+
+
+def _topics_of(route: Route) -> list[tuple[str, str]]:
+    """Return a route's topics with their venue."""
+    venue = route.instrument.rpartition(".")[2]
+    return [(venue, topic) for topic in route.topics]

@@ -209,7 +209,7 @@ class SqliteSnapshots:
             with self._connection() as connection, closing(connection.execute(statement, values)) as cursor:
                 return cursor.fetchall()
         except sqlite3.Error as error:
-            msg = f"snapshot store {self._path} is not available: {error}; check the path and who else writes there"
+            msg = f"snapshot store {self._path} is not available: {error}; check the path and what else writes there"
             raise SnapshotUnavailableError(msg, path=self._path) from error
 
     def _connection(self) -> sqlite3.Connection:

@@ -232,7 +232,7 @@ class BinanceFeed:
         """Return whether REST has nothing newer than the newest frames of a line's first symbol."""
         for name in line.names:
             stream = StreamName.parse(name)
-            if stream.kind == "depth" or stream.kind == "bookTicker":
+            if stream.kind in ("depth", "bookTicker"):
                 newest = msgspec.json.decode(self._newest[name])["data"]["u"] if name in self._newest else 0
                 try:
                     book = msgspec.json.decode(await self.rest.depth(stream.symbol.upper(), 5))

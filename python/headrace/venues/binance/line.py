@@ -51,7 +51,7 @@ WITH_IDS = frozenset({"bookTicker", "trade", "aggTrade", "depth"})
 
 
 class LineOwner(Protocol):
-    """Who is told what happens on a line."""
+    """Receives what happens on a line."""
 
     def on_frame(self, name: str, message: bytes) -> None:
         """Receive a frame; the name is empty for what is no frame of a stream."""
@@ -85,7 +85,6 @@ class Line:
         self._quiet_s = quiet_s
         self.names: dict[str, None] = {}
         self.epoch = 0
-        self.reconnects = 0
         self._current: Connection | None = None
         self._replacement: Connection | None = None
         # Streams that have come over the replacement.
@@ -117,7 +116,6 @@ class Line:
                     detail = str(error)
                 await self._drop()
                 self._owner.on_down(self, reason, detail)
-                self.reconnects += 1
                 detail = f"reconnected: {detail}"
                 await asyncio.sleep(self._backoff())
         finally:

@@ -16,7 +16,7 @@ from headrace.market.instrument import Instrument
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["listed_instruments", "status_of"]
+__all__ = ["listed_instruments"]
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,6 @@ def listed_instruments(venue: str, info: Mapping[str, Any]) -> dict[str, Instrum
         else:
             listed[instrument.name] = instrument
     return listed
-
-
-def status_of(row: Mapping[str, Any]) -> str:
-    """Return whether a symbol is traded, as the venue says: TRADING, HALT, BREAK, …."""
-    return str(row.get("status", row.get("contractStatus", "")))
 
 
 def _instrument(venue: str, row: Mapping[str, Any]) -> Instrument:

@@ -36,7 +36,7 @@ OPEN_TIMEOUT_S = 10.0
 
 
 class Listener(Protocol):
-    """Who receives; called on the loop's thread."""
+    """Receives from a web socket; called on the loop's thread."""
 
     def on_message(self, message: bytes) -> None:
         """Receive a whole message."""

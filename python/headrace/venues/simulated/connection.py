@@ -74,7 +74,6 @@ class Connection:
         self._transport: asyncio.Transport | None = None
         self._pinged_at: float | None = None
         self._messages: deque[float] = deque(maxlen=rules.messages_per_s)
-        self.sent = 0
 
     async def serve(self, request: web.Request, names: list[str]) -> web.WebSocketResponse:
         """Talk to the client until one of the two ends it."""
@@ -152,7 +151,6 @@ class Connection:
                 await self._send_badly(payload, how)
             else:
                 await self._socket.send_frame(payload, WSMsgType.TEXT)
-            self.sent += 1
 
     async def _send_badly(self, payload: bytes, how: Fault) -> None:
         assert self._transport is not None

@@ -5,7 +5,7 @@
     trades ─▶ kline_1m, kline_5m …         best prices ─▶ markPrice, once a second
            └▶ forceOrder, each 500th       book ────────▶ depth5, depth10, depth20
 
-Guarantees: only what somebody subscribed to is made; a candle that ended is sent once more, marked as closed.
+Guarantees: only streams with a subscription are made; a candle that ended is sent once more, marked as closed.
 Does not: imitate the prices of a real index: mark and index are the middle of the market.
 """
 
@@ -99,7 +99,7 @@ class DerivedStreams:
         self._sent_ns: dict[str, int] = {}
 
     def after(self, ts_ns: int, event: Depth | Best | Trade | None, wanted: Iterable[str]) -> Iterator[Moment]:
-        """Yield the moments that follow from an event. wanted : kinds of streams that somebody subscribed to."""
+        """Yield the moments that follow from an event. wanted : kinds of streams that have a subscription."""
         ms = ts_ns // 1_000_000
         for kind in wanted:
             if kind.startswith("kline_") and isinstance(event, Trade):

@@ -49,7 +49,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kind : of frames "drop", "duplicate", "reorder" (with the next frame), "delay", "corrupt", "wrong_ids", "oversize",
         "renumber" (ids begin anew); of connections "cut" (in the middle of the frame), "trickle" (the frame byte by
-        byte), "stall" (nothing is sent), "shutdown" (announced), "restart" (nobody can connect); of REST
+        byte), "stall" (nothing is sent), "shutdown" (announced), "restart" (connections are refused); of REST
         "stale_snapshot", "late_snapshot", "unavailable" (503), "cut_answer", "unseen_orders" (a new order does not
         exist yet).
     stream : pattern of ``symbol@kind``, such as ``"btcusdt@depth"`` or ``"*@trade"``.

@@ -92,15 +92,9 @@ class Market:
         self.symbol = symbol
         self.book: Book | None = None
         self.best: Best | None = None
-        self.last_trade: Trade | None = None
         # The decimals that its prices and sizes use, so far.
         self.price_decimals = self.size_decimals = 0
         self._depths: deque[Depth] = deque(maxlen=DEPTHS_KEPT)
-
-    @property
-    def stream(self) -> str:
-        """Its symbol as it stands in names of streams."""
-        return self.symbol.lower()
 
     @property
     def price_tick(self) -> Decimal:
@@ -125,8 +119,7 @@ class Market:
                 self.best = best = msgspec.json.decode(moment.data, type=Best)
                 return best
             case "trade":
-                self.last_trade = trade = msgspec.json.decode(moment.data, type=Trade)
-                return trade
+                return msgspec.json.decode(moment.data, type=Trade)
             case "snapshot":
                 snapshot = msgspec.json.decode(moment.data, type=_Snapshot)
                 self.set_book(snapshot.last, snapshot.bids, snapshot.asks)

@@ -71,11 +71,6 @@ class RestApi:
         self._faults: dict[str, tuple[Fault, float]] = {}
         self.requests = 0
 
-    @property
-    def weight(self) -> int:
-        """The weight used in this minute."""
-        return self._weight
-
     def begin(self, fault: Fault) -> None:
         """Let a fault begin."""
         self._faults[fault.kind] = (fault, time.monotonic() + fault.for_s)

@@ -5,7 +5,7 @@
     blocks of lines ─▶ line ─▶ Moment(ts_init, symbol, kind, data)        merged by (ts_init, order of the sources)
 
 Guarantees: ``data`` is the venue's own object, byte for byte, without the envelope of combined streams.
-Does not: check frames; a line that holds none is left out and counted.
+Does not: check frames; a line that holds none is left out, and counted in ``unread``.
 """
 
 from __future__ import annotations

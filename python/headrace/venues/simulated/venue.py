@@ -6,7 +6,7 @@
                            └─────▶ RestApi: book, instruments, orders
 
 What happens when a client is slow
-    With ``speed="max"`` the clock waits for the slowest client, and stands while nobody has a subscription. At a finite
+    With ``speed="max"`` the clock waits for the slowest client, and stands while there is no subscription. At a finite
     speed a client that leaves 64 MiB unread is cut.
 
 Guarantees: the clock starts at the first subscription, so that a client misses nothing; one process may run several.
@@ -60,13 +60,17 @@ class VenueAddresses(TypedDict):
 
 
 class VenueStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What a venue has done: frames due so far, clients now and in all, requests, faults by kind."""
+    """What a venue has done: frames due so far, clients now and in all, requests, faults by kind.
+
+    unread : lines of the sources that hold no frame. has_ended : whether the last frame was due.
+    """
 
     frames: int
     connections: int
     connected: int
     requests: int
     faults: dict[str, int]
+    unread: int
     has_ended: bool
 
 
@@ -118,7 +122,7 @@ class SimulatedVenue:
         self._connections: set[Connection] = set()
         self._connects: deque[float] = deque()
         self._connected = self._frames = 0
-        # By venue and symbol: the kinds of streams that somebody subscribed to.
+        # By venue and symbol: the kinds of streams that have a subscription.
         self._wanted: dict[tuple[str, str], set[str]] = {}
         self._started, self._has_clients = asyncio.Event(), asyncio.Event()
         self._first_ns: int | None = None
@@ -153,6 +157,7 @@ class SimulatedVenue:
             connected=self._connected,
             requests=requests,
             faults=dict(self._plan.counts),
+            unread=self._timeline.unread,
             has_ended=self._player is not None and self._player.done(),
         )
 

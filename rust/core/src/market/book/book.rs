@@ -247,7 +247,7 @@ impl Book {
     fn snapshot(&mut self, snapshot: &[Tick]) {
         self.was_asked = false;
         if self.state == BookState::Live && !self.kept.is_keeping() && snapshot[0].venue_seq < self.update_id {
-            // Nobody asked for it, and the book is newer.
+            // It was not requested, and the book is newer.
             return;
         }
         self.ahead.clear();
