@@ -149,7 +149,7 @@ class Dispatcher:
         self.on_joined: Callable[[Subscription], None] | None = None
         self._made_s = time.monotonic()
         self._closed = False
-        open_dispatchers.add(self)
+        open_dispatchers[self] = self._inline
 
     # Subscribing
 
@@ -369,17 +369,7 @@ class Dispatcher:
             log.warning("%d ticks that waited for room were not published: the dispatcher was closed first", waiting)
         self._ingest.close()
         self._members.close_all(time.monotonic() + bounded_s(CLOSE_DEADLINE_S))
-        open_dispatchers.discard(self)
-
-    def _wait_for_call(self, deadline_s: float) -> None:
-        """Wait until no thread dispatches the shared group any more; name the call that goes on."""
-        group = self._members.inline
-        while group.is_busy:
-            if time.monotonic() > deadline_s:
-                _, name = group.running() or (0, "a handler")
-                log.error("%s is still running when the process ends: its thread is left behind", name)
-                return
-            time.sleep(0.001)
+        open_dispatchers.pop(self, None)
 
     def _refuse_closed(self, advice: str) -> None:
         if self._closed:

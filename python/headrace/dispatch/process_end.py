@@ -8,6 +8,7 @@ Does not: end an engine, or a thread that a user started.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import time
 import weakref
@@ -21,16 +22,29 @@ if TYPE_CHECKING:
 
 __all__ = ["open_dispatchers"]
 
-open_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+log = logging.getLogger(__name__)
+
+# With the group that threads share.
+open_dispatchers: weakref.WeakKeyDictionary[Dispatcher, _native.DispatchGroup] = weakref.WeakKeyDictionary()
 
 
 def _close_all() -> None:
-    dispatchers = list(open_dispatchers)
-    for dispatcher in dispatchers:
+    dispatchers = list(open_dispatchers.items())
+    for dispatcher, _ in dispatchers:
         dispatcher.close()
     deadline_s = time.monotonic() + CLOSE_DEADLINE_S
-    for dispatcher in dispatchers:
-        dispatcher._wait_for_call(deadline_s)  # noqa: SLF001 - the end of the process is no business of a user's
+    for _, group in dispatchers:
+        _wait_for_call(group, deadline_s)
+
+
+def _wait_for_call(group: _native.DispatchGroup, deadline_s: float) -> None:
+    """Wait until no thread dispatches a group any more; name the call that goes on."""
+    while group.is_busy:
+        if time.monotonic() > deadline_s:
+            _, name = group.running() or (0, "a handler")
+            log.error("%s is still running when the process ends: its thread is left behind", name)
+            return
+        time.sleep(0.001)
 
 
 atexit.register(_close_all)

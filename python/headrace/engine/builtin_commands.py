@@ -125,7 +125,7 @@ class BuiltinCommands:
         runner = self._engine.strategies.get(command.strategy)
         if runner is None:
             return self._unknown(command.strategy)
-        if why := runner.cannot_restart():
+        if why := runner.spec.restart_problem(runner.name):
             return Outcome("rejected", why)
         await runner.restart("by command")
         if runner.state is StrategyState.FAILED:

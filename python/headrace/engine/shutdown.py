@@ -140,7 +140,7 @@ class Shutdown:
         """Stop those that live; a repetition does so where its log says."""
         for runner in self._parts.strategies.values():
             if runner.state is StrategyState.STARTING:
-                runner.give_up(ENGINE_ENDS)
+                runner.fail(ENGINE_ENDS)
             elif runner.life.allows("stop") and runner.state is not StrategyState.CREATED:
                 await runner.stop(ENGINE_ENDS, within_s=self._left_s())
 

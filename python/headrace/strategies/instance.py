@@ -10,6 +10,7 @@ Does not: know the life cycle (``runner``).
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from headrace.dispatch.signature import has_tick_handlers, life_cycle_of
@@ -17,7 +18,7 @@ from headrace.errors import SubscriptionError
 from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from headrace.dispatch.subscription import Subscription
     from headrace.market.bars import BarSpec
@@ -98,6 +99,18 @@ class Instance:
         for pattern in sorted(patterns - {"*"}):
             if problem := problem_of(pattern):
                 context.log.warning("%s gets nothing of %r: %s", context.name, pattern, problem)
+
+    @contextmanager
+    def bars_go_on(self) -> Iterator[None]:
+        """Keep its bars while another object takes its place: an open interval has the ticks from before, too."""
+        bars = list(self.bars)
+        for bar in bars:
+            self._parts.bars.add(bar)
+        try:
+            yield
+        finally:
+            for bar in bars:
+                self._parts.bars.remove(bar)
 
     def leave(self) -> list[Subscription]:
         """Leave bars and timers, and return its subscriptions."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Unpack
 
 from headrace.dispatch.faults import error_text
@@ -33,7 +33,7 @@ from headrace.strategies.instance import Instance
 from headrace.strategies.states import LifeCycle, StrategyState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.dispatch.awaited_calls import AwaitedCalls
     from headrace.dispatch.options import TuneOptions
@@ -52,8 +52,8 @@ class StrategyRunner:
         self.name = name
         self.spec = spec
         self.life = LifeCycle(name)
-        # Of subscriptions that it dropped, their sum; of those that were open when it was stopped, each.
-        self._dropped_ticks: SubscriptionStats | None = None
+        # Of subscriptions that it dropped, their sum, or nothing; of those open when it was stopped, each.
+        self._dropped_ticks: list[SubscriptionStats] = []
         self._stopped_ticks: list[SubscriptionStats] = []
         self.log = logging.getLogger(f"headrace.strategies.strategy.{name}")
         self._parts = parts
@@ -65,8 +65,6 @@ class StrategyRunner:
         self._deliveries = Deliveries(
             self.life, parts.bus, self._record, is_refused=parts.orders.is_refused, judge=self._callbacks.judge
         )
-
-    # Its life
 
     @property
     def state(self) -> StrategyState:
@@ -90,12 +88,10 @@ class StrategyRunner:
 
     def tick_stats(self) -> list[SubscriptionStats]:
         """Return the statistics of its subscriptions; of those that it dropped, their sum."""
-        dropped = [] if self._dropped_ticks is None else [self._dropped_ticks]
-        return [*(own.stats() for own in self.subscriptions), *self._stopped_ticks, *dropped]
+        return [*(own.stats() for own in self.subscriptions), *self._stopped_ticks, *self._dropped_ticks]
 
     def _add_dropped(self, stats: SubscriptionStats) -> None:
-        before = [] if self._dropped_ticks is None else [self._dropped_ticks]
-        self._dropped_ticks = sum_of_stats(f"{self.name} (dropped)", [*before, stats])
+        self._dropped_ticks = [sum_of_stats(f"{self.name} (dropped)", [*self._dropped_ticks, stats])]
 
     async def _close(self, subscriptions: Iterable[Subscription]) -> None:
         """Close subscriptions; a thread of its own may take seconds to end, in which the others go on."""
@@ -121,10 +117,10 @@ class StrategyRunner:
             self._make().check()
         except (SubscriptionError, OptionError):
             # Wrong however often it is tried.
-            self._fail("its handlers or options are wrong")
+            self.fail("its handlers or options are wrong")
             raise
         except BaseException as error:
-            self._fail(error_text(error))
+            self.fail(error_text(error))
             if is_requested(error):
                 raise
             self._callbacks.fail("__init__", error)
@@ -160,13 +156,13 @@ class StrategyRunner:
             await self._callbacks.call("on_start")
         except CallbackError as failure:
             error = failure.raised
-            self._fail(error_text(error))
+            self.fail(error_text(error))
             if isinstance(error, SubscriptionError):
                 # It subscribed what cannot be bound: the engine must not begin.
                 raise error from None
             self._callbacks.fail(failure.callback, error)
         except BaseException:
-            self._fail("its start was cancelled")
+            self.fail("its start was cancelled")
             raise
 
     def join(self, kept: Subscription | None = None) -> None:
@@ -181,7 +177,7 @@ class StrategyRunner:
             self._instance.join(kept)
             self._deliveries.open(self.name, self._instance.callbacks, self._instance.bars)
         except Exception as error:
-            self._fail(str(error))
+            self.fail(str(error))
             raise
         self._move("started", "")
 
@@ -224,18 +220,6 @@ class StrategyRunner:
         """
         await self._close(await self._end(reason, within_s))
 
-    @contextmanager
-    def _bars_go_on(self) -> Iterator[None]:
-        """Keep the bars of the object that runs: an interval that is open has the ticks from before, too."""
-        bars = [] if self._instance is None else list(self._instance.bars)
-        for bar in bars:
-            self._parts.bars.add(bar)
-        try:
-            yield
-        finally:
-            for bar in bars:
-                self._parts.bars.remove(bar)
-
     async def restart(self, reason: str) -> None:
         """Stop it and start a fresh one, with what the old one saved and its ticks from now on, the gap told.
 
@@ -252,7 +236,7 @@ class StrategyRunner:
                 self._callbacks.fail("on_save", failure.raised)
         elif "on_save" in self._callbacks.known:
             self.log.warning("%s is %s and saves nothing: it starts without what it knew", self.name, self.state)
-        with self._bars_go_on():
+        with nullcontext() if self._instance is None else self._instance.bars_go_on():
             await self._start_over(reason, saved)
 
     async def _start_over(self, reason: str, saved: object) -> None:
@@ -271,10 +255,6 @@ class StrategyRunner:
             if kept is not None and self.state is not StrategyState.RUNNING:
                 await self._close([kept])
 
-    def give_up(self, reason: str) -> None:
-        """Start it no further: it never ran."""
-        self._fail(reason)
-
     def tune(self, **changes: Unpack[TuneOptions]) -> bool:
         """Change how its ticks come; False: they come so already. Raises OptionError, and then changes nothing."""
         for subscription in self.subscriptions:
@@ -291,15 +271,6 @@ class StrategyRunner:
     def async_callbacks(self) -> list[str]:
         """Names of its event callbacks that are awaited in tasks of their own."""
         return sorted(name for name, callback in self._callbacks.known.items() if inspect.iscoroutinefunction(callback))
-
-    def cannot_restart(self) -> str:
-        """Return why it cannot be made again; empty when it can."""
-        if self.spec.can_restart:
-            return ""
-        return (
-            f"{self.name} was passed as an object, which cannot be made again: pass its class and parameters, or "
-            f"factory= in a StrategySpec"
-        )
 
     async def _end(self, reason: str, within_s: float | None = None) -> list[Subscription]:
         """Stop it, and return its subscriptions to ticks, paused. However ``on_stop`` ends: it is stopped."""
@@ -344,7 +315,8 @@ class StrategyRunner:
         except Exception:
             self.log.exception("%s: not every order could be cancelled; its report names those open", self.name)
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """End it as FAILED: its subscriptions close, and it starts no further."""
         for subscription in self._give_back():
             subscription.close()
             self._stopped_ticks.append(subscription.stats())

@@ -100,6 +100,15 @@ class StrategySpec:
         """Whether a fresh object can be made; a function has no state, so it is used again."""
         return self.factory is not None or not isinstance(self.strategy, Strategy)
 
+    def restart_problem(self, name: str) -> str:
+        """Return why no fresh object can be made; empty when one can. name : what the message calls the strategy."""
+        if self.can_restart:
+            return ""
+        return (
+            f"{name} was passed as an object, which cannot be made again: pass its class and parameters, or factory= "
+            f"in a StrategySpec"
+        )
+
     def first(self) -> Strategy | Callable[..., object]:
         """Return the object that runs first."""
         if isinstance(self.strategy, type):
@@ -113,13 +122,9 @@ class StrategySpec:
         if isinstance(self.strategy, type):
             made: Strategy = self.strategy(**self.parameters)
             return made
-        if self.can_restart:
-            return self.strategy
-        msg = (
-            f"{self.title} was passed as an object, which cannot be made again: pass its class and parameters, or "
-            f"factory= in a StrategySpec"
-        )
-        raise EngineError(msg)
+        if problem := self.restart_problem(self.title):
+            raise EngineError(problem)
+        return self.strategy
 
 
 def _option_names(kind: type[Strategy]) -> tuple[tuple[str, str], ...]:

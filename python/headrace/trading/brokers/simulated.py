@@ -22,9 +22,7 @@ whole size again, whatever was taken from the one before.
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.errors import EngineError, LaneFullError, OrderError
 from headrace.market.checks import of_type, whole
@@ -33,7 +31,6 @@ from headrace.market.events import (
     Cause,
     OrderAccepted,
     OrderCanceled,
-    OrderEvent,
     OrderExpired,
     OrderFilled,
     OrderPartiallyFilled,
@@ -44,6 +41,7 @@ from headrace.market.instrument import Instrument, instrument_of
 from headrace.market.money import MONEY, ZERO, Amount
 from headrace.market.tick import NEVER_NEWEST, Flags
 from headrace.trading.brokers.costs import Costs
+from headrace.trading.brokers.outbox import Outbox
 from headrace.trading.brokers.resting import NEVER_NS, Dues, RestingOrder, RestingOrders, ShownSide, ShownSides
 
 if TYPE_CHECKING:
@@ -55,7 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedBroker"]
 
-log = logging.getLogger(__name__)
 
 # Quotes that say nothing new: repeated on join or after a loss, sent again by the venue, or overtaken by a newer one.
 OLD_QUOTE = int(Flags.SNAPSHOT | NEVER_NEWEST)
@@ -87,7 +84,7 @@ class SimulatedBroker:
         self._costs = Costs(maker_fee, taker_fee, slippage_ticks, slippage_bps)
         of_type("name", name, str)
         self._name = name
-        self._context: BrokerContext | None = None
+        self._outbox = Outbox(name)
         self._known: Mapping[str, Instrument] = {}
         self._subscription: Subscription | None = None
         self._orders: dict[str, RestingOrder] = {}
@@ -96,8 +93,6 @@ class SimulatedBroker:
         self._net: dict[tuple[str, str], Decimal] = {}
         self._taken = 0
         self._dues = Dues()
-        # Answers to orders that found no room.
-        self._unsaid: deque[OrderEvent] = deque()
         # When to look for orders that have ended.
         self._look_ns = NEVER_NS
 
@@ -118,13 +113,13 @@ class SimulatedBroker:
 
         Raises EngineError: another engine had this broker.
         """
-        if self._context is not None:
+        if self._outbox.is_attached:
             msg = (
                 f"the {self._name} broker keeps orders and positions of the engine that had it: "
                 "make a new SimulatedBroker for each engine"
             )
             raise EngineError(msg)
-        self._context = context
+        self._outbox.attach(context)
         self._known = context.instruments
         if context.dispatcher is not None:
             self._subscription = context.dispatcher.subscribe(
@@ -138,7 +133,7 @@ class SimulatedBroker:
 
     def submit(self, order: OrderRequested) -> None:
         """Take an order; it meets quotes from the next one on. Raises OrderError (an id twice)."""
-        context = self._attached()
+        context = self._outbox.context
         if order.order_id in self._orders:
             msg = f"the {self._name} broker has an order {order.order_id!r} already: each order has an id of its own"
             raise OrderError(msg, field="order_id")
@@ -146,12 +141,16 @@ class SimulatedBroker:
             observed, reason = refusal
             self._answer(
                 OrderRejected(
-                    **self._said(order), gate="broker", observed=observed, threshold="what can be filled", reason=reason
+                    **self._outbox.said(order),
+                    gate="broker",
+                    observed=observed,
+                    threshold="what can be filled",
+                    reason=reason,
                 )
             )
             return
         self._taken += 1
-        self._answer(OrderAccepted(**self._said(order), broker_order_id=f"{self._name}-{self._taken}"))
+        self._answer(OrderAccepted(**self._outbox.said(order), broker_order_id=f"{self._name}-{self._taken}"))
         arrives_ns = context.clock.now_ns() + self._latency_ns if self._latency_ns else 0
         resting = RestingOrder(order, self._taken, arrives_ns)
         self._orders[order.order_id] = resting
@@ -173,7 +172,7 @@ class SimulatedBroker:
         if not self._latency_ns:
             self._cancel(resting, "canceled", cause)
         elif resting.cancel_ns == NEVER_NS:
-            self._dues.set_cancel(resting, self._attached().clock.now_ns() + self._latency_ns, "canceled", cause)
+            self._dues.set_cancel(resting, self._outbox.context.clock.now_ns() + self._latency_ns, "canceled", cause)
             self._look_at(resting.cancel_ns)
 
     def close(self) -> None:
@@ -185,40 +184,19 @@ class SimulatedBroker:
     def _answer(self, answer: OrderAccepted | OrderRejected) -> None:
         """Publish what becomes of a new order, or keep it until there is room: the broker has decided."""
         try:
-            self._publish(answer)
+            self._outbox.publish(answer)
         except LaneFullError:
-            self._unsaid.append(answer)
-            self._hold_back(1)
+            self._outbox.keep(answer)
             self._set_look(answer.ts)
-
-    def _publish(self, event: OrderEvent) -> None:
-        """Publish what waits to be said, then an event. Raises LaneFullError."""
-        if self._unsaid:
-            self._say_unsaid()
-        self._attached().publish(event)
-
-    def _say_unsaid(self) -> None:
-        while self._unsaid:
-            self._attached().publish(self._unsaid[0])
-            self._unsaid.popleft()
-
-    def _attached(self) -> BrokerContext:
-        if self._context is None:
-            msg = f"the {self._name} broker has no desk: call attach(BrokerContext(...)) first, as an engine does"
-            raise OrderError(msg, field="broker")
-        return self._context
 
     def _refusal(self, order: OrderRequested) -> tuple[str, str] | None:
         """Return what it sees, and why it cannot fill this order."""
         if self._subscription is None:
             return "no quotes", "the simulated broker fills against quotes: give the engine a feed"
-        if self._costs.needs_tick(self._instrument(order.instrument)):
+        if self._costs.needs_tick(self._known.get(order.instrument)):
             lines = f'[instruments."{order.instrument}"]\nprice_tick = "0.01"'
             return "no price_tick", f"slippage_ticks needs the instrument's price_tick; add:\n{lines}"
         return None
-
-    def _instrument(self, name: str) -> Instrument | None:
-        return self._known.get(name)
 
     # Quotes
 
@@ -245,7 +223,7 @@ class SimulatedBroker:
             try:
                 self._match(order, shown[order.request.side], quote)
             except LaneFullError:
-                self._hold_back(len(met) - number)
+                self._outbox.hold_back(len(met) - number)
                 return
 
     def _match(self, order: RestingOrder, shown: ShownSide, quote: Cause) -> None:
@@ -274,7 +252,7 @@ class SimulatedBroker:
             return None
         if order.liquidity == "maker":
             return limit
-        return self._costs.slipped(shown.price, request, self._instrument(request.instrument))
+        return self._costs.slipped(shown.price, request, self._known.get(request.instrument))
 
     def _reducible(self, request: OrderRequested) -> Decimal | None:
         """Return how much a reduce_only order may fill; None: as much as it likes."""
@@ -293,9 +271,9 @@ class SimulatedBroker:
         key = (request.strategy, request.instrument)
         net = MONEY.fma(quantity, request.side, self._net.get(key, ZERO))
         shown_left = MONEY.subtract(shown.left, quantity)
-        self._publish(
+        self._outbox.publish(
             kind(
-                **self._said(request),
+                **self._outbox.said(request),
                 execution_id=f"{request.order_id}/{order.executions + 1}",
                 side=request.side,
                 quantity=quantity,
@@ -318,19 +296,19 @@ class SimulatedBroker:
 
     def _end_due(self) -> None:
         """End what is canceled or expired by now; what finds no room in the lane is tried again, by the next quote."""
-        now_ns = self._attached().clock.now_ns()
+        now_ns = self._outbox.context.clock.now_ns()
         if now_ns < self._look_ns:
             return
         try:
-            self._say_unsaid()
+            self._outbox.publish_waiting()
             while (order := self._dues.first(now_ns)) is not None:
                 if order.cancel_ns <= now_ns:
                     self._cancel(order, order.cancel_reason, order.cancel_cause)
                 else:
-                    self._publish(OrderExpired(**self._said(order.request), left=order.left))
+                    self._outbox.publish(OrderExpired(**self._outbox.said(order.request), left=order.left))
                     self._remove(order)
         except LaneFullError:
-            self._hold_back(1)
+            self._outbox.hold_back(1)
             self._set_look(now_ns + 1)
         else:
             self._set_look(self._dues.next_ns)
@@ -343,15 +321,15 @@ class SimulatedBroker:
     def _set_look(self, due_ns: int) -> None:
         """Look again at that time, with a timer or with the first quote from then on."""
         self._look_ns = due_ns
-        call_at = self._attached().call_at
+        call_at = self._outbox.context.call_at
         if call_at is not None and due_ns != NEVER_NS:
             call_at(due_ns, self._end_due)
 
     def _cancel(self, order: RestingOrder, reason: str, cause: Cause | None) -> None:
         """Publish that an order is canceled. Raises LaneFullError; then it fills no more, and is published later."""
-        said = {**self._said(order.request), "cause": cause or order.request.cause}
+        said = {**self._outbox.said(order.request), "cause": cause or order.request.cause}
         try:
-            self._publish(OrderCanceled(**said, left=order.left, reason=reason))
+            self._outbox.publish(OrderCanceled(**said, left=order.left, reason=reason))
         except LaneFullError:
             self._dues.set_cancel(order, 0, reason, cause)
             self._set_look(said["ts"] + 1)
@@ -366,22 +344,3 @@ class SimulatedBroker:
         self._at[request.instrument].remove(order)
         if not self._orders and self._subscription is not None:
             self._subscription.doze()
-
-    def _hold_back(self, count: int) -> None:
-        context = self._attached()
-        if not context.held_back:
-            log.warning("the order lane has no room for fills of the %s broker: they wait for a quote", self._name)
-        context.held_back += count
-
-    def _said(self, request: OrderRequested) -> dict[str, Any]:
-        """Return what all events of an order say."""
-        context = self._attached()
-        return {
-            "source": self._name,
-            "ts": context.clock.now_ns(),
-            "run_id": request.run_id,
-            "cause": request.cause,
-            "order_id": request.order_id,
-            "strategy": request.strategy,
-            "instrument": request.instrument,
-        }
