@@ -375,7 +375,10 @@ class SnapshotUnavailableError(SnapshotError):
 
 
 class VenueRequestError(HeadraceError):
-    """A request that a venue refused, or did not answer in time; ``status`` is the one of HTTP, or None."""
+    """A request that a venue refused, or did not answer in time.
+
+    status : of HTTP, or the code of a refusal over a web socket; None without an answer.
+    """
 
     url: str
     status: int | None

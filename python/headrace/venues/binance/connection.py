@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from headrace.venues.binance.rules import VenueRules
     from headrace.venues.binance.transport import Transport
 
-__all__ = ["Connection"]
+__all__ = ["NAMES_PER_REQUEST", "Connection", "shown_names"]
 
 REQUEST_TIMEOUT_S = 5.0
 # Pongs must never wait: a part of the messages in a second is kept for them.
@@ -63,6 +63,7 @@ class Connection:
         self.confirmed: set[str] = set()
         # Why the server, or the network, ended it.
         self.ended_because: str | None = None
+        self._is_over = False
 
     async def open(self, url: str) -> None:
         """Connect. Raises OSError."""
@@ -71,6 +72,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close; what is under way fails. May be called twice."""
+        self._is_over = True
         self._fail("the connection was closed")
         await self._transport.close()
 
@@ -83,22 +85,25 @@ class Connection:
         self._transport.resume()
 
     async def subscribe(self, names: Sequence[str]) -> None:
-        """Subscribe and wait for the venue's confirmation. Raises VenueRequestError."""
-        for begin in range(0, len(names), NAMES_PER_REQUEST):
-            part = names[begin : begin + NAMES_PER_REQUEST]
-            await self._request("SUBSCRIBE", part)
-            self.confirmed.update(part)
+        """Subscribe to at most ``NAMES_PER_REQUEST`` streams, and wait for the venue's confirmation.
+
+        Raises VenueRequestError; its status is the venue's code for a refusal, None without an answer.
+        """
+        await self._request("SUBSCRIBE", names)
+        self.confirmed.update(names)
 
     async def unsubscribe(self, names: Sequence[str]) -> None:
-        """Unsubscribe and wait for the venue's confirmation. Raises VenueRequestError."""
-        for begin in range(0, len(names), NAMES_PER_REQUEST):
-            part = names[begin : begin + NAMES_PER_REQUEST]
-            await self._request("UNSUBSCRIBE", part)
-            self.confirmed.difference_update(part)
+        """Unsubscribe, as ``subscribe`` does."""
+        await self._request("UNSUBSCRIBE", names)
+        self.confirmed.difference_update(names)
 
     async def _request(self, method: str, names: Sequence[str]) -> None:
         async with self._asking:
             await self._until_allowed()
+            if self._is_over:
+                # What waited here was meant for this connection, not for the next one.
+                msg = f"{method} of {shown_names(names)} was not sent: {self.ended_because or 'it was closed'}"
+                raise VenueRequestError(msg, url="", status=None)
             number = next(self._number)
             answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             self._answer = number, answer
@@ -107,7 +112,7 @@ class Connection:
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     await answer
             except TimeoutError:
-                msg = f"{method} of {_shown(names)} was not answered within {REQUEST_TIMEOUT_S:g} s"
+                msg = f"{method} of {shown_names(names)} was not answered within {REQUEST_TIMEOUT_S:g} s"
                 raise VenueRequestError(msg, url="", status=None) from None
             finally:
                 self._answer = None
@@ -140,7 +145,7 @@ class Connection:
 
     def on_end(self, reason: str) -> None:
         """Fail what is under way, and pass the end on."""
-        self.ended_because = reason
+        self.ended_because, self._is_over = reason, True
         self._fail(reason)
         self._on_end()
 
@@ -156,10 +161,10 @@ class Connection:
             if "result" in answer:
                 self._answer[1].set_result(answer["result"])
             else:
-                error = VenueRequestError(
-                    f"the venue refused a request: {answer.get('error', answer)}", url="", status=None
-                )
-                self._answer[1].set_exception(error)
+                refusal = answer.get("error", answer)
+                code = refusal.get("code", 0) if isinstance(refusal, dict) else 0
+                msg = f"the venue refused a request: {refusal}"
+                self._answer[1].set_exception(VenueRequestError(msg, url="", status=code))
         return True
 
     def _fail(self, reason: str) -> None:
@@ -167,5 +172,6 @@ class Connection:
             self._answer[1].set_exception(VenueRequestError(f"a request had no answer: {reason}", url="", status=None))
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown_names(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

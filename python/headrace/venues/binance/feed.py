@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,7 +28,7 @@ from headrace.errors import InstrumentError, VenueRequestError
 from headrace.feeds.base import Frame
 from headrace.market.checks import nearest, number, of_type, refuse
 from headrace.venues.binance.breaker import Breaker
-from headrace.venues.binance.line import Line
+from headrace.venues.binance.lines import Lines
 from headrace.venues.binance.listing import listed_instruments
 from headrace.venues.binance.networks import addresses_of
 from headrace.venues.binance.rest import RestClient
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from headrace.feeds.base import Push
     from headrace.market.instrument import Instrument
-    from headrace.venues.binance.transport import Transport
+    from headrace.venues.binance.line import Line
 
 __all__ = ["BinanceFeed"]
 
@@ -99,9 +100,9 @@ class BinanceFeed:
             of_type(option, text, str, None)
         self._symbols = list(dict.fromkeys(symbol.upper() for symbol in symbols))
         self._addresses = addresses_of(venue, network, url, rest_url)
-        self._quiet_s = quiet_s
-        self._new_transport: Callable[[], Transport] = lambda: new_transport(proxy=proxy, source_address=source_address)
-        self._new_transport()  # A missing extra is said here, not at the first connect.
+        connect = partial(new_transport, proxy=proxy, source_address=source_address)
+        connect()  # A missing extra is said here, not at the first connect.
+        self._lines = Lines(self._rules, connect, self, quiet_s=quiet_s)
         self.rest = RestClient(
             self._rules,
             self._addresses.rest,
@@ -110,11 +111,11 @@ class BinanceFeed:
             source_address=source_address,
         )
         self._snapshots = Snapshots(self.rest, self._push_snapshot, always=snapshots == "always")
-        self._wanted = [f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in streams]
-        self._lines: dict[Line, asyncio.Task[None] | None] = {}
+        self._streams = list(dict.fromkeys(streams))
+        # What is to be subscribed, where another part decides it.
+        self._followed: Callable[[], Iterable[str]] | None = None
         self._listed: dict[str, Instrument] = {}
         self._push: Push | None = None
-        self._tasks: asyncio.TaskGroup | None = None
         self._last_ns = 0
         # By stream: its state, and the newest frame, which REST is compared with when nothing comes.
         self._states: dict[str, str] = {}
@@ -157,46 +158,53 @@ class BinanceFeed:
         """Close the REST session; sockets end with ``run``. May be called twice."""
         await self.rest.close()
 
+    @property
+    def topics(self) -> list[str]:
+        """The streams of its own symbols, such as ``"btcusdt@trade"``."""
+        return [f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in self._streams]
+
+    def follow(self, topics: Callable[[], Iterable[str]]) -> None:
+        """Subscribe, at each connect, to what ``topics`` returns then and to nothing else; before ``run``."""
+        self._followed = topics
+
+    def refusal(self, instrument: str) -> str:
+        """Return why an instrument cannot be subscribed to, once the feed is open; empty: it can."""
+        if instrument in self._listed:
+            return ""
+        return f"{self.venue} does not list {instrument.rpartition('.')[0]}{nearest(instrument, self._listed)}"
+
     async def run(self, push: Push) -> None:
         """Keep every stream subscribed and push its frames, until cancelled."""
         self._push = push
         try:
-            async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(self._snapshots.run(), name=f"{self.name} snapshots")
-                await self.subscribe(self._wanted)
+            async with asyncio.TaskGroup() as tasks:
+                self._lines.open(tasks)
+                tasks.create_task(self._snapshots.run(), name=f"{self.name} snapshots")
+                self._lines.want(self._urls(self.topics if self._followed is None else self._followed()))
                 await asyncio.Event().wait()
         finally:
-            self._push = self._tasks = None
-            self._lines = {}
+            self._push = None
+            self._lines.close()
 
     async def subscribe(self, names: Iterable[str]) -> None:
-        """Subscribe to more streams, such as ``"btcusdt@trade"``, and wait for the venue where a line is up.
+        """Subscribe to more streams, such as ``"btcusdt@trade"``, and wait until the venue has confirmed all.
 
-        Raises InstrumentError for a symbol that is not listed, VenueRequestError for what the venue does not confirm.
+        Raises InstrumentError for a symbol that is not listed, VenueRequestError for what is not confirmed within 5 s.
         """
-        by_route: dict[str, list[str]] = {}
-        for name in names:
-            stream = StreamName.parse(name)
-            self._check(stream.symbol.upper())
-            self._states.setdefault(name, "DOWN")
-            by_route.setdefault(self._rules.route_of(stream.kind), []).append(name)
-        for route, wanted in by_route.items():
-            left = wanted
-            while left:
-                line, room = self._line_with_room(route)
-                part, left = left[:room], left[room:]
-                await line.add(part)
-                self._start(line)
-                self._change_state([name for name in part if line.is_up], "SILENT", "SUBSCRIBED", line.epoch)
+        urls = self._urls(names)
+        await self._lines.add(urls)
+        for name in [own for own in urls if own not in self._states]:
+            self._change_state([name], "SILENT", "SUBSCRIBED", self._lines.epoch_of(name))
 
     async def unsubscribe(self, names: Iterable[str]) -> None:
         """Unsubscribe, and wait for the venue where a line is up. Raises VenueRequestError."""
-        gone = set(names)
-        for line in list(self._lines):
-            own = [name for name in line.names if name in gone]
-            await line.remove(own)
-            self._change_state(own, "DOWN", "UNSUBSCRIBED", line.epoch)
-            for name in own:
+        epochs = {name: self._lines.epoch_of(name) for name in names}
+        try:
+            await self._lines.remove(epochs)
+        finally:
+            # One of them may have been subscribed to again meanwhile.
+            for name in [own for own in epochs if own in self._states and not self._lines.has(own)]:
+                self._change_state([name], "DOWN", "UNSUBSCRIBED", epochs[name])
                 self._states.pop(name, None)
                 self._newest.pop(name, None)
 
@@ -207,10 +215,13 @@ class BinanceFeed:
     def on_frame(self, name: str, message: bytes) -> None:
         """Push a frame."""
         state = self._states.get(name)
+        if state is None and self._lines.has(name):
+            # Its first frame has overtaken the venue's confirmation.
+            state = "SILENT"
         if state is not None:
             self._newest[name] = message
             if state != "UP":
-                self._change_state([name], "UP", "FRAME_CAME", self._epoch_of(name))
+                self._change_state([name], "UP", "FRAME_CAME", self._lines.epoch_of(name))
             if "@depth" in name:
                 self._snapshots.on_depth(name, message)
         self._push_frame(message)
@@ -242,27 +253,23 @@ class BinanceFeed:
         # No stream whose newest id REST could name: a ping in time is all there is to go by.
         return True
 
-    def _epoch_of(self, name: str) -> int:
-        return next((line.epoch for line in self._lines if name in line.names), 0)
+    def before_subscribing(self, line: Line) -> None:
+        """Leave a line those of its names that are wanted still."""
+        if self._followed is not None:
+            wanted = set(self._followed())
+            for name in [own for own in line.names if own not in wanted]:
+                del line.names[name]
 
-    def _line_with_room(self, route: str) -> tuple[Line, int]:
-        url = self._addresses.ws + route
-        for line in self._lines:
-            if line.url == url and (room := self._rules.streams_max - len(line.names)) > 0:
-                return line, room
-        line = Line(self._rules, url, self._new_transport, self, quiet_s=self._quiet_s)
-        self._lines[line] = None
-        return line, self._rules.streams_max
-
-    def _start(self, line: Line) -> None:
-        if self._lines[line] is None and self._tasks is not None:
-            self._lines[line] = self._tasks.create_task(line.keep(), name=f"{self.name} {line.url}")
+    def _urls(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the address of each stream, with its route. Raises InstrumentError."""
+        streams = {name: StreamName.parse(name) for name in names}
+        for stream in streams.values():
+            self._check(stream.symbol.upper())
+        return {name: self._addresses.ws + self._rules.route_of(own.kind) for name, own in streams.items()}
 
     def _check(self, symbol: str) -> None:
-        name = f"{symbol}.{self.venue}"
-        if name not in self._listed:
-            msg = f"{self.venue} does not list {symbol}{nearest(name, self._listed)}"
-            raise InstrumentError(msg)
+        if refusal := self.refusal(f"{symbol}.{self.venue}"):
+            raise InstrumentError(refusal)
 
     def _change_state(self, names: Iterable[str], state: str, reason: str, epoch: int, *, lost: bool = False) -> None:
         """Note a new state of streams, and push it. reason : one of STATUS_REASONS."""
@@ -286,10 +293,5 @@ class BinanceFeed:
             return
         self._last_ns = max(self._last_ns, time.time_ns())
         if not self._push(Frame(self._last_ns, message)):
-            for line in self._lines:
-                line.hold()
-            asyncio.get_running_loop().call_later(HELD_S, self._release)
-
-    def _release(self) -> None:
-        for line in self._lines:
-            line.release()
+            self._lines.hold()
+            asyncio.get_running_loop().call_later(HELD_S, self._lines.release)

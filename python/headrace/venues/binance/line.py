@@ -6,6 +6,10 @@
                                          └▶ old, or a shutdown is announced: the next connection first, then this
                                             one ends                               (nothing is lost)
 
+What happens when names change
+    They are the target: while it is up, what is missing is subscribed and what is too many unsubscribed, all that
+    changed meanwhile in one request. A name that the venue refuses is found by halves, and given up alone.
+
 What happens when nothing comes
     After ``quiet_s`` without a message the venue's pings are looked at, and REST is asked whether the market is quiet.
     If it is, the connection stays; otherwise it is replaced.
@@ -18,22 +22,27 @@ Does not: read frames.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from headrace.errors import VenueRequestError
-from headrace.venues.binance.connection import Connection
+from headrace.venues.binance.connection import NAMES_PER_REQUEST, Connection, shown_names
 from headrace.venues.binance.rules import StreamName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from headrace.venues.binance.rules import VenueRules
     from headrace.venues.binance.transport import Transport
 
 __all__ = ["Line", "LineOwner"]
+
+Waiting: TypeAlias = "dict[str, asyncio.Future[VenueRequestError | None]]"
+
+log = logging.getLogger(__name__)
 
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 30.0
 # A connection that lived so long was a good one: the next pause is short again.
@@ -42,6 +51,8 @@ GOOD_S = 30.0
 ROLL_BEFORE_S, ROLL_SPREAD_S = 600.0, 300.0
 # Both connections stay at most so long, until each stream has come over the new one.
 OVERLAP_S = 5.0
+# A little less than a command has, so that its answer says what became of it.
+CONFIRMED_WITHIN_S = 4.5
 WATCH_EVERY_S = 0.5
 # A ping is missing when it is so much later than it should be.
 PING_SLACK = 1.5
@@ -55,6 +66,9 @@ class LineOwner(Protocol):
 
     def on_frame(self, name: str, message: bytes) -> None:
         """Receive a frame; the name is empty for what is no frame of a stream."""
+
+    def before_subscribing(self, line: Line) -> None:
+        """Set the line's names, before a new connection subscribes to them."""
 
     def on_up(self, line: Line, reason: str, *, lost: bool) -> None:
         """Note that the streams are subscribed. lost : whether frames may be missing."""
@@ -90,6 +104,11 @@ class Line:
         # Streams that have come over the replacement.
         self._overlapping: set[str] = set()
         self._wake = asyncio.Event()
+        # Whether names may differ from what the venue sends.
+        self._has_changed = False
+        # By name: the wait for the venue's confirmation that it comes, or comes no more. The result is an error.
+        self._coming: Waiting = {}
+        self._leaving: Waiting = {}
         self._roll_at = 0.0
         self._roll_because: str | None = None
         self._next_backoff_s = BACKOFF_S
@@ -98,6 +117,15 @@ class Line:
     def is_up(self) -> bool:
         """Whether the streams are subscribed now."""
         return self._current is not None
+
+    @property
+    def room(self) -> int:
+        """How many names more its connection may carry."""
+        return self._rules.streams_max - len(self.names)
+
+    def carries(self, name: str) -> bool:
+        """Return whether a name is wanted here, or comes still."""
+        return name in self.names or (self._current is not None and name in self._current.confirmed)
 
     async def keep(self) -> None:
         """Keep the streams subscribed until cancelled."""
@@ -108,9 +136,10 @@ class Line:
                 try:
                     connection = self._connection()
                     await connection.open(self.url)
+                    self._owner.before_subscribing(self)
                     # Before the first frame: what was lost lies in front of it.
                     self._begin(connection, detail, lost=self.epoch > 0)
-                    await self._subscribe(connection)
+                    await self._settle(connection)
                     reason, detail = await self._until_ended()
                 except (OSError, VenueRequestError) as error:
                     detail = str(error)
@@ -119,25 +148,58 @@ class Line:
                 detail = f"reconnected: {detail}"
                 await asyncio.sleep(self._backoff())
         finally:
+            self._settle_waiting((), "the line was closed")
             await self._close_all()
 
+    def want(self, names: Iterable[str]) -> None:
+        """Subscribe to more streams, as soon as the line is up."""
+        self.names.update(dict.fromkeys(names))
+        self._note_change()
+
     async def add(self, names: Iterable[str]) -> None:
-        """Subscribe to more streams. Raises VenueRequestError when the venue does not confirm it."""
-        fresh = [name for name in names if name not in self.names]
-        self.names.update(dict.fromkeys(fresh))
-        if self._current is not None and fresh:
-            try:
-                await self._current.subscribe(fresh)
-            except VenueRequestError:
-                for name in fresh:
-                    self.names.pop(name, None)
-                raise
+        """Subscribe to more streams, and wait for the venue's confirmation, at most ``CONFIRMED_WITHIN_S``.
+
+        Raises VenueRequestError; then those that only this call named are given up.
+        """
+        wanted = list(names)
+        fresh = [name for name in wanted if name not in self.names]
+        self.want(fresh)
+        try:
+            await self._until_confirmed(self._coming, [name for name in wanted if not self._is_confirmed(name)])
+        except BaseException:
+            self._give_up(fresh)
+            raise
 
     async def remove(self, names: Iterable[str]) -> None:
-        """Unsubscribe. Raises VenueRequestError when the venue does not confirm it."""
+        """Unsubscribe, and wait for the venue's confirmation where the line is up. Raises VenueRequestError."""
         gone = [name for name in names if self.names.pop(name, "") is None]
-        if self._current is not None and gone:
-            await self._current.unsubscribe(gone)
+        self._note_change()
+        if self._current is not None:
+            await self._until_confirmed(self._leaving, [name for name in gone if self._is_confirmed(name)])
+
+    def _give_up(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.names.pop(name, None)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._has_changed = True
+        self._wake.set()
+
+    def _is_confirmed(self, name: str) -> bool:
+        return self._current is not None and name in self._current.confirmed
+
+    async def _until_confirmed(self, waiting: Waiting, names: list[str]) -> None:
+        loop = asyncio.get_running_loop()
+        futures = {waiting.setdefault(name, loop.create_future()) for name in names}
+        if not futures:
+            return
+        done, late = await asyncio.wait(futures, timeout=CONFIRMED_WITHIN_S)
+        for problem in filter(None, (future.result() for future in done)):
+            raise problem
+        if late:
+            msg = f"{shown_names(names)}: the venue confirmed nothing within {CONFIRMED_WITHIN_S:g} s"
+            raise VenueRequestError(msg, url=self.url, status=None)
 
     def replace(self, reason: str) -> None:
         """Open another connection, then end this one."""
@@ -165,10 +227,50 @@ class Line:
         connection = Connection(self._rules, self._new_transport(), on_frame, self._wake.set)
         return connection
 
-    async def _subscribe(self, connection: Connection) -> None:
-        """Subscribe to every stream, and to those that are added meanwhile. Raises VenueRequestError."""
-        while missing := [name for name in self.names if name not in connection.confirmed]:
-            await connection.subscribe(missing)
+    async def _settle(self, connection: Connection) -> None:
+        """Have the venue send the names over a connection, and no others. Raises VenueRequestError."""
+        while connection.ended_because is None:
+            self._has_changed = False
+            extra = [name for name in connection.confirmed if name not in self.names]
+            missing = [name for name in self.names if name not in connection.confirmed]
+            if extra:
+                await connection.unsubscribe(extra[:NAMES_PER_REQUEST])
+            if missing:
+                await self._subscribe(connection, missing[:NAMES_PER_REQUEST])
+            self._settle_waiting(connection.confirmed)
+            if not (extra or missing):
+                return
+
+    async def _subscribe(self, connection: Connection, names: list[str]) -> None:
+        try:
+            await connection.subscribe(names)
+        except VenueRequestError as error:
+            if error.status is None:
+                raise
+            if len(names) == 1:
+                self._refuse(names[0], error)
+                return
+            half = len(names) // 2
+            await self._subscribe(connection, names[:half])
+            await self._subscribe(connection, names[half:])
+
+    def _refuse(self, name: str, error: VenueRequestError) -> None:
+        """Give up a name that the venue refused."""
+        self.names.pop(name, None)
+        log.error("%s was refused and is given up: %s", name, error)
+        if (future := self._coming.pop(name, None)) is not None and not future.done():
+            future.set_result(error)
+
+    def _settle_waiting(self, confirmed: Container[str], closed: str = "") -> None:
+        """End the waits that the venue has answered; when the line is closed, all of them."""
+        for waiting, is_coming in ((self._coming, True), (self._leaving, False)):
+            for name in list(waiting):
+                is_given_up = is_coming is not (name in self.names)
+                if closed or is_given_up or (name in confirmed) is is_coming:
+                    problem = closed or ("it was given up meanwhile" if is_given_up and is_coming else "")
+                    error = VenueRequestError(f"{name}: {problem}", url=self.url, status=None) if problem else None
+                    if not (future := waiting.pop(name)).done():
+                        future.set_result(error)
 
     def _begin(self, connection: Connection, reason: str, *, lost: bool) -> None:
         self._current = connection
@@ -180,14 +282,20 @@ class Line:
     async def _until_ended(self) -> tuple[str, str]:
         """Return why the last connection ended; replace each before that where there is time to."""
         while (current := self._current) is not None and current.ended_because is None:
+            self._wake.clear()
             if time.monotonic() >= self._roll_at:
                 self._roll_because = self._roll_because or "the venue ends connections of this age"
             if self._roll_because is not None:
                 await self._replace(current, self._roll_because)
+            elif self._has_changed:
+                try:
+                    await self._settle(current)
+                except VenueRequestError as error:
+                    # What the venue sends is not known now; the next connection begins anew.
+                    self._roll_because = str(error)
             elif time.monotonic() - current.heard_at > self._quiet_s and not await self._is_quiet(current):
                 return "NOTHING_CAME", f"nothing came for {self._quiet_s:g} s"
             else:
-                self._wake.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), min(WATCH_EVERY_S, self._quiet_s / 2))
         return "DISCONNECTED", (current and current.ended_because) or "closed"
@@ -210,10 +318,12 @@ class Line:
         replacement = self._replacement = self._connection()
         try:
             await replacement.open(self.url)
-            await self._subscribe(replacement)
+            self._owner.before_subscribing(self)
+            await self._settle(replacement)
         except (OSError, VenueRequestError):
             # The old one may still work: try again soon.
             self._replacement = None
+            self._has_changed = True
             await replacement.close()
             await asyncio.sleep(min(self._backoff(), OVERLAP_S))
             return
@@ -221,9 +331,13 @@ class Line:
         while not self._overlapping >= set(self.names) and time.monotonic() < deadline:
             if old.ended_because is not None or replacement.ended_because is not None:
                 break
+            if self._has_changed:
+                with suppress(VenueRequestError):
+                    await self._settle(replacement)
             await asyncio.sleep(0.01)
         self._replacement = None
         if replacement.ended_because is not None:
+            self._has_changed = True
             await replacement.close()
             return
         # What came over both has no hole; after a sudden end that is not certain.

@@ -123,6 +123,11 @@ class Connection:
         """The symbols and kinds that the client subscribed to, on their right route."""
         return self._streams
 
+    @property
+    def names(self) -> list[str]:
+        """The streams that the client subscribed to, by name."""
+        return list(self._names)
+
     async def room(self) -> None:
         """Wait until little enough is queued."""
         await self._room.wait()

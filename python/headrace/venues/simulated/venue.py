@@ -148,6 +148,11 @@ class SimulatedVenue:
         """The names of what is listed so far."""
         return [f"{symbol}.{venue}" for venue, market in self._markets.items() for symbol in market.listed]
 
+    @property
+    def subscriptions(self) -> list[list[str]]:
+        """The names of the streams that each open connection is subscribed to."""
+        return [connection.names for connection in self._connections]
+
     def stats(self) -> VenueStats:
         """Return what it has done."""
         requests = sum(market.rest.requests for market in self._markets.values())
