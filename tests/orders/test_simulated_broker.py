@@ -22,6 +22,7 @@ from headrace.market.events import (
 )
 from headrace.market.instrument import Instrument
 from headrace.trading.brokers import Broker, BrokerContext, SimulatedBroker
+from headrace.trading.brokers.fill_models import QuoteFill
 from headrace.trading.brokers.resting import RestingOrder, RestingOrders
 from headrace.trading.orders import OrderState
 from tests.support.feeding import BTC, ETH, HandClock, quotes, trades
@@ -606,13 +607,13 @@ def test_trades_move_nothing(desk: Desk) -> None:
 
 def test_a_quote_beyond_every_limit_concerns_no_order() -> None:
     """It costs two comparisons, and no look at the orders."""
-    orders = RestingOrders()
+    orders = RestingOrders(QuoteFill())
     assert not orders.concerns(99.0, 101.0)
     resting: dict[int, RestingOrder] = {}
     for side, price in ((1, "90"), (-1, "110")):
         facts: dict[str, Any] = {"strategy": "A", "instrument": BTC, "side": side, "order_type": "limit"}
         request = OrderRequested(order_id=f"A-{side}", quantity=D(1), price=D(price), **facts)
-        resting[side] = RestingOrder(request, side + 2, 0)
+        resting[side] = RestingOrder(request, side + 2, 0, 0)
         orders.add(resting[side])
         assert orders.concerns(99.0, 101.0), "it has met no quote yet"
         orders.rest(resting[side])

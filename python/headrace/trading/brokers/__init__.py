@@ -1,6 +1,16 @@
-"""Brokers: who takes orders and gives executions; one Protocol, one implementation so far."""
+"""Brokers: what takes orders and publishes executions; one Protocol, and a simulated one with its fill models."""
 
-from headrace.trading.brokers.base import Broker, BrokerContext, call_broker, check_broker, guarded
+from headrace.trading.brokers.base import Broker, BrokerContext, CandleBroker, call_broker, check_broker, guarded
+from headrace.trading.brokers.fill_models import FillModel
 from headrace.trading.brokers.simulated import SimulatedBroker
 
-__all__ = ["Broker", "BrokerContext", "SimulatedBroker", "call_broker", "check_broker", "guarded"]
+__all__ = [
+    "Broker",
+    "BrokerContext",
+    "CandleBroker",
+    "FillModel",
+    "SimulatedBroker",
+    "call_broker",
+    "check_broker",
+    "guarded",
+]

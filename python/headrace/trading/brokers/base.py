@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.market.clock import Clock, ModeName
-    from headrace.market.events import Cause, Event, OrderRequested
+    from headrace.market.events import Bar, Cause, Event, OrderRequested
     from headrace.market.instrument import Instrument
 
-__all__ = ["Broker", "BrokerContext", "call_broker", "check_broker", "guarded"]
+__all__ = ["Broker", "BrokerContext", "CandleBroker", "call_broker", "check_broker", "guarded"]
 
 
 AT_ONCE = "since a broker's methods return at once: start a task in it, and publish the answer"
@@ -44,10 +44,12 @@ class BrokerContext:
     publish : publishes an answer; raises LaneFullError. clock : the engine's. dispatcher : where its ticks come
     from, to subscribe. mode : of the engine. instruments : what is known of them, by name.
     call_at : calls back at a time of the clock, ns, once; a later call may replace the one before. None: there are no
-    timers. held_back : how many answers found no room and had to wait; the broker counts, and the report shows it.
+    timers. candles : the instruments that have candles, each with the length of those that orders may be filled from,
+    ns: its shortest. held_back : how many answers found no room and had to wait; the broker counts, and the report
+    shows it.
     """
 
-    __slots__ = ("call_at", "clock", "dispatcher", "held_back", "instruments", "mode", "publish")
+    __slots__ = ("call_at", "candles", "clock", "dispatcher", "held_back", "instruments", "mode", "publish")
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class BrokerContext:
         mode: ModeName,
         instruments: Mapping[str, Instrument] | None = None,
         call_at: Callable[[int, Callable[[], None]], None] | None = None,
+        candles: Mapping[str, int] | None = None,
     ) -> None:
         self.publish = publish
         self.clock = clock
@@ -65,6 +68,7 @@ class BrokerContext:
         self.mode = Mode(mode)
         self.instruments = MappingProxyType({}) if instruments is None else instruments
         self.call_at = call_at
+        self.candles = MappingProxyType({}) if candles is None else candles
         self.held_back = 0
 
 
@@ -92,14 +96,33 @@ class Broker(Protocol):
         """Let go of everything; may be called twice. Open orders stay as they are."""
 
 
+@runtime_checkable
+class CandleBroker(Protocol):
+    """A broker that fills orders from candles, too: those of each instrument's shortest candles, in a replay."""
+
+    def on_candle_open(self, instrument: str, price: float, seen: Cause) -> None:
+        """Take the open of a candle, at its open time; before anything else of that time but bars and timers.
+
+        seen : the candle, by its number in its feed; ``ts_init`` is the open time, ns.
+        """
+
+    def on_candle_close(self, candle: Bar) -> None:
+        """Take a whole candle, at its close time, before strategies get it."""
+
+
 def check_broker(broker: Broker) -> None:
     """Refuse a broker of which a method would not run. Raises OptionError."""
-    for method in ("attach", "submit", "cancel", "close"):
+    of_candles = ("on_candle_open", "on_candle_close") if isinstance(broker, CandleBroker) else ()
+    for method in ("attach", "submit", "cancel", "close", *of_candles):
         if msg := unfinished_problem(f"{type(broker).__name__}.{method}", getattr(broker, method)):
             raise OptionError(msg, option="broker")
 
 
-def call_broker(broker: Broker, method: Literal["attach", "submit", "cancel", "close"], *arguments: object) -> None:
+def call_broker(
+    broker: Broker,
+    method: Literal["attach", "submit", "cancel", "close", "on_candle_open", "on_candle_close"],
+    *arguments: object,
+) -> None:
     """Call a broker's method. Raises LaneFullError, and BrokerError for every other exception."""
     guarded(broker, method, getattr(broker, method), *arguments)
 

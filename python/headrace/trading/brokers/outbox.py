@@ -31,6 +31,11 @@ class Outbox:
         self._waiting: deque[OrderEvent] = deque()
 
     @property
+    def name(self) -> str:
+        """What events call the broker."""
+        return self._name
+
+    @property
     def is_attached(self) -> bool:
         """Whether an engine has the broker."""
         return self._context is not None

@@ -24,6 +24,7 @@ from headrace.market.tick import has_side
 
 if TYPE_CHECKING:
     from headrace.market.events import Cause, OrderRequested
+    from headrace.trading.brokers.fill_models.base import FillModel
 
 __all__ = ["NEVER_NS", "Dues", "RestingOrder", "RestingOrders", "ShownSide", "ShownSides"]
 
@@ -35,22 +36,24 @@ class RestingOrder:
     """One order.
 
     number : rises with each order. arrives_ns : only quotes received from then on are met; 0: the next one.
-    is_arriving : it has met none yet. filled, left, executions : what became of it.
+    arrived_ns : when it had arrived, whatever data there is. is_arriving : it has met none yet.
+    filled, left, executions : what became of it.
     cancel_ns : when it is canceled, why, and what asked for it; 0: it is canceled, and that was not published yet.
     """
 
     __slots__ = (
-        *("arrives_ns", "cancel_cause", "cancel_ns", "cancel_reason"),
+        *("arrived_ns", "arrives_ns", "cancel_cause", "cancel_ns", "cancel_reason"),
         *("executions", "filled", "is_arriving", "left", "number", "request"),
     )
 
-    def __init__(self, request: OrderRequested, number: int, arrives_ns: int) -> None:
+    def __init__(self, request: OrderRequested, number: int, now_ns: int, latency_ns: int) -> None:
         self.request = request
         self.number = number
         self.left = request.quantity
         self.filled = ZERO
         self.executions = 0
-        self.arrives_ns = arrives_ns
+        self.arrived_ns = now_ns + latency_ns
+        self.arrives_ns = self.arrived_ns if latency_ns else 0
         self.is_arriving = True
         self.cancel_ns = NEVER_NS
         self.cancel_reason = ""
@@ -67,6 +70,10 @@ class RestingOrder:
         """Which side of a trade it would be now: what rests makes liquidity."""
         return "taker" if self.is_arriving or self.request.price is None else "maker"
 
+    def has_arrived(self, by_ns: int) -> bool:
+        """Return whether it had arrived by a time, ns, and is not canceled."""
+        return self.cancel_ns != 0 and self.arrived_ns <= by_ns
+
     def meets(self, quote: Cause) -> bool:
         """Return whether a quote came after what caused the order, and not before the order had arrived."""
         if self.cancel_ns == 0 or quote.ts_init < self.arrives_ns:
@@ -81,13 +88,33 @@ class RestingOrder:
 
 
 class RestingOrders:
-    """Orders of one instrument."""
+    """Orders of one instrument. model : what fills them; it may change while there are none."""
 
-    __slots__ = ("_arriving", "_resting")
+    __slots__ = ("_arriving", "_resting", "model", "sees_quotes")
 
-    def __init__(self) -> None:
+    def __init__(self, model: FillModel) -> None:
+        self.use(model)
         self._arriving: dict[int, RestingOrder] = {}
         self._resting = {side: _Limits(side) for side in (1, -1)}
+
+    def use(self, model: FillModel) -> None:
+        """Have a model fill them."""
+        self.model = model
+        self.sees_quotes = "quote" in model.sees
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are none."""
+        return not self._arriving and not any(own.orders for own in self._resting.values())
+
+    @property
+    def arriving(self) -> list[RestingOrder]:
+        """Those that have met nothing yet, and market orders that are not filled whole, in their order."""
+        return list(self._arriving.values())
+
+    def resting_at(self, side: int, opposite: Decimal) -> list[RestingOrder]:
+        """Return the resting limits of a side that an opposite price reaches, the best price last."""
+        return self._resting[side].reached(opposite)
 
     def add(self, order: RestingOrder) -> None:
         """Add an order that arrives."""

@@ -1,0 +1,233 @@
+"""Matching: the orders that the simulated broker has, what of them is filled, and how they end.
+
+::
+
+    add ─▶ a fill model calls meet(order, a side, what was seen) ─▶ fill ─▶ rest, cancel (ioc), or over
+                                              clock ─▶ end_due ─▶ canceled, expired
+
+What happens when the bus has no room
+    A fill does not happen; the order is as it was. What else is to be said of an order waits, and no order is filled
+    before it is said. In a replay there is always room.
+
+Guarantees: money is Decimal; a reduce-only order never adds to what its strategy holds.
+Does not: decide when an order meets what; that is its instrument's ``FillModel``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.errors import LaneFullError
+from headrace.market.events import (
+    Cause,
+    OrderAccepted,
+    OrderCanceled,
+    OrderExpired,
+    OrderFilled,
+    OrderPartiallyFilled,
+    OrderRejected,
+    OrderRequested,
+)
+from headrace.market.instrument import Instrument, instrument_of
+from headrace.market.money import MONEY, ZERO
+from headrace.trading.brokers.resting import NEVER_NS, Dues, RestingOrder, RestingOrders, ShownSide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from decimal import Decimal
+
+    from headrace.trading.brokers.costs import Costs
+    from headrace.trading.brokers.fill_models.base import FillModel
+    from headrace.trading.brokers.outbox import Outbox
+
+__all__ = ["Matching"]
+
+
+class Matching:
+    """The orders of one broker.
+
+    latency_ns : how long an order or a cancel is on its way. on_empty : called when the last open order is over.
+    """
+
+    def __init__(self, outbox: Outbox, costs: Costs, latency_ns: int, on_empty: Callable[[], None]) -> None:
+        self.known: Mapping[str, Instrument] = {}
+        self.orders: dict[str, RestingOrder] = {}
+        self.at: dict[str, RestingOrders] = {}
+        # When to look for orders that have ended.
+        self.look_ns = NEVER_NS
+        self._outbox = outbox
+        self._costs = costs
+        self._latency_ns = latency_ns
+        self._on_empty = on_empty
+        # What it has filled, signed: as venues do, it knows what reduce_only may reduce.
+        self._net: dict[tuple[str, str], Decimal] = {}
+        self._taken = 0
+        self._dues = Dues()
+
+    def add(self, request: OrderRequested, model: FillModel) -> RestingOrder:
+        """Accept an order. model : for its instrument, if that has no orders now."""
+        self._taken += 1
+        self.answer(OrderAccepted(**self._outbox.said(request), broker_order_id=f"{self._outbox.name}-{self._taken}"))
+        order = RestingOrder(request, self._taken, self._outbox.context.clock.now_ns(), self._latency_ns)
+        self.orders[request.order_id] = order
+        orders = self.at.get(request.instrument)
+        if orders is None:
+            orders = self.at[request.instrument] = RestingOrders(model)
+        elif orders.model is not model and orders.is_empty:
+            orders.use(model)
+        orders.add(order)
+        if order.due_ns != NEVER_NS:
+            self._dues.add(order)
+            self._look_at(order.due_ns)
+        return order
+
+    def answer(self, answer: OrderAccepted | OrderRejected) -> None:
+        """Publish what becomes of a new order, or keep it until there is room: the broker has decided."""
+        try:
+            self._outbox.publish(answer)
+        except LaneFullError:
+            self._outbox.keep(answer)
+            self._set_look(answer.ts)
+
+    def cancel(self, order_id: str, cause: Cause | None) -> None:
+        """Cancel an order, after the latency; one that is over stays as it is. Raises LaneFullError."""
+        order = self.orders.get(order_id)
+        if order is None:
+            return
+        if not self._latency_ns:
+            self._cancel(order, "canceled", cause)
+        elif order.cancel_ns == NEVER_NS:
+            self._dues.set_cancel(order, self._outbox.context.clock.now_ns() + self._latency_ns, "canceled", cause)
+            self._look_at(order.cancel_ns)
+
+    # What fill models call
+
+    def meet(self, order: RestingOrder, shown: ShownSide, seen: Cause) -> None:
+        """Fill what a side allows; then a limit order rests, or is over. Raises LaneFullError.
+
+        A taker is filled at the side's price, slipped; what rests, at its own.
+        """
+        request = order.request
+        price = self._price(order, shown)
+        if price is not None:
+            room = self._reducible(request)
+            if room == 0:
+                self._cancel(order, "reduce_only, and there is nothing left to reduce", None)
+                return
+            quantity = min(order.left, shown.left) if room is None else min(order.left, shown.left, room)
+            quantity = instrument_of(self.known, request.instrument).in_lots(quantity)
+            if quantity:
+                self._fill(order, quantity, price, shown, seen)
+        if order.left and request.time_in_force == "ioc":
+            self._cancel(order, "immediate or cancel: the quote held no more", None)
+        elif order.left and order.is_arriving and request.price is not None:
+            self.at[request.instrument].rest(order)
+
+    def net_of(self, instrument: str) -> Decimal:
+        """Return what was filled of an instrument for all strategies together, signed."""
+        return sum((net for (_, name), net in self._net.items() if name == instrument), ZERO)
+
+    def hold_back(self, count: int) -> None:
+        """Count orders whose fills found no room."""
+        self._outbox.hold_back(count)
+
+    def _price(self, order: RestingOrder, shown: ShownSide) -> Decimal | None:
+        """Return the price at which an order is filled here: its own once it rests; None: it is not filled."""
+        request = order.request
+        limit, side = request.price, request.side
+        if shown.left == 0 or (limit is not None and (shown.price > limit if side > 0 else shown.price < limit)):
+            return None
+        if order.liquidity == "maker":
+            return limit
+        return self._costs.slipped(shown.price, request, self.known.get(request.instrument))
+
+    def _reducible(self, request: OrderRequested) -> Decimal | None:
+        """Return how much a reduce_only order may fill; None: as much as it likes."""
+        if not request.reduce_only:
+            return None
+        net = self._net.get((request.strategy, request.instrument), ZERO)
+        return max(ZERO, net.copy_negate() if request.side > 0 else net)
+
+    def _fill(self, order: RestingOrder, quantity: Decimal, price: Decimal, shown: ShownSide, seen: Cause) -> None:
+        """Publish an execution, then keep it: what found no room did not happen, and all is computed before."""
+        request = order.request
+        liquidity = order.liquidity
+        traded = instrument_of(self.known, request.instrument)
+        filled, left = MONEY.add(order.filled, quantity), MONEY.subtract(order.left, quantity)
+        kind = OrderPartiallyFilled if left else OrderFilled
+        key = (request.strategy, request.instrument)
+        net = MONEY.fma(quantity, request.side, self._net.get(key, ZERO))
+        shown_left = MONEY.subtract(shown.left, quantity)
+        self._outbox.publish(
+            kind(
+                **self._outbox.said(request),
+                execution_id=f"{request.order_id}/{order.executions + 1}",
+                side=request.side,
+                quantity=quantity,
+                price=price,
+                fee=self._costs.fee(traded, quantity, price, liquidity),
+                filled=filled,
+                left=left,
+                liquidity=liquidity,
+                quote=seen,
+            )
+        )
+        shown.left = shown_left
+        self._net[key] = net
+        order.filled, order.left = filled, left
+        order.executions += 1
+        if not left:
+            self._remove(order)
+
+    # Ends
+
+    def end_due(self) -> None:
+        """End what is canceled or expired by now; what finds no room in the lane is tried again, by the next quote."""
+        now_ns = self._outbox.context.clock.now_ns()
+        if now_ns < self.look_ns:
+            return
+        try:
+            self._outbox.publish_waiting()
+            while (order := self._dues.first(now_ns)) is not None:
+                if order.cancel_ns <= now_ns:
+                    self._cancel(order, order.cancel_reason, order.cancel_cause)
+                else:
+                    self._outbox.publish(OrderExpired(**self._outbox.said(order.request), left=order.left))
+                    self._remove(order)
+        except LaneFullError:
+            self._outbox.hold_back(1)
+            self._set_look(now_ns + 1)
+        else:
+            self._set_look(self._dues.next_ns)
+
+    def _look_at(self, due_ns: int) -> None:
+        """Have an order ended when its time is over, also when no quote comes."""
+        if due_ns < self.look_ns:
+            self._set_look(due_ns)
+
+    def _set_look(self, due_ns: int) -> None:
+        """Look again at that time, with a timer or with the first quote from then on."""
+        self.look_ns = due_ns
+        call_at = self._outbox.context.call_at
+        if call_at is not None and due_ns != NEVER_NS:
+            call_at(due_ns, self.end_due)
+
+    def _cancel(self, order: RestingOrder, reason: str, cause: Cause | None) -> None:
+        """Publish that an order is canceled. Raises LaneFullError; then it fills no more, and is published later."""
+        said = {**self._outbox.said(order.request), "cause": cause or order.request.cause}
+        try:
+            self._outbox.publish(OrderCanceled(**said, left=order.left, reason=reason))
+        except LaneFullError:
+            self._dues.set_cancel(order, 0, reason, cause)
+            self._set_look(said["ts"] + 1)
+            raise
+        self._remove(order)
+
+    def _remove(self, order: RestingOrder) -> None:
+        request = order.request
+        del self.orders[request.order_id]
+        self._dues.remove(order)
+        # An empty one stays: instruments are few, and it is made for each order otherwise.
+        self.at[request.instrument].remove(order)
+        if not self.orders:
+            self._on_empty()
