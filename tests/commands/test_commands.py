@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.bus.filters import FilterRule
 from headrace.commands import (
     COMMANDS,
     Ack,
@@ -17,20 +18,32 @@ from headrace.commands import (
     CommandBus,
     Flatten,
     Halt,
+    ListRoutes,
     Outcome,
     PauseStrategy,
     RedriveDeadLetter,
+    SetFilter,
     SetSubscription,
     Status,
+    Subscribe,
+    Unsubscribe,
 )
-from headrace.commands.meter import CommandMeter
+from headrace.dispatch.latency_meter import LatencyMeter
 from headrace.errors import CommandError, OptionError
+from headrace.market.canonical import CanonicalType
 from tests.support.commanding import ACCEPTED, Note, running
 from tests.support.feeding import HandClock
 
 ARGUMENTS: dict[type[Command], dict[str, Any]] = {
     CancelOrder: {"order_id": "o-1"},
     RedriveDeadLetter: {"letter_id": 1},
+    Subscribe: {
+        "type": CanonicalType.TRADE,
+        "instruments": ("BTCUSDT.BINANCE",),
+        "filters": (FilterRule("a", "eq", 1),),
+    },
+    Unsubscribe: {"type": CanonicalType.TRADE, "instruments": ("BTCUSDT.BINANCE",)},
+    SetFilter: {"type": CanonicalType.TRADE, "instrument": "BTCUSDT.BINANCE"},
 }
 
 
@@ -42,7 +55,7 @@ def example(command_type: type[Command]) -> Command:
 
 
 def test_verbs_and_names_are_unique() -> None:
-    assert len({entry.verb for entry in COMMANDS.values()}) == len(COMMANDS) == 13
+    assert len({entry.verb for entry in COMMANDS.values()}) == len(COMMANDS) == 17
     assert len({entry.name for entry in COMMANDS.values()}) == len(COMMANDS)
 
 
@@ -67,9 +80,9 @@ def test_the_table_has_every_fact_for_a_command_line() -> None:
     assert all(argument.meaning for entry in COMMANDS.values() for argument in entry.arguments)
 
 
-def test_halt_and_status_are_urgent_and_only_status_reads() -> None:
+def test_halt_and_status_are_urgent_and_only_lists_read() -> None:
     assert {kind for kind in COMMANDS if kind.urgent} == {Halt, Status}
-    assert {kind for kind in COMMANDS if not kind.changes} == {Status}
+    assert {kind for kind in COMMANDS if not kind.changes} == {ListRoutes, Status}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +91,9 @@ def test_halt_and_status_are_urgent_and_only_status_reads() -> None:
         (PauseStrategy("one"), "strategy:one"),
         (CancelOrder("o-1"), "order:o-1"),
         (CancelAll(), "orders"),
+        (Subscribe(CanonicalType.TRADE, ("A.B", "C.B")), "route:TRADE:A.B,C.B"),
+        (SetFilter(CanonicalType.TRADE, "A.B"), "route:TRADE:A.B"),
+        (ListRoutes(), "routes"),
         (Flatten(instrument="BTCUSDT.BINANCE"), "instrument:BTCUSDT.BINANCE"),
         (CancelAll("one", "BTCUSDT.BINANCE"), "strategy:one"),
         (Halt("enough"), "kill_switch"),
@@ -272,10 +288,10 @@ def test_percentiles_are_at_most_one_thirty_second_too_high(seed: int) -> None:
 
     numbers = random.Random(seed)
     durations = sorted(int(10 ** numbers.uniform(0, 11)) for _ in range(999))
-    meter = CommandMeter()
+    meter: LatencyMeter[tuple[str, str]] = LatencyMeter()
     for duration in durations:
-        meter.record("note", "accepted", duration)
-    stats = meter.outcomes()["note", "accepted"]
+        meter.record(("note", "accepted"), duration)
+    stats = meter.latencies()["note", "accepted"]
     assert (stats.count, stats.max) == (999, durations[-1])
     for share, shown in ((0.5, stats.p50), (0.9, stats.p90), (0.99, stats.p99), (0.999, stats.p999)):
         exact = durations[min(998, int(share * 999))]

@@ -46,7 +46,7 @@ def names_of(venue):
 
 
 def cut_all(venue):
-    venue.inject(Fault(kind="cut", at_s=0.0))
+    venue.inject(Fault(kind="restart", at_s=0.0, for_s=0.05))
 
 
 async def test_changes_of_one_moment_are_one_request():
@@ -123,4 +123,5 @@ async def test_after_any_changes_and_cuts_the_venue_has_what_is_wanted():
             await asyncio.sleep(rng.random() * 0.02)
         await asyncio.gather(*pending, return_exceptions=True)
         await until(lambda: names_of(venue) == set(wanted))
+        assert venue.stats().faults["restart"]
         assert sum(len(own) for own in venue.subscriptions) == len(wanted)

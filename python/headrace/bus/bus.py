@@ -172,6 +172,14 @@ class EventBus:
             lambda free: Consumer(free, self, release=self._tasks.release, close=self._subscribers.leave),
         )
 
+    def watch(self, event_type: type[Event], on_change: Callable[[bool], None]) -> None:
+        """Call ``on_change(True)`` when a subscription begins to name a type, and ``on_change(False)`` when none does.
+
+        So that events that cost something are made for their subscribers alone. Subscriptions to ``Event``, such as the
+        audit's, and predicates name no type. Called in the thread that subscribes or closes.
+        """
+        self._subscribers.watch(event_type, on_change)
+
     # Publishing
 
     def own(self, event_type: type[Event], advice: str) -> Callable[[Event], None]:

@@ -17,7 +17,7 @@ from headrace.dispatch.names import Names
 from headrace.errors import EventTypeError, OptionError, SubscriptionError
 from headrace.limits import LANE_ATTEMPTS_DATA
 from headrace.market.checks import of_type, one_of
-from headrace.market.events import EVENT_KEYS, Lane
+from headrace.market.events import EVENT_KEYS, Event, Lane
 from headrace.market.user_functions import unfinished_problem
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     import headrace._native as _native
     from headrace.bus.subscription import E, Handler, What
-    from headrace.market.events import Event
 
 __all__ = ["Declared", "Subscribers"]
 
@@ -52,6 +51,8 @@ class Subscribers:
         self._names = Names(self._subscriptions)
         # Types whose subscriptions changed since their route was set.
         self._stale: dict[type[Event], None] = {}
+        # By type: whether a subscription names it, and what is called when that changes.
+        self._watched: dict[type[Event], tuple[bool, Callable[[bool], None]]] = {}
         # The advice in the error when another part publishes it.
         self._owned: dict[type[Event], str] = {}
 
@@ -158,10 +159,25 @@ class Subscribers:
         self._names.free(subscription.name)
         self._changed(subscription.what)
 
+    def watch(self, event_type: type[Event], on_change: Callable[[bool], None]) -> None:
+        """See ``EventBus.watch``."""
+        self._watched[event_type] = (False, on_change)
+        self._look(event_type)
+
+    def _look(self, event_type: type[Event]) -> None:
+        before, on_change = self._watched[event_type]
+        is_named = any(_names(own.what, event_type) for own in self)
+        if is_named is not before:
+            self._watched[event_type] = (is_named, on_change)
+            on_change(is_named)
+
     def _changed(self, what: What[E]) -> None:
         """Have the routes set again before the next event is delivered: once, for any number of changes."""
         self._stale.update(dict.fromkeys(self._matching(what)))
         self._core.mark_stale()
+        for event_type in self._watched:
+            if _names(what, event_type):
+                self._look(event_type)
 
     def set_routes(self) -> None:
         """Pass the handlers of each type whose subscriptions changed to the native core."""
@@ -219,3 +235,9 @@ class Subscribers:
 def _key_of(event_type: type[Event]) -> Callable[[Any], Any] | None:
     """Return the function that returns an event's key, or None: events of this type have no key."""
     return next((key_of for keyed, key_of in EVENT_KEYS.items() if issubclass(event_type, keyed)), None)
+
+
+def _names(what: What[Any], event_type: type[Event]) -> bool:
+    """Return whether a subscription names a type, or one of its bases but the base of all."""
+    kinds = what if isinstance(what, tuple) else (what,)
+    return any(isinstance(own, type) and own is not Event and issubclass(event_type, own) for own in kinds)

@@ -163,7 +163,9 @@ def _verb(
 
     def callback(**given: Any) -> int:
         fields = {argument.name: given.pop(f"field_{argument.name}") for argument in entry.arguments}
-        return (run or _submit)(entry, {name: value for name, value in fields.items() if value is not None}, **given)
+        return (run or _submit)(
+            entry, {name: value for name, value in fields.items() if value not in (None, ())}, **given
+        )
 
     parameters = [*map(_parameter, entry.arguments), *options]
     text = f"{entry.meaning}\n\n{more}".strip()
@@ -188,6 +190,7 @@ def _submitting() -> list[click.Option]:
 def _parameter(argument: Argument) -> click.Parameter:
     kinds: dict[str, tuple[Any, str]] = {
         "text": (click.STRING, "TEXT"),
+        "texts": (click.STRING, "TEXT"),
         "whole": (click.INT, "N"),
         "number": (click.FLOAT, "X"),
         "choice": (click.Choice(argument.choices), "|".join(argument.choices)),
@@ -195,6 +198,8 @@ def _parameter(argument: Argument) -> click.Parameter:
         "flag": (click.BOOL, "true|false"),
     }
     (kind, metavar), name = kinds[argument.kind], f"field_{argument.name}"
+    if argument.kind == "texts":
+        return click.Argument([name], type=kind, metavar=f"{argument.name.upper()} ...", nargs=-1, required=True)
     if argument.required:
         return click.Argument([name], type=kind, metavar=argument.name.upper())
     option = f"--{'its-' * (argument.name in COMMON)}{argument.name.replace('_', '-')}"

@@ -12,19 +12,23 @@ from headrace.commands.family import (
     Drain,
     Flatten,
     Halt,
+    ListRoutes,
     PauseStrategy,
     Rearm,
     RedriveDeadLetter,
     RestartStrategy,
     ResumeStrategy,
+    SetFilter,
     SetSubscription,
     Status,
     StopStrategy,
+    Subscribe,
+    Unsubscribe,
     entry_of,
 )
-from headrace.commands.meter import CommandStats
 from headrace.commands.middleware import Authorization, Idempotency, RateLimit, default_middleware
 from headrace.commands.onion import Middleware, Proceed
+from headrace.commands.stats import CommandStats
 from headrace.commands.submission import CommandContext, Submission, current_submission
 
 __all__ = [
@@ -44,6 +48,7 @@ __all__ = [
     "Flatten",
     "Halt",
     "Idempotency",
+    "ListRoutes",
     "Middleware",
     "Outcome",
     "PauseStrategy",
@@ -53,10 +58,13 @@ __all__ = [
     "RedriveDeadLetter",
     "RestartStrategy",
     "ResumeStrategy",
+    "SetFilter",
     "SetSubscription",
     "Status",
     "StopStrategy",
     "Submission",
+    "Subscribe",
+    "Unsubscribe",
     "current_submission",
     "default_middleware",
     "entry_of",

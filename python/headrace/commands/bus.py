@@ -28,19 +28,20 @@ from typing import TYPE_CHECKING, Any
 from headrace.bus import EventBus
 from headrace.commands.audit_trail import AuditTrail
 from headrace.commands.deadline import Deadline
-from headrace.commands.meter import CommandMeter, CommandStats
 from headrace.commands.middleware import default_middleware
 from headrace.commands.onion import wrap
+from headrace.commands.stats import CommandStats
 from headrace.commands.submission import CommandContext, Submission
 from headrace.commands.table import CommandTable
 from headrace.commands.target_queues import TargetQueues
+from headrace.dispatch.latency_meter import LatencyMeter
 from headrace.errors import CommandError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, DRAIN_RUNNING_S
 from headrace.market.checks import of_type
 from headrace.market.clock import Clock, Mode
 
 if TYPE_CHECKING:
-    from headrace.commands.ack import Ack
+    from headrace.commands.ack import Ack, AckStatus
     from headrace.commands.family import Command, CommandEntry
     from headrace.commands.onion import Middleware
     from headrace.commands.table import Handler
@@ -85,7 +86,7 @@ class CommandBus:
         self._onion = wrap(default_middleware() if middleware is None else list(middleware), self._handle)
         self._queues = TargetQueues(workers)
         self._audits = AuditTrail(bus)
-        self._meter = CommandMeter()
+        self._meter: LatencyMeter[tuple[str, AckStatus]] = LatencyMeter()
         self._submitted = 0
         # Those that are not answered yet, by id.
         self._calls: dict[int, Submission] = {}
@@ -166,7 +167,7 @@ class CommandBus:
             ack = call.answer("rejected", problem) if problem else await self._onion(call)
             duration_ns = context.stopwatch_ns() - call.submitted_ns
             self._audits.record(call, ack, duration_ns, is_malformed=bool(malformed))
-            self._meter.record(call.action, ack.status, duration_ns)
+            self._meter.record((call.action, ack.status), duration_ns)
         finally:
             is_cancelled = call.deadline.close()
             # Its task and timer hold the context of a handler that submitted this, and so that handler's command.
@@ -200,7 +201,7 @@ class CommandBus:
             running=self._queues.running,
             abandoned=self._queues.abandoned,
             version=self.version,
-            outcomes=self._meter.outcomes(),
+            outcomes=self._meter.latencies(),
             audits_waiting=self._audits.waiting,
             audits_lost=self._audits.lost,
         )

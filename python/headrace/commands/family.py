@@ -5,6 +5,7 @@
     Command ┬ strategies   PauseStrategy · ResumeStrategy · RestartStrategy · StopStrategy · SetSubscription
             ├ orders       CancelOrder · CancelAll · Flatten
             ├ kill switch  Halt · Rearm
+            ├ routes       Subscribe · Unsubscribe · SetFilter · ListRoutes
             └ engine       RedriveDeadLetter · Drain · Status
 
 A class says everything about its command: its fields are the arguments, ``verb`` is its name on the command line, the
@@ -24,8 +25,10 @@ from typing import Annotated, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
 
+from headrace.bus.filters import FilterRule
 from headrace.dispatch.options import BatchMax, LagNs, LagTicks, OnLag, OverflowName, TuneOptions
 from headrace.errors import CommandError
+from headrace.market.canonical import CanonicalType
 
 __all__ = [
     "COMMANDS",
@@ -37,20 +40,38 @@ __all__ = [
     "Drain",
     "Flatten",
     "Halt",
+    "ListRoutes",
     "PauseStrategy",
     "Rearm",
     "RedriveDeadLetter",
     "RestartStrategy",
     "ResumeStrategy",
+    "SetFilter",
     "SetSubscription",
     "Status",
     "StopStrategy",
+    "Subscribe",
+    "Unsubscribe",
     "entry_of",
 ]
 
 _Strategy: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="a strategy's name")]
 _Instrument: TypeAlias = Annotated[str, msgspec.Meta(min_length=3, max_length=200, description="SYMBOL.VENUE")]
 _Order: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="the client order id")]
+_Instruments: TypeAlias = Annotated[
+    tuple[_Instrument, ...], msgspec.Meta(min_length=1, max_length=1_000, description="SYMBOL.VENUE, one or several")
+]
+_RouteType: TypeAlias = Annotated[CanonicalType, msgspec.Meta(description="what a route carries")]
+_Filters: TypeAlias = Annotated[
+    tuple[FilterRule, ...],
+    msgspec.Meta(
+        max_length=100, description="rules that all must hold, each with path, op (eq, neq, in, prefix), value"
+    ),
+]
+_Throttle: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(max_length=20, description="at most one event in this time, like 250ms; others are consolidated"),
+]
 _Reason: TypeAlias = Annotated[str, msgspec.Meta(max_length=1_000, description="why; it stands in the audit")]
 
 
@@ -59,12 +80,14 @@ class Command(msgspec.Struct, frozen=True, tag_field="command", tag=True, forbid
 
     verb : its name on the command line, in lower case and with hyphens. urgent : executed at once, ahead of every
     queue and without a worker. changes : an accepted one changes something, so the bus's version rises.
-    revokes : types of which whatever waits is rejected when this one is executed.
+    revokes : types of which whatever waits is rejected when this one is executed. takes_worker : its handler is one of
+    the bounded number at work; not where it mostly waits for something outside, which would hold up the others.
     """
 
     verb: ClassVar[str] = ""
     urgent: ClassVar[bool] = False
     changes: ClassVar[bool] = True
+    takes_worker: ClassVar[bool] = True
     revokes: ClassVar[tuple[type[Command], ...]] = ()
 
     @property
@@ -181,6 +204,59 @@ class Halt(_KillSwitchCommand, frozen=True):
     revokes = (Rearm,)
 
 
+class _RoutesCommand(Command, frozen=True):
+    type: _RouteType
+    instruments: _Instruments
+
+    takes_worker = False
+
+    @property
+    def target(self) -> str:
+        return f"route:{self.type}:{','.join(self.instruments)}"
+
+
+class Subscribe(_RoutesCommand, frozen=True):
+    """Add routes: have a venue send what they carry; for a route that is there, set its filters and throttle."""
+
+    verb = "subscribe"
+
+    filters: _Filters = ()
+    throttle: _Throttle | None = None
+
+
+class Unsubscribe(_RoutesCommand, frozen=True):
+    """Remove routes; the venue sends no more what only they needed."""
+
+    verb = "unsubscribe"
+
+
+class SetFilter(Command, frozen=True):
+    """Replace the filters of a route; without filters everything passes."""
+
+    verb = "set-filter"
+
+    type: _RouteType
+    instrument: _Instrument
+    filters: _Filters = ()
+
+    @property
+    def target(self) -> str:
+        """The route."""
+        return f"route:{self.type}:{self.instrument}"
+
+
+class ListRoutes(Command, frozen=True):
+    """List what is subscribed, with its filters, state and counts."""
+
+    verb = "list-routes"
+    changes = False
+
+    @property
+    def target(self) -> str:
+        """All routes."""
+        return "routes"
+
+
 class RedriveDeadLetter(Command, frozen=True):
     """Give the event of a dead letter to the bus again; once for each letter."""
 
@@ -211,11 +287,12 @@ class Status(Command, frozen=True):
 class Argument(msgspec.Struct, frozen=True):
     """One field of a command, as a command line takes it.
 
-    kind : "text", "whole", "number", "flag" or "choice" (one of ``choices``); "json" for everything else.
+    kind : "text", "texts" (several, required), "whole", "number", "flag" or "choice" (one of ``choices``); "json" for
+    everything else.
     """
 
     name: str
-    kind: Literal["text", "whole", "number", "flag", "choice", "json"]
+    kind: Literal["text", "texts", "whole", "number", "flag", "choice", "json"]
     required: bool
     meaning: str = ""
     choices: tuple[str, ...] = ()
@@ -265,6 +342,14 @@ def _argument(field: msgspec.inspect.Field) -> Argument:
         inner = inner.type
     if isinstance(inner, msgspec.inspect.LiteralType) and all(isinstance(value, str) for value in inner.values):
         return Argument(field.name, "choice", field.required, meaning, tuple(map(str, inner.values)))
+    if isinstance(inner, msgspec.inspect.EnumType) and issubclass(inner.cls, str):
+        return Argument(field.name, "choice", field.required, meaning, tuple(map(str, inner.cls)))
+    if (
+        field.required
+        and isinstance(inner, msgspec.inspect.VarTupleType)
+        and isinstance(_plain(inner.item_type), msgspec.inspect.StrType)
+    ):
+        return Argument(field.name, "texts", True, meaning)  # noqa: FBT003 - it is required
     kinds: dict[type[msgspec.inspect.Type], Literal["text", "whole", "number", "flag"]] = {
         msgspec.inspect.StrType: "text",
         msgspec.inspect.DecimalType: "text",
@@ -275,9 +360,14 @@ def _argument(field: msgspec.inspect.Field) -> Argument:
     return Argument(field.name, kinds.get(type(inner), "json"), field.required, meaning)
 
 
+def _plain(form: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    return form.type if isinstance(form, msgspec.inspect.Metadata) else form
+
+
 _BUILT_IN: tuple[type[Command], ...] = (
     *(PauseStrategy, ResumeStrategy, RestartStrategy, StopStrategy, SetSubscription),
-    *(CancelOrder, CancelAll, Flatten, Halt, Rearm, RedriveDeadLetter, Drain, Status),
+    *(CancelOrder, CancelAll, Flatten, Halt, Rearm),
+    *(Subscribe, Unsubscribe, SetFilter, ListRoutes, RedriveDeadLetter, Drain, Status),
 )
 
 COMMANDS: Mapping[type[Command], CommandEntry] = MappingProxyType({kind: entry_of(kind) for kind in _BUILT_IN})

@@ -31,7 +31,10 @@ __all__ = ["TargetQueues"]
 
 
 class TargetQueues:
-    """Calls the handlers of commands in their turn. workers : so many at a time, besides urgent and nested ones."""
+    """Calls the handlers of commands in their turn.
+
+    workers : so many at a time, besides urgent and nested ones, and those that take none.
+    """
 
     def __init__(self, workers: int) -> None:
         self._closed = "engine not started"  # Why no command is taken; empty: they are.
@@ -122,7 +125,8 @@ class TargetQueues:
             work.has_target = await _is_next(behind, work)
         # A handler that waits for another command lends it its worker: else as many of them as workers wait for ever.
         above = work.call.above
-        if work.outcome is not None or (above is not None and above.is_at_handler):
+        is_lent = above is not None and above.is_at_handler
+        if work.outcome is not None or is_lent or not work.call.command.takes_worker:
             return
         if self._workers_free:
             self._workers_free -= 1

@@ -21,6 +21,7 @@ import logging
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -51,6 +52,8 @@ STREAMS = ("bookTicker", "trade", "depth@100ms")
 # How long a held socket waits before it reads again.
 HELD_S = 0.002
 QUIET_S = 10.0
+# Of a snapshot that a poller fetches, each side.
+DEPTH_LEVELS = 100
 # Before the levels of a snapshot.
 HEAD_BYTES = 256
 
@@ -134,8 +137,10 @@ class BinanceFeed:
 
     @property
     def instruments(self) -> Sequence[str]:
-        """The names of its symbols."""
-        return [f"{symbol}.{self.venue}" for symbol in self._symbols]
+        """The names of its symbols, and of those that were subscribed to since."""
+        wanted = self.topics if self._followed is None else self._followed()
+        more = (StreamName.parse(name).symbol.upper() for name in (*wanted, *self._states))
+        return [f"{symbol}.{self.venue}" for symbol in dict.fromkeys((*self._symbols, *more))]
 
     @property
     def listed(self) -> dict[str, Instrument]:
@@ -207,6 +212,19 @@ class BinanceFeed:
                 self._change_state([name], "DOWN", "UNSUBSCRIBED", epochs[name])
                 self._states.pop(name, None)
                 self._newest.pop(name, None)
+
+    async def fetch(self, endpoint: str, instrument: str, *, weight: int | None = None) -> bytes:
+        """Return the answer of a REST endpoint about an instrument. Raises VenueRequestError.
+
+        endpoint : its name, with a query where one is needed: ``"depth?limit=100"``. weight : of the request, 1
+        unless given; that of depth is known.
+        """
+        name, _, text = endpoint.partition("?")
+        query: dict[str, Any] = dict(parse_qsl(text))
+        symbol = instrument.rpartition(".")[0]
+        if name == "depth":
+            return await self.rest.depth(symbol, int(query.get("limit", DEPTH_LEVELS)))
+        return await self.rest.get(name, weight=weight or 1, symbol=symbol, **query)
 
     def request_snapshot(self, instrument: str, *, urgency: int = 0) -> None:
         """Ask for a fresh snapshot of a book; it comes as a frame. Called on the loop's thread."""
