@@ -9,6 +9,7 @@
     ├── KindError .............. a kind that is unknown, or that cannot be added  (also a ValueError)
     ├── DecoderError ........... a venue without a decoder, or a foreign decoder  (also a ValueError)
     ├── RecordingError ......... a file that is missing, unreadable or damaged, or cannot be written on
+    │   ├── DataError .......... a file or table of ticks or candles that cannot be used, with row and column
     │   ├── VenueError ......... a recording whose venue cannot be found from its frames
     │   └── SourceOrderError ... a source whose receive times go back
     ├── RestoreError ........... a saved sequencer state that is damaged          (also a ValueError)
@@ -69,6 +70,7 @@ __all__ = [
     "ConcurrentPublishError",
     "ConfigError",
     "ControlError",
+    "DataError",
     "DeadlockError",
     "DecoderError",
     "DispatchLogError",
@@ -159,6 +161,16 @@ class RecordingError(HeadraceError):
 
     path: str
     report: Report | None = None
+
+
+class DataError(RecordingError):
+    """A file or table of ticks or candles that cannot be used; ``path`` names it.
+
+    row : the row, from 1, without the header; 0 where it is about the whole of it. column : the column, or "".
+    """
+
+    row: int
+    column: str
 
 
 class VenueError(RecordingError):

@@ -37,6 +37,7 @@ from headrace.commands import CommandBus
 from headrace.control import ControlClient
 from headrace.engine.service import Service
 from headrace.errors import HeadraceError
+from headrace.feeds import CandleFeed
 from headrace.market.events import Audit, Lane, Signal
 from headrace.strategies.states import LifeCycle
 from headrace.trading.orders.request import request_of
@@ -214,6 +215,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "KindError": lambda _: register_kind("quote", []),
     "DecoderError": lambda dispatcher: dispatcher.publish_frame(Decoder("BINANCE", Instruments()), b"", 0),
     "RecordingError": lambda _: replay("no such file", []),
+    "DataError": lambda _: CandleFeed("no such file.csv", instrument=BTC).read(),
     "SourceOrderError": lambda _: replay(
         ticks(instrument=BTC, ts_init=[1, 2], bid_price=[1, 2], ask_price=[1, 2])[::-1].copy(), []
     ),

@@ -14,7 +14,7 @@ from tests.planted.lane import Lane, LaneStoppedError, Outcome
 from tests.planted.sources import Function, LookupFailedError, Sources, functions_of_rust, without_opaque
 
 BUGS = sorted(run.BUGS.glob("*.bug"))
-BUGS_MAX = 210
+BUGS_MAX = 300
 # Rust text that confuses a simple brace counter.
 TRICKY_RUST = r"""
 /* { /* nested { */ still { */

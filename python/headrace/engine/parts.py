@@ -23,12 +23,13 @@ from headrace.commands import CommandBus
 from headrace.dispatch.dispatcher import Dispatcher
 from headrace.dispatch.signature import LIFE_CYCLE
 from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
+from headrace.engine.marks import Marks
 from headrace.engine.repeat import Repeat, RunLog
 from headrace.engine.service import ServiceContext
 from headrace.engine.supervisor import Supervisor
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.recorder import Recorder
-from headrace.feeds.sources import announced_by, feeds_of, refuse_live
+from headrace.feeds.sources import announced_by, feeds_of, refuse_candles, refuse_live
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.instrument import Instrument
@@ -76,6 +77,7 @@ class EngineParts:
         listed = [listed] if isinstance(listed, str | Instrument) else listed
         instruments = [Instrument(given) if isinstance(given, str) else given for given in listed]
         self.dispatcher: Final = self._dispatcher(instruments)
+        self.marks: Final = Marks(self.dispatcher)
         self.kill_switch: Final = self._kill_switch(undo)
         specs = named_specs(options["strategies"])
         self.names: Final = KnownNames(
@@ -85,7 +87,7 @@ class EngineParts:
             options["limits"],
             instruments,
             clock=self.clock.real,
-            quotes=self.dispatcher.newest_quote,
+            quotes=self.marks.quote,
             kill_switch=self.kill_switch,
             names=self.names,
             books=self._book_state,
@@ -100,11 +102,14 @@ class EngineParts:
         self.audit: Final = self._audit()
         self.log: Final = self._log()
         self.driver: Final = self._driver()
+        self.feeds: Final = self._feeds()
+        # By instrument, the length of the candles that orders may be filled from, ns; known when the feeds are open.
+        self.candle_lengths: Final[dict[str, int]] = {}
         self.halt_watch: Final = self._halt_watch()
         self.broker: Final = options["broker"]
         self.broker_context: Final = self._broker_context()
         self.positions: Final = Positions(self.gates.instruments, self.names)
-        self.account: Final = Account(self.positions, self.dispatcher.last_mid)
+        self.account: Final = Account(self.positions, self.marks.mid)
         self.orders: Final = OrderManager(
             bus=self.bus,
             gates=self.gates,
@@ -118,7 +123,6 @@ class EngineParts:
         self.strategies: Final = self._strategies(specs)
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
         self.services: Final = Supervisor(options["services"], context, self.driver.publish)
-        self.feeds: Final = self._feeds()
         self.feed_ends: Final = FeedEnds(goes_on=options["on_feed_end"] == "continue")
         self.recorder: Final = None if options["record"] is None else Recorder(options["record"], self.run_id)
 
@@ -152,6 +156,7 @@ class EngineParts:
             mode=self.mode,
             instruments=self.gates.instruments,
             call_at=call_at,
+            candles=self.candle_lengths,
         )
 
     def _call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
@@ -223,7 +228,7 @@ class EngineParts:
         if self.repeat is not None:
             return RepeatDriver(*moved, self.repeat)
         if self.mode is Mode.REPLAY:
-            return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit)
+            return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit, marks=self.marks)
         return LiveDriver(*moved, self.options, self.log)
 
     def _halt_watch(self) -> HaltWatch | None:
@@ -254,6 +259,8 @@ class EngineParts:
         feeds = [] if isinstance(given, list | tuple) and not given else feeds_of(given)
         if self.mode is not Mode.LIVE:
             refuse_live(feeds)
+        if self.mode is not Mode.REPLAY:
+            refuse_candles(feeds)
         return feeds
 
 

@@ -101,7 +101,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     wall_s : from the first item to the last, strategies included. ticks_per_s : published over ``wall_s``.
     sources : in the order of the call. instruments : in order of first appearance; an id is a place here.
     frames : accepted frames by type. ignored : by type. rejected : by reason.
-    ticks : published ticks by kind, gaps apart. gaps : gap ticks.
+    ticks : published ticks by kind, gaps apart. gaps : gap ticks. candles : of feeds, and made from them.
     duplicates, late : events that the venue's numbers show to be repeated, or behind newer ones, whether delivered or
         dropped. restarts : how often those numbers began anew.
     first_ns : receive time of the first frame, None when there was none. span_ns : from there to the last.
@@ -129,6 +129,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rejected: Mapping[str, int]
     ticks: Mapping[str, int]
     gaps: int
+    candles: int
     duplicates: int
     late: int
     restarts: int
@@ -207,6 +208,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             ("span", duration_text(self.span_ns)),
             ("wall time", duration_text(self.wall_s * 1e9)),
             ("ticks/s", f"{self.ticks_per_s:,.0f}"),
+            *([("candles", f"{self.candles:,}")] if self.candles else []),
             ("gaps", f"{self.gaps:,}"),
             *venue_order(self),
             *([("commands", f"{self.commands:,}")] if self.commands else []),
@@ -286,6 +288,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         rejected=stats.rejected,
         ticks={kind: count for kind, count in stats.ticks.items() if kind != "gap"},
         gaps=stats.ticks.get("gap", 0),
+        candles=run.sources.candle_count,
         duplicates=stats.duplicates,
         late=stats.late,
         restarts=stats.restarts,

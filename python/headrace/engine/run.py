@@ -229,6 +229,7 @@ class EngineRun:
         if parts.audit is not None:
             parts.audit.attach(parts.bus)
         await parts.driver.start(self.sources)
+        parts.candle_lengths.update(self.sources.candle_lengths())
         if self.ended_by:
             self._stop()
         if parts.broker is not None:

@@ -1,21 +1,25 @@
 """Where market data comes from; every feed fits the one Protocol in ``base``.
 
-The generator of sessions is imported at its first use, so that a live engine does not load it.
+Generators and readers of files of columns are imported at their first use, so that a live engine does not load them.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import Feed, FeedItem, Frame, LiveFeed, Push, PushFeed, SizedFeed
+from headrace.feeds.base import CandleSource, Feed, FeedItem, Frame, LiveFeed, Push, PushFeed, SizedFeed
 from headrace.feeds.recording import RecordingFeed
 
 if TYPE_CHECKING:
+    from headrace.feeds.candles import CandleFeed
     from headrace.feeds.synthetic import SyntheticFeed, synthetic_session
 
 __all__ = [
     "ArrayFeed",
+    "CandleFeed",
+    "CandleSource",
     "Feed",
     "FeedItem",
     "Frame",
@@ -29,11 +33,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import the generator at its first use."""
-    if name in ("SyntheticFeed", "synthetic_session"):
-        from headrace.feeds import synthetic
+# Imported at their first use.
+_LATER = {"CandleFeed": "candles", "SyntheticFeed": "synthetic", "synthetic_session": "synthetic"}
 
-        return getattr(synthetic, name)
+
+def __getattr__(name: str) -> object:
+    """Import what a live engine does not need at its first use."""
+    if name in _LATER:
+        return getattr(import_module(f"headrace.feeds.{_LATER[name]}"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["AnyFeed", "Feed", "FeedItem", "Frame", "LiveFeed", "Push", "PushFeed", "SizedFeed"]
+__all__ = ["AnyFeed", "CandleSource", "Feed", "FeedItem", "Frame", "LiveFeed", "Push", "PushFeed", "SizedFeed"]
 
 
 class Frame(NamedTuple):
@@ -98,6 +98,29 @@ class PushFeed(FeedBase, Protocol):
 
 
 @runtime_checkable
+class CandleSource(FeedBase, Protocol):
+    """A feed of candles of one instrument and timeframe. They reach ``on_bar`` as bars made from ticks do.
+
+    instrument : ``SYMBOL.VENUE``. timeframe : "1m"; known when ``open`` has returned. price : what bars call theirs.
+    """
+
+    @property
+    def instrument(self) -> str:
+        """What the candles are of."""
+
+    @property
+    def timeframe(self) -> str:
+        """How long they are."""
+
+    @property
+    def price(self) -> str:
+        """What they are made of: "trade", "mid", …."""
+
+    def candles(self) -> AsyncIterator[np.ndarray]:
+        """Yield blocks, shape (n,), dtype CANDLE_DTYPE, in the order of time."""
+
+
+@runtime_checkable
 class SizedFeed(Protocol):
     """A feed with a known size, so that a progress bar can show how much of it is done."""
 
@@ -131,4 +154,4 @@ class AnnouncingFeed(Protocol):
         """Their names, ``SYMBOL.VENUE``."""
 
 
-AnyFeed: TypeAlias = Feed | PushFeed
+AnyFeed: TypeAlias = Feed | PushFeed | CandleSource

@@ -27,7 +27,18 @@ from headrace._native import PumpStatus
 from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import AnnouncingFeed, AnyFeed, Feed, Frame, LiveFeed, PushFeed, SizedFeed, SnapshotFeed
+from headrace.feeds.base import (
+    AnnouncingFeed,
+    AnyFeed,
+    CandleSource,
+    Feed,
+    Frame,
+    LiveFeed,
+    PushFeed,
+    SizedFeed,
+    SnapshotFeed,
+)
+from headrace.feeds.candle_merge import CandleMerge, shortest_of
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.files import path_text
 from headrace.feeds.items import Items
@@ -49,7 +60,7 @@ if TYPE_CHECKING:
     from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
 
-__all__ = ["Progress", "Source", "Sources", "announced_by", "feeds_of", "refuse_live"]
+__all__ = ["Progress", "Source", "Sources", "announced_by", "feeds_of", "refuse_candles", "refuse_live"]
 
 Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Table | AnyFeed"
 
@@ -91,6 +102,7 @@ class Sources:
         # Feeds of the past are merged by receive time; live ones are taken as they come.
         self._paced = [feed for feed in feeds if isinstance(feed, Feed) and not _is_live(feed)]
         self.live = [feed for feed in feeds if _is_live(feed)]
+        self.candles = [feed for feed in feeds if isinstance(feed, CandleSource)]
         self._dispatcher = dispatcher
         self._instrument_ids = InstrumentIds(dispatcher.instruments)
         self._recorder = recorder
@@ -101,6 +113,7 @@ class Sources:
         # By feed: writes an item into the feed's recording.
         self._records: dict[int, Callable[[FeedItem], None]] = {}
         self._pump: _native.Pump | None = None
+        self._candle_merge: CandleMerge | None = None
         self._live_sources: list[LiveSource] = []
 
     def request_snapshot(self, instrument: str, urgency: int) -> None:
@@ -146,6 +159,11 @@ class Sources:
             except Exception as error:  # noqa: BLE001 - returned
                 errors.append(error)
         return errors
+
+    def merge_candles(self, *, has_opens: bool) -> CandleMerge:
+        """Return the candles of all feeds, once they are open. has_opens : whether opens are events, too."""
+        self._candle_merge = CandleMerge(self.candles, has_opens=has_opens)
+        return self._candle_merge
 
     async def give(self, source: int, on_slow: Callable[[], None] = lambda: None) -> None:
         """Push the next item of a source into the pump, or its end. on_slow : called when that takes over SLOW_S."""
@@ -249,9 +267,21 @@ class Sources:
         """Return when the first item was received, None without one, and how long after it the last, ns."""
         pumps = [*([] if self._pump is None else [self._pump]), *(source.pump for source in self._live_sources)]
         counts = [pump.counts() for pump in pumps]
-        first = min((own["first_ts"] for own in counts if own["first_ts"] is not None), default=None)
-        last = max((own["last_ts"] for own in counts if own["last_ts"] is not None), default=None)
+        spans = [(own["first_ts"], own["last_ts"]) for own in counts]
+        if self._candle_merge is not None:
+            spans.append((self._candle_merge.first_ns, self._candle_merge.last_ns))
+        first = min((own for own, _ in spans if own is not None), default=None)
+        last = max((own for _, own in spans if own is not None), default=None)
         return first, 0 if first is None or last is None else last - first
+
+    def candle_lengths(self) -> dict[str, int]:
+        """Return the length of each instrument's shortest candles, ns, once the feeds are open."""
+        return shortest_of(self.candles)
+
+    @property
+    def candle_count(self) -> int:
+        """How many candles have closed so far, those made from shorter ones included."""
+        return 0 if self._candle_merge is None else self._candle_merge.count
 
     def progress(self, ticks: int) -> Progress:
         """Return how far the feeds are read. ticks : published so far."""
@@ -280,6 +310,14 @@ def refuse_live(feeds: Iterable[AnyFeed]) -> None:
             raise OptionError(msg, option="feeds")
 
 
+def refuse_candles(feeds: Iterable[AnyFeed]) -> None:
+    """Refuse candles where bars are made from ticks. Raises OptionError."""
+    for feed in feeds:
+        if isinstance(feed, CandleSource):
+            msg = f"feed {feed.name} has candles, and only a replay takes them: live, bars are made from ticks"
+            raise OptionError(msg, option="feeds")
+
+
 def announced_by(feeds: Iterable[AnyFeed]) -> Iterator[str]:
     """Yield the names of the instruments that feeds announce."""
     for feed in feeds:
@@ -297,7 +335,9 @@ def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> li
     if isinstance(sources, Mapping | AbstractSet):
         msg = f"sources={type(sources).__name__} has no order, which decides between equal times: give a list"
         raise OptionError(msg, option="sources")
-    is_one = isinstance(sources, str | bytes | os.PathLike | np.ndarray | Feed | PushFeed) or is_table(sources)
+    is_one = isinstance(sources, str | bytes | os.PathLike | np.ndarray | Feed | PushFeed | CandleSource) or is_table(
+        sources
+    )
     each: Iterable[object] = [sources] if is_one or not isinstance(sources, Iterable) else sources
     feeds = [_feed_of(source, venue) for source in each]
     _refuse_confused(feeds)
@@ -337,7 +377,7 @@ def _feed_of(source: object, venue: str | None) -> AnyFeed:
         return ArrayFeed(source)
     if is_table(source):
         return ArrayFeed(ticks_of_table(source))
-    if isinstance(source, Feed | PushFeed) and not isinstance(source, type):
+    if isinstance(source, Feed | PushFeed | CandleSource) and not isinstance(source, type):
         return source
     if not isinstance(source, str | os.PathLike):
         msg = f"source {source!r} cannot be replayed: give a path, an array of TICK_DTYPE, or a Feed"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.dispatcher import Dispatcher
 
-__all__ = ["BarSpec", "BarStats", "Bars"]
+__all__ = ["BarSpec", "BarStats", "Bars", "interval_ns", "timeframe_of"]
 
 Prices: TypeAlias = tuple[float, float, float, float, float]
 ClosedBar: TypeAlias = tuple[int, str, Prices, tuple[int, int, bool], tuple[int, int], tuple[int, int, int]]
@@ -126,6 +126,20 @@ def _parsed(timeframe: str) -> tuple[int, str]:
         )
         raise OptionError(msg, option="timeframe")
     return int(match[1]), match[2]
+
+
+def interval_ns(timeframe: str) -> int:
+    """Return the length of a timeframe of time, ns. Raises OptionError: it is none, or counts ticks."""
+    unit, length = BarSpec(timeframe=timeframe).length
+    if unit == "ticks":
+        msg = f"timeframe={timeframe!r} counts ticks: give a length of time, like '1m'"
+        raise OptionError(msg, option="timeframe")
+    return length
+
+
+def timeframe_of(length_ns: int) -> str:
+    """Return the timeframe of a length, in its largest unit. Raises OptionError: shorter than a millisecond."""
+    return BarSpec(timeframe=f"{length_ns // UNITS_NS['ms']}ms").timeframe
 
 
 class BarStats(msgspec.Struct, frozen=True, kw_only=True):

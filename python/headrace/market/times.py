@@ -11,14 +11,11 @@ Does not: convert; what is refused comes with the factor to multiply it by.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from headrace.market.checks import UNITS_NS
+from headrace.market.checks import UNITS_NS, refuse
 
-if TYPE_CHECKING:
-    import numpy as np
-
-__all__ = ["YEAR_2000_NS", "YEAR_2200_NS", "column_problem", "time_problem"]
+__all__ = ["YEAR_2000_NS", "YEAR_2200_NS", "column_problem", "moment_ns", "time_problem"]
 
 YEAR_2000_NS, YEAR_2200_NS = 946_684_800 * 10**9, 7_258_118_400 * 10**9
 # The units that receive times come in by mistake.
@@ -37,6 +34,18 @@ def time_problem(ts_ns: int) -> str:
     if unit:
         return f"which looks like {UNIT_WORDS[unit]}: multiply it by {UNITS_NS[unit]:,}"
     return "which is not between 2000 and 2200: give ns since 1970"
+
+
+def moment_ns(option: str, value: str | int) -> int:
+    """Return a moment that a user names, ns: ISO text in UTC, "2025-01-31T12:00", or ns. Raises OptionError."""
+    if isinstance(value, str):
+        try:
+            return int(np.datetime64(value.removesuffix("Z").removesuffix("+00:00"), "ns").astype("i8"))
+        except ValueError:
+            refuse(option, value, "a time in UTC, like '2025-01-31' or '2025-01-31T12:00', or ns since 1970")
+    if type(value) is bool or time_problem(int(value)):
+        refuse(option, value, "a time in UTC, like '2025-01-31', or ns since 1970, between 2000 and 2200")
+    return int(value)
 
 
 def column_problem(times: np.ndarray) -> str:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from headrace._native import PumpStatus
+from headrace.engine.loop.candles import Candles
 from headrace.engine.loop.driver import Driver
 from headrace.errors import RecordingError
 from headrace.limits import BARRIER_S
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop.driver import Steps
+    from headrace.engine.marks import Marks
     from headrace.engine.options import EngineOptions
     from headrace.feeds.sources import Sources
     from headrace.market.clock import EngineClock
@@ -38,6 +40,7 @@ class ReplayDriver(Driver):
     """Moves a replay on.
 
     options : of the engine. commands : T is over when none is in flight. audit : ends the run that it cannot record.
+    marks : are set to the prices of candles.
     """
 
     mode = Mode.REPLAY
@@ -51,13 +54,17 @@ class ReplayDriver(Driver):
         *,
         commands: CommandBus,
         audit: AuditSink | None,
+        marks: Marks,
     ) -> None:
         super().__init__(clock, bus, dispatcher)
         speed = options["speed"]
         self._speed: float | Literal["max"] = "max" if speed is None else speed
         PacedClock(0, self._speed)  # Refuses what is no speed before any file is opened.
+        self._options = options
         self._commands = commands
         self._audit = audit
+        self._marks = marks
+        self._candles: Candles | None = None
         self._progress = options["progress"]
         self._progress_due_ns = 0
         self._sources: Sources | None = None
@@ -66,7 +73,12 @@ class ReplayDriver(Driver):
         """Open the sources; the clock begins with their first item."""
         self._sources = sources
         await sources.open()
-        self.clock.advance_to(await sources.first_ns() or 0)
+        first_ns = await sources.first_ns()
+        if sources.candles:
+            self._candles = Candles(sources, self._options["broker"], self._marks, self.publish_bars)
+            await self._candles.fill()
+            first_ns = min(own for own in (first_ns, self._candles.due_ns) if own is not None)
+        self.clock.advance_to(first_ns or 0)
 
     async def run(self, steps: Steps) -> str:  # noqa: ARG002 - a replay calls none of them
         """Replay to the end of the sources, or until stopped."""
@@ -75,6 +87,9 @@ class ReplayDriver(Driver):
         pump.watch_bus(self.bus.core)
         try:
             pace = PacedClock(self.clock.now_ns(), self._speed)
+            if self._candles is not None:
+                self._candles.make(self.bars.specs)
+                self.set_alarm(self.timers.due_ns)
             await self.barrier()
             while True:
                 status, argument = pump.run(pace.due_ns())
@@ -89,7 +104,7 @@ class ReplayDriver(Driver):
                     await self.barrier()
                 elif status is PumpStatus.DRAIN:
                     await self.barrier()
-                else:
+                elif status is not PumpStatus.END or not await self._go_on_with_candles(pace):
                     break
                 sources.keep_rejects()
                 if self._audit is not None:
@@ -101,6 +116,18 @@ class ReplayDriver(Driver):
         finally:
             pump.watch_bus(None)
         return "feeds ended"
+
+    async def _go_on_with_candles(self, pace: PacedClock) -> bool:
+        """Behind the last tick, resolve the next time of candles once it is due; False: there are no more."""
+        due_ns = None if self._candles is None else self._candles.due_ns
+        if due_ns is None:
+            return False
+        if due_ns > pace.due_ns():
+            assert self._sources is not None
+            await self._sources.wait(pace.wait_s(due_ns))
+        else:
+            await self._resolve_due(due_ns)
+        return True
 
     async def _give(self, source: int) -> None:
         """Take the next item of a source; when it is damaged there, deliver what came whole before, then raise."""
@@ -126,7 +153,29 @@ class ReplayDriver(Driver):
 
     def set_alarm(self, due_ns: int | None) -> None:
         """Stop the pump before the next timer is due, and before T + 1 while a call waits."""
-        super().set_alarm(self.clock.now_ns() if self._calls else due_ns)
+        dues = [due for due in (due_ns, self._candles_ns) if due is not None]
+        super().set_alarm(self.clock.now_ns() if self._calls else min(dues, default=None))
+
+    @property
+    def _candles_ns(self) -> int | None:
+        return None if self._candles is None else self._candles.due_ns
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the next timer, bar close or candle is due."""
+        dues = [due for due in (super().due_ns, self._candles_ns) if due is not None]
+        return min(dues) if dues else None
+
+    def fire_next(self, now_ns: int) -> bool:
+        """Do what is due first. At one time: bars made from ticks, closes of candles, timers, opens of candles."""
+        candles, due_ns = self._candles, self.due_ns
+        if candles is None or due_ns is None or candles.due_ns != due_ns or self.bars.due_ns == due_ns:
+            return super().fire_next(now_ns)
+        if due_ns > now_ns or (candles.is_open_next and self.timers.due_ns == due_ns):
+            return super().fire_next(min(now_ns, due_ns))
+        self.clock.advance_to(due_ns)
+        candles.step()
+        return True
 
     async def settle_end(self) -> None:
         """Resolve what the end of the run published."""
@@ -152,6 +201,9 @@ class ReplayDriver(Driver):
         self.set_alarm(self.timers.due_ns)
         while self.fire_next(until_ns):
             await self.barrier()
+            if self._candles is not None:
+                await self._candles.fill()
+                self.set_alarm(self.timers.due_ns)
 
     def _report_progress(self) -> None:
         now_ns = time.monotonic_ns()

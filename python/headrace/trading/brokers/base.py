@@ -97,7 +97,7 @@ class Broker(Protocol):
 
 
 @runtime_checkable
-class CandleBroker(Protocol):
+class CandleBroker(Broker, Protocol):
     """A broker that fills orders from candles, too: those of each instrument's shortest candles, in a replay."""
 
     def on_candle_open(self, instrument: str, price: float, seen: Cause) -> None:

@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING
 from headrace.errors import EngineError, OptionError, OrderError
 from headrace.market.checks import nearest, of_type, whole
 from headrace.market.clock import Mode
-from headrace.market.events import Bar, Cause, OrderRejected
+from headrace.market.events import Cause, OrderRejected
 from headrace.market.tick import NEVER_NEWEST, Flags
 from headrace.trading.brokers.costs import Costs
 from headrace.trading.brokers.fill_models import FILL_MODELS, FillModel, NextOpenFill, QuoteFill
+from headrace.trading.brokers.fill_models.base import LastCandle
 from headrace.trading.brokers.matching import Matching
 from headrace.trading.brokers.outbox import Outbox
 from headrace.trading.brokers.resting import NEVER_NS, RestingOrders, ShownSides
 
 if TYPE_CHECKING:
     from headrace.dispatch.subscription import Subscription
-    from headrace.market.events import OrderRequested
+    from headrace.market.events import Bar, OrderRequested
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import BrokerContext
 
@@ -74,8 +75,7 @@ class SimulatedBroker:
         latency_ns = whole("latency_ns", latency_ns, 0, 1 << 62, "ns")
         self._matching = Matching(self._outbox, self._costs, latency_ns, self._doze)
         self._subscription: Subscription | None = None
-        # Of each instrument that has candles, the one that ended last.
-        self._last_candles: dict[str, Bar] = {}
+        self._last_candles: dict[str, LastCandle] = {}
 
     @property
     def name(self) -> str:
@@ -134,7 +134,8 @@ class SimulatedBroker:
         accepted = matching.add(order, model)
         if self._subscription is not None:
             self._subscription.wake()
-        matching.at[order.instrument].model.on_order(accepted, self._last_candles.get(order.instrument), matching)
+        if (last := self._last_candles.get(order.instrument)) is not None:
+            matching.at[order.instrument].model.on_order(accepted, last, matching)
 
     def cancel(self, order_id: str, cause: Cause | None = None) -> None:
         """Cancel an order, after the latency; one that is over stays as it is. Raises LaneFullError."""
@@ -148,13 +149,15 @@ class SimulatedBroker:
 
     def on_candle_open(self, instrument: str, price: float, seen: Cause) -> None:
         """Fill what the open of a candle allows."""
+        self._last_candles[instrument] = self._last_candles.get(instrument, LastCandle())._replace(opened=(price, seen))
         orders = self._orders_of(instrument)
         if orders is not None:
             orders.model.on_open(orders, price, seen, self._matching)
 
     def on_candle_close(self, candle: Bar) -> None:
         """Fill what a whole candle allows."""
-        self._last_candles[candle.instrument] = candle
+        last = self._last_candles.get(candle.instrument, LastCandle())
+        self._last_candles[candle.instrument] = last._replace(closed=candle)
         orders = self._orders_of(candle.instrument)
         if orders is not None:
             orders.model.on_close(orders, candle, self._matching)

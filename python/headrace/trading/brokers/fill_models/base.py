@@ -13,7 +13,7 @@ Does not: publish, or keep books of what was filled (``matching``); compute fees
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from headrace.trading.brokers.matching import Matching
     from headrace.trading.brokers.resting import RestingOrder, RestingOrders, ShownSides
 
-__all__ = ["FillModel"]
+__all__ = ["FillModel", "LastCandle"]
+
+
+class LastCandle(NamedTuple):
+    """The candles of an instrument. opened : price and place of the newest open. closed : the newest whole one."""
+
+    opened: tuple[float, Cause] | None = None
+    closed: Bar | None = None
 
 
 @runtime_checkable
@@ -37,8 +44,8 @@ class FillModel(Protocol):
     sees: AbstractSet[str]
     order_types: AbstractSet[str] = frozenset({"market", "limit"})
 
-    def on_order(self, order: RestingOrder, last: Bar | None, matching: Matching) -> None:
-        """Look at an order that was just accepted. last : the candle of its instrument that ended last."""
+    def on_order(self, order: RestingOrder, last: LastCandle, matching: Matching) -> None:
+        """Look at an order that was just accepted: it may fill at a price of this very time."""
         return
 
     def on_quote(self, orders: RestingOrders, quote: Cause, shown: ShownSides, matching: Matching) -> None:

@@ -12,6 +12,7 @@
                   low, close while it is short: the worse extreme comes first. Flat: the extreme nearer to the open.
     close_slip    an order that was decided on a close fills at that same close, made worse by the slippage
 
+An order that is made while orders fill at an open has arrived at that open, and takes part in its candle.
 Guarantees: an order takes no part in a candle that opened before the order arrived; prices of a candle that is not
 over are not used, but for its open.
 Does not: know volumes: an order fills whole. The slippage of ``costs`` makes takers' prices worse in all three.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headrace.market.events import Bar
+    from headrace.trading.brokers.fill_models.base import LastCandle
     from headrace.trading.brokers.matching import Matching
     from headrace.trading.brokers.resting import RestingOrder, RestingOrders
 
@@ -46,6 +48,11 @@ class NextOpenFill(FillModel):
 
     name = "next_open"
     sees = SEES_CANDLES
+
+    def on_order(self, order: RestingOrder, last: LastCandle, matching: Matching) -> None:
+        """Fill an order that came of a fill at this very open, at the open."""
+        if last.opened is not None and order.has_arrived(last.opened[1].ts_init):
+            _meet_each([order], *last.opened, matching)
 
     def on_open(self, orders: RestingOrders, price: float, seen: Cause, matching: Matching) -> None:
         """Fill the orders that arrived by now, at the open."""
@@ -81,10 +88,10 @@ class CloseSlipFill(FillModel):
     name = "close_slip"
     sees = SEES_CANDLES
 
-    def on_order(self, order: RestingOrder, last: Bar | None, matching: Matching) -> None:
+    def on_order(self, order: RestingOrder, last: LastCandle, matching: Matching) -> None:
         """Fill an order that was decided on the close of the candle that has just ended."""
-        if last is not None and order.has_arrived(last.ts_close):
-            _meet_each([order], last.close, _seen(last), matching)
+        if last.closed is not None and order.has_arrived(last.closed.ts_close):
+            _meet_each([order], last.closed.close, _seen(last.closed), matching)
 
     def on_close(self, orders: RestingOrders, candle: Bar, matching: Matching) -> None:
         """Fill the orders that arrived by the close, at the close."""

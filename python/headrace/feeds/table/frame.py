@@ -1,0 +1,67 @@
+"""FrameTable: a DataFrame in memory: polars, pandas, Arrow, or any object with named columns.
+
+Guarantees: no package is imported for it; the index of a pandas frame is a column where it holds times.
+Does not: copy columns that are arrays already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headrace.feeds.table.block import Block, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FrameTable"]
+
+
+class FrameTable:
+    """One DataFrame. name : shown in errors. Raises DataError: it has no rows, or columns of unequal lengths."""
+
+    has_header = True
+
+    def __init__(self, frame: Any, name: str) -> None:
+        self.name = name
+        # Of an Arrow table, ``columns`` are the columns themselves.
+        names = getattr(frame, "column_names", None)
+        self._columns = {str(own): frame[own] for own in (frame.columns if names is None else names)}
+        index = getattr(frame, "index", None)
+        if getattr(getattr(index, "dtype", None), "kind", "") == "M":
+            self._columns = {str(getattr(index, "name", None) or "time"): index, **self._columns}
+        self.columns: tuple[str, ...] = tuple(self._columns)
+        lengths = {len(column) for column in self._columns.values()}
+        if not lengths or lengths == {0}:
+            raise refused(name, "is empty: it holds no row")
+        if len(lengths) > 1:
+            raise refused(name, f"has columns of unequal lengths: {', '.join(map(str, sorted(lengths)))}")
+        self.rows = lengths.pop()
+        self.bytes_total = 8 * self.rows * len(self.columns)
+
+    def blocks(self) -> Iterator[tuple[Block, int]]:
+        """Yield the frame as one block."""
+        arrays = {name: _array(column) for name, column in self._columns.items()}
+        yield Block(self.name, arrays, first_row=1), self.bytes_total
+
+    def close(self) -> None:
+        """Release nothing: the frame is the caller's."""
+
+
+def _array(column: Any) -> np.ndarray:
+    """Return a column as an array; a time with a zone is in UTC."""
+    if getattr(getattr(column, "dtype", None), "tz", None) is not None:
+        # Its own unit stays: a pandas frame may hold µs.
+        unit = getattr(column.dtype, "unit", "ns")
+        return np.asarray(column, f"M8[{unit}]")
+    if hasattr(column, "type") and hasattr(column, "to_numpy"):
+        from headrace.feeds.table.arrow import array_of
+
+        return array_of(column)
+    read = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+    return np.asarray(read.tolist()) if read.dtype.kind == "O" and not _has_missing(read) else read
+
+
+def _has_missing(column: np.ndarray) -> bool:
+    return any(value is None for value in column.tolist())
