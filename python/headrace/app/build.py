@@ -17,7 +17,7 @@ from msgspec.structs import asdict
 from headrace.app.config import config_digest, masked
 from headrace.app.config.relations import OF_BINANCE
 from headrace.app.objects import load_object, load_strategy, make_object
-from headrace.commands import default_middleware
+from headrace.commands import Subscribe, default_middleware
 from headrace.control import ControlServer
 from headrace.dispatch.faults import error_text
 from headrace.engine.engine import Engine
@@ -26,6 +26,7 @@ from headrace.engine.service import ServiceProtocol
 from headrace.errors import ConfigError
 from headrace.feeds import Feed, PushFeed, RecordingFeed, synthetic_session
 from headrace.feeds.recording import checked_venue
+from headrace.gateway import Adapter, Gateway, Poller, SqliteSnapshots
 from headrace.market.bars import BarSpec
 from headrace.market.clock import Mode
 from headrace.telemetry import PrometheusEndpoint
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.app.config import EngineConfig
-    from headrace.app.config.tree import BrokerSection, FeedSection, ServiceSection, StrategySection
+    from headrace.app.config.tree import BrokerSection, FeedSection, GatewaySection, ServiceSection, StrategySection
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.sources import Progress
+    from headrace.gateway.pollers import Parser
+    from headrace.market.canonical import CanonicalType
     from headrace.strategies.spec import StrategySpec
 
 __all__ = ["engine_of", "engine_options", "live_engine", "make_feeds"]
@@ -72,8 +75,10 @@ def engine_of(
 
 
 def live_engine(config: EngineConfig, options: EngineOptions) -> Engine:
-    """Make an engine with what operators and metrics need."""
+    """Make an engine with what operators and metrics need, and its gateway."""
     engine = Engine(**options)
+    if config.gateway is not None:
+        make_gateway(config.gateway, engine, cast("Sequence[AnyFeed]", options["feeds"]))
     folder = config.engine.state_folder
     engine.services.add(
         ControlServer(engine.commands, engine=engine.name, dead_letters=engine.dead_letters, folder=folder)
@@ -139,7 +144,8 @@ def make_feeds(section: FeedSection, where: str) -> list[AnyFeed]:
     if section.kind == "binance":
         from headrace.venues import BinanceFeed
 
-        given = {key: value for key in OF_BINANCE if (value := getattr(section, key)) is not None}
+        own = {key: value for key in OF_BINANCE if (value := getattr(section, key)) is not None}
+        given = {"symbols": (), **own}
         return [make_object(BinanceFeed, {**venue, **given, **section.options}, where, given_by="options.{}")]
     path = {} if section.path is None else {"path": section.path}
     own = {**path, **venue, **section.options}
@@ -169,6 +175,34 @@ def make_broker(section: BrokerSection, where: str) -> Broker:
         return make_object(SimulatedBroker, section.parameters, where)
     broker: Broker = _made(section.use, section.parameters, Broker, where)
     return broker
+
+
+def make_gateway(section: GatewaySection, engine: Engine, feeds: Iterable[object]) -> Gateway:
+    """Make the gateway of an engine over those of its feeds that are adapters."""
+    where = "$.gateway"
+    adapters = [feed for feed in feeds if isinstance(feed, Adapter)]
+    if not adapters:
+        msg = f'{where} has no adapter: add a feed with kind = "binance", or one of your own that is an Adapter'
+        raise ConfigError(msg, path=where)
+    parsers: dict[str, Parser] = {}
+    pollers: dict[CanonicalType, list[Poller]] = {}
+    for number, own in enumerate(section.pollers):
+        if ":" in own.parser:
+            parsers[own.parser] = cast("Parser", load_object(own.parser, f"{where}.pollers[{number}].parser"))
+        poller = Poller(own.name, own.endpoint, own.interval_s, own.parser, own.weight)
+        pollers.setdefault(own.type, []).append(poller)
+    return Gateway(
+        engine,
+        adapters,
+        routes=[Subscribe(own.type, own.instruments, own.filters, own.throttle) for own in section.routes],
+        pollers=pollers or None,
+        parsers=parsers,
+        snapshots=None if section.snapshots is None else SqliteSnapshots(section.snapshots),
+        snapshot_ttl_s=section.snapshot_ttl_s,
+        levels=section.levels,
+        workers=section.workers,
+        queue_max=section.queue_max,
+    )
 
 
 def make_service(section: ServiceSection, where: str) -> ServiceProtocol:

@@ -19,6 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from headrace.app.build import engine_options, live_engine
 from headrace.bus import EventBus
 from headrace.bus.audit import audit_path
@@ -101,7 +103,10 @@ class _Check:
                 "dispatch_log": None,
                 "record": None,
             }
-            engine = self._make("$", live_engine, self._config, quiet)
+            config, gateway = self._config, self._config.gateway
+            if gateway is not None:
+                config = replace(config, gateway=replace(gateway, snapshots=None))
+            engine = self._make("$", live_engine, config, quiet)
             if engine is not None:
                 engine.kill_switch.close()
 

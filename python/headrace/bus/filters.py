@@ -25,10 +25,11 @@ MISSING = object()
 
 
 class FilterRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule.
+    """One rule. Raises OptionError.
 
-    path : names joined by dots, from the event down. op : "eq", "neq", "in" (value is a list) or "prefix" (a text).
-    Raises OptionError.
+    path : names joined by dots, from the event down, like payload.price.
+    op : "eq", "neq", "in" (the value is a list) or "prefix" (a text).
+    value : compared with what is at the path, without converting.
     """
 
     path: str

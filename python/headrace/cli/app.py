@@ -32,6 +32,7 @@ from headrace.cli.ctl import ctl_command
 from headrace.cli.demo import demo_command
 from headrace.cli.doctor import doctor_command
 from headrace.cli.fields import fields_command
+from headrace.cli.gateway import gateway_command
 from headrace.cli.inspect import inspect_command
 from headrace.cli.new import new_command
 from headrace.cli.options import VerbGroup, debug_option, unknown_option
@@ -62,6 +63,7 @@ PURPOSES = {
         "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
         "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
+        "gateway": "receive a venue's live data by routes that commands change: filtered, joined, kept, on the bus",
         "venue": "serve recordings or generated markets over real sockets, as Binance would, with faults on demand",
         "config": "write, check and show the configuration that run reads",
     },
@@ -110,6 +112,7 @@ for verb in (
     doctor_command,
     new_command,
     config_command,
+    gateway_command,
     venue_command,
 ):
     commands.add_command(verb)
@@ -197,6 +200,6 @@ def _fix_hash_seed() -> None:
     For the verbs that run an engine, and not when the seed is set already. The process id stays, so signals still
     arrive.
     """
-    if {"replay", "backtest", "repeat", "run"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:
+    if {"replay", "backtest", "repeat", "run", "gateway"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this same command

@@ -37,8 +37,9 @@ def config_command() -> None:
 
 @config_command.command("new")
 @click.argument("file", type=FILE, default="headrace.toml")
+@click.option("--gateway", is_flag=True, help="Of a venue's live data, for headrace gateway.")
 @debug_option
-def new_command(file: Path) -> None:
+def new_command(*, file: Path, gateway: bool) -> None:
     """Write a first configuration to FILE, by default headrace.toml; an existing file is not changed.
 
     It documents every key, and runs without changes: on paper, within small limits.
@@ -50,14 +51,14 @@ def new_command(file: Path) -> None:
     try:
         # Keys of venues will stand in it.
         with open(file, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as target:
-            target.write(template_text())
+            target.write(template_text(gateway=gateway))
     except FileExistsError as error:
         raise Failure(f"{file} exists already and is not changed: choose another name") from error
     except OSError as error:
         remove_empty(file)
         raise Failure(f"{file} cannot be written: {error.strerror}") from error
-    quoted = shlex.quote(str(file))
-    click.echo(f"wrote {file}; try it with: headrace config check {quoted}, headrace run {quoted}")
+    quoted, verb = shlex.quote(str(file)), "gateway" if gateway else "run"
+    click.echo(f"wrote {file}; try it with: headrace config check {quoted}, headrace {verb} {quoted}")
 
 
 @config_command.command("show")

@@ -25,7 +25,9 @@ from headrace.cli.options import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["run_command"]
+    from headrace.app.config import EngineConfig
+
+__all__ = ["run_command", "run_engine"]
 
 
 @click.command("run")
@@ -43,11 +45,15 @@ def run_command(*, config_file: Path, overrides: tuple[str, ...], as_json: bool,
 
     Exit code 1: it failed, or a strategy ended failed or in quarantine. 130: it was forced to end.
     """
+    return run_engine(loaded_config(config_file, overrides, section), as_json=as_json)
+
+
+def run_engine(config: EngineConfig, *, as_json: bool) -> int:
+    """Run the engine of a configuration to its end, print its report, and return the exit code."""
     # Loaded here: an engine needs asyncio, and other verbs should not wait for that.
     from headrace.app.build import engine_of
     from headrace.telemetry.logs import configure_logging, follow_events
 
-    config = loaded_config(config_file, overrides, section)
     engine = engine_of(config)
     configure_logging(config.engine.log_level, config.engine.log_format, engine.run_id)
     follow_events(engine.bus)

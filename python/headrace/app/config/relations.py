@@ -1,7 +1,8 @@
 """The rules of a configuration that no type of the tree expresses, each beside its form in the JSON schema.
 
 Guarantees: ``config check`` and ``run`` refuse the same; the schema accepts no more, except where a rule compares two
-places: names of strategies, files of audit and dispatch log.
+places: names of strategies, files of audit and dispatch
+log, symbols of live feeds and a gateway.
 Does not: check what only the parts know, like the parameters of a class; ``app.check`` makes the parts.
 """
 
@@ -16,7 +17,8 @@ import headrace._native as _native
 from headrace.app.config.form import joined
 from headrace.app.config.tree import EngineConfig, FeedSection, InstrumentSection
 from headrace.dispatch.run_file import is_run_folder
-from headrace.errors import ConfigError
+from headrace.errors import ConfigError, OptionError
+from headrace.market.checks import duration_ns
 from headrace.market.instrument import Instrument
 from headrace.market.money import AMOUNTS, is_amount
 
@@ -77,7 +79,7 @@ SECTION_RULES: dict[type, dict[str, Any]] = {
             {"if": _where("kind", "synthetic", "binance"), "then": {"properties": {"path": {"type": "null"}}}},
             {
                 "if": _where("kind", "binance"),
-                "then": {"allOf": [_has("venue"), _has("symbols")]},
+                "then": _has("venue"),
                 "else": {"properties": {key: {"type": "null"} for key in OF_BINANCE}},
             },
             {"if": _where("kind", *DECODED), "then": {"properties": {"venue": {"enum": [*_native.VENUES, None]}}}},
@@ -88,7 +90,8 @@ SECTION_RULES: dict[type, dict[str, Any]] = {
 
 def refused(config: EngineConfig) -> Iterator[ConfigError]:
     """Yield what the rules refuse."""
-    for path, value, advice in (*_of_engine(config), *_of_feeds(config), *_of_instruments(config)):
+    of_parts = (_of_engine, _of_feeds, _of_instruments, _of_gateway)
+    for path, value, advice in (problem for of_part in of_parts for problem in of_part(config)):
         yield ConfigError(f"{path} is {value!s}: {advice}", path=path)
 
 
@@ -116,7 +119,7 @@ def _of_feeds(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
         if feed.kind in ("synthetic", "binance") and feed.path is not None:
             yield f"{path}.path", feed.path, f'remove it, since kind = "{feed.kind}" has no path'
         if feed.kind == "binance":
-            for key in ("venue", "symbols"):
+            for key in ("venue",) if config.gateway is not None else ("venue", "symbols"):
                 if getattr(feed, key) is None:
                     yield f"{path}.{key}", "missing", "write which market, and which symbols"
         else:
@@ -134,6 +137,24 @@ def _of_instruments(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
             yield path, name, 'write SYMBOL.VENUE, in quotes, like [instruments."BTCUSDT.BINANCE"]'
         else:
             yield from _of_instrument(path, name, instrument)
+
+
+def _of_gateway(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
+    if config.gateway is None:
+        return
+    venues = [feed.venue or "" for feed in config.feeds if feed.kind == "binance"]
+    has_others = any(feed.kind not in DECODED for feed in config.feeds)
+    for number, route in enumerate(config.gateway.routes):
+        for index, name in enumerate(route.instruments):
+            if name.rpartition(".")[2] not in venues and not has_others:
+                where = f"$.gateway.routes[{number}].instruments[{index}]"
+                known = f"there are {', '.join(venues) or 'none'}"
+                yield where, name, f'add a feed with kind = "binance" of its venue; {known}'
+        if route.throttle is not None:
+            try:
+                duration_ns("throttle", route.throttle)
+            except OptionError:
+                yield f"$.gateway.routes[{number}].throttle", route.throttle, 'write a number and a unit, like "250ms"'
 
 
 def _of_instrument(path: str, name: str, instrument: InstrumentSection) -> Iterator[tuple[str, object, str]]:

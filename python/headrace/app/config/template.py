@@ -1,7 +1,7 @@
-"""The file that ``headrace config new`` writes: every key with its meaning; the engine runs without changes, on paper.
+"""The files that ``headrace config new`` writes: every key with its meaning; they run without changes, on paper.
 
 Guarantees: the text loads; a key that is not set is shown with its default; orders are possible within small limits,
-on generated quotes and the simulated broker.
+on generated quotes, or a venue's live ones, and the simulated broker.
 Does not: suggest limits for real money.
 """
 
@@ -18,6 +18,12 @@ COLUMNS = 100
 HEAD = """\
 An engine on paper: generated quotes, a strategy that only watches, the simulated broker. Written by \
 `headrace config new`; `headrace config check FILE` checks it, `headrace run FILE` runs it. \
+A line like `#key = value` shows the default, or the type in <>: remove the # to set it.\
+"""
+GATEWAY_HEAD = """\
+A gateway: live public data of a venue, by routes that commands change while it runs, a strategy that only watches, \
+and the simulated broker; no key and no account is needed. Written by `headrace config new --gateway`; \
+`headrace config check FILE` checks it, `headrace gateway FILE` runs it. \
 A line like `#key = value` shows the default, or the type in <>: remove the # to set it.\
 """
 INSTRUMENT = "BTCUSDT.BINANCE"
@@ -37,11 +43,21 @@ PAPER = {
     },
     '[instruments."SYMBOL.VENUE"]': {"price_tick": "0.01", "lot_size": "0.00001"},
 }
+# A section that is there changes what the engine does; it is a comment where it is not set.
+OPTIONAL = frozenset({"[gateway]"})
+LIVE = {
+    **PAPER,
+    "[engine]": {"name": '"gateway"', "audit": '"audit/"'},
+    "[[feeds]]": {"kind": '"binance"', "venue": '"BINANCE"', "network": '"live"'},
+    "[gateway]": {},
+    "[[gateway.routes]]": {"type": '"TICKER"', "instruments": f'["{INSTRUMENT}"]'},
+}
 
 
-def template_text() -> str:
-    """Return the text of a new configuration."""
-    parts = [_comment(HEAD)]
+def template_text(*, gateway: bool = False) -> str:
+    """Return the text of a new configuration. gateway : of live data instead of generated quotes."""
+    given = LIVE if gateway else PAPER
+    parts = [_comment(GATEWAY_HEAD if gateway else HEAD)]
     seen: dict[tuple[tuple[str, str], ...], str] = {}
     for section, grouped in groupby(config_keys(), key=lambda key: key.section):
         keys = list(grouped)
@@ -52,13 +68,13 @@ def template_text() -> str:
             continue
         seen[shape] = header
         # An item of a list would be incomplete, so its header is a comment.
-        is_idle = section.startswith("[[") and section not in PAPER
-        parts += [f"\n#{header}" if is_idle else f"\n{header}", *(_key_lines(key) for key in keys)]
+        is_idle = (section.startswith("[[") or section in OPTIONAL) and section not in given
+        values = given.get(section, {})
+        parts += [f"\n#{header}" if is_idle else f"\n{header}", *(_key_lines(key, values.get(key.key)) for key in keys)]
     return "\n".join(parts) + "\n"
 
 
-def _key_lines(key: ConfigKey) -> str:
-    value = PAPER.get(key.section, {}).get(key.key)
+def _key_lines(key: ConfigKey, value: str | None) -> str:
     line = f"#{key.key} = {key.default or f'<{key.takes}>'}" if value is None else f"{key.key} = {value}"
     beside = f"{line}  # {key.meaning}"
     return beside if len(beside) <= COLUMNS else f"{_comment(key.meaning)}\n{line}"

@@ -3,7 +3,7 @@
 ::
 
     [engine]  [[feeds]]  [[strategies]]  [broker]  [risk]  [instruments."SYMBOL.VENUE"]  [[services]]
-    [lanes.order]  [commands]  [telemetry]  [kill_switch]
+    [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]  [kill_switch]
 
 ``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the entry ``key : meaning`` in
 the docstring of its section.
@@ -19,9 +19,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from headrace.bus.filters import FilterRule
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.dispatch.options import SubscriptionOptions
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
+from headrace.market.canonical import CanonicalType
 from headrace.market.checks import FILE_NAME
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
@@ -34,10 +36,13 @@ __all__ = [
     "EngineSection",
     "FeedSection",
     "FilePath",
+    "GatewaySection",
     "InstrumentSection",
     "KillSwitchSection",
     "LaneSection",
     "LanesSection",
+    "PollerSection",
+    "RouteSection",
     "ServiceSection",
     "StrategySection",
     "TelemetrySection",
@@ -55,6 +60,12 @@ FeedKind: TypeAlias = Annotated[
     msgspec.Meta(
         pattern="^(recording|synthetic|binance|[^:]+:[^:]+)$",
         extra={"is": "use", "takes": '"recording", "synthetic", "binance" or module:Class'},
+    ),
+]
+ParserUse: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^(snapshot|json|[^:]+:[^:]+)$", extra={"is": "use", "takes": '"snapshot", "json" or module:function'}
     ),
 ]
 BrokerUse: TypeAlias = Annotated[
@@ -130,6 +141,7 @@ class FeedSection(Section, frozen=True, kw_only=True):
     path : of the recording; your own class gets it as path=.
     venue : the sender of the frames: BINANCE, BINANCE_USDM, BINANCE_COINM; by default found from the recording.
     symbols, streams : of "binance": what to subscribe to; streams are bookTicker, trade and depth@100ms by default.
+        With [gateway] they may be left out: its routes say the rest.
     network : of "binance": "live", "testnet" or "demo". url, rest_url : addresses in its place.
     options : other parameters of its constructor.
     """
@@ -226,6 +238,61 @@ class ServiceSection(Section, frozen=True, kw_only=True):
     restart: Literal["always", "on_failure", "never"] | None = None
 
 
+class RouteSection(Section, frozen=True, kw_only=True):
+    """Routes that are there from the start; commands add others.
+
+    type : what they carry.
+    instruments : SYMBOL.VENUE, one route for each.
+    filters : rules that all must hold for an event to go on.
+    throttle : at most one event in this time, like "250ms"; others are consolidated. By default all pass.
+    """
+
+    type: CanonicalType
+    instruments: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    filters: tuple[FilterRule, ...] = ()
+    throttle: str | None = None
+
+
+class PollerSection(Section, frozen=True, kw_only=True):
+    """A REST endpoint that is asked on a schedule, for each instrument of the routes of a type.
+
+    name : in keys of events, logs and the list of routes.
+    type : the routes that need it; the type's own pollers are replaced.
+    endpoint : the endpoint's name, with a query where one is needed: "depth?limit=100".
+    interval_s : from one request to the next, s.
+    parser : "snapshot" (depth), "json" (any object), or module:function of bytes that returns the payload, a dict.
+    weight : of a request, where the venue's rules are not known to the adapter; 1 by default.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    type: CanonicalType = CanonicalType.BOOK_SNAPSHOT
+    endpoint: Annotated[str, msgspec.Meta(min_length=1)]
+    interval_s: AboveZero
+    parser: ParserUse = "snapshot"
+    weight: AtLeastOne | None = None
+
+
+class GatewaySection(Section, frozen=True, kw_only=True):
+    """What is subscribed at venues while the engine runs, and what it carries; its adapters are the binance feeds.
+
+    snapshots : SQLite file for the newest snapshot of each instrument; by default they are in memory.
+    snapshot_ttl_s : an older snapshot is marked stale, one twice as old is removed, s.
+    levels : of each side of a FUSED event.
+    workers : threads that parse and store.
+    queue_max : parsing and storing that may wait; more waits for room.
+    routes : routes that are there from the start.
+    pollers : REST endpoints in place of the default ones.
+    """
+
+    snapshots: FilePath | None = None
+    snapshot_ttl_s: AboveZero = 60.0
+    levels: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 10
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    queue_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
+    routes: tuple[RouteSection, ...] = ()
+    pollers: tuple[PollerSection, ...] = ()
+
+
 class LaneSection(Section, frozen=True, kw_only=True):
     """One lane of the event bus; a missing key has that lane's default.
 
@@ -307,6 +374,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     risk : the limits of orders; a missing limit refuses the orders that it concerns.
     instruments : price tick, lot size and limits of each, by SYMBOL.VENUE.
     services : services that run beside the strategies.
+    gateway : what is subscribed at venues while the engine runs; without it the feeds' own symbols and streams.
     lanes : the lanes of the event bus.
     commands : how commands are handled.
     telemetry : metrics.
@@ -320,6 +388,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     risk: RiskLimits = RiskLimits()
     instruments: dict[str, InstrumentSection] = {}
     services: tuple[ServiceSection, ...] = ()
+    gateway: GatewaySection | None = None
     lanes: LanesSection = LanesSection()
     commands: CommandsSection = CommandsSection()
     telemetry: TelemetrySection = TelemetrySection()
