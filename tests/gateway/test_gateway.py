@@ -13,7 +13,7 @@ from headrace.commands import ListRoutes, SetFilter, Subscribe, Unsubscribe
 from headrace.errors import RouteError
 from headrace.feeds import SyntheticFeed
 from headrace.gateway import CanonicalEvent, CanonicalType, FilterRule, Gateway, Poller
-from headrace.market.events import Audit
+from headrace.market.events import Audit, Status
 from headrace.venues import BinanceFeed, Fault, SimulatedVenue
 from tests.support import engines
 
@@ -21,6 +21,11 @@ pytestmark = pytest.mark.asyncio
 
 until = partial(engines.until, within_s=20.0)
 BTC, ETH = "BTCUSDT.BINANCE", "ETHUSDT.BINANCE"
+# Metrics that an engine has with a gateway.
+OF_GATEWAYS = {
+    *("headrace_route_events_total", "headrace_routes_version", "headrace_subscribe_seconds"),
+    *("headrace_gateway_stage_seconds", "headrace_pool_pieces", "headrace_polls_total", "headrace_snapshots_total"),
+}
 TRADE, TICKER, DELTA = CanonicalType.TRADE, CanonicalType.TICKER, CanonicalType.BOOK_DELTA
 
 
@@ -226,3 +231,27 @@ async def test_an_engine_ends_when_a_route_of_the_configuration_is_wrong():
     with pytest.raises(RouteError, match="does not list NONEUSDT"):
         async with world(routes=[Subscribe(TICKER, ("NONEUSDT.BINANCE",))]):
             pass
+
+
+async def test_metrics_tell_of_routes_confirmations_and_breakers():
+    async with world() as own:
+        own.listen()
+        await own.submit(Subscribe(TRADE, (BTC,)))
+        await until(lambda: own.events)
+        samples = {(sample.name, sample.labels): sample.value for sample in own.engine.metrics.snapshot()}
+        assert {name for name, _ in samples} >= OF_GATEWAYS | {"headrace_feed_running", "headrace_breaker_state"}
+        assert samples["headrace_route_events_total", ("TRADE", BTC, "forwarded")] > 0
+        assert 0 < samples["headrace_subscribe_seconds", ("subscribe", "1")] < 2
+        assert samples["headrace_breaker_state", ("binance BINANCE", "CLOSED")] == 1
+
+
+async def test_a_breaker_that_opens_is_an_event_and_a_metric():
+    pollers = {CanonicalType.BOOK_SNAPSHOT: [Poller("snapshots", "depth", 0.05, "snapshot")]}
+    async with world(pollers=pollers) as own:
+        states: list[Status] = []
+        own.engine.bus.subscribe(Status, states.append, name="test states")
+        await own.submit(Subscribe(CanonicalType.BOOK_SNAPSHOT, (BTC,)))
+        own.venue.inject(Fault(kind="restart", at_s=0.0, for_s=5.0))
+        await own.submit(Subscribe(TRADE, (BTC,)))
+        await until(lambda: any(own.state == "OPEN" for own in states))
+        assert any(subject.startswith("REST of binance BINANCE") for subject in {own.subject for own in states})

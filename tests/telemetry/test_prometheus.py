@@ -26,6 +26,7 @@ from headrace.market.events import Event, OrderRejected, PositionChanged
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.telemetry import METRICS, Metrics, PrometheusEndpoint
 from headrace.trading.brokers.simulated import SimulatedBroker
+from tests.gateway.test_gateway import OF_GATEWAYS
 from tests.support.engines import FAST
 
 BTC = "BTCUSDT.BINANCE"
@@ -127,8 +128,9 @@ async def test_a_running_engine_serves_every_metric(tmp_path: Path) -> None:
         status, content_type, text = await asyncio.to_thread(got, address_of(endpoint))
     assert (status, content_type.partition(";")[0]) == (200, "text/plain")
     scraped = parsed(text)
-    # It has no live feed.
-    assert {name for name, _ in scraped} == set(METRICS) - {"headrace_feed_running"}
+    # It has no live feed, and no gateway: tests/gateway has both.
+    of_feeds = {"headrace_feed_running", "headrace_breaker_state"}
+    assert {name for name, _ in scraped} == set(METRICS) - of_feeds - OF_GATEWAYS
     for (name, labels), value in (
         (("headrace_engine_info", {"run_id": "run", "version": "0.1.0"}), 1),
         (("headrace_strategy_state", {"strategy": "Trader", "state": "paused"}), 1),

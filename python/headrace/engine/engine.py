@@ -34,7 +34,7 @@ from headrace.market.clock import Mode
 from headrace.market.running_loop import has_running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from headrace.bus import EventBus
     from headrace.commands import CommandBus
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from headrace.market.dead_letters import DeadLetters
     from headrace.market.instrument import Instrument
     from headrace.strategies.runner import StrategyRunner
-    from headrace.telemetry import Metrics
+    from headrace.telemetry import Metrics, Sample
     from headrace.trading.account import Account
     from headrace.trading.kill_switch import KillSwitch
     from headrace.trading.orders import OrderManager
@@ -187,6 +187,10 @@ class Engine:
     def metrics(self) -> Metrics:
         """Every metric, read when it is asked for."""
         return self._parts.metrics()
+
+    def measure(self, read: Callable[[], Iterable[Sample]]) -> None:
+        """Add the samples of a part of your own, of rows of ``METRICS``, to each snapshot of the metrics."""
+        self._parts.measured.append(read)
 
     # Running
 

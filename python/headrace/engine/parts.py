@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.feeds.base import AnyFeed
     from headrace.strategies.spec import StrategySpec
+    from headrace.telemetry import Sample
 
 __all__ = ["EngineParts", "build_parts"]
 
@@ -124,6 +125,9 @@ class EngineParts:
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
         self.services: Final = Supervisor(options["services"], context, self.driver.publish)
         self.feed_ends: Final = FeedEnds(goes_on=options["on_feed_end"] == "continue")
+        # By live feed: the state of the breaker of its REST requests.
+        self.breakers: Final[dict[str, str]] = {}
+        self.measured: Final[list[Callable[[], Iterable[Sample]]]] = []
         self.recorder: Final = None if options["record"] is None else Recorder(options["record"], self.run_id)
 
     def metrics(self) -> Metrics:
@@ -142,6 +146,8 @@ class EngineParts:
             services=self.services,
             feeds=self.feed_ends,
             audit=self.audit,
+            breakers=self.breakers,
+            more=self.measured,
         )
 
     def _broker_context(self) -> BrokerContext:

@@ -26,10 +26,11 @@ from headrace.engine.loop import Steps
 from headrace.engine.report import report_of
 from headrace.engine.shutdown import Shutdown
 from headrace.errors import RecordingError
+from headrace.feeds.base import RestFeed
 from headrace.feeds.sources import Sources
 from headrace.limits import DRAIN_S, FORCE_STEP_S, HALT_S, PATTERNS_AFTER_S
 from headrace.market.clock import Mode
-from headrace.market.events import Signal
+from headrace.market.events import Signal, Status
 from headrace.market.user_waits import returned
 from headrace.market.wording import counted
 from headrace.telemetry.logs import market_time
@@ -230,6 +231,7 @@ class EngineRun:
             parts.audit.attach(parts.bus)
         await parts.driver.start(self.sources)
         parts.candle_lengths.update(self.sources.candle_lengths())
+        self._connect_breakers()
         if self.ended_by:
             self._stop()
         if parts.broker is not None:
@@ -335,6 +337,20 @@ class EngineRun:
     def _request_snapshot(self, instrument: str) -> None:
         is_held = any(not position.is_flat for position in self._parts.positions.positions(instrument=instrument))
         self.sources.request_snapshot(instrument, int(is_held))
+
+    def _connect_breakers(self) -> None:
+        for feed in self._parts.feeds:
+            if isinstance(feed, RestFeed):
+                feed.on_breaker(partial(self._breaker_changed, feed.name))
+
+    def _breaker_changed(self, feed: str, state: str) -> None:
+        parts, is_first = self._parts, feed not in self._parts.breakers
+        parts.breakers[feed] = state
+        if not is_first:
+            log.warning("%s: the circuit breaker of its REST requests is %s", feed, state)
+            now_ns = parts.clock.now_ns()
+            status = Status(source="engine", ts=now_ns, run_id=parts.run_id, subject=f"REST of {feed}", state=state)
+            parts.driver.publish(status)
 
     def _on_quarantine(self, strategy: str, reason: str) -> None:
         """Called inside of a dispatch, in any thread; done between two of them."""

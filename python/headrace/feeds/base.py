@@ -146,6 +146,14 @@ class SnapshotFeed(Protocol):
 
 
 @runtime_checkable
+class RestFeed(Protocol):
+    """A feed with REST requests behind a circuit breaker."""
+
+    def on_breaker(self, call: Callable[[str], None]) -> None:
+        """Call a function with the breaker's state, now and at each change: CLOSED, OPEN or HALF_OPEN."""
+
+
+@runtime_checkable
 class AnnouncingFeed(Protocol):
     """A feed that announces its instruments: strategies may read their positions before the first tick."""
 

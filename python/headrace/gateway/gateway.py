@@ -36,9 +36,10 @@ from headrace.gateway.ticks import TickFlow
 from headrace.market.canonical import KINDS, CanonicalEvent, CanonicalType
 from headrace.market.checks import number, refuse, whole
 from headrace.market.events import Bar, Lane
+from headrace.telemetry.collect import Sample, quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from headrace.bus import BusSubscription
     from headrace.commands import Subscribe
@@ -122,6 +123,7 @@ class Gateway(Service):
         for adapter in self._adapters.values():
             adapter.follow(partial(self._topics, adapter.venue))
         engine.services.add(self)
+        engine.measure(self.samples)
 
     @property
     def name(self) -> str:
@@ -170,6 +172,26 @@ class Gateway(Service):
         if route.canonical_type in KINDS and key in self._before:
             counts.received = self._newest_seq(*key) - self._before[key]
         return counts.received
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield its metrics as they are now. O(routes + streams)."""
+        for route in self.table.routes:
+            self.received(route)
+            labels, counts = (route.canonical_type, route.instrument), self.table.counts(route)
+            for fate in counts.__struct_fields__:
+                yield Sample("headrace_route_events_total", (*labels, fate), getattr(counts, fate))
+        yield Sample("headrace_routes_version", (), self.table.version)
+        for verb, latency in self.commands.confirmations.latencies().items():
+            yield from quantiles("headrace_subscribe_seconds", (verb,), latency)
+        for stage, latency in self.stages.latencies().items():
+            yield from quantiles("headrace_gateway_stage_seconds", (stage,), latency)
+        yield Sample("headrace_pool_pieces", (), self.pool.depth)
+        for fate in self.pollers.counts.__struct_fields__:
+            yield Sample("headrace_polls_total", (fate,), getattr(self.pollers.counts, fate))
+        own = self.snapshots
+        fates = {"stored": own.stored, "retried": own.retries, "failed": own.failures, "swept": own.swept}
+        for fate, count in fates.items():
+            yield Sample("headrace_snapshots_total", (fate,), count)
 
     @property
     def flows(self) -> Sequence[Flow]:

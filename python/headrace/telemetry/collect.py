@@ -7,7 +7,7 @@ Does not: run between two snapshots, keep a snapshot, or work on another thread 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from headrace.trading.positions import Positions
     from headrace.trading.risk import RiskGates
 
-__all__ = ["Alive", "Metrics", "Sample", "Supervised"]
+__all__ = ["Alive", "Metrics", "Sample", "Supervised", "quantiles"]
 
 FATES = ("delivered", "filtered", "missed", "conflated", "skipped")
 LANE_FATES = ("published", "processed", "dead", "dropped", "refused")
 ORDER_FATES = ("submitted", "filled", "canceled", "rejected", "expired")
+BREAKER_STATES = ("CLOSED", "OPEN", "HALF_OPEN")
 QUANTILES = {"0.5": "p50", "0.9": "p90", "0.99": "p99", "0.999": "p999", "1": "max"}
 
 
@@ -88,6 +89,10 @@ class Metrics:
     services: Supervised | None = None
     feeds: FeedEnds | None = None
     audit: AuditSink | None = None
+    # By live feed: the state of the circuit breaker of its REST requests.
+    breakers: Mapping[str, str] = field(default_factory=dict)
+    # Each returns samples of a part that belongs to no engine by itself, such as a gateway.
+    more: Sequence[Callable[[], Iterable[Sample]]] = ()
 
     def snapshot(self) -> list[Sample]:
         """Return every value as it is now. O(subscriptions + subscribers + strategies + positions)."""
@@ -113,7 +118,8 @@ class Metrics:
             samples += _of_services(self.services)
         if self.audit is not None:
             samples += _of_audit(self.audit)
-        return samples
+        samples += _of_breakers(self.breakers)
+        return [*samples, *(sample for read in self.more for sample in read())]
 
 
 def _by(name: str, values: Mapping[str, float]) -> Iterator[Sample]:
@@ -124,7 +130,8 @@ def _fates(name: str, label: str, stats: object, fates: Iterable[str]) -> Iterat
     return (Sample(name, (label, fate), getattr(stats, fate)) for fate in fates)
 
 
-def _quantiles(name: str, labels: tuple[str, ...], latency: LatencyStats) -> Iterator[Sample]:
+def quantiles(name: str, labels: tuple[str, ...], latency: LatencyStats) -> Iterator[Sample]:
+    """Yield a sample for each quantile of a latency, in s."""
     if latency.count:
         for quantile, attribute in QUANTILES.items():
             yield Sample(name, (*labels, quantile), getattr(latency, attribute) / 1e9)
@@ -146,7 +153,7 @@ def _of_dispatcher(dispatcher: Dispatcher) -> Iterator[Sample]:
         yield Sample("headrace_subscription_lag_seconds", (name,), own.pending_ns / 1e9)
         yield Sample("headrace_subscription_calls_total", (name,), own.calls)
         yield Sample("headrace_subscription_faults_total", (name,), own.faults)
-        yield from _quantiles("headrace_handler_latency_seconds", (name,), own.latency)
+        yield from quantiles("headrace_handler_latency_seconds", (name,), own.latency)
 
 
 def _of_bus(bus: EventBus) -> Iterator[Sample]:
@@ -170,7 +177,7 @@ def _of_commands(commands: CommandBus) -> Iterator[Sample]:
     stats = commands.stats()
     for (verb, status), latency in stats.outcomes.items():
         yield Sample("headrace_commands_total", (verb, status), latency.count)
-        yield from _quantiles("headrace_command_latency_seconds", (verb, status), latency)
+        yield from quantiles("headrace_command_latency_seconds", (verb, status), latency)
     yield Sample("headrace_commands_in_flight", (), stats.in_flight)
     yield Sample("headrace_command_handlers_abandoned", (), stats.abandoned)
     yield Sample("headrace_command_audits_lost_total", (), stats.audits_lost)
@@ -216,6 +223,12 @@ def _of_services(services: Supervised) -> Iterator[Sample]:
         for own, value in values.items():
             yield Sample("headrace_service_value", (name, own), value)
     yield from _by("headrace_service_faults_total", services.faults)
+
+
+def _of_breakers(breakers: Mapping[str, str]) -> Iterator[Sample]:
+    for name, own in breakers.items():
+        for state in BREAKER_STATES:
+            yield Sample("headrace_breaker_state", (name, state), own == state)
 
 
 def _of_audit(audit: AuditSink) -> Iterator[Sample]:

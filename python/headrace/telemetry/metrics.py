@@ -210,8 +210,60 @@ _ROWS = (
         "falls below what the strategy may lose",
     ),
     Metric("headrace_fees", "settlement currency", ("strategy", "instrument"), "paid since the run began"),
-    # Feeds, services, audit, engine
+    # Feeds
     Metric("headrace_feed_running", "0 or 1", ("feed",), "1 until the live feed ended, or failed", "0"),
+    Metric(
+        "headrace_breaker_state",
+        "0 or 1",
+        ("feed", "state"),
+        "of the circuit breaker of a live feed's REST requests: CLOSED, OPEN, HALF_OPEN",
+        "OPEN is 1: the venue's REST does not answer; snapshots and polls wait",
+    ),
+    # The gateway
+    Metric(
+        "headrace_route_events_total",
+        "events",
+        ("type", "instrument", "fate"),
+        "of a route: received, converted, filtered, rejected, suppressed by its throttle, forwarded to the bus",
+        "received stands still while the venue trades; rejected above 0",
+    ),
+    Metric("headrace_routes_version", "changes", (), "of the table of routes; grows with each change"),
+    Metric(
+        "headrace_subscribe_seconds",
+        "s",
+        ("command", "quantile"),
+        "from the handler of subscribe and unsubscribe to the venue's confirmation",
+        "0.95 above 2",
+    ),
+    Metric(
+        "headrace_gateway_stage_seconds",
+        "s",
+        ("stage", "quantile"),
+        "from receiving an event to the end of a stage: convert, forward",
+        "0.99 above 1",
+    ),
+    Metric(
+        "headrace_pool_pieces",
+        "pieces of work",
+        (),
+        "parsing and storing that waits or runs",
+        "near queue_max: polls wait for room",
+    ),
+    Metric(
+        "headrace_polls_total",
+        "polls",
+        ("fate",),
+        "answered, failed, or unparsed",
+        "failed or unparsed rises: the log names the poller",
+    ),
+    Metric(
+        "headrace_snapshots_total",
+        "snapshots",
+        ("fate",),
+        "stored, retried because another writer was faster, failed, or swept: marked stale or removed",
+        "failed rises: the store is not available",
+    ),
+    # Services, audit, engine
     Metric(
         "headrace_service_restarts_total",
         "restarts",

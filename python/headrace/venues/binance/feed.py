@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from headrace.feeds.base import Push
     from headrace.market.instrument import Instrument
+    from headrace.venues.binance.breaker import BreakerState
     from headrace.venues.binance.line import Line
 
 __all__ = ["BinanceFeed"]
@@ -106,10 +107,11 @@ class BinanceFeed:
         connect = partial(new_transport, proxy=proxy, source_address=source_address)
         connect()  # A missing extra is said here, not at the first connect.
         self._lines = Lines(self._rules, connect, self, quiet_s=quiet_s)
+        self._breaker_calls: list[Callable[[str], None]] = []
         self.rest = RestClient(
             self._rules,
             self._addresses.rest,
-            breaker=Breaker(lambda state: log.warning("%s: circuit breaker of REST is %s", self.name, state)),
+            breaker=Breaker(self._breaker_changed),
             proxy=proxy,
             source_address=source_address,
         )
@@ -128,7 +130,7 @@ class BinanceFeed:
     def name(self) -> str:
         """``binance BINANCE_USDM BTCUSDT,ETHUSDT``."""
         shown = ",".join(self._symbols[:3]) + (f",+{len(self._symbols) - 3}" if len(self._symbols) > 3 else "")
-        return f"binance {self.venue} {shown}"
+        return f"binance {self.venue} {shown}".rstrip()
 
     @property
     def venue(self) -> str:
@@ -225,6 +227,15 @@ class BinanceFeed:
         if name == "depth":
             return await self.rest.depth(symbol, int(query.get("limit", DEPTH_LEVELS)))
         return await self.rest.get(name, weight=weight or 1, symbol=symbol, **query)
+
+    def on_breaker(self, call: Callable[[str], None]) -> None:
+        """Call a function with the state of the REST requests' breaker, now and at each change."""
+        self._breaker_calls.append(call)
+        call(self.rest.breaker.state)
+
+    def _breaker_changed(self, state: BreakerState) -> None:
+        for call in self._breaker_calls:
+            call(state)
 
     def request_snapshot(self, instrument: str, *, urgency: int = 0) -> None:
         """Ask for a fresh snapshot of a book; it comes as a frame. Called on the loop's thread."""
