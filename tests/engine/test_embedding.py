@@ -387,6 +387,32 @@ async def test_the_last_engine_restores_the_signal_handlers(tmp_path: Path) -> N
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("before", [signal.SIG_IGN, lambda _number, _frame: None])
+async def test_sighup_that_means_something_is_left_alone(tmp_path: Path, before: Any) -> None:
+    was = signal.signal(signal.SIGHUP, before)
+    try:
+        bench = Bench(tmp_path)
+        async with bench.engine:
+            assert signal.getsignal(signal.SIGHUP) is before
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.01)
+            assert not bench.engine.is_stopping
+    finally:
+        signal.signal(signal.SIGHUP, was)
+
+
+@pytest.mark.asyncio
+async def test_sighup_ends_both_engines_of_a_process(tmp_path: Path) -> None:
+    benches = [Bench(tmp_path / str(number), name=f"engine-{number}") for number in range(2)]
+    runs = [asyncio.create_task(bench.engine.run_async()) for bench in benches]
+    for bench in benches:
+        await bench.is_running()
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert [report.ended_by for report in await asyncio.gather(*runs)] == ["SIGHUP", "SIGHUP"]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
 def test_off_the_main_thread_no_signal_handler_is_touched(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

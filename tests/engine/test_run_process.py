@@ -226,7 +226,7 @@ def running(folder: Path, **options: Any) -> Iterator[Process]:
         started._out.close()
 
 
-@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_drains_and_the_report_accounts_for_everything(tmp_path: Path, way: signal.Signals) -> None:
     with running(tmp_path / "run") as run:
         run.until_it_says(READY)

@@ -50,6 +50,22 @@ def test_unknown_order_option_raises_with_the_nearest(verb: str, option: str, va
     assert events == []
 
 
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda own: own.buy(BTC, 1, 90), "OrderError: buy(…, 90): options have names: write buy(…, price=90)"),
+        (lambda own: own.sell(BTC, 1, "90", True), "OrderError: sell(…, '90'): options have names: write sell(…, pric"),
+        (lambda own: own.cancel("x", "why"), "OrderError: cancel(…, 'why'): options have names: write cancel(…, reas"),
+        (lambda own: own.signal(BTC, 1, 0.5), "OptionError: signal(…, 0.5): options have names: write signal(…, stre"),
+        (lambda own: own.set_timer("a", "1s"), "OptionError: set_timer(…, '1s'): options have names: write set_timer"),
+    ],
+)
+def test_value_without_its_name_raises_with_the_name(act: Callable[[Any], object], said: str) -> None:
+    error, events = sent_by(act)
+    assert error.startswith(said)
+    assert events == []
+
+
 @pytest.mark.parametrize("verb", ["buy", "sell"])
 @pytest.mark.parametrize(("option", "value"), WRONG, ids=repr)
 def test_order_option_of_a_wrong_type_or_value_raises(verb: str, option: str, value: object) -> None:

@@ -8,6 +8,7 @@ Does not: replay; that is ``headrace.replay``.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -113,7 +114,10 @@ def replay_command(
     A FILE is a recording (gzip, zstd or plain) or a .npy file of ticks; several are merged by receive time.
     """
     if not files:
-        raise Failure("there is nothing to replay: name a FILE", exit_code=2)
+        raise Failure(f"there is nothing to replay: name a FILE{_swapped(strategies)}", exit_code=2)
+    for file in files:
+        if _is_strategy(file):
+            raise Failure(f"{file} is no recording, but a strategy by its form: write --strategy {file}", exit_code=2)
 
     def work(progress: ShowProgress) -> Report:
         given = _parameters_of(parameters, context.meta[ORDER])
@@ -125,6 +129,19 @@ def replay_command(
         for source in report.sources:  # The venue may have been found; a reader of the document sees it on stderr.
             click.echo(f"{source.name}: {source.venue or 'ticks'}", err=True)
     return exit_code_of(report, strict=strict)
+
+
+def _is_strategy(text: str) -> bool:
+    """Return whether a FILE is written as a strategy is: path/file.py, or module:Class and no file of that name."""
+    module, _, name = text.rpartition(":")
+    is_spec = bool(module) and name.isidentifier() and not os.path.exists(text)  # noqa: PTH110 - Path.exists raises for a path that cannot be
+    return is_spec or text.endswith(".py")
+
+
+def _swapped(strategies: tuple[str, ...]) -> str:
+    """Return a hint where what is given as a strategy is a file of data."""
+    files = [text for text in strategies if ":" not in text and os.path.isfile(text)]  # noqa: PTH113 - as above
+    return f" (--strategy {files[0]} is a file: write headrace replay {files[0]} --strategy SPEC)" if files else ""
 
 
 def _parameters_of(parameters: tuple[str, ...], order: list[str | None]) -> list[dict[str, str]]:

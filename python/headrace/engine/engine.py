@@ -8,7 +8,7 @@
     teardown   feeds stop ─▶ ring and lanes drain ─▶ on_stop ─▶ EOF ─▶ services leave ─▶ bus closes ─▶ audit synced
 
 What happens when
-    SIGINT or SIGTERM arrives: the engine drains within 10 s and reports what is left; a second signal forces the end.
+    SIGINT, SIGTERM or SIGHUP arrives: the engine drains within 10 s and reports what is left; a second one forces.
     a strategy raises: ``on_fault`` decides. A service raises: live it is started again, a replay ends with its error.
 
 Guarantees: only the bus is needed; whatever else is absent, the rest runs; what was opened is closed, however it ends.
@@ -18,7 +18,6 @@ Does not: import a feed or a broker; it receives them.
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Self, Unpack
 
 from headrace.engine.builtin_commands import BuiltinCommands, EngineControls
@@ -98,8 +97,7 @@ class Engine:
         self._run = EngineRun(self._parts, commands.again)
         self._task: asyncio.Task[Report] | None = None
         self._has_run = False
-        signals = (signal.SIGINT, signal.SIGTERM)
-        self._interrupts = Interrupts((self.stop, self.force), signals=signals, in_loop=self._run.call)
+        self._interrupts = Interrupts((self.stop, self.force), in_loop=self._run.call)
 
     # Its parts
 
@@ -211,7 +209,8 @@ class Engine:
     async def run_async(self) -> Report:
         """Run to the end: of the feeds, or until ``stop``, a signal, or a Drain command.
 
-        SIGINT and SIGTERM drain, a second one forces; off the main thread signals are not touched.
+        SIGINT, SIGTERM and SIGHUP drain, a second one forces; off the main thread signals are not touched, and a SIGHUP
+        that is ignored or has a handler is left alone.
         Raises what a feed raised, a strategy under ``on_fault="raise"``, and ServiceError in a replay.
         """
         if self._has_run:
@@ -223,7 +222,7 @@ class Engine:
         return self.report()
 
     def signals_are_requests(self) -> Interrupts:
-        """Return a context manager in which SIGINT and SIGTERM drain the engine; ``run`` enters it itself.
+        """Return a context manager in which SIGINT, SIGTERM and SIGHUP drain the engine; ``run`` enters it itself.
 
         Enter it around ``run`` and what follows where a signal that arrives after the run must not end the process.
         """

@@ -8,7 +8,7 @@
     next   ─▶ what the signal did before; SIGINT at least KeyboardInterrupt
 
 Guarantees: off the main thread nothing is touched; several engines of a process each receive every signal; the last of
-them restores the handlers that were there before.
+them restores the handlers that were there before. A SIGHUP that is ignored (``nohup``) or has a handler is left alone.
 Does not: interrupt a native call that returns nothing to Python.
 """
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-__all__ = ["Interrupts"]
+__all__ = ["REQUESTS", "Interrupts"]
+
+# What requests an end: of a terminal, of a process manager, and a terminal that is gone. Windows has no SIGHUP.
+HANGUP = getattr(signal, "SIGHUP", None)
+REQUESTS = (signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP]))
 
 
 class Interrupts:
@@ -42,9 +46,11 @@ class Interrupts:
         self,
         calls: Sequence[Callable[[str], None]],
         *,
-        signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+        signals: Sequence[signal.Signals] = REQUESTS,
         in_loop: Callable[[Callable[[], object]], bool] = lambda _call: False,
     ) -> None:
+        self._wanted = signals
+        # Those of them that are taken, while inside.
         self.signals = signals
         self._calls = calls
         self._in_loop = in_loop
@@ -56,6 +62,7 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._depth += 1
             if self._depth == 1:
+                self.signals = [watched for watched in self._wanted if watched != HANGUP or _is_free(watched)]
                 for watched in self.signals:
                     if not any(watched in other.signals for other in self._active):
                         self._before[watched] = signal.getsignal(watched)
@@ -117,6 +124,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
             raise KeyboardInterrupt
         _restore(signal.Signals(number))
         signal.raise_signal(number)
+
+
+def _is_free(watched: signal.Signals) -> bool:
+    """Return whether a signal has no meaning yet, or the one that it has here."""
+    return signal.getsignal(watched) in (signal.SIG_DFL, _on_signal)
 
 
 def _restore(watched: signal.Signals) -> None:

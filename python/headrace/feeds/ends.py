@@ -9,7 +9,8 @@ What a run does when a live feed ends beside others
     on_feed_end="stop"        it stops, in order; with the feed's error, if it failed
     on_feed_end="continue"    it goes on; a failure is logged, and stands in the report
 
-Guarantees: each end is a log line, a Control event FEED_ENDED, a metric and a state in the report.
+Guarantees: each end is a log line, a Control event FEED_ENDED, a metric and a state in the report; and behind the
+feed's last tick, a status FEED_ENDED of each of its instruments (``live``).
 Does not: start a feed again; a feed that reconnects does so by itself.
 """
 

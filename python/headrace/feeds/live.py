@@ -9,6 +9,10 @@ What happens when something fails
     What the feed raises, or what a push finds wrong, ends the feed; a push after that changes nothing. A push from
     another thread is refused there, and ends the feed, too: handlers run on the loop's own thread.
 
+What happens when the feed is over
+    What waits goes onto the ring, and behind it a status DOWN, FEED_ENDED of each instrument that the feed has had: its
+    books are STALE from there on. Not when the run ends: then nothing is wrong with the feed.
+
 Guarantees: items go onto the ring in their order, however long the first of them waits; nothing is lost; a frame is
 handled before ``push`` returns, unless another reader holds the ring. At most 10,000 items wait: a feed that can
 pause does.
@@ -30,6 +34,7 @@ from headrace._native import PumpStatus
 from headrace.errors import FeedError, SourceOrderError
 from headrace.feeds.base import AnyFeed, Feed, Frame, PushFeed
 from headrace.feeds.naming import NamedFeed
+from headrace.feeds.stream_status import end_items
 from headrace.limits import FEED_WAITING_MAX
 from headrace.market.clock import END_OF_TIME_NS
 from headrace.market.times import YEAR_2000_NS, YEAR_2200_NS
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from headrace.engine.loop import LiveDriver
     from headrace.feeds.base import FeedItem
     from headrace.feeds.items import Items
+    from headrace.market.clock import Clock
 
 __all__ = ["END", "HELD_S", "INGEST_TICKS", "LiveSource"]
 
@@ -59,7 +65,7 @@ NEED, FULL, HELD = PumpStatus.NEED, PumpStatus.FULL, PumpStatus.HELD
 class LiveSource:
     """One live feed. Made and used in one event loop.
 
-    driver : has the turns that dispatch each item.
+    driver : has the turns that dispatch each item. clock : of the run, by which the feed's end is stamped.
     items : checks them. record : writes an item into the feed's recording.
     """
 
@@ -70,9 +76,11 @@ class LiveSource:
         driver: LiveDriver,
         items: Items,
         *,
+        clock: Clock,
         record: Callable[[FeedItem], None] | None = None,
     ) -> None:
         self.feed = feed
+        self._clock = clock
         self._driver = driver
         self._dispatcher = dispatcher
         self._items = items
@@ -80,8 +88,10 @@ class LiveSource:
         self._record = record
         self.pump = dispatcher.open_pump()
         with NamedFeed(feed, "venue"):
-            decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
-        self._source = self.pump.add_source(feed.name, decoder)
+            self._decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
+        # The one in use: a feed's end has one of its own.
+        self._pump = self.pump
+        self._source = self.pump.add_source(feed.name, self._decoder)
         # What a push raised that is no fault of the feed: a strategy's, or a recording's.
         self.error_of_engine: Exception | None = None
         # Behind what the pump has in hand.
@@ -94,7 +104,19 @@ class LiveSource:
         self._failed: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> None:
-        """Take what the feed has until it ends. Raises what the feed raised, FeedError and SourceOrderError."""
+        """Take what the feed has until it ends, and publish its end.
+
+        Raises what the feed raised, FeedError and SourceOrderError.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await self._run_feed()
+        finally:
+            if not task.cancelling() and self.error_of_engine is None:
+                await self._publish_end()
+
+    async def _run_feed(self) -> None:
         feed = self.feed
         is_pushing = isinstance(feed, PushFeed)
         named = NamedFeed(feed, "run" if is_pushing else "__anext__")
@@ -184,39 +206,61 @@ class LiveSource:
     def _publish(self, item: FeedItem) -> float | None:
         """Give an item to the pump; return in how many s to go on with it, None when the pump has nothing in hand."""
         if not isinstance(item, Frame):
-            self.pump.push(self._source, item)
+            self._pump.push(self._source, item)
             again_s = self._ingest()
             self._driver.run_now()
             return again_s
-        status = self._driver.take_frame(self.pump, self._source, item)
+        status = self._driver.take_frame(self._pump, self._source, item)
         if status is NEED:
             return None
         if status is FULL:
             self._waiting.appendleft(item)
             return HELD_S
         if status is PumpStatus.REJECTED:
-            self._dispatcher.keep_rejects(self.pump)
+            self._dispatcher.keep_rejects(self._pump)
         return HELD_S if status is HELD else None
 
     def _ingest(self) -> float | None:
-        status, _ = self.pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
-        self._dispatcher.keep_rejects(self.pump)
+        status, _ = self._pump.ingest(END_OF_TIME_NS, INGEST_TICKS)
+        self._dispatcher.keep_rejects(self._pump)
         if status is FULL:
             return 0.0
         return HELD_S if status is HELD else None
 
+    async def _publish_end(self) -> None:
+        """Publish what waits, and that nothing comes any more of the instruments that the feed has had."""
+        if self._free is not None:
+            await self._free
+        try:
+            # A pump whose last item was refused takes no other; and this is nothing that the feed brought.
+            self._pump = self._dispatcher.open_pump()
+            self._source = self._pump.add_source(self.feed.name, self._decoder)
+            ids = self._items.instrument_ids if self._decoder is None else self._decoder.instrument_ids()
+            ts_init = max(self._clock.now_ns(), self.pump.last_ts or 0)
+            for item in end_items(sorted(ids), self._dispatcher.instruments, self.feed.venue, ts_init):
+                if self._record is not None:
+                    self._record(item)
+                self._waiting.append(item)
+        except Exception as error:  # noqa: BLE001 - raised by FeedEnds
+            self.error_of_engine = error
+            return
+        self._free = self._loop.create_future()
+        self._go_on()
+        if self._free is not None:
+            await self._free
+
     def _go_on(self) -> None:
         """Publish more of what the pump has in hand, then of what waits."""
         assert self._free is not None
-        if self._failed.done():
-            return
         try:
             again_s = self._ingest()
             if again_s is None and self._waiting:
                 again_s = self._publish(self._waiting.popleft()) or 0.0
         except Exception as error:  # noqa: BLE001 - raised by run()
             self._fail(error)
-            return
+            # What was wrong is at its place in the order: nothing behind it is published.
+            self._waiting.clear()
+            again_s = None
         self._driver.run_now()
         if again_s is None:
             self._free.set_result(None)
@@ -232,7 +276,9 @@ class LiveSource:
 
     def _fail(self, error: Exception) -> None:
         self._is_over = True
+        if self.error_of_engine is None and not isinstance(error, FeedError | SourceOrderError):
+            self.error_of_engine = error
         if not self._failed.done():
-            if not isinstance(error, FeedError | SourceOrderError):
-                self.error_of_engine = error
             self._failed.set_exception(error)
+            # Seen, also when nothing waits for it any more.
+            self._failed.exception()

@@ -119,6 +119,9 @@ class Sources:
     def request_snapshot(self, instrument: str, urgency: int) -> None:
         """Have the live feed of an instrument fetch a snapshot of its book, if it can."""
         for feed in self.live:
+            state = self._ends[feed.name]
+            if state is not None and state.state != "running":
+                continue
             if isinstance(feed, SnapshotFeed) and instrument in feed.instruments:
                 with NamedFeed(feed, "request_snapshot"):
                     feed.request_snapshot(instrument, urgency=urgency)
@@ -199,7 +202,7 @@ class Sources:
         """Live: publish what the feeds bring until they have ended, as ``FeedEnds`` decides; return why they did."""
         for feed in self.live:
             items, record = Items(feed, self._instrument_ids), self._records.get(id(feed))
-            self._live_sources.append(LiveSource(feed, self._dispatcher, driver, items, record=record))
+            self._live_sources.append(LiveSource(feed, self._dispatcher, driver, items, clock=clock, record=record))
         past = self._bring_paced(clock, driver)
         return await self._ends.run(self._live_sources, past, driver.publish_control)
 

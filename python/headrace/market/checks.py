@@ -20,7 +20,7 @@ from headrace.market.forms import fields_of, type_text
 from headrace.market.wording import value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "FILE_NAME",
@@ -77,6 +77,14 @@ def refuse(option: str, value: object, allowed: str) -> NoReturn:
     """Raise OptionError with the refused value and what is allowed."""
     msg = f"{option}={value_text(value)} is not allowed: use {allowed}"
     raise OptionError(msg, option=option)
+
+
+def unnamed(call: str, values: Sequence[object], example: str) -> str:
+    """Return the error's text for values that were given by their place to a call whose options have names.
+
+    example : how the first of them is written, like ``price=``.
+    """
+    return f"{call}(…, {value_text(values[0])}): options have names: write {call}(…, {example}{value_text(values[0])})"
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -17,9 +17,10 @@ Does not: bind handlers (``dispatch.signature``) or run (``runner``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, ClassVar, Generic, Never, Self, TypeVar, Unpack, overload
 
-from headrace.errors import EngineError
+from headrace.errors import EngineError, OptionError, OrderError
+from headrace.market.checks import unnamed
 
 if TYPE_CHECKING:
     import logging
@@ -76,15 +77,23 @@ class Strategy:
     _context: StrategyContext | None = None
 
     def signal(
-        self, instrument: str, side: int, *, strength: float = 1.0, price: float | None = None, reason: str = ""
+        self,
+        instrument: str,
+        side: int,
+        *values: Never,
+        strength: float = 1.0,
+        price: float | None = None,
+        reason: str = "",
     ) -> None:
         """Publish a Signal: side +1 buy, -1 sell, 0 close the position. Its cause is the tick that is being handled.
 
         Raises OptionError, and LaneFullError: then it was not published.
         """
+        if values:
+            raise OptionError(unnamed("signal", values, "strength="), option="strength")
         self._lent("signal").signal(instrument, side, strength, price, reason)
 
-    def buy(self, instrument: str, quantity: Amount, **options: Unpack[OrderOptions]) -> str:
+    def buy(self, instrument: str, quantity: Amount, *values: Never, **options: Unpack[OrderOptions]) -> str:
         """Send an order to buy and return its id; ``on_order`` and ``on_fill`` report what becomes of it.
 
         quantity : Decimal, int, text, or a float of any width, which is read as its shortest decimal text.
@@ -94,17 +103,23 @@ class Strategy:
 
         Raises EngineError (no broker), OrderError (an invalid order) and LaneFullError; then there is no order.
         """
+        if values:
+            raise OrderError(unnamed("buy", values, "price="), field="price")
         return self._lent("buy").submit(instrument, 1, quantity, options)
 
-    def sell(self, instrument: str, quantity: Amount, **options: Unpack[OrderOptions]) -> str:
+    def sell(self, instrument: str, quantity: Amount, *values: Never, **options: Unpack[OrderOptions]) -> str:
         """Send an order to sell; as ``buy``."""
+        if values:
+            raise OrderError(unnamed("sell", values, "price="), field="price")
         return self._lent("sell").submit(instrument, -1, quantity, options)
 
-    def cancel(self, order_id: str, *, reason: str = "") -> str:
+    def cancel(self, order_id: str, *values: Never, reason: str = "") -> str:
         """Cancel an order: "accepted" (on its way), "noop" (it has ended), "rejected" (another strategy's order).
 
         Raises OrderError for an id that was never given.
         """
+        if values:
+            raise OrderError(unnamed("cancel", values, "reason="), field="reason")
         return self._lent("cancel").cancel(order_id, reason)
 
     def position(self, instrument: str) -> Position:
@@ -134,7 +149,7 @@ class Strategy:
     def set_timer(
         self,
         name: str,
-        *,
+        *values: Never,
         every: Duration | None = None,
         after: Duration | None = None,
         at_ns: int | None = None,
@@ -144,6 +159,8 @@ class Strategy:
         A timer of the same name is replaced. Raises OptionError, and EngineError when timers were set for the time now
         10,000 times in a row, each by the one before.
         """
+        if values:
+            raise OptionError(unnamed("set_timer", values, "every="), option="every")
         self._lent("set_timer").set_timer(name, every, after, at_ns)
 
     def cancel_timer(self, name: str) -> bool:

@@ -8,6 +8,7 @@ use common::frames::Random;
 use headrace_core::market::book::{Applied, Book, BookState};
 use headrace_core::market::instrument::ChainRule;
 use headrace_core::market::kind;
+use headrace_core::market::status::StatusReason;
 use headrace_core::market::tick::{GapCause, Tick, flags};
 use std::collections::BTreeMap;
 
@@ -166,7 +167,7 @@ fn session(seed: &str, chain: ChainRule) -> u64 {
                     book.gap(GapCause::Overrun);
                     events.clear();
                 }
-                5 => book.disconnected(),
+                5 => book.disconnected(StatusReason::Disconnected),
                 6 => book.gap(GapCause::Restart),
                 7 => book.refresh(),
                 8 => coming.push((number, venue.snapshot(random.below(40)))),

@@ -20,13 +20,14 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from headrace.errors import InstrumentError, VenueRequestError
 from headrace.feeds.base import Frame
+from headrace.feeds.stream_status import status_frame
 from headrace.market.checks import nearest, number, of_type, refuse
 from headrace.venues.binance.breaker import Breaker
 from headrace.venues.binance.lines import Lines
@@ -307,9 +308,8 @@ class BinanceFeed:
                 continue
             self._states[name] = state
             stream = StreamName.parse(name)
-            status: dict[str, Any] = {"e": "headraceStatus", "s": stream.symbol.upper(), "stream": stream.kind}
-            status |= {"state": state, "reason": reason, "epoch": epoch, "lost": lost}
-            self._push_frame(msgspec.json.encode({"stream": f"{stream.symbol}@status", "data": status}))
+            symbol = stream.symbol.upper()
+            self._push_frame(status_frame(symbol, stream.kind, state, reason, epoch=epoch, is_lost=lost))
 
     def _push_snapshot(self, symbol: str, body: bytes) -> None:
         if b'"symbol"' not in body[:HEAD_BYTES]:

@@ -60,6 +60,13 @@ impl Decoder {
         self.venue.name()
     }
 
+    /// The ids of the instruments that its frames have named so far, in ascending order.
+    fn instrument_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.lock().instruments().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Decodes one frame.
     ///
     /// frame : the bytes as the venue sent them.

@@ -170,7 +170,7 @@ fn whole_value(name: &str) -> (&'static str, &'static str) {
         ),
         "last" => ("int | None", "the last missing one, None when unknown"),
         "missing" => ("int | None", "how many are missing, None when unknown"),
-        "epoch" => ("int", "number of the feed's connection, from 1"),
+        "epoch" => ("int", "number of the feed's connection, from 1; 0 without one"),
         _ => ("int", "as the venue gave it"),
     }
 }

@@ -80,7 +80,7 @@ pub struct Status {
     pub state: StreamState,
     /// Why.
     pub reason: StatusReason,
-    /// The number of the feed's connection, from 1.
+    /// The number of the feed's connection, from 1; 0 without one.
     pub epoch: u64,
     /// Whether frames may be missing before the next one.
     pub is_lost: bool,

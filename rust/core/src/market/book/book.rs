@@ -148,9 +148,9 @@ impl Book {
         }
     }
 
-    /// The connection ended: what is here may be old. The next event's ids decide whether something is missing.
-    pub fn disconnected(&mut self) {
-        self.doubt(StatusReason::Disconnected);
+    /// Nothing comes, and why: what is here may be old. The next event's ids decide whether something is missing.
+    pub fn disconnected(&mut self, reason: StatusReason) {
+        self.doubt(reason);
     }
 
     /// A refresh is wanted: events are kept from now on, so that none between the snapshot and its arrival is lost.

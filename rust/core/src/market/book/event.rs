@@ -45,7 +45,7 @@ impl Book {
             && [0, kind::LEVEL].contains(&status.stream)
             && matches!(status.state, StreamState::Down | StreamState::Stale)
         {
-            self.disconnected();
+            self.disconnected(status.reason);
         }
     }
 }

@@ -70,6 +70,11 @@ impl Decoder {
         self.venue
     }
 
+    /// Every instrument that its frames have named so far, in no order.
+    pub fn instruments(&self) -> impl Iterator<Item = u32> {
+        self.symbols.instruments()
+    }
+
     /// The id that the last frame used up without a tick; hand it to
     /// [`crate::ingest::sequencer::Sequencer::pass_over`].
     #[must_use]

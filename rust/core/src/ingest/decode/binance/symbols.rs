@@ -56,6 +56,10 @@ impl Symbols {
             Some(id) => id,
             None => self.discover(symbol, instruments)?,
         };
+        if self.shown == Shown::None {
+            // The table may have held it before, and `discover` was not called.
+            self.by_symbol.insert(symbol.into(), id);
+        }
         self.newest = id;
         self.shown = match self.shown {
             Shown::None => Shown::One(id),
@@ -63,6 +67,11 @@ impl Symbols {
             Shown::One(_) | Shown::Several => Shown::Several,
         };
         Ok(id)
+    }
+
+    /// Every instrument that this source has shown, in no order.
+    pub(super) fn instruments(&self) -> impl Iterator<Item = u32> {
+        self.by_symbol.values().copied()
     }
 
     /// The instrument of a symbol that this source has shown before.
