@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from headrace.venues.binance.rules import VenueRules
     from headrace.venues.binance.transport import Transport
 
-__all__ = ["NAMES_PER_REQUEST", "Connection", "shown_names"]
+__all__ = ["NAMES_PER_REQUEST", "Connection", "Request", "shown_names"]
+
+Request: TypeAlias = tuple[Literal["SUBSCRIBE", "UNSUBSCRIBE"], "list[str]"]
 
 REQUEST_TIMEOUT_S = 5.0
 # Pongs must never wait: a part of the messages in a second is kept for them.
@@ -84,49 +86,53 @@ class Connection:
         """Read again."""
         self._transport.resume()
 
-    async def subscribe(self, names: Sequence[str]) -> None:
-        """Subscribe to at most ``NAMES_PER_REQUEST`` streams, and wait for the venue's confirmation.
+    async def request(self, choose: Callable[[], Request | None]) -> None:
+        """Subscribe to streams, or unsubscribe, and wait for the venue's confirmation.
 
+        choose : called when a message may be sent; it returns "SUBSCRIBE" or "UNSUBSCRIBE" and the names, at most
+        ``NAMES_PER_REQUEST``, or None for no message.
         Raises VenueRequestError; its status is the venue's code for a refusal, None without an answer.
         """
-        await self._request("SUBSCRIBE", names)
-        self.confirmed.update(names)
-
-    async def unsubscribe(self, names: Sequence[str]) -> None:
-        """Unsubscribe, as ``subscribe`` does."""
-        await self._request("UNSUBSCRIBE", names)
-        self.confirmed.difference_update(names)
-
-    async def _request(self, method: str, names: Sequence[str]) -> None:
         async with self._asking:
             await self._until_allowed()
             if self._is_over:
                 # What waited here was meant for this connection, not for the next one.
-                msg = f"{method} of {shown_names(names)} was not sent: {self.ended_because or 'it was closed'}"
+                msg = f"a request was not sent: {self.ended_because or 'the connection was closed'}"
                 raise VenueRequestError(msg, url="", status=None)
-            number = next(self._number)
-            answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            self._answer = number, answer
-            self._transport.send(msgspec.json.encode({"method": method, "params": list(names), "id": number}))
-            try:
-                async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    await answer
-            except TimeoutError:
-                msg = f"{method} of {shown_names(names)} was not answered within {REQUEST_TIMEOUT_S:g} s"
-                raise VenueRequestError(msg, url="", status=None) from None
-            finally:
-                self._answer = None
+            if (request := choose()) is None:
+                return
+            self._sent.append(time.monotonic())
+            await self._ask(*request)
+            method, names = request
+            if method == "SUBSCRIBE":
+                self.confirmed.update(names)
+            else:
+                self.confirmed.difference_update(names)
+
+    async def _ask(self, method: str, names: Sequence[str]) -> None:
+        number = next(self._number)
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._answer = number, answer
+        self._transport.send(msgspec.json.encode({"method": method, "params": list(names), "id": number}))
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await answer
+        except TimeoutError:
+            msg = f"{method} of {shown_names(names)} was not answered within {REQUEST_TIMEOUT_S:g} s"
+            raise VenueRequestError(msg, url="", status=None) from None
+        finally:
+            self._answer = None
 
     async def _until_allowed(self) -> None:
-        """Wait until one more message in this second leaves room for a pong."""
+        """Wait until one more message in this second leaves room for a pong; several are spread over the second."""
         most = max(1, self._rules.messages_per_s - PONGS_RESERVED)
         while True:
             now = time.monotonic()
             recent = [at for at in self._sent if now - at < 1.0]
-            if len(recent) < most:
-                self._sent.append(now)
+            allowed_at = recent[0] + 1.0 if len(recent) >= most else recent[-1] + 1.0 / most if len(recent) > 1 else now
+            if allowed_at <= now:
                 return
-            await asyncio.sleep(recent[0] + 1.0 - now)
+            await asyncio.sleep(allowed_at - now)
 
     def on_message(self, message: bytes) -> None:
         """Pass a frame on, or take an answer."""

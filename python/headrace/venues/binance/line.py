@@ -6,10 +6,6 @@
                                          └▶ old, or a shutdown is announced: the next connection first, then this
                                             one ends                               (nothing is lost)
 
-What happens when names change
-    They are the target: while it is up, what is missing is subscribed and what is too many unsubscribed, all that
-    changed meanwhile in one request. A name that the venue refuses is found by halves, and given up alone.
-
 What happens when nothing comes
     After ``quiet_s`` without a message the venue's pings are looked at, and REST is asked whether the market is quiet.
     If it is, the connection stays; otherwise it is replaced.
@@ -22,27 +18,23 @@ Does not: read frames.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from headrace.errors import VenueRequestError
-from headrace.venues.binance.connection import NAMES_PER_REQUEST, Connection, shown_names
+from headrace.venues.binance.connection import Connection
 from headrace.venues.binance.rules import StreamName
+from headrace.venues.binance.wanted import WantedStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
 
     from headrace.venues.binance.rules import VenueRules
     from headrace.venues.binance.transport import Transport
 
 __all__ = ["Line", "LineOwner"]
-
-Waiting: TypeAlias = "dict[str, asyncio.Future[VenueRequestError | None]]"
-
-log = logging.getLogger(__name__)
 
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 30.0
 # A connection that lived so long was a good one: the next pause is short again.
@@ -51,8 +43,6 @@ GOOD_S = 30.0
 ROLL_BEFORE_S, ROLL_SPREAD_S = 600.0, 300.0
 # Both connections stay at most so long, until each stream has come over the new one.
 OVERLAP_S = 5.0
-# A little less than a command has, so that its answer says what became of it.
-CONFIRMED_WITHIN_S = 4.5
 WATCH_EVERY_S = 0.5
 # A ping is missing when it is so much later than it should be.
 PING_SLACK = 1.5
@@ -97,21 +87,21 @@ class Line:
         self._new_transport = new_transport
         self._owner = owner
         self._quiet_s = quiet_s
-        self.names: dict[str, None] = {}
+        self._wanted = WantedStreams(self._wake_up)
         self.epoch = 0
         self._current: Connection | None = None
         self._replacement: Connection | None = None
         # Streams that have come over the replacement.
         self._overlapping: set[str] = set()
         self._wake = asyncio.Event()
-        # Whether names may differ from what the venue sends.
-        self._has_changed = False
-        # By name: the wait for the venue's confirmation that it comes, or comes no more. The result is an error.
-        self._coming: Waiting = {}
-        self._leaving: Waiting = {}
         self._roll_at = 0.0
         self._roll_because: str | None = None
         self._next_backoff_s = BACKOFF_S
+
+    @property
+    def names(self) -> dict[str, None]:
+        """The streams that it is to carry."""
+        return self._wanted.names
 
     @property
     def is_up(self) -> bool:
@@ -139,7 +129,7 @@ class Line:
                     self._owner.before_subscribing(self)
                     # Before the first frame: what was lost lies in front of it.
                     self._begin(connection, detail, lost=self.epoch > 0)
-                    await self._settle(connection)
+                    await self._wanted.settle(connection)
                     reason, detail = await self._until_ended()
                 except (OSError, VenueRequestError) as error:
                     detail = str(error)
@@ -148,58 +138,20 @@ class Line:
                 detail = f"reconnected: {detail}"
                 await asyncio.sleep(self._backoff())
         finally:
-            self._settle_waiting((), "the line was closed")
+            self._wanted.end("the line was closed")
             await self._close_all()
 
     def want(self, names: Iterable[str]) -> None:
         """Subscribe to more streams, as soon as the line is up."""
-        self.names.update(dict.fromkeys(names))
-        self._note_change()
+        self._wanted.want(names)
 
     async def add(self, names: Iterable[str]) -> None:
-        """Subscribe to more streams, and wait for the venue's confirmation, at most ``CONFIRMED_WITHIN_S``.
-
-        Raises VenueRequestError; then those that only this call named are given up.
-        """
-        wanted = list(names)
-        fresh = [name for name in wanted if name not in self.names]
-        self.want(fresh)
-        try:
-            await self._until_confirmed(self._coming, [name for name in wanted if not self._is_confirmed(name)])
-        except BaseException:
-            self._give_up(fresh)
-            raise
+        """Subscribe to more streams, and wait for the venue's confirmation. Raises VenueRequestError."""
+        await self._wanted.add(names, () if self._current is None else self._current.confirmed)
 
     async def remove(self, names: Iterable[str]) -> None:
         """Unsubscribe, and wait for the venue's confirmation where the line is up. Raises VenueRequestError."""
-        gone = [name for name in names if self.names.pop(name, "") is None]
-        self._note_change()
-        if self._current is not None:
-            await self._until_confirmed(self._leaving, [name for name in gone if self._is_confirmed(name)])
-
-    def _give_up(self, names: Iterable[str]) -> None:
-        for name in names:
-            self.names.pop(name, None)
-        self._note_change()
-
-    def _note_change(self) -> None:
-        self._has_changed = True
-        self._wake.set()
-
-    def _is_confirmed(self, name: str) -> bool:
-        return self._current is not None and name in self._current.confirmed
-
-    async def _until_confirmed(self, waiting: Waiting, names: list[str]) -> None:
-        loop = asyncio.get_running_loop()
-        futures = {waiting.setdefault(name, loop.create_future()) for name in names}
-        if not futures:
-            return
-        done, late = await asyncio.wait(futures, timeout=CONFIRMED_WITHIN_S)
-        for problem in filter(None, (future.result() for future in done)):
-            raise problem
-        if late:
-            msg = f"{shown_names(names)}: the venue confirmed nothing within {CONFIRMED_WITHIN_S:g} s"
-            raise VenueRequestError(msg, url=self.url, status=None)
+        await self._wanted.remove(names, () if self._current is None else self._current.confirmed)
 
     def replace(self, reason: str) -> None:
         """Open another connection, then end this one."""
@@ -218,6 +170,9 @@ class Line:
             if connection is not None:
                 connection.resume()
 
+    def _wake_up(self) -> None:
+        self._wake.set()
+
     def _connection(self) -> Connection:
         connection: Connection
 
@@ -226,51 +181,6 @@ class Line:
 
         connection = Connection(self._rules, self._new_transport(), on_frame, self._wake.set)
         return connection
-
-    async def _settle(self, connection: Connection) -> None:
-        """Have the venue send the names over a connection, and no others. Raises VenueRequestError."""
-        while connection.ended_because is None:
-            self._has_changed = False
-            extra = [name for name in connection.confirmed if name not in self.names]
-            missing = [name for name in self.names if name not in connection.confirmed]
-            if extra:
-                await connection.unsubscribe(extra[:NAMES_PER_REQUEST])
-            if missing:
-                await self._subscribe(connection, missing[:NAMES_PER_REQUEST])
-            self._settle_waiting(connection.confirmed)
-            if not (extra or missing):
-                return
-
-    async def _subscribe(self, connection: Connection, names: list[str]) -> None:
-        try:
-            await connection.subscribe(names)
-        except VenueRequestError as error:
-            if error.status is None:
-                raise
-            if len(names) == 1:
-                self._refuse(names[0], error)
-                return
-            half = len(names) // 2
-            await self._subscribe(connection, names[:half])
-            await self._subscribe(connection, names[half:])
-
-    def _refuse(self, name: str, error: VenueRequestError) -> None:
-        """Give up a name that the venue refused."""
-        self.names.pop(name, None)
-        log.error("%s was refused and is given up: %s", name, error)
-        if (future := self._coming.pop(name, None)) is not None and not future.done():
-            future.set_result(error)
-
-    def _settle_waiting(self, confirmed: Container[str], closed: str = "") -> None:
-        """End the waits that the venue has answered; when the line is closed, all of them."""
-        for waiting, is_coming in ((self._coming, True), (self._leaving, False)):
-            for name in list(waiting):
-                is_given_up = is_coming is not (name in self.names)
-                if closed or is_given_up or (name in confirmed) is is_coming:
-                    problem = closed or ("it was given up meanwhile" if is_given_up and is_coming else "")
-                    error = VenueRequestError(f"{name}: {problem}", url=self.url, status=None) if problem else None
-                    if not (future := waiting.pop(name)).done():
-                        future.set_result(error)
 
     def _begin(self, connection: Connection, reason: str, *, lost: bool) -> None:
         self._current = connection
@@ -287,9 +197,9 @@ class Line:
                 self._roll_because = self._roll_because or "the venue ends connections of this age"
             if self._roll_because is not None:
                 await self._replace(current, self._roll_because)
-            elif self._has_changed:
+            elif self._wanted.has_changed:
                 try:
-                    await self._settle(current)
+                    await self._wanted.settle(current)
                 except VenueRequestError as error:
                     # What the venue sends is not known now; the next connection begins anew.
                     self._roll_because = str(error)
@@ -319,11 +229,11 @@ class Line:
         try:
             await replacement.open(self.url)
             self._owner.before_subscribing(self)
-            await self._settle(replacement)
+            await self._wanted.settle(replacement)
         except (OSError, VenueRequestError):
             # The old one may still work: try again soon.
             self._replacement = None
-            self._has_changed = True
+            self._wanted.note_change()
             await replacement.close()
             await asyncio.sleep(min(self._backoff(), OVERLAP_S))
             return
@@ -331,13 +241,13 @@ class Line:
         while not self._overlapping >= set(self.names) and time.monotonic() < deadline:
             if old.ended_because is not None or replacement.ended_because is not None:
                 break
-            if self._has_changed:
+            if self._wanted.has_changed:
                 with suppress(VenueRequestError):
-                    await self._settle(replacement)
+                    await self._wanted.settle(replacement)
             await asyncio.sleep(0.01)
         self._replacement = None
         if replacement.ended_because is not None:
-            self._has_changed = True
+            self._wanted.note_change()
             await replacement.close()
             return
         # What came over both has no hole; after a sudden end that is not certain.

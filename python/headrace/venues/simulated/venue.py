@@ -346,13 +346,17 @@ class SimulatedVenue:
                     connection.announce_shutdown(now_ns // 1_000_000)
                     asyncio.get_running_loop().call_later(fault.for_s, connection.abort)
             case "restart":
-                restarting = asyncio.create_task(self._restarted(fault.for_s))
+                before = None if self._restart is None else self._restart[0]
+                restarting = asyncio.create_task(self._restarted(fault.for_s, before))
                 self._restart = restarting, now_ns + round(fault.for_s * 1e9)
             case _:
                 for market in self._markets.values():
                     market.rest.begin(fault)
 
-    async def _restarted(self, after_s: float) -> None:
+    async def _restarted(self, after_s: float, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            # It listens again before it stops again.
+            await before
         assert self._site is not None
         await self._site.stop()
         self._cut_all()
