@@ -46,6 +46,12 @@
     │   ├── SnapshotNotFoundError .... nothing is stored under a key
     │   ├── SnapshotConflictError .... another writer was faster
     │   └── SnapshotUnavailableError . the store cannot be used
+    ├── StoreError ............. what a database of recommendations cannot do
+    │   ├── StoreRefusedError ... a constraint or a trigger of the database refused it
+    │   ├── StoreUnavailableError a database that cannot be reached, or was lost
+    │   │   └── CommitUnknownError ... a connection that was lost while it committed
+    │   └── SchemaVersionError .. a database that is not migrated, or newer than this release
+    ├── RecommendationError .... a recommendation, bar or feature that cannot be stored   (also a ValueError)
     ├── VenueRequestError ...... a request that a venue refused, or did not answer in time
     └── MissingExtraError ...... an optional package is not installed             (also an ImportError)
 
@@ -67,6 +73,7 @@ __all__ = [
     "BusError",
     "ClosedError",
     "CommandError",
+    "CommitUnknownError",
     "ConcurrentPublishError",
     "ConfigError",
     "ControlError",
@@ -88,6 +95,7 @@ __all__ = [
     "OptionError",
     "OrderError",
     "PublishError",
+    "RecommendationError",
     "RecordingError",
     "ReentrantDispatchError",
     "ReentrantPublishError",
@@ -95,6 +103,7 @@ __all__ = [
     "RingError",
     "RingHeldError",
     "RouteError",
+    "SchemaVersionError",
     "ServiceError",
     "SnapshotConflictError",
     "SnapshotError",
@@ -103,6 +112,9 @@ __all__ = [
     "SourceOrderError",
     "StateFolderError",
     "StoppedError",
+    "StoreError",
+    "StoreRefusedError",
+    "StoreUnavailableError",
     "StrategyFaultError",
     "SubscriptionError",
     "VenueError",
@@ -384,6 +396,37 @@ class SnapshotUnavailableError(SnapshotError):
     """The store at ``path`` cannot be used."""
 
     path: str
+
+
+class StoreError(HeadraceError):
+    """What a database of recommendations cannot do; ``url`` names it, without its password."""
+
+    url: str
+
+
+class StoreRefusedError(StoreError):
+    """A constraint or a trigger of the database refused a statement; nothing was changed."""
+
+
+class StoreUnavailableError(StoreError):
+    """A database that cannot be reached, is busy for too long, or whose connection was lost."""
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """A connection that was lost while it committed: only a look on a new one shows whether it did."""
+
+
+class SchemaVersionError(StoreError):
+    """A database of ``version``, and a release that needs ``newest``."""
+
+    version: int
+    newest: int
+
+
+class RecommendationError(HeadraceError, ValueError):
+    """A recommendation, a bar or features that cannot be stored; ``field`` names what is wrong."""
+
+    field: str
 
 
 class VenueRequestError(HeadraceError):

@@ -108,6 +108,16 @@ LIMITS = (
     # The configuration
     Limit("CONFIG_BYTES_MAX", 1 << 20, "bytes", "a file of a thousand instruments has a fifth of it"),
     Limit("CONFIG_DEPTH_MAX", 32, "levels", "the tree has 4; the rest is for parameters of your own classes"),
+    # Execution on SQL
+    Limit("STORE_BUSY_S", 30.0, "s", "a transaction lasts less than 1 s; thirty in a row before this one"),
+    Limit("STORE_CONNECT_S", 5.0, "s", "a server on another continent answers within 1 s"),
+    Limit("TRANSACTION_IDLE_S", 5.0, "s", "a transaction lasts ms; one that idles longer belongs to a stopped process"),
+    Limit("STORE_POLL_S", 0.2, "s", "between two looks where nothing wakes a worker"),
+    Limit("WAKEUP_RETRY_S", 5.0, "s", "the wait before a worker listens again; meanwhile it polls"),
+    Limit("MIGRATION_LOCK_S", 60.0, "s", "another process's migrations are over by then"),
+    Limit("STORE_RETRIES", 6, "tries", "with the waits between them 6 s: a server that restarts is back"),
+    Limit("STORE_RETRY_FIRST_S", 0.2, "s", "the wait before the second try; it doubles each time"),
+    Limit("STORE_BATCH_MAX", 500, "rows", "in one transaction, so that none lasts over 1 s"),
     # The engine
     Limit("SLICE_NS", 200_000, "ns", "dispatch holds the loop at most so long, then other tasks run"),
     Limit("LATCH_POLL_S", 0.02, "s", "the time between two looks at the latch file: five within HALT_S"),
@@ -188,6 +198,15 @@ CONTROL_CONNECTIONS_MAX = _whole("CONTROL_CONNECTIONS_MAX")
 CONTROL_IDLE_S = float(_values["CONTROL_IDLE_S"])
 CONFIG_BYTES_MAX = _whole("CONFIG_BYTES_MAX")
 CONFIG_DEPTH_MAX = _whole("CONFIG_DEPTH_MAX")
+STORE_BUSY_S = float(_values["STORE_BUSY_S"])
+STORE_CONNECT_S = float(_values["STORE_CONNECT_S"])
+TRANSACTION_IDLE_S = float(_values["TRANSACTION_IDLE_S"])
+STORE_POLL_S = float(_values["STORE_POLL_S"])
+WAKEUP_RETRY_S = float(_values["WAKEUP_RETRY_S"])
+MIGRATION_LOCK_S = float(_values["MIGRATION_LOCK_S"])
+STORE_RETRIES = _whole("STORE_RETRIES")
+STORE_RETRY_FIRST_S = float(_values["STORE_RETRY_FIRST_S"])
+STORE_BATCH_MAX = _whole("STORE_BATCH_MAX")
 SLICE_NS = _whole("SLICE_NS")
 PATTERNS_AFTER_S = float(_values["PATTERNS_AFTER_S"])
 HALT_S = float(_values["HALT_S"])

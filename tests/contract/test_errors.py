@@ -255,7 +255,11 @@ ELSEWHERE = {
     "MissingExtraError",
     "VenueError",
     "VenueRequestError",
-    *(name for name in CLASSES if name.startswith(("Route", "Snapshot"))),
+    *(
+        name
+        for name in CLASSES
+        if name.startswith(("Route", "Snapshot", "Store", "Commit", "Schema", "Recommendation"))
+    ),
 }
 
 

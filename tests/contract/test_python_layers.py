@@ -26,10 +26,10 @@ TOP_LEVEL = {"__init__.py", "__main__.py", "_native.pyi", "py.typed", "limits.py
 ALLOWED_AT_THE_TOP = sys.stdlib_module_names | {"numpy", "msgspec", "click"}
 # Folders that are imported at their first use only, with what their extra installs.
 OF_EXTRAS = {"venues.simulated": {"aiohttp"}, "venues.binance": {"aiohttp"}}
-# Names of other libraries: a NamedTuple's public ones, and one without a public face.
+# Names of other libraries: a NamedTuple's public ones, and those without a public face.
 FOREIGN_PRIVATE = {
     *("_replace", "_asdict", "_fields", "_get_running_loop"),
-    *("_unregister_task", "_log_destroy_pending", "_current_frames"),
+    *("_unregister_task", "_log_destroy_pending", "_current_frames", "_exit"),
 }
 
 

@@ -29,8 +29,10 @@ import headrace
 from headrace.cli.backtest import backtest_command
 from headrace.cli.config import config_command
 from headrace.cli.ctl import ctl_command
+from headrace.cli.db import db_command
 from headrace.cli.demo import demo_command
 from headrace.cli.doctor import doctor_command
+from headrace.cli.execute import execute_command
 from headrace.cli.fields import fields_command
 from headrace.cli.gateway import gateway_command
 from headrace.cli.inspect import inspect_command
@@ -64,7 +66,9 @@ PURPOSES = {
         "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
         "gateway": "receive a venue's live data by routes that commands change: filtered, joined, kept, on the bus",
+        "execute": "execute recommendations of a database exactly once, on SQLite or PostgreSQL, by risk gates",
         "venue": "serve recordings or generated markets over real sockets, as Binance would, with faults on demand",
+        "db": "migrate, check and fill the database of recommendations",
         "config": "write, check and show the configuration that run reads",
     },
     "Begin, look up": {
@@ -114,6 +118,8 @@ for verb in (
     config_command,
     gateway_command,
     venue_command,
+    execute_command,
+    db_command,
 ):
     commands.add_command(verb)
 

@@ -16,7 +16,13 @@ from headrace.engine.tables import Table, tables_text
 __all__ = ["doctor_command"]
 
 CORE = ("numpy", "msgspec", "click")
-EXTRAS = {"rich": "cli", "prometheus-client": "prometheus", "PyYAML": "yaml"}
+EXTRAS = {
+    "rich": "cli",
+    "psycopg": "postgres",
+    "prometheus-client": "prometheus",
+    "apsw": "sqlite",
+    "PyYAML": "yaml",
+}
 
 
 @click.command("doctor")

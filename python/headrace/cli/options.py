@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from headrace.market.checks import nearest
+from headrace.errors import OptionError
+from headrace.market.checks import duration_ns, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +19,9 @@ __all__ = [
     "VerbGroup",
     "choice_option",
     "config_argument",
+    "db_option",
     "debug_option",
+    "duration_option",
     "engine_option",
     "json_option",
     "loaded_config",
@@ -58,7 +61,33 @@ def choice_option(name: str, *choices: str, text: str, default: str | None = Non
     return click.option(name, type=click.Choice(choices), default=default, show_default=default is not None, help=text)
 
 
+db_option = click.option(
+    "--db",
+    metavar="URL",
+    envvar="HEADRACE_DB",
+    show_envvar=True,
+    help="sqlite:////absolute, sqlite:///relative or postgresql://…; by default a file in the state folder.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+
+
+def duration_option(name: str, text: str) -> Callable[[Command], Command]:
+    """Add an option that takes a time like 60s; the verb gets seconds, or None."""
+    return click.option(name, callback=_duration, metavar="TIME", help=text)
+
+
+def _duration(_context: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        ns = duration_ns(option.opts[0], text)
+    except OptionError as error:
+        raise click.BadParameter(str(error)) from None
+    if ns <= 0:
+        msg = f"{text!r} is no time above 0: write a number and a unit, like 60s"
+        raise click.BadParameter(msg)
+    return ns / 1e9
 
 
 def speed_option(*, default: str) -> Callable[[Command], Command]:

@@ -2,7 +2,7 @@
 
 ::
 
-    defaults  <  FILE (.toml, .yaml)  <  HEADRACE__SECTION__KEY  <  --set section.key=value
+    defaults  <  FILE (.toml, .yaml)  <  layer  <  HEADRACE__SECTION__KEY  <  --set section.key=value
 
 Guarantees: every wrong key or value is a ConfigError with its source and its path; secrets stay out of messages, which
 name keys and types, and no value of a free table.
@@ -12,6 +12,7 @@ Does not: import what ``use`` names, or check that a recording exists (``headrac
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -24,7 +25,9 @@ from headrace.app.config.form import MISSING, anchored, form_at, form_of, items_
 from headrace.app.config.overrides import Override, overrides_of, placed
 from headrace.app.config.relations import refused
 from headrace.app.config.tree import EngineConfig
+from headrace.app.config.writing import toml_value
 from headrace.errors import ConfigError
+from headrace.execution.settings import ExecutionSettings
 from headrace.limits import CONFIG_DEPTH_MAX
 from headrace.market.forms import Form, fields_of, type_text
 
@@ -46,18 +49,20 @@ def load_config(
     *,
     environment: Mapping[str, str] | None = None,
     overrides: Iterable[str] = (),
+    layer: Iterable[Override] = (),
 ) -> EngineConfig:
-    """Read a configuration: the file, then the environment, then the overrides; a later value replaces an earlier one.
+    """Read a configuration: file, layer, environment, overrides; a later value replaces an earlier one.
 
     path : a .toml, .yaml or .yml file; None: defaults alone. Paths in it are relative to its folder.
     environment : variables like ``HEADRACE__SECTION__KEY``; by default the process's own. Items of a list have numbers,
         from 0: ``HEADRACE__FEEDS__0__PATH``.
     overrides : texts ``section.key=value``; the value is read as TOML, or else as plain text. A key with dots stands in
         quotes: ``instruments."BTCUSDT.BINANCE".price_tick=0.01``.
+    layer : values from elsewhere, such as a parameter store.
 
     Raises ConfigError for the first thing that is wrong, and MissingExtraError for YAML without PyYAML.
     """
-    config, problems = read_config(path, environment=environment, overrides=overrides)
+    config, problems = read_config(path, environment=environment, overrides=overrides, layer=layer)
     if problems:
         raise problems[0]
     return config
@@ -68,6 +73,7 @@ def read_config(
     *,
     environment: Mapping[str, str] | None = None,
     overrides: Iterable[str] = (),
+    layer: Iterable[Override] = (),
 ) -> Reading:
     """Read a configuration as ``load_config`` does, and return everything that is wrong in it.
 
@@ -76,7 +82,7 @@ def read_config(
     where = "the defaults" if path is None else str(path)
     try:
         document = {} if path is None else document_of(Path(path))
-        given = overrides_of(os.environ if environment is None else environment, overrides)
+        given = [*layer, *overrides_of(os.environ if environment is None else environment, overrides)]
     except ConfigError as error:
         raise _from(error, {}, where) from None
     return _read(document, None if path is None else Path(path).parent, where, given)
@@ -189,12 +195,20 @@ def _fitted(value: object, form: Form, path: str, found: list[ConfigError]) -> o
             what = "the text has another form" if " matching regex " in what else what
             place = path + inside
             takes = type_text(form_at(form_of(EngineConfig), place))
-            found.append(ConfigError(f"{place} is wrong: {what}; it takes {takes}", path=place))
+            found.append(ConfigError(f"{place} is wrong: {what}; it takes {takes}{_line(wanted, inside)}", path=place))
             if not inside or not isinstance(value, dict):
                 return MISSING
             value = _without(value, inside)
         else:
             return value
+
+
+def _line(section: type, inside: str) -> str:
+    """Return the line to write in place of a wrong limit: execution refuses to guess what was meant."""
+    key = re.split(r"[.\[]", inside.removeprefix("."))[0]
+    if section is not ExecutionSettings or key not in ExecutionSettings.__struct_fields__:
+        return ""
+    return f"; write {key} = {toml_value(getattr(ExecutionSettings(), key))}"
 
 
 def _without(section: Tree, inside: str) -> Tree:

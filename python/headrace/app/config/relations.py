@@ -18,6 +18,7 @@ from headrace.app.config.form import joined
 from headrace.app.config.tree import EngineConfig, FeedSection, InstrumentSection
 from headrace.dispatch.run_file import is_run_folder
 from headrace.errors import ConfigError, OptionError
+from headrace.execution.settings import settings_problems
 from headrace.market.checks import duration_ns
 from headrace.market.instrument import Instrument
 from headrace.market.money import AMOUNTS, is_amount
@@ -90,7 +91,7 @@ SECTION_RULES: dict[type, dict[str, Any]] = {
 
 def refused(config: EngineConfig) -> Iterator[ConfigError]:
     """Yield what the rules refuse."""
-    of_parts = (_of_engine, _of_feeds, _of_instruments, _of_gateway)
+    of_parts = (_of_engine, _of_feeds, _of_instruments, _of_gateway, _of_execution)
     for path, value, advice in (problem for of_part in of_parts for problem in of_part(config)):
         yield ConfigError(f"{path} is {value!s}: {advice}", path=path)
 
@@ -109,6 +110,11 @@ def _of_engine(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
             yield f"$.strategies[{index}].name", name, "use a different name for each strategy"
+
+
+def _of_execution(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
+    for key, value, advice in settings_problems(config.execution):
+        yield f"$.execution.{key}", value, advice
 
 
 def _of_feeds(config: EngineConfig) -> Iterator[tuple[str, object, str]]:

@@ -4,6 +4,7 @@
 
     [engine]  [[feeds]]  [[strategies]]  [broker]  [risk]  [instruments."SYMBOL.VENUE"]  [[services]]
     [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]  [kill_switch]
+    [execution]
 
 ``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the entry ``key : meaning`` in
 the docstring of its section.
@@ -22,6 +23,7 @@ import msgspec
 from headrace.bus.filters import FilterRule
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.dispatch.options import SubscriptionOptions
+from headrace.execution.settings import ExecutionSettings
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.canonical import CanonicalType
 from headrace.market.checks import FILE_NAME
@@ -379,6 +381,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     commands : how commands are handled.
     telemetry : metrics.
     kill_switch : how all orders are halted.
+    execution : how recommendations are executed.
     """
 
     engine: EngineSection = EngineSection()
@@ -393,6 +396,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     commands: CommandsSection = CommandsSection()
     telemetry: TelemetrySection = TelemetrySection()
     kill_switch: KillSwitchSection = KillSwitchSection()
+    execution: ExecutionSettings = ExecutionSettings()
 
     def instrument_table(self) -> list[Instrument]:
         """Return the configured instruments, with their names."""

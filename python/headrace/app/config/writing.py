@@ -20,6 +20,7 @@ from msgspec import inspect
 from headrace.app.config.form import BARE_KEY, form_of, is_secret, member
 from headrace.app.config.relations import AMOUNT_SCHEMA, DECIMAL_SCHEMA, FREE_SCHEMA, SECTION_RULES, STEPS
 from headrace.app.config.tree import EngineConfig, InstrumentSection
+from headrace.execution.settings import ExecutionSettings
 from headrace.market.forms import fields_of, meanings, type_text
 
 __all__ = [
@@ -152,7 +153,8 @@ def config_schema() -> dict[str, object]:
         definition = definitions[section.__name__]
         definition["description"] = (section.__doc__ or "").split("\n\n")[0].strip()
         for key, meaning in meanings(section).items():
-            amounts = AMOUNT_SCHEMA if section is InstrumentSection and key in STEPS else DECIMAL_SCHEMA
+            is_step = section is InstrumentSection and key in STEPS
+            amounts = AMOUNT_SCHEMA if is_step or section is ExecutionSettings else DECIMAL_SCHEMA
             own = _with_decimals(definition["properties"][key], amounts)
             if own.get("type") == "object" and "additionalProperties" not in own:
                 own |= {"additionalProperties": {"$ref": "#/$defs/Free"}}

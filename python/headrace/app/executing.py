@@ -1,0 +1,122 @@
+"""Assembly of workers: from a configuration and a database to runners, with their gates and the kill switch.
+
+::
+
+    [execution] of CONFIG  <  SSM parameter  <  HEADRACE__EXECUTION__KEY  <  --set KEY=VALUE      anew at each run
+
+Guarantees: a value that no run accepts is a ConfigError with the line to write; gates are loaded once.
+Does not: run anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from headrace.app.config import load_config
+from headrace.app.objects import load_object
+from headrace.errors import ConfigError
+from headrace.execution import claims, ledger
+from headrace.execution.database.opening import open_database
+from headrace.execution.decision import decide, judge_daily_limit
+from headrace.execution.gates import GATES
+from headrace.execution.runner import Runner, owner_name
+from headrace.execution.schema.migrating import check_version
+from headrace.execution.workers import Workers
+from headrace.trading.kill_switch import KillSwitch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from headrace.execution.gates import Gate
+    from headrace.execution.settings import ExecutionSettings
+    from headrace.execution.workers import Mode
+
+__all__ = ["ExecutionParts", "execution_overrides"]
+
+log = logging.getLogger(__name__)
+
+
+def execution_overrides(given: Sequence[str]) -> list[str]:
+    """Return overrides with their section: ``confidence_min=0.8`` is ``execution.confidence_min=0.8``."""
+    return [text if "." in text.partition("=")[0] else f"execution.{text}" for text in given]
+
+
+class ExecutionParts:
+    """What workers are made of. Raises ConfigError, OptionError.
+
+    config_file : None: the defaults. overrides : of ``--set``. db : the database's URL; None: a file in the state
+    folder.
+    """
+
+    def __init__(self, config_file: Path | None, overrides: Sequence[str], db: str | None) -> None:
+        self._file = config_file
+        self._overrides = execution_overrides(overrides)
+        self.owner = owner_name()
+        config = load_config(self._file, overrides=self._overrides)
+        self._folder = config.engine.state_folder
+        self._gates = _loaded(config.execution.gates)
+        self.database = open_database(db)
+
+    def settings(self) -> ExecutionSettings:
+        """Return the settings as they are now. Raises ConfigError."""
+        return load_config(self._file, overrides=self._overrides).execution
+
+    @contextmanager
+    def workers(self, count: int, mode: Mode, every_s: float) -> Iterator[Workers]:
+        """Return workers that look at the state folder's kill switch, which is closed afterwards."""
+        with KillSwitch(self._folder) as switch:
+            yield Workers(
+                self.database, lambda: self._runner(lambda: switch.is_halted), count=count, mode=mode, every_s=every_s
+            )
+
+    def backlog(self) -> claims.Backlog:
+        """Return what waits in the database. Raises StoreError."""
+        connection = self.database.connect()
+        try:
+            return claims.backlog(connection)
+        finally:
+            connection.close()
+
+    def explain(self, recommendation: int) -> dict[str, Any]:
+        """Return what each gate says of a recommendation now, and how it would be priced. Raises StoreError."""
+        connection = self.database.connect()
+        try:
+            check_version(connection, complete=True)
+            claimed, status = ledger.read_recommendation(connection, recommendation)
+            view = ledger.read_view(connection, claimed, self.settings().checked(), None)
+            today = ledger.count_today(connection, claimed.ticker, view.now_ms)
+        finally:
+            connection.close()
+        gates = {**GATES, **self._gates}
+        decision = judge_daily_limit(gates, decide(gates, view), today)
+        return {
+            "id": claimed.id,
+            "ticker": claimed.ticker,
+            "action": claimed.action,
+            "status": status,
+            "attempts": claimed.attempts,
+            "gates": {name: result._asdict() for name, result in decision.results.items()},
+            "plan": None if decision.plan is None else decision.plan.document(),
+            "why": decision.why,
+        }
+
+    def _runner(self, is_halted: Callable[[], bool]) -> Runner:
+        return Runner(self.database, self.settings, gates=self._gates, is_halted=is_halted)
+
+
+def _loaded(uses: Sequence[str]) -> dict[str, Gate]:
+    """Return a user's gates by their names. Raises ConfigError."""
+    found: dict[str, Gate] = {}
+    for use in uses:
+        gate, name = load_object(use, "execution.gates"), use.rpartition(":")[2]
+        if not callable(gate) or isinstance(gate, type):
+            msg = f"execution.gates: {use} is no function: write def {name}(view) that returns a GateResult"
+            raise ConfigError(msg, path="$.execution.gates")
+        if name in found or name in GATES:
+            msg = f"execution.gates: there are two gates called {name}: rename one"
+            raise ConfigError(msg, path="$.execution.gates")
+        found[name] = gate
+    return found

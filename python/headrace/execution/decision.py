@@ -1,0 +1,60 @@
+"""Decision: what becomes of one claimed recommendation, from what its gates say and whether it can be priced.
+
+Guarantees: pure: the same view gives the same decision on every database; every gate's answer is part of it.
+Does not: write anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headrace.execution.gates import DAILY_LIMIT, GateResult, evaluate
+from headrace.execution.pricing import PricingRefusal, plan_of
+from headrace.execution.values import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headrace.execution.gates import Gate, GateView
+    from headrace.execution.pricing import Plan
+
+__all__ = ["Decision", "decide", "judge_daily_limit"]
+
+
+class Decision(NamedTuple):
+    """What becomes of a recommendation. plan : None: it is skipped, for the reason ``why``."""
+
+    view: GateView
+    results: dict[str, GateResult]
+    plan: Plan | None
+    why: str | None
+
+    @property
+    def gates_json(self) -> str:
+        """What every gate said, as the database holds it."""
+        return json_text({name: result._asdict() for name, result in self.results.items()})
+
+    @property
+    def refused_by(self) -> list[str]:
+        """The names of the gates that refused."""
+        return [name for name, result in self.results.items() if not result.passed]
+
+
+def decide(gates: Mapping[str, Gate], view: GateView) -> Decision:
+    """Judge a view by every gate but the daily limit, which ``judge_daily_limit`` adds. Raises GateError."""
+    results = evaluate({name: gate for name, gate in gates.items() if name != DAILY_LIMIT}, view)
+    try:
+        return Decision(view, results, plan_of(view), None)
+    except PricingRefusal as refusal:
+        return Decision(view, results, None, f"pricing: {refusal}")
+
+
+def judge_daily_limit(gates: Mapping[str, Gate], decision: Decision, executed_today: int) -> Decision:
+    """Return the whole decision, with the executions that were counted under the ticker's lock. Raises GateError."""
+    view = decision.view._replace(executed_today=executed_today)
+    limit = {name: gate for name, gate in gates.items() if name == DAILY_LIMIT}
+    judged = {**decision.results, **evaluate(limit, view)}
+    whole = decision._replace(view=view, results={name: judged[name] for name in gates})
+    if refused := whole.refused_by:
+        return whole._replace(plan=None, why=f"gates: {', '.join(refused)}")
+    return whole
