@@ -15,6 +15,7 @@ from headrace.feeds.recording import RecordingFeed
 if TYPE_CHECKING:
     from headrace.feeds.candles import CandleFeed
     from headrace.feeds.synthetic import SyntheticFeed, synthetic_session
+    from headrace.feeds.tick_table import TickFeed
 
 __all__ = [
     "ArrayFeed",
@@ -29,12 +30,18 @@ __all__ = [
     "RecordingFeed",
     "SizedFeed",
     "SyntheticFeed",
+    "TickFeed",
     "synthetic_session",
 ]
 
 
 # Imported at their first use.
-_LATER = {"CandleFeed": "candles", "SyntheticFeed": "synthetic", "synthetic_session": "synthetic"}
+_LATER = {
+    "CandleFeed": "candles",
+    "SyntheticFeed": "synthetic",
+    "synthetic_session": "synthetic",
+    "TickFeed": "tick_table",
+}
 
 
 def __getattr__(name: str) -> object:

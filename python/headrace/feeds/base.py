@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["AnyFeed", "CandleSource", "Feed", "FeedItem", "Frame", "LiveFeed", "Push", "PushFeed", "SizedFeed"]
+__all__ = [
+    "AnyFeed",
+    "CandleSource",
+    "Feed",
+    "FeedItem",
+    "Frame",
+    "LiveFeed",
+    "NumberedFeed",
+    "Push",
+    "PushFeed",
+    "SizedFeed",
+]
 
 
 class Frame(NamedTuple):
@@ -118,6 +129,15 @@ class CandleSource(FeedBase, Protocol):
 
     def candles(self) -> AsyncIterator[np.ndarray]:
         """Yield blocks, shape (n,), dtype CANDLE_DTYPE, in the order of time."""
+
+
+@runtime_checkable
+class NumberedFeed(Protocol):
+    """A feed whose ticks may have been published before, and then keep their numbers, flags and gaps."""
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether they have; known when ``open`` has returned."""
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from headrace.feeds.table import open_table, table_paths
 from headrace.feeds.table.block import Block, columns_named, refused
 from headrace.feeds.table.csv import CsvTable
 from headrace.feeds.table.frame import FrameTable
+from headrace.feeds.table.npz import NpzTicks
 from headrace.feeds.tables import Table, is_table
 from headrace.market.bars import interval_ns, timeframe_of
 from headrace.market.candles import CANDLE_DTYPE
@@ -37,10 +38,14 @@ from headrace.market.times import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
+    from headrace.feeds.table.dbn import DbnTable
     from headrace.feeds.table.parquet import ParquetTable
 
-__all__ = ["ARCHIVE_CANDLES", "CandleFeed"]
+    AnyTable: TypeAlias = FrameTable | CsvTable | ParquetTable | DbnTable
+
+__all__ = ["ARCHIVE_CANDLES", "CandleFeed", "is_candle_file"]
 
 # Candles per item.
 ITEM_CANDLES = 65_536
@@ -204,8 +209,8 @@ class CandleFeed:
             self._interval_ns = self._interval_ns or int(self._array["ts_close"][0] - self._array["ts_open"][0])
             yield from self._cut(self._array, Block(self.name, {}, first_row=1), self._array.nbytes)
             return
-        tables: Iterable[FrameTable | CsvTable | ParquetTable]
-        tables = [FrameTable(self._table, self.name)] if self._table is not None else map(open_table, self._paths)
+        tables: Iterable[AnyTable]
+        tables = [FrameTable(self._table, self.name)] if self._table is not None else map(_opened, self._paths)
         for table in tables:
             names = self._names(table)
             for block, done in table.blocks():
@@ -213,7 +218,7 @@ class CandleFeed:
             before += table.bytes_total
             table.close()
 
-    def _names(self, table: FrameTable | CsvTable | ParquetTable) -> dict[str, str]:
+    def _names(self, table: AnyTable) -> dict[str, str]:
         """Return which column is what. Raises DataError."""
         if isinstance(table, CsvTable) and not table.has_header:
             if len(table.head[0]) != len(ARCHIVE_CANDLES) and not self._columns:
@@ -262,3 +267,21 @@ class CandleFeed:
         high = len(times) if self._end_ns is None else int(np.searchsorted(times, self._end_ns))
         for start in range(low, high, ITEM_CANDLES):
             yield candles[start : min(high, start + ITEM_CANDLES)], done
+
+
+def is_candle_file(path: Path) -> bool:
+    """Return whether a file holds candles, by its name or its columns. Raises DataError, MissingExtraError."""
+    if ARCHIVE_NAME.fullmatch(path.name):
+        return True
+    table = open_table(path)
+    try:
+        return set(PRICES) <= columns_named(NAMES, getattr(table, "columns", ())).keys()
+    finally:
+        table.close()
+
+
+def _opened(path: Path) -> CsvTable | ParquetTable | DbnTable:
+    table = open_table(path)
+    if isinstance(table, NpzTicks):
+        raise refused(table.name, "holds ticks, not candles: replay it as it is")
+    return table

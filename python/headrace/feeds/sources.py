@@ -34,6 +34,7 @@ from headrace.feeds.base import (
     Feed,
     Frame,
     LiveFeed,
+    NumberedFeed,
     PushFeed,
     SizedFeed,
     SnapshotFeed,
@@ -45,7 +46,8 @@ from headrace.feeds.items import Items
 from headrace.feeds.live import END, HELD_S, INGEST_TICKS, LiveSource
 from headrace.feeds.naming import NamedFeed, called
 from headrace.feeds.recording import RecordingFeed, checked_venue
-from headrace.feeds.tables import Table, is_table, ticks_of_table
+from headrace.feeds.table_feeds import table_feed
+from headrace.feeds.tables import Table, is_table, is_table_path, ticks_of_table
 from headrace.market.checks import of_type
 from headrace.market.clock import PacedClock
 from headrace.market.tick_array import InstrumentIds
@@ -145,7 +147,8 @@ class Sources:
         for feed in self._paced:
             with NamedFeed(feed, "venue"):
                 decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
-            pump.add_source(feed.name, decoder)
+            numbered = {"numbered": True} if isinstance(feed, NumberedFeed) and feed.is_numbered else {}
+            pump.add_source(feed.name, decoder, **numbered)
             self._checks.append(Items(feed, self._instrument_ids))
             with NamedFeed(feed, "__aiter__"):
                 self._items.append(aiter(feed))
@@ -386,9 +389,10 @@ def _feed_of(source: object, venue: str | None) -> AnyFeed:
         msg = f"source {source!r} cannot be replayed: give a path, an array of TICK_DTYPE, or a Feed"
         raise OptionError(msg, option="sources")
     path, named = _split_venue(os.fspath(source))
+    venue = venue if named is None else named
     if path.suffix == ".npy":
         return ArrayFeed(path)
-    return RecordingFeed(path, venue=venue if named is None else named)
+    return table_feed(path, venue) if is_table_path(path) else RecordingFeed(path, venue=venue)
 
 
 def _split_venue(text: str) -> tuple[Path, str | None]:

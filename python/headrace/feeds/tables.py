@@ -6,7 +6,7 @@ Does not: rename columns, or sort rows.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -15,9 +15,14 @@ from headrace.market.columns import ticks
 from headrace.market.tick import KINDS
 from headrace.market.times import time_problem
 
-__all__ = ["Table", "is_table", "ticks_of_table"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ENDINGS", "Table", "is_table", "is_table_path", "ticks_of_table"]
 
 NEEDED = ("instrument", "ts_init")
+# Of files of columns: Parquet, text, and the binary files of NumPy and Databento.
+ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".zip", ".npz", ".dbn", ".dbn.zst")
 OTHERS = ("ts_event", "venue_seq", "side", "aggressor_side", "trade_id", "buyer_is_maker")
 
 
@@ -35,6 +40,11 @@ class Table(Protocol):
 def is_table(source: object) -> TypeGuard[Table]:
     """Return whether an object is a DataFrame: it has named columns."""
     return hasattr(source, "columns") and hasattr(source, "__getitem__") and not isinstance(source, np.ndarray)
+
+
+def is_table_path(path: Path) -> bool:
+    """Return whether a file is one of columns, by its name."""
+    return path.name.lower().endswith(ENDINGS)
 
 
 def ticks_of_table(table: Table) -> np.ndarray:

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.feeds.table.csv import CsvTable
+from headrace.feeds.table.dbn import DbnTable
+from headrace.feeds.table.npz import NpzTicks
 from headrace.feeds.table.parquet import ParquetTable
+from headrace.feeds.tables import is_table_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from headrace.feeds.table.block import Block
 
-__all__ = ["Table", "is_table_path", "open_table", "table_paths"]
+__all__ = ["Table", "open_table", "table_paths"]
 
 PARQUET = (".parquet", ".pq")
-CSV = (".csv", ".csv.gz", ".csv.zst", ".zip")
+DBN = (".dbn", ".dbn.zst")
+NPZ = (".npz",)
 
 
 class Table(Protocol):
@@ -32,6 +36,9 @@ class Table(Protocol):
     bytes_total: int
     has_header: bool
 
+    def with_names(self, names: Sequence[str]) -> None:
+        """Name the columns of a file without a header."""
+
     def blocks(self) -> Iterator[tuple[Block, int]]:
         """Yield blocks, and how many bytes are done after each. Raises DataError."""
 
@@ -39,14 +46,12 @@ class Table(Protocol):
         """Let go of the file."""
 
 
-def is_table_path(path: Path) -> bool:
-    """Return whether a file is one of columns, by its name."""
-    return path.name.lower().endswith((*PARQUET, *CSV))
-
-
-def open_table(path: Path) -> CsvTable | ParquetTable:
+def open_table(path: Path) -> CsvTable | ParquetTable | DbnTable | NpzTicks:
     """Open a file. Raises DataError, MissingExtraError."""
-    return ParquetTable(path) if path.suffix.lower() in PARQUET else CsvTable(path)
+    name = path.name.lower()
+    readers = ((PARQUET, ParquetTable), (DBN, DbnTable), (NPZ, NpzTicks))
+    reader = next((own for ends, own in readers if name.endswith(ends)), CsvTable)
+    return reader(path)
 
 
 def table_paths(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -13,7 +13,7 @@ import numpy as np
 from headrace.feeds.table.block import Block, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["FrameTable"]
 
@@ -39,6 +39,9 @@ class FrameTable:
             raise refused(name, f"has columns of unequal lengths: {', '.join(map(str, sorted(lengths)))}")
         self.rows = lengths.pop()
         self.bytes_total = 8 * self.rows * len(self.columns)
+
+    def with_names(self, names: Sequence[str]) -> None:
+        """Do nothing: its columns have names."""
 
     def blocks(self) -> Iterator[tuple[Block, int]]:
         """Yield the frame as one block."""

@@ -13,7 +13,7 @@ from headrace.feeds.table.arrow import arrays_of, arrow
 from headrace.feeds.table.block import Block, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["ParquetTable"]
@@ -44,6 +44,9 @@ class ParquetTable:
         if not self.rows:
             raise refused(self.name, "is empty: it holds no row")
         self._span: tuple[str, int | None, int | None] | None = None
+
+    def with_names(self, names: Sequence[str]) -> None:
+        """Do nothing: its columns have names."""
 
     def between(self, column: str, start: int | None, end: int | None) -> None:
         """Read only row groups that may hold values of a column from ``start`` to before ``end``, as they stand."""
