@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from headrace.engine.report import Report
     from headrace.market.bars import BarSpec
     from headrace.market.instrument import Instrument, RiskLimits
+    from headrace.research.result import BacktestResult, compare
+    from headrace.research.run import backtest
     from headrace.strategies.spec import StrategySpec
     from headrace.trading.brokers.simulated import SimulatedBroker
 
@@ -67,6 +69,7 @@ __all__ = [
     "TICK_DTYPE",
     "TRADE_DTYPE",
     "AggTradeTick",
+    "BacktestResult",
     "BarSpec",
     "Book",
     "BookTick",
@@ -106,6 +109,8 @@ __all__ = [
     "Tick",
     "TradeTick",
     "WallClock",
+    "backtest",
+    "compare",
     "register_kind",
     "replay",
     "ticks",
@@ -113,6 +118,9 @@ __all__ = [
 
 # Loaded when they are asked for: they need asyncio, which takes half as long to import as all the rest.
 _LATER = {
+    "BacktestResult": "headrace.research.result",
+    "backtest": "headrace.research.run",
+    "compare": "headrace.research.result",
     "BarSpec": "headrace.market.bars",
     "CommandBus": "headrace.commands",
     "Engine": "headrace.engine.engine",

@@ -41,6 +41,7 @@
     ├── ControlError ........... an engine that cannot be reached, or does not answer
     ├── DispatchLogError ....... a dispatch log that is damaged, or belongs to other inputs
     ├── AuditError ............. an audit file that cannot be read
+    ├── ResultError ............ a file of a backtest's result that cannot be read or written
     ├── RouteError ............. a change of routes that cannot be made            (also a ValueError)
     ├── SnapshotError .......... what a store of snapshots cannot do
     │   ├── SnapshotNotFoundError .... nothing is stored under a key
@@ -65,6 +66,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headrace.engine.report import Report
+    from headrace.research.result import BacktestResult
 
 __all__ = [
     "AuditError",
@@ -100,6 +102,7 @@ __all__ = [
     "ReentrantDispatchError",
     "ReentrantPublishError",
     "RestoreError",
+    "ResultError",
     "RingError",
     "RingHeldError",
     "RouteError",
@@ -168,11 +171,12 @@ class DecoderError(HeadraceError, ValueError):
 class RecordingError(HeadraceError):
     """A recording that is missing, unreadable, truncated or empty, or cannot be written on; ``path`` names it.
 
-    report : of the run that it ended, up to there; None when the run had not begun.
+    report : of the run that it ended, up to there; None when the run had not begun. result : of a backtest, too.
     """
 
     path: str
     report: Report | None = None
+    result: BacktestResult | None = None
 
 
 class DataError(RecordingError):
@@ -368,6 +372,12 @@ class AuditError(HeadraceError):
 
     path: str
     line: int
+
+
+class ResultError(HeadraceError):
+    """A file of a backtest's result is missing, damaged, of another version, or cannot be written."""
+
+    path: str
 
 
 class RouteError(HeadraceError, ValueError):

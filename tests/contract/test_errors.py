@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from headrace import (
+    BacktestResult,
     DeadLetters,
     Decoder,
     Dispatcher,
@@ -238,6 +239,7 @@ PROVOKED: dict[str, Callable[[Dispatcher], Any]] = {
     "LifeCycleError": lambda _: LifeCycle("momentum").move("resume"),
     "LetterError": lambda _: DeadLetters().redrive(1),
     "ConfigError": lambda _: load_config(environment={}, overrides=["engine.nmae=x"]),
+    "ResultError": lambda _: BacktestResult.load("no such file"),
     "AuditError": lambda _: audit_header("no such file"),
     "ControlError": lambda _: ControlClient("no/engine"),
     "EngineError": lambda _: Strategy().buy(BTC, 1),

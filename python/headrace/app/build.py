@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from headrace.market.canonical import CanonicalType
     from headrace.strategies.spec import StrategySpec
 
-__all__ = ["engine_of", "engine_options", "live_engine", "make_feeds"]
+__all__ = ["engine_of", "engine_options", "live_engine", "make_feeds", "past_options"]
 
 
 Make: TypeAlias = "Callable[..., Any]"
@@ -65,13 +65,25 @@ def engine_of(
     feeds : in place of the configuration's. progress : called about ten times a second in a replay.
     Raises ConfigError, and what the parts' constructors raise.
     """
-    section, is_live = config.engine, mode is Mode.LIVE
+    if mode is not Mode.LIVE:
+        return Engine(**past_options(config, mode=mode, dispatch_log=dispatch_log, feeds=feeds, progress=progress))
     options = engine_options(config, _make, feeds=feeds)
-    options |= {"mode": mode, "progress": progress, "dispatch_log": section.dispatch_log if is_live else dispatch_log}
-    if is_live:
-        return live_engine(config, options)
-    options |= {"speed": None, "record": None}
-    return Engine(**options)
+    options |= {"mode": mode, "progress": progress, "dispatch_log": config.engine.dispatch_log}
+    return live_engine(config, options)
+
+
+def past_options(
+    config: EngineConfig,
+    *,
+    mode: Mode = Mode.REPLAY,
+    dispatch_log: str | None = None,
+    feeds: Sequence[AnyFeed] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> EngineOptions:
+    """Return the options of an engine that replays or repeats; as ``engine_of``."""
+    options = engine_options(config, _make, feeds=feeds)
+    options |= {"mode": mode, "progress": progress, "dispatch_log": dispatch_log, "speed": None, "record": None}
+    return options
 
 
 def live_engine(config: EngineConfig, options: EngineOptions) -> Engine:
@@ -109,6 +121,7 @@ def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed]
         "lanes": config.lanes.options(),
         "instruments": config.instrument_table(),
         "limits": config.risk,
+        "cash": config.account.cash or None,
         "config": masked(config),
         "config_digest": config_digest(config),
         "halt_signal": config.kill_switch.signal,

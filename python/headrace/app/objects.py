@@ -104,7 +104,7 @@ def load_strategy(
     found = load_object(use, where)
     if isinstance(found, type) and issubclass(found, Strategy):
         make = partial(make_object, found, parameters, where, given_by=given_by)
-        return StrategySpec(strategy=make(), factory=make)
+        return StrategySpec(strategy=make(), factory=make, parameters=dict(parameters))
     if not (isinstance(found, Strategy) or inspect.isroutine(found)):
         what = f"a {type(found).__name__}" if not isinstance(found, type) else "a class that is no Strategy"
         advice = "derive the class from headrace.Strategy, or name a function"

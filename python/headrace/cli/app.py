@@ -61,7 +61,7 @@ PURPOSES = {
     "Run something": {
         "demo": "see it work: generated markets, six strategies, orders on paper, an operator; leaves no files behind",
         "replay": "try strategies on recordings: ticks, bars and timers, the same result each time",
-        "backtest": "replay a configuration with its gates and broker: orders, fills, profit and loss",
+        "backtest": "try strategies with orders filled on paper: round trips, equity, figures; no configuration needed",
         "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
         "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",

@@ -1,56 +1,178 @@
-"""``headrace backtest``: the engine of a configuration over its recordings, with orders filled by its broker.
+"""``headrace backtest``: strategies over recordings, or a configuration's engine, with orders filled on paper.
 
-Guarantees: the configuration is that of ``headrace run``; nothing leaves the process but the audit that it names.
+Guarantees: the configuration and the strategies are those of ``headrace run``, unchanged; what is not given is filled
+in and shown; nothing leaves the process but the files that are named. With ``--json`` stdout is one document.
 Does not: pace; it is as fast as its handlers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.ending import exit_code_of, run_with_display
+from headrace.cli.ending import exit_code_of, market_progress_to, run_with_display
+from headrace.cli.failure import Failure
 from headrace.cli.options import (
-    config_argument,
     debug_option,
     engine_option,
     json_option,
     loaded_config,
     overrides_option,
     strict_option,
+    venue_option,
+)
+from headrace.cli.strategies import (
+    StrategyCommand,
+    is_strategy,
+    load_strategies,
+    parameter_of,
+    strategy_options,
+    swapped_hint,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from headrace import Report
     from headrace.cli.ending import ShowProgress
+    from headrace.research.result import BacktestResult
 
-__all__ = ["backtest_command"]
+__all__ = ["CONFIG_SUFFIXES", "backtest_command", "configured", "is_config", "money_options"]
+
+CONFIG_SUFFIXES = (".toml", ".yaml", ".yml")
 
 
-@click.command("backtest")
-@config_argument
+def is_config(name: str) -> bool:
+    """Whether an argument is a configuration; anything else is data."""
+    return name.lower().endswith(CONFIG_SUFFIXES)
+
+
+class _Outcome:
+    """What is printed: the engine's report and the result, as tables or one document."""
+
+    def __init__(self, result: BacktestResult) -> None:
+        self.result = result
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.result.engine, **self.result.to_dict()}
+
+    def __str__(self) -> str:
+        return f"{self.result.report}\n\n{self.result}"
+
+
+def money_options(command: Any) -> Any:
+    """Add the options of a backtest's money, fills and span."""
+    for option in reversed(
+        (
+            click.option("--cash", metavar="AMOUNT", help="As 100000 or 100000USDT,2BTC.  [default: 100000]"),
+            click.option("--fees", metavar="RATE", help="As 0.001, or MAKER/TAKER.  [default: the venue's base tier]"),
+            click.option("--latency", metavar="TIME", help="How long an order is on its way, as 5ms.  [default: 0]"),
+            click.option("--fill", metavar="MODEL", help="quote, next_open, close_slip, path.  [default: by the data]"),
+            click.option("--start", metavar="TIME", help="First receive time, UTC: 2026-01-05 or 2026-01-05T12:00."),
+            click.option("--end", metavar="TIME", help="The receive time before which the data end, UTC."),
+            click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of random numbers.  [default: 0]"),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("backtest", cls=StrategyCommand)
+@click.argument("inputs", nargs=-1, metavar="CONFIG | FILE[@VENUE]...")
+@strategy_options
+@money_options
+@venue_option
 @overrides_option
 @engine_option("--audit", "FILE", "Write every event to this new file")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="RESULT", help="Save the result.")
 @strict_option
 @json_option
 @debug_option
-def backtest_command(
-    *, config_file: Path, overrides: tuple[str, ...], strict: bool, as_json: bool, **section: str | None
-) -> int:
-    """Replay the feeds of CONFIG through its strategies, gates and broker, and report what became of the orders."""
+@click.pass_context
+def backtest_command(context: click.Context, /, *, out: Path | None, strict: bool, as_json: bool, **given: Any) -> int:
+    """Run strategies over data of the past, with orders filled on paper, and report what they did.
+
+    A CONFIG ends in .toml, .yaml or .yml; anything else is data: a recording, or a .npy file of ticks, several are
+    merged by receive time. Fees, limits and instruments that are not given are filled in, and shown.
+    """
+
+    def work(progress: ShowProgress) -> _Outcome:
+        return _Outcome(_run(context, given, progress))
+
+    outcome = run_with_display(
+        "backtest",
+        work,
+        as_json=as_json,
+        progress=market_progress_to,
+        broken_off=lambda error: None if error.result is None else _Outcome(error.result),
+    )
+    if as_json:
+        for note in outcome.result.notes:
+            click.echo(f"filled in: {note}", err=True)
+    if out is not None:
+        outcome.result.save(out)
+        click.echo(f"saved {out}; look at it with: headrace report {out}", err=True)
+    report = outcome.result.report
+    assert report is not None  # It has just run.
+    return exit_code_of(report, strict=strict)
+
+
+def _run(context: click.Context, given: dict[str, Any], progress: ShowProgress) -> BacktestResult:
     # Loaded here: an engine needs asyncio, and other verbs do not wait for that.
-    from headrace.app.build import engine_of
-    from headrace.market.clock import Mode
+    from headrace.research.run import backtest, run_backtest
+
+    inputs = given.pop("inputs")
+    if not inputs:
+        hint = swapped_hint("backtest", given["strategies"])
+        raise Failure(f"there is nothing to backtest: name a CONFIG, or a FILE and a --strategy{hint}", exit_code=2)
+    for name in inputs:
+        if is_strategy(name):
+            raise Failure(f"{name} is no recording, but a strategy by its form: write --strategy {name}", exit_code=2)
+    uses, parameters = given.pop("strategies"), given.pop("parameters")
+    configs = [name for name in inputs if is_config(name)]
+    overrides, audit = given.pop("overrides"), given.pop("audit")
+    options = {name: value for name, value in given.items() if value is not None}
+    if not configs:
+        if overrides:
+            raise Failure(f"--set {overrides[0]} is for a configuration, and none is named", exit_code=2)
+        if not uses:
+            raise Failure("there is no strategy: name one with --strategy file.py:Class", exit_code=2)
+        loaded = load_strategies(uses, parameters, context)
+        return backtest(loaded, inputs, audit=audit, progress=progress, **options)
+    if len(inputs) > 1:
+        raise Failure(f"{configs[0]} is a configuration: name it alone, its feeds are its data", exit_code=2)
+    overrides, options["audit"] = _with_parameters(overrides, uses, parameters), audit
+    engine, options = configured(configs[0], overrides, options)
+    engine["progress"] = progress
+    if uses:
+        engine["strategies"] = load_strategies(uses, parameters, context)
+    return run_backtest(engine, options)
+
+
+def _with_parameters(overrides: tuple[str, ...], uses: tuple[str, ...], parameters: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the overrides with the parameters of the configuration's own first strategy, when no other is named."""
+    if uses:
+        return overrides
+    return (*overrides, *("strategies.0.parameters.{}={}".format(*parameter_of(text)) for text in parameters))
+
+
+def configured(file: str, overrides: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the options of the engine that a configuration describes, and of its backtest. Raises ConfigError."""
+    from headrace.app.build import past_options
     from headrace.telemetry.logs import configure_logging
 
-    config = loaded_config(config_file, overrides, section)
-
-    def work(progress: ShowProgress) -> Report:
-        engine = engine_of(config, mode=Mode.REPLAY, progress=progress)
-        configure_logging(config.engine.log_level, config.engine.log_format, engine.run_id)
-        return engine.run()
-
-    return exit_code_of(run_with_display("backtest", work, as_json=as_json), strict=strict)
+    path = Path(file)
+    if not path.is_file():
+        raise Failure(f"configuration {file} is missing: check the path", exit_code=2)
+    if options.pop("venue", None) is not None:
+        raise Failure("--venue is for files: a configuration names the venue of each feed", exit_code=2)
+    config = loaded_config(path, overrides, {"audit": options.pop("audit", None)})
+    engine = past_options(config)
+    configure_logging(config.engine.log_level, config.engine.log_format, engine.get("run_id") or "replay")
+    if any(options.get(name) is not None for name in ("fees", "latency", "fill")):
+        if config.broker is not None and config.broker.use != "simulated":
+            msg = f"--fees, --latency and --fill are for the simulated broker, and {file} has {config.broker.use}"
+            raise Failure(msg, exit_code=2)
+        engine["broker"] = None
+    if options.get("cash") is None and engine.get("cash"):
+        options["cash"] = engine["cash"]
+    return engine, options

@@ -18,9 +18,14 @@ __all__ = ["doctor_command"]
 CORE = ("numpy", "msgspec", "click")
 EXTRAS = {
     "rich": "cli",
-    "psycopg": "postgres",
-    "prometheus-client": "prometheus",
     "apsw": "sqlite",
+    "bokeh": "report",
+    "optuna": "sweep",
+    "pandas": "pandas",
+    "polars": "polars",
+    "prometheus-client": "prometheus",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
     "PyYAML": "yaml",
 }
 

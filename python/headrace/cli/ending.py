@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 import traceback
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import click
 
 import headrace
 from headrace.cli.failure import Failure
 from headrace.dispatch.faults import error_text
-from headrace.engine.tables import progress_display
+from headrace.engine.tables import duration_text, progress_display, time_text
 from headrace.errors import RecordingError, StrategyFaultError
 from headrace.market.wording import counted
 
@@ -36,6 +37,7 @@ __all__ = [
     "ShowProgress",
     "exit_code_for_strategies",
     "exit_code_of",
+    "market_progress_to",
     "print_report",
     "progress_to",
     "run_with_display",
@@ -44,18 +46,36 @@ __all__ = [
 PACKAGE = Path(headrace.__file__).parent
 
 
-def print_report(report: Report, *, as_json: bool) -> None:
+class Shown(Protocol):
+    """What a verb prints: tables as its text, or a document."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document."""
+
+
+Outcome = TypeVar("Outcome", bound=Shown)
+
+
+def print_report(report: Shown, *, as_json: bool) -> None:
     """Print the tables, or one JSON document."""
     indent = 2 if sys.stdout.isatty() else None
     click.echo(json.dumps(report.to_dict(), indent=indent) if as_json else str(report))
 
 
-def run_with_display(title: str, work: Callable[[ShowProgress], Report], *, as_json: bool) -> Report:
+def run_with_display(
+    title: str,
+    work: Callable[[ShowProgress], Outcome],
+    *,
+    as_json: bool,
+    progress: Callable[[ProgressDisplay], ShowProgress] | None = None,
+    broken_off: Callable[[RecordingError], Shown | None] = lambda error: error.report,
+) -> Outcome:
     """Run, show how far it is on stderr, and print the report. Raises Failure for what a strategy raised.
 
     Of a run that a recording ended, where it is damaged, the report up to there is printed before the error is raised.
 
-    work : gets the function that shows progress.
+    work : gets the function that shows progress. progress : makes that function; by default it shows ticks.
+    broken_off : returns what there is of a run that a recording ended.
     """
     display = progress_display(sys.stderr, title)
     # What strategies print must not stand in the document.
@@ -63,11 +83,11 @@ def run_with_display(title: str, work: Callable[[ShowProgress], Report], *, as_j
     with strategy_failures():
         try:
             with quiet:
-                report = work(progress_to(display))
+                report = work((progress or progress_to)(display))
         except RecordingError as error:
-            if error.report is not None:
+            if (part := broken_off(error)) is not None:
                 display.close()
-                print_report(error.report, as_json=as_json)
+                print_report(part, as_json=as_json)
             raise
         finally:
             display.close()
@@ -78,6 +98,20 @@ def run_with_display(title: str, work: Callable[[ShowProgress], Report], *, as_j
 def progress_to(display: ProgressDisplay) -> ShowProgress:
     """Return the function that shows a replay's progress."""
     return lambda progress: display.update(progress.bytes_done, progress.bytes_total, f"{progress.ticks:,} ticks")
+
+
+def market_progress_to(display: ProgressDisplay) -> ShowProgress:
+    """Return the function that shows the time of the market, ticks per second, and how long it will take."""
+    began_s = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        took_s = max(time.monotonic() - began_s, 1e-9)
+        done, total = progress.bytes_done, progress.bytes_total
+        left = f", {duration_text(took_s * (total - done) / done * 1e9)} left" if 0 < done <= total else ""
+        note = f"{time_text(progress.now_ns)}, {progress.ticks / took_s:,.0f} ticks/s{left}"
+        display.update(done, total, note)
+
+    return show
 
 
 def exit_code_of(report: Report, *, strict: bool = False) -> int:

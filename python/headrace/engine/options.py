@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.engine.service import ServiceProtocol
     from headrace.feeds.sources import Progress, Source
     from headrace.market.events import Event, Lane
+    from headrace.market.money import Amount
     from headrace.strategies.spec import Strategies
 
 __all__ = ["EngineOptions", "complete"]
@@ -46,6 +47,7 @@ class EngineOptions(TypedDict, total=False):
     run_id: str | None
     instruments: Instrument | Iterable[Instrument | str]
     limits: RiskLimits | None
+    cash: Mapping[str, Amount] | None
     sizing: Sizing | None
     on_fault: Policy | None
     on_feed_end: Literal["stop", "continue"]
@@ -105,6 +107,7 @@ _TYPES: dict[str, tuple[type | None, ...]] = {
     "run_id": (str, None),
     "instruments": (Iterable, Instrument),
     "limits": (RiskLimits, None),
+    "cash": (Mapping, None),
     "sizing": (Sizing, None),
     "clock": (Clock, None),
     "ring_capacity": (int, np.integer),

@@ -32,13 +32,16 @@ from headrace.feeds.recorder import Recorder
 from headrace.feeds.sources import announced_by, feeds_of, refuse_candles, refuse_live
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
+from headrace.market.events import OrderEvent
 from headrace.market.instrument import Instrument
+from headrace.market.money import ZERO
 from headrace.strategies.context import ContextParts
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
 from headrace.trading.account import Account
-from headrace.trading.brokers import BrokerContext, guarded
+from headrace.trading.brokers import BrokerContext, FeeBroker, guarded
+from headrace.trading.cash import Cash, checked_cash
 from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.known_names import KnownNames
 from headrace.trading.orders import OrderManager
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.feeds.base import AnyFeed
+    from headrace.market.money import Amount
     from headrace.strategies.spec import StrategySpec
     from headrace.telemetry import Sample
 
@@ -110,7 +114,8 @@ class EngineParts:
         self.broker: Final = options["broker"]
         self.broker_context: Final = self._broker_context()
         self.positions: Final = Positions(self.gates.instruments, self.names)
-        self.account: Final = Account(self.positions, self.marks.mid)
+        self.cash: Final = self._cash()
+        self.account: Final = Account(self.positions, self.marks.mid, cash=self.cash)
         self.orders: Final = OrderManager(
             bus=self.bus,
             gates=self.gates,
@@ -121,6 +126,10 @@ class EngineParts:
             call_soon=self.driver.call_soon,
             call_at=self._call_at,
         )
+        if self.cash is not None:
+            self.gates.add(self.cash)
+            # Behind the orders' manager: then positions hold each fill already.
+            self.bus.subscribe(OrderEvent, self.cash.take, name="cash")
         self.strategies: Final = self._strategies(specs)
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
         self.services: Final = Supervisor(options["services"], context, self.driver.publish)
@@ -168,6 +177,18 @@ class EngineParts:
     def _call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
         # No strategy has this name, so that its timers replace none of ours.
         self.driver.timers.set("", name, due_ns, lambda _: call())
+
+    def _cash(self) -> Cash | None:
+        given: Mapping[str, Amount] | None = self.options["cash"]
+        broker: object = self.broker
+        if given is None:
+            return None
+        return Cash(
+            checked_cash(given),
+            self.positions,
+            fee=broker.fee if isinstance(broker, FeeBroker) else lambda *_: ZERO,
+            is_known=lambda order_id: self.orders.order(order_id) is not None,
+        )
 
     def _book_state(self, strategy: str, instrument: str) -> str | None:
         """Return the state of the book that a strategy uses of an instrument; None: it uses none."""

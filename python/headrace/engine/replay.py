@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from headrace.engine.options import EngineOptions
+    from headrace.engine.parts import EngineParts
     from headrace.engine.report import Report
     from headrace.feeds.sources import Progress, Source
     from headrace.market.instrument import Instrument
     from headrace.strategies.spec import Strategies
 
-__all__ = ["replay"]
+__all__ = ["on_own_thread", "replay", "run_parts"]
 
 
 def replay(
@@ -68,12 +69,8 @@ def replay(
     strategy is called; RecordingError and SourceOrderError where the damage stands; what a strategy raised.
     """
     # An engine needs asyncio, which takes 20 ms to import.
-    from headrace.engine.event_loop import run_in_loop
-    from headrace.engine.interrupts import Interrupts
     from headrace.engine.options import complete
     from headrace.engine.parts import build_parts
-    from headrace.engine.report import report_of
-    from headrace.engine.run import EngineRun
     from headrace.feeds.sources import feeds_of
     from headrace.strategies.spec import specs_of
 
@@ -91,17 +88,26 @@ def replay(
         "late": late,
         "progress": progress,
     }
-    parts = build_parts(complete(options))
+    return run_parts(build_parts(complete(options)))
+
+
+def run_parts(parts: EngineParts) -> Report:
+    """Run the parts of a replay to their end, also inside of a running event loop, and return what happened."""
+    from headrace.engine.event_loop import run_in_loop
+    from headrace.engine.interrupts import Interrupts
+    from headrace.engine.report import report_of
+    from headrace.engine.run import EngineRun
+
     run = EngineRun(parts)
     with Interrupts((run.stop,), signals=(signal.SIGINT,)):
         if has_running_loop():
-            _on_own_thread(lambda: run_in_loop(run.run(), run.end.waits))
+            on_own_thread(lambda: run_in_loop(run.run(), run.end.waits))
         else:
             run_in_loop(run.run(), run.end.waits)
     return report_of(parts, run)
 
 
-def _on_own_thread(job: Callable[[], None]) -> None:
+def on_own_thread(job: Callable[[], None]) -> None:
     """Run the job on a thread, and raise what it raised."""
     raised: list[BaseException] = []
 

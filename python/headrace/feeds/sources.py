@@ -76,12 +76,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a replay is.
 
     bytes_done, bytes_total : of the files' bytes; the total is 0 when a feed has no size.
-    ticks : published so far.
+    ticks : published so far. now_ns : the time of the market, ns since 1970-01-01 UTC.
     """
 
     bytes_done: int
     bytes_total: int
     ticks: int
+    now_ns: int = 0
 
 
 class Sources:
@@ -289,11 +290,12 @@ class Sources:
         """How many candles have closed so far, those made from shorter ones included."""
         return 0 if self._candle_merge is None else self._candle_merge.count
 
-    def progress(self, ticks: int) -> Progress:
-        """Return how far the feeds are read. ticks : published so far."""
+    def progress(self, ticks: int, now_ns: int) -> Progress:
+        """Return how far the feeds are read. ticks : published so far. now_ns : by the clock of the run."""
         sized = [feed for feed in self.feeds if isinstance(feed, SizedFeed)]
         total = sum(feed.bytes_total for feed in sized) if len(sized) == len(self.feeds) else 0
-        return Progress(bytes_done=sum(feed.bytes_done for feed in sized), bytes_total=total, ticks=ticks)
+        done = sum(feed.bytes_done for feed in sized)
+        return Progress(bytes_done=done, bytes_total=total, ticks=ticks, now_ns=now_ns)
 
     def _name_array_instruments(self) -> None:
         """Name the instrument ids of an array without names: ``3.ARRAY``."""

@@ -123,6 +123,11 @@ class SyntheticFeed:
         """The venue whose frames are imitated."""
         return self._venue
 
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """The name of its one instrument."""
+        return (f"{self._symbol}.{self._venue}",)
+
     async def open(self) -> None:
         """Do nothing: there is nothing to open."""
 

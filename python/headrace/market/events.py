@@ -179,7 +179,7 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
 
     side : +1 buy, -1 sell. price : the limit; None for a market order. time_in_force : "gtc" rests until canceled,
     "ioc" fills what it can at once; the rest is canceled. expires_ns : when a resting order expires.
-    reduce_only : the order may not add exposure.
+    reduce_only : the order may not add exposure. tag : a word of the strategy's own, which results show.
     verdict : "passed": on its way to the broker. "refused": an OrderRejected follows, which names the gate. None: not
     judged yet; it is published with a verdict.
     """
@@ -191,6 +191,7 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     time_in_force: Literal["gtc", "ioc"] = "gtc"
     expires_ns: int | None = None
     reduce_only: bool = False
+    tag: str = ""
     verdict: Literal["passed", "refused"] | None = None
 
 

@@ -100,6 +100,7 @@ class Strategy:
         price : the limit; None: a market order. time_in_force : "gtc" rests until it is canceled, "ioc" fills what it
             can at once; the rest is canceled. expires_after : "30s", or ns: a resting order expires then.
             expires_ns : the same, as a time of the engine's clock. reduce_only : the order may not add exposure.
+            tag : a word of your own, up to 64 characters, that results show with the order and its round trip.
 
         Raises EngineError (no broker), OrderError (an invalid order) and LaneFullError; then there is no order.
         """

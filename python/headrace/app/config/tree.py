@@ -2,9 +2,9 @@
 
 ::
 
-    [engine]  [[feeds]]  [[strategies]]  [broker]  [risk]  [instruments."SYMBOL.VENUE"]  [[services]]
-    [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]  [kill_switch]
-    [execution]
+    [engine]  [[feeds]]  [[strategies]]  [broker]  [account]  [risk]  [instruments."SYMBOL.VENUE"]
+    [[services]]  [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]
+    [kill_switch]  [execution]
 
 ``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the entry ``key : meaning`` in
 the docstring of its section.
@@ -31,6 +31,7 @@ from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
 
 __all__ = [
+    "AccountSection",
     "BarSection",
     "BrokerSection",
     "CommandsSection",
@@ -227,6 +228,15 @@ class InstrumentSection(Section, frozen=True, kw_only=True):
     settles: str = ""
 
 
+class AccountSection(Section, frozen=True, kw_only=True):
+    """The account of a simulated broker.
+
+    cash : amounts by currency, { USDT = 100_000 }, which bound what orders may spend; by default there is no bound.
+    """
+
+    cash: dict[str, Decimal] = {}
+
+
 class ServiceSection(Section, frozen=True, kw_only=True):
     """A service that runs beside the strategies.
 
@@ -373,6 +383,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     feeds : the sources of market data.
     strategies : the strategies, in the order in which each tick reaches them.
     broker : the broker of the orders.
+    account : the cash that orders may spend.
     risk : the limits of orders; a missing limit refuses the orders that it concerns.
     instruments : price tick, lot size and limits of each, by SYMBOL.VENUE.
     services : services that run beside the strategies.
@@ -388,6 +399,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     feeds: tuple[FeedSection, ...] = ()
     strategies: tuple[StrategySection, ...] = ()
     broker: BrokerSection | None = None
+    account: AccountSection = AccountSection()
     risk: RiskLimits = RiskLimits()
     instruments: dict[str, InstrumentSection] = {}
     services: tuple[ServiceSection, ...] = ()

@@ -210,4 +210,4 @@ class ReplayDriver(Driver):
         if self._progress is None or now_ns < self._progress_due_ns or self._sources is None:
             return
         self._progress_due_ns = now_ns + PROGRESS_EVERY_NS
-        called(self._progress, "progress", self._sources.progress(self.dispatcher.ring.cursor))
+        called(self._progress, "progress", self._sources.progress(self.dispatcher.ring.cursor, self.clock.now_ns()))

@@ -1,6 +1,15 @@
 """Brokers: what takes orders and publishes executions; one Protocol, and a simulated one with its fill models."""
 
-from headrace.trading.brokers.base import Broker, BrokerContext, CandleBroker, call_broker, check_broker, guarded
+from headrace.trading.brokers.base import (
+    Broker,
+    BrokerContext,
+    CandleBroker,
+    FeeBroker,
+    call_broker,
+    check_broker,
+    guarded,
+)
+from headrace.trading.brokers.costs import Fees
 from headrace.trading.brokers.fill_models import FillModel
 from headrace.trading.brokers.simulated import SimulatedBroker
 
@@ -8,6 +17,8 @@ __all__ = [
     "Broker",
     "BrokerContext",
     "CandleBroker",
+    "FeeBroker",
+    "Fees",
     "FillModel",
     "SimulatedBroker",
     "call_broker",

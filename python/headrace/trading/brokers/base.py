@@ -26,13 +26,14 @@ from headrace.market.user_functions import refuse_unfinished, unfinished_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.market.clock import Clock, ModeName
     from headrace.market.events import Bar, Cause, Event, OrderRequested
     from headrace.market.instrument import Instrument
 
-__all__ = ["Broker", "BrokerContext", "CandleBroker", "call_broker", "check_broker", "guarded"]
+__all__ = ["Broker", "BrokerContext", "CandleBroker", "FeeBroker", "call_broker", "check_broker", "guarded"]
 
 
 AT_ONCE = "since a broker's methods return at once: start a task in it, and publish the answer"
@@ -108,6 +109,14 @@ class CandleBroker(Broker, Protocol):
 
     def on_candle_close(self, candle: Bar) -> None:
         """Take a whole candle, at its close time, before strategies get it."""
+
+
+@runtime_checkable
+class FeeBroker(Protocol):
+    """A broker whose fees are known before an execution."""
+
+    def fee(self, instrument: Instrument, quantity: Decimal, price: Decimal) -> Decimal:
+        """Return what an execution would cost at most, in the instrument's settlement currency."""
 
 
 def check_broker(broker: Broker) -> None:

@@ -15,6 +15,8 @@ Does not: simulate outages, or an effect of its orders on the market.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from headrace.errors import EngineError, OptionError, OrderError
@@ -22,7 +24,7 @@ from headrace.market.checks import nearest, of_type, whole
 from headrace.market.clock import Mode
 from headrace.market.events import Cause, OrderRejected
 from headrace.market.tick import NEVER_NEWEST, Flags
-from headrace.trading.brokers.costs import Costs
+from headrace.trading.brokers.costs import Costs, Fees, fees_at
 from headrace.trading.brokers.fill_models import FILL_MODELS, FillModel, NextOpenFill, QuoteFill
 from headrace.trading.brokers.fill_models.base import LastCandle
 from headrace.trading.brokers.matching import Matching
@@ -30,8 +32,11 @@ from headrace.trading.brokers.outbox import Outbox
 from headrace.trading.brokers.resting import NEVER_NS, RestingOrders, ShownSides
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from headrace.dispatch.subscription import Subscription
     from headrace.market.events import Bar, OrderRequested
+    from headrace.market.instrument import Instrument
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import BrokerContext
 
@@ -49,6 +54,7 @@ class SimulatedBroker:
     maker_fee, taker_fee : a part of the notional (0.001: ten basis points), in the instrument's settlement currency; a
         maker's may be negative. An order is a taker where it fills against the first data that it meets, and with
         every fill of a market order.
+    fees : by venue or instrument, in place of these two: {"BINANCE_USDM": Fees("0.0002", "0.0005")}.
     slippage_ticks, slippage_bps : how much worse than the quote a taker is filled, never beyond its limit.
     fill : "quote", "next_open", "close_slip", "path", or a FillModel of your own; None: as the data allows, see above.
 
@@ -64,9 +70,10 @@ class SimulatedBroker:
         slippage_ticks: int = 0,
         slippage_bps: Amount = 0,
         fill: str | FillModel | None = None,
+        fees: Mapping[str, Fees] = MappingProxyType({}),
         name: str = "simulated",
     ) -> None:
-        self._costs = Costs(maker_fee, taker_fee, slippage_ticks, slippage_bps)
+        self._costs = Costs(fees_at(maker_fee, taker_fee), fees, slippage_ticks, slippage_bps)
         of_type("name", name, str)
         self._name = name
         self._fill = None if fill is None else _model(fill)
@@ -86,6 +93,10 @@ class SimulatedBroker:
     def open_orders(self) -> tuple[str, ...]:
         """The ids of the orders that it has, in the order in which they came."""
         return tuple(self._matching.orders)
+
+    def fee(self, instrument: Instrument, quantity: Decimal, price: Decimal) -> Decimal:
+        """Return what an execution would cost at most: the fee of a taker."""
+        return self._costs.fee(instrument, quantity, price, "taker")
 
     # The broker's protocol
 

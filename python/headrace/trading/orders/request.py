@@ -27,6 +27,8 @@ __all__ = ["OrderOptions", "amount", "check_names", "identify", "request_of"]
 
 # Names of other libraries, and ours that serve the same.
 ELSEWHERE = {"limit": "price", "order_type": "price", "tif": "time_in_force", "side": "buy or sell"}
+# It stands on each event and line of the audit that shows its order.
+TAG_CHARACTERS_MAX = 64
 TIMES_IN_FORCE = "'gtc' (rests until it is canceled) or 'ioc' (fills at once what it can)"
 
 
@@ -38,6 +40,7 @@ class OrderOptions(TypedDict, total=False):
     expires_after: Duration | None
     expires_ns: int | None
     reduce_only: bool
+    tag: str
 
 
 def check_names(options: Iterable[str]) -> None:
@@ -82,6 +85,7 @@ def request_of(
         time_in_force=time_in_force,
         expires_ns=_expiry(options, now_ns) if options else None,
         reduce_only=reduce_only,
+        tag=_tag(options.get("tag", "")),
     )
 
 
@@ -103,6 +107,12 @@ def amount(field: str, value: Amount) -> Decimal:
     if not is_amount(number):
         _refuse(field, value, f"a number of {AMOUNTS}")
     return number
+
+
+def _tag(tag: object) -> str:
+    if not isinstance(tag, str) or len(tag) > TAG_CHARACTERS_MAX:
+        _refuse("tag", tag, f"a text of at most {TAG_CHARACTERS_MAX} characters")
+    return tag
 
 
 def _expiry(options: OrderOptions, now_ns: int) -> int | None:

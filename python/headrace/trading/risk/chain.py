@@ -117,6 +117,8 @@ class RiskGates:
         self._clock = clock
         self._quotes = quotes or _no_quote
         self._books = books or _no_book
+        # Makes an instrument that is not listed when an order first names it; None: such orders are refused.
+        self.instrument_of: Callable[[str], Instrument | None] | None = None
         self._gates = [_Kept(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES]
         self._limits = _checked_limits(limits or RiskLimits())
         self._instruments: dict[str, Instrument] = {}
@@ -125,9 +127,7 @@ class RiskGates:
             if instrument.name in self._instruments:
                 msg = f"instrument {instrument.name!r} is given twice: say everything about it in one Instrument"
                 raise OptionError(msg, option="instruments")
-            self._instruments[instrument.name] = _checked_instrument(instrument)
-            own = _checked_limits(instrument.limits or RiskLimits())
-            self._merged[instrument.name] = _completed(instrument.limits, own, self._limits)
+            self._add(instrument)
         # As the gates saw them: made into texts when they are read. So many evaluations are in it.
         self._judged: deque[_Judged] = deque()
         self._evaluations = 0
@@ -137,6 +137,20 @@ class RiskGates:
         self._window_ns = max((window_ns for _, window_ns in windows), default=0)
         self._messages_max = min(max((count for count, _ in windows), default=0) + 1, MESSAGES_MAX)
         self._messages: dict[str, deque[int]] = {}
+
+    def _add(self, instrument: Instrument) -> Instrument:
+        checked = self._instruments[instrument.name] = _checked_instrument(instrument)
+        own = _checked_limits(instrument.limits or RiskLimits())
+        self._merged[instrument.name] = _completed(instrument.limits, own, self._limits)
+        return checked
+
+    def _known(self, name: str) -> Instrument | None:
+        """Return an instrument that may be traded; one that is not listed is made where that is allowed."""
+        found = self._instruments.get(name)
+        if found is None and self.instrument_of is not None:
+            made = self.instrument_of(name)
+            return None if made is None else self._add(made)
+        return found
 
     def add(self, gate: Gate) -> None:
         """Add a gate of your own, after all others. Raises OptionError (no gate, or its name is taken)."""
@@ -221,7 +235,7 @@ class RiskGates:
             exposure=exposure,
             now_ns=self._clock.now_ns(),
             is_halted=self.is_halted,
-            instrument=self._instruments.get(order.instrument),
+            instrument=self._known(order.instrument),
             limits=self._merged.get(order.instrument, self._limits),
             quote=self._quotes(order.instrument),
             messages=self._messages.get(order.strategy, ()),

@@ -1,0 +1,216 @@
+"""Observer: keeps what happens in a run: orders, fills, marks, round trips, and the hash of its audit.
+
+::
+
+    bus ─▶ order events ─▶ orders, fills, trips        every event ─▶ SHA-256 of the lines that an audit would have
+    dispatcher ─▶ quotes of 5 minutes at once ─┬▶ marks, and the worst and best of each trip
+    bus ─▶ candles, a thousand at once ────────┘
+
+Guarantees: it publishes nothing and calls nobody, so a run with it decides what it would without; each fill has the
+quote that was there.
+Does not: keep ticks; what it holds grows with orders, and with time up to a bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headrace.feeds.base import CandleSource
+from headrace.market.event_json import encode_event
+from headrace.market.events import (
+    Bar,
+    Event,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFill,
+    OrderFilled,
+    OrderRejected,
+    OrderRequested,
+    Signal,
+)
+from headrace.market.instrument import instrument_of
+from headrace.market.money import MONEY, ZERO, shown
+from headrace.market.tick import NEVER_NEWEST
+from headrace.research.marks import Marks
+from headrace.research.rows import Fill, OrderRow
+from headrace.research.trips import Trips
+
+if TYPE_CHECKING:
+    from headrace.engine.parts import EngineParts
+
+__all__ = ["Observer"]
+
+# So many quotes and candles at once that NumPy's cost per call is small, and their copy too.
+WINDOW = "5m"
+CANDLES = 1_024
+ENDS: dict[type[OrderEvent], str] = {
+    OrderFilled: "filled",
+    OrderCanceled: "canceled",
+    OrderExpired: "expired",
+    OrderRejected: "rejected",
+}
+
+
+class Observer:
+    """Keeps a run of these parts, which have not run. hashing : also the hash of its audit."""
+
+    def __init__(self, parts: EngineParts, *, hashing: bool) -> None:
+        self._parts = parts
+        self._requests: dict[str, OrderRequested] = {}
+        self._orders: dict[str, OrderRow] = {}
+        self.fills: list[Fill] = []
+        self.signals: list[Signal] = []
+        self.marks = Marks()
+        self.trips = Trips(lambda order_id: self._requests[order_id].tag)
+        self._net: dict[str, Decimal] = {}
+        self._hash = hashlib.sha256() if hashing else None
+        self._names = parts.dispatcher.instruments
+        self._candle_hashes: dict[str, Any] = {}
+        self._closed_ns: dict[str, int] = {}
+        # By instrument: the candles that were not looked at yet.
+        self._candles: dict[str, list[tuple[int, int, float, float, float]]] = {}
+        parts.bus.subscribe(OrderEvent, self._on_order, name="result")
+        parts.bus.subscribe(Signal, self._on_signal, name="result signals")
+        if any(isinstance(feed, CandleSource) for feed in parts.feeds):
+            parts.bus.subscribe(Bar, self._on_bar, name="result candles")
+        if self._hash is not None:
+            parts.bus.subscribe(Event, self._on_event, name="result hash")
+        parts.dispatcher.subscribe(self._on_quotes, callback="on_quotes", name="result", every=WINDOW, overflow="block")
+
+    @property
+    def audit_hash(self) -> str | None:
+        """SHA-256 of the lines of an audit without its header, lower-case hex; None without hashing."""
+        return None if self._hash is None else self._hash.hexdigest()
+
+    def input_hash(self, of_ticks: str | None) -> str | None:
+        """Return the hash of the input: that of its ticks, and with candles one over both, by instrument."""
+        if of_ticks is None or not self._candle_hashes:
+            return of_ticks
+        parts = [of_ticks, *(f"{name} {self._candle_hashes[name].hexdigest()}" for name in sorted(self._candle_hashes))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def orders(self) -> list[OrderRow]:
+        """Every order, in the order in which they were submitted."""
+        return list(self._orders.values())
+
+    def mark_of(self, instrument: str) -> Decimal | None:
+        """Return the last mark, as the account values positions; None: there was none."""
+        return self._parts.marks.mid(instrument)
+
+    # Events
+
+    def _on_event(self, event: Event) -> None:
+        assert self._hash is not None
+        self._hash.update(encode_event(event) + b"\n")
+
+    def _on_signal(self, signal: Event) -> None:
+        assert isinstance(signal, Signal)
+        self.signals.append(signal)
+
+    def _on_order(self, event: Event) -> None:
+        assert isinstance(event, OrderEvent)
+        if self._parts.orders.is_refused(event):
+            return
+        if isinstance(event, OrderRequested):
+            self._requests[event.order_id] = event
+            self._orders[event.order_id] = OrderRow.of(event)
+            return
+        row = self._orders.get(event.order_id)
+        if row is None:
+            return
+        if isinstance(event, OrderFill):
+            self._on_fill(event)
+            row.fill(event)
+        row.state = ENDS.get(type(event), row.state)
+        if type(event) in ENDS:
+            row.end_ts = event.ts
+        if isinstance(event, OrderRejected):
+            row.gate, row.reason = event.gate, event.reason
+        elif isinstance(event, OrderCanceled):
+            row.reason = event.reason
+
+    def _on_fill(self, fill: OrderFill) -> None:
+        traded = instrument_of(self._parts.gates.instruments, fill.instrument)
+        signed = fill.quantity if fill.side > 0 else MONEY.minus(fill.quantity)
+        net = self._net[fill.instrument] = MONEY.add(self._net.get(fill.instrument, ZERO), signed)
+        # At one time a candle closes, and then the next one opens: what the open fills comes behind the close.
+        held_ns = fill.ts + (self._closed_ns.get(fill.instrument) == fill.ts)
+        quote = self._parts.marks.quote(fill.instrument)
+        self.fills.append(
+            Fill(
+                ts=fill.ts,
+                strategy=fill.strategy,
+                instrument=fill.instrument,
+                side=fill.side,
+                quantity=fill.quantity,
+                price=fill.price,
+                fee=fill.fee,
+                currency=traded.settles,
+                liquidity=fill.liquidity,
+                order_id=fill.order_id,
+                worth=shown(traded.worth(signed, fill.price)),
+                notional=shown(traded.worth(fill.quantity, fill.price).copy_abs()),
+                net=net,
+                held_ns=held_ns,
+                bid=None if quote is None else quote.bid_price,
+                ask=None if quote is None else quote.ask_price,
+            )
+        )
+        self.trips.fill(fill, traded, held_ns)
+
+    # Candles
+
+    def _on_bar(self, event: Event) -> None:
+        """Keep a candle that orders are filled from; bars of longer timeframes say nothing more."""
+        assert isinstance(event, Bar)
+        if self._parts.candle_lengths.get(event.instrument) != event.ts_close - event.ts_open:
+            return
+        self._closed_ns[event.instrument] = event.ts_close
+        candles = self._candles.setdefault(event.instrument, [])
+        candles.append((event.ts_open, event.ts_close, event.low, event.high, event.close))
+        if len(candles) >= CANDLES:
+            self._look_at_candles(event.instrument)
+
+    def _look_at_candles(self, instrument: str) -> None:
+        candles = self._candles.pop(instrument)
+        opens, closes = (np.array([own[place] for own in candles], np.int64) for place in (0, 1))
+        lows, highs, lasts = (np.array([own[place] for own in candles]) for place in (2, 3, 4))
+        self.marks.add(instrument, closes, lasts)
+        # What is filled at the open sees the whole candle, what is filled at the close only that.
+        times = np.column_stack([opens + 1, opens + 1, closes]).ravel()
+        self.trips.look(instrument, times, np.column_stack([lows, highs, lasts]).ravel())
+        if self._hash is not None:
+            own = self._candle_hashes.setdefault(instrument, hashlib.sha256())
+            own.update(np.array(candles, "<f8").tobytes())
+
+    def finish(self) -> None:
+        """Look at the candles that are left; call it when the run is over."""
+        for instrument in list(self._candles):
+            self._look_at_candles(instrument)
+
+    # Ticks
+
+    def _on_quotes(self, instrument_id: np.ndarray, mid: np.ndarray, ts_init: np.ndarray, flags: np.ndarray) -> None:
+        usable = np.isfinite(mid) & ((flags & NEVER_NEWEST) == 0)
+        if not usable.all():
+            instrument_id, mid, ts_init = instrument_id[usable], mid[usable], ts_init[usable]
+        if not len(mid):
+            return
+        if (instrument_id == instrument_id[0]).all():
+            self._mark(int(instrument_id[0]), ts_init, mid)
+            return
+        for number in np.unique(instrument_id).tolist():
+            own = instrument_id == number
+            self._mark(number, ts_init[own], mid[own])
+
+    def _mark(self, number: int, times: np.ndarray, mids: np.ndarray) -> None:
+        name = self._names.name(number)
+        assert name is not None
+        self.marks.add(name, times, mids)
+        self.trips.look(name, times, mids)
