@@ -50,7 +50,11 @@ class Store:
         self._connection: Connection | None = None
         if migrate:
             self.migrate()
-        self._with(lambda connection: check_version(connection, complete=True))
+        try:
+            self._with(lambda connection: check_version(connection, complete=True))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
