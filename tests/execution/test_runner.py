@@ -299,3 +299,36 @@ def test_an_execution_has_the_fill_arithmetic_of_the_defaults(store: Store) -> N
         ("100.05", "98.049", "104.052", "249", "24912.45", "240", "close+slip", "SIMULATED"),
         ("99.95", "101.949", "95.952", "250", "24987.5", "240", "close+slip", "SIMULATED"),
     ]
+
+
+def test_a_lease_is_of_the_clock_of_the_database(
+    store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommend(store)
+    holder, connection = begin_run(database, "me"), database.connect()
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 86_400)
+    claims.claim(connection, "me", holder.run, settings(), 1)
+    [[left_ms]] = connection.rows("SELECT MS(lease_until) - MS(NOW()) FROM dispatch_recommendations")
+    assert 0 < left_ms <= settings().lease_ms
+    connection.close()
+
+
+def test_status_and_ledger_are_committed_together(store: Store) -> None:
+    """A ledger that refuses the execution leaves no recommendation that says it was executed."""
+    market(store)
+    [number] = recommend(store)
+    if store.database.dialect.name == "sqlite":
+        store.query(
+            "CREATE TRIGGER refuse BEFORE INSERT ON dispatch_executions BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    else:
+        store.query("ALTER TABLE dispatch_executions ADD CONSTRAINT refuse CHECK (qty < 0) NOT VALID")
+    try:
+        assert run(store).counts.failed == 1
+        status, why = row(store, number, "status", "failure_reason")
+        assert status == "FAILED"
+        assert "StoreRefusedError" in str(why)
+    finally:
+        if store.database.dialect.name == "postgresql":
+            store.query("ALTER TABLE dispatch_executions DROP CONSTRAINT refuse")
