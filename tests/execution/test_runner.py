@@ -319,9 +319,7 @@ def test_status_and_ledger_are_committed_together(store: Store) -> None:
     market(store)
     [number] = recommend(store)
     if store.database.dialect.name == "sqlite":
-        store.query(
-            "CREATE TRIGGER refuse BEFORE INSERT ON dispatch_executions BEGIN SELECT RAISE(ABORT, 'full'); END"
-        )
+        store.query("CREATE TRIGGER refuse BEFORE INSERT ON dispatch_executions BEGIN SELECT RAISE(ABORT, 'full'); END")
     else:
         store.query("ALTER TABLE dispatch_executions ADD CONSTRAINT refuse CHECK (qty < 0) NOT VALID")
     try:

@@ -29,7 +29,7 @@ from headrace.feeds.recording import checked_venue
 from headrace.gateway import Adapter, Gateway, Poller, SqliteSnapshots
 from headrace.market.bars import BarSpec
 from headrace.market.clock import Mode
-from headrace.telemetry import PrometheusEndpoint
+from headrace.telemetry import PrometheusEndpoint, Traces
 from headrace.trading.brokers.base import Broker
 from headrace.trading.brokers.simulated import SimulatedBroker
 
@@ -87,7 +87,10 @@ def past_options(
 
 
 def live_engine(config: EngineConfig, options: EngineOptions) -> Engine:
-    """Make an engine with what operators and metrics need, and its gateway."""
+    """Make an engine with what operators, metrics and traces need, and its gateway."""
+    telemetry = config.telemetry
+    if telemetry.otlp_endpoint is not None:
+        options |= {"traces": Traces(telemetry.otlp_endpoint, sample=telemetry.trace_sample, name=config.engine.name)}
     engine = Engine(**options)
     if config.gateway is not None:
         make_gateway(config.gateway, engine, cast("Sequence[AnyFeed]", options["feeds"]))

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from headrace.market.dead_letters import DeadLetters
     from headrace.market.instrument import Instrument
     from headrace.strategies.runner import StrategyRunner
-    from headrace.telemetry import Metrics, Sample
+    from headrace.telemetry import Metrics, Sample, Traces
     from headrace.trading.account import Account
     from headrace.trading.kill_switch import KillSwitch
     from headrace.trading.orders import OrderManager
@@ -83,6 +83,7 @@ class Engine:
         each run has a file of its own in it.
     config, config_digest : from which the engine was made, for the log and the audit's first line.
     state_folder : where the kill switch's latch is; the user's own unless given; a replay has none.
+    traces : live, where spans of frames, commands and orders are sent.
     halt_signal : SIGUSR2 throws the kill switch. command_workers, command_timeout_s, middleware : of ``commands``.
     progress : in a replay, called about ten times a second.
 
@@ -186,6 +187,11 @@ class Engine:
     def metrics(self) -> Metrics:
         """Every metric, read when it is asked for."""
         return self._parts.metrics()
+
+    @property
+    def traces(self) -> Traces | None:
+        """Where its spans are sent; None: it is not traced."""
+        return self._parts.options["traces"]
 
     def measure(self, read: Callable[[], Iterable[Sample]]) -> None:
         """Add the samples of a part of your own, of rows of ``METRICS``, to each snapshot of the metrics."""

@@ -17,6 +17,7 @@ from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, S
 from headrace.market.checks import file_name, of_type, one_of, refuse, refuse_unknown
 from headrace.market.clock import Clock, Mode, ModeName
 from headrace.market.instrument import Instrument, RiskLimits
+from headrace.telemetry.traces import Traces
 from headrace.trading.brokers import Broker, check_broker
 from headrace.trading.orders import Sizing
 
@@ -72,6 +73,7 @@ class EngineOptions(TypedDict, total=False):
     command_workers: int
     command_timeout_s: float
     middleware: Sequence[Middleware] | None
+    traces: Traces | None
     progress: Callable[[Progress], object] | None
 
 
@@ -125,6 +127,7 @@ _TYPES: dict[str, tuple[type | None, ...]] = {
     "command_workers": (int,),
     "command_timeout_s": (int, float),
     "middleware": (Iterable, None),
+    "traces": (Traces, None),
     "progress": (Callable, None),  # type: ignore[dict-item]  # isinstance takes it
 }
 
@@ -164,6 +167,9 @@ def complete(given: EngineOptions) -> EngineOptions:
     if mode is Mode.REPEAT and options["dispatch_log"] is None:
         msg = "mode='repeat' has no dispatch_log: name the log of the live run"
         raise OptionError(msg, option="dispatch_log")
+    if options["traces"] is not None:
+        msg = f"traces with mode={str(mode)!r}: only a live engine is traced; leave them out"
+        raise OptionError(msg, option="traces")
     if options["record"] is not None:
         msg = f"record={str(options['record'])!r} with mode={str(mode)!r}: only live feeds are recorded; leave it out"
         raise OptionError(msg, option="record")

@@ -25,7 +25,7 @@ from headrace.dispatch.signature import LIFE_CYCLE
 from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
 from headrace.engine.marks import Marks
 from headrace.engine.repeat import Repeat, RunLog
-from headrace.engine.service import ServiceContext
+from headrace.engine.service import ServiceContext, ServiceProtocol
 from headrace.engine.supervisor import Supervisor
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.recorder import Recorder
@@ -132,7 +132,7 @@ class EngineParts:
             self.bus.subscribe(OrderEvent, self.cash.take, name="cash")
         self.strategies: Final = self._strategies(specs)
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
-        self.services: Final = Supervisor(options["services"], context, self.driver.publish)
+        self.services: Final = Supervisor(_services(options), context, self.driver.publish)
         self.feed_ends: Final = FeedEnds(goes_on=options["on_feed_end"] == "continue")
         # By live feed: the state of the breaker of its REST requests.
         self.breakers: Final[dict[str, str]] = {}
@@ -297,3 +297,9 @@ def build_parts(options: EngineOptions) -> EngineParts:
         parts = EngineParts(options, undo)
         undo.pop_all()
     return parts
+
+
+def _services(options: EngineOptions) -> list[ServiceProtocol]:
+    """Return the services of an engine, its traces included."""
+    traces = options["traces"]
+    return [*options["services"], *(() if traces is None else (traces,))]

@@ -71,6 +71,7 @@ class EngineRun:
             parts.dispatcher,
             ends=parts.feed_ends,
             recorder=parts.recorder,
+            tracer=parts.options["traces"],
             is_stopped=lambda: bool(self.ended_by),
         )
         self.end = Shutdown(parts, self.sources)

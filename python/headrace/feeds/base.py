@@ -56,6 +56,13 @@ FeedItem: TypeAlias = "bytes | Frame | np.ndarray"
 Push: TypeAlias = "Callable[[FeedItem], bool]"
 
 
+class PushTracer(Protocol):
+    """Traces a part of what is pushed."""
+
+    def pushing(self, feed: str, push: Push, position: Callable[[], int]) -> Push:
+        """Return a push that traces some of the items. position : the ring's, before and after a push."""
+
+
 class FeedBase(Protocol):
     """What every feed has.
 

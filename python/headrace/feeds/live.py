@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop import LiveDriver
-    from headrace.feeds.base import FeedItem
+    from headrace.feeds.base import FeedItem, PushTracer
     from headrace.feeds.items import Items
     from headrace.market.clock import Clock
 
@@ -67,6 +67,7 @@ class LiveSource:
 
     driver : has the turns that dispatch each item. clock : of the run, by which the feed's end is stamped.
     items : checks them. record : writes an item into the feed's recording.
+    tracer : traces a part of what is pushed.
     """
 
     def __init__(
@@ -78,8 +79,12 @@ class LiveSource:
         *,
         clock: Clock,
         record: Callable[[FeedItem], None] | None = None,
+        tracer: PushTracer | None = None,
     ) -> None:
         self.feed = feed
+        self._push = (
+            self.push if tracer is None else tracer.pushing(feed.name, self.push, lambda: dispatcher.ring.cursor)
+        )
         self._clock = clock
         self._driver = driver
         self._dispatcher = dispatcher
@@ -141,12 +146,12 @@ class LiveSource:
 
     async def _pushed(self) -> None:
         assert isinstance(self.feed, PushFeed)
-        await self.feed.run(self.push)
+        await self.feed.run(self._push)
 
     async def _pulled(self) -> None:
         assert isinstance(self.feed, Feed)
         async for item in self.feed:
-            if not self.push(item):
+            if not self._push(item):
                 if self._is_over:
                     return
                 await self._until_free()

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop import LiveDriver
-    from headrace.feeds.base import FeedItem
+    from headrace.feeds.base import FeedItem, PushTracer
     from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
 
@@ -88,7 +88,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class Sources:
     """The feeds of one run and the pump over them. Made anywhere, used in one event loop.
 
-    ends : keeps how live feeds stand. recorder : writes what they bring. is_stopped : ends a wait for a feed.
+    ends : keeps how live feeds stand. recorder : writes what they bring. tracer : traces a part of it.
+    is_stopped : ends a wait for a feed.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Sources:
         *,
         ends: FeedEnds,
         recorder: Recorder | None = None,
+        tracer: PushTracer | None = None,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.feeds = feeds
@@ -109,6 +111,7 @@ class Sources:
         self._dispatcher = dispatcher
         self._instrument_ids = InstrumentIds(dispatcher.instruments)
         self._recorder = recorder
+        self._tracer = tracer
         self._is_stopped = is_stopped
         self._unclosed = list(feeds)
         self._items: list[AsyncIterator[FeedItem]] = []
@@ -206,7 +209,8 @@ class Sources:
         """Live: publish what the feeds bring until they have ended, as ``FeedEnds`` decides; return why they did."""
         for feed in self.live:
             items, record = Items(feed, self._instrument_ids), self._records.get(id(feed))
-            self._live_sources.append(LiveSource(feed, self._dispatcher, driver, items, clock=clock, record=record))
+            source = LiveSource(feed, self._dispatcher, driver, items, clock=clock, record=record, tracer=self._tracer)
+            self._live_sources.append(source)
         past = self._bring_paced(clock, driver)
         return await self._ends.run(self._live_sources, past, driver.publish_control)
 

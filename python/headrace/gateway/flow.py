@@ -16,20 +16,29 @@ from typing import TYPE_CHECKING, Any
 from headrace.bus.filters import passes
 from headrace.errors import LaneFullError
 from headrace.gateway.throttle import Throttle
-from headrace.market.canonical import CanonicalEvent, key_of
+from headrace.market.canonical import CanonicalEvent, CanonicalType, key_of
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.dispatch.latency_meter import LatencyMeter
     from headrace.gateway.routes import Route, RouteCounts
+    from headrace.telemetry import Traces
 
 __all__ = ["Flow"]
 
 
 class Flow:
-    """The events of one route. counts : of the route. stages : how long each stage took."""
+    """The events of one route. counts : of the route. stages : how long each stage took. traces : None: not traced."""
 
-    def __init__(self, route: Route, counts: RouteCounts, bus: EventBus, stages: LatencyMeter[str]) -> None:
+    def __init__(
+        self,
+        route: Route,
+        counts: RouteCounts,
+        bus: EventBus,
+        stages: LatencyMeter[str],
+        traces: Traces | None = None,
+    ) -> None:
+        self._traces = traces
         self.route = route
         self.counts = counts
         self._bus = bus
@@ -76,10 +85,18 @@ class Flow:
         )
         counts.converted += 1
         self._stages.record("convert", max(0, now_ns - ts_init))
-        if not passes(event, route.filters):
-            counts.filtered += 1
+        if self._traces is not None and self._traces.is_sampling:
+            name = "conductor" if route.canonical_type is CanonicalType.FUSED else "route"
+            with self._traces.span(name, {"headrace.type": route.canonical_type, "headrace.key": event.key}):
+                self._pass(event)
+        else:
+            self._pass(event)
+
+    def _pass(self, event: CanonicalEvent) -> None:
+        if not passes(event, self.route.filters):
+            self.counts.filtered += 1
         elif self._throttle.offer(event):
-            counts.suppressed += 1
+            self.counts.suppressed += 1
 
     def _forward(self, event: CanonicalEvent) -> None:
         self.counts.forwarded += 1

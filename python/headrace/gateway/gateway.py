@@ -222,7 +222,8 @@ class Gateway(Service):
             self._bars = None
 
     def _open(self, key: Key, route: Route) -> None:
-        flow = self._flows[key] = Flow(route, self.table.counts(route), self._engine.bus, self.stages)
+        engine, counts = self._engine, self.table.counts(route)
+        flow = self._flows[key] = Flow(route, counts, engine.bus, self.stages, engine.traces)
         if route.canonical_type in KINDS:
             self._before[key] = self._newest_seq(*key)
             self._ticks[key] = ticks = TickFlow(flow, self._engine.dispatcher)

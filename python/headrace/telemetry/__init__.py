@@ -1,4 +1,4 @@
-"""Telemetry of an engine: one table of metrics, their collector, Prometheus, logs.
+"""Telemetry of an engine: one table of metrics, their collector, Prometheus, logs, traces.
 
 ::
 
@@ -12,6 +12,7 @@ from headrace.telemetry.collect import Metrics, Sample
 from headrace.telemetry.logs import JsonFormatter, TextFormatter, configure_logging, follow_events
 from headrace.telemetry.metrics import METRICS, Metric
 from headrace.telemetry.prometheus import PrometheusEndpoint
+from headrace.telemetry.traces import Traces
 
 __all__ = [
     "METRICS",
@@ -21,6 +22,7 @@ __all__ = [
     "PrometheusEndpoint",
     "Sample",
     "TextFormatter",
+    "Traces",
     "configure_logging",
     "follow_events",
 ]

@@ -88,6 +88,7 @@ Timeframe: TypeAlias = Annotated[
         pattern=f"^(?=0*[1-9])[0-9]{{1,12}}(ms|s|m|h|d|t){_END}", extra={"takes": 'a time like "1m", or "100t"'}
     ),
 ]
+Address: TypeAlias = Annotated[str, msgspec.Meta(pattern="^https?://.+", extra={"takes": "http://HOST:PORT"})]
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 # Finite; no duration or rate needs more.
 AboveZero: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -357,14 +358,20 @@ class CommandsSection(Section, frozen=True, kw_only=True):
 
 
 class TelemetrySection(Section, frozen=True, kw_only=True):
-    """The engine's metrics for monitoring.
+    """The engine's metrics and traces for monitoring.
 
     prometheus_port : the port that serves metrics over HTTP, 0 for any free port; by default metrics are not served.
     prometheus_host : the address to listen on; only this machine reaches the default.
+    otlp_endpoint : OTLP over HTTP of a collector of traces, like http://localhost:4318; by default nothing is traced.
+    trace_sample : the part of live frames whose batch is traced, 0 to 1; commands and orders all are.
     """
 
     prometheus_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None
     prometheus_host: str = "127.0.0.1"
+    otlp_endpoint: Annotated[str, msgspec.Meta(pattern="^https?://.+", extra={"takes": "http://HOST:PORT"})] | None = (
+        None
+    )
+    trace_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
 
 class KillSwitchSection(Section, frozen=True, kw_only=True):
@@ -390,7 +397,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     gateway : what is subscribed at venues while the engine runs; without it the feeds' own symbols and streams.
     lanes : the lanes of the event bus.
     commands : how commands are handled.
-    telemetry : metrics.
+    telemetry : metrics and traces.
     kill_switch : how all orders are halted.
     execution : how recommendations are executed.
     """

@@ -1,0 +1,157 @@
+"""Traces: spans reach a collector over HTTP, joined by our sequence numbers, and cost nothing where there are none."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from headrace import Engine, Strategy
+from headrace.commands import Subscribe
+from headrace.errors import MissingExtraError, OptionError
+from headrace.feeds import SyntheticFeed
+from headrace.gateway import CanonicalEvent, CanonicalType, Gateway
+from headrace.telemetry import Traces
+from headrace.trading.brokers.simulated import SimulatedBroker
+from headrace.venues import BinanceFeed, SimulatedVenue
+from tests.support.engines import INSTRUMENTS, LIMITS, until
+
+pytestmark = pytest.mark.asyncio
+
+BTC = "BTCUSDT.BINANCE"
+
+
+class Span:
+    """One span as the collector got it."""
+
+    def __init__(self, span: Any) -> None:
+        self.name = span.name
+        self.trace = span.trace_id
+        self.id, self.parent = span.span_id, span.parent_span_id
+        self.duration_ns = span.end_time_unix_nano - span.start_time_unix_nano
+        self.attributes = {own.key: own.value.string_value or own.value.int_value for own in span.attributes}
+
+
+@asynccontextmanager
+async def collector() -> AsyncIterator[tuple[str, list[Span]]]:
+    """A plain HTTP server that takes spans."""
+    spans: list[Span] = []
+
+    async def take(request: web.Request) -> web.Response:
+        sent = ExportTraceServiceRequest.FromString(await request.read())
+        spans.extend(Span(own) for row in sent.resource_spans for scope in row.scope_spans for own in scope.spans)
+        return web.Response(body=b"")
+
+    app = web.Application()
+    app.router.add_post("/v1/traces", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", spans
+    finally:
+        await runner.cleanup()
+
+
+class Buying(Strategy):
+    """Buys once, on its tenth quote."""
+
+    def __init__(self) -> None:
+        self.quotes = 0
+
+    def on_quote(self, instrument: str) -> None:
+        self.quotes += 1
+        if self.quotes == 10:
+            self.buy(instrument, "0.01")
+
+
+async def test_spans_of_frames_routes_commands_and_orders_reach_the_collector() -> None:
+    async with (
+        collector() as (endpoint, spans),
+        SimulatedVenue(SyntheticFeed("BTCUSDT", frames=20_000), speed=4) as venue,
+    ):
+        addresses = venue.addresses["BINANCE"]
+        feed = BinanceFeed("BINANCE", ["BTCUSDT"], url=addresses["ws"], rest_url=addresses["rest"])
+        strategy = Buying()
+        engine = Engine(
+            feeds=[feed],
+            strategies=[strategy],
+            broker=SimulatedBroker(),
+            instruments=INSTRUMENTS,
+            limits=LIMITS,
+            traces=Traces(endpoint, sample=1.0),
+        )
+        Gateway(engine, [feed])
+        events: list[CanonicalEvent] = []
+        engine.bus.subscribe(CanonicalEvent, events.append, name="test")
+        async with engine:
+            await engine.commands.submit(Subscribe(CanonicalType.TICKER, (BTC,)))
+            await engine.commands.submit(Subscribe(CanonicalType.FUSED, (BTC,)))
+            await until(lambda: strategy.quotes > 50 and len({event.canonical_type for event in events}) == 2)
+    names = {span.name for span in spans}
+    assert names >= {"frame batch", "route", "conductor", "command subscribe", "order"}
+    by_id = {span.id: span for span in spans}
+    routes = [span for span in spans if span.name == "route"]
+    assert all(by_id[span.parent].name == "frame batch" for span in routes)
+    assert {span.attributes["headrace.key"] for span in routes} <= {event.key for event in events}
+    (order,) = (span for span in spans if span.name == "order")
+    assert order.attributes["headrace.cause.last"].startswith(f"{BTC}:quote:")
+    assert order.attributes["headrace.outcome"] == "OrderFilled"
+    # Decided inside of a sampled push: one trace.
+    assert by_id[order.parent].name == "frame batch"
+    batch = by_id[order.parent].attributes
+    assert batch["headrace.position.first"] <= batch["headrace.position.last"]
+
+
+async def test_a_part_of_the_frames_is_sampled() -> None:
+    async with collector() as (endpoint, _):
+        traces = Traces(endpoint, sample=0.01)
+        pushed: list[object] = []
+
+        def pushed_on(item: object) -> bool:
+            pushed.append(item)
+            return True
+
+        push = traces.pushing("feed", pushed_on, lambda: len(pushed))
+        assert all(push(b"") for _ in range(1_000))
+        assert (len(pushed), traces.metrics()["spans"]) == (1_000, 10)
+        await traces.stop()
+
+
+async def test_without_traces_a_push_is_the_feeds_own() -> None:
+    async with collector() as (endpoint, _):
+        traces = Traces(endpoint, sample=0.0)
+
+        def push(_item: object) -> bool:
+            return True
+
+        assert traces.pushing("feed", push, lambda: 0) is push
+        await traces.stop()
+
+
+async def test_a_collector_that_is_gone_holds_up_nothing() -> None:
+    engine = Engine(traces=Traces("http://127.0.0.1:9", sample=1.0))
+    async with asyncio.timeout(20):
+        async with engine:
+            await engine.commands.submit({"command": "Status"})
+
+
+async def test_wrong_endpoints_and_samples_are_refused() -> None:
+    for options in ({"endpoint": "localhost:4318"}, {"endpoint": "http://x", "sample": 2.0}):
+        with pytest.raises(OptionError):
+            Traces(**options)
+    with pytest.raises(OptionError, match="only a live engine"):
+        Engine(mode="replay", traces=Traces("http://127.0.0.1:9"))
+
+
+async def test_traces_without_their_library_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "headrace\[otel\]"'):
+        Traces("http://127.0.0.1:9")
