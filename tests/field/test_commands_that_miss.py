@@ -131,7 +131,10 @@ def test_rearm_without_an_engine_removes_the_latch(ctl: Ctl, home: Path) -> None
     assert ctl("halt", "--config", home / "paper.toml").returncode == 0
     assert latch.exists()
     ended = ctl("rearm", "--config", home / "paper.toml")
-    assert (ended.returncode, ended.stdout) == (0, f"latch: {latch}\nno engine runs: the next one starts rearmed\n")
+    assert (ended.returncode, ended.stdout) == (
+        0,
+        f"latch: {latch} was removed\nno engine runs: the next one starts rearmed\n",
+    )
     assert not latch.exists()
     assert "it was not there" in ctl("rearm", "--config", home / "paper.toml").stdout
 
@@ -186,3 +189,26 @@ def test_an_engine_runs_where_nothing_can_be_registered(
     with registered("one", tmp_path):
         assert running_engines() == []
     assert "engine one is not in the register of engines" in caplog.text
+
+
+def test_rearm_does_not_claim_an_engine_that_it_cannot_reach(
+    ctl: Ctl, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    with KillSwitch(home / "own") as switch, registered("deaf", home / "own"):
+        wait_until(lambda: any(own.name == "deaf" for own in running_engines()))
+        assert ctl("halt", "--config", home / "paper.toml").stdout.endswith("engine deaf: has no control socket\n")
+        wait_until(lambda: switch.is_halted)
+        ended = ctl("rearm", "--config", home / "paper.toml")
+        assert ended.returncode == 3
+        said = "engine deaf: is not rearmed: it has no control socket; end it, and start it again\n"
+        assert ended.stdout == f"latch: {home}/own/halt.json was removed\n{said}"
+        assert switch.is_halted
+
+
+def test_reason_without_its_option_halts_all_the_same(ctl: Ctl, home: Path) -> None:
+    ended = ctl("halt", "prices", "are wrong", "--config", home / "paper.toml")
+    assert ended.returncode == 0
+    assert json.loads((home / "own" / "halt.json").read_text())["reason"] == "prices are wrong"
+    assert ctl("rearm", "because", "--config", home / "paper.toml").returncode == 2
+    assert (home / "own" / "halt.json").exists()

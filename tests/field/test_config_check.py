@@ -137,16 +137,10 @@ REFUSED = [
     *("feeds=[{kind='synthetic', symbols=['BTCUSDT']}]", "feeds.0.network=demo"),
     "feeds=[{kind='binance', venue='BINANCE', symbols=['BTCUSDT'], path='recording.gz'}]",
     *("engine={audit='new', dispatch_log='new'}", "engine={audit='a/new', dispatch_log='./a/../a/new'}"),
-    'engine.audit="a\\u0000b"',
+    *('engine.audit="a\\u0000b"', "engine.record=record"),
 ]
 ACCEPTED = [
-    *(
-        "engine.name=a.b-c_1",
-        "engine.audit=audit/",
-        "engine.record=record",
-        "engine.late=drop",
-        "feeds.0.venue=BINANCE",
-    ),
+    *("engine.name=a.b-c_1", "engine.audit=audit/", "engine.late=drop", "feeds.0.venue=BINANCE"),
     *("strategies.1.name=second", "strategies.0.bars=['1m']", "broker.parameters={taker_fee = 0.001}"),
     *("risk.quantity_max=0", "risk.quantity_max=nan", "commands.rate_max=0.5", "engine.run_id=run-1"),
     *("services.0.use=own:Records", "services=[{use='own:Fixed'}]", "services=[{use='own:Records', restart='always'}]"),

@@ -7,6 +7,7 @@ import json
 import random
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,3 +198,33 @@ def test_damage_behind_the_frames_that_show_the_venue_is_no_reason(tmp_path: Pat
     with pytest.raises(RecordingError, match="receive time 7"):
         replay(str(path), seen)
     assert seen.ids == [1]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda lines: gzip.compress(lines, 0)], ids=["packed", "stored"])
+@pytest.mark.parametrize("case", range(12))
+def test_changed_byte_in_a_packed_file_is_named_as_damage(case: int, pack: Any, tmp_path: Path, seed: int) -> None:
+    packed = bytearray(pack(b"".join(LINES)))
+    packed[random.Random(seed + case).randrange(12, len(packed) - 8)] ^= 1 << case % 8
+    path = tmp_path / "session.gz"
+    path.write_bytes(packed)
+    with pytest.raises(RecordingError, match=r"is damaged .*its gzip data is corrupt.*copy it again"):
+        replay(f"{path}@BINANCE", Seen())
+
+
+@pytest.mark.parametrize(
+    ("row", "place", "digit"), [(500, 7, b"0"), (1, 0, b"8"), (3_000, 0, b"8")], ids=["back", "first", "last"]
+)
+def test_time_that_damage_made_is_no_error_of_its_writer(row: int, place: int, digit: bytes, tmp_path: Path) -> None:
+    plain, time = b"".join(LINES), b"%d" % (START_NS + row * 1_000_000)
+    changed = time[:place] + digit + time[place + 1 :]
+    path = tmp_path / "session.gz"
+    # Stored, not packed: the change is the same one in both, and only the second has the checksum of what it holds.
+    path.write_bytes(gzip.compress(plain, 0).replace(time, changed))
+    seen = Seen()
+    with pytest.raises(RecordingError, match=r"is damaged .*its gzip data is corrupt"):
+        replay(f"{path}@BINANCE", seen)
+    assert seen.ids[: row - 1] == list(range(1, row))
+    path.write_bytes(gzip.compress(plain.replace(time, changed), 0))
+    with pytest.raises(RecordingError) as caught:
+        replay(f"{path}@BINANCE", Seen())
+    assert "damaged" not in str(caught.value)

@@ -58,6 +58,13 @@ def test_announced_instruments_that_are_none_name_the_feed(wrong: Any) -> None:
     assert "in Announces.instruments of feed odd" in "".join(getattr(caught.value, "__notes__", ()))
 
 
+@pytest.mark.parametrize("feeds", [[], market([1.0]), [Yields([market([1.0])], None)]], ids=["none", "array", "past"])
+def test_recording_of_no_live_feed_is_refused(feeds: Any, tmp_path: Any) -> None:
+    with pytest.raises(OptionError, match=r"record='.*' records live feeds, and no feed of this engine is one"):
+        Engine(feeds=feeds, instruments=INSTRUMENTS, record=tmp_path / "records", state_folder=tmp_path / "state")
+    assert not (tmp_path / "records").exists()
+
+
 def test_folder_that_no_log_can_name_is_refused(tmp_path: Any) -> None:
     class Live(Yields):
         is_live = True

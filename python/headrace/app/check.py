@@ -101,7 +101,6 @@ class _Check:
                 "halt_signal": False,
                 "audit": None,
                 "dispatch_log": None,
-                "record": None,
             }
             config, gateway = self._config, self._config.gateway
             if gateway is not None:
@@ -146,8 +145,7 @@ class _Check:
             self._look_at_folder("$.engine.dispatch_log", log.parent)
         if section.state_folder is not None:
             self._look_at_folder("$.engine.state_folder", Path(section.state_folder))
-        # Live feeds alone are recorded.
-        if section.record is not None and any(":" in feed.kind for feed in config.feeds):
+        if section.record is not None:
             self._look_at_folder("$.engine.record", Path(section.record))
         if config.telemetry.prometheus_port is not None and importlib.util.find_spec("prometheus_client") is None:
             self._wrong("$.telemetry.prometheus_port", 'this needs a library: pip install "headrace[prometheus]"')

@@ -33,7 +33,7 @@ from headrace.errors import ControlError, OptionError, StateFolderError
 from headrace.market.checks import mistaken_for, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.commands import Ack, Argument, CommandEntry
     from headrace.control import LatchChange
@@ -153,7 +153,7 @@ def _verb(
     entry: CommandEntry,
     run: Callable[..., int] | None = None,
     *,
-    options: Iterable[click.Option] = (),
+    options: Iterable[click.Parameter] = (),
     more: str = "",
 ) -> click.Command:
     """Make a verb of a row of the table: required fields are arguments, the others options.
@@ -264,8 +264,9 @@ def _status(entry: CommandEntry, fields: Mapping[str, Any], *, watch: bool, **gi
 # Halt and rearm need no engine
 
 
-def _halt(_entry: CommandEntry, fields: Mapping[str, Any], *, as_json: bool) -> int:
-    change = _operator().halt(fields.get("reason", ""))
+def _halt(_entry: CommandEntry, fields: Mapping[str, Any], *, words: Sequence[str], as_json: bool) -> int:
+    # A reason without its --reason must halt, too.
+    change = _operator().halt(" ".join([*words, *([fields["reason"]] if "reason" in fields else [])]))
     return _print_change(change, "the next one starts halted", as_json=as_json)
 
 
@@ -274,14 +275,15 @@ def _rearm(entry: CommandEntry, fields: Mapping[str, Any], *, as_json: bool, **g
     if not operator.is_alone():
         return _submit(entry, fields, as_json=as_json, **given)
     change = operator.rearm_latch(fields.get("reason", ""))
-    return _print_change(change, "the next one starts rearmed", as_json=as_json)
+    return _print_change(change, "the next one starts rearmed", as_json=as_json, done=" was removed")
 
 
-def _print_change(change: LatchChange, following: str, *, as_json: bool) -> int:
+def _print_change(change: LatchChange, following: str, *, as_json: bool, done: str = "") -> int:
     if as_json:
         _print_json(change._asdict())
     else:
-        click.echo(f"latch: {change.latch or 'not changed'}{f': {change.problem}' if change.problem else ''}")
+        what = f"{change.latch}{done}" if change.latch and not change.problem else change.latch or "not changed"
+        click.echo(f"latch: {what}{f': {change.problem}' if change.problem else ''}")
         for name, told in change.engines.items():
             click.echo(f"engine {name}: {told}")
         if not change.engines:
@@ -354,7 +356,8 @@ _REARM_HELP = "Where no engine of the state folder runs, the latch file is remov
 
 for _type, _entry in COMMANDS.items():
     if _type is Halt:
-        _command = _verb(_entry, _halt, more=_HALT_HELP)
+        _words = click.Argument(["words"], nargs=-1, metavar="[REASON]...")
+        _command = _verb(_entry, _halt, options=[_words], more=_HALT_HELP)
     elif _type is Rearm:
         _command = _verb(_entry, _rearm, options=_submitting(), more=_REARM_HELP)
     elif _type is Status:

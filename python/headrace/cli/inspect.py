@@ -19,7 +19,7 @@ from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, json_option, venue_option
 from headrace.engine.report import venue_order
 from headrace.engine.tables import Table, duration_text, progress_display, tables_text
-from headrace.feeds.sources import feeds_of
+from headrace.feeds.given import feeds_of
 from headrace.market.tick import KINDS, ns_text
 
 __all__ = ["inspect_command"]

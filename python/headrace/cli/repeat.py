@@ -76,7 +76,7 @@ def _config_of(repeat: Repeat, log: str, overrides: tuple[str, ...]) -> EngineCo
 def _feeds_of(repeat: Repeat, config: EngineConfig, files: Sequence[str], venue: str | None) -> list[AnyFeed]:
     """Return the feeds of the live run, each live one replaced by its recording."""
     from headrace.app.build import make_feeds
-    from headrace.feeds.sources import feeds_of
+    from headrace.feeds.given import feeds_of
 
     live = [feed for feed in repeat.header.feeds if feed.is_live]
     recorded = list(files) or [feed.recording for feed in live]

@@ -17,7 +17,7 @@ from headrace.cli.options import debug_option, json_option, speed_option, venue_
 from headrace.engine.tables import Table, tables_text
 
 if TYPE_CHECKING:
-    from headrace.feeds.sources import Source
+    from headrace.feeds.given import Source
     from headrace.venues import SimulatedVenue
 
 __all__ = ["venue_command"]
@@ -52,7 +52,7 @@ def venue_command(
     The clock starts when the first client subscribes. Ctrl-C ends it.
     """
     from headrace.feeds import SyntheticFeed
-    from headrace.feeds.sources import feeds_of
+    from headrace.feeds.given import feeds_of
     from headrace.venues import SimulatedVenue
 
     sources: list[Source] = list(files)

@@ -166,14 +166,15 @@ class Operator:
             return "", str(error)
 
     def rearm_latch(self, reason: str) -> LatchChange:
-        """Remove the latch file, for the next engine of the folder; one that runs needs the command."""
+        """Remove the latch file, for the folder's next engine; one that runs and takes no command is unconfirmed."""
         try:
             with KillSwitch(self.folder, watch=False) as switch:
                 is_removed = switch.rearm(own_peer().actor(_terminal()), reason)
                 latch, problem = str(switch.path), "" if is_removed else "it was not there"
         except StateFolderError as error:
             latch, problem = "", str(error)
-        return LatchChange(latch, problem, self._silent(()), 0, self.elsewhere())
+        stay = {name: f"is not rearmed: it {why}; end it, and start it again" for name, why in self._silent(()).items()}
+        return LatchChange(latch, problem, stay, len(stay), self.elsewhere())
 
     def _silent(self, listening: Sequence[str]) -> dict[str, str]:
         """Return the engines of the folder that obey its latch file and take no commands."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from headrace.commands import Middleware
     from headrace.dispatch.faults import Policy
     from headrace.engine.service import ServiceProtocol
-    from headrace.feeds.sources import Progress, Source
+    from headrace.feeds.given import Source
+    from headrace.feeds.sources import Progress
     from headrace.market.events import Event, Lane
     from headrace.market.money import Amount
     from headrace.strategies.spec import Strategies

@@ -28,8 +28,8 @@ from headrace.engine.repeat import Repeat, RunLog
 from headrace.engine.service import ServiceContext, ServiceProtocol
 from headrace.engine.supervisor import Supervisor
 from headrace.feeds.ends import FeedEnds
+from headrace.feeds.given import announced_by, feeds_of, refuse_candles, refuse_live, refuse_nothing_to_record
 from headrace.feeds.recorder import Recorder
-from headrace.feeds.sources import announced_by, feeds_of, refuse_candles, refuse_live
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.events import OrderEvent
@@ -137,7 +137,7 @@ class EngineParts:
         # By live feed: the state of the breaker of its REST requests.
         self.breakers: Final[dict[str, str]] = {}
         self.measured: Final[list[Callable[[], Iterable[Sample]]]] = []
-        self.recorder: Final = None if options["record"] is None else Recorder(options["record"], self.run_id)
+        self.recorder: Final = self._recorder()
 
     def metrics(self) -> Metrics:
         """Return every metric of these parts; each is read when it is asked for."""
@@ -280,6 +280,13 @@ class EngineParts:
             publish=self.driver.publish,
         )
         return {name: StrategyRunner(spec, name, context) for name, spec in specs.items()}
+
+    def _recorder(self) -> Recorder | None:
+        record = self.options["record"]
+        if record is None:
+            return None
+        refuse_nothing_to_record(self.feeds, record)
+        return Recorder(record, self.run_id)
 
     def _feeds(self) -> Sequence[AnyFeed]:
         given = self.options["feeds"]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.parts import EngineParts
     from headrace.engine.report import Report
-    from headrace.feeds.sources import Progress, Source
+    from headrace.feeds.given import Source
+    from headrace.feeds.sources import Progress
     from headrace.market.instrument import Instrument
     from headrace.strategies.spec import Strategies
 
@@ -71,7 +72,7 @@ def replay(
     # An engine needs asyncio, which takes 20 ms to import.
     from headrace.engine.options import complete
     from headrace.engine.parts import build_parts
-    from headrace.feeds.sources import feeds_of
+    from headrace.feeds.given import feeds_of
     from headrace.strategies.spec import specs_of
 
     shared = {name: value for name, value in (("overflow", overflow), ("batch_max", batch_max)) if value is not None}

@@ -186,11 +186,15 @@ class EngineRun:
                 raise
         except BaseExceptionGroup as errors:
             self._ends("error")
-            error = _first(errors)
-            raise self._reported(error) from error.__cause__
-        except BaseException as error:
+            first = _first(errors)
+            error = await self.sources.explained(first)
+            raise self._reported(error) from (first.__cause__ if error is first else first)
+        except BaseException as first:
             self._ends("error")
+            error = await self.sources.explained(first)
             self._reported(error)
+            if error is not first:
+                raise error from first
             raise
         finally:
             self._task = None

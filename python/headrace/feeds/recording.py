@@ -143,6 +143,19 @@ class RecordingFeed:
             self._bytes_done = position
             yield block
 
+    def damage(self, sign: str) -> RecordingError | None:
+        """Return the damage that the checksums at the end of the file's parts show; None: it is what was written.
+
+        sign : what showed first that something is wrong. Reads the whole file.
+        """
+        try:
+            damage = _damage_of(_native.PackedFile(self._path))
+        except OSError:
+            return None
+        if damage is None:
+            return None
+        return self._refused(f"is damaged ({damage}): {sign} was its first sign: copy it again")
+
     def _not_open(self) -> RecordingError:
         return self._refused("is not open: await feed.open() first")
 
@@ -202,6 +215,18 @@ def checked_venue(venue: str | None) -> str | None:
         msg = f"venue {venue!r} is unknown: choose one of {', '.join(_native.VENUES)}"
         raise OptionError(msg, option="venue")
     return venue
+
+
+def _damage_of(file: _native.PackedFile) -> ValueError | None:
+    """Return the damage in the rest of a file. Packed data may go on after a changed byte, up to its checksum."""
+    try:
+        while file.read(BLOCK_BYTES)[0]:
+            pass
+    except ValueError as error:
+        return error
+    except (OSError, EOFError):
+        pass
+    return None
 
 
 class _LineBlocks:
@@ -271,6 +296,8 @@ class _LineBlocks:
     def _refused(self, error: Exception) -> RecordingError:
         whole = f"{self._lines_bytes:,} bytes of whole lines"
         match error:
+            case WrongTimeError() if (damage := _damage_of(self._file)) is not None:
+                what = f"is damaged after {whole} ({damage}): copy it again"
             case WrongTimeError():
                 what = str(error)
             case FileNotFoundError():

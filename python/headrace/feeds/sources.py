@@ -2,7 +2,7 @@
 
 ::
 
-    paths, arrays, feeds ─▶ feeds_of ─▶ open, find venues ─▶ the pump needs a source ─▶ ``give`` its next item
+    feeds (``given``) ─▶ open, find venues ─▶ the pump needs a source ─▶ ``give`` its next item
 
 Guarantees: every feed is closed, however the run ends; a feed that makes the run wait does not hold up a stop.
 Does not: publish; the pump does when a driver moves it.
@@ -11,50 +11,32 @@ Does not: publish; the pump does when a driver moves it.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 import headrace._native as _native
 from headrace._native import PumpStatus
 from headrace.dispatch.log import LoggedFeed
-from headrace.errors import OptionError
+from headrace.errors import OptionError, SourceOrderError
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import (
-    AnnouncingFeed,
-    AnyFeed,
-    CandleSource,
-    Feed,
-    Frame,
-    LiveFeed,
-    NumberedFeed,
-    PushFeed,
-    SizedFeed,
-    SnapshotFeed,
-)
+from headrace.feeds.base import AnyFeed, CandleSource, Feed, Frame, NumberedFeed, SizedFeed, SnapshotFeed
 from headrace.feeds.candle_merge import CandleMerge, shortest_of
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.files import path_text
+from headrace.feeds.given import is_live
 from headrace.feeds.items import Items
 from headrace.feeds.live import END, HELD_S, INGEST_TICKS, LiveSource
 from headrace.feeds.naming import NamedFeed, called
-from headrace.feeds.recording import RecordingFeed, checked_venue
-from headrace.feeds.table_feeds import table_feed
-from headrace.feeds.tables import Table, is_table, is_table_path, ticks_of_table
-from headrace.market.checks import of_type
+from headrace.feeds.recording import RecordingFeed
 from headrace.market.clock import PacedClock
 from headrace.market.tick_array import InstrumentIds
 from headrace.market.user_waits import begun, ended, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop import LiveDriver
@@ -62,9 +44,7 @@ if TYPE_CHECKING:
     from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
 
-__all__ = ["Progress", "Source", "Sources", "announced_by", "feeds_of", "refuse_candles", "refuse_live"]
-
-Source: TypeAlias = "str | os.PathLike[str] | np.ndarray | Table | AnyFeed"
+__all__ = ["Progress", "Sources"]
 
 # The longest wait that does not look whether the run was stopped.
 WAIT_S = 0.05
@@ -105,8 +85,8 @@ class Sources:
         self.feeds = feeds
         self._ends = ends
         # Feeds of the past are merged by receive time; live ones are taken as they come.
-        self._paced = [feed for feed in feeds if isinstance(feed, Feed) and not _is_live(feed)]
-        self.live = [feed for feed in feeds if _is_live(feed)]
+        self._paced = [feed for feed in feeds if isinstance(feed, Feed) and not is_live(feed)]
+        self.live = [feed for feed in feeds if is_live(feed)]
         self.candles = [feed for feed in feeds if isinstance(feed, CandleSource)]
         self._dispatcher = dispatcher
         self._instrument_ids = InstrumentIds(dispatcher.instruments)
@@ -241,6 +221,15 @@ class Sources:
             else:
                 return
 
+    async def explained(self, error: BaseException) -> BaseException:
+        """Return the damage of a file that showed as times that go back; any other error as it is."""
+        if isinstance(error, SourceOrderError):
+            for feed in self._paced:
+                if isinstance(feed, RecordingFeed) and str(error).startswith(f"{feed.name}, "):
+                    sign = str(error).removeprefix(f"{feed.name}, ")
+                    return await asyncio.to_thread(feed.damage, sign) or error
+        return error
+
     async def wait(self, wait_s: float) -> None:
         """Wait, but not longer than a stop may go unseen."""
         await asyncio.sleep(min(wait_s, WAIT_S))
@@ -252,8 +241,7 @@ class Sources:
     def logged(self) -> list[LoggedFeed]:
         """Return the feeds as a dispatch log names them."""
         return [
-            LoggedFeed(name=feed.name, is_live=_is_live(feed), recording=self._recording_of(feed))
-            for feed in self.feeds
+            LoggedFeed(name=feed.name, is_live=is_live(feed), recording=self._recording_of(feed)) for feed in self.feeds
         ]
 
     def _recording_of(self, feed: AnyFeed) -> str:
@@ -308,102 +296,3 @@ class Sources:
         needed = max((feed.instrument_ids for feed in arrays), default=0)
         for instrument_id in range(len(table), needed):
             table.add(f"{instrument_id}.ARRAY")
-
-
-def _is_live(feed: AnyFeed) -> bool:
-    return isinstance(feed, LiveFeed | PushFeed)
-
-
-def refuse_live(feeds: Iterable[AnyFeed]) -> None:
-    """Refuse what a replay cannot have. Raises OptionError."""
-    for feed in feeds:
-        if _is_live(feed):
-            msg = f"feed {feed.name!r} is live, and a replay has no now: record it, and replay the recording"
-            raise OptionError(msg, option="feeds")
-
-
-def refuse_candles(feeds: Iterable[AnyFeed]) -> None:
-    """Refuse candles where bars are made from ticks. Raises OptionError."""
-    for feed in feeds:
-        if isinstance(feed, CandleSource):
-            msg = f"feed {feed.name} has candles, and only a replay takes them: live, bars are made from ticks"
-            raise OptionError(msg, option="feeds")
-
-
-def announced_by(feeds: Iterable[AnyFeed]) -> Iterator[str]:
-    """Yield the names of the instruments that feeds announce."""
-    for feed in feeds:
-        if isinstance(feed, AnnouncingFeed):
-            with NamedFeed(feed, "instruments"):
-                names = list(feed.instruments)
-                for name in names:
-                    of_type("instruments", name, str)
-            yield from names
-
-
-def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> list[AnyFeed]:
-    """Return a feed for each source; a path may name its venue, ``FILE@BINANCE_USDM``. Raises OptionError."""
-    checked_venue(venue)
-    if isinstance(sources, Mapping | AbstractSet):
-        msg = f"sources={type(sources).__name__} has no order, which decides between equal times: give a list"
-        raise OptionError(msg, option="sources")
-    is_one = isinstance(sources, str | bytes | os.PathLike | np.ndarray | Feed | PushFeed | CandleSource) or is_table(
-        sources
-    )
-    each: Iterable[object] = [sources] if is_one or not isinstance(sources, Iterable) else sources
-    feeds = [_feed_of(source, venue) for source in each]
-    _refuse_confused(feeds)
-    arrays = [feed for feed in feeds if isinstance(feed, ArrayFeed)]
-    nameless = [feed.name for feed in arrays if not feed.instruments]
-    if nameless and len(arrays) > 1:
-        msg = (
-            f"{nameless[0]} is one of {len(arrays)} arrays, and its ids have no names: build it with ticks(), or "
-            f"give ArrayFeed(…, instruments=[names in order of the ids])"
-        )
-        raise OptionError(msg, option="sources")
-    if not feeds:
-        msg = "there is nothing to replay: name at least one recording, array or feed"
-        raise OptionError(msg, option="sources")
-    return feeds
-
-
-def _refuse_confused(feeds: Sequence[AnyFeed]) -> None:
-    """Refuse feeds that would be taken for one another, and names that cannot be written. Raises OptionError."""
-    for number, feed in enumerate(feeds):
-        name: object = feed.name
-        venue: object = feed.venue
-        if venue is not None and not isinstance(venue, str):
-            msg = f"the venue of {type(feed).__name__} is {venue!r}: give a text, or None for a feed of ticks"
-            raise OptionError(msg, option="feeds")
-        if not isinstance(name, str) or not name.isprintable():
-            msg = f"the name of {type(feed).__name__} is {name!r}: give it a text, which errors and tables show"
-            raise OptionError(msg, option="feeds")
-        for other in feeds[:number]:
-            if other is feed or (other.name == feed.name and _is_live(other) and _is_live(feed)):
-                msg = f"feed {feed.name} is given twice: make a feed of its own, with a name of its own, for each"
-                raise OptionError(msg, option="feeds")
-
-
-def _feed_of(source: object, venue: str | None) -> AnyFeed:
-    if isinstance(source, np.ndarray):
-        return ArrayFeed(source)
-    if is_table(source):
-        return ArrayFeed(ticks_of_table(source))
-    if isinstance(source, Feed | PushFeed | CandleSource) and not isinstance(source, type):
-        return source
-    if not isinstance(source, str | os.PathLike):
-        msg = f"source {source!r} cannot be replayed: give a path, an array of TICK_DTYPE, or a Feed"
-        raise OptionError(msg, option="sources")
-    path, named = _split_venue(os.fspath(source))
-    venue = venue if named is None else named
-    if path.suffix == ".npy":
-        return ArrayFeed(path)
-    return table_feed(path, venue) if is_table_path(path) else RecordingFeed(path, venue=venue)
-
-
-def _split_venue(text: str) -> tuple[Path, str | None]:
-    """Divide ``FILE@VENUE``; a file whose very name is the whole text wins."""
-    path, at, venue = text.rpartition("@")
-    if not at or not path or "/" in venue or os.sep in venue or os.path.exists(text):  # noqa: PTH110 - Path.exists raises for a path that cannot be
-        return Path(text), None
-    return Path(path), venue

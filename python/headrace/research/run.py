@@ -28,7 +28,7 @@ from headrace.engine.parts import build_parts
 from headrace.engine.replay import run_parts
 from headrace.errors import OptionError, RecordingError
 from headrace.feeds.bounded import bounded
-from headrace.feeds.sources import feeds_of
+from headrace.feeds.given import feeds_of
 from headrace.market.checks import of_type, refuse_unknown, whole
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.market.wording import amount_text
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.parts import EngineParts
     from headrace.feeds.base import AnyFeed
-    from headrace.feeds.sources import Source
+    from headrace.feeds.given import Source
     from headrace.research.result import BacktestResult
     from headrace.strategies.spec import Strategies
 

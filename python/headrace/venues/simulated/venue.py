@@ -26,7 +26,7 @@ import msgspec
 from aiohttp import web
 
 from headrace.errors import InstrumentError
-from headrace.feeds.sources import feeds_of
+from headrace.feeds.given import feeds_of
 from headrace.market.checks import nearest, number, of_type, refuse
 from headrace.venues.binance.rules import rules_of
 from headrace.venues.simulated.connection import Connection
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from headrace.feeds.sources import Source
+    from headrace.feeds.given import Source
     from headrace.venues.binance.rules import VenueRules
 
 __all__ = ["SimulatedVenue", "VenueAddresses", "VenueStats"]
