@@ -1,8 +1,10 @@
 """``headrace demo``: one engine, live, over generated markets: six strategies, orders, and an operator at work.
 
+Where the extra ``binance`` is installed, a second half follows over real sockets: a cut connection that heals.
+
 Guarantees: every claim is checked before it is printed; a claim that does not hold ends it with exit code 1. No files
 are left: the state folder is a temporary one.
-Does not: use the network, or show a profit: the markets are random.
+Does not: leave this machine, or show a profit: the markets are random.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import click
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option
 from headrace.engine.tables import Table, duration_text, progress_display, tables_text
+from headrace.errors import MissingExtraError
 
 __all__ = ["demo_command"]
 
@@ -26,7 +29,10 @@ QUICK_FRAMES = 60_000
 @click.option("--quick", is_flag=True, help=f"{QUICK_FRAMES:,} frames instead of {FRAMES:,}.")
 @debug_option
 def demo_command(*, quick: bool) -> None:
-    """Show a session: generated markets, six strategies, orders on paper, an operator at work."""
+    """Show a session: generated markets, six strategies, orders on paper, an operator at work.
+
+    With the extra binance, a second one follows: a venue on this machine, real sockets, a connection that is cut.
+    """
     # Loaded here: an engine needs asyncio, and other verbs do not wait for that.
     from headrace.cli.demo_session import RING_TICKS, claims_of, law_text, run_session
 
@@ -50,6 +56,26 @@ def demo_command(*, quick: bool) -> None:
     table = Table("operator", ("market time", "command", "answer", "why", "in"), rows, texts=4)
     click.echo("\n" + tables_text([table]))
     click.echo("\n" + law_text(session))
+    _show(claims)
+    _second_half()
+
+
+def _second_half() -> None:
+    """Run the session over sockets, where their libraries are installed."""
+    from headrace.cli.demo_live import claims_of_live, run_live
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
+            session = run_live(folder)
+    except MissingExtraError:
+        click.echo('\nsecond half, a live feed over real sockets: not installed; pip install "headrace[binance]"')
+        return
+    click.echo(f"\nsecond half: a live feed over real sockets, {sum(session.report.ticks.values()):,} ticks")
+    _show(claims_of_live(session))
+
+
+def _show(claims: list[tuple[str, bool]]) -> None:
+    """Print the claims; one that does not hold ends the demo."""
     if broken := [text for text, holds in claims if not holds]:
         raise Failure(f"these claims do not hold: {'; '.join(broken)}: please report this with the tables above")
     click.echo("\nchecked\n" + "\n".join(f"  {text}" for text, _ in claims))
