@@ -40,6 +40,7 @@ from headrace.cli.new import new_command
 from headrace.cli.options import VerbGroup, debug_option, unknown_option
 from headrace.cli.repeat import repeat_command
 from headrace.cli.replay import replay_command
+from headrace.cli.report import report_command
 from headrace.cli.run import run_command
 from headrace.cli.venue import venue_command
 from headrace.errors import (
@@ -62,6 +63,7 @@ PURPOSES = {
         "demo": "see it work: generated markets, six strategies, orders on paper, an operator; leaves no files behind",
         "replay": "try strategies on recordings: ticks, bars and timers, the same result each time",
         "backtest": "try strategies with orders filled on paper: round trips, equity, figures; no configuration needed",
+        "report": "write the result of a backtest as one page: equity, trades on the price, months, figures",
         "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
         "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
@@ -109,6 +111,7 @@ for verb in (
     ctl_command,
     replay_command,
     backtest_command,
+    report_command,
     repeat_command,
     demo_command,
     inspect_command,

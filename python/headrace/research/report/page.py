@@ -1,0 +1,280 @@
+"""The page: everything that a result holds, in the order in which a reader looks for it, as one HTML document.
+
+::
+
+    title, span, tiles ─ equity, drawdown, exposure ─ price with trades ─ months ─ distribution, fills ─ figures
+                       ─ what the engine counted ─ settings, hashes, versions
+
+Guarantees: nothing is loaded from anywhere; every text of a user is escaped; without bokeh all charts are SVG.
+Does not: compute figures; ``statistics`` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headrace.engine.tables import Table, tables_html, time_text
+from headrace.errors import ResultError
+from headrace.market.wording import counted
+from headrace.research.report.charts import (
+    drawdown_chart,
+    equity_chart,
+    exposure_chart,
+    fills_chart,
+    price_chart,
+    slippage_bps,
+    trades_chart,
+)
+from headrace.research.report.interactive import is_there, price_plots
+from headrace.research.report.style import SCRIPT, STYLE
+
+if TYPE_CHECKING:
+    from headrace.research.result import BacktestResult
+
+__all__ = ["page_of", "write_report"]
+
+# Instruments with a chart of their own, the most traded first; and rows of the table of round trips.
+CHARTS_MAX = 6
+TRADES_MAX = 200
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def write_report(result: BacktestResult, path: str | os.PathLike[str], *, interactive: bool | None = None) -> Path:
+    """Write a result as one HTML file and return the path. Raises ResultError: it cannot be written."""
+    target = Path(path)
+    try:
+        target.write_text(page_of(result, interactive=interactive), encoding="utf-8")
+    except OSError as error:
+        msg = f"report {target} cannot be written: {error.strerror}; check the folder and the free space"
+        raise ResultError(msg, path=str(target)) from error
+    return target
+
+
+def page_of(result: BacktestResult, *, interactive: bool | None = None) -> str:
+    """Return the HTML document.
+
+    interactive : prices by bokeh, whose script makes the file some MB larger; None: where it is installed.
+    """
+    title = ", ".join(result.settings.get("strategies", {})) or "backtest"
+    script, prices = _prices(result, interactive=is_there() if interactive is None else interactive)
+    sections = [
+        equity_chart(result),
+        _pair(drawdown_chart(result), exposure_chart(result)),
+        *([f"<h2>Prices and trades</h2>{prices}"] if prices else []),
+        _months(result),
+        _section(
+            "Trades and fills", f'<div class="pair">{trades_chart(result)}{fills_chart(result)}</div>', _fills(result)
+        ),
+        _trades(result),
+        _section("Figures", _card(tables_html(result.tables()))),
+        _section("What the engine counted", _card(tables_html(_counters(result)))),
+        _settings(result),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}: backtest</title><style>{STYLE}</style>{script}</head><body><main>"
+        f"{_head(result, title)}{''.join(sections)}</main><script>{SCRIPT}</script></body></html>"
+    )
+
+
+def _section(title: str, *parts: str) -> str:
+    body = "".join(parts)
+    return f"<h2>{escape(title)}</h2>{body}" if body else ""
+
+
+def _pair(*charts: str) -> str:
+    """Return charts side by side where there is room."""
+    return f'<div class="pair">{"".join(charts)}</div>' if any(charts) else ""
+
+
+def _card(body: str) -> str:
+    return f'<div class="card">{body}</div>'
+
+
+def _head(result: BacktestResult, title: str) -> str:
+    curve, own = result.equity, result.statistics
+    span = f"{time_text(int(curve['ts'][0]))} to {time_text(int(curve['ts'][-1]))}" if len(curve) else ""
+    end = "-" if result.equity_end is None else f"{float(result.equity_end):,.2f}"
+    tiles = (
+        (f"equity, {result.currency}", end, 0.0),
+        ("total return", _percent(own.total_return), own.total_return),
+        ("max drawdown", _percent(own.max_drawdown), own.max_drawdown),
+        ("Sharpe ratio", _ratio(own.sharpe), 0.0),
+        ("round trips", f"{own.trades + own.open_trades:,}", 0.0),
+        (f"fees, {result.currency}", f"{own.fees:,.2f}", 0.0),
+    )
+    boxes = "".join(
+        f'<div class="tile"><span>{escape(name)}</span><b class="{_sign(sign)}">{escape(text)}</b></div>'
+        for name, text, sign in tiles
+    )
+    data = escape(", ".join(result.settings.get("data", [])))
+    stopped = (
+        '<p class="warn">The run was stopped before its data ended: this is what ran.</p>' if result.stopped else ""
+    )
+    return (
+        f"<header><h1>{escape(title)}</h1><p>{escape(span)}</p><p>{data}</p>{stopped}"
+        f'<div class="tiles">{boxes}</div></header>'
+    )
+
+
+def _sign(value: float) -> str:
+    return "gain-text" if value > 0 else "loss-text" if value < 0 else ""
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2%}" if np.isfinite(value) else "-"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "-"
+
+
+def _prices(result: BacktestResult, *, interactive: bool) -> tuple[str, str]:
+    """Return the script that the charts need, and the charts of the instruments that were traded most."""
+    counts: dict[str, int] = dict.fromkeys(result.prices, 0)
+    for fill in result.fills:
+        counts[fill.instrument] = counts.get(fill.instrument, 0) + 1
+    names = [name for name in sorted(counts, key=lambda own: -counts[own]) if name in result.prices]
+    names = [name for name in names if len(result.prices[name])][:CHARTS_MAX]
+    if not interactive:
+        hint = '<p class="hint">Wheel or pinch to zoom, drag to move, double click to see all.</p>' if names else ""
+        return "", "".join(price_chart(result, name) for name in names) + hint
+    script, plots = price_plots(result, names)
+    figures = (
+        f"<figure><figcaption><b>{escape(name)}</b></figcaption>{plot}</figure>"
+        for name, plot in zip(names, plots, strict=True)
+    )
+    return script, "".join(figures)
+
+
+def _months(result: BacktestResult) -> str:
+    """Return the returns by month, a row for each year."""
+    curve = result.equity
+    if len(curve) < 2:
+        return ""
+    # A value at midnight belongs to the day that it ends.
+    months = (curve["ts"][1:] - 1).astype("datetime64[ns]").astype("datetime64[M]").astype(int)
+    last = np.flatnonzero(np.append(months[1:] != months[:-1], True))
+    ends, before = curve["equity"][1:][last], curve["equity"][0]
+    years: dict[int, dict[int, float]] = {}
+    for month, end in zip(months[last].tolist(), ends.tolist(), strict=True):
+        years.setdefault(1970 + month // 12, {})[month % 12] = end / before - 1 if before > 0 else float("nan")
+        before = end
+    rows = "".join(f"<tr><td>{year}</td>{_year(own)}</tr>" for year, own in years.items())
+    head = "".join(f"<th>{name}</th>" for name in (*MONTHS, "year"))
+    table = f'<table class="months"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return _section("Returns by month", _card(table))
+
+
+def _year(months: dict[int, float]) -> str:
+    cells = [_month(months.get(number)) for number in range(12)]
+    total = float(np.prod([1 + own for own in months.values()])) - 1
+    return "".join([*cells, _month(total)])
+
+
+def _month(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return "<td></td>"
+    colour = "gain" if value > 0 else "loss"
+    share = min(60, int(8 + abs(value) * 600)) if value else 0
+    shade = f"background:color-mix(in srgb, var(--{colour}) {share}%, transparent)"
+    return f'<td style="{shade}">{value:.1%}</td>'
+
+
+def _fills(result: BacktestResult) -> str:
+    """Return what fills cost against the mid, by liquidity."""
+    rows = []
+    for liquidity in ("taker", "maker"):
+        own = [fill for fill in result.fills if fill.liquidity == liquidity]
+        seen = [slippage_bps(fill) for fill in own if fill.bid is not None and fill.ask is not None]
+        if own:
+            worse = f"{float(np.mean(seen)):.2f}" if seen else "-"
+            rows.append((liquidity, f"{len(own):,}", worse, f"{sum(float(fill.fee) for fill in own):,.4f}"))
+    return (
+        _card(tables_html([Table("fills", ("liquidity", "count", "mean bps from the mid", "fees"), rows)]))
+        if rows
+        else ""
+    )
+
+
+def _trades(result: BacktestResult) -> str:
+    trades = sorted(result.trades, key=lambda own: abs(own.net_pnl), reverse=True)[:TRADES_MAX]
+    if not trades:
+        return ""
+    rows = [
+        (
+            *(f"{own.number}", own.strategy, own.instrument, "long" if own.side > 0 else "short", f"{own.quantity:f}"),
+            *(time_text(own.entry_ts), time_text(own.exit_ts), f"{own.entry_price:.8g}", f"{own.exit_price:.8g}"),
+            *(f"{own.net_pnl:,.4f}", f"{own.mae:,.4f}", f"{own.mfe:,.4f}", own.currency),
+            "open at the end" if own.is_open else own.tag,
+        )
+        for own in trades
+    ]
+    columns = (
+        *("no.", "strategy", "instrument", "side", "quantity", "entry", "exit", "entry price", "exit price"),
+        *("net", "MAE", "MFE", "currency", "tag"),
+    )
+    shown = counted(len(result.trades), "round trip")
+    title = shown if len(rows) == len(result.trades) else f"{shown}, the {len(rows)} largest"
+    table = tables_html([Table("", columns, rows, texts=4)]).replace("<caption></caption>", "")
+    return f'<details><summary>{title}</summary><div class="card">{table}</div></details>'
+
+
+def _counters(result: BacktestResult) -> list[Table]:
+    engine = result.engine
+    counts = [(name, f"{count:,}") for name, count in dict(engine.get("ticks", {})).items()]
+    facts = [
+        *((f"ticks: {name}", text) for name, text in counts),
+        *((name, f"{engine.get(name, 0):,}") for name in ("gaps", "duplicates", "late", "dead_letters")),
+        ("ticks per second", f"{engine.get('ticks_per_s', 0.0):,.0f}"),
+        ("wall time, s", f"{engine.get('wall_s', 0.0):,.2f}"),
+        ("ended by", str(engine.get("ended_by", ""))),
+    ]
+    latencies = [
+        (
+            name,
+            f"{own['calls']:,}",
+            *(_ns(own["latency_ns"][key]) for key in ("p50", "p99", "max")),
+            f"{own['faults']:,}",
+        )
+        for name, own in dict(engine.get("strategies", {})).items()
+    ]
+    lanes = [
+        (name, *(f"{own[key]:,}" for key in ("published", "processed", "dead", "dropped")))
+        for name, own in dict(engine.get("lanes", {})).items()
+        if own["published"]
+    ]
+    return [
+        Table("engine", ("", ""), facts),
+        Table("handlers", ("strategy", "calls", "p50", "p99", "max", "faults"), latencies),
+        Table("events", ("lane", "published", "processed", "dead", "dropped"), lanes),
+    ]
+
+
+def _ns(value: float | None) -> str:
+    return "-" if value is None else f"{value / 1_000:,.1f} µs"
+
+
+def _settings(result: BacktestResult) -> str:
+    hashes = [
+        ("audit hash", result.audit_hash or "-"),
+        ("input hash", result.input_hash or "-"),
+        *((f"code of {name}", own.get("code") or "-") for name, own in result.settings.get("strategies", {}).items()),
+        *((name, text) for name, text in result.versions.items()),
+    ]
+    table = tables_html([Table("hashes and versions", ("", ""), hashes, texts=2)]).replace(
+        "<table>", '<table class="left">'
+    )
+    text = escape(json.dumps(result.settings, indent=2, default=str))
+    return _section(
+        "Settings",
+        _card(table),
+        f'<details><summary>Configuration</summary><div class="card"><pre>{text}</pre></div></details>',
+    )
