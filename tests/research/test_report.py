@@ -23,8 +23,10 @@ from tests.support.engines import START
 from tests.support.feeding import BTC, ETH
 
 SIZES = {"desk": (1_180, 900), "phone": (390, 844)}
-PARTS = ("Equity, USDT", "Drawdown", "Exposure", "Prices and trades", "Returns by month", "Fills against the mid")
-PARTS += ("Figures", "What the engine counted", "Settings", "hashes and versions")
+PARTS = (
+    *("Equity, USDT", "Drawdown", "Exposure", "Prices and trades", "Returns by month", "Fills against the mid"),
+    *("Figures", "What the engine counted", "Settings", "hashes and versions"),
+)
 
 
 @pytest.fixture(scope="module")

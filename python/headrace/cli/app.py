@@ -26,6 +26,7 @@ from typing import NoReturn
 import click
 
 import headrace
+from headrace.cli.audit import audit_command, diff_command
 from headrace.cli.backtest import backtest_command
 from headrace.cli.config import config_command
 from headrace.cli.ctl import ctl_command
@@ -76,6 +77,8 @@ PURPOSES = {
     "Begin, look up": {
         "new": "write a first strategy to a file",
         "inspect": "show what a recording holds: span, venue, types, rates, gaps, rejects",
+        "audit": "show the events of a run from its audit: of a strategy, or the whole story of one order",
+        "diff": "show the first event in which two audits differ",
         "fields": "list the fields that handlers may declare as parameters",
         "doctor": "show versions, build flags and extras",
     },
@@ -112,6 +115,8 @@ for verb in (
     replay_command,
     backtest_command,
     report_command,
+    audit_command,
+    diff_command,
     repeat_command,
     demo_command,
     inspect_command,
