@@ -113,6 +113,7 @@ LIMITS = (
     Limit("STORE_CONNECT_S", 5.0, "s", "a server on another continent answers within 1 s"),
     Limit("TRANSACTION_IDLE_S", 5.0, "s", "a transaction lasts ms; one that idles longer belongs to a stopped process"),
     Limit("STORE_POLL_S", 0.2, "s", "between two looks where nothing wakes a worker"),
+    Limit("SSM_TIMEOUT_S", 3.0, "s", "a run of ten ends within 10 s, its settings included"),
     Limit("WAKEUP_RETRY_S", 5.0, "s", "the wait before a worker listens again; meanwhile it polls"),
     Limit("MIGRATION_LOCK_S", 60.0, "s", "another process's migrations are over by then"),
     Limit("STORE_RETRIES", 6, "tries", "with the waits between them 6 s: a server that restarts is back"),
@@ -202,6 +203,7 @@ STORE_BUSY_S = float(_values["STORE_BUSY_S"])
 STORE_CONNECT_S = float(_values["STORE_CONNECT_S"])
 TRANSACTION_IDLE_S = float(_values["TRANSACTION_IDLE_S"])
 STORE_POLL_S = float(_values["STORE_POLL_S"])
+SSM_TIMEOUT_S = float(_values["SSM_TIMEOUT_S"])
 WAKEUP_RETRY_S = float(_values["WAKEUP_RETRY_S"])
 MIGRATION_LOCK_S = float(_values["MIGRATION_LOCK_S"])
 STORE_RETRIES = _whole("STORE_RETRIES")

@@ -108,7 +108,8 @@ def test_each_gate_at_its_threshold(gate: str, passes: dict[str, Any], refuses: 
     ],
 )
 def test_a_limit_that_is_none_refuses(gate: str, key: str, limit: Decimal) -> None:
-    assert evaluate(GATES, view(**{key: limit}))[gate].passed is False
+    limits: dict[str, Any] = {key: limit}
+    assert evaluate(GATES, view(**limits))[gate].passed is False
 
 
 @pytest.mark.parametrize(

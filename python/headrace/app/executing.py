@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.app.config import load_config
 from headrace.app.objects import load_object
+from headrace.app.ssm import ssm_layer
 from headrace.errors import ConfigError
 from headrace.execution import claims, ledger
 from headrace.execution.database.opening import open_database
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from headrace.app.config import EngineConfig
     from headrace.execution.gates import Gate
     from headrace.execution.settings import ExecutionSettings
     from headrace.execution.workers import Mode
@@ -55,14 +57,21 @@ class ExecutionParts:
         self._file = config_file
         self._overrides = execution_overrides(overrides)
         self.owner = owner_name()
-        config = load_config(self._file, overrides=self._overrides)
+        config = self._config()
         self._folder = config.engine.state_folder
         self._gates = _loaded(config.execution.gates)
         self.database = open_database(db)
 
     def settings(self) -> ExecutionSettings:
         """Return the settings as they are now. Raises ConfigError."""
-        return load_config(self._file, overrides=self._overrides).execution
+        return self._config().execution
+
+    def _config(self) -> EngineConfig:
+        """Read the configuration, and over its file the SSM parameter that it names."""
+        config = load_config(self._file, overrides=self._overrides)
+        if not (layer := ssm_layer(config.execution)):
+            return config
+        return load_config(self._file, overrides=self._overrides, layer=layer)
 
     @contextmanager
     def workers(self, count: int, mode: Mode, every_s: float) -> Iterator[Workers]:

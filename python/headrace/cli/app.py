@@ -71,7 +71,7 @@ PURPOSES = {
         "gateway": "receive a venue's live data by routes that commands change: filtered, joined, kept, on the bus",
         "execute": "execute recommendations of a database exactly once, on SQLite or PostgreSQL, by risk gates",
         "venue": "serve recordings or generated markets over real sockets, as Binance would, with faults on demand",
-        "db": "migrate, check and fill the database of recommendations",
+        "db": "migrate, fill, steer and report on the database of recommendations",
         "config": "write, check and show the configuration that run reads",
     },
     "Begin, look up": {

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.db_controls import CONTROL_COMMANDS
+from headrace.cli.db_report import report_command
 from headrace.cli.options import VerbGroup, db_option, debug_option, json_option
 from headrace.engine.tables import Table, progress_display, tables_text, time_text
 from headrace.market.wording import counted
@@ -26,7 +28,7 @@ __all__ = ["db_command"]
 @click.group("db", cls=VerbGroup)
 @debug_option
 def db_command() -> None:
-    """Migrate, check and fill the database of recommendations."""
+    """Migrate, check, fill, steer and report on the database of recommendations."""
 
 
 @db_command.command("migrate")
@@ -116,3 +118,7 @@ def load_command(*, table: str, file: Path, db: str | None, as_json: bool) -> No
     click.echo(
         json.dumps({"db": url, "table": table, "rows": rows}) if as_json else f"{counted(rows, 'row')} in {table}"
     )
+
+
+for verb in (*CONTROL_COMMANDS, report_command):
+    db_command.add_command(verb)

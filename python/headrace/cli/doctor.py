@@ -17,6 +17,7 @@ __all__ = ["doctor_command"]
 
 CORE = ("numpy", "msgspec", "click")
 EXTRAS = {
+    "boto3": "aws",
     "rich": "cli",
     "apsw": "sqlite",
     "bokeh": "report",

@@ -1,0 +1,99 @@
+"""``headrace db report``: executions, gates, runs, sizes, tickers and outcomes, as a table, JSON or CSV.
+
+Guarantees: times are UTC; amounts are exact, as texts in JSON.
+Does not: compute; ``headrace.execution.reports`` does.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.options import db_option, debug_option, json_option
+from headrace.engine.tables import Table, tables_text
+from headrace.market.checks import UNITS_NS, duration_ns
+
+if TYPE_CHECKING:
+    from headrace.execution.reports import ReportRows
+
+__all__ = ["report_command", "time_ms"]
+
+NAMES = ("executions", "gates", "runs", "sizes", "tickers", "outcomes")
+TEXTS = 2
+
+
+def time_ms(name: str, text: str, *, sign: int) -> int:
+    """Return a time, or so long before (-1) or after (1) now, as ms. Raises click.BadParameter."""
+    from headrace.errors import HeadraceError
+    from headrace.execution.loadable import time_text_ms
+
+    try:
+        if text.rstrip("0123456789")[:1] != "-" and text.lstrip("0123456789") in UNITS_NS:
+            return (time.time_ns() + sign * duration_ns(name, text)) // 1_000_000
+        return time_text_ms(name, text)
+    except HeadraceError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _since(_context: click.Context, _option: click.Parameter, text: str | None) -> int:
+    return 0 if text is None else time_ms("--since", text, sign=-1)
+
+
+@click.command("report")
+@click.argument("name", type=click.Choice(NAMES), metavar="|".join(NAMES))
+@db_option
+@click.option("--since", callback=_since, metavar="TIME", help="A time like 2026-01-13T00:00:00Z, or 24h before now.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@json_option
+@debug_option
+def report_command(*, name: str, db: str | None, since: int, as_csv: bool, as_json: bool) -> None:
+    """Show what was executed, refused or run, or what became of each execution."""
+    from headrace.execution.database.opening import open_database
+    from headrace.execution.reports import report
+    from headrace.execution.schema.migrating import check_version
+
+    if as_csv and as_json:
+        msg = "--csv and --json exclude each other: give one of them"
+        raise click.UsageError(msg)
+    connection = open_database(db).connect()
+    try:
+        check_version(connection, complete=True)
+        found = report(connection, name, since)
+    finally:
+        connection.close()
+    click.echo(_json(found) if as_json else _csv(found) if as_csv else _table(name, found), nl=not as_csv)
+
+
+def _texts(found: ReportRows) -> list[list[str]]:
+    from headrace.execution.reports import cell_text
+
+    return [[cell_text(name, value) for name, value in zip(found.columns, row, strict=True)] for row in found.rows]
+
+
+def _json(found: ReportRows) -> str:
+    rows = [
+        {
+            name: text if not isinstance(value, int) or name.endswith("_at") else value
+            for name, value, text in zip(found.columns, row, texts, strict=True)
+        }
+        for row, texts in zip(found.rows, _texts(found), strict=True)
+    ]
+    return json.dumps(rows)
+
+
+def _csv(found: ReportRows) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(found.columns)
+    writer.writerows(_texts(found))
+    return out.getvalue()
+
+
+def _table(name: str, found: ReportRows) -> str:
+    rows = _texts(found) or [["nothing", *[""] * (len(found.columns) - 1)]]
+    return tables_text([Table(name, found.columns, rows, texts=TEXTS)])

@@ -1,0 +1,106 @@
+"""Reports: the seed's questions as views, and outcomes over the later bars."""
+
+from __future__ import annotations
+
+import json
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from headrace.execution import Store
+from headrace.execution.reports import Outcome, cell_text, outcomes, report
+from headrace.execution.schema.views import VIEWS
+from tests.support.command import Run
+from tests.support.executing import market, recommend, run, settings
+
+MINUTE_NS = 60 * 10**9
+
+
+def later(store: Store, *bars: tuple[Any, Any, Any], ticker: str = "AAPL") -> None:
+    """Bars (high, low, close) of the minutes after now."""
+    now = time.time_ns()
+    for number, (high, low, close) in enumerate(bars, 1):
+        store.telemetry(
+            ticker=ticker, ts=now + number * MINUTE_NS, open=close, high=high, low=low, close=close, volume=1
+        )
+
+
+def found(store: Store) -> list[Outcome]:
+    connection = store.database.connect()
+    try:
+        return [*outcomes(connection)]
+    finally:
+        connection.close()
+
+
+# Entry 100.05, stop 98.049, target 104.052; of the short 99.95, 101.949, 95.952.
+@pytest.mark.parametrize(
+    ("action", "bars", "kind", "price"),
+    [
+        ("BUY_CALL", [(101, 99, 100), (105, 99, 104)], "target", "104.052"),
+        ("BUY_CALL", [(101, 98, 99)], "stop", "97.9999755"),
+        ("BUY_CALL", [(105, 98, 99)], "stop", "97.9999755"),
+        ("BUY_CALL", [(101, 99, 100), (101, 99, 100.5), (101, 99, 101)], "time", "100.44975"),
+        ("BUY_CALL", [(101, 99, 100)], "open", None),
+        ("BUY_PUT", [(101, 95, 96)], "target", "95.952"),
+        ("BUY_PUT", [(102, 99, 101)], "stop", "101.9999745"),
+    ],
+)
+def test_an_execution_ends_at_its_stop_its_target_or_its_time(
+    store: Store, action: str, bars: list[Any], kind: str, price: str | None
+) -> None:
+    market(store, close=100)
+    recommend(store, action=action)
+    assert run(store, settings(max_hold_minutes=Decimal("2.5"))).counts.simulated == 1
+    later(store, *bars)
+    [outcome] = found(store)
+    assert (outcome.exit, outcome.exit_price) == (kind, None if price is None else Decimal(price))
+    if outcome.pnl is not None and outcome.exit_price is not None:
+        side = 1 if action == "BUY_CALL" else -1
+        assert outcome.pnl == side * (outcome.exit_price - outcome.entry_price) * outcome.qty
+        assert (outcome.r or 0) < -1 if kind == "stop" else outcome.r == 2 if kind == "target" else True
+
+
+def test_every_view_can_be_read_and_counts_today(store: Store) -> None:
+    market(store)
+    recommend(store, 2)
+    recommend(store, confidence=0.1, prefix="low")
+    run(store)
+    rows = {view: store.query(f"SELECT * FROM {view}") for view in VIEWS}
+    assert rows["executions_today"][0][:2] == (2, 1)
+    assert rows["skips_today"] == [("test", 1)]
+    assert [bool(value) for value in rows["gates_today"][0][:5]] == [False, True, True, True, True]
+    assert rows["sizes_today"][0][:2] == ("BUY_CALL", 2)
+    assert len(rows["runs_recent"]) == 1
+
+
+@pytest.mark.parametrize("name", ["executions", "gates", "runs", "sizes", "tickers", "outcomes"])
+def test_each_report_has_its_columns_and_a_text_for_each_cell(store: Store, name: str) -> None:
+    market(store)
+    recommend(store, 2)
+    recommend(store, confidence=0.1, prefix="low")
+    run(store)
+    connection = store.database.connect()
+    rows = report(connection, name)
+    later_rows = report(connection, name, since_ms=int(time.time() * 1000) + 60_000)
+    connection.close()
+    assert rows.rows
+    assert all(len(own) == len(rows.columns) for own in rows.rows)
+    assert all(isinstance(cell_text(*cell), str) for own in rows.rows for cell in zip(rows.columns, own, strict=True))
+    assert name == "gates" or later_rows.rows == []
+
+
+def test_report_prints_a_table_json_and_csv(headrace_run: Run, store: Store) -> None:
+    market(store)
+    recommend(store, 2)
+    run(store)
+    url = store.database.url
+    table = headrace_run("db", "report", "executions", "--db", url, "--since", "1h")
+    assert "AAPL" in table.stdout, table.stderr
+    [first, _] = json.loads(headrace_run("db", "report", "executions", "--db", url, "--json").stdout)
+    assert (first["ticker"], first["entry_price"]) == ("AAPL", "100.55025")
+    lines = headrace_run("db", "report", "tickers", "--db", url, "--csv").stdout.splitlines()
+    assert lines[0] == "ticker,executions,first_at,last_at"
+    assert lines[1].startswith("AAPL,2,20")
