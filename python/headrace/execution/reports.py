@@ -86,8 +86,9 @@ REPORTS: dict[str, tuple[tuple[str, ...], str]] = {
     "runs": (
         ("run_id", "started_at", "finished_at", "pulled", "processed", "simulated", "skipped", "failed"),
         (
-            "SELECT CAST(run_id AS TEXT), MS(started_at), MS(finished_at), pulled_count, processed_count, simulated_count,"
-            " skipped_count, failed_count FROM dispatcher_runs WHERE started_at >= AT(:since) ORDER BY started_at"
+            "SELECT CAST(run_id AS TEXT), MS(started_at), MS(finished_at), pulled_count, processed_count,"
+            " simulated_count, skipped_count, failed_count FROM dispatcher_runs"
+            " WHERE started_at >= AT(:since) ORDER BY started_at"
         ),
     ),
     "sizes": (
