@@ -126,6 +126,17 @@ async def test_silence_is_looked_into_and_healed():
     assert any(row["reason"] == "NOTHING_CAME" for row in received.of("status"))
 
 
+async def test_a_stream_that_stops_beside_others_is_stale_until_it_comes_back():
+    faults = [Fault(kind="drop", stream="*@depth*", at_frame=10, frames=45)]
+    async with SimulatedVenue(market(40_000), speed=1, faults=faults) as venue:
+        async with running(feed_of(venue, quiet_s=0.5)) as received:
+            await until(lambda: ("STALE", False) in received.states("depth"))
+            await until(lambda: received.states("depth")[-1] == ("UP", False))
+            reasons = [row["reason"] for row in received.of("status") if row["stream"] == "depth"]
+    assert "NOTHING_CAME" in reasons
+    assert ("STALE", False) not in received.states("bookTicker")
+
+
 async def test_a_quiet_market_is_not_reconnected():
     async with SimulatedVenue(market(500)) as venue:
         async with running(feed_of(venue, quiet_s=0.2)) as received:

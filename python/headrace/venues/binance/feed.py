@@ -25,13 +25,14 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from headrace.errors import InstrumentError, VenueRequestError
+from headrace.errors import InstrumentError
 from headrace.feeds.base import Frame
 from headrace.feeds.stream_status import status_frame
 from headrace.market.checks import nearest, number, of_type, refuse
 from headrace.venues.binance.breaker import Breaker
 from headrace.venues.binance.lines import Lines
 from headrace.venues.binance.listing import listed_instruments
+from headrace.venues.binance.liveness import Liveness
 from headrace.venues.binance.networks import addresses_of
 from headrace.venues.binance.rest import RestClient
 from headrace.venues.binance.rules import StreamName, rules_of
@@ -123,9 +124,8 @@ class BinanceFeed:
         self._listed: dict[str, Instrument] = {}
         self._push: Push | None = None
         self._last_ns = 0
-        # By stream: its state, and the newest frame, which REST is compared with when nothing comes.
         self._states: dict[str, str] = {}
-        self._newest: dict[str, bytes] = {}
+        self._liveness = Liveness(self.rest, self._states, self._on_stale, quiet_s=quiet_s)
 
     @property
     def name(self) -> str:
@@ -188,6 +188,7 @@ class BinanceFeed:
             async with asyncio.TaskGroup() as tasks:
                 self._lines.open(tasks)
                 tasks.create_task(self._snapshots.run(), name=f"{self.name} snapshots")
+                tasks.create_task(self._liveness.run(), name=f"{self.name} liveness")
                 self._lines.want(self._urls(self.topics if self._followed is None else self._followed()))
                 await asyncio.Event().wait()
         finally:
@@ -214,7 +215,7 @@ class BinanceFeed:
             for name in [own for own in epochs if own in self._states and not self._lines.has(own)]:
                 self._change_state([name], "DOWN", "UNSUBSCRIBED", epochs[name])
                 self._states.pop(name, None)
-                self._newest.pop(name, None)
+                self._liveness.forget(name)
 
     async def fetch(self, endpoint: str, instrument: str, *, weight: int | None = None) -> bytes:
         """Return the answer of a REST endpoint about an instrument. Raises VenueRequestError.
@@ -249,7 +250,7 @@ class BinanceFeed:
             # Its first frame has overtaken the venue's confirmation.
             state = "SILENT"
         if state is not None:
-            self._newest[name] = message
+            self._liveness.on_frame(name, message)
             if state != "UP":
                 self._change_state([name], "UP", "FRAME_CAME", self._lines.epoch_of(name))
             if "@depth" in name:
@@ -271,17 +272,12 @@ class BinanceFeed:
 
     async def is_quiet(self, line: Line) -> bool:
         """Return whether REST has nothing newer than the newest frames of a line's first symbol."""
-        for name in line.names:
-            stream = StreamName.parse(name)
-            if stream.kind in ("depth", "bookTicker"):
-                newest = msgspec.json.decode(self._newest[name])["data"]["u"] if name in self._newest else 0
-                try:
-                    book = msgspec.json.decode(await self.rest.depth(stream.symbol.upper(), 5))
-                except VenueRequestError:
-                    return False
-                return int(book["lastUpdateId"]) <= newest
-        # No stream whose newest id REST could name: a ping in time is all there is to go by.
-        return True
+        return await self._liveness.are_quiet(line.names)
+
+    def _on_stale(self, name: str) -> None:
+        """Note that a stream is stale, and have its connection replaced."""
+        self._change_state([name], "STALE", "NOTHING_CAME", self._lines.epoch_of(name))
+        self._lines.replace(name, f"nothing comes of {name}")
 
     def before_subscribing(self, line: Line) -> None:
         """Leave a line those of its names that are wanted still."""

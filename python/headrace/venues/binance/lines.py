@@ -76,6 +76,12 @@ class Lines:
         """Return whether a stream is wanted on some line."""
         return any(name in line.names for line in self._lines)
 
+    def replace(self, name: str, reason: str) -> None:
+        """Have the connection of a stream replaced."""
+        for line in self._lines:
+            if name in line.names:
+                line.replace(reason)
+
     def hold(self) -> None:
         """Read no more until ``release``."""
         for line in self._lines:
