@@ -37,6 +37,7 @@ from headrace.cli.execute import execute_command
 from headrace.cli.fields import fields_command
 from headrace.cli.gateway import gateway_command
 from headrace.cli.inspect import inspect_command
+from headrace.cli.lookahead import lookahead_command
 from headrace.cli.new import new_command
 from headrace.cli.options import VerbGroup, debug_option, unknown_option
 from headrace.cli.repeat import repeat_command
@@ -65,6 +66,7 @@ PURPOSES = {
         "replay": "try strategies on recordings: ticks, bars and timers, the same result each time",
         "backtest": "try strategies with orders filled on paper: round trips, equity, figures; no configuration needed",
         "report": "write the result of a backtest as one page: equity, trades on the price, months, figures",
+        "lookahead": "repeat a backtest with other futures, and show each decision that changed",
         "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
         "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
@@ -115,6 +117,7 @@ for verb in (
     replay_command,
     backtest_command,
     report_command,
+    lookahead_command,
     audit_command,
     diff_command,
     repeat_command,

@@ -19,7 +19,7 @@ import random
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 
 import numpy as np
 
@@ -56,12 +56,13 @@ if TYPE_CHECKING:
 
     from headrace.engine.options import EngineOptions
     from headrace.engine.parts import EngineParts
+    from headrace.engine.report import Report
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.given import Source
     from headrace.research.result import BacktestResult
     from headrace.strategies.spec import Strategies
 
-__all__ = ["backtest", "run_backtest"]
+__all__ = ["backtest", "backtest_observed", "run_backtest"]
 
 # Options of a backtest that are options of its engine, too.
 _OF_ENGINE = ("sizing", "audit", "on_fault", "progress")
@@ -91,6 +92,19 @@ def backtest(
 
     Raises OptionError (and its kin) before anything runs, what the data and the strategies raise.
     """
+    return run_backtest(*_options(strategies, data, options))
+
+
+def backtest_observed(
+    strategies: Strategies, data: Source | Iterable[Source], **options: Unpack[BacktestOptions]
+) -> Observer:
+    """Run as ``backtest`` does, and return what was observed: for those that repeat a run and compare."""
+    return _run(*_options(strategies, data, options)).observer
+
+
+def _options(
+    strategies: Strategies, data: Source | Iterable[Source], options: BacktestOptions
+) -> tuple[EngineOptions, BacktestOptions]:
     refuse_unknown("a backtest", options, BacktestOptions.__annotations__)
     feeds = feeds_of(data, options.get("venue"))
     engine = cast("EngineOptions", {name: options[name] for name in _OF_ENGINE if name in options})  # type: ignore[literal-required]  # names of the options
@@ -102,7 +116,7 @@ def backtest(
         "limits": options.get("limits"),
         "broker": _broker(options),
     }
-    return run_backtest(engine, options)
+    return engine, options
 
 
 def run_backtest(engine: EngineOptions, options: BacktestOptions) -> BacktestResult:
@@ -110,6 +124,21 @@ def run_backtest(engine: EngineOptions, options: BacktestOptions) -> BacktestRes
 
     engine : feeds, strategies and a broker included. options : those that concern the run and its result.
     """
+    run = _run(engine, options)
+    return result_of(run.parts, run.observer, run.report, run.settings, run.notes)
+
+
+class _Run(NamedTuple):
+    """A run that is over."""
+
+    parts: EngineParts
+    observer: Observer
+    report: Report
+    settings: dict[str, Any]
+    notes: list[str]
+
+
+def _run(engine: EngineOptions, options: BacktestOptions) -> _Run:
     hashing, seed = options.get("hashing", True), whole("seed", options.get("seed", 0), 0, (1 << 32) - 1, "seeds")
     of_type("hashing", hashing, bool)
     start_ns, end_ns = time_ns("start", options.get("start")), time_ns("end", options.get("end"))
@@ -144,7 +173,7 @@ def run_backtest(engine: EngineOptions, options: BacktestOptions) -> BacktestRes
             if error.report is not None:
                 error.result = result_of(parts, observer, error.report, settings, notes)
             raise
-    return result_of(parts, observer, report, settings, notes)
+    return _Run(parts, observer, report, settings, notes)
 
 
 def _instrument_of(parts: EngineParts, names: AbstractSet[str], name: str) -> Instrument | None:
