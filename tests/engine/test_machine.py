@@ -251,8 +251,8 @@ def drive(steps: int) -> Counter[str]:
     run_state_machine_as_test(
         EngineMachine,
         settings=settings(
-            # Some lives are shorter.
-            max_examples=steps * 3 // STEPS_OF_ONE // 2,
+            # A tenth more: now and then a life ends early, where Hypothesis has no more numbers for it.
+            max_examples=steps * 11 // STEPS_OF_ONE // 10,
             stateful_step_count=STEPS_OF_ONE,
             suppress_health_check=list(HealthCheck),
         ),
@@ -274,7 +274,8 @@ def assert_shown(shown: Counter[str], steps: int) -> None:
         assert shown[change], (change, shown)
 
 
-@pytest.mark.timeout(120)
+# A hang is found by the turns that ``settle`` may take; this much only ends a process that does nothing at all.
+@pytest.mark.timeout(900)
 def test_the_laws_hold_under_random_flow_and_commands() -> None:
     assert_shown(drive(STEPS), STEPS)
 
