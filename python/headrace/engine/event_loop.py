@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from headrace.errors import EngineError
 from headrace.limits import DRAIN_RUNNING_S
 
 if TYPE_CHECKING:
@@ -27,7 +28,32 @@ Result = TypeVar("Result")
 
 
 def run_in_loop(work: Coroutine[Any, Any, Result], waits: UserWaits) -> Result:
-    """Run a coroutine in a new event loop, and end the loop. waits : of the run, for what does not end."""
+    """Run a coroutine in a new event loop, and end the loop. waits : of the run, for what does not end.
+
+    Raises what the coroutine raises, also where it ends behind a loop that was stopped under it.
+    """
+    broken: list[RuntimeError] = []
+    named: list[EngineError] = []
+
+    async def kept() -> Result:
+        try:
+            return await work
+        except EngineError as error:
+            if not broken:
+                raise
+            named.append(error)
+            # Nothing waits for this task any more, and a cancelled one is not reported.
+            raise asyncio.CancelledError from error
+
+    try:
+        return _run_in_loop(kept(), waits, broken)
+    except RuntimeError:
+        if named:
+            raise named[0] from None
+        raise
+
+
+def _run_in_loop(work: Coroutine[Any, Any, Result], waits: UserWaits, broken: list[RuntimeError]) -> Result:
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         prefix = f"headrace-to-thread-{id(loop):x}"
@@ -35,6 +61,10 @@ def run_in_loop(work: Coroutine[Any, Any, Result], waits: UserWaits) -> Result:
         loop.set_default_executor(threads)
         try:
             return runner.run(work)
+        except RuntimeError as error:
+            # Perhaps of the loop, which was stopped.
+            broken.append(error)
+            raise
         finally:
             runner.run(_end_tasks(waits))
             threads.shutdown(wait=False, cancel_futures=True)

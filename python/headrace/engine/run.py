@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headrace.engine.loop import Steps
+from headrace.engine.loop_watch import LoopWatch
 from headrace.engine.report import report_of
 from headrace.engine.shutdown import Shutdown
 from headrace.errors import RecordingError
@@ -161,6 +162,10 @@ class EngineRun:
 
     async def run(self) -> None:
         """Go through all phases. Raises what ended it early; nothing when it was forced."""
+        async with LoopWatch():
+            await self._run()
+
+    async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         parts = self._parts
@@ -184,28 +189,20 @@ class EngineRun:
             self._ends("cancelled")
             if self._is_cancelled_by_others() or not self.end.is_forced:
                 raise
-        except BaseExceptionGroup as errors:
+        except BaseException as raised:
             self._ends("error")
-            first = _first(errors)
+            first = _first(raised)
             error = await self.sources.explained(first)
-            raise self._reported(error) from (first.__cause__ if error is first else first)
-        except BaseException as first:
-            self._ends("error")
-            error = await self.sources.explained(first)
-            self._reported(error)
-            if error is not first:
-                raise error from first
-            raise
+            if isinstance(error, RecordingError):
+                # Of a recording that broke off, the report up to there.
+                error.report = report_of(parts, self)
+            if error is raised:
+                raise
+            raise error from (first.__cause__ if error is first else first)
         finally:
             self._task = None
             if self._late is not None:
                 self._late.cancel()
-
-    def _reported(self, error: BaseException) -> BaseException:
-        """Give a recording that broke off the report of the run up to there."""
-        if isinstance(error, RecordingError):
-            error.report = report_of(self._parts, self)
-        return error
 
     def _is_cancelled_by_others(self) -> bool:
         """Take our own cancellations back, and return whether there are others."""
@@ -368,9 +365,8 @@ class EngineRun:
         self._parts.orders.from_signal(signal, self._parts.options["sizing"])
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first(error: BaseException) -> BaseException:
     """Return the error that ended the run, from groups in groups, and log those that came with it."""
-    error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         for other in error.exceptions[1:]:
             log.error("what ended the run was not all that failed", exc_info=other)
