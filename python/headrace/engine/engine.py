@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.engine.readers import Readers
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.engine.report import Report
     from headrace.engine.supervisor import Supervisor
@@ -187,6 +188,11 @@ class Engine:
     def metrics(self) -> Metrics:
         """Every metric, read when it is asked for."""
         return self._parts.metrics()
+
+    @property
+    def readers(self) -> Readers:
+        """What takes its ticks and is no strategy; a repetition of its dispatch log stands in for them."""
+        return self._parts.driver.readers
 
     @property
     def traces(self) -> Traces | None:

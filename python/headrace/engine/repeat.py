@@ -25,6 +25,7 @@ import msgspec
 
 from headrace.dispatch.log import DispatchLog, Mark, Time
 from headrace.dispatch.repetition import LoggedRun
+from headrace.engine.readers import Reader
 from headrace.errors import DispatchLogError
 from headrace.market.event_json import encode_event
 from headrace.market.events import Event, OrderEvent, Signal
@@ -59,6 +60,8 @@ PAYLOADS: dict[str, Any] = {
     "command": dict[str, Any],
     "decision": dict[str, Any],
     "halted": HaltChange,
+    "reader": Reader,
+    "reader_left": str,
     "leave": None,
     "stop": None,
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from headrace._native import Book
-    from headrace.dispatch import Dispatcher
+    from headrace.engine.readers import Readers
     from headrace.gateway.flow import Flow
     from headrace.gateway.keeper import SnapshotKeeper
 
@@ -36,18 +36,20 @@ class Conductor:
     # Its ``on_`` methods are handlers, by their defaults.
     subscription: ClassVar[Mapping[str, object]] = {}
 
-    def __init__(self, flow: Flow, dispatcher: Dispatcher, keeper: SnapshotKeeper, *, levels: int) -> None:
+    def __init__(self, flow: Flow, readers: Readers, keeper: SnapshotKeeper, *, levels: int) -> None:
         self._flow = flow
         self._keeper = keeper
         self._levels = levels
         self.quality = "STALE"
         self._kept_ns = 0
+        self._readers = readers
         instrument = flow.route.instrument
-        self._subscription = dispatcher.subscribe(self, name=f"route FUSED {instrument}", instruments=instrument)
+        self._name = f"route {flow.route.canonical_type} {instrument}"
+        readers.join(self, name=self._name, instruments=instrument)
 
     def close(self) -> None:
         """Take no more ticks."""
-        self._subscription.close()
+        self._readers.leave(self._name)
 
     def on_book(self, ts_event: int, ts_init: int, update_id: int, book: Book) -> None:
         """Forward the best levels of a book that is in sync."""

@@ -226,10 +226,10 @@ class Gateway(Service):
         flow = self._flows[key] = Flow(route, counts, engine.bus, self.stages, engine.traces)
         if route.canonical_type in KINDS:
             self._before[key] = self._newest_seq(*key)
-            self._ticks[key] = ticks = TickFlow(flow, self._engine.dispatcher)
+            self._ticks[key] = ticks = TickFlow(flow, engine.readers)
             ticks.want(is_wanted=self._has_subscribers)
         elif route.canonical_type is CanonicalType.FUSED:
-            self._conductors[key] = Conductor(flow, self._engine.dispatcher, self.snapshots, levels=self._levels)
+            self._conductors[key] = Conductor(flow, engine.readers, self.snapshots, levels=self._levels)
 
     def _close(self, key: Key) -> None:
         self._flows.pop(key).close()

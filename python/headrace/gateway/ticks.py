@@ -10,12 +10,14 @@ Does not: change ticks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headrace.market.canonical import KINDS, CanonicalType
 
 if TYPE_CHECKING:
-    from headrace.dispatch import Dispatcher, Subscription
+    from collections.abc import Mapping
+
+    from headrace.engine.readers import Readers
     from headrace.gateway.flow import Flow
 
 __all__ = ["PAYLOADS", "TickFlow"]
@@ -31,28 +33,26 @@ PAYLOADS = {
 class TickFlow:
     """The ticks of one route."""
 
-    def __init__(self, flow: Flow, dispatcher: Dispatcher) -> None:
+    # Its ``on_`` methods are handlers, by their defaults.
+    subscription: ClassVar[Mapping[str, object]] = {}
+
+    def __init__(self, flow: Flow, readers: Readers) -> None:
         self._flow = flow
-        self._dispatcher = dispatcher
+        self._readers = readers
+        self._name = f"route {flow.route.canonical_type} {flow.route.instrument}"
         self._kind = KINDS[flow.route.canonical_type]
         self._names = PAYLOADS[flow.route.canonical_type]
-        self._subscription: Subscription | None = None
+        self._is_joined = False
 
     def want(self, *, is_wanted: bool) -> None:
         """Convert ticks from now on, or no more."""
-        if is_wanted and self._subscription is None:
-            route = self._flow.route
-            self._subscription = self._dispatcher.subscribe(
-                self._on_tick,
-                callback="on_tick",
-                name=f"route {route.canonical_type} {route.instrument}",
-                instruments=route.instrument,
-                kinds=self._kind,
-            )
-        elif not is_wanted and self._subscription is not None:
-            subscription, self._subscription = self._subscription, None
-            subscription.close()
+        if is_wanted and not self._is_joined:
+            self._readers.join(self, name=self._name, instruments=self._flow.route.instrument, kinds=self._kind)
+        elif self._is_joined and not is_wanted:
+            self._readers.leave(self._name)
+        self._is_joined = is_wanted
 
-    def _on_tick(self, tick: Any) -> None:
+    def on_tick(self, tick: Any) -> None:
+        """Convert a tick."""
         payload = {name: getattr(tick, name) for name in self._names}
         self._flow.take(self._kind, payload, ts_event=tick.ts_event, ts_init=tick.ts_init, seq=tick.seq)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from headrace.engine.readers import Readers
 from headrace.errors import LaneFullError
 from headrace.market.bars import Bars
 from headrace.market.clock import Mode
@@ -61,6 +62,7 @@ class Driver:
         self.dispatcher = dispatcher
         self.bars = Bars(dispatcher)
         self.timers = Timers(mode=self.mode, on_due=self.set_alarm, advance_to=clock.advance_to)
+        self.readers = Readers(dispatcher, self.mark)
         self._unpublished: deque[Event] = deque()
         # From other threads and from inside a dispatch; a deque is safe for both.
         self._calls: deque[Callable[[], None]] = deque()

@@ -79,6 +79,10 @@ class RepeatDriver(Driver):
                     raise self._repeat.log.error(what) from None  # noqa: TRY400 - it makes an error
             case "decision":
                 self._repeat.decided(payload)
+            case "reader":
+                self.readers.stand_in(payload)
+            case "reader_left":
+                self.readers.leave(payload)
             case "halted":
                 self._repeat.switch.is_halted = payload.is_halt
                 self.publish_control(payload.name, payload.detail)
