@@ -19,6 +19,9 @@ CORE = ("numpy", "msgspec", "click")
 EXTRAS = {
     "boto3": "aws",
     "rich": "cli",
+    "aiohttp": "binance",
+    "picows": "binance",
+    "opentelemetry-sdk": "otel",
     "apsw": "sqlite",
     "bokeh": "report",
     "optuna": "sweep",
