@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import sys
+import tomllib
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from headrace.app.build import engine_of
 from headrace.app.check import findings
@@ -125,3 +127,27 @@ def test_a_gateway_without_an_adapter_is_refused(tmp_path):
     config.write_text('[engine]\nstate_folder = "state"\n[gateway]\n')
     with pytest.raises(ConfigError, match="gateway has no adapter"):
         engine_of(load_config(config, environment={}))
+
+
+def test_keys_of_a_gateway_come_from_environment_and_overrides_too(tmp_path):
+    config = tmp_path / "live.toml"
+    config.write_text(CONFIG.format(ws="ws://127.0.0.1:1", rest="http://127.0.0.1:1"))
+    environment = {"HEADRACE__GATEWAY__LEVELS": "5", "HEADRACE__GATEWAY__ROUTES__1__TYPE": "TRADE"}
+    overrides = ["gateway.snapshot_ttl_s=7", 'gateway.routes.0.instruments=["ETHUSDT.BINANCE"]']
+    section = load_config(config, environment=environment, overrides=overrides).gateway
+    assert section is not None
+    assert (section.levels, section.snapshot_ttl_s) == (5, 7.0)
+    assert [(own.type, own.instruments) for own in section.routes] == [
+        ("TICKER", ("ETHUSDT.BINANCE",)),
+        ("TRADE", ("BTCUSDT.BINANCE",)),
+    ]
+    again = load_config(None, environment={}, overrides=["gateway.levels=3"])
+    assert again.gateway is not None
+    assert again.gateway.levels == 3
+
+
+def test_a_gateway_is_the_same_in_yaml(tmp_path):
+    config, text = tmp_path / "live.yaml", CONFIG.format(ws="ws://127.0.0.1:1", rest="http://127.0.0.1:1")
+    config.write_text(yaml.safe_dump(tomllib.loads(text)))
+    (tmp_path / "live.toml").write_text(text)
+    assert load_config(config, environment={}) == load_config(tmp_path / "live.toml", environment={})

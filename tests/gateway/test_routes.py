@@ -80,6 +80,7 @@ def test_a_reverted_change_spares_what_was_changed_since():
 def test_a_held_topic_is_never_given_up():
     table = RouteTable()
     table.hold([("BINANCE", "btcusdt@trade")])
+    assert table.held == [("BINANCE", "btcusdt@trade")]
     assert table.subscribe("TRADE", [BTC]).added == ()
     assert table.unsubscribe("TRADE", [BTC]).removed == ()
     assert table.topics == [("BINANCE", "btcusdt@trade")]

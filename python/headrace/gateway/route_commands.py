@@ -117,7 +117,8 @@ class RouteCommands:
 
     def _list_routes(self, _command: ListRoutes) -> Outcome:
         routes = {f"{route.canonical_type} {route.instrument}": self._row(route) for route in self._table.routes}
-        return Outcome("accepted", detail={"routes": routes}, version=self._table.version)
+        held = " ".join(topic for _, topic in self._table.held)
+        return Outcome("accepted", detail={"routes": routes, "held": held}, version=self._table.version)
 
     def _row(self, route: Route) -> dict[str, Any]:
         venue = route.instrument.rpartition(".")[2]

@@ -116,6 +116,7 @@ class RouteTable:
         self._counts: dict[Key, RouteCounts] = {}
         # How many routes need a topic.
         self._needed: dict[Topic, int] = {}
+        self._held: dict[Topic, None] = {}
         self.version = 0
 
     def __len__(self) -> int:
@@ -169,9 +170,15 @@ class RouteTable:
         changed = msgspec.structs.replace(route, filters=tuple(filters))
         return self._apply(added=[] if changed == route else [changed], removed=[])
 
+    @property
+    def held(self) -> Sequence[Topic]:
+        """Topics that belong to no route, and stay for good."""
+        return list(self._held)
+
     def hold(self, topics: Iterable[Topic]) -> None:
-        """Need topics that belong to no route: those of an adapter's own configuration. They stay for good."""
+        """Need topics that belong to no route: those of an adapter's own configuration."""
         for topic in topics:
+            self._held[topic] = None
             self._needed[topic] = self._needed.get(topic, 0) + 1
 
     def revert(self, change: Change) -> Change:
