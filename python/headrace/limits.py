@@ -53,6 +53,7 @@ LIMITS = (
     Limit(
         "BARS_EMPTY_MAX", _core["BARS_EMPTY_MAX"], "bars", "in a row; then a series waits for a tick: a day of seconds"
     ),
+    Limit("BARS_HISTORY_MAX", 10_000, "bars", "of one kind, for indicators: a week of minutes, 0.6 MB"),
     Limit("WATCH_EVERY_S", 0.1, "s", "a slow handler is named within 1 s"),
     # The event bus
     Limit("LANE_CAPACITY_CONTROL", 100, "events", "life cycle and audit: rare, and never dropped"),
@@ -153,6 +154,7 @@ LETTER_TEXT_MAX = _whole("LETTER_TEXT_MAX")
 LETTER_TICKS_MAX = _whole("LETTER_TICKS_MAX")
 WINDOW_MIN_NS = _whole("WINDOW_MIN_NS")
 WINDOW_TICKS_MAX = _whole("WINDOW_TICKS_MAX")
+BARS_HISTORY_MAX = _whole("BARS_HISTORY_MAX")
 WATCH_EVERY_S = float(_values["WATCH_EVERY_S"])
 LANE_CAPACITY_CONTROL = _whole("LANE_CAPACITY_CONTROL")
 LANE_CAPACITY_ORDER = _whole("LANE_CAPACITY_ORDER")

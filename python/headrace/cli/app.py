@@ -28,11 +28,14 @@ import click
 import headrace
 from headrace.cli.audit import audit_command, diff_command
 from headrace.cli.backtest import backtest_command
+from headrace.cli.check import check_command
 from headrace.cli.config import config_command
+from headrace.cli.convert import convert_command
 from headrace.cli.ctl import ctl_command
 from headrace.cli.db import db_command
 from headrace.cli.demo import demo_command
 from headrace.cli.doctor import doctor_command
+from headrace.cli.download import download_command
 from headrace.cli.execute import execute_command
 from headrace.cli.fields import fields_command
 from headrace.cli.gateway import gateway_command
@@ -75,6 +78,11 @@ PURPOSES = {
         "venue": "serve recordings or generated markets over real sockets, as Binance would, with faults on demand",
         "db": "migrate, fill, steer and report on the database of recommendations",
         "config": "write, check and show the configuration that run reads",
+    },
+    "Prepare data": {
+        "download": "fetch candles and trades of Binance's public archive, with their checksums",
+        "check": "look for gaps, repetitions, wrong units and odd prices in files; exit code 1 when there are any",
+        "convert": "write recordings, CSV, npz and DBN files as Parquet, or as each other",
     },
     "Begin, look up": {
         "new": "write a first strategy to a file",
@@ -131,6 +139,9 @@ for verb in (
     venue_command,
     execute_command,
     db_command,
+    download_command,
+    check_command,
+    convert_command,
 ):
     commands.add_command(verb)
 

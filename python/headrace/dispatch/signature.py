@@ -57,6 +57,7 @@ LIFE_CYCLE: Mapping[str, tuple[str, ...]] = {
     "on_load": ("state",),
     "on_timer": ("timer",),
     "on_bar": ("bar",),
+    "on_bars": ("bars",),
     "on_signal": ("signal",),
     "on_order": ("event",),
     "on_fill": ("fill",),

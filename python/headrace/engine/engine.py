@@ -75,7 +75,10 @@ class Engine:
     clock : live, a clock of your own. speed : recorded seconds per second, 1.0 is real time; "max", the default of a
         replay, is as fast as handlers run.
     ring_capacity : ticks, a power of two. duplicates, late : "drop" or "deliver" what the venue repeated or sent late.
-    hashing : keep the input hash and each subscription's delivered hash.
+    hashing : keep the input hash and each subscription's delivered hash. check : in a replay, look at ticks of arrays
+        and tables and at candles while they are read: times that go back, wrong units, NaN and zero prices end the run,
+        other findings are warnings and stand in the report.
+    warmup : how long from the beginning of the data on orders are refused, "1d" or ns, so that indicators are filled.
     slice_ns : how long a live turn dispatches before the event loop continues. wait : "park" sleeps until there is
         input, "spin" keeps a core busy and reacts sooner. gc : "idle" collects garbage only while no tick waits.
     event_types : your own event types, with their lanes. lanes : options of lanes that differ from the defaults.

@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace.errors import OptionError
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
-from headrace.market.checks import file_name, of_type, one_of, refuse, refuse_unknown
+from headrace.market.checks import Duration, file_name, of_type, one_of, refuse, refuse_unknown
 from headrace.market.clock import Clock, Mode, ModeName
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.telemetry.traces import Traces
@@ -59,6 +59,8 @@ class EngineOptions(TypedDict, total=False):
     duplicates: Literal["drop", "deliver"]
     late: Literal["drop", "deliver"]
     hashing: bool
+    check: bool
+    warmup: Duration | None
     slice_ns: int
     wait: Literal["park", "spin"]
     gc: Literal["auto", "idle"]
@@ -91,6 +93,7 @@ _DEFAULTS: EngineOptions = {
     "duplicates": "drop",
     "late": "deliver",
     "hashing": False,
+    "check": False,
     "slice_ns": SLICE_NS,
     "wait": "park",
     "gc": "auto",
@@ -115,6 +118,8 @@ _TYPES: dict[str, tuple[type | None, ...]] = {
     "clock": (Clock, None),
     "ring_capacity": (int, np.integer),
     "hashing": (bool,),
+    "check": (bool,),
+    "warmup": (str, int, None),
     "slice_ns": (int, np.integer),
     "event_types": (Mapping, None),
     "lanes": (Mapping, None),

@@ -29,7 +29,9 @@ from headrace.engine.service import ServiceContext, ServiceProtocol
 from headrace.engine.supervisor import Supervisor
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.given import announced_by, feeds_of, refuse_candles, refuse_live, refuse_nothing_to_record
+from headrace.feeds.quality import SourceQuality
 from headrace.feeds.recorder import Recorder
+from headrace.market.checks import duration_ns, refuse
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.events import OrderEvent
@@ -46,7 +48,7 @@ from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.known_names import KnownNames
 from headrace.trading.orders import OrderManager
 from headrace.trading.positions import Positions
-from headrace.trading.risk import RiskGates
+from headrace.trading.risk import RiskGates, Warmup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -97,6 +99,7 @@ class EngineParts:
             names=self.names,
             books=self._book_state,
         )
+        self.warmup: Final = self._warmup()
         self.commands: Final = CommandBus(
             bus=self.bus,
             clock=self.clock,
@@ -137,6 +140,7 @@ class EngineParts:
         # By live feed: the state of the breaker of its REST requests.
         self.breakers: Final[dict[str, str]] = {}
         self.measured: Final[list[Callable[[], Iterable[Sample]]]] = []
+        self.quality: Final = SourceQuality() if self.options["check"] else None
         self.recorder: Final = self._recorder()
 
     def metrics(self) -> Metrics:
@@ -229,6 +233,18 @@ class EngineParts:
             dead_letters=self.dead_letters,
             called_by_owner=LIFE_CYCLE,
         )
+
+    def _warmup(self) -> Warmup | None:
+        """Add the gate of the warm-up, if there is one."""
+        given = self.options["warmup"]
+        if given is None:
+            return None
+        length_ns = duration_ns("warmup", given)
+        if length_ns <= 0:
+            refuse("warmup", given, "a time above 0, like '1d'")
+        gate = Warmup(length_ns)
+        self.gates.add(gate)
+        return gate
 
     def _kill_switch(self, undo: ExitStack) -> KillSwitch | RepeatedSwitch | None:
         if self.repeat is not None:

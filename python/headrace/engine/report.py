@@ -20,6 +20,7 @@ from headrace.dispatch.subscription_stats import SubscriptionStats, sum_of_stats
 from headrace.engine.repeat import RepeatReport
 from headrace.engine.tables import Table, duration_text, latency_text, tables_html, tables_text
 from headrace.engine.trading_report import PositionReport, position_reports, trading_tables
+from headrace.feeds.quality import Finding
 from headrace.market.dead_letters import DeadLetters
 from headrace.market.events import Lane
 from headrace.market.wording import counted
@@ -112,7 +113,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     strategies, services : by name. totals : profit and fees of all strategies, by currency.
     commands : answered. dead_letters : rejected frames, failed calls and events.
     halted : whether the kill switch is thrown. held_back : answers of the broker that found no room at first: its fills
-        waited for the next quote. repeated : what came of a repetition.
+        waited for the next quote. findings : of the check of the data, by source. repeated : what came of a repetition.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     halted: bool
     held_back: int
+    findings: Mapping[str, tuple[Finding, ...]]
     repeated: RepeatReport | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,8 +185,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             Table("lanes", ("lane", "published", "processed", "dead", "dropped", "left"), lanes),
             Table("strategies", *self._tick_table()),
             *trading_tables(self._traders(), states, self.totals),
+            Table(
+                "data",
+                ("source", "finding"),
+                [(name, str(own)) for name, each in self.findings.items() for own in each],
+                2,
+            ),
             Table("delivered hashes", ("name", "SHA-256"), hashes),
         ]
+
+    def _found(self) -> list[tuple[str, str]]:
+        return [(source, str(own)) for source, each in self.findings.items() for own in each]
 
     def _traders(self) -> list[StrategyReport]:
         """Return all strategies when one of them had an order."""
@@ -306,6 +317,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         dead_letters=parts.dead_letters.snapshot(),
         halted=parts.kill_switch is not None and parts.kill_switch.is_halted,
         held_back=parts.broker_context.held_back,
+        findings={} if parts.quality is None else {name: tuple(own) for name, own in parts.quality.findings.items()},
         repeated=None if parts.repeat is None else parts.repeat.report(),
     )
 

@@ -73,6 +73,7 @@ class EngineRun:
             ends=parts.feed_ends,
             recorder=parts.recorder,
             tracer=parts.options["traces"],
+            quality=parts.quality,
             is_stopped=lambda: bool(self.ended_by),
         )
         self.end = Shutdown(parts, self.sources)
@@ -232,6 +233,8 @@ class EngineRun:
         if parts.audit is not None:
             parts.audit.attach(parts.bus)
         await parts.driver.start(self.sources)
+        if parts.warmup is not None:
+            parts.warmup.begins_ns = parts.clock.now_ns()
         parts.candle_lengths.update(self.sources.candle_lengths())
         self._connect_breakers()
         if self.ended_by:
@@ -262,7 +265,9 @@ class EngineRun:
         """Log which strategies a repetition may not follow."""
         for runner in self._parts.strategies.values():
             awaited = [
-                name for name in runner.async_callbacks if name in ("on_bar", "on_signal", "on_order", "on_fill")
+                name
+                for name in runner.async_callbacks
+                if name in ("on_bar", "on_bars", "on_signal", "on_order", "on_fill")
             ]
             if awaited:
                 log.warning(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from headrace.feeds.base import CandleSource
+    from headrace.feeds.quality import SourceQuality
     from headrace.market.bars import BarSpec
 
 __all__ = ["CandleMerge", "CandleOpen"]
@@ -111,8 +112,9 @@ class _Stream:
 class _Reader:
     """One feed: its stream, and those of longer timeframes made from it."""
 
-    def __init__(self, source: CandleSource, stream: _Stream) -> None:
+    def __init__(self, source: CandleSource, stream: _Stream, quality: SourceQuality | None) -> None:
         self.source = source
+        self._quality = quality
         self.stream = stream
         self.made: list[tuple[Resampler, _Stream]] = []
         # Until it is known what is made of it.
@@ -130,6 +132,8 @@ class _Reader:
                 block = await anext(self._blocks, None)
         if block is None:
             return False
+        if self._quality is not None:
+            self._quality.see(self.source.name, block, [self.source.instrument])
         self.stream.add(block)
         for resampler, stream in self.made:
             stream.add(resampler.push(block))
@@ -145,16 +149,21 @@ class _Reader:
 
 
 class CandleMerge:
-    """The candles of all feeds of a run, once they are open. has_opens : whether opens are events."""
+    """The candles of all feeds of a run, once they are open.
 
-    def __init__(self, sources: Sequence[CandleSource], *, has_opens: bool) -> None:
+    has_opens : whether opens are events. quality : checks each block, if it is there.
+    """
+
+    def __init__(
+        self, sources: Sequence[CandleSource], *, has_opens: bool, quality: SourceQuality | None = None
+    ) -> None:
         shortest = shortest_of(sources)
         self._fills: set[tuple[str, str, str]] = set()
         self._readers = []
         for index, source in enumerate(sources):
             fills = interval_ns(source.timeframe) == shortest[source.instrument]
             stream = _Stream(index, source, source.timeframe, has_opens=has_opens and fills)
-            self._readers.append(_Reader(source, stream))
+            self._readers.append(_Reader(source, stream, quality))
             if fills:
                 self._fills.add(stream.key)
         self._streams = [reader.stream for reader in self._readers]

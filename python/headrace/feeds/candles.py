@@ -135,6 +135,7 @@ class CandleFeed:
         self._head: tuple[np.ndarray, int] | None = None
         self._bytes_done = self._bytes_total = 0
         self._last_ns = -1
+        self._is_lenient = False
 
     @property
     def name(self) -> str:
@@ -193,6 +194,14 @@ class CandleFeed:
             yield candles
             item = await self._ahead.next()
 
+    def unchecked(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield candles and bytes done, also those that a replay would refuse. Raises DataError."""
+        self._is_lenient, self._last_ns = True, -1
+        try:
+            yield from self._items()
+        finally:
+            self._is_lenient = False
+
     def read(self) -> np.ndarray:
         """Return all candles as one array, for research without an engine. Raises DataError, MissingExtraError."""
         self._last_ns = -1
@@ -214,6 +223,7 @@ class CandleFeed:
         for table in tables:
             names = self._names(table)
             for block, done in table.blocks():
+                block.is_lenient = self._is_lenient
                 yield from self._cut(self._candles(block, names), block, before + done)
             before += table.bytes_total
             table.close()
@@ -236,6 +246,8 @@ class CandleFeed:
         times = block.times_ns(names["ts_open"], self._unit)
         if not self._interval_ns:
             steps = np.diff(times)
+            if self._is_lenient:
+                steps = steps[steps > 0]
             if not len(steps) or int(steps.min()) <= 0:
                 what = "its times do not show a timeframe: give timeframe=, like '1m', and sort the rows by time"
                 raise refused(block.name, what, column=names["ts_open"])
@@ -246,7 +258,8 @@ class CandleFeed:
         made["ts_close"] = made["ts_open"] + self._interval_ns
         for price in PRICES:
             made[price] = block.floats(names[price])
-            block.refuse_rows(names[price], made[price] == 0, "and no price is 0: correct or drop the row")
+            if not self._is_lenient:
+                block.refuse_rows(names[price], made[price] == 0, "and no price is 0: correct or drop the row")
         if "volume" in names:
             made["volume"] = np.nan_to_num(block.floats(names["volume"], may_be_missing=True))
         made["count"] = block.whole(names["count"]) if "count" in names else 1
@@ -256,7 +269,7 @@ class CandleFeed:
         """Yield the part within the span, in items. Raises DataError: times that do not rise."""
         times = candles["ts_open"]
         steps = np.diff(times, prepend=self._last_ns)
-        if (steps <= 0).any():
+        if (steps <= 0).any() and not self._is_lenient:
             row = int(np.argmax(steps <= 0))
             place = f"row {block.first_row + row}"
             before = "in the file before it: these files overlap" if row == 0 and block.first_row == 1 else "before it"

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop import LiveDriver
     from headrace.feeds.base import FeedItem, PushTracer
+    from headrace.feeds.quality import SourceQuality
     from headrace.feeds.recorder import Recorder
     from headrace.market.clock import Clock
 
@@ -80,6 +81,7 @@ class Sources:
         ends: FeedEnds,
         recorder: Recorder | None = None,
         tracer: PushTracer | None = None,
+    from headrace.feeds.quality import SourceQuality
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.feeds = feeds
@@ -152,7 +154,7 @@ class Sources:
 
     def merge_candles(self, *, has_opens: bool) -> CandleMerge:
         """Return the candles of all feeds, once they are open. has_opens : whether opens are events, too."""
-        self._candle_merge = CandleMerge(self.candles, has_opens=has_opens)
+        self._candle_merge = CandleMerge(self.candles, has_opens=has_opens, quality=self._quality)
         return self._candle_merge
 
     async def give(self, source: int, on_slow: Callable[[], None] = lambda: None) -> None:
@@ -174,6 +176,8 @@ class Sources:
             self.pump.finish(source)
         else:
             checked = self._checks[source].checked(item)
+            if self._quality is not None and isinstance(checked, np.ndarray):
+                self._quality.see(self._paced[source].name, checked, self._dispatcher.instruments.names())
             self.pump.push(source, checked.as_line() if isinstance(checked, Frame) else checked)
 
     async def first_ns(self) -> int | None:

@@ -92,6 +92,7 @@ class TickFeed:
         self._bytes_done = self._bytes_total = 0
         self._last_ns = 0
         self._is_numbered = False
+        self._is_lenient = False
 
     @property
     def name(self) -> str:
@@ -154,6 +155,14 @@ class TickFeed:
             yield ticks
             item = await self._ahead.next()
 
+    def unchecked(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield ticks and bytes done, also those that a replay would refuse. Raises DataError."""
+        self._is_lenient, self._last_ns = True, 0
+        try:
+            yield from self._items()
+        finally:
+            self._is_lenient = False
+
     def read(self) -> np.ndarray:
         """Return all ticks as one array, for research without an engine. Raises DataError, MissingExtraError."""
         self._last_ns = 0
@@ -186,6 +195,7 @@ class TickFeed:
                 table.between(time, start, None if end is None else end + 1)
             rest: np.ndarray | None = None
             for block, done in table.blocks():
+                block.is_lenient = self._is_lenient
                 ticks = self._checked(read(block), block, time)
                 if not numbered:
                     ticks = ticks if rest is None else _joined([rest, ticks])
@@ -208,7 +218,7 @@ class TickFeed:
         """Return ticks whose times do not go back. Raises DataError."""
         times = ticks["ts_init"]
         steps = np.diff(times, prepend=self._last_ns)
-        if (steps < 0).any():
+        if (steps < 0).any() and not self._is_lenient:
             # Of a row that became two ticks, the first stands for both.
             row = block.first_row + int(np.argmax(steps < 0)) * block.rows // max(1, len(ticks))
             before = ": these files overlap" if row == 1 else ""

@@ -28,11 +28,12 @@ import msgspec
 import headrace._native as _native
 from headrace.errors import OptionError
 from headrace.limits import WINDOW_MIN_NS
+from headrace.market.bar_history import BarArrays, BarHistory
 from headrace.market.checks import UNITS_NS, of_type, one_of
-from headrace.market.events import EVENT_KEYS, Bar, Cause
+from headrace.market.events import EVENT_KEYS, Bar, BarFrame, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     from headrace.dispatch.dispatcher import Dispatcher
@@ -174,6 +175,11 @@ class Bars:
         # By kind of bar: the native spec's number, and each spec with the number of times it was added.
         self._kinds: dict[str, tuple[int, dict[BarSpec, int]]] = {}
         self._by_number: dict[int, BarSpec] = {}
+        self._history = BarHistory()
+        # How many strategies take frames.
+        self.frame_takers = 0
+        # By timeframe, price and time: the instruments that had bars.
+        self._seen: dict[tuple[str, str, str], dict[str, None]] = {}
         for spec in specs:
             self.add(spec)
 
@@ -263,6 +269,45 @@ class Bars:
             late=late,
             partial=partial,
         )
+
+    def published(self, bars: Sequence[Bar]) -> list[BarFrame]:
+        """Keep bars that are published now, and return them as frames, if a strategy takes such."""
+        self._history.add(bars)
+        if not self.frame_takers:
+            return []
+        groups: dict[tuple[str, str, str, int], dict[str, Bar]] = {}
+        for bar in bars:
+            groups.setdefault((bar.timeframe, bar.price, bar.time, bar.ts_close), {})[bar.instrument] = bar
+        frames = []
+        for (timeframe, price, time, ts_close), by_name in groups.items():
+            seen = self._seen.setdefault((timeframe, price, time), {})
+            missing = tuple(name for name in seen if name not in by_name)
+            seen.update(dict.fromkeys(by_name))
+            last = next(reversed(by_name.values()))
+            frames.append(
+                BarFrame(
+                    ts=last.ts,
+                    cause=last.cause,
+                    timeframe=timeframe,
+                    price=price,
+                    time=time,
+                    ts_close=ts_close,
+                    bars=by_name,
+                    missing=missing,
+                )
+            )
+        return frames
+
+    def history(self, instrument: str, timeframe: str, n: int, *, price: str = "trade") -> BarArrays:
+        """Return the latest ``n`` closed bars as arrays, fewer where there are fewer.
+
+        n : 1..10,000. Read-only arrays of one length, the oldest bar first; they never change. O(bars since the last
+        call). Raises OptionError: no strategy takes such bars, or n is out of bounds.
+        """
+        timeframe = BarSpec(timeframe=timeframe).timeframe
+        if not any(spec.takes_key((instrument, timeframe, price, spec.time, False)) for spec in self.specs):
+            self._history.refuse_unknown(instrument, timeframe, price)
+        return self._history.arrays(instrument, timeframe, n, price)
 
     def stats(self) -> Mapping[str, BarStats]:
         """Return the counts by kind of bar, ``"1m trade"``."""

@@ -2,7 +2,7 @@
 
 ::
 
-    Event ┬ data     Bar · Gap · Status
+    Event ┬ data     Bar · BarFrame · Gap · Status
           ├ signal   Signal
           ├ order    OrderRequested · OrderAccepted · OrderRejected · OrderCanceled · OrderExpired
           │          OrderPartiallyFilled · OrderFilled · PositionChanged
@@ -16,7 +16,7 @@ Does not: carry ticks; those stay on the ring. ``event_json`` writes and reads e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
 from enum import StrEnum
@@ -32,6 +32,7 @@ __all__ = [
     "EVENT_LANES",
     "Audit",
     "Bar",
+    "BarFrame",
     "Cause",
     "Control",
     "Event",
@@ -125,6 +126,45 @@ class Bar(Event, frozen=True, kw_only=True):
     def is_empty(self) -> bool:
         """Whether no tick came in its interval."""
         return self.count == 0
+
+
+class BarFrame(Event, frozen=True, kw_only=True):
+    """The bars of one timeframe that closed at one time: ``bars["BTCUSDT.BINANCE"]``, ``for instrument in bars``.
+
+    ts_close : the time, ns. bars : by instrument, in the order in which they closed. missing : instruments that had
+    such bars before, and have none that closes now.
+    """
+
+    timeframe: str
+    price: str
+    time: str
+    ts_close: int
+    bars: Mapping[str, Bar]
+    missing: tuple[str, ...] = ()
+
+    def __getitem__(self, instrument: str) -> Bar:
+        """Return the bar of an instrument. Raises KeyError where it is missing."""
+        return self.bars[instrument]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the instruments that have a bar."""
+        return iter(self.bars)
+
+    def __contains__(self, instrument: object) -> bool:
+        return instrument in self.bars
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+    def of(self, takes: Callable[[tuple[str, str, str, str, bool]], bool]) -> BarFrame | None:
+        """Return the part that a strategy takes, by the keys of bars; None: it takes none of them."""
+        bars = {name: bar for name, bar in self.bars.items() if takes(EVENT_KEYS[Bar](bar))}
+        if not bars:
+            return None
+        missing = tuple(own for own in self.missing if takes((own, self.timeframe, self.price, self.time, False)))
+        if len(bars) == len(self.bars) and len(missing) == len(self.missing):
+            return self
+        return msgspec.structs.replace(self, bars=bars, missing=missing)
 
 
 class Gap(Event, frozen=True, kw_only=True):
@@ -306,7 +346,7 @@ class Audit(Event, frozen=True, kw_only=True):
 
 
 EVENT_LANES: dict[type[Event], Lane] = {
-    **dict.fromkeys((Bar, Gap, Status), Lane.DATA),
+    **dict.fromkeys((Bar, BarFrame, Gap, Status), Lane.DATA),
     Signal: Lane.SIGNAL,
     **dict.fromkeys(
         (
@@ -321,6 +361,7 @@ EVENT_LANES: dict[type[Event], Lane] = {
 # What an event concerns: a handler that chooses by it costs events of other keys nothing. Subclasses have the same key.
 EVENT_KEYS: dict[type[Event], Callable[[Any], Any]] = {
     Bar: attrgetter("instrument", "timeframe", "price", "time", "is_empty"),
+    BarFrame: attrgetter("timeframe", "price", "time"),
     Signal: attrgetter("source"),
     OrderEvent: attrgetter("strategy"),
 }

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 __all__ = ["backtest", "backtest_observed", "run_backtest"]
 
 # Options of a backtest that are options of its engine, too.
-_OF_ENGINE = ("sizing", "audit", "on_fault", "progress")
+_OF_ENGINE = ("sizing", "audit", "on_fault", "warmup", "progress")
 _OF_BROKER = ("fees", "latency", "fill")
 
 
@@ -88,6 +88,8 @@ def backtest(
         that the cash pays for. sizing : how large an order a Signal becomes; None: signals are no orders.
     broker : your own in place of the simulated one; then fees, latency and fill are its own affair.
     audit : a file for every event. on_fault : "raise" or "quarantine". hashing : compute audit_hash and input_hash.
+    check : look at ticks of tables and at candles while they are read: times that go back, wrong units, NaN and zero
+        prices end the run, other findings are warnings. warmup : how long orders are refused from the beginning on.
     progress : called about ten times a second.
 
     Raises OptionError (and its kin) before anything runs, what the data and the strategies raise.
@@ -152,6 +154,7 @@ def _run(engine: EngineOptions, options: BacktestOptions) -> _Run:
         "mode": "replay",
         "speed": None,
         "hashing": hashing,
+        "check": options.get("check", True),
         "feeds": bounded(feeds, start_ns, end_ns),
         "instruments": [_completed(own, notes) for own in listed],
         "limits": _limits(engine.get("limits"), notes),

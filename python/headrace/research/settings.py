@@ -79,6 +79,8 @@ class BacktestOptions(TypedDict, total=False):
     audit: str | os.PathLike[str] | None
     on_fault: Literal["raise", "quarantine"]
     hashing: bool
+    check: bool
+    warmup: Duration | None
     progress: Callable[[Progress], object] | None
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.faults import FaultRecord
     from headrace.dispatch.subscription import Subscription
     from headrace.dispatch.subscription_stats import SubscriptionStats
+    from headrace.market.bar_history import BarArrays
     from headrace.market.bars import Bars
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
@@ -145,6 +146,11 @@ class StrategyContext:
     def position(self, instrument: str) -> Position:
         """Return its position in an instrument."""
         return self._parts.positions.position(self.name, instrument)
+
+    def history(self, instrument: str, timeframe: str, count: int, price: str) -> BarArrays:
+        """Return the latest bars of an instrument as arrays."""
+        self._parts.names.check_instrument(instrument)
+        return self._parts.bars.history(instrument, timeframe, count, price=price)
 
     def set_timer(self, name: str, every: Duration | None, after: Duration | None, at_ns: int | None) -> None:
         """Set or replace a timer."""

@@ -3,7 +3,7 @@
 ::
 
     order event ─ its strategy ─┐
-    bar ─ instrument and kind ──┼▶ key ─▶ (the bus keeps who takes it) ─▶ on_order · on_fill · on_bar · on_signal
+    bar ─ instrument and kind ──┼▶ key ─▶ (the bus keeps who takes it) ─▶ on_order · on_fill · on_bar(s) · on_signal
     signal ─ its source ────────┘
 
 Guarantees: another strategy's event or another bar adds nothing to this strategy's cost; an event that the strategy's
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.limits import DRAIN_RUNNING_S
 from headrace.market.events import (
     Bar,
+    BarFrame,
     Event,
     OrderAccepted,
     OrderCanceled,
@@ -55,6 +56,7 @@ NOT_FILLS = (OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderE
 # The events of each callback, and the states in which they are delivered.
 EVENTS: Mapping[str, tuple[type[Event] | tuple[type[Event], ...], frozenset[StrategyState]]] = {
     "on_bar": (Bar, RUNNING),
+    "on_bars": (BarFrame, RUNNING),
     "on_signal": (Signal, RUNNING),
     "on_order": (NOT_FILLS, OF_ITS_ORDERS),
     "on_fill": (OrderFill, OF_ITS_ORDERS),
@@ -92,16 +94,23 @@ class Deliveries:
     def open(self, name: str, callbacks: Mapping[str, Callable[..., Any]], bars: Sequence[BarSpec]) -> None:
         """Subscribe the callbacks of a strategy. bars : what ``on_bar`` gets."""
         specs = tuple(bars)
+        kinds = {(spec.timeframe, spec.price, spec.time) for spec in specs}
+
+        def takes(key: tuple[str, str, str, str, bool]) -> bool:
+            return any(spec.takes_key(key) for spec in specs)
+
         mine = partial(eq, name)
         keys: dict[str, Callable[[Any], bool]] = {
-            "on_bar": lambda key: any(spec.takes_key(key) for spec in specs),
+            "on_bar": takes,
+            "on_bars": lambda kind: kind in kinds,
             "on_signal": partial(ne, name),
             "on_order": mine,
             "on_fill": mine,
         }
         for callback, (what, states) in EVENTS.items():
             if callback in callbacks:
-                handler = self._handler(callback, callbacks[callback], states)
+                own = callbacks[callback]
+                handler = self._handler(callback, own, states, takes if callback == "on_bars" else None)
                 subscribed = self._bus.subscribe(
                     what,
                     handler,
@@ -133,7 +142,13 @@ class Deliveries:
         self._subscriptions = []
         self._limits = set()
 
-    def _handler(self, name: str, callback: Callable[..., Any], states: frozenset[StrategyState]) -> Callable[..., Any]:
+    def _handler(
+        self,
+        name: str,
+        callback: Callable[..., Any],
+        states: frozenset[StrategyState],
+        takes: Callable[[tuple[str, str, str, str, bool]], bool] | None,
+    ) -> Callable[..., Any]:
         async def ended(returned: Awaitable[object]) -> None:
             limits, limit = self._limits, asyncio.timeout(None)
             limits.add(limit)
@@ -153,10 +168,13 @@ class Deliveries:
                     self._at_rest.set()
 
         def call(event: Event) -> Awaitable[object] | None:
-            if not self._delivers(name, event, states):
+            part: Event | None = event
+            if takes is not None and isinstance(event, BarFrame):
+                part = event.of(takes)
+            if part is None or not self._delivers(name, part, states):
                 return None
             try:
-                returned = refuse_generator(callback(event))
+                returned = refuse_generator(callback(part))
             except BaseException as error:
                 self._fail(name, error)
                 raise

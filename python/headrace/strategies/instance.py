@@ -83,10 +83,12 @@ class Instance:
         elif self._takes_ticks:
             self.ticks = context.subscribe(spec.options_of(self.strategy), callback=spec.callback)
         wanted = spec.bars_of(self.strategy)
-        if ("on_bar" in self.callbacks) != bool(wanted):
-            lacks, has = ("on_bar", "bars") if wanted else ("bars", "on_bar")
+        handlers = [name for name in ("on_bar", "on_bars") if name in self.callbacks]
+        if bool(handlers) != bool(wanted):
+            lacks, has = ("on_bar", "bars") if wanted else ("bars", handlers[0])
             context.log.warning("%s has %s and no %s: no bar will reach it", context.name, has, lacks)
-        if "on_bar" in self.callbacks:
+        if handlers:
+            self._parts.bars.frame_takers += "on_bars" in handlers
             for bar in wanted:
                 self._parts.bars.add(bar)
                 self.bars.append(bar)
@@ -116,5 +118,7 @@ class Instance:
         """Leave bars and timers, and return its subscriptions."""
         for bar in self.bars:
             self._parts.bars.remove(bar)
+        if self.bars and "on_bars" in self.callbacks:
+            self._parts.bars.frame_takers -= 1
         self.bars = []
         return self.context.hand_over()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.options import SubscribeOptions
     from headrace.dispatch.subscription import Subscription
+    from headrace.market.bar_history import BarArrays
     from headrace.market.checks import Duration
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
@@ -66,7 +67,8 @@ class Strategy:
 
     subscription : this class's defaults for the options of ``Dispatcher.subscribe``, e.g.
         ``{"instruments": "BTCUSDT.*", "every": "100ms"}``.
-    bars : the bars of its instruments that ``on_bar`` gets: timeframes, ``("1m", "100t")``, or BarSpec objects.
+    bars : the bars of its instruments that ``on_bar`` gets, and ``on_bars`` as frames of one time: timeframes,
+        ``("1m", "100t")``, or BarSpec objects.
 
     The methods below need an Engine, and raise EngineError without one.
     """
@@ -146,6 +148,14 @@ class Strategy:
     def log(self) -> logging.Logger:
         """The strategy's own logger, ``headrace.strategies.strategy.NAME``."""
         return self._lent("log").log
+
+    def history(self, instrument: str, timeframe: str, n: int, *, price: str = "trade") -> BarArrays:
+        """Return the latest ``n`` bars that have closed as read-only arrays, the oldest first.
+
+        n : 1..10,000; fewer come where there are fewer. The bar that is being handled is the last one.
+        Raises OptionError: no strategy takes such bars.
+        """
+        return self._lent("history").history(instrument, timeframe, n, price)
 
     def set_timer(
         self,

@@ -533,3 +533,27 @@ fn a_status_that_says_lost_puts_a_gap_before_its_stream_alone() {
         ]
     );
 }
+
+#[test]
+fn adopted_ticks_keep_their_numbers_and_the_next_ones_go_on_from_them() {
+    let mut first = Bench::new(Unwanted::Drop, Unwanted::Deliver);
+    let given: Vec<Tick> = [1, 2, 5].map(|id| tick(SPOT, kind::TRADE, id)).to_vec();
+    let numbered = first.run(&given);
+    let mut second = Bench::new(Unwanted::Drop, Unwanted::Deliver);
+    let mut out = Vec::new();
+    let Bench {
+        sequencer,
+        instruments,
+        kinds,
+    } = &mut second;
+    assert_eq!(sequencer.adopt(&numbered, instruments, kinds, &mut out), Ok(()));
+    assert_eq!(out, numbered);
+    assert_eq!(second.sequencer.counts(), first.sequencer.counts());
+    let next = [tick(SPOT, kind::TRADE, 6)];
+    assert_eq!(second.run(&next), first.run(&next));
+    let mut again = Vec::new();
+    let refused = second
+        .sequencer
+        .adopt(&numbered, &second.instruments, &second.kinds, &mut again);
+    assert_eq!(refused, Err(0));
+}

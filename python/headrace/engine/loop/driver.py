@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.feeds.sources import Sources
     from headrace.market.clock import EngineClock
-    from headrace.market.events import Event
+    from headrace.market.events import Bar, Event
 
 __all__ = ["Driver", "Steps"]
 
@@ -206,9 +206,11 @@ class Driver:
             self.drain()
         self.drain()
 
-    def publish_bars(self, bars: Iterable[Event]) -> None:
+    def publish_bars(self, bars: Iterable[Bar]) -> None:
         """Publish bars, and drain in between so that many at once do not push each other out of the lane."""
-        for number, bar in enumerate(bars, start=1):
+        closed = list(bars)
+        # A frame comes behind its bars.
+        for number, bar in enumerate([*closed, *self.bars.published(closed)], start=1):
             self.publish(bar)
             if number % BARS_AT_ONCE == 0:
                 self.drain()

@@ -28,16 +28,17 @@ class Block:
     """Rows of a table. name : the table's, for errors. columns : arrays of one length, by name.
 
     first_row : the number of the first row, from 1, without the header. is_text : the values come from a text file,
-    where times are read by their magnitude.
+    where times are read by their magnitude. is_lenient : values that no tick can have are returned as they are.
     """
 
-    __slots__ = ("columns", "first_row", "is_text", "name", "rows")
+    __slots__ = ("columns", "first_row", "is_lenient", "is_text", "name", "rows")
 
     def __init__(self, name: str, columns: Mapping[str, np.ndarray], *, first_row: int, is_text: bool = False) -> None:
         self.name = name
         self.columns = columns
         self.first_row = first_row
         self.is_text = is_text
+        self.is_lenient = False
         self.rows = len(next(iter(columns.values()))) if columns else 0
 
     def __contains__(self, column: str) -> bool:
@@ -57,7 +58,7 @@ class Block:
         if values.dtype.kind not in "iuf":
             self.refuse(column, 0, f"holds {_word(values)} where numbers belong")
         read: np.ndarray = values.astype("f8", copy=False)
-        if not may_be_missing:
+        if not may_be_missing and not self.is_lenient:
             self.refuse_rows(column, ~np.isfinite(read), "which is no number: correct or drop the row")
         return read
 
@@ -141,7 +142,7 @@ class Block:
 
     def _checked_times(self, column: str, times: np.ndarray, values: np.ndarray) -> np.ndarray:
         wrong = (times < YEAR_2000_NS) | (times >= YEAR_2200_NS)
-        if wrong.any():
+        if wrong.any() and not self.is_lenient:
             row = int(np.argmax(wrong))
             self.refuse(column, row, f"is {values[row]!s}, {time_problem(int(times[row]))}")
         return times

@@ -2,6 +2,7 @@
 
 from headrace.trading.risk.chain import GateCounts, GateRecord, RiskGates
 from headrace.trading.risk.gate import Exposure, Gate, GateRequest, GateVerdict, Halting, Permission, QuoteLike, Refusal
+from headrace.trading.risk.gates import Warmup
 
 __all__ = [
     "Exposure",
@@ -15,4 +16,5 @@ __all__ = [
     "QuoteLike",
     "Refusal",
     "RiskGates",
+    "Warmup",
 ]

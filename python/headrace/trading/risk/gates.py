@@ -152,6 +152,26 @@ class TickAndLot:
         return _passed(order.price, tick)
 
 
+class Warmup:
+    """The data has gone on for long enough: a strategy's indicators are filled before its first order.
+
+    length_ns : how long. begins_ns : when the data began, set when the run begins.
+    """
+
+    name = "warmup"
+
+    def __init__(self, length_ns: int) -> None:
+        self._length_ns = length_ns
+        self.begins_ns = 0
+
+    def check(self, request: GateRequest) -> GateVerdict:
+        """Compare the time with the end of the warm-up."""
+        passed_s, length_s = (request.now_ns - self.begins_ns) / 1e9, self._length_ns / 1e9
+        if passed_s < length_s:
+            return _refused(f"{passed_s:g} s", f"{length_s:g} s", "the engine warms up (warmup=): orders come later")
+        return _passed(f"{passed_s:g} s", f"{length_s:g} s")
+
+
 class PriceCollar:
     """A limit lies near the market."""
 

@@ -13,6 +13,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use headrace_core::market::instrument::InstrumentTable;
 use headrace_core::market::tick::Tick;
 use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
@@ -148,13 +149,24 @@ impl<'a, 'py> Publisher<'a, 'py> {
         let position = self.writer.position() + waiting.len() as u64;
         let table = lock(&self.core.instruments);
         sequencer.sequence(ticks, &table, kinds, outgoing);
-        self.core.bars.feed(outgoing, &table, position);
-        if let Some(hash) = &self.core.hash {
-            let mut hash = lock(hash);
-            for tick in outgoing.iter() {
-                hash.update(tick, table.get(tick.instrument).map_or("", |row| row.name.as_str()));
-            }
-        }
+        note(self.core, outgoing, &table, position);
+    }
+
+    /// Takes ticks that have numbers already into `working.outgoing`; the error is the place of the first that cannot be.
+    pub(super) fn adopt(&mut self, ticks: &[Tick]) -> Result<(), usize> {
+        let Working {
+            sequencer,
+            kinds,
+            outgoing,
+            waiting,
+            ..
+        } = &mut *self.working;
+        outgoing.clear();
+        let position = self.writer.position() + waiting.len() as u64;
+        let table = lock(&self.core.instruments);
+        sequencer.adopt(ticks, &table, kinds, outgoing)?;
+        note(self.core, outgoing, &table, position);
+        Ok(())
     }
 
     /// Lets `working.outgoing` wait behind what waits already.
@@ -306,6 +318,17 @@ impl<'a, 'py> Publisher<'a, 'py> {
         );
         let facts = [("published", published as u64), ("asked", asked as u64)];
         raise_with(self.py, "RingHeldError", message, &facts)
+    }
+}
+
+/// Feeds numbered ticks, the first of which goes to a ring position, to bars and hash.
+fn note(core: &IngestCore, numbered: &[Tick], table: &InstrumentTable, position: u64) {
+    core.bars.feed(numbered, table, position);
+    if let Some(hash) = &core.hash {
+        let mut hash = lock(hash);
+        for tick in numbered {
+            hash.update(tick, table.get(tick.instrument).map_or("", |row| row.name.as_str()));
+        }
     }
 }
 

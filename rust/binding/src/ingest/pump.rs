@@ -96,9 +96,17 @@ impl Pump {
     }
 
     /// Adds a source and returns its index; without a decoder it hands over arrays of ticks.
-    #[pyo3(signature = (name, decoder=None))]
-    fn add_source(&self, py: Python<'_>, name: String, decoder: Option<Py<Decoder>>) -> PyResult<usize> {
-        self.driving(py, |driver| driver.sources.add(name, decoder))
+    ///
+    /// numbered : its ticks have the numbers of the run that published them, and keep them.
+    #[pyo3(signature = (name, decoder=None, *, numbered=false))]
+    fn add_source(
+        &self,
+        py: Python<'_>,
+        name: String,
+        decoder: Option<Py<Decoder>>,
+        numbered: bool,
+    ) -> PyResult<usize> {
+        self.driving(py, |driver| driver.sources.add(name, decoder, numbered))
     }
 
     /// Takes the next block of a source: bytes of whole recorded lines, or an array of TICK_DTYPE.

@@ -33,6 +33,8 @@ struct Source {
     decoder: Option<Py<Decoder>>,
     /// Its block is one of ticks that can be numbered.
     is_fit: bool,
+    /// Its ticks have the numbers of the run that published them, and keep them.
+    is_numbered: bool,
 }
 
 impl Source {
@@ -44,6 +46,26 @@ impl Source {
         } else {
             self.check_ticks(publisher, ticks)
         }
+    }
+
+    /// Numbers ticks, unless they have numbers.
+    fn number(&self, publisher: &mut Publisher<'_, '_>, ticks: &[Tick]) -> PyResult<()> {
+        if !self.is_numbered {
+            publisher.number(ticks);
+            return Ok(());
+        }
+        publisher.adopt(ticks).map_err(|index| {
+            let (py, tick) = (publisher.py, &ticks[index]);
+            let table = lock(&publisher.core.instruments);
+            let of = table.get(tick.instrument).map_or("no instrument", |row| row.name.as_str());
+            let kind = publisher.working.kinds.get(tick.kind).map_or("", |row| row.name.as_str());
+            let message = format!(
+                "feed {} yielded {kind} {} of {of}, and that number was given before: its ticks keep the numbers of the run \
+                 that published them, so an instrument of it has no other source",
+                self.name, tick.seq
+            );
+            raise_about(py, "FeedError", message, ("feed", &self.name))
+        })
     }
 
     #[cold]
@@ -95,7 +117,7 @@ impl Sources {
         }
     }
 
-    pub(crate) fn add(&mut self, name: String, decoder: Option<Py<Decoder>>) -> PyResult<usize> {
+    pub(crate) fn add(&mut self, name: String, decoder: Option<Py<Decoder>>, is_numbered: bool) -> PyResult<usize> {
         if self.merge.is_some() {
             return Err(internal("a source was added after the pump began"));
         }
@@ -103,6 +125,7 @@ impl Sources {
             name,
             decoder,
             is_fit: false,
+            is_numbered,
         });
         lock(&self.counted.frames).accepted.push(0);
         Ok(self.sources.len() - 1)
@@ -162,14 +185,15 @@ impl Sources {
         let merge = self.merge.as_mut().ok_or_else(|| internal("a pump without sources"))?;
         let taken = merge.take_time();
         let (source, ticks) = taken.ok_or_else(|| internal("a time that was announced did not come"))?;
-        self.sources[source].check(publisher, ticks)?;
+        let source = &self.sources[source];
+        source.check(publisher, ticks)?;
         self.counted.count_item(ticks.first().map(|tick| tick.ts_init));
         let passed = match ticks {
-            [tick] => publisher.pass(tick),
+            [tick] if !source.is_numbered => publisher.pass(tick),
             _ => None,
         };
         if passed.is_none() {
-            publisher.number(ticks);
+            source.number(publisher, ticks)?;
         }
         Ok(passed)
     }
@@ -210,7 +234,7 @@ impl Sources {
             }
             (Payload::Ticks(ticks), _) => {
                 source.check(publisher, ticks)?;
-                publisher.number(ticks);
+                source.number(publisher, ticks)?;
             }
         }
         let is_line = matches!(item.payload, Payload::BadLine(_));

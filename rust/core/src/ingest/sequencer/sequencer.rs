@@ -123,6 +123,41 @@ impl Sequencer {
         }
     }
 
+    /// Takes ticks that a sequencer has numbered before, as they are, and goes on from their numbers.
+    ///
+    /// # Errors
+    /// The place of the first tick whose number is not above the last one of its stream; those before it were taken.
+    pub fn adopt(
+        &mut self,
+        ticks: &[Tick],
+        instruments: &InstrumentTable,
+        kinds: &KindTable,
+        out: &mut Vec<Tick>,
+    ) -> Result<(), usize> {
+        out.reserve(ticks.len());
+        for (index, tick) in ticks.iter().enumerate() {
+            let place = self.place(tick.instrument, tick.kind, instruments, kinds);
+            let stream = &mut self.streams[place];
+            if tick.seq <= stream.seq {
+                return Err(index);
+            }
+            if stream.seq == stream.seq_start {
+                stream.seq_start = tick.seq - 1;
+            }
+            stream.seq = tick.seq;
+            stream.gap_cause = None;
+            let ids = self.streams[place].ids;
+            self.streams[ids].venue_last = self.streams[ids].venue_last.max(tick.venue_seq);
+            self.gaps += u64::from(tick.kind == kind::GAP);
+            if !tick.continues_event() {
+                self.duplicates += u64::from(tick.flags & flags::DUPLICATE != 0);
+                self.late += u64::from(tick.flags & flags::LATE != 0);
+            }
+            out.push(*tick);
+        }
+        Ok(())
+    }
+
     /// Numbers the ticks before the first that needs [`Sequencer::sequence`], into `out`; returns how many they are.
     #[inline]
     pub fn sequence_expected(&mut self, ticks: &[Tick], out: &mut Vec<Tick>) -> usize {
