@@ -181,3 +181,11 @@ def test_candle_feed_reads_wrong_rows_only_for_the_check() -> None:
     assert sum(len(block) for block, _ in feed.unchecked()) == 3
     with pytest.raises(DataError, match="no price is 0"):
         feed.read()
+
+
+def test_two_feeds_of_one_name_are_checked_apart() -> None:
+    earlier = quotes(0, 100.0, 101.0)
+    earlier["ts_init"] -= 500
+    report = Engine(mode="replay", feeds=[quotes(0, 100.0, 101.0), earlier], check=True).run()
+    assert report.ticks["quote"] == 2 * COUNT
+    assert report.findings == {}

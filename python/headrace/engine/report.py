@@ -317,7 +317,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         dead_letters=parts.dead_letters.snapshot(),
         halted=parts.kill_switch is not None and parts.kill_switch.is_halted,
         held_back=parts.broker_context.held_back,
-        findings={} if parts.quality is None else {name: tuple(own) for name, own in parts.quality.findings.items()},
+        findings={} if parts.quality is None else parts.quality.findings,
         repeated=None if parts.repeat is None else parts.repeat.report(),
     )
 

@@ -133,7 +133,7 @@ class _Reader:
         if block is None:
             return False
         if self._quality is not None:
-            self._quality.see(self.source.name, block, [self.source.instrument])
+            self._quality.see(self.source, block, [self.source.instrument])
         self.stream.add(block)
         for resampler, stream in self.made:
             stream.add(resampler.push(block))

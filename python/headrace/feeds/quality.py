@@ -15,7 +15,7 @@ Does not: correct anything.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -51,6 +51,14 @@ WORDS = {
     "shape": "high and low do not hold open and close",
     "overlap": "a candle opens before the one before it closed",
 }
+
+
+class Named(Protocol):
+    """A feed, as far as a finding needs it."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
 
 
 class Finding(NamedTuple):
@@ -230,23 +238,28 @@ class SourceQuality:
     """Checks the sources of one run while they are read: what stops a backtest is raised, the rest is logged once."""
 
     def __init__(self) -> None:
-        self._checks: dict[str, QualityCheck] = {}
-        self._logged: set[tuple[str, str, str]] = set()
+        # By feed: two may have one name.
+        self._checks: dict[int, tuple[str, QualityCheck]] = {}
+        self._logged: set[tuple[int, str, str]] = set()
 
-    def see(self, source: str, block: np.ndarray, names: Sequence[str]) -> None:
-        """Check a block. Raises DataError."""
-        check = self._checks.setdefault(source, QualityCheck())
+    def see(self, feed: Named, block: np.ndarray, names: Sequence[str]) -> None:
+        """Check a block of a feed. names : as in ``QualityCheck.see``. Raises DataError."""
+        source, check = self._checks.setdefault(id(feed), (feed.name, QualityCheck()))
         check.see(block, names)
         for finding in check.findings:
             if finding.stops:
                 msg = f"{source}: {finding}; correct the data, or leave the check out (check=False, --no-check)"
                 raise DataError(msg, path=source, row=finding.row, column=finding.kind)
-            key = (source, finding.kind, finding.instrument)
+            key = (id(feed), finding.kind, finding.instrument)
             if key not in self._logged:
                 self._logged.add(key)
                 log.warning("%s: %s", source, finding)
 
     @property
-    def findings(self) -> dict[str, list[Finding]]:
-        """What was found, by source."""
-        return {source: check.findings for source, check in self._checks.items() if check.findings}
+    def findings(self) -> dict[str, tuple[Finding, ...]]:
+        """What was found, by the names of the sources."""
+        found: dict[str, tuple[Finding, ...]] = {}
+        for source, check in self._checks.values():
+            if check.findings:
+                found[source] = (*found.get(source, ()), *check.findings)
+        return found

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 import headrace._native as _native
 from headrace._native import PumpStatus
@@ -70,7 +71,7 @@ class Sources:
     """The feeds of one run and the pump over them. Made anywhere, used in one event loop.
 
     ends : keeps how live feeds stand. recorder : writes what they bring. tracer : traces a part of it.
-    is_stopped : ends a wait for a feed.
+    quality : checks feeds of the past. is_stopped : ends a wait for a feed.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Sources:
         ends: FeedEnds,
         recorder: Recorder | None = None,
         tracer: PushTracer | None = None,
-    from headrace.feeds.quality import SourceQuality
+        quality: SourceQuality | None = None,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.feeds = feeds
@@ -94,6 +95,7 @@ class Sources:
         self._instrument_ids = InstrumentIds(dispatcher.instruments)
         self._recorder = recorder
         self._tracer = tracer
+        self._quality = quality
         self._is_stopped = is_stopped
         self._unclosed = list(feeds)
         self._items: list[AsyncIterator[FeedItem]] = []
@@ -177,7 +179,7 @@ class Sources:
         else:
             checked = self._checks[source].checked(item)
             if self._quality is not None and isinstance(checked, np.ndarray):
-                self._quality.see(self._paced[source].name, checked, self._dispatcher.instruments.names())
+                self._quality.see(self._paced[source], checked, self._dispatcher.instruments.names())
             self.pump.push(source, checked.as_line() if isinstance(checked, Frame) else checked)
 
     async def first_ns(self) -> int | None:
