@@ -18,6 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 
+CORE_STAMP := $(VENV)/.core
 DEPS_STAMP := $(VENV)/.deps
 NATIVE_STAMP := $(VENV)/.native
 PACKAGE_STAMP := $(VENV)/.package
@@ -46,10 +47,10 @@ help: ## list the targets
 		/^[a-z][a-z-]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: $(NATIVE_STAMP) ## make .venv, build the release extension, install both
+setup: $(DEPS_STAMP) $(NATIVE_STAMP) ## make .venv with what all extras and tests need, build the release extension
 
 .PHONY: demo
-demo: setup ## run the demo: one engine, generated markets, six strategies, orders, an operator
+demo: $(NATIVE_STAMP) ## run the demo, with the core alone installed: one engine, generated markets, six strategies, orders, an operator
 	@$(BIN)/headrace demo
 
 ##@ Check
@@ -150,9 +151,15 @@ need-rust:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.88 or newer, for example with rustup" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "cc is missing: install a C compiler (Debian: apt install gcc libc6-dev)" >&2; exit 1; }
 
-$(DEPS_STAMP): requirements-dev.txt | need-python need-rust
-	@echo "installing Python packages into $(VENV)"
+# Of the versions that were tested together, those of the core install and of what builds it.
+$(CORE_STAMP): requirements-dev.txt | need-python need-rust
+	@echo "installing the core into $(VENV)"
 	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check $$(grep -E '^(click|maturin|msgspec|numpy)==' requirements-dev.txt)
+	@touch $@
+
+$(DEPS_STAMP): requirements-dev.txt $(CORE_STAMP)
+	@echo "installing the extras and the tools into $(VENV)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
@@ -171,7 +178,7 @@ $(PEERS_STAMP): benches/peers/requirements.txt | $(DEPS_STAMP)
 		for peer in $$(grep '^csp\|^nautilus' $<); do $$install "$$peer" || echo "$$peer does not install here: its rows are left out"; done
 	@touch $@
 
-$(NATIVE_STAMP): $(DEPS_STAMP) $(NATIVE_SOURCES) | need-rust
+$(NATIVE_STAMP): $(CORE_STAMP) $(NATIVE_SOURCES) | need-rust
 	@echo "building the extension (release, whole-program optimisation: a minute or two the first time)"
 	@PIP_QUIET=1 VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release
 	@touch $@

@@ -172,6 +172,18 @@ def test_every_tool_has_one_exact_version(root: Path) -> None:
     assert not wanted - pinned
 
 
+def test_the_demo_installs_the_core_alone(root: Path) -> None:
+    make = subprocess.run(["make", "-n", "-B", "demo"], cwd=root, capture_output=True, text=True, check=True)
+    installs = [line for line in make.stdout.splitlines() if " pip install " in line]
+    (line,) = installs
+    assert re.findall(r"\^\((.*?)\)==", line) == ["click|maturin|msgspec|numpy"]
+
+
+def test_tests_install_what_all_extras_need(root: Path) -> None:
+    make = subprocess.run(["make", "-n", "-B", "test"], cwd=root, capture_output=True, text=True, check=True)
+    assert "pip install --quiet --disable-pip-version-check -r requirements-dev.txt" in make.stdout
+
+
 def requirement_name(requirement: str) -> str:
     """Return the project of a requirement in normalized spelling."""
     return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
