@@ -49,7 +49,22 @@ from tests.support.feeding import BTC
 
 # Of ``headrace.__all__``: what has no options, or is made by the package itself.
 WITHOUT_OPTIONS = {
-    *("AggTradeTick", "Book", "BookTick", "GapTick", "LevelEmptyTick", "LevelTick", "QuoteTick", "StatusTick"),
+    *(
+        "AggTradeTick",
+        "Book",
+        "BookTick",
+        "FundingTick",
+        "GapTick",
+        "KlineTick",
+        "KlineVolumeTick",
+        "LevelEmptyTick",
+        "LevelTick",
+        "LiquidationTick",
+        "MarkTick",
+        "OpenInterestTick",
+        "QuoteTick",
+        "StatusTick",
+    ),
     *("Tick", "TradeTick"),
     *("DispatcherStats", "LatencyStats", "SubscriptionStats", "Report", "DeadLetter", "Subscription", "RingReader"),
     *("Clock", "Feed", "Flags", "GapCause", "Overflow", "HeadraceError", "WallClock", "Strategy"),

@@ -138,7 +138,7 @@ def test_native_code_reads_each_byte_at_the_dtypes_offset(seed: int) -> None:
 
 
 def test_every_flag_and_cause_has_one_bit_or_number() -> None:
-    assert [flag.value for flag in Flags] == [1 << bit for bit in range(9)]
+    assert [flag.value for flag in Flags] == [1 << bit for bit in range(10)]
     assert [cause.value for cause in GapCause] == list(range(1, 8))
     assert set(FLAGS) == set(Flags)
 
@@ -239,42 +239,42 @@ def test_an_empty_array_can_be_published() -> None:
 
 # User kinds
 
-FUNDING = """
+SENTIMENT = """
 import headrace
 from headrace import Dispatcher, Strategy, register_kind, ticks
 import numpy as np
 
-funding = register_kind("funding", ["rate", "mark_price"], nature="state", venue_ids="monotone")
+sentiment = register_kind("sentiment", ["score", "weight"], nature="state", venue_ids="monotone")
 
 class Mine(Strategy):
     def __init__(self): self.got = []
-    def on_funding(self, symbol, rate, mark_price, position): self.got.append((symbol, rate, mark_price, position))
-    def on_tick(self, tick): self.got.append((type(tick).__name__, tick.kind, tick.rate))
+    def on_sentiment(self, symbol, score, weight, position): self.got.append((symbol, score, weight, position))
+    def on_tick(self, tick): self.got.append((type(tick).__name__, tick.kind, tick.score))
 
 class Columns(Strategy):
     def __init__(self): self.got = []
-    def on_fundings(self, rate, ticks): self.got.append((rate.tolist(), ticks["mark_price"].tolist()))
+    def on_sentiments(self, score, ticks): self.got.append((score.tolist(), ticks["weight"].tolist()))
 
 with Dispatcher(on_fault="raise") as d:
     mine, columns, newest = Mine(), Columns(), []
-    d.subscribe(mine, kinds=["funding"]); d.subscribe(columns)
-    pull = d.subscribe(kinds=["funding"])
-    folded = d.subscribe(lambda rate: newest.append(rate), callback="on_funding", overflow="conflate")
-    made = ticks(instrument="BTCUSDT.BINANCE_USDM", ts_init=[1, 2, 3], rate=[0.1, 0.2, 0.3], mark_price=[5, 6, 7],
+    d.subscribe(mine, kinds=["sentiment"]); d.subscribe(columns)
+    pull = d.subscribe(kinds=["sentiment"])
+    folded = d.subscribe(lambda score: newest.append(score), callback="on_sentiment", overflow="conflate")
+    made = ticks(instrument="BTCUSDT.BINANCE_USDM", ts_init=[1, 2, 3], score=[0.1, 0.2, 0.3], weight=[5, 6, 7],
                  venue_seq=[1, 5, 3], instruments=d.instruments)
     assert d.publish(made) == 3
     d.dispatch()
-    late = d.subscribe(lambda rate, flags: newest.append((rate, flags & 1)), callback="on_funding")
+    late = d.subscribe(lambda score, flags: newest.append((score, flags & 1)), callback="on_sentiment")
     d.dispatch()
-    assert mine.got[:2] == [("BTCUSDT", 0.1, 5.0, 0), ("FundingTick", "funding", 0.1)], mine.got
+    assert mine.got[:2] == [("BTCUSDT", 0.1, 5.0, 0), ("SentimentTick", "sentiment", 0.1)], mine.got
     assert len(mine.got) == 6
     assert columns.got == [([0.1, 0.2, 0.3], [5.0, 6.0, 7.0])], columns.got
     batch = next(iter(pull))
-    assert batch.view(headrace.market.tick.dtype_of(funding.number))["rate"].tolist() == [0.1, 0.2, 0.3]
+    assert batch.view(headrace.market.tick.dtype_of(sentiment.number))["score"].tolist() == [0.1, 0.2, 0.3]
     assert newest == [0.2, (0.2, 1)], newest  # The late one is never the newest.
     assert folded.stats().conflated == 2
-    assert d.stats().ticks["funding"] == 3 and d.stats().late == 1
-    assert "rate" in {field.name for field in headrace.market.fields.fields()}
+    assert d.stats().ticks["sentiment"] == 3 and d.stats().late == 1
+    assert "score" in {field.name for field in headrace.market.fields.fields()}
 print("ok")
 """
 
@@ -283,7 +283,7 @@ def test_a_registered_kind_reaches_its_handlers() -> None:
     """In a process of its own, because a registered kind cannot be removed."""
     from tests.support.feeding import python
 
-    done = python(FUNDING)
+    done = python(SENTIMENT)
     assert done.stdout == "ok\n", done.stderr
 
 
@@ -292,12 +292,12 @@ def test_a_registered_kind_reaches_its_handlers() -> None:
     [
         (("quote", ["x"]), {}, "exists already"),
         (("trades", ["x"]), {}, "exists already"),
-        (("Funding", ["x"]), {}, "lower-case identifier"),
-        (("funding", ["bid_price", "seq"]), {}, "'seq' already names another field"),
-        (("funding", ["size", "price"]), {}, "already names another field"),
-        (("funding", ["a", "b", "c", "d", "e"]), {}, "holds 4 values"),
-        (("funding", ["x"]), {"nature": "liquid"}, "use 'state' or 'flow'"),
-        (("funding", ["x"]), {"venue_ids": "chained"}, "use 'monotone'"),
+        (("Sentiment", ["x"]), {}, "lower-case identifier"),
+        (("sentiment", ["bid_price", "seq"]), {}, "'seq' already names another field"),
+        (("sentiment", ["size", "price"]), {}, "already names another field"),
+        (("sentiment", ["a", "b", "c", "d", "e"]), {}, "holds 4 values"),
+        (("sentiment", ["x"]), {"nature": "liquid"}, "use 'state' or 'flow'"),
+        (("sentiment", ["x"]), {"venue_ids": "chained"}, "use 'monotone'"),
         (("tick", ["x"]), {}, "exists already"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_replay_returns_what_is_annotated(stub: ModuleType) -> None:
 
 def test_each_type_of_tick_has_exactly_the_annotated_attributes(stub: ModuleType) -> None:
     built_in = [made for made in _native.tick_types() if hasattr(stub, made.__name__)]
-    assert len(built_in) == 9
+    assert len(built_in) == 15
     for made in built_in:
         annotated = getattr(stub, made.__name__)
         assert attributes(made) == attributes(annotated), made.__name__

@@ -61,7 +61,7 @@ def use_wrongly(dispatcher: Dispatcher) -> None:
         lost += batch.price  # refused: attr-defined
     ticks(instrument="BTCUSDT.BINANCE", price=[1.0])  # refused: call-arg
     replay("day.jsonl", Wrong, speed="fast")  # refused: arg-type
-    register_kind("funding", ["rate"], nature="flaw")  # refused: arg-type
+    register_kind("sentiment", ["score"], nature="flaw")  # refused: arg-type
     Decoder("BINANCE", ["BTCUSDT.BINANCE"])  # refused: arg-type
     Instruments([1, 2])  # refused: list-item
     Ring(2.0)  # refused: arg-type

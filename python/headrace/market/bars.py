@@ -8,6 +8,7 @@
 When a bar closes
     By receive time: at its close by the clock (``close_due``), or by any tick received at or after its close.
     By count: on its nth tick.
+    By the venue's candle: when it comes.
     By venue time: by a tick at or after its close, or after the largest delay between venue and receipt seen so far.
 
 Late ticks
@@ -43,7 +44,7 @@ __all__ = ["BarSpec", "BarStats", "Bars", "interval_ns", "timeframe_of"]
 Prices: TypeAlias = tuple[float, float, float, float, float]
 ClosedBar: TypeAlias = tuple[int, str, Prices, tuple[int, int, bool], tuple[int, int], tuple[int, int, int]]
 
-KIND_OF = {"trade": "trade", "agg_trade": "agg_trade", "mid": "quote", "bid": "quote", "ask": "quote"}
+KIND_OF = {"trade": "trade", "agg_trade": "agg_trade", "mid": "quote", "bid": "quote", "ask": "quote", "kline": "kline"}
 # A timeframe is written in the largest unit that fits.
 TIMEFRAME_UNITS = ("ms", "s", "m", "h", "d")
 # No unit of time: bars of so many ticks.
@@ -57,7 +58,8 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeframe : a whole number of ``ms``, ``s``, ``m``, ``h`` or ``d``, at least 1 ms; ``"100t"``: a bar of 100 ticks.
         Written in its largest unit: ``"60s"`` becomes ``"1m"``.
     price : the price that bars are made of. "trade" uses trades only and "agg_trade" aggregate trades only, so that
-        nothing counts twice; "mid", "bid" and "ask" use quotes, and have volume 0.
+        nothing counts twice; "mid", "bid" and "ask" use quotes, and have volume 0. "kline": the venue's own candle of
+        this length, where a feed has its stream (``"kline_1m"``); its time is always "ts_event".
     time : "ts_init", when a tick was received, or "ts_event", the venue's time; a tick without a venue time is in no
         bar by "ts_event".
     empty : whether an interval without ticks makes a bar, with the close before it as its prices and count 0. None
@@ -68,7 +70,7 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     instrument: str = "*"
     timeframe: str = "1m"
-    price: Literal["trade", "agg_trade", "mid", "bid", "ask"] = "trade"
+    price: Literal["trade", "agg_trade", "mid", "bid", "ask", "kline"] = "trade"
     time: Literal["ts_init", "ts_event"] = "ts_init"
     empty: bool = False
 
@@ -85,6 +87,12 @@ class BarSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if unit == TICKS and self.empty:
             msg = f"empty=True with timeframe={self.timeframe!r}: a bar of ticks is never empty; remove empty=True"
             raise OptionError(msg, option="empty")
+        if self.price == "kline":
+            if unit == TICKS or self.empty:
+                msg = f'price="kline" with timeframe={self.timeframe!r}, empty={self.empty}: a venue\'s candle has a '
+                msg += "length in time, and one without trades where the venue has it"
+                raise OptionError(msg, option="price")
+            msgspec.structs.force_setattr(self, "time", "ts_event")
         if unit != TICKS:
             count_ns = count * UNITS_NS[unit]
             unit = next(unit for unit in reversed(TIMEFRAME_UNITS) if count_ns % UNITS_NS[unit] == 0)

@@ -101,8 +101,9 @@ class Bar(Event, frozen=True, kw_only=True):
     """One interval of one instrument, stamped at its close; ``[ts_open, ts_close)``.
 
     timeframe : ``"1s"``, ``"1m"``, ``"1h"`` or ``"100t"``. price : the price it is made of: "trade", "agg_trade",
-    "mid", "bid" or "ask". time : the time that decides which bar a tick is in, "ts_init" or "ts_event".
-    volume : sum of sizes, 0 for quotes. count : ticks; 0: none came, and the prices are the close before.
+    "mid", "bid", "ask" or "kline". time : the time that decides which bar a tick is in, "ts_init" or "ts_event".
+    volume : sum of sizes, 0 for quotes. count : ticks, for "kline" trades; 0: none came, and the prices are the close
+        before.
     late : ticks so far that came after their bar was closed. partial : its interval began before the data did, so that
         ticks are missing.
     """
@@ -312,7 +313,8 @@ class PositionChanged(Event, frozen=True, kw_only=True):
 class Control(Event, frozen=True, kw_only=True):
     """An event of the engine.
 
-    name : "ENGINE_READY", "FEED_ENDED", "STOPPING", "EOF", "LANE_RESIZED", "HALTED" or "REARMED".
+    name : "ENGINE_READY", "FEED_ENDED", "STOPPING", "EOF", "LANE_RESIZED", "HALTED", "REARMED", or
+        "LISTED": what a venue lists of an instrument of a live feed, at the start and at each change.
     """
 
     name: str

@@ -42,12 +42,18 @@ __all__ = [
     "AggTradeTick",
     "BookTick",
     "Flags",
+    "FundingTick",
     "GapCause",
     "GapTick",
     "Kind",
+    "KlineTick",
+    "KlineVolumeTick",
     "LevelEmptyTick",
     "LevelTick",
+    "LiquidationTick",
+    "MarkTick",
     "NewestQuote",
+    "OpenInterestTick",
     "QuoteTick",
     "StatusTick",
     "Tick",
@@ -129,6 +135,7 @@ class Flags(IntFlag):
     DUPLICATE = 1 << 6
     LATE = 1 << 7
     PARTIAL_WINDOW = 1 << 8
+    CUT = 1 << 9
 
 
 NEVER_NEWEST = Flags(_native.NEVER_NEWEST)
@@ -206,9 +213,15 @@ if TYPE_CHECKING:
     from headrace._native import (
         AggTradeTick,
         BookTick,
+        FundingTick,
         GapTick,
+        KlineTick,
+        KlineVolumeTick,
         LevelEmptyTick,
         LevelTick,
+        LiquidationTick,
+        MarkTick,
+        OpenInterestTick,
         QuoteTick,
         StatusTick,
         Tick,
@@ -219,6 +232,7 @@ else:
     Tick, QuoteTick, TradeTick, AggTradeTick, LevelTick, LevelEmptyTick, GapTick, StatusTick, BookTick = (
         _native.tick_types()[:9]
     )
+    MarkTick, FundingTick, OpenInterestTick, LiquidationTick, KlineTick, KlineVolumeTick = _native.tick_types()[9:15]
 
 
 def register_kind(
@@ -230,7 +244,7 @@ def register_kind(
 ) -> Kind:
     """Add a row to the kind table and return it.
 
-    ``register_kind("funding", ["rate"])`` adds a kind whose handlers are ``on_funding`` and ``on_fundings``.
+    ``register_kind("sentiment", ["score"])`` adds a kind whose handlers are ``on_sentiment`` and ``on_sentiments``.
 
     values : at most four names, each a float64.
     nature : "state" (only the newest matters) or "flow". venue_ids : "monotone", "contiguous" or "none".

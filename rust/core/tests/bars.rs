@@ -373,3 +373,47 @@ proptest! {
         prop_assert_eq!(bars.counts()[0].1.ticks, ticks.len() as u64);
     }
 }
+
+#[test]
+fn a_candle_of_the_venue_is_a_bar_of_its_own_length() {
+    const MINUTE: i64 = 60_000_000_000;
+    let candle = |end: i64, length: i64| {
+        let tick = |kind, values: [u64; 4]| Tick {
+            seq: 9,
+            ts_event: end,
+            ts_init: end + 5,
+            kind,
+            values,
+            ..Tick::default()
+        };
+        let prices = [1.5f64, 1.9, 1.4, 1.7].map(f64::to_bits);
+        let length = length.unsigned_abs();
+        [
+            tick(kind::KLINE_VOLUME, [10.0f64.to_bits(), 0, 3, length]),
+            tick(kind::KLINE, prices),
+        ]
+    };
+    let wanted = BarSpec {
+        price: BarPrice::Kline,
+        by_event: true,
+        ..spec(Timeframe::Time(MINUTE))
+    };
+    let table = table(&["A.X"]);
+    let mut bars = Bars::default();
+    let id = bars.add(wanted, &table);
+    bars.feed(&candle(2 * MINUTE, MINUTE), &table, 0);
+    bars.feed(&candle(5 * MINUTE, 5 * MINUTE), &table, 2);
+    // Sent again after a reconnect.
+    bars.feed(&candle(2 * MINUTE, MINUTE), &table, 4);
+    let closed = bars.take(u64::MAX, i64::MAX);
+    assert_eq!(spans(&closed), [(MINUTE, 2 * MINUTE, 3)]);
+    let bar = closed[0];
+    assert_eq!(
+        [bar.open, bar.high, bar.low, bar.close, bar.volume],
+        [1.5, 1.9, 1.4, 1.7, 10.0]
+    );
+    assert_eq!((bar.seq, bar.ts_init, bar.partial), ((9, 9), 2 * MINUTE + 5, false));
+    let counts = &bars.counts()[0];
+    assert_eq!((counts.0, counts.1.bars, counts.1.late), (id, 1, 1));
+    assert_eq!(bars.next_due(), None);
+}

@@ -4,9 +4,10 @@
 
 mod common;
 
+use common::decoding::ticks;
 use common::frames::Random;
 use headrace_core::market::book::{Applied, Book, BookState};
-use headrace_core::market::instrument::ChainRule;
+use headrace_core::market::instrument::{ChainRule, Venue as VenueName};
 use headrace_core::market::kind;
 use headrace_core::market::status::StatusReason;
 use headrace_core::market::tick::{GapCause, Tick, flags};
@@ -27,6 +28,8 @@ struct Venue {
     asks: Levels,
     /// The id of the last event.
     last: u64,
+    /// Levels of a side that a snapshot holds at most.
+    reach: usize,
     /// After each event: its id, and both sides.
     history: Vec<(u64, Levels, Levels)>,
 }
@@ -43,6 +46,7 @@ impl Venue {
             bids: side(-1),
             asks: side(1),
             last: 1_000,
+            reach: *random.pick(&[&10, &20, &1_000]),
             history: Vec::new(),
         }
     }
@@ -85,13 +89,11 @@ impl Venue {
     /// A snapshot of the book as it was so many events ago.
     fn snapshot(&self, ago: usize) -> Vec<Tick> {
         let (id, bids, asks) = &self.history[self.history.len().saturating_sub(1 + ago)];
-        let mut event: Vec<Tick> = [(bids, 1), (asks, -1)]
-            .into_iter()
-            .flat_map(|(levels, sign)| {
-                levels
-                    .iter()
-                    .map(move |(price, size)| level(*price, *size, sign, [0, *id, 0]))
-            })
+        let bids = bids.iter().rev().take(self.reach).map(|row| (row, 1));
+        let asks = asks.iter().take(self.reach).map(|row| (row, -1));
+        let mut event: Vec<Tick> = bids
+            .chain(asks)
+            .map(|((price, size), sign)| level(*price, *size, sign, [0, *id, 0]))
             .collect();
         for tick in &mut event {
             tick.flags |= flags::SNAPSHOT;
@@ -131,22 +133,37 @@ fn assert_equal(book: &Book, venue: &Venue, context: &str) {
                 book.update_id()
             )
         });
-    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
-    let read = |(step, size): (i64, f64)| (step / 1_000_000, size as u32);
-    assert_eq!(
-        book.bids.steps().map(read).collect::<Levels>(),
-        *bids,
-        "{context}: bids"
-    );
-    assert_eq!(
-        book.asks.steps().map(read).collect::<Levels>(),
-        *asks,
-        "{context}: asks"
-    );
+    for (side, name, levels) in [(&book.bids, "bids", bids), (&book.asks, "asks", asks)] {
+        #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+        let known: Vec<(i64, u32)> = side
+            .known_steps()
+            .map(|(step, size)| (step / 1_000_000, size as u32))
+            .collect();
+        let mut best: Vec<(i64, u32)> = levels.iter().map(|(price, size)| (*price, *size)).collect();
+        if name == "bids" {
+            best.reverse();
+        }
+        if side.is_cut() {
+            best.truncate(known.len());
+        }
+        assert_eq!(known, best, "{context}: {name}");
+    }
 }
 
-/// One session with random faults; returns how often the book was in sync again.
-fn session(seed: &str, chain: ChainRule) -> u64 {
+/// The book that a recording which begins with this one's snapshot has.
+fn copied(book: &Book, chain: ChainRule) -> Book {
+    let venue = match chain {
+        ChainRule::FirstFollowsLast => VenueName::Binance,
+        ChainRule::PrevEqualsLast => VenueName::BinanceUsdm,
+    };
+    let snapshot = ticks(venue, format!(r#"{{"symbol":"X",{}}}"#, book.snapshot_members()));
+    let mut copy = Book::new(chain);
+    copy.event(&snapshot);
+    copy
+}
+
+/// One session with random faults; returns how often the book was in sync again, and whether a copy was compared.
+fn session(seed: &str, chain: ChainRule) -> (u64, bool) {
     let mut random = Random::new(seed);
     let mut venue = Venue::new(chain, &mut random);
     let mut book = Book::new(chain);
@@ -154,6 +171,7 @@ fn session(seed: &str, chain: ChainRule) -> u64 {
     // Snapshots under way: at which event they arrive, and what they hold.
     let mut coming: Vec<(usize, Vec<Tick>)> = Vec::new();
     let mut live_after = 0;
+    let mut copy: Option<Book> = None;
     for number in 0..EVENTS {
         let faulty = number < CALM;
         let mut events = vec![venue.event(&mut random)];
@@ -177,7 +195,15 @@ fn session(seed: &str, chain: ChainRule) -> u64 {
                 events.extend(held.take());
             }
         }
+        if faulty || book.state() != BookState::Live {
+            copy = None;
+        } else if copy.is_none() {
+            copy = Some(copied(&book, chain));
+        }
         for event in &events {
+            if let Some(copy) = &mut copy {
+                copy.event(event);
+            }
             let applied = book.event(event);
             if applied == Applied::Yes {
                 assert_eq!(book.state(), BookState::Live, "{seed}");
@@ -209,25 +235,32 @@ fn session(seed: &str, chain: ChainRule) -> u64 {
     }
     assert_eq!(book.state(), BookState::Live, "{seed}: {:?} at the end", book.reason());
     assert_eq!(book.update_id(), venue.last, "{seed}: behind at the end");
+    if let Some(copy) = &copy {
+        assert_eq!(copy.state(), BookState::Live, "{seed}: the copy: {:?}", copy.reason());
+        assert_equal(copy, &venue, &format!("{seed}, the copy"));
+    }
     assert!(
         live_after > (EVENTS - CALM) / 2,
         "{seed}: LIVE for {live_after} events only"
     );
-    book.resyncs()
+    (book.resyncs(), copy.is_some())
 }
 
 #[test]
 fn no_faulty_session_makes_a_live_book_that_differs_from_the_venues() {
     let sessions: u32 = std::env::var("HEADRACE_SESSIONS").map_or(500, |text| text.parse().expect("a number"));
     let seed = std::env::var("HEADRACE_SEED").unwrap_or_else(|_| "1".into());
-    let mut resyncs = 0;
+    let (mut resyncs, mut copies) = (0, 0);
     for number in 0..sessions.div_ceil(2) {
         for chain in [ChainRule::FirstFollowsLast, ChainRule::PrevEqualsLast] {
-            resyncs += session(&format!("book {seed} {number} {chain:?}"), chain);
+            let (again, has_copy) = session(&format!("book {seed} {number} {chain:?}"), chain);
+            resyncs += again;
+            copies += u32::from(has_copy);
         }
     }
     assert!(
         resyncs > u64::from(sessions),
         "the faults broke too few books: {resyncs}"
     );
+    assert!(copies > sessions / 2, "too few copies were compared: {copies}");
 }

@@ -293,3 +293,71 @@ fn a_snapshot_that_begins_with_its_symbol_is_read_both_ways_alike() {
         assert_eq!(rows.collect::<Vec<_>>(), [(1, 6, 1.5), (1, 6, 1.6), (1, 6, 1.7)]);
     }
 }
+
+#[test]
+fn a_mark_has_both_prices_the_rate_and_the_next_funding() {
+    let frame = r#"{"e":"markPriceUpdate","E":1723161256299,"s":"BTCUSDT","p":"61800.5","i":"61801.25","P":"0","r":"-0.00010000","T":1723190400000}"#;
+    let tick = ticks(Venue::BinanceUsdm, frame)[0];
+    assert_eq!((tick.kind, tick.flags), (kind::MARK, SINGLE));
+    assert_eq!([0, 1, 2].map(|index| tick.value(index)), [61_800.5, 61_801.25, -0.0001]);
+    assert_eq!(tick.values[3], 1_723_190_400_000_000_000);
+    assert_eq!(
+        tick.ts_event, 1_723_161_256_299_000_000,
+        "E: T is the time of the next funding"
+    );
+    let delivery =
+        r#"{"e":"markPriceUpdate","E":1723161256299,"s":"BTCUSD_250328","p":"61800.5","P":"0","r":"","T":0}"#;
+    let tick = ticks(Venue::BinanceCoinm, delivery)[0];
+    assert!(tick.value(1).is_nan() && tick.value(2).is_nan());
+    assert_eq!(tick.values[3], 0);
+}
+
+#[test]
+fn a_liquidation_is_what_was_filled_on_the_orders_side() {
+    let frame = |filled: &str| {
+        format!(
+            r#"{{"e":"forceOrder","E":1723161256299,"o":{{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.5","p":"9910","ap":"9900","X":"FILLED","l":"0.1","z":"{filled}","T":1723161256298}}}}"#
+        )
+    };
+    let tick = ticks(Venue::BinanceUsdm, frame("0.25"))[0];
+    assert_eq!((tick.kind, tick.side, tick.flags), (kind::LIQUIDATION, -1, SINGLE));
+    assert_eq!((tick.value(0), tick.value(1)), (9_900.0, 0.25));
+    assert_eq!(tick.ts_event, 1_723_161_256_298_000_000);
+    let tick = ticks(Venue::BinanceUsdm, frame("0"))[0];
+    assert_eq!((tick.value(0), tick.value(1)), (9_910.0, 0.5), "nothing was filled yet");
+}
+
+#[test]
+fn open_interest_and_settled_funding_are_numbered_by_their_times() {
+    let interest = r#"{"stream":"btcusdt@openInterest","data":{"symbol":"BTCUSDT","openInterest":"10659.509","time":1723161256298}}"#;
+    let tick = ticks(Venue::BinanceUsdm, interest)[0];
+    assert_eq!(
+        (tick.kind, tick.venue_seq, tick.value(0)),
+        (kind::OPEN_INTEREST, 1_723_161_256_298, 10_659.509)
+    );
+    let funding = r#"{"stream":"btcusdt@fundingRate","data":{"symbol":"BTCUSDT","fundingRate":"-0.0375","fundingTime":1723161600000,"markPrice":"34287.5"}}"#;
+    let tick = ticks(Venue::BinanceUsdm, funding)[0];
+    assert_eq!((tick.kind, tick.venue_seq), (kind::FUNDING, 1_723_161_600_000));
+    assert_eq!((tick.value(0), tick.value(2)), (34_287.5, -0.0375));
+    assert_eq!(tick.ts_event, 1_723_161_600_000_000_000);
+}
+
+#[test]
+fn a_closed_candle_is_its_volume_then_its_prices() {
+    let frame = |closed: bool, interval: &str| {
+        format!(
+            r#"{{"e":"kline","E":1723161300001,"s":"BTCUSDT","k":{{"t":1723161240000,"T":1723161299999,"s":"BTCUSDT","i":"{interval}","f":100,"L":200,"o":"1.5","c":"1.7","h":"1.9","l":"1.4","v":"1000.5","n":101,"x":{closed},"q":"1650","V":"500","Q":"800","B":"0"}}}}"#
+        )
+    };
+    let [volume, prices] = ticks(Venue::Binance, frame(true, "1m"))[..] else {
+        panic!("two ticks");
+    };
+    assert_eq!((volume.kind, prices.kind), (kind::KLINE_VOLUME, kind::KLINE));
+    assert_eq!([0, 1, 2, 3].map(|index| prices.value(index)), [1.5, 1.9, 1.4, 1.7]);
+    assert_eq!((volume.value(0), volume.value(1)), (1_000.5, 1_650.0));
+    assert_eq!((volume.values[2], volume.values[3]), (101, 60_000_000_000));
+    assert_eq!([volume.ts_event, prices.ts_event], [1_723_161_300_000_000_000; 2]);
+    for ignored in [frame(false, "1m"), frame(true, "1M")] {
+        assert!(matches!(outcome(Venue::Binance, &ignored), Outcome::Ignored(kline) if kline.name() == "kline"));
+    }
+}

@@ -166,14 +166,14 @@ class BarSection(Section, frozen=True, kw_only=True):
 
     instrument : SYMBOL.VENUE or a pattern; "*" is all.
     timeframe : "1s", "1m", "1h", or "100t" for a bar of a hundred ticks.
-    price : the price that bars are made of: "trade", "agg_trade", "mid", "bid" or "ask".
+    price : the price that bars are made of: "trade", "agg_trade", "mid", "bid", "ask" or "kline".
     time : "ts_init", when a tick was received, or "ts_event", the venue's time.
     empty : whether an interval without ticks makes a bar.
     """
 
     instrument: str = "*"
     timeframe: Timeframe
-    price: Literal["trade", "agg_trade", "mid", "bid", "ask"] = "trade"
+    price: Literal["trade", "agg_trade", "mid", "bid", "ask", "kline"] = "trade"
     time: Literal["ts_init", "ts_event"] = "ts_init"
     empty: bool = False
 

@@ -12,6 +12,7 @@ use numpy::PyArray1;
 use numpy::prelude::*;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::errors::raise;
 use crate::lock::lock;
@@ -140,6 +141,15 @@ impl Book {
         }
         let side = if side > 0 { 1 } else { -1 };
         self.read(py, |book| book.vwap(side, size))
+    }
+
+    /// The book as the venue would send it: the JSON of a snapshot, bytes.
+    ///
+    /// A recording that begins with it replays alone. ``bidsCut`` and ``asksCut`` say whether the venue has levels
+    /// beyond those that are known.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let members = self.read(py, CoreBook::snapshot_members)?;
+        Ok(PyBytes::new(py, format!("{{{members}}}").as_bytes()))
     }
 
     /// CRC-32 over (step i64, size f64), little endian, of all levels: bids, then asks, the best first. A step is 10^-8.

@@ -161,7 +161,9 @@ fn kind_type(py: Python<'_>, row: &KindRow, base: &Py<PyType>) -> PyResult<Py<Py
     }
     let side = tick + offset_of!(Tick, side);
     match row.kind {
-        kind::TRADE | kind::AGG_TRADE => members.push(member("aggressor_side", ffi::Py_T_BYTE, side)),
+        kind::TRADE | kind::AGG_TRADE | kind::LIQUIDATION => {
+            members.push(member("aggressor_side", ffi::Py_T_BYTE, side))
+        }
         kind::LEVEL => members.push(member("side", ffi::Py_T_BYTE, side)),
         kind::BOOK => members.push(member(
             "update_id",

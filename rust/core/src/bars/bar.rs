@@ -4,7 +4,7 @@
 //! Does not: fold ticks; a series does.
 
 use crate::fan_out::plan::matches_pattern;
-use crate::market::kind::{AGG_TRADE, QUOTE, TRADE};
+use crate::market::kind::{AGG_TRADE, KLINE, QUOTE, TRADE};
 use crate::market::tick::Tick;
 use crate::named_set;
 
@@ -30,6 +30,8 @@ named_set! {
         Bid "bid",
         /// The ask of each quote.
         Ask "ask",
+        /// The venue's own candle of this length.
+        Kline "kline",
     }
 }
 
@@ -41,6 +43,7 @@ impl BarPrice {
             BarPrice::Trade => TRADE,
             BarPrice::AggTrade => AGG_TRADE,
             BarPrice::Mid | BarPrice::Bid | BarPrice::Ask => QUOTE,
+            BarPrice::Kline => KLINE,
         }
     }
 
@@ -54,6 +57,7 @@ impl BarPrice {
             }
             BarPrice::Bid => (tick.bid_and_ask().0, 0.0),
             BarPrice::Ask => (tick.bid_and_ask().1, 0.0),
+            BarPrice::Kline => (tick.value(3), 0.0),
         }
     }
 }

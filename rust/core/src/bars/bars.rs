@@ -8,7 +8,8 @@
 //! - a tick comes at or after a close by venue time: the bar closes first, then the tick opens the next one;
 //! - nothing comes: [`Bars::close_due`] closes what is due, by (due, spec, instrument);
 //! - a tick is older than what is open or closed, or flagged LATE or DUPLICATE: it is counted, and changes no bar;
-//! - a tick has no price, or no venue time where bars go by it: the same.
+//! - a tick has no price, or no venue time where bars go by it: the same;
+//! - a candle of the venue's comes: for specs of its length it is the bar, at once.
 //!
 //! Guarantees: intervals are [open, close), multiples of the timeframe since the epoch; volume is added in the order of
 //! ticks; every tick of a spec is in exactly one number of [`Counts`].
@@ -17,18 +18,24 @@
 use rustc_hash::FxHashMap;
 
 use crate::market::instrument::InstrumentTable;
-use crate::market::kind::{AGG_TRADE, QUOTE, TRADE};
+use crate::market::kind::{AGG_TRADE, KLINE, KLINE_VOLUME, QUOTE, TRADE};
 use crate::market::tick::Tick;
 
 use super::bar::{Bar, BarSpec, Counts};
 use super::series::{Closed, NO_DATA, Outlet, Series};
 
-/// Kinds that bars are made of, numbered from 0 by `kind - QUOTE`.
-const BAR_KINDS: usize = 3;
-const _: () = assert!(TRADE == QUOTE + 1 && AGG_TRADE == QUOTE + 2);
+/// Kinds that bars are made of, numbered from 0.
+const BAR_KINDS: usize = 4;
 
+#[inline]
 fn place_of(kind: u8) -> usize {
-    usize::from(kind.wrapping_sub(QUOTE))
+    match kind {
+        QUOTE => 0,
+        TRADE => 1,
+        AGG_TRADE => 2,
+        KLINE => 3,
+        _ => BAR_KINDS,
+    }
 }
 
 /// A spec, its number, and when its data began.
@@ -52,6 +59,8 @@ pub struct Bars {
     cells: Vec<(u32, u32)>,
     series: Vec<Series>,
     outlet: Outlet,
+    /// The newest tick of kind KLINE_VOLUME: it stands in front of its candle's prices.
+    volume: Tick,
 }
 
 impl Bars {
@@ -143,17 +152,28 @@ impl Bars {
                 self.close_before(tick, position);
             }
             let Self {
-                cells, series, outlet, ..
+                cells,
+                series,
+                outlet,
+                volume,
+                ..
             } = self;
             let place = place_of(tick.kind);
             if place >= BAR_KINDS {
+                if tick.kind == KLINE_VOLUME {
+                    *volume = *tick;
+                }
                 continue;
             }
             let Some(&(first, count)) = cells.get(tick.instrument as usize * BAR_KINDS + place) else {
                 continue;
             };
             for series in &mut series[first as usize..(first + count) as usize] {
-                series.fold(tick, position, outlet);
+                if tick.kind == KLINE {
+                    series.take_candle(tick, volume, position, outlet);
+                } else {
+                    series.fold(tick, position, outlet);
+                }
             }
         }
     }

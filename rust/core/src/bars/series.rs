@@ -139,6 +139,41 @@ impl Series {
         }
     }
 
+    /// Takes a candle of the venue's, which is a whole bar, if it has this length. volume : what stood in front of it.
+    #[cold]
+    pub(super) fn take_candle(&mut self, candle: &Tick, volume: &Tick, position: u64, outlet: &mut Outlet) {
+        let is_its_volume = (volume.instrument, volume.ts_event, volume.ts_init)
+            == (candle.instrument, candle.ts_event, candle.ts_init);
+        if !is_its_volume || i64::try_from(volume.values[3]) != Ok(self.step_ns) {
+            return;
+        }
+        let ts_open = candle.ts_event.saturating_sub(self.step_ns);
+        let [open, high, low, close] = [0, 1, 2, 3].map(|index| candle.value(index));
+        let is_priced = [open, high, low, close].into_iter().all(f64::is_finite);
+        if ts_open < self.bar.ts_open || candle.flags & self.unfit_flags != 0 || !is_priced {
+            self.refuse(candle, ts_open);
+            return;
+        }
+        self.counts.ticks += 1;
+        self.counts.bars += 1;
+        self.bar.ts_open = candle.ts_event;
+        let bar = Bar {
+            open,
+            high,
+            low,
+            close,
+            volume: volume.value(0),
+            count: volume.values[2],
+            late: self.counts.late,
+            ts_open,
+            ts_close: candle.ts_event,
+            seq: (candle.seq, candle.seq),
+            ts_init: candle.ts_init,
+            ..self.bar
+        };
+        outlet.close_behind(candle, position, bar);
+    }
+
     /// Counts a tick that belongs in no bar.
     #[cold]
     fn refuse(&mut self, tick: &Tick, ts: i64) {

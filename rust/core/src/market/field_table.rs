@@ -43,6 +43,7 @@ type BuiltIn = (
 const BOOKS: KindSet = kind_set(kind::BOOK);
 const BESTS: KindSet = kind_set(kind::QUOTE) | BOOKS;
 const TRADES: KindSet = kind_set(kind::TRADE) | kind_set(kind::AGG_TRADE);
+const LIQUIDATIONS: KindSet = kind_set(kind::LIQUIDATION);
 const LEVELS: KindSet = kind_set(kind::LEVEL);
 const GAPS: KindSet = kind_set(kind::GAP);
 const STATES: KindSet = kind_set(kind::STATUS);
@@ -75,7 +76,7 @@ const RECORD: [BuiltIn; 16] = rows! {
     ts_init TsInit "int" "i8" "ns UTC" "when we received it" ALL_KINDS,
     flags Flags "int" "u2" "bits" "see Flags" ALL_KINDS,
     side Side "int" "i1" "" "+1 bid, -1 ask" LEVELS,
-    aggressor_side AggressorSide "int" "i1" "" "+1 the buyer took, -1 the seller took" TRADES,
+    aggressor_side AggressorSide "int" "i1" "" "+1 the buyer took, -1 the seller took" TRADES | LIQUIDATIONS,
     trade_id TradeId "int" "u8" "" "venue_seq of a trade" kind_set(kind::TRADE),
 };
 
@@ -90,7 +91,7 @@ const COMPUTED: [BuiltIn; 15] = rows! {
     spread Spread "float" "f8" PRICE "ask_price - bid_price, NaN without both sides" BESTS,
     microprice Microprice "float" "f8" PRICE "(bid_price * ask_size + ask_price * bid_size) / (bid_size + ask_size), NaN without both sides" BESTS,
     imbalance Imbalance "float" "f8" "-1..1" "(bid_size - ask_size) / (bid_size + ask_size), NaN without both sides" BESTS,
-    notional Notional "float" "f8" PRICE "price * size * contract size; inverse: size * contract size; NaN where the contract is not known" TRADES | LEVELS,
+    notional Notional "float" "f8" PRICE "price * size * contract size; inverse: size * contract size; NaN where the contract is not known" TRADES | LEVELS | LIQUIDATIONS,
     update_id VenueSeq "int" "u8" "" "id of the last event that the book holds" BOOKS,
     book Book "Book" - "" "the book itself: bids(n), asks(n), depth_at(price), vwap(side, size), quality, checksum()" BOOKS,
     book_state BookState "str" - "" "LIVE: on_book is called in no other state" BOOKS,
@@ -137,8 +138,8 @@ impl FieldRow {
     fn of_value(kind_row: &KindRow, index: u8, name: &str, value_type: ValueType) -> Self {
         let (field, singular, plural, unit, formula) = match value_type {
             ValueType::U64 => {
-                let (singular, formula) = whole_value(name);
-                (Field::ValueU64(index), singular, "u8", "", formula)
+                let (singular, unit, formula) = whole_value(name);
+                (Field::ValueU64(index), singular, "u8", unit, formula)
             }
             ValueType::F64 | ValueType::Unused => {
                 let unit = match name {
@@ -161,16 +162,19 @@ impl FieldRow {
     }
 }
 
-/// Python type and meaning of a value that is a whole number.
-fn whole_value(name: &str) -> (&'static str, &'static str) {
+/// Python type, unit and meaning of a value that is a whole number.
+fn whole_value(name: &str) -> (&'static str, &'static str, &'static str) {
     match name {
         "first" => (
             "int | None",
+            "",
             "first missing venue number (from the feed) or position (from the reader), None when unknown",
         ),
-        "last" => ("int | None", "the last missing one, None when unknown"),
-        "missing" => ("int | None", "how many are missing, None when unknown"),
-        "epoch" => ("int", "number of the feed's connection, from 1; 0 without one"),
-        _ => ("int", "as the venue gave it"),
+        "last" => ("int | None", "", "the last missing one, None when unknown"),
+        "missing" => ("int | None", "", "how many are missing, None when unknown"),
+        "epoch" => ("int", "", "number of the feed's connection, from 1; 0 without one"),
+        "next_funding_ns" => ("int", "ns UTC", "when funding is settled next, 0 when never"),
+        "interval_ns" => ("int", "ns", "the length of the candle"),
+        _ => ("int", "", "as the venue gave it"),
     }
 }

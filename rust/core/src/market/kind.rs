@@ -21,8 +21,20 @@ pub const GAP: u8 = 6;
 pub const STATUS: u8 = 7;
 /// A depth event was applied to a book that is in sync. Each reader makes it for itself; it is on no ring.
 pub const BOOK: u8 = 8;
+/// The mark price of a contract, its index price, and the funding to come.
+pub const MARK: u8 = 9;
+/// Funding that was settled.
+pub const FUNDING: u8 = 10;
+/// How many contracts are open.
+pub const OPEN_INTEREST: u8 = 11;
+/// One position that the venue closed.
+pub const LIQUIDATION: u8 = 12;
+/// Prices of one candle that the venue closed; behind the KLINE_VOLUME of the same candle.
+pub const KLINE: u8 = 13;
+/// Volume, number of trades and length of that candle.
+pub const KLINE_VOLUME: u8 = 14;
 /// The first number for rows that users register.
-pub const FIRST_USER_KIND: u8 = 9;
+pub const FIRST_USER_KIND: u8 = 15;
 
 /// The kinds that a book is made of, and kept by.
 pub const BOOK_SOURCES: KindSet = kind_set(LEVEL) | kind_set(LEVEL_EMPTY) | kind_set(GAP) | kind_set(STATUS);
@@ -122,46 +134,101 @@ pub enum KindError {
     Values(usize),
 }
 
+/// Names and types of four values, as the table writes them.
+type Values = [(&'static str, ValueType); 4];
+
+const NONE: (&str, ValueType) = ("", ValueType::Unused);
+
+fn row(kind: u8, name: &str, plural: &str, nature: Nature, venue_ids: VenueIds, values: Values) -> KindRow {
+    KindRow {
+        kind,
+        name: name.into(),
+        plural: plural.into(),
+        nature,
+        venue_ids,
+        values: values.map(|(name, value_type)| (name.into(), value_type)),
+    }
+}
+
+/// Quotes, trades and levels, what is said about their streams, and the book.
+fn market_rows() -> [KindRow; 8] {
+    use Nature::{Derived, Flow, Meta, State};
+    use ValueType::{F64, U64};
+    use VenueIds::{Chained, Contiguous, Monotone};
+    let quote = [
+        ("bid_price", F64),
+        ("ask_price", F64),
+        ("bid_size", F64),
+        ("ask_size", F64),
+    ];
+    let trade = [("price", F64), ("size", F64), NONE, NONE];
+    let agg = [("price", F64), ("size", F64), ("trade_first", U64), ("trade_last", U64)];
+    let level = [("price", F64), ("size", F64), ("venue_first", U64), ("venue_prev", U64)];
+    let empty = [NONE, NONE, ("venue_first", U64), ("venue_prev", U64)];
+    let gap = [("first", U64), ("last", U64), ("missing", U64), ("cause", U64)];
+    let status = [("state", U64), ("epoch", U64), ("stream", U64), ("reason", U64)];
+    [
+        row(QUOTE, "quote", "quotes", State, Monotone, quote),
+        row(TRADE, "trade", "trades", Flow, Contiguous, trade),
+        row(AGG_TRADE, "agg_trade", "agg_trades", Flow, Contiguous, agg),
+        row(LEVEL, "level", "levels", Flow, Chained, level),
+        row(LEVEL_EMPTY, "level_empty", "", Flow, Chained, empty),
+        row(GAP, "gap", "", Meta, VenueIds::None, gap),
+        row(STATUS, "status", "", Meta, VenueIds::None, status),
+        row(BOOK, "book", "books", Derived, VenueIds::None, quote),
+    ]
+}
+
+/// What futures have beside them, and the venue's own candles.
+fn more_rows() -> [KindRow; 6] {
+    use Nature::{Flow, State};
+    use ValueType::{F64, U64};
+    use VenueIds::Monotone;
+    let mark = [
+        ("mark_price", F64),
+        ("index_price", F64),
+        ("funding_rate", F64),
+        ("next_funding_ns", U64),
+    ];
+    // A name has one place in the record, whatever the kind.
+    let funding = [("mark_price", F64), NONE, ("funding_rate", F64), NONE];
+    let interest = [("open_interest", F64), NONE, NONE, NONE];
+    let trade = [("price", F64), ("size", F64), NONE, NONE];
+    let kline = [("open", F64), ("high", F64), ("low", F64), ("close", F64)];
+    let volume = [
+        ("volume", F64),
+        ("turnover", F64),
+        ("trades", U64),
+        ("interval_ns", U64),
+    ];
+    [
+        row(MARK, "mark", "marks", State, VenueIds::None, mark),
+        row(FUNDING, "funding", "fundings", Flow, Monotone, funding),
+        row(
+            OPEN_INTEREST,
+            "open_interest",
+            "open_interests",
+            State,
+            Monotone,
+            interest,
+        ),
+        row(LIQUIDATION, "liquidation", "liquidations", Flow, VenueIds::None, trade),
+        row(KLINE, "kline", "klines", Flow, VenueIds::None, kline),
+        row(
+            KLINE_VOLUME,
+            "kline_volume",
+            "kline_volumes",
+            Flow,
+            VenueIds::None,
+            volume,
+        ),
+    ]
+}
+
 impl Default for KindTable {
     fn default() -> Self {
-        use Nature::{Derived, Flow, Meta, State};
-        use ValueType::{F64, U64, Unused};
-        use VenueIds::{Chained, Contiguous, Monotone};
-        type Values = [(&'static str, ValueType); 4];
-        let row = |kind, name: &str, plural: &str, nature, venue_ids, values: Values| KindRow {
-            kind,
-            name: name.into(),
-            plural: plural.into(),
-            nature,
-            venue_ids,
-            values: values.map(|(name, value_type)| (name.into(), value_type)),
-        };
-        const NONE: (&str, ValueType) = ("", Unused);
-        let two = [("price", F64), ("size", F64), NONE, NONE];
-        let quote = [
-            ("bid_price", F64),
-            ("ask_price", F64),
-            ("bid_size", F64),
-            ("ask_size", F64),
-        ];
-        let book = quote;
-        let agg = [("price", F64), ("size", F64), ("trade_first", U64), ("trade_last", U64)];
-        let level = [("price", F64), ("size", F64), ("venue_first", U64), ("venue_prev", U64)];
-        let empty = [NONE, NONE, ("venue_first", U64), ("venue_prev", U64)];
-        let gap = [("first", U64), ("last", U64), ("missing", U64), ("cause", U64)];
-        let status = [("state", U64), ("epoch", U64), ("stream", U64), ("reason", U64)];
-        Self {
-            rows: vec![
-                row(QUOTE, "quote", "quotes", State, Monotone, quote),
-                row(TRADE, "trade", "trades", Flow, Contiguous, two),
-                row(AGG_TRADE, "agg_trade", "agg_trades", Flow, Contiguous, agg),
-                row(LEVEL, "level", "levels", Flow, Chained, level),
-                row(LEVEL_EMPTY, "level_empty", "", Flow, Chained, empty),
-                row(GAP, "gap", "", Meta, VenueIds::None, gap),
-                row(STATUS, "status", "", Meta, VenueIds::None, status),
-                row(BOOK, "book", "books", Derived, VenueIds::None, book),
-            ],
-        }
+        let rows = market_rows().into_iter().chain(more_rows());
+        Self { rows: rows.collect() }
     }
 }
 

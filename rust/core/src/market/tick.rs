@@ -84,7 +84,8 @@ impl Tick {
     pub fn has_negative_size(&self) -> bool {
         match self.kind {
             kind::QUOTE => self.value(2) < 0.0 || self.value(3) < 0.0,
-            kind::TRADE | kind::AGG_TRADE | kind::LEVEL => self.value(1) < 0.0,
+            kind::TRADE | kind::AGG_TRADE | kind::LEVEL | kind::LIQUIDATION => self.value(1) < 0.0,
+            kind::OPEN_INTEREST | kind::KLINE_VOLUME => self.value(0) < 0.0,
             _ => false,
         }
     }
@@ -141,6 +142,7 @@ pub mod flags {
         DUPLICATE 6 "the venue sent this number before",
         LATE 7 "it came behind a newer one of the venue's numbers",
         PARTIAL_WINDOW 8 "the last of its kind in a call that holds a part of its window",
+        CUT 9 "of a snapshot that has more levels on this side than it shows",
     }
 
     /// A tick with one of these is never the newest: see [`super::Tick::may_be_newest`].

@@ -162,7 +162,7 @@ fn fields(random: &mut Random, venue: Venue) -> Vec<Field> {
     let futures = venue != Venue::Binance;
     let mut fields: Vec<Field> = Vec::new();
     let event = |name: &str| ("e", format!("\"{name}\""));
-    match random.below(11) {
+    match random.below(13) {
         0..=2 => {
             if futures {
                 fields.push(event("bookTicker"));
@@ -254,6 +254,24 @@ fn fields(random: &mut Random, venue: Venue) -> Vec<Field> {
             fields.push(("state", quoted(random.pick(&["DOWN", "SILENT", "UP", "STALE", "UP"]))));
             fields.push(("reason", quoted(random.pick(&["RECONNECTED", "nonsense"]))));
             fields.extend([("epoch", id(random)), ("lost", bool(random))]);
+        }
+        10 => {
+            fields.extend([event("markPriceUpdate"), ("E", time(random)), ("s", symbol(random))]);
+            fields.extend(["p", "i", "P", "r"].map(|key| (key, text(random))));
+            fields.push(("T", time(random)));
+        }
+        11 => {
+            let side = random.pick(&["BUY", "SELL", "BUY", "SELL", "HOLD"]);
+            let order = format!(
+                r#"{{"s":{},"S":"{side}","q":{},"p":{},"ap":{},"z":{},"T":{}}}"#,
+                symbol(random),
+                text(random),
+                text(random),
+                text(random),
+                text(random),
+                time(random)
+            );
+            fields.extend([event("forceOrder"), ("E", time(random)), ("o", order)]);
         }
         _ => {
             let name = random.pick(&["kline", "24hrTicker", "forceOrder", "nonsense", "", "trade\\u0020"]);

@@ -31,6 +31,16 @@ named_set! {
         Snapshot "snapshot",
         /// A stream's state, as the feed writes it: one status.
         Status "headraceStatus",
+        /// Mark and index price, funding to come: one mark.
+        MarkPrice "markPriceUpdate",
+        /// A position that the venue closed: one liquidation.
+        Liquidation "forceOrder",
+        /// A candle that closed: its volume, then its prices.
+        Kline "kline",
+        /// Open contracts, from REST: one open_interest.
+        OpenInterest "openInterest",
+        /// Settled funding, from REST: one funding.
+        Funding "fundingRate",
     }
 }
 

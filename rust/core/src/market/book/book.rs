@@ -22,9 +22,6 @@ use crate::market::kind;
 use crate::market::status::StatusReason;
 use crate::market::tick::{GapCause, Tick, flags};
 
-/// A snapshot with exactly so many levels on a side was cut there.
-const CUTS: [usize; 8] = [5, 10, 20, 50, 100, 500, 1_000, 5_000];
-
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -238,7 +235,8 @@ impl Book {
         match self.chain {
             ChainRule::FirstFollowsLast => begin <= self.update_id + 1,
             ChainRule::PrevEqualsLast if self.has_continued => prev == self.update_id,
-            ChainRule::PrevEqualsLast => begin <= self.update_id && self.update_id <= last,
+            // A snapshot may lie inside of an event; one of our own books ends with one.
+            ChainRule::PrevEqualsLast => begin <= self.update_id && self.update_id <= last || prev == self.update_id,
         }
     }
 
@@ -300,9 +298,8 @@ impl Book {
     fn build(&mut self, snapshot: &[Tick], kept: &Kept) -> Result<(), (StatusReason, usize)> {
         self.update_id = snapshot[0].venue_seq;
         self.set_levels(snapshot).map_err(|reason| (reason, 0))?;
-        let bids = snapshot.iter().filter(|tick| tick.side > 0).count();
-        self.bids.end_snapshot(!CUTS.contains(&bids));
-        self.asks.end_snapshot(!CUTS.contains(&(snapshot.len() - bids)));
+        self.bids.end_snapshot(snapshot);
+        self.asks.end_snapshot(snapshot);
         for (index, event) in kept.events().enumerate() {
             let first = &event[0];
             let is_old = if self.chain == ChainRule::PrevEqualsLast && !self.has_continued {

@@ -8,10 +8,14 @@
 //! double; a price for which that is impossible is refused.
 //! Does not: know whether the venue's book has more levels; `known` says how far the snapshot reached.
 
+use crate::market::tick::{Tick, flags};
+
 /// Steps in 1 of price. Every venue of ours writes at most eight decimals.
 const STEPS: f64 = 1e8;
 /// Up to here a double holds every whole number, so that dividing gives the text's own double.
 const STEPS_MAX: f64 = 9_007_199_254_740_992.0;
+/// A snapshot with exactly so many levels on a side was cut there.
+const CUTS: [usize; 8] = [5, 10, 20, 50, 100, 500, 1_000, 5_000];
 /// Levels of a chunk at most: a full one is divided in two.
 const CHUNK_LEVELS: usize = 64;
 
@@ -140,10 +144,12 @@ impl Side {
         true
     }
 
-    /// Ends a snapshot. `is_whole`: the venue has no levels but these.
-    pub fn end_snapshot(&mut self, is_whole: bool) {
+    /// Ends the snapshot that its levels come from: it says that it is cut, or has as many levels as may be asked for.
+    pub fn end_snapshot(&mut self, snapshot: &[Tick]) {
+        let mut own = snapshot.iter().filter(|tick| i64::from(tick.side) == self.sign);
+        let is_cut = own.any(|tick| tick.flags & flags::CUT != 0) || CUTS.contains(&self.len);
         self.snapshot_len = self.len;
-        self.known = if is_whole { None } else { self.worst.first().copied() };
+        self.known = self.worst.first().copied().filter(|_| is_cut);
     }
 
     /// The best price and its size.
@@ -168,9 +174,23 @@ impl Side {
 
     /// Prices and sizes as far as they are known, the best first.
     pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.known().map(|(key, size)| (self.price_of(key), size))
+    }
+
+    /// Steps and sizes as far as they are known, the best first.
+    pub fn known_steps(&self) -> impl Iterator<Item = (i64, f64)> {
+        self.known().map(|(key, size)| (key * self.sign, size))
+    }
+
+    fn known(&self) -> impl Iterator<Item = (i64, f64)> {
         let known = self.known.unwrap_or(i64::MIN);
-        let shown = self.levels().take_while(move |(key, _)| *key >= known);
-        shown.map(|(key, size)| (self.price_of(key), size))
+        self.levels().take_while(move |(key, _)| *key >= known)
+    }
+
+    /// Whether the venue has levels beyond those that are known.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.known.is_some()
     }
 
     /// Steps and sizes of all levels, the best first.

@@ -10,6 +10,7 @@ mod kept;
 mod levels;
 mod quality;
 mod state;
+mod text;
 
 pub use book::{Applied, Book};
 pub use census::{BookCensus, BookCount};

@@ -1,5 +1,5 @@
 //! Binance spot, USD-M and COIN-M: bookTicker, trade, aggTrade, depthUpdate, REST snapshots, and the states of streams
-//! that the feed writes between them.
+//! that the feed writes between them; mark prices, settled funding, open interest, liquidations and closed candles.
 //!
 //! Decided here, where the venue leaves room: a time is `T`, else `E`, 13 digits ms or 16 digits us. `m: true` means
 //! that the buyer was the maker: the aggressor sold. Levels come bids first, then asks; a depth event or snapshot
@@ -7,7 +7,8 @@
 //! price 0, is ignored, and [`Decoder::passed_over`] returns its id, so that no gap is seen where nothing was lost. A
 //! bare object without `e` that has `u` and `s` is a bookTicker. A snapshot names its symbol (`symbol` or `s`), or
 //! belongs to the only symbol that this decoder has accepted so far. Partial and RPI books are known by their stream's
-//! name, so only in an envelope.
+//! name, so only in an envelope. A liquidation is as large as was filled, at its average price. A candle that has not
+//! closed, or whose length is no fixed time (a month), is ignored.
 //! Guarantees: see [`crate::ingest::decode`]. Instruments are looked up last, after everything else is known to be
 //! good.
 //! Does not: keep books, join snapshots with diffs, or guess its venue (see [`detect_venue`]).
@@ -148,6 +149,20 @@ impl Decoder {
                 };
                 snapshot.push_ticks(&self.levels, instrument, ts_init, out);
                 Ok(Outcome::Accepted(FrameType::Snapshot))
+            }
+            Frame::One(one) => {
+                let instrument = self.symbols.resolve(&one.symbol, instruments)?;
+                out.push(Tick {
+                    instrument,
+                    ts_init,
+                    ..one.tick
+                });
+                Ok(Outcome::Accepted(one.frame_type))
+            }
+            Frame::Candle(candle) => {
+                let instrument = self.symbols.resolve(&candle.symbol, instruments)?;
+                out.extend(candle.ticks(instrument, ts_init));
+                Ok(Outcome::Accepted(FrameType::Kline))
             }
             Frame::Status { symbol, status } => {
                 let instrument = self.symbols.resolve(&symbol, instruments)?;

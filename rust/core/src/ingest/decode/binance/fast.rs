@@ -241,6 +241,7 @@ impl<'a> Scan<'a> {
             ts_event,
             bids,
             asks,
+            is_cut: (false, false),
         }))
     }
 

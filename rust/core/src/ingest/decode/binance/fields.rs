@@ -48,6 +48,25 @@ named_set! {
         Reason "reason",
         Epoch "epoch",
         Lost "lost",
+        IndexOrInterval "i",
+        FundingRate "r",
+        OrderOrOpen "o",
+        OrderSide "S",
+        AveragePrice "ap",
+        Filled "z",
+        Candle "k",
+        Close "c",
+        High "h",
+        Volume "v",
+        Trades "n",
+        IsClosed "x",
+        OpenInterest "openInterest",
+        Time "time",
+        FundingRateLong "fundingRate",
+        FundingTime "fundingTime",
+        MarkPrice "markPrice",
+        BidsCut "bidsCut",
+        AsksCut "asksCut",
     }
 }
 
@@ -59,6 +78,8 @@ pub(super) enum Slot<'a> {
     Bool(bool),
     Levels(Range<usize>),
     BadLevels(RejectReason),
+    /// An object inside of this one, for the keys that frames use so.
+    Object(Box<Fields<'a>>),
     Other,
 }
 
@@ -117,6 +138,38 @@ impl<'a> Fields<'a> {
 
     pub(super) fn number(&self, key: Key) -> Result<Number, RejectReason> {
         number::parse(self.text(key)?.as_bytes())
+    }
+
+    /// A number that may be below zero.
+    pub(super) fn signed(&self, key: Key) -> Result<Number, RejectReason> {
+        number::parse_signed(self.text(key)?.as_bytes())
+    }
+
+    /// A number as `read` finds it; NaN where the key is missing, or its text is empty.
+    pub(super) fn optional(
+        &self,
+        key: Key,
+        read: impl FnOnce(&Self, Key) -> Result<Number, RejectReason>,
+    ) -> Result<Number, RejectReason> {
+        match self.slot(key) {
+            Slot::Absent => Ok(Number::NAN),
+            Slot::Text(text) if text.is_empty() => Ok(Number::NAN),
+            _ => read(self, key),
+        }
+    }
+
+    /// A time in ns.
+    pub(super) fn time(&self, key: Key) -> Result<i64, RejectReason> {
+        number::time_ns(self.whole(key)?)
+    }
+
+    /// An object inside of this one.
+    pub(super) fn object(&self, key: Key) -> Result<&Fields<'a>, RejectReason> {
+        match self.slot(key) {
+            Slot::Object(fields) if fields.duplicate => Err(RejectReason::DuplicateKey),
+            Slot::Object(fields) => Ok(fields),
+            other => Err(other.refusal()),
+        }
     }
 
     pub(super) fn levels(&self, key: Key) -> Result<Range<usize>, RejectReason> {

@@ -4,9 +4,10 @@
 //! Does not: look up instruments.
 
 use super::number::Number;
-use crate::ingest::decode::IgnoredType;
+use crate::ingest::decode::{FrameType, IgnoredType};
 use crate::market::kind;
 use crate::market::status::Status;
+use crate::market::tick::Tick;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -35,6 +36,10 @@ pub(super) enum Frame<'a> {
     Depth(Depth<'a>),
     /// A REST snapshot.
     Snapshot(Snapshot<'a>),
+    /// A frame of one tick that needs no other fields than a tick has.
+    One(One<'a>),
+    /// A candle that has closed.
+    Candle(Candle<'a>),
     /// A stream's state, which the feed writes between the frames.
     Status { symbol: Symbol<'a>, status: Status },
     /// No tick of ours.
@@ -85,6 +90,30 @@ pub(super) struct Snapshot<'a> {
     pub(super) ts_event: Option<i64>,
     pub(super) bids: Range<usize>,
     pub(super) asks: Range<usize>,
+    /// Whether the sides have more levels than these: bids, asks.
+    pub(super) is_cut: (bool, bool),
+}
+
+/// One tick, without an instrument and a time of receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct One<'a> {
+    pub(super) symbol: Symbol<'a>,
+    pub(super) frame_type: FrameType,
+    pub(super) tick: Tick,
+}
+
+/// A candle of the venue's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candle<'a> {
+    pub(super) symbol: Symbol<'a>,
+    /// When it ended, ns.
+    pub(super) end_ns: i64,
+    pub(super) interval_ns: u64,
+    /// Open, high, low, close.
+    pub(super) prices: [Number; 4],
+    /// In the base currency, and in the quote currency.
+    pub(super) volumes: [Number; 2],
+    pub(super) trades: u64,
 }
 
 /// The book that a depth frame belongs to by its stream's name, when it is not the full diff book.
@@ -104,6 +133,11 @@ pub(super) fn stream_kind(stream: &str) -> u8 {
         "trade" => kind::TRADE,
         "aggTrade" => kind::AGG_TRADE,
         "depth" => kind::LEVEL,
+        "markPrice" => kind::MARK,
+        "fundingRate" => kind::FUNDING,
+        "openInterest" => kind::OPEN_INTEREST,
+        "forceOrder" => kind::LIQUIDATION,
+        "kline" => kind::KLINE,
         _ => 0,
     }
 }

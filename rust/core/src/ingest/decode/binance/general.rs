@@ -6,11 +6,15 @@
 //! Does not: look at JSON (see [`super::json`]).
 
 use super::fields::{Fields, Key};
-use super::frame::{Depth, Frame, Quote, Snapshot, Trade, other_book, stream_kind};
+use super::frame::{Candle, Depth, Frame, One, Quote, Snapshot, Symbol, Trade, other_book, stream_kind};
 use super::json::{Reading, Shape};
-use crate::ingest::decode::{IgnoredType, RejectReason};
+use super::number::Number;
+use super::ticks::{SINGLE, inexact_flag};
+use crate::ingest::decode::{FrameType, IgnoredType, RejectReason};
 use crate::market::instrument::Venue;
+use crate::market::kind;
 use crate::market::status::{Status, StatusReason, StreamState};
+use crate::market::tick::Tick;
 
 impl<'a> Fields<'a> {
     fn interpret(&self, venue: Venue, stream: Option<&str>) -> Result<Frame<'a>, RejectReason> {
@@ -22,6 +26,9 @@ impl<'a> Fields<'a> {
                 "trade" => self.trade(venue),
                 "aggTrade" => self.agg_trade(),
                 "depthUpdate" => other_book().map_or_else(|| self.depth(venue), |other| Ok(Frame::Ignored(other))),
+                "markPriceUpdate" => self.mark(),
+                "forceOrder" => self.liquidation(),
+                "kline" => self.candle(),
                 "headraceStatus" => self.status(),
                 event => IgnoredType::from_event(event)
                     .map(Frame::Ignored)
@@ -31,6 +38,10 @@ impl<'a> Fields<'a> {
         let answers = self.has(Key::RequestId) && (self.has(Key::Result) || self.has(Key::ErrorBody));
         if self.has(Key::SnapshotId) {
             other_book().map_or_else(|| self.snapshot(), |other| Ok(Frame::Ignored(other)))
+        } else if self.has(Key::OpenInterest) {
+            self.open_interest()
+        } else if self.has(Key::FundingTime) {
+            self.funding()
         } else if answers || self.has(Key::Code) && self.has(Key::Message) {
             Ok(Frame::Ignored(IgnoredType::REPLY))
         } else if self.has(Key::LastId) && self.has(Key::Symbol) {
@@ -111,6 +122,124 @@ impl<'a> Fields<'a> {
             ts_event: self.ts_event()?,
             bids: self.levels(Key::Bids)?,
             asks: self.levels(Key::Asks)?,
+            is_cut: (self.is_cut(Key::BidsCut)?, self.is_cut(Key::AsksCut)?),
+        }))
+    }
+
+    /// Only snapshots of our own books say so.
+    fn is_cut(&self, key: Key) -> Result<bool, RejectReason> {
+        if self.has(key) { self.bool(key) } else { Ok(false) }
+    }
+
+    fn mark(&self) -> Result<Frame<'a>, RejectReason> {
+        let next_funding_ns = match self.has(Key::TradeTime) && self.whole(Key::TradeTime)? > 0 {
+            true => self.time(Key::TradeTime)?.cast_unsigned(),
+            false => 0,
+        };
+        let price = self.number(Key::Price)?;
+        // A delivery contract has no funding, and old frames no index.
+        let index = self.optional(Key::IndexOrInterval, Self::number)?;
+        let rate = self.optional(Key::FundingRate, Self::signed)?;
+        let tick = Tick {
+            ts_event: self.time(Key::EventTime)?,
+            kind: kind::MARK,
+            values: [price.bits, index.bits, rate.bits, next_funding_ns],
+            ..Tick::default()
+        };
+        Ok(one(
+            self.symbol(Key::Symbol)?,
+            FrameType::MarkPrice,
+            &[price, index, rate],
+            tick,
+        ))
+    }
+
+    fn funding(&self) -> Result<Frame<'a>, RejectReason> {
+        let rate = self.signed(Key::FundingRateLong)?;
+        let price = self.optional(Key::MarkPrice, Self::number)?;
+        let tick = Tick {
+            venue_seq: self.whole(Key::FundingTime)?,
+            ts_event: self.time(Key::FundingTime)?,
+            kind: kind::FUNDING,
+            values: [price.bits, 0, rate.bits, 0],
+            ..Tick::default()
+        };
+        Ok(one(
+            self.symbol(Key::SymbolLong)?,
+            FrameType::Funding,
+            &[price, rate],
+            tick,
+        ))
+    }
+
+    fn open_interest(&self) -> Result<Frame<'a>, RejectReason> {
+        let contracts = self.number(Key::OpenInterest)?;
+        let tick = Tick {
+            venue_seq: self.whole(Key::Time)?,
+            ts_event: self.time(Key::Time)?,
+            kind: kind::OPEN_INTEREST,
+            values: [contracts.bits, 0, 0, 0],
+            ..Tick::default()
+        };
+        Ok(one(
+            self.symbol(Key::SymbolLong)?,
+            FrameType::OpenInterest,
+            &[contracts],
+            tick,
+        ))
+    }
+
+    fn liquidation(&self) -> Result<Frame<'a>, RejectReason> {
+        let order = self.object(Key::OrderOrOpen)?;
+        let (average, limit) = (order.number(Key::AveragePrice)?, order.number(Key::Price)?);
+        let (filled, ordered) = (order.number(Key::Filled)?, order.number(Key::Size)?);
+        // Nothing was filled yet: what was ordered.
+        let (price, size) = if filled.bits == 0 {
+            (limit, ordered)
+        } else {
+            (average, filled)
+        };
+        let side = match &**order.text(Key::OrderSide)? {
+            "BUY" => 1,
+            "SELL" => -1,
+            _ => return Err(RejectReason::WrongType),
+        };
+        let tick = Tick {
+            ts_event: order.time(Key::TradeTime)?,
+            kind: kind::LIQUIDATION,
+            side,
+            values: [price.bits, size.bits, 0, 0],
+            ..Tick::default()
+        };
+        Ok(one(
+            order.symbol(Key::Symbol)?,
+            FrameType::Liquidation,
+            &[price, size],
+            tick,
+        ))
+    }
+
+    fn candle(&self) -> Result<Frame<'a>, RejectReason> {
+        let candle = self.object(Key::Candle)?;
+        let interval_ns = interval_ns(candle.text(Key::IndexOrInterval)?);
+        let Some(interval_ns) = interval_ns.filter(|_| candle.bool(Key::IsClosed) == Ok(true)) else {
+            candle.bool(Key::IsClosed)?;
+            return IgnoredType::from_event("kline")
+                .map(Frame::Ignored)
+                .ok_or(RejectReason::UnknownType);
+        };
+        Ok(Frame::Candle(Candle {
+            symbol: self.symbol(Key::Symbol)?,
+            end_ns: candle.time(Key::TradeId)?.saturating_add_unsigned(interval_ns),
+            interval_ns,
+            prices: [
+                candle.number(Key::OrderOrOpen)?,
+                candle.number(Key::High)?,
+                candle.number(Key::LastTrade)?,
+                candle.number(Key::Close)?,
+            ],
+            volumes: [candle.number(Key::Volume)?, candle.number(Key::Size)?],
+            trades: candle.whole(Key::Trades)?,
         }))
     }
 
@@ -128,6 +257,32 @@ impl<'a> Fields<'a> {
             },
         })
     }
+}
+
+/// A frame of one tick.
+fn one<'a>(symbol: Symbol<'a>, frame_type: FrameType, numbers: &[Number], tick: Tick) -> Frame<'a> {
+    let flags = SINGLE | inexact_flag(numbers);
+    Frame::One(One {
+        symbol,
+        frame_type,
+        tick: Tick { flags, ..tick },
+    })
+}
+
+/// The length of a candle by its name, `"5m"`; `None`: it is no fixed time.
+fn interval_ns(name: &str) -> Option<u64> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let (count, unit) = name.split_at_checked(name.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return None,
+    };
+    let count: u64 = count.parse().ok()?;
+    count.checked_mul(seconds * SECOND_NS)
 }
 
 /// The signs of its venue that a frame has.

@@ -268,7 +268,17 @@ impl<'de> Visitor<'de> for SlotSeed<'_> {
         Ok(Slot::Text(Cow::Owned(text.to_owned())))
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Slot<'de>, A::Error> {
-        pass_over_map(map).map(|()| Slot::Other)
+        if !matches!(self.key, Key::OrderOrOpen | Key::Candle) {
+            return pass_over_map(map).map(|()| Slot::Other);
+        }
+        let mut fields = Box::new(Fields::new());
+        let object = ObjectSeed {
+            fields: &mut fields,
+            levels: self.levels,
+            data: None,
+        };
+        object.visit_map(map)?;
+        Ok(Slot::Object(fields))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Slot<'de>, A::Error> {
         if !matches!(self.key, Key::BidOrBids | Key::AskOrAsks | Key::Bids | Key::Asks) {

@@ -5,7 +5,7 @@
 //! ```
 //! Guarantees: the nearest double of the text; `inexact` exactly when it has over 15 significant digits (leading and
 //! trailing zeros aside); no overflow to infinity and no underflow: both are refused. `-0` is 0.
-//! Does not: accept negative values.
+//! Does not: accept negative values, but by `parse_signed`.
 
 use crate::ingest::decode::RejectReason;
 
@@ -26,6 +26,14 @@ pub(super) struct Number {
     pub(super) bits: u64,
     /// The text had more significant digits than a double can give back.
     pub(super) inexact: bool,
+}
+
+impl Number {
+    /// What the venue did not say.
+    pub(super) const NAN: Self = Self {
+        bits: f64::NAN.to_bits(),
+        inexact: false,
+    };
 }
 
 /// Reads a whole text.
@@ -75,6 +83,21 @@ pub(super) fn parse(text: &[u8]) -> Result<Number, RejectReason> {
         bits: value.to_bits(),
         inexact: significant > EXACT_DIGITS,
     })
+}
+
+/// Reads a whole text that may be below zero, as a rate may.
+pub(super) fn parse_signed(text: &[u8]) -> Result<Number, RejectReason> {
+    match text.split_first() {
+        Some((b'-', digits)) if digits.first().is_some_and(u8::is_ascii_digit) => {
+            let positive = parse(digits)?;
+            let sign = u64::from(positive.bits != 0) << 63;
+            Ok(Number {
+                bits: positive.bits | sign,
+                ..positive
+            })
+        }
+        _ => parse(text),
+    }
 }
 
 /// A venue time as ns: 13 digits are ms, 16 are us.

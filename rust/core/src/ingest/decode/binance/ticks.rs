@@ -5,14 +5,14 @@
 
 use std::ops::Range;
 
-use super::frame::{Depth, Level, Quote, Snapshot, Trade};
+use super::frame::{Candle, Depth, Level, Quote, Snapshot, Trade};
 use super::number::Number;
 use crate::ingest::decode::FrameType;
 use crate::market::kind;
 use crate::market::tick::{Tick, flags};
 
 /// An event of one tick.
-const SINGLE: u16 = flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT;
+pub(super) const SINGLE: u16 = flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT;
 
 impl Quote<'_> {
     #[inline]
@@ -85,7 +85,33 @@ impl Snapshot<'_> {
             flags: flags::SNAPSHOT | time_flag(self.ts_event),
             ..Tick::default()
         };
+        let start = out.len();
         push_levels(levels, self.bids, self.asks, template, out);
+        for tick in &mut out[start..] {
+            let is_cut = if tick.side > 0 { self.is_cut.0 } else { self.is_cut.1 };
+            tick.flags |= u16::from(is_cut) * flags::CUT;
+        }
+    }
+}
+
+impl Candle<'_> {
+    /// The volume first, so that the prices, behind which a bar closes, find it.
+    pub(super) fn ticks(&self, instrument: u32, ts_init: i64) -> [Tick; 2] {
+        let tick = |kind, numbers: &[Number], values| Tick {
+            ts_event: self.end_ns,
+            ts_init,
+            instrument,
+            kind,
+            flags: SINGLE | inexact_flag(numbers),
+            values,
+            ..Tick::default()
+        };
+        let [volume, turnover] = self.volumes;
+        let volumes = [volume.bits, turnover.bits, self.trades, self.interval_ns];
+        [
+            tick(kind::KLINE_VOLUME, &self.volumes, volumes),
+            tick(kind::KLINE, &self.prices, self.prices.map(|price| price.bits)),
+        ]
     }
 }
 
@@ -122,7 +148,7 @@ fn time_flag(ts_event: Option<i64>) -> u16 {
     if ts_event.is_none() { flags::NO_VENUE_TIME } else { 0 }
 }
 
-fn inexact_flag(numbers: &[Number]) -> u16 {
+pub(super) fn inexact_flag(numbers: &[Number]) -> u16 {
     let inexact = numbers.iter().fold(false, |any, number| any | number.inexact);
     u16::from(inexact) * flags::INEXACT_TEXT
 }
