@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType
 
 from headrace.limits import FRAME_BYTES_MAX
 from headrace.venues.binance.transport import AiohttpTransport, PicowsTransport
 from tests.support.engines import until
+from tests.support.web_socket import Server
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,31 +32,6 @@ class Listener:
 
     def on_end(self, reason):
         self.ends.append(reason)
-
-
-class Server:
-    """Answers each text by what the script says."""
-
-    def __init__(self, script):
-        self._script = script
-
-    async def __aenter__(self):
-        app = web.Application()
-        app.router.add_get("/", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        return f"ws://127.0.0.1:{self._runner.addresses[0][1]}/"
-
-    async def __aexit__(self, *_):
-        await self._runner.cleanup()
-
-    async def _serve(self, request):
-        socket = web.WebSocketResponse(autoping=False, compress=False)
-        await socket.prepare(request)
-        await self._script(socket, request)
-        return socket
 
 
 def fragment(payload, *, opcode, fin):
@@ -99,6 +75,24 @@ async def test_fragments_are_joined(transport):
 async def test_an_oversize_message_is_cut_and_the_connection_stays(transport):
     async def send(socket, _request):
         await socket.send_str("x" * (FRAME_BYTES_MAX + 100))
+        await socket.send_str("next")
+        await asyncio.sleep(5)
+
+    async with Server(send) as url:
+        listener, own = Listener(), transport()
+        await own.open(url, listener)
+        await until(lambda: len(listener.messages) == 2)
+        await own.close()
+    assert [len(message) for message in listener.messages] == [FRAME_BYTES_MAX + 1, 4]
+
+
+@TRANSPORTS
+async def test_fragments_over_the_bound_are_cut_and_the_connection_stays(transport):
+    half = b"x" * (FRAME_BYTES_MAX // 2 + 50)
+
+    async def send(socket, request):
+        parts = [fragment(half, opcode=1, fin=False), fragment(half, opcode=0, fin=False)]
+        request.transport.write(b"".join([*parts, fragment(b"end", opcode=0, fin=True)]))
         await socket.send_str("next")
         await asyncio.sleep(5)
 

@@ -57,7 +57,7 @@ async def test_the_weight_of_a_minute_is_limited():
 
 
 async def test_a_new_minute_begins_with_no_weight():
-    async with SimulatedVenue(market(), limits={"weight_max": 5}, minute_s=0.3) as venue, client_of(venue) as client:
+    async with SimulatedVenue(market(), limits={"weight_max": 5, "minute_s": 0.3}) as venue, client_of(venue) as client:
         while (await client.get("ping"))[0] != 429:
             pass
         await asyncio.sleep(0.3)

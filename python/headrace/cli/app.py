@@ -43,10 +43,12 @@ from headrace.cli.inspect import inspect_command
 from headrace.cli.lookahead import lookahead_command
 from headrace.cli.new import new_command
 from headrace.cli.options import VerbGroup, debug_option, unknown_option
+from headrace.cli.record import record_command
 from headrace.cli.repeat import repeat_command
 from headrace.cli.replay import replay_command
 from headrace.cli.report import report_command
 from headrace.cli.run import run_command
+from headrace.cli.symbols import symbols_command
 from headrace.cli.venue import venue_command
 from headrace.errors import (
     ConfigError,
@@ -75,6 +77,7 @@ PURPOSES = {
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
         "gateway": "receive a venue's live data by routes that commands change: filtered, joined, kept, on the bus",
         "execute": "execute recommendations of a database exactly once, on SQLite or PostgreSQL, by risk gates",
+        "record": "write what a venue sends into files, each of which replays alone",
         "venue": "serve recordings or generated markets over real sockets, as Binance would, with faults on demand",
         "db": "migrate, fill, steer and report on the database of recommendations",
         "config": "write, check and show the configuration that run reads",
@@ -90,7 +93,8 @@ PURPOSES = {
         "audit": "show the events of a run from its audit: of a strategy, or the whole story of one order",
         "diff": "show the first event in which two audits differ",
         "fields": "list the fields that handlers may declare as parameters",
-        "doctor": "show versions, build flags and extras",
+        "symbols": "list what a venue trades: price tick, lot size, contract, status",
+        "doctor": "show versions, build flags and extras; or measure the way to a venue",
     },
 }
 
@@ -142,6 +146,8 @@ for verb in (
     download_command,
     check_command,
     convert_command,
+    record_command,
+    symbols_command,
 ):
     commands.add_command(verb)
 

@@ -25,6 +25,7 @@ __all__ = [
     "engine_option",
     "json_option",
     "loaded_config",
+    "network_options",
     "overrides_option",
     "speed_option",
     "strict_option",
@@ -107,6 +108,19 @@ def _speed(_context: click.Context, _option: click.Parameter, text: str) -> floa
         msg = f"{text!r} is no speed: give max or a number above 0, 1.0 for real time"
         raise click.BadParameter(msg)
     return speed
+
+
+def network_options(command: Command) -> Command:
+    """Add the options that say where a venue is: ``network``, ``url``, ``rest_url``, ``proxy``, ``source_address``."""
+    for option in (
+        click.option("--source-address", metavar="IP", help="The local address to connect from."),
+        click.option("--proxy", metavar="URL", help="A proxy for web sockets and REST."),
+        click.option("--rest-url", metavar="URL", help="Address of REST, as headrace venue prints it."),
+        click.option("--url", metavar="URL", help="Address of web sockets, as headrace venue prints it."),
+        choice_option("--network", "live", "testnet", "demo", text="The venue's network.", default="live"),
+    ):
+        command = option(command)
+    return command
 
 
 class VerbGroup(click.Group):

@@ -83,8 +83,8 @@ class Engine:
         input, "spin" keeps a core busy and reacts sooner. gc : "idle" collects garbage only while no tick waits.
     event_types : your own event types, with their lanes. lanes : options of lanes that differ from the defaults.
     audit : a file for every event. dispatch_log : live, a file for every dispatch call. record : live, a folder for
-        what live feeds bring, from which a replay or a repetition reads it. Where audit or dispatch_log is a folder,
-        each run has a file of its own in it.
+        what live feeds bring, from which a replay or a repetition reads it, or a recorder. Where audit or dispatch_log
+        is a folder, each run has a file of its own in it.
     config, config_digest : from which the engine was made, for the log and the audit's first line.
     state_folder : where the kill switch's latch is; the user's own unless given; a replay has none.
     traces : live, where spans of frames, commands and orders are sent.

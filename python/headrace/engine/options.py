@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 import numpy as np
 
 from headrace.errors import OptionError
+from headrace.feeds.recorder import AnyRecorder
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.checks import Duration, file_name, of_type, one_of, refuse, refuse_unknown
 from headrace.market.clock import Clock, Mode, ModeName
@@ -68,7 +69,7 @@ class EngineOptions(TypedDict, total=False):
     lanes: Mapping[Lane, LaneOptions] | None
     audit: str | os.PathLike[str] | None
     dispatch_log: str | os.PathLike[str] | None
-    record: str | os.PathLike[str] | None
+    record: str | os.PathLike[str] | AnyRecorder | None
     config: Mapping[str, Any] | None
     config_digest: str
     state_folder: str | os.PathLike[str] | None
@@ -125,7 +126,7 @@ _TYPES: dict[str, tuple[type | None, ...]] = {
     "lanes": (Mapping, None),
     "audit": _PATH,
     "dispatch_log": _PATH,
-    "record": _PATH,
+    "record": (*_PATH, AnyRecorder),
     "config": (Mapping, None),
     "config_digest": (str,),
     "state_folder": _PATH,

@@ -11,6 +11,7 @@ Does not: open, start or run anything; ``run`` does.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from headrace.bus import AuditSink, EventBus
 from headrace.commands import CommandBus
 from headrace.dispatch.dispatcher import Dispatcher
 from headrace.dispatch.signature import LIFE_CYCLE
+from headrace.engine.listings import Listings
 from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
 from headrace.engine.marks import Marks
 from headrace.engine.repeat import Repeat, RunLog
@@ -30,7 +32,7 @@ from headrace.engine.supervisor import Supervisor
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.given import announced_by, feeds_of, refuse_candles, refuse_live, refuse_nothing_to_record
 from headrace.feeds.quality import SourceQuality
-from headrace.feeds.recorder import Recorder
+from headrace.feeds.recorder import AnyRecorder, Recorder
 from headrace.market.checks import duration_ns, refuse
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
@@ -113,6 +115,7 @@ class EngineParts:
         self.feeds: Final = self._feeds()
         # By instrument, the length of the candles that orders may be filled from, ns; known when the feeds are open.
         self.candle_lengths: Final[dict[str, int]] = {}
+        self.listings: Final = Listings(self.gates, self.driver, self.repeat)
         self.halt_watch: Final = self._halt_watch()
         self.broker: Final = options["broker"]
         self.broker_context: Final = self._broker_context()
@@ -297,10 +300,10 @@ class EngineParts:
         )
         return {name: StrategyRunner(spec, name, context) for name, spec in specs.items()}
 
-    def _recorder(self) -> Recorder | None:
+    def _recorder(self) -> AnyRecorder | None:
         record = self.options["record"]
-        if record is None:
-            return None
+        if not isinstance(record, str | os.PathLike):
+            return record
         refuse_nothing_to_record(self.feeds, record)
         return Recorder(record, self.run_id)
 

@@ -29,11 +29,12 @@ from headrace.engine.readers import Reader
 from headrace.errors import DispatchLogError
 from headrace.market.event_json import encode_event
 from headrace.market.events import Event, OrderEvent, Signal
+from headrace.market.listed import Listed
 from headrace.trading.kill_switch import HaltChange
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
@@ -47,10 +48,14 @@ TURNS_AT_ONCE = 1_000
 
 
 class Begin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first mark. config : the engine was made from, secrets masked. halted : when the run began."""
+    """The first mark.
+
+    config : the engine was made from, secrets masked. halted : when the run began. listed : what venues listed then.
+    """
 
     config: dict[str, Any] | None
     halted: bool
+    listed: tuple[Listed, ...] = ()
 
 
 # What the marks of an engine hold, by their kind.
@@ -62,6 +67,7 @@ PAYLOADS: dict[str, Any] = {
     "halted": HaltChange,
     "reader": Reader,
     "reader_left": str,
+    "listed": Listed,
     "leave": None,
     "stop": None,
 }
@@ -113,11 +119,14 @@ class RunLog:
         self._log: DispatchLog | None = None
         self._turns = 0
 
-    def open(self, bus: EventBus, dispatcher: Dispatcher, feeds: Sequence[LoggedFeed]) -> None:
-        """Begin the log; before anything is published. Raises DispatchLogError."""
+    def open(
+        self, bus: EventBus, dispatcher: Dispatcher, feeds: Sequence[LoggedFeed], listed: Iterable[Listed] = ()
+    ) -> None:
+        """Begin the log; before anything is published. listed : by venues. Raises DispatchLogError."""
         self._log = DispatchLog(self._path, dispatcher, run_id=self._run_id, feeds=feeds)
         is_halted = self._switch is not None and self._switch.is_halted
-        self.mark("begin", Begin(None if self._config is None else dict(self._config), is_halted))
+        config = None if self._config is None else dict(self._config)
+        self.mark("begin", Begin(config, is_halted, tuple(listed)))
         self._log.flush()
         bus.subscribe((Signal, OrderEvent), self._decision, name="dispatch_log")
 
@@ -190,6 +199,11 @@ class Repeat:
             )
             raise self.log.error(msg)
         return config
+
+    @property
+    def listed(self) -> Sequence[Listed]:
+        """What venues listed when the live run began."""
+        return self._begun.listed
 
     @property
     def now_ns(self) -> int:

@@ -28,6 +28,7 @@ from headrace.engine.report import report_of
 from headrace.engine.shutdown import Shutdown
 from headrace.errors import RecordingError
 from headrace.feeds.base import RestFeed
+from headrace.feeds.listings import follow_listings
 from headrace.feeds.sources import Sources
 from headrace.limits import DRAIN_S, FORCE_STEP_S, HALT_S, PATTERNS_AFTER_S
 from headrace.market.clock import Mode
@@ -237,6 +238,8 @@ class EngineRun:
             parts.warmup.begins_ns = parts.clock.now_ns()
         parts.candle_lengths.update(self.sources.candle_lengths())
         self._connect_breakers()
+        parts.listings.open(self.sources.live)
+        undo.callback(follow_listings, self.sources.live, None)
         if self.ended_by:
             self._stop()
         if parts.broker is not None:
@@ -287,6 +290,7 @@ class EngineRun:
             stop=self.stop,
             repeat_command=self._repeat_command,
             stop_strategies=self.end.stop_strategies,
+            take_listing=parts.listings.take,
         )
         watches: list[asyncio.Task[None]] = []
         if parts.halt_watch is not None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from headrace.market.listed import Listed
+
 __all__ = [
     "AnyFeed",
     "CandleSource",
@@ -178,6 +180,20 @@ class RestFeed(Protocol):
 
     def on_breaker(self, call: Callable[[str], None]) -> None:
         """Call a function with the breaker's state, now and at each change: CLOSED, OPEN or HALF_OPEN."""
+
+
+@runtime_checkable
+class ListingFeed(Protocol):
+    """A feed that knows what its venue lists of its instruments.
+
+    on_listed : called on the loop's thread with what has changed; None: nothing calls for it.
+    """
+
+    on_listed: Callable[[Listed], object] | None
+
+    @property
+    def listings(self) -> Sequence[Listed]:
+        """What the venue lists of them, once the feed is open."""
 
 
 @runtime_checkable

@@ -16,29 +16,40 @@ Does not: check items (``items``), compress, or record feeds of the past, which 
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from headrace.dispatch.run_file import new_run_file
-from headrace.errors import OptionError, RecordingError
 from headrace.feeds.base import Frame
-from headrace.feeds.files import path_text
+from headrace.feeds.whole_file import WholeFile
 from headrace.market.tick import TICK_DTYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import os
+    from collections.abc import Callable
 
     from headrace.feeds.base import FeedItem
 
-__all__ = ["Recorder"]
+__all__ = ["AnyRecorder", "Recorder", "bytes_of"]
 
 # A multiple of 64, as the format wants, with room for any number of rows.
 HEADER_BYTES = 384
+
+
+@runtime_checkable
+class AnyRecorder(Protocol):
+    """Writes what live feeds bring. Used in one event loop."""
+
+    def open(self, feed: str, *, has_frames: bool) -> Callable[[FeedItem], None]:
+        """Begin with a feed, and return the function that writes one item of it before it is published."""
+
+    def path_of(self, feed: str) -> Path | None:
+        """Return the one file that holds what a feed brought; None where there is none."""
+
+    def close(self) -> None:
+        """Complete and close every file. May be called twice."""
 
 
 class Recorder:
@@ -51,68 +62,43 @@ class Recorder:
         self._folder = Path(folder)
         self._run_id = run_id
         self._paths: dict[str, Path] = {}
-        self._files: dict[int, tuple[Path, bool]] = {}
-        # By file: the bytes of whole items in it.
-        self._sizes: dict[int, int] = {}
+        self._files: list[tuple[WholeFile, bool]] = []
 
-    @property
-    def paths(self) -> Mapping[str, Path]:
-        """The file of each feed by the feed's name."""
-        return self._paths
+    def path_of(self, feed: str) -> Path | None:
+        """Return the file of a feed; None: it is not recorded."""
+        return self._paths.get(feed)
 
     def open(self, feed: str, *, has_frames: bool) -> Callable[[FeedItem], None]:
         """Make the file of a feed, and return the function that writes one item of it."""
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", feed) or "feed"
-        ending = "txt" if has_frames else "npy"
-        try:
-            path, file = new_run_file(f"{self._folder}{os.sep}", f"{self._run_id}-{name}", ending)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            msg = f"recording into {path_text(self._folder)} failed: {reason}; see that there is room and permission"
-            raise OptionError(msg, option="record") from error
-        self._paths[feed] = path
-        self._files[file] = (path, has_frames)
-        self._sizes[file] = 0
+        name = re.sub(r"[^\w.-]+", "_", feed) or "feed"
+        file = WholeFile(self._folder, f"{self._run_id}-{name}", "txt" if has_frames else "npy")
+        self._paths[feed] = file.path
+        self._files.append((file, has_frames))
         if not has_frames:
-            self._write(file, _header(0))
-        return lambda item: self._write(file, _bytes_of(item))
+            file.write(_header(0))
+        return lambda item: file.write(bytes_of(item))
 
     def close(self) -> None:
         """Complete and close every file. May be called twice."""
         while self._files:
-            file, (path, has_frames) = self._files.popitem()
-            try:
-                os.close(file)
-                if not has_frames:
-                    # Opened again: a file that is open for appending has no other place to write to.
-                    with path.open("r+b") as reopened:
-                        reopened.write(_header(self._rows_of(file)))
-            except OSError as error:
-                raise self._unwritable(error, path, file) from error
-
-    def _rows_of(self, file: int) -> int:
-        return max(0, self._sizes[file] - HEADER_BYTES) // TICK_DTYPE.itemsize
-
-    def _write(self, file: int, data: bytes) -> None:
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(file, rest) :]
-        except OSError as error:
-            with suppress(OSError):  # On some systems a full disk refuses this, too; then half an item is left.
-                os.ftruncate(file, self._sizes[file])
-            raise self._unwritable(error, self._files[file][0], file) from error
-        self._sizes[file] += len(data)
-
-    def _unwritable(self, error: OSError, path: Path, file: int) -> RecordingError:
-        msg = (
-            f"recording into {path_text(path)} failed: {error.strerror or error}; the {self._sizes[file]:,} bytes "
-            f"before are whole and can be replayed; see that there is room"
-        )
-        return RecordingError(msg, path=str(path))
+            file, has_frames = self._files.pop()
+            file.close()
+            if not has_frames:
+                _complete(file)
 
 
-def _bytes_of(item: FeedItem) -> bytes:
+def _complete(file: WholeFile) -> None:
+    """Write the number of rows into a file of ticks. Raises RecordingError."""
+    try:
+        # Opened again: a file that is open for appending has no other place to write to.
+        with file.path.open("r+b") as reopened:
+            reopened.write(_header(max(0, file.size - HEADER_BYTES) // TICK_DTYPE.itemsize))
+    except OSError as error:
+        raise file.unwritable(error) from error
+
+
+def bytes_of(item: FeedItem) -> bytes:
+    """Return an item as a recording holds it."""
     if isinstance(item, Frame):
         return item.as_line()
     return item if isinstance(item, bytes) else np.ascontiguousarray(item, TICK_DTYPE).tobytes()

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from headrace.engine.loop import LiveDriver
     from headrace.feeds.base import FeedItem, PushTracer
     from headrace.feeds.quality import SourceQuality
-    from headrace.feeds.recorder import Recorder
+    from headrace.feeds.recorder import AnyRecorder
     from headrace.market.clock import Clock
 
 __all__ = ["Progress", "Sources"]
@@ -80,7 +80,7 @@ class Sources:
         dispatcher: Dispatcher,
         *,
         ends: FeedEnds,
-        recorder: Recorder | None = None,
+        recorder: AnyRecorder | None = None,
         tracer: PushTracer | None = None,
         quality: SourceQuality | None = None,
         is_stopped: Callable[[], bool] = lambda: False,
@@ -251,9 +251,10 @@ class Sources:
         ]
 
     def _recording_of(self, feed: AnyFeed) -> str:
-        if self._recorder is None or feed.name not in self._recorder.paths:
+        path = None if self._recorder is None else self._recorder.path_of(feed.name)
+        if path is None:
             return ""
-        path = self._recorder.paths[feed.name].absolute()
+        path = path.absolute()
         if path_text(path) != str(path):
             msg = f"record={path_text(path.parent)!r} cannot stand in a dispatch log: give a folder with a plain name"
             raise OptionError(msg, option="record")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.feeds.sources import Sources
     from headrace.market.clock import EngineClock
     from headrace.market.events import Bar, Event
+    from headrace.market.listed import Listed
 
 __all__ = ["Driver", "Steps"]
 
@@ -42,13 +43,14 @@ class Steps(NamedTuple):
     is_drained : whether no part of the engine has anything left to do, or had enough time for it.
     stop : asks the engine to end, with a reason.
     repeat_command : handles a command of the logged run again; None: there are no handlers.
-    stop_strategies : stops those that live.
+    stop_strategies : stops those that live. take_listing : takes what a venue lists now.
     """
 
     is_drained: Callable[[], bool]
     stop: Callable[[str], None]
     repeat_command: Callable[[Mapping[str, Any]], Awaitable[object]] | None
     stop_strategies: Callable[[], Awaitable[object]]
+    take_listing: Callable[[Listed], object]
 
 
 class Driver:

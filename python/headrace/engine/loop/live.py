@@ -26,6 +26,7 @@ from headrace._native import PumpStatus
 from headrace.engine.idle_gc import IdleCollector
 from headrace.engine.loop.driver import Driver
 from headrace.errors import ReentrantDispatchError
+from headrace.feeds.listings import listings_of
 from headrace.market.clock import Mode, PacedClock, UserClock, WallClock, seconds_until
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class LiveDriver(Driver):
         self.clock.advance_to(self._now_ns())
         await self.bus.start(wake=self.schedule_from_thread)
         if self._log is not None:
-            self._log.open(self.bus, self.dispatcher, sources.logged())
+            self._log.open(self.bus, self.dispatcher, sources.logged(), listings_of(sources.live))
 
     async def run(self, steps: Steps) -> str:
         """Take what the feeds bring until they have ended, or until ``finish``."""

@@ -86,6 +86,8 @@ class RepeatDriver(Driver):
             case "halted":
                 self._repeat.switch.is_halted = payload.is_halt
                 self.publish_control(payload.name, payload.detail)
+            case "listed":
+                steps.take_listing(payload)
             case "leave":
                 self.dispatcher.finish()
                 await self.dispatcher.drain_async()

@@ -27,6 +27,7 @@ from headrace.dispatch.faults import safe_text
 from headrace.errors import OptionError
 from headrace.limits import GATE_RECORDS_MAX
 from headrace.market.instrument import Instrument, RiskLimits
+from headrace.market.listed import completed
 from headrace.market.money import decimal_of, is_amount
 from headrace.market.user_functions import refuse_unfinished, unfinished_problem
 from headrace.trading.risk.gate import Gate, GateRequest, GateVerdict, Refusal
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from headrace.market.clock import Clock
     from headrace.market.events import OrderRequested
+    from headrace.market.listed import Listed
     from headrace.trading.known_names import KnownNames
     from headrace.trading.risk.gate import Exposure, Halting, QuoteLike
 
@@ -128,6 +130,10 @@ class RiskGates:
                 msg = f"instrument {instrument.name!r} is given twice: say everything about it in one Instrument"
                 raise OptionError(msg, option="instruments")
             self._add(instrument)
+        # By instrument: what its venue says, as far as a feed does.
+        self._statuses: dict[str, str] = {}
+        # What the user says of them, which no listing changes.
+        self._configured = dict(self._instruments)
         # As the gates saw them: made into texts when they are read. So many evaluations are in it.
         self._judged: deque[_Judged] = deque()
         self._evaluations = 0
@@ -163,6 +169,14 @@ class RiskGates:
         if msg := unfinished_problem(f"{type(gate).__name__}.check", gate.check):
             raise OptionError(msg, option="gate")
         self._gates.append(_Kept(gate.name, f"{type(gate).__name__}.check", partial(_checked, gate.check)))
+
+    def take_listing(self, listed: Listed) -> None:
+        """Take what a venue lists of an instrument: what was configured comes first, and the rest is completed."""
+        name = listed.instrument.name
+        configured = self._configured.get(name)
+        self._instruments[name] = _checked_instrument(completed(configured, listed.instrument))
+        self._merged.setdefault(name, self._limits)
+        self._statuses[name] = listed.status
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
@@ -240,6 +254,7 @@ class RiskGates:
             quote=self._quotes(order.instrument),
             messages=self._messages.get(order.strategy, ()),
             book=self._books(order.strategy, order.instrument),
+            status=self._statuses.get(order.instrument),
         )
 
     def _judge(self, gates: Sequence[_Kept], order: OrderRequested, exposure: Exposure) -> Refusal | None:

@@ -87,7 +87,7 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
     now_ns : by the engine's clock. instrument : None when it is unknown. limits : the instrument's own, completed by
     the engine's; a limit of None was not set, or is no number. quote : the newest one. messages : times, ns, at which
     the strategy's latest orders and cancels passed, oldest first. book : the state of the instrument's book; None: the
-    strategy uses none.
+    strategy uses none. status : the instrument's at its venue, "TRADING" when orders are taken; None: no feed says.
     """
 
     order: OrderRequested
@@ -99,6 +99,7 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
     quote: QuoteLike | None
     messages: Sequence[int]
     book: str | None = None
+    status: str | None = None
 
     @property
     def reduces(self) -> bool:

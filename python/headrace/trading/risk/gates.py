@@ -21,6 +21,7 @@ from decimal import Decimal
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
+from headrace.market.listed import TRADING
 from headrace.market.money import MONEY, SHOWN, decimal_of, is_multiple
 from headrace.market.tick import has_side
 from headrace.trading.risk.gate import GateVerdict
@@ -94,7 +95,7 @@ class PermissionGate:
 
 
 class InstrumentGate:
-    """The instrument is known, its newest quote is a whole and fresh one, and its book, where one is used, is LIVE."""
+    """The instrument is known and traded, its newest quote whole and fresh, and its book, where one is used, LIVE."""
 
     name = "instrument"
 
@@ -108,6 +109,9 @@ class InstrumentGate:
             return _missing_fact(request, f"{name} is unknown", "price_tick", "lot_size")
         if request.instrument.contract is None:
             return _missing_fact(request, "no contract", "contract")
+        if request.status not in (None, TRADING):
+            reason = f"{name} is not traded at its venue now: wait for the next listing"
+            return _refused(request.status, TRADING, reason)
         if limit is None:
             return _missing_limit("age", "stale_after_s")
         if quote is None:

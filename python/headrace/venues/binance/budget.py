@@ -90,6 +90,6 @@ class Budget:
 _budgets: dict[str, Budget] = {}
 
 
-def budget_of(address: str, weight_max: int) -> Budget:
+def budget_of(address: str, weight_max: int, minute_s: float) -> Budget:
     """Return the one budget of an address in this process."""
-    return _budgets.setdefault(address, Budget(weight_max))
+    return _budgets.setdefault(address, Budget(weight_max, minute_s=minute_s))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -23,7 +24,7 @@ import msgspec
 from headrace.errors import VenueRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from headrace.venues.binance.rules import VenueRules
     from headrace.venues.binance.transport import Transport
@@ -69,7 +70,8 @@ class Connection:
 
     async def open(self, url: str) -> None:
         """Connect. Raises OSError."""
-        await self._transport.open(f"{url}/stream", self)
+        base, question, query = url.partition("?")
+        await self._transport.open(f"{base}/stream{question}{query}", self)
         self.opened_at = self.pinged_at = self.heard_at = time.monotonic()
 
     async def close(self) -> None:
@@ -93,30 +95,41 @@ class Connection:
         ``NAMES_PER_REQUEST``, or None for no message.
         Raises VenueRequestError; its status is the venue's code for a refusal, None without an answer.
         """
+        await self._while_open(partial(self._change, choose))
+
+    async def list_streams(self) -> list[str]:
+        """Return what is subscribed here, as the venue says. Raises VenueRequestError."""
+        return msgspec.convert(await self._while_open(partial(self._ask, "LIST_SUBSCRIPTIONS", ())), list[str])
+
+    async def _while_open(self, ask: Callable[[], Awaitable[object]]) -> object:
+        """Ask when a message may be sent, one request after the other. Raises VenueRequestError."""
         async with self._asking:
             await self._until_allowed()
             if self._is_over:
                 # What waited here was meant for this connection, not for the next one.
                 msg = f"a request was not sent: {self.ended_because or 'the connection was closed'}"
                 raise VenueRequestError(msg, url="", status=None)
-            if (request := choose()) is None:
-                return
-            self._sent.append(time.monotonic())
-            await self._ask(*request)
-            method, names = request
-            if method == "SUBSCRIBE":
-                self.confirmed.update(names)
-            else:
-                self.confirmed.difference_update(names)
+            return await ask()
 
-    async def _ask(self, method: str, names: Sequence[str]) -> None:
+    async def _change(self, choose: Callable[[], Request | None]) -> None:
+        if (request := choose()) is None:
+            return
+        await self._ask(*request)
+        method, names = request
+        if method == "SUBSCRIBE":
+            self.confirmed.update(names)
+        else:
+            self.confirmed.difference_update(names)
+
+    async def _ask(self, method: str, names: Sequence[str]) -> object:
+        self._sent.append(time.monotonic())
         number = next(self._number)
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._answer = number, answer
         self._transport.send(msgspec.json.encode({"method": method, "params": list(names), "id": number}))
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                await answer
+                return await answer
         except TimeoutError:
             msg = f"{method} of {shown_names(names)} was not answered within {REQUEST_TIMEOUT_S:g} s"
             raise VenueRequestError(msg, url="", status=None) from None

@@ -23,27 +23,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from headrace.errors import InstrumentError
 from headrace.feeds.base import Frame
 from headrace.feeds.stream_status import status_frame
-from headrace.market.checks import nearest, number, of_type, refuse
+from headrace.market.checks import nearest, number, of_type, refuse, whole
+from headrace.venues.binance.backfill import Backfill
 from headrace.venues.binance.breaker import Breaker
 from headrace.venues.binance.lines import Lines
-from headrace.venues.binance.listing import listed_instruments
+from headrace.venues.binance.listing import MarketListing
 from headrace.venues.binance.liveness import Liveness
 from headrace.venues.binance.networks import addresses_of
+from headrace.venues.binance.polled_streams import PolledStreams, is_polled
 from headrace.venues.binance.rest import RestClient
 from headrace.venues.binance.rules import StreamName, rules_of
-from headrace.venues.binance.snapshots import Snapshots
+from headrace.venues.binance.snapshots import Snapshots, snapshot_frame
 from headrace.venues.binance.transport import new_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.feeds.base import Push
-    from headrace.market.instrument import Instrument
+    from headrace.market.listed import Listed
     from headrace.venues.binance.breaker import BreakerState
     from headrace.venues.binance.line import Line
 
@@ -57,18 +57,25 @@ HELD_S = 0.002
 QUIET_S = 10.0
 # Of a snapshot that a poller fetches, each side.
 DEPTH_LEVELS = 100
-# Before the levels of a snapshot.
-HEAD_BYTES = 256
+LISTING_EVERY_S = 600.0
+SNAPSHOT_LEVELS = 1_000
+# How the names of streams end whose holes REST can fill.
+TRADES = ("@trade", "@aggTrade")
 
 
 class BinanceFeed:
     """Live frames of one of Binance's markets.
 
     venue : "BINANCE", "BINANCE_USDM" or "BINANCE_COINM". symbols : as the venue writes them, ``"BTCUSDT"``.
-    streams : of each symbol: "bookTicker", "trade", "aggTrade", "depth@100ms", "kline_1m", "markPrice@1s", ….
+    streams : of each symbol: "bookTicker", "trade", "aggTrade", "depth@100ms", "kline_1m", "markPrice@1s",
+        "forceOrder", …; by REST, of futures, "openInterest@30s" and "fundingRate@5m".
     network : "live", "testnet" or "demo". url, rest_url : addresses in its place, as a simulated venue prints them.
     snapshots : "requested" by books, or "always" after each connect, for a recording that replays alone.
+    snapshot_levels : of each side of a book that a snapshot is asked for; beyond them a book knows nothing.
+    backfill : whether trades that a connection missed are fetched by REST, and come late, flagged.
+    time_unit : "ms", or "us" for venue times in microseconds, which only BINANCE has.
     quiet_s : after so long without a message the connection is looked into.
+    listing_every_s : how often the venue's list is read again, for steps and statuses that change.
     limits : rules of the venue that differ, such as ``{"streams_max": 200}``.
     proxy : address of a proxy. source_address : the local IP address to connect from.
 
@@ -87,23 +94,26 @@ class BinanceFeed:
         url: str | None = None,
         rest_url: str | None = None,
         snapshots: str = "requested",
+        snapshot_levels: int = SNAPSHOT_LEVELS,
+        backfill: bool = True,
+        time_unit: str = "ms",
         quiet_s: float = QUIET_S,
+        listing_every_s: float = LISTING_EVERY_S,
         limits: Mapping[str, float] | None = None,
         proxy: str | None = None,
         source_address: str | None = None,
     ) -> None:
         self._rules = rules_of(venue, limits)
-        for option, names in (("symbols", symbols), ("streams", streams)):
-            if isinstance(names, str):
-                refuse(option, names, "a list of texts")
-            for name in names:
-                of_type(option, name, str)
+        _refuse_wrong_names(symbols=symbols, streams=streams)
+        _refuse_wrong_times(quiet_s=quiet_s, listing_every_s=listing_every_s)
         if snapshots not in ("requested", "always"):
             refuse("snapshots", snapshots, '"requested" or "always"')
-        if not number("quiet_s", quiet_s) > 0:
-            refuse("quiet_s", quiet_s, "a number of seconds above 0")
-        for option, text in (("proxy", proxy), ("source_address", source_address)):
-            of_type(option, text, str, None)
+        if time_unit != "ms" and (time_unit, venue) != ("us", "BINANCE"):
+            refuse("time_unit", time_unit, '"ms", or "us" at BINANCE')
+        whole("snapshot_levels", snapshot_levels, 1, self._rules.depth_weights[-1][0], "levels")
+        of_type("backfill", backfill, bool)
+        of_type("proxy", proxy, str, None)
+        of_type("source_address", source_address, str, None)
         self._symbols = list(dict.fromkeys(symbol.upper() for symbol in symbols))
         self._addresses = addresses_of(venue, network, url, rest_url)
         connect = partial(new_transport, proxy=proxy, source_address=source_address)
@@ -116,12 +126,20 @@ class BinanceFeed:
             breaker=Breaker(self._breaker_changed),
             proxy=proxy,
             source_address=source_address,
+            time_unit=time_unit,
         )
-        self._snapshots = Snapshots(self.rest, self._push_snapshot, always=snapshots == "always")
-        self._streams = list(dict.fromkeys(streams))
+        self._query = "?timeUnit=MICROSECOND" if time_unit == "us" else ""
+        self._snapshots = Snapshots(
+            self.rest, self._push_snapshot, always=snapshots == "always", levels=snapshot_levels
+        )
+        self._backfill = Backfill(self.rest, self._rules.trade_weights, self._push_frame) if backfill else None
+        names = [f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in dict.fromkeys(streams)]
+        self._topics = [name for name in names if not is_polled(name.partition("@")[2])]
+        self._polled = PolledStreams(venue, self.rest, self, [name for name in names if name not in self._topics])
         # What is to be subscribed, where another part decides it.
         self._followed: Callable[[], Iterable[str]] | None = None
-        self._listed: dict[str, Instrument] = {}
+        self._listing = MarketListing(venue, self.rest, every_s=listing_every_s)
+        self.on_listed: Callable[[Listed], object] | None = None
         self._push: Push | None = None
         self._last_ns = 0
         self._states: dict[str, str] = {}
@@ -146,9 +164,14 @@ class BinanceFeed:
         return [f"{symbol}.{self.venue}" for symbol in dict.fromkeys((*self._symbols, *more))]
 
     @property
-    def listed(self) -> dict[str, Instrument]:
-        """What the venue lists, by name, once the feed is open: contracts, price ticks, lots."""
-        return self._listed
+    def listed(self) -> dict[str, Listed]:
+        """What the venue lists, by name, once the feed is open: contracts, price ticks, lots, statuses."""
+        return self._listing.by_name
+
+    @property
+    def listings(self) -> Sequence[Listed]:
+        """What it lists of the feed's own symbols."""
+        return [self.listed[name] for name in self.instruments if name in self.listed]
 
     @property
     def states(self) -> dict[str, str]:
@@ -157,8 +180,7 @@ class BinanceFeed:
 
     async def open(self) -> None:
         """Read what the venue lists. Raises InstrumentError, VenueRequestError."""
-        info = await self.rest.exchange_info()
-        self._listed = listed_instruments(self.venue, info)
+        await self._listing.read()
         for symbol in self._symbols:
             self._check(symbol)
 
@@ -168,8 +190,8 @@ class BinanceFeed:
 
     @property
     def topics(self) -> list[str]:
-        """The streams of its own symbols, such as ``"btcusdt@trade"``."""
-        return [f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in self._streams]
+        """The streams of its own symbols, such as ``"btcusdt@trade"``, that come over web sockets."""
+        return list(self._topics)
 
     def follow(self, topics: Callable[[], Iterable[str]]) -> None:
         """Subscribe, at each connect, to what ``topics`` returns then and to nothing else; before ``run``."""
@@ -177,9 +199,9 @@ class BinanceFeed:
 
     def refusal(self, instrument: str) -> str:
         """Return why an instrument cannot be subscribed to, once the feed is open; empty: it can."""
-        if instrument in self._listed:
+        if instrument in self.listed:
             return ""
-        return f"{self.venue} does not list {instrument.rpartition('.')[0]}{nearest(instrument, self._listed)}"
+        return f"{self.venue} does not list {instrument.rpartition('.')[0]}{nearest(instrument, self.listed)}"
 
     async def run(self, push: Push) -> None:
         """Keep every stream subscribed and push its frames, until cancelled."""
@@ -189,6 +211,11 @@ class BinanceFeed:
                 self._lines.open(tasks)
                 tasks.create_task(self._snapshots.run(), name=f"{self.name} snapshots")
                 tasks.create_task(self._liveness.run(), name=f"{self.name} liveness")
+                listing = self._listing.follow(lambda: self.instruments, self._pass_on_listing)
+                tasks.create_task(listing, name=f"{self.name} listing")
+                tasks.create_task(self._polled.run(), name=f"{self.name} polled")
+                if self._backfill is not None:
+                    tasks.create_task(self._backfill.run(), name=f"{self.name} backfill")
                 self._lines.want(self._urls(self.topics if self._followed is None else self._followed()))
                 await asyncio.Event().wait()
         finally:
@@ -216,6 +243,8 @@ class BinanceFeed:
                 self._change_state([name], "DOWN", "UNSUBSCRIBED", epochs[name])
                 self._states.pop(name, None)
                 self._liveness.forget(name)
+                if self._backfill is not None:
+                    self._backfill.forget(name)
 
     async def fetch(self, endpoint: str, instrument: str, *, weight: int | None = None) -> bytes:
         """Return the answer of a REST endpoint about an instrument. Raises VenueRequestError.
@@ -243,6 +272,14 @@ class BinanceFeed:
         """Ask for a fresh snapshot of a book; it comes as a frame. Called on the loop's thread."""
         self._snapshots.request(instrument.rpartition(".")[0], urgency)
 
+    def renew_snapshot(self, instrument: str) -> None:
+        """Fetch a snapshot that joins the next depth event, with ``snapshots="always"``. On the loop's thread."""
+        self._snapshots.forget([instrument.rpartition(".")[0]])
+
+    def snapshot_frame(self, instrument: str, body: bytes) -> bytes:
+        """Return a book's snapshot as the frame in which one that is fetched comes."""
+        return snapshot_frame(instrument.rpartition(".")[0], body)
+
     def on_frame(self, name: str, message: bytes) -> None:
         """Push a frame."""
         state = self._states.get(name)
@@ -255,7 +292,19 @@ class BinanceFeed:
                 self._change_state([name], "UP", "FRAME_CAME", self._lines.epoch_of(name))
             if "@depth" in name:
                 self._snapshots.on_depth(name, message)
+            elif self._backfill is not None and name.endswith(TRADES):
+                self._backfill.on_frame(name, name.partition("@")[2], message)
         self._push_frame(message)
+
+    def on_polled(self, name: str, message: bytes) -> None:
+        """Push what a polled stream brings."""
+        self._change_state([name], "UP", "FRAME_CAME", 1)
+        self._push_frame(message)
+
+    def on_poll_failed(self, name: str, problem: str) -> None:
+        """Note that a polled stream brings nothing."""
+        log.warning("%s: %s could not be polled: %s", self.name, name, problem)
+        self._change_state([name], "STALE", "NOTHING_CAME", 1)
 
     def on_up(self, line: Line, reason: str, *, lost: bool) -> None:
         """Note that a line's streams are subscribed."""
@@ -286,12 +335,18 @@ class BinanceFeed:
             for name in [own for own in line.names if own not in wanted]:
                 del line.names[name]
 
+    def _pass_on_listing(self, listed: Listed) -> None:
+        if self.on_listed is not None:
+            self.on_listed(listed)
+
     def _urls(self, names: Iterable[str]) -> dict[str, str]:
         """Return the address of each stream, with its route. Raises InstrumentError."""
         streams = {name: StreamName.parse(name) for name in names}
         for stream in streams.values():
             self._check(stream.symbol.upper())
-        return {name: self._addresses.ws + self._rules.route_of(own.kind) for name, own in streams.items()}
+        return {
+            name: self._addresses.ws + self._rules.route_of(own.kind) + self._query for name, own in streams.items()
+        }
 
     def _check(self, symbol: str) -> None:
         if refusal := self.refusal(f"{symbol}.{self.venue}"):
@@ -308,10 +363,7 @@ class BinanceFeed:
             self._push_frame(status_frame(symbol, stream.kind, state, reason, epoch=epoch, is_lost=lost))
 
     def _push_snapshot(self, symbol: str, body: bytes) -> None:
-        if b'"symbol"' not in body[:HEAD_BYTES]:
-            # Only COIN-M says whose it is, and several symbols come over this feed.
-            body = b'{"symbol":%b,%b' % (msgspec.json.encode(symbol), body.lstrip()[1:])
-        self._push_frame(b'{"stream":"%b@depthSnapshot","data":%b}' % (symbol.lower().encode(), body))
+        self._push_frame(snapshot_frame(symbol, body))
 
     def _push_frame(self, message: bytes) -> None:
         if self._push is None:
@@ -320,3 +372,17 @@ class BinanceFeed:
         if not self._push(Frame(self._last_ns, message)):
             self._lines.hold()
             asyncio.get_running_loop().call_later(HELD_S, self._lines.release)
+
+
+def _refuse_wrong_names(**lists: Sequence[str]) -> None:
+    for option, names in lists.items():
+        if isinstance(names, str):
+            refuse(option, names, "a list of texts")
+        for name in names:
+            of_type(option, name, str)
+
+
+def _refuse_wrong_times(**times: float) -> None:
+    for option, seconds in times.items():
+        if not number(option, seconds) > 0:
+            refuse(option, seconds, "a number of seconds above 0")

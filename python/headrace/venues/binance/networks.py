@@ -8,12 +8,12 @@ Source: the venue's public documentation, read in November 2026.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from headrace.errors import OptionError
 from headrace.market.checks import one_of
 
-__all__ = ["Addresses", "addresses_of"]
+__all__ = ["Addresses", "NetworkOptions", "addresses_of"]
 
 
 class Addresses(NamedTuple):
@@ -21,6 +21,16 @@ class Addresses(NamedTuple):
 
     ws: str
     rest: str
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Options that say where a venue is, and the way there, as ``BinanceFeed`` has them."""
+
+    network: str
+    url: str | None
+    rest_url: str | None
+    proxy: str | None
+    source_address: str | None
 
 
 NETWORKS = {

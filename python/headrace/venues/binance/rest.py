@@ -34,7 +34,10 @@ INFO_WEIGHT = 20
 
 
 class RestClient:
-    """The endpoints of one market. address : where its paths begin. breaker : of this market's requests."""
+    """The endpoints of one market. address : where its paths begin. breaker : of this market's requests.
+
+    time_unit : of times in answers, "ms" or "us".
+    """
 
     def __init__(
         self,
@@ -44,13 +47,15 @@ class RestClient:
         breaker: Breaker | None = None,
         proxy: str | None = None,
         source_address: str | None = None,
+        time_unit: str = "ms",
     ) -> None:
+        self._headers = {"X-MBX-TIME-UNIT": "MICROSECOND"} if time_unit == "us" else {}
         self._rules = rules
         self._address = address
         self._proxy = proxy
         self._local = None if source_address is None else (source_address, 0)
         self.breaker = breaker or Breaker()
-        self.budget = budget_of(address, rules.weight_max)
+        self.budget = budget_of(address, rules.weight_max, rules.minute_s)
         self._session: aiohttp.ClientSession | None = None
         self.requests = self.failures = 0
 
@@ -110,7 +115,7 @@ class RestClient:
                 connector=aiohttp.TCPConnector(local_addr=self._local), timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)
             )
         params = {name: str(value) for name, value in query.items()}
-        async with self._session.get(url, params=params, proxy=self._proxy) as answer:
+        async with self._session.get(url, params=params, headers=self._headers, proxy=self._proxy) as answer:
             body = await answer.read()
             self.budget.learn(answer.status, answer.headers)
             return answer.status, body

@@ -50,14 +50,17 @@ class VenueRules(msgspec.Struct, frozen=True):
 
     routes : parts of the WebSocket address; a stream on the wrong one is acknowledged and never comes.
     rest : where its REST paths begin. depth_weights : the weight of a snapshot by its highest number of levels.
+    trade_weights : of up to 1,000 past trades, by the kind of their stream.
     weight_max : weight in a minute. messages_per_s : what a client may send on a connection, pings and pongs counted.
     ping_every_s, pong_within_s : the server's pings. life_s : after it a connection is cut.
+    minute_s : how long a minute of weights lasts; a test makes it short.
     """
 
     venue: str
     routes: tuple[str, ...]
     rest: str
     depth_weights: tuple[tuple[int, int], ...]
+    trade_weights: dict[str, int]
     weight_max: int
     messages_per_s: int
     ping_every_s: float
@@ -66,6 +69,7 @@ class VenueRules(msgspec.Struct, frozen=True):
     streams_max: int = 1_024
     connects_max: int = 300
     connects_within_s: float = 300.0
+    minute_s: float = 60.0
 
     def route_of(self, kind: str) -> str:
         """Return the route that carries a kind of stream."""
@@ -79,30 +83,34 @@ class VenueRules(msgspec.Struct, frozen=True):
 
 
 _SPOT_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
+_SPOT_TRADES, _FUTURES_TRADES = {"trade": 25, "aggTrade": 4}, {"trade": 20, "aggTrade": 20}
 _FUTURES_WEIGHTS = ((50, 2), (100, 5), (500, 10), (1_000, 20))
 
 BY_VENUE = {
     rules.venue: rules
     for rules in (
-        VenueRules("BINANCE", ("",), "/api/v3", _SPOT_WEIGHTS, 6_000, 5, 20.0, 60.0),
+        VenueRules("BINANCE", ("",), "/api/v3", _SPOT_WEIGHTS, _SPOT_TRADES, 6_000, 5, 20.0, 60.0),
         VenueRules(
             "BINANCE_USDM",
             ("/public", "/market", "/private"),
             "/fapi/v1",
             _FUTURES_WEIGHTS,
+            _FUTURES_TRADES,
             2_400,
             10,
             180.0,
             600.0,
         ),
-        VenueRules("BINANCE_COINM", ("",), "/dapi/v1", _FUTURES_WEIGHTS, 2_400, 10, 180.0, 600.0),
+        VenueRules("BINANCE_COINM", ("",), "/dapi/v1", _FUTURES_WEIGHTS, _FUTURES_TRADES, 2_400, 10, 180.0, 600.0),
     )
 }
 
 
 # What differs between networks and accounts; a test makes them small.
 LIMITS = tuple(
-    name for name in VenueRules.__struct_fields__ if name not in ("venue", "routes", "rest", "depth_weights")
+    name
+    for name in VenueRules.__struct_fields__
+    if name not in ("venue", "routes", "rest", "depth_weights", "trade_weights")
 )
 
 

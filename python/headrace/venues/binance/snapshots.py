@@ -17,6 +17,8 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headrace.errors import VenueRequestError
 from headrace.venues.binance.rules import StreamName
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from headrace.venues.binance.rest import RestClient
 
-__all__ = ["Snapshots"]
+__all__ = ["Snapshots", "snapshot_frame"]
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,14 @@ LAST_UPDATE = re.compile(rb'"lastUpdateId":\s*(\d+)')
 # Requests under way at once: the budget orders them, the venue answers each within a second.
 WORKERS = 4
 AGAIN_S = 0.5
+# Before the levels of a snapshot.
+HEAD_BYTES = 256
 
 
 class Snapshots:
     """The requests of one feed. deliver : receives a symbol and its snapshot. levels : asked for, each side."""
 
-    def __init__(
-        self, rest: RestClient, deliver: Callable[[str, bytes], None], *, always: bool, levels: int = 1_000
-    ) -> None:
+    def __init__(self, rest: RestClient, deliver: Callable[[str, bytes], None], *, always: bool, levels: int) -> None:
         self._rest = rest
         self._deliver = deliver
         self._always = always
@@ -102,3 +104,11 @@ class Snapshots:
                 continue
             self._deliver(symbol, body)
             self._wake.set()
+
+
+def snapshot_frame(symbol: str, body: bytes) -> bytes:
+    """Return a snapshot, as REST or a book of our own gave it, as a frame that names its symbol."""
+    if b'"symbol"' not in body[:HEAD_BYTES]:
+        # Only COIN-M says whose it is, and several symbols come over one feed.
+        body = b'{"symbol":%b,%b' % (msgspec.json.encode(symbol), body.lstrip()[1:])
+    return b'{"stream":"%b@depthSnapshot","data":%b}' % (symbol.lower().encode(), body)

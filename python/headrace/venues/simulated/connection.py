@@ -15,6 +15,7 @@ Does not: decide what a frame holds.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from contextlib import suppress
@@ -38,13 +39,16 @@ QUEUE_BYTES_MAX = 64 << 20
 # Above it a venue without a clock of its own waits for the client.
 QUEUE_BYTES_FULL = 256 << 10
 REQUEST_BYTES_MAX = 1 << 20
+# Times in ms, as markets write them.
+TIMES = re.compile(rb'"(?:E|T|t)":\d{13}(?=[,}])')
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
 
 class Connection:
     """One client. route : the part of the address that decides which streams come.
 
-    combined : whether frames come in envelopes. on_change : called when subscriptions changed.
+    combined : whether frames come in envelopes. in_us : whether times have microseconds.
+    on_change : called when subscriptions changed.
     """
 
     def __init__(
@@ -53,11 +57,13 @@ class Connection:
         route: str,
         *,
         combined: bool,
+        in_us: bool = False,
         on_change: Callable[[], None],
     ) -> None:
         self.rules = rules
         self._route = route
         self._combined = combined
+        self._in_us = in_us
         self._on_change = on_change
         self._names: dict[str, None] = {}
         # By symbol and kind: the names under which its frames are sent.
@@ -139,6 +145,8 @@ class Connection:
             self._transport.abort()
 
     def _framed(self, name: str, data: bytes) -> bytes:
+        if self._in_us:
+            data = TIMES.sub(rb"\g<0>000", data)
         return b'{"stream":"%b","data":%b}' % (name.encode(), data) if self._combined else data
 
     async def _send(self) -> None:

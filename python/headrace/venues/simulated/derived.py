@@ -123,6 +123,15 @@ class DerivedStreams:
         names = {"s": "symbol", "p": "markPrice", "i": "indexPrice", "r": "lastFundingRate", "T": "nextFundingTime"}
         return {name: mark[key] for key, name in names.items()} | {"time": ms}
 
+    def funding(self, ms: int) -> dict[str, object] | None:
+        """Return the newest settled funding as REST does; None before the first quote."""
+        if self._market.best is None:
+            return None
+        mark = self._mark(ms, self._market.best)
+        settled_ms = ms - ms % FUNDING_EVERY_MS
+        rates = {"fundingRate": FUNDING_RATE, "fundingTime": settled_ms, "markPrice": mark["p"]}
+        return {"symbol": self._market.symbol, **rates}
+
     def _moment(self, ts_ns: int, kind: str, event: object) -> Moment:
         return Moment(ts_ns, self._market.venue, self._market.symbol, kind, msgspec.json.encode(event))
 

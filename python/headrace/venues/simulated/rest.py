@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import hmac
 import math
+import re
 import time
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl
@@ -41,6 +42,8 @@ HISTORY_ANSWERED_MAX = 1_000
 STUBBORN_REQUESTS = 10
 BAN_S = 120.0
 RECEIVE_WINDOW_MS = 5_000
+# Times in ms, as answers write them.
+TIMES = re.compile(rb'"(?:time|serverTime|T|E)":\d{13}(?=[,}])')
 # Weights of endpoints, depth excepted.
 WEIGHTS = {"exchangeInfo": 20, "trades": 25, "historicalTrades": 25, "aggTrades": 4, "openOrders": 6, "myTrades": 20}
 
@@ -48,7 +51,7 @@ WEIGHTS = {"exchangeInfo": 20, "trades": 25, "historicalTrades": 25, "aggTrades"
 class RestApi:
     """The endpoints of one market. listed : its symbols. credentials : API key and secret.
 
-    minute_s : how long a minute of weights lasts. clock_offset_s : how far the venue's clock is ahead.
+    clock_offset_s : how far the venue's clock is ahead.
     """
 
     def __init__(
@@ -57,13 +60,12 @@ class RestApi:
         listed: Mapping[str, Listed],
         *,
         credentials: tuple[str, str],
-        minute_s: float,
         clock_offset_s: float,
     ) -> None:
         self._rules = rules
         self._listed = listed
         self._key, self._secret = credentials
-        self._minute_s = minute_s
+        self._minute_s = rules.minute_s
         self._offset_ms = round(clock_offset_s * 1_000)
         self.orders = Orders()
         self._minute, self._weight, self._stubborn, self._banned_until = 0, 0, 0, 0.0
@@ -98,6 +100,7 @@ class RestApi:
             "aggTrades": self._history("agg_trades"),
             "openInterest": self._open_interest,
             "premiumIndex": self._premium_index,
+            "fundingRate": self._funding_rate,
         }
         for name, handler in public.items():
             app.router.add_get(f"{base}/{name}", self._answering(name, handler))
@@ -132,6 +135,8 @@ class RestApi:
             if name == "depth" and (late := self._fault("late_snapshot")):
                 await asyncio.sleep(late.for_s)
             content = msgspec.json.encode(result)
+            if self._rules.venue == "BINANCE" and request.headers.get("X-MBX-TIME-UNIT") == "MICROSECOND":
+                content = TIMES.sub(rb"\g<0>000", content)
             cut = self._fault("cut_answer") if is_signed else None
             if cut is not None:
                 return await _cut(request, status, content, cut.size or 0)
@@ -225,6 +230,10 @@ class RestApi:
         if mark is None:
             raise RefusalError(-1001, "There is no price yet.", 503)
         return mark
+
+    def _funding_rate(self, query: Mapping[str, str]) -> object:
+        funding = self._listed_of(query).derived.funding(self.ms())
+        return [] if funding is None else [funding]
 
     def _open_orders(self, query: Mapping[str, str]) -> object:
         market = self._listed_of(query).market if "symbol" in query else None

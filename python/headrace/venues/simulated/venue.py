@@ -48,7 +48,7 @@ __all__ = ["SimulatedVenue", "VenueAddresses", "VenueStats"]
 HOST = "127.0.0.1"
 # Frames that are read ahead to list the symbols and the steps of their prices.
 HEAD_MOMENTS = 2_000
-# Frames between two looks at the clients, without a clock.
+# Frames between two looks at the clients, without a clock or behind it.
 BURST = 64
 
 
@@ -88,7 +88,7 @@ class SimulatedVenue:
     sources : recordings (``"FILE@VENUE"``), ``SyntheticFeed`` or any feed of recorded lines.
     speed : seconds of the recording per second; "max" waits for nothing but the clients.
     faults : a FaultScript, its file, or Faults. limits : rules of the venue to change, such as
-        ``{"ping_every_s": 0.5}``. minute_s : how long a minute of REST weights lasts.
+        ``{"ping_every_s": 0.5}``.
     credentials : API key and secret of the one account. clock_offset_s : how far the venue's clock is ahead.
     port : 0 takes a free one.
 
@@ -102,7 +102,6 @@ class SimulatedVenue:
         faults: FaultScript | str | os.PathLike[str] | Iterable[Fault] = (),
         limits: Mapping[str, float] | None = None,
         credentials: tuple[str, str] = ("test-key", "test-secret"),
-        minute_s: float = 60.0,
         clock_offset_s: float = 0.0,
         port: int = 0,
     ) -> None:
@@ -112,7 +111,7 @@ class SimulatedVenue:
         self._speed = speed
         self._limits = limits
         self._credentials = credentials
-        self._minute_s, self._clock_offset_s = minute_s, clock_offset_s
+        self._clock_offset_s = clock_offset_s
         self.port = port
         self._timeline = Timeline(feeds_of(list(sources)))
         if isinstance(faults, str | os.PathLike):
@@ -189,12 +188,19 @@ class SimulatedVenue:
 
         last : update id. bids, asks : price and size as text.
         """
+        self._find(instrument).market.set_book(last, list(bids), list(asks))
+
+    def set_status(self, instrument: str, status: str) -> None:
+        """List an instrument with another status, like "HALT". Raises InstrumentError."""
+        self._find(instrument).status = status
+
+    def _find(self, instrument: str) -> Listed:
         symbol, _, venue = instrument.rpartition(".")
         market = self._markets.get(venue)
         if market is None or symbol not in market.listed:
             msg = f"{instrument} is not listed{nearest(instrument, self.instruments)}"
             raise InstrumentError(msg)
-        market.listed[symbol].market.set_book(last, list(bids), list(asks))
+        return market.listed[symbol]
 
     async def __aenter__(self) -> Self:
         """Open the sources and listen."""
@@ -243,7 +249,6 @@ class SimulatedVenue:
                 rules,
                 listed,
                 credentials=self._credentials,
-                minute_s=self._minute_s,
                 clock_offset_s=self._clock_offset_s,
             )
             market = self._markets[moment.venue] = _Market(rules, listed, rest)
@@ -263,8 +268,13 @@ class SimulatedVenue:
         self._connects.append(now)
         combined = request.path.endswith("/stream")
         listing = request.query.get("streams", "") if combined else request.match_info["names"].strip("/")
+        in_us = rules.venue == "BINANCE" and request.query.get("timeUnit", "").upper() == "MICROSECOND"
         connection = Connection(
-            rules, request.match_info["route"], combined=combined, on_change=self._subscriptions_changed
+            rules,
+            request.match_info["route"],
+            combined=combined,
+            in_us=in_us,
+            on_change=self._subscriptions_changed,
         )
         self._connections.add(connection)
         self._connected += 1
@@ -310,6 +320,9 @@ class SimulatedVenue:
                 await self._restart[0]
         elif (wait_s := self._started_at + elapsed_s / self._speed - time.monotonic()) > 0:
             await asyncio.sleep(wait_s)
+        elif self._frames % BURST == 0:
+            # It is behind: clients in the same loop have their turns all the same.
+            await asyncio.sleep(0)
         self._frames, self._last = self._frames + 1, moment
         listed, rest = self._listed(moment), self._markets[moment.venue].rest
         event = listed.market.take(moment)
