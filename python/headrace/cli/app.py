@@ -48,6 +48,7 @@ from headrace.cli.repeat import repeat_command
 from headrace.cli.replay import replay_command
 from headrace.cli.report import report_command
 from headrace.cli.run import run_command
+from headrace.cli.sweep import sweep_command
 from headrace.cli.symbols import symbols_command
 from headrace.cli.venue import venue_command
 from headrace.errors import (
@@ -71,6 +72,7 @@ PURPOSES = {
         "replay": "try strategies on recordings: ticks, bars and timers, the same result each time",
         "backtest": "try strategies with orders filled on paper: round trips, equity, figures; no configuration needed",
         "report": "write the result of a backtest as one page: equity, trades on the price, months, figures",
+        "sweep": "backtest many parameters in processes, keep and resume the study; or walk forward",
         "lookahead": "repeat a backtest with other futures, and show each decision that changed",
         "run": "run an engine, live, from a configuration: strategies, orders, gates, bars, timers, kill switch",
         "repeat": "make every call of a recorded live run again, and compare its decisions",
@@ -129,6 +131,7 @@ for verb in (
     replay_command,
     backtest_command,
     report_command,
+    sweep_command,
     lookahead_command,
     audit_command,
     diff_command,
@@ -234,6 +237,8 @@ def _fix_hash_seed() -> None:
     For the verbs that run an engine, and not when the seed is set already. The process id stays, so signals still
     arrive.
     """
-    if {"replay", "backtest", "repeat", "run", "gateway"} & set(sys.argv[1:]) and "PYTHONHASHSEED" not in os.environ:
+    if {"replay", "backtest", "lookahead", "sweep", "repeat", "run", "gateway"} & set(
+        sys.argv[1:]
+    ) and "PYTHONHASHSEED" not in os.environ:
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this same command

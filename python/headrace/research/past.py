@@ -12,7 +12,8 @@ Does not: hold less than all of the data: 72 bytes a tick, 64 a candle.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,8 @@ from headrace.market.tick_array import TickArray
 from headrace.strategies.spec import specs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.given import Source
@@ -69,6 +71,16 @@ class Past(NamedTuple):
         ticks = self.ticks[: int(np.searchsorted(self.ticks["ts_init"], end_ns, "left"))]
         return Past(ticks, tuple(self._until(own, end_ns) for own in self.candles))
 
+    def between(self, start_ns: int, end_ns: int) -> Past:
+        """Return what became known in a span, ``start_ns <= t < end_ns``; of candles those that opened in it, too."""
+        before = self.until(end_ns)
+        ticks = before.ticks[int(np.searchsorted(before.ticks["ts_init"], start_ns, "left")) :]
+        candles = (
+            own._replace(candles=own.candles[int(np.searchsorted(own.candles["ts_open"], start_ns, "left")) :])
+            for own in before.candles
+        )
+        return Past(ticks, tuple(candles))
+
     @staticmethod
     def _until(own: OneFeed, end_ns: int) -> OneFeed:
         return own._replace(candles=own.candles[: int(np.searchsorted(own.candles["ts_close"], end_ns, "left"))])
@@ -89,6 +101,36 @@ class Past(NamedTuple):
         """Return feeds of the data, for a run."""
         feeds: list[Source] = [own.feed(own.candles) for own in self.candles if len(own.candles)]
         return [self.ticks, *feeds] if len(self.ticks) else feeds
+
+    def feeds(self) -> list[AnyFeed]:
+        """Return the sources as feeds."""
+        return feeds_of(self.sources())
+
+    def digest(self) -> str:
+        """Return a text that other data do not have: SHA-256 over all of it."""
+        found = hashlib.sha256(" ".join(self.ticks.instruments).encode())
+        for array in (self.ticks, *(own.candles for own in self.candles)):
+            found.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return found.hexdigest()
+
+    def saved(self, folder: Path) -> dict[str, Any]:
+        """Write the data as arrays and return what ``mapped`` takes: processes share what they map."""
+        np.save(folder / "ticks.npy", np.asarray(self.ticks))
+        for number, own in enumerate(self.candles):
+            np.save(folder / f"{number}.npy", own.candles)
+        names = [own._replace(candles=np.empty(0, own.candles.dtype)) for own in self.candles]
+        return {"folder": folder, "instruments": self.ticks.instruments, "candles": names}
+
+    @classmethod
+    def mapped(cls, saved: Mapping[str, Any]) -> Past:
+        """Return data that was saved, mapped."""
+        folder: Path = saved["folder"]
+        ticks: TickArray = np.load(folder / "ticks.npy", mmap_mode="r").view(TickArray)
+        ticks.instruments = tuple(saved["instruments"])
+        candles = (np.load(folder / f"{number}.npy", mmap_mode="r") for number in range(len(saved["candles"])))
+        return cls(
+            ticks, tuple(own._replace(candles=each) for own, each in zip(saved["candles"], candles, strict=True))
+        )
 
     def given(self) -> object:
         """Return what a maker of strategies receives: the array of ticks, or of candles; of several a list."""

@@ -15,7 +15,7 @@ import json
 import os
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,6 +68,7 @@ def page_of(result: BacktestResult, *, interactive: bool | None = None) -> str:
         _pair(drawdown_chart(result), exposure_chart(result)),
         *([f"<h2>Prices and trades</h2>{prices}"] if prices else []),
         _months(result),
+        _heat_map(result),
         _section(
             "Trades and fills", f'<div class="pair">{trades_chart(result)}{fills_chart(result)}</div>', _fills(result)
         ),
@@ -186,6 +187,48 @@ def _month(value: float | None) -> str:
     share = min(60, int(8 + abs(value) * 600)) if value else 0
     shade = f"background:color-mix(in srgb, var(--{colour}) {share}%, transparent)"
     return f'<td style="{shade}">{value:.1%}</td>'
+
+
+def _heat_map(result: BacktestResult) -> str:
+    """Return the mean of a sweep's metric over its two parameters of the most values."""
+    rows = [own for own in result.sweep.get("rows", []) if own["value"] is not None]
+    names = list(result.sweep.get("names", []))
+    values = {name: sorted({own["parameters"][name] for own in rows}, key=_sortable) for name in names}
+    names = sorted(names, key=lambda name: -len(values[name]))[:2]
+    if not rows or not names:
+        return ""
+    across, down = names[0], names[-1]
+    cells: dict[tuple[Any, Any], list[float]] = {}
+    for own in rows:
+        cells.setdefault((own["parameters"][down], own["parameters"][across]), []).append(own["value"])
+    means = {key: float(np.mean(each)) for key, each in cells.items()}
+    low, high = min(means.values()), max(means.values())
+    head = "".join(f"<th>{escape(_short(own))}</th>" for own in values[across])
+    lines = values[down] if len(names) > 1 else [None]
+    body = "".join(
+        f"<tr><td>{escape(_short(line))}</td>"
+        + "".join(_heat(means.get((own if line is None else line, own)), low, high) for own in values[across])
+        + "</tr>"
+        for line in lines
+    )
+    corner = escape(f"{down} \\ {across}" if len(names) > 1 else across)
+    table = f'<table class="months"><thead><tr><th>{corner}</th>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return _section(f"Sweep: {result.sweep['metric']}, mean of {counted(len(rows), 'trial')}", _card(table))
+
+
+def _sortable(value: object) -> tuple[bool, Any]:
+    return (isinstance(value, str), value)
+
+
+def _short(value: object) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _heat(value: float | None, low: float, high: float) -> str:
+    if value is None:
+        return "<td></td>"
+    share = int(6 + 64 * (value - low) / (high - low)) if high > low else 30
+    return f'<td style="background:color-mix(in srgb, var(--main) {share}%, transparent)">{value:.3g}</td>'
 
 
 def _fills(result: BacktestResult) -> str:
