@@ -17,6 +17,7 @@ from headrace.errors import ClosedError, DeadlockError, LaneFullError
 from headrace.market.clock import ReplayClock
 from headrace.market.events import Cause, Event, Gap, Lane, OrderRequested, Signal, Status
 from tests.support.busing import BTC, Notes, S, event_of, lanes, number_of, order, signal, status
+from tests.support.engines import until
 from tests.support.feeding import quotes
 
 pytestmark = pytest.mark.asyncio
@@ -719,3 +720,24 @@ async def test_events_under_full_tick_load_wait_less_than_10_ms() -> None:
         await bus.wait_until_idle()
     assert len(late) == 500
     assert sum(late) / len(late) < 0.010
+
+
+async def test_stopped_bus_begins_nothing_when_a_handler_ends() -> None:
+    gate, begun = asyncio.Event(), []
+
+    async def handle(event: Event) -> None:
+        begun.append(number_of(event))
+        await gate.wait()
+
+    bus = EventBus()
+    bus.subscribe(Status, handle, name="handle")
+    await bus.start()
+    bus.publish_nowait(status(1))
+    bus.publish_nowait(status(2))
+    await until(lambda: begun == [1])
+    stopping = asyncio.create_task(bus.stop())
+    await asyncio.sleep(0)
+    gate.set()
+    await stopping
+    assert begun == [1]
+    assert bus.stats().lanes[Lane.DATA].left == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import os
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bus import EventBus
+from headrace.bus import EventBus, audit
 from headrace.bus.audit import AuditSink, audit_header, audit_path, read_audit, replay_events
 from headrace.errors import AuditError
 from headrace.limits import AUDIT_BUFFER_BYTES
@@ -347,3 +348,43 @@ async def test_replayed_events_are_equal_and_in_the_same_order(tmp_path: Path) -
     second.close()
     assert slow == list(read_audit(first.path))
     assert second.path.read_bytes() == first.path.read_bytes()
+
+
+@pytest.mark.asyncio
+async def test_single_event_is_written_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "AUDIT_FLUSH_S", 0.01)
+    bus = EventBus(run_id="run")
+    with AuditSink(tmp_path / "a", run_id="run", mode="live") as sink:
+        sink.attach(bus)
+        for count in (1, 2):
+            published(bus, signal_of(count))
+            assert (sink.stats().written, sink.stats().buffered) == (count - 1, 1)
+            async with asyncio.timeout(5):
+                while sink.stats().written < count:  # noqa: ASYNC110 - a file that is written has no event
+                    await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(("number", "state"), [(None, "closed"), (errno.EINVAL, "closed"), (errno.EIO, "closed")])
+def test_closed_audit_is_synced(
+    number: int | None, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    synced: list[int] = []
+
+    def fsync(file: int) -> None:
+        synced.append(file)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert audited(tmp_path / "a", signal_of(1)).stats().state == state
+    assert len(synced) == 1
+    # A pipe has nothing to sync; a disk that fails is a problem.
+    assert bool(caplog.records) is (number == errno.EIO)
+    assert len(list(read_audit(tmp_path / "a"))) == 1
+
+
+def test_header_that_was_cut_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(HEADER[:-5])
+    with pytest.raises(AuditError):
+        audit_header(path)

@@ -7,6 +7,7 @@ import gc
 import logging
 import resource
 import sys
+import threading
 import weakref
 from collections import deque
 from pathlib import Path
@@ -732,3 +733,31 @@ def test_one_that_joins_in_a_handler_gets_the_next_event() -> None:
         bus.publish_nowait(signal(number))
     bus.drain()
     assert notes.numbers == [2]
+
+
+def test_subscription_that_another_handler_closes_gets_nothing_more() -> None:
+    bus = EventBus()
+    seen: list[Event] = []
+    bus.subscribe(Status, lambda _: second.close(), name="first")
+    second = bus.subscribe(Status, seen.append, name="second")
+    bus.publish_nowait(status(1))
+    bus.drain()
+    assert seen == []
+
+
+def test_event_for_a_bus_whose_loop_is_over_waits(caplog: pytest.LogCaptureFixture) -> None:
+    bus = EventBus()
+    seen: list[Event] = []
+    bus.subscribe(Status, seen.append, name="see")
+
+    async def begin_and_stop() -> None:
+        await bus.start()
+        await bus.stop()
+
+    asyncio.run(begin_and_stop())
+    thread = threading.Thread(target=lambda: bus.publish_nowait(status(1)))
+    thread.start()
+    thread.join()
+    assert bus.stats().lanes[Lane.DATA].left == 1
+    bus.drain()
+    assert (len(seen), caplog.records) == (1, [])

@@ -28,6 +28,8 @@ from headrace.commands import (
     Subscribe,
     Unsubscribe,
 )
+from headrace.commands.deadline import Deadline
+from headrace.commands.table import CommandTable
 from headrace.dispatch.latency_meter import LatencyMeter
 from headrace.errors import CommandError, OptionError
 from headrace.market.canonical import CanonicalType
@@ -342,3 +344,29 @@ def test_an_outcome_that_is_none_is_refused_where_it_is_made(given: tuple[Any, .
 def test_an_answer_has_one_of_the_four_states() -> None:
     with pytest.raises(OptionError, match="use one of accepted, noop, rejected, failed"):
         Ack(status="done", version=1, command_id=1)  # type: ignore[arg-type]
+
+
+def test_command_added_behind_a_first_reading_is_read() -> None:
+    class Late(Command, frozen=True):
+        """Come later."""
+
+        verb = "late"
+
+    table = CommandTable()
+    assert table.read(b'{"command":"Status"}')[2] == ""
+    assert "Late" in table.read(b'{"command":"Late"}')[2]
+    table.add(Late, lambda _: ACCEPTED)
+    command, _, problem = table.read(b'{"command":"Late"}')
+    assert (type(command), problem) == (Late, "")
+
+
+@pytest.mark.asyncio
+async def test_deadline_that_was_closed_limits_nothing_more() -> None:
+    deadline = Deadline(0.01)
+    deadline.expire = lambda: None
+    assert deadline.close() is False
+    deadline.take_back()
+    await asyncio.sleep(0.03)
+    task = asyncio.current_task()
+    assert task is not None
+    assert (task.cancelling(), deadline.is_over) == (0, False)

@@ -11,7 +11,7 @@ import pytest
 
 import headrace
 from headrace import BarSpec, Engine, Strategy, StrategySpec
-from headrace.errors import SubscriptionError
+from headrace.errors import OptionError, SubscriptionError
 from headrace.market.events import Bar
 from tests.support.engines import engine_over, market
 from tests.support.feeding import BTC
@@ -143,3 +143,24 @@ class NoStrategy:
 def test_what_is_no_strategy_is_refused_with_what_to_pass(given: Any) -> None:
     with pytest.raises(SubscriptionError, match=r"pass a|subclass headrace\.Strategy"):
         Engine(strategies=given, mode="replay")
+
+
+def test_callback_that_is_no_name_is_refused() -> None:
+    callback: Any = 3
+    with pytest.raises(OptionError, match="callback=3"):
+        headrace.replay(market([100]), StrategySpec(strategy=lambda mid: None, callback=callback), instruments=[BTC])
+
+
+def test_what_a_callback_returns_is_no_fault() -> None:
+    class Returns(Strategy):
+        bars = ("1s",)
+
+        def on_bar(self, bar: Bar) -> object:
+            return [bar.close]
+
+        def on_start(self) -> object:
+            return 7
+
+    report = engine_over(market([100] * 50), [Returns()]).run()
+    assert report.strategies["Returns"].faults == 0
+    assert report.dead_letters.total == 0

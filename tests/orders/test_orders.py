@@ -33,6 +33,7 @@ from headrace.market.events import (
 )
 from headrace.market.instrument import Instrument
 from headrace.trading.orders import FINAL, ORDER_TRANSITIONS, FixedQuantity, OrderManager, OrderState
+from headrace.trading.orders.crossing import Crossing
 from headrace.trading.orders.notices import REFUSED_KEPT
 from headrace.trading.orders.table import OrderTable
 from headrace.trading.risk import GateVerdict
@@ -1121,3 +1122,16 @@ def test_a_failed_cancel_restores_the_state_of_the_fills() -> None:
     order = table.get("A-1")
     assert order is not None
     assert order.state is OrderState.PARTIALLY_FILLED
+
+
+def test_orders_of_another_thread_call_the_engine_once_until_it_comes() -> None:
+    calls: list[Any] = []
+    crossing = Crossing(calls.append, lambda: None)
+    request: Any = object()
+    for _ in range(3):
+        crossing.put(request)
+    assert len(calls) == 1
+    calls[0]()
+    crossing.put(request)
+    assert len(calls) == 2
+    assert [crossing.next() for _ in range(5)] == [request] * 4 + [None]
