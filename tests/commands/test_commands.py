@@ -28,6 +28,7 @@ from headrace.commands import (
     Subscribe,
     Unsubscribe,
 )
+from headrace.commands.bus import KEY_CHARACTERS_MAX as MAX
 from headrace.commands.deadline import Deadline
 from headrace.commands.table import CommandTable
 from headrace.dispatch.latency_meter import LatencyMeter
@@ -370,3 +371,19 @@ async def test_deadline_that_was_closed_limits_nothing_more() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert (task.cancelling(), deadline.is_over) == (0, False)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("length", "status"), [(0, "rejected"), (1, "accepted"), (MAX, "accepted"), (MAX + 1, "rejected")]
+)
+async def test_actor_has_a_length(length: int, status: str) -> None:
+    async with running() as bus:
+        bus.register(Note, lambda _: ACCEPTED)
+        assert (await bus.submit(Note("s"), actor="x" * length)).status == status
+
+
+def test_command_bus_takes_no_time_for_a_clock() -> None:
+    clock: Any = 5
+    with pytest.raises(OptionError, match="clock=5"):
+        CommandBus(bus=None, clock=clock)

@@ -57,6 +57,8 @@ def test_unknown_order_option_raises_with_the_nearest(verb: str, option: str, va
         (lambda own: own.sell(BTC, 1, "90", True), "OrderError: sell(…, '90'): options have names: write sell(…, pric"),
         (lambda own: own.cancel("x", "why"), "OrderError: cancel(…, 'why'): options have names: write cancel(…, reas"),
         (lambda own: own.signal(BTC, 1, 0.5), "OptionError: signal(…, 0.5): options have names: write signal(…, stre"),
+        (lambda own: own.set_timer("a", after=0), "OptionError: after=0 is not allowed: give a time above 0"),
+        (lambda own: own.set_timer("a", at_ns=0), "OptionError: at_ns=0 is not allowed: give a time above 0"),
         (lambda own: own.set_timer("a", "1s"), "OptionError: set_timer(…, '1s'): options have names: write set_timer"),
     ],
 )

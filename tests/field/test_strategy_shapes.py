@@ -164,3 +164,13 @@ def test_what_a_callback_returns_is_no_fault() -> None:
     report = engine_over(market([100] * 50), [Returns()]).run()
     assert report.strategies["Returns"].faults == 0
     assert report.dead_letters.total == 0
+
+
+def test_timer_that_nothing_hears_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(Strategy):
+        def on_start(self) -> None:
+            self.set_timer("tea", every="1s")
+
+    engine_over(market([100] * 50), [Deaf()]).run()
+    said = [record.getMessage() for record in caplog.records if "tea" in record.getMessage()]
+    assert said == ["timer 'tea' fires, and Deaf has no on_timer"]

@@ -119,3 +119,8 @@ def test_the_callers_decimal_context_changes_nothing() -> None:
 def test_a_mark_that_is_no_number_is_an_error(mark: float | str) -> None:
     with pytest.raises(ValueError, match=r"no number|not finite"):
         after(fill(1, "1", "1")).unrealized_pnl(mark)
+
+
+def test_one_that_is_left_keeps_its_average_price() -> None:
+    position = after(fill(1, "2", "100"), fill(-1, "1", "130"))
+    assert (position.quantity, position.average_price, position.realized_pnl) == (D(1), D(100), D(30))

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 
 from headrace.errors import OptionError
@@ -493,3 +494,16 @@ def test_who_uses_books_orders_only_where_the_book_is_live(state: str | None, pa
         verdict = refusal.verdict
         assert (refusal.gate, verdict.observed, verdict.threshold) == ("instrument", state, "LIVE")
         assert "A uses it" in verdict.reason
+
+
+@pytest.mark.parametrize("passed", [1, "yes", None, np.True_])
+def test_gate_whose_answer_is_no_bool_refuses(passed: Any) -> None:
+    class Vague:
+        name = "vague"
+
+        def check(self, request: GateRequest) -> GateVerdict:
+            return GateVerdict(passed, "", "")
+
+    chain = gates()
+    chain.add(Vague())
+    assert gate_of(chain, order()) == "vague"

@@ -235,6 +235,17 @@ def test_a_limit_rests_until_it_is_reached_and_fills_at_its_own(desk: Desk) -> N
     assert [fill.order_id for fill in desk.of(OrderFill)] == [buy, sell]
 
 
+@pytest.mark.parametrize(("side", "prices", "quote"), [(1, (97, 98), (97.0, 97.5)), (-1, (103, 102), (102.5, 103.5))])
+def test_quote_fills_the_best_price_and_leaves_the_others(
+    desk: Desk, side: Any, prices: tuple[int, int], quote: tuple[float, float]
+) -> None:
+    others, best = (desk.ask(side, 1, price=price) for price in prices)
+    desk.quote(99.0, 101.0)
+    desk.quote(*quote)
+    assert [(fill.order_id, fill.price) for fill in desk.of(OrderFill)] == [(best, D(prices[1]))]
+    assert desk.order(others).is_open
+
+
 def test_fills_are_whole_lots_and_never_more_than_is_shown(desk: Desk) -> None:
     order = desk.ask(1, 1)
     desk.quote(99.0, ask_size=0.09)

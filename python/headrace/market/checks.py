@@ -190,7 +190,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Case and underscores do not count: reduceOnly is near reduce_only. A beginning is near, too: BTC of BTCUSDT.BINANCE.
     """
     folded, short = {_folded(own): own for own in known}, _folded(name)
-    close = difflib.get_close_matches(short, folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(short, folded, n=1, cutoff=0.55)
     begun = [own for own in folded if short and own.startswith(short)]
     return f" (did you mean {folded[(close or begun)[0]]}?)" if close or begun else ""
 
