@@ -14,6 +14,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from headrace.app.build import make_broker
 from headrace.app.config import load_config
 from headrace.app.objects import load_object
 from headrace.app.ssm import ssm_layer
@@ -25,6 +26,7 @@ from headrace.execution.gates import GATES
 from headrace.execution.runner import Runner, owner_name
 from headrace.execution.schema.migrating import check_version
 from headrace.execution.workers import Workers
+from headrace.trading.brokers.outcome import AskableBroker
 from headrace.trading.kill_switch import KillSwitch
 
 if TYPE_CHECKING:
@@ -113,7 +115,21 @@ class ExecutionParts:
         }
 
     def _runner(self, is_halted: Callable[[], bool]) -> Runner:
-        return Runner(self.database, self.settings, gates=self._gates, is_halted=is_halted)
+        return Runner(
+            self.database, self.settings, gates=self._gates, is_halted=is_halted, broker=_broker(self._config())
+        )
+
+
+def _broker(config: EngineConfig) -> AskableBroker | None:
+    """Return the broker of real orders; None where orders are simulated. Raises ConfigError."""
+    if config.execution.execution_mode == "SIMULATED":
+        return None
+    broker = None if config.broker is None else make_broker(config.broker, "$.broker")
+    if not isinstance(broker, AskableBroker):
+        what = "there is none" if broker is None else f"{type(broker).__name__} has no method outcome()"
+        msg = f"$.broker: real orders need a broker that can be asked for an order's outcome, and {what}"
+        raise ConfigError(f"{msg}; use headrace.trading.brokers.binance:BinanceBroker", path="$.broker")
+    return broker
 
 
 def _loaded(uses: Sequence[str]) -> dict[str, Gate]:

@@ -69,9 +69,13 @@ class Finisher:
 
     def _commit(self, connection: Connection, decision: Decision) -> Outcome:
         claimed = decision.view.recommendation
+        is_real = self.settings.execution_mode == "REAL"
         with transaction(connection):
             today = ledger.count_today(connection, claimed.ticker, decision.view.now_ms)
             whole = judge_daily_limit(self._gates, decision, today)
+            if whole.plan is not None and is_real:
+                ledger.mark_sent(connection, self.holder, whole)
+                return Outcome(RecommendationStatus.SENT)
             status = RecommendationStatus.SKIPPED if whole.plan is None else RecommendationStatus.SIMULATED
             ledger.end(connection, self.holder, claimed, status, gates=whole.gates_json, why=whole.why)
             if whole.plan is not None:

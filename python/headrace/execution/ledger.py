@@ -40,6 +40,7 @@ __all__ = [
     "ended_as",
     "execution_values",
     "insert_execution",
+    "mark_sent",
     "read_recommendation",
     "read_view",
 ]
@@ -66,6 +67,11 @@ SELECT (SELECT COUNT(*) FROM dispatch_executions WHERE ticker = :ticker
 _END = """
 UPDATE dispatch_recommendations SET status = :status, processed_at = NOW(), dispatcher_run_id = :run,
     failure_reason = :why, risk_gate_json = JSON(:gates), lease_until = NULL
+WHERE id = :id AND status = 'PROCESSING' AND owner = :owner AND epoch = :epoch
+"""
+_SEND = """
+UPDATE dispatch_recommendations SET status = 'SENT', dispatcher_run_id = :run, risk_gate_json = JSON(:gates),
+    lease_until = NULL, client_order_id = :client_order_id, sent_at = NOW(), plan_json = JSON(:plan)
 WHERE id = :id AND status = 'PROCESSING' AND owner = :owner AND epoch = :epoch
 """
 _EXECUTION = """
@@ -139,6 +145,24 @@ def end(
         "epoch": claimed.epoch,
     }
     if connection.changed(_END, values) != 1:
+        raise StaleFinish(f"recommendation {claimed.id}, epoch {claimed.epoch}")
+
+
+def mark_sent(connection: Connection, holder: Holder, decision: Decision) -> None:
+    """Make a claimed row SENT, with the id and all of its order; it is sent after the commit. Raises StaleFinish."""
+    claimed = decision.view.recommendation
+    assert decision.plan is not None
+    own = execution_values(holder, decision, mode="REAL")
+    values: dict[str, Value] = {
+        "run": holder.run,
+        "gates": decision.gates_json,
+        "id": claimed.id,
+        "owner": holder.owner,
+        "epoch": claimed.epoch,
+        "client_order_id": f"hr{uuid.UUID(str(own['execution_id'])).hex}",
+        "plan": json_text({**own, "plan": decision.plan.document()}),
+    }
+    if connection.changed(_SEND, values) != 1:
         raise StaleFinish(f"recommendation {claimed.id}, epoch {claimed.epoch}")
 
 

@@ -28,18 +28,21 @@ import time
 import uuid
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from headrace.errors import StoreError, StoreUnavailableError
+from headrace.errors import OptionError, StoreError, StoreUnavailableError
 from headrace.execution import claims, ledger
 from headrace.execution.counts import RunCounts
 from headrace.execution.finishing import Finisher, Outcome
 from headrace.execution.gates import GATES
 from headrace.execution.leases import LeaseKeeper
 from headrace.execution.ledger import Holder, StaleFinish
+from headrace.execution.real_orders import RealOrders, sent_orders, settle
 from headrace.execution.schema.grants import owner_warning
 from headrace.execution.schema.migrating import check_version
 from headrace.execution.schema.states import RecommendationStatus
 from headrace.execution.values import json_text
 from headrace.limits import STORE_RETRIES, STORE_RETRY_FIRST_S
+from headrace.market.money import ZERO
+from headrace.trading.brokers.outcome import OrderOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,8 +50,10 @@ if TYPE_CHECKING:
 
     from headrace.execution.database.base import Connection, Database, Value
     from headrace.execution.gates import Gate
+    from headrace.execution.real_orders import SentOrder
     from headrace.execution.recommendation import Claimed
     from headrace.execution.settings import ExecutionSettings
+    from headrace.trading.brokers.outcome import AskableBroker
 
     Result = TypeVar("Result")
 
@@ -56,6 +61,8 @@ __all__ = ["RunResult", "Runner", "owner_name"]
 
 log = logging.getLogger(__name__)
 
+# The kill switch was set between the commit and the send: nothing left.
+_HALTED = OrderOutcome("ended", ZERO, ZERO, "the kill switch was set before it was sent")
 _BEGIN_RUN = (
     "INSERT INTO dispatcher_runs (run_id, run_config_json) VALUES (:run, JSON(:config)) ON CONFLICT (run_id) DO NOTHING"
 )
@@ -83,7 +90,8 @@ class Runner:
     """One worker on one connection; used by one thread. A context manager.
 
     settings : called at the begin of each run. gates : further gates, by name. is_halted : whether the kill switch is
-    set. now_ms : the time of a simulated day; None: the database's clock.
+    set. now_ms : the time of a simulated day; None: the database's clock. broker : of real orders, which a run with
+    execution_mode = "REAL" needs; it is closed with the runner.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Runner:
         gates: Mapping[str, Gate] | None = None,
         is_halted: Callable[[], bool] = lambda: False,
         now_ms: Callable[[], int] | None = None,
+        broker: AskableBroker | None = None,
         owner: str | None = None,
     ) -> None:
         self._database = database
@@ -102,6 +111,7 @@ class Runner:
         self._is_halted = is_halted
         self._now_ms = now_ms
         self.owner = owner or owner_name()
+        self._orders = None if broker is None else RealOrders(broker)
         self._connection: Connection | None = None
         self._is_new = True
 
@@ -112,7 +122,13 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; may be called twice."""
+        """Close the broker and the connection; may be called twice."""
+        orders, self._orders = self._orders, None
+        if orders is not None:
+            orders.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -124,6 +140,9 @@ class Runner:
         seconds. Then the leases of what it held end by themselves.
         """
         settings = self._settings().checked()
+        if settings.execution_mode == "REAL" and self._orders is None:
+            msg = "execution_mode is REAL, and there is no broker: add a section [broker] with use = module:Class"
+            raise OptionError(msg, option="execution_mode")
         started = time.monotonic()
         holder = Holder(self.owner, str(uuid.uuid4()))
         counts = RunCounts(runs=1)
@@ -147,6 +166,11 @@ class Runner:
         settings = self._settings()
         return self._repeated(lambda own: claims.has_work(own, settings, self._now()))
 
+    @property
+    def has_broker(self) -> bool:
+        """Whether its runs ask for the outcomes of real orders."""
+        return self._orders is not None
+
     def backlog(self) -> claims.Backlog:
         """Return what waits in the database."""
         return self._repeated(claims.backlog)
@@ -158,6 +182,7 @@ class Runner:
         counts.reaped, counts.reaped_failed = len(reaped.released), len(reaped.failed)
         for failed in reaped.failed:
             log.error("recommendation %d FAILED: max_attempts", failed, extra={"run_id": holder.run})
+        self._resolve(holder, settings, counts)
         finisher = Finisher(holder, settings, self._gates, self._now)
         with LeaseKeeper(self._database, self.owner, holder.run, settings) as keeper:
             while counts.pulled < settings.max_signals_per_run and not stop.is_set() and not self._is_halted():
@@ -173,7 +198,7 @@ class Runner:
         try:
             return claims.claim(connection, self.owner, holder.run, settings, most, self._now())
         except StoreUnavailableError:
-            self.close()
+            self._disconnect()
             return []
 
     def _process_all(
@@ -198,7 +223,7 @@ class Runner:
         try:
             counts.released += claims.release(self._connected(), self.owner, left)
         except StoreError as error:
-            self.close()
+            self._disconnect()
             log.warning("%d rows are not released; their leases end by themselves: %s", len(left), error)
 
     def _process(self, finisher: Finisher, counts: RunCounts, claimed: Claimed) -> None:
@@ -220,8 +245,40 @@ class Runner:
             log.warning("a stale finish was refused: %s", stale, extra=extra)
             return
         counts.count(outcome.status, outcome.refused_by)
+        if outcome.status is RecommendationStatus.SENT:
+            self._send(finisher, counts, claimed)
+            return
         level = logging.ERROR if outcome.status is RecommendationStatus.FAILED else logging.INFO
         log.log(level, "%s%s", outcome.status, f": {outcome.why}" if outcome.why else "", extra=extra)
+
+    def _send(self, finisher: Finisher, counts: RunCounts, claimed: Claimed) -> None:
+        """Send an order whose row is SENT, once; what is not known then is asked for by later runs."""
+        assert self._orders is not None
+        [order] = self._repeated(lambda own: sent_orders(own, claimed.id))
+        outcome = _HALTED if self._is_halted() else self._orders.send(order)
+        self._settle(finisher.holder, finisher.settings, counts, order, outcome)
+
+    def _resolve(self, holder: Holder, settings: ExecutionSettings, counts: RunCounts) -> None:
+        """Ask for the outcome of every order that is still SENT."""
+        if self._orders is not None:
+            for order in self._repeated(sent_orders):
+                self._settle(holder, settings, counts, order, self._orders.ask(order))
+
+    def _settle(
+        self,
+        holder: Holder,
+        settings: ExecutionSettings,
+        counts: RunCounts,
+        order: SentOrder,
+        outcome: OrderOutcome | None,
+    ) -> None:
+        extra = {"run_id": holder.run, "recommendation_id": order.id, "client_order_id": order.client_order_id}
+        status = self._repeated(lambda own: settle(own, order, outcome, settings))
+        if status is None:
+            log.warning("SENT: the outcome is not known yet", extra=extra)
+            return
+        counts.count(RecommendationStatus(status))
+        log.log(logging.INFO if status == "EXECUTED" else logging.ERROR, "%s", status, extra=extra)
 
     def _end_run(self, run: str, counts: RunCounts, *, halted: bool) -> None:
         summary = json_text({**counts.document(), "halted": halted, "owner": self.owner})
@@ -252,7 +309,7 @@ class Runner:
             try:
                 return work(self._connected())
             except StoreUnavailableError as error:
-                self.close()
+                self._disconnect()
                 if number == STORE_RETRIES - 1:
                     raise
                 log.warning("%s; trying again", error, extra={"owner": self.owner})

@@ -50,6 +50,7 @@ class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     stop_loss_atr_mult : the stop's distance, in recent volatilities.
     take_profit_risk_reward : the target's distance, in distances of the stop.
     max_hold_minutes : after it an execution ends at the market.
+    outcome_horizon_minutes : how long a real order that its venue denies is asked for; then it ends as FAILED.
     max_attempts : claims of one recommendation; after the last it ends as FAILED.
     gates : further gates of your own, as module:function.
     execution_mode : "SIMULATED", or "REAL" through the [broker] of this configuration.
@@ -72,6 +73,7 @@ class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     stop_loss_atr_mult: Decimal = Decimal(2)
     take_profit_risk_reward: Decimal = Decimal(2)
     max_hold_minutes: Decimal = Decimal(240)
+    outcome_horizon_minutes: Decimal = Decimal(10)
     max_attempts: Count = 5
     gates: tuple[GateUse, ...] = ()
     execution_mode: Literal["SIMULATED", "REAL"] = "SIMULATED"

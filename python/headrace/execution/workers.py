@@ -3,7 +3,8 @@
 ::
 
     once          one run each
-    until_empty   runs until nothing is PENDING or PROCESSING, leases of other processes included
+    until_empty   runs until nothing is PENDING or PROCESSING, leases of other processes included; with a broker also
+                  until the outcome of each order is known
     every         a run at each interval, and at once when a recommendation arrives
 
 What happens when a run fails
@@ -104,7 +105,9 @@ class Workers:
                 continue
             backlog = runner.backlog()
             if not backlog.pending and not backlog.processing:
-                return
+                if not (backlog.sent and runner.has_broker):
+                    return
+                self._run(runner)
             self._wait(version, STORE_POLL_S)
 
     def _every(self, runner: Runner) -> None:
