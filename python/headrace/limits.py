@@ -114,6 +114,8 @@ LIMITS = (
     Limit("STORE_CONNECT_S", 5.0, "s", "a server on another continent answers within 1 s"),
     Limit("TRANSACTION_IDLE_S", 5.0, "s", "a transaction lasts ms; one that idles longer belongs to a stopped process"),
     Limit("STORE_POLL_S", 0.2, "s", "between two looks where nothing wakes a worker"),
+    Limit("FETCH_S", 10.0, "s", "of a feed of news or bars; a slower one is tried again at the next run"),
+    Limit("FETCH_BYTES_MAX", 8 << 20, "bytes", "of a feed; those of news have some hundred thousand"),
     Limit("ORDER_ANSWER_S", 6.0, "s", "a request's own timeout, and some more; then the outcome is asked for"),
     Limit("SPOOL_BYTES_MAX", 16 << 20, "bytes", "some 30,000 signals: a database that is away for a night"),
     Limit("SSM_TIMEOUT_S", 3.0, "s", "a run of ten ends within 10 s, its settings included"),
@@ -207,6 +209,8 @@ STORE_BUSY_S = float(_values["STORE_BUSY_S"])
 STORE_CONNECT_S = float(_values["STORE_CONNECT_S"])
 TRANSACTION_IDLE_S = float(_values["TRANSACTION_IDLE_S"])
 STORE_POLL_S = float(_values["STORE_POLL_S"])
+FETCH_S = float(_values["FETCH_S"])
+FETCH_BYTES_MAX = _whole("FETCH_BYTES_MAX")
 ORDER_ANSWER_S = float(_values["ORDER_ANSWER_S"])
 SPOOL_BYTES_MAX = _whole("SPOOL_BYTES_MAX")
 SSM_TIMEOUT_S = float(_values["SSM_TIMEOUT_S"])

@@ -79,8 +79,9 @@ def emptied(url: str) -> None:
             FOR own IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
                 EXECUTE 'ALTER TABLE ' || own.tablename || ' DISABLE TRIGGER USER';
             END LOOP;
-            TRUNCATE dispatch_recommendations, dispatch_executions, dispatcher_runs, dispatch_controls, lane_telemetry,
-                lane_features, watchlist_state, inbound_events_raw, inbound_events_classified RESTART IDENTITY;
+            TRUNCATE dispatch_recommendations, dispatch_executions, dispatcher_runs, dispatch_controls, pipeline_runs,
+                lane_telemetry, lane_features, watchlist_state, inbound_events_raw, inbound_events_classified
+                RESTART IDENTITY;
             FOR own IN SELECT tgrelid::regclass AS tab, tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
                     WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace LOOP
                 EXECUTE 'ALTER TABLE ' || own.tab || ' ENABLE ALWAYS TRIGGER ' || own.tgname;

@@ -43,6 +43,7 @@ from headrace.cli.inspect import inspect_command
 from headrace.cli.lookahead import lookahead_command
 from headrace.cli.new import new_command
 from headrace.cli.options import VerbGroup, debug_option, unknown_option
+from headrace.cli.pipeline import pipeline_command
 from headrace.cli.record import record_command
 from headrace.cli.repeat import repeat_command
 from headrace.cli.replay import replay_command
@@ -78,6 +79,7 @@ PURPOSES = {
         "repeat": "make every call of a recorded live run again, and compare its decisions",
         "ctl": "steer a running engine from another terminal: look, pause, cancel, flatten, halt",
         "gateway": "receive a venue's live data by routes that commands change: filtered, joined, kept, on the bus",
+        "pipeline": "make recommendations from bars and news: features, watchlist, rules, each step on record",
         "execute": "execute recommendations of a database exactly once, on SQLite or PostgreSQL, by risk gates",
         "record": "write what a venue sends into files, each of which replays alone",
         "venue": "serve recordings or generated markets over real sockets, as Binance would, with faults on demand",
@@ -144,6 +146,7 @@ for verb in (
     config_command,
     gateway_command,
     venue_command,
+    pipeline_command,
     execute_command,
     db_command,
     download_command,

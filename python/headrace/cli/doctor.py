@@ -24,6 +24,7 @@ EXTRAS = {
     "boto3": "aws",
     "aiohttp": "binance",
     "picows": "binance",
+    "feedparser": "news",
     "rich": "cli",
     "opentelemetry-sdk": "otel",
     "apsw": "sqlite",

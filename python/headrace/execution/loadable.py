@@ -60,6 +60,12 @@ class Loadable(NamedTuple):
 
     def write(self, connection: Connection, rows: Sequence[Mapping[str, Value]]) -> None:
         """Write checked rows in one transaction. Raises StoreError."""
+        with transaction(connection):
+            for row in rows:
+                self.write_row(connection, row)
+
+    def write_row(self, connection: Connection, row: Mapping[str, Value]) -> None:
+        """Write a checked row, inside of a transaction. Raises StoreError."""
         names = list(self.columns)
         values = ", ".join(
             f"AT(:{name})" if column.is_time else f"JSON(:{name})" if column.is_json else f":{name}"
@@ -70,9 +76,7 @@ class Loadable(NamedTuple):
             f"INSERT INTO {self.table} ({', '.join(names)}) VALUES ({values})"
             f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {updates}"
         )
-        with transaction(connection):
-            for row in rows:
-                connection.changed(text, row)
+        connection.changed(text, row)
 
 
 def time_text_ms(field: str, value: object) -> int:

@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from headrace.errors import StoreUnavailableError
+from headrace.execution.database.base import transaction
 from headrace.execution.database.opening import open_database
 from headrace.execution.loadable import BARS, FEATURES
 from headrace.execution.recommendation import NewRecommendation, insert_recommendations
@@ -150,6 +151,19 @@ class Store:
         for start in range(0, len(rows), STORE_BATCH_MAX):
             batch = rows[start : start + STORE_BATCH_MAX]
             self._with(lambda connection, batch=batch: table.write(connection, batch))  # type: ignore[misc]
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Call ``work`` with the connection, outside of a transaction. Raises StoreError."""
+        return self._with(work)
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Call ``work`` with the connection, in one transaction. Raises StoreError."""
+
+        def inside(connection: Connection) -> Result:
+            with transaction(connection):
+                return work(connection)
+
+        return self._with(inside)
 
     def query(self, sql: str, *values: object) -> list[Row]:
         """Run a statement of the database's own SQL and return its rows. values : for each ``?`` or ``%s`` in it.

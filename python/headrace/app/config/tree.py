@@ -4,7 +4,7 @@
 
     [engine]  [[feeds]]  [[strategies]]  [broker]  [account]  [risk]  [instruments."SYMBOL.VENUE"]
     [[services]]  [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]
-    [kill_switch]  [execution]
+    [kill_switch]  [execution]  [pipeline]  [[pipeline.rules]]
 
 ``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the entry ``key : meaning`` in
 the docstring of its section.
@@ -23,6 +23,7 @@ import msgspec
 from headrace.bus.filters import FilterRule
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.dispatch.options import SubscriptionOptions
+from headrace.execution.pipeline.settings import PipelineSettings
 from headrace.execution.settings import ExecutionSettings
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.canonical import CanonicalType
@@ -400,6 +401,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     telemetry : metrics and traces.
     kill_switch : how all orders are halted.
     execution : how recommendations are executed.
+    pipeline : how recommendations are made from bars and news.
     """
 
     engine: EngineSection = EngineSection()
@@ -416,6 +418,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     telemetry: TelemetrySection = TelemetrySection()
     kill_switch: KillSwitchSection = KillSwitchSection()
     execution: ExecutionSettings = ExecutionSettings()
+    pipeline: PipelineSettings = PipelineSettings()
 
     def instrument_table(self) -> list[Instrument]:
         """Return the configured instruments, with their names."""

@@ -19,7 +19,7 @@ __all__ = ["grant", "owner_warning"]
 
 _APPEND = ("dispatch_executions", "dispatch_controls")
 _WRITE = ("dispatch_recommendations", "dispatcher_runs", "lane_telemetry", "lane_features", "watchlist_state")
-_EVENTS = ("inbound_events_raw", "inbound_events_classified")
+_EVENTS = ("inbound_events_raw", "inbound_events_classified", "pipeline_runs")
 _OWNS = """
 SELECT COUNT(*) FROM pg_tables t JOIN pg_roles r ON r.rolname = current_user
 WHERE t.tablename = 'dispatch_executions' AND t.schemaname = current_schema()

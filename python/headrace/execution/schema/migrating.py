@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headrace.errors import SchemaVersionError, StoreError, StoreUnavailableError
 from headrace.execution.database.base import transaction
 from headrace.execution.database.sqlite import SQLITE_NOW
-from headrace.execution.schema.tables import tables_sql
+from headrace.execution.schema.tables import pipeline_tables_sql, tables_sql
 from headrace.execution.schema.triggers import triggers_sql
 from headrace.execution.schema.views import views_sql
 from headrace.limits import MIGRATION_LOCK_S, STORE_POLL_S
@@ -49,6 +49,7 @@ class Migration(NamedTuple):
 MIGRATIONS = (
     Migration(1, "tables", lambda dialect: tables_sql(dialect) + triggers_sql(dialect)),
     Migration(2, "views", views_sql),
+    Migration(3, "pipeline", pipeline_tables_sql),
 )
 
 

@@ -21,7 +21,7 @@ import re
 from headrace.execution.database.sqlite import SQLITE_NOW
 from headrace.execution.schema.states import RecommendationStatus
 
-__all__ = ["tables_sql"]
+__all__ = ["pipeline_tables_sql", "tables_sql"]
 
 TYPES = {
     "sqlite": {
@@ -207,14 +207,35 @@ CREATE TABLE inbound_events_classified (
 ) {keyed};
 """
 
+_PIPELINE_TABLES = """
+CREATE TABLE pipeline_runs (
+    id {id},
+    step TEXT NOT NULL,
+    started_at {time} NOT NULL,
+    finished_at {time} NOT NULL DEFAULT {now},
+    rows_count INTEGER NOT NULL,
+    skipped_json {json} NOT NULL {is_json(skipped_json)},
+    error TEXT
+) {strict};
+CREATE INDEX ix_pipeline_runs_step ON pipeline_runs(step, started_at);
+"""
+
 
 def tables_sql(dialect: str) -> str:
     """Return the statements of one database. dialect : "sqlite" or "postgresql"."""
+    return _spelled(_TABLES, dialect)
 
+
+def pipeline_tables_sql(dialect: str) -> str:
+    """Return the statements of migration 3, the record of the pipeline's steps."""
+    return _spelled(_PIPELINE_TABLES, dialect)
+
+
+def _spelled(template: str, dialect: str) -> str:
     def is_amount(found: re.Match[str]) -> str:
         return _AMOUNT[dialect].format(found[1], found[2])
 
-    text = re.sub(r"\{is_amount\((\w+), ([^)]+)\)\}", is_amount, _TABLES)
+    text = re.sub(r"\{is_amount\((\w+), ([^)]+)\)\}", is_amount, template)
     json_check = r"CHECK (json_valid(\1))" if dialect == "sqlite" else ""
     text = re.sub(r"\{is_json\((\w+)\)\}", json_check, text)
     return text.format(states=_STATES, names=_NAMES, **TYPES[dialect])

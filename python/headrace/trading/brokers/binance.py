@@ -29,7 +29,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from headrace.errors import OrderError, VenueRequestError
-from headrace.market.checks import refuse
+from headrace.market.checks import one_of, refuse
 from headrace.market.events import (
     Event,
     OrderAccepted,
@@ -42,7 +42,6 @@ from headrace.market.events import (
 from headrace.market.instrument import Instrument
 from headrace.market.money import MONEY, ZERO
 from headrace.trading.brokers.outcome import OrderOutcome
-from headrace.venues.binance.rules import rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +53,7 @@ __all__ = ["BinanceBroker"]
 
 log = logging.getLogger(__name__)
 
+PATHS = {"BINANCE": "/api/v3", "BINANCE_USDM": "/fapi/v1"}
 ANSWER_BYTES_MAX = 1 << 20
 # The venue does not know whether it took the order.
 UNKNOWN_CODES = (-1006, -1007)
@@ -77,7 +77,7 @@ class BinanceBroker:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             refuse("rest_url", rest_url, "an address like https://api.binance.com")
         self._is_secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
-        self._base = parts.path.rstrip("/") + rules_of(venue).rest
+        self._base = parts.path.rstrip("/") + PATHS[one_of("venue", venue, PATHS)]
         self._api_key, self._secret = api_key, secret
         self._timeout_s = timeout_s
         self._context: BrokerContext | None = None
@@ -154,8 +154,15 @@ class BinanceBroker:
         except VenueRequestError as error:
             if _is_refusal(error):
                 self._open.pop(order.order_id, None)
-                seen = {"gate": "broker", "observed": str(error.status), "threshold": "200", "reason": str(error)}
-                self._publish(OrderRejected(**self._said(order), **seen))
+                self._publish(
+                    OrderRejected(
+                        **self._said(order),
+                        gate="broker",
+                        observed=str(error.status),
+                        threshold="200",
+                        reason=str(error),
+                    )
+                )
             else:
                 self._publish(Status(source=self.name, subject=order.order_id, state="unknown", reason=str(error)))
             return

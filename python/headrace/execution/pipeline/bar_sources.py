@@ -1,0 +1,91 @@
+"""BarSource: where bars come from: a file, or Alpaca's REST.
+
+Guarantees: a bar's ``ts`` is its end; only bars that have ended are given; an answer has a deadline and a bound.
+Does not: write anything.
+
+Source: Alpaca's public documentation of market data (``/v2/stocks/bars``), read in November 2026.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode
+
+import msgspec
+
+from headrace.errors import VenueRequestError
+from headrace.execution.loadable import BARS
+from headrace.execution.pipeline.fetching import fetched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from headrace.execution.database.base import Value
+    from headrace.execution.pipeline.settings import PipelineSettings
+
+__all__ = ["AlpacaBars", "BarSource", "FileBars", "bar_source_of"]
+
+# Alpaca stamps the begin of a minute.
+_MINUTE = dt.timedelta(minutes=1)
+# A run that was missed is made up for, an outage of a day is not.
+_BACK = dt.timedelta(hours=2)
+
+
+class BarSource(Protocol):
+    """Gives bars, by ticker."""
+
+    def bars(self, tickers: Sequence[str]) -> Iterator[Mapping[str, Value]]:
+        """Yield rows that ``BARS.checked`` returned. Raises RecommendationError, VenueRequestError, OSError."""
+
+
+class FileBars:
+    """A CSV file with the columns of lane_telemetry; rows of other tickers are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def bars(self, tickers: Sequence[str]) -> Iterator[Mapping[str, Value]]:
+        """Yield the rows."""
+        with self._path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                if row.get("ticker") in tickers:
+                    yield BARS.checked({name: value or None for name, value in row.items()})
+
+
+class AlpacaBars:
+    """Minute bars of Alpaca's market data."""
+
+    def __init__(self, url: str, key: str, secret: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
+
+    def bars(self, tickers: Sequence[str]) -> Iterator[Mapping[str, Value]]:
+        """Yield the bars of the last two hours."""
+        start, token = dt.datetime.now(dt.UTC) - _BACK, ""
+        while token is not None:
+            query = {"symbols": ",".join(tickers), "timeframe": "1Min", "start": start.isoformat(), "limit": "10000"}
+            url = f"{self._url}/v2/stocks/bars?{urlencode(query | ({'page_token': token} if token else {}))}"
+            try:
+                document: dict[str, Any] = msgspec.json.decode(fetched(url, self._headers))
+            except msgspec.DecodeError as error:
+                raise VenueRequestError(f"{url} gave no JSON: {error}", url=url, status=None) from error
+            for ticker, rows in document.get("bars", {}).items():
+                for row in rows:
+                    end = dt.datetime.fromisoformat(row["t"]) + _MINUTE
+                    if end <= dt.datetime.now(dt.UTC):
+                        names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
+                        values = {name: row[short] for name, short in names.items()}
+                        yield BARS.checked({"ticker": ticker, "ts": end, **values})
+            token = document.get("next_page_token")
+
+
+def bar_source_of(settings: PipelineSettings) -> BarSource | None:
+    """Return the source that the settings name; None: there is none."""
+    if settings.bars is not None:
+        return FileBars(Path(settings.bars))
+    if settings.alpaca_key and settings.alpaca_secret:
+        return AlpacaBars(settings.alpaca_url, settings.alpaca_key, settings.alpaca_secret)
+    return None
