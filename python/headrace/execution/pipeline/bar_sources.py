@@ -64,7 +64,8 @@ class AlpacaBars:
 
     def bars(self, tickers: Sequence[str]) -> Iterator[Mapping[str, Value]]:
         """Yield the bars of the last two hours."""
-        start, token = dt.datetime.now(dt.UTC) - _BACK, ""
+        start = dt.datetime.now(dt.UTC) - _BACK
+        token: str | None = ""
         while token is not None:
             query = {"symbols": ",".join(tickers), "timeframe": "1Min", "start": start.isoformat(), "limit": "10000"}
             url = f"{self._url}/v2/stocks/bars?{urlencode(query | ({'page_token': token} if token else {}))}"

@@ -6,7 +6,6 @@ Does not: read files.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -34,13 +33,13 @@ class SignalRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     action: Action
     confidence: Annotated[float, msgspec.Meta(ge=0, le=1)]
     trend: Annotated[int, msgspec.Meta(ge=-1, le=1)] | None = None
-    volume_ratio_min: Decimal | None = None
+    volume_ratio_min: Annotated[float, msgspec.Meta(gt=0, le=1e12)] | None = None
     sentiment: Literal["positive", "neutral", "negative"] | None = None
 
 
 _RULES = (
-    SignalRule(name="uptrend", action="BUY_CALL", confidence=0.75, trend=1, volume_ratio_min=Decimal("1.2")),
-    SignalRule(name="downtrend", action="BUY_PUT", confidence=0.75, trend=-1, volume_ratio_min=Decimal("1.2")),
+    SignalRule(name="uptrend", action="BUY_CALL", confidence=0.75, trend=1, volume_ratio_min=1.2),
+    SignalRule(name="downtrend", action="BUY_PUT", confidence=0.75, trend=-1, volume_ratio_min=1.2),
 )
 
 

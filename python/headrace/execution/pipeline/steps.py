@@ -253,7 +253,7 @@ def _holds(rule: SignalRule, facts: Mapping[str, Any]) -> bool:
     ratio = facts["volume_ratio"]
     if rule.trend is not None and facts["trend"] != rule.trend:
         return False
-    if rule.volume_ratio_min is not None and (ratio is None or Decimal(str(ratio)) < rule.volume_ratio_min):
+    if rule.volume_ratio_min is not None and not (ratio is not None and float(ratio) >= rule.volume_ratio_min):
         return False
     return rule.sentiment is None or facts["sentiment"] == rule.sentiment
 
