@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -238,3 +238,36 @@ async def test_recording_and_dispatch_log_repeat_the_end(kind: Any, tmp_path: Pa
     assert report is not None
     assert (report.difference, report.same) == ("", True)
     assert (repeated.said, repeated.states) == (strategy.said, strategy.states)
+
+
+async def test_feed_that_is_of_another_venue_at_its_end_ends_all_the_same() -> None:
+    class Turns(Pushing):
+        async def run(self, push: Any) -> None:
+            await super().run(push)
+            self.venue: Any = "BINANCE"
+
+    strategy = Watching()
+    await Engine(feeds=Turns(returns), strategies=[strategy], instruments=INSTRUMENTS).run_async()
+    assert strategy.said == [(BTC, None, "DOWN", "FEED_ENDED", 0)]
+
+
+async def test_stop_while_an_end_waits_for_room_is_clean(caplog: pytest.LogCaptureFixture) -> None:
+    engine: Any = None
+
+    class Stops(Strategy):
+        subscription: ClassVar = {"batch_max": 1}
+
+        def on_quote(self, bid_price: float) -> None:
+            if bid_price == 2.0:
+                engine.stop()
+
+    class Fast(Pushing):
+        async def run(self, push: Any) -> None:
+            push(market([1.0] * 3_000))
+            push(market([2.0] * 60_000, start_ns=START + 10**12))
+            raise ConnectionError
+
+    engine = Engine(feeds=[Fast(returns)], strategies=[Stops()], instruments=INSTRUMENTS, on_feed_end="continue")
+    await engine.run_async()
+    await asyncio.sleep(0.01)
+    assert "InvalidStateError" not in caplog.text

@@ -6,6 +6,7 @@ It ended with CancelledError, or "Event loop stopped before Future completed", a
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -96,3 +97,13 @@ async def test_loop_is_as_it_was_behind_a_run() -> None:
         pass
     assert "stop" not in vars(loop)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_loop_that_a_thread_stops_is_an_error_with_a_reason() -> None:
+    class Leaves(Strategy):
+        def on_start(self) -> None:
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=lambda: loop.call_soon_threadsafe(loop.stop)).start()
+
+    with pytest.raises(EngineError, match="a thread, or a callback of the event loop, stopped the loop"):
+        Engine(feeds=[HandFeed()], strategies=[Leaves()], instruments=INSTRUMENTS).run()

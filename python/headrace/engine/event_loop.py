@@ -47,9 +47,12 @@ def run_in_loop(work: Coroutine[Any, Any, Result], waits: UserWaits) -> Result:
 
     try:
         return _run_in_loop(kept(), waits, broken)
-    except RuntimeError:
+    except RuntimeError as error:
         if named:
             raise named[0] from None
+        if str(error).startswith("Event loop stopped"):
+            msg = "a thread, or a callback of the event loop, stopped the loop of the engine; engine.stop() ends it"
+            raise EngineError(msg) from error
         raise
 
 

@@ -93,7 +93,9 @@ class LiveSource:
         self._record = record
         self.pump = dispatcher.open_pump()
         with NamedFeed(feed, "venue"):
-            self._decoder = None if feed.venue is None else _native.Decoder(feed.venue, dispatcher.instruments)
+            # Once: a feed that has another one later brings what it brought.
+            self._venue = feed.venue
+            self._decoder = None if self._venue is None else _native.Decoder(self._venue, dispatcher.instruments)
         # The one in use: a feed's end has one of its own.
         self._pump = self.pump
         self._source = self.pump.add_source(feed.name, self._decoder)
@@ -234,15 +236,14 @@ class LiveSource:
 
     async def _publish_end(self) -> None:
         """Publish what waits, and that nothing comes any more of the instruments that the feed has had."""
-        if self._free is not None:
-            await self._free
+        await self._free_again()
         try:
             # A pump whose last item was refused takes no other; and this is nothing that the feed brought.
             self._pump = self._dispatcher.open_pump()
             self._source = self._pump.add_source(self.feed.name, self._decoder)
             ids = self._items.instrument_ids if self._decoder is None else self._decoder.instrument_ids()
             ts_init = max(self._clock.now_ns(), self.pump.last_ts or 0)
-            for item in end_items(sorted(ids), self._dispatcher.instruments, self.feed.venue, ts_init):
+            for item in end_items(sorted(ids), self._dispatcher.instruments, self._venue, ts_init):
                 if self._record is not None:
                     self._record(item)
                 self._waiting.append(item)
@@ -251,8 +252,12 @@ class LiveSource:
             return
         self._free = self._loop.create_future()
         self._go_on()
+        await self._free_again()
+
+    async def _free_again(self) -> None:
         if self._free is not None:
-            await self._free
+            # Not the future itself, which a cancellation of this wait would cancel.
+            await asyncio.wait({self._free})
 
     def _go_on(self) -> None:
         """Publish more of what the pump has in hand, then of what waits."""

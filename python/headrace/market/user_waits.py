@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Coroutine
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -154,7 +155,11 @@ def begun(call: Awaitable[Result]) -> asyncio.Task[Outcome]:
     """Run a user's coroutine in a task, which ends with an outcome for ``result_of`` whatever is raised."""
     import asyncio  # as above
 
-    return asyncio.ensure_future(_outcome(call))
+    task = asyncio.ensure_future(_outcome(call))
+    if isinstance(call, Coroutine):
+        # One that was cancelled before its first step was never awaited, which Python would report.
+        task.add_done_callback(lambda _: call.close())
+    return task
 
 
 def result_of(task: asyncio.Task[Outcome]) -> Any:
