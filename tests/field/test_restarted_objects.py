@@ -8,10 +8,13 @@ from typing import Any, ClassVar
 import pytest
 
 from headrace import Engine, Strategy, StrategySpec
-from headrace.commands import RestartStrategy
+from headrace.commands import RestartStrategy, StopStrategy
+from headrace.errors import EngineError
 from headrace.market.events import Signal
-from tests.support.engines import INSTRUMENTS, START, HandFeed, market, until
-from tests.support.feeding import BTC
+from headrace.strategies.timers import Timer
+from headrace.trading.brokers.simulated import SimulatedBroker
+from tests.support.engines import INSTRUMENTS, LIMITS, START, HandFeed, market, until
+from tests.support.feeding import BTC, HandClock
 
 pytestmark = pytest.mark.asyncio
 
@@ -164,3 +167,40 @@ async def test_an_event_callback_that_does_not_end_is_cancelled_by_a_restart() -
         engine.bus.publish_nowait(Signal(source="other", instrument=BTC, side=-1))
         await until(lambda: begun == [1, -1])
         assert engine.report().strategies["Hears"].faults == 0
+
+
+async def test_fresh_object_trades_and_has_no_timer_of_the_old_one() -> None:
+    made: list[Trades] = []
+    heard: list[tuple[int, str]] = []
+
+    class Trades(Strategy):
+        def on_start(self) -> None:
+            made.append(self)
+            self.set_timer(f"of {len(made)}", every="10ms")
+
+        def on_quote(self, bid_price: float) -> None:
+            self.buy(BTC, 1)
+
+        def on_timer(self, timer: Timer) -> None:
+            heard.append((made.index(self) + 1, timer.name))
+
+    feed = HandFeed()
+    engine = Engine(
+        feeds=[feed],
+        strategies=[Trades],
+        instruments=INSTRUMENTS,
+        broker=SimulatedBroker(),
+        limits=LIMITS,
+        clock=(clock := HandClock(START)),
+    )
+    async with engine:
+        for command in (StopStrategy("Trades"), RestartStrategy("Trades")):
+            assert (await engine.commands.submit(command)).status == "accepted"
+        with pytest.raises(EngineError, match="was stopped, and a fresh one runs"):
+            made[0].subscribe()
+        clock.at_ns += 10_000_000
+        await quotes(feed, range(10_000_000, 10_000_001))
+        await until(lambda: engine.orders.stats().submitted == 1)
+        await until(lambda: bool(heard))
+    assert heard == [(2, "of 2")]
+    assert engine.orders.stats().rejected == 0
