@@ -18,6 +18,7 @@ import pytest
 from headrace import Engine, Strategy, replay
 from headrace.app.record import recording_of
 from headrace.errors import RecordingError
+from headrace.feeds import SyntheticFeed
 from headrace.feeds.base import Frame
 from headrace.feeds.rotating_recorder import RotatingRecorder
 from headrace.venues import BinanceFeed, Fault, SimulatedVenue
@@ -201,6 +202,30 @@ async def test_kill_9_leaves_a_file_that_replays(tmp_path):
     await asyncio.to_thread(replay, f"{path}@BINANCE", strategy)
     assert strategy.states[0] == ("LIVE", "IN_SYNC")
     assert strategy.compared
+
+
+@pytest.mark.asyncio
+async def test_a_symbol_of_any_script_reaches_its_files_name(tmp_path):
+    symbol = "币安人生USDT"
+    async with SimulatedVenue(SyntheticFeed(symbol, frames=4_000), speed=4) as venue:
+        live = Live()
+        async with Engine(feeds=[feed_of(venue, "BINANCE")], strategies=[live], record=tmp_path):
+            await until(lambda: live.compared > 0, within_s=20.0)
+    (path,) = tmp_path.iterdir()
+    assert symbol in path.name
+    seen: set[str] = set()
+    await asyncio.to_thread(replay, f"{path}@BINANCE", Named(seen))
+    assert seen == {f"{symbol}.BINANCE"}
+
+
+class Named(Strategy):
+    """Collects the names of instruments."""
+
+    def __init__(self, seen: set[str]) -> None:
+        self.seen = seen
+
+    def on_quote(self, instrument: str) -> None:
+        self.seen.add(instrument)
 
 
 class Deciding(Strategy):

@@ -162,7 +162,7 @@ fn fields(random: &mut Random, venue: Venue) -> Vec<Field> {
     let futures = venue != Venue::Binance;
     let mut fields: Vec<Field> = Vec::new();
     let event = |name: &str| ("e", format!("\"{name}\""));
-    match random.below(13) {
+    match random.below(16) {
         0..=2 => {
             if futures {
                 fields.push(event("bookTicker"));
@@ -273,6 +273,34 @@ fn fields(random: &mut Random, venue: Venue) -> Vec<Field> {
             );
             fields.extend([event("forceOrder"), ("E", time(random)), ("o", order)]);
         }
+        12 => {
+            let prices = ["o", "c", "h", "l", "v", "q"].map(|key| format!(r#""{key}":{}"#, text(random)));
+            let candle = format!(
+                r#"{{"t":{},"i":"{}",{},"n":{},"x":{}}}"#,
+                time(random),
+                random.pick(&["1s", "5m", "1h", "1d", "1w", "1m", "1M", "m"]),
+                prices.join(","),
+                id(random),
+                bool(random)
+            );
+            fields.extend([
+                event("kline"),
+                ("E", time(random)),
+                ("s", symbol(random)),
+                ("k", candle),
+            ]);
+        }
+        13 => fields.extend([
+            ("symbol", symbol(random)),
+            ("openInterest", text(random)),
+            ("time", time(random)),
+        ]),
+        14 => fields.extend([
+            ("symbol", symbol(random)),
+            ("fundingRate", text(random)),
+            ("fundingTime", time(random)),
+            ("markPrice", text(random)),
+        ]),
         _ => {
             let name = random.pick(&["kline", "24hrTicker", "forceOrder", "nonsense", "", "trade\\u0020"]);
             fields.extend([

@@ -15,7 +15,7 @@ pub fn tables() -> (InstrumentTable, KindTable) {
     }
     let mut kinds = KindTable::default();
     kinds
-        .register("funding", &["rate"], Nature::State, VenueIds::None)
+        .register("sentiment", &["score"], Nature::State, VenueIds::None)
         .unwrap();
     (instruments, kinds)
 }

@@ -78,8 +78,8 @@ pub(super) enum Slot<'a> {
     Bool(bool),
     Levels(Range<usize>),
     BadLevels(RejectReason),
-    /// An object inside of this one, for the keys that frames use so.
-    Object(Box<Fields<'a>>),
+    /// An object inside of this one, whose fields the reading has.
+    Object,
     Other,
 }
 
@@ -163,11 +163,11 @@ impl<'a> Fields<'a> {
         number::time_ns(self.whole(key)?)
     }
 
-    /// An object inside of this one.
-    pub(super) fn object(&self, key: Key) -> Result<&Fields<'a>, RejectReason> {
+    /// The fields of the object inside of this one: `nested`, if the key has an object.
+    pub(super) fn object<'r>(&self, key: Key, nested: &'r Fields<'a>) -> Result<&'r Fields<'a>, RejectReason> {
         match self.slot(key) {
-            Slot::Object(fields) if fields.duplicate => Err(RejectReason::DuplicateKey),
-            Slot::Object(fields) => Ok(fields),
+            Slot::Object if nested.duplicate => Err(RejectReason::DuplicateKey),
+            Slot::Object => Ok(nested),
             other => Err(other.refusal()),
         }
     }

@@ -109,11 +109,13 @@ pub(super) struct Candle<'a> {
     /// When it ended, ns.
     pub(super) end_ns: i64,
     pub(super) interval_ns: u64,
-    /// Open, high, low, close.
-    pub(super) prices: [Number; 4],
-    /// In the base currency, and in the quote currency.
-    pub(super) volumes: [Number; 2],
+    /// Open, high, low, close, as bits.
+    pub(super) prices: [u64; 4],
+    /// In the base currency, and in the quote currency, as bits.
+    pub(super) volumes: [u64; 2],
     pub(super) trades: u64,
+    /// The flags of the texts of both.
+    pub(super) flags: u16,
 }
 
 /// The book that a depth frame belongs to by its stream's name, when it is not the full diff book.

@@ -17,7 +17,7 @@ use crate::market::status::{Status, StatusReason, StreamState};
 use crate::market::tick::Tick;
 
 impl<'a> Fields<'a> {
-    fn interpret(&self, venue: Venue, stream: Option<&str>) -> Result<Frame<'a>, RejectReason> {
+    fn interpret(&self, venue: Venue, stream: Option<&str>, nested: &Fields<'a>) -> Result<Frame<'a>, RejectReason> {
         let other_book = || stream.and_then(|stream| other_book(stream.as_bytes()));
         if self.has(Key::Event) {
             let event = self.text(Key::Event)?;
@@ -27,8 +27,8 @@ impl<'a> Fields<'a> {
                 "aggTrade" => self.agg_trade(),
                 "depthUpdate" => other_book().map_or_else(|| self.depth(venue), |other| Ok(Frame::Ignored(other))),
                 "markPriceUpdate" => self.mark(),
-                "forceOrder" => self.liquidation(),
-                "kline" => self.candle(),
+                "forceOrder" => self.liquidation(nested),
+                "kline" => self.candle(nested),
                 "headraceStatus" => self.status(),
                 event => IgnoredType::from_event(event)
                     .map(Frame::Ignored)
@@ -189,8 +189,8 @@ impl<'a> Fields<'a> {
         ))
     }
 
-    fn liquidation(&self) -> Result<Frame<'a>, RejectReason> {
-        let order = self.object(Key::OrderOrOpen)?;
+    fn liquidation(&self, nested: &Fields<'a>) -> Result<Frame<'a>, RejectReason> {
+        let order = self.object(Key::OrderOrOpen, nested)?;
         let (average, limit) = (order.number(Key::AveragePrice)?, order.number(Key::Price)?);
         let (filled, ordered) = (order.number(Key::Filled)?, order.number(Key::Size)?);
         // Nothing was filled yet: what was ordered.
@@ -219,8 +219,8 @@ impl<'a> Fields<'a> {
         ))
     }
 
-    fn candle(&self) -> Result<Frame<'a>, RejectReason> {
-        let candle = self.object(Key::Candle)?;
+    fn candle(&self, nested: &Fields<'a>) -> Result<Frame<'a>, RejectReason> {
+        let candle = self.object(Key::Candle, nested)?;
         let interval_ns = interval_ns(candle.text(Key::IndexOrInterval)?);
         let Some(interval_ns) = interval_ns.filter(|_| candle.bool(Key::IsClosed) == Ok(true)) else {
             candle.bool(Key::IsClosed)?;
@@ -228,18 +228,21 @@ impl<'a> Fields<'a> {
                 .map(Frame::Ignored)
                 .ok_or(RejectReason::UnknownType);
         };
+        let prices = [
+            candle.number(Key::OrderOrOpen)?,
+            candle.number(Key::High)?,
+            candle.number(Key::LastTrade)?,
+            candle.number(Key::Close)?,
+        ];
+        let volumes = [candle.number(Key::Volume)?, candle.number(Key::Size)?];
         Ok(Frame::Candle(Candle {
             symbol: self.symbol(Key::Symbol)?,
             end_ns: candle.time(Key::TradeId)?.saturating_add_unsigned(interval_ns),
             interval_ns,
-            prices: [
-                candle.number(Key::OrderOrOpen)?,
-                candle.number(Key::High)?,
-                candle.number(Key::LastTrade)?,
-                candle.number(Key::Close)?,
-            ],
-            volumes: [candle.number(Key::Volume)?, candle.number(Key::Size)?],
+            prices: prices.map(|price| price.bits),
+            volumes: volumes.map(|volume| volume.bits),
             trades: candle.whole(Key::Trades)?,
+            flags: inexact_flag(&prices) | inexact_flag(&volumes),
         }))
     }
 
@@ -306,13 +309,13 @@ impl<'a> Reading<'a> {
             Shape::Object => {}
         }
         if !self.outer.has(Key::Data) {
-            return self.outer.interpret(venue, None);
+            return self.outer.interpret(venue, None, &self.nested);
         }
         let stream = self.outer.text(Key::Stream)?;
         match self.data {
             Shape::Scalar => Err(RejectReason::WrongType),
             Shape::Array(event) => array(event),
-            Shape::Object => self.inner.interpret(venue, Some(stream)),
+            Shape::Object => self.inner.interpret(venue, Some(stream), &self.nested),
         }
     }
 

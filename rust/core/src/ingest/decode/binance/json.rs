@@ -24,6 +24,8 @@ pub(super) enum Shape {
 pub(super) struct Reading<'a> {
     pub(super) outer: Fields<'a>,
     pub(super) inner: Fields<'a>,
+    /// Of the order of a liquidation, or of a candle.
+    pub(super) nested: Fields<'a>,
     pub(super) root: Shape,
     pub(super) data: Shape,
 }
@@ -38,6 +40,7 @@ impl<'a> Reading<'a> {
         let mut reading = Self {
             outer: Fields::new(),
             inner: Fields::new(),
+            nested: Fields::new(),
             root: Shape::Scalar,
             data: Shape::Scalar,
         };
@@ -46,6 +49,7 @@ impl<'a> Reading<'a> {
             fields: &mut reading.outer,
             levels,
             data: Some((&mut reading.inner, &mut reading.data)),
+            nested: Some(&mut reading.nested),
         };
         reading.root = object.deserialize(&mut json).map_err(|_| RejectReason::BadJson)?;
         json.end().map_err(|_| RejectReason::BadJson)?;
@@ -161,6 +165,8 @@ struct ObjectSeed<'r, 'a> {
     fields: &'r mut Fields<'a>,
     levels: &'r mut Vec<Level>,
     data: Option<(&'r mut Fields<'a>, &'r mut Shape)>,
+    /// Where an object inside of this one goes, if its key has one that frames use.
+    nested: Option<&'r mut Fields<'a>>,
 }
 
 impl<'de> DeserializeSeed<'de> for ObjectSeed<'_, 'de> {
@@ -190,12 +196,14 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
                         fields: inner,
                         levels: self.levels,
                         data: None,
+                        nested: self.nested.as_deref_mut(),
                     })?;
                     Slot::Other
                 }
                 _ => map.next_value_seed(SlotSeed {
                     key,
                     levels: self.levels,
+                    nested: self.nested.as_deref_mut(),
                 })?,
             };
             self.fields.duplicate |= self.fields.has(key);
@@ -212,6 +220,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
                 fields: &mut fields,
                 levels: self.levels,
                 data: None,
+                nested: None,
             };
             if seq.next_element_seed(element)?.is_none() {
                 return Ok(Shape::Array(first.filter(|_| all)));
@@ -228,19 +237,20 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
 }
 
 /// The value of a known key.
-struct SlotSeed<'r> {
+struct SlotSeed<'r, 'a> {
     key: Key,
     levels: &'r mut Vec<Level>,
+    nested: Option<&'r mut Fields<'a>>,
 }
 
-impl<'de> DeserializeSeed<'de> for SlotSeed<'_> {
+impl<'de> DeserializeSeed<'de> for SlotSeed<'_, 'de> {
     type Value = Slot<'de>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Slot<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for SlotSeed<'_> {
+impl<'de> Visitor<'de> for SlotSeed<'_, 'de> {
     type Value = Slot<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -268,17 +278,21 @@ impl<'de> Visitor<'de> for SlotSeed<'_> {
         Ok(Slot::Text(Cow::Owned(text.to_owned())))
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Slot<'de>, A::Error> {
-        if !matches!(self.key, Key::OrderOrOpen | Key::Candle) {
+        let Some(fields) = self
+            .nested
+            .filter(|_| matches!(self.key, Key::OrderOrOpen | Key::Candle))
+        else {
             return pass_over_map(map).map(|()| Slot::Other);
-        }
-        let mut fields = Box::new(Fields::new());
+        };
+        *fields = Fields::new();
         let object = ObjectSeed {
-            fields: &mut fields,
+            fields,
             levels: self.levels,
             data: None,
+            nested: None,
         };
         object.visit_map(map)?;
-        Ok(Slot::Object(fields))
+        Ok(Slot::Object)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Slot<'de>, A::Error> {
         if !matches!(self.key, Key::BidOrBids | Key::AskOrAsks | Key::Bids | Key::Asks) {

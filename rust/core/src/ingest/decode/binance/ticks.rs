@@ -97,20 +97,19 @@ impl Snapshot<'_> {
 impl Candle<'_> {
     /// The volume first, so that the prices, behind which a bar closes, find it.
     pub(super) fn ticks(&self, instrument: u32, ts_init: i64) -> [Tick; 2] {
-        let tick = |kind, numbers: &[Number], values| Tick {
+        let tick = |kind, values| Tick {
             ts_event: self.end_ns,
             ts_init,
             instrument,
             kind,
-            flags: SINGLE | inexact_flag(numbers),
+            flags: SINGLE | self.flags,
             values,
             ..Tick::default()
         };
         let [volume, turnover] = self.volumes;
-        let volumes = [volume.bits, turnover.bits, self.trades, self.interval_ns];
         [
-            tick(kind::KLINE_VOLUME, &self.volumes, volumes),
-            tick(kind::KLINE, &self.prices, self.prices.map(|price| price.bits)),
+            tick(kind::KLINE_VOLUME, [volume, turnover, self.trades, self.interval_ns]),
+            tick(kind::KLINE, self.prices),
         ]
     }
 }
