@@ -176,3 +176,11 @@ def test_the_default_database_is_in_the_state_folder(headrace_run: Run, tmp_path
     ended = headrace_run("db", "migrate", HEADRACE_STATE=str(tmp_path / "state"))
     assert ended.returncode == 0, ended.stderr
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["execution.sqlite"]
+
+
+def test_demo_takes_news_and_bars_in_and_gives_a_report(headrace_run: Run, tmp_path: Path) -> None:
+    ended = headrace_run("demo", "--execution", TMPDIR=str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    for text in ("watchlist", "ACME", "BUY_CALL", "GLOB", "BUY_PUT", "status and ledger agree"):
+        assert text in ended.stdout
+    assert list(tmp_path.iterdir()) == []

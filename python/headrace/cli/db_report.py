@@ -21,7 +21,7 @@ from headrace.market.checks import UNITS_NS, duration_ns
 if TYPE_CHECKING:
     from headrace.execution.reports import ReportRows
 
-__all__ = ["report_command", "time_ms"]
+__all__ = ["report_command", "report_table", "time_ms"]
 
 NAMES = ("executions", "gates", "runs", "sizes", "tickers", "outcomes")
 TEXTS = 2
@@ -66,7 +66,9 @@ def report_command(*, name: str, db: str | None, since: int, as_csv: bool, as_js
         found = report(connection, name, since)
     finally:
         connection.close()
-    click.echo(_json(found) if as_json else _csv(found) if as_csv else _table(name, found), nl=not as_csv)
+    click.echo(
+        _json(found) if as_json else _csv(found) if as_csv else tables_text([report_table(name, found)]), nl=not as_csv
+    )
 
 
 def _texts(found: ReportRows) -> list[list[str]]:
@@ -94,6 +96,7 @@ def _csv(found: ReportRows) -> str:
     return out.getvalue()
 
 
-def _table(name: str, found: ReportRows) -> str:
+def report_table(name: str, found: ReportRows) -> Table:
+    """Return a report as a table."""
     rows = _texts(found) or [["nothing", *[""] * (len(found.columns) - 1)]]
-    return tables_text([Table(name, found.columns, rows, texts=TEXTS)])
+    return Table(name, found.columns, rows, texts=TEXTS)

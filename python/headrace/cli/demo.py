@@ -27,12 +27,18 @@ QUICK_FRAMES = 60_000
 
 @click.command("demo")
 @click.option("--quick", is_flag=True, help=f"{QUICK_FRAMES:,} frames instead of {FRAMES:,}.")
+@click.option("--execution", is_flag=True, help="Show news and bars becoming executions on SQLite instead.")
 @debug_option
-def demo_command(*, quick: bool) -> None:
+def demo_command(*, quick: bool, execution: bool) -> None:
     """Show a session: generated markets, six strategies, orders on paper, an operator at work.
 
     With the extra binance, a second one follows: a venue on this machine, real sockets, a connection that is cut.
     """
+    if execution:
+        from headrace.cli.demo_execution import run_execution_demo
+
+        run_execution_demo()
+        return
     # Loaded here: an engine needs asyncio, and other verbs do not wait for that.
     from headrace.cli.demo_session import RING_TICKS, claims_of, law_text, run_session
 

@@ -181,7 +181,6 @@ def execution_values(holder: Holder, decision: Decision, *, mode: str = "SIMULAT
         "confidence": claimed.confidence,
         "reason": claimed.reason,
         "cause": claimed.cause,
-        "created_at_ms": claimed.created_ms,
     }
     sim = {
         "bar": _document(view.bar),

@@ -18,7 +18,7 @@ import msgspec
 
 from headrace.execution.pricing import BASIS_POINTS
 from headrace.execution.settings import SIDES
-from headrace.execution.values import canonical, time_of
+from headrace.execution.values import canonical, json_text, time_of
 from headrace.market.money import MONEY, ZERO, shown
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from headrace.execution.database.base import Connection, Row
 
-__all__ = ["REPORTS", "Outcome", "ReportRows", "cell_text", "outcomes", "report"]
+__all__ = ["REPORTS", "Outcome", "ReportRows", "cell_text", "ledger_lines", "outcomes", "report"]
 
 _GATES = ("confidence", "action_allowed", "bar_freshness", "feature_freshness", "ticker_daily_limit")
 
@@ -112,6 +112,17 @@ _LATER = """
 SELECT MS(ts), high, low, close FROM lane_telemetry
 WHERE ticker = :ticker AND ts > AT(:start) AND ts <= AT(:end) ORDER BY ts
 """
+_LEDGER_COLUMNS = (
+    *("execution_id", "recommendation_id", "idempotency_key", "ticker", "action", "decision_ms", "simulated_ms"),
+    *("entry_price", "fill_model", "slippage_bps", "qty", "notional", "stop_loss_price", "take_profit_price"),
+    *("max_hold_minutes", "execution_mode", "client_order_id", "explain", "risk", "sim"),
+)
+_LEDGER = """
+SELECT CAST(execution_id AS TEXT), recommendation_id, idempotency_key, ticker, action, MS(decision_ts),
+    MS(simulated_ts), entry_price, fill_model, slippage_bps, qty, notional, stop_loss_price, take_profit_price,
+    max_hold_minutes, execution_mode, client_order_id, CAST(explain_json AS TEXT), CAST(risk_json AS TEXT),
+    CAST(sim_json AS TEXT) FROM dispatch_executions ORDER BY recommendation_id
+"""
 # The first bar after the longest hold: it says that time has passed.
 _NEXT = "SELECT MS(MIN(ts)) FROM lane_telemetry WHERE ticker = :ticker AND ts >= AT(:end)"
 
@@ -159,6 +170,21 @@ def _outcome(connection: Connection, row: Row) -> Outcome:
     pnl = MONEY.multiply(MONEY.multiply(MONEY.subtract(slipped, entry), Decimal(side)), qty)
     r = MONEY.divide(pnl, MONEY.multiply(abs(entry - stop), qty))
     return Outcome(number, ticker, action, qty, entry, kind, shown(slipped), at, shown(pnl), round(r, 4))
+
+
+def ledger_lines(connection: Connection) -> list[str]:
+    """Return every execution as one canonical JSON line, without what differs by worker: run, owner and epoch.
+
+    The same decisions give the same lines on every database.
+    """
+    return [_ledger_line(row) for row in connection.rows(_LEDGER)]
+
+
+def _ledger_line(row: Row) -> str:
+    *plain, explain, risk, sim = row
+    texts = [canonical(value) if isinstance(value, Decimal) else value for value in plain]
+    documents = [msgspec.json.decode(text) for text in (explain, risk, sim)]
+    return json_text(dict(zip(_LEDGER_COLUMNS, [*texts, *documents], strict=True)))
 
 
 def _gate_rows(rows: list[Row]) -> ReportRows:

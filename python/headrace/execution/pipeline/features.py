@@ -1,6 +1,6 @@
 """Features of a ticker, from its newest bars: averages, volume ratio, trend, recent volatility.
 
-Guarantees: the same bars give the same digits on every database: all is computed in decimals, rounded to 28 digits.
+Guarantees: the same bars give the same digits on every database: all is computed in decimals, rounded to 10 places.
 Does not: fill a gap: what needs more bars than there are is None.
 """
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BARS_NEEDED", "features_of"]
 
 SHORT, LONG = 20, 50
+PLACES = 10
 # What the longest average needs, and one more for its first return.
 BARS_NEEDED = LONG + 1
 
@@ -35,11 +36,15 @@ def features_of(bars: Sequence[Bar]) -> Features | None:
     closes, volumes = [own.close for own in bars], [own.volume for own in bars]
     sma_20, sma_50 = _mean(closes, SHORT), _mean(closes, LONG)
     average_volume = _mean(volumes, SHORT)
-    ratio = SHOWN.divide(volumes[-1], average_volume) if average_volume else None
+    ratio = _rounded(SHOWN.divide(volumes[-1], average_volume)) if average_volume else None
     trend = None
     if sma_20 is not None and sma_50 is not None:
         trend = 1 if closes[-1] > sma_20 > sma_50 else -1 if closes[-1] < sma_20 < sma_50 else 0
-    return Features(bars[-1].end_ms, sma_20, sma_50, ratio, trend, _volatility(closes))
+    return Features(bars[-1].end_ms, _rounded(sma_20), _rounded(sma_50), ratio, trend, _rounded(_volatility(closes)))
+
+
+def _rounded(value: Decimal | None) -> Decimal | None:
+    return None if value is None else round(value, PLACES)
 
 
 def _mean(values: Sequence[Decimal], count: int) -> Decimal | None:
