@@ -14,6 +14,9 @@ from headrace.execution import Store
 from tests.support.command import COMMAND, Run
 from tests.support.executing import market, recommend, statuses
 
+# Each test starts several processes.
+pytestmark = pytest.mark.timeout(120)
+
 
 @pytest.fixture
 def db(tmp_path: Path) -> str:
