@@ -69,7 +69,9 @@ def money_options(command: Any) -> Any:
             click.option("--fill", metavar="MODEL", help="quote, next_open, close_slip, path.  [default: by the data]"),
             click.option("--start", metavar="TIME", help="First receive time, UTC: 2026-01-05 or 2026-01-05T12:00."),
             click.option("--end", metavar="TIME", help="The receive time before which the data end, UTC."),
-            click.option("--no-check", is_flag=True, help="Do not look at the data while it is read, as check does."),
+            click.option(
+                "--check/--no-check", default=True, help="Look at the data while it is read.  [default: --check]"
+            ),
             click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of random numbers.  [default: 0]"),
         )
     ):
@@ -131,7 +133,6 @@ def _run(context: click.Context, given: dict[str, Any], progress: ShowProgress) 
     uses, parameters = given.pop("strategies"), given.pop("parameters")
     configs = [name for name in inputs if is_config(name)]
     overrides, audit = given.pop("overrides"), given.pop("audit")
-    given["check"] = not given.pop("no_check")
     options = {name: value for name, value in given.items() if value is not None}
     if not configs:
         if overrides:

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from headrace.feeds.naming import NamedFeed
 from headrace.market.bars import interval_ns
-from headrace.market.candles import Resampler
+from headrace.market.candles import CandleOpen, Resampler
 from headrace.market.events import Bar, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     import numpy as np
 
@@ -30,18 +30,10 @@ if TYPE_CHECKING:
     from headrace.feeds.quality import SourceQuality
     from headrace.market.bars import BarSpec
 
-__all__ = ["CandleMerge", "CandleOpen"]
+__all__ = ["CandleMerge"]
 
 # Closes come before opens of the same time.
 CLOSE, OPEN = 0, 1
-
-
-class CandleOpen(NamedTuple):
-    """A candle that begins. seen : the feed's number of it, with the open time."""
-
-    instrument: str
-    price: float
-    seen: Cause
 
 
 class _Stream:
@@ -61,11 +53,6 @@ class _Stream:
         self._closed_ns = 0
         self._number = 0
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether a candle of it has closed."""
-        return self._number > 0
-
     def add(self, candles: np.ndarray) -> None:
         self._rows.extend(candles.tolist())
 
@@ -82,8 +69,7 @@ class _Stream:
     def take_open(self) -> CandleOpen:
         ts_open, _, price, *_ = self._rows[0]
         self._is_open = True
-        number = self._number + 1
-        return CandleOpen(self.key[0], price, Cause(self.key[0], "candle", number, number, ts_open))
+        return CandleOpen(self.key[0], price, self._number + 1, ts_open)
 
     def take_close(self) -> Bar:
         ts_open, ts_close, opened, high, low, close, volume, count = self._rows.popleft()
@@ -209,11 +195,15 @@ class CandleMerge:
             for stream in (reader.stream, *made):
                 self._push(stream)
 
-    def _push(self, stream: _Stream) -> None:
-        if (event := stream.next_event()) is not None:
-            heapq.heappush(self._heap, event)
-            if self.first_ns is None or event[0] < self.first_ns:
-                self.first_ns = event[0]
+    def _push(self, stream: _Stream) -> bool:
+        """Put the next event of a stream in its place; False: none was read."""
+        event = stream.next_event()
+        if event is None:
+            return False
+        heapq.heappush(self._heap, event)
+        if self.first_ns is None or event[0] < self.first_ns:
+            self.first_ns = event[0]
+        return True
 
     @property
     def due_ns(self) -> int | None:
@@ -238,22 +228,13 @@ class CandleMerge:
 
     def _taken(self) -> Iterable[_Stream]:
         """Yield the streams of the next time and kind of event; each has its event taken before the next is yielded."""
-        ts_ns, what, _ = self._heap[0]
-        while self._heap and self._heap[0][:2] == (ts_ns, what):
-            stream = self._streams[heapq.heappop(self._heap)[2]]
+        heap, streams = self._heap, self._streams
+        ts_ns, what, _ = heap[0]
+        while heap and heap[0][0] == ts_ns and heap[0][1] == what:
+            stream = streams[heapq.heappop(heap)[2]]
             yield stream
-            if stream.next_event() is not None:
-                self._push(stream)
-            elif stream.index < len(self._readers):
+            if not self._push(stream) and stream.index < len(self._readers):
                 self._hungry.append(self._readers[stream.index])
-
-    def missing_at(self, timeframe: str, price: str, present: Mapping[str, Bar]) -> tuple[str, ...]:
-        """Return the instruments that had candles of a kind before, and have none now."""
-        return tuple(
-            stream.key[0]
-            for stream in self._streams
-            if stream.key[1:] == (timeframe, price) and stream.has_begun and stream.key[0] not in present
-        )
 
 
 def shortest_of(sources: Iterable[CandleSource]) -> dict[str, int]:

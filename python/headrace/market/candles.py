@@ -10,21 +10,36 @@ Does not: read files (``feeds.candles``), or publish.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from headrace.errors import OptionError
 from headrace.market.bars import interval_ns
 from headrace.market.checks import of_type, one_of
+from headrace.market.events import Cause
 
-__all__ = ["CANDLE_DTYPE", "Resampler", "resample"]
+__all__ = ["CANDLE_DTYPE", "CandleOpen", "Resampler", "resample"]
 
 _VALUES = ("open", "high", "low", "close", "volume")
 CANDLE_DTYPE = np.dtype(
     [("ts_open", "<i8"), ("ts_close", "<i8"), *((name, "<f8") for name in _VALUES), ("count", "<i8")]
 )
 """A candle: times in int64 ns since 1970-01-01 UTC, prices and volume, and how many trades it is made of."""
+
+
+class CandleOpen(NamedTuple):
+    """A candle that begins: nothing else of it is known. number : of it in its feed. ts_open : ns."""
+
+    instrument: str
+    price: float
+    number: int
+    ts_open: int
+
+    @property
+    def seen(self) -> Cause:
+        """What a fill at this open names."""
+        return Cause(self.instrument, "candle", self.number, self.number, self.ts_open)
 
 
 class Resampler:

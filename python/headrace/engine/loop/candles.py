@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from headrace.trading.brokers import CandleBroker, call_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
+    from headrace.engine.loop.driver import Driver
     from headrace.engine.marks import Marks
     from headrace.feeds.sources import Sources
     from headrace.market.bars import BarSpec
@@ -29,15 +30,13 @@ __all__ = ["Candles"]
 
 
 class Candles:
-    """The candles of one replay. sources : are open. marks : are set to the prices. publish : publishes bars."""
+    """The candles of one replay. driver : publishes bars. sources : are open. marks : are set to the prices."""
 
-    def __init__(
-        self, sources: Sources, broker: Broker | None, marks: Marks, publish: Callable[[Sequence[Bar]], None]
-    ) -> None:
+    def __init__(self, driver: Driver, sources: Sources, broker: Broker | None, marks: Marks) -> None:
         self._merge = sources.merge_candles(has_opens=isinstance(broker, CandleBroker))
         self._broker = broker if isinstance(broker, CandleBroker) else None
         self._marks = marks
-        self._publish = publish
+        self._driver = driver
         # The broker has had them, strategies have not.
         self._closed: list[Bar] = []
 
@@ -63,20 +62,24 @@ class Candles:
         """Do the next stage, at its time."""
         if self._closed:
             closed, self._closed = self._closed, []
-            self._publish(closed)
+            self._driver.publish_bars(closed)
         elif self._merge.is_open_next:
-            for instrument, price, seen in self._merge.take_opens():
-                self._marks.set(instrument, price, seen.ts_init)
-                if self._broker is not None:
-                    call_broker(self._broker, "on_candle_open", instrument, price, seen)
+            opens = self._merge.take_opens()
+            for own in opens:
+                self._marks.set(own.instrument, own.price, own.ts_open)
+            if self._broker is not None:
+                call_broker(self._broker, "on_candles_open", opens)
         else:
             self._close(self._merge.take_closes())
 
     def _close(self, bars: list[Bar]) -> None:
-        for bar in bars:
-            if not self._merge.fills(bar):
-                continue
+        filling = [bar for bar in bars if self._merge.fills(bar)]
+        for bar in filling:
             self._marks.set(bar.instrument, bar.close, bar.ts_close)
-            if self._broker is not None:
-                call_broker(self._broker, "on_candle_close", bar)
-        self._closed = bars
+        if self._broker is not None:
+            call_broker(self._broker, "on_candles_close", filling)
+        if self._driver.is_at_rest:
+            # No order was filled: nothing comes between the broker and the strategies.
+            self._driver.publish_bars(bars)
+        else:
+            self._closed = bars

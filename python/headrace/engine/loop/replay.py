@@ -75,7 +75,7 @@ class ReplayDriver(Driver):
         await sources.open()
         first_ns = await sources.first_ns()
         if sources.candles:
-            self._candles = Candles(sources, self._options["broker"], self._marks, self.publish_bars)
+            self._candles = Candles(self, sources, self._options["broker"], self._marks)
             await self._candles.fill()
             first_ns = min(own for own in (first_ns, self._candles.due_ns) if own is not None)
         self.clock.advance_to(first_ns or 0)
@@ -181,6 +181,13 @@ class ReplayDriver(Driver):
         """Resolve what the end of the run published."""
         await self.barrier()
 
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether nothing is left to do at T: a barrier would return at once."""
+        return (
+            self.is_at_rest and self.bus.is_idle and not self.bars.has_closed and not self._commands.in_flight
+        ) and self.dispatcher.faults.raised is None
+
     async def barrier(self) -> None:
         """Return when nothing is left to do at T. Raises DeadlockError, and what ends the run."""
         while True:
@@ -200,7 +207,8 @@ class ReplayDriver(Driver):
         # The calls may be made already, by the barrier behind an async handler.
         self.set_alarm(self.timers.due_ns)
         while self.fire_next(until_ns):
-            await self.barrier()
+            if not self._is_quiet:
+                await self.barrier()
             if self._candles is not None:
                 await self._candles.fill()
                 self.set_alarm(self.timers.due_ns)

@@ -25,10 +25,11 @@ from headrace.market.clock import Mode
 from headrace.market.user_functions import refuse_unfinished, unfinished_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from decimal import Decimal
 
     from headrace.dispatch.dispatcher import Dispatcher
+    from headrace.market.candles import CandleOpen
     from headrace.market.clock import Clock, ModeName
     from headrace.market.events import Bar, Cause, Event, OrderRequested
     from headrace.market.instrument import Instrument
@@ -101,14 +102,11 @@ class Broker(Protocol):
 class CandleBroker(Broker, Protocol):
     """A broker that fills orders from candles, too: those of each instrument's shortest candles, in a replay."""
 
-    def on_candle_open(self, instrument: str, price: float, seen: Cause) -> None:
-        """Take the open of a candle, at its open time; before anything else of that time but bars and timers.
+    def on_candles_open(self, opens: Sequence[CandleOpen]) -> None:
+        """Take the opens of candles of one time; before anything else of that time but bars and timers."""
 
-        seen : the candle, by its number in its feed; ``ts_init`` is the open time, ns.
-        """
-
-    def on_candle_close(self, candle: Bar) -> None:
-        """Take a whole candle, at its close time, before strategies get it."""
+    def on_candles_close(self, candles: Sequence[Bar]) -> None:
+        """Take whole candles, at their close time, before strategies get them."""
 
 
 @runtime_checkable
@@ -121,7 +119,7 @@ class FeeBroker(Protocol):
 
 def check_broker(broker: Broker) -> None:
     """Refuse a broker of which a method would not run. Raises OptionError."""
-    of_candles = ("on_candle_open", "on_candle_close") if isinstance(broker, CandleBroker) else ()
+    of_candles = ("on_candles_open", "on_candles_close") if isinstance(broker, CandleBroker) else ()
     for method in ("attach", "submit", "cancel", "close", *of_candles):
         if msg := unfinished_problem(f"{type(broker).__name__}.{method}", getattr(broker, method)):
             raise OptionError(msg, option="broker")
@@ -129,7 +127,7 @@ def check_broker(broker: Broker) -> None:
 
 def call_broker(
     broker: Broker,
-    method: Literal["attach", "submit", "cancel", "close", "on_candle_open", "on_candle_close"],
+    method: Literal["attach", "submit", "cancel", "close", "on_candles_open", "on_candles_close"],
     *arguments: object,
 ) -> None:
     """Call a broker's method. Raises LaneFullError, and BrokerError for every other exception."""

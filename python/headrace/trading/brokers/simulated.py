@@ -29,12 +29,14 @@ from headrace.trading.brokers.fill_models import FILL_MODELS, FillModel, NextOpe
 from headrace.trading.brokers.fill_models.base import LastCandle
 from headrace.trading.brokers.matching import Matching
 from headrace.trading.brokers.outbox import Outbox
-from headrace.trading.brokers.resting import NEVER_NS, RestingOrders, ShownSides
+from headrace.trading.brokers.resting import NEVER_NS, ShownSides
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from decimal import Decimal
 
     from headrace.dispatch.subscription import Subscription
+    from headrace.market.candles import CandleOpen
     from headrace.market.events import Bar, OrderRequested
     from headrace.market.instrument import Instrument
     from headrace.market.money import Amount
@@ -82,7 +84,9 @@ class SimulatedBroker:
         latency_ns = whole("latency_ns", latency_ns, 0, 1 << 62, "ns")
         self._matching = Matching(self._outbox, self._costs, latency_ns, self._doze)
         self._subscription: Subscription | None = None
-        self._last_candles: dict[str, LastCandle] = {}
+        # By instrument, what is known of its candles.
+        self._last_opens: dict[str, CandleOpen] = {}
+        self._last_candles: dict[str, Bar] = {}
 
     @property
     def name(self) -> str:
@@ -145,8 +149,8 @@ class SimulatedBroker:
         accepted = matching.add(order, model)
         if self._subscription is not None:
             self._subscription.wake()
-        if (last := self._last_candles.get(order.instrument)) is not None:
-            matching.at[order.instrument].model.on_order(accepted, last, matching)
+        last = LastCandle(self._last_opens.get(order.instrument), self._last_candles.get(order.instrument))
+        matching.at[order.instrument].model.on_order(accepted, last, matching)
 
     def cancel(self, order_id: str, cause: Cause | None = None) -> None:
         """Cancel an order, after the latency; one that is over stays as it is. Raises LaneFullError."""
@@ -158,27 +162,27 @@ class SimulatedBroker:
             self._subscription.close()
             self._subscription = None
 
-    def on_candle_open(self, instrument: str, price: float, seen: Cause) -> None:
-        """Fill what the open of a candle allows."""
-        self._last_candles[instrument] = self._last_candles.get(instrument, LastCandle())._replace(opened=(price, seen))
-        orders = self._orders_of(instrument)
-        if orders is not None:
-            orders.model.on_open(orders, price, seen, self._matching)
+    def on_candles_open(self, opens: Sequence[CandleOpen]) -> None:
+        """Fill what the opens of candles allow."""
+        matching = self._matching
+        if matching.look_ns != NEVER_NS:
+            matching.end_due()
+        for own in opens:
+            self._last_opens[own.instrument] = own
+            orders = matching.at.get(own.instrument)
+            if orders is not None and not orders.is_empty:
+                orders.model.on_open(orders, own, matching)
 
-    def on_candle_close(self, candle: Bar) -> None:
-        """Fill what a whole candle allows."""
-        last = self._last_candles.get(candle.instrument, LastCandle())
-        self._last_candles[candle.instrument] = last._replace(closed=candle)
-        orders = self._orders_of(candle.instrument)
-        if orders is not None:
-            orders.model.on_close(orders, candle, self._matching)
-
-    def _orders_of(self, instrument: str) -> RestingOrders | None:
-        """Return the orders of an instrument, after those that have ended by now; None: there are none."""
-        if self._matching.look_ns != NEVER_NS:
-            self._matching.end_due()
-        orders = self._matching.at.get(instrument)
-        return None if orders is None or orders.is_empty else orders
+    def on_candles_close(self, candles: Sequence[Bar]) -> None:
+        """Fill what whole candles allow."""
+        matching = self._matching
+        if matching.look_ns != NEVER_NS:
+            matching.end_due()
+        for own in candles:
+            self._last_candles[own.instrument] = own
+            orders = matching.at.get(own.instrument)
+            if orders is not None and not orders.is_empty:
+                orders.model.on_close(orders, own, matching)
 
     def _model_of(self, instrument: str) -> FillModel:
         """Return the model for an instrument that has no open orders."""

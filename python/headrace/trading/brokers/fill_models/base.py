@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
+    from headrace.market.candles import CandleOpen
     from headrace.market.events import Bar, Cause
     from headrace.trading.brokers.matching import Matching
     from headrace.trading.brokers.resting import RestingOrder, RestingOrders, ShownSides
@@ -26,9 +27,9 @@ __all__ = ["FillModel", "LastCandle"]
 
 
 class LastCandle(NamedTuple):
-    """The candles of an instrument. opened : price and place of the newest open. closed : the newest whole one."""
+    """The candles of an instrument. opened : the newest open. closed : the newest whole one."""
 
-    opened: tuple[float, Cause] | None = None
+    opened: CandleOpen | None = None
     closed: Bar | None = None
 
 
@@ -52,8 +53,8 @@ class FillModel(Protocol):
         """Fill what a quote allows. shown : its sides, by the side of the orders that take them."""
         return
 
-    def on_open(self, orders: RestingOrders, price: float, seen: Cause, matching: Matching) -> None:
-        """Fill what the open of a candle allows. seen : the candle; its ``ts_init`` is its open time, ns."""
+    def on_open(self, orders: RestingOrders, opened: CandleOpen, matching: Matching) -> None:
+        """Fill what the open of a candle allows, at its open time."""
         return
 
     def on_close(self, orders: RestingOrders, candle: Bar, matching: Matching) -> None:

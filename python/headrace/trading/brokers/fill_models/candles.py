@@ -32,6 +32,7 @@ from headrace.trading.brokers.resting import ShownSides
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from headrace.market.candles import CandleOpen
     from headrace.market.events import Bar
     from headrace.trading.brokers.fill_models.base import LastCandle
     from headrace.trading.brokers.matching import Matching
@@ -51,13 +52,13 @@ class NextOpenFill(FillModel):
 
     def on_order(self, order: RestingOrder, last: LastCandle, matching: Matching) -> None:
         """Fill an order that came of a fill at this very open, at the open."""
-        if last.opened is not None and order.has_arrived(last.opened[1].ts_init):
-            _meet_each([order], *last.opened, matching)
+        if last.opened is not None and order.has_arrived(last.opened.ts_open):
+            _meet_each([order], last.opened.price, last.opened.seen, matching)
 
-    def on_open(self, orders: RestingOrders, price: float, seen: Cause, matching: Matching) -> None:
+    def on_open(self, orders: RestingOrders, opened: CandleOpen, matching: Matching) -> None:
         """Fill the orders that arrived by now, at the open."""
-        arrived = [order for order in orders.arriving if order.has_arrived(seen.ts_init)]
-        _meet_each(arrived, price, seen, matching)
+        arrived = [order for order in orders.arriving if order.has_arrived(opened.ts_open)]
+        _meet_each(arrived, opened.price, opened.seen, matching)
 
     def on_close(self, orders: RestingOrders, candle: Bar, matching: Matching) -> None:
         """Fill the limits that rested when the candle opened, where its range reaches them."""
