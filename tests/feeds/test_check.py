@@ -189,3 +189,20 @@ def test_two_feeds_of_one_name_are_checked_apart() -> None:
     report = Engine(mode="replay", feeds=[quotes(0, 100.0, 101.0), earlier], check=True).run()
     assert report.ticks["quote"] == 2 * COUNT
     assert report.findings == {}
+
+
+@pytest.mark.parametrize(("option", "code"), [((), 1), (("--no-check",), 0)])
+def test_backtest_looks_at_the_data_unless_it_is_left_out(
+    option: tuple[str, ...], code: int, headrace_run: Run, tmp_path: Path
+) -> None:
+    from headrace.feeds.writers import write_ticks
+
+    published = np.asarray(trades(price=(5, 0.0)))
+    published["seq"] = np.arange(1, COUNT + 1)
+    write_ticks(tmp_path / "t.npz", [published], [BTC])
+    (tmp_path / "quiet.py").write_text(
+        "from headrace import Strategy\n\n\nclass Quiet(Strategy):\n    def on_trade(self, price):\n        pass\n"
+    )
+    done = headrace_run("backtest", "t.npz", "--strategy", "quiet.py:Quiet", *option)
+    assert done.returncode == code, done.stderr
+    assert ("a price is 0" in done.stderr) is (code == 1)

@@ -70,7 +70,11 @@ def money_options(command: Any) -> Any:
             click.option("--start", metavar="TIME", help="First receive time, UTC: 2026-01-05 or 2026-01-05T12:00."),
             click.option("--end", metavar="TIME", help="The receive time before which the data end, UTC."),
             click.option(
-                "--check/--no-check", default=True, help="Look at the data while it is read.  [default: --check]"
+                "--no-check",
+                "check",
+                is_flag=True,
+                callback=lambda _context, _option, is_given: not is_given,
+                help="Do not look at the data while it is read, as check does.",
             ),
             click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of random numbers.  [default: 0]"),
         )
