@@ -42,6 +42,7 @@ from headrace.engine.options import EngineOptions
 from headrace.errors import HeadraceError
 from headrace.feeds import ArrayFeed, RecordingFeed, SyntheticFeed, synthetic_session
 from headrace.market.events import Lane, Signal
+from headrace.research.settings import BacktestOptions
 from headrace.trading.orders import FixedQuantity
 from headrace.trading.orders.request import OrderOptions
 from tests.support.engines import Recorder, engine_over, market
@@ -67,11 +68,12 @@ WITHOUT_OPTIONS = {
     ),
     *("Tick", "TradeTick"),
     *("DispatcherStats", "LatencyStats", "SubscriptionStats", "Report", "DeadLetter", "Subscription", "RingReader"),
-    *("Clock", "Feed", "Flags", "GapCause", "Overflow", "HeadraceError", "WallClock", "Strategy"),
+    *("BacktestResult", "Clock", "Feed", "Flags", "GapCause", "Overflow", "HeadraceError", "WallClock", "Strategy"),
 }
 # Options that a signature hides behind ``**options``.
 SETS: dict[str, type] = {
     "Engine": EngineOptions,
+    "backtest": BacktestOptions,
     "Dispatcher.subscribe": SubscribeOptions,
     "Dispatcher.check": SubscribeOptions,
     "OrderManager.submit": OrderOptions,
@@ -88,6 +90,12 @@ class Wrong:
 
     def __repr__(self) -> str:
         return "<wrong>"
+
+
+class WithBars(Recorder):
+    """A strategy that may look at its bars."""
+
+    bars = ("1s",)
 
 
 class Call(NamedTuple):
@@ -110,6 +118,8 @@ def outside() -> dict[str, Call]:
     return {
         "Engine": Call(Engine, {"feeds": ticks, "mode": "replay"}),
         "replay": Call(headrace.replay, {"sources": ticks, "strategies": Recorder()}),
+        "backtest": Call(headrace.backtest, {"strategies": Recorder(), "data": ticks}),
+        "compare": Call(headrace.compare, {"results": [headrace.backtest(Recorder(), ticks)]}),
         "Dispatcher": Call(Dispatcher, {}),
         "EventBus": Call(EventBus, {}),
         "CommandBus": Call(CommandBus, {"bus": EventBus(), "clock": WallClock()}),
@@ -184,6 +194,7 @@ def inside() -> dict[str, tuple[str, dict[str, object]]]:
         "Strategy.cancel": ("cancel", {"order_id": "Recorder-1"}),
         "Strategy.signal": ("signal", {"instrument": BTC, "side": 1}),
         "Strategy.position": ("position", {"instrument": BTC}),
+        "Strategy.history": ("history", {"instrument": BTC, "timeframe": "1s", "n": 5}),
         "Strategy.set_timer": ("set_timer", {"name": "a", "after": "1s"}),
         "Strategy.cancel_timer": ("cancel_timer", {"name": "a"}),
         "Strategy.subscribe": ("subscribe", {"instruments": BTC}),
@@ -264,7 +275,7 @@ def errors(seed: int) -> dict[tuple[str, str, str], str]:
                 found[name, option, "misspelt"] = refused(function, {**arguments, **order, wrong: 1})
                 found[name, option, "wrong type"] = refused(function, {**arguments, **order, option: Wrong()})
 
-    engine_over(market([100.0] * 2), [Recorder({1: act})]).run()
+    engine_over(market([100.0] * 2), [WithBars({1: act})]).run()
     return found
 
 
