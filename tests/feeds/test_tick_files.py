@@ -401,3 +401,34 @@ def test_paths_of_columns_are_replayed_as_they_are(tmp_path: Path) -> None:
         def on_bar(self, bar: Any) -> None: ...
 
     assert replay(klines, Bars()).candles == 1
+
+
+def test_configuration_reads_files_of_columns(tmp_path: Path) -> None:
+    from headrace.app.build import make_feeds
+    from headrace.app.config.tree import FeedSection
+    from headrace.feeds import CandleFeed
+
+    trades = written(tmp_path, "mine.csv", HEADER, f"{MS},1,1")
+    klines = written(tmp_path, "BTCUSDT-1m-2026-01.csv", f"{MS},1,1,1,1,1,{MS + 59_999},1,1,1,1,0")
+    sections = [
+        FeedSection(kind="recording", path=str(trades), options={"instrument": BTC}),
+        FeedSection(kind="recording", path=str(klines), venue="BINANCE_USDM"),
+    ]
+    (ticks,), (candles,) = (make_feeds(section, "$.feeds[0]") for section in sections)
+    assert isinstance(ticks, TickFeed)
+    assert isinstance(candles, CandleFeed)
+    assert len(ticks.read()) == 1
+    assert candles.instrument == "BTCUSDT.BINANCE_USDM"
+
+
+@pytest.mark.parametrize(("name", "extra"), [("a.csv", "parquet"), ("a.parquet", "parquet"), ("a.dbn", "databento")])
+def test_missing_extra_is_named(name: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from headrace.errors import MissingExtraError
+
+    for module in ("pyarrow", "pyarrow.csv", "pyarrow.parquet", "databento_dbn"):
+        monkeypatch.setitem(sys.modules, module, None)
+    path = written(tmp_path, name, HEADER, f"{MS},1,1")
+    with pytest.raises(MissingExtraError, match=rf'pip install "headrace\[{extra}\]"'):
+        read(path, instrument=BTC)

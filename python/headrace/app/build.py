@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from msgspec.structs import asdict
@@ -26,6 +27,8 @@ from headrace.engine.service import ServiceProtocol
 from headrace.errors import ConfigError
 from headrace.feeds import Feed, PushFeed, RecordingFeed, synthetic_session
 from headrace.feeds.recording import checked_venue
+from headrace.feeds.table_feeds import table_feed_class
+from headrace.feeds.tables import is_table_path
 from headrace.gateway import Adapter, Gateway, Poller, SqliteSnapshots
 from headrace.market.bars import BarSpec
 from headrace.market.clock import Mode
@@ -152,19 +155,23 @@ def make_feeds(section: FeedSection, where: str) -> list[AnyFeed]:
         if section.path is None:
             msg = f"{where}.path is missing: name the file of the recording"
             raise ConfigError(msg, path=f"{where}.path")
-        make = partial(RecordingFeed, section.path, venue=checked_venue(section.venue))
+        file, venue = Path(section.path), checked_venue(section.venue)
+        make: Callable[..., AnyFeed] = partial(RecordingFeed, section.path, venue=venue)
+        if is_table_path(file):
+            make = partial(table_feed_class(file), file)
+            make = make if venue is None else partial(make, venue=venue)
         return [make_object(make, section.options, where, given_by="options.{}")]
-    venue = {} if section.venue is None else {"venue": section.venue}
+    named = {} if section.venue is None else {"venue": section.venue}
     if section.kind == "synthetic":
-        return list(make_object(synthetic_session, {**venue, **section.options}, where, given_by="options.{}"))
+        return list(make_object(synthetic_session, {**named, **section.options}, where, given_by="options.{}"))
     if section.kind == "binance":
         from headrace.venues import BinanceFeed
 
         own = {key: value for key in OF_BINANCE if (value := getattr(section, key)) is not None}
         given = {"symbols": (), **own}
-        return [make_object(BinanceFeed, {**venue, **given, **section.options}, where, given_by="options.{}")]
+        return [make_object(BinanceFeed, {**named, **given, **section.options}, where, given_by="options.{}")]
     path = {} if section.path is None else {"path": section.path}
-    own = {**path, **venue, **section.options}
+    own = {**path, **named, **section.options}
     feed: Any = _made(section.kind, own, Feed, where, or_what=PushFeed, given_by="options.{}")
     if not isinstance(feed.name, str) or not feed.name:
         msg = f"{where}: the name of {section.kind} is {feed.name!r}: give it a text, which errors and tables show"

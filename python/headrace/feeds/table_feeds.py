@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from headrace.feeds.candles import CandleFeed
     from headrace.feeds.tick_table import TickFeed
 
-__all__ = ["table_feed"]
+__all__ = ["table_feed", "table_feed_class"]
 
 
-def table_feed(path: Path, venue: str | None) -> TickFeed | CandleFeed:
-    """Return the feed of a file of columns: candles where it has an open and a close, else ticks. Raises DataError."""
+def table_feed_class(path: Path) -> type[TickFeed | CandleFeed]:
+    """Return the feed's class for a file of columns: of candles where it has an open and a close. Raises DataError."""
     from headrace.feeds.candles import CandleFeed, is_candle_file
     from headrace.feeds.tick_table import TickFeed
 
-    if is_candle_file(path):
-        return CandleFeed(path, venue=venue or "BINANCE")
-    return TickFeed(path, venue=venue)
+    return CandleFeed if is_candle_file(path) else TickFeed
+
+
+def table_feed(path: Path, venue: str | None) -> TickFeed | CandleFeed:
+    """Return the feed of a file of columns. Raises DataError."""
+    make = table_feed_class(path)
+    return make(path) if venue is None else make(path, venue=venue)

@@ -143,7 +143,7 @@ class FeedSection(Section, frozen=True, kw_only=True):
     """A source of market data; several are merged by receive time.
 
     kind : "recording", "synthetic" (generated frames), "binance" (live), or module:Class of your own feed.
-    path : of the recording; your own class gets it as path=.
+    path : of the recording, or of a file of candles or ticks; your own class gets it as path=.
     venue : the sender of the frames: BINANCE, BINANCE_USDM, BINANCE_COINM; by default found from the recording.
     symbols, streams : of "binance": what to subscribe to; streams are bookTicker, trade and depth@100ms by default.
         With [gateway] they may be left out: its routes say the rest.
