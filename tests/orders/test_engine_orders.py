@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import msgspec
 
-from headrace import Strategy, ticks
+from headrace import Instruments, Strategy, ticks
 from headrace.engine.engine import Engine
-from headrace.market.events import Event, OrderEvent, OrderFill
+from headrace.feeds import ArrayFeed
+from headrace.market.events import Event, OrderEvent, OrderFill, OrderRejected
 from headrace.trading.brokers import BrokerContext, SimulatedBroker
 from headrace.trading.orders import OrderState
 from tests.support.engines import FAST
@@ -153,3 +154,45 @@ def test_a_threads_orders_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
 def test_slippage_in_ticks_uses_the_engines_instruments() -> None:
     engine = replayed(Once(), [1, 2, 3, 4], [99.0] * 4, SimulatedBroker(slippage_ticks=2))
     assert engine.positions.position("Once", BTC).average_price == 101
+
+
+class OnTrades(Strategy):
+    """Takes trades, and buys on each quote."""
+
+    def __init__(self) -> None:
+        self.rejected: list[str] = []
+
+    def on_trade(self, price: float) -> None: ...
+
+    def on_quote(self, instrument):
+        self.buy(instrument, 1)
+
+    def on_order(self, event: OrderEvent):
+        if isinstance(event, OrderRejected):
+            self.rejected.append(event.reason)
+
+
+def test_an_old_trade_refuses_the_order_of_a_strategy_that_uses_trades() -> None:
+    names = Instruments([BTC])
+    times = [round(at * S) for at in (1, 4, 60)]
+    quotes = ticks(
+        instrument=BTC,
+        instruments=names,
+        ts_init=times,
+        bid_price=99.0,
+        ask_price=100.0,
+        bid_size=1.0,
+        ask_size=1.0,
+    )
+    trades = ticks(
+        instrument=BTC, instruments=names, kind="trade", ts_init=[3 * S], price=99.5, size=1.0, aggressor_side=1
+    )
+    strategy = OnTrades()
+    limits = msgspec.structs.replace(WIDE, stale_after_s=5.0)
+    feeds, broker = [ArrayFeed(quotes), ArrayFeed(trades)], SimulatedBroker()
+    Engine(feeds=feeds, strategies=[strategy], broker=broker, instruments=KNOWN, limits=limits, mode="replay").run()
+    # None had come at 1 s, one a second ago at 4 s, and one 57 s ago at 60 s.
+    assert [reason.partition(":")[0] for reason in strategy.rejected] == [
+        f"{BTC} has had no trade yet, and OnTrades uses them",
+        f"{BTC} is stale",
+    ]

@@ -507,3 +507,27 @@ def test_gate_whose_answer_is_no_bool_refuses(passed: Any) -> None:
     chain = gates()
     chain.add(Vague())
     assert gate_of(chain, order()) == "vague"
+
+
+# Trades
+
+
+@pytest.mark.parametrize(
+    ("age_s", "passes"),
+    [(0.0, True), (5.0, True), (5.1, False), (None, False)],
+    ids=["now", "at the limit", "old", "none"],
+)
+def test_a_strategy_of_trades_orders_only_while_they_are_fresh(age_s: float | None, passes: bool) -> None:
+    chain = gates(wide(stale_after_s=5.0), trades=lambda _strategy, _instrument: {"trade": newest_ns(age_s)})
+    verdict = refused(chain, order())
+    assert (verdict is None) == passes
+    if verdict is not None:
+        assert "trade" in verdict.reason
+    # What reduces a position, and what an operator sends, needs no trade.
+    assert gate_of(chain, order(-1, reduce_only=True), Exposure("none", D(5), D(0), 0, by_operator=True)) is None
+    assert gate_of(chain, order(-1), Exposure("all", D(5), D(0), 0)) is None
+
+
+def newest_ns(age_s: float | None) -> int | None:
+    # The clock stands at a second.
+    return None if age_s is None else S - round(age_s * 1e9)

@@ -44,7 +44,7 @@ from headrace.market.clock import Clock, EngineClock, Mode, ReplayClock, WallClo
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.instrument import Instrument
 from headrace.market.money import MONEY, decimal_of
-from headrace.market.tick import NewestQuote
+from headrace.market.tick import NewestQuote, kind_named
 from headrace.market.tick_array import InstrumentIds
 from headrace.market.user_waits import bounded_s
 
@@ -318,6 +318,13 @@ class Dispatcher:
         """
         newest = self._ingest.newest_quote(instrument)
         return None if newest is None else NewestQuote(*newest)
+
+    def newest_ns(self, instrument: str, kind: str) -> int | None:
+        """Return when the newest tick of an instrument in order was received, ns; None before the first.
+
+        kind : of state, such as "quote", or "trade" or "agg_trade". O(1), from any thread. Raises KindError.
+        """
+        return self._ingest.newest_ns(instrument, kind_named(kind).number)
 
     def last_mid(self, instrument: str) -> Decimal | None:
         """Return the mid of the newest quote that had both sides; None before the first. O(1), from any thread."""

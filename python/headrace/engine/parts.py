@@ -65,6 +65,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineParts", "build_parts"]
 
+# Prices that are no state: their age is not that of a quote.
+TRADE_KINDS = ("trade", "agg_trade")
+
 
 class EngineParts:
     """The parts of one engine, each made from its options once.
@@ -100,6 +103,7 @@ class EngineParts:
             kill_switch=self.kill_switch,
             names=self.names,
             books=self._book_state,
+            trades=self._newest_trades,
         )
         self.warmup: Final = self._warmup()
         self.commands: Final = CommandBus(
@@ -202,6 +206,14 @@ class EngineParts:
         runner = self.strategies.get(strategy)
         uses = runner is not None and any("book" in own.kinds for own in runner.subscriptions)
         return self.dispatcher.books.state(instrument) if uses else None
+
+    def _newest_trades(self, strategy: str, instrument: str) -> Mapping[str, int | None]:
+        """Return when the newest trade of an instrument was received, for each kind that a strategy's handlers take."""
+        runner = self.strategies.get(strategy)
+        if runner is None:
+            return {}
+        kinds = dict.fromkeys(kind for own in runner.subscriptions for kind in TRADE_KINDS if kind in own.kinds)
+        return {kind: self.dispatcher.newest_ns(instrument, kind) for kind in kinds}
 
     def _run_id(self) -> str:
         if self.repeat is not None:

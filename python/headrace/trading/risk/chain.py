@@ -98,7 +98,8 @@ class RiskGates:
     limits : for every instrument; what an instrument's own limits leave open. The default allows nothing.
     instruments : those that may be traded. clock : the engine's. quotes : the newest quote of an instrument by name.
     kill_switch : None: there is none. names : that may be asked for; None: any. books : the state of the book that a
-        strategy uses of an instrument; None: it uses none.
+        strategy uses of an instrument; None: it uses none. trades : by kind of trade that a strategy uses, when an
+        instrument's newest was received.
 
     Raises OptionError (two instruments of one name).
     """
@@ -113,12 +114,14 @@ class RiskGates:
         kill_switch: Halting | None = None,
         names: KnownNames | None = None,
         books: Callable[[str, str], str | None] | None = None,
+        trades: Callable[[str, str], Mapping[str, int | None]] | None = None,
     ) -> None:
         self.kill_switch = kill_switch
         self._names = names
         self._clock = clock
         self._quotes = quotes or _no_quote
         self._books = books or _no_book
+        self._trades = trades or _no_trades
         # Makes an instrument that is not listed when an order first names it; None: such orders are refused.
         self.instrument_of: Callable[[str], Instrument | None] | None = None
         self._gates = [_Kept(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES]
@@ -255,6 +258,7 @@ class RiskGates:
             messages=self._messages.get(order.strategy, ()),
             book=self._books(order.strategy, order.instrument),
             status=self._statuses.get(order.instrument),
+            trades=self._trades(order.strategy, order.instrument),
         )
 
     def _judge(self, gates: Sequence[_Kept], order: OrderRequested, exposure: Exposure) -> Refusal | None:
@@ -294,6 +298,10 @@ def _no_quote(_instrument: str) -> None:
 
 def _no_book(_strategy: str, _instrument: str) -> None:
     return None
+
+
+def _no_trades(_strategy: str, _instrument: str) -> Mapping[str, int | None]:
+    return {}
 
 
 def _is_gate(value: object) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from headrace.market.money import MONEY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from headrace.market.events import OrderRequested
@@ -88,6 +88,8 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
     the engine's; a limit of None was not set, or is no number. quote : the newest one. messages : times, ns, at which
     the strategy's latest orders and cancels passed, oldest first. book : the state of the instrument's book; None: the
     strategy uses none. status : the instrument's at its venue, "TRADING" when orders are taken; None: no feed says.
+    trades : by kind of trade that the strategy's handlers take, when the instrument's newest was received, ns; None:
+    none was.
     """
 
     order: OrderRequested
@@ -100,6 +102,7 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: Sequence[int]
     book: str | None = None
     status: str | None = None
+    trades: Mapping[str, int | None] = {}
 
     @property
     def reduces(self) -> bool:

@@ -95,7 +95,10 @@ class PermissionGate:
 
 
 class InstrumentGate:
-    """The instrument is known and traded, its newest quote whole and fresh, and its book, where one is used, LIVE."""
+    """The instrument is known and traded, its newest quote whole and fresh, and so is what else its strategy uses.
+
+    A book is LIVE, and trades are fresh; orders that reduce a position, or that an operator sends, need no trades.
+    """
 
     name = "instrument"
 
@@ -127,7 +130,21 @@ class InstrumentGate:
         if request.book is not None and request.book != "LIVE":
             reason = f"the book of {name} is not in sync, and {request.order.strategy} uses it: wait until it is LIVE"
             return _refused(request.book, "LIVE", reason)
-        return _passed(age_s, limit)
+        return self._judge_trades(request, limit) or _passed(age_s, limit)
+
+    @staticmethod
+    def _judge_trades(request: GateRequest, limit: float) -> GateVerdict | None:
+        if not request.trades or request.reduces or request.exposure.by_operator:
+            return None
+        name, user = request.order.instrument, request.order.strategy
+        for kind, ts_init in request.trades.items():
+            if ts_init is None:
+                return _refused(f"no {kind}", f"a {kind}", f"{name} has had no {kind} yet, and {user} uses them: wait")
+            age_s = max(0, request.now_ns - ts_init) / 1e9
+            if age_s > limit:
+                reason = f"{name} is stale: its newest {kind}, which {user} uses, is older than stale_after_s"
+                return _refused(age_s, limit, reason)
+        return None
 
 
 class TickAndLot:

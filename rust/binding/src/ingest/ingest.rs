@@ -202,6 +202,12 @@ impl Ingest {
         ))
     }
 
+    /// When the newest tick of an instrument was received, ns, of a kind of state, "trade" or "agg_trade", by its number.
+    fn newest_ns(&self, instrument: &str, kind: u8) -> Option<i64> {
+        let id = lock(&self.core.instruments).id(instrument)?;
+        self.core.ring.newest.newest_ns(id, kind)
+    }
+
     /// (bid price, ask price) of the newest quote of an instrument that had both sides.
     fn last_sides(&self, instrument: &str) -> Option<(f64, f64)> {
         let id = lock(&self.core.instruments).id(instrument)?;

@@ -4,17 +4,18 @@
 //!   writer ─▶ cells[key] (one snapshot cell each) ─▶ any reader
 //! ```
 //! Guarantees: what a reader gets is a tick that was published, whole, with its position; cells are allocated when
-//! first needed. Beside the newest quote it keeps the prices of the last one that had both sides, for marks.
+//! first needed. Beside the newest quote it keeps the prices of the last one that had both sides, for marks; of trades
+//! and aggregate trades it keeps when the newest was received, for gates.
 //! Does not: keep anything else that is not the newest, or order it against the ring.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use headrace_lockfree::SnapshotCell;
 use rustc_hash::FxHashMap;
 
 use crate::fan_out::conflate::StateKeys;
-use crate::market::kind::QUOTE;
+use crate::market::kind::{AGG_TRADE, QUOTE, TRADE};
 use crate::market::tick::{TICK_WORDS, Tick};
 
 /// Cells allocated together: 24 KiB.
@@ -31,6 +32,10 @@ struct Cell {
 }
 
 type Cells = Box<[Cell]>;
+type Times = Box<[AtomicI64]>;
+
+/// No trade was received.
+const NONE: i64 = i64::MIN;
 
 /// The table; one writer stores, any thread reads.
 pub struct NewestTable {
@@ -38,6 +43,8 @@ pub struct NewestTable {
     chunks: Box<[OnceLock<Cells>]>,
     /// Numbers the calls of `store`.
     stores: AtomicU64,
+    /// Two of each instrument: when its newest trade and aggregate trade in order were received, ns; [`NONE`]: none was.
+    trades: Box<[OnceLock<Times>]>,
     /// By instrument, whose newest quote lacks a side: bid and ask of the last quote that had both.
     sides: Mutex<FxHashMap<u32, (f64, f64)>>,
 }
@@ -50,6 +57,9 @@ impl NewestTable {
         Self {
             keys,
             chunks: (0..cells.div_ceil(CELLS_PER_CHUNK)).map(|_| OnceLock::new()).collect(),
+            trades: (0..(2 * instruments_max).div_ceil(CELLS_PER_CHUNK))
+                .map(|_| OnceLock::new())
+                .collect(),
             stores: AtomicU64::new(0),
             sides: Mutex::default(),
         }
@@ -69,6 +79,10 @@ impl NewestTable {
         let number = self.stores.load(Ordering::Relaxed) + 1;
         self.stores.store(number, Ordering::Relaxed);
         for (index, tick) in ticks.iter().enumerate().rev() {
+            if tick.kind == TRADE || tick.kind == AGG_TRADE {
+                self.keep_time(tick);
+                continue;
+            }
             let Some(cell) = self.newest_key(tick).and_then(|key| self.cell(key)) else {
                 continue;
             };
@@ -80,6 +94,21 @@ impl NewestTable {
             let mut words = [first + index as u64; WORDS];
             words[..TICK_WORDS].copy_from_slice(&tick.to_words());
             cell.newest.store(&words);
+        }
+    }
+
+    /// Keeps when a trade was received, if it is the newest in order.
+    #[inline]
+    fn keep_time(&self, tick: &Tick) {
+        let key = trade_key(tick.instrument, tick.kind);
+        let Some(chunk) = self.trades.get(key / CELLS_PER_CHUNK) else {
+            return;
+        };
+        let times = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| AtomicI64::new(NONE)).collect());
+        let time = &times[key % CELLS_PER_CHUNK];
+        // Relaxed: the one writer reads back what it wrote, and a reader needs nothing else that was written before.
+        if tick.may_be_newest() && tick.ts_init > time.load(Ordering::Relaxed) {
+            time.store(tick.ts_init, Ordering::Relaxed);
         }
     }
 
@@ -146,6 +175,20 @@ impl NewestTable {
         cells[key % CELLS_PER_CHUNK].newest.load().map(|words| parted(&words))
     }
 
+    /// When the newest tick in order of a state kind, a trade or an aggregate trade was received, ns; `None` when none
+    /// was, or of another kind.
+    #[must_use]
+    pub fn newest_ns(&self, instrument: u32, kind: u8) -> Option<i64> {
+        if kind != TRADE && kind != AGG_TRADE {
+            return self.of(instrument, kind).map(|(tick, _)| tick.ts_init);
+        }
+        let key = trade_key(instrument, kind);
+        let times = self.trades.get(key / CELLS_PER_CHUNK)?.get()?;
+        // Relaxed: as in `keep_time`.
+        let time = times[key % CELLS_PER_CHUNK].load(Ordering::Relaxed);
+        (time != NONE).then_some(time)
+    }
+
     /// Bid and ask of the newest quote of an instrument that had both sides; `None` when there was none.
     #[must_use]
     pub fn last_sides(&self, instrument: u32) -> Option<(f64, f64)> {
@@ -155,6 +198,12 @@ impl NewestTable {
             all.get(&instrument).copied()
         })
     }
+}
+
+/// The place of an instrument's trades, or aggregate trades.
+#[inline]
+fn trade_key(instrument: u32, kind: u8) -> usize {
+    instrument as usize * 2 + usize::from(kind == AGG_TRADE)
 }
 
 /// Bid and ask of a quote; `None` where a side has no price, or a size of 0. A size of NaN is unknown.
@@ -175,7 +224,6 @@ fn parted(words: &[u64; WORDS]) -> (Tick, u64) {
 mod tests {
     use super::*;
     use crate::market::kind::kind_set;
-    use crate::market::kind::{QUOTE, TRADE};
 
     #[test]
     fn of_each_key_it_holds_the_last_one_and_where_it_stands() {
@@ -203,6 +251,33 @@ mod tests {
         assert_eq!(table.of(1, TRADE), None);
         let held: Vec<u64> = table.load().iter().map(|tick| tick.seq).collect();
         assert_eq!(held, [2, 2]);
+    }
+
+    #[test]
+    fn of_trades_it_keeps_when_the_newest_in_order_was_received() {
+        let table = NewestTable::new(StateKeys::new(kind_set(QUOTE)), 4);
+        let trade = |kind, instrument, ts_init, flags| Tick {
+            kind,
+            instrument,
+            ts_init,
+            flags,
+            ..Tick::default()
+        };
+        assert_eq!(table.newest_ns(1, TRADE), None);
+        let late = trade(TRADE, 1, 30, crate::market::tick::flags::LATE);
+        let burst = [
+            trade(TRADE, 1, 10, 0),
+            trade(TRADE, 1, 20, 0),
+            late,
+            trade(AGG_TRADE, 1, 15, 0),
+            trade(QUOTE, 1, 40, 0),
+        ];
+        table.store(&burst, 0);
+        assert_eq!(table.newest_ns(1, TRADE), Some(20));
+        assert_eq!(table.newest_ns(1, AGG_TRADE), Some(15));
+        assert_eq!(table.newest_ns(1, QUOTE), Some(40));
+        assert_eq!(table.newest_ns(2, TRADE), None);
+        assert_eq!(table.newest_ns(9_999, TRADE), None);
     }
 
     #[test]
