@@ -17,6 +17,12 @@ impl Random {
         Self(seed)
     }
 
+    /// The numbers of one of many sessions of a test: each has its own.
+    pub fn of_session(seed: u64, session: u64) -> Self {
+        let mut all = Self(seed);
+        Self(all.next() ^ session.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
