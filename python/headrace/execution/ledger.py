@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headrace.execution.settings import ExecutionSettings
 
 __all__ = [
+    "VIEW",
     "Holder",
     "StaleFinish",
     "count_today",
@@ -48,7 +49,7 @@ __all__ = [
 # Of this project: the same key has the same execution id on every database.
 _NAMESPACE = uuid.UUID("6b1ad4c4-9d0e-5d58-8f4e-0f6d3c6f2b13")
 
-_VIEW = """
+VIEW = """
 SELECT COALESCE(:now, MS(NOW())), MS(b.ts), b.open, b.high, b.low, b.close, b.volume,
     MS(f.ts), f.sma_20, f.sma_50, f.volume_ratio, f.trend, f.recent_vol
 FROM (SELECT 1 AS one) o
@@ -98,7 +99,7 @@ class Holder(NamedTuple):
 
 def read_view(connection: Connection, claimed: Claimed, settings: ExecutionSettings, now_ms: int | None) -> GateView:
     """Return what the gates look at, without today's executions. now_ms : of a simulated day."""
-    [row] = connection.rows(_VIEW, {"ticker": claimed.ticker, "now": now_ms})
+    [row] = connection.rows(VIEW, {"ticker": claimed.ticker, "now": now_ms})
     bar = None if row[1] is None else Bar(row[1], *map(_decimal, row[2:7]))  # type: ignore[arg-type]
     features = None
     if row[7] is not None:

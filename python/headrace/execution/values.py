@@ -111,7 +111,7 @@ def json_object(field: str, value: object) -> str:
 
 def json_text(value: Mapping[str, Any]) -> str:
     """Return a JSON text with sorted keys; NaN and infinity are refused. Raises ValueError, TypeError."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+    return _ENCODER.encode(value)
 
 
 def _plain(value: object) -> object:
@@ -121,3 +121,7 @@ def _plain(value: object) -> object:
         return value.item()
     msg = f"{type(value).__name__} is no type of JSON"
     raise TypeError(msg)
+
+
+# Made once: a run writes four texts for each recommendation.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)

@@ -22,7 +22,7 @@ from headrace.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from headrace.limits import STORE_BUSY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from headrace.execution.database.base import Row, Value
@@ -78,6 +78,8 @@ class SqliteConnection:
         self.dialect = SqliteDialect()
         self._url = f"sqlite:///{path}"
         self._connection = _opened(path)
+        changes = getattr(self._connection, "changes", None)
+        self._changes: Callable[[], int] = changes or self._selected_changes
         try:
             mode = "TRUNCATE" if WAL_DAMAGES[0] <= self._library() <= WAL_DAMAGES[1] else "WAL"
             # With a busy file the mode stays what it is; both modes are safe for a library that may use them.
@@ -109,8 +111,7 @@ class SqliteConnection:
     def changed(self, text: str, values: Mapping[str, Value] | None = None) -> int:
         """Run a statement and return how many rows it changed. Raises StoreError."""
         self.rows(text, values)
-        [[number]] = self.rows("SELECT changes()")
-        return int(number)
+        return self._changes()
 
     def script(self, text: str) -> None:
         """Run several statements of this database's own SQL. Raises StoreError."""
@@ -148,6 +149,11 @@ class SqliteConnection:
             return list(cursor.fetchall())
         finally:
             cursor.close()
+
+    def _selected_changes(self) -> int:
+        """Return what the last statement changed, for the standard library, whose connections do not say it."""
+        [[number]] = self._run("SELECT changes()", {})
+        return int(number)
 
     def _error(self, error: Exception) -> StoreError:
         kind = type(error).__name__
