@@ -17,7 +17,7 @@ from decimal import Decimal
 
 from benches.bench import Bench, Row, Work, wall
 from headrace.execution import ExecutionSettings, Runner, Store, claims, ledger
-from headrace.execution.database import Database, transaction
+from headrace.execution.database import Database, Value, transaction
 from headrace.execution.decision import decide, judge_daily_limit
 from headrace.execution.gates import GATES
 from headrace.execution.ledger import Holder
@@ -78,7 +78,12 @@ def bare(database: Database, count: int) -> None:
     gates, values = decision.gates_json, ledger.execution_values(holder, decision)
     for claimed in held:
         number = f"00000000-0000-0000-0000-{claimed.id:012}"
-        row = {"execution_id": number, "id": claimed.id, "key": claimed.idempotency_key, "ticker": claimed.ticker}
+        row: dict[str, Value] = {
+            "execution_id": number,
+            "id": claimed.id,
+            "key": claimed.idempotency_key,
+            "ticker": claimed.ticker,
+        }
         connection.rows(ledger.VIEW, {"ticker": claimed.ticker, "now": None})
         with transaction(connection):
             ledger.count_today(connection, claimed.ticker, decision.view.now_ms)
