@@ -102,13 +102,18 @@ def progress_to(display: ProgressDisplay) -> ShowProgress:
 
 def market_progress_to(display: ProgressDisplay) -> ShowProgress:
     """Return the function that shows the time of the market, ticks per second, and how long it will take."""
-    began_s = time.monotonic()
+    began_s, began_ns = time.monotonic(), list[int]()
 
     def show(progress: Progress) -> None:
         took_s = max(time.monotonic() - began_s, 1e-9)
         done, total = progress.bytes_done, progress.bytes_total
         left = f", {duration_text(took_s * (total - done) / done * 1e9)} left" if 0 < done <= total else ""
-        note = f"{time_text(progress.now_ns)}, {progress.ticks / took_s:,.0f} ticks/s{left}"
+        # Candles are no ticks: their speed is in time of the market.
+        began_ns.append(progress.now_ns)
+        passed_s = (progress.now_ns - began_ns[0]) / 1e9
+        speed = f"{progress.ticks / took_s:,.0f} ticks/s" if progress.ticks else f"{passed_s / took_s:,.0f} x real time"
+        del began_ns[1:]
+        note = f"{time_text(progress.now_ns)}, {speed}{left}"
         display.update(done, total, note)
 
     return show
