@@ -19,8 +19,11 @@ from tests.field.test_config_check import ACCEPTED, CONFIG, REFUSED
 from tests.support.json_schema import fits
 
 SCHEMA = json.loads(json.dumps(config_schema()))
-# Rules between two places, which no schema can express.
-BETWEEN = ("use a different name for each strategy", "since the audit is written")
+# Rules between two places, or of the size of a decimal, which no schema expresses.
+BETWEEN = (
+    *("use a different name for each strategy", "since the audit is written", "or routes in a section [gateway]"),
+    "it is a part of the whole",
+)
 BASE = tomllib.loads(
     CONFIG
     + """

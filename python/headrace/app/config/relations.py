@@ -1,8 +1,8 @@
 """The rules of a configuration that no type of the tree expresses, each beside its form in the JSON schema.
 
 Guarantees: ``config check`` and ``run`` refuse the same; the schema accepts no more, except where a rule compares two
-places: names of strategies, files of audit and dispatch
-log, symbols of live feeds and a gateway.
+places (names of strategies, files of audit and dispatch log, symbols of live feeds and a gateway), or bounds the digits
+and the size of an amount of execution.
 Does not: check what only the parts know, like the parameters of a class; ``app.check`` makes the parts.
 """
 
@@ -125,9 +125,10 @@ def _of_feeds(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
         if feed.kind in ("synthetic", "binance") and feed.path is not None:
             yield f"{path}.path", feed.path, f'remove it, since kind = "{feed.kind}" has no path'
         if feed.kind == "binance":
-            for key in ("venue",) if config.gateway is not None else ("venue", "symbols"):
-                if getattr(feed, key) is None:
-                    yield f"{path}.{key}", "missing", "write which market, and which symbols"
+            if feed.venue is None:
+                yield f"{path}.venue", "missing", "write which market, and which symbols"
+            if feed.symbols is None and config.gateway is None:
+                yield f"{path}.symbols", "missing", "write which symbols, or routes in a section [gateway]"
         else:
             for key in OF_BINANCE:
                 if (value := getattr(feed, key)) is not None:
