@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.market import events
 from headrace.market.event_json import decode_event, encode_event
-from headrace.market.events import EVENT_LANES, Cause, Event, Lane, Signal, stamped
+from headrace.market.events import EVENT_LANES, Bar, Cause, Event, Lane, Signal, stamped
 
 CAUSE = Cause(instrument="BTCUSDT.BINANCE", kind="quote", first=3, last=5, ts_init=7)
 TYPES = sorted(EVENT_LANES, key=str)
@@ -54,9 +54,14 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     """Values of a field, by its type."""
     if hint in VALUES:
         return VALUES[hint]
-    if getattr(hint, "__origin__", None) is Mapping:
-        return st.dictionaries(keys, anything, max_size=3)
     arguments = get_args(hint)
+    if getattr(hint, "__origin__", None) is Mapping:
+        if arguments[1] is Bar:
+            bars = fields(Bar).map(lambda given: Bar(**given))
+            return st.dictionaries(texts, bars, max_size=2)
+        return st.dictionaries(keys, anything, max_size=3)
+    if arguments[1:] == (...,):
+        return st.lists(values(arguments[0]), max_size=3).map(tuple)
     if all(not isinstance(argument, type) for argument in arguments):
         return st.sampled_from(arguments)
     return st.one_of([values(argument) for argument in arguments])
