@@ -35,7 +35,7 @@ CASH = 10_000
 FAST, SLOW = 10, 30
 
 
-class TheirSmaCross(TheirStrategy):
+class TheirSmaCross(TheirStrategy):  # type: ignore[misc]  # its package has no types
     """Long above the cross, short below it, always with the same size."""
 
     def init(self) -> None:
