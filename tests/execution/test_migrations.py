@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_role_without_tables_can_work_and_cannot_undo(url: str) -> None:
     connection = database.connect()
     assert owner_warning(connection)
     grant(database, role)
-    with Store(url.replace("postgres@", f"{role}@")) as store:
+    with Store(re.sub("postgres:?@", f"{role}@", url)) as store:
         other = store.database.connect()
         assert owner_warning(other) == ""
         other.close()

