@@ -28,6 +28,7 @@ UNSAFE_IN_BINDING = {
         "growing",
         "interpreter",
         "python_call",
+        "returned",
         "tick_object",
         "tick_slot",
         "tick_types",

@@ -40,21 +40,20 @@ class OneTimeAtOnce(PacedClock):
         return 0.0
 
 
-class Watcher(Strategy):
-    """Notes at each of its ticks all that can be seen of the run, and acts at one of them."""
+class Noting(Strategy):
+    """Notes all that can be seen of the run, and acts at one of its moments."""
 
-    bars = (BarSpec("*", "20ms", price="mid"), BarSpec("*", "3t", price="mid"))
-
-    def __init__(self, act: Callable[[Watcher], object], at: int) -> None:
+    def __init__(self, act: Callable[[Noting], object], at: int) -> None:
         self.act, self.at = act, at
         self.noted: list[str] = []
         self.engine: Engine | None = None
-        self.ticks = 0
+        self.moments = 0
 
-    def on_tick(self, tick) -> None:
-        self.ticks += 1
-        self.note(repr(tick))
-        if self.ticks == self.at:
+    def note_moment(self, *what: object) -> None:
+        """One of the moments that are counted."""
+        self.moments += 1
+        self.note(*what)
+        if self.moments == self.at:
             self.act(self)
 
     def note(self, *what: object) -> None:
@@ -64,12 +63,6 @@ class Watcher(Strategy):
         ingest = (state_of(dispatcher), [pump.counts() for pump in dispatcher._pumps])
         self.noted.append(DURATIONS.sub("", repr((*what, *seen, *ingest, dispatcher.newest_quote(BTC)))))
 
-    def on_bar(self, bar) -> None:
-        self.note(bar.instrument, bar.ts_close, bar.close, bar.volume)
-
-    def on_timer(self, timer) -> None:
-        self.note(timer.name, timer.due_ns)
-
     def on_order(self, event) -> None:
         self.note(type(event).__name__)
 
@@ -78,6 +71,21 @@ class Watcher(Strategy):
 
     def on_signal(self, signal) -> None:
         self.note(signal.source)
+
+
+class Watcher(Noting):
+    """Notes what it sees at each of its ticks, bars and timers; its ticks are counted."""
+
+    bars = (BarSpec("*", "20ms", price="mid"), BarSpec("*", "3t", price="mid"))
+
+    def on_tick(self, tick) -> None:
+        self.note_moment(repr(tick))
+
+    def on_bar(self, bar) -> None:
+        self.note(bar.instrument, bar.ts_close, bar.close, bar.volume)
+
+    def on_timer(self, timer) -> None:
+        self.note(timer.name, timer.due_ns)
 
 
 def state_of(dispatcher: Dispatcher) -> object:
@@ -143,13 +151,13 @@ def market() -> list[np.ndarray]:
     return [np.concatenate(first), np.concatenate(second)]
 
 
-def subscribe(watcher: Watcher) -> None:
+def subscribe(watcher: Noting) -> None:
     """Another subscription begins."""
     assert watcher.engine is not None
     watcher.engine.dispatcher.subscribe(lambda seq, ts_init: watcher.note("new", seq, ts_init), callback="on_quote")
 
 
-def subscribe_a_thread(watcher: Watcher) -> None:
+def subscribe_a_thread(watcher: Noting) -> None:
     """Another group begins, whose calls come behind those of the first."""
     assert watcher.engine is not None
     own = watcher.engine.dispatcher.subscribe(
@@ -158,7 +166,7 @@ def subscribe_a_thread(watcher: Watcher) -> None:
     assert own.name
 
 
-def publish(watcher: Watcher) -> None:
+def publish(watcher: Noting) -> None:
     """A tick of its own comes between those of the sources."""
     assert watcher.engine is not None
     dispatcher = watcher.engine.dispatcher
@@ -166,7 +174,7 @@ def publish(watcher: Watcher) -> None:
     dispatcher.publish(quotes(dispatcher, [99.0], instrument=ETH, ts_init=now_ns))
 
 
-def change(watcher: Watcher, *names: str) -> None:
+def change(watcher: Noting, *names: str) -> None:
     """Pause, resume or close what the other strategies get."""
     assert watcher.engine is not None
     for own in watcher.engine.dispatcher.subscriptions.values():
@@ -175,18 +183,18 @@ def change(watcher: Watcher, *names: str) -> None:
                 getattr(own, name)()
 
 
-def stop(watcher: Watcher) -> None:
+def stop(watcher: Noting) -> None:
     """The run ends here."""
     assert watcher.engine is not None
     watcher.engine.stop()
 
 
-def fail(_watcher: Watcher) -> None:
+def fail(_watcher: Noting) -> None:
     msg = "as asked"
     raise ValueError(msg)
 
 
-ACTS: dict[str, Callable[[Watcher], object]] = {
+ACTS: dict[str, Callable[[Noting], object]] = {
     "nothing": lambda _watcher: None,
     "stop": stop,
     "publish": publish,
@@ -204,11 +212,16 @@ ACTS: dict[str, Callable[[Watcher], object]] = {
 
 
 def seen_of(
-    feeds: Any, act: Callable[[Watcher], object], at: int, others: list[type[Strategy]], **options: Any
+    feeds: Any,
+    act: Callable[[Noting], object],
+    at: int,
+    others: list[type[Strategy]],
+    watcher: type[Noting] = Watcher,
+    **options: Any,
 ) -> list[Any]:
     """All that a run shows: inside of it, and in its report."""
-    watcher = Watcher(act, at)
-    strategies = [watcher, *(other() for other in others)]
+    noting = watcher(act, at)
+    strategies = [noting, *(other() for other in others)]
     engine = Engine(
         feeds=feeds,
         strategies=strategies,
@@ -220,12 +233,12 @@ def seen_of(
         on_fault="quarantine",
         **options,
     )
-    watcher.engine = engine
+    noting.engine = engine
     report = engine.run()
     calls = [getattr(own, "calls", None) for own in strategies]
     laws = [own.subscriptions for own in report.strategies.values()]
     letters = [(own.source, own.reason) for own in engine.dead_letters]
-    return [watcher.noted, calls, report.input_hash, DURATIONS.sub("", repr(laws)), letters, report.stopped]
+    return [noting.noted, calls, report.input_hash, DURATIONS.sub("", repr(laws)), letters, report.stopped]
 
 
 def in_both_ways(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> list[Any]:

@@ -6,7 +6,7 @@ use common::frames::Random;
 use headrace_core::error::MergeError;
 use headrace_core::ingest::merge::{Block, Merge, Payload, Peek, Step};
 use headrace_core::market::tick::Tick;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What came out: time, source, row, text.
 type Row = (i64, usize, u64, String);
@@ -73,7 +73,23 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
                 && let Some(ts_init) = merge.whole_time()
             {
                 assert_eq!(peeked, Peek::At(ts_init));
-                let (source, ticks) = merge.take_time().unwrap();
+                let end_ns = ts_init + 1 + i64::try_from(random.below(4)).unwrap();
+                let ahead = merge.ahead(end_ns, 1 + random.below(6), |tick| tick.seq % 5 > 0);
+                if let Some((source, ticks)) = ahead {
+                    let ahead = ticks.to_vec();
+                    let rows = ahead
+                        .iter()
+                        .map(|tick| (tick.ts_init, source, tick.seq, format!("tick {}", tick.seq)));
+                    found.extend(rows);
+                    let times: BTreeSet<i64> = ahead.iter().map(|tick| tick.ts_init).collect();
+                    assert!(ahead.iter().all(|tick| tick.ts_init < end_ns && tick.seq % 5 > 0));
+                    assert_eq!(merge.pass(ahead.len()), times.len() as u64);
+                    whole = ahead[ahead.len() - 1].ts_init;
+                    continue;
+                }
+                let (source, ticks) = merge.whole().unwrap();
+                let ticks = ticks.to_vec();
+                merge.pass_time();
                 assert!(ticks.iter().all(|tick| tick.ts_init == ts_init));
                 found.extend(
                     ticks

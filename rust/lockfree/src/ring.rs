@@ -83,6 +83,7 @@ impl<const W: usize> Ring<W> {
         self.cursor.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn set_cursor(&self, position: u64) {
         // Release: as above, the other half.
         self.cursor.store(position, Ordering::Release);

@@ -70,6 +70,16 @@ impl<const W: usize> Writer<W> {
         if records.len() as u64 > self.limit - self.next {
             self.look_at_gating();
         }
+        if let [record] = records
+            && self.next < self.limit
+        {
+            // As below, without what a batch needs.
+            self.ring.slots.at(self.next).write(self.next, record);
+            self.next += 1;
+            self.ring.set_cursor(self.next);
+            self.ring.wakeup().notify();
+            return 1;
+        }
         let fits = records.len().min((self.limit - self.next) as usize);
         if fits > 0 {
             let mut rest = &records[..fits];

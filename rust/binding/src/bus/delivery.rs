@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use super::bus::BusCore;
 use super::in_hand::{InHand, Step};
 use crate::hot::python_call::{call, call_method};
-use crate::hot::vectorcall::{Returned, is_awaitable};
+use crate::hot::returned::{Returned, is_awaitable};
 use crate::lock::lock;
 
 impl BusCore {

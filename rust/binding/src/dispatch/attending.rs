@@ -110,6 +110,12 @@ impl Delivery {
         active.map(|member| self.members[*member as usize].shared.as_ref())
     }
 
+    /// Whether `settle` would do nothing.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        self.attention.fresh.is_empty() && self.needs_no_walk()
+    }
+
     /// Counts what waits in each attended member, and keeps those that still need something.
     #[inline]
     pub(super) fn settle(&mut self) {
@@ -140,6 +146,15 @@ impl Delivery {
         let gone = self.members.remove(index);
         self.attention.calls_of_gone += gone.shared.calls.get();
         self.attention.remove(index as u32);
+    }
+
+    /// Compiles how long windows are.
+    pub(super) fn compile_windows(&mut self) {
+        let lengths = self.members.iter().map(|member| member.options.every_ns);
+        let mut lengths: Vec<i64> = lengths.filter(|every_ns| *every_ns > 0).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        self.attention.window_lengths = lengths;
     }
 
     /// Compiles who watches the lag.

@@ -17,6 +17,8 @@ pub(super) struct Attention {
     pub(super) watch: LagWatch,
     /// Those with an open window, each of them `is_listed`, and when the first of these ends, or before.
     pub(super) windows: Vec<u32>,
+    /// How long the windows of members are, ns, each length once.
+    pub(super) window_lengths: Vec<i64>,
     pub(super) window_due_ns: i64,
     /// Those with ticks of a window that `settle` has not counted yet.
     pub(super) fresh: Vec<u32>,
@@ -31,6 +33,7 @@ impl Default for Attention {
             active: Vec::new(),
             watch: LagWatch::default(),
             windows: Vec::new(),
+            window_lengths: Vec::new(),
             window_due_ns: NEVER,
             fresh: Vec::new(),
             calls_of_gone: 0,

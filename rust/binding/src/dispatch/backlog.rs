@@ -30,14 +30,11 @@ impl Backlog {
         self.len += count;
     }
 
-    /// Appends a tick that is on the ring already.
+    /// The one tick that it holds, to be replaced.
     #[inline(always)] // With every time of a replay.
-    pub(crate) fn push(&mut self, tick: &Tick) {
-        if self.len == self.memory.len() {
-            self.memory.push(Tick::default());
-        }
-        self.memory[self.len] = *tick;
-        self.len += 1;
+    pub(super) fn only(&mut self) -> &mut Tick {
+        assert_eq!(self.len, 1, "of one tick");
+        &mut self.memory[0]
     }
 
     /// Appends ticks that are on the ring already.

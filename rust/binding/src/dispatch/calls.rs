@@ -20,7 +20,8 @@ use super::delivery::Delivery;
 use super::running::Seen;
 use super::subscription::state;
 use crate::hot::python_call::call_method;
-use crate::hot::vectorcall::{Call, Objects, Returned, Slots, is_awaitable};
+use crate::hot::returned::{Returned, Unusual, is_awaitable};
+use crate::hot::vectorcall::{Call, Objects, Slots};
 
 /// A fast handler's calls are timed one in so many; two clock reads cost as much as the call they measure.
 pub(super) const SAMPLE_EVERY: u32 = 64;
@@ -30,7 +31,7 @@ pub(super) const SAMPLE_ALWAYS_NS: u64 = 65_536;
 
 impl Delivery {
     /// One tick to every call of its set, in registration order.
-    #[inline]
+    #[inline(always)] // With every tick.
     pub(crate) fn call_sites(
         &mut self,
         py: Python<'_>,
@@ -71,18 +72,17 @@ impl Delivery {
             let Some((handler, call)) = &site.call else {
                 continue;
             };
-            let about = About::one(tick, position);
             let tables = (&self.types, &self.names);
             let objects = match slots.objects_for(py, call, tables, (tick, position, self.now_ns)) {
                 Ok(objects) => objects,
                 Err(error) => {
-                    self.fault(py, member, *handler, error, about);
+                    self.fault(py, member, *handler, error, About::one(tick, position));
                     continue;
                 }
             };
             if site.sample_in == 0 {
                 // Timed: a fast call stands for those that follow it.
-                if let Some(elapsed) = self.call(py, member, *handler, call, objects, about) {
+                if let Some(elapsed) = self.call(py, member, *handler, call, objects, About::one(tick, position)) {
                     let stands_for = if elapsed < SAMPLE_ALWAYS_NS { SAMPLE_EVERY } else { 1 };
                     site.shared.record_latency(elapsed, u64::from(stands_for));
                     site.sample_in = stands_for - 1;
@@ -92,11 +92,19 @@ impl Delivery {
             site.sample_in -= 1;
             self.running.mark(member, *handler);
             site.shared.calls.add(1);
-            match call.call(py, objects) {
-                Returned::Nothing => {}
-                Returned::Object(object) => self.take_returned(py, member, *handler, &object, about),
-                Returned::Error => self.fault(py, member, *handler, PyErr::fetch(py), about),
+            if let Some(result) = call.call_plainly(py, objects) {
+                self.take_result(py, member, *handler, result, About::one(tick, position));
             }
+        }
+    }
+
+    /// A handler returned something else than None, or raised.
+    #[cold]
+    fn take_result(&mut self, py: Python<'_>, member: usize, handler: u16, result: Unusual, about: About<'_>) {
+        match result.look(py) {
+            Returned::Nothing => {}
+            Returned::Object(object) => self.take_returned(py, member, handler, &object, about),
+            Returned::Error => self.fault(py, member, handler, PyErr::fetch(py), about),
         }
     }
 

@@ -74,6 +74,7 @@ impl Group {
         let plan = self.with_names(py, delivery, |table| Plan::compile(filters, kinds, table));
         compile_classes(delivery);
         delivery.compile_watch();
+        delivery.compile_windows();
         let sets: Vec<CallSet> = plan.sets().iter().map(|(_, members)| CallSet::of(members)).collect();
         let members = &delivery.members;
         let plural = members
@@ -182,6 +183,7 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
     CallSet {
         is_compiled: true,
         feeds_books,
+        is_plain: !feeds_books && classes.is_empty() && sites.iter().any(|site| site.call.is_some()),
         seen: Arc::clone(seen),
         members: members.clone(),
         slots,

@@ -16,7 +16,6 @@ use headrace_lockfree::{Park, WAIT_MAX, WaitStrategy};
 use pyo3::prelude::*;
 
 use super::about::About;
-use super::backlog::Backlog;
 use super::bounds::Bounds;
 use super::delivery::Awaiting;
 use super::fault::Letter;
@@ -24,16 +23,13 @@ use super::group::Group;
 use super::group_state::GroupState;
 use super::log::flags;
 use super::member::Member;
+use super::onward::{Nothing, Onward};
 use super::plural::edge_before;
 use super::stops::Stops;
 use super::subscription::SubscriptionShared;
 use crate::errors::raise;
 use crate::hot::columns::Positions;
 use crate::hot::python_call::call;
-
-/// What a dispatch that is caught up goes on with: publishes the ticks of a later time, and returns that. It may append
-/// them to a backlog that it is given.
-pub(crate) type Next<'a> = &'a mut dyn FnMut(Option<&mut Backlog>) -> Option<i64>;
 
 /// Spans between two looks for signals; a handler in Python looks by itself.
 const ROUNDS_PER_LOOK: u32 = 64;
@@ -43,18 +39,16 @@ impl Group {
     ///
     /// `None`: the group is being dispatched already, above this call or in another thread.
     pub(crate) fn dispatch(&self, py: Python<'_>, now_ns: i64, bounds: Bounds) -> Option<PyResult<(u64, Awaiting)>> {
-        self.dispatch_on(py, now_ns, bounds, None)
+        self.dispatch_on(py, now_ns, bounds, &mut Nothing)
     }
 
-    /// The same; and when it is caught up, `next` may publish the ticks of a later time, and return that: it goes on.
-    ///
-    /// In between everything is as if it had ended and begun again.
+    /// The same; and when it is caught up, it goes on with what `onward` publishes of later times.
     pub(crate) fn dispatch_on(
         &self,
         py: Python<'_>,
         now_ns: i64,
         bounds: Bounds,
-        next: Option<Next<'_>>,
+        onward: &mut impl Onward,
     ) -> Option<PyResult<(u64, Awaiting)>> {
         let mut state = self.take(py)?;
         let before = state.position();
@@ -63,7 +57,7 @@ impl Group {
             stops.begin();
         }
         self.open_entry(&mut state, bounds);
-        let result = self.run(py, &mut state, bounds, next);
+        let result = self.run(py, &mut state, bounds, onward);
         self.close_entry(&mut state, matches!(result, Ok(true)));
         let done = state.position().saturating_sub(before);
         let awaiting = std::mem::take(&mut state.delivery.awaiting);
@@ -130,7 +124,7 @@ impl Group {
         py: Python<'_>,
         state: &mut GroupState,
         bounds: Bounds,
-        mut next: Option<Next<'_>>,
+        onward: &mut impl Onward,
     ) -> PyResult<bool> {
         let mut rounds = 0u32;
         let stops = self.stops_of(bounds);
@@ -145,7 +139,7 @@ impl Group {
                 return Ok(false);
             }
             if !state.is_span_open() {
-                if let ControlFlow::Break(is_caught_up) = self.open_next(py, state, bounds, &mut next) {
+                if let ControlFlow::Break(is_caught_up) = self.open_next(py, state, bounds, onward) {
                     return Ok(is_caught_up);
                 }
                 if !state.is_span_open() {
@@ -153,25 +147,30 @@ impl Group {
                 }
             }
             self.dispatch_span(py, state, bounds);
-            let is_urgent = stops.is_some_and(Stops::is_urgent);
-            let ends_here = is_urgent || state.is_held(stops) || (bounds.is_cut && is_at_the_end(state));
-            let is_cut = ends_here && state.cut_span();
-            if !state.is_span_open() && !state.delivery.needs_no_walk() {
-                let span = &state.backlog[state.span_start..state.span_end];
-                state.delivery.end_span(py, span, state.base + state.span_start as u64);
-            }
-            let is_over = is_cut || stops.is_some_and(Stops::is_urgent) || bounds.overrun().is_some();
-            if is_over || state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
-                return Ok(false);
-            }
-            // Relaxed: a stop takes effect soon, and orders nothing.
-            let goes_on = self.requests.has_posts() || self.stop.load(Ordering::Relaxed);
-            if !goes_on && state.is_used_up() {
+            loop {
+                let is_urgent = stops.is_some_and(Stops::is_urgent);
+                let ends_here = is_urgent || state.is_held(stops) || (bounds.is_cut && is_at_the_end(state));
+                let is_cut = ends_here && state.cut_span();
+                if !state.is_span_open() && !state.delivery.needs_no_walk() {
+                    let span = &state.backlog[state.span_start..state.span_end];
+                    state.delivery.end_span(py, span, state.base + state.span_start as u64);
+                }
+                let is_over = is_cut || stops.is_some_and(Stops::is_urgent) || bounds.overrun().is_some();
+                if is_over || state.is_interrupted(bounds) || (is_at_the_end(state) && !bounds.reads_on) {
+                    return Ok(false);
+                }
+                // Relaxed: a stop takes effect soon, and orders nothing.
+                if self.requests.has_posts() || self.stop.load(Ordering::Relaxed) || !state.is_used_up() {
+                    break;
+                }
                 // Another round would only find that out: half the cost of a call that brings one tick.
                 let now_ns = state.delivery.now_ns;
                 state.delivery.run_due(py, now_ns);
-                if self.go_on(state, &mut next) {
+                if self.go_by_ticks(py, state, onward) {
                     continue;
+                }
+                if self.go_on(py, state, onward) {
+                    break;
                 }
                 return Ok(true);
             }
@@ -184,7 +183,7 @@ impl Group {
         py: Python<'_>,
         state: &mut GroupState,
         bounds: Bounds,
-        next: &mut Option<Next<'_>>,
+        onward: &mut impl Onward,
     ) -> ControlFlow<bool> {
         let is_at_the_end = |state: &GroupState| state.position() >= bounds.until_position;
         self.settle_edge(py, state);
@@ -194,13 +193,13 @@ impl Group {
         if state.delivery.members.is_empty() {
             // No member: no tick is dispatched.
             state.skip_to(state.cursor());
-            return self.goes_on(state, next);
+            return self.goes_on(py, state, onward);
         }
         if state.span_end == state.usable && !state.refill(self) {
             state.deliver_owed(py);
             let now_ns = state.delivery.now_ns;
             state.delivery.run_due(py, now_ns);
-            return self.goes_on(state, next);
+            return self.goes_on(py, state, onward);
         }
         if state.is_held(self.stops_of(bounds)) {
             state.view.stopped = flags::READ_ON;
@@ -213,40 +212,12 @@ impl Group {
         ControlFlow::Continue(())
     }
 
-    fn goes_on(&self, state: &mut GroupState, next: &mut Option<Next<'_>>) -> ControlFlow<bool> {
-        if self.go_on(state, next) {
+    fn goes_on(&self, py: Python<'_>, state: &mut GroupState, onward: &mut impl Onward) -> ControlFlow<bool> {
+        if self.go_on(py, state, onward) {
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(true)
         }
-    }
-
-    /// Caught up: whether there is a later time to go on with.
-    #[inline(always)] // With every time of a replay.
-    fn go_on(&self, state: &mut GroupState, next: &mut Option<Next<'_>>) -> bool {
-        let Some(next) = next else { return false };
-        self.settle(state);
-        self.running.end();
-        if state.delivery.raised.is_some() || self.is_closed() {
-            return false;
-        }
-        let is_used_up = state.is_used_up();
-        if is_used_up {
-            state.forget_dispatched();
-        }
-        let Some(next_ns) = next(is_used_up.then_some(&mut state.backlog)) else {
-            return false;
-        };
-        state.delivery.now_ns = next_ns;
-        let came = state.backlog.len();
-        if is_used_up && came > 0 {
-            // These need not be read: the reader passes over them.
-            state.reader.jump(state.base + came as u64);
-            if !self.requests.has_posts() && state.is_plain(next_ns) {
-                (state.usable, state.span_end) = (came, came);
-            }
-        }
-        true
     }
 
     /// Dispatches until the group is closed or stopped; waits without the interpreter's lock.

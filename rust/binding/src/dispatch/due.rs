@@ -10,6 +10,7 @@ use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::delivery::Delivery;
+use super::quiet::window_end;
 use crate::clock::NEVER;
 
 impl Delivery {
@@ -45,7 +46,7 @@ impl Delivery {
         let every = self.members[member].options.every_ns;
         self.members[member].end_window();
         self.flush_window(py, member);
-        self.members[member].window_end = ts_ns.div_euclid(every).saturating_add(1).saturating_mul(every);
+        self.members[member].window_end = window_end(ts_ns, every);
     }
 
     /// What the open window holds goes out before a gap of one of its instruments.

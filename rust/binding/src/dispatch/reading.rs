@@ -64,11 +64,11 @@ impl GroupState {
     /// members, no gap, no event that is still open.
     #[inline(always)] // With every time of a replay.
     pub(super) fn is_plain(&self, now_ns: i64) -> bool {
-        let is_plain = |tick: &Tick| tick.kind != kind::GAP && tick.ends_event();
         !self.is_stale
             && !self.owes_newest
             && self.backlog.len() <= self.span_ticks
-            && self.backlog.iter().all(is_plain)
+            && self.backlog.last().is_some_and(Tick::ends_event)
+            && self.backlog.iter().all(|tick| tick.kind != kind::GAP)
             && self.delivery.needs_no_walk()
             && !self.delivery.has_due(now_ns)
             && !self.delivery.watches_lag()

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::bounds::Bounds;
 use super::delivery::Awaiting;
 use super::group::Group;
+use super::onward::Nothing;
 
 /// A dispatch call as the log has it.
 pub(crate) struct Logged {
@@ -42,7 +43,7 @@ impl Group {
         let calls = state.count_calls();
         state.delivery.now_ns = call.now_ns;
         state.read_below(call.read);
-        let result = self.run(py, &mut state, bounds, None);
+        let result = self.run(py, &mut state, bounds, &mut Nothing);
         let repeated = Repeated {
             position: state.position(),
             lost: state.view.lost,

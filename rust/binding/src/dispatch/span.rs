@@ -185,7 +185,13 @@ impl Delivery {
 
 /// One tick, at `base + index`, to the calls of its set.
 #[inline(always)]
-fn call_sites(py: Python<'_>, set: &mut CallSet, delivery: &mut Delivery, tick: &Tick, (base, index): (u64, usize)) {
+pub(super) fn call_sites(
+    py: Python<'_>,
+    set: &mut CallSet,
+    delivery: &mut Delivery,
+    tick: &Tick,
+    (base, index): (u64, usize),
+) {
     let position = base + index as u64;
     set.count_seen(1);
     let CallSet { slots, sites, .. } = set;

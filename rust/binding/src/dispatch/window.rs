@@ -29,8 +29,9 @@ pub(super) struct List {
     ticks: Vec<Tick>,
     positions: Vec<u64>,
     last: Tick,
-    /// `seq` of the first of each instrument and kind.
+    /// `seq` of the first of each instrument and kind, and by instrument the kinds that are among them.
     firsts: FxHashMap<(u32, u8), u64>,
+    seen: Vec<KindSet>,
     /// Place of the last of each kind.
     lasts: Vec<(u8, usize)>,
 }
@@ -52,8 +53,15 @@ impl List {
             positions: Vec::new(),
             last: Tick::default(),
             firsts: FxHashMap::default(),
+            seen: Vec::new(),
             lasts: Vec::new(),
         })
+    }
+
+    /// Makes room for so many more ticks.
+    fn reserve(&mut self, py: Python<'_>, pool: &mut ColumnPool, more: usize) -> PyResult<()> {
+        let mut columns = self.columns.iter_mut();
+        columns.try_for_each(|column| column.reserve(py, pool, more))
     }
 
     #[inline]
@@ -72,20 +80,50 @@ impl List {
             self.columns.iter_mut().for_each(|column| column.truncate(self.len));
             return Err(error);
         }
-        if self.ticks.len() < LETTER_TICKS_MAX {
-            self.ticks.push(*tick);
-            self.positions.push(position);
-        }
-        if self.len == 0 || (tick.instrument, tick.kind) != (self.last.instrument, self.last.kind) {
-            self.firsts.entry((tick.instrument, tick.kind)).or_insert(tick.seq);
-        }
-        match self.lasts.iter_mut().find(|(kind, _)| *kind == tick.kind) {
-            Some((_, last)) => *last = self.len,
-            None => self.lasts.push((tick.kind, self.len)),
-        }
-        self.last = *tick;
-        self.len += 1;
+        self.note(std::slice::from_ref(tick), position);
         Ok(())
+    }
+
+    /// Appends ticks of one kind that there is room for, the first of them at this position.
+    fn extend(&mut self, names: &Names, ticks: &[Tick], first: u64) {
+        for column in &mut self.columns {
+            column.extend(ticks, first, |tick| names.of(tick.instrument).contract);
+        }
+        self.note(ticks, first);
+    }
+
+    /// Remembers what a call says of its ticks: these of one kind were appended.
+    #[inline]
+    fn note(&mut self, ticks: &[Tick], first: u64) {
+        let Some(last) = ticks.last() else { return };
+        let letters = ticks.len().min(LETTER_TICKS_MAX.saturating_sub(self.ticks.len()));
+        if letters > 0 {
+            self.ticks.extend_from_slice(&ticks[..letters]);
+            self.positions.extend((first..).take(letters));
+        }
+        for tick in ticks {
+            // NO_INSTRUMENT wraps to row 0.
+            let row = tick.instrument.wrapping_add(1) as usize;
+            match self.seen.get(row) {
+                Some(kinds) if kinds & kind_set(tick.kind) != 0 => {}
+                _ => self.note_first(row, tick),
+            }
+        }
+        self.len += ticks.len();
+        match self.lasts.iter_mut().find(|(kind, _)| *kind == last.kind) {
+            Some((_, at)) => *at = self.len - 1,
+            None => self.lasts.push((last.kind, self.len - 1)),
+        }
+        self.last = *last;
+    }
+
+    #[cold]
+    fn note_first(&mut self, row: usize, tick: &Tick) {
+        if self.seen.len() <= row {
+            self.seen.resize(row + 1, 0);
+        }
+        self.seen[row] |= kind_set(tick.kind);
+        self.firsts.insert((tick.instrument, tick.kind), tick.seq);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -117,7 +155,9 @@ impl List {
         self.columns.iter_mut().for_each(GrowingColumn::clear);
         self.ticks.clear();
         self.positions.clear();
-        self.firsts.clear();
+        for (instrument, _) in self.firsts.drain().map(|(stream, _)| stream) {
+            self.seen[instrument.wrapping_add(1) as usize] = 0;
+        }
         self.lasts.clear();
         self.len = 0;
     }
@@ -162,16 +202,7 @@ impl Window {
         (tick, position): (&Tick, u64),
         is_counted: bool,
     ) -> Result<(), (usize, PyErr)> {
-        let kind = usize::from(tick.kind);
-        if self.waiting.len() <= kind {
-            self.waiting.resize(kind + 1, 0);
-        }
-        self.waiting[kind] += u64::from(is_counted);
-        if self.count == 0 {
-            self.ends.0 = position;
-        }
-        self.ends.1 = position;
-        self.count += 1;
+        self.count(tick.kind, position, 1, is_counted);
         for list in &mut self.lists {
             if list.kinds & kind_set(tick.kind) != 0 {
                 let pushed = list.push(py, pool, names, tick, position);
@@ -179,6 +210,37 @@ impl Window {
             }
         }
         Ok(())
+    }
+
+    /// Makes room for so many more ticks of this kind.
+    pub(super) fn reserve(&mut self, py: Python<'_>, pool: &mut ColumnPool, kind: u8, more: usize) -> PyResult<()> {
+        let mut lists = self.lists.iter_mut().filter(|list| list.kinds & kind_set(kind) != 0);
+        lists.try_for_each(|list| list.reserve(py, pool, more))
+    }
+
+    /// Appends ticks of one kind that there is room for, positions of the ring from `first` on.
+    pub(super) fn extend(&mut self, names: &Names, ticks: &[Tick], first: u64) {
+        let Some(tick) = ticks.first() else { return };
+        self.count(tick.kind, first, ticks.len(), true);
+        for list in &mut self.lists {
+            if list.kinds & kind_set(tick.kind) != 0 {
+                list.extend(names, ticks, first);
+            }
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, kind: u8, first: u64, count: usize, is_counted: bool) {
+        let kind = usize::from(kind);
+        if self.waiting.len() <= kind {
+            self.waiting.resize(kind + 1, 0);
+        }
+        self.waiting[kind] += if is_counted { count as u64 } else { 0 };
+        if self.count == 0 {
+            self.ends.0 = first;
+        }
+        self.ends.1 = first + count as u64 - 1;
+        self.count += count;
     }
 
     pub(super) fn len(&self) -> usize {

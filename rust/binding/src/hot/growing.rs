@@ -88,9 +88,46 @@ impl GrowingColumn {
         contract: impl FnOnce() -> Contract,
     ) -> PyResult<()> {
         if self.len == self.capacity {
-            self.grow(py, pool)?;
+            self.grow(py, pool, 1)?;
         }
+        self.write(tick, position, contract);
+        Ok(())
+    }
+
+    /// Makes room for so many more ticks.
+    pub(crate) fn reserve(&mut self, py: Python<'_>, pool: &mut ColumnPool, more: usize) -> PyResult<()> {
+        if self.capacity - self.len < more {
+            self.grow(py, pool, more)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the field of ticks that there is room for, the first of them at this position of the ring.
+    pub(crate) fn extend(&mut self, ticks: &[Tick], first: u64, contract: impl Fn(&Tick) -> Contract) {
+        assert!(self.capacity - self.len >= ticks.len(), "room was made before");
+        if let Origin::Word(word) = self.origin {
+            // SAFETY: as in `write`, and there is room for all of them.
+            let mut item = unsafe { self.data.cast::<u64>().add(self.len) };
+            for words in Tick::slice_as_words(ticks) {
+                // SAFETY: as above; one step for each tick.
+                unsafe {
+                    item.write(words[word]);
+                    item = item.add(1);
+                }
+            }
+            self.len += ticks.len();
+            return;
+        }
+        for (position, tick) in (first..).zip(ticks) {
+            self.write(tick, position, || contract(tick));
+        }
+    }
+
+    /// Appends the field of a tick that there is room for.
+    #[inline]
+    fn write(&mut self, tick: &Tick, position: u64, contract: impl FnOnce() -> Contract) {
         let at = self.len;
+        assert!(at < self.capacity);
         // SAFETY: `at < capacity`, so there is room for an item of `item_type`, and each branch writes one of that type:
         // words and positions are the eight bytes of an f64, i64 or u64. No other code reads or writes it yet.
         unsafe {
@@ -127,13 +164,13 @@ impl GrowingColumn {
             }
         }
         self.len += 1;
-        Ok(())
     }
 
-    /// Twice the room. The old memory goes back to the pool.
+    /// Twice the room, or enough for so many more. The old memory goes back to the pool.
     #[cold]
-    fn grow(&mut self, py: Python<'_>, pool: &mut ColumnPool) -> PyResult<()> {
-        let (owner, capacity) = pool.owner(py, self.item_type, self.capacity + 1)?;
+    fn grow(&mut self, py: Python<'_>, pool: &mut ColumnPool, more: usize) -> PyResult<()> {
+        let wanted = (self.len + more).max(self.capacity + 1);
+        let (owner, capacity) = pool.owner(py, self.item_type, wanted)?;
         let data = data_of(&owner);
         if self.len > 0 {
             // SAFETY: both have room for `len` items of `item_type`; the new one is not the old one, which has none left.
@@ -159,7 +196,7 @@ impl GrowingColumn {
     /// The items as an array, for a call that is made now; the column begins anew.
     pub(crate) fn take(&mut self, py: Python<'_>, pool: &mut ColumnPool, now_ns: i64) -> PyResult<Py<PyAny>> {
         if self.owner.is_none() {
-            self.grow(py, pool)?;
+            self.grow(py, pool, 1)?;
         }
         self.settle(now_ns);
         let (len, owner) = (self.len, self.owner.take());

@@ -15,6 +15,7 @@ mod float;
 pub(crate) mod growing;
 pub(crate) mod interpreter;
 pub(crate) mod python_call;
+pub(crate) mod returned;
 mod tick_object;
 mod tick_slot;
 pub(crate) mod tick_types;

@@ -15,57 +15,20 @@ use std::mem::MaybeUninit;
 use headrace_core::market::field::{Field, Whole};
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
-use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyTuple};
 
 use super::float::{IN_PLACE, write_float};
-use super::python_call::{call_method, vectorcall};
+use super::python_call::vectorcall;
+use super::returned::{Returned, Unusual};
 use super::tick_slot::TickSlot;
 use super::tick_types::TickTypes;
 use crate::tables::names::Names;
 
 /// Arguments of one handler at most: every field of the table and some.
 pub(crate) const ARGUMENTS_MAX: usize = 62;
-
-/// What a handler returned.
-pub(crate) enum Returned {
-    /// None, as most do.
-    Nothing,
-    /// Another object, which may be an awaitable.
-    Object(Py<PyAny>),
-    /// It raised, or returned a generator, whose body never runs: the Python error is set.
-    Error,
-}
-
-/// Whether an object can be awaited.
-#[cold]
-pub(crate) fn is_awaitable(py: Python<'_>, object: &Py<PyAny>) -> bool {
-    let class = object.bind(py).get_type();
-    class.hasattr(intern!(py, "__await__")).unwrap_or(false)
-}
-
-/// Whether a call returned a generator instead of running its body.
-#[inline]
-fn is_generator(object: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: attached; a live object.
-    unsafe { ffi::PyGen_CheckExact(object.as_ptr()) != 0 || ffi::PyAsyncGen_CheckExact(object.as_ptr()) != 0 }
-}
-
-/// Closes a generator that a handler returned, and returns the error that this is.
-#[cold]
-fn generator_error(object: &Bound<'_, PyAny>) -> PyErr {
-    let py = object.py();
-    let refused = py
-        .import("headrace.market.user_functions")
-        .and_then(|module| call_method(module.as_any(), intern!(py, "refuse_generator"), (object,)));
-    refused
-        .err()
-        .unwrap_or_else(|| PyTypeError::new_err("it returned a generator"))
-}
 
 /// A handler as it is called: function + receiver, not a bound method, so that no call makes one.
 pub(crate) struct Call {
@@ -123,25 +86,23 @@ impl Call {
     }
 
     /// Calls the handler.
-    #[inline]
     pub(crate) fn call(&self, py: Python<'_>, objects: Objects<'_>) -> Returned {
+        let unusual = self.call_plainly(py, objects);
+        unusual.map_or(Returned::Nothing, |unusual| unusual.look(py))
+    }
+
+    /// The same, in as few steps as most calls need; `None`: it returned None.
+    #[inline(always)] // With every call.
+    pub(crate) fn call_plainly(&self, py: Python<'_>, objects: Objects<'_>) -> Option<Unusual> {
         let result = self.vectorcall(py, objects);
-        if result.is_null() {
-            return Returned::Error;
-        }
-        // SAFETY: attached; a new reference, dropped here, or owned by what is returned.
-        let object = unsafe {
+        // SAFETY: attached; a new reference to None, dropped here.
+        unsafe {
             if result == ffi::Py_None() {
                 ffi::Py_DECREF(result);
-                return Returned::Nothing;
+                return None;
             }
-            Bound::from_owned_ptr(py, result)
-        };
-        if is_generator(&object) {
-            generator_error(&object).restore(py);
-            return Returned::Error;
         }
-        Returned::Object(object.unbind())
+        Some(Unusual::new(result))
     }
 
     /// Calls a handler of one argument with it.
@@ -158,7 +119,7 @@ impl Call {
         visit.call(&self.keywords)
     }
 
-    #[inline]
+    #[inline(always)]
     fn vectorcall(&self, _attached: Python<'_>, objects: Objects<'_>) -> *mut ffi::PyObject {
         let mut arguments = [const { MaybeUninit::<*mut ffi::PyObject>::uninit() }; ARGUMENTS_MAX + 2];
         // Entry 0 belongs to the callee (PY_VECTORCALL_ARGUMENTS_OFFSET).

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use headrace_core::ingest::hash::InputHash;
 use headrace_core::market::instrument::InstrumentTable;
+use headrace_core::market::tick::Tick;
 use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
 
@@ -101,6 +102,18 @@ impl IngestCore {
         *lock(&self.inline) = inline;
     }
 
+    /// Feeds numbered ticks to bars and hash. position : of the first of them.
+    pub(super) fn watch(&self, ticks: &[Tick], instruments: &InstrumentTable, position: u64) {
+        self.bars.feed(ticks, instruments, position);
+        if let Some(hash) = &self.hash {
+            let mut hash = lock(hash);
+            for tick in ticks {
+                let named = instruments.get(tick.instrument);
+                hash.update(tick, named.map_or("", |row| row.name.as_str()));
+            }
+        }
+    }
+
     pub(super) fn count_groups(&self) -> usize {
         lock(&self.groups).len()
     }
@@ -122,16 +135,22 @@ impl IngestCore {
         (self.ring.ring.capacity() / 4).max(1)
     }
 
-    /// Whether a consumer of this thread still has ticks to take, or calls to await.
+    /// Whether there are consumers, which each time must wait for.
     #[inline]
+    pub(super) fn has_consumers(&self) -> bool {
+        // Relaxed: see `change_groups`.
+        self.consumer_count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a consumer of this thread still has ticks to take, or calls to await.
+    #[inline(always)] // With every time of a replay.
     pub(crate) fn has_consumers_behind(&self) -> bool {
         // Relaxed: written and read under the interpreter's lock.
         let awaits = self.awaits.load(Ordering::Relaxed);
         let is_behind = |(advance, group): &(Advance, Arc<Group>)| {
             *advance == Advance::Consumer && group.has_members() && !group.is_idle()
         };
-        let has_consumers = self.consumer_count.load(Ordering::Relaxed) > 0; // Relaxed: see `change_groups`.
-        awaits || (has_consumers && lock(&self.groups).iter().any(is_behind))
+        awaits || (self.has_consumers() && lock(&self.groups).iter().any(is_behind))
     }
 
     pub(crate) fn group_of(&self, reader: ReaderId) -> Option<(Advance, Arc<Group>)> {

@@ -15,6 +15,7 @@ mod decoder;
 mod ingest;
 mod ingest_core;
 mod now;
+mod numbering;
 mod packed_file;
 mod publisher;
 mod publishing;

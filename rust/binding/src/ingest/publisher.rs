@@ -13,7 +13,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headrace_core::market::instrument::InstrumentTable;
 use headrace_core::market::tick::Tick;
 use headrace_lockfree::ReaderId;
 use pyo3::prelude::*;
@@ -80,19 +79,29 @@ impl<'a, 'py> Publisher<'a, 'py> {
         self.send_numbered(publishing)
     }
 
-    /// Numbers and publishes a tick that is as expected, when there is nothing else to do but that; `None`: there is, and
-    /// nothing was done. What is most of a replay's work keeps to the registers.
-    #[inline(always)]
-    pub(super) fn pass(&mut self, tick: &Tick) -> Option<Tick> {
-        let core = self.core;
-        let is_watched = core.bars.has_specs() || core.hash.is_some();
-        if is_watched || !self.working.waiting.is_empty() || self.writer.free() == 0 {
-            return None;
+    /// Numbers and publishes a tick that is as expected, when there is nothing else to do but that, and writes it to
+    /// `numbered`; false: there is, and nothing was done.
+    #[inline(always)] // With every time of a replay.
+    pub(super) fn pass(&mut self, tick: &Tick, numbered: &mut Tick) -> bool {
+        if self.is_watched() || !self.working.waiting.is_empty() || self.writer.free() == 0 {
+            return false;
         }
-        let seq = self.working.sequencer.expect(tick)?;
-        let tick = Tick { seq, ..*tick };
-        self.writer.try_publish(std::slice::from_ref(&tick));
-        Some(tick)
+        let Some(seq) = self.working.sequencer.expect(tick) else {
+            return false;
+        };
+        *numbered = *tick;
+        numbered.seq = seq;
+        self.writer.publish_one(numbered);
+        true
+    }
+
+    /// How many ticks can be published at once, even if there is a gap before each.
+    pub(super) fn room(&mut self) -> usize {
+        if self.working.waiting.is_empty() {
+            self.core.chunk_max().min(self.writer.free()) / 2
+        } else {
+            0
+        }
     }
 
     /// Publishes `working.outgoing` when it fits as it is: nothing else can happen meanwhile. False: it does not.
@@ -115,58 +124,6 @@ impl<'a, 'py> Publisher<'a, 'py> {
         }
         self.send_or_keep(publishing)
             .map_err(|error| publishing.say_waiting(self.py, error, self.working.waiting.len()))
-    }
-
-    /// Numbers `working.incoming` into `working.outgoing`.
-    pub(super) fn number_incoming(&mut self) {
-        let incoming = std::mem::take(&mut self.working.incoming);
-        self.number(&incoming);
-        self.working.incoming = incoming;
-    }
-
-    /// Numbers `ticks` into `working.outgoing`.
-    #[inline(always)] // With every time of a replay.
-    pub(super) fn number(&mut self, ticks: &[Tick]) {
-        let Working {
-            sequencer, outgoing, ..
-        } = &mut *self.working;
-        outgoing.clear();
-        let expected = sequencer.sequence_expected(ticks, outgoing);
-        if expected < ticks.len() || self.core.bars.has_specs() || self.core.hash.is_some() {
-            self.number_rest(&ticks[expected..]);
-        }
-    }
-
-    /// Numbers what is behind the expected ticks, and feeds all of them to bars and hash.
-    fn number_rest(&mut self, ticks: &[Tick]) {
-        let Working {
-            sequencer,
-            kinds,
-            outgoing,
-            waiting,
-            ..
-        } = &mut *self.working;
-        let position = self.writer.position() + waiting.len() as u64;
-        let table = lock(&self.core.instruments);
-        sequencer.sequence(ticks, &table, kinds, outgoing);
-        note(self.core, outgoing, &table, position);
-    }
-
-    /// Takes ticks that have numbers already into `working.outgoing`; the error is the place of the first that cannot be.
-    pub(super) fn adopt(&mut self, ticks: &[Tick]) -> Result<(), usize> {
-        let Working {
-            sequencer,
-            kinds,
-            outgoing,
-            waiting,
-            ..
-        } = &mut *self.working;
-        outgoing.clear();
-        let position = self.writer.position() + waiting.len() as u64;
-        let table = lock(&self.core.instruments);
-        sequencer.adopt(ticks, &table, kinds, outgoing)?;
-        note(self.core, outgoing, &table, position);
-        Ok(())
     }
 
     /// Lets `working.outgoing` wait behind what waits already.
@@ -318,17 +275,6 @@ impl<'a, 'py> Publisher<'a, 'py> {
         );
         let facts = [("published", published as u64), ("asked", asked as u64)];
         raise_with(self.py, "RingHeldError", message, &facts)
-    }
-}
-
-/// Feeds numbered ticks, the first of which goes to a ring position, to bars and hash.
-fn note(core: &IngestCore, numbered: &[Tick], table: &InstrumentTable, position: u64) {
-    core.bars.feed(numbered, table, position);
-    if let Some(hash) = &core.hash {
-        let mut hash = lock(hash);
-        for tick in numbered {
-            hash.update(tick, table.get(tick.instrument).map_or("", |row| row.name.as_str()));
-        }
     }
 }
 

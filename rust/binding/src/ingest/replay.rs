@@ -12,6 +12,7 @@
 use std::sync::atomic::Ordering;
 
 use headrace_core::ingest::merge::Peek;
+use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::ingest_core::IngestCore;
@@ -22,11 +23,14 @@ use super::pump_status::PumpStatus;
 use super::sources::Sources;
 use crate::bus::BusCore;
 use crate::clock::{NEVER, ReplayTime};
-use crate::dispatch::{Backlog, Bounds};
+use crate::dispatch::{Ahead, Backlog, Bounds, Onward, Quiet};
 use crate::thread::this_thread;
 
 /// Items between two looks for signals.
 const ITEMS_PER_LOOK: u32 = 256;
+
+/// Ticks that are looked at at least, when they may pass at once.
+const TICKS_AHEAD_MIN: usize = 16;
 
 /// What a replay has open.
 #[derive(Default)]
@@ -36,6 +40,10 @@ pub(crate) struct Resolving {
     /// Some of T was numbered inside of a dispatch, and has no room on the ring until that ends.
     waits: bool,
     items: u32,
+    /// Published at once, last; and how many ticks are looked at for the next time: few at first, so that those are not
+    /// looked at again and again where something stands between them.
+    ahead: Vec<Tick>,
+    looks_ahead: usize,
 }
 
 /// What a replay checks between two times.
@@ -61,6 +69,77 @@ enum Place<'a> {
     /// A dispatch that is caught up, and cannot be dispatched to make room; it may take ticks from here and not from the
     /// ring.
     Inside(Option<&'a mut Backlog>),
+}
+
+/// What a dispatch goes on with: the times of the sources.
+struct Times<'a, 'py> {
+    py: Python<'py>,
+    resolving: &'a mut Resolving,
+    sources: &'a mut Sources,
+    around: &'a Surroundings<'a>,
+    until_ns: i64,
+    /// Why it ended.
+    ended: PyResult<Reached>,
+}
+
+impl Onward for Times<'_, '_> {
+    fn time(&mut self, backlog: Option<&mut Backlog>) -> Option<i64> {
+        let Self {
+            py,
+            resolving,
+            sources,
+            around,
+            until_ns,
+            ..
+        } = self;
+        match resolving.reach(*py, sources, around, *until_ns, Place::Inside(backlog)) {
+            Ok(Reached::Time(next_ns)) => Some(next_ns),
+            other => {
+                self.ended = other;
+                None
+            }
+        }
+    }
+
+    #[inline(always)] // With every time of a replay.
+    fn tick(&mut self, tick: &mut Tick) -> bool {
+        let around = self.around;
+        if !self.resolving.goes_on_inside(around.core) {
+            return false;
+        }
+        let Some(next_ns) = self.sources.whole_time() else {
+            return false;
+        };
+        if next_ns > self.until_ns || around.left_to_do(Some(next_ns)).is_some() {
+            return false;
+        }
+        let Ok(mut publisher) = Publisher::begin(self.py, around.core) else {
+            return false;
+        };
+        let passed = self.sources.pass_one(&mut publisher, tick);
+        if passed {
+            around.time.move_to(next_ns);
+        }
+        passed
+    }
+
+    fn ahead(&mut self, mut quiet: Quiet<'_>) -> Option<Ahead<'_>> {
+        let Self {
+            py,
+            resolving,
+            sources,
+            around,
+            until_ns,
+            ..
+        } = self;
+        let expected = resolving.publish_ahead(*py, sources, around, *until_ns, &mut quiet)?;
+        let (ticks, rest) = resolving.ahead.split_at(expected);
+        Some(Ahead {
+            ticks,
+            rest,
+            now_ns: around.time.now(),
+        })
+    }
 }
 
 impl Resolving {
@@ -99,19 +178,63 @@ impl Resolving {
             return Ok(Reached::Outside);
         };
         group.set_thread(this_thread());
-        let mut ended = Ok(Reached::Outside);
-        let mut next =
-            |backlog: Option<&mut Backlog>| match self.reach(py, sources, around, until_ns, Place::Inside(backlog)) {
-                Ok(Reached::Time(next_ns)) => Some(next_ns),
-                other => {
-                    ended = other;
-                    None
-                }
-            };
-        if let Some(dispatched) = group.dispatch_on(py, now_ns, Bounds::NONE, Some(&mut next)) {
+        let mut times = Times {
+            py,
+            resolving: self,
+            sources,
+            around,
+            until_ns,
+            ended: Ok(Reached::Outside),
+        };
+        if let Some(dispatched) = group.dispatch_on(py, now_ns, Bounds::NONE, &mut times) {
             dispatched?;
         }
-        ended
+        times.ended
+    }
+
+    /// Whether a dispatch may go on with a time that nothing is published of yet. Now and then it may not, so that
+    /// `reach` looks for signals.
+    #[inline(always)] // With every time of a replay.
+    fn goes_on_inside(&mut self, core: &IngestCore) -> bool {
+        self.items = self.items.wrapping_add(1);
+        // Relaxed: a stop takes effect soon, and orders nothing.
+        let is_stopped = core.stop.load(Ordering::Relaxed);
+        let looks = self.items.is_multiple_of(ITEMS_PER_LOOK);
+        !(is_stopped || looks || self.open.is_some() || self.waits) && core.has_one_group()
+    }
+
+    /// Publishes what comes before anything is due, as far as it is quiet, into `ahead`; and with it the first time that
+    /// is not. Returns how many ticks come before that.
+    fn publish_ahead(
+        &mut self,
+        py: Python<'_>,
+        sources: &mut Sources,
+        around: &Surroundings<'_>,
+        until_ns: i64,
+        quiet: &mut Quiet<'_>,
+    ) -> Option<usize> {
+        let core = around.core;
+        if !self.goes_on_inside(core) || core.has_consumers() {
+            return None;
+        }
+        let next_ns = sources.whole_time()?;
+        if around.left_to_do(Some(next_ns.min(until_ns))).is_some() {
+            return None;
+        }
+        let due_ns = around.time.alarm_ns().min(core.bars.due_ns());
+        let end_ns = quiet.end_ns(next_ns).min(due_ns).min(until_ns.saturating_add(1));
+        let mut publisher = Publisher::begin(py, core).ok()?;
+        let ticks_max = self.looks_ahead.clamp(TICKS_AHEAD_MIN, Quiet::TICKS_MAX);
+        self.looks_ahead = 0;
+        let numbered = sources.number_ahead(&mut publisher, (end_ns, ticks_max), quiet)?;
+        if 2 * numbered.taken > ticks_max {
+            self.looks_ahead = 2 * ticks_max;
+        }
+        let is_sent = publisher.send_at_once();
+        debug_assert!(is_sent, "no more than there was room for");
+        std::mem::swap(&mut self.ahead, &mut publisher.working.outgoing);
+        around.time.move_to(numbered.last_ns);
+        Some(numbered.expected)
     }
 
     /// Publishes the items of the next time, until that is whole.
@@ -201,24 +324,20 @@ impl Resolving {
         place: &mut Place<'_>,
     ) -> PyResult<Option<Reached>> {
         let mut publisher = Publisher::begin(py, core)?;
-        let passed = if is_whole {
-            sources.number_time(&mut publisher)?
+        if is_whole {
+            sources.number_time(&mut publisher)?;
         } else {
             sources.number_next(&mut publisher)?;
-            None
-        };
-        if passed.is_some() || publisher.send_at_once() {
-            if !is_whole {
-                self.open = Some(next);
-                return Ok(None);
-            }
+        }
+        if publisher.send_at_once() {
             if let Place::Inside(Some(backlog)) = place {
-                match &passed {
-                    Some(tick) => backlog.push(tick),
-                    None => backlog.extend(&publisher.working.outgoing),
-                }
+                backlog.extend(&publisher.working.outgoing);
             }
-            return Ok(Some(Reached::Time(next)));
+            if is_whole {
+                return Ok(Some(Reached::Time(next)));
+            }
+            self.open = Some(next);
+            return Ok(None);
         }
         self.open = Some(next);
         if matches!(place, Place::Inside(_)) {

@@ -98,7 +98,10 @@ impl RingCore {
 
     #[inline(always)] // With every time of a replay.
     fn published(&self, ticks: &[Tick], first: u64) {
-        self.newest.store(ticks, first);
+        match ticks {
+            [tick] => self.newest.store_one(tick, first),
+            _ => self.newest.store(ticks, first),
+        }
         if let Some(last) = ticks.last() {
             // Relaxed: a number for statistics.
             self.newest_ts.store(last.ts_init, Ordering::Relaxed);
@@ -149,6 +152,12 @@ impl WriterGuard<'_, '_> {
             None => self.publish_what_fits(ticks),
             Some(_still) => self.publish_logged(ticks),
         }
+    }
+
+    /// Publishes one tick, for which there is room.
+    #[inline(always)] // With every time of a replay.
+    pub(crate) fn publish_one(&mut self, tick: &Tick) {
+        self.try_publish(std::slice::from_ref(tick));
     }
 
     /// The same while the log is held: a function of its own, so that a publish without a log pays nothing.

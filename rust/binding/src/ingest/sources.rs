@@ -19,10 +19,11 @@ use pyo3::types::{PyBytes, PyDict};
 use super::arrival::Arrival;
 use super::decoder::Decoder;
 use super::ingest_core::IngestCore;
+use super::numbering::Numbered;
 use super::publisher::Publisher;
 use super::sequencer::{Working, first_unfit, refuse_unfit};
 use super::tally::{RejectTuple, Tally};
-use crate::dispatch::Count;
+use crate::dispatch::{Count, Quiet};
 use crate::errors::{internal, raise, raise_about, raise_with};
 use crate::hot::columns::ticks_of;
 use crate::lock::lock;
@@ -46,6 +47,12 @@ impl Source {
         } else {
             self.check_ticks(publisher, ticks)
         }
+    }
+
+    /// Whether its ticks can be numbered, and have no numbers.
+    #[inline(always)] // With every time of a replay.
+    fn is_to_be_numbered(&self) -> bool {
+        self.is_fit && !self.is_numbered
     }
 
     /// Numbers ticks, unless they have numbers.
@@ -178,24 +185,55 @@ impl Sources {
         self.merge().whole_time()
     }
 
-    /// Takes the ticks of the time that `whole_time` returned, and numbers them; a single one may be published at once,
-    /// and is returned then.
-    #[inline(always)] // With every time of a replay.
-    pub(super) fn number_time(&mut self, publisher: &mut Publisher<'_, '_>) -> PyResult<Option<Tick>> {
+    /// Takes the ticks of the time that `whole_time` returned, and numbers them.
+    pub(super) fn number_time(&mut self, publisher: &mut Publisher<'_, '_>) -> PyResult<()> {
         let merge = self.merge.as_mut().ok_or_else(|| internal("a pump without sources"))?;
-        let taken = merge.take_time();
-        let (source, ticks) = taken.ok_or_else(|| internal("a time that was announced did not come"))?;
+        let whole = merge.whole();
+        let (source, ticks) = whole.ok_or_else(|| internal("a time that was announced did not come"))?;
         let source = &self.sources[source];
-        source.check(publisher, ticks)?;
-        self.counted.count_item(ticks.first().map(|tick| tick.ts_init));
-        let passed = match ticks {
-            [tick] if !source.is_numbered => publisher.pass(tick),
-            _ => None,
-        };
-        if passed.is_none() {
-            source.number(publisher, ticks)?;
+        let mut numbered = source.check(publisher, ticks);
+        if numbered.is_ok() {
+            self.counted.count_items(1, ticks[0].ts_init, ticks[0].ts_init);
+            numbered = source.number(publisher, ticks);
         }
-        Ok(passed)
+        merge.pass_time();
+        numbered
+    }
+
+    /// Publishes the tick of the time that `whole_time` returned, if it is one that is as expected, and writes it to
+    /// `numbered`; false: nothing was done.
+    #[inline(always)] // With every time of a replay.
+    pub(super) fn pass_one(&mut self, publisher: &mut Publisher<'_, '_>, numbered: &mut Tick) -> bool {
+        let Some(merge) = &mut self.merge else { return false };
+        let Some((source, [tick])) = merge.whole() else {
+            return false;
+        };
+        if !self.sources[source].is_to_be_numbered() || !publisher.pass(tick, numbered) {
+            return false;
+        }
+        merge.pass_time();
+        self.counted.count_items(1, numbered.ts_init, numbered.ts_init);
+        true
+    }
+
+    /// Numbers the ticks of the next times before `end_ns`, as far as they are quiet, `ticks_max` at most.
+    pub(super) fn number_ahead(
+        &mut self,
+        publisher: &mut Publisher<'_, '_>,
+        (end_ns, ticks_max): (i64, usize),
+        quiet: &mut Quiet<'_>,
+    ) -> Option<Numbered> {
+        let merge = self.merge.as_mut()?;
+        let ticks_max = publisher.room().min(ticks_max);
+        let (source, ticks) = merge.ahead(end_ns, ticks_max, |tick| quiet.takes(tick))?;
+        if !self.sources[source].is_to_be_numbered() || !quiet.makes_room(publisher.py, ticks.len()) {
+            return None;
+        }
+        let numbered = publisher.number_ahead(ticks);
+        let first_ns = ticks[..numbered.taken].first()?.ts_init;
+        let times = merge.pass(numbered.taken);
+        self.counted.count_items(times, first_ns, numbered.last_ns);
+        Some(numbered)
     }
 
     /// Takes the next item, which `peek` announced, decodes and numbers it.
@@ -238,7 +276,11 @@ impl Sources {
             }
         }
         let is_line = matches!(item.payload, Payload::BadLine(_));
-        counted.count_item((!is_line).then_some(item.ts_init));
+        if is_line {
+            counted.items.add(1);
+        } else {
+            counted.count_items(1, item.ts_init, item.ts_init);
+        }
         Ok(())
     }
 
@@ -290,27 +332,25 @@ impl Counted {
         let mut frames = lock(&self.frames);
         arrival.count(outcome, &mut frames.tally);
         frames.accepted[source] += u64::from(matches!(outcome, Outcome::Accepted(_)));
-        self.count_item(Some(arrival.ts_init));
+        self.count_items(1, arrival.ts_init, arrival.ts_init);
         outcome
     }
 
-    /// `ts_init`: when it was received; `None`: that is unknown.
+    /// So many whose receive times are known, and when the first and the last of them was received.
     #[inline]
-    fn count_item(&self, ts_init: Option<i64>) {
-        self.items.add(1);
-        if let Some(ts_init) = ts_init {
-            if self.timed.get() == 0 {
-                // Relaxed, here and below: written by the thread that drives the pump; numbers for others.
-                self.first_ts.store(ts_init, Ordering::Relaxed);
-            }
-            self.last_ts.store(ts_init, Ordering::Relaxed); // Relaxed: as above.
-            self.timed.add(1);
+    fn count_items(&self, count: u64, first_ns: i64, last_ns: i64) {
+        if self.timed.get() == 0 {
+            // Relaxed, here and below: written by the thread that drives the pump; numbers for others.
+            self.first_ts.store(first_ns, Ordering::Relaxed);
         }
+        self.last_ts.store(last_ns, Ordering::Relaxed); // Relaxed: as above.
+        self.items.add(count);
+        self.timed.add(count);
     }
 
     /// When the last item was received that was taken.
     pub(crate) fn last_ts(&self) -> Option<i64> {
-        (self.timed.get() > 0).then(|| self.last_ts.load(Ordering::Relaxed)) // Relaxed: see `count_item`.
+        (self.timed.get() > 0).then(|| self.last_ts.load(Ordering::Relaxed)) // Relaxed: see `count_items`.
     }
 
     pub(crate) fn write_to(&self, py: Python<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {

@@ -31,6 +31,15 @@ struct Cell {
     stored_by: AtomicU64,
 }
 
+impl Cell {
+    #[inline(always)]
+    fn keep(&self, tick: &Tick, position: u64) {
+        let mut words = [position; WORDS];
+        words[..TICK_WORDS].copy_from_slice(&Tick::slice_as_words(std::slice::from_ref(tick))[0]);
+        self.newest.store(&words);
+    }
+}
+
 type Cells = Box<[Cell]>;
 type Times = Box<[AtomicI64]>;
 
@@ -91,9 +100,7 @@ impl NewestTable {
             }
             cell.stored_by.store(number, Ordering::Relaxed);
             self.keep_sides(tick, &ticks[..index]);
-            let mut words = [first + index as u64; WORDS];
-            words[..TICK_WORDS].copy_from_slice(&tick.to_words());
-            cell.newest.store(&words);
+            cell.keep(tick, first + index as u64);
         }
     }
 
@@ -110,6 +117,20 @@ impl NewestTable {
         if tick.may_be_newest() && tick.ts_init > time.load(Ordering::Relaxed) {
             time.store(tick.ts_init, Ordering::Relaxed);
         }
+    }
+
+    /// `store` of one tick.
+    #[inline(always)] // With every time of a replay.
+    pub fn store_one(&self, tick: &Tick, position: u64) {
+        if tick.kind == TRADE || tick.kind == AGG_TRADE {
+            self.keep_time(tick);
+            return;
+        }
+        let Some(cell) = self.newest_key(tick).and_then(|key| self.cell(key)) else {
+            return;
+        };
+        self.keep_sides(tick, &[]);
+        cell.keep(tick, position);
     }
 
     /// Keeps the prices of the last quote of both sides before one that lacks a side. `before`: of the same `store`.
@@ -207,8 +228,9 @@ fn trade_key(instrument: u32, kind: u8) -> usize {
 }
 
 /// Bid and ask of a quote; `None` where a side has no price, or a size of 0. A size of NaN is unknown.
+#[inline]
 fn sides(quote: &Tick) -> Option<(f64, f64)> {
-    let [bid, ask, bid_size, ask_size] = quote.values.map(f64::from_bits);
+    let [bid, ask, bid_size, ask_size] = [quote.value(0), quote.value(1), quote.value(2), quote.value(3)];
     let has_side = |price: f64, size: f64| price > 0.0 && price.is_finite() && size != 0.0;
     (has_side(bid, bid_size) && has_side(ask, ask_size)).then_some((bid, ask))
 }

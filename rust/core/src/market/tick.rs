@@ -61,6 +61,7 @@ impl Tick {
     }
 
     /// Ticks as the words that ring slots hold; borrows, copies nothing.
+    #[inline]
     #[must_use]
     pub fn slice_as_words(ticks: &[Self]) -> &[[u64; TICK_WORDS]] {
         zerocopy::transmute_ref!(ticks)
@@ -73,6 +74,7 @@ impl Tick {
     }
 
     /// `values[index]` as a number.
+    #[inline]
     #[must_use]
     pub fn value(&self, index: usize) -> f64 {
         f64::from_bits(self.values[index])

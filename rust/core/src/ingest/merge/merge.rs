@@ -10,20 +10,11 @@
 //! come first is out of blocks; no allocation per item; a block is dropped as soon as it is used up.
 //! Does not: read files, decode, or sort a source: one whose times go back is an error, and stays one.
 
+use super::source::{Block, Source, head_of};
 use crate::error::MergeError;
-use crate::ingest::lines::Lines;
 use crate::market::tick::Tick;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-
-/// What a source hands over at once.
-#[derive(Clone, Debug)]
-pub enum Block {
-    /// Whole recorded lines.
-    Lines(Vec<u8>),
-    /// Ticks; an event is not cut.
-    Ticks(Vec<Tick>),
-}
 
 /// One item of a source, borrowed from its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,34 +62,13 @@ pub enum Peek {
     End,
 }
 
-/// Where in a block the next item lies.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    ts_init: i64,
-    row: u64,
-    start: usize,
-    end: usize,
-    bad: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Source {
-    block: Block,
-    /// Bytes or ticks of the block that lie behind the head.
-    at: usize,
-    /// Rows of all blocks up to there.
-    rows: u64,
-    previous: i64,
-    ended: bool,
-    head: Option<Head>,
-}
-
 /// Merges sources. See the module's header.
 #[derive(Clone, Debug)]
 pub struct Merge {
     sources: Vec<Source>,
-    /// Heads in order: each source is here, or out of blocks, or has ended.
-    heads: BinaryHeap<Reverse<(i64, usize)>>,
+    /// The head that comes first, and the others: each source is here, or out of blocks, or has ended.
+    first: Option<(i64, usize)>,
+    others: BinaryHeap<Reverse<(i64, usize)>>,
     /// Sources out of blocks, lowest first.
     hungry: BinaryHeap<Reverse<usize>>,
     /// The source whose head was handed out.
@@ -120,7 +90,8 @@ impl Merge {
         };
         Self {
             sources: vec![source; sources],
-            heads: BinaryHeap::with_capacity(sources),
+            first: None,
+            others: BinaryHeap::with_capacity(sources),
             hungry: (0..sources).map(Reverse).collect(),
             taken: None,
             failed: None,
@@ -159,10 +130,7 @@ impl Merge {
         if let Some(&Reverse(source)) = self.hungry.peek() {
             return Ok(Peek::Need(source));
         }
-        Ok(self
-            .heads
-            .peek()
-            .map_or(Peek::End, |&Reverse((ts_init, _))| Peek::At(ts_init)))
+        Ok(self.first.map_or(Peek::End, |(ts_init, _)| Peek::At(ts_init)))
     }
 
     /// The next item. It is borrowed until the next call.
@@ -179,7 +147,7 @@ impl Merge {
             Peek::End => return Ok(Step::End),
             Peek::At(_) => {}
         }
-        let Some(&Reverse((ts_init, index))) = self.heads.peek() else {
+        let Some((ts_init, index)) = self.first else {
             return Ok(Step::End);
         };
         self.taken = Some(index);
@@ -200,44 +168,119 @@ impl Merge {
         }))
     }
 
-    /// When the next ticks come, if they are all that was received at their time and lie in one block: see
-    /// [`Merge::take_time`]. `None`: [`Merge::peek_ts`] says what comes.
-    #[inline]
-    pub fn whole_time(&mut self) -> Option<i64> {
-        self.pass_taken();
+    /// The first source, and when the next one of the others has something; `None`: there is none, or a source lacks a
+    /// block.
+    #[inline(always)] // With every time of a replay.
+    fn ready(&mut self) -> Option<(usize, i64)> {
+        if self.taken.is_some() {
+            self.pass_taken();
+        }
         if self.failed.is_some() || !self.hungry.is_empty() {
             return None;
         }
-        // The two behind the first of a heap: no other is before them.
-        let [Reverse((ts_init, index)), others @ ..] = self.heads.as_slice() else {
-            return None;
-        };
-        let is_alone = others.iter().take(2).all(|Reverse((other, _))| other > ts_init);
-        let source = &self.sources[*index];
-        let Block::Ticks(ticks) = &source.block else {
+        let (_, index) = self.first?;
+        Some((index, self.others.peek().map_or(i64::MAX, |Reverse((other, _))| *other)))
+    }
+
+    /// When the next ticks come, if they are all that was received at their time and lie in one block: see
+    /// [`Merge::whole`]. `None`: [`Merge::peek_ts`] says what comes.
+    #[inline(always)] // With every time of a replay.
+    pub fn whole_time(&mut self) -> Option<i64> {
+        let (index, other_ns) = self.ready()?;
+        let source = &self.sources[index];
+        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
             return None;
         };
         // At the end of a block its time may go on in the next one.
         let behind = ticks.get(source.at)?;
-        (is_alone && behind.ts_init > *ts_init).then_some(*ts_init)
+        (behind.ts_init > head.ts_init && other_ns > head.ts_init).then_some(head.ts_init)
     }
 
-    /// Takes the ticks of the time that [`Merge::whole_time`] returned: with the index of their source.
-    #[inline]
-    pub fn take_time(&mut self) -> Option<(usize, &[Tick])> {
-        let mut top = self.heads.peek_mut()?;
-        let Reverse((_, index)) = *top;
-        let source = &mut self.sources[index];
-        let head = source.head?;
-        let Block::Ticks(ticks) = &source.block else {
+    /// The ticks of the time that [`Merge::whole_time`] returned, with the index of their source; see
+    /// [`Merge::pass_time`].
+    #[inline(always)] // With every time of a replay.
+    #[must_use]
+    pub fn whole(&self) -> Option<(usize, &[Tick])> {
+        let (_, index) = self.first?;
+        let source = &self.sources[index];
+        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
             return None;
         };
-        let next = head_of(ticks, source.at, source.rows)?;
-        *top = Reverse((next.ts_init, index));
-        source.at = next.end;
-        source.rows += (next.end - next.start) as u64;
-        (source.previous, source.head) = (next.ts_init, Some(next));
         Some((index, &ticks[head.start..head.end]))
+    }
+
+    /// Takes the ticks that [`Merge::whole`] returned.
+    #[inline(always)] // With every time of a replay.
+    pub fn pass_time(&mut self) {
+        let Some((_, index)) = self.first else { return };
+        let source = &mut self.sources[index];
+        if let Block::Ticks(ticks) = &source.block
+            && let Some(next) = head_of(ticks, source.at, source.rows)
+        {
+            source.go_to(next);
+            self.put_first(next.ts_init, index);
+        }
+    }
+
+    /// The ticks of the next times, as far as these lie in one block, before `end_ns` and before any other source has
+    /// something, and `takes` is true of each; at most `ticks_max`, and whole times only. [`Merge::pass`] takes them.
+    ///
+    /// The last time of a block is not among them, because it may go on in the next block. With the index of the source.
+    pub fn ahead(
+        &mut self,
+        end_ns: i64,
+        ticks_max: usize,
+        mut takes: impl FnMut(&Tick) -> bool,
+    ) -> Option<(usize, &[Tick])> {
+        let (index, other_ns) = self.ready()?;
+        let end_ns = end_ns.min(other_ns);
+        let source = &self.sources[index];
+        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
+            return None;
+        };
+        let coming = &ticks[head.start..];
+        let (mut whole, mut last_ns) = (0, head.ts_init);
+        for (at, tick) in coming.iter().enumerate() {
+            if tick.ts_init > last_ns {
+                (whole, last_ns) = (at, tick.ts_init);
+            }
+            // The error of a time that goes back comes behind the time before it.
+            if tick.ts_init < last_ns || at == ticks_max || tick.ts_init >= end_ns || !takes(tick) {
+                break;
+            }
+        }
+        (whole > 0).then(|| (index, &coming[..whole]))
+    }
+
+    /// Takes so many of the ticks that [`Merge::ahead`] returned: whole times. Returns how many times these are.
+    ///
+    /// # Panics
+    /// When it returned fewer, or none.
+    pub fn pass(&mut self, count: usize) -> u64 {
+        let (_, index) = self.first.expect("the source of the ticks ahead");
+        let source = &mut self.sources[index];
+        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
+            panic!("what is ahead are ticks");
+        };
+        let at = head.start + count;
+        let next = head_of(ticks, at, head.row - 1 + count as u64).expect("the last time of a block is not ahead");
+        let ends = ticks[head.start..=at].windows(2);
+        let times = ends.filter(|pair| pair[0].ts_init != pair[1].ts_init).count();
+        source.go_to(next);
+        self.put_first(next.ts_init, index);
+        times as u64
+    }
+
+    /// The source that was first goes on at this time: it or another one is first now.
+    #[inline(always)] // With every time of a replay.
+    fn put_first(&mut self, ts_init: i64, index: usize) {
+        let mut first = (ts_init, index);
+        if let Some(mut top) = self.others.peek_mut()
+            && top.0 < first
+        {
+            std::mem::swap(&mut top.0, &mut first);
+        }
+        self.first = Some(first);
     }
 
     /// Moves the source whose head was handed out to its next one.
@@ -245,13 +288,9 @@ impl Merge {
         if let Some(index) = self.taken.take() {
             let source = &mut self.sources[index];
             match source.advance(index) {
-                Ok(Some(ts_init)) => {
-                    if let Some(mut top) = self.heads.peek_mut() {
-                        *top = Reverse((ts_init, index));
-                    }
-                }
+                Ok(Some(ts_init)) => self.put_first(ts_init, index),
                 Ok(None) => {
-                    self.heads.pop();
+                    self.first = self.others.pop().map(|Reverse(head)| head);
                     self.hungry.push(Reverse(index));
                 }
                 Err(error) => self.failed = self.failed.or(Some(error)),
@@ -272,73 +311,14 @@ impl Merge {
 
     fn load(&mut self, index: usize) {
         match self.sources[index].advance(index) {
-            Ok(Some(ts_init)) => self.heads.push(Reverse((ts_init, index))),
+            Ok(Some(ts_init)) => {
+                let came = (ts_init, index);
+                let later = self.first.map(|first| first.max(came));
+                self.first = Some(self.first.map_or(came, |first| first.min(came)));
+                self.others.extend(later.map(Reverse));
+            }
             Ok(None) => self.hungry.push(Reverse(index)),
             Err(error) => self.failed = self.failed.or(Some(error)),
         }
-    }
-}
-
-/// The ticks of one receive time that begin at this place of a block; `None` at its end. rows : before it.
-#[inline]
-fn head_of(ticks: &[Tick], at: usize, rows: u64) -> Option<Head> {
-    let (first, rest) = ticks.get(at..)?.split_first()?;
-    let same = rest.iter().take_while(|tick| tick.ts_init == first.ts_init).count();
-    Some(Head {
-        ts_init: first.ts_init,
-        row: rows + 1,
-        start: at,
-        end: at + 1 + same,
-        bad: false,
-    })
-}
-
-impl Source {
-    /// Finds the next head, and its time; None when the block is used up (which is then dropped).
-    fn advance(&mut self, index: usize) -> Result<Option<i64>, MergeError> {
-        let head = match &self.block {
-            Block::Lines(bytes) => {
-                let mut lines = Lines::new(&bytes[self.at..], self.rows + 1);
-                let line = lines.next();
-                self.rows = lines.number() - 1;
-                let begin = self.at;
-                self.at += lines.at();
-                line.map(|line| {
-                    let (ts_init, piece) = line.parts.unwrap_or((self.previous.max(0), line.bytes));
-                    let end = begin + line.offset + line.bytes.len();
-                    Head {
-                        ts_init,
-                        row: line.number,
-                        start: end - piece.len(),
-                        end,
-                        bad: line.parts.is_none(),
-                    }
-                })
-            }
-            Block::Ticks(ticks) => {
-                let head = head_of(ticks, self.at, self.rows);
-                if let Some(head) = head {
-                    self.at = head.end;
-                    self.rows += (head.end - head.start) as u64;
-                }
-                head
-            }
-        };
-        self.head = head;
-        let Some(head) = head else {
-            self.block = Block::Ticks(Vec::new());
-            self.at = 0;
-            return Ok(None);
-        };
-        if head.ts_init < self.previous {
-            return Err(MergeError {
-                source_index: index,
-                row: head.row,
-                ts_init: head.ts_init,
-                previous: self.previous,
-            });
-        }
-        self.previous = head.ts_init;
-        Ok(Some(head.ts_init))
     }
 }

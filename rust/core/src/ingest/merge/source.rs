@@ -1,0 +1,111 @@
+//! One source of a merge: its block, and where in that the next item lies.
+//!
+//! Guarantees: heads come in order of their receive times; a time that goes back is an error that names its row.
+//! Does not: know other sources.
+
+use crate::error::MergeError;
+use crate::ingest::lines::Lines;
+use crate::market::tick::Tick;
+
+/// What a source hands over at once.
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// Whole recorded lines.
+    Lines(Vec<u8>),
+    /// Ticks; an event is not cut.
+    Ticks(Vec<Tick>),
+}
+
+/// Where in a block the next item lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) ts_init: i64,
+    pub(super) row: u64,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) bad: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) block: Block,
+    /// Bytes or ticks of the block that lie behind the head.
+    pub(super) at: usize,
+    /// Rows of all blocks up to there.
+    pub(super) rows: u64,
+    pub(super) previous: i64,
+    pub(super) ended: bool,
+    pub(super) head: Option<Head>,
+}
+
+/// The ticks of one receive time that begin at this place of a block; `None` at its end. rows : before it.
+#[inline]
+pub(super) fn head_of(ticks: &[Tick], at: usize, rows: u64) -> Option<Head> {
+    let (first, rest) = ticks.get(at..)?.split_first()?;
+    let same = rest.iter().take_while(|tick| tick.ts_init == first.ts_init).count();
+    Some(Head {
+        ts_init: first.ts_init,
+        row: rows + 1,
+        start: at,
+        end: at + 1 + same,
+        bad: false,
+    })
+}
+
+impl Source {
+    /// Has this one next, which are ticks of a later time.
+    #[inline(always)]
+    pub(super) fn go_to(&mut self, next: Head) {
+        self.at = next.end;
+        self.rows = next.row - 1 + (next.end - next.start) as u64;
+        (self.previous, self.head) = (next.ts_init, Some(next));
+    }
+
+    /// Finds the next head, and its time; None when the block is used up (which is then dropped).
+    pub(super) fn advance(&mut self, index: usize) -> Result<Option<i64>, MergeError> {
+        let head = match &self.block {
+            Block::Lines(bytes) => {
+                let mut lines = Lines::new(&bytes[self.at..], self.rows + 1);
+                let line = lines.next();
+                self.rows = lines.number() - 1;
+                let begin = self.at;
+                self.at += lines.at();
+                line.map(|line| {
+                    let (ts_init, piece) = line.parts.unwrap_or((self.previous.max(0), line.bytes));
+                    let end = begin + line.offset + line.bytes.len();
+                    Head {
+                        ts_init,
+                        row: line.number,
+                        start: end - piece.len(),
+                        end,
+                        bad: line.parts.is_none(),
+                    }
+                })
+            }
+            Block::Ticks(ticks) => {
+                let head = head_of(ticks, self.at, self.rows);
+                if let Some(head) = head {
+                    self.at = head.end;
+                    self.rows += (head.end - head.start) as u64;
+                }
+                head
+            }
+        };
+        self.head = head;
+        let Some(head) = head else {
+            self.block = Block::Ticks(Vec::new());
+            self.at = 0;
+            return Ok(None);
+        };
+        if head.ts_init < self.previous {
+            return Err(MergeError {
+                source_index: index,
+                row: head.row,
+                ts_init: head.ts_init,
+                previous: self.previous,
+            });
+        }
+        self.previous = head.ts_init;
+        Ok(Some(head.ts_init))
+    }
+}
