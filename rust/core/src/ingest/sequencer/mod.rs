@@ -4,9 +4,11 @@
 //! Does not: reorder, wait, or look at times.
 
 mod known_gaps;
+mod options;
 mod sequencer;
 mod state;
 mod stream;
 
-pub use sequencer::{Sequencer, SequencerCounts, SequencerOptions, Unwanted};
+pub use options::{SequencerOptions, Unwanted};
+pub use sequencer::{Sequencer, SequencerCounts};
 pub use state::{RestoreError, SavedStream, SequencerState};

@@ -15,6 +15,7 @@
 //! Does not: reorder or wait; it looks at times only where ids are not above the last one (see `stream`).
 
 use super::known_gaps::KnownGaps;
+use super::options::{SequencerOptions, Unwanted};
 use super::state::{self, RestoreError, SavedStream, SequencerState};
 use super::stream::{LateRun, NO_TIME, Rule, Stream, Verdict, event_len};
 use crate::ingest::decode::PassedOver;
@@ -24,33 +25,6 @@ use crate::market::kind::{self, KindTable, Nature, VenueIds};
 use crate::market::status::Status;
 use crate::market::tick::{GapCause, NO_INSTRUMENT, Tick, flags};
 use std::collections::BTreeMap;
-
-/// What becomes of an event that is not new by the venue's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unwanted {
-    /// Counted, and not passed on.
-    Drop,
-    /// Counted, flagged, numbered and passed on.
-    Deliver,
-}
-
-/// How a sequencer treats duplicates and late events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SequencerOptions {
-    /// The same venue number again.
-    pub duplicates: Unwanted,
-    /// A venue number below one already seen.
-    pub late: Unwanted,
-}
-
-impl Default for SequencerOptions {
-    fn default() -> Self {
-        Self {
-            duplicates: Unwanted::Drop,
-            late: Unwanted::Deliver,
-        }
-    }
-}
 
 /// What a sequencer has done so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
