@@ -461,8 +461,8 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
         line.removeprefix("#") if line.startswith("#") and "<" not in line and not line.startswith("# ") else line
         for line in text.splitlines()
     ]
-    told = [line for line in lines if not line.startswith("[[services]]")]
-    # The section [gateway] is there then; items of its lists would be incomplete.
+    # An item of these lists would be incomplete; so would one of the section [gateway], which is there then.
+    told = [line for line in lines if not line.startswith(("[[services]]", "[[pipeline.rules]]"))]
     text_told = re.sub(r"(?s)\n\[\[gateway\.(?!routes\.filters).*?(?=\n\[(?!\[gateway))", "", "\n".join(told))
     assert msgspec.structs.replace(load(text_told, tmp_path), gateway=None) == load(text, tmp_path)
 

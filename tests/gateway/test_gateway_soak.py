@@ -17,7 +17,7 @@ from headrace.commands import Subscribe, Unsubscribe
 from headrace.feeds import SyntheticFeed
 from headrace.gateway import CanonicalEvent, CanonicalType, Gateway
 from headrace.venues import BinanceFeed, Fault, SimulatedVenue
-from tests.venues.test_live_books import Comparing
+from tests.support.comparing import Comparing
 
 pytestmark = pytest.mark.asyncio
 

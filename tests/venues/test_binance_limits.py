@@ -61,7 +61,8 @@ def test_a_breaker_opens_tries_once_and_closes(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(breaker.time, "monotonic", lambda: now[0])
     states: list[str] = []
-    own = Breaker(states.append)
+    own = Breaker()
+    own.follow(states.append)
     for _ in range(breaker.FAILURES_MAX):
         assert own.allows()
         own.failed()

@@ -95,24 +95,9 @@ class EngineParts:
         self.names: Final = KnownNames(
             self.dispatcher, announced=lambda: announced_by(self.feeds), strategies=specs.keys()
         )
-        self.gates: Final = RiskGates(
-            options["limits"],
-            instruments,
-            clock=self.clock.real,
-            quotes=self.marks.quote,
-            kill_switch=self.kill_switch,
-            names=self.names,
-            books=self._book_state,
-            trades=self._newest_trades,
-        )
+        self.gates: Final = self._gates(instruments)
         self.warmup: Final = self._warmup()
-        self.commands: Final = CommandBus(
-            bus=self.bus,
-            clock=self.clock,
-            middleware=options["middleware"],
-            workers=options["command_workers"],
-            timeout_s=options["command_timeout_s"],
-        )
+        self.commands: Final = self._commands()
         self.audit: Final = self._audit()
         self.log: Final = self._log()
         self.driver: Final = self._driver()
@@ -247,6 +232,27 @@ class EngineParts:
             late=options["late"],
             dead_letters=self.dead_letters,
             called_by_owner=LIFE_CYCLE,
+        )
+
+    def _gates(self, instruments: Sequence[Instrument]) -> RiskGates:
+        return RiskGates(
+            self.options["limits"],
+            instruments,
+            clock=self.clock.real,
+            quotes=self.marks.quote,
+            kill_switch=self.kill_switch,
+            names=self.names,
+            books=self._book_state,
+            trades=self._newest_trades,
+        )
+
+    def _commands(self) -> CommandBus:
+        return CommandBus(
+            bus=self.bus,
+            clock=self.clock,
+            middleware=self.options["middleware"],
+            workers=self.options["command_workers"],
+            timeout_s=self.options["command_timeout_s"],
         )
 
     def _warmup(self) -> Warmup | None:

@@ -41,10 +41,11 @@ from headrace.trading.engine_register import registered
 from headrace.trading.kill_switch import KillSwitch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from headrace.engine.parts import EngineParts
     from headrace.market.events import Event
+    from headrace.strategies.runner import StrategyRunner
     from headrace.trading.kill_switch import HaltWatch
 
 __all__ = ["EngineRun"]
@@ -260,23 +261,9 @@ class EngineRun:
         for runner in parts.strategies.values():
             runner.join()
         if parts.log is not None:
-            self._warn_of_tasks()
+            _warn_of_tasks(parts.strategies.values())
         parts.driver.freeze()
         parts.driver.raise_faults()
-
-    def _warn_of_tasks(self) -> None:
-        """Log which strategies a repetition may not follow."""
-        for runner in self._parts.strategies.values():
-            awaited = [
-                name
-                for name in runner.async_callbacks
-                if name in ("on_bar", "on_bars", "on_signal", "on_order", "on_fill")
-            ]
-            if awaited:
-                log.warning(
-                    "%s awaits %s: the event loop decides when they run, so a repetition of this log may differ",
-                    *(runner.name, ", ".join(awaited)),
-                )
 
     async def _execute(self, group: asyncio.TaskGroup) -> None:
         parts = self._parts
@@ -391,3 +378,16 @@ def _switch_interval() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before_s)
+
+
+def _warn_of_tasks(runners: Iterable[StrategyRunner]) -> None:
+    """Log which strategies a repetition may not follow."""
+    for runner in runners:
+        awaited = [
+            name for name in runner.async_callbacks if name in ("on_bar", "on_bars", "on_signal", "on_order", "on_fill")
+        ]
+        if awaited:
+            log.warning(
+                "%s awaits %s: the event loop decides when they run, so a repetition of this log may differ",
+                *(runner.name, ", ".join(awaited)),
+            )

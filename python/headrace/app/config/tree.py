@@ -16,10 +16,23 @@ Does not: read files (``reading``) or import what ``use`` names (``app.objects``
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import msgspec
 
+from headrace.app.config.types import (
+    AboveZero,
+    AtLeastOne,
+    BrokerUse,
+    EngineName,
+    FeedKind,
+    FilePath,
+    ParserUse,
+    RingCapacity,
+    Table,
+    Timeframe,
+    Use,
+)
 from headrace.bus.filters import FilterRule
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
 from headrace.dispatch.options import SubscriptionOptions
@@ -27,7 +40,6 @@ from headrace.execution.pipeline.settings import PipelineSettings
 from headrace.execution.settings import ExecutionSettings
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.canonical import CanonicalType
-from headrace.market.checks import FILE_NAME
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
 
@@ -39,7 +51,6 @@ __all__ = [
     "EngineConfig",
     "EngineSection",
     "FeedSection",
-    "FilePath",
     "GatewaySection",
     "InstrumentSection",
     "KillSwitchSection",
@@ -50,49 +61,7 @@ __all__ = [
     "ServiceSection",
     "StrategySection",
     "TelemetrySection",
-    "Use",
 ]
-
-# In a file, relative to the file's folder; in the environment and in overrides, relative to the current folder.
-FilePath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]+$", extra={"is": "path", "takes": "a path"})]
-# Nothing follows, not even a line break, which "$" would allow in Python.
-_END = r"(?![\s\S])"
-# module:Class, or path/file.py:Class; it is imported.
-Use: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[^:]+:[^:]+$", extra={"is": "use", "takes": "module:Class"})]
-FeedKind: TypeAlias = Annotated[
-    str,
-    msgspec.Meta(
-        pattern="^(recording|synthetic|binance|[^:]+:[^:]+)$",
-        extra={"is": "use", "takes": '"recording", "synthetic", "binance" or module:Class'},
-    ),
-]
-ParserUse: TypeAlias = Annotated[
-    str,
-    msgspec.Meta(
-        pattern="^(snapshot|json|[^:]+:[^:]+)$", extra={"is": "use", "takes": '"snapshot", "json" or module:function'}
-    ),
-]
-BrokerUse: TypeAlias = Annotated[
-    str, msgspec.Meta(pattern="^(simulated|[^:]+:[^:]+)$", extra={"is": "use", "takes": '"simulated" or module:Class'})
-]
-EngineName: TypeAlias = Annotated[
-    str, msgspec.Meta(pattern=f"^{FILE_NAME}{_END}", extra={"takes": "up to 64 letters, digits and . _ -"})
-]
-# Parameters of a class's constructor; their names are checked when the object is made.
-Table: TypeAlias = dict[str, Any]
-RingCapacity: TypeAlias = Annotated[
-    int, msgspec.Meta(ge=2, le=1 << 62, extra_json_schema={"enum": [1 << bits for bits in range(1, 63)]})
-]
-Timeframe: TypeAlias = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=f"^(?=0*[1-9])[0-9]{{1,12}}(ms|s|m|h|d|t){_END}", extra={"takes": 'a time like "1m", or "100t"'}
-    ),
-]
-Address: TypeAlias = Annotated[str, msgspec.Meta(pattern="^https?://.+", extra={"takes": "http://HOST:PORT"})]
-AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-# Finite; no duration or rate needs more.
-AboveZero: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -323,7 +292,8 @@ class LaneSection(Section, frozen=True, kw_only=True):
 
     def over(self, default: LaneOptions) -> LaneOptions:
         """Return ``default`` with the options that are set in its place."""
-        return msgspec.structs.replace(default, **_given(self))
+        given = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return msgspec.structs.replace(default, **given)
 
 
 class LanesSection(Section, frozen=True, kw_only=True):
@@ -426,7 +396,3 @@ class EngineConfig(Section, frozen=True, kw_only=True):
             Instrument(name, **{key: getattr(section, key) for key in section.__struct_fields__})
             for name, section in self.instruments.items()
         ]
-
-
-def _given(section: Section) -> dict[str, object]:
-    return {name: value for name in section.__struct_fields__ if (value := getattr(section, name)) is not None}

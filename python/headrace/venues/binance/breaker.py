@@ -25,14 +25,18 @@ OPEN_S, OPEN_MAX_S = 1.0, 60.0
 
 
 class Breaker:
-    """One breaker. on_change : receives each new state."""
+    """One breaker. state : "CLOSED", "OPEN" or "HALF_OPEN"."""
 
-    def __init__(self, on_change: Callable[[BreakerState], None] = lambda _: None) -> None:
+    def __init__(self) -> None:
         self.state: BreakerState = "CLOSED"
-        self._on_change = on_change
+        self._followers: list[Callable[[BreakerState], object]] = []
         self._failures = 0
         self._open_s = OPEN_S
         self._until = 0.0
+
+    def follow(self, call: Callable[[BreakerState], object]) -> None:
+        """Call a function with each new state."""
+        self._followers.append(call)
 
     def allows(self) -> bool:
         """Return whether a request may leave; when the time has come, one may."""
@@ -64,4 +68,5 @@ class Breaker:
     def _change(self, state: BreakerState) -> None:
         if state != self.state:
             self.state = state
-            self._on_change(state)
+            for call in self._followers:
+                call(state)

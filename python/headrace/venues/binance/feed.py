@@ -28,7 +28,6 @@ from headrace.feeds.base import Frame
 from headrace.feeds.stream_status import status_frame
 from headrace.market.checks import nearest, number, of_type, refuse, whole
 from headrace.venues.binance.backfill import Backfill
-from headrace.venues.binance.breaker import Breaker
 from headrace.venues.binance.lines import Lines
 from headrace.venues.binance.listing import MarketListing
 from headrace.venues.binance.liveness import Liveness
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
     from headrace.feeds.base import Push
     from headrace.market.listed import Listed
-    from headrace.venues.binance.breaker import BreakerState
     from headrace.venues.binance.line import Line
 
 __all__ = ["BinanceFeed"]
@@ -106,10 +104,7 @@ class BinanceFeed:
         self._rules = rules_of(venue, limits)
         _refuse_wrong_names(symbols=symbols, streams=streams)
         _refuse_wrong_times(quiet_s=quiet_s, listing_every_s=listing_every_s)
-        if snapshots not in ("requested", "always"):
-            refuse("snapshots", snapshots, '"requested" or "always"')
-        if time_unit != "ms" and (time_unit, venue) != ("us", "BINANCE"):
-            refuse("time_unit", time_unit, '"ms", or "us" at BINANCE')
+        _refuse_wrong_words(venue, snapshots=snapshots, time_unit=time_unit)
         whole("snapshot_levels", snapshot_levels, 1, self._rules.depth_weights[-1][0], "levels")
         of_type("backfill", backfill, bool)
         of_type("proxy", proxy, str, None)
@@ -119,11 +114,9 @@ class BinanceFeed:
         connect = partial(new_transport, proxy=proxy, source_address=source_address)
         connect()  # A missing extra is said here, not at the first connect.
         self._lines = Lines(self._rules, connect, self, quiet_s=quiet_s)
-        self._breaker_calls: list[Callable[[str], None]] = []
         self.rest = RestClient(
             self._rules,
             self._addresses.rest,
-            breaker=Breaker(self._breaker_changed),
             proxy=proxy,
             source_address=source_address,
             time_unit=time_unit,
@@ -261,12 +254,8 @@ class BinanceFeed:
 
     def on_breaker(self, call: Callable[[str], None]) -> None:
         """Call a function with the state of the REST requests' breaker, now and at each change."""
-        self._breaker_calls.append(call)
+        self.rest.breaker.follow(call)
         call(self.rest.breaker.state)
-
-    def _breaker_changed(self, state: BreakerState) -> None:
-        for call in self._breaker_calls:
-            call(state)
 
     def request_snapshot(self, instrument: str, *, urgency: int = 0) -> None:
         """Ask for a fresh snapshot of a book; it comes as a frame. Called on the loop's thread."""
@@ -386,3 +375,10 @@ def _refuse_wrong_times(**times: float) -> None:
     for option, seconds in times.items():
         if not number(option, seconds) > 0:
             refuse(option, seconds, "a number of seconds above 0")
+
+
+def _refuse_wrong_words(venue: str, *, snapshots: str, time_unit: str) -> None:
+    if snapshots not in ("requested", "always"):
+        refuse("snapshots", snapshots, '"requested" or "always"')
+    if time_unit != "ms" and (time_unit, venue) != ("us", "BINANCE"):
+        refuse("time_unit", time_unit, '"ms", or "us" at BINANCE')

@@ -34,7 +34,7 @@ INFO_WEIGHT = 20
 
 
 class RestClient:
-    """The endpoints of one market. address : where its paths begin. breaker : of this market's requests.
+    """The endpoints of one market. address : where its paths begin.
 
     time_unit : of times in answers, "ms" or "us".
     """
@@ -44,7 +44,6 @@ class RestClient:
         rules: VenueRules,
         address: str,
         *,
-        breaker: Breaker | None = None,
         proxy: str | None = None,
         source_address: str | None = None,
         time_unit: str = "ms",
@@ -54,7 +53,7 @@ class RestClient:
         self._address = address
         self._proxy = proxy
         self._local = None if source_address is None else (source_address, 0)
-        self.breaker = breaker or Breaker()
+        self.breaker = Breaker()
         self.budget = budget_of(address, rules.weight_max, rules.minute_s)
         self._session: aiohttp.ClientSession | None = None
         self.requests = self.failures = 0
