@@ -96,6 +96,12 @@ def state_of(dispatcher: Dispatcher) -> object:
         return None
 
 
+class Plain(Watcher):
+    """Without bars and hash, which take each tick as it is numbered: single ticks go by in one loop."""
+
+    bars = ()
+
+
 class Windows(Strategy):
     subscription: ClassVar[Mapping[str, object]] = {"every": "20ms"}
 
@@ -229,9 +235,8 @@ def seen_of(
         broker=SimulatedBroker(),
         instruments=INSTRUMENTS,
         limits=LIMITS,
-        hashing=True,
         on_fault="quarantine",
-        **options,
+        **{"hashing": True, **options},
     )
     noting.engine = engine
     report = engine.run()
@@ -260,6 +265,16 @@ def test_an_act_at_any_tick_shows_nothing_of_a_later_time(
     feeds = market()
     for at in range(1, sum(map(len, feeds)) + 1):
         in_both_ways(monkeypatch, feeds, ACTS[act], at, others)
+
+
+@pytest.mark.parametrize("others", [[Windows, OfOne, Batches], [OfOne], []], ids=["batches", "one by one", "alone"])
+@pytest.mark.parametrize("act", ACTS)
+def test_an_act_at_any_single_tick_shows_nothing_of_a_later_time(
+    act: str, others: list[type[Strategy]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeds = market()
+    for at in range(1, sum(map(len, feeds)) + 1):
+        in_both_ways(monkeypatch, feeds, ACTS[act], at, others, watcher=Plain, hashing=False)
 
 
 @pytest.mark.parametrize("other", [Newest, Awaits])

@@ -160,19 +160,22 @@ impl Group {
 
     /// Whether a handler left nothing that is to be looked at before the next tick. The backlog was dispatched.
     #[inline(always)]
-    fn has_nothing_to_look_at(&self, state: &mut GroupState) -> bool {
-        // Relaxed, all of them: statistics, and a stop, which takes effect soon.
-        self.position.store(state.base + 1, Ordering::Relaxed);
-        self.last_ts.store(state.backlog[0].ts_init, Ordering::Relaxed); // Relaxed: as above.
+    fn has_nothing_to_look_at(&self, state: &GroupState) -> bool {
         let delivery = &state.delivery;
-        delivery.is_settled()
+        let is_calm = delivery.is_settled()
             && delivery.raised.is_none()
             && !delivery.has_quarantined
             && !self.requests.has_posts()
-            && !self.stop.load(Ordering::Relaxed) // Relaxed: as above.
+            && !self.stop.load(Ordering::Relaxed) // Relaxed: a stop takes effect soon, and orders nothing.
             && !self.is_closed()
             && !delivery.has_due(delivery.now_ns)
             && state.reader.is_gated()
-            && state.reader.pending() == 0
+            && state.reader.pending() == 0;
+        if is_calm {
+            // Relaxed, both of them: statistics, as in `settle`.
+            self.position.store(state.base + 1, Ordering::Relaxed);
+            self.last_ts.store(state.backlog[0].ts_init, Ordering::Relaxed); // Relaxed: as above.
+        }
+        is_calm
     }
 }
