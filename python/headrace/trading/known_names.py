@@ -85,22 +85,20 @@ class KnownNames:
 
         return problem
 
-    def check_strategy(self, name: object) -> None:
-        """Raise OptionError for an unknown strategy."""
-        try:
-            if name in self._strategies or name in self._traders:
-                return
-        except TypeError:  # What has no hash is no name.
-            pass
-        known = list(dict.fromkeys((*self._strategies, *sorted(self._traders))))
-        hint = nearest(name, known) if isinstance(name, str) else ""
-        msg = f"strategy={name!r} is unknown{hint}; there are {_listed(known)}"
-        raise OptionError(msg, option="strategy")
-
     def check(self, strategy: object, instrument: object) -> None:
-        """Check names that choose orders or positions; None chooses all."""
-        if strategy is not None:
-            self.check_strategy(strategy)
+        """Check names that choose orders or positions; None chooses all.
+
+        Raises OptionError for an unknown strategy, and InstrumentError.
+        """
+        try:
+            is_known = strategy is None or strategy in self._strategies or strategy in self._traders
+        except TypeError:  # What has no hash is no name.
+            is_known = False
+        if not is_known:
+            known = list(dict.fromkeys((*self._strategies, *sorted(self._traders))))
+            hint = nearest(strategy, known) if isinstance(strategy, str) else ""
+            msg = f"strategy={strategy!r} is unknown{hint}; there are {_listed(known)}"
+            raise OptionError(msg, option="strategy")
         if instrument is not None:
             self.check_instrument(instrument)
 

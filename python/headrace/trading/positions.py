@@ -153,7 +153,7 @@ class Positions:
         Raises InstrumentError and OptionError for an unknown instrument or strategy.
         """
         if self._names is not None and (strategy, instrument) not in self._holdings:
-            self._names.check_strategy(strategy)
+            self._names.check(strategy, None)
             self._names.check_instrument(instrument)
         return self.held(strategy, instrument)
 

@@ -164,15 +164,6 @@ impl Member {
         self.shared.set_overflow(tuning.overflow);
     }
 
-    /// Ticks of one call of a plural handler at most: a window comes whole.
-    pub(super) fn batch_max(&self) -> usize {
-        if self.options.every_ns > 0 {
-            usize::MAX
-        } else {
-            self.options.tuning.batch_max
-        }
-    }
-
     /// What the open window holds is a part of it.
     pub(super) fn cut_window(&mut self) {
         self.is_window_cut |= self.has_window();

@@ -79,7 +79,7 @@ impl Delivery {
     fn flush_batch(&mut self, py: Python<'_>, member: usize, held: &Held, first: usize) -> usize {
         let this = &self.members[member];
         let rest = &held.ticks[first..];
-        let length = edge_before(rest, rest.len().min(this.batch_max()));
+        let length = edge_before(rest, rest.len().min(this.options.tuning.batch_max));
         let end = first + length;
         let mut class = Class::new(self.types.len() + 1, !0, this.options.every_kinds);
         for (index, tick) in rest[..length].iter().enumerate() {
@@ -160,7 +160,7 @@ impl Delivery {
             let counts = this.counts_for(role);
             let list = &ranges[usize::from(kind)];
             let total: usize = list.iter().map(|(start, end)| end - start).sum();
-            let batch_max = this.batch_max();
+            let batch_max = this.options.tuning.batch_max;
             let mut cut = Cut { ranges: list, used: 0 };
             let mut first = 0;
             while first < total && self.members[member].is_running() {
