@@ -251,8 +251,8 @@ def drive(steps: int) -> Counter[str]:
     run_state_machine_as_test(
         EngineMachine,
         settings=settings(
-            # A tenth more: now and then a life ends early, where Hypothesis has no more numbers for it.
-            max_examples=steps * 11 // STEPS_OF_ONE // 10,
+            # Three tenths more: now and then a life ends early, where Hypothesis has no more numbers for it.
+            max_examples=steps * 13 // STEPS_OF_ONE // 10,
             stateful_step_count=STEPS_OF_ONE,
             suppress_health_check=list(HealthCheck),
         ),
