@@ -6,7 +6,7 @@ The other way is the same code with one time a call: a pace that lets one receiv
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,7 +76,7 @@ class Noting(Strategy):
 class Watcher(Noting):
     """Notes what it sees at each of its ticks, bars and timers; its ticks are counted."""
 
-    bars = (BarSpec("*", "20ms", price="mid"), BarSpec("*", "3t", price="mid"))
+    bars: ClassVar[Sequence[object]] = (BarSpec("*", "20ms", price="mid"), BarSpec("*", "3t", price="mid"))
 
     def on_tick(self, tick) -> None:
         self.note_moment(repr(tick))
