@@ -73,7 +73,7 @@ class Pack:
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name = 'worker' ORDER BY random() LIMIT 1"
+                " AND application_name = 'worker' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1"
             )
 
     def end(self) -> None:

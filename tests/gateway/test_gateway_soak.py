@@ -40,7 +40,13 @@ class ComparingOne(Comparing):
     subscription: ClassVar[Mapping[str, object]] = {"instruments": "BTCUSDT.BINANCE"}
 
 
-@pytest.mark.parametrize("for_s", [20.0, pytest.param(3_600.0, marks=[pytest.mark.deep, pytest.mark.timeout(7_200)])])
+@pytest.mark.parametrize(
+    "for_s",
+    [
+        pytest.param(20.0, marks=pytest.mark.timeout(180)),
+        pytest.param(3_600.0, marks=[pytest.mark.deep, pytest.mark.timeout(7_200)]),
+    ],
+)
 async def test_a_soak_with_faults_loses_nothing_in_silence(
     for_s: float, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,6 +111,7 @@ async def soak(for_s: float, caplog: pytest.LogCaptureFixture, *, speed: float) 
     assert max(sizes[20:]) - max(sizes[:10]) < GROWTH_MAX, sizes
 
 
+@pytest.mark.timeout(180)
 async def test_no_fault_goes_unhandled_or_uncounted(caplog):
     await soak(15.0, caplog, speed=4.0)
 

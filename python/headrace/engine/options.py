@@ -188,6 +188,6 @@ def _check_names(options: EngineOptions) -> None:
     file_name("name", options["name"])
     if options["run_id"] is not None:
         file_name("run_id", options["run_id"])
-    for name in (own for own, types in _TYPES.items() if types is _PATH):
+    for name in (own for own, types in _TYPES.items() if set(_PATH) <= set(types)):
         if options[name] == "":  # type: ignore[literal-required]  # the table's keys are options
             refuse(name, "", "a path, or None")

@@ -50,7 +50,9 @@ def is_table_path(path: Path) -> bool:
 def ticks_of_table(table: Table) -> np.ndarray:
     """Return the ticks of a DataFrame. Raises OptionError: an unknown or missing column, or a time before 2000."""
     names = [str(name) for name in table.columns]
-    values = {name for kind in KINDS.values() for name, _ in kind.values if name}
+    # Names of one kind: a price beside a volume are those of two.
+    fitting = max(KINDS.values(), key=lambda kind: sum(name in names for name, _ in kind.values))
+    values = {name for name, _ in fitting.values if name}
     known = [name for name in names if name in NEEDED or name in OTHERS or name in values]
     if len(known) != len(names) or any(name not in names for name in NEEDED):
         named = {"instrument": '"SYMBOL.VENUE"', "ts_init": 'df["..."]', **{name: f'df["{name}"]' for name in known}}

@@ -161,7 +161,7 @@ STREAM_STATES, STATUS_REASONS = (dict(rows) for rows in _native.status_tables())
 """The names of a status tick's states and reasons, by the numbers in the record."""
 
 RESERVED_KINDS = frozenset(
-    {"bar", "order", "fill", "signal", "timer", "start", "stop", "pause", "resume", "save", "load"}
+    {"bar", "bars", "order", "fill", "signal", "timer", "start", "stop", "pause", "resume", "save", "load"}
 )
 """Names that no kind can have: ``on_bar`` and the like are callbacks of the engine."""
 
