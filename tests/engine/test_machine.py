@@ -251,8 +251,8 @@ def drive(steps: int) -> Counter[str]:
     run_state_machine_as_test(
         EngineMachine,
         settings=settings(
-            # Three tenths more: now and then a life ends early, where Hypothesis has no more numbers for it.
-            max_examples=steps * 13 // STEPS_OF_ONE // 10,
+            # Half as many more: now and then a life ends early, where Hypothesis has no more numbers for it.
+            max_examples=steps * 3 // STEPS_OF_ONE // 2,
             stateful_step_count=STEPS_OF_ONE,
             suppress_health_check=list(HealthCheck),
         ),
