@@ -95,7 +95,7 @@ async def test_after_a_fault_a_book_is_live_again_and_never_wrong(fault: str) ->
 
 
 class Deep(Comparing):
-    """Asks each book for more than it knows."""
+    """Reads more levels of each book than its snapshot reached."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -5,7 +5,7 @@
     trade 104 behind 101 ─▶ GET historicalTrades from 102 ─▶ frames 102, 103      late by the sequencer's rules: flagged
 
 What happens when it cannot be done
-    A market that wants a key for it is asked once. A hole of more than BACKFILL_MAX trades stays one, and is logged.
+    A market that requires a key for it gets one request. A hole of more than BACKFILL_MAX trades stays, and is logged.
 
 Guarantees: frames of one hole come in the order of their ids, each once; holes are filled one after the other.
 Does not: hold back the trades behind a hole, or judge what is late.
