@@ -75,6 +75,17 @@ class SilentBroker:
         pass
 
 
+# Those of the desks of one test module, which its end closes: a dispatcher that is not closed keeps its broker alive,
+# which keeps the dispatcher alive, with its ring and its thread.
+OPEN_DISPATCHERS: list[Dispatcher] = []
+
+
+def close_desks() -> None:
+    """Close the dispatchers of all desks that were made since the last call."""
+    while OPEN_DISPATCHERS:
+        OPEN_DISPATCHERS.pop().close()
+
+
 class Desk:
     """Everything between a tick and a position; ``events`` is what the bus carried, in its order."""
 
@@ -96,6 +107,7 @@ class Desk:
         self.calls_at: dict[str, tuple[int, Callable[[], None]]] = {}
         self.switch = Switch()
         self.dispatcher = Dispatcher(clock=self.clock, instruments=[own.name for own in instruments])
+        OPEN_DISPATCHERS.append(self.dispatcher)
         self.bus = EventBus(clock=self.clock, run_id=run_id, lanes=lanes)
         self.gates = RiskGates(
             limits,
