@@ -18,16 +18,17 @@ from __future__ import annotations
 
 import uuid
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.errors import RecommendationError
 from headrace.execution.gates import GateView
 from headrace.execution.recommendation import CLAIMED_COLUMNS, Bar, Features, claimed_of
 from headrace.execution.schema.states import RecommendationStatus
-from headrace.execution.values import DAY_MS, canonical, day_start_ms, json_text
+from headrace.execution.values import DAY_MS, canonical, day_start_ms, json_of_plain, json_text
 
 if TYPE_CHECKING:
-    from headrace.execution.database.base import Connection, Row, Value
+    from headrace.execution.database.base import Connection, Value
     from headrace.execution.decision import Decision
     from headrace.execution.recommendation import Claimed
     from headrace.execution.settings import ExecutionSettings
@@ -83,6 +84,14 @@ VALUES (:execution_id, :id, :key, :run, :owner, :epoch, :ticker, :action, AT(:de
     :fill_model, :slippage_bps, :qty, :notional, :stop_loss_price, :take_profit_price, :max_hold_minutes, :mode,
     :client_order_id, JSON(:explain), JSON(:risk), JSON(:sim))
 """
+# What of the settings an execution's price, size and stops were made from.
+_SIM_SETTINGS = (
+    "paper_equity",
+    "max_risk_per_trade_pct",
+    "max_position_pct",
+    "stop_loss_atr_mult",
+    "take_profit_risk_reward",
+)
 _STATE = "SELECT status, owner, epoch FROM dispatch_recommendations WHERE id = :id"
 
 
@@ -176,7 +185,7 @@ def execution_values(holder: Holder, decision: Decision, *, mode: str = "SIMULAT
     """Return an execution as the ledger holds it, of a decision to execute."""
     view, plan = decision.view, decision.plan
     assert plan is not None
-    claimed, settings = view.recommendation, view.settings
+    claimed, texts = view.recommendation, _texts_of(view.settings)
     explain = {
         "recommendation_id": claimed.id,
         "confidence": claimed.confidence,
@@ -187,11 +196,7 @@ def execution_values(holder: Holder, decision: Decision, *, mode: str = "SIMULAT
         "bar": _document(view.bar),
         "features": _document(view.features),
         "side": plan.side,
-        "paper_equity": settings.paper_equity,
-        "max_risk_per_trade_pct": settings.max_risk_per_trade_pct,
-        "max_position_pct": settings.max_position_pct,
-        "stop_loss_atr_mult": settings.stop_loss_atr_mult,
-        "take_profit_risk_reward": settings.take_profit_risk_reward,
+        **{name: texts[name] for name in _SIM_SETTINGS},
     }
     return {
         "execution_id": str(uuid.uuid5(_NAMESPACE, claimed.idempotency_key)),
@@ -205,18 +210,18 @@ def execution_values(holder: Holder, decision: Decision, *, mode: str = "SIMULAT
         "decided": view.now_ms,
         "done": view.now_ms,
         "entry_price": canonical(plan.entry_price),
-        "fill_model": settings.fill_model,
-        "slippage_bps": canonical(settings.default_slippage_bps),
+        "fill_model": texts["fill_model"],
+        "slippage_bps": texts["default_slippage_bps"],
         "qty": canonical(plan.qty),
         "notional": canonical(plan.notional),
         "stop_loss_price": canonical(plan.stop_loss_price),
         "take_profit_price": canonical(plan.take_profit_price),
-        "max_hold_minutes": canonical(settings.max_hold_minutes),
+        "max_hold_minutes": texts["max_hold_minutes"],
         "mode": mode,
         "client_order_id": None,
-        "explain": json_text(explain),
+        "explain": json_of_plain(explain),
         "risk": decision.gates_json,
-        "sim": json_text(sim),
+        "sim": json_of_plain(sim),
     }
 
 
@@ -235,5 +240,16 @@ def _decimal(value: object) -> Decimal | None:
     return None if value is None else Decimal(str(value))
 
 
-def _document(row: Row | None) -> dict[str, object] | None:
-    return None if row is None else row._asdict()  # type: ignore[attr-defined]  # a NamedTuple
+def _document(row: Bar | Features | None) -> dict[str, object] | None:
+    if row is None:
+        return None
+    return {
+        name: canonical(value) if isinstance(value, Decimal) else value
+        for name, value in zip(row._fields, row, strict=True)
+    }
+
+
+@lru_cache(maxsize=8)
+def _texts_of(settings: ExecutionSettings) -> dict[str, Any]:
+    """Return the settings as an execution records them: made once for all executions of a run."""
+    return settings.document()

@@ -31,6 +31,7 @@ __all__ = [
     "canonical",
     "day_start_ms",
     "json_object",
+    "json_of_plain",
     "json_text",
     "ms_of",
     "refuse_value",
@@ -114,6 +115,14 @@ def json_text(value: Mapping[str, Any]) -> str:
     return _ENCODER.encode(value)
 
 
+def json_of_plain(value: Mapping[str, Any]) -> str:
+    """Return the JSON text of finite numbers, texts, None, and dicts and lists of them, quicker than ``json_text``.
+
+    The caller makes sure of that: a NaN would be written as null. Keys keep their order.
+    """
+    return _PLAIN_ENCODER.encode(value).decode()
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return canonical(value)
@@ -124,4 +133,5 @@ def _plain(value: object) -> object:
 
 
 # Made once: a run writes four texts for each recommendation.
+_PLAIN_ENCODER = msgspec.json.Encoder()
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
