@@ -11,11 +11,13 @@ Does not: run anything.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import headrace._native as _native
 from headrace.app.build import make_broker
 from headrace.app.config import load_config
+from headrace.app.metrics_thread import serving
 from headrace.app.objects import load_object
 from headrace.app.ssm import ssm_layer
 from headrace.errors import ConfigError
@@ -23,9 +25,11 @@ from headrace.execution import claims, ledger
 from headrace.execution.database.opening import open_database
 from headrace.execution.decision import decide, judge_daily_limit
 from headrace.execution.gates import GATES
+from headrace.execution.metrics import ExecutionMetrics
 from headrace.execution.runner import Runner, owner_name
 from headrace.execution.schema.migrating import check_version
 from headrace.execution.workers import Workers
+from headrace.telemetry.collect import Metrics
 from headrace.trading.brokers.outcome import AskableBroker
 from headrace.trading.kill_switch import KillSwitch
 
@@ -61,6 +65,7 @@ class ExecutionParts:
         self.owner = owner_name()
         config = self._config()
         self._folder = config.engine.state_folder
+        self._telemetry = config.telemetry
         self._gates = _loaded(config.execution.gates)
         self.database = open_database(db)
 
@@ -77,11 +82,26 @@ class ExecutionParts:
 
     @contextmanager
     def workers(self, count: int, mode: Mode, every_s: float) -> Iterator[Workers]:
-        """Return workers that look at the state folder's kill switch, which is closed afterwards."""
+        """Return workers that look at the state folder's kill switch; their metrics are served where a port is set.
+
+        Switch and port are closed afterwards. Raises ServiceError when the port is taken.
+        """
         with KillSwitch(self._folder) as switch:
-            yield Workers(
+            workers = Workers(
                 self.database, lambda: self._runner(lambda: switch.is_halted), count=count, mode=mode, every_s=every_s
             )
+            with self._metrics(workers):
+                yield workers
+
+    @contextmanager
+    def _metrics(self, workers: Workers) -> Iterator[None]:
+        if self._telemetry.prometheus_port is None:
+            yield
+            return
+        with closing(ExecutionMetrics(self.database, workers)) as own:
+            metrics = Metrics(run_id=self.owner, version=str(_native.build_info()["version"]), more=(own.samples,))
+            with serving(metrics, self._telemetry):
+                yield
 
     def backlog(self) -> claims.Backlog:
         """Return what waits in the database. Raises StoreError."""

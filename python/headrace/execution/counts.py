@@ -24,7 +24,6 @@ class RunCounts:
 
     pulled : claimed. released : given back without an attempt. reaped : leases that were over. expired : ended by age.
     stale : finishes that were refused because the row was another worker's by then. refusals : by gate.
-    resolved : real orders whose outcome became known.
     """
 
     pulled: int = 0

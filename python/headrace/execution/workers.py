@@ -17,6 +17,7 @@ Does not: handle signals; the caller does.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -54,6 +55,7 @@ class Workers:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
+        self._last_s = 0.0
         self.counts = RunCounts()
         self.halted = False
 
@@ -65,6 +67,11 @@ class Workers:
     def is_stopped(self) -> bool:
         """Whether ``stop`` was called, or a worker failed."""
         return self._stop.is_set()
+
+    def snapshot(self) -> tuple[RunCounts, float]:
+        """Return the counts of all runs that have ended, and how long the last one took, s; from any thread."""
+        with self._lock:
+            return copy.deepcopy(self.counts), self._last_s
 
     def run(self) -> RunCounts:
         """Work until the mode's end or ``stop``; return the counts of all runs. Raises what a worker raised."""
@@ -95,6 +102,7 @@ class Workers:
         result = runner.run(self._stop)
         with self._lock:
             self.counts.add(result.counts)
+            self._last_s = result.counts.seconds
             self.halted = result.halted
 
     def _until_empty(self, runner: Runner) -> None:
