@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -353,51 +350,6 @@ def test_an_async_handler_is_bound_as_async() -> None:
     async def on_quote(bid_price): ...
 
     assert bind_function(on_quote, None, None)[0].is_async
-
-
-TYPED = """
-from __future__ import annotations
-import numpy as np
-import numpy.typing as npt
-from headrace import GapCause, Strategy, Tick
-
-class OneOfEach(Strategy):
-    subscription = {"instruments": "BTCUSDT.*"}
-
-    def on_quote(self, symbol: str, bid_price: float, ask_price: float, *, limit: float = 3.0) -> None: ...
-    def on_trades(self, price: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> None: ...
-    async def on_level(self, price: float, side: int) -> None: ...
-    def on_ticks(self, ticks: npt.NDArray[np.void]) -> None: ...
-    def on_gap(self, cause: GapCause, missing: int | None) -> None: ...
-
-class Whole(Strategy):
-    def on_tick(self, tick: Tick) -> None: ...
-"""
-
-
-def test_strict_mypy_passes_over_one_handler_of_each_form(tmp_path: Path, root: Path) -> None:
-    path = tmp_path / "typed_strategy.py"
-    path.write_text(TYPED)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--config-file",
-            "",
-            "--cache-dir",
-            str(root / ".mypy_cache"),
-            str(path),
-        ],
-        cwd=root,
-        env={"MYPYPATH": str(root / "python"), "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_handler_set_on_the_object_is_found() -> None:
