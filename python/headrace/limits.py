@@ -106,6 +106,22 @@ LIMITS = (
     Limit("CONTROL_LINE_BYTES_MAX", 65_536, "bytes", "the longest command has some hundred bytes"),
     Limit("CONTROL_CONNECTIONS_MAX", 32, "connections", "a handful of operators and their scripts"),
     Limit("CONTROL_IDLE_S", 60.0, "s", "a connection without a request for so long is closed"),
+    # The control API over HTTP
+    Limit("HTTP_TOKEN_CHARACTERS_MIN", 43, "characters", "256 bits in base64: nobody guesses it"),
+    Limit("HTTP_HEAD_BYTES_MAX", 16_384, "bytes", "of a request line and its headers; a browser sends some 800"),
+    Limit("HTTP_BODY_BYTES_MAX", 65_536, "bytes", "of a request; the longest command has some hundred bytes"),
+    Limit("HTTP_CONNECTIONS_MAX", 128, "connections", "eight tabs of a browser and its scripts, several times"),
+    Limit("HTTP_RATE", 500, "requests/s", "of one client; a page asks for ten a second"),
+    Limit("HTTP_BURST", 1_000, "requests", "of one client at once, before HTTP_RATE holds"),
+    Limit("HTTP_CLIENTS_MAX", 10_000, "clients", "whose rate is kept; the longest silent is forgotten first"),
+    Limit("HTTP_RECEIVE_S", 10.0, "s", "for a whole request, head and body; a command has one packet"),
+    Limit("HTTP_SEND_S", 30.0, "s", "a client that reads nothing for so long is cut off"),
+    Limit("HTTP_IDLE_S", 60.0, "s", "a connection without a request for so long is closed"),
+    Limit("HTTP_DISCARD_BYTES_MAX", 1 << 20, "bytes", "of a refused body are read, so that the client gets the answer"),
+    Limit("HTTP_DISCARD_S", 1.0, "s", "a refused body is read for so long, then the connection is closed"),
+    Limit("HTTP_KEYS_MAX", 100_000, "keys", "answers kept for repeated commands: one a second, for a day"),
+    Limit("HTTP_KEYS_S", 86_400.0, "s", "for so long, a repeated command gets its first answer"),
+    Limit("HTTP_PAGE_MAX", 1_000, "items", "of one page; a longer one would hold up the engine"),
     # The configuration
     Limit("CONFIG_BYTES_MAX", 1 << 20, "bytes", "a file of a thousand instruments has a fifth of it"),
     Limit("CONFIG_DEPTH_MAX", 32, "levels", "the tree has 4; the rest is for parameters of your own classes"),
@@ -203,6 +219,21 @@ AUDITS_WAITING_MAX = _whole("AUDITS_WAITING_MAX")
 CONTROL_LINE_BYTES_MAX = _whole("CONTROL_LINE_BYTES_MAX")
 CONTROL_CONNECTIONS_MAX = _whole("CONTROL_CONNECTIONS_MAX")
 CONTROL_IDLE_S = float(_values["CONTROL_IDLE_S"])
+HTTP_TOKEN_CHARACTERS_MIN = _whole("HTTP_TOKEN_CHARACTERS_MIN")
+HTTP_HEAD_BYTES_MAX = _whole("HTTP_HEAD_BYTES_MAX")
+HTTP_BODY_BYTES_MAX = _whole("HTTP_BODY_BYTES_MAX")
+HTTP_CONNECTIONS_MAX = _whole("HTTP_CONNECTIONS_MAX")
+HTTP_RATE = _whole("HTTP_RATE")
+HTTP_BURST = _whole("HTTP_BURST")
+HTTP_CLIENTS_MAX = _whole("HTTP_CLIENTS_MAX")
+HTTP_RECEIVE_S = float(_values["HTTP_RECEIVE_S"])
+HTTP_SEND_S = float(_values["HTTP_SEND_S"])
+HTTP_IDLE_S = float(_values["HTTP_IDLE_S"])
+HTTP_DISCARD_BYTES_MAX = _whole("HTTP_DISCARD_BYTES_MAX")
+HTTP_DISCARD_S = float(_values["HTTP_DISCARD_S"])
+HTTP_KEYS_MAX = _whole("HTTP_KEYS_MAX")
+HTTP_KEYS_S = float(_values["HTTP_KEYS_S"])
+HTTP_PAGE_MAX = _whole("HTTP_PAGE_MAX")
 CONFIG_BYTES_MAX = _whole("CONFIG_BYTES_MAX")
 CONFIG_DEPTH_MAX = _whole("CONFIG_DEPTH_MAX")
 STORE_BUSY_S = float(_values["STORE_BUSY_S"])

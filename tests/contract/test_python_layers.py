@@ -25,7 +25,11 @@ DOORS = {"", "market.events", "strategies.timers"}
 TOP_LEVEL = {"__init__.py", "__main__.py", "_native.pyi", "py.typed", "limits.py", "errors.py"}
 ALLOWED_AT_THE_TOP = sys.stdlib_module_names | {"numpy", "msgspec", "click"}
 # Folders that are imported at their first use only, with what their extra installs.
-OF_EXTRAS = {"venues.simulated": {"aiohttp"}, "venues.binance": {"aiohttp"}}
+OF_EXTRAS = {
+    "venues.simulated": {"aiohttp"},
+    "venues.binance": {"aiohttp"},
+    "control.http": {"h11", "litestar", "uvicorn"},
+}
 # Names of other libraries: a NamedTuple's public ones, and those without a public face.
 FOREIGN_PRIVATE = {
     *("_replace", "_asdict", "_fields", "_get_running_loop"),

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.app.config import EngineConfig
-    from headrace.app.config.tree import BrokerSection, FeedSection, GatewaySection, ServiceSection, StrategySection
+    from headrace.app.config.gateway import GatewaySection
+    from headrace.app.config.tree import BrokerSection, FeedSection, ServiceSection, StrategySection
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.sources import Progress
     from headrace.gateway.pollers import Parser
@@ -95,8 +96,9 @@ def live_engine(config: EngineConfig, options: EngineOptions) -> Engine:
     if telemetry.otlp_endpoint is not None:
         options |= {"traces": Traces(telemetry.otlp_endpoint, sample=telemetry.trace_sample, name=config.engine.name)}
     engine = Engine(**options)
+    gateway = None
     if config.gateway is not None:
-        make_gateway(config.gateway, engine, cast("Sequence[AnyFeed]", options["feeds"]))
+        gateway = make_gateway(config.gateway, engine, cast("Sequence[AnyFeed]", options["feeds"]))
     folder = config.engine.state_folder
     engine.services.add(
         ControlServer(engine.commands, engine=engine.name, dead_letters=engine.dead_letters, folder=folder)
@@ -106,6 +108,11 @@ def live_engine(config: EngineConfig, options: EngineOptions) -> Engine:
             engine.metrics, port=config.telemetry.prometheus_port, host=config.telemetry.prometheus_host
         )
         engine.services.add(endpoint)
+    if config.control.http is not None:
+        from headrace.control.http import EngineApi, HttpServer
+
+        served = EngineApi(engine, config=masked(config), gateway=gateway)
+        engine.services.add(HttpServer(served, config.control.http, folder=folder))
     return engine
 
 

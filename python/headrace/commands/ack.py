@@ -13,7 +13,10 @@ import msgspec
 
 from headrace.market.checks import of_type, one_of
 
-__all__ = ["Ack", "AckStatus", "Outcome"]
+__all__ = ["UNKNOWN_OUTCOME", "Ack", "AckStatus", "Outcome"]
+
+# In the reason of a failed command whose handler may have done something, or nothing.
+UNKNOWN_OUTCOME = "outcome unknown"
 
 AckStatus: TypeAlias = Literal["accepted", "noop", "rejected", "failed"]
 
@@ -66,3 +69,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     def is_done(self) -> bool:
         """Whether the engine is as the command asked for: accepted, or a noop."""
         return self.status in ("accepted", "noop")
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it failed in a way that leaves open whether anything changed."""
+        return self.status == "failed" and UNKNOWN_OUTCOME in self.reason

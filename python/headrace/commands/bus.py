@@ -114,6 +114,14 @@ class CommandBus:
         """Return the rows of the commands that have a handler here, the built-in ones first."""
         return self._table.rows()
 
+    def types(self) -> list[type[Command]]:
+        """Return the types of the commands that have a handler here, in the order of ``table``."""
+        return self._table.types()
+
+    def problem(self, command: Mapping[str, Any] | bytes) -> str:
+        """Return what is wrong with a command by its form, as ``submit`` would reject it; empty: nothing."""
+        return self._table.read(command)[2]
+
     async def start(self) -> None:
         """Take commands from now on."""
         self._queues.open()

@@ -299,13 +299,17 @@ class Argument(msgspec.Struct, frozen=True):
 
 
 class CommandEntry(msgspec.Struct, frozen=True):
-    """One row of the table. name : the command's tag in JSON, its class's name."""
+    """One row of the table.
+
+    name : the command's tag in JSON, its class's name. changes : whether it changes anything.
+    """
 
     name: str
     verb: str
     meaning: str
     urgent: bool
     arguments: tuple[Argument, ...] = ()
+    changes: bool = True
 
 
 def entry_of(command_type: type[Command]) -> CommandEntry:
@@ -329,7 +333,8 @@ def entry_of(command_type: type[Command]) -> CommandEntry:
         raise CommandError(msg, command=name) from error
     assert isinstance(info, msgspec.inspect.StructType)
     arguments = tuple(_argument(field) for field in info.fields)
-    return CommandEntry(str(info.tag), command_type.verb, meaning, command_type.urgent, arguments)
+    own = command_type
+    return CommandEntry(str(info.tag), own.verb, meaning, own.urgent, arguments, own.changes)
 
 
 def _argument(field: msgspec.inspect.Field) -> Argument:

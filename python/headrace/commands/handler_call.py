@@ -18,7 +18,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headrace.commands.ack import Outcome
+from headrace.commands.ack import UNKNOWN_OUTCOME, Outcome
 from headrace.commands.submission import CURRENT
 from headrace.dispatch.faults import error_text
 from headrace.limits import COMMAND_CANCEL_S
@@ -86,7 +86,7 @@ class HandlerCall:
     def expire(self) -> None:
         """Answer it: its time is over."""
         if self.call.started_ns is not None:
-            self.give_up("timeout, outcome unknown")
+            self.give_up(f"timeout, {UNKNOWN_OUTCOME}")
         else:
             seconds = f"{self.call.timeout_s:g} s"
             self.answer(Outcome("failed", f"timeout after {seconds} behind other commands: it was not run"))
@@ -114,7 +114,7 @@ class HandlerCall:
         try:
             result = await awaitable
         except asyncio.CancelledError:
-            result = Outcome("failed", "its handler was cancelled, outcome unknown")
+            result = Outcome("failed", f"its handler was cancelled, {UNKNOWN_OUTCOME}")
         except BaseException as error:  # noqa: BLE001 - as in start
             result = self._failure(error)
         self._end(result)
@@ -129,7 +129,7 @@ class HandlerCall:
 
     def _failure(self, error: BaseException) -> Outcome:
         """Return the outcome of a handler that raised; an interrupt goes on after it."""
-        outcome = Outcome("failed", f"its handler raised {error_text(error)}, outcome unknown")
+        outcome = Outcome("failed", f"its handler raised {error_text(error)}, {UNKNOWN_OUTCOME}")
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
             self._end(outcome)
             raise error
@@ -140,7 +140,7 @@ class HandlerCall:
         """Its handler has ended with an outcome; anything else that it returns is its failure."""
         self.has_ended = True
         if not isinstance(result, Outcome):
-            result = Outcome("failed", f"its handler returned {result!r:.200}, outcome unknown: return an Outcome")
+            result = Outcome("failed", f"its handler returned {result!r:.200}, {UNKNOWN_OUTCOME}: return an Outcome")
         self.answer(result)
         if self._grace is not None:
             self._grace.cancel()

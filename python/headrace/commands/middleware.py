@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from headrace.commands.ack import UNKNOWN_OUTCOME
 from headrace.limits import COMMAND_KEYS_MAX, COMMAND_KEYS_S, COMMAND_RATE
 from headrace.market.checks import rate
 
@@ -120,7 +121,7 @@ class Idempotency:
     async def _fly(self, key: str, call: Submission, proceed: Proceed) -> Ack:
         flight: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         self._flights[key] = (call.command, flight)
-        ack = call.answer("failed", "its first submission was broken off, outcome unknown")
+        ack = call.answer("failed", f"its first submission was broken off, {UNKNOWN_OUTCOME}")
         try:
             ack = await proceed()
         finally:

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from headrace.commands.ack import Ack
+from headrace.commands.ack import UNKNOWN_OUTCOME, Ack
 from headrace.dispatch.faults import error_text
 from headrace.errors import CommandError
 
@@ -91,5 +91,5 @@ class _Layer:
         if answer is not None:
             after = f"after the answer {answer.status!r}"
         else:
-            after = "the command was not run" if call.started_ns is None else "outcome unknown"
+            after = "the command was not run" if call.started_ns is None else UNKNOWN_OUTCOME
         return call.answer("failed", f"middleware {self._name} {what}: {after}")

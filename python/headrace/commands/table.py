@@ -54,9 +54,13 @@ class CommandTable:
         self.handlers[command_type] = handler
         self._decoder = None
 
+    def types(self) -> list[type[Command]]:
+        """Return the commands that have a handler, the built-in ones first."""
+        return [kind for kind in self._entries if kind in self.handlers]
+
     def rows(self) -> list[CommandEntry]:
-        """Return the rows of the commands that have a handler, the built-in ones first."""
-        return [entry for kind, entry in self._entries.items() if kind in self.handlers]
+        """Return the rows of these commands."""
+        return [self._entries[kind] for kind in self.types()]
 
     def read(self, given: Command | Mapping[str, Any] | bytes) -> tuple[Command, str, str]:
         """Return the command, its target, and what is wrong with it; empty: nothing."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headrace.commands.ack import Outcome
+from headrace.commands.ack import UNKNOWN_OUTCOME, Outcome
 from headrace.commands.handler_call import HandlerCall
 from headrace.limits import COMMAND_CANCEL_S, COMMANDS_WAITING_MAX
 
@@ -167,7 +167,7 @@ class TargetQueues:
                 work.answer(_overtaken(verb))
         for work in list(self._at_work):
             if isinstance(work.call.command, revokes):
-                work.give_up(f"overtaken by {verb!r}, outcome unknown")
+                work.give_up(f"overtaken by {verb!r}, {UNKNOWN_OUTCOME}")
 
     async def stop(self, timeout: float) -> None:  # noqa: ASYNC109 - it gives others so long
         """Answer what waits, give what runs ``timeout`` seconds, then cancel it."""
@@ -176,7 +176,7 @@ class TargetQueues:
             work.answer(Outcome("failed", f"{self._closed}: it was not run"))
         await self._wait_for_handlers(timeout)
         for work in self._handlers_of_others():
-            work.give_up("engine stopped, outcome unknown")
+            work.give_up(f"engine stopped, {UNKNOWN_OUTCOME}")
         await self._wait_for_handlers(COMMAND_CANCEL_S)
         for work in self._handlers_of_others():
             work.abandon()

@@ -32,6 +32,7 @@ __all__ = [
     "file_name",
     "mistaken_for",
     "nearest",
+    "nearest_name",
     "number",
     "of_type",
     "one_of",
@@ -185,14 +186,20 @@ def duration_ns(option: str, value: Duration) -> int:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean NAME?)`` with the nearest known name; empty when none is near.
+    """Return `` (did you mean NAME?)`` with the nearest known name; empty when none is near."""
+    found = nearest_name(name, known)
+    return f" (did you mean {found}?)" if found else ""
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return the nearest known name; empty when none is near.
 
     Case and underscores do not count: reduceOnly is near reduce_only. A beginning is near, too: BTC of BTCUSDT.BINANCE.
     """
     folded, short = {_folded(own): own for own in known}, _folded(name)
     close = difflib.get_close_matches(short, folded, n=1, cutoff=0.55)
     begun = [own for own in folded if short and own.startswith(short)]
-    return f" (did you mean {folded[(close or begun)[0]]}?)" if close or begun else ""
+    return folded[(close or begun)[0]] if close or begun else ""
 
 
 def mistaken_for(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import headrace._native as _native
 from headrace.app.config.form import joined
 from headrace.app.config.tree import EngineConfig, FeedSection, InstrumentSection
+from headrace.control.settings import http_problems
 from headrace.dispatch.run_file import is_run_folder
 from headrace.errors import ConfigError, OptionError
 from headrace.execution.settings import settings_problems
@@ -91,7 +92,7 @@ SECTION_RULES: dict[type, dict[str, Any]] = {
 
 def refused(config: EngineConfig) -> Iterator[ConfigError]:
     """Yield what the rules refuse."""
-    of_parts = (_of_engine, _of_feeds, _of_instruments, _of_gateway, _of_execution)
+    of_parts = (_of_engine, _of_feeds, _of_instruments, _of_gateway, _of_control, _of_execution)
     for path, value, advice in (problem for of_part in of_parts for problem in of_part(config)):
         yield ConfigError(f"{path} is {value!s}: {advice}", path=path)
 
@@ -110,6 +111,12 @@ def _of_engine(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
             yield f"$.strategies[{index}].name", name, "use a different name for each strategy"
+
+
+def _of_control(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
+    if config.control.http is not None:
+        for key, value, advice in http_problems(config.control.http):
+            yield f"$.control.http.{key}", value, advice
 
 
 def _of_execution(config: EngineConfig) -> Iterator[tuple[str, object, str]]:

@@ -4,7 +4,7 @@
 
     [engine]  [[feeds]]  [[strategies]]  [broker]  [account]  [risk]  [instruments."SYMBOL.VENUE"]
     [[services]]  [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]
-    [kill_switch]  [execution]  [pipeline]  [[pipeline.rules]]
+    [kill_switch]  [control.http]  [execution]  [pipeline]  [[pipeline.rules]]
 
 ``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the entry ``key : meaning`` in
 the docstring of its section.
@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from headrace.app.config.gateway import GatewaySection
 from headrace.app.config.types import (
     AboveZero,
     AtLeastOne,
@@ -27,19 +28,17 @@ from headrace.app.config.types import (
     EngineName,
     FeedKind,
     FilePath,
-    ParserUse,
     RingCapacity,
     Table,
     Timeframe,
     Use,
 )
-from headrace.bus.filters import FilterRule
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
+from headrace.control.settings import ControlSettings
 from headrace.dispatch.options import SubscriptionOptions
 from headrace.execution.pipeline.settings import PipelineSettings
 from headrace.execution.settings import ExecutionSettings
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
-from headrace.market.canonical import CanonicalType
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
 
@@ -51,13 +50,10 @@ __all__ = [
     "EngineConfig",
     "EngineSection",
     "FeedSection",
-    "GatewaySection",
     "InstrumentSection",
     "KillSwitchSection",
     "LaneSection",
     "LanesSection",
-    "PollerSection",
-    "RouteSection",
     "ServiceSection",
     "StrategySection",
     "TelemetrySection",
@@ -65,7 +61,7 @@ __all__ = [
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of all sections: immutable, keywords only, no unknown key."""
+    """The base of the sections here: immutable, keywords only, no unknown key."""
 
 
 class EngineSection(Section, frozen=True, kw_only=True):
@@ -221,61 +217,6 @@ class ServiceSection(Section, frozen=True, kw_only=True):
     restart: Literal["always", "on_failure", "never"] | None = None
 
 
-class RouteSection(Section, frozen=True, kw_only=True):
-    """Routes that are there from the start; commands add others.
-
-    type : what they carry.
-    instruments : SYMBOL.VENUE, one route for each.
-    filters : rules that all must hold for an event to go on.
-    throttle : at most one event in this time, like "250ms"; others are consolidated. By default all pass.
-    """
-
-    type: CanonicalType
-    instruments: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    filters: tuple[FilterRule, ...] = ()
-    throttle: str | None = None
-
-
-class PollerSection(Section, frozen=True, kw_only=True):
-    """A REST endpoint that is asked on a schedule, for each instrument of the routes of a type.
-
-    name : in keys of events, logs and the list of routes.
-    type : the routes that need it; the type's own pollers are replaced.
-    endpoint : the endpoint's name, with a query where one is needed: "depth?limit=100".
-    interval_s : from one request to the next, s.
-    parser : "snapshot" (depth), "json" (any object), or module:function of bytes that returns the payload, a dict.
-    weight : of a request, where the venue's rules are not known to the adapter; 1 by default.
-    """
-
-    name: Annotated[str, msgspec.Meta(min_length=1)]
-    type: CanonicalType = CanonicalType.BOOK_SNAPSHOT
-    endpoint: Annotated[str, msgspec.Meta(min_length=1)]
-    interval_s: AboveZero
-    parser: ParserUse = "snapshot"
-    weight: AtLeastOne | None = None
-
-
-class GatewaySection(Section, frozen=True, kw_only=True):
-    """What is subscribed at venues while the engine runs, and what it carries; its adapters are the binance feeds.
-
-    snapshots : SQLite file for the newest snapshot of each instrument; by default they are in memory.
-    snapshot_ttl_s : an older snapshot is marked stale, one twice as old is removed, s.
-    levels : of each side of a FUSED event.
-    workers : threads that parse and store.
-    queue_max : parsing and storing that may wait; more waits for room.
-    routes : routes that are there from the start.
-    pollers : REST endpoints in place of the default ones.
-    """
-
-    snapshots: FilePath | None = None
-    snapshot_ttl_s: AboveZero = 60.0
-    levels: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 10
-    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
-    queue_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
-    routes: tuple[RouteSection, ...] = ()
-    pollers: tuple[PollerSection, ...] = ()
-
-
 class LaneSection(Section, frozen=True, kw_only=True):
     """One lane of the event bus; a missing key has that lane's default.
 
@@ -370,6 +311,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     commands : how commands are handled.
     telemetry : metrics and traces.
     kill_switch : how all orders are halted.
+    control : how operators reach the engine from outside.
     execution : how recommendations are executed.
     pipeline : how recommendations are made from bars and news.
     """
@@ -387,6 +329,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     commands: CommandsSection = CommandsSection()
     telemetry: TelemetrySection = TelemetrySection()
     kill_switch: KillSwitchSection = KillSwitchSection()
+    control: ControlSettings = ControlSettings()
     execution: ExecutionSettings = ExecutionSettings()
     pipeline: PipelineSettings = PipelineSettings()
 

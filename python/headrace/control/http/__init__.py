@@ -1,0 +1,9 @@
+"""The control API over HTTP: an engine, or a worker of recommendations, served to browsers and scripts.
+
+Imported where ``[control.http]`` is configured: it needs the extra ``http``.
+"""
+
+from headrace.control.http.engine_api import EngineApi
+from headrace.control.http.server import HttpServer, Served, token_path
+
+__all__ = ["EngineApi", "HttpServer", "Served", "token_path"]
