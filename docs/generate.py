@@ -407,8 +407,9 @@ def metrics_page() -> str:
         "Metrics",
         "the table in python/headrace/telemetry/metrics.py",
         "An engine's metrics: for Prometheus at `http://HOST:PORT/metrics` when `telemetry.prometheus_port` is set, "
-        "and in Python by `engine.metrics.snapshot()`. Each snapshot reads every value; nothing is counted twice. Those that "
-        "begin with `headrace_execution_` are of the workers of `headrace execute`, which serves them by the same key.",
+        "and in Python by `engine.metrics.snapshot()`. Each snapshot reads every value; nothing is counted twice. "
+        "Those that begin with `headrace_execution_` are of the workers of `headrace execute`, which serves them by "
+        "the same key.",
         table(("metric", "kind", "unit", "labels", "meaning", "worry when"), rows),
     )
 

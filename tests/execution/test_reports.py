@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ import pytest
 from headrace.execution import Store
 from headrace.execution.reports import Outcome, cell_text, outcomes, report
 from headrace.execution.schema.views import VIEWS
+from headrace.research.report.document import write_page
+from headrace.research.report.executions import executions_page
+from tests.support.browser import opened_browser, watched
 from tests.support.command import Run
 from tests.support.executing import market, recommend, run, settings
 
@@ -104,3 +109,70 @@ def test_report_prints_a_table_json_and_csv(headrace_run: Run, store: Store) -> 
     lines = headrace_run("db", "report", "tickers", "--db", url, "--csv").stdout.splitlines()
     assert lines[0] == "ticker,executions,first_at,last_at"
     assert lines[1].startswith("AAPL,2,20")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.mark.timeout(60)
+def test_the_page_shows_every_report_in_a_real_browser(store: Store, browser: Any, tmp_path: Path) -> None:
+    market(store, "AAPL", "MSFT", close=100)
+    recommend(store, 2)
+    recommend(store, ticker="MSFT", action="BUY_PUT", prefix="put")
+    recommend(store, 2, confidence=0.1, prefix="low")
+    assert run(store).counts.simulated == 3
+    later(store, (101, 99, 100), (105, 99, 104))
+    later(store, (102, 99, 101), ticker="MSFT")
+    connection = store.database.connect()
+    file = write_page(executions_page(connection, store.database.url), tmp_path / "page.html")
+    profit = sum(own.pnl or 0 for own in outcomes(connection))
+    connection.close()
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    problems, asked = watched(page)
+    page.goto(file.as_uri())
+    page.wait_for_function("document.querySelectorAll('.chart svg').length === 5")
+    assert problems == asked == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    shown = page.inner_text("header")
+    for text in ("executions", "3", f"{profit:,.2f}", "67%"):
+        assert text in shown
+    for title in ("What became of them", "Executions", "Gates", "Runs"):
+        assert page.locator("h2", has_text=title).count() >= 1
+    assert page.locator("path.dot.gain").count() == page.locator("path.dot.loss").count() == 1
+    bars = page.locator("figure", has_text="Refused by each gate").locator("rect")
+    assert [round(float(own.get_attribute("height"))) > 0 for own in bars.all()] == [True, False, False, False, False]
+    page.close()
+
+
+def test_the_page_of_an_empty_database_says_so(store: Store) -> None:
+    connection = store.database.connect()
+    page = executions_page(connection, store.database.url)
+    connection.close()
+    assert '<b class="">0</b>' in page
+    assert "<figure>" not in page
+
+
+def test_texts_of_others_are_escaped_on_the_page(store: Store) -> None:
+    evil = "<script>alert(1)</script>"
+    market(store, evil)
+    recommend(store, ticker=evil)
+    assert run(store).counts.simulated == 1
+    connection = store.database.connect()
+    page = executions_page(connection, store.database.url)
+    connection.close()
+    assert evil not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.timeout(120)
+def test_the_command_writes_the_page_and_refuses_two_forms(headrace_run: Run, store: Store, tmp_path: Path) -> None:
+    url = store.database.url
+    ended = headrace_run("db", "report", "--db", url, "--html", "page.html", "--since", "1h")
+    assert (ended.returncode, ended.stdout) == (0, "wrote page.html\n"), ended.stderr
+    assert "<title>" in (tmp_path / "page.html").read_text()
+    for wrong in (("gates", "--html", "x.html"), (), ("gates", "--csv", "--json")):
+        assert headrace_run("db", "report", *wrong, "--db", url).returncode == 2
+    assert headrace_run("db", "report", "--db", url, "--html", "no/page.html").returncode == 1

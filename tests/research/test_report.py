@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from headrace.errors import ResultError
 from headrace.research.report import page_of, write_report
 from headrace.research.report.svg import POINTS_MAX, line, thinned, time_scale, value_scale
 from tests.support.backtests import DAY, SECOND, Acts, Reverting, path, walk
+from tests.support.browser import opened_browser, watched
 from tests.support.command import Run
 from tests.support.engines import START
 from tests.support.feeding import BTC, ETH
@@ -37,18 +36,8 @@ def result() -> BacktestResult:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's chromium."""
-    from playwright.sync_api import sync_playwright
-
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        if os.environ.get("HEADRACE_REQUIRE_BROWSER") == "1":
-            pytest.fail("HEADRACE_REQUIRE_BROWSER=1 demands a browser: install chromium", pytrace=False)
-        pytest.skip("no browser: install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with opened_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("interactive", [False, True], ids=["plain", "bokeh"])
@@ -71,15 +60,10 @@ def test_a_browser_shows_it_without_an_error(
     file = write_report(result, tmp_path / "report.html", interactive=interactive)
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-    problems: list[str] = []
-    asked: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url))
+    problems, asked = watched(page)
     page.goto(file.as_uri())
     page.wait_for_function("document.querySelectorAll('.chart svg, .bk-Figure').length >= 5")
-    assert problems == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert problems == asked == []
     # Nothing is wider than the screen, and the colours are those of the scheme.
     assert page.evaluate("document.documentElement.scrollWidth") == width
     red = int(re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[0])

@@ -1,4 +1,4 @@
-"""``headrace db report``: executions, gates, runs, sizes, tickers and outcomes, as a table, JSON or CSV.
+"""``headrace db report``: executions, gates, runs, sizes, tickers and outcomes, as a table, JSON, CSV or a page.
 
 Guarantees: times are UTC; amounts are exact, as texts in JSON.
 Does not: compute; ``headrace.execution.reports`` does.
@@ -10,21 +10,22 @@ import csv
 import io
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from headrace.cli.options import db_option, debug_option, json_option
-from headrace.engine.tables import Table, tables_text
+from headrace.engine.tables import tables_text
 from headrace.market.checks import UNITS_NS, duration_ns
 
 if TYPE_CHECKING:
+    from headrace.execution.database.base import Connection
     from headrace.execution.reports import ReportRows
 
-__all__ = ["report_command", "report_table", "time_ms"]
+__all__ = ["report_command", "time_ms"]
 
 NAMES = ("executions", "gates", "runs", "sizes", "tickers", "outcomes")
-TEXTS = 2
 
 
 def time_ms(name: str, text: str, *, sign: int) -> int:
@@ -45,30 +46,53 @@ def _since(_context: click.Context, _option: click.Parameter, text: str | None) 
 
 
 @click.command("report")
-@click.argument("name", type=click.Choice(NAMES), metavar="|".join(NAMES))
+@click.argument("name", type=click.Choice(NAMES), metavar=f"[{'|'.join(NAMES)}]", required=False)
 @db_option
 @click.option("--since", callback=_since, metavar="TIME", help="A time like 2026-01-13T00:00:00Z, or 24h before now.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write all as a page with charts."
+)
 @json_option
 @debug_option
-def report_command(*, name: str, db: str | None, since: int, as_csv: bool, as_json: bool) -> None:
-    """Show what was executed, refused or run, or what became of each execution."""
+def report_command(
+    *, name: str | None, db: str | None, since: int, as_csv: bool, html: Path | None, as_json: bool
+) -> None:
+    """Show what was executed, refused or run, or what became of each execution.
+
+    With --html the page has all of it, so it takes no name.
+    """
     from headrace.execution.database.opening import open_database
-    from headrace.execution.reports import report
+    from headrace.execution.reports import report, report_table
     from headrace.execution.schema.migrating import check_version
 
-    if as_csv and as_json:
-        msg = "--csv and --json exclude each other: give one of them"
+    if (html is not None) + as_csv + as_json > 1:
+        msg = "--csv, --json and --html exclude each other: give one of them"
         raise click.UsageError(msg)
-    connection = open_database(db).connect()
+    if (html is None) == (name is None):
+        msg = f"give one of {', '.join(NAMES)}, or --html FILE for a page of all"
+        raise click.UsageError(msg)
+    database = open_database(db)
+    connection = database.connect()
     try:
         check_version(connection, complete=True)
+        if name is None:
+            _write_page(connection, database.url, since, html)
+            return
         found = report(connection, name, since)
     finally:
         connection.close()
     click.echo(
         _json(found) if as_json else _csv(found) if as_csv else tables_text([report_table(name, found)]), nl=not as_csv
     )
+
+
+def _write_page(connection: Connection, url: str, since: int, html: Path | None) -> None:
+    from headrace.research.report.document import write_page
+    from headrace.research.report.executions import executions_page
+
+    assert html is not None
+    click.echo(f"wrote {write_page(executions_page(connection, url, since), html)}")
 
 
 def _texts(found: ReportRows) -> list[list[str]]:
@@ -94,9 +118,3 @@ def _csv(found: ReportRows) -> str:
     writer.writerow(found.columns)
     writer.writerows(_texts(found))
     return out.getvalue()
-
-
-def report_table(name: str, found: ReportRows) -> Table:
-    """Return a report as a table."""
-    rows = _texts(found) or [["nothing", *[""] * (len(found.columns) - 1)]]
-    return Table(name, found.columns, rows, texts=TEXTS)

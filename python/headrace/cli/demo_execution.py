@@ -14,7 +14,6 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.db_report import report_table
 from headrace.cli.failure import Failure
 from headrace.cli.pipeline import pipeline_table
 from headrace.engine.tables import tables_text
@@ -35,7 +34,7 @@ def run_execution_demo() -> None:
     """Run the pipeline and one worker over generated data, and print what came of it. Raises Failure."""
     from headrace.execution import ExecutionSettings, Runner, Store
     from headrace.execution.pipeline import Pipeline, PipelineSettings
-    from headrace.execution.reports import report
+    from headrace.execution.reports import report, report_table
     from headrace.execution.schema import schema_problems
 
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as name:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from headrace.engine.tables import Table
 from headrace.execution.pricing import BASIS_POINTS
 from headrace.execution.settings import SIDES
 from headrace.execution.values import canonical, json_text, time_of
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
 
     from headrace.execution.database.base import Connection, Row
 
-__all__ = ["REPORTS", "Outcome", "ReportRows", "cell_text", "ledger_lines", "outcomes", "report"]
+__all__ = [
+    "REPORTS",
+    "Outcome",
+    "ReportRows",
+    "cell_text",
+    "ledger_lines",
+    "outcomes",
+    "report",
+    "report_table",
+]
 
 _GATES = ("confidence", "action_allowed", "bar_freshness", "feature_freshness", "ticker_daily_limit")
 
@@ -225,3 +235,10 @@ def cell_text(column: str, value: Any) -> str:
     if column.endswith("_at"):
         return time_of(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return canonical(value) if isinstance(value, Decimal) else str(value)
+
+
+def report_table(name: str, found: ReportRows) -> Table:
+    """Return a report as a table; one without rows says so."""
+    rows = [[cell_text(column, value) for column, value in zip(found.columns, own, strict=True)] for own in found.rows]
+    nothing = ["nothing", *[""] * (len(found.columns) - 1)]
+    return Table(name, found.columns, rows or [nothing], texts=2)

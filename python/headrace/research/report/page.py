@@ -12,15 +12,12 @@ Does not: compute figures; ``statistics`` does.
 from __future__ import annotations
 
 import json
-import os
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headrace.engine.tables import Table, tables_html, time_text
-from headrace.errors import ResultError
 from headrace.market.wording import counted
 from headrace.research.report.charts import (
     drawdown_chart,
@@ -31,10 +28,13 @@ from headrace.research.report.charts import (
     slippage_bps,
     trades_chart,
 )
+from headrace.research.report.document import Tile, card, document, pair, section, tiles, write_page
 from headrace.research.report.interactive import is_there, price_plots
-from headrace.research.report.style import SCRIPT, STYLE
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from headrace.research.result import BacktestResult
 
 __all__ = ["page_of", "write_report"]
@@ -47,13 +47,7 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 
 def write_report(result: BacktestResult, path: str | os.PathLike[str], *, interactive: bool | None = None) -> Path:
     """Write a result as one HTML file and return the path. Raises ResultError: it cannot be written."""
-    target = Path(path)
-    try:
-        target.write_text(page_of(result, interactive=interactive), encoding="utf-8")
-    except OSError as error:
-        msg = f"report {target} cannot be written: {error.strerror}; check the folder and the free space"
-        raise ResultError(msg, path=str(target)) from error
-    return target
+    return write_page(page_of(result, interactive=interactive), path)
 
 
 def page_of(result: BacktestResult, *, interactive: bool | None = None) -> str:
@@ -65,68 +59,38 @@ def page_of(result: BacktestResult, *, interactive: bool | None = None) -> str:
     script, prices = _prices(result, interactive=is_there() if interactive is None else interactive)
     sections = [
         equity_chart(result),
-        _pair(drawdown_chart(result), exposure_chart(result)),
+        pair(drawdown_chart(result), exposure_chart(result)),
         *([f"<h2>Prices and trades</h2>{prices}"] if prices else []),
         _months(result),
         _heat_map(result),
-        _section(
+        section(
             "Trades and fills", f'<div class="pair">{trades_chart(result)}{fills_chart(result)}</div>', _fills(result)
         ),
         _trades(result),
-        _section("Figures", _card(tables_html(result.tables()))),
-        _section("What the engine counted", _card(tables_html(_counters(result)))),
+        section("Figures", card(tables_html(result.tables()))),
+        section("What the engine counted", card(tables_html(_counters(result)))),
         _settings(result),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: backtest</title><style>{STYLE}</style>{script}</head><body><main>"
-        f"{_head(result, title)}{''.join(sections)}</main><script>{SCRIPT}</script></body></html>"
-    )
-
-
-def _section(title: str, *parts: str) -> str:
-    body = "".join(parts)
-    return f"<h2>{escape(title)}</h2>{body}" if body else ""
-
-
-def _pair(*charts: str) -> str:
-    """Return charts side by side where there is room."""
-    return f'<div class="pair">{"".join(charts)}</div>' if any(charts) else ""
-
-
-def _card(body: str) -> str:
-    return f'<div class="card">{body}</div>'
+    return document(f"{title}: backtest", _head(result, title), sections, script=script)
 
 
 def _head(result: BacktestResult, title: str) -> str:
     curve, own = result.equity, result.statistics
     span = f"{time_text(int(curve['ts'][0]))} to {time_text(int(curve['ts'][-1]))}" if len(curve) else ""
     end = "-" if result.equity_end is None else f"{float(result.equity_end):,.2f}"
-    tiles = (
-        (f"equity, {result.currency}", end, 0.0),
-        ("total return", _percent(own.total_return), own.total_return),
-        ("max drawdown", _percent(own.max_drawdown), own.max_drawdown),
-        ("Sharpe ratio", _ratio(own.sharpe), 0.0),
-        ("round trips", f"{own.trades + own.open_trades:,}", 0.0),
-        (f"fees, {result.currency}", f"{own.fees:,.2f}", 0.0),
-    )
-    boxes = "".join(
-        f'<div class="tile"><span>{escape(name)}</span><b class="{_sign(sign)}">{escape(text)}</b></div>'
-        for name, text, sign in tiles
+    figures = (
+        Tile(f"equity, {result.currency}", end),
+        Tile("total return", _percent(own.total_return), own.total_return),
+        Tile("max drawdown", _percent(own.max_drawdown), own.max_drawdown),
+        Tile("Sharpe ratio", _ratio(own.sharpe)),
+        Tile("round trips", f"{own.trades + own.open_trades:,}"),
+        Tile(f"fees, {result.currency}", f"{own.fees:,.2f}"),
     )
     data = escape(", ".join(result.settings.get("data", [])))
     stopped = (
         '<p class="warn">The run was stopped before its data ended: this is what ran.</p>' if result.stopped else ""
     )
-    return (
-        f"<header><h1>{escape(title)}</h1><p>{escape(span)}</p><p>{data}</p>{stopped}"
-        f'<div class="tiles">{boxes}</div></header>'
-    )
-
-
-def _sign(value: float) -> str:
-    return "gain-text" if value > 0 else "loss-text" if value < 0 else ""
+    return f"<header><h1>{escape(title)}</h1><p>{escape(span)}</p><p>{data}</p>{stopped}{tiles(figures)}</header>"
 
 
 def _percent(value: float) -> str:
@@ -171,7 +135,7 @@ def _months(result: BacktestResult) -> str:
     rows = "".join(f"<tr><td>{year}</td>{_year(own)}</tr>" for year, own in years.items())
     head = "".join(f"<th>{name}</th>" for name in (*MONTHS, "year"))
     table = f'<table class="months"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return _section("Returns by month", _card(table))
+    return section("Returns by month", card(table))
 
 
 def _year(months: dict[int, float]) -> str:
@@ -213,7 +177,7 @@ def _heat_map(result: BacktestResult) -> str:
     )
     corner = escape(f"{down} \\ {across}" if len(names) > 1 else across)
     table = f'<table class="months"><thead><tr><th>{corner}</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return _section(f"Sweep: {result.sweep['metric']}, mean of {counted(len(rows), 'trial')}", _card(table))
+    return section(f"Sweep: {result.sweep['metric']}, mean of {counted(len(rows), 'trial')}", card(table))
 
 
 def _sortable(value: object) -> tuple[bool, Any]:
@@ -241,7 +205,7 @@ def _fills(result: BacktestResult) -> str:
             worse = f"{float(np.mean(seen)):.2f}" if seen else "-"
             rows.append((liquidity, f"{len(own):,}", worse, f"{sum(float(fill.fee) for fill in own):,.4f}"))
     return (
-        _card(tables_html([Table("fills", ("liquidity", "count", "mean bps from the mid", "fees"), rows)]))
+        card(tables_html([Table("fills", ("liquidity", "count", "mean bps from the mid", "fees"), rows)]))
         if rows
         else ""
     )
@@ -316,8 +280,8 @@ def _settings(result: BacktestResult) -> str:
         "<table>", '<table class="left">'
     )
     text = escape(json.dumps(result.settings, indent=2, default=str))
-    return _section(
+    return section(
         "Settings",
-        _card(table),
+        card(table),
         f'<details><summary>Configuration</summary><div class="card"><pre>{text}</pre></div></details>',
     )

@@ -15,7 +15,7 @@ body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 sys
   Roboto, "Helvetica Neue", Arial, sans-serif; -webkit-text-size-adjust: 100%; }
 main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }
 header h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
-header p { margin: 0; color: var(--soft); }
+header p { margin: 0; color: var(--soft); overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 36px 0 12px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 22px 0 0; }
 .tile, figure, .card { background: var(--card); border: 1px solid var(--rule); border-radius: 12px;

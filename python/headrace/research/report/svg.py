@@ -139,17 +139,17 @@ def dots(x: Scale, y: Scale, times: np.ndarray, values: np.ndarray, name: str) -
     return f'<path class="dot {name}" d="{"".join(f"M{left:.1f} {top:.1f}h0" for left, top in each)}"/>'
 
 
-def bars(x: Scale, y: Scale, edges: np.ndarray, heights: np.ndarray) -> str:
-    """Return a bar from 0 for each height; below 0 on the x scale in the colour of losses."""
+def bars(x: Scale, y: Scale, edges: np.ndarray, heights: np.ndarray, name: str | None = None) -> str:
+    """Return a bar from 0 for each height. name : the CSS class; None: by the x scale, below 0 that of losses."""
     lefts, base = x.at(edges), SIZE - float(y.at(np.array([0.0]))[0])
     parts = []
     for left, right, height, edge in zip(lefts[:-1], lefts[1:], heights, edges[:-1], strict=True):
         top = SIZE - float(y.at(np.array([float(height)]))[0])
-        name = "loss" if edge < -1e-12 else "gain"
+        own = name or ("loss" if edge < -1e-12 else "gain")
         shape = (
             f'x="{left + 1:.1f}" width="{max(right - left - 2, 1):.1f}" y="{top:.1f}" height="{max(base - top, 0):.1f}"'
         )
-        parts.append(f'<rect class="{name}" {shape}/>')
+        parts.append(f'<rect class="{own}" {shape}/>')
     return "".join(parts)
 
 
