@@ -87,7 +87,17 @@ def commands(text: str) -> list[Command]:
 
 def matches(shown: str, printed: str) -> bool:
     """Whether an output is the one that is shown; ``...`` stands for anything, and spaces are not counted."""
-    parts = [r"\s+".join(re.escape(word) for word in part.split()) for part in shown.split("...")]
-    return (
-        re.fullmatch(r"\s*" + r".*?".join(rf"\s*{part}\s*" for part in parts) + r"\s*", printed, re.DOTALL) is not None
-    )
+    first, *others = (" ".join(part.split()) for part in shown.split("..."))
+    text = " ".join(printed.split())
+    if not others:
+        return text == first
+    if not text.startswith(first):
+        return False
+    at = len(first)
+    # The leftmost place is the best one for each part: it leaves the most to those after it.
+    for part in others[:-1]:
+        found = text.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return text.endswith(others[-1]) and len(text) - len(others[-1]) >= at

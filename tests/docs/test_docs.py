@@ -141,3 +141,4 @@ def test_shown_output_matches_loosely_but_not_anything() -> None:
     assert matches("...", "")
     assert not matches("ticks 1", "ticks 2")
     assert not matches("ticks 1", "ticks 1\nerror")
+    assert not matches("a ... " * 40 + "b", "a " * 2_000)
