@@ -7,7 +7,6 @@ Does not: offer fakes; tests use the real part.
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import os
 import random
@@ -16,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import settings
 
 from headrace.feeds import SyntheticFeed
 from tests.support.command import COMMAND, Run
 from tests.support.trading import close_desks
+from tests.support.watchdog import Watchdog
 
 SEED = pytest.StashKey[int]()
-# How long after pytest-timeout the watchdog ends the run.
+# How long after a test's timeout the watchdog ends the run.
 WATCHDOG_GRACE_S = 10
 
 # pytest-timeout ends a hang; a deadline per example would only measure the load of the machine. On a build machine
@@ -35,30 +34,13 @@ settings.load_profile("headrace")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed before Hypothesis looks for it."""
+    """Choose the seed before Hypothesis looks for it, and have hanging tests ended."""
+    config.pluginmanager.register(Watchdog(grace_s=WATCHDOG_GRACE_S), "headrace-watchdog")
     given = os.environ.get("HEADRACE_SEED")
     seed = int(given) if given else random.SystemRandom().randrange(2**32)
     config.stash[SEED] = seed
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(seed)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """End the run, with every thread's stack, when a test hangs inside native code.
-
-    pytest-timeout needs the interpreter. A native call that never releases it would hang for ever.
-    """
-    marker = item.get_closest_marker("timeout")
-    limit_s = (
-        marker.args[0] if marker and marker.args else item.config.getoption("timeout") or item.config.getini("timeout")
-    )
-    stderr = item.config.stash[fault_handler_stderr_fd_key]
-    faulthandler.dump_traceback_later(float(limit_s) + WATCHDOG_GRACE_S, exit=True, file=stderr)
-    try:
-        return (yield)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
