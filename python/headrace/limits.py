@@ -122,6 +122,13 @@ LIMITS = (
     Limit("HTTP_KEYS_MAX", 100_000, "keys", "answers kept for repeated commands: one a second, for a day"),
     Limit("HTTP_KEYS_S", 86_400.0, "s", "for so long, a repeated command gets its first answer"),
     Limit("HTTP_PAGE_MAX", 1_000, "items", "of one page; a longer one would hold up the engine"),
+    # The stream of an operator's page
+    Limit("STREAM_EVERY_S", 0.1, "s", "an eye sees no more; less often where reading the state takes long"),
+    Limit("STREAM_SHARE_MAX", 0.02, "of a core", "reading the state may take so much; the ticks have the rest"),
+    Limit("STREAM_CLIENTS_MAX", 64, "clients", "an operator's few pages, each with one stream for all of its tabs"),
+    Limit("STREAM_HEARTBEAT_S", 5.0, "s", "a page that hears nothing for two of them says that it is cut off"),
+    Limit("STREAM_TAIL_MAX", 1_000, "entries", "of fills, orders, audit and log each, for who comes or was away"),
+    Limit("HISTORY_SERIES_MAX", 256, "series", "16 MiB: the account, ten strategies and some fifty instruments"),
     # The configuration
     Limit("CONFIG_BYTES_MAX", 1 << 20, "bytes", "a file of a thousand instruments has a fifth of it"),
     Limit("CONFIG_DEPTH_MAX", 32, "levels", "the tree has 4; the rest is for parameters of your own classes"),
@@ -234,6 +241,12 @@ HTTP_DISCARD_S = float(_values["HTTP_DISCARD_S"])
 HTTP_KEYS_MAX = _whole("HTTP_KEYS_MAX")
 HTTP_KEYS_S = float(_values["HTTP_KEYS_S"])
 HTTP_PAGE_MAX = _whole("HTTP_PAGE_MAX")
+STREAM_EVERY_S = float(_values["STREAM_EVERY_S"])
+STREAM_SHARE_MAX = float(_values["STREAM_SHARE_MAX"])
+STREAM_CLIENTS_MAX = _whole("STREAM_CLIENTS_MAX")
+STREAM_HEARTBEAT_S = float(_values["STREAM_HEARTBEAT_S"])
+STREAM_TAIL_MAX = _whole("STREAM_TAIL_MAX")
+HISTORY_SERIES_MAX = _whole("HISTORY_SERIES_MAX")
 CONFIG_BYTES_MAX = _whole("CONFIG_BYTES_MAX")
 CONFIG_DEPTH_MAX = _whole("CONFIG_DEPTH_MAX")
 STORE_BUSY_S = float(_values["STORE_BUSY_S"])

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["BookDesk"]
 
@@ -32,6 +32,11 @@ class BookDesk:
     def state(self, instrument: str) -> str:
         """Return SYNCING, LIVE or STALE: what a book of this instrument said last."""
         return self._states.get(instrument, UNKNOWN)
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """The state of each instrument's book that there is."""
+        return dict(self._states)
 
     def disconnect(self) -> None:
         """Fetch no more: native code keeps this object alive, and with it the feeds."""

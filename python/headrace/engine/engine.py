@@ -33,7 +33,7 @@ from headrace.market.clock import Mode
 from headrace.market.running_loop import has_running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.bus import EventBus
     from headrace.commands import CommandBus
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.engine.report import Report
     from headrace.engine.supervisor import Supervisor
+    from headrace.feeds.base import AnyFeed
     from headrace.market.bars import Bars
     from headrace.market.clock import EngineClock
     from headrace.market.dead_letters import DeadLetters
@@ -186,6 +187,11 @@ class Engine:
     def services(self) -> Supervisor:
         """Its services."""
         return self._parts.services
+
+    @property
+    def feeds(self) -> Sequence[AnyFeed]:
+        """Where its data come from, in the order of the options."""
+        return self._parts.feeds
 
     @property
     def metrics(self) -> Metrics:

@@ -116,9 +116,13 @@ class RouteCommands:
         return Outcome("accepted", version=change.version)
 
     def _list_routes(self, _command: ListRoutes) -> Outcome:
-        routes = {f"{route.canonical_type} {route.instrument}": self._row(route) for route in self._table.routes}
+        routes = self.rows()
         held = " ".join(topic for _, topic in self._table.held)
         return Outcome("accepted", detail={"routes": routes, "held": held}, version=self._table.version)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return each route by type and instrument, with its state, topics, filters and counts."""
+        return {f"{route.canonical_type} {route.instrument}": self._row(route) for route in self._table.routes}
 
     def _row(self, route: Route) -> dict[str, Any]:
         venue = route.instrument.rpartition(".")[2]

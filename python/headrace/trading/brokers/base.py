@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from headrace.market.events import Bar, Cause, Event, OrderRequested
     from headrace.market.instrument import Instrument
 
-__all__ = ["Broker", "BrokerContext", "CandleBroker", "FeeBroker", "call_broker", "check_broker", "guarded"]
+__all__ = [
+    "Broker",
+    "BrokerContext",
+    "CandleBroker",
+    "FeeBroker",
+    "PaperBroker",
+    "call_broker",
+    "check_broker",
+    "guarded",
+]
 
 
 AT_ONCE = "since a broker's methods return at once: start a task in it, and publish the answer"
@@ -107,6 +116,15 @@ class CandleBroker(Broker, Protocol):
 
     def on_candles_close(self, candles: Sequence[Bar]) -> None:
         """Take whole candles, at their close time, before strategies get them."""
+
+
+@runtime_checkable
+class PaperBroker(Protocol):
+    """A broker whose executions cost and earn nothing: what operators see is never added to live money."""
+
+    @property
+    def is_paper(self) -> Literal[True]:
+        """True; a broker without this property trades live money."""
 
 
 @runtime_checkable

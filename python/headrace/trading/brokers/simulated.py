@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from headrace.errors import EngineError, OptionError, OrderError
 from headrace.market.checks import nearest, of_type, whole
@@ -62,6 +62,8 @@ class SimulatedBroker:
 
     Raises OptionError.
     """
+
+    is_paper: Final = True
 
     def __init__(
         self,

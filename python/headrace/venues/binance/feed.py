@@ -171,6 +171,11 @@ class BinanceFeed:
         """Each stream's state: DOWN, SILENT (subscribed, nothing has come), UP, STALE."""
         return dict(self._states)
 
+    @property
+    def epochs(self) -> dict[str, int]:
+        """The number of each stream's connection: 1 is the first, 0 none yet."""
+        return {name: self._lines.epoch_of(name) for name in self._states}
+
     async def open(self) -> None:
         """Read what the venue lists. Raises InstrumentError, VenueRequestError."""
         await self._listing.read()
