@@ -6,7 +6,7 @@
      "strategies": {"momentum": {"state": "running", "missed": 0, …}},   one row a key
      "feeds", "streams", "instruments", "lanes", "accounts", "positions", "orders", "routes", "services", "gates"}
 
-``docs/reference/stream.md`` lists every section and field.
+``docs/how-to/stream.md`` lists every section and field.
 
 Guarantees: all values are of one moment; amounts are texts, and so are integers above 2^53, which includes every time
 in ns; a number that is unknown, NaN or infinite is null. Paper and live money are rows of different keys.
