@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import get
 
+from headrace.control.http.stream_api import stream_handlers
 from headrace.control.http.views import StatusView, status_view
+from headrace.control.stream.engine_state import EngineState
+from headrace.control.stream.service import StreamService
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,7 +34,10 @@ __all__ = ["EngineApi"]
 
 
 class EngineApi:
-    """An engine, served. config : as plain tables, with secrets masked. gateway : None: there is none."""
+    """An engine, served. Made before the engine runs; it adds its stream to the engine's services.
+
+    config : as plain tables, with secrets masked. gateway : None: there is none.
+    """
 
     title = "Headrace engine"
 
@@ -41,6 +47,8 @@ class EngineApi:
         self._engine = engine
         self._config = config or {}
         self._gateway = gateway
+        self.stream = StreamService(EngineState(engine, gateway=gateway).read)
+        engine.services.add(self.stream)
 
     @property
     def name(self) -> str:
@@ -60,12 +68,13 @@ class EngineApi:
             if health != "ok":
                 yield f"service {name}: {health}"
 
-    def handlers(self, stopping: asyncio.Event) -> list[HTTPRouteHandler]:  # noqa: ARG002 - no stream yet
+    def handlers(self, stopping: asyncio.Event) -> list[HTTPRouteHandler]:
         """Return the handlers of the engine's documents."""
+        self.stream.end_clients_with(stopping)
         engine = self._engine
 
         @get("/v1/status", tags=["engine"], summary="What runs, and how it is")
         async def status() -> StatusView:
             return status_view(engine)
 
-        return [status]
+        return [status, *stream_handlers(self.stream)]

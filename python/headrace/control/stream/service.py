@@ -78,6 +78,8 @@ class StreamService(Service):
         self._told: Place | None = None
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
+        # Ends the clients with the server that sends to them.
+        self._ending: asyncio.Task[object] | None = None
 
     @property
     def name(self) -> str:
@@ -107,7 +109,19 @@ class StreamService(Service):
         self._stopping.set()
         self._wanted.set()
         self._wake()
+        if self._ending is not None:
+            self._ending.cancel()
         self.tails.close()
+
+    def end_clients_with(self, stopping: asyncio.Event) -> None:
+        """End every client's stream when an event is set, and take no more; called in the loop."""
+
+        async def end() -> None:
+            await stopping.wait()
+            self._stopping.set()
+            self._wake()
+
+        self._ending = asyncio.create_task(end(), name="headrace end streams")
 
     def metrics(self) -> Mapping[str, float]:
         """Return how many clients there are, what was read and sent, and what the last reading cost."""
@@ -118,8 +132,8 @@ class StreamService(Service):
         self._refresh()
         return {"clock": dict(self.board.clock), **self.board.document}
 
-    async def events(self, last_event_id: str = "") -> AsyncGenerator[bytes, None]:
-        """Yield the server-sent events of one client until the engine stops; close it when the client is gone.
+    def events(self, last_event_id: str = "") -> AsyncGenerator[bytes, None]:
+        """Return the server-sent events of one client until the engine stops; close it when the client is gone.
 
         last_event_id : of the last event that the client has had; it goes on from there where that is known still.
         Raises ControlError: there are as many clients as may be.
@@ -128,6 +142,9 @@ class StreamService(Service):
             self._counts["refused"] += 1
             msg = f"{self._clients_max} streams are open already: close one, or try again later"
             raise ControlError(msg)
+        return self._events(last_event_id)
+
+    async def _events(self, last_event_id: str) -> AsyncGenerator[bytes, None]:
         self._clients += 1
         self._wanted.set()
         try:
