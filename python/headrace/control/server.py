@@ -24,10 +24,11 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from headrace.control.letters import letter_document, letter_summary
 from headrace.control.wire import AskLetter, AskLetters, AskTable, Reply, Request, Submit, peer_of, socket_path
 from headrace.engine.service import Service
 from headrace.errors import ControlError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from headrace.commands import CommandBus
     from headrace.control.wire import Peer
     from headrace.engine.service import ServiceContext
-    from headrace.market.dead_letters import DeadLetter, DeadLetters
+    from headrace.market.dead_letters import DeadLetters
 
 __all__ = ["ControlServer"]
 
@@ -51,7 +52,6 @@ log = logging.getLogger(__name__)
 TURNS_TO_CONVERSE = 4
 # A lock file holds a process id.
 LOCK_BYTES = 32
-TEXT_CHARACTERS_MAX = 20_000
 
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 # What a handler put into its answer may be anything; what JSON does not hold is shown as Python shows it.
@@ -220,10 +220,10 @@ class ControlServer(Service):
                 return Reply(engine=self._engine, table=tuple(self._commands.table()))
             case AskLetters():
                 letters = [] if self._dead_letters is None else self._dead_letters.list(kind=request.kind)
-                return Reply(engine=self._engine, letters=tuple(map(_summary, letters[-request.last :])))
+                return Reply(engine=self._engine, letters=tuple(map(letter_summary, letters[-request.last :])))
             case AskLetter():
                 letter = None if self._dead_letters is None else self._dead_letters.get(request.letter_id)
-                return Reply(engine=self._engine, letters=() if letter is None else (_whole(letter),))
+                return Reply(engine=self._engine, letters=() if letter is None else (letter_document(letter),))
 
     async def _say(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
         self._counts["errors"] += bool(reply.error)
@@ -296,20 +296,3 @@ def _peer(writer: asyncio.StreamWriter) -> Peer:
     credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     pid, uid, _gid = struct.unpack("3i", credentials)
     return peer_of(pid, uid)
-
-
-def _summary(letter: DeadLetter) -> dict[str, Any]:
-    """Return a letter without what may be large."""
-    shown = ("id", "kind", "source", "ts_ns", "lane", "handler", "instrument", "tick_kind", "attempts")
-    event = None if letter.event is None else type(letter.event).__name__
-    return {**{name: getattr(letter, name) for name in shown}, "reason": letter.reason[:200], "event": event}
-
-
-def _whole(letter: DeadLetter) -> dict[str, Any]:
-    """Return all of a letter but its ticks."""
-    return {
-        **{name: value for name, value in letter._asdict().items() if name not in ("ticks", "event_bytes")},
-        "reason": letter.reason[:TEXT_CHARACTERS_MAX],
-        "frame": letter.frame[:TEXT_CHARACTERS_MAX].decode("utf-8", "backslashreplace"),
-        "traceback": letter.traceback[-TEXT_CHARACTERS_MAX:],
-    }

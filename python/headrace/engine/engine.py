@@ -35,7 +35,7 @@ from headrace.market.running_loop import has_running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from headrace.bus import EventBus
+    from headrace.bus import AuditSink, EventBus
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.readers import Readers
@@ -202,6 +202,11 @@ class Engine:
     def readers(self) -> Readers:
         """What takes its ticks and is no strategy; a repetition of its dispatch log stands in for them."""
         return self._parts.driver.readers
+
+    @property
+    def audit(self) -> AuditSink | None:
+        """Writes every event to a file; None: it was made without one."""
+        return self._parts.audit
 
     @property
     def traces(self) -> Traces | None:

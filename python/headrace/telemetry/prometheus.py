@@ -29,15 +29,14 @@ from headrace.market.clock import Mode
 from headrace.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
     from headrace.engine.service import RestartPolicy, ServiceContext
     from headrace.telemetry.collect import Metrics, Sample
 
-__all__ = ["PrometheusEndpoint"]
+__all__ = ["PrometheusEndpoint", "exposition"]
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +60,12 @@ class PrometheusEndpoint:
             msg = f"port={port} is not allowed: use a number from 0 to 65,535"
             raise OptionError(msg, option="port")
         try:
-            from prometheus_client import CollectorRegistry
-            from prometheus_client.exposition import choose_encoder
+            import prometheus_client  # noqa: F401 - missing, it is missed when the engine is made
         except ImportError:
             msg = 'a Prometheus endpoint needs its client library: pip install "headrace[prometheus]"'
             raise MissingExtraError(msg) from None
         self._metrics = metrics
         self._host, self._port = host, port
-        self._new_registry: Callable[[], CollectorRegistry] = CollectorRegistry
-        self._choose_encoder: Callable[[str], tuple[Callable[[CollectorRegistry], bytes], str]] = choose_encoder
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
         self._clients: set[asyncio.Task[None]] = set()
@@ -149,12 +145,8 @@ class PrometheusEndpoint:
         path = rest.partition(" ")[0].partition("?")[0]
         if path == PATH and verb in ("GET", "HEAD"):
             self._scrapes += 1
-            encode, content_type = self._choose_encoder(_accepted(fields))
             try:
-                registry = self._new_registry()
-                registry.register(_Collector(self._metrics.snapshot()))
-                # Four fifths of a scrape's time make its text. That runs in a thread, so that the loop goes on.
-                body = await asyncio.to_thread(encode, registry)
+                body, content_type = await exposition(self._metrics, _accepted(fields))
             except Exception as error:
                 self._failed += 1
                 log.exception("the metrics could not be read or written")
@@ -164,6 +156,21 @@ class PrometheusEndpoint:
         self._refused += 1
         status, text = ("405 Method Not Allowed", "GET only") if path == PATH else ("404 Not Found", f"see {PATH}")
         return _http(status, PLAIN, f"{text}\n".encode())
+
+
+async def exposition(metrics: Metrics, accepted: str) -> tuple[bytes, str]:
+    """Return the metrics of now as Prometheus reads them, and the content type.
+
+    accepted : the request's Accept field.
+    """
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import choose_encoder
+
+    encode, content_type = choose_encoder(accepted)
+    registry = CollectorRegistry()
+    registry.register(_Collector(metrics.snapshot()))
+    # Four fifths of a scrape's time make its text. That runs in a thread, so that the loop goes on.
+    return await asyncio.to_thread(encode, registry), content_type
 
 
 class _Collector:

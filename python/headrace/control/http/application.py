@@ -19,6 +19,8 @@ import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
+from litestar.params import FromPath
+from litestar.routes import HTTPRoute
 
 import headrace._native as _native
 from headrace.commands import CommandEntry
@@ -42,6 +44,16 @@ log = logging.getLogger(__name__)
 
 # Litestar's own pages about its document load scripts of other hosts: the guard's table leaves them out.
 FRAMEWORK_PATHS = "/schema"
+
+
+class DocumentResponse(Response[Any]):
+    """An answer whose document is written as all of ours are; bytes and texts as they are."""
+
+    def render(self, content: Any, media_type: str, enc_hook: Any = None) -> bytes:  # noqa: ARG002 - the framework's
+        """Return the body."""
+        if isinstance(content, bytes):
+            return content
+        return content.encode() if isinstance(content, str) else encoded(content)
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -71,21 +83,29 @@ def application(served: Served, calls: CommandCalls, stopping: asyncio.Event) ->
         openapi_config=OpenAPIConfig(served.title, str(_native.build_info()["version"]), path=FRAMEWORK_PATHS),
         exception_handlers={ProblemError: _on_problem, HTTPException: _on_framework_error, Exception: _on_error},
         logging_config=None,
+        response_class=DocumentResponse,
     )
 
 
 def route_table(app: Litestar) -> RouteTable:
-    """Return the paths and methods of an application for its guard."""
-    found: dict[str, RouteEntry] = {}
+    """Return the paths of an application for its guard: methods, whether they need a token, and query parameters."""
+    documented = app.openapi_schema.to_schema()["paths"]
+    found = []
     for route in app.routes:
-        path = getattr(route, "path_format", route.path)
-        if path.startswith(FRAMEWORK_PATHS):
+        if not isinstance(route, HTTPRoute) or route.path.startswith(FRAMEWORK_PATHS):
             continue
-        handlers = [own for own, _ in getattr(route, "route_handler_map", {}).values()]
-        methods = {method for handler in getattr(route, "route_handlers", ()) for method in handler.http_methods}
-        is_open = any(handler.opt.get("is_open") for handler in getattr(route, "route_handlers", handlers))
-        found[path] = RouteEntry(path, frozenset(map(str, methods)) - {"OPTIONS"}, is_open)
-    return RouteTable(found.values())
+        # The framework adds one for OPTIONS of its own.
+        handlers = [own for own in route.route_handlers if own.http_methods != {"OPTIONS"}]
+        parameters = documented.get(route.path_format, {}).get("get", {}).get("parameters", ())
+        found.append(
+            RouteEntry(
+                route.path_format,
+                frozenset(str(method) for own in handlers for method in own.http_methods),
+                frozenset(own["name"] for own in parameters if own["in"] == "query"),
+                is_open=any(own.opt.get("is_open") for own in handlers),
+            )
+        )
+    return RouteTable(found)
 
 
 def exchange_of(request: Request[Any, Any, Any]) -> Exchange:
@@ -116,7 +136,7 @@ def _own_handlers(served: Served, calls: CommandCalls) -> list[HTTPRouteHandler]
         return CommandTable(served.commands.table())
 
     @post("/v1/commands/{verb:str}", include_in_schema=False)
-    async def command(request: Request[Any, Any, Any], verb: str) -> Response[bytes]:
+    async def command(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[bytes]:
         answer = await calls.call(verb, exchange_of(request))
         headers = {"idempotent-replayed": "true"} if answer.is_repeated else None
         media_type = answer.media_type.decode()

@@ -145,7 +145,7 @@ def docs_page(document: Mapping[str, Any]) -> Response[str]:
         f"<title>{_text(document['info']['title'])}</title><style>{STYLE}</style>{''.join(parts)}</html>"
     )
     policy = f"default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'"
-    return Response(body, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
+    return Response(body, media_type="text/html", headers={"content-security-policy": policy})
 
 
 def _parameter_rows(operation: Mapping[str, Any]) -> list[str]:

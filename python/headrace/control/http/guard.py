@@ -16,16 +16,17 @@ import logging
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
 
 from headrace.control.http.exchange import JSON, SCOPE_KEY, Exchange, shown
 from headrace.control.http.problems import ProblemError
-from headrace.control.http.rates import ClientRates
 from headrace.market.checks import nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from headrace.control.http.exchange import Message, Receive, Send
+    from headrace.control.http.rates import ClientRates
     from headrace.control.http.route_table import RouteEntry, RouteTable
     from headrace.control.http.tokens import Tokens
 
@@ -44,6 +45,7 @@ class Guard:
 
     app : the framework's. routes : what there is. tokens : who may. hosts : allowed values of the Host header.
     origins : allowed values of the Origin header. refused_login : called for each request without a valid token.
+    rates : of each client.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Guard:
         hosts: Iterable[str],
         origins: Iterable[str],
         refused_login: Callable[[Exchange], None],
+        rates: ClientRates,
     ) -> None:
         self._app = app
         self._routes = routes
@@ -62,7 +65,7 @@ class Guard:
         self._hosts = frozenset(host.encode() for host in hosts)
         self._origins = frozenset(origin.encode() for origin in origins)
         self._refused_login = refused_login
-        self._rates = ClientRates()
+        self._rates = rates
         self.counts = dict.fromkeys(("requests", "refused", "failed"), 0)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -98,6 +101,7 @@ class Guard:
             self._check_token(exchange)
         entry = self._checked_route(exchange, entry)
         await exchange.read_body()
+        self._check_query(exchange, entry)
         if exchange.method == "POST":
             self._check_media_type(exchange)
             exchange.key = self._checked_key(exchange)
@@ -157,6 +161,18 @@ class Guard:
             headers = ((b"allow", allowed.encode()),)
             raise ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, "method", detail, headers=headers)
         return entry
+
+    def _check_query(self, exchange: Exchange, entry: RouteEntry) -> None:
+        query = exchange.scope["query_string"]
+        for name in {own.partition(b"=")[0] for own in query.split(b"&") if own} if query else ():
+            text = unquote_plus(name.decode("latin-1"))
+            if text not in entry.query:
+                close = nearest_name(text[:100], entry.query)
+                hint = f"did you mean {close}? " if close else ""
+                there = ", ".join(sorted(entry.query)) or "none"
+                detail = f"{entry.path} has no parameter {shown(text)}: {hint}it has {there}"
+                problem = ("invalid", detail)
+                raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, *problem, field=shown(text), nearest=close)
 
     def _check_media_type(self, exchange: Exchange) -> None:
         given = exchange.header(b"content-type") or b""

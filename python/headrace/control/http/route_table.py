@@ -17,10 +17,15 @@ __all__ = ["RouteEntry", "RouteTable"]
 
 
 class RouteEntry(NamedTuple):
-    """One path. path : with parameters in braces: "/v1/orders/{order_id}". is_open : whether it needs no token."""
+    """One path.
+
+    path : with parameters in braces: "/v1/orders/{order_id}". query : the names that a query may have.
+    is_open : whether it needs no token.
+    """
 
     path: str
     methods: frozenset[str]
+    query: frozenset[str] = frozenset()
     is_open: bool = False
 
 

@@ -25,6 +25,7 @@ from headrace.control.http.application import application, route_table
 from headrace.control.http.audit import HttpAudit
 from headrace.control.http.command_calls import CommandCalls
 from headrace.control.http.guard import Guard
+from headrace.control.http.rates import ClientRates
 from headrace.control.http.tokens import read_tokens
 from headrace.control.settings import address_of, is_loopback
 from headrace.engine.service import Service
@@ -90,13 +91,22 @@ class Served(Protocol):
 class HttpServer(Service):
     """Serves one engine or worker.
 
-    folder : the state folder, for the token file and the answers; the user's own unless given.
+    folder : the state folder, for the token file and the answers; the user's own unless given. rates : how many
+    requests of one client are let in, in place of the usual.
     """
 
-    def __init__(self, served: Served, settings: HttpSettings, *, folder: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        served: Served,
+        settings: HttpSettings,
+        *,
+        folder: str | Path | None = None,
+        rates: ClientRates | None = None,
+    ) -> None:
         self._served = served
         self._settings = settings
         self._folder = None if folder is None else Path(folder)
+        self._rates = ClientRates() if rates is None else rates
         self._state = ServerState()
         self._server: asyncio.Server | None = None
         self._guard: Guard | None = None
@@ -141,6 +151,7 @@ class HttpServer(Service):
             hosts=self._hosts(listener),
             origins=self._origins(listener),
             refused_login=audit.refused_login,
+            rates=self._rates,
         )
         self._server = listener
         if is_made:
