@@ -4,6 +4,7 @@
 
     /health/live (open) · /health/ready · /v1/commands · POST /v1/commands/{name} · /openapi.json · /docs      ours
     /v1/status …                                                                                     the served one's
+    / · /page/… (open)                                                                               the dashboard's
 
 Guarantees: every error is a Problem; the document describes each command of the table as it is now, with its fields.
 Does not: check tokens or bodies; the guard has done so.
@@ -24,9 +25,11 @@ from litestar.routes import HTTPRoute
 
 import headrace._native as _native
 from headrace.commands import CommandEntry
+from headrace.control.dashboard import PageFiles
 from headrace.control.http.documents import docs_page, openapi_document
 from headrace.control.http.encoding import encoded
 from headrace.control.http.exchange import PROBLEM_JSON, SCOPE_KEY, Exchange
+from headrace.control.http.page import page_handlers
 from headrace.control.http.problems import ProblemError
 from headrace.control.http.route_table import RouteEntry, RouteTable
 
@@ -77,7 +80,7 @@ class CommandTable(msgspec.Struct, frozen=True):
 
 def application(served: Served, calls: CommandCalls, stopping: asyncio.Event) -> Litestar:
     """Return the application of one server."""
-    handlers = [*_own_handlers(served, calls), *served.handlers(stopping)]
+    handlers = [*_own_handlers(served, calls), *page_handlers(PageFiles()), *served.handlers(stopping)]
     return Litestar(
         handlers,
         openapi_config=OpenAPIConfig(served.title, str(_native.build_info()["version"]), path=FRAMEWORK_PATHS),
