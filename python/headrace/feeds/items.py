@@ -21,7 +21,7 @@ from headrace.errors import FeedError, HeadraceError
 from headrace.feeds.arrays import ArrayFeed
 from headrace.feeds.base import Frame
 from headrace.feeds.lines import wrong_time
-from headrace.market.tick import NO_INSTRUMENT, is_tick_dtype
+from headrace.market.tick import is_tick_dtype
 from headrace.market.times import column_problem, time_problem
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ class Items:
         # The first times show the unit: later a clock that began at 0 passes by such numbers, too. An ArrayFeed has
         # looked at all of its own.
         self._shows_unit = not isinstance(feed, ArrayFeed)
-        # Those that ticks of the feed had, by the engine's ids.
-        self.instrument_ids: set[int] = set()
 
     def checked(self, item: object) -> FeedItem:
         """Return an item as recording and pump take it. Raises FeedError."""
@@ -94,18 +92,9 @@ class Items:
             if problem := column_problem(item["ts_init"]):
                 raise self._refused(f"ticks whose ts_init is {problem}")
         try:
-            array = self._ids.of_table(np.require(item, requirements=["C", "A"]))
+            return self._ids.of_table(np.require(item, requirements=["C", "A"]))
         except HeadraceError as error:
             raise self._refused(f"ticks, {error}") from error
-        self._note_instruments(array["instrument"])
-        return array
-
-    def _note_instruments(self, ids: np.ndarray) -> None:
-        if len(ids):
-            # Mostly there is only one, which needs no sorting.
-            first = int(ids[0])
-            self.instrument_ids.update([first] if (ids == first).all() else np.unique(ids).tolist())
-            self.instrument_ids.discard(NO_INSTRUMENT)
 
     def _refuse_without_venue(self, what: str) -> None:
         if not self._has_frames:

@@ -37,6 +37,7 @@ from headrace.feeds.naming import NamedFeed
 from headrace.feeds.stream_status import end_items
 from headrace.limits import FEED_WAITING_MAX
 from headrace.market.clock import END_OF_TIME_NS
+from headrace.market.tick import NO_INSTRUMENT
 from headrace.market.times import YEAR_2000_NS, YEAR_2200_NS
 from headrace.market.user_waits import begun, ended, result_of
 
@@ -91,6 +92,8 @@ class LiveSource:
         self._items = items
         self._frame_type = None if feed.venue is None else Frame
         self._record = record
+        # Those that its ticks had, by the engine's ids: at its end nothing comes of them any more.
+        self._instrument_ids: set[int] = set()
         self.pump = dispatcher.open_pump()
         with NamedFeed(feed, "venue"):
             # Once: a feed that has another one later brings what it brought.
@@ -176,6 +179,8 @@ class LiveSource:
                 or not YEAR_2000_NS <= item[0] < YEAR_2200_NS
             ):
                 item = self._items.checked(item)
+                if isinstance(item, np.ndarray):
+                    self._note_instruments(item["instrument"])
             if self._record is not None:
                 self._record(item)
             if self._free is not None:
@@ -192,6 +197,13 @@ class LiveSource:
         self._free = self._loop.create_future()
         self._loop.call_later(again_s, self._go_on)
         return False
+
+    def _note_instruments(self, ids: np.ndarray) -> None:
+        if len(ids):
+            # Mostly there is only one, which needs no sorting.
+            first = int(ids[0])
+            self._instrument_ids.update([first] if (ids == first).all() else np.unique(ids).tolist())
+            self._instrument_ids.discard(NO_INSTRUMENT)
 
     def _failed_in_thread(self) -> FeedError:
         name = self.feed.name
@@ -241,7 +253,7 @@ class LiveSource:
             # A pump whose last item was refused takes no other; and this is nothing that the feed brought.
             self._pump = self._dispatcher.open_pump()
             self._source = self._pump.add_source(self.feed.name, self._decoder)
-            ids = self._items.instrument_ids if self._decoder is None else self._decoder.instrument_ids()
+            ids = self._instrument_ids if self._decoder is None else self._decoder.instrument_ids()
             ts_init = max(self._clock.now_ns(), self.pump.last_ts or 0)
             for item in end_items(sorted(ids), self._dispatcher.instruments, self._venue, ts_init):
                 if self._record is not None:

@@ -30,6 +30,8 @@ __all__ = ["ContractKind", "Instrument", "RiskLimits", "instrument_of"]
 
 ContractKind: TypeAlias = Literal["spot", "linear", "inverse"]
 CONTRACTS = ("spot", "linear", "inverse")
+# What a step or a limit may be given as.
+NUMBERS = (Decimal, int, float, str, np.floating, np.integer)
 ONE = Decimal(1)
 # What a venue lists, where all of it is of one contract.
 VENUE_CONTRACTS: dict[str, ContractKind] = {"BINANCE": "spot", "BINANCE_USDM": "linear"}
@@ -213,8 +215,7 @@ def _named(name: str) -> Instrument:
 
 def _refuse_other_types(option: str, value: object) -> None:
     """Refuse what is no number at all; a number that no limit can be, like NaN, refuses orders in its gate."""
-    numbers = (Decimal, int, float, str, np.floating, np.integer, type(None))
-    if isinstance(value, bool) or not isinstance(value, numbers):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, NUMBERS)):
         refuse(option, value, "a number, or None")
 
 

@@ -149,8 +149,8 @@ class RiskGates:
 
     def _add(self, instrument: Instrument) -> Instrument:
         checked = self._instruments[instrument.name] = _checked_instrument(instrument)
-        own = _checked_limits(instrument.limits or RiskLimits())
-        self._merged[instrument.name] = _completed(instrument.limits, own, self._limits)
+        given = instrument.limits
+        self._merged[instrument.name] = self._limits if given is None else _completed(given, self._limits)
         return checked
 
     def _known(self, name: str) -> Instrument | None:
@@ -332,10 +332,9 @@ def _checked_limits(limits: RiskLimits) -> RiskLimits:
     )
 
 
-def _completed(given: RiskLimits | None, own: RiskLimits, default: RiskLimits) -> RiskLimits:
+def _completed(given: RiskLimits, default: RiskLimits) -> RiskLimits:
     """Return an instrument's limits: its own where it gave one, even one that is no number, else the engine's."""
-    if given is None:
-        return default
+    own = _checked_limits(given)
     return RiskLimits(
         **{
             name: getattr(default if getattr(given, name) is None else own, name)
@@ -348,6 +347,8 @@ def _checked_instrument(instrument: Instrument) -> Instrument:
     """Return an instrument with steps that are amounts above 0, or none."""
     steps = {name: _bound(getattr(instrument, name)) for name in ("price_tick", "lot_size")}
     usable = {name: step if step and is_amount(step) else None for name, step in steps.items()}
+    if all(getattr(instrument, name) is step for name, step in usable.items()):
+        return instrument
     return msgspec.structs.replace(instrument, **usable)
 
 
