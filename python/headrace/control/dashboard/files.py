@@ -8,6 +8,7 @@ Does not: speak HTTP; ``control.http`` serves what is here.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from importlib.resources.abc import Traversable
 
-__all__ = ["PAGE_POLICY", "PageFile", "PageFiles"]
+__all__ = ["PAGE_POLICY", "PageFile", "PageFiles", "page_files"]
 
 DOCUMENT = "index.html"
 # In the document, in place of the version.
@@ -62,6 +63,12 @@ class PageFiles:
         self.version = digest.hexdigest()[:VERSION_CHARACTERS]
         bodies[DOCUMENT] = bodies[DOCUMENT].replace(VERSION_MARK, self.version.encode())
         self.files = tuple(_file(name, body) for name, body in sorted(bodies.items()))
+
+
+@cache
+def page_files() -> PageFiles:
+    """Return the files of the page, read at the first call."""
+    return PageFiles()
 
 
 def _bodies(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:

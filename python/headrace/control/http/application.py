@@ -25,7 +25,6 @@ from litestar.routes import HTTPRoute
 
 import headrace._native as _native
 from headrace.commands import CommandEntry
-from headrace.control.dashboard import PageFiles
 from headrace.control.http.documents import docs_page, openapi_document
 from headrace.control.http.encoding import encoded
 from headrace.control.http.exchange import PROBLEM_JSON, SCOPE_KEY, Exchange
@@ -80,7 +79,7 @@ class CommandTable(msgspec.Struct, frozen=True):
 
 def application(served: Served, calls: CommandCalls, stopping: asyncio.Event) -> Litestar:
     """Return the application of one server."""
-    handlers = [*_own_handlers(served, calls), *page_handlers(PageFiles()), *served.handlers(stopping)]
+    handlers = [*_own_handlers(served, calls), *page_handlers(), *served.handlers(stopping)]
     return Litestar(
         handlers,
         openapi_config=OpenAPIConfig(served.title, str(_native.build_info()["version"]), path=FRAMEWORK_PATHS),

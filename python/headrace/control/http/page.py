@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, get
 
-from headrace.control.dashboard import PAGE_POLICY, PageFiles
+from headrace.control.dashboard import PAGE_POLICY, page_files
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
     from headrace.control.dashboard import PageFile
 
-__all__ = ["PAGE_VERSION_HEADER", "page_handlers"]
-
-# On every stream: a page of another version says so to its reader.
-PAGE_VERSION_HEADER = "headrace-page"
+__all__ = ["page_handlers"]
 
 
-def page_handlers(files: PageFiles) -> list[HTTPRouteHandler]:
+def page_handlers() -> list[HTTPRouteHandler]:
     """Return a handler for each file of the page."""
-    return [_handler(file) for file in files.files]
+    return [_handler(file) for file in page_files().files]
 
 
 def _handler(file: PageFile) -> HTTPRouteHandler:

@@ -24,6 +24,7 @@ from litestar.params import QueryParameter
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import ASGIApp
 
+from headrace.control.dashboard import page_files
 from headrace.control.http.problems import ProblemError
 from headrace.control.stream.history import SPANS
 from headrace.errors import ControlError, OptionError
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["stream_handlers"]
 
 EVENT_STREAM = "text/event-stream"
+# With it a page notices that it is older than the server.
+PAGE_HEADER = "headrace-page"
 # A proxy in between passes events on as they come.
 HEADERS = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 SERIES_MAX = 64
@@ -93,7 +96,8 @@ class _EventStream(ASGIStreamingResponse):
     """Server-sent events as an answer."""
 
     def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(iterator=events, headers=dict(HEADERS), media_type=EVENT_STREAM)
+        headers = {**HEADERS, PAGE_HEADER: page_files().version}
+        super().__init__(iterator=events, headers=headers, media_type=EVENT_STREAM)
         self._events = events
 
     async def send_body(self, send: Send, receive: Receive) -> None:

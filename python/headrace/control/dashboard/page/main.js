@@ -17,7 +17,7 @@ import { loadHistory } from "./history.js";
 import { Model, RANGES } from "./model.js";
 import { icon, iconButton, mark } from "./parts.js";
 import * as session from "./session.js";
-import { follow } from "./tabs.js";
+import { Family, follow } from "./tabs.js";
 import { verdict } from "./verdict.js";
 import { VIEWS, viewOf } from "./views.js";
 
@@ -58,6 +58,11 @@ class App {
     setInterval(this.redraw, 1_000);
     const token = session.token();
     if (token) this.enter(token);
+    const onToken = (given) => {
+      session.keep(given);
+      this.enter(given);
+    };
+    this.family = new Family({ token: session.token, onToken, onLeave: () => this.leave("Signed out in another tab.") });
     this.redraw();
   }
 
@@ -88,10 +93,16 @@ class App {
         this.redraw();
       },
       onState: (name, detail) => this.connection(name, detail),
+      snapshot: () => this.model.snapshot(),
     });
     this.commands.load().then(this.redraw, () => {});
     this.loadHistory();
     this.redraw();
+  }
+
+  signOut() {
+    this.family.leave(this.api.token);
+    this.leave();
   }
 
   leave(why = "") {
@@ -221,7 +232,7 @@ function head(app, view) {
     h("nav", { class: "tabs", "aria-label": "Views" }, VIEWS.map((own) => tab(app, own, view))),
     h("div", { class: "spring" }),
     link(app),
-    h("div", { class: "tools" }, lookButton(app), iconButton("leave", "Sign out", () => app.leave())),
+    h("div", { class: "tools" }, lookButton(app), iconButton("leave", "Sign out", () => app.signOut())),
     engine.halted
       ? h("button", { type: "button", class: "halt", key: "rearm", onclick: () => app.commands.open("rearm") }, "Rearm")
       : h("button", { type: "button", class: "halt danger", key: "halt", title: "Let no new order pass (h)", onclick: () => app.commands.open("halt") }, "Halt"),

@@ -54,7 +54,7 @@ export class Model {
     }
     for (const [tail, entries] of Object.entries(update.entries ?? {})) {
       const known = isWhole ? [] : (this.tails[tail] ?? []);
-      for (const entry of entries) entry.seenMs = isWhole ? null : nowMs + this.aheadMs;
+      for (const entry of entries) entry.seenMs ??= isWhole ? null : nowMs + this.aheadMs;
       this.tails[tail] = [...known, ...entries].slice(-TAIL_ENTRIES_MAX);
     }
     for (const [tail, gone] of Object.entries(update.lost ?? {})) this.lost[tail] = (this.lost[tail] ?? 0) + gone;
@@ -66,8 +66,14 @@ export class Model {
     this.heard(nowMs);
     const serverMs = milliseconds(clock?.now_ns);
     if (Number.isNaN(serverMs)) return;
+    this.clock = clock;
     this.aheadMs = serverMs - nowMs;
     this.engineMs = milliseconds(clock.engine_ns);
+  }
+
+  /** All of it as one update, for a tab that has nothing; null while nothing has come. */
+  snapshot() {
+    return this.isKnown ? { whole: true, clock: this.clock, sections: this.sections, entries: this.tails } : null;
   }
 
   /** The stream is alive, also when it had nothing to say. */
