@@ -147,6 +147,9 @@ LIMITS = (
     Limit("STORE_RETRIES", 6, "tries", "with the waits between them 6 s: a server that restarts is back"),
     Limit("STORE_RETRY_FIRST_S", 0.2, "s", "the wait before the second try; it doubles each time"),
     Limit("STORE_BATCH_MAX", 500, "rows", "in one transaction, so that none lasts over 1 s"),
+    Limit("ARCHIVE_AGE_S", 3_600.0, "s", "of what may be archived: a transaction that began before is over by then"),
+    Limit("ARCHIVE_BATCH", 200, "rows", "read by one statement, or removed by one transaction, within 1 s"),
+    Limit("ARCHIVE_GROUP", 20_000, "rows", "of a row group of a Parquet file: some MB of memory"),
     # The engine
     Limit("SLICE_NS", 200_000, "ns", "dispatch holds the loop at most so long, then other tasks run"),
     Limit("LATCH_POLL_S", 0.02, "s", "the time between two looks at the latch file: five within HALT_S"),
@@ -263,6 +266,9 @@ MIGRATION_LOCK_S = float(_values["MIGRATION_LOCK_S"])
 STORE_RETRIES = _whole("STORE_RETRIES")
 STORE_RETRY_FIRST_S = float(_values["STORE_RETRY_FIRST_S"])
 STORE_BATCH_MAX = _whole("STORE_BATCH_MAX")
+ARCHIVE_AGE_S = float(_values["ARCHIVE_AGE_S"])
+ARCHIVE_BATCH = _whole("ARCHIVE_BATCH")
+ARCHIVE_GROUP = _whole("ARCHIVE_GROUP")
 SLICE_NS = _whole("SLICE_NS")
 PATTERNS_AFTER_S = float(_values["PATTERNS_AFTER_S"])
 HALT_S = float(_values["HALT_S"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.db_controls import CONTROL_COMMANDS
-from headrace.cli.db_report import report_command
+from headrace.cli.db_report import before_ms, report_command
 from headrace.cli.options import VerbGroup, db_option, debug_option, json_option
 from headrace.engine.tables import Table, progress_display, tables_text, time_text
 from headrace.market.wording import counted
@@ -118,6 +118,35 @@ def load_command(*, table: str, file: Path, db: str | None, as_json: bool) -> No
     click.echo(
         json.dumps({"db": url, "table": table, "rows": rows}) if as_json else f"{counted(rows, 'row')} in {table}"
     )
+
+
+@db_command.command("archive")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--before", required=True, callback=before_ms, metavar="TIME", help="A time, or an age like 90d.")
+@db_option
+@json_option
+@debug_option
+def archive_command(*, folder: Path, before: int, db: str | None, as_json: bool) -> None:
+    """Write old rows into FOLDER as Parquet files, and remove bars, features, news and steps of the pipeline.
+
+    Executions, recommendations, runs and controls are copied and stay: their keys are unique for ever.
+    """
+    from headrace.execution import Store
+    from headrace.execution.archive import archive
+
+    display = progress_display(sys.stderr, "archive")
+    with Store(db) as store:
+        try:
+            done = store.read(
+                lambda own: archive(own, folder, before, lambda table, rows: display.update(0, 0, f"{table} {rows:,}"))
+            )
+        finally:
+            display.close()
+    if as_json:
+        click.echo(json.dumps([{**own._asdict(), "file": None if own.file is None else str(own.file)} for own in done]))
+        return
+    rows = [(own.table, "" if own.file is None else own.file.name, f"{own.rows:,}", f"{own.removed:,}") for own in done]
+    click.echo(tables_text([Table(f"archive {folder}", ("table", "file", "rows", "removed"), rows, texts=2)]))
 
 
 for verb in (*CONTROL_COMMANDS, report_command):

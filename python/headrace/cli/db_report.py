@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headrace.execution.database.base import Connection
     from headrace.execution.reports import ReportRows
 
-__all__ = ["report_command", "time_ms"]
+__all__ = ["before_ms", "report_command", "time_ms"]
 
 NAMES = ("executions", "gates", "runs", "sizes", "tickers", "outcomes")
 
@@ -43,6 +43,11 @@ def time_ms(name: str, text: str, *, sign: int) -> int:
 
 def _since(_context: click.Context, _option: click.Parameter, text: str | None) -> int:
     return 0 if text is None else time_ms("--since", text, sign=-1)
+
+
+def before_ms(_context: click.Context, option: click.Parameter, text: str) -> int:
+    """Return an option's time, or so long before now, as ms. Raises click.BadParameter."""
+    return time_ms(option.opts[0], text, sign=-1)
 
 
 @click.command("report")

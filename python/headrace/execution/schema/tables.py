@@ -21,7 +21,7 @@ import re
 from headrace.execution.database.sqlite import SQLITE_NOW
 from headrace.execution.schema.states import RecommendationStatus
 
-__all__ = ["pipeline_tables_sql", "tables_sql"]
+__all__ = ["columns_of", "pipeline_tables_sql", "tables_sql"]
 
 TYPES = {
     "sqlite": {
@@ -239,3 +239,9 @@ def _spelled(template: str, dialect: str) -> str:
     json_check = r"CHECK (json_valid(\1))" if dialect == "sqlite" else ""
     text = re.sub(r"\{is_json\((\w+)\)\}", json_check, text)
     return text.format(states=_STATES, names=_NAMES, **TYPES[dialect])
+
+
+def columns_of(table: str) -> dict[str, str]:
+    """Return a table's columns, in order, with their kinds: those of ``TYPES``, TEXT or INTEGER."""
+    [body] = re.findall(rf"CREATE TABLE {table} \((.*?)\n\)", _TABLES + _PIPELINE_TABLES, re.DOTALL)
+    return dict(re.findall(r"^    ([a-z_0-9]+) \{?(\w+)\}?", body, re.MULTILINE))
