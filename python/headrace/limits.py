@@ -139,6 +139,7 @@ LIMITS = (
     Limit("STORE_POLL_S", 0.2, "s", "between two looks where nothing wakes a worker"),
     Limit("FETCH_S", 10.0, "s", "of a feed of news or bars; a slower one is tried again at the next run"),
     Limit("FETCH_BYTES_MAX", 8 << 20, "bytes", "of a feed; those of news have some hundred thousand"),
+    Limit("ENGINE_BARS_MAX", 100_000, "bars", "kept while the database is away: 30 tickers for two days of minutes"),
     Limit("ORDER_ANSWER_S", 6.0, "s", "a request's own timeout, and some more; then the outcome is asked for"),
     Limit("SPOOL_BYTES_MAX", 16 << 20, "bytes", "some 30,000 signals: a database that is away for a night"),
     Limit("SSM_TIMEOUT_S", 3.0, "s", "a run of ten ends within 10 s, its settings included"),
@@ -258,6 +259,7 @@ TRANSACTION_IDLE_S = float(_values["TRANSACTION_IDLE_S"])
 STORE_POLL_S = float(_values["STORE_POLL_S"])
 FETCH_S = float(_values["FETCH_S"])
 FETCH_BYTES_MAX = _whole("FETCH_BYTES_MAX")
+ENGINE_BARS_MAX = _whole("ENGINE_BARS_MAX")
 ORDER_ANSWER_S = float(_values["ORDER_ANSWER_S"])
 SPOOL_BYTES_MAX = _whole("SPOOL_BYTES_MAX")
 SSM_TIMEOUT_S = float(_values["SSM_TIMEOUT_S"])

@@ -25,6 +25,7 @@ EXTRAS = {
     "aiohttp": "binance",
     "picows": "binance",
     "feedparser": "news",
+    "onnxruntime": "finbert",
     "rich": "cli",
     "opentelemetry-sdk": "otel",
     "apsw": "sqlite",

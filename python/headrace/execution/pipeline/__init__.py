@@ -9,7 +9,21 @@ Guarantees: a step that is repeated changes nothing; data that is missing is a s
 Does not: execute recommendations; ``headrace execute`` does.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from headrace.execution.pipeline.settings import PipelineSettings, SignalRule
 from headrace.execution.pipeline.steps import Pipeline, StepResult
 
-__all__ = ["Pipeline", "PipelineSettings", "SignalRule", "StepResult"]
+if TYPE_CHECKING:
+    from headrace.execution.pipeline.service import PipelineService
+
+__all__ = ["Pipeline", "PipelineService", "PipelineSettings", "SignalRule", "StepResult"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the service at its first use: it needs the engine, and ``headrace pipeline`` does not."""
+    if name == "PipelineService":
+        return import_module("headrace.execution.pipeline.service").PipelineService
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,4 +1,4 @@
-"""BarSource: where bars come from: a file, or Alpaca's REST.
+"""BarSource: where bars come from: a file, Alpaca's REST, or a running engine.
 
 Guarantees: a bar's ``ts`` is its end; only bars that have ended are given; an answer has a deadline and a bound.
 Does not: write anything.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import threading
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -19,14 +21,17 @@ import msgspec
 from headrace.errors import VenueRequestError
 from headrace.execution.loadable import BARS
 from headrace.execution.pipeline.fetching import fetched
+from headrace.limits import ENGINE_BARS_MAX
+from headrace.market.bars import BarSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from headrace.execution.database.base import Value
     from headrace.execution.pipeline.settings import PipelineSettings
+    from headrace.market.events import Bar
 
-__all__ = ["AlpacaBars", "BarSource", "FileBars", "bar_source_of"]
+__all__ = ["AlpacaBars", "BarSource", "EngineBars", "FileBars", "bar_source_of"]
 
 # Alpaca stamps the begin of a minute.
 _MINUTE = dt.timedelta(minutes=1)
@@ -35,7 +40,7 @@ _BACK = dt.timedelta(hours=2)
 
 
 class BarSource(Protocol):
-    """Gives bars, by ticker."""
+    """Gives bars, by ticker. A bar that is given again replaces the first."""
 
     def bars(self, tickers: Sequence[str]) -> Iterator[Mapping[str, Value]]:
         """Yield rows that ``BARS.checked`` returned. Raises RecommendationError, VenueRequestError, OSError."""
@@ -81,6 +86,60 @@ class AlpacaBars:
                         values = {name: row[short] for name, short in names.items()}
                         yield BARS.checked({"ticker": ticker, "ts": end, **values})
             token = document.get("next_page_token")
+
+
+class EngineBars:
+    """Bars that an engine closed, kept until they are stored. Safe to use from two threads.
+
+    tickers : the instruments whose bars are kept. timeframe, price : of the bars. Beyond ``ENGINE_BARS_MAX`` the oldest
+    is dropped, and counted.
+    """
+
+    def __init__(self, tickers: Sequence[str], timeframe: str = "1m", price: str = "trade") -> None:
+        self._tickers = frozenset(tickers)
+        self._spec = BarSpec(timeframe=timeframe, price=price)  # type: ignore[arg-type]  # it checks the price
+        self._lock = threading.Lock()
+        self._rows: deque[Mapping[str, Value]] = deque()
+        self._given = 0
+        self.dropped = 0
+        self.partial = 0
+
+    def __len__(self) -> int:
+        """How many bars wait."""
+        return len(self._rows)
+
+    def add(self, bar: Bar) -> None:
+        """Keep a bar. One without ticks, or whose interval began before the data did, is no bar of this interval."""
+        if bar.instrument not in self._tickers or (bar.timeframe, bar.price) != (
+            self._spec.timeframe,
+            self._spec.price,
+        ):
+            return
+        if bar.is_empty or bar.partial:
+            self.partial += bar.partial
+            return
+        prices = {name: getattr(bar, name) for name in ("open", "high", "low", "close", "volume")}
+        row = BARS.checked({"ticker": bar.instrument, "ts": bar.ts_close, **prices})
+        with self._lock:
+            self._rows.append(row)
+            if len(self._rows) > ENGINE_BARS_MAX:
+                self._rows.popleft()
+                self._given = max(0, self._given - 1)
+                self.dropped += 1
+
+    def bars(self, tickers: Sequence[str]) -> Iterator[Mapping[str, Value]]:
+        """Yield what waits; it stays until ``done``."""
+        with self._lock:
+            rows = list(self._rows)
+            self._given = len(rows)
+        return (row for row in rows if row["ticker"] in tickers)
+
+    def done(self) -> None:
+        """Take off what ``bars`` gave: it is stored."""
+        with self._lock:
+            for _ in range(self._given):
+                self._rows.popleft()
+            self._given = 0
 
 
 def bar_source_of(settings: PipelineSettings) -> BarSource | None:

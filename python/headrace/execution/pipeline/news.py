@@ -13,14 +13,14 @@ from __future__ import annotations
 import calendar
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from headrace.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Classifier", "Lexicon", "NewsEvent", "Sentiment", "entries_of", "tickers_in"]
+__all__ = ["Classifier", "Label", "Lexicon", "NewsEvent", "Sentiment", "entries_of", "tickers_in"]
 
 POSITIVE = frozenset(
     [
@@ -77,6 +77,7 @@ NEGATIVE = frozenset(
     ]
 )
 TEXT_MAX = 4_000
+Label: TypeAlias = Literal["positive", "neutral", "negative"]
 
 
 class NewsEvent(NamedTuple):
@@ -93,7 +94,7 @@ class NewsEvent(NamedTuple):
 class Sentiment(NamedTuple):
     """What a classifier says. score : how sure it is, 0 to 1."""
 
-    label: Literal["positive", "neutral", "negative"]
+    label: Label
     score: float
 
 

@@ -50,6 +50,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     bars : a CSV file with the columns of lane_telemetry.
     alpaca_url, alpaca_key, alpaca_secret : of Alpaca's market data, for bars in place of a file.
     news : RSS or Atom feeds, as addresses or files.
+    finbert_model : a folder with a FinBERT classifier (model.onnx, vocab.txt, config.json) for news; else a lexicon.
     interval_s : between two runs of each step, s.
     watchlist_interval_s : between two scorings of the watchlist, s.
     watchlist_size : the most tickers on the watchlist.
@@ -62,6 +63,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     alpaca_key: str | None = None
     alpaca_secret: str | None = None
     news: tuple[str, ...] = ()
+    finbert_model: DataPath | None = None
     interval_s: Seconds = 60.0
     watchlist_interval_s: Seconds = 300.0
     watchlist_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 30

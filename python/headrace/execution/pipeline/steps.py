@@ -8,7 +8,7 @@ What happens when a step fails
     Its record holds the error, the other steps go on, and it is tried again at its next time.
 
 Guarantees: a step may be repeated, or run by two hosts at once: rows are keyed by what they are made of.
-Does not: wait; ``headrace pipeline --every`` does.
+Does not: wait; ``headrace pipeline --every`` and ``service`` do.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 import time
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -30,17 +31,19 @@ from headrace.execution.pipeline.news import Lexicon, entries_of, tickers_in
 from headrace.execution.recommendation import Bar, NewRecommendation
 from headrace.execution.values import canonical, json_text
 from headrace.limits import STORE_BATCH_MAX
+from headrace.market.checks import one_of, refuse
 from headrace.market.money import SHOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from headrace.execution.database.base import Value
+    from headrace.execution.pipeline.bar_sources import BarSource
     from headrace.execution.pipeline.news import Classifier
     from headrace.execution.pipeline.settings import PipelineSettings, SignalRule
     from headrace.execution.store import Store
 
-__all__ = ["Pipeline", "StepResult"]
+__all__ = ["STEPS", "Pipeline", "StepResult", "checked_steps"]
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,18 @@ VALUES (:step, AT(:started), :rows, JSON(:skipped), :error)
 """
 
 
+STEPS = ("bars", "features", "news", "watchlist", "signals")
+
+
+def checked_steps(steps: Sequence[str]) -> tuple[str, ...]:
+    """Return names of steps in the order of the pipeline. Raises OptionError for one that is unknown, or for none."""
+    for step in steps:
+        one_of("steps", step, STEPS)
+    if not steps or isinstance(steps, str):
+        refuse("steps", steps, f"some of {', '.join(STEPS)}, in a list")
+    return tuple(step for step in STEPS if step in steps)
+
+
 class StepResult(NamedTuple):
     """What a step did. skipped : reasons, with how often. error : why it failed; None: it did not."""
 
@@ -90,20 +105,39 @@ class StepResult(NamedTuple):
 
 
 class Pipeline:
-    """The steps over one store. classifier : of news; the lexicon by default."""
+    """The steps over one store.
 
-    def __init__(self, store: Store, settings: PipelineSettings, *, classifier: Classifier | None = None) -> None:
+    bar_source : of bars; classifier : of news; by default those that the settings name. steps : the names of those to
+    do; they keep their order. Raises OptionError, MissingExtraError.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: PipelineSettings,
+        *,
+        bar_source: BarSource | None = None,
+        classifier: Classifier | None = None,
+        steps: Sequence[str] = STEPS,
+    ) -> None:
         self._store = store
         self._settings = settings
-        self._classifier = classifier or Lexicon()
+        # Not by "or": an engine's bars are empty at first.
+        self._bar_source = bar_source_of(settings) if bar_source is None else bar_source
+        self._classifier = _classifier_of(settings) if classifier is None else classifier
         self._due: dict[str, float] = {}
-        self._steps: dict[str, Callable[[Counter[str]], int]] = {
+        every: dict[str, Callable[[Counter[str]], int]] = {
             "bars": self._bars,
             "features": self._features,
             "news": self._news,
             "watchlist": self._watchlist,
             "signals": self._signals,
         }
+        self._steps = {step: every[step] for step in checked_steps(steps)}
+
+    def run_now(self, step: str) -> StepResult:
+        """Do one of its steps, whatever its interval, and record it."""
+        return self._done(step, self._steps[step])
 
     def run(self) -> list[StepResult]:
         """Do the steps whose interval is over, and record each."""
@@ -138,7 +172,7 @@ class Pipeline:
         return StepResult(step, rows, dict(skipped), error)
 
     def _bars(self, skipped: Counter[str]) -> int:
-        source = bar_source_of(self._settings)
+        source = self._bar_source
         if source is None or not self._settings.tickers:
             skipped["no source of bars, or no tickers, are configured"] += 1
             return 0
@@ -246,6 +280,14 @@ class Pipeline:
             found += [_recommendation(rule, ticker, ts, facts) for rule in matched]
         self._store.recommend_all(found)
         return len(found)
+
+
+def _classifier_of(settings: PipelineSettings) -> Classifier:
+    if settings.finbert_model is None:
+        return Lexicon()
+    from headrace.execution.pipeline.finbert import FinBert
+
+    return FinBert(Path(settings.finbert_model))
 
 
 def _holds(rule: SignalRule, facts: Mapping[str, Any]) -> bool:
