@@ -347,3 +347,9 @@ def test_usual_rules_are_right_themselves() -> None:
     settings = AlertsSettings(rules=AlertsSettings().all_rules)
     assert not list(alert_problems(settings))
     assert {rule.measure for rule in settings.rules} <= MEASURES.keys()
+
+
+def test_every_measure_stands_in_the_docs(root: Path) -> None:
+    page = (root / "docs" / "how-to" / "alerts.md").read_text()
+    for name, measure in MEASURES.items():
+        assert f"| `{name}` | {measure.unit} | {measure.subjects} | {measure.meaning} |" in page

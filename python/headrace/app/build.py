@@ -108,11 +108,17 @@ def live_engine(config: EngineConfig, options: EngineOptions) -> Engine:
             engine.metrics, port=config.telemetry.prometheus_port, host=config.telemetry.prometheus_host
         )
         engine.services.add(endpoint)
-    if config.control.http is not None:
+    control = config.control
+    if control.http is None and control.alerts is None:
+        return engine
+    from headrace.control.observation import observe
+
+    stream = observe(engine, gateway=gateway, alerts=control.alerts)
+    if control.http is not None:
         from headrace.control.http import EngineApi, HttpServer
 
-        served = EngineApi(engine, config=masked(config), gateway=gateway)
-        engine.services.add(HttpServer(served, config.control.http, folder=folder))
+        served = EngineApi(engine, config=masked(config), gateway=gateway, stream=stream)
+        engine.services.add(HttpServer(served, control.http, folder=folder))
     return engine
 
 

@@ -2,6 +2,7 @@
 
 ::
 
+    [control.alerts]   rules · sinks                       [[control.alerts.rules]]  [[control.alerts.sinks]]
     [control.http]     listen · token_file · hosts · origins · tls_certificate, tls_key · allow_plaintext
 
 Guarantees: immutable; without ``[control.http]`` nothing listens; an address that other machines reach needs TLS, or
@@ -16,6 +17,8 @@ import re
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
+
+from headrace.control.alerts.settings import AlertsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,9 +62,11 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How operators reach an engine from outside, beside its local socket.
 
     http : the control API over HTTP; without this section there is none.
+    alerts : what is watched; without this section the usual rules are, where the API is served.
     """
 
     http: HttpSettings | None = None
+    alerts: AlertsSettings | None = None
 
 
 def address_of(listen: str) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from typing import Any
 import headrace._native as _native
 from headrace.app.config.form import joined
 from headrace.app.config.tree import EngineConfig, FeedSection, InstrumentSection
+from headrace.control.alerts.settings import alert_problems
 from headrace.control.settings import http_problems
 from headrace.dispatch.run_file import is_run_folder
 from headrace.errors import ConfigError, OptionError
@@ -117,6 +118,9 @@ def _of_control(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
     if config.control.http is not None:
         for key, value, advice in http_problems(config.control.http):
             yield f"$.control.http.{key}", value, advice
+    if config.control.alerts is not None:
+        for key, value, advice in alert_problems(config.control.alerts):
+            yield f"$.control.alerts.{key}", value, advice
 
 
 def _of_execution(config: EngineConfig) -> Iterator[tuple[str, object, str]]:

@@ -29,6 +29,7 @@ Name: TypeAlias = Annotated[
 ]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=86_400 * 31)]
 Severity: TypeAlias = Literal["info", "warning", "critical"]
+_Url: TypeAlias = Annotated[str, msgspec.Meta(pattern="^https?://.+", extra={"takes": "http://HOST:PORT/PATH"})]
 OwnPath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]+$", extra={"is": "path", "takes": "a path"})]
 
 
@@ -83,7 +84,7 @@ class SinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     name : unique; in rules and in the test-alert command.
     kind : "log"; "webhook": an HTTP POST; "command": a process, with the alert as JSON on its standard input.
-    url : of a webhook.
+    url : of a webhook. secret_url : the same, where the address itself is a secret: it is shown nowhere.
     secret_file : of a webhook: a file with the key that signs it; by default it is not signed.
     template : of a webhook: its body, with $title, $text, $rule, $subject, $state, $severity, $value, $engine; by
         default one JSON object. Values are written as they stand inside of a JSON string.
@@ -94,7 +95,8 @@ class SinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     name: Name
     kind: Literal["log", "webhook", "command"]
-    url: Annotated[str, msgspec.Meta(pattern="^https?://.+", extra={"takes": "http://HOST:PORT/PATH"})] | None = None
+    url: _Url | None = None
+    secret_url: _Url | None = None
     secret_file: OwnPath | None = None
     template: str | None = None
     content_type: str = "application/json"
@@ -160,11 +162,15 @@ def alert_problems(settings: AlertsSettings) -> Iterator[tuple[str, object, str]
 
 
 def _sink_problems(sink: SinkSettings) -> Iterator[tuple[str, object, str]]:
-    if sink.kind == "webhook" and sink.url is None:
-        yield "url", "missing", "name the address of the webhook"
+    if sink.kind == "webhook" and (sink.url is None) == (sink.secret_url is None):
+        yield "url", "missing" if sink.url is None else "given twice", "name the address by one of url and secret_url"
     if sink.kind == "command" and not sink.argv:
         yield "argv", "missing", 'name the program and its arguments: ["notify-send", "headrace"]'
-    for key, given, kind in (("url", sink.url, "webhook"), ("argv", sink.argv, "command")):
+    for key, given, kind in (
+        ("url", sink.url, "webhook"),
+        ("secret_url", sink.secret_url, "webhook"),
+        ("argv", sink.argv, "command"),
+    ):
         if given and sink.kind != kind:
             yield key, given, f"only a {kind} has it: leave it out"
     for key, given in (("template", sink.template), ("secret_file", sink.secret_file)):

@@ -86,7 +86,8 @@ class WebhookSink:
     async def send(self, message: AlertMessage) -> None:
         """Send it once."""
         settings = self._settings
-        assert settings.url is not None
+        url = settings.url or settings.secret_url
+        assert url is not None  # ``alert_problems`` refuses a webhook without.
         body = message.as_json() if settings.template is None else message.filled(settings.template)
         timestamp = str(int(time.time()))
         headers = {
@@ -97,7 +98,7 @@ class WebhookSink:
         if self._secret is not None:
             headers["X-Headrace-Signature"] = signature(self._secret, timestamp, body)
         try:
-            answer = await post(settings.url, body, headers, within_s=settings.timeout_s)
+            answer = await post(url, body, headers, within_s=settings.timeout_s)
         except (OSError, TimeoutError) as error:
             reason = str(error) or f"nothing came within {settings.timeout_s:g} s"
             raise RetryError(reason) from error

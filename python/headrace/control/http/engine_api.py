@@ -40,8 +40,7 @@ from headrace.control.http.views import (
     subscription_views,
 )
 from headrace.control.letters import letter_document, letter_summary
-from headrace.control.stream.engine_state import EngineState
-from headrace.control.stream.service import StreamService
+from headrace.control.observation import observe
 from headrace.errors import InstrumentError, OptionError
 from headrace.limits import HTTP_PAGE_MAX
 from headrace.market.checks import nearest_name
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
     from headrace.commands import CommandBus
+    from headrace.control.stream.service import StreamService
     from headrace.engine.engine import Engine
     from headrace.gateway import Gateway
 
@@ -69,21 +69,26 @@ LetterId: TypeAlias = Annotated[int, PathParameter(ge=1, le=(1 << 53) - 1, descr
 
 
 class EngineApi:
-    """An engine, served. Made before the engine runs; it adds its stream to the engine's services.
+    """An engine, served; made before the engine runs.
 
-    config : as plain tables, with secrets masked. gateway : None: there is none.
+    config : as plain tables, with secrets masked. gateway : None: there is none. stream : what ``observe`` returned;
+    None: the engine is observed from here on.
     """
 
     title = "Headrace engine"
 
     def __init__(
-        self, engine: Engine, *, config: Mapping[str, Any] | None = None, gateway: Gateway | None = None
+        self,
+        engine: Engine,
+        *,
+        config: Mapping[str, Any] | None = None,
+        gateway: Gateway | None = None,
+        stream: StreamService | None = None,
     ) -> None:
         self._engine = engine
         self._config = dict(config or {})
         self._gateway = gateway
-        self.stream = StreamService(EngineState(engine, gateway=gateway).read)
-        engine.services.add(self.stream)
+        self.stream = observe(engine, gateway=gateway) if stream is None else stream
 
     @property
     def name(self) -> str:
