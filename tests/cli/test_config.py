@@ -36,6 +36,8 @@ from headrace.app.config.tree import (
     StrategySection,
 )
 from headrace.bus.lane import LANE_OPTIONS, LaneOptions
+from headrace.control.alerts import AlertsSettings
+from headrace.control.settings import ControlSettings, HttpSettings
 from headrace.dispatch.options import SubscribeOptions, SubscriptionOptions
 from headrace.errors import ConfigError, MissingExtraError
 from headrace.market.bars import BarSpec
@@ -461,10 +463,13 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
         line.removeprefix("#") if line.startswith("#") and "<" not in line and not line.startswith("# ") else line
         for line in text.splitlines()
     ]
-    # An item of these lists would be incomplete; so would one of the section [gateway], which is there then.
+    # An item of these lists would be incomplete; so would one of a section that is there then.
     told = [line for line in lines if not line.startswith(("[[services]]", "[[pipeline.rules]]"))]
     text_told = re.sub(r"(?s)\n\[\[gateway\.(?!routes\.filters).*?(?=\n\[(?!\[gateway))", "", "\n".join(told))
-    assert msgspec.structs.replace(load(text_told, tmp_path), gateway=None) == load(text, tmp_path)
+    text_told = re.sub(r"(?s)\n\[\[control\.alerts\..*?(?=\n\[(?!\[control))", "", text_told)
+    told_config = load(text_told, tmp_path)
+    assert told_config.control == ControlSettings(http=HttpSettings(), alerts=AlertsSettings())
+    assert msgspec.structs.replace(told_config, gateway=None, control=ControlSettings()) == load(text, tmp_path)
 
 
 def test_a_new_gateway_loads_checks_and_documents_every_key(tmp_path: Path) -> None:

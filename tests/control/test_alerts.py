@@ -17,9 +17,9 @@ from aiohttp import web
 from headrace.bus import EventBus
 from headrace.commands import Command, CommandBus
 from headrace.control.alerts import AlertService, AlertsSettings, RuleSettings, SinkSettings
+from headrace.control.alerts.alert import Alert
 from headrace.control.alerts.commands import AcknowledgeAlert, SilenceAlerts, TestAlert
 from headrace.control.alerts.measures import MEASURES
-from headrace.control.alerts.rule import Watch
 from headrace.control.alerts.settings import alert_problems
 from headrace.control.alerts.sinks import signature
 from headrace.engine.service import ServiceContext
@@ -32,11 +32,11 @@ START = 1_796_000_000 * SECOND
 
 def states_of(rule: RuleSettings, values: Sequence[float | None]) -> list[str]:
     """The state after each of some values, a second apart."""
-    watch = Watch(rule, "one", since_ns=START)
+    alert = Alert(rule, "one", since_ns=START)
     found = []
     for number, value in enumerate(values):
-        watch.look(START + number * SECOND, value)
-        found.append(str(watch.state))
+        alert.look(START + number * SECOND, value)
+        found.append(str(alert.state))
     return found
 
 

@@ -15,7 +15,7 @@ import msgspec
 from headrace.control.stream.plain import plain_whole
 
 if TYPE_CHECKING:
-    from headrace.control.alerts.rule import Watch
+    from headrace.control.alerts.alert import Alert
 
 __all__ = ["AlertMessage", "message_of", "trial_message"]
 
@@ -56,30 +56,30 @@ class AlertMessage(msgspec.Struct, frozen=True, kw_only=True):
         return string.Template(template).substitute(inside).encode()
 
 
-def message_of(watch: Watch, engine: str, now_ns: int) -> AlertMessage:
+def message_of(alert: Alert, engine: str, now_ns: int) -> AlertMessage:
     """Return what is told of a rule and a subject now."""
-    rule, state = watch.rule, watch.state
-    shown = "unknown" if watch.value is None else f"{watch.value:.6g}"
+    rule, state = alert.rule, alert.state
+    shown = "unknown" if alert.value is None else f"{alert.value:.6g}"
     side = "above" if rule.above is not None else "below"
     text = {
-        "firing": f"{rule.measure} of {watch.subject} is {shown}, {side} {rule.bound:.6g}",
-        "no-data": f"{rule.measure} of {watch.subject} is not known{f': {watch.problem}' if watch.problem else ''}",
-    }.get(state, f"{rule.measure} of {watch.subject} is {shown} again")
+        "firing": f"{rule.measure} of {alert.subject} is {shown}, {side} {rule.bound:.6g}",
+        "no-data": f"{rule.measure} of {alert.subject} is not known{f': {alert.problem}' if alert.problem else ''}",
+    }.get(state, f"{rule.measure} of {alert.subject} is {shown} again")
     word = {"firing": rule.severity.upper(), "ok": "OK", "no-data": "NO DATA"}[state]
-    number = f"{engine}\n{watch.key}\n{state}\n{watch.since_ns}\n{watch.told_ns}"
+    number = f"{engine}\n{alert.key}\n{state}\n{alert.since_ns}\n{alert.told_ns}"
     return AlertMessage(
         id=hashlib.sha256(number.encode()).hexdigest()[:32],
         engine=engine,
         rule=rule.name,
-        subject=watch.subject,
+        subject=alert.subject,
         state=state.value,  # type: ignore[arg-type]  # a pending one is not told
         severity=rule.severity,
-        value=watch.value,
+        value=alert.value,
         bound=rule.bound,
-        since_ns=watch.since_ns,
+        since_ns=alert.since_ns,
         now_ns=now_ns,
-        repeated=bool(watch.told_ns),
-        title=f"{word}: {rule.name} ({watch.subject}) on {engine}",
+        repeated=bool(alert.told_ns),
+        title=f"{word}: {rule.name} ({alert.subject}) on {engine}",
         text=text,
     )
 

@@ -2,7 +2,7 @@
 
 ::
 
-    look(now, document) ─▶ Watch of each rule and subject ─▶ due? silenced? ─▶ Delivery of each sink, Status on the bus
+    look(now, document) ─▶ Alert of each rule and subject ─▶ due? silenced? ─▶ Delivery of each sink, Status on the bus
 
 What happens when
     a rule fails: its subjects have no data, with the error; the other rules go on.
@@ -25,10 +25,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from headrace.commands import Outcome, current_submission
+from headrace.control.alerts.alert import Alert, AlertState
 from headrace.control.alerts.commands import AcknowledgeAlert, SilenceAlerts, TestAlert
 from headrace.control.alerts.measures import Memory, Reading, measured
 from headrace.control.alerts.message import AlertMessage, message_of, trial_message
-from headrace.control.alerts.rule import AlertState, Watch
 from headrace.control.alerts.sinks import RETRY_FIRST_S, Delivery, LogSink, make_sink
 from headrace.control.stream.plain import plain_number, plain_whole
 from headrace.dispatch.faults import error_text
@@ -85,7 +85,7 @@ class AlertService(Service):
         self._engine = engine
         self._metrics = metrics
         self._rules = settings.all_rules
-        self._watches: dict[str, dict[str, Watch]] = {rule.name: {} for rule in self._rules}
+        self._alerts: dict[str, dict[str, Alert]] = {rule.name: {} for rule in self._rules}
         self._memories = {rule.name: Memory(rule.window_s) for rule in self._rules}
         # Rules that failed, with the error, so that each is logged once.
         self._problems: dict[str, str] = {}
@@ -175,47 +175,47 @@ class AlertService(Service):
             self._judge(rule, now_ns, values)
 
     def _judge(self, rule: RuleSettings, now_ns: int, values: Mapping[str, float | None]) -> None:
-        watches = self._watches[rule.name]
+        alerts = self._alerts[rule.name]
         for subject in values:
-            if subject not in watches and fnmatchcase(subject, rule.subject):
-                watches[subject] = Watch(rule, subject, since_ns=now_ns)
-        for subject, watch in watches.items():
-            watch.problem = self._problems.get(rule.name, "")
-            told_before = bool(watch.told_ns)
-            before = watch.look(now_ns, values.get(subject))
+            if subject not in alerts and fnmatchcase(subject, rule.subject):
+                alerts[subject] = Alert(rule, subject, since_ns=now_ns)
+        for subject, alert in alerts.items():
+            alert.problem = self._problems.get(rule.name, "")
+            told_before = bool(alert.told_ns)
+            before = alert.look(now_ns, values.get(subject))
             if before is not None:
-                self._publish(watch, before)
-            is_over = before is AlertState.FIRING and watch.state is AlertState.OK and told_before
-            if (is_over or watch.is_due(now_ns)) and not self._silence_of(watch):
-                self._tell(rule, message_of(watch, self._engine, now_ns))
-                watch.told_ns = now_ns
+                self._publish(alert, before)
+            is_over = before is AlertState.FIRING and alert.state is AlertState.OK and told_before
+            if (is_over or alert.is_due(now_ns)) and not self._silence_of(alert):
+                self._tell(rule, message_of(alert, self._engine, now_ns))
+                alert.told_ns = now_ns
 
     def _tell(self, rule: RuleSettings, message: AlertMessage) -> None:
         for name, delivery in self._deliveries.items():
             if name == LOG or not rule.sinks or name in rule.sinks:
                 delivery.put(message)
 
-    def _publish(self, watch: Watch, before: AlertState) -> None:
+    def _publish(self, alert: Alert, before: AlertState) -> None:
         """Publish a change of state; a rule that has seen its subject for the first time has changed nothing."""
-        if self._bus is None or {before, watch.state} <= {AlertState.OK, AlertState.PENDING, AlertState.NO_DATA}:
+        if self._bus is None or {before, alert.state} <= {AlertState.OK, AlertState.PENDING, AlertState.NO_DATA}:
             return
         event = Status(
             source="alerts",
             ts=self._bus.clock.now_ns(),
             run_id=self._run_id,
-            subject=f"alert {watch.key}",
-            state=str(watch.state),
-            reason="" if watch.value is None else f"{watch.rule.measure} is {watch.value:.6g}",
+            subject=f"alert {alert.key}",
+            state=str(alert.state),
+            reason="" if alert.value is None else f"{alert.rule.measure} is {alert.value:.6g}",
         )
         # The lane counts what it refuses; the log has it all the same.
         with contextlib.suppress(LaneFullError):
             self._bus.publish_nowait(event)
 
-    def _silence_of(self, watch: Watch) -> Silence | None:
-        return next((own for own in self._silences if fnmatchcase(watch.key, own.pattern)), None)
+    def _silence_of(self, alert: Alert) -> Silence | None:
+        return next((own for own in self._silences if fnmatchcase(alert.key, own.pattern)), None)
 
-    def _all(self) -> Iterable[Watch]:
-        return (watch for watches in self._watches.values() for watch in watches.values())
+    def _all(self) -> Iterable[Alert]:
+        return (alert for alerts in self._alerts.values() for alert in alerts.values())
 
     # What operators see and do
 
@@ -223,15 +223,15 @@ class AlertService(Service):
         """Return what the state document shows of alerts: those that are not ok, the rules, the sinks, silences."""
         rules: dict[str, Any] = {}
         for rule in self._rules:
-            watches = self._watches[rule.name].values()
+            alerts = self._alerts[rule.name].values()
             rules[rule.name] = {
                 "measure": rule.measure,
                 "above": rule.above,
                 "below": rule.below,
                 "for_s": rule.for_s,
                 "severity": rule.severity,
-                "subjects": len(watches),
-                "firing": sum(own.state is AlertState.FIRING for own in watches),
+                "subjects": len(alerts),
+                "firing": sum(own.state is AlertState.FIRING for own in alerts),
                 "problem": self._problems.get(rule.name, ""),
             }
         return {
@@ -247,22 +247,22 @@ class AlertService(Service):
             },
         }
 
-    def _row(self, watch: Watch) -> dict[str, Any]:
-        silence = self._silence_of(watch)
+    def _row(self, alert: Alert) -> dict[str, Any]:
+        silence = self._silence_of(alert)
         return {
-            "rule": watch.rule.name,
-            "subject": watch.subject,
-            "measure": watch.rule.measure,
-            "state": str(watch.state),
-            "severity": watch.rule.severity,
-            "value": None if watch.value is None else plain_number(watch.value),
-            "bound": watch.rule.bound,
-            "since_ns": plain_whole(watch.since_ns),
-            "missing_ns": plain_whole(watch.missing_ns) if watch.missing_ns else None,
-            "acknowledged_by": watch.acknowledged_by,
-            "acknowledged_until_ns": plain_whole(watch.acknowledged_until_ns) if watch.acknowledged_until_ns else None,
+            "rule": alert.rule.name,
+            "subject": alert.subject,
+            "measure": alert.rule.measure,
+            "state": str(alert.state),
+            "severity": alert.rule.severity,
+            "value": None if alert.value is None else plain_number(alert.value),
+            "bound": alert.rule.bound,
+            "since_ns": plain_whole(alert.since_ns),
+            "missing_ns": plain_whole(alert.missing_ns) if alert.missing_ns else None,
+            "acknowledged_by": alert.acknowledged_by,
+            "acknowledged_until_ns": plain_whole(alert.acknowledged_until_ns) if alert.acknowledged_until_ns else None,
             "silenced_by": "" if silence is None else silence.actor,
-            "problem": watch.problem,
+            "problem": alert.problem,
         }
 
     def _test(self, command: TestAlert) -> Outcome:
@@ -279,18 +279,18 @@ class AlertService(Service):
         return Outcome("accepted", f"on its way to {', '.join(chosen)}", detail={"id": message.id})
 
     def _acknowledge(self, command: AcknowledgeAlert) -> Outcome:
-        watch = next((own for own in self._all() if own.key == command.alert), None)
-        if watch is None:
+        alert = next((own for own in self._all() if own.key == command.alert), None)
+        if alert is None:
             known = [own.key for own in self._all()]
             return Outcome("rejected", f"no alert is called {command.alert!r}{nearest(command.alert, known)}")
-        if watch.state is not AlertState.FIRING:
-            return Outcome("noop", f"it does not fire: it is {watch.state}")
+        if alert.state is not AlertState.FIRING:
+            return Outcome("noop", f"it does not fire: it is {alert.state}")
         if command.for_s == 0:
-            was = watch.acknowledged_by
-            watch.acknowledged_by, watch.acknowledged_until_ns = "", 0
+            was = alert.acknowledged_by
+            alert.acknowledged_by, alert.acknowledged_until_ns = "", 0
             return Outcome("accepted" if was else "noop", f"{was} had acknowledged it" if was else "nobody had")
-        watch.acknowledged_by = _actor()
-        watch.acknowledged_until_ns = 0 if command.for_s is None else time.time_ns() + round(command.for_s * SECOND_NS)
+        alert.acknowledged_by = _actor()
+        alert.acknowledged_until_ns = 0 if command.for_s is None else time.time_ns() + round(command.for_s * SECOND_NS)
         return Outcome("accepted")
 
     def _silence(self, command: SilenceAlerts) -> Outcome:

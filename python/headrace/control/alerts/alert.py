@@ -1,4 +1,4 @@
-"""Watch: one rule for one subject, and its state.
+"""Alert: one rule for one subject, and its state.
 
 ::
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headrace.control.alerts.settings import RuleSettings
 
-__all__ = ["AlertState", "Watch"]
+__all__ = ["Alert", "AlertState"]
 
 SECOND_NS = 1_000_000_000
 
@@ -34,7 +34,7 @@ class AlertState(StrEnum):
 
 
 @dataclass(slots=True)
-class Watch:
+class Alert:
     """One rule for one subject.
 
     since_ns : of its state. value : the last one that was known. missing_ns : since when its input is missing; 0: it is
