@@ -3,7 +3,7 @@
 ::
 
     field table, kinds, flags, dtypes · limits.py · reject table · click's commands · errors.py ─┬▶ one page each
-    config/tree.py · telemetry/metrics.py ──────────────────────────────────────────────────────┘
+    config/tree.py · telemetry/metrics.py · handlers of control/http ───────────────────────────┘
 
 Run it after a change of any of these: ``.venv/bin/python docs/generate.py``.
 Guarantees: a page depends on the tables alone; a test compares every page with the text that this would write.
@@ -12,10 +12,14 @@ Does not: explain; ``concepts`` and the how-to pages do.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import itertools
+import json
 import re
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +27,16 @@ import click
 from api import api_parts
 
 import headrace._native as _native
-from headrace import errors
+from headrace import Engine, errors
 from headrace.app.config import config_keys
 from headrace.cli.app import commands
 from headrace.commands import COMMANDS
+from headrace.control.http import EngineApi
+from headrace.control.http.answer_store import AnswerStore
+from headrace.control.http.application import application
+from headrace.control.http.audit import HttpAudit
+from headrace.control.http.command_calls import CommandCalls
+from headrace.control.http.documents import openapi_document
 from headrace.dispatch.options import DEFAULTS, SubscriptionOptions
 from headrace.limits import LIMITS
 from headrace.market.fields import FIELDS
@@ -414,6 +424,20 @@ def metrics_page() -> str:
     )
 
 
+def openapi_json() -> str:
+    """The document of the control API of an engine with a gateway."""
+    return json.dumps(asyncio.run(openapi()), indent=1, ensure_ascii=False) + "\n"
+
+
+async def openapi() -> dict[str, Any]:
+    """Return it as an engine makes it, in its loop."""
+    engine = Engine(feeds=[], strategies=[], mode="replay")
+    with tempfile.TemporaryDirectory() as folder, closing(AnswerStore(Path(folder, "answers"))) as answers:
+        calls = CommandCalls(engine.commands, answers, HttpAudit(None))
+        app = application(EngineApi(engine), calls, asyncio.Event())
+        return openapi_document(app, COMMANDS)
+
+
 def life_cycle_page() -> str:
     """The states of a strategy and of an order, and the changes between them."""
     ways = {state: {verb: after for (before, verb), after in TRANSITIONS.items() if before is state} for state in LIFE}
@@ -468,6 +492,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "config.md": config_page,
     "metrics.md": metrics_page,
     "life-cycle.md": life_cycle_page,
+    "openapi.json": openapi_json,
 }
 
 

@@ -76,14 +76,14 @@ async def test_an_outcome_is_a_status(tmp_path: Path) -> None:
 async def test_a_handler_that_takes_too_long_is_504_and_not_run_again(tmp_path: Path) -> None:
     gate = Gate()
     async with serving(tmp_path, own={Note: gate}) as served:
-        headers = served.headers(Content_Type="application/json", Idempotency_Key="k", Prefer="wait=0.05")
+        headers = served.headers(Content_Type="application/json", Idempotency_Key="k", Command_Timeout="0.05")
         answer = await served.ask("POST", "/v1/commands/note", headers, b'{"subject": "s"}')
         assert (answer.status, answer.json["type"]) == (504, "unknown-outcome")
         again = await served.command("note", "k", subject="s")
         assert (again.status, again.body, len(gate.began)) == (504, answer.body, 1)
-        wrong = served.headers(Content_Type="application/json", Idempotency_Key="k2", Prefer="wait=soon")
+        wrong = served.headers(Content_Type="application/json", Idempotency_Key="k2", Command_Timeout="soon")
         answer = await served.ask("POST", "/v1/commands/note", wrong, b'{"subject": "s"}')
-        assert (answer.status, answer.json["field"]) == (422, "Prefer")
+        assert (answer.status, answer.json["field"]) == (422, "Command-Timeout")
 
 
 @pytest.mark.parametrize(

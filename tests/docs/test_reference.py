@@ -41,7 +41,7 @@ def test_a_reference_page_is_up_to_date(name: str) -> None:
 
 
 def test_every_reference_page_is_generated() -> None:
-    assert {path.name for path in (DOCS / "reference").glob("*.md")} == set(GENERATE.PAGES)
+    assert {path.name for path in (DOCS / "reference").iterdir()} == set(GENERATE.PAGES)
 
 
 def test_a_table_that_changes_changes_its_page(monkeypatch: pytest.MonkeyPatch) -> None:

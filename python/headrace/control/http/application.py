@@ -21,16 +21,15 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.params import FromPath
-from litestar.routes import HTTPRoute
 
 import headrace._native as _native
 from headrace.commands import CommandEntry
 from headrace.control.http.documents import docs_page, openapi_document
 from headrace.control.http.encoding import encoded
-from headrace.control.http.exchange import PROBLEM_JSON, SCOPE_KEY, Exchange
+from headrace.control.http.exchange import PROBLEM_JSON, SCOPE_KEY, Exchange, shown
 from headrace.control.http.page import page_handlers
 from headrace.control.http.problems import ProblemError
-from headrace.control.http.route_table import RouteEntry, RouteTable
+from headrace.control.http.route_table import FRAMEWORK_PATHS
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,12 +39,9 @@ if TYPE_CHECKING:
     from headrace.control.http.command_calls import CommandCalls
     from headrace.control.http.server import Served
 
-__all__ = ["application", "exchange_of", "json_answer", "route_table"]
+__all__ = ["application", "exchange_of"]
 
 log = logging.getLogger(__name__)
-
-# Litestar's own pages about its document load scripts of other hosts: the guard's table leaves them out.
-FRAMEWORK_PATHS = "/schema"
 
 
 class DocumentResponse(Response[Any]):
@@ -89,37 +85,11 @@ def application(served: Served, calls: CommandCalls, stopping: asyncio.Event) ->
     )
 
 
-def route_table(app: Litestar) -> RouteTable:
-    """Return the paths of an application for its guard: methods, whether they need a token, and query parameters."""
-    documented = app.openapi_schema.to_schema()["paths"]
-    found = []
-    for route in app.routes:
-        if not isinstance(route, HTTPRoute) or route.path.startswith(FRAMEWORK_PATHS):
-            continue
-        # The framework adds one for OPTIONS of its own.
-        handlers = [own for own in route.route_handlers if own.http_methods != {"OPTIONS"}]
-        parameters = documented.get(route.path_format, {}).get("get", {}).get("parameters", ())
-        found.append(
-            RouteEntry(
-                route.path_format,
-                frozenset(str(method) for own in handlers for method in own.http_methods),
-                frozenset(own["name"] for own in parameters if own["in"] == "query"),
-                is_open=any(own.opt.get("is_open") for own in handlers),
-            )
-        )
-    return RouteTable(found)
-
-
 def exchange_of(request: Request[Any, Any, Any]) -> Exchange:
     """Return the exchange that the guard made for a request."""
     exchange = request.scope[SCOPE_KEY]  # type: ignore[literal-required]  # it is ours
     assert isinstance(exchange, Exchange)
     return exchange
-
-
-def json_answer(value: object, status: int = HTTPStatus.OK) -> Response[bytes]:
-    """Return a document as an answer."""
-    return Response(encoded(value), status_code=status, media_type="application/json")
 
 
 def _own_handlers(served: Served, calls: CommandCalls) -> list[HTTPRouteHandler]:
@@ -146,7 +116,9 @@ def _own_handlers(served: Served, calls: CommandCalls) -> list[HTTPRouteHandler]
 
     @get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return json_answer(openapi_document(request.app, served.commands.types()))
+        # Its numbers are bounds, and stay numbers.
+        document = msgspec.json.encode(openapi_document(request.app, served.commands.types()))
+        return Response(document, media_type="application/json")
 
     @get("/docs", include_in_schema=False)
     async def docs(request: Request[Any, Any, Any]) -> Response[str]:
@@ -172,8 +144,10 @@ def _on_framework_error(request: Request[Any, Any, Any], error: HTTPException) -
         detail = f"{field}: {first.get('message', error.detail)}" if field else error.detail
         return _on_problem(request, ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, field=field))
     status = HTTPStatus(error.status_code)
-    kind = "not-found" if status is HTTPStatus.NOT_FOUND else "invalid"
-    return _on_problem(request, ProblemError(status, kind, error.detail))
+    if status is HTTPStatus.NOT_FOUND:
+        detail = f"there is no {shown(request.url.path)}: /openapi.json lists what there is"
+        return _on_problem(request, ProblemError(status, "not-found", detail))
+    return _on_problem(request, ProblemError(status, "invalid", error.detail))
 
 
 def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

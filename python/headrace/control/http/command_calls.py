@@ -38,14 +38,16 @@ if TYPE_CHECKING:
     from headrace.control.http.exchange import Exchange
     from headrace.control.http.tokens import Actor
 
-__all__ = ["Answer", "CommandCalls"]
+__all__ = ["TIMEOUT_HEADER", "TIMEOUT_S_MAX", "Answer", "CommandCalls"]
 
 log = logging.getLogger(__name__)
 
+# After so many seconds the outcome of a command is unknown.
+TIMEOUT_HEADER = "Command-Timeout"
+TIMEOUT_S_MAX = 3_600
 # An urgent command does not wait longer for a disk.
 URGENT_LOOK_S = 0.1
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`|field `([^`]*)`")
-_PREFER = re.compile(rb"wait=([0-9]{1,4}(?:\.[0-9]{1,3})?)")
 
 
 class Answer(NamedTuple):
@@ -121,8 +123,10 @@ class CommandCalls:
                 hint = f"did you mean {close}? " if close else ""
                 there = ", ".join(known) or "none"
                 raise _invalid(f"{entry.verb} has no field {shown(name)}: {hint}it has {there}", name[:100], close)
+        # 2.0 is an integer in JSON.
+        given = {name: int(own) if isinstance(own, float) and own.is_integer() else own for name, own in fields.items()}
         try:
-            command = msgspec.json.encode({"command": entry.name, **fields}, order="deterministic")
+            command = msgspec.json.encode({"command": entry.name, **given}, order="deterministic")
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise _invalid(f"the body cannot be read: {error}") from error
         if problem := self._commands.problem(command):
@@ -237,11 +241,15 @@ def _required(key: str | None) -> str:
 
 
 def _timeout_s(exchange: Exchange) -> float | None:
-    """Return how long the command may take, by ``Prefer: wait=SECONDS``; None: as long as the bus says."""
-    if b"prefer" not in exchange.headers:
+    """Return how long the command may take, by its header, s; None: as long as the bus says."""
+    name = TIMEOUT_HEADER.lower().encode()
+    if name not in exchange.headers:
         return None
-    given = _PREFER.fullmatch(exchange.header(b"prefer") or b"")
-    if given is None or not float(given[1]):
-        detail = "Prefer says no time: send wait=SECONDS, above 0"
-        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, field="Prefer")
-    return float(given[1])
+    try:
+        seconds = float(exchange.header(name) or b"")
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= TIMEOUT_S_MAX:
+        detail = f"{TIMEOUT_HEADER} is no time: send seconds above 0, up to {TIMEOUT_S_MAX:,}"
+        raise _invalid(detail, TIMEOUT_HEADER)
+    return seconds

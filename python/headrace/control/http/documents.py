@@ -21,7 +21,9 @@ import msgspec
 from litestar import Response
 
 from headrace.commands import Ack, entry_of
+from headrace.control.http.command_calls import TIMEOUT_HEADER, TIMEOUT_S_MAX
 from headrace.control.http.problems import Problem
+from headrace.control.http.route_table import route_table
 from headrace.limits import COMMAND_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ def openapi_document(app: Litestar, commands: Iterable[type[Command]]) -> dict[s
     types = list(commands)
     _, found = msgspec.json.schema_components([*types, Ack, Problem], ref_template=COMPONENTS)
     schemas |= found
-    paths = {path: _with_problems(item) for path, item in document["paths"].items()}
+    open_paths = {entry.path for entry in route_table(app).entries if entry.is_open}
+    paths = {path: _with_problems(item, is_open=path in open_paths) for path, item in document["paths"].items()}
     for kind in types:
         own = schemas[kind.__name__]
         # The path says which command it is.
@@ -79,13 +82,15 @@ def openapi_document(app: Litestar, commands: Iterable[type[Command]]) -> dict[s
     return document
 
 
-def _with_problems(item: Mapping[str, Any]) -> dict[str, Any]:
+def _with_problems(item: Mapping[str, Any], *, is_open: bool) -> dict[str, Any]:
     """Return a path with the refusals that every path has, in place of the framework's own."""
     operation = dict(item["get"])
     responses = {"200": operation["responses"]["200"], **_problems(EVERYWHERE)}
-    if any(own["in"] == "path" for own in operation.get("parameters", ())):
+    if operation.get("parameters"):
         responses |= _problems([HTTPStatus.NOT_FOUND])
     operation["responses"] = responses
+    if is_open:
+        operation["security"] = []
     return {"get": operation}
 
 
@@ -104,11 +109,11 @@ def _command_operation(kind: type[Command]) -> dict[str, Any]:
         "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
     }
     wait = {
-        "name": "Prefer",
+        "name": TIMEOUT_HEADER,
         "in": "header",
         "required": False,
-        "description": f"wait=SECONDS, after which the outcome is unknown; by default {COMMAND_TIMEOUT_S:g}",
-        "schema": {"type": "string", "pattern": r"^wait=[1-9][0-9]{0,3}$"},
+        "description": f"seconds, after which the outcome is unknown; by default {COMMAND_TIMEOUT_S:g}",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": TIMEOUT_S_MAX},
     }
     ack = {"application/json": {"schema": {"$ref": COMPONENTS.format(name="Ack")}}}
     return {

@@ -257,4 +257,4 @@ def _unknown(what: str, name: str, known: Mapping[str, object]) -> ProblemError:
 
 
 def _wrong(field: str, error: Exception) -> ProblemError:
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error)[:1_000], field=field)
+    return ProblemError(HTTPStatus.NOT_FOUND, "not-found", str(error)[:1_000], field=field)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 # With the actor's name before it, it is a key of the command bus.
 KEY_CHARACTERS_MAX = 128
-CORS_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
+CORS_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Command-Timeout"
 CORS_SECONDS = b"600"
 
 

@@ -76,5 +76,5 @@ def _seek(file: Any, after: str) -> None:
 
 
 def _no_cursor(after: str) -> ProblemError:
-    detail = f"there is nothing called {after[:100]} in this list: begin without after"
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, field="after")
+    detail = f"there is nothing called {after[:100]} in this list any more: begin without after"
+    return ProblemError(HTTPStatus.NOT_FOUND, "not-found", detail, field="after")

@@ -10,10 +10,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from litestar.routes import HTTPRoute
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["RouteEntry", "RouteTable"]
+    from litestar import Litestar
+
+__all__ = ["FRAMEWORK_PATHS", "RouteEntry", "RouteTable", "route_table"]
+
+# Litestar's own pages about its document load scripts of other hosts: they are in no table.
+FRAMEWORK_PATHS = "/schema"
 
 
 class RouteEntry(NamedTuple):
@@ -47,6 +54,27 @@ class RouteTable:
     def paths(self) -> list[str]:
         """Every path."""
         return [entry.path for entry in self.entries]
+
+
+def route_table(app: Litestar) -> RouteTable:
+    """Return the paths of an application for its guard: methods, whether they need a token, and query parameters."""
+    documented = app.openapi_schema.to_schema()["paths"]
+    found = []
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute) or route.path.startswith(FRAMEWORK_PATHS):
+            continue
+        # The framework adds one for OPTIONS of its own.
+        handlers = [own for own in route.route_handlers if own.http_methods != {"OPTIONS"}]
+        parameters = documented.get(route.path_format, {}).get("get", {}).get("parameters", ())
+        found.append(
+            RouteEntry(
+                route.path_format,
+                frozenset(str(method) for own in handlers for method in own.http_methods),
+                frozenset(own["name"] for own in parameters if own["in"] == "query"),
+                is_open=any(own.opt.get("is_open") for own in handlers),
+            )
+        )
+    return RouteTable(found)
 
 
 def _pattern(path: str) -> re.Pattern[str]:

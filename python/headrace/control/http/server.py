@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.control.http.answer_store import AnswerStore
-from headrace.control.http.application import application, route_table
+from headrace.control.http.application import application
 from headrace.control.http.audit import HttpAudit
 from headrace.control.http.command_calls import CommandCalls
 from headrace.control.http.guard import Guard
 from headrace.control.http.rates import ClientRates
+from headrace.control.http.route_table import route_table
 from headrace.control.http.tokens import read_tokens
 from headrace.control.settings import address_of, is_loopback
 from headrace.engine.service import Service

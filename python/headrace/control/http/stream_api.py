@@ -63,20 +63,24 @@ def stream_handlers(stream: StreamService) -> list[HTTPRouteHandler]:
                 min_items=1, max_items=SERIES_MAX, description="names of series, or their beginnings with *"
             ),
         ],
-        span: Annotated[str, QueryParameter(description=f"one of {', '.join(SPANS)}")] = "15m",
+        span: Annotated[
+            str, QueryParameter(pattern=f"^({'|'.join(SPANS)})$", description=f"one of {', '.join(SPANS)}")
+        ] = "15m",
     ) -> dict[str, Any]:
         try:
             return stream.history.read(series, span)
         except OptionError as error:
-            raise ProblemError(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error), field=error.option or ""
-            ) from error
+            raise ProblemError(HTTPStatus.NOT_FOUND, "not-found", str(error), field=error.option or "") from error
 
     @get(
         "/v1/stream",
         tags=["stream"],
         summary="The state document as server-sent events: whole, then what changes, ten times a second at most",
-        responses={200: ResponseSpec(str, media_type=EVENT_STREAM, description="events: state, update, heartbeat")},
+        responses={
+            200: ResponseSpec(
+                str, media_type=EVENT_STREAM, generate_examples=False, description="events: state, update, heartbeat"
+            )
+        },
         response_headers=[
             ResponseHeader(name="cache-control", value=HEADERS["cache-control"], documentation_only=True)
         ],
