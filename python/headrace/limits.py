@@ -155,6 +155,7 @@ LIMITS = (
     Limit("SLICE_NS", 200_000, "ns", "dispatch holds the loop at most so long, then other tasks run"),
     Limit("LATCH_POLL_S", 0.02, "s", "the time between two looks at the latch file: five within HALT_S"),
     Limit("PATTERNS_AFTER_S", 10.0, "s", "of data; an instrument that a pattern means has had a tick by then"),
+    Limit("FUNDING_LATE_S", 900.0, "s", "REST is asked every 5 minutes, and may fail twice"),
     Limit("HALT_S", 0.1, "s", "a halt takes effect within it, whatever the strategies do"),
 )
 
@@ -273,6 +274,7 @@ ARCHIVE_BATCH = _whole("ARCHIVE_BATCH")
 ARCHIVE_GROUP = _whole("ARCHIVE_GROUP")
 SLICE_NS = _whole("SLICE_NS")
 PATTERNS_AFTER_S = float(_values["PATTERNS_AFTER_S"])
+FUNDING_LATE_S = float(_values["FUNDING_LATE_S"])
 HALT_S = float(_values["HALT_S"])
 LATCH_POLL_S = float(_values["LATCH_POLL_S"])
 

@@ -59,6 +59,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         if arguments[1] is Bar:
             bars = fields(Bar).map(lambda given: Bar(**given))
             return st.dictionaries(texts, bars, max_size=2)
+        if arguments[1] is Decimal:
+            return st.dictionaries(texts, VALUES[Decimal], max_size=2)
         return st.dictionaries(keys, anything, max_size=3)
     if arguments[1:] == (...,):
         return st.lists(values(arguments[0]), max_size=3).map(tuple)

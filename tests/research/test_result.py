@@ -94,7 +94,7 @@ def test_a_file_of_another_version_is_refused(result: BacktestResult, tmp_path: 
     with zipfile.ZipFile(file, "w") as archive:
         for name, data in parts.items():
             archive.writestr(name, data)
-    with pytest.raises(ResultError, match="has version 99, and this headrace reads version 1"):
+    with pytest.raises(ResultError, match="has version 99, and this headrace reads version 2"):
         BacktestResult.load(file)
 
 

@@ -141,6 +141,7 @@ def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed]
         "instruments": config.instrument_table(),
         "limits": config.risk,
         "cash": config.account.cash or None,
+        "margin": config.account.margin or None,
         "config": masked(config),
         "config_digest": config_digest(config),
         "halt_signal": config.kill_switch.signal,

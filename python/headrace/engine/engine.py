@@ -69,6 +69,8 @@ class Engine:
     name : in logs, metrics and the report. run_id : on every event; made from name and time unless given.
     instruments : names, or Instrument with ticks, lots and limits. limits : what the gates allow; a missing limit
         refuses. cash : amounts by currency that orders may spend, {"USDT": 100_000}; None: there is no bound.
+    margin : leverage and maintenance margin by venue or instrument, {"BINANCE_USDM": Margin(leverage=10)}; others are
+        paid for whole.
     sizing : how large an order a Signal becomes by ``orders.from_signal``; None: signals are events only.
     on_fault : "quarantine" (live default) or "raise" (replay default).
     on_feed_end : live, what the end of one feed means for the others: "stop" ends the run, with the feed's error if it

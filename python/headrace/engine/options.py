@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from headrace.market.events import Event, Lane
     from headrace.market.money import Amount
     from headrace.strategies.spec import Strategies
+    from headrace.trading.margin import Margin
 
 __all__ = ["EngineOptions", "complete"]
 
@@ -51,6 +52,7 @@ class EngineOptions(TypedDict, total=False):
     instruments: Instrument | Iterable[Instrument | str]
     limits: RiskLimits | None
     cash: Mapping[str, Amount] | None
+    margin: Mapping[str, Margin] | None
     sizing: Sizing | None
     on_fault: Policy | None
     on_feed_end: Literal["stop", "continue"]
@@ -115,6 +117,7 @@ _TYPES: dict[str, tuple[type | None, ...]] = {
     "instruments": (Iterable, Instrument),
     "limits": (RiskLimits, None),
     "cash": (Mapping, None),
+    "margin": (Mapping, None),
     "sizing": (Sizing, None),
     "clock": (Clock, None),
     "ring_capacity": (int, np.integer),

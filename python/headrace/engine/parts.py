@@ -26,6 +26,7 @@ from headrace.dispatch.signature import LIFE_CYCLE
 from headrace.engine.listings import Listings
 from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
 from headrace.engine.marks import Marks
+from headrace.engine.money import Money
 from headrace.engine.repeat import Repeat, RunLog
 from headrace.engine.service import ServiceContext, ServiceProtocol
 from headrace.engine.supervisor import Supervisor
@@ -36,16 +37,13 @@ from headrace.feeds.recorder import AnyRecorder, Recorder
 from headrace.market.checks import duration_ns, refuse
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
-from headrace.market.events import OrderEvent
 from headrace.market.instrument import Instrument
-from headrace.market.money import ZERO
 from headrace.strategies.context import ContextParts
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
 from headrace.trading.account import Account
-from headrace.trading.brokers import BrokerContext, FeeBroker, guarded
-from headrace.trading.cash import Cash, checked_cash
+from headrace.trading.brokers import BrokerContext, guarded
 from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.known_names import KnownNames
 from headrace.trading.orders import OrderManager
@@ -59,7 +57,6 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.feeds.base import AnyFeed
-    from headrace.market.money import Amount
     from headrace.strategies.spec import StrategySpec
     from headrace.telemetry import Sample
 
@@ -109,8 +106,6 @@ class EngineParts:
         self.broker: Final = options["broker"]
         self.broker_context: Final = self._broker_context()
         self.positions: Final = Positions(self.gates.instruments, self.names)
-        self.cash: Final = self._cash()
-        self.account: Final = Account(self.positions, self.marks.mid, cash=self.cash)
         self.orders: Final = OrderManager(
             bus=self.bus,
             gates=self.gates,
@@ -121,10 +116,8 @@ class EngineParts:
             call_soon=self.driver.call_soon,
             call_at=self._call_at,
         )
-        if self.cash is not None:
-            self.gates.add(self.cash)
-            # Behind the orders' manager: then positions hold each fill already.
-            self.bus.subscribe(OrderEvent, self.cash.take, name="cash")
+        self.money: Final = Money(self)
+        self.account: Final = Account(self.positions, self.marks.mid, cash=self.money.cash)
         self.strategies: Final = self._strategies(specs)
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
         self.services: Final = Supervisor(_services(options), context, self.driver.publish)
@@ -173,18 +166,6 @@ class EngineParts:
     def _call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
         # No strategy has this name, so that its timers replace none of ours.
         self.driver.timers.set("", name, due_ns, lambda _: call())
-
-    def _cash(self) -> Cash | None:
-        given: Mapping[str, Amount] | None = self.options["cash"]
-        broker: object = self.broker
-        if given is None:
-            return None
-        return Cash(
-            checked_cash(given),
-            self.positions,
-            fee=broker.fee if isinstance(broker, FeeBroker) else lambda *_: ZERO,
-            is_known=lambda order_id: self.orders.order(order_id) is not None,
-        )
 
     def _book_state(self, strategy: str, instrument: str) -> str | None:
         """Return the state of the book that a strategy uses of an instrument; None: it uses none."""

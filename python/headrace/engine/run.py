@@ -246,6 +246,7 @@ class EngineRun:
         if parts.broker is not None:
             undo.callback(call_broker, parts.broker, "close")
             call_broker(parts.broker, "attach", parts.broker_context)
+        parts.money.attach(undo)
         if parts.options["sizing"] is not None:
             parts.bus.subscribe(Signal, self._order_from, name="orders.from_signal")
         parts.dispatcher.faults.on_quarantine = self._on_quarantine

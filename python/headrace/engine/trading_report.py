@@ -31,7 +31,7 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
     """A position at the end; its amounts are in ``currency``.
 
     unrealized_pnl : at the mid of the newest quote of two sides; None for an open position without one.
-    net_pnl : realized and unrealized profit less fees.
+    net_pnl : realized and unrealized profit less fees and funding.
     """
 
     instrument: str
@@ -41,6 +41,7 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True):
     realized_pnl: Decimal
     unrealized_pnl: Decimal | None
     fees: Decimal
+    funding: Decimal
     net_pnl: Decimal | None
 
 
@@ -55,6 +56,7 @@ def position_reports(held: Sequence[Position], account: Account) -> tuple[Positi
             realized_pnl=own.realized_pnl,
             unrealized_pnl=(unrealized := account.unrealized(own)),
             fees=own.fees,
+            funding=own.funding,
             net_pnl=None if unrealized is None else shown(MONEY.add(own.net_pnl, unrealized)),
         )
         for own in held
@@ -82,13 +84,15 @@ def trading_tables(
         for own in traders
         for gate, refused in own.refusals.items()
     ]
-    profit = [_profit_row(own.name, balance) for own in traders for balance in own.totals.values()]
+    # Where there is none, a column of zeros says nothing.
+    funding = ("funding",) if any(balance.funding for balance in totals.values()) else ()
+    profit = [_profit_row(own.name, balance, funding) for own in traders for balance in own.totals.values()]
     if len(profit) > len(totals):
-        profit += [_profit_row("all", balance) for balance in totals.values()]
+        profit += [_profit_row("all", balance, funding) for balance in totals.values()]
     return [
         Table("trading", ("strategy", "state", *COUNTS, "position"), orders, texts=2),
         Table("refused orders", ("strategy", "gate", "first", "count"), refusals, texts=3),
-        Table("profit", ("strategy", "currency", "realized", "unrealized", "fees", "net"), profit, texts=2),
+        Table("profit", ("strategy", "currency", "realized", "unrealized", "fees", *funding, "net"), profit, texts=2),
     ]
 
 
@@ -97,6 +101,7 @@ def _count_text(orders: OrderStats, name: str) -> str:
     return f"{text} ({orders.unknown:,} unknown)" if name == "open" and orders.unknown else text
 
 
-def _profit_row(name: str, balance: Balance) -> tuple[str, ...]:
-    amounts = (balance.realized_pnl, balance.unrealized_pnl, balance.fees, balance.equity)
+def _profit_row(name: str, balance: Balance, funding: tuple[str, ...]) -> tuple[str, ...]:
+    columns = ("realized_pnl", "unrealized_pnl", "fees", *funding, "equity")
+    amounts: list[Decimal | None] = [getattr(balance, own) for own in columns]
     return (name, balance.currency, *("-" if amount is None else amount_text(amount) for amount in amounts))

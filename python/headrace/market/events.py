@@ -5,7 +5,7 @@
     Event ┬ data     Bar · BarFrame · Gap · Status
           ├ signal   Signal
           ├ order    OrderRequested · OrderAccepted · OrderRejected · OrderCanceled · OrderExpired
-          │          OrderPartiallyFilled · OrderFilled · PositionChanged
+          │          OrderPartiallyFilled · OrderFilled · PositionChanged · FundingPaid · Liquidated
           └ control  Control · StrategyStateChanged · Audit
 
 Every event holds its publisher, its time by the engine's clock, its run, and the tick that caused it.
@@ -36,8 +36,10 @@ __all__ = [
     "Cause",
     "Control",
     "Event",
+    "FundingPaid",
     "Gap",
     "Lane",
+    "Liquidated",
     "OrderAccepted",
     "OrderCanceled",
     "OrderEvent",
@@ -310,6 +312,37 @@ class PositionChanged(Event, frozen=True, kw_only=True):
     currency: str = ""
 
 
+class FundingPaid(Event, frozen=True, kw_only=True):
+    """What a strategy paid for a perpetual contract that it held when funding was settled.
+
+    settled_ns : when, by the venue, ns. quantity : held just before, signed. mark_price, rate : of the settlement.
+    amount : in ``currency``; above 0 it was paid, below 0 received.
+    """
+
+    strategy: str
+    instrument: str
+    settled_ns: int
+    quantity: Decimal
+    mark_price: Decimal
+    rate: Decimal
+    amount: Decimal
+    currency: str
+
+
+class Liquidated(Event, frozen=True, kw_only=True):
+    """An account's margin was used up: all of its positions on margin in ``currency`` are closed at these marks.
+
+    equity : of the account in this currency, at the marks, without what is paid for whole; maintenance : what its
+    positions needed at least. marks : the price that each instrument was judged at, and is closed at. The orders that
+    close follow, with the tag "liquidation".
+    """
+
+    currency: str
+    equity: Decimal
+    maintenance: Decimal
+    marks: Mapping[str, Decimal]
+
+
 class Control(Event, frozen=True, kw_only=True):
     """An event of the engine.
 
@@ -353,7 +386,7 @@ EVENT_LANES: dict[type[Event], Lane] = {
     **dict.fromkeys(
         (
             *(OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired),
-            *(OrderPartiallyFilled, OrderFilled, PositionChanged),
+            *(OrderPartiallyFilled, OrderFilled, PositionChanged, FundingPaid, Liquidated),
         ),
         Lane.ORDER,
     ),

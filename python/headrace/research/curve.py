@@ -2,7 +2,8 @@
 
 ::
 
-    cash(t) = deposit - worth of all that was traded - fees        equity(t) = cash(t) + sum of what is held · mark(t)
+    cash(t) = deposit - worth of all that was traded - fees - funding
+    equity(t) = cash(t) + sum of what is held · mark(t)
 
 Guarantees: the first point is the deposit, when the run began; each point has all fills and marks until its time, and
 none after; the last point is the exact equity of the account.
@@ -12,7 +13,7 @@ Does not: interpolate; between two marks of an instrument its price is the earli
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from headrace.market.instrument import Instrument
     from headrace.research.marks import Marks
-    from headrace.research.rows import Fill
+    from headrace.research.rows import Fill, FundingRow
 
 __all__ = ["CURVE_DTYPE", "curve_of"]
 
@@ -39,6 +40,7 @@ CURVE_DTYPE = np.dtype(
 def curve_of(
     marks: Marks,
     fills: Sequence[Fill],
+    funding: Sequence[FundingRow],
     traded: Mapping[str, Instrument],
     *,
     deposit: Decimal,
@@ -47,8 +49,8 @@ def curve_of(
 ) -> np.ndarray:
     """Return the curve of one currency, dtype CURVE_DTYPE.
 
-    fills : of that currency. traded : the instruments that settle in it. span : of the run, ns. equity_end : the exact
-    last value; None: a position without a mark has none.
+    fills, funding : of that currency. traded : the instruments that settle in it. span : of the run, ns. equity_end :
+    the exact last value; None: a position without a mark has none.
     """
     first_ns, last_ns = span
     fills = sorted(fills, key=attrgetter("held_ns"))
@@ -64,7 +66,7 @@ def curve_of(
             )
             held += worth
             gross += np.abs(worth)
-    cash = _at(times, [fill.held_ns for fill in fills], _paid(fills)) + float(deposit)
+    cash = _at(times, *_paid(fills, funding)) + float(deposit)
     made = np.zeros(len(times) + 1, CURVE_DTYPE)
     made["ts"][0], made["ts"][1:] = first_ns, times
     made["equity"][0] = made["cash"][0] = made["benchmark"][0] = float(deposit)
@@ -78,13 +80,16 @@ def curve_of(
     return made
 
 
-def _paid(fills: Sequence[Fill]) -> list[float]:
-    """Return what was paid in all after each fill, fees included; below 0 where more was paid than received."""
-    total, paid = ZERO, []
-    for fill in fills:
-        total = MONEY.subtract(MONEY.subtract(total, fill.worth), fill.fee)
+def _paid(fills: Sequence[Fill], funding: Sequence[FundingRow]) -> tuple[list[int], list[float]]:
+    """Return when something was paid, and what in all after it; below 0 where more was paid than received."""
+    amounts = [(fill.held_ns, MONEY.add(fill.worth, fill.fee)) for fill in fills]
+    amounts += [(own.ts, own.amount) for own in funding]
+    total, times, paid = ZERO, [], []
+    for ts, amount in sorted(amounts, key=itemgetter(0)):
+        total = MONEY.subtract(total, amount)
+        times.append(ts)
         paid.append(float(total))
-    return paid
+    return times, paid
 
 
 def _at(times: np.ndarray, changed: Sequence[int], values: Sequence[float]) -> np.ndarray:

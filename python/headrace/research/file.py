@@ -2,7 +2,7 @@
 
 ::
 
-    result.headrace ─ header.json  {"format": "headrace result", "version": 1}
+    result.headrace ─ header.json  {"format": "headrace result", "version": 2}
                       result.json  rows, figures, settings: amounts as text
                       curves/0.npy, …, prices/0.npy, …
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from headrace.errors import ResultError
 from headrace.research.curve import CURVE_DTYPE
-from headrace.research.rows import Fill, OrderRow, PositionRow, Rows
+from headrace.research.rows import Fill, FundingRow, OrderRow, PositionRow, Rows
 from headrace.research.statistics import Statistics
 from headrace.research.trips import RoundTrip
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "read", "save"]
 
-VERSION = 1
+VERSION = 2
 FORMAT = "headrace result"
 HEADER, DOCUMENT = "header.json", "result.json"
 # The dates of files in the archive, so that they depend on nothing.
@@ -59,6 +59,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     trades: list[RoundTrip]
     orders: list[OrderRow]
     fills: list[Fill]
+    funding: list[FundingRow]
     positions: list[PositionRow]
     statistics: dict[str, float | int | None]
     settings: dict[str, Any]
@@ -91,6 +92,7 @@ def save(result: BacktestResult, path: str | os.PathLike[str]) -> Path:
         trades=list(result.trades),
         orders=list(result.orders),
         fills=list(result.fills),
+        funding=list(result.funding),
         positions=list(result.positions),
         statistics=msgspec.structs.asdict(result.statistics),
     )
@@ -145,6 +147,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         "trades": Rows(RoundTrip, document.trades),
         "orders": Rows(OrderRow, document.orders),
         "fills": Rows(Fill, document.fills),
+        "funding": Rows(FundingRow, document.funding),
         "positions": Rows(PositionRow, document.positions),
         "statistics": msgspec.convert(figures, Statistics),
     }

@@ -24,6 +24,8 @@ from headrace.market.event_json import encode_event
 from headrace.market.events import (
     Bar,
     Event,
+    FundingPaid,
+    Liquidated,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -37,7 +39,7 @@ from headrace.market.instrument import instrument_of
 from headrace.market.money import MONEY, ZERO, shown
 from headrace.market.tick import NEVER_NEWEST
 from headrace.research.marks import Marks
-from headrace.research.rows import Fill, OrderRow
+from headrace.research.rows import Fill, FundingRow, OrderRow
 from headrace.research.trips import Trips
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class Observer:
         self._requests: dict[str, OrderRequested] = {}
         self._orders: dict[str, OrderRow] = {}
         self.fills: list[Fill] = []
+        self.funding: list[FundingRow] = []
+        self.liquidations: list[Liquidated] = []
         self.signals: list[Signal] = []
         self.marks = Marks()
         self.trips = Trips(lambda order_id: self._requests[order_id].tag)
@@ -76,6 +80,7 @@ class Observer:
         self._candles: dict[str, list[tuple[int, int, float, float, float]]] = {}
         parts.bus.subscribe(OrderEvent, self._on_order, name="result")
         parts.bus.subscribe(Signal, self._on_signal, name="result signals")
+        parts.bus.subscribe((FundingPaid, Liquidated), self._on_money, name="result money")
         if any(isinstance(feed, CandleSource) for feed in parts.feeds):
             parts.bus.subscribe(Bar, self._on_bar, name="result candles")
         if self._hash is not None:
@@ -112,6 +117,13 @@ class Observer:
     def _on_signal(self, signal: Event) -> None:
         assert isinstance(signal, Signal)
         self.signals.append(signal)
+
+    def _on_money(self, event: Event) -> None:
+        if isinstance(event, FundingPaid):
+            self.funding.append(FundingRow.of(event))
+            self.trips.pay(event)
+        elif isinstance(event, Liquidated):
+            self.liquidations.append(event)
 
     def _on_order(self, event: Event) -> None:
         assert isinstance(event, OrderEvent)

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import headrace._native as _native
+from headrace.engine.tables import time_text
 from headrace.engine.trading_report import position_reports
 from headrace.market.instrument import instrument_of
+from headrace.market.wording import amount_text, counted
 from headrace.research.curve import curve_of
 from headrace.research.result import BacktestResult
-from headrace.research.rows import Fill, OrderRow, PositionRow, Rows
+from headrace.research.rows import Fill, FundingRow, OrderRow, PositionRow, Rows
 from headrace.research.statistics import statistics_of
 from headrace.research.trips import RoundTrip
 from headrace.strategies.strategy import Strategy
 from headrace.trading.account import Balance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from headrace.engine.parts import EngineParts
     from headrace.engine.report import Report
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from headrace.research.observer import Observer
     from headrace.research.settings import BacktestOptions
     from headrace.strategies.spec import StrategySpec
+    from headrace.trading.margin import Margin
 
 __all__ = ["result_of", "settings_of"]
 
@@ -57,6 +60,7 @@ def result_of(
         curves[currency] = curve_of(
             observer.marks,
             [fill for fill in observer.fills if fill.currency == currency],
+            [own for own in observer.funding if own.currency == currency],
             {name: own for name, own in known.items() if own.settles == currency},
             deposit=balance.deposit,
             span=span,
@@ -67,17 +71,18 @@ def result_of(
     own_fills = [fill for fill in observer.fills if fill.currency == currency]
     return BacktestResult(
         currency=currency,
-        cash=dict(parts.cash.deposits if parts.cash is not None else {}),
+        cash=dict(parts.money.cash.deposits if parts.money.cash is not None else {}),
         balances={name: _amounts(own) for name, own in balances.items()},
         curves=curves,
         prices=_prices(observer, span[1]),
         trades=Rows(RoundTrip, trades),
         orders=Rows(OrderRow, observer.orders),
         fills=Rows(Fill, observer.fills),
+        funding=Rows(FundingRow, observer.funding),
         positions=Rows(PositionRow, _positions(parts, observer)),
         statistics=statistics_of(curves[currency], own_trades, own_fills),
         settings=settings,
-        notes=tuple(notes),
+        notes=(*notes, *_money_notes(parts, observer)),
         engine={name: own for name, own in report.to_dict().items() if name != "config"},
         audit_hash=observer.audit_hash,
         input_hash=observer.input_hash(report.input_hash),
@@ -94,7 +99,7 @@ def _empty_balances(known: Mapping[str, Instrument]) -> dict[str, Balance]:
 
 
 def _amounts(balance: Balance) -> dict[str, Decimal | None]:
-    names = ("deposit", "realized_pnl", "unrealized_pnl", "fees", "balance", "equity")
+    names = ("deposit", "realized_pnl", "unrealized_pnl", "fees", "funding", "balance", "equity")
     return {name: getattr(balance, name) for name in names}
 
 
@@ -110,11 +115,23 @@ def _positions(parts: EngineParts, observer: Observer) -> list[PositionRow]:
             realized_pnl=own.realized_pnl,
             unrealized_pnl=report.unrealized_pnl,
             fees=own.fees,
+            funding=own.funding,
             currency=own.currency,
             is_open=not own.is_flat,
         )
         for own, report in zip(held, position_reports(held, parts.account), strict=True)
     ]
+
+
+def _money_notes(parts: EngineParts, observer: Observer) -> Iterator[str]:
+    """Yield what happened to the account that its figures alone do not show."""
+    for own in observer.liquidations:
+        closed = ", ".join(f"{name} at {mark:f}" for name, mark in own.marks.items())
+        yield f"warning: liquidation {time_text(own.ts)}: {closed}; {amount_text(own.equity)} {own.currency} was left"
+    for name, missing in parts.money.funding.missing().items():
+        times = counted(missing.times, "settlement")
+        span = f"{time_text(missing.first_ns)} to {time_text(missing.last_ns)}"
+        yield f"warning: no funding rate of {name} for {times} with a position, {span}: these payments are not in it"
 
 
 def _prices(observer: Observer, end_ns: int) -> dict[str, np.ndarray]:
@@ -140,7 +157,11 @@ def settings_of(
     return {
         "strategies": {name: _strategy(runner.spec) for name, runner in parts.strategies.items()},
         "data": [feed.name for feed in parts.feeds],
-        "cash": {name: f"{own:f}" for name, own in (parts.cash.deposits if parts.cash is not None else {}).items()},
+        "cash": {
+            name: f"{own:f}"
+            for name, own in (parts.money.cash.deposits if parts.money.cash is not None else {}).items()
+        },
+        "margin": {name: _margin(own) for name, own in (parts.options["margin"] or {}).items()},
         "fees": _shown(options.get("fees")),
         "latency": _shown(options.get("latency", 0)),
         "fill": _shown(options.get("fill")),
@@ -151,6 +172,10 @@ def settings_of(
         "limits": {} if limits is None else {name: str(getattr(limits, name)) for name in limits.__struct_fields__},
         "config_digest": parts.options["config_digest"],
     }
+
+
+def _margin(margin: Margin) -> dict[str, Any]:
+    return {name: _shown(getattr(margin, name)) for name in margin.__struct_fields__}
 
 
 def _strategy(spec: StrategySpec) -> dict[str, Any]:

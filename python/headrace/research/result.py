@@ -4,8 +4,8 @@
 
     Observer, Report ─▶ BacktestResult ─▶ print, notebook, --json, save ─▶ load, compare, report
 
-Guarantees: frozen; ``equity_end`` is cash + realized + unrealized profit - fees, exactly; a saved result loads as it
-was.
+Guarantees: frozen; ``equity_end`` is cash + realized + unrealized profit - fees - funding, exactly; a saved result
+loads as it was.
 Does not: compute while a run goes on; it is made once, at the end.
 """
 
@@ -24,7 +24,7 @@ from headrace.errors import OptionError
 from headrace.market.checks import whole
 from headrace.market.wording import amount_text, value_text
 from headrace.research.file import read, save
-from headrace.research.rows import Fill, OrderRow, PositionRow, Rows, plain
+from headrace.research.rows import Fill, FundingRow, OrderRow, PositionRow, Rows, plain
 from headrace.research.statistics import Statistics
 from headrace.research.trips import RoundTrip
 
@@ -44,7 +44,7 @@ class BacktestResult:
     currency : of the account, in which figures and ``equity_end`` are. cash : that it began with, by currency.
     balances : cash, profit and fees at the end, by currency, as amounts. curves : equity by currency, CURVE_DTYPE.
     prices : marks by instrument, fields ts and price, at the end of each step of time in which there was one.
-    trades : round trips. orders, fills, positions : rows; positions are those at the end.
+    trades : round trips. orders, fills, funding, positions : rows; positions are those at the end.
     statistics : the figures of ``currency``. settings : how it was set, strategies and data included. notes : what was
         filled in. engine : the report of the run, as plain values: ticks, sources, lanes, strategies, latencies.
     audit_hash : SHA-256 of the run's events as an audit has them, header apart; input_hash : of its ticks, and its
@@ -60,6 +60,7 @@ class BacktestResult:
     trades: Rows[RoundTrip]
     orders: Rows[OrderRow]
     fills: Rows[Fill]
+    funding: Rows[FundingRow]
     positions: Rows[PositionRow]
     statistics: Statistics
     settings: Mapping[str, Any]
@@ -120,6 +121,7 @@ class BacktestResult:
         return {
             "trades": [{**row, "mae": plain(row["mae"]), "mfe": plain(row["mfe"])} for row in self.trades.to_dicts()],
             "fills": [fill.to_dict() for fill in self.fills],
+            "funding": self.funding.to_dicts(),
             "orders": self.orders.to_dicts(),
             "positions": self.positions.to_dicts(),
             "equity_end": plain(self.equity_end),
@@ -155,10 +157,10 @@ class BacktestResult:
             *([("audit hash", self.audit_hash)] if self.audit_hash else []),
             *([("input hash", self.input_hash)] if self.input_hash else []),
         ]
-        balances = [
-            (name, *(_amount(row[key]) for key in ("deposit", "realized_pnl", "unrealized_pnl", "fees", "equity")))
-            for name, row in self.balances.items()
-        ]
+        # Where there is none, a column of zeros says nothing.
+        funding = ("funding",) if self.funding else ()
+        columns = ("deposit", "realized_pnl", "unrealized_pnl", "fees", *funding, "equity")
+        balances = [(name, *(_amount(row[key]) for key in columns)) for name, row in self.balances.items()]
         held = [
             (
                 row.strategy,
@@ -174,7 +176,7 @@ class BacktestResult:
         refused = [(gate, reason, f"{count:,}") for (gate, reason), count in _counted_refusals(self.orders).items()]
         return [
             Table("stopped early" if self.stopped else "backtest", ("", ""), facts),
-            Table("balances", ("currency", "cash", "realized", "unrealized", "fees", "equity"), balances),
+            Table("balances", ("currency", "cash", "realized", "unrealized", "fees", *funding, "equity"), balances),
             Table(
                 "open at the end",
                 ("strategy", "instrument", "quantity", "mark", "unrealized", "currency"),

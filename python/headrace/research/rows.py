@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from headrace.market.events import OrderFill, OrderRequested
+    from headrace.market.events import FundingPaid, OrderFill, OrderRequested
 
-__all__ = ["Fill", "OrderRow", "PositionRow", "Rows"]
+__all__ = ["Fill", "FundingRow", "OrderRow", "PositionRow", "Rows"]
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -127,10 +127,44 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return {name: plain(getattr(self, name)) for name in self.__struct_fields__}
 
 
+class FundingRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One payment of funding.
+
+    ts, settled_ts : when its rate came, and when the venue settled it, ns since 1970-01-01 UTC. quantity : held then,
+    signed. amount : in ``currency``; above 0 it was paid, below 0 received.
+    """
+
+    ts: int
+    settled_ts: int
+    strategy: str
+    instrument: str
+    quantity: Decimal
+    mark: Decimal
+    rate: Decimal
+    amount: Decimal
+    currency: str
+
+    @classmethod
+    def of(cls, paid: FundingPaid) -> FundingRow:
+        """Return the row of a payment."""
+        return cls(
+            ts=paid.ts,
+            settled_ts=paid.settled_ns,
+            strategy=paid.strategy,
+            instrument=paid.instrument,
+            quantity=paid.quantity,
+            mark=paid.mark_price,
+            rate=paid.rate,
+            amount=paid.amount,
+            currency=paid.currency,
+        )
+
+
 class PositionRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A position at the end of the run; amounts in ``currency``.
 
     is_open : something is held, and valued at ``mark``, the last mid; None: there was none. profits without fees.
+    fees, funding : paid; below 0 they were received.
     """
 
     strategy: str
@@ -141,6 +175,7 @@ class PositionRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     realized_pnl: Decimal
     unrealized_pnl: Decimal | None
     fees: Decimal
+    funding: Decimal
     currency: str
     is_open: bool
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.feeds.sources import Progress
     from headrace.market.money import Amount
     from headrace.trading.brokers import Broker, FillModel
+    from headrace.trading.margin import Margin
     from headrace.trading.orders import Sizing
 
 __all__ = ["CASH", "PAPER_LIMITS", "VENUE_FEES", "BacktestOptions", "Cash", "Time", "cash_of", "fees_of", "time_ns"]
@@ -65,6 +66,7 @@ class BacktestOptions(TypedDict, total=False):
     """The options of ``backtest``, which says what each means."""
 
     cash: Cash | None
+    margin: Mapping[str, Margin] | None
     fees: AnyFees | None
     latency: Duration
     fill: str | FillModel | None

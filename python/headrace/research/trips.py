@@ -6,8 +6,8 @@
                                 └▶ flip: closed, and the rest of the fill opens the next one
     marks ─▶ the worst and the best profit that it had: MAE and MFE
 
-Guarantees: money is Decimal and comes from fills alone, so the profits of the trips of a position add up to its
-realized and unrealized profit; a trip that is open at the end stays, flagged, valued at the last mark.
+Guarantees: money is Decimal and comes from fills and funding alone, so the profits of the trips of a position add up to
+its realized and unrealized profit; a trip that is open at the end stays, flagged, valued at the last mark.
 Does not: match single entries with single exits; a trip that adds and reduces has average prices.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from headrace.market.events import OrderFill
+    from headrace.market.events import FundingPaid, OrderFill
     from headrace.market.instrument import Instrument
 
 __all__ = ["RoundTrip", "Trip", "Trips"]
@@ -37,10 +37,10 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     number : from 1, in the order in which they were opened. side : +1 long, -1 short. quantity : the largest that was
     held. entry_ts, exit_ts : ns since 1970-01-01 UTC, of the first and the last fill; of an open one the last mark.
     entry_price, exit_price : averages over the fills that opened and closed it; for an open one also the last mark.
-    pnl : profit without fees; net_pnl : with them; both in ``currency``. profit_part : net_pnl by what was paid for the
-    entries, without unit. mae, mfe : the worst and the best profit without fees that it had at any mark or fill, in
-    ``currency``, at most and at least 0 (maximum adverse and maximum favourable excursion). tag : of the order that
-    opened it. is_open : the run ended before it was closed.
+    pnl : profit without fees and funding; net_pnl : with them; both in ``currency``. profit_part : net_pnl by what was
+    paid for the entries, without unit. mae, mfe : the worst and the best profit without fees that it had at any mark or
+    fill, in ``currency``, at most and at least 0 (maximum adverse and maximum favourable excursion). tag : of the order
+    that opened it. is_open : the run ended before it was closed.
     """
 
     number: int
@@ -54,6 +54,7 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     exit_price: Decimal
     pnl: Decimal
     fees: Decimal
+    funding: Decimal
     net_pnl: Decimal
     profit_part: float | None
     mae: float
@@ -77,13 +78,13 @@ class Trip:
 
     __slots__ = (
         *("cash", "closed_quantity", "closed_worth", "entered", "entered_worth", "entry_ts", "exit_ts", "fees"),
-        *("fills", "best", "number", "peak", "quantity", "side", "strategy", "tag", "traded", "worst"),
+        *("funding", "fills", "best", "number", "peak", "quantity", "side", "strategy", "tag", "traded", "worst"),
     )
 
     def __init__(self, number: int, strategy: str, traded: Instrument, side: int, ts: int, tag: str) -> None:
         self.number, self.strategy, self.traded, self.side, self.tag = number, strategy, traded, side, tag
         self.entry_ts = self.exit_ts = ts
-        self.quantity = self.peak = self.cash = self.fees = ZERO
+        self.quantity = self.peak = self.cash = self.fees = self.funding = ZERO
         self.entered = self.entered_worth = self.closed_quantity = self.closed_worth = ZERO
         self.fills = 0
         self.worst = self.best = 0.0
@@ -129,7 +130,7 @@ class Trip:
             share = MONEY.divide(closed_quantity, self.entered)
             pnl = MONEY.minus(MONEY.add(closed, MONEY.multiply(self.entered_worth, share)))
         paid = float(self.entered_worth.copy_abs())
-        net = MONEY.subtract(pnl, self.fees)
+        net = MONEY.subtract(MONEY.subtract(pnl, self.fees), self.funding)
         sign = Decimal(self.side)
         return RoundTrip(
             number=self.number,
@@ -145,6 +146,7 @@ class Trip:
             else ZERO,
             pnl=shown(pnl),
             fees=shown(self.fees),
+            funding=shown(self.funding),
             net_pnl=shown(net),
             profit_part=float(net) / paid if paid else None,
             mae=self.worst,
@@ -179,6 +181,8 @@ class Trips:
     def __init__(self, tag_of: Callable[[str], str]) -> None:
         self._tag_of = tag_of
         self._open: dict[tuple[str, str], Trip] = {}
+        # The newest, open or not: a rate may come when what it is paid for is closed.
+        self._newest: dict[tuple[str, str], Trip] = {}
         self._closed: list[Trip] = []
         self._count = 0
         # By instrument: what began since the last marks, and by trip: what holds now.
@@ -199,7 +203,7 @@ class Trips:
             self._count += 1
             tag = self._tag_of(fill.order_id)
             trip = Trip(self._count, fill.strategy, traded, 1 if signed > 0 else -1, fill.ts, tag)
-            self._open[key] = trip
+            self._open[key] = self._newest[key] = trip
         self._add(trip, signed, fill, fee, held_ns)
 
     def _add(self, trip: Trip, signed: Decimal, fill: OrderFill, fee: Decimal, held_ns: int) -> None:
@@ -209,6 +213,11 @@ class Trips:
             del self._open[fill.strategy, fill.instrument]
             # Marks before its last fill are still to come.
             self._closed.append(trip)
+
+    def pay(self, paid: FundingPaid) -> None:
+        """Account for funding, in the newest trip of its position."""
+        trip = self._newest[paid.strategy, paid.instrument]
+        trip.funding = MONEY.add(trip.funding, paid.amount)
 
     @property
     def instruments(self) -> list[str]:

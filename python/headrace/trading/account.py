@@ -2,8 +2,9 @@
 
 ::
 
-    fills ─▶ Positions ─▶ realized, fees ─┬▶ a Balance of each currency: balance = realized - fees
-    newest quotes ─▶ marks ─▶ unrealized ─┘                              equity = balance + unrealized
+    fills, funding ─▶ Positions ─▶ realized, fees, funding ─┬▶ a Balance of each currency:
+    newest quotes ─▶ marks ─▶ unrealized ───────────────────┘  balance = deposit + realized - fees - funding
+                                                               equity = balance + unrealized
 
 Guarantees: each amount is in its instrument's settlement currency; a balance begins at what the account was given, at 0
 where nothing was. Where an open position has no mark, what depends on it is None.
@@ -35,28 +36,32 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     """Cash, profit and fees in one currency, since the run began.
 
     deposit : what the account was given; a strategy's own account has none. realized_pnl : of what was closed, without
-    fees. unrealized_pnl : what closing everything at the marks would earn;
-    None while an open position has no mark.
+    fees. fees, funding : what was paid; below 0 more was received. unrealized_pnl : what closing everything at the
+    marks would earn; None while an open position has no mark.
     """
 
     currency: str
     deposit: Decimal = ZERO
     realized_pnl: Decimal = ZERO
     fees: Decimal = ZERO
+    funding: Decimal = ZERO
     unrealized_pnl: Decimal | None = ZERO
 
     @property
     def balance(self) -> Decimal:
-        """The deposit and realized profit, less fees."""
-        return shown(MONEY.add(self.deposit, MONEY.subtract(self.realized_pnl, self.fees)))
+        """The deposit and realized profit, less fees and funding."""
+        return shown(MONEY.add(self.deposit, self._earned))
+
+    @property
+    def _earned(self) -> Decimal:
+        return MONEY.subtract(MONEY.subtract(self.realized_pnl, self.fees), self.funding)
 
     @property
     def equity(self) -> Decimal | None:
         """The balance and the unrealized profit; without a deposit the net profit."""
         if self.unrealized_pnl is None:
             return None
-        net = MONEY.add(MONEY.subtract(self.realized_pnl, self.fees), self.unrealized_pnl)
-        return shown(MONEY.add(self.deposit, net))
+        return shown(MONEY.add(self.deposit, MONEY.add(self._earned, self.unrealized_pnl)))
 
     def with_position(self, position: Position, unrealized: Decimal | None) -> Balance:
         """Return a balance that includes a position of the same currency."""
@@ -68,6 +73,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
             deposit=self.deposit,
             realized_pnl=MONEY.add(self.realized_pnl, position.realized_pnl),
             fees=MONEY.add(self.fees, position.fees),
+            funding=MONEY.add(self.funding, position.funding),
             unrealized_pnl=total,
         )
 

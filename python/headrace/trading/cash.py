@@ -2,7 +2,8 @@
 
 ::
 
-    free = deposit + realized profit - fees - cost of open positions - what open orders lock      per currency
+    free = deposit + realized profit - fees - funding - cost of open positions - what open orders lock     per currency
+                    on margin: cost / leverage, and what the positions have lost by now
 
     order ─▶ check ─▶ locks the cost of what it adds, and its fee ─▶ fills move it into the position ─▶ its end frees
 
@@ -11,7 +12,8 @@ What happens to an order that only reduces a position
 
 Guarantees: orders that were sent at the same time cannot spend the same cash; unrealized profit is not spent; amounts
 of two currencies are never added.
-Does not: lend: a short position locks its cost, too; or follow the price of a market order that is on its way.
+Does not: lend without a margin: a short position locks its cost, too; or follow the price of a market order that is on
+its way.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.market.checks import of_type, refuse
-from headrace.market.events import OrderAccepted, OrderEvent, OrderFill, OrderRequested
+from headrace.market.events import FundingPaid, OrderAccepted, OrderEvent, OrderFill, OrderRequested
 from headrace.market.money import MONEY, ZERO, Amount, decimal_of, shown
 from headrace.market.wording import amount_text
+from headrace.trading.margin import Margins
 from headrace.trading.risk.gate import GateVerdict
 
 if TYPE_CHECKING:
@@ -49,7 +52,9 @@ class Cash:
     """The cash of one account, shared by the strategies of an engine; a gate with the name "cash".
 
     deposits : by currency. fee : what an execution would cost at most. is_known : whether an order with this id was
-    published. Subscribe ``take`` to order events, behind the orders' manager.
+    published. margins : of the account. lost : what the positions on margin in a currency have lost by
+    now, but for one of them; at least 0. Subscribe ``take`` to order events and FundingPaid, behind what changes
+    positions.
     """
 
     name = "cash"
@@ -61,8 +66,12 @@ class Cash:
         *,
         fee: Callable[[Instrument, Decimal, Decimal], Decimal],
         is_known: Callable[[str], bool],
+        margins: Margins | None = None,
+        lost: Callable[[str, Position | None], Decimal] = lambda *_: ZERO,
     ) -> None:
         self.deposits = deposits
+        self._margins = Margins() if margins is None else margins
+        self._lost = lost
         self._positions = positions
         self._fee = fee
         self._is_known = is_known
@@ -75,9 +84,13 @@ class Cash:
         self._newest = ""
 
     def free(self, currency: str) -> Decimal:
-        """Return what new orders may spend; below 0 where a fill cost more than its order had locked."""
+        """Return what new orders may spend; below 0 where fills cost more than was locked, or margin was lost."""
+        return self._free_without(None, currency)
+
+    def _free_without(self, position: Position | None, currency: str) -> Decimal:
+        """Return what is free if a position on margin had lost nothing."""
         own = MONEY.add(self.deposits.get(currency, ZERO), self._earned.get(currency, ZERO))
-        return MONEY.subtract(own, self._locked.get(currency, ZERO))
+        return MONEY.subtract(MONEY.subtract(own, self._locked.get(currency, ZERO)), self._lost(currency, position))
 
     def locked(self, currency: str) -> Decimal:
         """Return what open orders lock."""
@@ -95,8 +108,11 @@ class Cash:
         closing = min(order.quantity, _reducible(held, order.side, request.exposure.working))
         adding = MONEY.subtract(order.quantity, closing)
         fee = max(ZERO, self._fee(traded, order.quantity, price))
-        needed = MONEY.add(traded.worth(adding, price).copy_abs(), fee)
-        free = MONEY.add(self.free(traded.settles), _released(held, closing, price) if adding else ZERO)
+        needed = MONEY.add(self._margins.locked(traded, traded.worth(adding, price)), fee)
+        flips = bool(adding and closing)
+        free = self._free_without(held if flips else None, traded.settles)
+        if flips:
+            free = MONEY.add(free, self._released(held, closing, price))
         observed = f"{amount_text(needed)} {traded.settles}"
         threshold = f"{amount_text(shown(free))} {traded.settles}"
         if adding and needed > free:
@@ -112,12 +128,19 @@ class Cash:
             self._free(self._newest)
         self._newest = ""
 
+    def _released(self, held: Position, closing: Decimal, price: Decimal) -> Decimal:
+        """Return the cash that closing a part at a price brings back: what it locks and its profit."""
+        part = closing if held.quantity > 0 else MONEY.minus(closing)
+        cost = MONEY.divide(MONEY.multiply(held.cost, part), held.quantity)
+        return MONEY.add(self._margins.locked(held.traded, cost), MONEY.subtract(held.traded.worth(part, price), cost))
+
     # Events
 
     def take(self, event: Event) -> None:
-        """Follow an order: a fill moves cash into the position, an end frees what is left."""
+        """Follow an order: a fill moves cash into the position, an end frees what is left; follow funding."""
+        if isinstance(event, FundingPaid | OrderFill):
+            self._account_for(event.strategy, event.instrument)
         if isinstance(event, OrderFill):
-            self._account_for(event)
             lock = self._locks.get(event.order_id)
             if lock is not None and event.left:
                 share = MONEY.divide(MONEY.multiply(lock.whole, event.left), MONEY.add(event.filled, event.left))
@@ -126,10 +149,11 @@ class Cash:
         if isinstance(event, OrderEvent) and not isinstance(event, OrderRequested | OrderAccepted):
             self._free(event.order_id)
 
-    def _account_for(self, fill: OrderFill) -> None:
-        held = self._positions.held(fill.strategy, fill.instrument)
-        key, currency = (fill.strategy, fill.instrument), held.currency
-        now = MONEY.subtract(MONEY.subtract(held.realized_pnl, held.fees), held.cost.copy_abs())
+    def _account_for(self, strategy: str, instrument: str) -> None:
+        held = self._positions.held(strategy, instrument)
+        key, currency = (strategy, instrument), held.currency
+        earned = MONEY.subtract(MONEY.subtract(held.realized_pnl, held.fees), held.funding)
+        now = MONEY.subtract(earned, self._margins.locked(held.traded, held.cost))
         change = MONEY.subtract(now, self._of_position.get(key, ZERO))
         self._of_position[key] = now
         self._earned[currency] = MONEY.add(self._earned.get(currency, ZERO), change)
@@ -171,12 +195,3 @@ def _reducible(held: Position, side: int, working: Decimal) -> Decimal:
     if held.quantity == 0 or (held.quantity > 0) == (side > 0):
         return ZERO
     return max(ZERO, MONEY.subtract(held.quantity.copy_abs(), working))
-
-
-def _released(held: Position, closing: Decimal, price: Decimal) -> Decimal:
-    """Return the cash that closing a part at a price brings back: its cost and its profit."""
-    if not closing:
-        return ZERO
-    part = closing if held.quantity > 0 else MONEY.minus(closing)
-    cost = MONEY.divide(MONEY.multiply(held.cost, part), held.quantity)
-    return MONEY.add(cost.copy_abs(), MONEY.subtract(held.traded.worth(part, price), cost))

@@ -2,14 +2,16 @@
 
 ::
 
-    OrderFill ─▶ apply ─▶ Position(quantity, average_price, realized_pnl, fees)      one per (strategy, instrument)
+    OrderFill ─▶ apply ─▶ Position(quantity, average_price, realized_pnl, fees, funding)    per (strategy, instrument)
+    FundingPaid ─▶ pay ─▶┘
 
 Two sums are kept, of what ``Instrument.worth`` returns: the cash that changed hands and the cost of what is open.
 Profit follows: ``realized = cash + cost``. A part that is closed takes its share of the cost with it (average cost; for
 an inverse contract the harmonic mean of prices); a flip closes all and opens the rest.
 
 Guarantees: Decimal throughout, in a context of its own; when flat, realized profit is the cash flow, to the last digit;
-fees are kept apart and are never part of profit; an unknown name raises, and a known one without executions is flat.
+fees and funding are kept apart and are never part of profit; an unknown name raises, and a known one without executions
+is flat.
 Does not: convert currencies, or hold prices: the caller of ``unrealized_pnl`` passes the mark.
 """
 
@@ -27,7 +29,7 @@ from headrace.market.money import MONEY, ZERO, Amount, decimal_of, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from headrace.market.events import OrderFill
+    from headrace.market.events import FundingPaid, OrderFill
     from headrace.trading.known_names import KnownNames
 
 __all__ = ["Position", "Positions"]
@@ -37,8 +39,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy's position in one instrument, as it is after ``fills`` executions.
 
     traded : the instrument, with its contract. quantity : signed; negative is short. average_price : of what is open; 0
-    when flat. realized_pnl : of what was closed, without fees. cost : what the open quantity was worth when it was
-    opened (``Instrument.worth``). Amounts are in ``currency``.
+    when flat. realized_pnl : of what was closed, without fees. fees, funding : paid; below 0 they were received.
+    cost : what the open quantity was worth when it was opened (``Instrument.worth``). Amounts are in ``currency``.
     """
 
     strategy: str
@@ -47,6 +49,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     average_price: Decimal = ZERO
     realized_pnl: Decimal = ZERO
     fees: Decimal = ZERO
+    funding: Decimal = ZERO
     cost: Decimal = ZERO
     fills: int = 0
 
@@ -67,8 +70,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def net_pnl(self) -> Decimal:
-        """Realized profit less all fees."""
-        return shown(MONEY.subtract(self.realized_pnl, self.fees))
+        """Realized profit less all fees and funding."""
+        return shown(MONEY.subtract(MONEY.subtract(self.realized_pnl, self.fees), self.funding))
 
     def unrealized_pnl(self, mark: Amount) -> Decimal:
         """Return what closing at ``mark`` would earn, without fees. Raises ValueError (a mark that is no number)."""
@@ -79,13 +82,13 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 class _Holding:
     """The exact sums behind a Position."""
 
-    __slots__ = ("cash", "cost", "fees", "fills", "position", "quantity")
+    __slots__ = ("cash", "cost", "fees", "fills", "funding", "position", "quantity")
 
     def __init__(self, strategy: str, traded: Instrument) -> None:
         self.quantity = ZERO
         self.cash = ZERO
         self.cost = ZERO
-        self.fees = ZERO
+        self.fees = self.funding = ZERO
         self.fills = 0
         self.position = Position(strategy=strategy, traded=traded)
 
@@ -113,9 +116,15 @@ class _Holding:
             average_price=shown(traded.price_of(self.cost, after)) if after else ZERO,
             realized_pnl=shown(MONEY.add(self.cash, self.cost)),
             fees=shown(self.fees),
+            funding=shown(self.funding),
             cost=self.cost,
             fills=self.fills,
         )
+
+    def pay(self, amount: Decimal) -> None:
+        """Pay for funding; an amount below 0 is received."""
+        self.funding = MONEY.add(self.funding, amount)
+        self.position = msgspec.structs.replace(self.position, funding=shown(self.funding))
 
 
 def _any_names(_strategy: str | None, _instrument: str | None) -> None:
@@ -146,6 +155,10 @@ class Positions:
             holding = self._holdings[key] = _Holding(fill.strategy, traded)
         holding.trade(fill.quantity if fill.side > 0 else MONEY.minus(fill.quantity), fill.price, fill.fee)
         return holding.position
+
+    def pay(self, paid: FundingPaid) -> None:
+        """Account for a payment of funding. There was an execution before it."""
+        self._holdings[paid.strategy, paid.instrument].pay(paid.amount)
 
     def position(self, strategy: str, instrument: str) -> Position:
         """Return a position; flat, with nothing earned, where there was no execution.

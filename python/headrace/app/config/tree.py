@@ -41,6 +41,7 @@ from headrace.execution.settings import ExecutionSettings
 from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
+from headrace.trading.margin import Margin
 
 __all__ = [
     "AccountSection",
@@ -199,9 +200,12 @@ class AccountSection(Section, frozen=True, kw_only=True):
     """The account of a simulated broker.
 
     cash : amounts by currency, { USDT = 100_000 }, which bound what orders may spend; by default there is no bound.
+    margin : leverage and maintenance margin by venue or instrument, { BINANCE_USDM = { leverage = 10 } }; what has none
+        is paid for whole. It needs cash.
     """
 
     cash: dict[str, Decimal] = {}
+    margin: dict[str, Margin] = {}
 
 
 class ServiceSection(Section, frozen=True, kw_only=True):
@@ -302,7 +306,7 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     feeds : the sources of market data.
     strategies : the strategies, in the order in which each tick reaches them.
     broker : the broker of the orders.
-    account : the cash that orders may spend.
+    account : the cash that orders may spend, and the margin of contracts.
     risk : the limits of orders; a missing limit refuses the orders that it concerns.
     instruments : price tick, lot size and limits of each, by SYMBOL.VENUE.
     services : services that run beside the strategies.

@@ -2,7 +2,7 @@
 
 ::
 
-    closes at T ─▶ 1. the broker fills resting orders ─▶ barrier ─▶ 2. on_bar, on_bars ─▶ barrier
+    closes at T ─▶ 1. the broker fills resting orders ─▶ barrier ─▶ 2. margin is judged ─▶ barrier ─▶ on_bar, on_bars
     opens at T  ─▶ 3. the broker fills arriving orders ─▶ barrier
 
 Guarantees: orders that a candle fills are filled before a strategy sees that candle; what a strategy orders at a close
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from headrace.trading.brokers import CandleBroker, call_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from headrace.engine.loop.driver import Driver
     from headrace.engine.marks import Marks
@@ -30,15 +30,28 @@ __all__ = ["Candles"]
 
 
 class Candles:
-    """The candles of one replay. driver : publishes bars. sources : are open. marks : are set to the prices."""
+    """The candles of one replay.
 
-    def __init__(self, driver: Driver, sources: Sources, broker: Broker | None, marks: Marks) -> None:
+    driver : publishes bars. sources : are open. marks : are set to the prices. judge : judges the margin of an account
+    at closed candles.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        sources: Sources,
+        broker: Broker | None,
+        marks: Marks,
+        judge: Callable[[list[Bar]], None] | None,
+    ) -> None:
         self._merge = sources.merge_candles(has_opens=isinstance(broker, CandleBroker))
         self._broker = broker if isinstance(broker, CandleBroker) else None
         self._marks = marks
         self._driver = driver
-        # The broker has had them, strategies have not.
+        self._judge = judge
+        # The broker has had them, strategies have not; at these margin was not judged yet.
         self._closed: list[Bar] = []
+        self._unjudged: list[Bar] = []
 
     @property
     def due_ns(self) -> int | None:
@@ -61,8 +74,7 @@ class Candles:
     def step(self) -> None:
         """Do the next stage, at its time."""
         if self._closed:
-            closed, self._closed = self._closed, []
-            self._driver.publish_bars(closed)
+            self._pass_on()
         elif self._merge.is_open_next:
             opens = self._merge.take_opens()
             for own in opens:
@@ -78,8 +90,17 @@ class Candles:
             self._marks.set(bar.instrument, bar.close, bar.ts_close)
         if self._broker is not None:
             call_broker(self._broker, "on_candles_close", filling)
+        self._closed, self._unjudged = bars, filling
         if self._driver.is_at_rest:
             # No order was filled: nothing comes between the broker and the strategies.
-            self._driver.publish_bars(bars)
-        else:
-            self._closed = bars
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Judge margin, when all fills are accounted for; where that closes nothing, publish the bars."""
+        if self._judge is not None and self._unjudged:
+            candles, self._unjudged = self._unjudged, []
+            self._judge(candles)
+            if not self._driver.is_at_rest:
+                return
+        closed, self._closed = self._closed, []
+        self._driver.publish_bars(closed)

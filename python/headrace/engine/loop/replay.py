@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.feeds.sources import Sources
     from headrace.market.clock import EngineClock
+    from headrace.market.events import Bar
 
 __all__ = ["ReplayDriver"]
 
@@ -64,6 +65,8 @@ class ReplayDriver(Driver):
         self._commands = commands
         self._audit = audit
         self._marks = marks
+        # Judges the margin of an account at closed candles; None: there is none.
+        self.judge_candles: Callable[[list[Bar]], None] | None = None
         self._candles: Candles | None = None
         self._progress = options["progress"]
         self._progress_due_ns = 0
@@ -75,7 +78,7 @@ class ReplayDriver(Driver):
         await sources.open()
         first_ns = await sources.first_ns()
         if sources.candles:
-            self._candles = Candles(self, sources, self._options["broker"], self._marks)
+            self._candles = Candles(self, sources, self._options["broker"], self._marks, self.judge_candles)
             await self._candles.fill()
             first_ns = min(own for own in (first_ns, self._candles.due_ns) if own is not None)
         self.clock.advance_to(first_ns or 0)

@@ -39,6 +39,7 @@ __all__ = [
     "BrokerContext",
     "CandleBroker",
     "FeeBroker",
+    "MarginBroker",
     "PaperBroker",
     "call_broker",
     "check_broker",
@@ -135,17 +136,26 @@ class FeeBroker(Protocol):
         """Return what an execution would cost at most, in the instrument's settlement currency."""
 
 
+@runtime_checkable
+class MarginBroker(Protocol):
+    """A broker that has an engine's account on margin: the engine judges it, and the broker closes positions."""
+
+    def fill_at(self, order: OrderRequested, price: Decimal) -> None:
+        """Take an order that closes a position, and fill all of it at this price, now."""
+
+
 def check_broker(broker: Broker) -> None:
     """Refuse a broker of which a method would not run. Raises OptionError."""
     of_candles = ("on_candles_open", "on_candles_close") if isinstance(broker, CandleBroker) else ()
-    for method in ("attach", "submit", "cancel", "close", *of_candles):
+    of_margin = ("fill_at",) if isinstance(broker, MarginBroker) else ()
+    for method in ("attach", "submit", "cancel", "close", *of_candles, *of_margin):
         if msg := unfinished_problem(f"{type(broker).__name__}.{method}", getattr(broker, method)):
             raise OptionError(msg, option="broker")
 
 
 def call_broker(
     broker: Broker,
-    method: Literal["attach", "submit", "cancel", "close", "on_candles_open", "on_candles_close"],
+    method: Literal["attach", "submit", "cancel", "close", "fill_at", "on_candles_open", "on_candles_close"],
     *arguments: object,
 ) -> None:
     """Call a broker's method. Raises LaneFullError, and BrokerError for every other exception."""

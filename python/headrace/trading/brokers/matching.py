@@ -15,6 +15,7 @@ Does not: decide when an order meets what; that is its instrument's ``FillModel`
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from headrace.errors import LaneFullError
@@ -122,6 +123,13 @@ class Matching:
             self._cancel(order, "immediate or cancel: the quote held no more", None)
         elif order.left and order.is_arriving and request.price is not None:
             self.at[request.instrument].rest(order)
+
+    def fill_at(self, order: RestingOrder, price: Decimal) -> None:
+        """Fill an order whole at a price, whatever is shown. Raises LaneFullError."""
+        shown = ShownSide(float(price), math.inf)
+        seen = order.request.cause
+        assert seen is not None  # A liquidation has the mark that it was judged at.
+        self._fill(order, order.left, price, shown, seen)
 
     def net_of(self, instrument: str) -> Decimal:
         """Return what was filled of an instrument for all strategies together, signed."""

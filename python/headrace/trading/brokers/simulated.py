@@ -154,6 +154,11 @@ class SimulatedBroker:
         last = LastCandle(self._last_opens.get(order.instrument), self._last_candles.get(order.instrument))
         matching.at[order.instrument].model.on_order(accepted, last, matching)
 
+    def fill_at(self, order: OrderRequested, price: Decimal) -> None:
+        """Take an order that closes a position, and fill all of it at this price, now, as a taker; in a liquidation."""
+        accepted = self._matching.add(order, self._model_of(order.instrument))
+        self._matching.fill_at(accepted, price)
+
     def cancel(self, order_id: str, cause: Cause | None = None) -> None:
         """Cancel an order, after the latency; one that is over stays as it is. Raises LaneFullError."""
         self._matching.cancel(order_id, cause)

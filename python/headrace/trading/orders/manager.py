@@ -45,6 +45,7 @@ from headrace.trading.brokers.base import call_broker
 from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
 from headrace.trading.orders.judge import Judge
+from headrace.trading.orders.liquidations import Liquidations
 from headrace.trading.orders.notices import Notices
 from headrace.trading.orders.order import UNKNOWN, OrderState
 from headrace.trading.orders.refusals import Refusals
@@ -119,6 +120,7 @@ class OrderManager:
             lock=self._lock,
             call_soon=call_soon,
         )
+        self.liquidations = Liquidations(self._judge, self._table, clock, run_id)
         bus.subscribe((OrderEvent, PositionChanged), self._on_event, name="orders")
 
     # Requests
@@ -321,15 +323,16 @@ class OrderManager:
         if order.state is OrderState.PENDING_CANCEL:
             self._notices.cancel(request, self._table.cancel_reason(order_id) or "canceled before it was sent")
             return
-        if self.gates.is_halted:
+        if self.gates.is_halted and not self.liquidations.has(order_id):
             refusal = self.gates.check_halted(request, self._judge.exposure(request))
             if refusal is not None:
                 self._notices.reject(request, refusal)
                 return
         assert self.broker is not None  # Without one no order passes.
         self._table.mark(order_id, is_sent=True)
+        method, arguments = self.liquidations.call_of(request)
         try:
-            call_broker(self.broker, "submit", request)
+            call_broker(self.broker, method, *arguments)
         except (BrokerError, LaneFullError) as error:
             self._table.mark(order_id, reason=f"{UNKNOWN}: {error}")
             log.exception("order %s: the broker raised; whether it has the order is unknown", order_id)
