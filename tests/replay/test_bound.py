@@ -22,6 +22,9 @@ from headrace.trading.brokers.simulated import SimulatedBroker
 from tests.support.engines import INSTRUMENTS, LIMITS, START
 from tests.support.feeding import BTC, ETH, level_event, quotes, trades
 
+# Each test runs some 40 engines. A timeout is an exception, which a strategy's fault policy would take for its fault.
+pytestmark = pytest.mark.timeout(180)
+
 MS = 1_000_000
 # What is not the same in two runs: how long they took.
 DURATIONS = re.compile(r"latency=LatencyStats\([^)]*\)|elapsed_s=[^,]*|ticks_per_s=[^,]*")

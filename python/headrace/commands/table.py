@@ -42,7 +42,7 @@ class CommandTable:
 
     def add(self, command_type: type[Command], handler: Handler) -> None:
         """Raises CommandError: no command, one that has a handler already, or a verb or name that another one has."""
-        entry = entry_of(command_type)
+        entry = self._entries.get(command_type) or entry_of(command_type)
         if command_type in self.handlers:
             msg = f"{entry.name} has a handler already, {self.handlers[command_type]!r}: a command has one"
             raise CommandError(msg, command=entry.name)
