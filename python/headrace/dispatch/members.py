@@ -31,6 +31,8 @@ __all__ = ["CLOSED", "INLINE", "Members"]
 # The names of the shared group and of the sum of closed subscriptions; no subscription can have one.
 INLINE = "(inline)"
 CLOSED = "(closed)"
+# A sum of so many costs little more than one of two.
+SUMMED_AT = 64
 
 
 class Members:
@@ -48,9 +50,9 @@ class Members:
         self._hashing = hashing
         self._kinds = {row[1] for row in _native.kind_table()}
         self.inline = self._new_group("inline")
-        # Closed ones whose last span is still being dispatched, and the sum of all whose counts are final.
+        # Closed ones whose last span is being dispatched, and the final counts of all others, the older ones summed.
         self._closing: list[Subscription] = []
-        self._closed_stats = sum_of_stats(CLOSED, ())
+        self._closed_stats = [sum_of_stats(CLOSED, ())]
         self._changes = threading.Lock()
 
     def _new_group(self, advance: Literal["inline", "thread", "consumer"]) -> _native.DispatchGroup:
@@ -115,7 +117,8 @@ class Members:
     def close(self, subscription: Subscription, deadline_s: float) -> None:
         """End a subscription, and keep nothing but its counts. deadline_s : until when to wait for its thread."""
         self._end(subscription, deadline_s)
-        self.closed_stats()
+        with self._changes:
+            self._let_go()
 
     def _end(self, subscription: Subscription, deadline_s: float) -> None:
         name = subscription.name
@@ -137,21 +140,26 @@ class Members:
         self.inline.close()
         for own in list(self.open.values()):
             self._end(own, deadline_s)
-        self.closed_stats()
+        with self._changes:
+            self._let_go()
 
     def closed_stats(self) -> SubscriptionStats:
-        """Add up the closed ones that are not being dispatched any more; return the sum with those that still are."""
+        """Return the sum of the closed ones, with those that are still being dispatched."""
         with self._changes:
-            closing, self._closing, final = self._closing, [], [self._closed_stats]
-            for own in closing:
-                if not own.membership.has_left:
-                    self._closing.append(own)
-                    continue
-                # Until now a fault of its last call was judged by its own rule.
-                self._faults.remove(own)
-                final.append(own.keep_stats())
-            if len(final) > 1:
-                self._closed_stats = sum_of_stats(CLOSED, final)
-            if not self._closing:
-                return self._closed_stats
-            return sum_of_stats(CLOSED, [self._closed_stats, *(own.stats() for own in self._closing)])
+            self._let_go()
+            if len(self._closed_stats) > 1:
+                self._closed_stats = [sum_of_stats(CLOSED, self._closed_stats)]
+            return sum_of_stats(CLOSED, [*self._closed_stats, *(own.stats() for own in self._closing)])
+
+    def _let_go(self) -> None:
+        """Keep nothing but the counts of the closed ones that are not being dispatched any more."""
+        closing, self._closing = self._closing, []
+        for own in closing:
+            if not own.membership.has_left:
+                self._closing.append(own)
+                continue
+            # Until now a fault of its last call was judged by its own rule.
+            self._faults.remove(own)
+            self._closed_stats.append(own.keep_stats())
+        if len(self._closed_stats) >= SUMMED_AT:
+            self._closed_stats = [sum_of_stats(CLOSED, self._closed_stats)]

@@ -161,25 +161,30 @@ class Sources:
 
     async def give(self, source: int, on_slow: Callable[[], None] = lambda: None) -> None:
         """Push the next item of a source into the pump, or its end. on_slow : called when that takes over SLOW_S."""
-        named = NamedFeed(self._paced[source], "__anext__")
-        waiting = begun(anext(self._items[source], END))
-        try:
-            slow_s = time.monotonic() + SLOW_S
-            while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
-                if self._is_stopped():
-                    return
-                if time.monotonic() > slow_s:
-                    on_slow()
-        finally:
-            await ended({waiting: named.where})
-        with named:
-            item = result_of(waiting)
+        feed, items = self._paced[source], self._items[source]
+        if type(feed) is ArrayFeed:
+            # What is in memory needs no task that waits for it; other tasks have their turn.
+            await asyncio.sleep(0)
+            item = await anext(items, END)
+        else:
+            waiting, named = begun(anext(items, END)), NamedFeed(feed, "__anext__")
+            try:
+                slow_s = time.monotonic() + SLOW_S
+                while not (await asyncio.wait({waiting}, timeout=WAIT_S))[0]:
+                    if self._is_stopped():
+                        return
+                    if time.monotonic() > slow_s:
+                        on_slow()
+            finally:
+                await ended({waiting: named.where})
+            with named:
+                item = result_of(waiting)
         if item is END:
             self.pump.finish(source)
         else:
             checked = self._checks[source].checked(item)
             if self._quality is not None and isinstance(checked, np.ndarray):
-                self._quality.see(self._paced[source], checked, self._dispatcher.instruments.names())
+                self._quality.see(feed, checked, self._dispatcher.instruments.names())
             self.pump.push(source, checked.as_line() if isinstance(checked, Frame) else checked)
 
     async def first_ns(self) -> int | None:
