@@ -435,7 +435,7 @@ async def openapi() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, closing(AnswerStore(Path(folder, "answers"))) as answers:
         calls = CommandCalls(engine.commands, answers, HttpAudit(None))
         app = application(EngineApi(engine), calls, asyncio.Event())
-        return openapi_document(app, COMMANDS)
+        return openapi_document(app, dict.fromkeys((*COMMANDS, *engine.commands.types())))
 
 
 def life_cycle_page() -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from headrace import Engine
 from headrace.bus import EventBus
 from headrace.commands import Command, Outcome
+from headrace.control import ControlServer
 from headrace.control.http import EngineApi, HttpServer
 from headrace.control.http.rates import ClientRates
 from headrace.control.settings import HttpSettings
@@ -142,6 +143,10 @@ async def serving(
         EngineApi(engine, config=config), settings or HttpSettings(listen="127.0.0.1:0"), folder=folder, rates=rates
     )
     engine.services.add(server)
+    # The local socket, too: what one answers, the other must.
+    engine.services.add(
+        ControlServer(engine.commands, engine=engine.name, dead_letters=engine.dead_letters, folder=folder)
+    )
     async with engine:
         port = int(server.url.rpartition(":")[2])
         token = (folder / "http.token").read_text().split()[-1 if settings is None else 0]

@@ -5,6 +5,7 @@
     headrace ctl pause NAME ─▶ STATE_FOLDER/run/ENGINE.sock ─▶ accepted │ noop: exit code 0
                                                                rejected │ failed: 1     unreachable: 3
     headrace ctl halt       ─▶ STATE_FOLDER/halt.json first, then every engine of the folder
+    headrace ctl … --url https://HOST:PORT ─▶ the engine's control API: the same commands, the same answers
 
 Guarantees: a command that the engine knows and this program does not is found by asking the engine; a halt needs no
 engine that answers, and says what it did.
@@ -18,6 +19,7 @@ import contextlib
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -26,11 +28,12 @@ import msgspec
 from headrace.cli.failure import Failure
 from headrace.cli.options import VerbGroup, debug_option, json_option
 from headrace.commands import COMMANDS, Halt, Rearm, RedriveDeadLetter, Status
-from headrace.control import Operator
+from headrace.control import Operator, RemoteOperator
 from headrace.control.wire import AskLetter, AskLetters, AskTable
 from headrace.engine.tables import Table, duration_text, named_text, tables_text, value_text
 from headrace.errors import ControlError, OptionError, StateFolderError
 from headrace.market.checks import mistaken_for, nearest
+from headrace.trading.state_folder import state_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +46,7 @@ __all__ = ["ctl_command"]
 UNREACHABLE = 3
 WATCH_S = 1.0
 # Options of every verb; a field of a user's command with such a name gets another option.
-COMMON = {"engine", "state_folder", "config", "json", "key", "timeout", "debug", "help"}
+COMMON = {"engine", "state_folder", "config", "url", "token_file", "json", "key", "timeout", "debug", "help"}
 _TYPES = {entry.name: command_type for command_type, entry in COMMANDS.items()}
 
 
@@ -63,6 +66,8 @@ def _places(command: click.Command) -> click.Command:
         "--engine": ("NAME", None, "Which engine; needed where several run."),
         "--state-folder": ("FOLDER", None, "The engine's state folder; by default HEADRACE_STATE, or your own."),
         "--config": ("FILE", file, "The engine's configuration, which says its name and its state folder."),
+        "--url": ("URL", None, "The engine's control API, like https://HOST:PORT, in place of its local socket."),
+        "--token-file": ("FILE", None, "The file with the API's token; by default http.token of the state folder."),
     }
     command.params += [
         click.Option([name], metavar=metavar, type=kind, expose_value=False, callback=_keep, help=text)
@@ -71,9 +76,19 @@ def _places(command: click.Command) -> click.Command:
     return command
 
 
-def _operator() -> Operator:
+def _operator() -> Operator | RemoteOperator:
     given = click.get_current_context().meta
     engine, folder, file = (given.get(f"{__name__}.{name}") for name in ("engine", "state_folder", "config"))
+    url, token_file = (given.get(f"{__name__}.{name}") for name in ("url", "token_file"))
+    if url is not None:
+        if engine or file:
+            msg = "--url names the engine already: leave out --engine and --config"
+            raise click.UsageError(msg)
+        own = Path(folder) if folder else state_path()
+        return RemoteOperator(url, Path(token_file) if token_file else own / "http.token")
+    if token_file is not None:
+        msg = "--token-file is of the control API: give its --url, too"
+        raise click.UsageError(msg)
     if file is None:
         return Operator(folder, engine=engine)
     from headrace.app.config import read_config
@@ -264,15 +279,19 @@ def _status(entry: CommandEntry, fields: Mapping[str, Any], *, watch: bool, **gi
 # Halt and rearm need no engine
 
 
-def _halt(_entry: CommandEntry, fields: Mapping[str, Any], *, words: Sequence[str], as_json: bool) -> int:
+def _halt(entry: CommandEntry, fields: Mapping[str, Any], *, words: Sequence[str], as_json: bool) -> int:
     # A reason without its --reason must halt, too.
-    change = _operator().halt(" ".join([*words, *([fields["reason"]] if "reason" in fields else [])]))
+    reason = " ".join([*words, *([fields["reason"]] if "reason" in fields else [])])
+    operator = _operator()
+    if isinstance(operator, RemoteOperator):
+        return _submit(entry, {"reason": reason}, as_json=as_json, key=None, timeout=None)
+    change = operator.halt(reason)
     return _print_change(change, "the next one starts halted", as_json=as_json)
 
 
 def _rearm(entry: CommandEntry, fields: Mapping[str, Any], *, as_json: bool, **given: Any) -> int:
     operator = _operator()
-    if not operator.is_alone():
+    if isinstance(operator, RemoteOperator) or not operator.is_alone():
         return _submit(entry, fields, as_json=as_json, **given)
     change = operator.rearm_latch(fields.get("reason", ""))
     return _print_change(change, "the next one starts rearmed", as_json=as_json, done=" was removed")

@@ -68,8 +68,9 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class CommandTable(msgspec.Struct, frozen=True):
-    """The commands that are taken now."""
+    """The commands that are taken now. engine : by whom."""
 
+    engine: str
     items: list[CommandEntry]
 
 
@@ -105,7 +106,7 @@ def _own_handlers(served: Served, calls: CommandCalls) -> list[HTTPRouteHandler]
 
     @get("/v1/commands", tags=["commands"], summary="The commands that are taken, with their fields")
     async def commands() -> CommandTable:
-        return CommandTable(served.commands.table())
+        return CommandTable(served.name, served.commands.table())
 
     @post("/v1/commands/{verb:str}", include_in_schema=False)
     async def command(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[bytes]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from headrace.control.http.answer_store import AnswerStore
     from headrace.control.http.audit import HttpAudit
     from headrace.control.http.exchange import Exchange
-    from headrace.control.http.tokens import Actor
+    from headrace.control.tokens import Actor
 
 __all__ = ["TIMEOUT_HEADER", "TIMEOUT_S_MAX", "Answer", "CommandCalls"]
 

@@ -25,7 +25,7 @@ from headrace.limits import HTTP_BODY_BYTES_MAX, HTTP_DISCARD_BYTES_MAX, HTTP_DI
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
-    from headrace.control.http.tokens import Actor
+    from headrace.control.tokens import Actor
 
 __all__ = ["JSON", "PROBLEM_JSON", "SCOPE_KEY", "Exchange", "Message", "Receive", "Send", "shown"]
 

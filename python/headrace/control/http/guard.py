@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from headrace.control.http.exchange import Message, Receive, Send
     from headrace.control.http.rates import ClientRates
     from headrace.control.http.route_table import RouteEntry, RouteTable
-    from headrace.control.http.tokens import Tokens
+    from headrace.control.tokens import Tokens
 
 __all__ = ["Guard"]
 

@@ -27,8 +27,8 @@ from headrace.control.http.command_calls import CommandCalls
 from headrace.control.http.guard import Guard
 from headrace.control.http.rates import ClientRates
 from headrace.control.http.route_table import route_table
-from headrace.control.http.tokens import read_tokens
 from headrace.control.settings import address_of, is_loopback
+from headrace.control.tokens import read_tokens
 from headrace.engine.service import Service
 from headrace.errors import ControlError, MissingExtraError
 from headrace.limits import DRAIN_RUNNING_S, HTTP_HEAD_BYTES_MAX, HTTP_IDLE_S
