@@ -76,16 +76,20 @@ def emptied(url: str) -> None:
         connection.execute(f"DELETE FROM headrace_migrations WHERE version > {len(MIGRATIONS)}".encode())
         connection.execute(
             """
+            CREATE TEMPORARY TABLE kept ON COMMIT DROP AS
+                SELECT tgrelid::regclass AS tab, tgname,
+                    CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END AS as_it_was
+                FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+                WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace;
             DO $$ DECLARE own RECORD; BEGIN
-            FOR own IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
-                EXECUTE 'ALTER TABLE ' || own.tablename || ' DISABLE TRIGGER USER';
+            FOR own IN SELECT DISTINCT tab FROM kept LOOP
+                EXECUTE 'ALTER TABLE ' || own.tab || ' DISABLE TRIGGER USER';
             END LOOP;
             TRUNCATE dispatch_recommendations, dispatch_executions, dispatcher_runs, dispatch_controls, pipeline_runs,
                 lane_telemetry, lane_features, watchlist_state, inbound_events_raw, inbound_events_classified
                 RESTART IDENTITY;
-            FOR own IN SELECT tgrelid::regclass AS tab, tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-                    WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace LOOP
-                EXECUTE 'ALTER TABLE ' || own.tab || ' ENABLE ALWAYS TRIGGER ' || own.tgname;
+            FOR own IN SELECT * FROM kept LOOP
+                EXECUTE 'ALTER TABLE ' || own.tab || ' ' || own.as_it_was || ' TRIGGER ' || own.tgname;
             END LOOP; END $$;
             """
         )
