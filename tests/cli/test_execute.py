@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -126,6 +127,24 @@ def test_sigterm_finishes_the_row_in_hand_and_releases_the_others(tmp_path: Path
         assert (document["simulated"], document["released"]) == (1, 4)
         assert statuses(store) == {"SIMULATED": 1, "PENDING": 4}
         assert store.query("SELECT SUM(attempts) FROM dispatch_recommendations WHERE status = 'PENDING'") == [(0,)]
+
+
+def test_a_run_of_ten_needs_less_than_512_mb(tmp_path: Path, db: str) -> None:
+    with Store(db) as store:
+        market(store)
+        recommend(store, 10)
+        process = subprocess.Popen(
+            [*COMMAND, "execute", "--db", db, "--json"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        assert statuses(store) == {"SIMULATED": 2, "SKIPPED": 8}
+    # In KiB.
+    assert usage.ru_maxrss < 512 * 1024
 
 
 def test_the_kill_switch_of_the_state_folder_stops_claims(headrace_run: Run, tmp_path: Path, db: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from headrace.errors import OptionError, SchemaVersionError, StoreError, StoreUnavailableError
@@ -14,6 +16,9 @@ from headrace.execution.schema import MIGRATIONS, grant, migrate, owner_warning,
 from headrace.execution.schema.migrating import Migration
 from tests.support.databases import administer
 from tests.support.executing import market, recommend, run
+
+# The lock of migrations, taken by a transaction.
+LOCK = "SELECT pg_advisory_xact_lock(1214606958, 13)"
 
 
 def test_migrate_applies_each_migration_once(empty_url: str) -> None:
@@ -103,3 +108,25 @@ def test_a_password_is_in_no_error() -> None:
     with pytest.raises(OptionError) as refused:
         open_database("mysql://me:secret@host/x")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_a_migration_waits_for_its_lock_outside_of_a_transaction(empty_url: str) -> None:
+    """A transaction that waits would hold back the vacuum, and a pooler's connection."""
+    with psycopg.connect(empty_url) as holder, ThreadPoolExecutor() as pool:
+        holder.execute(LOCK.encode())
+        waiting = pool.submit(migrate, open_database(f"{empty_url}&application_name=migrating"))
+        longest, seen = 0.0, 0
+        with psycopg.connect(empty_url, autocommit=True) as watcher:
+            while seen < 10:
+                row = watcher.execute(
+                    "SELECT COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - MIN(xact_start)), 0), COUNT(*)"
+                    " FROM pg_stat_activity WHERE application_name = 'migrating'"
+                ).fetchone()
+                assert row is not None
+                longest, seen = max(longest, float(row[0])), seen + int(row[1])
+                time.sleep(0.05)
+        assert not waiting.done()
+        holder.rollback()
+        assert waiting.result(20) == [step.name for step in MIGRATIONS]
+    assert longest < 1

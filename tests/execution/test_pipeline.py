@@ -9,6 +9,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,9 @@ class Server(http.server.BaseHTTPRequestHandler):
             "/huge": b"x" * (FETCH_BYTES_MAX + 10),
             "/none": b"",
         }.get(self.path, b"")
+        if self.path == "/slow":
+            self._drip()
+            return
         if self.path.startswith("/v2/stocks/bars"):
             page = "page_token" not in self.path
             assert self.headers["APCA-API-KEY-ID"] == "key"
@@ -177,6 +181,15 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _drip(self) -> None:
+        """Send a byte now and then, until the client leaves."""
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.05)
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
@@ -205,3 +218,11 @@ def test_what_is_too_long_or_missing_is_an_error_with_its_address(address: str, 
         fetched(address + path)
     with pytest.raises(VenueRequestError, match="cannot be read"):
         fetched("http://127.0.0.1:1/")
+
+
+def test_an_answer_that_never_ends_is_given_up_at_the_deadline(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.execution.pipeline.fetching.FETCH_S", 0.5)
+    started = time.monotonic()
+    with pytest.raises(VenueRequestError, match=r"takes longer than 0\.5 s"):
+        fetched(f"{address}/slow")
+    assert time.monotonic() - started < 10

@@ -113,7 +113,16 @@ def test_a_limit_that_is_none_refuses(gate: str, key: str, limit: Decimal) -> No
 
 
 @pytest.mark.parametrize(
-    "own", [view(vol=None), view(vol=Decimal(0)), view(vol=Decimal("0.5")), view(close=Decimal(90_000))]
+    "own",
+    [
+        view(vol=None),
+        view(vol=Decimal(0)),
+        view(vol=Decimal("0.5")),
+        # The mirrored target would lie at 0, or below.
+        view(vol=Decimal("0.25"), action="SELL_STOCK"),
+        view(vol=Decimal("0.3"), action="BUY_PUT"),
+        view(close=Decimal(90_000)),
+    ],
 )
 def test_a_position_that_cannot_be_is_refused(own: GateView) -> None:
     assert planned(own) is None

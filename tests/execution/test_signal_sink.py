@@ -15,6 +15,7 @@ from headrace.errors import OptionError, StateFolderError
 from headrace.execution import SignalSink, Store
 from headrace.execution.spool import Spool
 from headrace.feeds import SyntheticFeed
+from tests.support.executing import market, run
 
 
 class Signals(Strategy):
@@ -56,6 +57,12 @@ def test_signals_become_recommendations_that_lead_back_to_their_tick(store: Stor
     assert (tick["instrument"], tick["kind"]) == ("BTCUSDT.BINANCE", "quote")
     assert f":BTCUSDT.BINANCE:quote:{tick['last']}" in found[0][3]
     assert (sink.counts["stored"], sink.counts["skipped"]) == (2, 1)
+    # And so does the row of the ledger.
+    market(store, "BTCUSDT.BINANCE")
+    assert run(store).counts.simulated == 1
+    [[explain]] = store.query("SELECT explain_json FROM dispatch_executions")
+    document = json.loads(explain) if isinstance(explain, str) else explain
+    assert document["cause"] == tick
 
 
 def test_a_strength_outside_of_0_to_1_is_refused_and_counted(store: Store, tmp_path: Path) -> None:
