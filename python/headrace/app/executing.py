@@ -11,14 +11,14 @@ Does not: run anything.
 from __future__ import annotations
 
 import logging
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import headrace._native as _native
 from headrace.app.build import make_broker
 from headrace.app.config import load_config
-from headrace.app.metrics_thread import serving
 from headrace.app.objects import load_object
+from headrace.app.service_thread import serving
 from headrace.app.ssm import ssm_layer
 from headrace.errors import ConfigError
 from headrace.execution import claims, ledger
@@ -30,6 +30,7 @@ from headrace.execution.runner import Runner, owner_name
 from headrace.execution.schema.migrating import check_version
 from headrace.execution.workers import Workers
 from headrace.telemetry.collect import Metrics
+from headrace.telemetry.prometheus import PrometheusEndpoint
 from headrace.trading.brokers.outcome import AskableBroker
 from headrace.trading.kill_switch import KillSwitch
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.app.config import EngineConfig
+    from headrace.control.settings import HttpSettings
+    from headrace.engine.service import ServiceProtocol
     from headrace.execution.gates import Gate
     from headrace.execution.settings import ExecutionSettings
     from headrace.execution.workers import Mode
@@ -66,6 +69,7 @@ class ExecutionParts:
         config = self._config()
         self._folder = config.engine.state_folder
         self._telemetry = config.telemetry
+        self._http = config.control.http
         self._gates = _loaded(config.execution.gates)
         self.database = open_database(db)
 
@@ -82,26 +86,32 @@ class ExecutionParts:
 
     @contextmanager
     def workers(self, count: int, mode: Mode, every_s: float) -> Iterator[Workers]:
-        """Return workers that look at the state folder's kill switch; their metrics are served where a port is set.
+        """Return workers that look at the state folder's kill switch.
 
-        Switch and port are closed afterwards. Raises ServiceError when the port is taken.
+        Their metrics are served where a port is set, and in mode "every" the control API by [control.http]; switch and
+        ports are closed afterwards. Raises ServiceError, ControlError when a port is taken.
         """
-        with KillSwitch(self._folder) as switch:
+        with KillSwitch(self._folder) as switch, ExitStack() as served:
             workers = Workers(
                 self.database, lambda: self._runner(lambda: switch.is_halted), count=count, mode=mode, every_s=every_s
             )
-            with self._metrics(workers):
-                yield workers
+            if self._telemetry.prometheus_port is not None:
+                own = served.enter_context(closing(ExecutionMetrics(self.database, workers)))
+                served.enter_context(serving("metrics", self.owner, self._endpoint(own)))
+            if self._http is not None and mode == "every":
+                served.enter_context(serving("control", self.owner, *self._control(self._http, workers, switch)))
+            yield workers
 
-    @contextmanager
-    def _metrics(self, workers: Workers) -> Iterator[None]:
-        if self._telemetry.prometheus_port is None:
-            yield
-            return
-        with closing(ExecutionMetrics(self.database, workers)) as own:
-            metrics = Metrics(run_id=self.owner, version=str(_native.build_info()["version"]), more=(own.samples,))
-            with serving(metrics, self._telemetry):
-                yield
+    def _endpoint(self, own: ExecutionMetrics) -> PrometheusEndpoint:
+        metrics = Metrics(run_id=self.owner, version=str(_native.build_info()["version"]), more=(own.samples,))
+        assert self._telemetry.prometheus_port is not None
+        return PrometheusEndpoint(metrics, port=self._telemetry.prometheus_port, host=self._telemetry.prometheus_host)
+
+    def _control(self, settings: HttpSettings, workers: Workers, switch: KillSwitch) -> list[ServiceProtocol]:
+        from headrace.control.http import ExecutionApi, HttpServer
+
+        api = ExecutionApi(self.database, workers, switch, owner=self.owner)
+        return [api, HttpServer(api, settings, folder=self._folder)]
 
     def backlog(self) -> claims.Backlog:
         """Return what waits in the database. Raises StoreError."""

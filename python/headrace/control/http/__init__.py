@@ -4,6 +4,7 @@ Imported where ``[control.http]`` is configured: it needs the extra ``http``.
 """
 
 from headrace.control.http.engine_api import EngineApi
+from headrace.control.http.execution_api import ExecutionApi
 from headrace.control.http.server import HttpServer, Served, token_path
 
-__all__ = ["EngineApi", "HttpServer", "Served", "token_path"]
+__all__ = ["EngineApi", "ExecutionApi", "HttpServer", "Served", "token_path"]

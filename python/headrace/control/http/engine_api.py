@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from litestar import Request, Response, get
 from litestar.params import FromPath, PathParameter, QueryParameter
 
-from headrace.control.http.pages import audit_page, page_of
+from headrace.control.http.pages import After, Limit, audit_page, page_of
 from headrace.control.http.problems import ProblemError
 from headrace.control.http.stream_api import stream_handlers
 from headrace.control.http.views import (
@@ -42,7 +42,6 @@ from headrace.control.http.views import (
 from headrace.control.letters import letter_document, letter_summary
 from headrace.control.observation import observe
 from headrace.errors import InstrumentError, OptionError
-from headrace.limits import HTTP_PAGE_MAX
 from headrace.market.checks import nearest_name
 from headrace.market.dead_letters import LetterKind
 from headrace.telemetry.prometheus import exposition
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
 
     from litestar.handlers import HTTPRouteHandler
 
+    from headrace.bus import EventBus
     from headrace.commands import CommandBus
     from headrace.control.stream.service import StreamService
     from headrace.engine.engine import Engine
@@ -59,10 +59,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineApi"]
 
-Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=HTTP_PAGE_MAX, description="items of one page")]
-After: TypeAlias = Annotated[
-    str | None, QueryParameter(description="next of the page before; without it the first page")
-]
 OfStrategy: TypeAlias = Annotated[str | None, QueryParameter(description="only of this strategy")]
 OfInstrument: TypeAlias = Annotated[str | None, QueryParameter(description="only of this instrument, SYMBOL.VENUE")]
 LetterId: TypeAlias = Annotated[int, PathParameter(ge=1, le=(1 << 53) - 1, description="the letter's id")]
@@ -94,6 +90,11 @@ class EngineApi:
     def name(self) -> str:
         """The engine's name."""
         return self._engine.name
+
+    @property
+    def events(self) -> EventBus:
+        """Where audits are published."""
+        return self._engine.bus
 
     @property
     def commands(self) -> CommandBus:

@@ -8,20 +8,27 @@ Does not: sort.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
+from litestar.params import QueryParameter
 
 from headrace.control.http.problems import ProblemError
 from headrace.control.http.views import Page
+from headrace.limits import HTTP_PAGE_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["audit_page", "page_of"]
+__all__ = ["After", "Limit", "audit_page", "page_of"]
 
 Item = TypeVar("Item")
+
+Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=HTTP_PAGE_MAX, description="items of one page")]
+After: TypeAlias = Annotated[
+    str | None, QueryParameter(description="next of the page before; without it the first page")
+]
 
 # So much of an audit is read for one page; a search goes on with the next one.
 SEARCH_BYTES_MAX = 8 << 20

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from litestar.handlers import HTTPRouteHandler
 
+    from headrace.bus import EventBus
     from headrace.commands import CommandBus
     from headrace.control.http.exchange import Message, Receive, Send
     from headrace.control.settings import HttpSettings
@@ -74,6 +75,10 @@ class Served(Protocol):
     @property
     def title(self) -> str:
         """What it is."""
+
+    @property
+    def events(self) -> EventBus | None:
+        """Where audits are published; None: they stand in the log."""
 
     @property
     def commands(self) -> CommandBus:
@@ -141,7 +146,7 @@ class HttpServer(Service):
         tls = self._tls()
         self._stopping.clear()
         self._answers = AnswerStore(folder / f"{self._served.name}.http.sqlite")
-        audit = HttpAudit(context.bus)
+        audit = HttpAudit(self._served.events)
         calls = CommandCalls(self._served.commands, self._answers, audit)
         app = application(self._served, calls, self._stopping)
         listener = await self._listen(tls)

@@ -33,6 +33,7 @@ __all__ = [
     "StatusView",
     "StrategyView",
     "SubscriptionView",
+    "View",
     "account_view",
     "lane_views",
     "order_view",
