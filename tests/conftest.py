@@ -24,7 +24,7 @@ from tests.support.watchdog import Watchdog
 
 SEED = pytest.StashKey[int]()
 # How long after a test's timeout the watchdog ends the run.
-WATCHDOG_GRACE_S = 10
+WATCHDOG_GRACE_S = 30
 
 # pytest-timeout ends a hang; a deadline per example would only measure the load of the machine. On a build machine
 # Hypothesis would run the same examples every day. Here each run draws new ones, and the seed repeats them.

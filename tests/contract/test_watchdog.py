@@ -58,6 +58,19 @@ async def test_hangs():
     busy_ones = [asyncio.create_task(busy()) for _ in range(3)]
     await asyncio.gather(*busy_ones, return_exceptions=True)
 """
+HANDLER = """
+from headrace import Strategy, replay
+from headrace.feeds import SyntheticFeed
+
+
+class Slow(Strategy):
+    def on_quote(self, bid_price):
+        time.sleep(0.01)
+
+
+def test_hangs():
+    replay(SyntheticFeed(frames=20_000), Slow())
+"""
 IDLE_LOOP = """
 @pytest.mark.asyncio
 async def test_hangs():
@@ -87,7 +100,13 @@ def test_hangs():
 """
 # These alone, which take less than a second to import.
 PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider")
-HANGS = {"busy loop": BUSY_LOOP, "busy tasks": BUSY_TASK, "idle loop": IDLE_LOOP, "finalizer": FINALIZER}
+HANGS = {
+    "busy loop": BUSY_LOOP,
+    "busy tasks": BUSY_TASK,
+    "handler": HANDLER,
+    "idle loop": IDLE_LOOP,
+    "finalizer": FINALIZER,
+}
 
 
 def run(folder: Path, root: Path, test: str) -> subprocess.CompletedProcess[str]:

@@ -89,7 +89,7 @@ class Watchdog:
 
         signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, settings.timeout, AGAIN_S)
-        faulthandler.dump_traceback_later(settings.timeout + self._grace_s, exit=True, file=self._stderr)
+        self._arm_watchdog(settings.timeout)
         return True
 
     @pytest.hookimpl(tryfirst=True)
@@ -121,9 +121,14 @@ class Watchdog:
             return (yield)
         except TimedOut as error:
             self._phase_of = None
+            # It came to an end; what is left to do, on a slow machine, has its own time.
+            self._arm_watchdog(0.0)
             raise Failed(str(error)) from error
         finally:
             self._phase_of = None
+
+    def _arm_watchdog(self, after_s: float) -> None:
+        faulthandler.dump_traceback_later(after_s + self._grace_s, exit=True, file=self._stderr)
 
     def _name(self, test: str) -> None:
         if self._naming is not None and self._naming.stdin is not None:

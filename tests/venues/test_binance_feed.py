@@ -126,15 +126,73 @@ async def test_silence_is_looked_into_and_healed():
     assert any(row["reason"] == "NOTHING_CAME" for row in received.of("status"))
 
 
-async def test_a_stream_that_stops_beside_others_is_stale_until_it_comes_back():
-    faults = [Fault(kind="drop", stream="*@depth*", at_frame=10, frames=45)]
+# So many frames that the stream says nothing for some seconds.
+STOPS = {"depth": 80, "trade": 1_200, "aggTrade": 700}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", STOPS)
+async def test_a_stream_that_stops_beside_others_is_stale_until_it_comes_back(kind):
+    faults = [Fault(kind="drop", stream=f"*@{kind}", at_frame=10, frames=STOPS[kind])]
     async with SimulatedVenue(market(40_000), speed=1, faults=faults) as venue:
         async with running(feed_of(venue, quiet_s=0.5)) as received:
-            await until(lambda: ("STALE", False) in received.states("depth"))
-            await until(lambda: received.states("depth")[-1] == ("UP", False))
-            reasons = [row["reason"] for row in received.of("status") if row["stream"] == "depth"]
+            await until(lambda: ("STALE", False) in received.states(kind))
+            await until(lambda: received.states(kind)[-1] == ("UP", False))
+            reasons = [row["reason"] for row in received.of("status") if row["stream"] == kind]
     assert "NOTHING_CAME" in reasons
     assert ("STALE", False) not in received.states("bookTicker")
+
+
+async def test_trades_that_stop_with_the_market_are_not_stale():
+    async with SimulatedVenue(market(500)) as venue:
+        async with running(feed_of(venue, quiet_s=0.2)) as received:
+            await until(lambda: venue.stats().has_ended and received.of("aggTrade"))
+            asked = venue.stats().requests
+            await until(lambda: venue.stats().requests > asked + 8)
+            assert venue.stats().connected == 1
+    assert received.states("trade") == received.states("aggTrade") == [("SILENT", False), ("UP", False)]
+
+
+async def test_a_corrupt_last_frame_does_not_end_the_feed():
+    faults = [Fault(kind="corrupt", stream="*@trade", at_frame=5, frames=10_000)]
+    async with SimulatedVenue(market(500), faults=faults) as venue:
+        async with running(feed_of(venue, streams=("trade",), quiet_s=0.1)):
+            await until(lambda: venue.stats().has_ended)
+            asked = venue.stats().requests
+            await until(lambda: venue.stats().requests > asked + 3)
+
+
+async def test_lines_that_connect_at_once_keep_within_the_venues_connects(caplog):
+    limits = {"connects_max": 10, "connects_within_s": 3.0, "streams_max": 1}
+    streams = (*STREAMS, "kline_1m", "kline_5m", "depth5", "depth10")
+    async with SimulatedVenue(market(1_000_000), speed=1, limits=limits) as venue:
+        async with running(feed_of(venue, streams=streams, limits=limits)):
+            await until(lambda: len(venue.subscriptions) == 8 and all(venue.subscriptions))
+            venue.inject(Fault(kind="restart", at_s=0.0, for_s=0.01))
+            await until(lambda: venue.stats().connected == 16)
+    texts = [record.getMessage() for record in caplog.records]
+    assert any("no connect for" in text for text in texts)
+    assert not any("429" in text for text in texts)
+
+
+@pytest.mark.timeout(90)
+async def test_a_feed_that_is_cancelled_at_any_moment_ends():
+    """A change of streams may come within the same turns of the loop as the end."""
+    async with SimulatedVenue(market(1_000_000), speed=1) as venue:
+        for turns in range(8):
+            feed, received = feed_of(venue, streams=("trade",)), Received()
+            await feed.open()
+            task = asyncio.ensure_future(feed.run(received.push))
+            await until(lambda received=received: received.of("trade"))
+            changing = asyncio.ensure_future(feed.subscribe(["btcusdt@bookTicker"]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=5.0)
+            task.cancel()
+            await asyncio.gather(task, changing, return_exceptions=True)
+            await feed.close()
+            assert done, f"it went on when it was cancelled {turns} turns behind a change"
 
 
 async def test_a_quiet_market_is_not_reconnected():

@@ -9,6 +9,9 @@ import pytest
 from headrace.venues.binance import breaker
 from headrace.venues.binance.breaker import Breaker
 from headrace.venues.binance.budget import Budget
+from headrace.venues.binance.rest import RestClient
+from headrace.venues.binance.rules import rules_of
+from tests.support.engines import until
 
 
 @pytest.mark.asyncio
@@ -77,3 +80,40 @@ def test_a_breaker_opens_tries_once_and_closes(monkeypatch):
     assert own.allows()
     own.succeeded()
     assert states == ["OPEN", "HALF_OPEN", "OPEN", "HALF_OPEN", "CLOSED"]
+
+
+@pytest.mark.asyncio
+async def test_a_trial_that_is_cancelled_lets_the_next_one_try():
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(never, "127.0.0.1", 0)
+    rest = RestClient(rules_of("BINANCE"), f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    for _ in range(breaker.FAILURES_MAX):
+        rest.breaker.failed()
+    trial = asyncio.ensure_future(rest.get("ping"))
+    await until(lambda: rest.requests == 1)
+    assert rest.breaker.state == "HALF_OPEN"
+    trial.cancel()
+    await asyncio.gather(trial, return_exceptions=True)
+    assert rest.breaker.allows(), "the breaker would refuse every request from now on"
+    await rest.close()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_the_clients_of_one_address_share_its_breaker():
+    first, second = (RestClient(rules_of("BINANCE"), "http://127.0.0.1:1") for _ in range(2))
+    other = RestClient(rules_of("BINANCE_USDM"), "http://127.0.0.1:2")
+    states: list[str] = []
+    second.follow_breaker(states.append)
+    for _ in range(breaker.FAILURES_MAX):
+        first.breaker.failed()
+    assert (second.breaker.state, other.breaker.state, states) == ("OPEN", "CLOSED", ["OPEN"])
+    await second.close()
+    first.breaker.succeeded()
+    assert states == ["OPEN"]

@@ -5,6 +5,9 @@
     CLOSED ──failures──▶ OPEN ──time──▶ HALF_OPEN ──success──▶ CLOSED
                           ▲                 └──failure──▶ OPEN, for longer
 
+What happens when the one that tries is given up
+    ``forgotten`` lets the next one try: a request that was cancelled, or ends by an error of our own, decides nothing.
+
 Guarantees: each change of state is passed on; a request that is refused here never left.
 Does not: retry.
 """
@@ -13,15 +16,18 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Breaker", "BreakerState"]
+__all__ = ["Breaker", "BreakerState", "breaker_of"]
 
 BreakerState: TypeAlias = Literal["CLOSED", "OPEN", "HALF_OPEN"]
 FAILURES_MAX = 5
 OPEN_S, OPEN_MAX_S = 1.0, 60.0
+# How long others wait for the one that tries, before they look again.
+TRYING_S = 0.25
 
 
 class Breaker:
@@ -38,6 +44,10 @@ class Breaker:
         """Call a function with each new state."""
         self._followers.append(call)
 
+    def unfollow(self, call: Callable[[BreakerState], object]) -> None:
+        """Call a function no more."""
+        self._followers.remove(call)
+
     def allows(self) -> bool:
         """Return whether a request may leave; when the time has come, one may."""
         if self.state == "OPEN" and time.monotonic() >= self._until:
@@ -47,7 +57,9 @@ class Breaker:
 
     @property
     def wait_s(self) -> float:
-        """How long nothing will be let through."""
+        """How long nothing will be let through, as far as that is known."""
+        if self.state == "HALF_OPEN":
+            return TRYING_S
         return max(0.0, self._until - time.monotonic()) if self.state == "OPEN" else 0.0
 
     def succeeded(self) -> None:
@@ -65,8 +77,22 @@ class Breaker:
         self._until = time.monotonic() + self._open_s
         self._change("OPEN")
 
+    def forgotten(self) -> None:
+        """Note that a request ended without an answer of which anything follows."""
+        if self.state == "HALF_OPEN":
+            self._until = time.monotonic()
+            self._change("OPEN")
+
     def _change(self, state: BreakerState) -> None:
         if state != self.state:
             self.state = state
-            for call in self._followers:
+            for call in tuple(self._followers):
                 call(state)
+
+
+_breakers: WeakValueDictionary[str, Breaker] = WeakValueDictionary()
+
+
+def breaker_of(address: str) -> Breaker:
+    """Return the one breaker of an address in this process; it lasts as long as a client of the address."""
+    return _breakers.setdefault(address, Breaker())

@@ -136,7 +136,7 @@ class BinanceFeed:
         self._push: Push | None = None
         self._last_ns = 0
         self._states: dict[str, str] = {}
-        self._liveness = Liveness(self.rest, self._states, self._on_stale, quiet_s=quiet_s)
+        self._liveness = Liveness(self.rest, self._rules, self._states, self._on_stale, quiet_s=quiet_s)
 
     @property
     def name(self) -> str:
@@ -259,7 +259,7 @@ class BinanceFeed:
 
     def on_breaker(self, call: Callable[[str], None]) -> None:
         """Call a function with the state of the REST requests' breaker, now and at each change."""
-        self.rest.breaker.follow(call)
+        self.rest.follow_breaker(call)
         call(self.rest.breaker.state)
 
     def request_snapshot(self, instrument: str, *, urgency: int = 0) -> None:
@@ -352,6 +352,9 @@ class BinanceFeed:
             if self._states.get(name) == state and not lost:
                 continue
             self._states[name] = state
+            if state == "SILENT":
+                # What came over the last connection says nothing about this one.
+                self._liveness.forget(name)
             stream = StreamName.parse(name)
             symbol = stream.symbol.upper()
             self._push_frame(status_frame(symbol, stream.kind, state, reason, epoch=epoch, is_lost=lost))

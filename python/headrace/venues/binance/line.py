@@ -11,13 +11,15 @@ What happens when nothing comes
     If it is, the connection stays; otherwise it is replaced.
 
 Guarantees: what is subscribed to after a reconnect is ``names`` alone; connecting is tried for ever, with growing,
-jittered pauses; while two connections overlap, streams without ids come from one of them only.
+jittered pauses and within the venue's limit of connects; while two connections overlap, streams without ids come from
+one of them only.
 Does not: read frames.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from contextlib import suppress
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headrace.errors import VenueRequestError
 from headrace.venues.binance.connection import Connection
+from headrace.venues.binance.connects import connects_of
 from headrace.venues.binance.rules import StreamName
 from headrace.venues.binance.wanted import WantedStreams
 
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from headrace.venues.binance.transport import Transport
 
 __all__ = ["Line", "LineOwner"]
+
+log = logging.getLogger(__name__)
 
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 30.0
 # A connection that lived so long was a good one: the next pause is short again.
@@ -87,6 +92,7 @@ class Line:
         self._new_transport = new_transport
         self._owner = owner
         self._quiet_s = quiet_s
+        self._connects = connects_of(url, rules.connects_max, rules.connects_within_s)
         self._wanted = WantedStreams(self._wake_up)
         self.epoch = 0
         self._current: Connection | None = None
@@ -96,6 +102,8 @@ class Line:
         self._wake = asyncio.Event()
         self._roll_at = 0.0
         self._roll_because: str | None = None
+        # A replacement that failed is tried again from then on.
+        self._replace_from = 0.0
         self._next_backoff_s = BACKOFF_S
 
     @property
@@ -124,8 +132,10 @@ class Line:
             while True:
                 reason = "DISCONNECTED"
                 try:
+                    await self._until_connecting()
                     connection = self._connection()
-                    await connection.open(self.url)
+                    with self._connects.under_way():
+                        await connection.open(self.url)
                     self._owner.before_subscribing(self)
                     # Before the first frame: what was lost lies in front of it.
                     self._begin(connection, detail, lost=self.epoch > 0)
@@ -182,6 +192,14 @@ class Line:
         connection = Connection(self._rules, self._new_transport(), on_frame, self._wake.set)
         return connection
 
+    async def _until_connecting(self) -> None:
+        """Wait until the venue allows one more connect from this address."""
+        if (wait_s := self._connects.wait_s) > 0:
+            most, within_s = self._rules.connects_max, self._rules.connects_within_s
+            log.warning("%s: no connect for %.1f s: the venue allows %d in %g s", self.url, wait_s, most, within_s)
+        while (wait_s := self._connects.wait_s) > 0:  # noqa: ASYNC110 - it waits for time to pass
+            await asyncio.sleep(wait_s)
+
     def _begin(self, connection: Connection, reason: str, *, lost: bool) -> None:
         self._current = connection
         self._roll_because = None
@@ -195,7 +213,7 @@ class Line:
             self._wake.clear()
             if time.monotonic() >= self._roll_at:
                 self._roll_because = self._roll_because or "the venue ends connections of this age"
-            if self._roll_because is not None:
+            if self._roll_because is not None and time.monotonic() >= self._replace_from:
                 await self._replace(current, self._roll_because)
             elif self._wanted.has_changed:
                 try:
@@ -207,7 +225,8 @@ class Line:
                 return "NOTHING_CAME", f"nothing came for {self._quiet_s:g} s"
             else:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), min(WATCH_EVERY_S, self._quiet_s / 2))
+                    async with asyncio.timeout(min(WATCH_EVERY_S, self._quiet_s / 2)):
+                        await self._wake.wait()
         return "DISCONNECTED", (current and current.ended_because) or "closed"
 
     async def _drop(self) -> None:
@@ -224,18 +243,18 @@ class Line:
 
     async def _replace(self, old: Connection, reason: str) -> None:
         """Open the next connection, wait until each stream has come over it, and end this one."""
+        if (wait_s := self._connects.wait_s) > 0:
+            self._replace_from = time.monotonic() + wait_s
+            return
         self._overlapping = set()
         replacement = self._replacement = self._connection()
         try:
-            await replacement.open(self.url)
+            with self._connects.under_way():
+                await replacement.open(self.url)
             self._owner.before_subscribing(self)
             await self._wanted.settle(replacement)
         except (OSError, VenueRequestError):
-            # The old one may still work: try again soon.
-            self._replacement = None
-            self._wanted.note_change()
-            await replacement.close()
-            await asyncio.sleep(min(self._backoff(), OVERLAP_S))
+            await self._give_up(replacement)
             return
         deadline = time.monotonic() + OVERLAP_S
         while not self._overlapping >= set(self.names) and time.monotonic() < deadline:
@@ -245,15 +264,21 @@ class Line:
                 with suppress(VenueRequestError):
                     await self._wanted.settle(replacement)
             await asyncio.sleep(0.01)
-        self._replacement = None
         if replacement.ended_because is not None:
-            self._wanted.note_change()
-            await replacement.close()
+            await self._give_up(replacement)
             return
+        self._replacement = None
         # What came over both has no hole; after a sudden end that is not certain.
         lost = old.ended_because is not None and not self._overlapping >= set(self.names)
         self._begin(replacement, f"replaced: {reason}", lost=lost)
         await old.close()
+
+    async def _give_up(self, replacement: Connection) -> None:
+        """Close a replacement that failed. The old connection may still work: the next one is tried later."""
+        self._replacement = None
+        self._replace_from = time.monotonic() + min(self._backoff(), OVERLAP_S)
+        self._wanted.note_change()
+        await replacement.close()
 
     async def _is_quiet(self, current: Connection) -> bool:
         """Return whether pings come in time and the venue says that nothing happened."""

@@ -19,10 +19,13 @@ import aiohttp
 import msgspec
 
 from headrace.errors import VenueRequestError
-from headrace.venues.binance.breaker import Breaker
+from headrace.venues.binance.breaker import breaker_of
 from headrace.venues.binance.budget import budget_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.venues.binance.breaker import BreakerState
     from headrace.venues.binance.rules import VenueRules
 
 __all__ = ["RestClient"]
@@ -53,13 +56,21 @@ class RestClient:
         self._address = address
         self._proxy = proxy
         self._local = None if source_address is None else (source_address, 0)
-        self.breaker = Breaker()
+        self.breaker = breaker_of(address)
+        self._followers: list[Callable[[BreakerState], object]] = []
         self.budget = budget_of(address, rules.weight_max, rules.minute_s)
         self._session: aiohttp.ClientSession | None = None
         self.requests = self.failures = 0
 
+    def follow_breaker(self, call: Callable[[BreakerState], object]) -> None:
+        """Call a function with each new state of the address's breaker, until this client is closed."""
+        self._followers.append(call)
+        self.breaker.follow(call)
+
     async def close(self) -> None:
         """Close the session; may be called twice."""
+        while self._followers:
+            self.breaker.unfollow(self._followers.pop())
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -86,19 +97,25 @@ class RestClient:
                 await asyncio.sleep(self.breaker.wait_s)
                 if not self.breaker.allows():
                     continue
-            await self.budget.spend(weight, urgency=urgency)
-            self.requests += 1
             try:
+                await self.budget.spend(weight, urgency=urgency)
+                self.requests += 1
                 status, body = await self._ask(url, query)
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
                 status, body = 0, b""
+            except BaseException:
+                # Its caller is gone, or the error is our own: another request may try.
+                self.breaker.forgotten()
+                raise
             if 200 <= status < 300:
                 self.breaker.succeeded()
                 return body
-            if 400 <= status < 500 and status not in (418, 429):
+            if 400 <= status < 500:
+                # It answers; what is too much is the budget's to hold back.
                 self.breaker.succeeded()
-                raise VenueRequestError(_refusal(url, status, body), url=url, status=status)
+                if status not in (418, 429):
+                    raise VenueRequestError(_refusal(url, status, body), url=url, status=status)
             self.failures += 1
             if status:
                 problem = _refusal(url, status, body)

@@ -16,7 +16,7 @@ from headrace.venues.simulated.derived import DerivedStreams
 from headrace.venues.simulated.market import Book, Market
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from headrace.venues.simulated.timeline import Moment
 
@@ -89,8 +89,9 @@ class Listed:
         return row
 
 
-def _chosen(kept: Iterable[bytes], key: str, first: int | None, limit: int) -> list[dict[str, object]]:
-    rows = [msgspec.json.decode(data, type=dict[str, object]) for data in kept]
+def _chosen(kept: Sequence[bytes], key: str, first: int | None, limit: int) -> list[dict[str, object]]:
+    wanted = kept if first is not None else [kept[-place] for place in range(min(limit, len(kept)), 0, -1)]
+    rows = [msgspec.json.decode(data, type=dict[str, object]) for data in wanted]
     if first is None:
-        return rows[-limit:]
+        return rows
     return [row for row in rows if isinstance(own := row[key], int) and own >= first][:limit]
