@@ -142,6 +142,8 @@ def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed]
         "limits": config.risk,
         "cash": config.account.cash or None,
         "margin": config.account.margin or None,
+        "account_limits": config.account.limits,
+        "strategy_limits": config.account.strategy_limits or None,
         "config": masked(config),
         "config_digest": config_digest(config),
         "halt_signal": config.kill_switch.signal,

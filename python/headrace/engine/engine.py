@@ -71,6 +71,7 @@ class Engine:
         refuses. cash : amounts by currency that orders may spend, {"USDT": 100_000}; None: there is no bound.
     margin : leverage and maintenance margin by venue or instrument, {"BINANCE_USDM": Margin(leverage=10)}; others are
         paid for whole.
+    account_limits, strategy_limits : TradingLimits of all strategies together, and by strategy, "*" for the others.
     sizing : how large an order a Signal becomes by ``orders.from_signal``; None: signals are events only.
     on_fault : "quarantine" (live default) or "raise" (replay default).
     on_feed_end : live, what the end of one feed means for the others: "stop" ends the run, with the feed's error if it

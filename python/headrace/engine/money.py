@@ -17,11 +17,14 @@ from headrace.errors import OptionError
 from headrace.market.events import FundingPaid, OrderEvent, PositionChanged
 from headrace.market.instrument import instrument_of
 from headrace.market.money import ZERO
+from headrace.trading.account import Account
 from headrace.trading.brokers import FeeBroker, MarginBroker
 from headrace.trading.cash import Cash, checked_cash
 from headrace.trading.funding import Funding
 from headrace.trading.liquidation import Liquidation
 from headrace.trading.margin import Margins
+from headrace.trading.risk import LimitsGate
+from headrace.trading.risk.limits import EQUITY_EVERY_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +41,7 @@ __all__ = ["Money"]
 class Money:
     """The money of an engine's parts, whose orders' manager and positions are there.
 
-    cash, liquidation : None: there is none. Raises OptionError.
+    limits, cash, liquidation : None: there is none. Raises OptionError.
     """
 
     def __init__(self, parts: EngineParts) -> None:
@@ -53,7 +56,9 @@ class Money:
             run_id=parts.run_id,
         )
         parts.bus.subscribe((OrderEvent, FundingPaid), self.funding.take, name="funding")
+        self.limits: Final = self._limits()
         self.cash: Final = self._cash()
+        self.account: Final = Account(parts.positions, parts.marks.mid, cash=self.cash)
         self.liquidation: Final = self._liquidation()
 
     def _cash(self) -> Cash | None:
@@ -73,6 +78,31 @@ class Money:
         parts.gates.add(cash)
         parts.bus.subscribe((OrderEvent, FundingPaid), cash.take, name="cash")
         return cash
+
+    def _limits(self) -> LimitsGate | None:
+        """Add the gate of the limits, if there are any; before that of the cash, which sees the reduced order."""
+        parts = self._parts
+        account, strategies = parts.options["account_limits"], parts.options["strategy_limits"]
+        if account is None and not strategies:
+            return None
+        gate = LimitsGate(
+            account,
+            strategies or {},
+            parts.specs,
+            orders=parts.orders,
+            account_of=lambda strategy: self.account if strategy is None else self.account.of(strategy),
+            instruments=parts.gates.instruments,
+            mark_of=parts.marks.mid,
+        )
+        parts.gates.add(gate)
+        return gate
+
+    def _sample(self) -> None:
+        """Look at the equity, and again at the next whole minute."""
+        assert self.limits is not None  # Nothing else calls it.
+        now_ns = self._parts.clock.now_ns()
+        self.limits.sample(now_ns)
+        self._parts.call_at("limits", (now_ns // EQUITY_EVERY_NS + 1) * EQUITY_EVERY_NS, self._sample)
 
     def _lost(self, currency: str, but: Position | None) -> Decimal:
         return ZERO if self.liquidation is None else self.liquidation.lost(currency, but)
@@ -108,6 +138,8 @@ class Money:
             undo.callback(self.funding.close)
             undo.callback(self.funding.finish)
             self.funding.attach(parts.dispatcher)
+        if self.limits is not None:
+            self._sample()
         if self.liquidation is not None:
             undo.callback(self.liquidation.close)
             self.liquidation.attach(parts.dispatcher, parts.mode)

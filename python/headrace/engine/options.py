@@ -21,6 +21,7 @@ from headrace.market.instrument import Instrument, RiskLimits
 from headrace.telemetry.traces import Traces
 from headrace.trading.brokers import Broker, check_broker
 from headrace.trading.orders import Sizing
+from headrace.trading.risk import TradingLimits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,8 @@ class EngineOptions(TypedDict, total=False):
     limits: RiskLimits | None
     cash: Mapping[str, Amount] | None
     margin: Mapping[str, Margin] | None
+    account_limits: TradingLimits | None
+    strategy_limits: Mapping[str, TradingLimits] | None
     sizing: Sizing | None
     on_fault: Policy | None
     on_feed_end: Literal["stop", "continue"]
@@ -118,6 +121,8 @@ _TYPES: dict[str, tuple[type | None, ...]] = {
     "limits": (RiskLimits, None),
     "cash": (Mapping, None),
     "margin": (Mapping, None),
+    "account_limits": (TradingLimits, None),
+    "strategy_limits": (Mapping, None),
     "sizing": (Sizing, None),
     "clock": (Clock, None),
     "ring_capacity": (int, np.integer),

@@ -42,7 +42,6 @@ from headrace.strategies.context import ContextParts
 from headrace.strategies.runner import StrategyRunner
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
-from headrace.trading.account import Account
 from headrace.trading.brokers import BrokerContext, guarded
 from headrace.trading.kill_switch import HaltWatch, KillSwitch
 from headrace.trading.known_names import KnownNames
@@ -88,7 +87,7 @@ class EngineParts:
         self.dispatcher: Final = self._dispatcher(instruments)
         self.marks: Final = Marks(self.dispatcher)
         self.kill_switch: Final = self._kill_switch(undo)
-        specs = named_specs(options["strategies"])
+        specs = self.specs = named_specs(options["strategies"])
         self.names: Final = KnownNames(
             self.dispatcher, announced=lambda: announced_by(self.feeds), strategies=specs.keys()
         )
@@ -114,10 +113,10 @@ class EngineParts:
             broker=self.broker,
             mode=self.mode,
             call_soon=self.driver.call_soon,
-            call_at=self._call_at,
+            call_at=self.call_at,
         )
         self.money: Final = Money(self)
-        self.account: Final = Account(self.positions, self.marks.mid, cash=self.money.cash)
+        self.account: Final = self.money.account
         self.strategies: Final = self._strategies(specs)
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
         self.services: Final = Supervisor(_services(options), context, self.driver.publish)
@@ -151,7 +150,7 @@ class EngineParts:
     def _broker_context(self) -> BrokerContext:
         def call_at(due_ns: int, call: Callable[[], None]) -> None:
             assert self.broker is not None  # Nothing else has the context.
-            self._call_at("broker", due_ns, partial(guarded, self.broker, "call_at", call))
+            self.call_at("broker", due_ns, partial(guarded, self.broker, "call_at", call))
 
         return BrokerContext(
             publish=self.bus.publish_consequence,
@@ -163,7 +162,8 @@ class EngineParts:
             candles=self.candle_lengths,
         )
 
-    def _call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
+    def call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
+        """Call a function of a part at a time of the clock; a later call of the same name replaces the one before."""
         # No strategy has this name, so that its timers replace none of ours.
         self.driver.timers.set("", name, due_ns, lambda _: call())
 

@@ -223,6 +223,7 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     side : +1 buy, -1 sell. price : the limit; None for a market order. time_in_force : "gtc" rests until canceled,
     "ioc" fills what it can at once; the rest is canceled. expires_ns : when a resting order expires.
     reduce_only : the order may not add exposure. tag : a word of the strategy's own, which results show.
+    requested_quantity : what a gate that reduces has reduced to ``quantity``; None: none has.
     verdict : "passed": on its way to the broker. "refused": an OrderRejected follows, which names the gate. None: not
     judged yet; it is published with a verdict.
     """
@@ -235,6 +236,7 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     expires_ns: int | None = None
     reduce_only: bool = False
     tag: str = ""
+    requested_quantity: Decimal | None = None
     verdict: Literal["passed", "refused"] | None = None
 
 

@@ -72,8 +72,9 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One order and what became of it.
 
     ts, end_ts : when it was submitted, and when it ended, ns; 0: it is open. price : the limit; None for a market
-    order. state : "filled", "canceled", "expired", "rejected" or "open". average_price : over its fills; 0 without.
-    gate, reason : of a refusal; reason also of a cancel. cause : the tick that it was decided on, as text.
+    order. requested_quantity : before a gate reduced it; None: none has. state : "filled", "canceled", "expired",
+    "rejected" or "open". average_price : over its fills; 0 without. gate, reason : of a refusal;
+    reason also of a cancel. cause : the tick that it was decided on, as text.
     """
 
     ts: int
@@ -86,6 +87,7 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     price: Decimal | None
     time_in_force: str
     tag: str
+    requested_quantity: Decimal | None = None
     state: str = "open"
     filled: Decimal = ZERO
     average_price: Decimal = ZERO
@@ -111,6 +113,7 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             price=request.price,
             time_in_force=request.time_in_force,
             tag=request.tag,
+            requested_quantity=request.requested_quantity,
             cause="" if cause is None else f"{cause.instrument} {cause.kind} {cause.last}",
         )
 

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 __all__ = ["backtest", "backtest_observed", "run_backtest"]
 
 # Options of a backtest that are options of its engine, too.
-_OF_ENGINE = ("sizing", "margin", "audit", "on_fault", "warmup", "progress")
+_OF_ENGINE = ("sizing", "margin", "account_limits", "strategy_limits", "audit", "on_fault", "warmup", "progress")
 _OF_BROKER = ("fees", "latency", "fill")
 
 
@@ -80,6 +80,7 @@ def backtest(
         amount without a currency is of the only settlement currency of the data.
     margin : leverage and maintenance margin by venue or instrument, {"BINANCE_USDM": Margin(leverage=10)}; a position
         without one is paid for whole.
+    account_limits, strategy_limits : TradingLimits of all strategies together, and by strategy, "*" for the others.
     fees : a part of the notional, ``"MAKER/TAKER"``, Fees, or Fees by venue or instrument; by default the base tier of
         each venue, and 0 with a warning at an unknown one.
     latency : how long orders and cancels are on their way, ``"5ms"`` or ns. fill : the fill model, "quote",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headrace.trading.brokers import Broker, FillModel
     from headrace.trading.margin import Margin
     from headrace.trading.orders import Sizing
+    from headrace.trading.risk import TradingLimits
 
 __all__ = ["CASH", "PAPER_LIMITS", "VENUE_FEES", "BacktestOptions", "Cash", "Time", "cash_of", "fees_of", "time_ns"]
 
@@ -67,6 +68,8 @@ class BacktestOptions(TypedDict, total=False):
 
     cash: Cash | None
     margin: Mapping[str, Margin] | None
+    account_limits: TradingLimits | None
+    strategy_limits: Mapping[str, TradingLimits] | None
     fees: AnyFees | None
     latency: Duration
     fill: str | FillModel | None

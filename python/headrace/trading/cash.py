@@ -105,7 +105,7 @@ class Cash:
         self._forget_unsent()
         price = order.price if order.price is not None else _opposite(request)
         held = self._positions.held(order.strategy, order.instrument)
-        closing = min(order.quantity, _reducible(held, order.side, request.exposure.working))
+        closing = request.closes
         adding = MONEY.subtract(order.quantity, closing)
         fee = max(ZERO, self._fee(traded, order.quantity, price))
         needed = MONEY.add(self._margins.locked(traded, traded.worth(adding, price)), fee)
@@ -188,10 +188,3 @@ def _opposite(request: GateRequest) -> Decimal:
     """Return the price that a market order would take now."""
     assert request.quote is not None  # The gate "instrument" refuses an order without one before.
     return decimal_of(request.quote.ask_price if request.order.side > 0 else request.quote.bid_price)
-
-
-def _reducible(held: Position, side: int, working: Decimal) -> Decimal:
-    """Return how much an order may close, beside what works on its side already."""
-    if held.quantity == 0 or (held.quantity > 0) == (side > 0):
-        return ZERO
-    return max(ZERO, MONEY.subtract(held.quantity.copy_abs(), working))

@@ -42,6 +42,7 @@ from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RI
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.trading.margin import Margin
+from headrace.trading.risk import TradingLimits
 
 __all__ = [
     "AccountSection",
@@ -202,10 +203,14 @@ class AccountSection(Section, frozen=True, kw_only=True):
     cash : amounts by currency, { USDT = 100_000 }, which bound what orders may spend; by default there is no bound.
     margin : leverage and maintenance margin by venue or instrument, { BINANCE_USDM = { leverage = 10 } }; what has none
         is paid for whole. It needs cash.
+    limits : what all strategies together may hold, order and lose.
+    strategy_limits : what each may, by its name; "*" for those that are not named.
     """
 
     cash: dict[str, Decimal] = {}
     margin: dict[str, Margin] = {}
+    limits: TradingLimits | None = None
+    strategy_limits: dict[str, TradingLimits] = {}
 
 
 class ServiceSection(Section, frozen=True, kw_only=True):

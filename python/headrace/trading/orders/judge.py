@@ -152,6 +152,7 @@ class Judge:
 
         Raises what publishing raises; then everything is as it was.
         """
+        quantity = request.quantity
         refusal = self._gates.check(request, self.exposure(request))
         is_message = refusal is None
         if is_message and not self._has_broker:
@@ -162,6 +163,8 @@ class Judge:
             self._publish(request)
         except BaseException:
             force_setattr(request, "verdict", None)
+            force_setattr(request, "quantity", quantity)
+            force_setattr(request, "requested_quantity", None)
             if is_message:
                 self._gates.uncount_message(request.strategy)
             raise

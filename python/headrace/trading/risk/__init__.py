@@ -3,6 +3,7 @@
 from headrace.trading.risk.chain import GateCounts, GateRecord, RiskGates
 from headrace.trading.risk.gate import Exposure, Gate, GateRequest, GateVerdict, Halting, Permission, QuoteLike, Refusal
 from headrace.trading.risk.gates import Warmup
+from headrace.trading.risk.limits import LimitsGate, TradingLimits
 
 __all__ = [
     "Exposure",
@@ -12,9 +13,11 @@ __all__ = [
     "GateRequest",
     "GateVerdict",
     "Halting",
+    "LimitsGate",
     "Permission",
     "QuoteLike",
     "Refusal",
     "RiskGates",
+    "TradingLimits",
     "Warmup",
 ]

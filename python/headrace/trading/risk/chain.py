@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from headrace.dispatch.faults import safe_text
 from headrace.errors import OptionError
@@ -281,6 +282,8 @@ class RiskGates:
                 gate.refused += 1
                 return Refusal(gate.name, verdict)
             gate.passed += 1
+            if verdict.quantity is not None:
+                _reduce(order, verdict.quantity)
         return None
 
     def _keep(self, judged: _Judged) -> None:
@@ -314,7 +317,21 @@ def _checked(check: Callable[[GateRequest], object], request: GateRequest) -> Ga
     if not isinstance(verdict, GateVerdict) or not isinstance(verdict.passed, bool):
         msg = f"check returned {verdict!r}: return a GateVerdict, with True or False as its first field"
         raise TypeError(msg)
-    return GateVerdict(verdict.passed, str(verdict.observed), str(verdict.threshold), str(verdict.reason))
+    texts = (str(verdict.observed), str(verdict.threshold), str(verdict.reason))
+    quantity: object = verdict.quantity
+    if quantity is None:
+        return GateVerdict(verdict.passed, *texts)
+    if not (isinstance(quantity, Decimal) and 0 < quantity <= request.order.quantity):
+        msg = f"check reduces the order to {quantity!r}: give a Decimal above 0, and not above {request.order.quantity}"
+        raise TypeError(msg)
+    return GateVerdict(verdict.passed, *texts, quantity)
+
+
+def _reduce(order: OrderRequested, quantity: Decimal) -> None:
+    """Reduce an order that nothing else has seen, in place; what was asked for stays on it."""
+    if order.requested_quantity is None:
+        force_setattr(order, "requested_quantity", order.quantity)
+    force_setattr(order, "quantity", quantity)
 
 
 def _checked_limits(limits: RiskLimits) -> RiskLimits:

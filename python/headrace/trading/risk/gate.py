@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 import msgspec
 
-from headrace.market.money import MONEY
+from headrace.market.money import MONEY, ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,14 +112,26 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True):
             return False
         return MONEY.add(self.order.quantity, self.exposure.working) <= position.copy_abs()
 
+    @property
+    def closes(self) -> Decimal:
+        """How much of the order brings the position nearer to 0, beside what else works on its side."""
+        position = self.exposure.position
+        if position == 0 or (position > 0) == (self.order.side > 0):
+            return ZERO
+        return min(self.order.quantity, max(ZERO, MONEY.subtract(position.copy_abs(), self.exposure.working)))
+
 
 class GateVerdict(msgspec.Struct, frozen=True):
-    """What a gate says: ``observed`` against ``threshold``; ``reason`` says what to do about a refusal."""
+    """What a gate says: ``observed`` against ``threshold``; ``reason`` says what to do about a refusal.
+
+    quantity : of an order that passes, what it is reduced to; None: it passes as it is.
+    """
 
     passed: bool
     observed: object
     threshold: object
     reason: str = ""
+    quantity: Decimal | None = None
 
 
 class Refusal(NamedTuple):
