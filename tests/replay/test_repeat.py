@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,9 @@ def ticks_of(seed: int, count: int = 6_000) -> list[np.ndarray]:
     ]
 
 
-def engine(seed: int, subscription: dict[str, Any], **options: Any) -> Engine:
+def engine(seed: int, subscription: dict[str, Any], trading: type[Strategy] = Trading, **options: Any) -> Engine:
     strategies = [
-        StrategySpec(strategy=Trading, subscription=subscription),
+        StrategySpec(strategy=trading, subscription=subscription),
         StrategySpec(strategy=Second, subscription=subscription),
     ]
     # So small that each lossy reader loses ticks.
@@ -120,8 +121,8 @@ async def live(seed: int, subscription: dict[str, Any], log: Path, *, commands: 
     return await task
 
 
-def repeat(seed: int, subscription: dict[str, Any], log: Path) -> Report:
-    return engine(seed, subscription, mode="repeat", dispatch_log=log).run()
+def repeat(seed: int, subscription: dict[str, Any], log: Path, trading: type[Strategy] = Trading) -> Report:
+    return engine(seed, subscription, trading, mode="repeat", dispatch_log=log).run()
 
 
 @pytest.mark.parametrize("commands", [False, True], ids=["alone", "commanded"])
@@ -146,16 +147,25 @@ def test_a_live_run_and_its_repetition_decide_alike(overflow: str, commands: boo
         ]
 
 
+class Stalling(Trading):
+    """Holds the loop once, so that more ticks fall due than the ring holds."""
+
+    def on_quote(self, seq: int, instrument: str, bid_price: float) -> None:
+        if seq == 600:
+            time.sleep(0.05)
+        super().on_quote(seq, instrument, bid_price)
+
+
 def test_ticks_are_lost_live_and_lost_again(tmp_path: Path, seed: int) -> None:
-    subscription = {"overflow": "drop_oldest", "kinds": ["quote"]}
+    subscription = {"overflow": "drop_oldest", "kinds": ["quote"], "batch_max": 1}
     log = tmp_path / "run.log"
 
     async def flooded() -> Report:
-        running = engine(seed, subscription, mode="live", speed=FAST, slice_ns=1_000, dispatch_log=log)
+        running = engine(seed, subscription, Stalling, mode="live", speed=FAST, slice_ns=1, dispatch_log=log)
         return await running.run_async()
 
     first = asyncio.run(flooded())
-    again = repeat(seed, subscription, log)
+    again = repeat(seed, subscription, log, Stalling)
     missed = [law.missed for strategy in first.strategies.values() for law in strategy.subscriptions.values()]
     assert sum(missed) > 0
     assert missed == [law.missed for strategy in again.strategies.values() for law in strategy.subscriptions.values()]

@@ -137,7 +137,7 @@ class Money:
         if parts.broker is not None:
             undo.callback(self.funding.close)
             undo.callback(self.funding.finish)
-            self.funding.attach(parts.dispatcher)
+            self.funding.attach(parts.dispatcher, parts.mode)
         if self.limits is not None:
             self._sample()
         if self.liquidation is not None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from headrace.limits import FUNDING_LATE_S
 from headrace.market.checks import duration_ns
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.subscription import Subscription
-    from headrace.market.clock import Clock
+    from headrace.market.clock import Clock, Mode
     from headrace.market.events import Event
     from headrace.market.instrument import Instrument
     from headrace.trading.margin import Margins
@@ -146,10 +146,14 @@ class Funding:
         self._subscription: Subscription | None = None
         self._warned: set[str] = set()
 
-    def attach(self, dispatcher: Dispatcher) -> None:
-        """Take ticks of kind funding once there is a position that may have funding."""
+    def attach(self, dispatcher: Dispatcher, mode: Mode) -> None:
+        """Take ticks of kind funding once there is a position that may have funding.
+
+        A live feed never waits for it: a rate that the ring lost counts as missing.
+        """
+        overflow: Literal["block", "drop_oldest"] = "block" if mode == "replay" else "drop_oldest"
         self._subscription = dispatcher.subscribe(
-            self._on_funding, callback="on_funding", name="funding", overflow="block"
+            self._on_funding, callback="on_funding", name="funding", overflow=overflow
         )
         self._subscription.doze()
 
