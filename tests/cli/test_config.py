@@ -28,6 +28,7 @@ from headrace.app.config import (
     tree,
 )
 from headrace.app.config.tree import (
+    AccountSection,
     BarSection,
     EngineSection,
     FeedSection,
@@ -44,6 +45,8 @@ from headrace.market.bars import BarSpec
 from headrace.market.events import Lane
 from headrace.market.forms import meanings
 from headrace.market.instrument import Instrument, RiskLimits
+from headrace.trading.margin import Margin
+from headrace.trading.risk import TradingLimits
 
 FULL = """
 [engine]
@@ -469,7 +472,10 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
     text_told = re.sub(r"(?s)\n\[\[control\.alerts\..*?(?=\n\[(?!\[control))", "", text_told)
     told_config = load(text_told, tmp_path)
     assert told_config.control == ControlSettings(http=HttpSettings(), alerts=AlertsSettings())
-    assert msgspec.structs.replace(told_config, gateway=None, control=ControlSettings()) == load(text, tmp_path)
+    assert told_config.account.margin == {"BINANCE_USDM": Margin()}
+    assert told_config.account.limits == TradingLimits()
+    plain = {"gateway": None, "control": ControlSettings(), "account": AccountSection()}
+    assert msgspec.structs.replace(told_config, **plain) == load(text, tmp_path)
 
 
 def test_a_new_gateway_loads_checks_and_documents_every_key(tmp_path: Path) -> None:

@@ -44,7 +44,12 @@ PAPER = {
     '[instruments."SYMBOL.VENUE"]': {"price_tick": "0.01", "lot_size": "0.00001"},
 }
 # A section that is there changes what the engine does; it is a comment where it is not set.
-OPTIONAL = frozenset({"[gateway]", "[control.http]", "[control.alerts]"})
+OPTIONAL = frozenset(
+    {
+        *("[gateway]", "[control.http]", "[control.alerts]", "[account.limits]"),
+        *('[account.margin."BINANCE_USDM"]', '[account.strategy_limits."STRATEGY"]'),
+    }
+)
 LIVE = {
     **PAPER,
     "[engine]": {"name": '"gateway"', "audit": '"audit/"'},

@@ -22,6 +22,8 @@ from headrace.app.config.relations import AMOUNT_SCHEMA, DECIMAL_SCHEMA, FREE_SC
 from headrace.app.config.tree import EngineConfig, InstrumentSection
 from headrace.execution.settings import ExecutionSettings
 from headrace.market.forms import fields_of, meanings, type_text
+from headrace.trading.margin import Margin
+from headrace.trading.risk import TradingLimits
 
 __all__ = [
     "ConfigKey",
@@ -32,6 +34,9 @@ __all__ = [
     "masked",
     "toml_value",
 ]
+
+# What a table of such sections is keyed by, where it is no instrument.
+NAMES: dict[type[msgspec.Struct], str] = {Margin: "BINANCE_USDM", TradingLimits: "STRATEGY"}
 
 MASKED = "***"
 
@@ -193,7 +198,7 @@ def _section_of(form: inspect.Type) -> tuple[inspect.StructType, str] | None:
     if isinstance(items, inspect.VarTupleType) and isinstance(items.item_type, inspect.StructType):
         return items.item_type, "[[{}]]"
     if isinstance(table, inspect.DictType) and isinstance(table.value_type, inspect.StructType):
-        return table.value_type, '[{}."SYMBOL.VENUE"]'
+        return table.value_type, f'[{{}}."{NAMES.get(table.value_type.cls, "SYMBOL.VENUE")}"]'
     return (table, "[{}]") if isinstance(table, inspect.StructType) else None
 
 
