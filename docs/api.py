@@ -18,11 +18,15 @@ from headrace.market.events import (
     Bar,
     Cause,
     OrderAccepted,
+    OrderAmended,
+    OrderAmendRejected,
+    OrderAmendRequested,
     OrderCanceled,
     OrderExpired,
     OrderFill,
     OrderRejected,
     OrderRequested,
+    OrderTriggered,
     Signal,
 )
 from headrace.strategies.timers import Timer
@@ -40,7 +44,8 @@ CLASSES: dict[str, tuple[type, ...]] = {
     "Bars, signals, timers": (headrace.BarSpec, Bar, Signal, Timer, Cause),
     "Orders and positions": (
         *(Order, Position, Account, Balance, headrace.Instrument, headrace.RiskLimits, headrace.SimulatedBroker),
-        *(OrderRequested, OrderAccepted, OrderRejected, OrderFill, OrderCanceled, OrderExpired),
+        *(OrderRequested, OrderAccepted, OrderRejected, OrderTriggered, OrderFill, OrderCanceled, OrderExpired),
+        *(OrderAmendRequested, OrderAmended, OrderAmendRejected),
     ),
     "Report": (headrace.Report, StrategyReport, PositionReport, SourceReport),
     "Ticks": (headrace.Dispatcher, headrace.Subscription, headrace.SubscriptionStats),

@@ -19,7 +19,7 @@ from tests.support.feeding import BTC
 # The option that a user wrote, and the one that the error proposes; empty: none is near.
 UNKNOWN = [
     *[("limit_price", "95", "price"), ("limit", "95", "price"), ("Price", "95", "price"), ("prize", "95", "price")],
-    *[("order_type", "limit", "price"), ("stop_price", "90", "price"), ("post_only", True, "")],
+    *[("order_type", "limit", "price, stop, take_profit or trail"), ("stop_price", "90", "stop")],
     *[("reduceOnly", True, "reduce_only"), ("tif", "ioc", "time_in_force"), ("expires", "1s", "expires_ns")],
     *[("side", -1, "buy or sell"), ("strategy", "B", ""), ("instrument_", BTC, ""), ("cause", None, "")],
 ]

@@ -158,6 +158,7 @@ def outside() -> dict[str, Call]:
         "OrderManager.order": Call(orders.order, {"order_id": "Recorder-1"}),
         "OrderManager.orders": Call(orders.orders, {}),
         "OrderManager.stats": Call(orders.stats, {}),
+        "OrderManager.amend": Call(orders.amend, {"order_id": orders_id(engine), "quantity": 2}),
         "OrderManager.cancel": Call(orders.cancel, {"order_id": orders_id(engine)}),
         "OrderManager.cancel_all": Call(orders.cancel_all, {}),
         "OrderManager.flatten": Call(orders.flatten, {}),
@@ -191,6 +192,7 @@ def inside() -> dict[str, tuple[str, dict[str, object]]]:
     return {
         "Strategy.buy": ("buy", {"instrument": BTC, "quantity": 1}),
         "Strategy.sell": ("sell", {"instrument": BTC, "quantity": 1}),
+        "Strategy.amend": ("amend", {"order_id": "Recorder-1", "quantity": 2}),
         "Strategy.cancel": ("cancel", {"order_id": "Recorder-1"}),
         "Strategy.signal": ("signal", {"instrument": BTC, "side": 1}),
         "Strategy.position": ("position", {"instrument": BTC}),
@@ -270,7 +272,7 @@ def errors(seed: int) -> dict[tuple[str, str, str], str]:
         for name, (method, arguments) in inside().items():
             function = getattr(strategy, method)
             for option in options_of(name, function):
-                order = {"order_id": strategy.buy(BTC, 1)} if method == "cancel" else {}
+                order = {"order_id": strategy.buy(BTC, 1)} if method in ("amend", "cancel") else {}
                 wrong = misspelt(option, options_of(name, function), chance)
                 found[name, option, "misspelt"] = refused(function, {**arguments, **order, wrong: 1})
                 found[name, option, "wrong type"] = refused(function, {**arguments, **order, option: Wrong()})

@@ -65,8 +65,16 @@ def money_options(command: Any) -> Any:
         (
             click.option("--cash", metavar="AMOUNT", help="As 100000 or 100000USDT,2BTC.  [default: 100000]"),
             click.option("--fees", metavar="RATE", help="As 0.001, or MAKER/TAKER.  [default: the venue's base tier]"),
-            click.option("--latency", metavar="TIME", help="How long an order is on its way, as 5ms.  [default: 0]"),
-            click.option("--fill", metavar="MODEL", help="quote, next_open, close_slip, path.  [default: by the data]"),
+            click.option(
+                "--latency",
+                metavar="TIME",
+                help="How long an order is on its way: 5ms, normal(5ms, 1ms), file(PATH).  [default: 0]",
+            ),
+            click.option(
+                "--fill",
+                metavar="MODEL",
+                help="quote, trade_through, queue, book_walk, next_open, close_slip, path.  [default: by the data]",
+            ),
             click.option("--start", metavar="TIME", help="First receive time, UTC: 2026-01-05 or 2026-01-05T12:00."),
             click.option("--end", metavar="TIME", help="The receive time before which the data end, UTC."),
             click.option(

@@ -4,7 +4,8 @@
 
     Event ┬ data     Bar · BarFrame · Gap · Status
           ├ signal   Signal
-          ├ order    OrderRequested · OrderAccepted · OrderRejected · OrderCanceled · OrderExpired
+          ├ order    OrderRequested · OrderAccepted · OrderRejected · OrderCanceled · OrderExpired · OrderTriggered
+          │          OrderAmendRequested · OrderAmended · OrderAmendRejected
           │          OrderPartiallyFilled · OrderFilled · PositionChanged · FundingPaid · Liquidated
           └ control  Control · StrategyStateChanged · Audit
 
@@ -21,7 +22,7 @@ from contextvars import ContextVar
 from decimal import Decimal
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -41,6 +42,9 @@ __all__ = [
     "Lane",
     "Liquidated",
     "OrderAccepted",
+    "OrderAmendRejected",
+    "OrderAmendRequested",
+    "OrderAmended",
     "OrderCanceled",
     "OrderEvent",
     "OrderExpired",
@@ -49,13 +53,22 @@ __all__ = [
     "OrderPartiallyFilled",
     "OrderRejected",
     "OrderRequested",
+    "OrderTriggered",
+    "OrderType",
     "PositionChanged",
     "Signal",
     "Status",
     "StrategyStateChanged",
+    "TimeInForce",
     "current_cause",
     "stamped",
 ]
+
+
+OrderType: TypeAlias = Literal[
+    "market", "limit", "stop", "stop_limit", "take_profit", "take_profit_limit", "trailing_stop"
+]
+TimeInForce: TypeAlias = Literal["gtc", "ioc", "fok", "gtd"]
 
 
 class Lane(StrEnum):
@@ -220,24 +233,37 @@ class OrderEvent(Event, frozen=True, kw_only=True):
 class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     """A new order, with the verdict of the gates. The orders' manager alone publishes it: call ``orders.submit``.
 
-    side : +1 buy, -1 sell. price : the limit; None for a market order. time_in_force : "gtc" rests until canceled,
-    "ioc" fills what it can at once; the rest is canceled. expires_ns : when a resting order expires.
-    reduce_only : the order may not add exposure. tag : a word of the strategy's own, which results show.
+    side : +1 buy, -1 sell. price : the limit; None for an order that takes the market's price. trigger_price : from
+    when on a stop or a take-profit order is a market or a limit order. trail : how far behind the best price since its
+    arrival a trailing stop has its trigger. time_in_force : "gtc" rests until canceled; "gtd" until ``expires_ns``;
+    "ioc" fills what it can at once, the rest is canceled; "fok" fills at once and whole, or is canceled.
+    reduce_only : the order may not add exposure. post_only : it makes liquidity, or is canceled. oco : the id of the
+    first order of its group: what one of them fills, the others lose. tag : a word of the strategy's own, which results
+    show.
     requested_quantity : what a gate that reduces has reduced to ``quantity``; None: none has.
     verdict : "passed": on its way to the broker. "refused": an OrderRejected follows, which names the gate. None: not
     judged yet; it is published with a verdict.
     """
 
     side: Literal[1, -1]
-    order_type: Literal["market", "limit"]
+    order_type: OrderType
     quantity: Decimal
     price: Decimal | None = None
-    time_in_force: Literal["gtc", "ioc"] = "gtc"
+    trigger_price: Decimal | None = None
+    trail: Decimal | None = None
+    time_in_force: TimeInForce = "gtc"
     expires_ns: int | None = None
     reduce_only: bool = False
+    post_only: bool = False
+    oco: str = ""
     tag: str = ""
     requested_quantity: Decimal | None = None
     verdict: Literal["passed", "refused"] | None = None
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it waits for a price before it is a market or a limit order."""
+        return self.trigger_price is not None or self.trail is not None
 
 
 class OrderAccepted(OrderEvent, frozen=True, kw_only=True):
@@ -270,6 +296,52 @@ class OrderExpired(OrderEvent, frozen=True, kw_only=True):
     """The order expired; ``left`` was not filled."""
 
     left: Decimal
+
+
+class OrderTriggered(OrderEvent, frozen=True, kw_only=True):
+    """The market reached the trigger of a stop or a take-profit order: it is a market or a limit order now.
+
+    price : the trigger. quote : the tick or the candle that reached it.
+    """
+
+    price: Decimal
+    quote: Cause | None = None
+
+
+class OrderAmendRequested(OrderEvent, frozen=True, kw_only=True):
+    """An open order is to have other values, with the verdict of the gates. The orders' manager alone publishes it.
+
+    quantity : the whole, with what is filled already. price, trigger_price, trail : all of them, as they would be.
+    """
+
+    quantity: Decimal
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    trail: Decimal | None = None
+    verdict: Literal["passed", "refused"] | None = None
+
+
+class OrderAmended(OrderEvent, frozen=True, kw_only=True):
+    """The order has other values from now on: it was amended, or an OCO partner was filled in part.
+
+    quantity : the whole, with what is filled already; ``left`` of it is not filled.
+    """
+
+    quantity: Decimal
+    left: Decimal
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    trail: Decimal | None = None
+    reason: str = ""
+
+
+class OrderAmendRejected(OrderEvent, frozen=True, kw_only=True):
+    """A gate or the broker refused to amend the order, which stays as it is. Fields as in OrderRejected."""
+
+    gate: str
+    observed: str
+    threshold: str
+    reason: str
 
 
 class OrderFill(OrderEvent, frozen=True, kw_only=True):
@@ -387,7 +459,8 @@ EVENT_LANES: dict[type[Event], Lane] = {
     Signal: Lane.SIGNAL,
     **dict.fromkeys(
         (
-            *(OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired),
+            *(OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired, OrderTriggered),
+            *(OrderAmendRequested, OrderAmended, OrderAmendRejected),
             *(OrderPartiallyFilled, OrderFilled, PositionChanged, FundingPaid, Liquidated),
         ),
         Lane.ORDER,

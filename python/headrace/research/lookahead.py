@@ -246,8 +246,13 @@ def _decisions(observer: Observer) -> list[Decision]:
     ]
     for order in observer.orders:
         price = "market" if order.price is None else f"{order.price:f}"
-        what = f"{order.instrument} {order.side:+d} {order.quantity:f} at {price} {order.time_in_force} {order.tag}"
-        found.append(Decision(order.ts, "order", order.strategy, what.strip()))
+        kind = " ".join(
+            f"{name} {value}"
+            for name in ("trigger_price", "trail", "post_only", "oco")
+            if (value := getattr(order, name))
+        )
+        what = f"{order.instrument} {order.side:+d} {order.quantity:f} at {price} {order.time_in_force}"
+        found.append(Decision(order.ts, "order", order.strategy, " ".join(filter(None, (what, kind, order.tag)))))
     for fill in observer.fills:
         what = f"{fill.instrument} {fill.side:+d} {fill.quantity:f} at {fill.price:f}"
         found.append(Decision(fill.ts, "fill", fill.strategy, what))

@@ -26,6 +26,7 @@ from headrace.market.events import (
     Event,
     FundingPaid,
     Liquidated,
+    OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -33,6 +34,7 @@ from headrace.market.events import (
     OrderFilled,
     OrderRejected,
     OrderRequested,
+    OrderTriggered,
     Signal,
 )
 from headrace.market.instrument import instrument_of
@@ -139,6 +141,10 @@ class Observer:
         if isinstance(event, OrderFill):
             self._on_fill(event)
             row.fill(event)
+        elif isinstance(event, OrderAmended):
+            row.amend(event)
+        elif isinstance(event, OrderTriggered):
+            row.triggered_ts = event.ts
         row.state = ENDS.get(type(event), row.state)
         if type(event) in ENDS:
             row.end_ts = event.ts

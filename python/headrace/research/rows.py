@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from headrace.market.events import FundingPaid, OrderFill, OrderRequested
+    from headrace.market.events import FundingPaid, OrderAmended, OrderFill, OrderRequested
 
 __all__ = ["Fill", "FundingRow", "OrderRow", "PositionRow", "Rows"]
 
@@ -71,10 +71,12 @@ JSON_FILL = ("ts", "strategy", "instrument", "side", "quantity", "price", "fee",
 class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One order and what became of it.
 
-    ts, end_ts : when it was submitted, and when it ended, ns; 0: it is open. price : the limit; None for a market
-    order. requested_quantity : before a gate reduced it; None: none has. state : "filled", "canceled", "expired",
-    "rejected" or "open". average_price : over its fills; 0 without. gate, reason : of a refusal;
-    reason also of a cancel. cause : the tick that it was decided on, as text.
+    ts, end_ts : when it was submitted, and when it ended, ns; 0: it is open. price : the limit; None for an order that
+    takes the market's price. requested_quantity : before a gate reduced it; None: none has. trigger_price, trail,
+    reduce_only, post_only, oco : as in OrderRequested. quantity and prices : as amended last, ``amended`` times.
+    triggered_ts : when its trigger was reached, ns; 0: it was not. state : "filled", "canceled", "expired", "rejected"
+    or "open". average_price : over its fills; 0 without. gate, reason : of a refusal; reason also of a cancel. cause :
+    the tick that it was decided on, as text.
     """
 
     ts: int
@@ -88,6 +90,13 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     time_in_force: str
     tag: str
     requested_quantity: Decimal | None = None
+    trigger_price: Decimal | None = None
+    trail: Decimal | None = None
+    reduce_only: bool = False
+    post_only: bool = False
+    oco: str = ""
+    amended: int = 0
+    triggered_ts: int = 0
     state: str = "open"
     filled: Decimal = ZERO
     average_price: Decimal = ZERO
@@ -114,8 +123,19 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             time_in_force=request.time_in_force,
             tag=request.tag,
             requested_quantity=request.requested_quantity,
+            trigger_price=request.trigger_price,
+            trail=request.trail,
+            reduce_only=request.reduce_only,
+            post_only=request.post_only,
+            oco=request.oco,
             cause="" if cause is None else f"{cause.instrument} {cause.kind} {cause.last}",
         )
+
+    def amend(self, event: OrderAmended) -> None:
+        """Take the values that the order has from now on."""
+        self.quantity, self.price = event.quantity, event.price
+        self.trigger_price, self.trail = event.trigger_price, event.trail
+        self.amended += 1
 
     def fill(self, fill: OrderFill) -> None:
         """Add an execution."""

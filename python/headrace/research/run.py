@@ -43,12 +43,12 @@ from headrace.research.settings import (
     cash_of,
     check_span,
     fees_of,
-    latency_ns,
     paper_instrument,
     time_ns,
 )
 from headrace.strategies.spec import specs_of
 from headrace.trading.brokers import Fees, SimulatedBroker
+from headrace.trading.brokers.latency import latency_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -83,8 +83,10 @@ def backtest(
     account_limits, strategy_limits : TradingLimits of all strategies together, and by strategy, "*" for the others.
     fees : a part of the notional, ``"MAKER/TAKER"``, Fees, or Fees by venue or instrument; by default the base tier of
         each venue, and 0 with a warning at an unknown one.
-    latency : how long orders and cancels are on their way, ``"5ms"`` or ns. fill : the fill model, "quote",
-        "next_open", "close_slip", "path", or one of your own; by default as the data allows.
+    latency : how long orders, amends and cancels are on their way: ``"5ms"``, ns, ``"normal(5ms, 1ms)"``,
+        ``"file(latency.csv)"``, a Latency, or these by venue or instrument, "*" for all others.
+    fill : the fill model, "quote", "trade_through", "queue", "book_walk", "next_open", "close_slip", "path", or one of
+        your own, or these by venue or instrument; by default as the data allows.
     start, end : the span of the data, ``start <= ts_init < end``: ``"2026-01-05"``, a datetime, or ns, in UTC.
     seed : of the generators of ``random`` and ``numpy.random`` during the run; they are as before afterwards.
     venue : of recordings that do not name theirs. instruments, limits : in place of paper ones, which allow anything
@@ -257,7 +259,7 @@ def _paper_broker(options: BacktestOptions, names: Sequence[str], notes: list[st
         fees = dict(VENUE_FEES)
     everywhere = fees.pop("*", Fees())
     return SimulatedBroker(
-        latency_ns=latency_ns(options.get("latency", 0)),
+        latency_ns=latency_of("latency", options.get("latency", 0), seed=options.get("seed", 0)),
         maker_fee=everywhere.maker,
         taker_fee=everywhere.taker,
         fees=fees,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 import numpy as np
 
 from headrace.errors import OptionError
-from headrace.market.checks import TIME_MAX_NS, Duration, duration_ns, refuse, whole
+from headrace.market.checks import TIME_MAX_NS, Duration, refuse, whole
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.market.money import decimal_of
 from headrace.trading.brokers import Fees
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from headrace.feeds.sources import Progress
     from headrace.market.money import Amount
-    from headrace.trading.brokers import Broker, FillModel
+    from headrace.trading.brokers import Broker, FillModel, Latency
     from headrace.trading.margin import Margin
     from headrace.trading.orders import Sizing
     from headrace.trading.risk import TradingLimits
@@ -71,8 +71,8 @@ class BacktestOptions(TypedDict, total=False):
     account_limits: TradingLimits | None
     strategy_limits: Mapping[str, TradingLimits] | None
     fees: AnyFees | None
-    latency: Duration
-    fill: str | FillModel | None
+    latency: Duration | Latency | Mapping[str, Duration | Latency]
+    fill: str | FillModel | Mapping[str, str | FillModel] | None
     start: Time | None
     end: Time | None
     seed: int
@@ -184,14 +184,6 @@ def check_span(start_ns: int | None, end_ns: int | None) -> None:
     if start_ns is not None and end_ns is not None and start_ns >= end_ns:
         msg = f"start={start_ns} is not before end={end_ns}: nothing lies between them"
         raise OptionError(msg, option="start")
-
-
-def latency_ns(latency: Duration) -> int:
-    """Return a latency in ns. Raises OptionError."""
-    ns = duration_ns("latency", latency)
-    if ns < 0:
-        refuse("latency", latency, "a time from 0 on, as '5ms'")
-    return ns
 
 
 def paper_instrument(name: str) -> Instrument:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from headrace.trading.account import Account
     from headrace.trading.known_names import KnownNames
     from headrace.trading.orders import OrderManager
+    from headrace.trading.orders.amends import AmendOptions
     from headrace.trading.orders.request import OrderOptions
     from headrace.trading.positions import Position, Positions
 
@@ -142,6 +143,11 @@ class StrategyContext:
     def cancel(self, order_id: str, reason: str) -> str:
         """Cancel one of its orders."""
         return self._parts.orders.cancel(order_id, strategy=self.name, reason=reason, cause=self.cause())
+
+    def amend(self, order_id: str, options: AmendOptions) -> str:
+        """Change one of its orders. Raises what the order manager raises."""
+        self._refuse_retired()
+        return self._parts.orders.amend(order_id, strategy=self.name, cause=self.cause(), **options)
 
     def position(self, instrument: str) -> Position:
         """Return its position in an instrument."""

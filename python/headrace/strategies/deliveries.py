@@ -27,12 +27,16 @@ from headrace.market.events import (
     BarFrame,
     Event,
     OrderAccepted,
+    OrderAmended,
+    OrderAmendRejected,
+    OrderAmendRequested,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
     OrderFill,
     OrderRejected,
     OrderRequested,
+    OrderTriggered,
     Signal,
 )
 from headrace.market.user_errors import is_requested
@@ -52,7 +56,10 @@ __all__ = ["Deliveries"]
 RUNNING = frozenset({StrategyState.RUNNING})
 # A paused or stopping strategy gets the events of its orders, too.
 OF_ITS_ORDERS = frozenset({StrategyState.RUNNING, StrategyState.PAUSED, StrategyState.STOPPING})
-NOT_FILLS = (OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired)
+NOT_FILLS = (
+    *(OrderRequested, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired, OrderTriggered),
+    *(OrderAmendRequested, OrderAmended, OrderAmendRejected),
+)
 # The events of each callback, and the states in which they are delivered.
 EVENTS: Mapping[str, tuple[type[Event] | tuple[type[Event], ...], frozenset[StrategyState]]] = {
     "on_bar": (Bar, RUNNING),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from headrace.market.money import Amount
     from headrace.strategies.context import StrategyContext
     from headrace.trading.account import Account
+    from headrace.trading.orders.amends import AmendOptions
     from headrace.trading.orders.request import OrderOptions
     from headrace.trading.positions import Position
 
@@ -99,9 +100,16 @@ class Strategy:
         """Send an order to buy and return its id; ``on_order`` and ``on_fill`` report what becomes of it.
 
         quantity : Decimal, int, text, or a float of any width, which is read as its shortest decimal text.
-        price : the limit; None: a market order. time_in_force : "gtc" rests until it is canceled, "ioc" fills what it
-            can at once; the rest is canceled. expires_after : "30s", or ns: a resting order expires then.
-            expires_ns : the same, as a time of the engine's clock. reduce_only : the order may not add exposure.
+        price : the limit; None: it takes the market's price. At most one of the next three makes the order wait:
+            stop : until the market is at or beyond this price, on the losing side (a buy waits for a rise).
+            take_profit : the same on the winning side (a buy waits for a fall). trail : a stop that follows the best
+            price since the order's arrival at this distance.
+        time_in_force : "gtc" rests until it is canceled, "gtd" until expires_after or expires_ns; "ioc" fills what it
+            can at once, the rest is canceled; "fok" fills at once and whole, or is canceled.
+            expires_after : "30s", or ns: a resting order expires then.
+            expires_ns : the same, as a time of the engine's clock.
+        reduce_only : the order may not add exposure. post_only : it is canceled where it would take.
+            oco : the id of an open order of the strategy in the instrument: what one of both fills, the other loses.
             tag : a word of your own, up to 64 characters, that results show with the order and its round trip.
 
         Raises EngineError (no broker), OrderError (an invalid order) and LaneFullError; then there is no order.
@@ -124,6 +132,18 @@ class Strategy:
         if values:
             raise OrderError(unnamed("cancel", values, "reason="), field="reason")
         return self._lent("cancel").cancel(order_id, reason)
+
+    def amend(self, order_id: str, *values: Never, **options: Unpack[AmendOptions]) -> str:
+        """Change an open order: "accepted" (judged like an order; ``on_order`` reports the rest), else as ``cancel``.
+
+        quantity : the whole, with what is filled already. price, stop, take_profit, trail : as in ``buy``, where the
+            order has one; what is not given stays. A smaller quantity alone keeps the order's place in its queue.
+
+        Raises OrderError (an id that was never given, a value that the order cannot have) and LaneFullError.
+        """
+        if values:
+            raise OrderError(unnamed("amend", values, "price="), field="price")
+        return self._lent("amend").amend(order_id, options)
 
     def position(self, instrument: str) -> Position:
         """Return the strategy's position in an instrument; flat when it never had one.

@@ -22,7 +22,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.market.checks import of_type, refuse
-from headrace.market.events import FundingPaid, OrderAccepted, OrderEvent, OrderFill, OrderRequested
+from headrace.market.events import (
+    FundingPaid,
+    OrderAmended,
+    OrderAmendRejected,
+    OrderCanceled,
+    OrderExpired,
+    OrderFill,
+    OrderFilled,
+    OrderRejected,
+)
 from headrace.market.money import MONEY, ZERO, Amount, decimal_of, shown
 from headrace.market.wording import amount_text
 from headrace.trading.margin import Margins
@@ -40,12 +49,20 @@ if TYPE_CHECKING:
 __all__ = ["Cash", "checked_cash"]
 
 
+ENDS = (OrderFilled, OrderCanceled, OrderExpired, OrderRejected)
+
+
 class _Lock(NamedTuple):
-    """What an order locks: the whole of it, for its whole quantity, and what is left of that."""
+    """What an order locks: the whole of it, for the quantity that was judged, and what is left of that."""
 
     currency: str
     whole: Decimal
+    quantity: Decimal
     left: Decimal
+
+    def for_rest(self, left: Decimal) -> _Lock:
+        """Return the lock of what is left to fill."""
+        return self._replace(left=MONEY.divide(MONEY.multiply(self.whole, left), self.quantity))
 
 
 class Cash:
@@ -80,6 +97,8 @@ class Cash:
         self._locked: dict[str, Decimal] = {}
         self._of_position: dict[tuple[str, str], Decimal] = {}
         self._locks: dict[str, _Lock] = {}
+        # Of orders that may be amended: what they lock if they are not.
+        self._before_amend: dict[str, _Lock] = {}
         # An order that passed and may not have found room on the bus.
         self._newest = ""
 
@@ -103,22 +122,29 @@ class Cash:
         order, traded = request.order, request.instrument
         assert traded is not None  # The gate "instrument" refuses those before.
         self._forget_unsent()
-        price = order.price if order.price is not None else _opposite(request)
+        price = order.trigger_price if order.price is None else order.price
+        if price is None:
+            price = _opposite(request)
         held = self._positions.held(order.strategy, order.instrument)
         closing = request.closes
         adding = MONEY.subtract(order.quantity, closing)
         fee = max(ZERO, self._fee(traded, order.quantity, price))
         needed = MONEY.add(self._margins.locked(traded, traded.worth(adding, price)), fee)
         flips = bool(adding and closing)
+        before = self._locks.get(order.order_id)
         free = self._free_without(held if flips else None, traded.settles)
         if flips:
             free = MONEY.add(free, self._released(held, closing, price))
+        if before is not None:  # The order is amended.
+            free = MONEY.add(free, before.left)
         observed = f"{amount_text(needed)} {traded.settles}"
         threshold = f"{amount_text(shown(free))} {traded.settles}"
         if adding and needed > free:
             reason = f"it needs {observed} with its fee, and {threshold} is free: order less, or give more cash"
             return GateVerdict(passed=False, observed=observed, threshold=threshold, reason=reason)
-        self._lock(order.order_id, _Lock(traded.settles, needed, needed))
+        if before is not None:
+            self._before_amend[order.order_id] = before
+        self._lock(order.order_id, _Lock(traded.settles, needed, order.quantity, needed))
         self._newest = order.order_id
         return GateVerdict(passed=True, observed=observed, threshold=threshold)
 
@@ -140,13 +166,18 @@ class Cash:
         """Follow an order: a fill moves cash into the position, an end frees what is left; follow funding."""
         if isinstance(event, FundingPaid | OrderFill):
             self._account_for(event.strategy, event.instrument)
-        if isinstance(event, OrderFill):
+        if isinstance(event, OrderFill | OrderAmended) and event.left:
             lock = self._locks.get(event.order_id)
-            if lock is not None and event.left:
-                share = MONEY.divide(MONEY.multiply(lock.whole, event.left), MONEY.add(event.filled, event.left))
-                self._lock(event.order_id, lock._replace(left=share))
-                return
-        if isinstance(event, OrderEvent) and not isinstance(event, OrderRequested | OrderAccepted):
+            if lock is not None:
+                self._lock(event.order_id, lock.for_rest(event.left))
+            if isinstance(event, OrderAmended):
+                self._before_amend.pop(event.order_id, None)
+        elif isinstance(event, OrderAmendRejected):
+            before = self._before_amend.pop(event.order_id, None)
+            if before is not None and event.order_id in self._locks:
+                self._lock(event.order_id, before)
+        elif isinstance(event, ENDS):
+            self._before_amend.pop(event.order_id, None)
             self._free(event.order_id)
 
     def _account_for(self, strategy: str, instrument: str) -> None:

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.market.candles import CandleOpen
     from headrace.market.clock import Clock, ModeName
-    from headrace.market.events import Bar, Cause, Event, OrderRequested
+    from headrace.market.events import Bar, Cause, Event, OrderAmendRequested, OrderRequested
     from headrace.market.instrument import Instrument
 
 __all__ = [
+    "AmendingBroker",
     "Broker",
     "BrokerContext",
     "CandleBroker",
@@ -129,6 +130,14 @@ class PaperBroker(Protocol):
 
 
 @runtime_checkable
+class AmendingBroker(Broker, Protocol):
+    """A broker that can change an open order; with any other one, orders are canceled and sent anew."""
+
+    def amend(self, change: OrderAmendRequested) -> None:
+        """Change an order if it is still open; answers with OrderAmended, or with OrderAmendRejected."""
+
+
+@runtime_checkable
 class FeeBroker(Protocol):
     """A broker whose fees are known before an execution."""
 
@@ -148,14 +157,15 @@ def check_broker(broker: Broker) -> None:
     """Refuse a broker of which a method would not run. Raises OptionError."""
     of_candles = ("on_candles_open", "on_candles_close") if isinstance(broker, CandleBroker) else ()
     of_margin = ("fill_at",) if isinstance(broker, MarginBroker) else ()
-    for method in ("attach", "submit", "cancel", "close", *of_candles, *of_margin):
+    of_amends = ("amend",) if isinstance(broker, AmendingBroker) else ()
+    for method in ("attach", "submit", "cancel", "close", *of_amends, *of_candles, *of_margin):
         if msg := unfinished_problem(f"{type(broker).__name__}.{method}", getattr(broker, method)):
             raise OptionError(msg, option="broker")
 
 
 def call_broker(
     broker: Broker,
-    method: Literal["attach", "submit", "cancel", "close", "fill_at", "on_candles_open", "on_candles_close"],
+    method: Literal["attach", "submit", "amend", "cancel", "close", "fill_at", "on_candles_open", "on_candles_close"],
     *arguments: object,
 ) -> None:
     """Call a broker's method. Raises LaneFullError, and BrokerError for every other exception."""

@@ -139,6 +139,14 @@ class BinanceBroker:
                 log.exception("the binance broker failed")
 
     def _submit(self, order: OrderRequested) -> None:
+        if reason := _unsendable(order):
+            self._open.pop(order.order_id, None)
+            sends = "market and limit orders: gtc, ioc, fok"
+            advice = f"the binance broker sends {sends}; keep the {reason} in your strategy, and send when it is due"
+            self._publish(
+                OrderRejected(**self._said(order), gate="broker", observed=reason, threshold=sends, reason=advice)
+            )
+            return
         fields: dict[str, object] = {
             "symbol": order.instrument.partition(".")[0],
             "side": "BUY" if order.side > 0 else "SELL",
@@ -248,6 +256,15 @@ class BinanceBroker:
             msg = f"{url} answered {answer.status}: {known.get('code')}: {known.get('msg', '')}"
             raise VenueRequestError(msg, url=url, status=answer.status, code=known.get("code"))
         return document
+
+
+def _unsendable(order: OrderRequested) -> str:
+    """Return what of an order this broker does not send; empty: nothing."""
+    if order.is_conditional:
+        return f"{order.order_type} order"
+    if order.expires_ns is not None:
+        return "order with an expiry"
+    return "oco order" if order.oco else "post_only order" if order.post_only else ""
 
 
 def _is_refusal(error: VenueRequestError) -> bool:

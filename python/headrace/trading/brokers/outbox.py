@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.errors import OrderError
 
 if TYPE_CHECKING:
-    from headrace.market.events import OrderEvent, OrderRequested
+    from headrace.market.events import OrderAmendRequested, OrderEvent, OrderRequested
     from headrace.trading.brokers.base import BrokerContext
 
 __all__ = ["Outbox"]
@@ -52,7 +52,7 @@ class Outbox:
             raise OrderError(msg, field="broker")
         return self._context
 
-    def said(self, request: OrderRequested) -> dict[str, Any]:
+    def said(self, request: OrderRequested | OrderAmendRequested) -> dict[str, Any]:
         """Return the fields that all events of an order have."""
         return {
             "source": self._name,

@@ -3,7 +3,8 @@
 ::
 
     add ─▶ arriving: a limit until its first quote, a market order until it is filled ─▶ each quote looks at these
-              └▶ rest: a limit by its price ─▶ a quote looks at those that its opposite price reaches
+     │        └▶ rest: a limit by its price ─▶ a quote looks at those that its opposite price reaches
+     └▶ triggers: what waits for a price ─▶ release ─▶ arriving
 
 Guarantees: an order never meets the tick that caused it, or one before, nor a quote that was received before it
 arrived; orders are met in the order in which they came. What a quote does not reach costs it nothing.
@@ -19,10 +20,13 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
-from headrace.market.money import ZERO, decimal_of
+from headrace.market.money import MONEY, ZERO, decimal_of
 from headrace.market.tick import has_side
+from headrace.trading.brokers.triggers import Triggers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from headrace.market.events import Cause, OrderRequested
     from headrace.trading.brokers.fill_models.base import FillModel
 
@@ -38,16 +42,24 @@ class RestingOrder:
     number : rises with each order. arrives_ns : only quotes received from then on are met; 0: the next one.
     arrived_ns : when it had arrived, whatever data there is. is_arriving : it has met none yet.
     filled, left, executions : what became of it.
-    cancel_ns : when it is canceled, why, and what asked for it; 0: it is canceled, and that was not published yet.
+    cancel_ns : when it is canceled, why, and what asked for it; 0: it is over, whether that was published or not.
+    cause : only ticks after it are met. is_waiting : its trigger was not reached. best : the best price since a
+    trailing stop arrived; None: it saw none. partners : its OCO group, with itself; None: it has none. ahead : the size
+    before it in the queue of its price, by the fill model "queue"; None: unknown.
     """
 
     __slots__ = (
-        *("arrived_ns", "arrives_ns", "cancel_cause", "cancel_ns", "cancel_reason"),
-        *("executions", "filled", "is_arriving", "left", "number", "request"),
+        *("ahead", "arrived_ns", "arrives_ns", "best", "cancel_cause", "cancel_ns", "cancel_reason", "cause"),
+        *("executions", "filled", "is_arriving", "is_waiting", "left", "number", "partners", "request"),
     )
 
     def __init__(self, request: OrderRequested, number: int, now_ns: int, latency_ns: int) -> None:
         self.request = request
+        self.cause = request.cause
+        self.is_waiting = False
+        self.best: Decimal | None = None
+        self.partners: list[RestingOrder] | None = None
+        self.ahead: Decimal | None = None
         self.number = number
         self.left = request.quantity
         self.filled = ZERO
@@ -78,7 +90,7 @@ class RestingOrder:
         """Return whether a quote came after what caused the order, and not before the order had arrived."""
         if self.cancel_ns == 0 or quote.ts_init < self.arrives_ns:
             return False
-        cause = self.request.cause
+        cause = self.cause
         if cause is None:
             return True
         if (cause.instrument, cause.kind) == (quote.instrument, quote.kind):
@@ -86,14 +98,51 @@ class RestingOrder:
         # Numbers of two kinds cannot be compared; what was received at the same time may have been before.
         return quote.ts_init > cause.ts_init
 
+    # What waits for a price
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether its trigger lies on the losing side."""
+        return not self.request.order_type.startswith("take_profit")
+
+    @property
+    def waits_for_rise(self) -> bool:
+        """Whether its trigger is reached from below."""
+        return (self.request.side > 0) is self.is_stop
+
+    @property
+    def trigger(self) -> Decimal | None:
+        """The price that it waits for; None: a trailing stop that has seen no price."""
+        trail = self.request.trail
+        if trail is None or self.best is None:
+            return self.request.trigger_price
+        return MONEY.fma(trail, self.request.side, self.best)
+
+    def is_reached(self, price: Decimal) -> bool:
+        """Return whether a price is at its trigger, or beyond."""
+        trigger = self.trigger
+        return trigger is not None and (price >= trigger if self.waits_for_rise else price <= trigger)
+
+    def follow(self, price: Decimal) -> None:
+        """Have the trigger of a trailing stop follow a better price."""
+        if self.request.trail is not None:
+            best = price if self.best is None else self.best
+            self.best = min(best, price) if self.request.side > 0 else max(best, price)
+
 
 class RestingOrders:
-    """Orders of one instrument. model : what fills them; it may change while there are none."""
+    """Orders of one instrument. model : what fills them; it may change while there are none.
 
-    __slots__ = ("_arriving", "_resting", "model", "sees_quotes")
+    taken : by the side of the orders that take it and by price, what they took of the size that is shown there; kept by
+    models that fill a shown size once.
+    """
+
+    __slots__ = ("_arriving", "_resting", "model", "sees_each_quote", "sees_quotes", "taken", "triggers")
 
     def __init__(self, model: FillModel) -> None:
         self.use(model)
+        self.triggers = Triggers()
+        self.taken: dict[int, dict[Decimal, Decimal]] = {1: {}, -1: {}}
         self._arriving: dict[int, RestingOrder] = {}
         self._resting = {side: _Limits(side) for side in (1, -1)}
 
@@ -101,24 +150,54 @@ class RestingOrders:
         """Have a model fill them."""
         self.model = model
         self.sees_quotes = "quote" in model.sees
+        self.sees_each_quote = model.sees_each_quote
 
     @property
     def is_empty(self) -> bool:
         """Whether there are none."""
-        return not self._arriving and not any(own.orders for own in self._resting.values())
+        return not (self._arriving or self.triggers.orders or any(own.orders for own in self._resting.values()))
 
     @property
     def arriving(self) -> list[RestingOrder]:
         """Those that have met nothing yet, and market orders that are not filled whole, in their order."""
-        return list(self._arriving.values())
+        return sorted(self._arriving.values(), key=attrgetter("number"))
+
+    def not_resting(self, by_ns: int) -> list[RestingOrder]:
+        """Return the orders that had arrived by a time and do not rest: what waits for a price, then what arrives."""
+        each = [*sorted(self.triggers.orders.values(), key=attrgetter("number")), *self.arriving]
+        return [order for order in each if order.has_arrived(by_ns)]
+
+    def resting_of(self, side: int) -> list[RestingOrder]:
+        """Return the resting limits of a side, the best price last."""
+        return [order for _, _, order in self._resting[side].orders]
 
     def resting_at(self, side: int, opposite: Decimal) -> list[RestingOrder]:
         """Return the resting limits of a side that an opposite price reaches, the best price last."""
         return self._resting[side].reached(opposite)
 
     def add(self, order: RestingOrder) -> None:
-        """Add an order that arrives."""
+        """Add an order that arrives, or that waits for a price."""
+        request = order.request
+        if request.trigger_price is not None or request.trail is not None:
+            order.is_waiting = True
+            self.triggers.add(order)
+        else:
+            self._arriving[order.number] = order
+
+    def release(self, order: RestingOrder) -> None:
+        """Have an order arrive whose trigger was reached."""
+        order.is_waiting = False
+        self.triggers.pop(order)
         self._arriving[order.number] = order
+
+    def move(self, order: RestingOrder, request: OrderRequested, number: int) -> None:
+        """Give an order other values, and a later place."""
+        self.remove(order)
+        order.request, order.number, order.is_arriving, order.ahead = request, number, True, None
+        if order.is_waiting:
+            self.triggers.add(order)
+        else:
+            self._arriving[number] = order
 
     def rest(self, order: RestingOrder) -> None:
         """Note that a limit order has met a quote: from now on it rests at its price."""
@@ -128,14 +207,19 @@ class RestingOrders:
 
     def remove(self, order: RestingOrder) -> None:
         """Remove an order that is over."""
-        if self._arriving.pop(order.number, None) is None:
+        if self._arriving.pop(order.number, None) is None and not self.triggers.pop(order):
             self._resting[order.request.side].remove(order)
 
     def concerns(self, bid_price: float, ask_price: float) -> bool:
         """Return whether a quote may fill any of them, or be the first that one meets. Two comparisons, mostly."""
-        return bool(self._arriving) or self._resting[1].reach >= ask_price or self._resting[-1].reach <= bid_price
+        return (
+            bool(self._arriving)
+            or self._resting[1].reach >= ask_price
+            or self._resting[-1].reach <= bid_price
+            or (bool(self.triggers.orders) and self.triggers.concerns(bid_price, ask_price))
+        )
 
-    def met_by(self, quote: Cause, shown: ShownSides) -> list[RestingOrder]:
+    def met_by(self, quote: Cause, shown: Mapping[int, ShownSide]) -> list[RestingOrder]:
         """Return the orders that a quote meets, in the order in which they came."""
         met = [order for order in self._arriving.values() if order.meets(quote)]
         for side, resting in self._resting.items():
@@ -230,6 +314,13 @@ class ShownSide:
         self.price = decimal_of(price) if is_there else ZERO
         known = decimal_of(size) if math.isfinite(size) else UNBOUNDED
         self.left = known if is_there else ZERO
+
+    @classmethod
+    def of(cls, price: Decimal, size: Decimal) -> ShownSide:
+        """Return a side of Decimals."""
+        made = cls.__new__(cls)
+        made.price, made.left = price, size
+        return made
 
 
 class ShownSides(dict[int, ShownSide]):

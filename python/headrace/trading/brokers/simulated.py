@@ -1,15 +1,16 @@
-"""SimulatedBroker: executes orders against quotes or candles, live in paper mode and in a replay.
+"""SimulatedBroker: executes orders against quotes, trades, books or candles, live in paper mode and in a replay.
 
 ::
 
-    submit ─▶ Matching ◀─ meet · fill ─ FillModel ◀─ quotes, candles
-                 └▶ OrderAccepted · OrderRejected · fills · OrderCanceled · OrderExpired
+    submit ─▶ Matching ◀─ meet · trigger ─ FillModel ◀─ quotes, trades, books, candles
+    amend ─▶     └▶ OrderAccepted · OrderRejected · OrderTriggered · fills · OrderAmended · OrderCanceled · OrderExpired
 
 Which model fills an order
-    The one of the option ``fill``. Without it: "next_open" for an instrument that has candles and has had no quote,
-    "quote" for every other one. The orders of one instrument that are open together have one model.
+    The one of the option ``fill``, for its instrument. Without it: "next_open" for an instrument that has candles and
+    has had no quote, "quote" for every other one. The orders of one instrument that are open together have one model.
 
-Guarantees: nothing is random; money is Decimal; an order that the model cannot simulate is rejected at its submission.
+Guarantees: what is random follows from a seed; money is Decimal; an order that the model cannot simulate is rejected at
+its submission.
 Does not: simulate outages, or an effect of its orders on the market.
 """
 
@@ -20,27 +21,32 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from headrace.errors import EngineError, OptionError, OrderError
-from headrace.market.checks import nearest, of_type, whole
+from headrace.market.checks import nearest, of_type
 from headrace.market.clock import Mode
 from headrace.market.events import Cause, OrderRejected
 from headrace.market.tick import NEVER_NEWEST, Flags
-from headrace.trading.brokers.costs import Costs, Fees, fees_at
+from headrace.trading.brokers.costs import Costs, fees_at
+from headrace.trading.brokers.fees import Fees, FeeTiers, share_of
 from headrace.trading.brokers.fill_models import FILL_MODELS, FillModel, NextOpenFill, QuoteFill
-from headrace.trading.brokers.fill_models.base import LastCandle
+from headrace.trading.brokers.fill_models.base import LastCandle, Trade
+from headrace.trading.brokers.latency import AnyLatency, Delays
 from headrace.trading.brokers.matching import Matching
 from headrace.trading.brokers.outbox import Outbox
-from headrace.trading.brokers.resting import NEVER_NS, ShownSides
+from headrace.trading.brokers.resting import NEVER_NS, ShownSide, ShownSides
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from decimal import Decimal
 
+    from headrace._native import Book
+    from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.subscription import Subscription
     from headrace.market.candles import CandleOpen
-    from headrace.market.events import Bar, OrderRequested
+    from headrace.market.events import Bar, OrderAmendRequested, OrderRequested
     from headrace.market.instrument import Instrument
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import BrokerContext
+    from headrace.trading.brokers.resting import RestingOrders
 
 __all__ = ["SimulatedBroker"]
 
@@ -52,13 +58,16 @@ OLD_QUOTE = int(Flags.SNAPSHOT | NEVER_NEWEST)
 class SimulatedBroker:
     """A broker that needs nothing but quotes or candles.
 
-    latency_ns : how long an order or a cancel is on its way; 0: an order meets the next quote.
+    latency_ns : how long an order, an amend or a cancel is on its way; 0: an order meets the next quote. Also a
+        NormalLatency, a FileLatency, or these by venue or instrument, "*" for all others.
     maker_fee, taker_fee : a part of the notional (0.001: ten basis points), in the instrument's settlement currency; a
         maker's may be negative. An order is a taker where it fills against the first data that it meets, and with
         every fill of a market order.
-    fees : by venue or instrument, in place of these two: {"BINANCE_USDM": Fees("0.0002", "0.0005")}.
+    fees : by venue or instrument, in place of these two: {"BINANCE_USDM": Fees("0.0002", "0.0005")}; or FeeTiers.
     slippage_ticks, slippage_bps : how much worse than the quote a taker is filled, never beyond its limit.
-    fill : "quote", "next_open", "close_slip", "path", or a FillModel of your own; None: as the data allows, see above.
+    fill : "quote", "trade_through", "queue", "book_walk", "next_open", "close_slip", "path", or a FillModel of your
+        own; or these by venue or instrument, "*" for all others; None: as the data allows, see above.
+    volume_share_max : the part of a candle's volume that orders may fill, all together, as 0.1; None: they fill whole.
 
     Raises OptionError.
     """
@@ -68,24 +77,30 @@ class SimulatedBroker:
     def __init__(
         self,
         *,
-        latency_ns: int = 0,
+        latency_ns: AnyLatency | Mapping[str, AnyLatency] = 0,
         maker_fee: Amount = 0,
         taker_fee: Amount = 0,
         slippage_ticks: int = 0,
         slippage_bps: Amount = 0,
-        fill: str | FillModel | None = None,
-        fees: Mapping[str, Fees] = MappingProxyType({}),
+        fill: str | FillModel | Mapping[str, str | FillModel] | None = None,
+        fees: Mapping[str, Fees | FeeTiers] = MappingProxyType({}),
+        volume_share_max: Amount | None = None,
         name: str = "simulated",
     ) -> None:
         self._costs = Costs(fees_at(maker_fee, taker_fee), fees, slippage_ticks, slippage_bps)
         of_type("name", name, str)
         self._name = name
-        self._fill = None if fill is None else _model(fill)
+        self._fills = _models(fill)
         self._for_quotes, self._for_candles = QuoteFill(), NextOpenFill()
         self._outbox = Outbox(name)
-        latency_ns = whole("latency_ns", latency_ns, 0, 1 << 62, "ns")
-        self._matching = Matching(self._outbox, self._costs, latency_ns, self._doze)
-        self._subscription: Subscription | None = None
+        share = None if volume_share_max is None else share_of(volume_share_max)
+        self._matching = Matching(self._outbox, self._costs, Delays(latency_ns), self._doze, share)
+        # Those that sleep while there are no orders; a book needs every level.
+        self._subscriptions: list[Subscription] = []
+        self._books: Subscription | None = None
+        self._with_books: set[str] = set()
+        # By instrument, the kind of trade that came first: the other one tells the same trades again.
+        self._trade_kinds: dict[str, str] = {}
         # By instrument, what is known of its candles.
         self._last_opens: dict[str, CandleOpen] = {}
         self._last_candles: dict[str, Bar] = {}
@@ -120,14 +135,30 @@ class SimulatedBroker:
         self._outbox.attach(context)
         self._matching.known = context.instruments
         if context.dispatcher is not None:
-            self._subscription = context.dispatcher.subscribe(
-                self._on_quote,
-                callback="on_quote",
-                name=f"{self._name} broker",
+            self._subscribe(context.dispatcher, context.mode)
+
+    def _subscribe(self, dispatcher: Dispatcher, mode: Mode) -> None:
+        """Subscribe to what the fill models see. A trade comes behind the quotes that were published before it."""
+        seen = {data for model in self._fills.values() for data in model.sees}
+        handlers: dict[str, Callable[..., None]] = {"on_quote": self._on_quote}
+        if "trade" in seen:
+            handlers |= {"on_trade": self._on_trade, "on_agg_trade": self._on_agg_trade}
+        if "book" in seen:
+            handlers["on_book"] = self._on_book
+        for callback, handler in handlers.items():
+            what = "" if callback == "on_quote" else f" {callback.removeprefix('on_')}s"
+            subscription = dispatcher.subscribe(
+                handler,
+                callback=callback,
+                name=f"{self._name} broker{what}",
                 # Live it never holds the feed for others: a quote that is lost to it is one that nobody traded on.
-                overflow="block" if context.mode is Mode.REPLAY else "drop_oldest",
+                overflow="block" if mode is Mode.REPLAY else "drop_oldest",
             )
-            self._subscription.doze()
+            if callback == "on_book":
+                self._books = subscription
+            else:
+                self._subscriptions.append(subscription)
+        self._doze()
 
     def submit(self, order: OrderRequested) -> None:
         """Take an order; it meets data from the next on. Raises OrderError (an id twice)."""
@@ -149,8 +180,10 @@ class SimulatedBroker:
             )
             return
         accepted = matching.add(order, model)
-        if self._subscription is not None:
-            self._subscription.wake()
+        if order.instrument in self._with_books:
+            self._use_book(matching.at[order.instrument])
+        for subscription in self._subscriptions:
+            subscription.wake()
         last = LastCandle(self._last_opens.get(order.instrument), self._last_candles.get(order.instrument))
         matching.at[order.instrument].model.on_order(accepted, last, matching)
 
@@ -163,11 +196,15 @@ class SimulatedBroker:
         """Cancel an order, after the latency; one that is over stays as it is. Raises LaneFullError."""
         self._matching.cancel(order_id, cause)
 
+    def amend(self, change: OrderAmendRequested) -> None:
+        """Change an order, after the latency; one that is over stays as it is."""
+        self._matching.amend(change)
+
     def close(self) -> None:
         """Leave the ticks; open orders stay as they are."""
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
+        for subscription in (*self._subscriptions, *([] if self._books is None else [self._books])):
+            subscription.close()
+        self._subscriptions, self._books = [], None
 
     def on_candles_open(self, opens: Sequence[CandleOpen]) -> None:
         """Fill what the opens of candles allow."""
@@ -193,8 +230,10 @@ class SimulatedBroker:
 
     def _model_of(self, instrument: str) -> FillModel:
         """Return the model for an instrument that has no open orders."""
-        if self._fill is not None:
-            return self._fill
+        if self._fills:
+            own = self._fills.get(instrument) or self._fills.get(instrument.rpartition(".")[2]) or self._fills.get("*")
+            if own is not None:
+                return own
         context = self._outbox.context
         if instrument not in context.candles:
             return self._for_quotes
@@ -203,7 +242,7 @@ class SimulatedBroker:
 
     def _refusal(self, order: OrderRequested, model: FillModel) -> tuple[str, str] | None:
         """Return what it sees, and why it cannot fill this order."""
-        if self._subscription is None:
+        if not self._subscriptions:
             return "no quotes", "the simulated broker fills against quotes: give the engine a feed"
         if order.order_type not in model.order_types:
             known = ", ".join(sorted(model.order_types))
@@ -233,15 +272,64 @@ class SimulatedBroker:
         if matching.look_ns != NEVER_NS:
             matching.end_due()
         orders = matching.at.get(instrument)
-        if orders is None or flags & OLD_QUOTE or not orders.sees_quotes or not orders.concerns(bid_price, ask_price):
+        if orders is None or flags & OLD_QUOTE or not orders.sees_quotes:
+            return
+        if not (orders.concerns(bid_price, ask_price) or orders.sees_each_quote):
             return
         quote = Cause(instrument, "quote", seq, seq, ts_init)
         orders.model.on_quote(orders, quote, ShownSides(bid_price, bid_size, ask_price, ask_size), matching)
 
+    def _on_trade(
+        self, instrument: str, price: float, size: float, aggressor_side: int, seq: int, ts_init: int, flags: int
+    ) -> None:
+        if not flags & NEVER_NEWEST and self._trade_kinds.setdefault(instrument, "trade") == "trade":
+            self._see_trade(Cause(instrument, "trade", seq, seq, ts_init), price, size, aggressor_side)
+
+    def _on_agg_trade(
+        self, instrument: str, price: float, size: float, aggressor_side: int, seq: int, ts_init: int, flags: int
+    ) -> None:
+        if not flags & NEVER_NEWEST and self._trade_kinds.setdefault(instrument, "agg_trade") == "agg_trade":
+            self._see_trade(Cause(instrument, "agg_trade", seq, seq, ts_init), price, size, aggressor_side)
+
+    def _see_trade(self, seen: Cause, price: float, size: float, aggressor_side: int) -> None:
+        matching = self._matching
+        if matching.look_ns != NEVER_NS:
+            matching.end_due()
+        assert seen.instrument is not None  # A trade is of one instrument.
+        orders = matching.at.get(seen.instrument)
+        if orders is None or orders.is_empty or "trade" not in orders.model.sees:
+            return
+        shown = ShownSide(price, size)
+        orders.model.on_trade(orders, Trade(seen, shown.price, shown.left, aggressor_side), matching)
+
+    def _on_book(self, instrument: str, book: Book, seq: int, ts_init: int) -> None:
+        matching = self._matching
+        if matching.look_ns != NEVER_NS:
+            matching.end_due()
+        orders = matching.at.get(instrument)
+        self._with_books.add(instrument)
+        if orders is None or orders.is_empty:
+            return
+        self._use_book(orders)
+        if "book" in orders.model.sees:
+            orders.model.on_book(orders, Cause(instrument, "level", seq, seq, ts_init), book, matching)
+
+    @staticmethod
+    def _use_book(orders: RestingOrders) -> None:
+        """Show orders no quotes where their model sees the book, of which quotes are a part."""
+        orders.sees_quotes = orders.sees_quotes and "book" not in orders.model.sees
+
     def _doze(self) -> None:
-        """Take no quotes while there are no orders."""
-        if self._subscription is not None:
-            self._subscription.doze()
+        """Take no quotes and trades while there are no orders."""
+        for subscription in self._subscriptions:
+            subscription.doze()
+
+
+def _models(fill: object) -> dict[str, FillModel]:
+    """Return fill models by venue or instrument, "*" for all others. Raises OptionError."""
+    if fill is None:
+        return {}
+    return {name: _model(own) for name, own in (fill if isinstance(fill, Mapping) else {"*": fill}).items()}
 
 
 def _model(fill: object) -> FillModel:

@@ -18,10 +18,11 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from headrace.errors import ClosedError, LaneFullError
-from headrace.market.events import Lane, OrderRequested
+from headrace.market.events import Lane, OrderAmendRequested, OrderRequested
+from headrace.market.money import MONEY
 from headrace.trading.orders.crossing import Crossing
 from headrace.trading.risk import Exposure, GateVerdict, Refusal
 
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 ORDER_LANE = tuple(Lane).index(Lane.ORDER)
 ADVICE = "call engine.orders.submit(...), which has the gates judge the order and publishes it with their verdict"
+AMEND_ADVICE = "call engine.orders.amend(...), which has the gates judge the change and publishes it with their verdict"
 NO_BROKER = Refusal(
     "broker",
     GateVerdict(
@@ -80,6 +82,7 @@ class Judge:
         self._lock = lock
         self._core = bus.core
         self._publish = bus.own(OrderRequested, ADVICE)
+        self._publish_amend = bus.own(OrderAmendRequested, AMEND_ADVICE)
         self._crossing = Crossing(call_soon, self.go_on)
 
     def take(self, request: OrderRequested) -> None:
@@ -102,7 +105,9 @@ class Judge:
 
     def exposure(self, request: OrderRequested) -> Exposure:
         """Return what surrounds an order: what its strategy holds, has working and may do."""
-        working, open_orders = self._table.working(request.strategy, request.instrument, request.side)
+        working, open_orders = self._table.working.of_side(request.strategy, request.instrument, request.side)
+        if request.oco:
+            working = self._table.working_beside(request)
         return Exposure(
             permission=self.permissions.get(request.strategy, "all"),
             position=self._positions.held(request.strategy, request.instrument).quantity,
@@ -172,3 +177,32 @@ class Judge:
         self._table.add(request, works=refusal is None)
         if refusal is not None:
             self._notices.reject(request, refusal)
+
+    def judge_amend(self, request: OrderAmendRequested, order: OrderRequested, refusal: Refusal | None) -> None:
+        """Take a change of an order through the gates and publish it with their verdict; on the bus's own thread.
+
+        order : what is left of it, as it would be. refusal : of the manager; None: the gates judge.
+        Raises what publishing raises; then everything is as it was.
+        """
+        is_message = False
+        if refusal is None:
+            _, open_orders = self._table.working.of_side(order.strategy, order.instrument, order.side)
+            beside = {"working": self._table.working_beside(order), "open_orders": open_orders - 1}
+            asked = order.quantity
+            refusal = self._gates.check(order, replace(self.exposure(order), **beside))
+            is_message = refusal is None
+            # As far as a gate has reduced it.
+            force_setattr(request, "quantity", MONEY.subtract(request.quantity, MONEY.subtract(asked, order.quantity)))
+        force_setattr(request, "verdict", "passed" if refusal is None else "refused")
+        try:
+            self._publish_amend(request)
+        except BaseException:
+            if is_message:
+                self._gates.uncount_message(request.strategy)
+            raise
+        if refusal is not None:
+            self._notices.reject_amend(request, refusal)
+            return
+        now = self._table.get(request.order_id)
+        if now is not None and request.quantity > now.quantity:
+            self._table.reserve(request.order_id, MONEY.subtract(request.quantity, now.quantity))

@@ -27,12 +27,14 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from headrace.errors import BrokerError, LaneFullError, OrderError
+from headrace.errors import LaneFullError, OrderError
 from headrace.market.checks import of_type, one_of
 from headrace.market.clock import Mode, ModeName
 from headrace.market.events import (
     Cause,
     Event,
+    OrderAmendRejected,
+    OrderAmendRequested,
     OrderEvent,
     OrderFill,
     OrderRejected,
@@ -40,16 +42,17 @@ from headrace.market.events import (
     PositionChanged,
     Signal,
 )
-from headrace.market.wording import value_text
-from headrace.trading.brokers.base import call_broker
+from headrace.market.money import ZERO
+from headrace.trading.orders.amends import Amends
 from headrace.trading.orders.cancels import Cancels
 from headrace.trading.orders.flattening import Flattenings
 from headrace.trading.orders.judge import Judge
 from headrace.trading.orders.liquidations import Liquidations
 from headrace.trading.orders.notices import Notices
-from headrace.trading.orders.order import UNKNOWN, OrderState
+from headrace.trading.orders.order import OrderState
 from headrace.trading.orders.refusals import Refusals
 from headrace.trading.orders.request import check_names, identify, request_of
+from headrace.trading.orders.sending import Sending
 from headrace.trading.orders.sizing import FixedQuantity, Sizing, sized
 from headrace.trading.orders.table import OrderStats, OrderTable, id_prefix
 
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import Broker
+    from headrace.trading.orders.amends import AmendOptions
     from headrace.trading.orders.order import Order
     from headrace.trading.orders.refusals import Refused
     from headrace.trading.orders.request import OrderOptions
@@ -121,6 +125,8 @@ class OrderManager:
             call_soon=call_soon,
         )
         self.liquidations = Liquidations(self._judge, self._table, clock, run_id)
+        self._sending = Sending(self._table, gates, self._judge, self._notices, self.liquidations, broker)
+        self._amends = Amends(self._table, self._judge, self._notices, broker)
         bus.subscribe((OrderEvent, PositionChanged), self._on_event, name="orders")
 
     # Requests
@@ -148,6 +154,8 @@ class OrderManager:
         of_type("cause", cause, Cause, None)
         request = request_of(strategy, instrument, side, quantity, options, self._clock.now_ns())
         self.positions.add_trader(strategy)
+        if request.oco:
+            self._table.join(request)
         with self._lock:
             identify(request, self._table.new_id(strategy), self._run_id, cause or self._bus.current_cause())
         self._judge.take(request)
@@ -192,16 +200,35 @@ class OrderManager:
         of_type("reason", reason, str)
         of_type("cause", cause, Cause, None)
         with self._lock:
-            owner = self._table.owner(order_id)
-            if owner is None:
-                msg = f"no order is called {value_text(order_id)}{self._table.nearest_id(order_id)}"
-                raise OrderError(msg, field="order_id")
-            if strategy not in (None, owner):
+            if strategy not in (None, self._table.owner_of(order_id)):
                 return "rejected"
             answer = self._cancels.begin(order_id, reason, cause)
             if self._cancels.waiting and not self._is_own_thread():
                 self._call_soon(self._go_on)
         return answer
+
+    def amend(
+        self, order_id: str, *, strategy: str | None = None, cause: Cause | None = None, **options: Unpack[AmendOptions]
+    ) -> Literal["accepted", "noop", "rejected"]:
+        """Change an open order: "accepted": it is judged, and the rest comes as events; else as ``cancel``.
+
+        In another thread than the bus's own it is judged soon. options : as ``Strategy.amend``.
+        Raises OrderError (an id that was never given, a value that the order cannot have) and LaneFullError.
+        """
+        of_type("strategy", strategy, str, None)
+        of_type("cause", cause, Cause, None)
+        with self._lock:
+            if strategy not in (None, self._table.owner_of(order_id)):
+                return "rejected"
+            order = self._table.get(order_id)
+            if order is None or not order.is_open or order.state is OrderState.PENDING_CANCEL:
+                return "noop"
+            changes = self._amends.checked(order, options)
+            cause = cause or self._bus.current_cause()
+            if self._is_own_thread():
+                return self._amends.judge(order_id, changes, cause)
+        self._call_soon(lambda: self._amends.judge_late(order_id, changes, cause))
+        return "accepted"
 
     def cancel_all(self, *, strategy: str | None = None, instrument: str | None = None, reason: str = "") -> list[str]:
         """Cancel every open order, of a strategy or in an instrument where one is given; return their ids.
@@ -301,42 +328,17 @@ class OrderManager:
         with self._lock:
             try:
                 if isinstance(event, OrderRequested):
-                    self._on_requested(event)
+                    self._sending.send(event)
+                elif isinstance(event, OrderAmendRequested):
+                    self._amends.send(event)
+                elif isinstance(event, OrderAmendRejected):
+                    self._table.reserve(event.order_id, ZERO)
                 elif isinstance(event, OrderEvent):
                     self._on_answer(event)
             finally:
                 is_behind = self._notices.waiting or self._judge.is_behind
                 if self._cancels.waiting or self._flattenings.begun or is_behind:
                     self._go_on()
-
-    def _on_requested(self, request: OrderRequested) -> None:
-        """Send an order that passed the gates to the broker, unless it was canceled or halted since."""
-        if request.verdict != "passed":
-            return
-        order_id = request.order_id
-        order = self._table.get(order_id)
-        if order is None or order.is_sent or not order.is_open:
-            msg = f"order {order_id!r} is refused: it was sent, or has ended; submit a new one"
-            error = OrderError(msg, field="order_id")
-            self._notices.refuse(request, error)
-            raise error
-        if order.state is OrderState.PENDING_CANCEL:
-            self._notices.cancel(request, self._table.cancel_reason(order_id) or "canceled before it was sent")
-            return
-        if self.gates.is_halted and not self.liquidations.has(order_id):
-            refusal = self.gates.check_halted(request, self._judge.exposure(request))
-            if refusal is not None:
-                self._notices.reject(request, refusal)
-                return
-        assert self.broker is not None  # Without one no order passes.
-        self._table.mark(order_id, is_sent=True)
-        method, arguments = self.liquidations.call_of(request)
-        try:
-            call_broker(self.broker, method, *arguments)
-        except (BrokerError, LaneFullError) as error:
-            self._table.mark(order_id, reason=f"{UNKNOWN}: {error}")
-            log.exception("order %s: the broker raised; whether it has the order is unknown", order_id)
-            raise
 
     def _on_answer(self, event: OrderEvent) -> None:
         """Account for an answer of a gate or the broker."""

@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, TypedDict
 
 from headrace.errors import LaneFullError
 from headrace.limits import FLATTEN_S
-from headrace.market.events import Audit, Cause, OrderCanceled, OrderRejected, PositionChanged
+from headrace.market.events import (
+    Audit,
+    Cause,
+    OrderAmendRejected,
+    OrderCanceled,
+    OrderRejected,
+    PositionChanged,
+)
 
 if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.errors import OrderError
     from headrace.market.clock import Clock
-    from headrace.market.events import Event, OrderEvent, OrderRequested
+    from headrace.market.events import Event, OrderAmendRequested, OrderEvent, OrderRequested
     from headrace.trading.orders.flattening import Overdue
     from headrace.trading.positions import Position
     from headrace.trading.risk import Refusal
@@ -59,6 +66,22 @@ class Notices:
         gate, verdict = refusal
         self._publish(
             OrderRejected(
+                **self._stamps(request.cause),
+                order_id=request.order_id,
+                strategy=request.strategy,
+                instrument=request.instrument,
+                gate=gate,
+                observed=str(verdict.observed),
+                threshold=str(verdict.threshold),
+                reason=verdict.reason,
+            )
+        )
+
+    def reject_amend(self, request: OrderRequested | OrderAmendRequested, refusal: Refusal) -> None:
+        """Publish that an order stays as it is."""
+        gate, verdict = refusal
+        self._publish(
+            OrderAmendRejected(
                 **self._stamps(request.cause),
                 order_id=request.order_id,
                 strategy=request.strategy,

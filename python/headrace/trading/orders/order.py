@@ -2,10 +2,12 @@
 
 ::
 
-    SUBMITTED ─accepted─▶ ACCEPTED ─fill─▶ PARTIALLY_FILLED ─fill─▶ FILLED
-        │ rejected          │ cancel          │ cancel
-        ▼                   ▼                 ▼
+    SUBMITTED ─accepted─▶ ACCEPTED [─triggered─▶ TRIGGERED] ─fill─▶ PARTIALLY_FILLED ─fill─▶ FILLED
+        │ rejected          │ cancel                │ cancel            │ cancel
+        ▼                   ▼                       ▼                   ▼
     REJECTED           PENDING_CANCEL ─▶ CANCELED, or EXPIRED, or FILLED before the cancel reached the broker
+
+    Only orders that wait for a price are ever TRIGGERED. An amended order keeps its state.
 
 Guarantees: what is not in the table is refused; each order ends in exactly one of the four final states, or is open.
 Does not: publish, or count profit; ``manager`` and ``positions`` do.
@@ -22,6 +24,7 @@ import msgspec
 from headrace.market.events import (
     Cause,
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -29,6 +32,7 @@ from headrace.market.events import (
     OrderPartiallyFilled,
     OrderRejected,
     OrderRequested,
+    OrderTriggered,
 )
 from headrace.market.money import MONEY, ZERO
 
@@ -40,6 +44,7 @@ class OrderState(StrEnum):
 
     SUBMITTED = "submitted"
     ACCEPTED = "accepted"
+    TRIGGERED = "triggered"
     PARTIALLY_FILLED = "partially_filled"
     PENDING_CANCEL = "pending_cancel"
     FILLED = "filled"
@@ -60,7 +65,7 @@ _ENDS: dict[type[OrderEvent], OrderState] = {
     OrderCanceled: _S.CANCELED,
     OrderExpired: _S.EXPIRED,
 }
-_BEFORE_CANCEL = (_S.SUBMITTED, _S.ACCEPTED, _S.PARTIALLY_FILLED)
+_BEFORE_CANCEL = (_S.SUBMITTED, _S.ACCEPTED, _S.TRIGGERED, _S.PARTIALLY_FILLED)
 
 # (state, event of the broker or a gate) -> state; what is missing is refused.
 ORDER_TRANSITIONS: dict[tuple[OrderState, type[OrderEvent]], OrderState] = {
@@ -69,8 +74,14 @@ ORDER_TRANSITIONS: dict[tuple[OrderState, type[OrderEvent]], OrderState] = {
     # A venue may report a fill before it reports that it accepted the order.
     **{(state, OrderPartiallyFilled): _S.PARTIALLY_FILLED for state in _BEFORE_CANCEL},
     **{(state, event): end for state in (*_BEFORE_CANCEL, _S.PENDING_CANCEL) for event, end in _ENDS.items()},
+    # So it may with the trigger.
+    **{(state, OrderTriggered): _S.TRIGGERED for state in (_S.SUBMITTED, _S.ACCEPTED)},
+    **{(state, OrderAmended): state for state in (_S.ACCEPTED, _S.TRIGGERED, _S.PARTIALLY_FILLED)},
     # Until the broker answers a cancel, everything that was on its way still arrives.
-    **{(_S.PENDING_CANCEL, event): _S.PENDING_CANCEL for event in (OrderAccepted, OrderPartiallyFilled)},
+    **{
+        (_S.PENDING_CANCEL, event): _S.PENDING_CANCEL
+        for event in (OrderAccepted, OrderTriggered, OrderAmended, OrderPartiallyFilled)
+    },
     (_S.PENDING_CANCEL, OrderRejected): _S.REJECTED,
 }
 
@@ -78,9 +89,9 @@ ORDER_TRANSITIONS: dict[tuple[OrderState, type[OrderEvent]], OrderState] = {
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it stands; a later state is another object.
 
-    request : as it was submitted, with id, strategy, instrument, side, quantity and limit. is_sent : the broker has
-    it, or may have it. filled : so much was executed, on average at ``average_price``, for ``fees``. reason : of its
-    end, or why it may have none. gate : that refused it. ts : of its latest change, ns.
+    request : as it was submitted, or amended since, with id, strategy, instrument, side, quantity and prices.
+    is_sent : the broker has it, or may have it. filled : so much was executed, on average at ``average_price``, for
+    ``fees``. reason : of its end, or why it may have none. gate : that refused it. ts : of its latest change, ns.
     """
 
     request: OrderRequested
@@ -116,13 +127,18 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def quantity(self) -> Decimal:
-        """The quantity that was submitted."""
+        """The quantity that was submitted, or amended since."""
         return self.request.quantity
 
     @property
     def price(self) -> Decimal | None:
-        """The limit; None for a market order."""
+        """The limit; None for an order that takes the market's price."""
         return self.request.price
+
+    @property
+    def trigger_price(self) -> Decimal | None:
+        """The price that a stop or a take-profit order waits for, or waited for; None for others."""
+        return self.request.trigger_price
 
     @property
     def cause(self) -> Cause | None:

@@ -47,6 +47,8 @@ class Refusals:
             return
         side = "buy" if request.side > 0 else "sell"
         limit = "" if request.price is None else f" at {request.price}"
+        if request.is_conditional:
+            limit = f" {request.order_type} {request.trail or request.trigger_price}{limit}"
         reason = " ".join(str(rejected.reason).split("\n"))
         example = f"{side} {request.quantity} {request.instrument}{limit}: {reason}"
         own[gate] = Refused(1, example)

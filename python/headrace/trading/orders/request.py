@@ -7,13 +7,13 @@ Does not: know ticks, lots or limits; those are the gates'.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypedDict
 
 from msgspec.structs import force_setattr
 
 from headrace.errors import OptionError, OrderError
 from headrace.market.checks import duration_ns, nearest, side_of
-from headrace.market.events import OrderRequested
+from headrace.market.events import OrderRequested, OrderType, TimeInForce
 from headrace.market.money import AMOUNTS, Amount, decimal_of, is_amount
 from headrace.market.wording import value_text
 
@@ -26,30 +26,46 @@ if TYPE_CHECKING:
 __all__ = ["OrderOptions", "amount", "check_names", "identify", "request_of"]
 
 # Names of other libraries, and ours that serve the same.
-ELSEWHERE = {"limit": "price", "order_type": "price", "tif": "time_in_force", "side": "buy or sell"}
+ELSEWHERE = {
+    "limit": "price",
+    "order_type": "price, stop, take_profit or trail",
+    "tif": "time_in_force",
+    "side": "buy or sell",
+    "trigger_price": "stop or take_profit",
+    "stop_price": "stop",
+}
 # It stands on each event and line of the audit that shows its order.
 TAG_CHARACTERS_MAX = 64
-TIMES_IN_FORCE = "'gtc' (rests until it is canceled) or 'ioc' (fills at once what it can)"
+TIMES_IN_FORCE = (
+    "'gtc' (rests until it is canceled), 'gtd' (rests until expires_after or expires_ns), 'ioc' (fills at once what it "
+    "can) or 'fok' (fills at once and whole, or not)"
+)
+TRIGGERS = ("stop", "take_profit", "trail")
 
 
 class OrderOptions(TypedDict, total=False):
     """The options of ``Strategy.buy``, which describes them, of ``sell`` and of ``OrderManager.submit``."""
 
     price: Amount | None
-    time_in_force: Literal["gtc", "ioc"]
+    time_in_force: TimeInForce
     expires_after: Duration | None
     expires_ns: int | None
     reduce_only: bool
+    stop: Amount | None
+    take_profit: Amount | None
+    trail: Amount | None
+    post_only: bool
+    oco: str | None
     tag: str
 
 
-def check_names(options: Iterable[str]) -> None:
-    """Refuse an option that orders do not have. Raises OrderError with the nearest one."""
-    valid = OrderOptions.__annotations__
+def check_names(options: Iterable[str], kind: type = OrderOptions, what: str = "an order") -> None:
+    """Refuse an option that orders, or ``what`` has these, do not have. Raises OrderError with the nearest one."""
+    valid = kind.__annotations__
     for name in options:
         if name not in valid:
             hint = f" (did you mean {ELSEWHERE[name]}?)" if name in ELSEWHERE else nearest(name, valid)
-            msg = f"{name} is no option of an order{hint}; valid are {', '.join(valid)}"
+            msg = f"{name} is no option of {what}{hint}; valid are {', '.join(valid)}"
             raise OrderError(msg, field=name)
 
 
@@ -66,27 +82,66 @@ def request_of(
     way = side_of(side)
     if not way:
         _refuse("side", side, "1 to buy or -1 to sell")
-    price, reduce_only = options.get("price"), options.get("reduce_only", False)
-    time_in_force = options.get("time_in_force", "gtc")
-    if time_in_force not in ("gtc", "ioc"):
-        _refuse("time_in_force", time_in_force, TIMES_IN_FORCE)
-    if not isinstance(reduce_only, bool):
-        _refuse("reduce_only", reduce_only, "True or False")
-    return OrderRequested(
+    price = options.get("price")
+    limit = None if price is None else amount("price", price)
+    request = OrderRequested(
         source=strategy,
         ts=now_ns,
         order_id="",
         strategy=strategy,
         instrument=instrument,
         side=way,
-        order_type="market" if price is None else "limit",
+        order_type="market" if limit is None else "limit",
         quantity=amount("quantity", quantity),
-        price=None if price is None else amount("price", price),
-        time_in_force=time_in_force,
-        expires_ns=_expiry(options, now_ns) if options else None,
-        reduce_only=reduce_only,
-        tag=_tag(options.get("tag", "")),
+        price=limit,
     )
+    return _with_options(request, options, now_ns) if options else request
+
+
+def _with_options(request: OrderRequested, options: OrderOptions, now_ns: int) -> OrderRequested:
+    """Complete a request that nothing else has seen, in place. Raises OrderError."""
+    trigger, order_type = _condition(options, request.price)
+    expires_ns = _expiry(options, now_ns)
+    time_in_force = options.get("time_in_force", "gtc" if expires_ns is None else "gtd")
+    if time_in_force not in ("gtc", "ioc", "fok", "gtd"):
+        _refuse("time_in_force", time_in_force, TIMES_IN_FORCE)
+    if time_in_force == "gtd" and expires_ns is None:
+        _refuse("time_in_force", time_in_force, "it with expires_after= or expires_ns=, until when the order rests")
+    for name in ("reduce_only", "post_only"):
+        if not isinstance(options.get(name, False), bool):
+            _refuse(name, options.get(name), "True or False")
+    if options.get("post_only", False) and (request.price is None or time_in_force in ("ioc", "fok")):
+        _refuse("post_only", options["post_only"], "it with a price, and a time_in_force that rests")
+    for name, value in {
+        **trigger,
+        "order_type": order_type,
+        "expires_ns": expires_ns,
+        "time_in_force": time_in_force,
+        "reduce_only": options.get("reduce_only", False),
+        "post_only": options.get("post_only", False),
+        "oco": _partner(options.get("oco")),
+        "tag": _tag(options.get("tag", "")),
+    }.items():
+        force_setattr(request, name, value)
+    return request
+
+
+def _condition(options: OrderOptions, limit: Decimal | None) -> tuple[dict[str, Decimal], OrderType]:
+    """Return what an order waits for, and its type."""
+    given = [name for name in TRIGGERS if options.get(name) is not None]
+    if not given:
+        return {}, "market" if limit is None else "limit"
+    name = given[0]
+    value = amount(name, options[name])  # type: ignore[literal-required]  # one of TRIGGERS
+    if len(given) > 1:
+        _refuse(given[1], options[given[1]], f"either {name} or {given[1]}; for both, two orders with oco=")  # type: ignore[literal-required]
+    if name == "trail":
+        if limit is not None:
+            _refuse("price", limit, "no price with trail: a trailing stop takes the market's price")
+        return {"trail": value}, "trailing_stop"
+    if name == "stop":
+        return {"trigger_price": value}, "stop" if limit is None else "stop_limit"
+    return {"trigger_price": value}, "take_profit" if limit is None else "take_profit_limit"
 
 
 def identify(request: OrderRequested, order_id: str, run_id: str, cause: Cause | None) -> None:
@@ -107,6 +162,14 @@ def amount(field: str, value: Amount) -> Decimal:
     if not is_amount(number):
         _refuse(field, value, f"a number of {AMOUNTS}")
     return number
+
+
+def _partner(oco: object) -> str:
+    if oco is None:
+        return ""
+    if not isinstance(oco, str) or not oco:
+        _refuse("oco", oco, "the id of the order that this one is to be the partner of")
+    return oco
 
 
 def _tag(tag: object) -> str:

@@ -18,13 +18,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter, defaultdict, deque
-from dataclasses import dataclass
 from decimal import Decimal
-from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from headrace.dispatch.faults import safe_text
 from headrace.errors import OrderError
@@ -32,6 +31,7 @@ from headrace.limits import ORDERS_KEPT_MAX
 from headrace.market.checks import nearest, side_of
 from headrace.market.events import (
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -39,11 +39,14 @@ from headrace.market.events import (
     OrderFilled,
     OrderRejected,
     OrderRequested,
+    OrderTriggered,
 )
 from headrace.market.instrument import instrument_of
 from headrace.market.money import MONEY, ZERO, is_computable, shown
 from headrace.market.wording import value_text
+from headrace.trading.orders.groups import root_of
 from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState
+from headrace.trading.orders.working import Entry, Working
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,35 +81,6 @@ class OrderStats(NamedTuple):
     unknown: int
 
 
-@dataclass(slots=True)
-class _Entry:
-    """An order, and what its next event is checked against.
-
-    number : rises with each order. before_cancel : its state without the cancel. works : it passed the gates, so it
-    may fill. worth : the sum of its executions, by ``Instrument.worth``.
-    """
-
-    order: Order
-    number: int
-    before_cancel: OrderState = OrderState.SUBMITTED
-    cancel_reason: str = ""
-    works: bool = False
-    worth: Decimal = ZERO
-    executions: frozenset[str] | set[str] = frozenset()
-
-
-@dataclass(slots=True)
-class _Open:
-    """The open orders of a strategy in an instrument, oldest first.
-
-    working : how many of them passed the gates. left : what these may still fill, by their side.
-    """
-
-    entries: dict[str, _Entry]
-    left: dict[int, Decimal]
-    working: int = 0
-
-
 def id_prefix(run_id: str) -> str:
     """Return the beginning of the ids of a run: short enough to type, and another one for each run."""
     digest = hashlib.sha256(run_id.encode()).digest()
@@ -114,14 +88,16 @@ def id_prefix(run_id: str) -> str:
 
 
 class OrderTable:
-    """All orders of a run. prefix : the beginning of every id. instruments : whose contracts average prices follow."""
+    """All orders of a run. prefix : the beginning of every id. instruments : whose contracts average prices follow.
+
+    working : the open ones, and what they may still fill.
+    """
 
     def __init__(self, prefix: str = "", instruments: Mapping[str, Instrument] = MappingProxyType({})) -> None:
         self._instruments = instruments
         self._prefix = prefix
-        self._entries: dict[str, _Entry] = {}
-        # By strategy, then by instrument.
-        self._open: dict[str, dict[str, _Open]] = {}
+        self._entries: dict[str, Entry] = {}
+        self.working = Working()
         self._added = 0
         # Over, oldest first.
         self._over: deque[str] = deque()
@@ -144,11 +120,35 @@ class OrderTable:
         is_given = 0 < number <= self._issued.get(strategy, 0)
         return strategy if is_given and order_id == f"{self._prefix}{strategy}-{number}" else None
 
-    def nearest_id(self, order_id: object) -> str:
-        """Return a hint with the nearest id of a kept order; empty when none is near."""
-        if not isinstance(order_id, str) or len(order_id) > ID_CHARACTERS_MAX:
-            return ""
-        return nearest(order_id, self._entries)
+    def owner_of(self, order_id: object) -> str:
+        """Return as ``owner``. Raises OrderError, with the nearest id, for one that was never given."""
+        owner = self.owner(order_id)
+        if owner is None:
+            is_short = isinstance(order_id, str) and len(order_id) <= ID_CHARACTERS_MAX
+            hint = nearest(str(order_id), self._entries) if is_short else ""
+            msg = f"no order is called {value_text(order_id)}{hint}"
+            raise OrderError(msg, field="order_id")
+        return owner
+
+    def join(self, request: OrderRequested) -> None:
+        """Have a new request name the first order of its group. Raises OrderError (no partner for it)."""
+        partner_id = request.oco
+        if self.owner_of(partner_id) != request.strategy:
+            msg = f"oco={partner_id!r} is another strategy's order: only orders of one strategy are partners"
+            raise OrderError(msg, field="oco")
+        entry = self._entries.get(partner_id)
+        if entry is None:
+            return
+        partner = entry.order
+        if partner.instrument != request.instrument:
+            msg = f"oco={partner_id!r} is in {partner.instrument}, and the order in {request.instrument}: use one"
+            raise OrderError(msg, field="oco")
+        force_setattr(request, "oco", root_of(partner.request))
+
+    def is_filled(self, order_id: str) -> bool:
+        """Whether an order was filled whole; also one that is forgotten, which has ended long ago."""
+        entry = self._entries.get(order_id)
+        return entry is None or entry.order.state is OrderState.FILLED
 
     # Orders
 
@@ -158,31 +158,18 @@ class OrderTable:
         entry = self._entries.get(order_id)
         if entry is None:
             self._added += 1
-            entry = self._entries[order_id] = _Entry(Order(request=request, ts=request.ts), self._added)
-            own = self._open_at(strategy, request.instrument)
-            own.entries[order_id] = entry
+            entry = self._entries[order_id] = Entry(Order(request=request, ts=request.ts), self._added)
+            self.working.open(entry)
             self._counts[strategy]["submitted"] += 1
         else:
-            own = self._open[strategy][request.instrument]
             entry.order = msgspec.structs.replace(entry.order, request=request)
         if works:
-            entry.works = True
-            own.working += 1
-            own.left[request.side] = MONEY.add(own.left[request.side], request.quantity)
-
-    def _open_at(self, strategy: str, instrument: str) -> _Open:
-        of_strategy = self._open.get(strategy)
-        if of_strategy is None:
-            of_strategy = self._open[strategy] = {}
-        own = of_strategy.get(instrument)
-        if own is None:
-            own = of_strategy[instrument] = _Open({}, {1: ZERO, -1: ZERO})
-        return own
+            self.working.let_work(entry, self._entries.get(request.oco))
 
     def discard(self, order_id: str) -> None:
         """Remove an order of which no event was published."""
         entry = self._entries.pop(order_id)
-        self._close(entry)
+        self.working.close(entry)
         self._counts[entry.order.strategy]["submitted"] -= 1
 
     def get(self, order_id: str) -> Order | None:
@@ -193,22 +180,19 @@ class OrderTable:
     def select(self, strategy: str | None, instrument: str | None, *, open_only: bool) -> list[Order]:
         """Return orders, oldest first."""
         if open_only:
-            return self._open_orders(strategy, instrument)
+            return self.working.orders(strategy, instrument)
         orders = [entry.order for entry in self._entries.values()]
         return [own for own in orders if strategy in (None, own.strategy) and instrument in (None, own.instrument)]
 
-    def _open_orders(self, strategy: str | None, instrument: str | None) -> list[Order]:
-        if strategy is not None and strategy not in self._open:
-            return []
-        strategies = self._open.values() if strategy is None else [self._open[strategy]]
-        places = [own for of in strategies for name, own in of.items() if instrument in (None, name)]
-        entries = [entry for own in places for entry in own.entries.values()]
-        return [entry.order for entry in sorted(entries, key=attrgetter("number"))]
+    def working_beside(self, request: OrderRequested) -> Decimal:
+        """Return what works on a request's side beside it and its OCO partners. O(partners)."""
+        return self.working.beside(request, self._entries.get(root_of(request)))
 
-    def working(self, strategy: str, instrument: str, side: int) -> tuple[Decimal, int]:
-        """Return what the working orders of one side may still fill, and how many of both sides there are. O(1)."""
-        own = self._open.get(strategy, {}).get(instrument)
-        return (ZERO, 0) if own is None else (own.left[side], own.working)
+    def reserve(self, order_id: str, quantity: Decimal) -> None:
+        """Count an order as so much larger, until its next OrderAmended: the broker may amend it."""
+        entry = self._entries.get(order_id)
+        if entry is not None:
+            self.working.reserve(entry, quantity)
 
     def mark(self, order_id: str, **changes: Any) -> None:
         """Change fields of an order that no event changes: ``is_sent``, ``reason``."""
@@ -254,13 +238,15 @@ class OrderTable:
             _refuse(event, f"the order is {order.state}, and cannot take this event", "state")
         if isinstance(event, OrderFill):
             self._fill(entry, event, after)
+        elif isinstance(event, OrderAmended):
+            self._amend(entry, event, after)
         else:
             entry.order = _changed(order, event, after, entry.cancel_reason)
         if after is OrderState.PENDING_CANCEL:
             # The state that it returns to when its cancel fails.
             entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
         if after in FINAL:
-            self._close(entry)
+            self.working.close(entry)
             # Its state refuses each later execution.
             entry.executions = frozenset()
             self._counts[request.strategy][after] += 1
@@ -269,7 +255,7 @@ class OrderTable:
                 del self._entries[self._over.popleft()]
         return entry.order
 
-    def _fill(self, entry: _Entry, event: OrderFill, after: OrderState) -> None:
+    def _fill(self, entry: Entry, event: OrderFill, after: OrderState) -> None:
         order, request = entry.order, entry.order.request
         # No float and no number of NumPy, which would be equal: the audit holds ints.
         if side_of(event.side) is not event.side or event.side != request.side:
@@ -304,22 +290,25 @@ class OrderTable:
         entry.executions.add(event.execution_id)
         entry.worth, entry.order = worth, after_it
         self._counts[request.strategy]["fills"] += 1
-        if entry.works:
-            own = self._open[request.strategy][request.instrument]
-            own.left[request.side] = MONEY.subtract(own.left[request.side], event.quantity)
+        self.working.shrink(entry, event.quantity)
 
-    def _close(self, entry: _Entry) -> None:
+    def _amend(self, entry: Entry, event: OrderAmended, after: OrderState) -> None:
+        """Give an order the values that it has at the broker now."""
         order = entry.order
-        of_strategy = self._open[order.strategy]
-        own = of_strategy[order.instrument]
-        del own.entries[order.order_id]
-        if entry.works:
-            own.working -= 1
-            own.left[order.side] = MONEY.subtract(own.left[order.side], order.left)
-        if not own.entries:
-            del of_strategy[order.instrument]
-        if not of_strategy:
-            del self._open[order.strategy]
+        left = MONEY.subtract(event.quantity, order.filled)
+        if event.left != left or left <= 0:
+            fact = f"quantity is {event.quantity} and left {event.left}, where {order.filled} is filled"
+            _refuse(event, fact, "left")
+        request = msgspec.structs.replace(
+            order.request,
+            quantity=event.quantity,
+            price=event.price,
+            trigger_price=event.trigger_price,
+            trail=event.trail,
+        )
+        entry.order = msgspec.structs.replace(order, request=request, state=after, ts=event.ts)
+        self.working.shrink(entry, MONEY.subtract(order.quantity, event.quantity))
+        self.working.reserve(entry, ZERO)
 
     def stats(self, strategy: str | None) -> OrderStats:
         """Count the orders of one strategy, or of all."""
@@ -327,7 +316,7 @@ class OrderTable:
         for owner in self._counts if strategy is None else {strategy} & self._counts.keys():
             for name, count in self._counts[owner].items():
                 total[name] += count
-        is_open = self._open_orders(strategy, None)
+        is_open = self.working.orders(strategy, None)
         return OrderStats(
             submitted=total["submitted"],
             open=len(is_open),
@@ -349,6 +338,8 @@ def _changed(order: Order, event: OrderEvent, after: OrderState, cancel_reason: 
         )
     if isinstance(event, OrderRejected):
         return msgspec.structs.replace(order, state=after, gate=event.gate, reason=event.reason, ts=event.ts)
+    if isinstance(event, OrderTriggered):
+        return msgspec.structs.replace(order, state=after, ts=event.ts)
     assert isinstance(event, OrderCanceled | OrderExpired)  # The table of transitions holds no other.
     if event.left != order.left:
         _refuse(event, f"it leaves {event.left}, and {order.left} is left", "left")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from decimal import Decimal
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -162,15 +161,16 @@ class TickAndLot:
         if not is_multiple(order.quantity, lot):
             reason = f"quantity {order.quantity} is no multiple of lot_size {lot}: round it down to one"
             return _refused(order.quantity, lot, reason)
-        if order.price is None:
+        if order.price is None and order.trigger_price is None and order.trail is None:
             return _passed(order.quantity, lot)
+        given = {"price": order.price, "trigger price": order.trigger_price, "trail": order.trail}
+        prices = {name: price for name, price in given.items() if price is not None}
         if tick is None:
-            return _missing_fact(request, order.price, "price_tick")
-        if not is_multiple(order.price, tick):
-            return _refused(
-                order.price, tick, f"price {order.price} is no multiple of price_tick {tick}: round it to one"
-            )
-        return _passed(order.price, tick)
+            return _missing_fact(request, next(iter(prices.values())), "price_tick")
+        for name, price in prices.items():
+            if not is_multiple(price, tick):
+                return _refused(price, tick, f"{name} {price} is no multiple of price_tick {tick}: round it to one")
+        return _passed(next(iter(prices.values())), tick)
 
 
 class Warmup:
@@ -194,23 +194,24 @@ class Warmup:
 
 
 class PriceCollar:
-    """A limit lies near the market."""
+    """A limit lies near the market, or near the trigger from which on it counts."""
 
     name = "price_collar"
 
     def check(self, request: GateRequest) -> GateVerdict:
-        """Compare a limit with the mid of the newest quote, as a part of it."""
+        """Compare a limit with the trigger, or else with the mid of the newest quote, as a part of it."""
         price, quote, collar = request.order.price, request.quote, request.limits.price_collar
         if price is None or quote is None:
             return _passed("market", collar)
         if collar is None:
             return _missing_limit(price, "price_collar")
-        mid = MONEY.divide(MONEY.add(decimal_of(quote.bid_price), decimal_of(quote.ask_price)), Decimal(2))
-        away = MONEY.divide(MONEY.subtract(price, mid).copy_abs(), mid)
+        middle, what = request.order.trigger_price, "trigger price"
+        if middle is None:
+            middle, what = MONEY.divide(MONEY.add(decimal_of(quote.bid_price), decimal_of(quote.ask_price)), 2), "mid"
+        away = MONEY.divide(MONEY.subtract(price, middle).copy_abs(), middle)
         if away > collar:
-            reason = (
-                f"price {price} lies too far from the mid {SHOWN.plus(mid)}: bring it nearer, or widen price_collar"
-            )
+            where = f"price {price} lies too far from the {what} {SHOWN.plus(middle)}"
+            reason = f"{where}: bring it nearer, or widen price_collar"
             return _refused(SHOWN.plus(away), collar, reason)
         return _passed(SHOWN.plus(away), collar)
 
@@ -233,7 +234,7 @@ class QuantityMax:
 
 
 class NotionalMax:
-    """One order is not worth too much: at its limit, a market order at the quote that it would meet."""
+    """One order is not worth too much: at its limit or its trigger, else at the quote that it would meet."""
 
     name = "notional_max"
 
@@ -241,7 +242,7 @@ class NotionalMax:
         """Compare the notional, in the currency of the instrument's contract."""
         order, limit, quote = request.order, request.limits.notional_max, request.quote
         instrument = request.instrument
-        price = order.price
+        price = order.trigger_price if order.price is None else order.price
         if price is None and quote is not None:
             price = decimal_of(quote.ask_price if order.side > 0 else quote.bid_price)
         notional = None if price is None or instrument is None else instrument.notional(order.quantity, price)

@@ -8,6 +8,9 @@
     quote k+2   what is left of a market order: as before
                 what rests and is crossed: at its own limit, as maker, up to the opposite size
 
+What happens to a stop or a take-profit order
+    The side that it would take triggers it: the bid a sell, the ask a buy. Then it is a market or a limit order that
+    arrives with this very quote.
 What happens when several orders meet one quote
     They are filled in the order in which they came, and what one takes is gone for the next.
 
@@ -21,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.errors import LaneFullError
-from headrace.trading.brokers.fill_models.base import FillModel
+from headrace.trading.brokers.fill_models.base import ORDER_TYPES, FillModel
 
 if TYPE_CHECKING:
     from headrace.market.events import Cause
@@ -36,9 +39,13 @@ class QuoteFill(FillModel):
 
     name = "quote"
     sees = frozenset({"quote"})
+    order_types = ORDER_TYPES
 
     def on_quote(self, orders: RestingOrders, quote: Cause, shown: ShownSides, matching: Matching) -> None:
         """Fill what the quote allows, in the order in which the orders came."""
+        if orders.triggers.orders:
+            for order in orders.triggers.reached_by_quote(quote, shown):
+                matching.trigger(order, quote)
         met = orders.met_by(quote, shown)
         for number, order in enumerate(met):
             try:
