@@ -184,13 +184,6 @@ def _drawdown(reading: Reading, memory: Memory) -> Values:
     return {key: None if own is None else memory.below_peak(key, own) for key, own in equities.items()}
 
 
-def _worker(field: str) -> Callable[[Reading, Memory], Values]:
-    def read(reading: Reading, _memory: Memory) -> Values:
-        return {"worker": _number(_rows(reading, "worker").get(field))}
-
-    return read
-
-
 def _inner(row: Mapping[str, Any], path: str) -> Any:
     value: Any = row
     for name in path.split("/"):
@@ -231,10 +224,13 @@ MEASURES: Mapping[str, Measure] = {
     "equity": Measure("currency", "accounts", "the equity", _field("accounts", "equity")),
     "drawdown": Measure("currency", "accounts, strategies' own", "the equity below its peak", _drawdown),
     "service": Measure("0 or 1", "services", "1 while its health is not ok", _service),
+    "backlog": Measure("recommendations", "workers", "that wait", _field("worker", "backlog")),
     "backlog_age": Measure(
-        "s", "a worker", "the age of the oldest recommendation that waits", _worker("backlog_age_s")
+        "s", "workers", "of the oldest recommendation that waits", _field("worker", "backlog_age_s")
     ),
-    "bar_age": Measure("s", "a worker", "the age of the newest bar", _worker("bar_age_s")),
-    "feature_age": Measure("s", "a worker", "the age of the newest features", _worker("feature_age_s")),
-    "last_run": Measure("s", "a worker", "since the last run ended", _worker("last_run_s")),
+    "last_run": Measure("s", "workers", "since the last run ended", _field("worker", "last_run_s")),
+    "bar_age": Measure("s", "tickers of the last day", "since the newest bar", _field("tickers", "bar_age_s")),
+    "feature_age": Measure(
+        "s", "tickers of the last day", "since the newest features", _field("tickers", "feature_age_s")
+    ),
 }
