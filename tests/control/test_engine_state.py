@@ -182,3 +182,29 @@ async def test_plain_values_lose_nothing() -> None:
         "d": True,
         "5": None,
     }
+
+
+async def test_every_instrument_gets_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = Recorder()
+    names = [f"S{number}.ARRAY" for number in range(50)]
+    ticks = [
+        market([100.0, 101.0], instrument=name, names=names, start_ns=START + row) for row, name in enumerate(names)
+    ]
+    last = market([1.0], instrument=names[0], names=names, start_ns=START + 10**7 * SECOND)
+    merged = np.concatenate([*ticks, last])
+    feed = merged[np.argsort(merged["ts_init"], kind="stable")]
+    engine = engine_over(named(feed, names), [strategy], mode="live", speed=FAST, instruments=())
+    state = EngineState(engine)
+    async with engine:
+        await drained(engine, strategy, 100)
+        assert all(row["bid_price"] == 101.0 for row in state.read()["instruments"].values())
+        monkeypatch.setattr(engine.dispatcher, "newest_quote", lambda _: None)
+        counts = [sum("bid_price" in row for row in state.read()["instruments"].values()) for _ in range(3)]
+    assert counts == [30, 10, 0]
+
+
+def named(ticks: Any, names: list[str]) -> Any:
+    """An array with the names of its instruments."""
+    found = market([1.0], instrument=names[0], names=names).repeat(len(ticks))
+    found[:] = ticks
+    return found

@@ -43,6 +43,8 @@ API_VERSION = 1
 # Rows of a section that a venue or a strategy can make long; the engine's section has the whole count.
 INSTRUMENTS_SHOWN_MAX = 200
 ORDERS_SHOWN_MAX = 500
+# Instruments that one reading reads anew; of 200, each is read once a second.
+INSTRUMENTS_AT_ONCE = 20
 # How often the rows are read again that cost more than counters do.
 SLOWLY_NS = 1_000_000_000
 # Differences of prices are rounded to so many digits behind the point: a double has no more of a price.
@@ -66,6 +68,9 @@ class EngineState:
         self._slow_ns = 0
         self._slow: Document = {}
         self._began_ns = time.time_ns()
+        # Rows of instruments, and whose turn it is to be read anew.
+        self._quoted: dict[str, dict[str, Any]] = {}
+        self._turn = 0
 
     def read(self) -> Document:
         """Return the document as it is now. O(strategies + subscriptions + open orders + positions)."""
@@ -204,32 +209,41 @@ class EngineState:
         }
 
     def _instruments(self, report: Report) -> dict[str, Any]:
-        dispatcher = self._engine.dispatcher
+        """Return a row of each instrument; some are read anew, in turn, so that many cost no more than a few."""
         held = (own.instrument for strategy in report.strategies.values() for own in strategy.positions)
         names = list(dict.fromkeys((*held, *report.instruments)))[:INSTRUMENTS_SHOWN_MAX]
-        books = dispatcher.books.states
-        rows = {}
-        for name in names:
-            quote = dispatcher.newest_quote(name)
-            row: dict[str, Any] = {"book": books.get(name)}
-            if quote is not None:
-                has_bid, has_ask = (has_side(quote[side], quote[side + 2]) for side in (0, 1))
-                row |= {
-                    "bid_price": plain_number(quote.bid_price) if has_bid else None,
-                    "ask_price": plain_number(quote.ask_price) if has_ask else None,
-                    "bid_size": plain_number(quote.bid_size) if has_bid else None,
-                    "ask_size": plain_number(quote.ask_size) if has_ask else None,
-                    "spread": plain_number(round(quote.ask_price - quote.bid_price, PRICE_DIGITS))
-                    if has_bid and has_ask
-                    else None,
-                    "mid": plain_number(round((quote.ask_price + quote.bid_price) / 2, PRICE_DIGITS))
-                    if has_bid and has_ask
-                    else None,
-                    "quote_ns": plain_whole(quote.ts_init),
-                    "quotes_per_s": self._rates.per_s(f"quotes {name}", quote.seq),
-                }
-            rows[name] = row
-        return rows
+        known = self._quoted
+        start = self._turn % len(names) if names else 0
+        in_turn = {
+            *names[start : start + INSTRUMENTS_AT_ONCE],
+            *names[: max(0, start + INSTRUMENTS_AT_ONCE - len(names))],
+        }
+        self._turn = start + INSTRUMENTS_AT_ONCE
+        books = self._engine.dispatcher.books.states
+        self._quoted = {
+            name: known[name] if name in known and name not in in_turn else self._instrument(name, books.get(name))
+            for name in names
+        }
+        return self._quoted
+
+    def _instrument(self, name: str, book: str | None) -> dict[str, Any]:
+        quote = self._engine.dispatcher.newest_quote(name)
+        if quote is None:
+            return {"book": book}
+        bid, ask = quote.bid_price, quote.ask_price
+        has_bid, has_ask = has_side(bid, quote.bid_size), has_side(ask, quote.ask_size)
+        has_both = has_bid and has_ask
+        return {
+            "book": book,
+            "bid_price": bid if has_bid else None,
+            "ask_price": ask if has_ask else None,
+            "bid_size": plain_number(quote.bid_size) if has_bid else None,
+            "ask_size": plain_number(quote.ask_size) if has_ask else None,
+            "spread": round(ask - bid, PRICE_DIGITS) if has_both else None,
+            "mid": round((ask + bid) / 2, PRICE_DIGITS) if has_both else None,
+            "quote_ns": plain_whole(quote.ts_init),
+            "quotes_per_s": self._rates.per_s(f"quotes {name}", quote.seq),
+        }
 
     def _open_orders(self) -> Sequence[Order]:
         return self._engine.orders.orders(open_only=True)[-ORDERS_SHOWN_MAX:]
