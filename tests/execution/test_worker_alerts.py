@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from headrace.app.executing import ExecutionParts
 from headrace.bus import EventBus
 from headrace.control.alerts import AlertService, AlertsSettings, RuleSettings, SinkSettings
 from headrace.control.alerts.worker import WorkerWatch, worker_document
@@ -31,6 +34,34 @@ def test_document_holds_ages_by_the_databases_clock(store: Store) -> None:
     after = worker_document(store.database)["worker"]["worker"]
     assert after["backlog"] == 0
     assert 0 <= after["last_run_s"] < 60
+
+
+@pytest.mark.asyncio
+async def test_execute_judges_the_alerts_of_its_configuration(store: Store, url: str, tmp_path: Path) -> None:
+    recommend(store, 2)
+    receiver = Receiver()
+    async with receiver.serving() as hook:
+        file = tmp_path / "execute.toml"
+        file.write_text(
+            f'[engine]\nstate_folder = "state"\n[control.alerts]\ndefaults = false\n'
+            '[[control.alerts.rules]]\nname = "backlog"\nmeasure = "backlog"\nabove = 1\n'
+            f'[[control.alerts.sinks]]\nname = "hook"\nkind = "webhook"\nurl = "{hook}"\n'
+        )
+        parts = ExecutionParts(file, [], url)
+        is_told = threading.Event()
+
+        def serve() -> None:
+            with parts.workers(1, "every", 60.0):
+                is_told.wait(20)
+
+        # It has an event loop of its own, in a thread that no loop runs in.
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        try:
+            (message,) = await receiver.received(1)
+        finally:
+            is_told.set()
+            await serving
+    assert (message["rule"], message["state"], message["value"]) == ("backlog", "firing", 2.0)
 
 
 RULES = (

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.app.config import EngineConfig
+    from headrace.control.alerts import AlertsSettings
     from headrace.control.settings import HttpSettings
     from headrace.engine.service import ServiceProtocol
     from headrace.execution.gates import Gate
@@ -70,6 +71,7 @@ class ExecutionParts:
         self._folder = config.engine.state_folder
         self._telemetry = config.telemetry
         self._http = config.control.http
+        self._alerts = config.control.alerts
         self._gates = _loaded(config.execution.gates)
         self.database = open_database(db)
 
@@ -88,8 +90,8 @@ class ExecutionParts:
     def workers(self, count: int, mode: Mode, every_s: float) -> Iterator[Workers]:
         """Return workers that look at the state folder's kill switch.
 
-        Their metrics are served where a port is set, and in mode "every" the control API by [control.http]; switch and
-        ports are closed afterwards. Raises ServiceError, ControlError when a port is taken.
+        Their metrics are served where a port is set, and in mode "every" the control API by [control.http], and alerts
+        judged by [control.alerts]; all is closed afterwards. Raises ServiceError, ControlError when a port is taken.
         """
         with KillSwitch(self._folder) as switch, ExitStack() as served:
             workers = Workers(
@@ -100,7 +102,17 @@ class ExecutionParts:
                 served.enter_context(serving("metrics", self.owner, self._endpoint(own)))
             if self._http is not None and mode == "every":
                 served.enter_context(serving("control", self.owner, *self._control(self._http, workers, switch)))
+            if self._alerts is not None and mode == "every":
+                served.enter_context(serving("alerts", self.owner, self._watch(self._alerts, workers)))
             yield workers
+
+    def _watch(self, settings: AlertsSettings, workers: Workers) -> ServiceProtocol:
+        from headrace.control.alerts import AlertService
+        from headrace.control.alerts.worker import WorkerWatch
+
+        counted = ExecutionMetrics(self.database, workers)
+        alerts = AlertService(settings, engine=self.owner, metrics=counted.samples)
+        return WorkerWatch(alerts, self.database, close=counted.close)
 
     def _endpoint(self, own: ExecutionMetrics) -> PrometheusEndpoint:
         metrics = Metrics(run_id=self.owner, version=str(_native.build_info()["version"]), more=(own.samples,))

@@ -25,6 +25,8 @@ from headrace.errors import StoreError
 from headrace.execution.claims import backlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.control.alerts.service import AlertService
     from headrace.control.stream.board import Document
     from headrace.engine.service import ServiceContext
@@ -48,11 +50,19 @@ FROM (SELECT DISTINCT ticker FROM dispatch_recommendations WHERE created_at >= A
 class WorkerWatch(Service):
     """Judges alerts over a database. It works from ``setup`` on, and needs no ``run``.
 
-    every_s : the time between two looks.
+    every_s : the time between two looks. close : called at the end, for what the alerts' metrics have open.
     """
 
-    def __init__(self, alerts: AlertService, database: Database, *, every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self,
+        alerts: AlertService,
+        database: Database,
+        *,
+        every_s: float = LOOK_EVERY_S,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         self._alerts = alerts
+        self._close = close
         self._database = database
         self._every_s = every_s
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,6 +90,7 @@ class WorkerWatch(Service):
             for task in (told, looking):
                 with contextlib.suppress(asyncio.CancelledError):
                     task.result()
+        self._close()
 
     def health(self) -> str:
         """Return "ok", or why a sink does not tell anything."""
