@@ -28,8 +28,10 @@ QUICK_FRAMES = 60_000
 @click.command("demo")
 @click.option("--quick", is_flag=True, help=f"{QUICK_FRAMES:,} frames instead of {FRAMES:,}.")
 @click.option("--execution", is_flag=True, help="Show news and bars becoming executions on SQLite instead.")
+@click.option("--dashboard", is_flag=True, help="Serve the engine's page instead, until Ctrl-C.")
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8757", help="Where --dashboard serves it.")
 @debug_option
-def demo_command(*, quick: bool, execution: bool) -> None:
+def demo_command(*, quick: bool, execution: bool, dashboard: bool, listen: str) -> None:
     """Show a session: generated markets, six strategies, orders on paper, an operator at work.
 
     With the extra binance, a second one follows: a venue on this machine, real sockets, a connection that is cut.
@@ -38,6 +40,11 @@ def demo_command(*, quick: bool, execution: bool) -> None:
         from headrace.cli.demo_execution import run_execution_demo
 
         run_execution_demo()
+        return
+    if dashboard:
+        from headrace.cli.demo_dashboard import run_dashboard
+
+        run_dashboard(listen)
         return
     # Loaded here: an engine needs asyncio, and other verbs do not wait for that.
     from headrace.cli.demo_session import RING_TICKS, claims_of, law_text, run_session

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from headrace.commands import Ack, AckStatus, Command
     from headrace.engine.tables import ProgressDisplay
 
-__all__ = ["RING_TICKS", "Session", "Step", "claims_of", "law_text", "run_session"]
+__all__ = ["FRAMES_PER_S", "RING_TICKS", "Session", "Step", "claims_of", "demo_engine", "law_text", "run_session"]
 
 # How long the session takes, s; the markets pass so much faster.
 DEMO_S = 2.0
@@ -83,11 +83,12 @@ class Session(NamedTuple):
 def run_session(frames: int, folder: str, display: ProgressDisplay) -> Session:
     """Run the engine together with an operator."""
     journal = SlowJournal()
-    return asyncio.run(_run(_engine(frames, journal, folder), journal, frames / FRAMES_PER_S, display))
+    engine = demo_engine(frames, journal, folder, speed=frames / FRAMES_PER_S / DEMO_S)
+    return asyncio.run(_run(engine, journal, frames / FRAMES_PER_S, display))
 
 
-def _engine(frames: int, journal: SlowJournal, folder: str) -> Engine:
-    """Make the engine: all parts of a live session, on paper."""
+def demo_engine(frames: int, journal: SlowJournal, folder: str, *, speed: float) -> Engine:
+    """Make the engine: all parts of a live session, on paper. speed : seconds of its markets in one second."""
     reversion = {"quantity": Decimal(1)}
     momentum = {"quantity": Decimal(10)}
     return Engine(
@@ -115,7 +116,7 @@ def _engine(frames: int, journal: SlowJournal, folder: str) -> Engine:
             message_rate_max=100.0,
             stale_after_s=5.0,
         ),
-        speed=frames / FRAMES_PER_S / DEMO_S,
+        speed=speed,
         ring_capacity=RING_TICKS,
         state_folder=folder,
     )

@@ -156,6 +156,8 @@ class StreamService(Service):
             while await self._is_changed(turn):
                 turn = self._turn
                 yield self._event(follower.take())
+            # A client then knows that nothing was cut off.
+            yield b"event: end\ndata: {}\n\n"
         finally:
             self._clients -= 1
 

@@ -88,7 +88,8 @@ class App {
     this.fetched = new Fetched(this.api, this.redraw);
     this.source = follow(this.api, {
       onUpdate: (type, update) => {
-        if (type === "heartbeat") this.model.tell(update.clock);
+        if (type === "end") this.model.hasEnded = true;
+        else if (type === "heartbeat") this.model.tell(update.clock);
         else this.model.take(update);
         this.redraw();
       },
@@ -263,7 +264,8 @@ function banner(app) {
   const { model } = app;
   const still = model.still();
   if (app.isOlder) return h("div", { class: "banner warn", key: "banner", role: "alert" }, h("b", null, "This page is older than the engine."), "Its figures may be shown wrongly.", h("button", { type: "button", class: "small", onclick: () => location.reload() }, "Load the new one"));
-  if (still === null || model.engine.ended_by) return null;
+  if (still === null) return null;
+  if (model.hasEnded) return h("div", { class: "banner warn", key: "banner", role: "status" }, h("b", null, "The engine has ended."), `The figures are its last, of ${shortMoment(still, model.now())} UTC. A new run is shown as soon as it answers.`);
   return h("div", { class: "banner", key: "banner", role: "alert" }, h("b", null, "The connection is lost."), `The figures stand still since ${shortMoment(still, model.now())} UTC, ${duration((model.now() - still) * 1e6)} ago${app.lostWhy ? `: ${app.lostWhy}` : ""}. It is tried again; Halt works all the same.`);
 }
 

@@ -32,6 +32,8 @@ export class Model {
     this.series = new Map();
     this.heardMs = null;
     this.isConnected = false;
+    // Whether the engine has said that it ends.
+    this.hasEnded = false;
     // What the clock of the server is ahead of ours.
     this.aheadMs = 0;
     this.conflated = 0;
@@ -80,6 +82,7 @@ export class Model {
   heard(nowMs = Date.now()) {
     this.heardMs = nowMs;
     this.isConnected = true;
+    this.hasEnded = false;
   }
 
   get engine() {

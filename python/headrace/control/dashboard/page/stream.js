@@ -91,9 +91,8 @@ export class Stream {
       const { done, value } = await reader.read();
       if (done || this.isStopped) return;
       listen();
-      parser.push(decoder.decode(value, { stream: true }));
-      // A heartbeat is a comment: it says that the figures are still those of now.
       this.onState("alive");
+      parser.push(decoder.decode(value, { stream: true }));
     }
   }
 }

@@ -5,11 +5,13 @@
  */
 
 import { commandsView } from "./commands.js";
+import { alertsView } from "./views/alerts.js";
 import { auditView } from "./views/audit.js";
 import { letterView, lettersView } from "./views/letters.js";
 import { marketView, marketsView } from "./views/market.js";
 import { orderView, ordersView } from "./views/orders.js";
 import { overview } from "./views/overview.js";
+import { reportView } from "./views/report.js";
 import { routesView } from "./views/routes.js";
 import { strategyView } from "./views/strategy.js";
 
@@ -21,8 +23,10 @@ export const VIEWS = [
   { title: "Orders", hash: "#/orders", draw: ordersView, badge: ({ engine }) => badge(engine.open_orders) },
   { title: "Routes", hash: "#/routes", draw: routesView },
   { title: "Dead letters", hash: "#/letters", draw: lettersView, badge: ({ engine }) => badge(engine.dead_letters, "warn") },
+  { title: "Alerts", hash: "#/alerts", draw: alertsView, badge: (model) => badge(model.rows("alerts").filter((own) => own.state === "firing").length, "bad") },
   { title: "Audit", hash: "#/audit", draw: auditView },
   { title: "Commands", hash: "#/commands", draw: commandsView },
+  { title: "Reports", hash: "#/reports", draw: reportView },
 ];
 
 const DETAILS = {

@@ -31,7 +31,7 @@ export function overview(app) {
       feeds(app),
       strategies(app),
       positionTable(app, { span: "6 wide" }),
-      orderTable(app, { span: "6 wide" }),
+      orderTable(app, { span: "6 wide", without: "Since" }),
       marketTable(app, { span: 6, limit: 12 }),
       lanes(model),
       events(app),
@@ -47,7 +47,7 @@ function verdictPart(app) {
   const { engine } = model;
   const beganMs = milliseconds(engine.began_ns);
   const facts = [
-    ["up", Number.isNaN(beganMs) ? UNKNOWN : duration(Math.max(0, (engine.ended_by ? milliseconds(engine.now_ns) : model.now()) - beganMs) * 1e6)],
+    ["up", Number.isNaN(beganMs) ? UNKNOWN : duration(Math.max(0, (model.still() ?? model.now()) - beganMs) * 1e6)],
     ["ticks", compact(engine.ticks)],
     ["instruments", count(engine.instruments)],
     ["commands", count(engine.commands)],
@@ -77,40 +77,29 @@ function summary(model) {
   return parts.filter(Boolean).flatMap((part, index) => (index ? [" · ", part] : [part]));
 }
 
+const FINDINGS_MAX = 8;
+
 function alerts(app, found) {
-  const own = app.model.rows("alerts").filter((alert) => ["firing", "pending", "no-data"].includes(alert.state));
-  if (!found.length && !own.length) return null;
-  return h(
-    "ol",
-    { class: "alerts" },
-    own.map((alert) => alertRow(app, alert)),
-    found.map((finding) =>
-      h(
-        "li",
-        { class: `alert ${finding.level}`, key: finding.id },
-        h("i", { class: `dot ${finding.level}` }),
-        h("div", null, h("b", null, finding.what), finding.why ? h("span", { class: "why" }, `  ${finding.why}`) : null),
-        h("span", { class: "small since" }, finding.sinceNs ? `since ${shortMoment(milliseconds(finding.sinceNs), app.model.now())}` : ""),
-        h(
-          "div",
-          { class: "acts" },
-          finding.act ? h("button", { type: "button", class: "small", onclick: () => app.commands.open(finding.act, finding.strategy ? { strategy: finding.strategy } : {}) }, finding.act[0].toUpperCase() + finding.act.slice(1)) : null,
-          finding.to ? h("a", { class: "button small", href: finding.to }, "Look") : null,
-        ),
-      ),
-    ),
-  );
+  if (!found.length) return null;
+  const more = found.length - FINDINGS_MAX;
+  return h("ol", { class: "alerts" }, found.slice(0, FINDINGS_MAX).map((own) => finding(app, own)), more > 0 ? h("li", { class: "alert", key: "more" }, h("span"), h("span", { class: "why" }, `and ${counted(more, "more thing")}`)) : null);
 }
 
-function alertRow(app, alert) {
-  const level = alert.silenced || alert.acknowledged ? "quiet" : alert.state === "firing" ? "bad" : "warn";
+function finding(app, own) {
+  const button = (text, verb, fields) => h("button", { type: "button", class: "small", key: verb, onclick: () => app.commands.open(verb, fields) }, text);
   return h(
     "li",
-    { class: `alert ${level}`, key: `alert ${alert.key}` },
-    h("i", { class: `dot ${alert.state === "firing" ? "bad" : "warn"}` }),
-    h("div", null, h("b", null, alert.key), h("span", { class: "why" }, `  ${alert.text ?? ""} `), h("span", { class: "tag" }, alert.state)),
-    h("span", { class: "small since" }, alert.since_ns ? `since ${shortMoment(milliseconds(alert.since_ns), app.model.now())}` : ""),
-    h("div", { class: "acts" }, app.commands.has("acknowledge-alert") ? h("button", { type: "button", class: "small", onclick: () => app.commands.open("acknowledge-alert", { alert: alert.key }) }, "Acknowledge") : null),
+    { class: `alert ${own.level}`, key: own.id },
+    h("i", { class: `dot ${own.level}` }),
+    h("div", null, h("b", null, own.what), own.why ? h("span", { class: "why" }, `  ${own.why}`) : null),
+    h("span", { class: "small since" }, own.sinceNs ? `since ${shortMoment(milliseconds(own.sinceNs), app.model.now())}` : ""),
+    h(
+      "div",
+      { class: "acts" },
+      own.act ? button(own.act[0].toUpperCase() + own.act.slice(1), own.act, own.strategy ? { strategy: own.strategy } : {}) : null,
+      own.alert ? button("Acknowledge", "acknowledge-alert", { alert: own.alert }) : null,
+      own.to ? h("a", { class: "button small", href: own.to, "aria-label": `Look at: ${own.what}` }, "Look") : null,
+    ),
   );
 }
 
