@@ -223,6 +223,20 @@ def test_signing_out_signs_out_every_tab(context: Any, engine: ServedEngine) -> 
     assert second.page.evaluate("sessionStorage.length") == 0
 
 
+def test_a_page_that_is_older_than_its_server_says_so(tab: Tab, engine: ServedEngine) -> None:
+    def older(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=re.sub('data-page="[^"]*"', 'data-page="older"', answer.text()))
+
+    tab.page.route(engine.url, older)
+    tab.sign_in()
+    tab.page.wait_for_selector(".banner.warn")
+    assert "older than the engine" in tab.page.inner_text(".banner")
+    tab.page.unroute(engine.url)
+    tab.page.click(".banner button")
+    tab.wait("document.querySelector('.verdict h1') && !document.querySelector('.banner')")
+
+
 def test_a_lost_connection_is_said_and_heals(tmp_path: Path, browser: Any) -> None:
     with ServedEngine(tmp_path) as engine:
         context = browser.new_context(viewport=DESK)

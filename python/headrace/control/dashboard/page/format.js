@@ -144,6 +144,13 @@ export function price(value) {
   return amount(typeof value === "number" ? decimalText(value) : value);
 }
 
+/** A price with as many decimals as the longest of those that it stands beside: 2680.6 beside 2680.59 is 2,680.60. */
+export function priceBeside(value, ...others) {
+  if (isUnknown(value)) return UNKNOWN;
+  const places = [value, ...others].filter((own) => !isUnknown(own)).map((own) => (decimalText(Number(own)).split(".")[1] ?? "").length);
+  return amount(decimalText(Number(value)), Math.max(...places));
+}
+
 /** A price with as many decimals as the others of an axis whose range it is in. */
 export function axisPrice(value, range) {
   const places = Math.min(12, Math.max(0, Math.ceil(1 - Math.log10(range || 1))));

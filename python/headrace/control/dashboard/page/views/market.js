@@ -7,7 +7,7 @@
 
 import { depth, lines } from "../chart.js";
 import { h } from "../dom.js";
-import { UNKNOWN, clock, compact, count, milliseconds, price } from "../format.js";
+import { UNKNOWN, clock, compact, count, milliseconds, price, priceBeside } from "../format.js";
 import { RANGES } from "../model.js";
 import { choices, csvButton, empty, panel, state, table } from "../parts.js";
 import { fillMarks, fillTable, orderTable, positionTable } from "./orders.js";
@@ -20,8 +20,8 @@ const basis = (own) => (own.mid && own.spread !== null && own.spread !== undefin
 
 export const MARKET_COLUMNS = [
   { title: "Instrument", value: (own) => own.key, cell: (own) => h("a", { class: "name", href: `#/market/${encodeURIComponent(own.key)}` }, own.key) },
-  { title: "Bid", className: "number", value: (own) => own.bid_price, cell: (own) => h("span", { class: "text-buy" }, price(own.bid_price)) },
-  { title: "Ask", className: "number", value: (own) => own.ask_price, cell: (own) => h("span", { class: "text-sell" }, price(own.ask_price)) },
+  { title: "Bid", className: "number", value: (own) => own.bid_price, cell: (own) => h("span", { class: "text-buy" }, priceBeside(own.bid_price, own.ask_price)) },
+  { title: "Ask", className: "number", value: (own) => own.ask_price, cell: (own) => h("span", { class: "text-sell" }, priceBeside(own.ask_price, own.bid_price)) },
   { title: "Spread", className: "number", value: basis, cell: (own) => (basis(own) === null ? UNKNOWN : `${basis(own).toFixed(2)} bp`) },
   { title: "Quotes/s", className: "number", value: (own) => own.quotes_per_s, cell: (own) => compact(own.quotes_per_s) },
   { title: "Book", value: bookOf, cell: (own) => (bookOf(own) ? state(bookOf(own), bookOf(own).toLowerCase()) : h("span", { class: "soft" }, "not kept")) },
@@ -64,8 +64,8 @@ function top(own) {
   return h(
     "section",
     { class: "tiles four span-12", "aria-label": "Top of book", key: "top" },
-    tile("Bid", price(own.bid_price), `${price(own.bid_size)} there`, "text-buy"),
-    tile("Ask", price(own.ask_price), `${price(own.ask_size)} there`, "text-sell"),
+    tile("Bid", priceBeside(own.bid_price, own.ask_price), `${price(own.bid_size)} there`, "text-buy"),
+    tile("Ask", priceBeside(own.ask_price, own.bid_price), `${price(own.ask_size)} there`, "text-sell"),
     tile("Spread", basis(own) === null ? UNKNOWN : `${basis(own).toFixed(2)} bp`, own.spread === undefined ? "" : price(Number(own.spread?.toPrecision(6)))),
     tile("Quotes per second", compact(own.quotes_per_s), own.quote_ns ? `the last at ${clock(milliseconds(own.quote_ns), 3)}` : ""),
   );

@@ -99,9 +99,12 @@ function pace(app, own) {
   );
 }
 
+/** What the configuration says of a strategy; one that was made in code has none. */
 function settings(app, own) {
-  const { value, error } = app.fetched.get(`/v1/strategies/${encodeURIComponent(own.key)}`, 30_000);
-  const body = value ? h("pre", { class: "box" }, JSON.stringify(value.parameters ?? value, null, 2)) : empty(error ? error.message : "…");
+  const { value, error } = app.fetched.get("/v1/config", 60_000);
+  const config = value?.config ?? value;
+  const found = (config?.strategies ?? []).find((row) => (row.name ?? row.use?.split(":").at(-1)) === own.key);
+  const body = found ? h("pre", { class: "box", tabindex: "0" }, JSON.stringify(found, null, 2)) : empty(error ? error.message : value ? "It was made in code: the configuration does not have it." : "…");
   return panel("Parameters", { flush: true }, body);
 }
 
