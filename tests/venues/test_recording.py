@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from headrace import Engine, Strategy, replay
@@ -40,8 +41,15 @@ def size_of(path: str) -> int:
     return Path(path).stat().st_size
 
 
+def unpacked(path: Path) -> bytes:
+    if path.suffix == ".zst":
+        with pa.CompressedInputStream(str(path), "zstd") as stream:
+            return bytes(stream.read())
+    return gzip.decompress(path.read_bytes())
+
+
 def frames_in(path: Path) -> list[bytes]:
-    return [line.partition(b" ")[2] for line in gzip.decompress(path.read_bytes()).splitlines()]
+    return [line.partition(b" ")[2] for line in unpacked(path).splitlines()]
 
 
 def is_snapshot(frame: bytes) -> bool:
@@ -72,11 +80,13 @@ class Live(Strategy):
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("name", ["BINANCE", "BINANCE_USDM", "BINANCE_COINM"])
-async def test_each_file_of_a_rotated_recording_replays_alone(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "packed"), [("BINANCE", "gzip"), ("BINANCE_USDM", "gzip"), ("BINANCE_COINM", "gzip"), ("BINANCE", "zstd")]
+)
+async def test_each_file_of_a_rotated_recording_replays_alone(tmp_path, name, packed):
     async with SimulatedVenue(market(80_000, venue=name), speed=4) as venue:
         feed = feed_of(venue, name)
-        recording = recording_of(feed, tmp_path, rotate_ns=SECOND // 2)
+        recording = recording_of(feed, tmp_path, rotate_ns=SECOND // 2, packed=packed)
         async with recording.engine:
             await until(lambda: bool(recording.books.live), within_s=20.0)
             first = len(recording.recorder.paths)
@@ -191,9 +201,10 @@ async def test_the_command_ends_cleanly_at_ctrl_c_and_after_its_time(tmp_path):
 
 
 @pytest.mark.asyncio
-async def test_kill_9_leaves_a_file_that_replays(tmp_path):
+@pytest.mark.parametrize("packed", ["gzip", "zstd"])
+async def test_kill_9_leaves_a_file_that_replays(tmp_path, packed):
     async with SimulatedVenue(market(40_000), speed=8) as venue:
-        process = await record_command(venue, tmp_path)
+        process = await record_command(venue, tmp_path, "--packed", packed)
         await until(lambda: sum(path.stat().st_size for path in tmp_path.iterdir()) > 20_000, within_s=20.0)
         process.kill()
         await process.communicate()

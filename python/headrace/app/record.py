@@ -70,12 +70,16 @@ class Recording(NamedTuple):
     books: Books
 
 
-def recording_of(feed: BinanceFeed, folder: str | os.PathLike[str], *, rotate_ns: int | None = None) -> Recording:
+def recording_of(
+    feed: BinanceFeed, folder: str | os.PathLike[str], *, rotate_ns: int | None = None, packed: str = "gzip"
+) -> Recording:
     """Return an engine that records one feed, made with ``snapshots="always"``.
 
-    rotate_ns : a new file begins with each multiple of it in UTC; None: one file. Raises OptionError.
+    rotate_ns : a new file begins with each multiple of it in UTC; None: one file. packed : "gzip" or "zstd".
+
+    Raises OptionError, MissingExtraError.
     """
     books = Books(feed)
-    recorder = RotatingRecorder(folder, feed.venue, rotate_ns=rotate_ns, snapshots=books.snapshots)
+    recorder = RotatingRecorder(folder, feed.venue, rotate_ns=rotate_ns, snapshots=books.snapshots, packed=packed)
     engine = Engine(name="record", feeds=[feed], strategies=[books], record=recorder)
     return Recording(engine, recorder, books)

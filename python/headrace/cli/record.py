@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from headrace.cli.options import debug_option, json_option, network_options
+from headrace.cli.options import choice_option, debug_option, json_option, network_options
 from headrace.engine.tables import Table, progress_display, tables_text
+from headrace.feeds.rotating_recorder import FORMATS
 
 if TYPE_CHECKING:
     from headrace.app.record import Recording
@@ -34,6 +35,7 @@ SHOW_EVERY_S = 0.5
 @click.option("--out", "folder", default=".", metavar="FOLDER", help="Where the files go; made when it is missing.")
 @click.option("--rotate", metavar="1h", help="Begin a new file with each multiple of this time in UTC.")
 @click.option("--for", "duration", metavar="10m", help="End after this time.")
+@choice_option("--packed", *FORMATS, default="gzip", text="The form of the files; zstd needs headrace[parquet].")
 @network_options
 @json_option
 @debug_option
@@ -45,12 +47,13 @@ def record_command(
     folder: str,
     rotate: str | None,
     duration: str | None,
+    packed: str,
     as_json: bool,
     **network: Unpack[NetworkOptions],
 ) -> None:
     """Record live data of SYMBOLs at VENUE (BINANCE, BINANCE_USDM, BINANCE_COINM), without loss, until Ctrl-C.
 
-    Files are gzip, one frame a line, with snapshots of the books: headrace replay FILE reads each alone.
+    Files are gzip or zstd, one frame a line, with snapshots of the books: headrace replay FILE reads each alone.
     """
     from headrace.app.record import recording_of
     from headrace.market.checks import duration_ns
@@ -60,7 +63,7 @@ def record_command(
     for_s = None if duration is None else _positive("for", duration_ns("for", duration)) / 1e9
     names = [name for name in streams.split(",") if name]
     feed = BinanceFeed(venue, symbols, names, snapshots="always", **network)
-    recording = recording_of(feed, folder, rotate_ns=rotate_ns)
+    recording = recording_of(feed, folder, rotate_ns=rotate_ns, packed=packed)
     try:
         asyncio.run(_record(recording, feed, for_s))
     finally:

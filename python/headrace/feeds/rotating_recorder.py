@@ -2,7 +2,8 @@
 
 ::
 
-    frame ─▶ buffer ─▶ one gzip member, at 256 KiB or after a second ─▶ FOLDER/VENUE-20261130T170000Z.txt.gz
+    frame ─▶ buffer ─▶ one gzip member, or zstd frame, at 256 KiB or after a second
+                        └▶ FOLDER/VENUE-20261130T170000Z.txt.gz
     the next interval begins ─▶ a new file: snapshots of our own books, then the frame
 
 What happens when
@@ -25,7 +26,9 @@ from typing import TYPE_CHECKING
 from headrace.errors import OptionError, RecordingError
 from headrace.feeds.base import Frame
 from headrace.feeds.recorder import bytes_of
+from headrace.feeds.table.arrow import arrow
 from headrace.feeds.whole_file import WholeFile
+from headrace.market.checks import one_of
 from headrace.market.clock import END_OF_TIME_NS
 
 if TYPE_CHECKING:
@@ -34,21 +37,24 @@ if TYPE_CHECKING:
 
     from headrace.feeds.base import FeedItem
 
-__all__ = ["RotatingRecorder"]
+__all__ = ["FORMATS", "RotatingRecorder"]
 
 MEMBER_BYTES = 256 << 10
 FLUSH_EVERY_S = 1.0
 # Text of a venue's frames becomes hardly smaller by higher ones, which take three times as long.
-LEVEL = 4
+GZIP_LEVEL, ZSTD_LEVEL = 4, 3
+# What a file may be packed as, with the end of its name.
+FORMATS = {"gzip": "txt.gz", "zstd": "txt.zst"}
 
 
 class RotatingRecorder:
     """Records one live feed of frames.
 
     folder : made when it is missing. stem : begins each file's name. rotate_ns : a new file begins with each multiple
-    of it in UTC; None: one file. snapshots : returns the frames that a new file begins with.
+    of it in UTC; None: one file. snapshots : returns the frames that a new file begins with. packed : "gzip", or "zstd"
+    (``headrace[parquet]``).
 
-    Raises OptionError when a file cannot be made, RecordingError when it cannot be written.
+    Raises OptionError when a file cannot be made, MissingExtraError, RecordingError when it cannot be written.
     """
 
     def __init__(
@@ -58,7 +64,10 @@ class RotatingRecorder:
         *,
         rotate_ns: int | None = None,
         snapshots: Callable[[], Iterable[bytes]] = lambda: (),
+        packed: str = "gzip",
     ) -> None:
+        self._ending = FORMATS[one_of("packed", packed, FORMATS)]
+        self._pack = _gzip_member if packed == "gzip" else _zstd_frames()
         self._folder = Path(folder)
         self._stem = re.sub(r"[^\w.-]+", "_", stem)
         self._rotate_ns = rotate_ns
@@ -133,7 +142,7 @@ class RotatingRecorder:
             self._buffer += bytes_of(Frame(ts_ns, frame))
 
     def _begin(self, time: datetime) -> None:
-        self._file = WholeFile(self._folder, f"{self._stem}-{time:%Y%m%dT%H%M%SZ}", "txt.gz")
+        self._file = WholeFile(self._folder, f"{self._stem}-{time:%Y%m%dT%H%M%SZ}", self._ending)
         self.paths.append(self._file.path)
 
     def _flush(self) -> None:
@@ -142,8 +151,7 @@ class RotatingRecorder:
 
     def _write(self, file: WholeFile) -> None:
         if self._buffer:
-            # No time in it: the same frames make the same bytes.
-            member = gzip.compress(self._buffer, LEVEL, mtime=0)
+            member = self._pack(self._buffer)
             self._buffer.clear()
             file.write(member)
 
@@ -157,3 +165,14 @@ class RotatingRecorder:
             self._error = error
         else:
             self._flush_soon()
+
+
+def _gzip_member(content: bytearray) -> bytes:
+    # No time in it: the same frames make the same bytes.
+    return gzip.compress(content, GZIP_LEVEL, mtime=0)
+
+
+def _zstd_frames() -> Callable[[bytearray], bytes]:
+    """Return what packs each buffer as one frame. Raises MissingExtraError."""
+    codec = arrow("", "recording as zstd").Codec("zstd", compression_level=ZSTD_LEVEL)
+    return lambda content: bytes(codec.compress(content, asbytes=True))
