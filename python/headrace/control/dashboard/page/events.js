@@ -20,6 +20,10 @@ const WORDS = {
   Status: (own) => ({ level: grade(own.state), what: `${own.subject} is ${own.state}`, why: own.reason }),
   Gap: (own) => ({ level: "bad", what: `lane ${own.lane} dropped ${count(own.missed)} events`, why: `numbers ${count(own.first)} to ${count(own.last)}` }),
   OrderRequested: (own) => ({ level: own.verdict === "refused" ? "bad" : "info", what: `${side(own.side)} ${amount(own.quantity)} ${own.order_type}${own.price === null ? "" : ` at ${amount(own.price)}`}`, why: `requested, ${own.verdict === "passed" ? "passed all gates" : (own.verdict ?? "not judged")}` }),
+  OrderTriggered: (own) => ({ level: "info", what: `triggered at ${amount(own.price)}`, why: "" }),
+  OrderAmendRequested: (own) => ({ level: own.verdict === "refused" ? "bad" : "info", what: `amend to ${terms(own)}`, why: `requested, ${own.verdict === "passed" ? "passed all gates" : (own.verdict ?? "not judged")}` }),
+  OrderAmended: (own) => ({ level: "info", what: `amended to ${terms(own)}`, why: `${amount(own.left)} left${because(own.reason)}` }),
+  OrderAmendRejected: (own) => ({ level: "bad", what: `amend rejected by ${own.gate}`, why: `observed ${own.observed}, allowed ${own.threshold}${because(own.reason)}` }),
   OrderAccepted: (own) => ({ level: "info", what: "accepted by the broker", why: own.broker_order_id && `as ${own.broker_order_id}` }),
   OrderRejected: (own) => ({ level: "bad", what: `rejected by ${own.gate}`, why: `observed ${own.observed}, allowed ${own.threshold}${because(own.reason)}` }),
   OrderCanceled: (own) => ({ level: "off", what: "canceled", why: `${amount(own.left)} not filled${because(own.reason)}` }),
@@ -28,6 +32,7 @@ const WORDS = {
   OrderFilled: (own) => ({ level: "good", what: filled(own), why: `complete, fee ${amount(own.fee)}, ${own.liquidity}` }),
 };
 
+const terms = (own) => [amount(own.quantity), own.price && `at ${amount(own.price)}`, own.trigger_price && `trigger ${amount(own.trigger_price)}`, own.trail && `trail ${amount(own.trail)}`].filter(Boolean).join(", ");
 const filled = (own) => `${own.side > 0 ? "bought" : "sold"} ${amount(own.quantity)} at ${amount(own.price)}`;
 
 /** What an event says: a grade, what it is, why, and who. */

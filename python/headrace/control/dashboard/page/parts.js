@@ -13,7 +13,7 @@ import { UNKNOWN, count, percent } from "./format.js";
 const GRADES = {
   running: "good", up: "good", live: "good", ok: "good", accepted: "good", filled: "good", executed: "good", LIVE: "good", UP: "good",
   paused: "warn", stale: "warn", quiet: "warn", syncing: "warn", stopping: "warn", starting: "info", pending: "warn", rejected: "warn", SYNCING: "warn", STALE: "bad",
-  SILENT: "info", noop: "info", partially_filled: "info", "no-data": "warn", ended: "off", past: "off", stopped: "off", created: "off", canceled: "off", expired: "off", silenced: "off",
+  SILENT: "info", noop: "info", partially_filled: "info", triggered: "info", "no-data": "warn", ended: "off", past: "off", stopped: "off", created: "off", canceled: "off", expired: "off", silenced: "off",
   quarantined: "bad", failed: "bad", down: "bad", DOWN: "bad", halted: "bad", firing: "bad", lost: "bad", dead: "bad", unknown: "warn",
 };
 

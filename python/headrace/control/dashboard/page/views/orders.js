@@ -128,7 +128,7 @@ export function orderView(app, name) {
   ];
 }
 
-const ORDER = ["OrderRequested", "OrderAccepted", "OrderRejected", "OrderPartiallyFilled", "OrderFilled", "OrderCanceled", "OrderExpired"];
+const ORDER = ["OrderRequested", "OrderAccepted", "OrderRejected", "OrderAmendRequested", "OrderAmended", "OrderAmendRejected", "OrderTriggered", "OrderPartiallyFilled", "OrderFilled", "OrderCanceled", "OrderExpired"];
 const order = (entry) => ORDER.indexOf(entry.type);
 
 function step(app, entry, { level, what, why }, key = `${entry.type} ${entry.n}`) {
