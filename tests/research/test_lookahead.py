@@ -182,3 +182,24 @@ def test_the_command_exits_by_its_verdict(headrace_run: Run, tmp_path: Path) -> 
     ended = headrace_run(*common, "--strategy", "own.py:Honest")
     assert ended.returncode == 0, ended.stderr + ended.stdout
     assert "no decision changed" in ended.stdout
+
+
+def test_a_configuration_is_repeated_with_its_own_strategies(headrace_run: Run, tmp_path: Path) -> None:
+    """Each run has new objects: one that was used before would decide otherwise, and count as peeking."""
+    (tmp_path / "own.py").write_text(
+        "import headrace\n"
+        "class Counts(headrace.Strategy):\n"
+        "    count = 0\n"
+        "    def on_quote(self, instrument):\n"
+        "        self.count += 1\n"
+        "        if self.count in (20, 40, 60):\n"
+        "            self.buy(instrument, '0.001')\n"
+    )
+    (tmp_path / "own.toml").write_text(
+        '[[feeds]]\nkind = "synthetic"\noptions = { symbols = ["BTCUSDT"], frames = 2_000 }\n'
+        '[[strategies]]\nuse = "own.py:Counts"\n[account]\ncash = { USDT = 1_000_000 }\n'
+    )
+    ended = headrace_run("lookahead", "own.toml", "--cuts", "3", "--json")
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    document = json.loads(ended.stdout)
+    assert (document["findings"], document["decisions"]) == ([], 6)

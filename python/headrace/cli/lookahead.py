@@ -15,7 +15,7 @@ import click
 import msgspec
 import numpy as np
 
-from headrace.cli.backtest import money_options
+from headrace.cli.backtest import configured, is_config, money_options
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, json_option, venue_option
 from headrace.cli.strategies import StrategyCommand, load_strategies, strategy_options
@@ -30,7 +30,7 @@ __all__ = ["lookahead_command"]
 
 
 @click.command("lookahead", cls=StrategyCommand)
-@click.argument("files", nargs=-1, metavar="FILE[@VENUE]...")
+@click.argument("files", nargs=-1, metavar="CONFIG | FILE[@VENUE]...")
 @strategy_options
 @money_options
 @venue_option
@@ -52,10 +52,11 @@ def lookahead_command(
     **given: Any,
 ) -> int:
     """Find decisions that use the future: repeat a backtest with its data cut off, and with other prices after."""
-    from headrace.research.lookahead import look_ahead
+    from headrace.research.lookahead import look_ahead, look_ahead_in
 
-    if not files or not strategies:
-        raise Failure("name a FILE, and a strategy with --strategy file.py:Class", exit_code=2)
+    config = files[0] if len(files) == 1 and is_config(files[0]) else None
+    if config is None and not (files and strategies):
+        raise Failure("name a CONFIG, or a FILE and a strategy with --strategy file.py:Class", exit_code=2)
     display = progress_display(sys.stderr, "lookahead")
     options = {name: value for name, value in given.items() if value is not None}
     with tempfile.TemporaryDirectory(prefix="headrace-lookahead-") as folder:
@@ -63,9 +64,19 @@ def lookahead_command(
         def show(done: int, runs: int) -> None:
             display.update(done, runs, f"run {done} of {runs}")
 
-        make = _maker(files, strategies, parameters, context, Path(folder))
+        def recipe() -> tuple[Any, Any]:
+            assert config is not None  # Nothing else is made anew for each run.
+            engine, own = configured(config, (), {**options, "audit": None})
+            if strategies:
+                engine["strategies"] = load_strategies(strategies, parameters, context)
+            return engine, own
+
         try:
-            found = look_ahead(make, files, cuts=cuts, on_run=show, **options)
+            if config is not None:
+                found = look_ahead_in(recipe, cuts=cuts, on_run=show)
+            else:
+                make = _maker(files, strategies, parameters, context, Path(folder))
+                found = look_ahead(make, files, cuts=cuts, on_run=show, **options)
         finally:
             display.close()
     click.echo(msgspec.json.encode(found.to_dict()).decode() if as_json else str(found))

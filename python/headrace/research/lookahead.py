@@ -24,21 +24,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Unpack
 
 from headrace.engine.tables import Table, tables_html, tables_text
 from headrace.errors import OptionError
+from headrace.feeds.given import feeds_of
 from headrace.market.checks import whole
 from headrace.market.tick import ns_text
 from headrace.market.wording import counted
 from headrace.research.past import Past, past_of
-from headrace.research.run import backtest_observed
+from headrace.research.run import backtest_observed, run_observed
 from headrace.strategies.spec import StrategySpec
 from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
+    from headrace.engine.options import EngineOptions
     from headrace.feeds.given import Source
     from headrace.research.observer import Observer
     from headrace.research.settings import BacktestOptions
     from headrace.strategies.spec import Strategies
 
-__all__ = ["Decision", "Finding", "LookAhead", "look_ahead"]
+__all__ = ["Decision", "Finding", "LookAhead", "look_ahead", "look_ahead_in"]
 
 # A class or a spec makes a new object for each run; a function gets the data, cut or altered, and returns strategies.
 Maker: TypeAlias = (
@@ -158,17 +160,54 @@ def look_ahead(
 
     Raises OptionError and what the runs raise.
     """
-    whole("cuts", cuts, 1, 10_000, "cuts")
     make = _maker(strategies)
     venue = options.pop("venue", None)
-    past = past_of(data, venue)
+
+    def observe(given: Any, sources: list[Source]) -> Observer:
+        return backtest_observed(make(given), sources, **options)
+
+    return _compared(observe, past_of(data, venue), cuts, options.get("seed", 0), on_run)
+
+
+def look_ahead_in(
+    recipe: Callable[[], tuple[EngineOptions, BacktestOptions]],
+    *,
+    cuts: int = CUTS,
+    on_run: Callable[[int, int], object] | None = None,
+) -> LookAhead:
+    """Repeat the run of an engine with other futures, as ``look_ahead`` does.
+
+    recipe : returns the options of the engine and of its backtest, with new objects for each run. Its feeds are read
+    into memory, once. Raises OptionError and what the runs raise.
+    """
+    first, options = recipe()
+
+    def observe(_given: Any, sources: list[Source]) -> Observer:
+        engine, own = recipe()
+        return run_observed({**engine, "feeds": feeds_of(sources)}, own)
+
+    return _compared(observe, past_of(first["feeds"], None), cuts, options.get("seed", 0), on_run)
+
+
+def _compared(
+    observe: Callable[[Any, list[Source]], Observer],
+    past: Past,
+    cuts: int,
+    seed: int,
+    on_run: Callable[[int, int], object] | None,
+) -> LookAhead:
+    """Run over the whole data and over those with other futures, and compare.
+
+    observe : runs once; it gets what a maker of strategies gets, and the data.
+    """
+    whole("cuts", cuts, 1, 10_000, "cuts")
     runs = 1 + cuts * (1 + len(FUTURES))
     report_run = on_run or (lambda _done, _all: None)
-    base = _decisions(backtest_observed(make(past.given()), past.sources(), **options))
+    base = _decisions(observe(past.given(), past.sources()))
     report_run(1, runs)
     findings: dict[tuple[Decision | None, Decision | None], Finding] = {}
     compared = done = 0
-    chosen = _cuts(past, base, cuts, options.get("seed", 0))
+    chosen = _cuts(past, base, cuts, seed)
     for cut_ns in chosen:
         for future, known, shown in _futures(past, cut_ns):
             done += 1
@@ -176,7 +215,7 @@ def look_ahead(
             sources = shown.sources()
             if not sources:
                 continue
-            other = _decisions(backtest_observed(make(known.given()), sources, **options))
+            other = _decisions(observe(known.given(), sources))
             end_ns = int(shown.times[-1]) if future == "truncated" else cut_ns
             mine, theirs = ([own for own in each if own.ts < end_ns] for each in (base, other))
             compared += len(mine)

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from headrace.research.result import BacktestResult
     from headrace.strategies.spec import Strategies
 
-__all__ = ["backtest", "backtest_observed", "run_backtest"]
+__all__ = ["backtest", "backtest_observed", "run_backtest", "run_observed"]
 
 # Options of a backtest that are options of its engine, too.
 _OF_ENGINE = ("sizing", "margin", "account_limits", "strategy_limits", "audit", "on_fault", "warmup", "progress")
@@ -106,7 +106,12 @@ def backtest_observed(
     strategies: Strategies, data: Source | Iterable[Source], **options: Unpack[BacktestOptions]
 ) -> Observer:
     """Run as ``backtest`` does, and return what was observed: for those that repeat a run and compare."""
-    return _run(*_options(strategies, data, options)).observer
+    return run_observed(*_options(strategies, data, options))
+
+
+def run_observed(engine: EngineOptions, options: BacktestOptions) -> Observer:
+    """Run the engine that these options describe, as ``run_backtest`` does, and return what was observed."""
+    return _run(engine, options).observer
 
 
 def _options(
