@@ -10,11 +10,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from headrace.commands import Outcome
+from headrace.commands import Command, Outcome
+from headrace.trading.kill_switch import KillSwitch
 from tests.support.commanding import ACCEPTED, Note
 from tests.support.http_serving import Served, serving
 
@@ -66,7 +67,7 @@ def places(served: Served) -> dict[str, tuple[str, ...]]:
     ],
 )
 async def test_both_transports_give_the_same_answer(folder: Path, arguments: tuple[str, ...], code: int) -> None:
-    own = {Note: lambda command: Outcome("accepted", "heard", {"text": command.text})}
+    own: dict[type[Command], Any] = {Note: lambda command: Outcome("accepted", "heard", {"text": command.text})}
     answers = {}
     for name in ("socket", "http"):
         async with serving(folder, own=own) as served:
@@ -95,6 +96,7 @@ async def test_halt_and_rearm_go_over_http(folder: Path) -> None:
         switch = served.engine.kill_switch
         assert switch is not None
         assert (await ctl("halt", "fire", *place)).code == 0
+        assert isinstance(switch, KillSwitch)
         assert (switch.is_halted, switch.reason) == (True, "fire")
         assert (await ctl("rearm", *place)).code == 0
         assert not switch.is_halted

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,7 @@ async def test_the_same_key_and_body_get_the_same_answer_and_another_body_409(tm
         assert again.headers["idempotent-replayed"] == "true"
         assert "idempotent-replayed" not in first.headers
         for verb, fields in (("pause", {"strategy": "two"}), ("resume", {"strategy": "one"})):
-            other = await served.command(verb, "k", **fields)
+            other = await served.command(verb, "k", body=json.dumps(fields).encode())
             assert (other.status, other.json["type"]) == (409, "key-reused")
         assert served.engine.commands.stats().submitted == 1
         seen = [(own.action, own.target, own.outcome) for own in await audits.until(4)]
@@ -275,7 +276,14 @@ async def test_answers_are_bounded_in_number_and_age(tmp_path: Path) -> None:
 
 
 async def test_what_json_has_not_is_written_and_large_integers_are_texts(tmp_path: Path) -> None:
-    detail = {"large": 1 << 60, "small": 1 << 53, "object": Strategy, "lone": "\ud800", "nan": float("nan"), 3: (1, 2)}
+    detail: dict[Any, Any] = {
+        "large": 1 << 60,
+        "small": 1 << 53,
+        "object": Strategy,
+        "lone": "\ud800",
+        "nan": float("nan"),
+        3: (1, 2),
+    }
     async with serving(tmp_path, own={Note: lambda _: Outcome("accepted", detail=detail)}) as served:
         told = (await served.command("note", "k", subject="s")).json["detail"]
         assert (told["large"], told["small"], told["nan"], told["3"]) == (str(1 << 60), 1 << 53, None, [1, 2])
