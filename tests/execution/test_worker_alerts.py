@@ -64,7 +64,7 @@ async def test_execute_judges_the_alerts_of_its_configuration(store: Store, url:
     assert (message["rule"], message["state"], message["value"]) == ("backlog", "firing", 2.0)
 
 
-RULES = (
+RULES_OF_WORKERS = (
     RuleSettings(name="old-bars", measure="bar_age", above=60.0),
     RuleSettings(name="backlog", measure="backlog", above=1),
     RuleSettings(name="no-run", measure="last_run", above=60.0, no_data="tell"),
@@ -78,7 +78,7 @@ async def test_what_waits_reaches_a_webhook(store: Store) -> None:
     receiver = Receiver()
     async with receiver.serving() as url:
         sink = SinkSettings(name="hook", kind="webhook", url=url)
-        alerts = AlertService(AlertsSettings(defaults=False, rules=RULES, sinks=(sink,)), engine="worker")
+        alerts = AlertService(AlertsSettings(defaults=False, rules=RULES_OF_WORKERS, sinks=(sink,)), engine="worker")
         watch = WorkerWatch(alerts, store.database, every_s=0.05)
         await watch.setup(ServiceContext(bus=EventBus(), clock=WallClock(), run_id="w", mode=Mode.LIVE))
         messages = await receiver.received(3)
@@ -93,7 +93,7 @@ async def test_what_waits_reaches_a_webhook(store: Store) -> None:
 @pytest.mark.asyncio
 async def test_a_database_that_is_away_resolves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     recommend(store, 2)
-    alerts = AlertService(AlertsSettings(defaults=False, rules=RULES[1:2]), engine="worker")
+    alerts = AlertService(AlertsSettings(defaults=False, rules=RULES_OF_WORKERS[1:2]), engine="worker")
     watch = WorkerWatch(alerts, store.database, every_s=0.02)
     await watch.setup(ServiceContext(bus=EventBus(), clock=WallClock(), run_id="w", mode=Mode.LIVE))
     await until(lambda: alerts.metrics()["firing"] == 1)
