@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -80,7 +81,12 @@ def described_class(cls: type) -> Iterator[str]:
 
 def home_of(cls: type) -> str:
     """The shortest module that exports a class."""
-    return "headrace" if cls.__name__ in headrace.__all__ else cls.__module__
+    if cls.__name__ in headrace.__all__:
+        return "headrace"
+    home = cls.__module__
+    while cls.__name__ in getattr(sys.modules[home.rpartition(".")[0]], "__all__", ()):
+        home = home.rpartition(".")[0]
+    return home
 
 
 def signed(name: str, function: Callable[..., object]) -> Iterator[str]:

@@ -78,8 +78,8 @@ def fields(event_type: type[Event]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def family(root: type[Event] = Event) -> set[type[Event]]:
-    """Every type of the module below a root."""
-    own = {kind for kind in root.__subclasses__() if kind.__module__ == events.__name__}
+    """Every type of the package below a root."""
+    own = {kind for kind in root.__subclasses__() if kind.__module__.startswith(f"{events.__name__}.")}
     return own | {kind for below in own for kind in family(below)}
 
 
