@@ -58,8 +58,8 @@ def test_text_parameters_are_converted_to_the_annotated_type() -> None:
     assert isinstance(broker, SimulatedBroker)
     with pytest.raises(ConfigError, match="taker_fee"):
         make_object(SimulatedBroker, {"taker_fee": "a lot"})
-    with pytest.raises(ConfigError, match=r"latency_ns=soon does not fit SimulatedBroker: it takes int"):
-        make_object(SimulatedBroker, {"latency_ns": "soon"})
+    with pytest.raises(ConfigError, match=r"slippage_ticks=soon does not fit SimulatedBroker: it takes int"):
+        make_object(SimulatedBroker, {"slippage_ticks": "soon"})
 
 
 @pytest.mark.parametrize(
