@@ -38,7 +38,7 @@ async def test_every_command_of_the_table_is_taken_and_listed(tmp_path: Path) ->
     async with serving(tmp_path, own={Note: lambda _: ACCEPTED}) as served:
         table = (await served.get("/v1/commands")).json["items"]
         assert [own["verb"] for own in table] == [own.verb for own in served.engine.commands.table()]
-        assert table[-1]["verb"] == "note"
+        assert "note" in {own["verb"] for own in table}
         answer = await served.command("note", "k", subject="s")
         assert (answer.status, answer.json["status"], answer.json["key"]) == (200, "accepted", "k")
         assert answer.json["actor"] == "http:operator@127.0.0.1"

@@ -174,7 +174,8 @@ async def test_stop_ends_every_stream() -> None:
         await asyncio.sleep(0)
         await world.stream.stop()
         async with asyncio.timeout(2):
-            assert await asyncio.gather(*waits) == [None, None, None]
+            assert await asyncio.gather(*waits) == [b"event: end\ndata: {}\n\n"] * 3
+            assert [await anext(stream, None) for stream in streams] == [None, None, None]
         assert world.stream.clients == 0
 
 
