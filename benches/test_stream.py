@@ -33,7 +33,10 @@ READER = Path(__file__).with_name("stream_client.py")
 
 
 class GatedFeed:
-    """Quotes of one array again and again, from when ``gate`` is set; live, so that the engine is ready before."""
+    """Quotes of one array again and again, from when ``gate`` is set; live, so that the engine is ready before.
+
+    It ends when ``looked`` is set: an engine whose feeds have ended closes its streams.
+    """
 
     name = "gated"
     venue = None
@@ -42,6 +45,7 @@ class GatedFeed:
     def __init__(self, ticks: np.ndarray) -> None:
         self._ticks = ticks
         self.gate = asyncio.Event()
+        self.looked = asyncio.Event()
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -57,6 +61,7 @@ class GatedFeed:
                 block[name] += number * len(block) * STEP_NS
             block["venue_seq"] += number * len(block)
             yield block
+        await self.looked.wait()
 
 
 def session(count: int, clients: int | None, taken_s: list[float]) -> Iterator[Work]:
@@ -97,6 +102,7 @@ def session(count: int, clients: int | None, taken_s: list[float]) -> Iterator[W
                 if api is not None and clients:
                     assert api.stream.clients == clients
                     assert api.stream.metrics()["events"] >= clients
+                feed.looked.set()
             if readers is not None:
                 assert await readers.wait() == 0
 
