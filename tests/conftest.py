@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,10 @@ settings.load_profile("headrace")
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed before Hypothesis looks for it, and have hanging tests ended."""
     config.pluginmanager.register(Watchdog(grace_s=WATCHDOG_GRACE_S), "headrace-watchdog")
+    # `nohup` and shells that start a job in the background ignore these signals, and so would each process of a test.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     given = os.environ.get("HEADRACE_SEED")
     seed = int(given) if given else random.SystemRandom().randrange(2**32)
     config.stash[SEED] = seed
