@@ -38,6 +38,9 @@ __all__ = ["Shutdown"]
 
 log = logging.getLogger(__name__)
 
+# What waits when the time is over gets so long, however busy the machine: one slice may pass before a handler has run.
+LAST_DRAIN_S = 0.1
+
 
 class Shutdown:
     """The end of one run. left : events that no handler received, by lane. waits : for what users' objects do."""
@@ -145,8 +148,9 @@ class Shutdown:
                 await runner.stop(ENGINE_ENDS, within_s=self._left_s())
 
     async def _close_bus(self) -> None:
-        is_over = self.is_forced or self.is_quiet()
-        left = Counter(await self._parts.bus.shutdown(0.0 if is_over else max(0.0, self._remaining_s())))
+        over_s = 0.0 if self.is_forced else LAST_DRAIN_S
+        within_s = over_s if self.is_forced or self.is_quiet() else max(over_s, self._remaining_s())
+        left = Counter(await self._parts.bus.shutdown(within_s))
         if not self.left:
             # The engine's own events that found no room are as lost as those that wait in a lane.
             left.update(EVENT_LANES[type(event)] for event in self._parts.driver.unpublished)
