@@ -126,7 +126,7 @@ class ServedEngine:
 
 
 class Tab:
-    """A tab of a browser. problems : what its console said; asked : every address it asked for."""
+    """A tab of a browser. problems : errors in its console. asked : the address of each of its requests."""
 
     def __init__(self, context: Any, engine: ServedEngine) -> None:
         self.page = context.new_page()

@@ -52,7 +52,7 @@ class Tokens:
         self._known = list(known.items())
 
     def find(self, authorization: bytes | None) -> Actor | None:
-        """Return whose token stands in an Authorization header; None: nobody's. Its time tells nothing of a token."""
+        """Return the actor of an Authorization header's token; None: it is not valid. The time is the same for each."""
         given = None if authorization is None else _BEARER.fullmatch(authorization)
         digest = hashlib.sha256(b"" if given is None else given[1]).digest()
         found = None

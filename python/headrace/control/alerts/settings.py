@@ -45,7 +45,7 @@ class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     subject : a pattern of what it concerns, like "momentum" or "*.BINANCE".
     severity : in messages and on the page.
     repeat_s : while it fires it is told again after so long, s; 0: never.
-    no_data : "keep": nothing is told while its input is missing; "tell": that is told, too.
+    no_data : "keep": no message while its input is missing; "tell": sinks get a message of that, too.
     sinks : where it is told; by default everywhere.
     """
 

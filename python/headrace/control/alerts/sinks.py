@@ -117,7 +117,7 @@ class CommandSink:
         self._settings = settings
 
     async def send(self, message: AlertMessage) -> None:
-        """Run it once; a failure is not tried again: nobody knows what it did."""
+        """Run it once; a failure is not tried again: it may have had its effect."""
         argv, within_s = self._settings.argv, self._settings.timeout_s
         try:
             process = await asyncio.create_subprocess_exec(

@@ -257,7 +257,7 @@ def _actor() -> str:
 
 
 def _applied(controls: Controls, command: Command) -> dict[str, Any]:
-    """Do what a command asks for, and return what there is to tell. Raises RecommendationError, StoreError."""
+    """Execute a command, and return the text of its answer. Raises RecommendationError, StoreError."""
     match command:
         case PauseClaims():
             until_ms = None if command.until is None else round(command.until.timestamp() * 1e3)
