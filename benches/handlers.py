@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ LIMITS = headrace.RiskLimits(
     message_rate_max=1e9,
     stale_after_s=3_600.0,
 )
+# Recorded seconds per second.
+FAST = 1e9
 
 
 class PerQuote(headrace.Strategy):
@@ -95,3 +97,15 @@ def quotes(count: int, instruments: int = INSTRUMENTS, *, step_ns: int = 1, venu
 def own_times(count: int) -> np.ndarray:
     """Return so many quotes, each with a receive time of its own."""
     return quotes(count, step_ns=STEP_NS)
+
+
+def saturated(feed: Any, strategy: headrace.Strategy, folder: str) -> headrace.Engine:
+    """Return a live engine whose feed is over as fast as its ticks are handled. folder : for its state."""
+    return headrace.Engine(
+        feeds=[feed],
+        strategies=[strategy],
+        instruments=instrument_names(),
+        speed=FAST,
+        on_fault="raise",
+        state_folder=folder,
+    )

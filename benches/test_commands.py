@@ -18,13 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from benches.bench import Bench, Row, Work
-from benches.handlers import PerQuote, quotes
-from benches.workload import check, instrument_names
+from benches.handlers import PerQuote, quotes, saturated
+from benches.workload import check
 from headrace.commands import Command, Outcome
-from headrace.engine.engine import Engine
 
-# Recorded seconds per second: the array is over as fast as its ticks are handled.
-FAST = 1e9
 EVERY_S = 0.002
 
 
@@ -71,14 +68,7 @@ def session(count: int, command: Command | None, latencies_ms: list[float], *, b
     """Run an engine over ``count`` quotes, with a stream of commands or without."""
     strategy = PerQuote()
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
-        engine = Engine(
-            feeds=[quotes(count)],
-            strategies=[strategy],
-            instruments=instrument_names(),
-            speed=FAST,
-            on_fault="raise",
-            state_folder=folder,
-        )
+        engine = saturated(quotes(count), strategy, folder)
         engine.commands.register(Plain, at_once)
         engine.commands.register(Awaited, awaited)
 

@@ -18,14 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benches.bench import Bench, Row, Work
-from benches.handlers import PerQuote, quotes
-from benches.workload import check, instrument_names
+from benches.handlers import PerQuote, quotes, saturated
+from benches.workload import check
 from headrace.control.http import EngineApi, HttpServer
 from headrace.control.settings import HttpSettings
-from headrace.engine.engine import Engine
 
-# Recorded seconds per second: the array is over as fast as its ticks are handled.
-FAST = 1e9
 ASKER = Path(__file__).parent / "http_asker.py"
 REQUESTS_PER_S = 200
 
@@ -34,14 +31,7 @@ def session(count: int, durations_ms: list[float], *, with_requests: bool) -> It
     """Run an engine over ``count`` quotes, with its control API, asked or not."""
     strategy = PerQuote()
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
-        engine = Engine(
-            feeds=[quotes(count)],
-            strategies=[strategy],
-            instruments=instrument_names(),
-            speed=FAST,
-            on_fault="raise",
-            state_folder=folder,
-        )
+        engine = saturated(quotes(count), strategy, folder)
         server = HttpServer(EngineApi(engine), HttpSettings(listen="127.0.0.1:0"), folder=folder)
         engine.services.add(server)
 

@@ -19,13 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from benches.bench import Bench, Row, Work
-from benches.handlers import STEP_NS, PerQuote, quotes
-from benches.workload import check, instrument_names
+from benches.handlers import STEP_NS, PerQuote, quotes, saturated
+from benches.workload import check
 from headrace.control.http import EngineApi, HttpServer
 from headrace.control.settings import HttpSettings
-from headrace.engine.engine import Engine
 
-FAST = 1e9
 CLIENTS = 5
 # The array is published so often, each time later: so a round is long enough for many updates.
 REPEATS = 12
@@ -71,14 +69,7 @@ def session(count: int, clients: int | None, taken_s: list[float]) -> Iterator[W
     """
     strategy, feed = PerQuote(), GatedFeed(quotes(count))
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
-        engine = Engine(
-            feeds=[feed],
-            strategies=[strategy],
-            instruments=instrument_names(),
-            speed=FAST,
-            on_fault="raise",
-            state_folder=folder,
-        )
+        engine = saturated(feed, strategy, folder)
         api = EngineApi(engine) if clients is not None else None
         server = None if api is None else HttpServer(api, HttpSettings(listen="127.0.0.1:0"), folder=folder)
         if server is not None:

@@ -82,6 +82,7 @@ LIMITS = (
     # Shutdown and services
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
     Limit("DRAIN_RUNNING_S", 0.5, "s", "a handler that still runs may finish within it; then it is cancelled"),
+    Limit("DRAIN_LAST_S", 0.1, "s", "what waits when the time is over, however busy the machine: more than one slice"),
     Limit("FORCE_S", 0.4, "s", "of a forced end, for all that waits for users' code: the end takes a second at most"),
     Limit("FORCE_STEP_S", 0.05, "s", "what a step of a forced end has, after others took the time"),
     Limit("FEED_WAITING_MAX", 10_000, "items", "of a feed that pushes on while a reader holds the ring, for a second"),
@@ -211,6 +212,7 @@ FLATTEN_S = float(_values["FLATTEN_S"])
 TIMER_CHAIN_MAX = _whole("TIMER_CHAIN_MAX")
 DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
+DRAIN_LAST_S = float(_values["DRAIN_LAST_S"])
 FORCE_S = float(_values["FORCE_S"])
 FORCE_STEP_S = float(_values["FORCE_STEP_S"])
 FEED_WAITING_MAX = int(_values["FEED_WAITING_MAX"])

@@ -43,7 +43,7 @@ from headrace.market.checks import of_type
 from headrace.market.clock import Clock, EngineClock, Mode, ReplayClock, WallClock
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.instrument import Instrument
-from headrace.market.money import MONEY, decimal_of
+from headrace.market.money import mid_of
 from headrace.market.tick import NewestQuote, kind_named
 from headrace.market.tick_array import InstrumentIds
 from headrace.market.user_waits import bounded_s
@@ -329,7 +329,7 @@ class Dispatcher:
     def last_mid(self, instrument: str) -> Decimal | None:
         """Return the mid of the newest quote that had both sides; None before the first. O(1), from any thread."""
         sides = self._ingest.last_sides(instrument)
-        return None if sides is None else MONEY.divide(MONEY.add(*map(decimal_of, sides)), 2)
+        return None if sides is None else mid_of(*sides)
 
     @property
     def input_hash(self) -> str | None:

@@ -21,7 +21,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from headrace.limits import DRAIN_RUNNING_S, DRAIN_S
+from headrace.limits import DRAIN_LAST_S, DRAIN_RUNNING_S, DRAIN_S
 from headrace.market.events import EVENT_LANES
 from headrace.market.user_waits import UserWaits
 from headrace.market.wording import counted
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Shutdown"]
 
 log = logging.getLogger(__name__)
-
-# What waits when the time is over gets so long, however busy the machine: one slice may pass before a handler has run.
-LAST_DRAIN_S = 0.1
 
 
 class Shutdown:
@@ -148,7 +145,7 @@ class Shutdown:
                 await runner.stop(ENGINE_ENDS, within_s=self._left_s())
 
     async def _close_bus(self) -> None:
-        over_s = 0.0 if self.is_forced else LAST_DRAIN_S
+        over_s = 0.0 if self.is_forced else DRAIN_LAST_S
         within_s = over_s if self.is_forced or self.is_quiet() else max(over_s, self._remaining_s())
         left = Counter(await self._parts.bus.shutdown(within_s))
         if not self.left:

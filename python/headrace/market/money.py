@@ -37,6 +37,7 @@ __all__ = [
     "is_amount",
     "is_computable",
     "is_multiple",
+    "mid_of",
     "shown",
 ]
 
@@ -90,6 +91,11 @@ def decimal_of(value: Amount) -> Decimal:
         msg = f"{value_text(value)} is not finite"
         raise ValueError(msg)
     return number
+
+
+def mid_of(bid_price: Amount, ask_price: Amount) -> Decimal:
+    """Return the middle of two prices. Raises what ``decimal_of`` does."""
+    return MONEY.divide(MONEY.add(decimal_of(bid_price), decimal_of(ask_price)), 2)
 
 
 def is_amount(number: Decimal) -> bool:

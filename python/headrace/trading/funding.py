@@ -19,13 +19,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.limits import FUNDING_LATE_S
 from headrace.market.checks import duration_ns
 from headrace.market.events import FundingPaid, OrderFill
 from headrace.market.money import MONEY, ZERO, decimal_of, shown
 from headrace.market.tick import ns_text
+from headrace.trading.own_reader import subscribe_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -151,10 +152,7 @@ class Funding:
 
         A live feed never waits for it: a rate that the ring lost counts as missing.
         """
-        overflow: Literal["block", "drop_oldest"] = "block" if mode == "replay" else "drop_oldest"
-        self._subscription = dispatcher.subscribe(
-            self._on_funding, callback="on_funding", name="funding", overflow=overflow
-        )
+        self._subscription = subscribe_own(dispatcher, mode, self._on_funding, callback="on_funding", name="funding")
         self._subscription.doze()
 
     def close(self) -> None:

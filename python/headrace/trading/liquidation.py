@@ -24,12 +24,13 @@ from __future__ import annotations
 import logging
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.market.events import Cause, Liquidated, OrderFill
 from headrace.market.instrument import instrument_of
-from headrace.market.money import MONEY, ZERO, decimal_of, shown
+from headrace.market.money import MONEY, ZERO, decimal_of, mid_of, shown
 from headrace.market.tick import NEVER_NEWEST, has_side
+from headrace.trading.own_reader import subscribe_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -118,9 +119,8 @@ class Liquidation:
 
     def attach(self, dispatcher: Dispatcher, mode: Mode) -> None:
         """Take quotes and marks while something is held on margin."""
-        overflow: Literal["block", "drop_oldest"] = "block" if mode == "replay" else "drop_oldest"
         for callback, handler in (("on_mark", self._on_mark), ("on_quote", self._on_quote)):
-            own = dispatcher.subscribe(handler, callback=callback, name=f"margin {callback}", overflow=overflow)
+            own = subscribe_own(dispatcher, mode, handler, callback=callback, name=f"margin {callback}")
             own.doze()
             self._subscriptions.append(own)
 
@@ -151,8 +151,7 @@ class Liquidation:
             return
         is_whole = has_side(bid_price, bid_size) and has_side(ask_price, ask_size)
         if is_whole and self._is_near(instrument, (bid_price + ask_price) / 2):
-            mid = MONEY.divide(MONEY.add(decimal_of(bid_price), decimal_of(ask_price)), TWO)
-            self._look(instrument, mid, Cause(instrument, "quote", seq, seq, ts_init))
+            self._look(instrument, mid_of(bid_price, ask_price), Cause(instrument, "quote", seq, seq, ts_init))
 
     def on_candles(self, candles: Iterable[Bar]) -> None:
         """Judge candles that have closed, at their worst prices; call it when nothing is on its way on the bus."""

@@ -33,6 +33,7 @@ from headrace.trading.brokers.latency import AnyLatency, Delays
 from headrace.trading.brokers.matching import Matching
 from headrace.trading.brokers.outbox import Outbox
 from headrace.trading.brokers.resting import NEVER_NS, ShownSide, ShownSides
+from headrace.trading.own_reader import subscribe_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,13 +148,9 @@ class SimulatedBroker:
             handlers["on_book"] = self._on_book
         for callback, handler in handlers.items():
             what = "" if callback == "on_quote" else f" {callback.removeprefix('on_')}s"
-            subscription = dispatcher.subscribe(
-                handler,
-                callback=callback,
-                name=f"{self._name} broker{what}",
-                # Live it never holds the feed for others: a quote that is lost to it is one that nobody traded on.
-                overflow="block" if mode is Mode.REPLAY else "drop_oldest",
-            )
+            # Live a quote that is lost to it is one that nobody traded on.
+            name = f"{self._name} broker{what}"
+            subscription = subscribe_own(dispatcher, mode, handler, callback=callback, name=name)
             if callback == "on_book":
                 self._books = subscription
             else:

@@ -63,25 +63,21 @@ class Notices:
 
     def reject(self, request: OrderRequested, refusal: Refusal) -> None:
         """Publish that a gate refused an order."""
-        gate, verdict = refusal
-        self._publish(
-            OrderRejected(
-                **self._stamps(request.cause),
-                order_id=request.order_id,
-                strategy=request.strategy,
-                instrument=request.instrument,
-                gate=gate,
-                observed=str(verdict.observed),
-                threshold=str(verdict.threshold),
-                reason=verdict.reason,
-            )
-        )
+        self._refuse(OrderRejected, request, refusal)
 
     def reject_amend(self, request: OrderRequested | OrderAmendRequested, refusal: Refusal) -> None:
         """Publish that an order stays as it is."""
+        self._refuse(OrderAmendRejected, request, refusal)
+
+    def _refuse(
+        self,
+        kind: type[OrderRejected | OrderAmendRejected],
+        request: OrderRequested | OrderAmendRequested,
+        refusal: Refusal,
+    ) -> None:
         gate, verdict = refusal
         self._publish(
-            OrderAmendRejected(
+            kind(
                 **self._stamps(request.cause),
                 order_id=request.order_id,
                 strategy=request.strategy,

@@ -21,7 +21,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from headrace.market.listed import TRADING
-from headrace.market.money import MONEY, SHOWN, decimal_of, is_multiple
+from headrace.market.money import MONEY, SHOWN, decimal_of, is_multiple, mid_of
 from headrace.market.tick import has_side
 from headrace.trading.risk.gate import GateVerdict
 
@@ -207,7 +207,7 @@ class PriceCollar:
             return _missing_limit(price, "price_collar")
         middle, what = request.order.trigger_price, "trigger price"
         if middle is None:
-            middle, what = MONEY.divide(MONEY.add(decimal_of(quote.bid_price), decimal_of(quote.ask_price)), 2), "mid"
+            middle, what = mid_of(quote.bid_price, quote.ask_price), "mid"
         away = MONEY.divide(MONEY.subtract(price, middle).copy_abs(), middle)
         if away > collar:
             where = f"price {price} lies too far from the {what} {SHOWN.plus(middle)}"

@@ -212,12 +212,10 @@ class LimitsGate:
                     return GateVerdict(False, room.observed, room.threshold, room.reason)  # noqa: FBT003 - its first
                 if least is None or room.quantity < least.quantity:
                     least = room
-        if least is None or order.quantity <= least.quantity:
-            for scope in scopes:
-                scope.orders.append((request.now_ns, order.order_id))
-            return GateVerdict(passed=True, observed=order.quantity, threshold="within all limits")
         for scope in scopes:
             scope.orders.append((request.now_ns, order.order_id))
+        if least is None or order.quantity <= least.quantity:
+            return GateVerdict(passed=True, observed=order.quantity, threshold="within all limits")
         reason = f"reduced from {order.quantity} to {least.quantity}: {least.reason}"
         return GateVerdict(True, least.observed, least.threshold, reason, least.quantity)  # noqa: FBT003 - its first
 
@@ -297,8 +295,9 @@ class LimitsGate:
             return _Room(_in_lots(request, request.closes), "no mark", "a mark", why)
         unit = traded.notional(Decimal(1), price).copy_abs()
         # What closes frees as much as it takes.
-        room = MONEY.add(MONEY.divide(MONEY.subtract(limit, gross), unit), MONEY.multiply(request.closes, Decimal(2)))
-        after = MONEY.fma(unit, MONEY.subtract(order.quantity, MONEY.multiply(request.closes, Decimal(2))), gross)
+        freed = MONEY.multiply(request.closes, Decimal(2))
+        room = MONEY.add(MONEY.divide(MONEY.subtract(limit, gross), unit), freed)
+        after = MONEY.fma(unit, MONEY.subtract(order.quantity, freed), gross)
         why = f"{scope.title} would hold {shown(after)} {traded.quote} in all, above {limit}: order less"
         return _Room(_in_lots(request, max(ZERO, room)), shown(after), limit, why)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from headrace.errors import LaneFullError
 from headrace.market.money import MONEY, ZERO
 from headrace.trading.brokers.fill_models.base import ORDER_TYPES, FillModel
-from headrace.trading.brokers.fill_models.trades import shown_once
+from headrace.trading.brokers.fill_models.trades import note_taken, shown_once
 from headrace.trading.brokers.resting import ShownSide
 
 if TYPE_CHECKING:
@@ -78,11 +78,8 @@ class BookWalkFill(FillModel):
         try:
             matching.meet(order, [own for own in levels if own.left], seen)
         finally:
-            taken = orders.taken[order.request.side]
             for level, left in zip(levels, before, strict=True):
-                if left != level.left:
-                    gone = MONEY.subtract(left, level.left)
-                    taken[level.price] = MONEY.add(taken.get(level.price, ZERO), gone)
+                note_taken(orders, order.request.side, level.price, MONEY.subtract(left, level.left))
 
 
 def _levels(book: Book, side: int, count: int | None) -> list[ShownSide]:

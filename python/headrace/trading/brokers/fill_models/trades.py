@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from headrace.trading.brokers.matching import Matching
     from headrace.trading.brokers.resting import RestingOrder, RestingOrders, ShownSides
 
-__all__ = ["QueueFill", "TradeThroughFill", "shown_once"]
+__all__ = ["QueueFill", "TradeThroughFill", "note_taken", "shown_once"]
 
 
 class TradeThroughFill(FillModel):
@@ -67,7 +67,7 @@ class TradeThroughFill(FillModel):
                 matching.hold_back(len(met) - number)
                 return
             finally:
-                _note_taken(orders, order.request.side, takes.price, MONEY.subtract(before, takes.left))
+                note_taken(orders, order.request.side, takes.price, MONEY.subtract(before, takes.left))
 
     def _met_by(self, orders: RestingOrders, quote: Cause, shown: ShownSides) -> list[RestingOrder]:  # noqa: ARG002
         return [order for order in orders.arriving if order.meets(quote)]
@@ -133,7 +133,8 @@ def shown_once(orders: RestingOrders, side: int, levels: list[ShownSide]) -> Non
             level.left = MONEY.subtract(level.left, taken[level.price])
 
 
-def _note_taken(orders: RestingOrders, side: int, price: Decimal, quantity: Decimal) -> None:
+def note_taken(orders: RestingOrders, side: int, price: Decimal, quantity: Decimal) -> None:
+    """Note what own orders took of the size that is shown at a price."""
     if quantity > 0:
         taken = orders.taken[side]
         taken[price] = MONEY.add(taken.get(price, ZERO), quantity)
