@@ -30,6 +30,8 @@ NATIVE_SOURCES := $(shell find rust -path '*/src/*' -type f) $(wildcard rust/*/b
 
 LOOM := RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 FUZZ_S ?= 60
+# How many processes share the Python tests, a file each; many tests wait for sockets, clocks and other processes.
+TEST_PROCESSES ?= 2
 # PyO3 looks at this interpreter, whatever `python3` is on the machine.
 export PYO3_PYTHON := $(CURDIR)/$(PY)
 # One seed for every random test, in Rust and in Python; `make test` prints it, HEADRACE_SEED=… repeats it.
@@ -59,14 +61,14 @@ test: setup ## Rust, loom at bound 2, Python, every bench once, three planted bu
 	@echo "HEADRACE_SEED=$(HEADRACE_SEED)"
 	cargo test --quiet -p headrace-lockfree -p headrace-core
 	@$(MAKE) test-loom
-	$(PY) -m coverage run -m pytest
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --cov --cov-report= --cov-fail-under=0
 	@echo "branch coverage of bus, commands, engine and orders:"
 	@$(PY) -m coverage report
 	$(PY) -m pytest benches --benchmark-disable -q
 	$(PY) tests/planted/run.py --fast
 
 .PHONY: test-pythons
-test-pythons: need-rust $(DEPS_STAMP) ## the Python tests on each Python 3.11 to 3.14 that is on PATH, or on each of PYTHONS
+test-pythons: need-rust $(DEPS_STAMP) ## the Python tests, and the same hashes, on each Python 3.11 to 3.14 that is on PATH, or on each of PYTHONS
 	$(PY) tools/test_pythons.py $(PYTHONS)
 
 .PHONY: test-deep
@@ -119,7 +121,7 @@ bench-instructions: setup ## instruction counts under callgrind against the stor
 	$(PY) benches/instructions.py
 
 .PHONY: bench-peers
-bench-peers: setup $(PEERS_STAMP) ## the rows in which csp and nautilus_trader stand beside us, in an environment of their own
+bench-peers: setup $(PEERS_STAMP) ## the rows in which csp, nautilus_trader and backtesting.py stand beside us, in an environment of their own
 	@rm -f target/bench-peers.json; export PYTHONPATH=python; failed=0; \
 		$(PEERS)/bin/python -m $(BENCHES) target/bench-peers.json --peers || failed=1; \
 		$(PEERS)/bin/python -m benches.table target/bench-peers.json; exit $$failed

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # Every tick has a time of its own, as in a user's data.
-FIRST = ("1r", "3r", "4r", "4s", "11r", "13r", "17", "19")
+FIRST = ("1r", "3r", "4r", "4s", "11r", "13r", "17", "19", "22")
 HEADS = ("row", "what", "ours", "ratio", "to", "target", "met", "best peer")
 ANCHOR = "bare_loop"
 # What a time per item is divided by, for a row in a unit of time.

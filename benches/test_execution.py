@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from decimal import Decimal
 
 from benches.bench import Bench, Row, Work, wall
-from headrace.execution import ExecutionSettings, Runner, Store, claims, ledger
+from headrace.execution import Claimed, ExecutionSettings, Runner, Store, claims, ledger
 from headrace.execution.database import Database, Value, transaction
 from headrace.execution.decision import decide, judge_daily_limit
 from headrace.execution.gates import GATES
@@ -40,7 +40,7 @@ def filled(url: str, count: int) -> Store:
     store = Store(url, migrate=True)
     ts = time.time_ns()
     for number in range(10):
-        store.telemetry(ticker=f"T{number}", ts=ts, open=1, high=2, low=1, close="100.5", volume=9)
+        store.telemetry(ticker=f"T{number}", ts=ts, open=100, high=101, low=100, close="100.5", volume=9)
         store.features(ticker=f"T{number}", ts=ts, recent_vol="0.01", trend=1)
     new = NewRecommendation("T0", "BUY_CALL", 0.9, '{"rule":"bench"}', "")
     store.recommend_all([new._replace(ticker=f"T{n % 10}", idempotency_key=f"key-{n}") for n in range(count)])
@@ -73,9 +73,12 @@ def by_statements(database: Callable[[], AbstractContextManager[str]], count: in
 def bare(database: Database, count: int) -> None:
     connection, holder, own = database.connect(), Holder("bench", RUN), settings(count)
     connection.changed("INSERT INTO dispatcher_runs (run_id, run_config_json) VALUES (:run, '{}')", {"run": RUN})
-    held = claims.claim(connection, holder.owner, holder.run, own, count)
+    held: list[Claimed] = []
+    while len(held) < count:
+        held += claims.claim(connection, holder.owner, holder.run, own, count)
     decision = judge_daily_limit(GATES, decide(GATES, ledger.read_view(connection, held[0], own, None)), 0)
-    gates, values = decision.gates_json, ledger.execution_values(holder, decision)
+    gates = decision.gates_json
+    values = ledger.execution_values(holder, decision, gates)
     for claimed in held:
         number = f"00000000-0000-0000-0000-{claimed.id:012}"
         row: dict[str, Value] = {

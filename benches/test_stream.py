@@ -31,19 +31,21 @@ READER = Path(__file__).with_name("stream_client.py")
 
 
 class GatedFeed:
-    """Quotes of one array again and again, from when ``gate`` is set; live, so that the engine is ready before.
+    """Quotes of one array, ``repeats`` times, from when ``gate`` is set; live, so that the engine is ready before.
 
-    It ends when ``looked`` is set: an engine whose feeds have ended closes its streams.
+    It ends when ``looked`` is set: an engine whose feeds have ended closes its streams. published : ticks so far.
     """
 
     name = "gated"
     venue = None
     is_live = True
 
-    def __init__(self, ticks: np.ndarray) -> None:
+    def __init__(self, ticks: np.ndarray, repeats: int = REPEATS) -> None:
         self._ticks = ticks
+        self._repeats = repeats
         self.gate = asyncio.Event()
         self.looked = asyncio.Event()
+        self.published = 0
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -53,11 +55,14 @@ class GatedFeed:
 
     async def __aiter__(self) -> AsyncIterator[np.ndarray]:
         await self.gate.wait()
-        for number in range(REPEATS):
+        for number in range(self._repeats):
+            if self.looked.is_set():
+                return
             block = self._ticks.copy()
             for name in ("ts_init", "ts_event"):
                 block[name] += number * len(block) * STEP_NS
             block["venue_seq"] += number * len(block)
+            self.published += len(block)
             yield block
         await self.looked.wait()
 

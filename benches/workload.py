@@ -18,6 +18,9 @@ CYCLE = 1_024
 PRICE_STEPS = 64
 INSTRUMENTS = 100
 TICKS_PER_ORDER = 1_000
+# Of one instrument.
+BARS_PER_ORDER = 1_000
+MINUTE_NS = 60 * 10**9
 
 _steps = np.random.default_rng(1).integers(-1, 2, CYCLE).cumsum()
 BID = 100.0 + (_steps - 1) / PRICE_STEPS
@@ -88,3 +91,17 @@ def check(handlers: list, ticks: int) -> None:
     for handler in handlers:
         got = (handler.count, handler.sum)
         assert got == wanted, f"{type(handler).__name__} counted and summed {got}, the ticks make {wanted}"
+
+
+def candle_columns(minutes: int, instrument: int) -> dict[str, np.ndarray]:
+    """Open, high, low, close and volume of an instrument's first minutes, which follow each other without a jump."""
+    close = np.resize(np.roll(BID, instrument), minutes)
+    opened = np.concatenate([close[:1], close[:-1]])
+    step = 1 / PRICE_STEPS
+    high, low = np.maximum(opened, close) + step, np.minimum(opened, close) - step
+    return {"open": opened, "high": high, "low": low, "close": close, "volume": np.full(minutes, 1_000.0)}
+
+
+def closes_sum(minutes: int, instruments: int) -> float:
+    """What the closes of all candles add up to, in any order."""
+    return float(sum(candle_columns(minutes, own)["close"].sum() for own in range(instruments)))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import headrace
+from headrace.dispatch.newest import Newest
 from headrace.engine.report import PositionReport, SourceReport, StrategyReport
 from headrace.market.events import (
     Bar,
@@ -49,7 +50,7 @@ CLASSES: dict[str, tuple[type, ...]] = {
         *(OrderAmendRequested, OrderAmended, OrderAmendRejected),
     ),
     "Report": (headrace.Report, StrategyReport, PositionReport, SourceReport),
-    "Ticks": (headrace.Dispatcher, headrace.Subscription, headrace.SubscriptionStats),
+    "Ticks": (headrace.Dispatcher, Newest, headrace.Subscription, headrace.SubscriptionStats),
 }
 # ``name : text`` begins an entry; so does ``name, name : text``.
 ENTRY = re.compile(r"(?:^|(?<=[.;)] ))(\w+(?:(?:, | \.\.\. )\w+)*) : ")

@@ -179,7 +179,7 @@ def errors_page() -> str:
             ", ".join(code(fact) for fact in getattr(errors, name).__annotations__) or "-",
             as_markdown(inspect.getdoc(getattr(errors, name)) or ""),
         )
-        for name in errors.__all__
+        for name in sorted(errors.__all__)
     ]
     return page(
         "Errors",

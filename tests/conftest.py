@@ -8,6 +8,7 @@ Does not: offer fakes; tests use the real part.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from headrace.feeds import SyntheticFeed
 from tests.support.command import COMMAND, Run
@@ -27,9 +28,12 @@ SEED = pytest.StashKey[int]()
 # How long after a test's timeout the watchdog ends the run.
 WATCHDOG_GRACE_S = 30
 
-# pytest-timeout ends a hang; a deadline per example would only measure the load of the machine. On a build machine
-# Hypothesis would run the same examples every day. Here each run draws new ones, and the seed repeats them.
-settings.register_profile("headrace", deadline=None, print_blob=True, derandomize=False)
+# pytest-timeout ends a hang; a deadline per example, and a bound on the time in which examples are drawn, would only
+# measure the load of the machine. On a build machine Hypothesis would run the same examples every day. Here each run
+# draws new ones, and the seed repeats them.
+settings.register_profile(
+    "headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, derandomize=False
+)
 settings.load_profile("headrace")
 
 
@@ -92,8 +96,15 @@ def home_of_states(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def left_behind() -> Iterator[None]:
-    """Free what a module's tests left: rings are native memory, which the garbage collector does not see grow."""
+    """Free what a module's tests left: rings are native memory, which the garbage collector does not see grow.
+
+    A command that ran in this process has set up the log, for a stream that is closed now.
+    """
+    log = logging.getLogger("headrace")
+    before = (log.level, log.propagate, list(log.handlers))
     yield
+    level, log.propagate, log.handlers = before
+    log.setLevel(level)
     close_desks()
     gc.collect()
 

@@ -1,4 +1,4 @@
-"""Build the extension for several interpreters, run the test suite on each, and print one line per interpreter.
+"""Build the extension for several interpreters, run the test suite on each, and compare the hashes of the same runs.
 
 Guarantees: each interpreter has an environment and a Cargo target of its own, so `.venv` and `target/release` stay as
 they are; a failure on one interpreter does not hide the result of the next; the exit code is 0 only if all pass.
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
@@ -36,7 +36,10 @@ class Interpreter(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the suite did on one interpreter; `trouble` says what went wrong before or after it."""
+    """What the suite did on one interpreter; `trouble` says what went wrong before or after it.
+
+    hashes : of small runs, which are the same on every interpreter.
+    """
 
     interpreter: Interpreter
     seconds: float
@@ -44,6 +47,7 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     trouble: str = ""
+    hashes: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -62,7 +66,10 @@ def main(paths: list[str]) -> None:
         sys.exit("test-pythons: no interpreter found: name some, as in make test-pythons PYTHONS=/path/to/python3.13")
     outcomes = [test(interpreter) for interpreter in interpreters]
     print("\n" + "\n".join(f"test-pythons: {outcome}" for outcome in outcomes))
-    sys.exit(0 if all(outcome.is_good for outcome in outcomes) else 1)
+    differ = len({outcome.hashes for outcome in outcomes}) > 1
+    if differ:
+        print("test-pythons: the hashes of the same runs differ: python -m tests.support.hashes prints them")
+    sys.exit(0 if all(outcome.is_good for outcome in outcomes) and not differ else 1)
 
 
 def given(paths: list[str]) -> list[Interpreter]:
@@ -104,10 +111,18 @@ def test(interpreter: Interpreter) -> Outcome:
         python = install(interpreter)
         build(python, target)
         report.unlink(missing_ok=True)
-        code = run(python, "-m", "pytest", "-q", f"--junit-xml={report}", environment=environment_of(python, target))
+        environment = environment_of(python, target)
+        code = run(python, "-m", "pytest", "-q", f"--junit-xml={report}", environment=environment)
+        hashes = hashes_of(python, environment)
     except subprocess.CalledProcessError as error:
         return Outcome(interpreter, time.monotonic() - begun, trouble=f"{Path(error.cmd[0]).name} failed")
-    return outcome_of(interpreter, report, code, time.monotonic() - begun)
+    return replace(outcome_of(interpreter, report, code, time.monotonic() - begun), hashes=hashes)
+
+
+def hashes_of(python: Path, environment: dict[str, str]) -> str:
+    """Return the hashes of small runs. Raises CalledProcessError: a run failed."""
+    command = [str(python), "-m", "tests.support.hashes"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def install(interpreter: Interpreter) -> Path:

@@ -88,8 +88,8 @@ def quotes(count: int) -> list:
     ]
 
 
-def backtest(count: int, *, trades: bool = False) -> Iterator[Work]:
-    """Run one back-test."""
+def engine_of(shares: list) -> BacktestEngine:
+    """Return an engine that knows these shares, with one account."""
     config = BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False)
     engine = BacktestEngine(config)
     engine.add_venue(
@@ -99,8 +99,14 @@ def backtest(count: int, *, trades: bool = False) -> Iterator[Work]:
         base_currency=USD,
         starting_balances=[Money(1_000_000, USD)],
     )
-    for share in shares():
+    for share in shares:
         engine.add_instrument(share)
+    return engine
+
+
+def backtest(count: int, *, trades: bool = False) -> Iterator[Work]:
+    """Run one back-test."""
+    engine = engine_of(shares())
     engine.add_data(quotes(count))
     strategy = PerQuote([share.id for share in shares()], trades=trades)
     engine.add_strategy(strategy)

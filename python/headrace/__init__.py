@@ -13,7 +13,8 @@ except ImportError as refused:
         "import it in the main interpreter, or in a process of its own",
         name="headrace",
     ) from None
-from headrace.dispatch.dispatcher import Dispatcher, DispatcherStats
+from headrace.dispatch.dispatcher import Dispatcher
+from headrace.dispatch.dispatcher_stats import DispatcherStats
 from headrace.dispatch.options import Overflow
 from headrace.dispatch.subscription import Subscription
 from headrace.dispatch.subscription_stats import LatencyStats, SubscriptionStats

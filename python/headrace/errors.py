@@ -50,6 +50,7 @@
     ├── StoreError ............. what a database of recommendations cannot do
     │   ├── StoreRefusedError ... a constraint or a trigger of the database refused it
     │   ├── StoreUnavailableError a database that cannot be reached, or was lost
+    │   │   ├── StoreDeadlockError ... a transaction that waited for another one that waited for it
     │   │   └── CommitUnknownError ... a connection that was lost while it committed
     │   └── SchemaVersionError .. a database that is not migrated, or newer than this release
     ├── RecommendationError .... a recommendation, bar or feature that cannot be stored   (also a ValueError)
@@ -67,62 +68,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headrace.engine.report import Report
     from headrace.research.result import BacktestResult
-
-__all__ = [
-    "AuditError",
-    "BookError",
-    "BrokerError",
-    "BusError",
-    "ClosedError",
-    "CommandError",
-    "CommitUnknownError",
-    "ConcurrentPublishError",
-    "ConfigError",
-    "ControlError",
-    "DataError",
-    "DeadlockError",
-    "DecoderError",
-    "DispatchLogError",
-    "EngineError",
-    "EventTypeError",
-    "FeedError",
-    "ForkedError",
-    "HeadraceError",
-    "InstrumentError",
-    "KindError",
-    "LaneFullError",
-    "LetterError",
-    "LifeCycleError",
-    "MissingExtraError",
-    "OptionError",
-    "OrderError",
-    "PublishError",
-    "RecommendationError",
-    "RecordingError",
-    "ReentrantDispatchError",
-    "ReentrantPublishError",
-    "RestoreError",
-    "ResultError",
-    "RingError",
-    "RingHeldError",
-    "RouteError",
-    "SchemaVersionError",
-    "ServiceError",
-    "SnapshotConflictError",
-    "SnapshotError",
-    "SnapshotNotFoundError",
-    "SnapshotUnavailableError",
-    "SourceOrderError",
-    "StateFolderError",
-    "StoppedError",
-    "StoreError",
-    "StoreRefusedError",
-    "StoreUnavailableError",
-    "StrategyFaultError",
-    "SubscriptionError",
-    "VenueError",
-    "VenueRequestError",
-]
 
 
 class HeadraceError(Exception):
@@ -422,6 +367,10 @@ class StoreUnavailableError(StoreError):
     """A database that cannot be reached, is busy for too long, or whose connection was lost."""
 
 
+class StoreDeadlockError(StoreUnavailableError):
+    """A transaction that the database ended, because it and another one waited for each other: nothing was changed."""
+
+
 class CommitUnknownError(StoreUnavailableError):
     """A connection that was lost while it committed: only a look on a new one shows whether it did."""
 
@@ -451,3 +400,6 @@ class VenueRequestError(HeadraceError):
 
 class MissingExtraError(HeadraceError, ImportError):
     """An optional package is not installed; the message names the command that installs it."""
+
+
+__all__ = [name for name, own in globals().items() if isinstance(own, type) and issubclass(own, HeadraceError)]

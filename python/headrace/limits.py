@@ -53,7 +53,9 @@ LIMITS = (
     Limit(
         "BARS_EMPTY_MAX", _core["BARS_EMPTY_MAX"], "bars", "in a row; then a series waits for a tick: a day of seconds"
     ),
-    Limit("BARS_HISTORY_MAX", 10_000, "bars", "of one kind, for indicators: a week of minutes, 0.6 MB"),
+    Limit(
+        "BARS_HISTORY_MAX", _core["BARS_HISTORY_MAX"], "bars", "of one kind, for indicators: a week of minutes, 0.6 MB"
+    ),
     Limit("WATCH_EVERY_S", 0.1, "s", "a slow handler is named within 1 s"),
     # The event bus
     Limit("LANE_CAPACITY_CONTROL", 100, "events", "life cycle and audit: rare, and never dropped"),
@@ -71,6 +73,9 @@ LIMITS = (
     Limit("TURNS_DATA", 16, "turns", "under a flood on the other lanes, the data lane gets one turn of so many"),
     Limit("LANE_WAIT_S", 1.0, "s", "the longest wait of a publisher for room in its lane"),
     Limit("BARRIER_S", 30.0, "s", "wall time after which a bus that is not idle is a deadlock; its holder is named"),
+    # Sweeps
+    Limit("CLUSTER_S", 30.0, "s", "a scheduler answers and a first worker joins within it, or the address is wrong"),
+    Limit("CLUSTER_TRIALS", 256, "trials", "on a Dask cluster at once: more than it has workers, few to be canceled"),
     # Orders
     Limit("GATE_RECORDS_MAX", 10_000, "evaluations", "what every gate saw of the latest thousand orders"),
     Limit("ORDERS_KEPT_MAX", 10_000, "orders", "of those that have ended; open orders are always kept"),
@@ -83,6 +88,7 @@ LIMITS = (
     Limit("DRAIN_S", 10.0, "s", "lanes drain within it at shutdown; what is left is reported"),
     Limit("DRAIN_RUNNING_S", 0.5, "s", "a handler that still runs may finish within it; then it is cancelled"),
     Limit("DRAIN_LAST_S", 0.1, "s", "what waits when the time is over, however busy the machine: more than one slice"),
+    Limit("END_TURNS_MIN", 50, "turns", "of the loop that a cancelled task has, also where few fit into its time"),
     Limit("FORCE_S", 0.4, "s", "of a forced end, for all that waits for users' code: the end takes a second at most"),
     Limit("FORCE_STEP_S", 0.05, "s", "what a step of a forced end has, after others took the time"),
     Limit("FEED_WAITING_MAX", 10_000, "items", "of a feed that pushes on while a reader holds the ring, for a second"),
@@ -101,6 +107,7 @@ LIMITS = (
     Limit("COMMAND_KEYS_S", 3_600.0, "s", "for so long, a repeated command gets its first answer"),
     Limit("COMMAND_CANCEL_S", 0.5, "s", "a cancelled handler may clean up for so long; then its target goes on"),
     Limit("COMMAND_RATE", 1_000, "commands/s", "no operator types faster; a faster script is out of control"),
+    Limit("TRACE_SAMPLE", 0.001, "of the frames", "a span costs what ten frames do, so spans take a hundredth"),
     Limit("COMMANDS_WAITING_MAX", 1_000, "commands", "a second's worth; more would be answered too late to matter"),
     Limit("AUDITS_WAITING_MAX", 1_000, "events", "audits that wait for room in a full control lane; more are logged"),
     # The control socket
@@ -120,8 +127,11 @@ LIMITS = (
     Limit("HTTP_IDLE_S", 60.0, "s", "a connection without a request for so long is closed"),
     Limit("HTTP_DISCARD_BYTES_MAX", 1 << 20, "bytes", "of a refused body are read, so that the client gets the answer"),
     Limit("HTTP_DISCARD_S", 1.0, "s", "a refused body is read for so long, then the connection is closed"),
+    Limit("HTTP_STRANGERS_SHARE", 0.01, "of a core", "for clients that have shown no token; the ticks have the rest"),
+    Limit("HTTP_STRANGERS_CREDIT_S", 0.02, "s", "such clients may take at once: a page's files, or a hundred refusals"),
     Limit("HTTP_KEYS_MAX", 100_000, "keys", "answers kept for repeated commands: one a second, for a day"),
     Limit("HTTP_KEYS_S", 86_400.0, "s", "for so long, a repeated command gets its first answer"),
+    Limit("HTTP_BOOK_LEVELS_MAX", 5_000, "levels", "of each side of a book; no venue's snapshot has more"),
     Limit("HTTP_PAGE_MAX", 1_000, "items", "of one page; a longer one would hold up the engine"),
     # The stream of an operator's page
     Limit("STREAM_EVERY_S", 0.1, "s", "an eye sees no more; less often where reading the state takes long"),
@@ -129,7 +139,8 @@ LIMITS = (
     Limit("STREAM_CLIENTS_MAX", 64, "clients", "an operator's few pages, each with one stream for all of its tabs"),
     Limit("STREAM_HEARTBEAT_S", 5.0, "s", "a page that hears nothing for two of them says that it is cut off"),
     Limit("STREAM_TAIL_MAX", 1_000, "entries", "of fills, orders, audit and log each, for who comes or was away"),
-    Limit("HISTORY_SERIES_MAX", 256, "series", "16 MiB: the account, ten strategies and some fifty instruments"),
+    Limit("HISTORY_SERIES_MAX", 256, "series", "16 MiB: the account, ten strategies and some thirty instruments"),
+    Limit("PLOTS_MAX", 16, "lines", "of one strategy: an eye tells no more of them apart"),
     # The configuration
     Limit("CONFIG_BYTES_MAX", 1 << 20, "bytes", "a file of a thousand instruments has a fifth of it"),
     Limit("CONFIG_DEPTH_MAX", 32, "levels", "the tree has 4; the rest is for parameters of your own classes"),
@@ -141,6 +152,8 @@ LIMITS = (
     Limit("FETCH_S", 10.0, "s", "of a feed of news or bars; a slower one is tried again at the next run"),
     Limit("FETCH_BYTES_MAX", 8 << 20, "bytes", "of a feed; those of news have some hundred thousand"),
     Limit("ENGINE_BARS_MAX", 100_000, "bars", "kept while the database is away: 30 tickers for two days of minutes"),
+    Limit("ORDER_POLL_S", 1.0, "s", "between two looks at open orders: 6 % of spot's weight for each symbol with some"),
+    Limit("ORDER_MISSING_S", 60.0, "s", "the venue refuses a request after 5 s, and shows an order some seconds late"),
     Limit("ORDER_ANSWER_S", 6.0, "s", "a request's own timeout, and some more; then the outcome is asked for"),
     Limit("SPOOL_BYTES_MAX", 16 << 20, "bytes", "some 30,000 signals: a database that is away for a night"),
     Limit("SSM_TIMEOUT_S", 3.0, "s", "a run of ten ends within 10 s, its settings included"),
@@ -203,6 +216,8 @@ CONSEQUENCES_MAX = _whole("CONSEQUENCES_MAX")
 TURNS_DATA = _whole("TURNS_DATA")
 LANE_WAIT_S = float(_values["LANE_WAIT_S"])
 BARRIER_S = float(_values["BARRIER_S"])
+CLUSTER_S = float(_values["CLUSTER_S"])
+CLUSTER_TRIALS = _whole("CLUSTER_TRIALS")
 GATE_RECORDS_MAX = _whole("GATE_RECORDS_MAX")
 ORDERS_KEPT_MAX = _whole("ORDERS_KEPT_MAX")
 ORDERS_CROSSING_MAX = _whole("ORDERS_CROSSING_MAX")
@@ -213,6 +228,7 @@ TIMER_CHAIN_MAX = _whole("TIMER_CHAIN_MAX")
 DRAIN_S = float(_values["DRAIN_S"])
 DRAIN_RUNNING_S = float(_values["DRAIN_RUNNING_S"])
 DRAIN_LAST_S = float(_values["DRAIN_LAST_S"])
+END_TURNS_MIN = _whole("END_TURNS_MIN")
 FORCE_S = float(_values["FORCE_S"])
 FORCE_STEP_S = float(_values["FORCE_STEP_S"])
 FEED_WAITING_MAX = int(_values["FEED_WAITING_MAX"])
@@ -228,6 +244,7 @@ COMMAND_KEYS_MAX = _whole("COMMAND_KEYS_MAX")
 COMMAND_KEYS_S = float(_values["COMMAND_KEYS_S"])
 COMMAND_CANCEL_S = float(_values["COMMAND_CANCEL_S"])
 COMMAND_RATE = _whole("COMMAND_RATE")
+TRACE_SAMPLE = float(_values["TRACE_SAMPLE"])
 COMMANDS_WAITING_MAX = _whole("COMMANDS_WAITING_MAX")
 AUDITS_WAITING_MAX = _whole("AUDITS_WAITING_MAX")
 CONTROL_LINE_BYTES_MAX = _whole("CONTROL_LINE_BYTES_MAX")
@@ -245,8 +262,11 @@ HTTP_SEND_S = float(_values["HTTP_SEND_S"])
 HTTP_IDLE_S = float(_values["HTTP_IDLE_S"])
 HTTP_DISCARD_BYTES_MAX = _whole("HTTP_DISCARD_BYTES_MAX")
 HTTP_DISCARD_S = float(_values["HTTP_DISCARD_S"])
+HTTP_STRANGERS_SHARE = float(_values["HTTP_STRANGERS_SHARE"])
+HTTP_STRANGERS_CREDIT_S = float(_values["HTTP_STRANGERS_CREDIT_S"])
 HTTP_KEYS_MAX = _whole("HTTP_KEYS_MAX")
 HTTP_KEYS_S = float(_values["HTTP_KEYS_S"])
+HTTP_BOOK_LEVELS_MAX = _whole("HTTP_BOOK_LEVELS_MAX")
 HTTP_PAGE_MAX = _whole("HTTP_PAGE_MAX")
 STREAM_EVERY_S = float(_values["STREAM_EVERY_S"])
 STREAM_SHARE_MAX = float(_values["STREAM_SHARE_MAX"])
@@ -254,6 +274,7 @@ STREAM_CLIENTS_MAX = _whole("STREAM_CLIENTS_MAX")
 STREAM_HEARTBEAT_S = float(_values["STREAM_HEARTBEAT_S"])
 STREAM_TAIL_MAX = _whole("STREAM_TAIL_MAX")
 HISTORY_SERIES_MAX = _whole("HISTORY_SERIES_MAX")
+PLOTS_MAX = _whole("PLOTS_MAX")
 CONFIG_BYTES_MAX = _whole("CONFIG_BYTES_MAX")
 CONFIG_DEPTH_MAX = _whole("CONFIG_DEPTH_MAX")
 STORE_BUSY_S = float(_values["STORE_BUSY_S"])
@@ -263,6 +284,8 @@ STORE_POLL_S = float(_values["STORE_POLL_S"])
 FETCH_S = float(_values["FETCH_S"])
 FETCH_BYTES_MAX = _whole("FETCH_BYTES_MAX")
 ENGINE_BARS_MAX = _whole("ENGINE_BARS_MAX")
+ORDER_POLL_S = float(_values["ORDER_POLL_S"])
+ORDER_MISSING_S = float(_values["ORDER_MISSING_S"])
 ORDER_ANSWER_S = float(_values["ORDER_ANSWER_S"])
 SPOOL_BYTES_MAX = _whole("SPOOL_BYTES_MAX")
 SSM_TIMEOUT_S = float(_values["SSM_TIMEOUT_S"])

@@ -231,10 +231,11 @@ def test_thousands_of_names_are_subscribed_to_at_once() -> None:
 
     names = [f"S{number}.BINANCE" for number in range(3_000)]
     with Dispatcher(instruments=names) as dispatcher:
-        started_s = time.perf_counter()
+        # Of the thread, not of the wall: others use the machine, too.
+        started_s = time.thread_time()
         dispatcher.subscribe(Quiet(), instruments=names)
         # Takes about 0.1 s; it took 2 s when each name was matched as a pattern.
-        assert time.perf_counter() - started_s < 1.0
+        assert time.thread_time() - started_s < 1.0
 
 
 def test_the_command_runs_with_stderr_closed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.market import events
 from headrace.market.event_json import decode_event, encode_event
-from headrace.market.events import EVENT_LANES, Bar, Cause, Event, Lane, Signal, stamped
+from headrace.market.events import EVENT_LANES, Bar, Cause, Event, Lane, OtherFee, Signal, stamped
 
 CAUSE = Cause(instrument="BTCUSDT.BINANCE", kind="quote", first=3, last=5, ts_init=7)
 TYPES = sorted(EVENT_LANES, key=str)
@@ -34,6 +34,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     Decimal: st.decimals(allow_nan=False, allow_infinity=False),
     Cause: causes,
+    OtherFee: st.builds(OtherFee, texts, st.decimals(allow_nan=False, allow_infinity=False)),
     type(None): st.none(),
 }
 

@@ -467,7 +467,8 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
         for line in text.splitlines()
     ]
     # An item of these lists would be incomplete; so would one of a section that is there then.
-    told = [line for line in lines if not line.startswith(("[[services]]", "[[pipeline.rules]]"))]
+    incomplete = ("[[services]]", "[[pipeline.rules]]", "[runner]", "[gates]", "[audit]")
+    told = [line for line in lines if not line.startswith(incomplete)]
     text_told = re.sub(r"(?s)\n\[\[gateway\.(?!routes\.filters).*?(?=\n\[(?!\[gateway))", "", "\n".join(told))
     text_told = re.sub(r"(?s)\n\[\[control\.alerts\..*?(?=\n\[(?!\[control))", "", text_told)
     told_config = load(text_told, tmp_path)
@@ -476,6 +477,11 @@ def test_a_new_file_shows_every_key_with_its_true_default(tmp_path: Path) -> Non
     assert told_config.account.limits == TradingLimits()
     plain = {"gateway": None, "control": ControlSettings(), "account": AccountSection()}
     assert msgspec.structs.replace(told_config, **plain) == load(text, tmp_path)
+
+
+def test_an_audit_has_one_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\$\.engine\.audit is .*: remove it, or the section \[audit\]"):
+        load('[engine]\naudit = "audit/"\n[audit]\nuse = "mine:Audit"\n', tmp_path)
 
 
 def test_a_new_gateway_loads_checks_and_documents_every_key(tmp_path: Path) -> None:

@@ -21,7 +21,12 @@ from tests.support.json_schema import fits
 SCHEMA = json.loads(json.dumps(config_schema()))
 # Rules between two places, or of the size of a decimal, which no schema expresses.
 BETWEEN = (
-    *("use a different name for each strategy", "since the audit is written", "or routes in a section [gateway]"),
+    *(
+        "use a different name for each strategy",
+        "since the audit is written",
+        "which records events in its place",
+        "or routes in a section [gateway]",
+    ),
     "it is a part of the whole",
 )
 BASE = tomllib.loads(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -137,3 +140,28 @@ def test_without_the_extra_the_second_half_is_one_line(
     assert capsys.readouterr().out.splitlines()[1:] == [
         'second half, a live feed over real sockets: not installed; pip install "headrace[binance]"'
     ]
+
+
+@pytest.mark.timeout(120)
+def test_the_dashboard_is_served_on_the_engine_of_the_demo_until_ctrl_c(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "demo", "--dashboard", "--listen", "127.0.0.1:0"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    told = dict(process.stdout.readline().split() for _ in range(2))
+    with urllib.request.urlopen(told["page"], timeout=20) as page:
+        assert "<title>Headrace</title>" in page.read().decode()
+    request = urllib.request.Request(f"{told['page']}/v1/status", headers={"Authorization": f"Bearer {told['token']}"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        status = json.loads(answer.read())
+    assert (status["engine"], status["mode"], len(status["strategies"])) == ("demo", "live", 6)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert "MeanReversion" in out
+    # The token went with its folder.
+    assert list(tmp_path.rglob("http.token")) == []

@@ -38,7 +38,7 @@ def test_from_csv_files_to_a_ledger(headrace_run: Run, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new.sqlite"
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     files = {
-        "lane_telemetry": f"ticker,ts,open,high,low,close,volume\nAAPL,{now},1,2,1,100,9\n",
+        "lane_telemetry": f"ticker,ts,open,high,low,close,volume\nAAPL,{now},100,101,99,100,9\n",
         "lane_features": f"ticker,ts,recent_vol\nAAPL,{now},0.01\n",
         "dispatch_recommendations": (
             "ticker,action,confidence,idempotency_key\nAAPL,BUY_CALL,0.9,a\nAAPL,BUY_PUT,0.1,b\n"
@@ -72,6 +72,12 @@ def test_explain_shows_each_gate_and_runs_nothing(headrace_run: Run, db: str) ->
         assert document["why"] == "gates: confidence"
         assert statuses(store) == {"PENDING": 1}
     assert "there is no recommendation 9" in headrace_run("execute", "--db", db, "--explain", "9").stderr
+
+
+def test_a_number_that_no_recommendation_has_is_one_line(headrace_run: Run, db: str) -> None:
+    for verb in (("execute", "--explain"), ("db", "cancel"), ("db", "edit"), ("db", "requeue")):
+        ended = headrace_run(*verb, "9" * 25, "--db", db)
+        assert (ended.returncode, "is not in the range 1<=x<=9007199254740991" in ended.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,37 @@ def test_sigterm_finishes_the_row_in_hand_and_releases_the_others(tmp_path: Path
         assert store.query("SELECT SUM(attempts) FROM dispatch_recommendations WHERE status = 'PENDING'") == [(0,)]
 
 
+def test_a_worker_killed_in_the_middle_loses_nothing_and_doubles_nothing(tmp_path: Path, db: str) -> None:
+    """The first is killed while it holds five rows; the second executes them once the leases have ended."""
+    (tmp_path / "once.py").write_text(
+        "import time, pathlib\nfrom headrace.execution import GateResult\n"
+        "def once(view):\n    begun = pathlib.Path('begun')\n"
+        "    if view.recommendation.id == 3 and not begun.exists():\n        begun.touch()\n        time.sleep(60)\n"
+        "    return GateResult(1, 1, passed=True)\n"
+    )
+    options = ["--set", 'gates=["once.py:once"]', "--set", "processing_ttl_minutes=0.05", "--set", "max_attempts=100"]
+    options += ["--set", "max_trades_per_ticker_per_day=100"]
+    command = [*COMMAND, "execute", "--db", db, *options, "--every", "100ms", "--json"]
+    with Store(db) as store:
+        market(store)
+        recommend(store, 5)
+        first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not (tmp_path / "begun").exists():
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.05)
+        first.kill()
+        first.communicate()
+        assert statuses(store) == {"SIMULATED": 2, "PROCESSING": 3}
+        second = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while statuses(store) != {"SIMULATED": 5}:
+            assert second.poll() is None, second.communicate()
+            time.sleep(0.05)
+        second.send_signal(signal.SIGTERM)
+        out, _ = second.communicate(timeout=20)
+        assert json.loads(out)["reaped"] >= 3
+        assert store.query("SELECT COUNT(*), COUNT(DISTINCT recommendation_id) FROM dispatch_executions") == [(5, 5)]
+
+
 def test_a_run_of_ten_needs_less_than_512_mb(tmp_path: Path, db: str) -> None:
     with Store(db) as store:
         market(store)
@@ -192,6 +229,22 @@ def test_operator_verbs_change_what_workers_claim(headrace_run: Run, db: str) ->
         headrace_run("execute", "--db", db)
         assert statuses(store) == {"SIMULATED": 1, "SKIPPED": 1}
         assert store.query("SELECT COUNT(*) FROM dispatch_controls") == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("until", "code", "said"),
+    [
+        ("2020-01-01T00:00:00Z", 1, "is over already"),
+        ("0s", 1, "is over already"),
+        ("tomorrow", 2, "long from now, like 30m"),
+    ],
+)
+def test_a_pause_until_no_time_to_come_is_refused(headrace_run: Run, db: str, until: str, code: int, said: str) -> None:
+    ended = headrace_run("db", "pause", "--until", until, "--actor", "a", "--reason", "r", "--db", db)
+    assert ended.returncode == code
+    assert said in ended.stderr
+    with Store(db) as store:
+        assert store.query("SELECT COUNT(*) FROM dispatch_controls") == [(0,)]
 
 
 def test_the_default_database_is_in_the_state_folder(headrace_run: Run, tmp_path: Path) -> None:

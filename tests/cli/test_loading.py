@@ -11,6 +11,7 @@ import pytest
 
 from headrace.app.objects import load_object, make_object
 from headrace.errors import ConfigError
+from headrace.market.checks import refuse
 from headrace.trading.brokers import SimulatedBroker
 
 
@@ -37,6 +38,13 @@ class Anything:
 class Refuses:
     def __init__(self) -> None:
         raise RuntimeError("not today")
+
+
+class Gives:
+    """Gives a part of ours what it refuses."""
+
+    def __init__(self) -> None:
+        refuse("fee_tiers", 3, "a list")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +79,12 @@ def test_text_parameters_are_converted_to_the_annotated_type() -> None:
         (Plain, {"count": 1.5}, "it takes int"),
         (Refuses, {}, r"Refuses cannot be made: test_loading\.py line \d+: RuntimeError: not today"),
         (Refuses, {"a": 1}, "has no parameter 'a'; it has none"),
+        (Gives, {}, r"Gives cannot be made: test_loading\.py line \d+: OptionError: fee_tiers"),
+        (
+            SimulatedBroker,
+            {"fill": "magic"},
+            r"\]: SimulatedBroker cannot be made: fill='magic' is unknown",
+        ),
         (partial(Plain, flag=True), {"cuont": 1}, "Plain has no parameter"),
     ],
 )

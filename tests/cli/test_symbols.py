@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -38,9 +39,10 @@ async def test_symbols_lists_steps_contract_and_status():
 async def test_symbols_names_the_nearest_of_one_that_is_not_listed():
     async with SimulatedVenue(market()) as venue:
         code, _, errors = await command(venue, "symbols", "BINANCE", "BTCUSTD")
+        named_code, _, named = await command(venue, "record", "BINANCE", "BTCUSDT.BINANCE")
         table_code, table, _ = await command(venue, "symbols", "BINANCE", "btcusdt")
-    assert code == 1
-    assert "did you mean BTCUSDT.BINANCE" in errors
+    assert (code, errors) == (1, "headrace: BINANCE does not list BTCUSTD (did you mean BTCUSDT?)\n")
+    assert (named_code, named) == (2, "headrace: BINANCE does not list BTCUSDT.BINANCE (did you mean BTCUSDT?)\n")
     assert table_code == 0
     assert "TRADING" in table
 
@@ -66,3 +68,18 @@ async def test_doctor_says_what_cannot_be_reached():
     assert not health.is_reachable
     assert health.clock is None
     assert all(route.problem for route in health.routes)
+
+
+async def test_what_gives_no_answer_says_what_to_check():
+    async with SimulatedVenue(market()) as venue:
+        gone = venue.addresses["BINANCE"]
+    code, _, errors = await command(Gone({"BINANCE": gone}), "symbols", "BINANCE")
+    assert code == 1
+    assert errors.startswith(f"headrace: {gone['rest']}/api/v3/exchangeInfo gave no answer in 5 attempts: ")
+    assert errors.endswith("; check the address and the way there\n")
+
+
+class Gone(NamedTuple):
+    """A venue that ended."""
+
+    addresses: Any

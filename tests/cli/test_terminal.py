@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from headrace.feeds import SyntheticFeed
+from headrace.feeds.writers import write_candles
+from tests.support.candles import candles, walk
 from tests.support.command import COMMAND
 
 ESCAPE = re.compile(rb"\x1b\[")
@@ -67,6 +69,68 @@ def test_a_terminal_gets_a_bar_that_moves(short_file: Path) -> None:
     assert b"replay" in shown
     assert len(set(re.findall(rb"([\d,]+) ticks", shown))) > 3
     assert b"bookTicker" in shown
+
+
+SLOW = """
+import time
+
+from headrace import Strategy
+
+
+class Slow(Strategy):
+    bars = ("1m",)
+
+    def __init__(self, calls: int) -> None:
+        self.wait_s = 3 / calls
+
+    def on_quote(self, seq) -> None:
+        time.sleep(self.wait_s)
+
+    def on_bar(self, bar) -> None:
+        time.sleep(self.wait_s)
+"""
+
+
+@pytest.mark.parametrize(("kind", "speed"), [("recording", rb"[\d,]+ ticks/s"), ("candles", rb"[\d,]+ x real time")])
+def test_a_backtest_shows_the_time_of_its_market_its_speed_and_what_is_left(
+    kind: str, speed: bytes, long_file: Path, tmp_path: Path
+) -> None:
+    data, calls = str(long_file), 6_000
+    if kind == "candles":
+        data, calls = f"{tmp_path}/minutes.csv@BTCUSDT.BINANCE", 20_000
+        write_candles(tmp_path / "minutes.csv", [candles(walk(20_000, price=10_000.0))])
+    (tmp_path / "slow.py").write_text(SLOW)
+    strategy = ("--strategy", f"{tmp_path}/slow.py:Slow", "--param", f"calls={calls}")
+    shown, code = in_a_terminal([*COMMAND, "backtest", data, *strategy])
+    assert code == 0, shown
+    found = re.findall(rb"(2026-01-\d\d \d\d:\d\d:\d\d) UTC, " + speed + rb", [\d.]+ m?s left", shown)
+    assert len(found) >= 2, shown
+    assert found == sorted(found)
+
+
+RETURN = ("--metric", "total_return")
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "found"),
+    [
+        ("convert", ("{file}", "{folder}/ticks.parquet"), rb"[\d,]+ ticks"),
+        (
+            "sweep",
+            ("{file}", "--strategy", "{folder}/slow.py:Slow", "--param", "calls=5000,9000", *RETURN),
+            rb"[12] of 2",
+        ),
+    ],
+)
+def test_other_long_verbs_show_how_far_they_are(
+    verb: str, arguments: tuple[str, ...], found: bytes, short_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    given = [own.format(file=short_file, folder=tmp_path) for own in arguments]
+    shown, code = in_a_terminal([*COMMAND, verb, *given])
+    assert code == 0, shown
+    assert verb.encode() in shown
+    assert re.search(found, shown), shown
 
 
 def test_a_terminal_without_rich_gets_a_plain_bar(short_file: Path) -> None:

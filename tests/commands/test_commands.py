@@ -12,6 +12,7 @@ from headrace.bus.filters import FilterRule
 from headrace.commands import (
     COMMANDS,
     Ack,
+    AmendOrder,
     CancelAll,
     CancelOrder,
     Command,
@@ -38,6 +39,7 @@ from tests.support.commanding import ACCEPTED, Note, running
 from tests.support.feeding import HandClock
 
 ARGUMENTS: dict[type[Command], dict[str, Any]] = {
+    AmendOrder: {"order_id": "o-1", "price": "99.5", "trail": "2%"},
     CancelOrder: {"order_id": "o-1"},
     RedriveDeadLetter: {"letter_id": 1},
     Subscribe: {
@@ -58,7 +60,7 @@ def example(command_type: type[Command]) -> Command:
 
 
 def test_verbs_and_names_are_unique() -> None:
-    assert len({entry.verb for entry in COMMANDS.values()}) == len(COMMANDS) == 17
+    assert len({entry.verb for entry in COMMANDS.values()}) == len(COMMANDS) == 18
     assert len({entry.name for entry in COMMANDS.values()}) == len(COMMANDS)
 
 
@@ -92,6 +94,7 @@ def test_halt_and_status_are_urgent_and_only_lists_read() -> None:
     ("command", "target"),
     [
         (PauseStrategy("one"), "strategy:one"),
+        (AmendOrder("o-1", price="5"), "order:o-1"),
         (CancelOrder("o-1"), "order:o-1"),
         (CancelAll(), "orders"),
         (Subscribe(CanonicalType.TRADE, ("A.B", "C.B")), "route:TRADE:A.B,C.B"),

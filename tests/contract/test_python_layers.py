@@ -28,7 +28,7 @@ ALLOWED_AT_THE_TOP = sys.stdlib_module_names | {"numpy", "msgspec", "click"}
 OF_EXTRAS = {
     "venues.simulated": {"aiohttp"},
     "venues.binance": {"aiohttp"},
-    "control.http": {"h11", "litestar", "uvicorn"},
+    "control.http": {"httptools", "litestar"},
 }
 # Names of other libraries: a NamedTuple's public ones, and those without a public face.
 FOREIGN_PRIVATE = {

@@ -29,6 +29,7 @@ UNSAFE_IN_BINDING = {
         "interpreter",
         "python_call",
         "returned",
+        "template",
         "tick_object",
         "tick_slot",
         "tick_types",

@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.browser import opened_browser
-from tests.support.dashboard import ServedEngine, Tab
+from tests.support.cut import Way
+from tests.support.dashboard import DESK, PHONE, ServedEngine, Tab
 
 # A process, a browser, and a machine that may be busy.
 pytestmark = pytest.mark.timeout(240)
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1_440, "height": 900}
 VIEWS = ("#/markets", "#/orders", "#/routes", "#/letters", "#/audit", "#/commands")
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngine]:
-    with ServedEngine(tmp_path_factory.mktemp("served")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with opened_browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def context(browser: Any) -> Iterator[Any]:
-    made = browser.new_context(viewport=DESK)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def tab(context: Any, engine: ServedEngine) -> Tab:
-    return Tab(context, engine)
 
 
 def number(text: str) -> int:
@@ -51,7 +24,7 @@ def test_a_wrong_token_shows_nothing_of_the_engine(tab: Tab) -> None:
     tab.open().page.fill("input[name=token]", "x" * 43)
     tab.page.click("button[type=submit]")
     tab.page.wait_for_selector(".refused")
-    assert "not a token" in tab.page.inner_text(".refused")
+    tab.wait_for_text(".refused", "not a token")
     assert "paper" not in tab.page.content()
     assert tab.page.evaluate("sessionStorage.length") == 0
 
@@ -59,8 +32,8 @@ def test_a_wrong_token_shows_nothing_of_the_engine(tab: Tab) -> None:
 def test_the_first_screen_is_live(tab: Tab) -> None:
     tab.sign_in()
     tab.wait("document.querySelectorAll('section[aria-label=Strategies] tbody tr').length === 3")
-    assert "1 thing is wrong" in tab.page.inner_text(".verdict h1")
-    assert "Faulty is in quarantine" in tab.page.inner_text(".alerts")
+    tab.wait_for_text(".verdict h1", "1 thing is wrong")
+    tab.wait_for_text(".alerts", "Faulty is in quarantine")
     before = number(tab.row("Strategies", "SpreadWatch").split("\n")[-1])
     shown = "Number(document.querySelector('.chart.lines .paths path')?.getAttribute('d')?.length ?? 0)"
     tab.wait(f"{shown} > 40")
@@ -74,7 +47,7 @@ def test_the_first_screen_is_live(tab: Tab) -> None:
 def test_the_token_is_never_in_an_address(tab: Tab, engine: ServedEngine) -> None:
     tab.sign_in()
     tab.page.wait_for_selector(".verdict h1")
-    assert tab.page.evaluate("localStorage.getItem('headrace.token')") is None
+    assert tab.page.evaluate("localStorage.getItem('headrace.tokens')") is None
     assert tab.page.evaluate("document.cookie") == ""
     assert not [url for url in tab.asked if engine.token in url]
     assert engine.token not in tab.page.url
@@ -126,10 +99,39 @@ def test_halt_asks_for_its_name(tab: Tab) -> None:
     tab.page.wait_for_selector(".head .tag.bad")
     tab.page.click("a[href='#/']")
     tab.wait("document.querySelector('.verdict h1')?.innerText.startsWith('Halted')")
-    assert "a test of the button" in tab.page.inner_text(".alerts")
+    tab.wait_for_text(".alerts", "a test of the button")
     tab.page.click(".halt")
     tab.page.click("dialog button[type=submit]")
     tab.wait("!document.querySelector('.head .tag.bad')")
+
+
+@pytest.mark.parametrize(
+    ("verb", "title", "fields"),
+    [
+        ("flatten", "Flatten", {}),
+        ("cancel-all", "Cancel all", {}),
+        ("drain", "Drain", {}),
+        ("halt", "Halt", {}),
+        ("stop", "Stop", {"strategy": "SpreadWatch"}),
+    ],
+)
+def test_a_dangerous_command_is_sent_when_its_name_is_typed(
+    tab: Tab, verb: str, title: str, fields: dict[str, str]
+) -> None:
+    tab.sign_in("#/commands")
+    tab.page.click(f"main button:text-is('{title}')")
+    send = tab.page.locator("dialog button[type=submit]")
+    for name, value in fields.items():
+        tab.page.select_option(f"dialog [name={name}]", value)
+    # Stop asks for what it stops.
+    name = fields.get("strategy", verb)
+    for text in ("", name[:-1], f"{name}s"):
+        tab.page.fill("dialog input[name=confirm]", text)
+        assert send.is_disabled(), text
+    tab.page.fill("dialog input[name=confirm]", name)
+    tab.wait("!document.querySelector('dialog button[type=submit]').disabled")
+    tab.page.keyboard.press("Escape")
+    tab.wait("document.querySelector('dialog') === null")
 
 
 def test_a_refusal_says_why(tab: Tab) -> None:
@@ -138,21 +140,21 @@ def test_a_refusal_says_why(tab: Tab) -> None:
     tab.page.fill("dialog input[name=order_id]", "none-such")
     tab.page.click("dialog button[type=submit]")
     tab.page.wait_for_selector("dialog .wrong")
-    assert "none-such" in tab.page.inner_text("dialog .wrong")
+    tab.wait_for_text("dialog .wrong", "none-such")
     assert "rejected" in tab.note()
 
 
 def test_a_strategy_accounts_for_each_tick(tab: Tab) -> None:
     tab.sign_in("#/strategy/Faulty")
     tab.page.wait_for_selector(".terms")
-    assert "all accounted for" in tab.page.inner_text("section[aria-label=Ticks] header")
+    tab.wait_for_text("section[aria-label=Ticks] header", "all accounted for")
     terms = tab.page.inner_text("section[aria-label=Ticks] .terms")
     assert "3" in re.findall(r"delivered\s+(\S+)", terms)
     tab.page.click("a[href='#/letters']")
     tab.wait("document.querySelectorAll('section[aria-label=\"Dead letters\"] tbody tr').length === 3")
     tab.page.click("tbody tr:first-child a")
     tab.page.wait_for_selector("pre.box")
-    assert "ZeroDivisionError" in tab.page.inner_text("main")
+    tab.wait_for_text("main", "ZeroDivisionError")
 
 
 def test_an_order_has_a_story(tab: Tab) -> None:
@@ -172,11 +174,9 @@ def test_a_table_can_be_sorted_and_taken_as_csv(tab: Tab) -> None:
     tab.page.click("section[aria-label=Strategies] th button:text-is('Strategy')")
     names = "[...document.querySelectorAll('section[aria-label=Strategies] tbody .name')].map(own => own.innerText)"
     tab.wait(f"JSON.stringify({names}) === JSON.stringify({names}.toSorted())")
-    with tab.page.expect_download() as taken:
-        tab.page.click("[aria-label='Strategies as CSV']")
-    lines = Path(taken.value.path()).read_text().splitlines()
-    assert lines[0].startswith("Strategy,State,Delivered,Missed")
-    assert sorted(line.split(",")[0] for line in lines[1:]) == ["Faulty", "MeanReversion", "SpreadWatch"]
+    head, *rows = tab.csv("Strategies")
+    assert head[:4] == ["Strategy", "State", "Delivered", "Missed"]
+    assert sorted(row[0] for row in rows) == ["Faulty", "MeanReversion", "SpreadWatch"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -231,10 +231,23 @@ def test_a_page_that_is_older_than_its_server_says_so(tab: Tab, engine: ServedEn
     tab.page.route(engine.url, older)
     tab.sign_in()
     tab.page.wait_for_selector(".banner.warn")
-    assert "older than the engine" in tab.page.inner_text(".banner")
+    tab.wait_for_text(".banner", "older than the engine")
     tab.page.unroute(engine.url)
     tab.page.click(".banner button")
     tab.wait("document.querySelector('.verdict h1') && !document.querySelector('.banner')")
+
+
+def test_a_view_that_fails_takes_nothing_else_with_it(tab: Tab) -> None:
+    broken = "export const auditView = () => { throw new Error('out of ink'); };"
+    tab.page.route("**/views/audit.js", lambda own: own.fulfill(content_type="text/javascript", body=broken))
+    tab.sign_in("#/audit")
+    tab.page.wait_for_selector("main .panel")
+    tab.wait_for_text("main [role=alert]", "out of ink")
+    tab.page.click(".halt")
+    tab.page.wait_for_selector("dialog[open]")
+    tab.page.keyboard.press("Escape")
+    tab.page.click("a[href='#/']")
+    tab.page.wait_for_selector("section[aria-label=Strategies] tbody tr")
 
 
 def test_a_lost_connection_is_said_and_heals(tmp_path: Path, browser: Any) -> None:
@@ -245,19 +258,47 @@ def test_a_lost_connection_is_said_and_heals(tmp_path: Path, browser: Any) -> No
         run = tab.page.get_attribute(".engine b", "title")
         engine.kill()
         tab.page.wait_for_selector(".banner")
-        assert "stand still since" in tab.page.inner_text(".banner")
-        assert "connection is lost" in tab.page.inner_text(".verdict h1")
+        tab.wait_for_text(".banner", "stand still since")
+        tab.wait_for_text(".verdict h1", "connection is lost")
         # Halt can be asked for all the same, and says that nothing answered.
         tab.page.click(".halt")
         tab.page.fill("dialog input[name=confirm]", "halt")
         tab.page.click("dialog button[type=submit]")
         tab.page.wait_for_selector("dialog .wrong")
-        assert "cannot be reached" in tab.page.inner_text("dialog .wrong")
+        tab.wait_for_text("dialog .wrong", "cannot be reached")
         tab.page.keyboard.press("Escape")
         engine.start()
         tab.wait("!document.querySelector('.banner')")
         tab.wait("document.querySelector('.engine b').title !== run".replace("run", repr(run)))
         context.close()
+
+
+class BehindWay(NamedTuple):
+    """The page of an engine, over a way that can be cut."""
+
+    url: str
+    token: str
+
+
+def test_a_broken_stream_goes_on_where_it_was(tmp_path: Path, context: Any) -> None:
+    way = Way()
+    with ServedEngine(tmp_path, more=[f'control.http.hosts=["127.0.0.1:{way.port}"]']) as engine:
+        way.lead_to(engine.port)
+        tab = Tab(context, BehindWay(f"http://127.0.0.1:{way.port}/", engine.token))
+        asked: list[dict[str, str]] = []
+        tab.page.on("request", lambda own: asked.append(own.headers) if own.url.endswith("/v1/stream") else None)
+        tab.sign_in()
+        tab.page.wait_for_selector(".verdict h1")
+        way.cut()
+        while len(asked) < 2:
+            tab.page.wait_for_timeout(50)
+        tab.wait("!document.querySelector('.banner')")
+        way.close()
+    assert "last-event-id" not in asked[0]
+    # The board of the engine, then the version of its document.
+    board, version, *_ = asked[1]["last-event-id"].split(".")
+    assert (len(board), version.isdigit()) == (8, True)
+    assert {own["authorization"] for own in asked} == {f"Bearer {engine.token}"}
 
 
 def test_an_end_in_order_is_no_lost_connection(tmp_path: Path, browser: Any) -> None:
@@ -266,5 +307,5 @@ def test_an_end_in_order_is_no_lost_connection(tmp_path: Path, browser: Any) -> 
         tab = Tab(context, engine).sign_in()
         tab.page.wait_for_selector(".verdict h1")
     tab.wait("document.querySelector('.verdict h1').innerText.startsWith('The run has ended')")
-    assert "its last" in tab.page.inner_text(".banner")
+    tab.wait_for_text(".banner", "its last")
     context.close()

@@ -14,8 +14,8 @@ import pytest
 
 from headrace import Engine, RiskLimits
 from headrace.commands import Halt, PauseStrategy
+from headrace.control.plain import plain
 from headrace.control.stream.engine_state import EngineState
-from headrace.control.stream.plain import plain
 from headrace.trading.brokers.simulated import SimulatedBroker
 from tests.support.engines import FAST, LIMITS, SECOND, START, Recorder, engine_over, market
 from tests.support.feeding import BTC
@@ -95,6 +95,28 @@ class Waiting:
 
     def metrics(self) -> dict[str, float]:
         return {}
+
+
+class Measured(Waiting):
+    """Counts how often it is asked for its metrics."""
+
+    name = "measured"
+    asked = 0
+
+    def metrics(self) -> dict[str, float]:
+        self.asked += 1
+        return {"asked": self.asked}
+
+
+async def test_services_are_asked_for_their_metrics_by_who_shows_them_alone() -> None:
+    service, strategy = Measured(), Recorder()
+    engine = live_engine(strategy, services=[service])
+    state = EngineState(engine)
+    async with engine:
+        await drained(engine, strategy, 5)
+        assert [state.read()["services"]["measured"]["health"] for _ in range(10)] == ["ok"] * 10
+        assert service.asked == 0
+        assert engine.report().services["measured"].metrics == {"asked": 1}
 
 
 async def test_halt_pause_and_money_are_shown(tmp_path: Any) -> None:
@@ -198,7 +220,7 @@ async def test_every_instrument_gets_its_turn(monkeypatch: pytest.MonkeyPatch) -
     async with engine:
         await drained(engine, strategy, 100)
         assert all(row["bid_price"] == 101.0 for row in state.read()["instruments"].values())
-        monkeypatch.setattr(engine.dispatcher, "newest_quote", lambda _: None)
+        monkeypatch.setattr(engine.dispatcher.newest, "quote", lambda _: None)
         counts = [sum("bid_price" in row for row in state.read()["instruments"].values()) for _ in range(3)]
     assert counts == [30, 10, 0]
 

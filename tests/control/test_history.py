@@ -9,6 +9,7 @@ import pytest
 
 from headrace.control.stream.history import LEVELS_S, SLOTS, History
 from headrace.errors import OptionError
+from tests.support.memory import rss_bytes
 
 SECOND = 1_000_000_000
 START = 1_767_571_200 * SECOND
@@ -22,6 +23,14 @@ def test_memory_stays_as_it_was_over_three_days() -> None:
         history.add(START + second * SECOND, {"lag": float(second)})
     assert history.nbytes == before
     assert len(history.read(["lag"], "24h")["series"]["lag"]["last"]) == SLOTS
+
+
+def test_many_series_take_memory_as_time_passes_and_not_before() -> None:
+    history = History()
+    before = rss_bytes()
+    history.add(START, {f"s{number}": 1.0 for number in range(256)})
+    # Each slot of a level is 6 KiB; all of them would be 16 MiB, and 10 ms of the engine's thread.
+    assert rss_bytes() - before < 4 << 20 < history.nbytes
 
 
 def test_slots_equal_a_plain_recomputation(seed: int) -> None:
@@ -44,12 +53,22 @@ def test_slots_equal_a_plain_recomputation(seed: int) -> None:
         kept = {slot: own for slot, own in slots.items() if slot > newest - SLOTS}
         answer = history.read(["value"], span)
         first = int(answer["first_ns"]) // step_ns
-        assert first == min(kept), f"HEADRACE_SEED={seed}"
+        # Nothing is kept when the newest sample alone is young enough, and has no value.
+        assert first == min(kept, default=0), f"HEADRACE_SEED={seed}"
         found = answer["series"]["value"]
-        wanted = [kept.get(slot) for slot in range(first, newest + 1)]
+        wanted = [kept.get(slot) for slot in range(first, newest + 1)] if kept else []
         assert found["low"] == [own and min(own) for own in wanted]
         assert found["high"] == [own and max(own) for own in wanted]
         assert found["last"] == [own and own[-1] for own in wanted]
+
+
+def test_a_span_in_which_no_value_was_sampled_is_empty() -> None:
+    history = History()
+    history.add(START, {"lag": 1.0})
+    history.add(START + (SLOTS + 1) * SECOND, {"lag": None})
+    assert history.read(["lag"], "15m")["series"]["lag"] == {"low": [], "high": [], "last": []}
+    assert history.read(["lag"], "15m")["first_ns"] == 0
+    assert history.read(["lag"], "2h")["series"]["lag"]["last"][0] == 1.0
 
 
 def test_a_spike_of_a_second_is_in_the_day() -> None:

@@ -121,6 +121,38 @@ async def test_a_malformed_body_is_422_names_its_field_and_changes_nothing(
         assert (await served.command("pause", "k", strategy="one")).status == 200
 
 
+VALID = {"text": "one", "texts": ["one"], "whole": 1, "number": 1, "json": []}
+
+
+async def test_each_command_refuses_wrong_fields_and_a_missing_or_used_key(tmp_path: Path) -> None:
+    async with serving(tmp_path, own={Note: lambda _: ACCEPTED}) as served:
+        await served.command("note", "used", subject="s")
+        table = served.engine.commands.table()
+        assert {"pause", "halt", "drain", "flatten", "test-alert", "note"} <= {entry.verb for entry in table}
+
+        async def refusal(key: str | None, **fields: Any) -> tuple[int, str, str]:
+            answer = await served.command(entry.verb, key, **fields)
+            return answer.status, answer.json["type"], answer.json.get("field", "")
+
+        for entry in table:
+            fields = {
+                own.name: own.choices[0] if own.choices else VALID[own.kind] for own in entry.arguments if own.required
+            }
+            assert await refusal("k", **fields, nonsense=1) == (422, "invalid", "nonsense"), entry.verb
+            for own in entry.arguments:
+                wrong = {**fields, own.name: 1 if own.kind == "json" else {}}
+                status, kind, field = await refusal("k", **wrong)
+                assert (status, kind, field.partition("[")[0]) == (422, "invalid", own.name), (entry.verb, own.name)
+                if own.required:
+                    others = {name: value for name, value in fields.items() if name != own.name}
+                    assert await refusal("k", **others) == (422, "invalid", own.name), (entry.verb, own.name)
+            if entry.changes:
+                assert await refusal(None, **fields) == (422, "invalid", "Idempotency-Key"), entry.verb
+                if entry.verb != "note":
+                    assert await refusal("used", **fields) == (409, "key-reused", "Idempotency-Key"), entry.verb
+        assert served.engine.commands.stats().submitted == 1
+
+
 async def test_an_unknown_command_is_404_and_names_the_nearest(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         answer = await served.command("paus", "k", strategy="one")

@@ -14,7 +14,8 @@ import pytest
 
 from headrace.execution import Store
 from tests.support.command import COMMAND, Run
-from tests.support.executing import market, recommend, statuses
+from tests.support.executing import market, recommend, run, statuses
+from tests.support.feeding import wait_until
 
 # Each test starts several processes.
 pytestmark = pytest.mark.timeout(180)
@@ -86,10 +87,11 @@ def test_controls_are_commands_on_record_with_the_actor(
         assert statuses(store) == {"SKIPPED": 1}
     (own,) = worker.ask("GET", "/v1/recommendations")[1]["items"]
     assert (own["id"], own["status"]) == (number, "SKIPPED")
-    for path in ("/v1/executions", "/v1/runs"):
-        assert worker.ask("GET", path)[0] == 200
     wrong = worker.ask("POST", "/v1/commands/pause-claims", "k4", reason="news", scope="ticker")
     assert (wrong[0], wrong[1]["type"]) == (422, "invalid")
+    over = worker.ask("POST", "/v1/commands/pause-claims", "k5", reason="news", until="2020-01-01T00:00:00Z")
+    assert (over[0], over[1]["type"]) == (409, "rejected")
+    assert "is over already" in over[1]["detail"]
     file = tmp_path / "state" / "http.token"
     resumed = headrace_run("ctl", "resume-claims", "well", "--url", worker.url, "--token-file", file, "--json")
     assert json.loads(resumed.stdout)["status"] == "accepted", resumed.stderr
@@ -100,3 +102,32 @@ def test_halt_over_http_stops_the_claims(worker: Worker) -> None:
     assert worker.ask("GET", "/v1/status")[1]["halted"] is True
     assert worker.ask("POST", "/v1/commands/rearm", "k2")[1]["status"] == "accepted"
     assert worker.ask("GET", "/v1/status")[1]["halted"] is False
+
+
+def test_lists_come_in_pages_by_a_cursor(worker: Worker, db: str) -> None:
+    with Store(db) as store:
+        market(store)
+        # The worker's own run begins when it does, and lets a ticker trade less often than those that follow.
+        ended = "SELECT count(*) FROM dispatcher_runs WHERE finished_at IS NOT NULL"
+        wait_until(lambda: store.query(ended) == [(1,)])
+        for prefix in ("a", "b", "c"):
+            recommend(store, 2, prefix=prefix)
+            run(store)
+        assert store.query(ended) == [(4,)]
+        assert store.query("SELECT count(*) FROM dispatch_executions") == [(6,)]
+    lists = (("recommendations", "id", 6), ("executions", "recommendation_id", 6), ("runs", "run_id", 4))
+    for path, key, count in lists:
+        _, whole = worker.ask("GET", f"/v1/{path}")
+        assert (len(whole["items"]), whole["next"]) == (count, None)
+        pages: list[Any] = []
+        after: str | None = ""
+        while after is not None:
+            status, page = worker.ask("GET", f"/v1/{path}?limit=2{after and f'&after={after}'}")
+            assert status == 200
+            pages.extend(page["items"])
+            after = page["next"]
+        assert pages == whole["items"]
+        assert len({own[key] for own in pages}) == count
+        for wrong in ("nonsense", f"1.{'9' * 30}" if path == "executions" else "9" * 30):
+            status, problem = worker.ask("GET", f"/v1/{path}?after={wrong}")
+            assert (status, problem["field"]) == ((422 if path == "recommendations" else 404), "after")

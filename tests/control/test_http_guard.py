@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from headrace.control.dashboard import page_files
 from headrace.control.http.rates import ClientRates
 from headrace.control.settings import HttpSettings
 from headrace.limits import HTTP_BODY_BYTES_MAX
@@ -15,13 +17,6 @@ from tests.support.http_serving import Answer, Audits, Served, serving
 
 pytestmark = pytest.mark.asyncio
 
-# Every path of an engine, one that takes no token apart, and paths that it has not.
-GETS = (
-    *("/health/ready", "/metrics", "/openapi.json", "/docs", "/v1/commands", "/v1/status", "/v1/strategies"),
-    *("/v1/strategies/one", "/v1/subscriptions", "/v1/routes", "/v1/lanes", "/v1/orders", "/v1/orders/x"),
-    *("/v1/positions", "/v1/account", "/v1/dead-letters", "/v1/dead-letters/1", "/v1/audit", "/v1/config"),
-)
-COMMANDS = ("pause", "cancel-all", "halt", "status")
 UNKNOWN = (
     "/v2/status",
     "/v1/statu",
@@ -31,25 +26,46 @@ UNKNOWN = (
     "/v1//status",
     "//v1/status",
 )
-EVERY = [
-    *(("GET", path) for path in (*GETS, *UNKNOWN)),
-    *(("POST", f"/v1/commands/{verb}") for verb in COMMANDS),
-    *(("POST", path) for path in ("/v1/status", "/v2/status")),
-    ("DELETE", "/v1/status"),
-]
+# Not in the document.
+UNDOCUMENTED = ("/openapi.json", "/docs")
+OPEN = ("/health/live", *(file.path for file in page_files().files))
+WRONG_METHODS = [*(("POST", path) for path in ("/v1/status", "/v2/status")), ("DELETE", "/v1/status")]
 LARGE = b"x" * (HTTP_BODY_BYTES_MAX + 1)
 
 
-async def every(served: Served, body: bytes = b"", **headers: str | None) -> dict[tuple[str, str], Answer]:
+class Routes(NamedTuple):
+    """The paths of a server, parameters filled in: documents that need a token, and commands."""
+
+    gets: list[str]
+    commands: list[str]
+
+    @property
+    def every(self) -> list[tuple[str, str]]:
+        """Method and path of each route, and some that there are not."""
+        gets = (("GET", path) for path in (*self.gets, *UNKNOWN))
+        return [*gets, *(("POST", path) for path in self.commands), *WRONG_METHODS]
+
+
+async def routes_of(served: Served) -> Routes:
+    """Return what the server says that it has: a route that is new is tested, too."""
+    paths = (await served.get("/openapi.json")).json["paths"]
+    gets = [re.sub(r"\{[^}]+\}", "1", path) for path, item in paths.items() if "get" in item and path not in OPEN]
+    commands = [path for path, item in paths.items() if "post" in item]
+    assert {"/v1/status", "/v1/stream", "/v1/books/1"} <= set(gets)
+    assert "/v1/commands/halt" in commands
+    return Routes([*gets, *UNDOCUMENTED], commands)
+
+
+async def every(served: Served, routes: Routes, body: bytes = b"", **headers: str | None) -> dict[Any, Answer]:
     """Ask every route once, with the same change of a good request."""
     found = {}
-    for method, path in EVERY:
+    for method, path in routes.every:
         more = {"Content_Type": "application/json", "Idempotency_Key": "k"} if method == "POST" else {}
         found[method, path] = await served.ask(method, path, served.headers(**{**more, **headers}), body)
     return found
 
 
-def assert_refused(answers: dict[tuple[str, str], Answer], status: int, kind: str) -> None:
+def assert_refused(answers: dict[Any, Answer], status: int, kind: str) -> None:
     for route, answer in answers.items():
         assert (answer.status, answer.json["type"]) == (status, kind), route
         assert answer.headers["content-type"] == "application/problem+json"
@@ -63,9 +79,18 @@ def assert_refused(answers: dict[tuple[str, str], Answer], status: int, kind: st
 async def test_a_host_that_is_not_ours_is_421_on_every_route(tmp_path: Path, host: str) -> None:
     async with serving(tmp_path) as served:
         # Whatever else is wrong with the request.
-        answers = await every(served, LARGE, Host=host.format(port=served.port), Origin="null", Authorization=None)
+        answers = await every(
+            served,
+            await routes_of(served),
+            LARGE,
+            Host=host.format(port=served.port),
+            Origin="null",
+            Authorization=None,
+        )
         assert_refused(answers, 421, "host")
-        answers = await every(served, X_Forwarded_Host=served.host, Forwarded=f"host={served.host}", Host=host)
+        answers = await every(
+            served, await routes_of(served), X_Forwarded_Host=served.host, Forwarded=f"host={served.host}", Host=host
+        )
         assert_refused(answers, 421, "host")
 
 
@@ -80,7 +105,9 @@ async def test_no_host_and_two_hosts_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:{port}/", ""])
 async def test_an_origin_that_is_not_allowed_is_403_on_every_route(tmp_path: Path, origin: str) -> None:
     async with serving(tmp_path) as served:
-        answers = await every(served, LARGE, Origin=origin.format(port=served.port), Authorization=None)
+        answers = await every(
+            served, await routes_of(served), LARGE, Origin=origin.format(port=served.port), Authorization=None
+        )
         assert_refused(answers, 403, "origin")
 
 
@@ -99,8 +126,8 @@ async def test_our_own_page_and_a_configured_one_are_let_in(tmp_path: Path) -> N
 
 async def test_too_many_requests_of_one_client_are_429_on_every_route(tmp_path: Path) -> None:
     async with serving(tmp_path, rates=ClientRates(per_s=1e-3, burst=1)) as served:
-        assert (await served.get("/v1/status")).status == 200
-        answers = await every(served, LARGE, Authorization=None)
+        routes = await routes_of(served)
+        answers = await every(served, routes, LARGE, Authorization=None)
         assert_refused(answers, 429, "rate")
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers.values())
 
@@ -134,7 +161,7 @@ async def test_a_client_below_the_rate_is_never_refused_and_one_above_waits() ->
 )
 async def test_no_valid_token_is_401_on_every_route(tmp_path: Path, change: Callable[[str], str | None]) -> None:
     async with serving(tmp_path) as served:
-        answers = await every(served, LARGE, Authorization=change(served.token))
+        answers = await every(served, await routes_of(served), LARGE, Authorization=change(served.token))
         assert_refused(answers, 401, "token")
         assert all(answer.headers["www-authenticate"].startswith("Bearer") for answer in answers.values())
         in_url = await served.ask("GET", f"/v1/status?token={served.token}", served.headers(Authorization=None))
@@ -147,6 +174,26 @@ async def test_live_alone_needs_no_token_and_tells_nothing(tmp_path: Path) -> No
         assert (answer.status, answer.json) == (200, {"status": "live"})
 
 
+async def test_open_paths_are_refused_like_all_others_but_for_the_token(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+
+        async def refusals(path: str, method: str = "GET", body: bytes = b"", **headers: str | None) -> Any:
+            answer = await served.ask(method, path, served.headers(Authorization=None, **headers), body)
+            return answer.status, answer.json["type"]
+
+        for path in OPEN:
+            assert (await served.get(path, Authorization=None)).status == 200, path
+            assert await refusals(path, Host="evil.example") == (421, "host"), path
+            assert await refusals(path, Origin="https://evil.example") == (403, "origin"), path
+            assert await refusals(path, method="POST") == (405, "method"), path
+            assert await refusals(path, body=LARGE) == (413, "too-large"), path
+            assert await refusals(f"{path}?nonsense=1") == (422, "invalid"), path
+    async with serving(tmp_path / "other", rates=ClientRates(per_s=1e-3, burst=1)) as served:
+        await served.get("/health/live")
+        for path in OPEN:
+            assert (await served.get(path)).status == 429, path
+
+
 async def test_unknown_paths_are_404_and_name_the_nearest(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         for path in UNKNOWN:
@@ -157,19 +204,21 @@ async def test_unknown_paths_are_404_and_name_the_nearest(tmp_path: Path) -> Non
 
 async def test_a_method_that_a_path_has_not_is_405_with_those_it_has(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        for path in GETS:
+        routes = await routes_of(served)
+        for path in routes.gets:
             for method in ("POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"):
                 answer = await served.ask(method, path, served.headers(), LARGE if method != "HEAD" else b"")
                 assert (answer.status, answer.headers["allow"]) == (405, "GET"), (method, path)
-        for verb in COMMANDS:
-            answer = await served.ask("GET", f"/v1/commands/{verb}", served.headers())
+        for path in routes.commands:
+            answer = await served.ask("GET", path, served.headers())
             assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_large_body_is_413_on_every_route_and_is_not_read(tmp_path: Path, announced: bool) -> None:
     async with serving(tmp_path) as served:
-        for method, path in [*(("GET", path) for path in GETS), *(("POST", f"/v1/commands/{own}") for own in COMMANDS)]:
+        routes = await routes_of(served)
+        for method, path in [*(("GET", path) for path in routes.gets), *(("POST", path) for path in routes.commands)]:
             if announced:
                 answer = await served.ask(method, path, served.headers(Content_Type="text/plain"), LARGE)
             else:
@@ -185,9 +234,9 @@ async def test_a_large_body_is_413_on_every_route_and_is_not_read(tmp_path: Path
 )
 async def test_a_body_that_is_no_json_by_its_type_is_415(tmp_path: Path, media_type: str | None) -> None:
     async with serving(tmp_path) as served:
-        for verb in (*COMMANDS, "paus"):
+        for path in (*(await routes_of(served)).commands, "/v1/commands/paus"):
             headers = served.headers(Content_Type=media_type)
-            answer = await served.ask("POST", f"/v1/commands/{verb}", headers, b"not json")
+            answer = await served.ask("POST", path, headers, b"not json")
             assert (answer.status, answer.json["type"]) == (415, "media-type")
         encoded = served.headers(Content_Type="application/json", Content_Encoding="gzip")
         assert (await served.ask("POST", "/v1/commands/pause", encoded, b"{}")).status == 415
@@ -197,7 +246,7 @@ async def test_unknown_query_parameters_are_422_with_the_nearest_name(tmp_path: 
     async with serving(tmp_path) as served:
         answer = await served.get("/v1/orders?limt=3")
         assert (answer.status, answer.json["field"], answer.json["nearest"]) == (422, "limt", "limit")
-        for path in GETS:
+        for path in (await routes_of(served)).gets:
             assert (await served.get(f"{path}?nonsense=1")).status == 422, path
         for value in ("0", "1001", "x", "1.5", ""):
             answer = await served.get(f"/v1/orders?limit={value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -93,11 +94,42 @@ async def test_a_client_that_sends_byte_by_byte_gets_no_more_time(tmp_path: Path
         writer.close()
 
 
+async def test_a_request_in_many_pieces_is_read_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    data_received = protocol.BoundedProtocol.data_received
+
+    def counted(own: protocol.BoundedProtocol, data: bytes) -> None:
+        nonlocal looks
+        looks += 1
+        data_received(own, data)
+
+    monkeypatch.setattr(protocol.BoundedProtocol, "data_received", counted)
+    async with serving(tmp_path) as served:
+        head = "".join(f"{name}: {value}\r\n" for name, value in served.headers().items())
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        for byte in f"GET /v1/status HTTP/1.1\r\n{head}X: {'y' * 400}\r\n\r\n".encode():
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(LATE_S):
+            assert answers_in(await reader.read())[0].status == 200
+        writer.close()
+    # More than 500 pieces were sent, in half a second or more.
+    assert looks < 40
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_a_client_that_reads_nothing_is_cut_off(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         head = "".join(f"{name}: {value}\r\n" for name, value in served.headers(Connection=None).items())
-        _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1_024)
+        own = socket.socket()
+        # The less the kernel takes for the client, the sooner the server waits.
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        own.settimeout(0)
+        await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", served.port))
+        _, writer = await asyncio.open_connection(sock=own, limit=1_024)
 
         async def ask_on() -> None:
             while True:
@@ -122,6 +154,17 @@ async def test_a_client_that_reads_nothing_is_cut_off(tmp_path: Path) -> None:
         b"GET /v1/status HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"GET /v1/status HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n",
         b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX: a\r\n folded\x00\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX: a\r\n folded\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\nHost: x\n\n",
+        b"GET /v1/status HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET /v1/status HTTP/0.9\r\nHost: x\r\n\r\n",
+        b"BREW /v1/status HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/\xc3\xa4 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * (HTTP_HEAD_BYTES_MAX + 1_000),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
     ],
@@ -146,6 +189,46 @@ async def test_malformed_chunks_close_the_connection_and_run_nothing(tmp_path: P
             assert [answer.status for answer in answers] == [400]
         assert served.engine.kill_switch is not None
         assert not served.engine.kill_switch.is_halted
+
+
+@pytest.mark.parametrize("header", ["Upgrade: websocket\r\nConnection: upgrade", "Transfer-Encoding: chunked"])
+async def test_what_comes_behind_such_a_request_is_no_request(tmp_path: Path, header: str) -> None:
+    """Another reader of the same bytes could take the body for a request, or the next request for the body."""
+    async with serving(tmp_path) as served:
+        head = "".join(f"{name}: {value}\r\n" for name, value in served.headers(Connection=None).items())
+        own = "Content-Type: application/json\r\nIdempotency-Key: k\r\n"
+        halt = f"POST /v1/commands/halt HTTP/1.1\r\n{head}{own}Content-Length: 2\r\n\r\n{{}}"
+        body = f"Content-Length: {len(halt)}\r\n\r\n{halt}" if "Upgrade" in header else f"\r\n0\r\n\r\n{halt}"
+        request = f"GET /v1/status HTTP/1.1\r\n{head}{header}\r\n{body}"
+        answers = answers_in(await received(served, request.encode()))
+        assert [(answer.status, answer.headers["connection"]) for answer in answers] == [(200, "close")]
+        assert served.engine.kill_switch is not None
+        assert not served.engine.kill_switch.is_halted
+
+
+async def test_a_request_of_http_1_0_gets_an_answer_and_the_end(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        head = "".join(f"{name}: {value}\r\n" for name, value in served.headers(Connection="keep-alive").items())
+        answers = answers_in(await received(served, f"GET /v1/status HTTP/1.0\r\n{head}\r\n".encode()))
+        assert [(answer.status, answer.headers["connection"]) for answer in answers] == [(200, "close")]
+
+
+async def test_a_client_that_waits_for_leave_sends_its_body_then(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        more = {"Content_Type": "application/json", "Idempotency_Key": "k", "Expect": "100-continue"}
+        body = b'{"strategy": "one"}'
+        head = "".join(f"{name}: {value}\r\n" for name, value in served.headers(**more).items())
+        start = f"POST /v1/commands/pause HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(start)
+        async with asyncio.timeout(LATE_S):
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+            assert answers_in(await reader.read())[0].status == 200
+        writer.close()
+        # A refused one is not told to go on.
+        refused = start.replace(served.token.encode(), b"x" * len(served.token))
+        assert [answer.status for answer in answers_in(await received(served, refused))] == [401]
 
 
 async def test_a_413_is_readable_while_the_client_still_sends(tmp_path: Path) -> None:
@@ -213,6 +296,21 @@ async def test_connections_are_bounded_and_the_next_one_is_told(
             writer.close()
         await connections(served, 0)
         assert (await served.get("/v1/status")).status == 200
+
+
+async def test_requests_over_one_connection_are_not_taken_for_pieces_of_one(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        head = "".join(f"{name}: {value}\r\n" for name, value in served.headers(Connection=None).items())
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        began_s = asyncio.get_running_loop().time()
+        for _ in range(4 * protocol.PIECES_AT_ONCE):
+            writer.write(f"GET /health/live HTTP/1.1\r\n{head}\r\n".encode())
+            async with asyncio.timeout(LATE_S):
+                assert b" 200 " in await reader.readline()
+                await reader.readuntil(b'{"status":"live"}')
+        # Reading would pause for a second between two of them.
+        assert asyncio.get_running_loop().time() - began_s < LATE_S
+        writer.close()
 
 
 # Ends

@@ -95,6 +95,15 @@ async def test_reading_takes_a_bounded_share_of_a_core() -> None:
         assert world.stream.metrics()["readings"] - readings <= passed_s / wanted_s + 1
 
 
+async def test_clients_of_one_place_get_the_same_bytes() -> None:
+    async with World() as world, aclosing(world.stream.events()) as one, aclosing(world.stream.events()) as other:
+        await next_of(one)
+        await next_of(other)
+        world.document = {"rates": {"lag_s": 1}}
+        async with asyncio.timeout(10):
+            assert await anext(one) is await anext(other)
+
+
 async def test_slow_client_gets_the_newest_and_is_told() -> None:
     async with World() as world, aclosing(world.stream.events()) as slow, aclosing(world.stream.events()) as fast:
         await next_of(slow)

@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from headrace.control.http.rates import ClientRates
 from tests.support.http_serving import Served, serving
 
 pytestmark = pytest.mark.asyncio
+
+# As many streams as an engine has at a time.
+AT_ONCE = 20
 
 
 class Events:
@@ -81,20 +85,33 @@ async def test_a_stream_without_a_token_is_refused(tmp_path: Path) -> None:
         assert (await served.get("/v1/state", Authorization="Bearer wrong")).status == 401
 
 
-async def test_broken_streams_leave_no_client(tmp_path: Path) -> None:
-    async with serving(tmp_path) as served:
-        for _ in range(4):
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.deep)])
+async def test_broken_streams_leave_no_client(tmp_path: Path, count: int) -> None:
+    async with serving(tmp_path, rates=ClientRates(per_s=1e6, burst=1_000_000)) as served:
+        subscriptions = len(served.engine.bus.stats().handlers)
+        for first in range(0, count, AT_ONCE):
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(20):
-                    tasks.create_task(_broken(served))
-        async with asyncio.timeout(10):
+                for number in range(first, first + AT_ONCE):
+                    tasks.create_task(_broken(served, number))
+        async with asyncio.timeout(20):
             while served.engine.services.metrics()["stream"]["clients"]:  # noqa: ASYNC110 - nothing tells of a client that left
                 await asyncio.sleep(0.01)
+            while served.server.metrics()["open"]:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert served.server.metrics()["failed"] == 0
+        assert len(served.engine.bus.stats().handlers) == subscriptions
 
 
-async def _broken(served: Served) -> None:
+async def _broken(served: Served, number: int) -> None:
+    """Break off at once, after the head, or after the first event; every second one by a reset."""
     async with stream_of(served) as events:
-        await events.next()
+        if number % 3 == 1:
+            await events.reader.readline()
+        elif number % 3 == 2:
+            await events.next()
+        if number % 2:
+            events.writer.transport.abort()
 
 
 async def test_a_client_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:

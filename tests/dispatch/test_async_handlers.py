@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import threading
 import time
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from headrace import Dispatcher, Strategy
 from headrace.dispatch.loop_wakeup import WakeupKind
 from headrace.errors import RingHeldError
-from tests.support.feeding import HandClock, holds_the_law, quotes, trades
+from tests.support.feeding import WOKEN_S, HandClock, holds_the_law, quotes, trades, usual_wait_s
 
 
 async def until(done: Any, within_s: float = 5.0) -> None:
@@ -139,27 +138,16 @@ def test_values_that_an_awaiting_handler_holds_do_not_change() -> None:
 def test_ticks_of_another_thread_wake_the_task(wakeup: WakeupKind) -> None:
     got: list[int] = []
 
-    async def main() -> float:
+    async def main() -> None:
         with Dispatcher(wakeup=wakeup) as dispatcher:
 
             async def on_quote(seq):
                 got.append(seq)
 
             dispatcher.subscribe(on_quote)
+            assert await asyncio.to_thread(usual_wait_s, dispatcher, lambda: len(got), laps=50) < WOKEN_S
 
-            def publish() -> None:
-                for _ in range(50):
-                    dispatcher.publish(quotes(dispatcher, [1.0]))
-                    time.sleep(0.001)
-
-            started = time.monotonic()
-            feed = threading.Thread(target=publish)
-            feed.start()
-            await until(lambda: len(got) == 50)
-            feed.join()
-            return time.monotonic() - started
-
-    assert asyncio.run(main()) < 2
+    asyncio.run(main())
     assert got == list(range(1, 51))
 
 

@@ -92,6 +92,28 @@ def test_a_book_is_called_while_live_and_every_change_is_told_once(tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize("price", [10.0, 10.5])
+def test_a_crossed_book_is_stale_until_a_snapshot(tmp_path: Path, price: float) -> None:
+    watching = Watching()
+    frames = [
+        snapshot(4, BIDS, ASKS),
+        depth(5, 5),
+        depth(6, 6, [(price, 1.0)]),
+        depth(7, 7),
+        snapshot(7, BIDS, ASKS),
+        depth(8, 8),
+    ]
+    headrace.replay(written(tmp_path, frames), watching, venue=SPOT)
+    own = (BTCUSDT, "depth")
+    assert watching.said == [
+        (*own, "LIVE", "IN_SYNC"),
+        (5, 9.0, 10.0),
+        (*own, "STALE", "CROSSED"),
+        (*own, "LIVE", "IN_SYNC"),
+        (8, 9.0, 10.0),
+    ]
+
+
 def test_a_kept_book_raises_and_its_arrays_stay(tmp_path: Path) -> None:
     watching = Watching()
     frames = [snapshot(4, BIDS, ASKS), depth(5, 5), depth(6, 6, [(9.5, 7.0)]), depth(7, 7, [(9.5, 0.0)])]
@@ -126,6 +148,40 @@ def test_a_book_answers_for_depth_prices_and_its_checksum(tmp_path: Path) -> Non
     packed = b"".join(struct.pack("<qd", round(price * 1e8), size) for price, size in BIDS + ASKS)
     mean = 2 * 9.0 + 8.0
     assert answers == [2.0, 0.0, 10.5, pytest.approx((9.0 + 2 * 8.0) / 3), True, zlib.crc32(packed), "LIVE", 2], mean
+
+
+def test_a_book_beyond_its_snapshot_is_degraded_and_begins_no_recording(tmp_path: Path) -> None:
+    """The venue has more bids than the five of the snapshot: which one is the best when they are gone, nothing says."""
+    answers: list[Any] = []
+
+    class Asking(Strategy):
+        def on_book(self, book: Book) -> None:
+            answers.append((book.quality, list(book.bids()[0])))
+            if book.quality == "DEGRADED":
+                answers.append([book.depth_at(price) for price in (9.0, 3.5, 10.0)])
+                with pytest.raises(HeadraceError, match="lies beyond its snapshot"):
+                    book.snapshot()
+
+    five = [(9.0 - depth, 1.0) for depth in range(5)]
+    gone = [(price, 0.0) for price, _ in five]
+    # 3.5 came after the snapshot; 4.5 may have been there before, and is not known to be.
+    frames = [
+        snapshot(4, five, ASKS),
+        depth(5, 5, [(3.5, 7.0)]),
+        depth(6, 6, gone),
+        snapshot(6, [(4.5, 2.0), (3.5, 7.0)], ASKS),
+        depth(7, 7),
+    ]
+    headrace.replay(written(tmp_path, frames), Asking(), venue=SPOT)
+    np.testing.assert_equal(
+        answers,
+        [
+            ("LIVE", [9.0, 8.0, 7.0, 6.0, 5.0]),
+            ("DEGRADED", []),
+            [np.nan, np.nan, 1.0],
+            ("LIVE", [4.5, 3.5]),
+        ],
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"every": "3ms"}, {"batch_max": 2}])
@@ -223,10 +279,23 @@ def test_a_strategy_that_comes_later_needs_a_snapshot_of_its_own() -> None:
         dispatcher.subscribe(later)
         published(dispatcher, decoder, depth(7, 7))
         dispatcher.dispatch()
-        assert (later.said, asked, dispatcher.books.state(BTCUSDT)) == ([], [BTCUSDT], "LIVE")
+        assert (later.said, asked, dispatcher.books.state(BTCUSDT)) == ([], [BTCUSDT], "SYNCING")
         published(dispatcher, decoder, snapshot(6, BIDS, ASKS))
         dispatcher.dispatch()
     assert later.said == [(BTCUSDT, "depth", "LIVE", "IN_SYNC")]
+
+
+@pytest.mark.parametrize("gone", range(6))
+def test_a_refresh_is_asked_for_halfway_to_the_end_of_a_snapshot(gone: int) -> None:
+    five, asked = [(9.0 - depth, 1.0) for depth in range(5)], list[str]()
+    with Dispatcher(clock=HandClock()) as dispatcher:
+        dispatcher.books.fetch = asked.append
+        decoder = Decoder(SPOT, dispatcher.instruments)
+        dispatcher.subscribe(Watching())
+        fallen = [(price, 0.0) for price, _ in five[:gone]]
+        published(dispatcher, decoder, snapshot(4, five, ASKS), depth(5, 5), depth(6, 6, fallen), depth(7, 7))
+        dispatcher.dispatch()
+    assert asked == ([BTCUSDT] if gone >= 2 else [])
 
 
 def test_a_paused_strategys_book_goes_on() -> None:
@@ -287,3 +356,34 @@ def test_a_thread_of_its_own_has_a_book_of_its_own() -> None:
         published(dispatcher, decoder, snapshot(4, BIDS, ASKS), depth(5, 5), depth(6, 6))
         wait_until(lambda: len(watching.said) == 3)
     assert watching.said == [(BTCUSDT, "depth", "LIVE", "IN_SYNC"), (5, 9.0, 10.0), (6, 9.0, 10.0)]
+
+
+def test_a_copy_of_a_book_stays_valid_and_ends_with_its_group() -> None:
+    from tests.support.feeding import wait_until
+
+    inline, apart = Watching(), Watching()
+    with Dispatcher() as dispatcher:
+        decoder = Decoder(SPOT, dispatcher.instruments)
+        books = dispatcher.books
+        own = dispatcher.subscribe(inline)
+        thread = dispatcher.subscribe(apart, name="apart", mode="thread")
+        assert (books.copy_of(BTCUSDT), books.states) == (None, {})
+        published(dispatcher, decoder, snapshot(4, BIDS, ASKS), depth(5, 5))
+        dispatcher.dispatch()
+        wait_until(lambda: len(apart.said) == 2)
+        copy = books.copy_of(BTCUSDT)
+        assert copy is not None
+        published(dispatcher, decoder, depth(6, 6, [(9.5, 7.0)]))
+        dispatcher.dispatch()
+        wait_until(lambda: len(apart.said) == 3)
+        assert (copy.update_id, list(copy.bids(1)[0])) == (5, [9.0])
+        newer = books.copy_of(BTCUSDT)
+        assert newer is not None
+        assert (newer.update_id, list(newer.bids(1)[0])) == (6, [9.5])
+        # One group's book is enough.
+        thread.close()
+        assert (books.copy_of(BTCUSDT) is not None, books.state(BTCUSDT)) == (True, "LIVE")
+        own.close()
+        published(dispatcher, decoder, trade(1))
+        dispatcher.dispatch()
+        assert (books.copy_of(BTCUSDT), books.states, books.state(BTCUSDT)) == (None, {}, "SYNCING")

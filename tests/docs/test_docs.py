@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import headrace.examples
 from tests.docs.blocks import Block, Command, blocks, commands, matches
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,11 @@ def execute(block: Block, command: Command, folder: Path) -> None:
         assert matches(command.shown, done.stdout), (
             f"{block}: {command.text} printed\n{done.stdout}\nnot\n{command.shown}"
         )
+
+
+def test_the_data_of_the_tutorial_are_small() -> None:
+    (sample,) = Path(headrace.examples.__file__).parent.glob("*.zip")
+    assert sample.stat().st_size < 200_000
 
 
 def test_there_are_pages_with_blocks_to_execute() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from headrace import Engine, Strategy, StrategySpec
 from headrace.commands import (
+    AmendOrder,
     CancelAll,
     CancelOrder,
     Flatten,
@@ -254,6 +255,26 @@ async def test_order_commands_are_answered_by_their_outcome() -> None:
         assert (await submit(PauseStrategy("Nobody"))).status == "rejected"
 
 
+async def test_an_operator_amends_an_open_order() -> None:
+    strategy = Recorder()
+    async with running([strategy]) as (engine, feed):
+        hand = Hand(engine, feed)
+        await hand.quotes(100)
+        resting = strategy.buy(BTC, 1, price="50")
+        await hand.quotes(100)
+        submit = engine.commands.submit
+        assert (await submit(AmendOrder(resting, price="60", quantity="2"))).status == "accepted"
+        await until(lambda: order_of(engine, resting).price == Decimal(60))
+        assert order_of(engine, resting).quantity == 2
+        wrong = await submit(AmendOrder(resting, trail="2%"))
+        assert (wrong.status, "trail is nothing that a limit order" in wrong.reason) == ("rejected", True)
+        assert (await submit(AmendOrder(resting))).status == "rejected"
+        assert (await submit(AmendOrder("nobody's", price="1"))).status == "rejected"
+        assert (await submit(CancelOrder(resting))).status == "accepted"
+        await until(lambda: not order_of(engine, resting).is_open)
+        assert (await submit(AmendOrder(resting, price="70"))).status == "noop"
+
+
 async def test_flatten_says_what_it_waits_for_and_until_when() -> None:
     class Deaf(SimulatedBroker):
         """Answers no cancel."""
@@ -408,8 +429,8 @@ async def test_a_service_that_fails_is_started_again_and_counted() -> None:
     flaky = Flaky()
     async with running([Recorder()], services=[flaky]) as (engine, _):
         await until(lambda: flaky.starts == 2)
-        assert engine.services.restarts == {"Flaky": 1}
-        assert engine.services.health() == {"Flaky": "ok"}
+        assert engine.services.restarts["Flaky"] == 1
+        assert engine.services.health()["Flaky"] == "ok"
 
 
 async def test_subscriptions_can_be_added_and_removed_in_a_run() -> None:

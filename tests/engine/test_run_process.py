@@ -40,6 +40,7 @@ from headrace.errors import LaneFullError
 
 class Trader(Strategy):
     bars = ("1s",)
+    has_traded = False
     def on_start(self): self.set_timer("often", every="10ms")
     def on_timer(self, timer): self.signal("BTCUSDT.BINANCE", 1)
     def on_bar(self, bar): pass
@@ -47,7 +48,10 @@ class Trader(Strategy):
         with suppress(LaneFullError):
             if seq % 10 < 2: (self.buy if seq % 2 else self.sell)(instrument, "0.001")
             if seq % 17 == 0: self.buy(instrument, "0.001", price=bid_price, expires_after="50ms")
-    async def on_fill(self, fill): await asyncio.sleep(0)
+    async def on_fill(self, fill):
+        if not self.has_traded: self.log.info("has traded")
+        self.has_traded = True
+        await asyncio.sleep(0)
     def on_stop(self): self.log.info("asked to stop")
 
 class Spins(Strategy):
@@ -230,7 +234,7 @@ def running(folder: Path, **options: Any) -> Iterator[Process]:
 def test_a_signal_drains_and_the_report_accounts_for_everything(tmp_path: Path, way: signal.Signals) -> None:
     with running(tmp_path / "run") as run:
         run.until_it_says(READY)
-        time.sleep(0.3)  # Some strategies trade, so that there are orders to account for.
+        run.until_it_says("has traded")
         run.send(way)
         assert run.end() == 0, run.said
         report = run.account_drained(ended_by=way.name)

@@ -136,7 +136,7 @@ class Changing:
         # The first one removes features, which come before bars.
         self._transactions += 1
         if self._transactions == 2:
-            self._connection.changed("UPDATE lane_telemetry SET close = '99' WHERE ticker = 'MSFT'")
+            self._connection.changed("UPDATE lane_telemetry SET low = '99', close = '99' WHERE ticker = 'MSFT'")
         self._connection.begin()
 
 

@@ -12,6 +12,7 @@ from headrace.execution import Store
 from headrace.execution.controls import Controls, pauses
 from headrace.execution.database import Connection
 from tests.support.executing import S, market, recommend, row, run, set_status, statuses
+from tests.support.feeding import wait_until
 
 
 @pytest.fixture
@@ -58,10 +59,18 @@ def test_a_pause_ends_at_its_time(store: Store, connection: Connection, controls
     assert statuses(store) == {"PENDING": 1}
     # A run may take longer than a short pause lasts: the one that ends is a second one.
     controls.resume("all")
-    controls.pause("all", until_ms=int(time.time() * 1000) + 200)
-    time.sleep(0.3)
+    controls.pause("all", until_ms=int(time.time() * 1000) + 2_000)
+    wait_until(lambda: pauses(connection) == [])
     run(store)
     assert statuses(store) == {"SIMULATED": 1}
+
+
+@pytest.mark.parametrize("ago_ms", [0, 1, 86_400_000])
+def test_a_pause_until_a_time_that_is_over_is_refused(store: Store, controls: Controls, ago_ms: int) -> None:
+    with pytest.raises(RecommendationError, match="until is over already") as raised:
+        controls.pause("all", until_ms=int(time.time() * 1000) - ago_ms)
+    assert raised.value.field == "until"
+    assert records(store) == []
 
 
 def test_resume_of_what_is_not_paused_is_an_error(controls: Controls) -> None:

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from headrace.errors import VenueRequestError
-from headrace.execution import Bar, Store
+from headrace.execution import Store
 from headrace.execution.pipeline import Pipeline, PipelineSettings, SignalRule
 from headrace.execution.pipeline.bar_sources import AlpacaBars
 from headrace.execution.pipeline.features import features_of
@@ -25,35 +24,7 @@ from headrace.execution.pipeline.fetching import fetched
 from headrace.execution.pipeline.news import Lexicon, entries_of, tickers_in
 from headrace.limits import FETCH_BYTES_MAX
 from tests.support.executing import run, statuses
-
-MINUTE = 60_000
-RSS = """<?xml version="1.0"?><rss version="2.0"><channel><title>t</title>
-<item><guid>1</guid><title>AAPL beats estimates, shares surge</title>
-<pubDate>Tue, 13 Jan 2026 15:30:00 GMT</pubDate></item>
-<item><title>MSFT faces lawsuit</title><description>Shares fall</description></item>
-</channel></rss>"""
-
-
-def bars(count: int, *, step: str = "0.1", volumes: Any = 1_000, start: int = 0) -> list[Bar]:
-    found = []
-    for number in range(count):
-        close = Decimal(100) + number * Decimal(step)
-        volume = Decimal(volumes if number < count - 1 else 2_000)
-        found.append(Bar(start + (number + 1) * MINUTE, close, close, close, close, volume))
-    return found
-
-
-def bar_file(path: Path, *tickers: str, count: int = 60, step: str = "0.1") -> Path:
-    """A CSV file of bars that end now."""
-    end = int(time.time() // 60 * 60_000)
-    lines = ["ticker,ts,open,high,low,close,volume"]
-    for ticker in tickers:
-        own = bars(count, step=step, start=end - count * MINUTE)
-        lines += [
-            f"{ticker},{bar.end_ms}000000,{bar.open},{bar.high},{bar.low},{bar.close},{bar.volume}" for bar in own
-        ]
-    path.write_text("\n".join(lines) + "\n")
-    return path
+from tests.support.pipeline_files import MINUTE, RSS, bar_file, bars
 
 
 def test_features_agree_with_an_independent_computation() -> None:
@@ -112,6 +83,13 @@ def test_from_files_to_an_execution_and_again_without_a_change(store: Store, tmp
     assert (ticker, document["rule"]) == ("AAPL", "good")
     assert store.query("SELECT COUNT(*) FROM pipeline_runs") == [(10,)]
     assert run(store).counts.simulated == 1
+
+
+def test_a_wrong_bar_of_a_file_is_named_by_its_line(store: Store, tmp_path: Path) -> None:
+    file = bar_file(tmp_path / "bars.csv", "AAPL")
+    file.write_text(file.read_text() + "AAPL,2026-01-13T15:30:00Z,1,1,2,1,1\n")
+    [result] = Pipeline(store, PipelineSettings(tickers=("AAPL",), bars=str(file)), steps=["bars"]).run()
+    assert f"{file} line 62: high=1 is below low=2" in str(result.error)
 
 
 def test_a_step_that_fails_is_recorded_and_the_others_go_on(store: Store, tmp_path: Path) -> None:
@@ -176,7 +154,12 @@ class Server(http.server.BaseHTTPRequestHandler):
             page = "page_token" not in self.path
             assert self.headers["APCA-API-KEY-ID"] == "key"
             ticker = "AAPL" if page else "MSFT"
-            body = json.dumps({"bars": {ticker: [row]}, "next_page_token": "2" if page else None}).encode()
+            # One that cannot be, and the end of what there is, as it may also be spelled.
+            bars = {ticker: [{**row, "h": 0.5}, row]} if page or "page_token=2" in self.path else None
+            following = {"page_token=2": "3", "page_token=3": None}.get(self.path.rpartition("&")[2], "2")
+            body = json.dumps({"bars": bars, "next_page_token": following}).encode()
+            if "symbols=ODD" in self.path:
+                body = json.dumps({"bars": {"ODD": [{"t": end, "o": 1}]}}).encode()
         self.send_response(404 if self.path == "/none" else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -205,9 +188,13 @@ def address() -> Iterator[str]:
         thread.join()
 
 
-def test_alpaca_gives_every_page_with_the_end_of_each_bar(address: str) -> None:
+def test_alpaca_gives_every_page_with_the_end_of_each_bar(address: str, caplog: pytest.LogCaptureFixture) -> None:
     rows = [*AlpacaBars(address, "key", "secret").bars(["AAPL", "MSFT"])]
     assert [row["ticker"] for row in rows] == ["AAPL", "MSFT"]
+    # What cannot be is left out, and does not hold up the others.
+    assert caplog.text.count("is left out: high=0.5 is below low=1") == 2
+    with pytest.raises(VenueRequestError, match=r"gave no bars: .*`h`"):
+        list(AlpacaBars(address, "key", "secret").bars(["ODD"]))
     assert int(str(rows[0]["ts"])) % MINUTE == 0
     assert int(str(rows[0]["ts"])) <= time.time() * 1000 - 200_000
 

@@ -193,7 +193,7 @@ def test_a_configuration_makes_the_service(store: Store) -> None:
     [
         ({"steps": ["bar"]}, "use one of bars"),
         ({"steps": []}, "some of bars"),
-        ({"settings": {"tikers": []}}, "tikers is no option of PipelineSettings .did you mean tickers"),
+        ({"settings": {"tikers": []}}, "tikers is no option of a pipeline .did you mean tickers"),
         ({"timeframe": "1x"}, "timeframe"),
         ({"price": "middle"}, "price"),
     ],

@@ -94,8 +94,8 @@ def test_the_same_view_gives_the_same_decision(close: Decimal, vol: Decimal, act
     ],
 )
 def test_each_gate_at_its_threshold(gate: str, passes: dict[str, Any], refuses: dict[str, Any]) -> None:
-    assert evaluate(GATES, view(**passes))[gate].passed is True
-    assert evaluate(GATES, view(**refuses))[gate].passed is False
+    assert evaluate(GATES.items(), view(**passes))[gate].passed is True
+    assert evaluate(GATES.items(), view(**refuses))[gate].passed is False
 
 
 @pytest.mark.parametrize("limit", [Decimal(0), Decimal("NaN"), Decimal(-1), Decimal("Infinity")])
@@ -109,7 +109,7 @@ def test_each_gate_at_its_threshold(gate: str, passes: dict[str, Any], refuses: 
 )
 def test_a_limit_that_is_none_refuses(gate: str, key: str, limit: Decimal) -> None:
     limits: dict[str, Any] = {key: limit}
-    assert evaluate(GATES, view(**limits))[gate].passed is False
+    assert evaluate(GATES.items(), view(**limits))[gate].passed is False
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from headrace.execution import Store
-from headrace.execution.reports import Outcome, cell_text, outcomes, report
+from headrace.execution.reports import REPORTS, Outcome, cell_text, outcomes, report, report_page
 from headrace.execution.schema.views import VIEWS
 from headrace.research.report.document import write_page
 from headrace.research.report.executions import executions_page
@@ -47,6 +47,9 @@ def found(store: Store) -> list[Outcome]:
         ("BUY_CALL", [(101, 99, 100), (105, 99, 104)], "target", "104.052"),
         ("BUY_CALL", [(101, 98, 99)], "stop", "97.9999755"),
         ("BUY_CALL", [(105, 98, 99)], "stop", "97.9999755"),
+        # Beyond the stop at its open already.
+        ("BUY_CALL", [(101, 99, 100), (97, 95, 96)], "stop", "95.952"),
+        ("BUY_PUT", [(101, 99, 100), (105, 103, 104)], "stop", "104.052"),
         ("BUY_CALL", [(101, 99, 100), (101, 99, 100.5), (101, 99, 101)], "time", "100.44975"),
         ("BUY_CALL", [(101, 99, 100)], "open", None),
         ("BUY_PUT", [(101, 95, 96)], "target", "95.952"),
@@ -95,6 +98,51 @@ def test_each_report_has_its_columns_and_a_text_for_each_cell(store: Store, name
     assert all(len(own) == len(rows.columns) for own in rows.rows)
     assert all(isinstance(cell_text(*cell), str) for own in rows.rows for cell in zip(rows.columns, own, strict=True))
     assert name == "gates" or later_rows.rows == []
+
+
+def test_totals_of_the_reports_are_those_computed_by_hand(store: Store) -> None:
+    """Entries 100.05, 1000.5 and 999.5; a quarter of 100,000 buys 249, 24 and 25 of them, less than the risk allows."""
+    market(store, "AAPL", close=100)
+    market(store, "MSFT", close=1000)
+    recommend(store, 2)
+    recommend(store, ticker="MSFT", prefix="call")
+    recommend(store, ticker="MSFT", action="BUY_PUT", prefix="put")
+    recommend(store, 2, confidence=0.1, prefix="low")
+    run(store)
+    later(store, (101, 99, 100), (105, 99, 104), (105, 99, 104))
+    later(store, (1001, 999, 1000), (1030, 999, 1020), ticker="MSFT")
+    connection = store.database.connect()
+    reports = {name: report(connection, name) for name in (*REPORTS, "outcomes")}
+    connection.close()
+
+    def columns(name: str, *wanted: str) -> list[tuple[Any, ...]]:
+        own = reports[name]
+        places = [own.columns.index(column) for column in wanted]
+        return [tuple(cell_text(own.columns[place], row[place]) for place in places) for row in own.rows]
+
+    assert columns("sizes", "action", "count", "avg_qty", "avg_notional", "avg_entry") == [
+        ("BUY_CALL", "3", "174", "24612.3", "400.2"),
+        ("BUY_PUT", "1", "25", "24987.5", "999.5"),
+    ]
+    assert columns("gates", "gate", "passed", "refused", "observed", "threshold") == [
+        ("confidence", "4", "2", "0.1", "0.7"),
+        *((gate, "6", "0", "", "") for gate in ("action_allowed", "bar_freshness", "feature_freshness")),
+        ("ticker_daily_limit", "6", "0", "", ""),
+    ]
+    assert columns("tickers", "ticker", "executions") == [("AAPL", "2"), ("MSFT", "2")]
+    names = ("pulled", "processed", "simulated", "skipped", "failed")
+    assert columns("runs", *names) == [("6", "6", "4", "2", "0")]
+    assert columns("executions", "ticker", "qty", "entry_price", "notional") == [
+        *[("AAPL", "249", "100.05", "24912.45")] * 2,
+        ("MSFT", "24", "1000.5", "24012"),
+        ("MSFT", "25", "999.5", "24987.5"),
+    ]
+    # A target is 4 % above its entry. The short's stop was 1019.49; the bar opens at 1020, and it is left 0.05 % above.
+    assert columns("outcomes", "exit", "exit_price", "pnl", "r") == [
+        *[("target", "104.052", "996.498", "2")] * 2,
+        ("open", "", "", ""),
+        ("stop", "1020.51", "-525.25", "-1.051"),
+    ]
 
 
 def test_report_prints_a_table_json_and_csv(headrace_run: Run, store: Store) -> None:
@@ -176,3 +224,26 @@ def test_the_command_writes_the_page_and_refuses_two_forms(headrace_run: Run, st
     for wrong in (("gates", "--html", "x.html"), (), ("gates", "--csv", "--json")):
         assert headrace_run("db", "report", *wrong, "--db", url).returncode == 2
     assert headrace_run("db", "report", "--db", url, "--html", "no/page.html").returncode == 1
+
+
+def test_pages_of_executions_and_runs_are_the_whole_report_once(store: Store) -> None:
+    market(store)
+    for prefix in ("a", "b", "c"):
+        recommend(store, 2, prefix=prefix)
+        run(store)
+    connection = store.database.connect()
+    try:
+        lists: list[tuple[Literal["executions", "runs"], int]] = [("executions", 6), ("runs", 3)]
+        for name, count in lists:
+            whole = report(connection, name).rows
+            assert len(whole) == count
+            for limit in (1, 2, count, count + 1):
+                pages, after = [], None
+                while rows := report_page(connection, name, after, limit).rows:
+                    assert len(rows) <= limit
+                    pages.extend(rows)
+                    after = (rows[-1][1], rows[-1][0])
+                assert sorted(pages) == sorted(whole)
+                assert [row[1] for row in pages] == sorted(row[1] for row in whole)
+    finally:
+        connection.close()

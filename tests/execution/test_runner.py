@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import pytest
 
 from headrace.errors import OptionError, SchemaVersionError
@@ -228,6 +231,22 @@ def test_a_gate_that_raises_fails_its_row_and_no_other(store: Store) -> None:
         "gate picky raised ZeroDivisionError: division by zero",
     )
     assert row(store, good, "status") == ("SIMULATED",)
+
+
+def test_what_a_gate_of_the_user_says_is_recorded_as_json(store: Store) -> None:
+    market(store, "AAPL", "MSFT")
+    [odd], [good] = recommend(store), recommend(store, ticker="MSFT", prefix="good")
+
+    def exact(view: GateView) -> GateResult:
+        observed: Any = math.nan if view.recommendation.ticker == "AAPL" else np.float32(0.5)
+        return GateResult(observed, Decimal("1.50"), passed=True)  # type: ignore[arg-type]
+
+    run(store, gates={"exact": exact})
+    status, why = row(store, odd, "status", "failure_reason")
+    assert status == "FAILED"
+    assert "gate exact returned GateResult(observed=nan" in why
+    gates = document(row(store, good, "risk_gate_json")[0])
+    assert gates["exact"] == {"observed": 0.5, "threshold": "1.5", "passed": True}
 
 
 def test_nothing_is_claimed_while_the_kill_switch_is_set(store: Store) -> None:

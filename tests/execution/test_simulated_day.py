@@ -43,7 +43,7 @@ def day(url: str, seed: int) -> list[str]:
                 amounts = {name: getattr(found, name) for name in ("sma_20", "sma_50", "volume_ratio", "recent_vol")}
                 texts = {name: None if value is None else canonical(value) for name, value in amounts.items()}
                 store.write_rows(FEATURES, [{"ticker": ticker, "ts": clock[0], "trend": found.trend, **texts}])
-                if rng.random() < 0.2:
+                if rng.random() < 0.5:
                     new = NewRecommendation.checked(
                         ticker=ticker,
                         action=rng.choice(["BUY_CALL", "BUY_PUT", "BUY_STOCK"]),

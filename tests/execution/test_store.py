@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
-from headrace.errors import OptionError, RecommendationError
+from headrace.errors import RecommendationError, StoreRefusedError
 from headrace.execution import Store
-from headrace.execution.loading import load_csv
 from headrace.execution.values import day_start_ms, ms_of
-from tests.support.executing import market, new, recommend, row, run, statuses
+from tests.support.databases import emptied
+from tests.support.executing import market, new, recommend, run, statuses
 
 GIVEN: dict[str, Any] = {
     "ticker": "AAPL",
@@ -69,8 +68,8 @@ def test_a_value_that_cannot_be_stored_names_its_field(store: Store, change: dic
 
 def test_amounts_keep_all_their_digits(store: Store) -> None:
     amounts: dict[str, Any] = {
-        "open": "9999999999.123456789",
-        "high": 0.1,
+        "open": 0.1,
+        "high": "9999999999.123456789",
         "low": Decimal("1E-9"),
         "close": 7,
         "volume": "1.500",
@@ -78,8 +77,8 @@ def test_amounts_keep_all_their_digits(store: Store) -> None:
     store.telemetry(ticker="A", ts=time.time_ns(), **amounts)
     [found] = store.query("SELECT open, high, low, close, volume FROM lane_telemetry")
     assert [format(Decimal(str(value)), "f") for value in found] == [
-        "9999999999.123456789",
         "0.1",
+        "9999999999.123456789",
         "0.000000001",
         "7",
         "1.5",
@@ -100,6 +99,39 @@ def test_a_bar_that_cannot_be_is_refused(store: Store, change: dict[str, Any]) -
         store.telemetry(ticker="A", ts=time.time_ns(), **given)
     with pytest.raises(RecommendationError):
         store.features(ticker="A", ts=time.time_ns(), trend=2)
+
+
+@pytest.mark.parametrize(
+    "prices", [(1, 2, 3, 1), (10, 9, 1, 9), (2, 3, 1, 10), (1, 9, 2, 3), (9, 10, 8, 7), (2, 1, 1, 1)]
+)
+def test_a_bar_that_cannot_be_is_refused_in_plain_sql(store: Store, prices: tuple[int, ...]) -> None:
+    values = ", ".join(f"'{price}'" for price in prices)
+    text = f"INSERT INTO lane_telemetry (ticker, ts, open, high, low, close, volume) VALUES ('A', {{}}, {values}, '1')"
+    now = "1768316400000" if store.database.dialect.name == "sqlite" else "now()"
+    with pytest.raises(StoreRefusedError):
+        store.query(text.format(now))
+    assert store.query("SELECT COUNT(*) FROM lane_telemetry") == [(0,)]
+
+
+def test_a_writer_that_a_deadlock_ends_begins_again(migrated_postgres: str) -> None:
+    insert = "INSERT INTO dispatch_recommendations (ticker, action, confidence, reason, idempotency_key) VALUES "
+    row = "('AAPL', 'BUY_CALL', 0.9, '{{\"rule\": \"test\"}}', '{}')"
+    with Store(migrated_postgres) as store, psycopg.connect(migrated_postgres) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SET deadlock_timeout = '1min'")
+        other.execute(insert + row.format("b"))
+        stored = pool.submit(store.recommend_all, [new("a"), new("b")])
+        # The store has "a" and waits for "b"; now the other one waits for "a", and the store's wait is found first.
+        waits = (
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%dispatch_recom%%'"
+        )
+        with psycopg.connect(migrated_postgres, autocommit=True) as looking:
+            while looking.execute(waits).fetchone() == (0,):
+                time.sleep(0.01)
+        other.execute(insert + row.format("a"))
+        other.commit()
+        assert len(stored.result(timeout=30)) == 2
+        assert statuses(store) == {"PENDING": 2}
+    emptied(migrated_postgres)
 
 
 def test_times_are_rounded_down_to_milliseconds() -> None:
@@ -137,45 +169,38 @@ def test_a_wrong_row_of_many_stores_none_of_its_transaction(store: Store) -> Non
     assert statuses(store) == {"PENDING": 1}
 
 
-def test_csv_loads_and_loads_again(store: Store, tmp_path: Path) -> None:
-    file = tmp_path / "bars.csv"
-    file.write_text(
-        "ticker,ts,open,high,low,close,volume\n"
-        + "".join(f"A,2026-01-13T15:{n // 60:02}:{n % 60:02}Z,1,2,1,1.5,10\n" for n in range(1_200))
-    )
-    seen: list[int] = []
-    for _ in range(2):
-        assert load_csv(store, "lane_telemetry", file, lambda done, _total, _text: seen.append(done)) == 1_200
-    assert store.query("SELECT COUNT(*) FROM lane_telemetry") == [(1_200,)]
-    assert len(seen) == 4
+def test_a_batch_returns_the_ids_in_its_order(store: Store) -> None:
+    first = recommend(store, 3)
+    given = [new("z"), new("key-1"), new("a"), new("z"), new("key-0")]
+    again = store.recommend_all(given)
+    assert again == [again[0], first[1], again[2], again[0], first[0]]
+    assert first[-1] < again[0] < again[2]
+    assert statuses(store) == {"PENDING": 5}
 
 
-def test_csv_of_recommendations_keeps_what_is_there(store: Store, tmp_path: Path) -> None:
-    file = tmp_path / "own.csv"
-    file.write_text('ticker,action,confidence,idempotency_key,reason,priority\nA,BUY_CALL,0.9,k,"{""rule"":""x""}",3\n')
-    for _ in range(2):
-        assert load_csv(store, "dispatch_recommendations", file, lambda *_: None) == 1
-    assert row(store, 1, "ticker", "priority", "status") == ("A", 3, "PENDING")
+def test_a_key_twice_in_a_batch_with_other_content_stores_nothing(store: Store) -> None:
+    with pytest.raises(RecommendationError, match="'a' belongs to"):
+        store.recommend_all([new("a"), new("b"), new("a", ticker="B")])
+    assert statuses(store) == {}
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("ticker,ts,open,high,low,close,volume\nA,2026-01-13T15:30:00Z,1,2,1,x,1\n", "line 2: close"),
-        ("ticker,ts,open,high,low,close,volume\nA,2026-01-13T15:30:00,1,2,1,1,1\n", "line 2: ts"),
-        ("ticker,ts,open,high,low,close,volume\nA,1768316400,1,2,1,1,1\n", "line 2: ts is 1768316400"),
-        ("ticker,ts,open,high,low,clsoe,volume\nA,2026-01-13T15:30:00Z,1,2,1,1,1\n", "did you mean close"),
-        ("ticker,ts\nA\n", "other columns"),
-        ('ticker,ts\n"A', "is no CSV"),
-    ],
-)
-def test_a_wrong_line_of_csv_is_named(store: Store, tmp_path: Path, text: str, said: str) -> None:
-    file = tmp_path / "wrong.csv"
-    file.write_text(text)
-    with pytest.raises(RecommendationError, match=said):
-        load_csv(store, "lane_telemetry", file, lambda *_: None)
+def test_what_the_database_refuses_of_a_batch_is_named(store: Store) -> None:
+    # Past the checks, as a field of another release might be.
+    wrong = new("wrong")._replace(requeue_of=77)
+    with pytest.raises(StoreRefusedError, match="idempotency_key 'wrong': the database refuses it"):
+        store.recommend_all([new("a"), wrong, new("b")])
+    assert statuses(store) == {}
+    assert store.recommend(**GIVEN)
 
 
-def test_an_unknown_table_is_an_error_with_the_nearest(store: Store) -> None:
-    with pytest.raises(OptionError, match="did you mean lane_features"):
-        load_csv(store, "lane_feature", Path(os.devnull), lambda *_: None)
+def test_two_writers_of_the_same_batches_store_each_once(url: str) -> None:
+    batches = [[new(f"key-{number}") for number in range(start, start + 50)] for start in range(0, 200, 50)]
+
+    def writer(_: int) -> list[int]:
+        with Store(url) as store:
+            return [number for batch in batches for number in store.recommend_all(batch)]
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(writer, range(4))
+    assert others == [first] * 3
+    assert len(set(first)) == 200

@@ -57,6 +57,7 @@ WRONG: dict[str, tuple[str, np.ndarray, int]] = {
     "a trade before the one before it": ("backward", trades(ts_init=(7, START)), 8),
     "a time in seconds": ("unit", trades(ts_init=(9, START // 10**9)), 10),
     "a price of NaN": ("missing", trades(price=(3, np.nan)), 4),
+    "a candle without an end": ("missing", bars("high", 3, np.inf), 4),
     "a price of 0": ("zero_price", trades(price=(5, 0.0)), 6),
     "a price below 0": ("negative_price", trades(price=(6, -1.0)), 7),
     "a size below 0": ("negative_size", trades(size=(2, -3.0)), 3),
@@ -148,6 +149,21 @@ def test_file_that_cannot_be_read_exits_with_2(headrace_run: Run, tmp_path: Path
         done = headrace_run("check", str(tmp_path / name))
         assert done.returncode == 2
         assert name in done.stderr
+
+
+def test_file_whose_times_are_all_of_another_age_cannot_be_read(headrace_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,open,high,low,close\n0,1,1,1,1\n60000,1,1,1,1\n")
+    run = headrace_run("check", f"a.csv@{BTC}", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "row 1: time is 0, which is not between 2000 and 2200" in run.stderr
+
+
+def test_errors_send_no_commands_to_a_terminal(headrace_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\x1b]0;owned\x07,b\x00\n1,2\n")
+    for verb in ("check", "replay"):
+        run = headrace_run(verb, "a.csv", cwd=tmp_path)
+        assert r"among \x1b]0;owned\x07, b\x00" in run.stderr
+        assert run.stderr.strip().isprintable()
 
 
 def test_rows_behind_a_finding_are_looked_at(headrace_run: Run, tmp_path: Path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import headrace
 from headrace import TICK_DTYPE, Strategy, replay
 from headrace.app import convert as module
 from headrace.app.convert import convert
 from headrace.errors import FeedError, OptionError
 from headrace.feeds import CandleFeed, SyntheticFeed, TickFeed
 from headrace.feeds.given import feeds_of
+from tests.support.backtests import Reverting
 from tests.support.candles import candles, walk
 from tests.support.command import Run
 from tests.support.feeding import BTC
@@ -81,6 +84,23 @@ def test_each_format_is_made_of_each_other(recording: Path, tmp_path: Path) -> N
     last = convert(tmp_path / "3.npz", tmp_path / "4.parquet")
     assert last.input_hash == first.input_hash
     assert published(tmp_path / "4.parquet")[0] == first.input_hash
+
+
+def test_a_backtest_trades_the_same_through_every_format(recording: Path, tmp_path: Path) -> None:
+    """From the recording itself, and from what was converted of it: the same decisions, fills and money."""
+    formats = ["ticks.parquet", "ticks.csv", "ticks.csv.gz", "ticks.npz"]
+    for name in formats:
+        convert(recording, tmp_path / name)
+    results = [
+        headrace.backtest(Reverting(Decimal("0.01"), step=0.01), source, cash="1000000USDT", check=False)
+        for source in (recording, *(tmp_path / name for name in formats))
+    ]
+    assert len(results[0].fills) > 100
+    assert len({own.audit_hash for own in results}) == 1
+    assert len({own.input_hash for own in results}) == 1
+    assert {tuple(trip.net_pnl for trip in own.trades) for own in results} == {
+        tuple(trip.net_pnl for trip in results[0].trades)
+    }
 
 
 def test_numbers_begin_inside_of_a_span(recording: Path, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headrace import AGG_TRADE_DTYPE, LEVEL_DTYPE, QUOTE_DTYPE, TRADE_DTYPE, Flags, Strategy, replay
+from headrace import AGG_TRADE_DTYPE, LEVEL_DTYPE, QUOTE_DTYPE, TRADE_DTYPE, Flags, Strategy, replay, ticks
 from headrace.errors import DataError, OptionError
 from headrace.feeds import TickFeed
 from headrace.feeds.table.npz import HFT_DTYPE, HftEvents
+from headrace.market.events import Bar
 from headrace.market.tick import KINDS
 from tests.support.engines import START
 from tests.support.feeding import BTC
@@ -335,7 +336,13 @@ HEADER = "timestamp,price,size"
 @pytest.mark.parametrize(
     ("lines", "row", "column", "said"),
     [
-        ([f"{MS},1,1", f"{MS - 1},1,1"], 2, "timestamp", "goes back"),
+        (
+            [f"{MS},1,1", f"{MS - 1},1,1"],
+            2,
+            "timestamp",
+            "goes back to 20.* from the row before",
+        ),
+        ([f"{MS},1,1", f"{MS},1,-2"], 2, "size", "is -2.0, and no size is below 0: give a direction as side"),
         ([f"{MS},1,1", f"{MS},nan,1"], 2, "price", "no number"),
         ([f"{MS},1,x"], 1, "size", "is .x., which is no number"),
         (["12,1,1"], 1, "timestamp", "not between 2000 and 2200"),
@@ -346,6 +353,29 @@ def test_wrong_cell_is_named(lines: list[str], row: int, column: str, said: str,
     with pytest.raises(DataError, match=said) as caught:
         read(path, instrument=BTC)
     assert (caught.value.path, caught.value.row, caught.value.column) == (str(path), row, column)
+
+
+@pytest.mark.parametrize(
+    ("frame", "column", "said"),
+    [
+        ({"side": ["buy", "bought"]}, "side", "is 'bought', which is none of buy, sell, bid, ask, unknown, b, a, s, n"),
+        ({"side": [1, 2]}, "side", "is 2, which is neither"),
+        ({"size": [1.0, -1.0]}, "size", "no size is below 0"),
+        ({"size": ["1", "one"]}, "size", "is 'one', which is no number"),
+    ],
+)
+def test_wrong_cell_of_a_frame_is_named(frame: dict[str, list[Any]], column: str, said: str) -> None:
+    trades = {"time": [MS, MS + 1], "price": [1.0, 1.0], "size": [1.0, 1.0], **frame}
+    with pytest.raises(DataError, match=said) as caught:
+        TickFeed(pl.DataFrame(trades), instrument=BTC, unit="ms").read()
+    assert (caught.value.row, caught.value.column) == (2, column)
+
+
+@pytest.mark.parametrize("name", ["bid_size", "ask_size"])
+def test_negative_size_of_a_quote_in_a_frame_is_named(name: str) -> None:
+    quotes = {"time": [MS, MS + 1], "bid_price": [1.0, 1.0], "ask_price": [2.0, 2.0], name: [1.0, -1.0]}
+    with pytest.raises(DataError, match=f"row 2: {name} is -1.0, and no size is below 0"):
+        TickFeed(pl.DataFrame(quotes), instrument=BTC, unit="ms").read()
 
 
 def saved(path: Path, **arrays: np.ndarray) -> Path:
@@ -383,6 +413,31 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
         read(path, instrument=BTC, columns={"price": "x"})
     with pytest.raises(OptionError, match="holds no file"):
         TickFeed([])
+
+
+def test_path_names_the_instrument_of_its_columns(tmp_path: Path) -> None:
+    trades = written(tmp_path, "trades.csv", HEADER, f"{MS},1,1")
+    report = replay(f"{trades}@ETHUSDT.BINANCE_USDM", ())
+    assert (report.instruments, report.ticks["trade"]) == (("ETHUSDT.BINANCE_USDM",), 1)
+    candles = written(tmp_path, "mine.csv", "time,open,high,low,close", f"{MS},1,1,1,1", f"{MS + 60_000},2,2,2,2")
+    seen: list[tuple[str, str, float]] = []
+
+    class Bars(Strategy):
+        bars = ("1m",)
+
+        def on_bar(self, bar: Bar) -> None:
+            seen.append((bar.instrument, bar.timeframe, bar.close))
+
+    replay(f"{candles}@BTCUSDT.BINANCE", Bars())
+    assert seen == [(BTC, "1m", 1.0), (BTC, "1m", 2.0)]
+    with pytest.raises(OptionError, match=r"write the path as .*mine\.csv@BTCUSDT.BINANCE"):
+        replay(candles, Bars())
+
+
+def test_array_is_not_told_a_venue(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ticks(instrument=BTC, ts_init=[1], price=[1.0], size=[1.0]))
+    with pytest.raises(OptionError, match="an array has no venue"):
+        replay(f"{tmp_path / 'a.npy'}@BINANCE_USDM", ())
 
 
 def test_paths_of_columns_are_replayed_as_they_are(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ ENDED = [
 class Venue(Acts):
     """A feed of frames that has a book in sync, and then does what a test says."""
 
-    name, venue = "acts", "BINANCE"  # type: ignore[assignment]
+    name, venue = "acts", "BINANCE"
 
     def __init__(self, act: Any, frames: list[Row] | None = None) -> None:
         super().__init__(act)

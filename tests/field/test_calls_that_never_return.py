@@ -16,6 +16,7 @@ from headrace import Engine, Strategy
 from headrace.engine.report import Report
 from headrace.engine.service import Service, ServiceContext
 from headrace.feeds import Frame
+from headrace.market.user_waits import UserWaits
 from tests.support.engines import market
 
 # A forced end, and the process around it, under load.
@@ -192,6 +193,34 @@ def test_a_stop_gives_every_feed_time_of_its_own(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TimeoutError, match=r"LiveFeed\.close of feed mine did not return within 0"):
         run_and_end(Engine(feeds=feeds), stop=True, force=False)
     assert closed == ["slow"]
+
+
+async def ends_in_turns() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        for _ in range(12):
+            await asyncio.sleep(0)
+
+
+def test_a_busy_loop_leaves_nothing_that_ends_in_a_few_turns() -> None:
+    """Half a second has five turns of this loop; a feed's group of tasks needs more, and is well."""
+
+    async def ended() -> list[str]:
+        loop, waits = asyncio.get_running_loop(), UserWaits()
+        task = asyncio.ensure_future(ends_in_turns())
+        await asyncio.sleep(0)
+
+        def work() -> None:
+            time.sleep(0.1)
+            if not task.done():
+                loop.call_soon(work)
+
+        loop.call_soon(work)
+        await waits.end({task: "ends in turns"})
+        return waits.left
+
+    assert asyncio.run(ended()) == []
 
 
 @pytest.mark.parametrize("mode", ["replay", "live"])

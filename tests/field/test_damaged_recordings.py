@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,6 @@ def zstd(content: bytes) -> bytes:
 
 def whole_lines(zipped: bytes) -> int:
     """How many whole lines a cut gzip file holds, by zlib itself."""
-    import zlib
-
     return zlib.decompressobj(31).decompress(zipped).count(b"\n")
 
 
@@ -200,13 +199,24 @@ def test_damage_behind_the_frames_that_show_the_venue_is_no_reason(tmp_path: Pat
     assert seen.ids == [1]
 
 
+def damaged(packed: bytes, bits: int, draw: random.Random) -> bytes:
+    """Change a byte of gzip data where it shows: some bits only fill up a byte, and without its end a file is cut."""
+    while True:
+        changed = bytearray(packed)
+        changed[draw.randrange(12, len(packed) - 8)] ^= bits
+        try:
+            gzip.decompress(changed)
+        except (OSError, zlib.error):
+            return bytes(changed)
+        except EOFError:
+            pass
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, lambda lines: gzip.compress(lines, 0)], ids=["packed", "stored"])
 @pytest.mark.parametrize("case", range(12))
 def test_changed_byte_in_a_packed_file_is_named_as_damage(case: int, pack: Any, tmp_path: Path, seed: int) -> None:
-    packed = bytearray(pack(b"".join(LINES)))
-    packed[random.Random(seed + case).randrange(12, len(packed) - 8)] ^= 1 << case % 8
     path = tmp_path / "session.gz"
-    path.write_bytes(packed)
+    path.write_bytes(damaged(pack(b"".join(LINES)), 1 << case % 8, random.Random(seed + case)))
     with pytest.raises(RecordingError, match=r"is damaged .*its gzip data is corrupt.*copy it again"):
         replay(f"{path}@BINANCE", Seen())
 
@@ -228,3 +238,7 @@ def test_time_that_damage_made_is_no_error_of_its_writer(row: int, place: int, d
     with pytest.raises(RecordingError) as caught:
         replay(f"{path}@BINANCE", Seen())
     assert "damaged" not in str(caught.value)
+    # A changed byte may hide the end of what is packed, so that more follows, of any time, and then the file is over.
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(RecordingError, match=r"is damaged .*its gzip data ends in the middle"):
+        replay(f"{path}@BINANCE", Seen())

@@ -94,9 +94,7 @@ def test_faults_of_two_strategies_are_two_counts() -> None:
     assert {name: own.stopped_from for name, own in engine.run().strategies.items()} == {"a": "running", "b": "running"}
 
 
-def test_faults_at_random_calls_quarantine_as_the_rule_says() -> None:
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
+def test_faults_at_random_calls_quarantine_as_the_rule_says(seed: int) -> None:
     generator = random.Random(seed)
     for _ in range(20):
         fails_at = sorted(generator.sample(range(1, 4_000), generator.randrange(3, 9)))

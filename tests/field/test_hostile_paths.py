@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from headrace import Engine, replay
-from headrace.errors import AuditError, DispatchLogError, RecordingError
+from headrace import BacktestResult, Engine, replay
+from headrace.app.config import load_config
+from headrace.app.objects import load_strategy
+from headrace.errors import AuditError, DispatchLogError, HeadraceError, RecordingError
+from headrace.research.study import Study, StudyHeader
+from headrace.trading.brokers.latency import FileLatency
 from tests.field.test_damaged_recordings import LINES, Seen
 from tests.support.command import Run
 from tests.support.engines import market
+
+STUDY: dict[str, Any] = {"search": "grid", "metric": "sharpe", "seed": 0, "batch": 10, "space": {}, "data": ""}
 
 
 @pytest.fixture(params=["session", "session.npy"])
@@ -33,6 +41,24 @@ def test_pipe_is_refused_without_waiting_for_its_writer(name: str, tmp_path: Pat
     assert "pipe or a device" in refused(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a.toml", load_config),
+        ("a.yaml", load_config),
+        ("a.headrace", BacktestResult.load),
+        ("a.csv", FileLatency),
+        ("a.py", lambda path: load_strategy(f"{path}:Own", {})),
+        ("study", lambda path: Study(path, StudyHeader(**STUDY)).__enter__()),
+    ],
+)
+def test_pipe_in_place_of_any_other_file_is_refused_too(name: str, read: Callable[[Path], Any], tmp_path: Path) -> None:
+    path = tmp_path / name
+    os.mkfifo(path)
+    with pytest.raises(HeadraceError, match=r"pipe or a device|no regular file"):
+        read(path)
+
+
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
 def test_device_is_refused(device: str, name: str, tmp_path: Path) -> None:
     link = tmp_path / name
@@ -48,7 +74,11 @@ def test_folder_is_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", ["a\0b", "x" * 5_000])
 def test_impossible_path_is_refused(bad: str, name: str, tmp_path: Path) -> None:
     assert refused(f"{tmp_path}/{bad}{name}")
-    assert refused(f"{tmp_path}/{bad}{name}@BINANCE")
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "x" * 5_000])
+def test_impossible_path_with_a_venue_is_refused(bad: str, tmp_path: Path) -> None:
+    assert refused(f"{tmp_path}/{bad}session@BINANCE")
 
 
 def test_circle_of_links_is_refused(name: str, tmp_path: Path) -> None:

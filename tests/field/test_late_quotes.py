@@ -29,7 +29,7 @@ BIDS = [100.0, 120.0, 110.0]
 def test_the_table_keeps_the_newest_in_order() -> None:
     with Dispatcher() as dispatcher:
         dispatcher.publish(quotes(dispatcher, BIDS, venue_seq=IDS))
-        newest = dispatcher.newest_quote(BTC)
+        newest = dispatcher.newest.quote(BTC)
     assert newest is not None
     assert (newest.bid_price, newest.seq) == (120.0, 2)
 

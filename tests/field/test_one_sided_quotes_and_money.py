@@ -60,7 +60,7 @@ def test_a_size_that_is_unknown_bounds_no_fill() -> None:
     order = desk.ask(1, 50)
     desk.quote(99.0, 100.0, bid_size=float("nan"), ask_size=float("nan"))
     assert (desk.order(order).filled, desk.order(order).average_price) == (D(50), D(100))
-    assert desk.dispatcher.last_mid(BTC) == D("99.5")
+    assert desk.dispatcher.newest.mid(BTC) == D("99.5")
 
 
 class BuysOnce(Strategy):
@@ -118,7 +118,7 @@ def test_the_last_mid_is_that_of_a_plain_model(seed: int) -> None:
                     mid = (D(repr(bid)) + D(repr(ask))) / 2
             for tick in burst:
                 dispatcher.publish(tick)
-            assert dispatcher.last_mid(BTC) == mid, f"seed {seed}"
+            assert dispatcher.newest.mid(BTC) == mid, f"seed {seed}"
 
 
 @pytest.mark.parametrize("flag", [Flags.LATE, Flags.DUPLICATE])
@@ -126,7 +126,7 @@ def test_a_late_quote_is_no_gate_s_no_mark_s_and_no_fill_s_newest(flag: Flags) -
     desk = simulated()
     desk.quote(99.0, 101.0)
     desk.quote(50.0, 51.0, flags=int(flag))
-    assert desk.dispatcher.last_mid(BTC) == 100
+    assert desk.dispatcher.newest.mid(BTC) == 100
     # The collar is about the mid of the newest quote.
     assert desk.order(desk.ask(1, 1, price=60)).gate == ""
     assert desk.order(desk.ask(1, 1, price=40)).gate == "price_collar"

@@ -65,11 +65,12 @@ async def said(*arguments):
 
 
 @pytest.mark.asyncio
-async def test_headrace_gateway_obeys_ctl_and_drains(tmp_path):
+@pytest.mark.parametrize("verb", ["gateway", "run"])
+async def test_a_configured_gateway_obeys_ctl_and_drains(tmp_path, verb):
     async with SimulatedVenue(SyntheticFeed("BTCUSDT", frames=60_000), speed=1) as venue:
         config = tmp_path / "live.toml"
         config.write_text(CONFIG.format(**venue.addresses["BINANCE"]))
-        process = await headrace("gateway", config, "--json")
+        process = await headrace(verb, config, "--json")
         try:
             async with asyncio.timeout(20):
                 while not venue.subscriptions or not venue.subscriptions[0]:

@@ -183,6 +183,25 @@ async def test_fused_events_are_live_and_ordered_and_kept():
         assert b'"update_id"' in own.gateway.snapshots.store.get(BTC).data
 
 
+async def test_fused_events_beyond_a_snapshot_are_degraded():
+    # 3,000 levels on each side, of which a snapshot returns 5: fewer than the route asks for are known for certain.
+    async with SimulatedVenue(SyntheticFeed("BTCUSDT", frames=40_000, levels=3_000), speed=4) as venue:
+        addresses = venue.addresses["BINANCE"]
+        feed = BinanceFeed("BINANCE", [], url=addresses["ws"], rest_url=addresses["rest"], snapshot_levels=5)
+        engine = Engine(feeds=[feed])
+        Gateway(engine, [feed], levels=10)
+        events: list[CanonicalEvent] = []
+        engine.bus.subscribe(CanonicalEvent, events.append, name="test")
+        async with engine:
+            await engine.commands.submit(Subscribe(CanonicalType.FUSED, (BTC,)))
+            await until(lambda: sum(event.payload["quality"] == "DEGRADED" for event in events) > 5)
+            await until(lambda: max(len(event.payload["bids"]) for event in events) == 10)
+    degraded = [event.payload for event in events if event.payload["quality"] == "DEGRADED"]
+    assert all("deltas" not in payload for payload in degraded)
+    known = [len(event.payload[side]) for event in events for side in ("bids", "asks")]
+    assert min(known) < 10 >= max(known)
+
+
 async def test_without_a_snapshot_deltas_go_on_and_say_so():
     faults = [Fault(kind="late_snapshot", at_s=0.0, for_s=600.0)]
     async with world(faults=faults) as own:

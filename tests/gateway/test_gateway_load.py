@@ -1,25 +1,32 @@
-"""200 changes of routes under load, with malformed commands among them, by the venue's real limits."""
+"""200 changes of routes under load, with malformed commands among them, by the venue's real limits: from code, and over
+HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
+import msgspec
 import pytest
 
 from headrace import Engine, Strategy
-from headrace.commands import Subscribe, Unsubscribe
+from headrace.commands import COMMANDS, Subscribe, Unsubscribe
+from headrace.control.http import EngineApi, HttpServer
+from headrace.control.settings import HttpSettings
 from headrace.feeds import SyntheticFeed
 from headrace.gateway import CanonicalType, Gateway
 from headrace.venues import BinanceFeed, SimulatedVenue
+from tests.support.http_serving import Served
 
 pytestmark = pytest.mark.asyncio
 
 SYMBOLS = [f"COIN{number}USDT" for number in range(30)]
 STEADY = "BTCUSDT.BINANCE"
+VERBS = {entry.name: entry.verb for entry in COMMANDS.values()}
 TYPES = (CanonicalType.TRADE, CanonicalType.TICKER, CanonicalType.AGG_TRADE)
 MALFORMED = (
     b"{",
@@ -46,8 +53,39 @@ class Steady(Strategy):
         self.lags_ns.append(lag_ns)
 
 
+# Gives a command, and returns whether it was accepted.
+Give = Callable[[Any], Awaitable[bool]]
+
+
+def from_code(engine: Engine) -> Give:
+    async def give(command: Any) -> bool:
+        ack = await engine.commands.submit(command)
+        assert ack.status in ("accepted", "rejected"), ack
+        return ack.status == "accepted"
+
+    return give
+
+
+def over_http(served: Served) -> Give:
+    keys = iter(range(1_000_000))
+
+    async def give(command: Any) -> bool:
+        if isinstance(command, bytes):
+            answer = await served.command("subscribe", f"k{next(keys)}", body=command)
+        else:
+            fields = msgspec.to_builtins(command)
+            answer = await served.command(VERBS[fields.pop("command")], f"k{next(keys)}", **fields)
+        assert answer.status in (200, 409, 422), answer
+        return answer.status == 200
+
+    return give
+
+
 @pytest.mark.timeout(60)
-async def test_200_changes_under_load_take_effect_within_2_s(seed: int) -> None:
+@pytest.mark.parametrize("way", ["code", "http"])
+async def test_200_changes_under_load_take_effect_within_2_s(
+    seed: int, way: Literal["code", "http"], tmp_path: Path
+) -> None:
     rng = random.Random(seed)
     feeds = [SyntheticFeed(symbol, frames=200_000, seed=own) for own, symbol in enumerate(["BTCUSDT", *SYMBOLS])]
     async with SimulatedVenue(*feeds, speed=0.3) as venue:
@@ -56,8 +94,16 @@ async def test_200_changes_under_load_take_effect_within_2_s(seed: int) -> None:
         strategy = Steady()
         engine = Engine(feeds=[feed], strategies=[strategy])
         gateway = Gateway(engine, [feed], routes=[Subscribe(CanonicalType.TRADE, (STEADY,))])
+        server = HttpServer(EngineApi(engine, gateway=gateway), HttpSettings(listen="127.0.0.1:0"), folder=tmp_path)
+        if way == "http":
+            engine.services.add(server)
         async with engine:
-            waits = await changed(engine, rng)
+            if way == "http":
+                port, token = int(server.url.rpartition(":")[2]), (tmp_path / "http.token").read_text().strip()
+                give = over_http(Served(engine, server, token, tmp_path, port))
+            else:
+                give = from_code(engine)
+            waits = await changed(give, rng)
             steady = gateway.table.get(CanonicalType.TRADE, STEADY)
             names = {name for own in venue.subscriptions for name in own}
             assert steady is not None
@@ -68,20 +114,19 @@ async def test_200_changes_under_load_take_effect_within_2_s(seed: int) -> None:
         assert sorted(strategy.lags_ns)[len(strategy.lags_ns) * 99 // 100] < 1_000_000_000
 
 
-async def changed(engine: Engine, rng: random.Random) -> list[float]:
-    """Submit 200 changes, and 50 malformed commands among them; return how long each change took, s."""
+async def changed(give: Give, rng: random.Random) -> list[float]:
+    """Give 200 changes, and 50 malformed commands among them; return how long each change took, s."""
     wanted: set[tuple[CanonicalType, str]] = set()
     waits: list[float] = []
     tasks: list[asyncio.Task[None]] = []
 
     async def change(command: Any) -> None:
         began = time.monotonic()
-        ack = await engine.commands.submit(command)
-        assert ack.status == "accepted", ack
+        assert await give(command), command
         waits.append(time.monotonic() - began)
 
     async def refuse(command: Any) -> None:
-        assert (await engine.commands.submit(command)).status == "rejected"
+        assert not await give(command), command
 
     for number in range(200):
         key = rng.choice(TYPES), f"{rng.choice(SYMBOLS)}.BINANCE"

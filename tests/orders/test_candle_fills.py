@@ -10,6 +10,7 @@ import pytest
 
 from headrace import Strategy
 from headrace.errors import OptionError
+from headrace.feeds import CandleFeed
 from headrace.market.events import Bar, OrderFill
 from headrace.trading.brokers import FillModel, SimulatedBroker
 from tests.support.candles import MINUTE, Trader, candles, flat, replayed, walk
@@ -67,6 +68,40 @@ def test_resting_limit_fills_at_its_own_price_where_the_range_reaches_it() -> No
     assert trader.trades == [(1, D(95))]
     assert trader.fills[0].liquidity == "maker"
     assert trader.fills[0].ts == START + 2 * MINUTE
+
+
+@pytest.mark.parametrize("fill", ["next_open", "path"])
+@pytest.mark.parametrize("way", [{"price": "95"}, {"take_profit": "95"}, {"stop": "105"}])
+def test_order_that_expires_at_a_close_fills_inside_of_that_candle(fill: str, way: dict[str, str]) -> None:
+    trader = Trader({1: [(1, "1", {**way, "expires_after": "1m"})]})
+    replayed(candles([(100, 100, 100, 100), (100, 105, 95, 100), (100, 105, 95, 100)]), trader, fill=fill)
+    assert trader.trades == [(1, D(next(iter(way.values()))))]
+    assert trader.fills[0].ts == START + 2 * MINUTE
+
+
+@pytest.mark.parametrize("wait", ["1m", "119s"])
+def test_order_that_expires_before_the_close_fills_at_no_price_of_that_candle(wait: str) -> None:
+    trader = Trader({1: [(1, "1", {"price": "95", "expires_after": wait})]})
+    report = replayed(candles([(100, 100, 100, 100), (100, 105, 99, 100), (100, 105, 95, 100)]), trader)
+    assert trader.trades == []
+    assert report.strategies["Trader"].orders.expired == 1
+
+
+def test_cancel_that_arrives_at_a_close_comes_after_the_fills_of_that_candle() -> None:
+    class Canceling(Trader):
+        bought = ""
+
+        def on_bar(self, bar: Bar) -> None:
+            super().on_bar(bar)
+            if len(self.seen) == 2:
+                self.cancel(self.bought)
+            elif len(self.seen) == 1:
+                self.bought = self.buy(BTC, "1", price="95")
+
+    trader = Canceling()
+    prices = [*flat(100, 100, 100), (100.0, 100.0, 95.0, 100.0), *flat(100)]
+    replayed(candles(prices), trader, broker=SimulatedBroker(latency_ns=2 * MINUTE))
+    assert trader.trades == [(1, D(95))]
 
 
 def test_limit_that_the_open_crosses_fills_at_the_open() -> None:
@@ -168,6 +203,19 @@ def test_model_that_sees_only_candles_rejects_an_instrument_without() -> None:
     buyer = Buyer()
     replayed([market([99.0, 99.0])], buyer, fill="next_open")
     assert any("fills from candles" in reason for reason in buyer.reasons)
+
+
+@pytest.mark.parametrize("model", ["quote", "trade_through", "queue", "book_walk"])
+def test_model_that_sees_no_candles_rejects_an_instrument_that_has_nothing_else(model: str) -> None:
+    trader = Trader({1: [(1, "1", {})]})
+    report = replayed(candles(walk(5)), trader, fill=model)
+    assert report.strategies["Trader"].orders.rejected == 1
+    assert not trader.fills
+    # Where there are quotes, too, it fills from these.
+    quotes = market([99.0] * 5, every_ns=MINUTE)
+    trader = Trader({1: [(1, "1", {})]})
+    replayed([CandleFeed(candles(walk(5)), instrument=BTC), quotes], trader, fill=model)
+    assert trader.fills
 
 
 def test_model_rejects_order_types_that_it_cannot_simulate() -> None:

@@ -195,3 +195,26 @@ async def test_a_halt_by_a_strategy_is_repeated(folder: Path) -> None:
     assert live[0] == [("HALTED", "strategy", "too fast"), ("REARMED", "strategy", "")]
     assert "halted" in live[1]
     assert await run(mode="repeat") == live
+
+
+async def test_a_halt_by_the_last_call_is_told_and_repeated(folder: Path) -> None:
+    log = folder.parent / "run.log"
+    engines: list[Engine] = []
+
+    async def run(**options: Any) -> list[Change]:
+        def halt(_: Recorder) -> None:
+            switch = engines[-1].kill_switch
+            assert switch is not None
+            assert switch.halt("too fast", "strategy")
+
+        quotes = market(range(100, 140))
+        engines.append(engine_over(quotes, [Recorder({40: halt})], dispatch_log=log, **options))
+        seen = changes_of(engines[-1])
+        report = await engines[-1].run_async()
+        assert report.halted
+        assert report.repeated is None or report.repeated.same, report.repeated
+        return seen
+
+    live = await run(mode="live", speed=1_000.0, state_folder=folder)
+    assert live == [("HALTED", "strategy", "too fast")]
+    assert await run(mode="repeat") == live

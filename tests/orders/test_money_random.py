@@ -67,7 +67,7 @@ def played(seed: int) -> Desk:
 
 
 def mark_of(desk: Desk, name: str) -> Fraction:
-    quote = desk.dispatcher.newest_quote(name)
+    quote = desk.dispatcher.newest.quote(name)
     assert quote is not None
     return (Fraction(quote.bid_price) + Fraction(quote.ask_price)) / 2
 
@@ -168,4 +168,4 @@ def test_realized_profit_is_that_of_closed_parts_at_the_average_entry(desks: lis
 
 
 def account_of(desk: Desk) -> Account:
-    return Account(desk.positions, desk.dispatcher.last_mid)
+    return Account(desk.positions, desk.dispatcher.newest.mid)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from headrace import Engine, Strategy, ticks
 from headrace.errors import OptionError, OrderError
 from headrace.market.events import (
+    Bar,
     OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
     OrderFill,
     OrderTriggered,
+    OrderType,
 )
 from headrace.trading.brokers import SimulatedBroker
 from headrace.trading.brokers.fill_models import FILL_MODELS
@@ -278,8 +281,14 @@ def test_model_of_closes_refuses_orders_that_wait_for_a_price(options: dict[str,
 
 
 def test_every_type_of_order_has_a_model_of_quotes_and_one_of_candles() -> None:
-    every = {"market", "limit", "stop", "stop_limit", "take_profit", "take_profit_limit", "trailing_stop"}
+    every = set(get_args(OrderType))
     assert {name for name, model in FILL_MODELS.items() if model.order_types >= every} == {*OF_QUOTES, *OF_CANDLES}
+
+
+def test_every_type_of_order_has_a_row_in_the_table_of_kinds() -> None:
+    page = Path(__file__).parents[2] / "docs/how-to/orders.md"
+    rows = [line.split("|")[2].strip() for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert {own.replace("_", " ") for own in get_args(OrderType)} <= set(rows)
 
 
 # Protective orders
@@ -349,6 +358,46 @@ def test_rest_of_an_immediate_order_is_canceled(fill: str) -> None:
     assert desk.told(order)[2:] == ["OrderPartiallyFilled", "OrderCanceled"]
     (canceled,) = desk.of(OrderCanceled)
     assert canceled.left == 2
+
+
+@pytest.mark.parametrize("fill", [*OF_CANDLES, "close_slip"])
+@pytest.mark.parametrize("time_in_force", ["ioc", "fok"])
+def test_immediate_order_in_candles_fills_at_the_first_or_is_canceled(fill: str, time_in_force: str) -> None:
+    own = {"time_in_force": time_in_force}
+    trader = Trader({1: [(1, "1", {"price": "105", **own}), (1, "1", {"price": "95", **own})]})
+    report = replayed(candles([*flat(100, 100), (100, 100, 94, 94), *flat(94)]), trader, fill=fill)
+    assert trader.trades == [(1, D(100))]
+    assert report.strategies["Trader"].orders.canceled == 1
+
+
+@pytest.mark.parametrize("fill", [*OF_CANDLES, "close_slip"])
+def test_order_in_candles_good_till_a_time_expires_then(fill: str) -> None:
+    trader = Trader({1: [(1, "1", {"price": "95", "expires_after": "90s"})]})
+    report = replayed(candles([*flat(100, 100, 100), (100, 100, 94, 94), *flat(94)]), trader, fill=fill)
+    assert (trader.trades, report.strategies["Trader"].orders.expired) == ([], 1)
+
+
+@pytest.mark.parametrize("fill", OF_QUOTES)
+def test_amended_order_rests_at_its_new_price(fill: str) -> None:
+    desk = desk_of(fill)
+    order = desk.ask(1, 2, price=90)
+    desk.quote(99.0, 101.0)
+    desk.orders.amend(order, price=102, quantity=1)
+    desk.quote(99.0, 101.0, ask_size=5.0)
+    assert fills(desk, 1) == [(D(1), D(101))]
+
+
+@pytest.mark.parametrize("fill", [*OF_CANDLES, "close_slip"])
+def test_order_amended_in_candles_fills_at_its_new_price(fill: str) -> None:
+    class Amends(Trader):
+        def on_bar(self, bar: Bar) -> None:
+            super().on_bar(bar)
+            if len(self.seen) == 2:
+                self.amend("Amends-1", price=96)
+
+    trader = Amends({1: [(1, "1", {"price": "90"})]})
+    replayed(candles([*flat(100, 100, 100), (100, 100, 95, 95), *flat(95)]), trader, fill=fill)
+    assert trader.trades == [(1, D(96))]
 
 
 @pytest.mark.parametrize("fill", OF_QUOTES)

@@ -215,6 +215,14 @@ def test_a_float_counts_as_the_shortest_text_that_names_it(desk: Talk) -> None:
     assert (order.quantity, order.price) == (D("0.1"), D("61837.65"))
 
 
+def test_a_repeated_quantity_keeps_its_own_digits(desk: Talk) -> None:
+    given: list[Any] = ["1", D("1"), D("1.0"), "1.0", 1, D("1.00"), 1.0, "1"]
+    orders = [desk.order(desk.submit(1, quantity)) for quantity in given]
+    assert [str(order.quantity) for order in orders] == ["1", "1", "1.0", "1.0", "1", "1.00", "1.0", "1"]
+    with pytest.raises(OrderError, match="True"):
+        desk.submit(1, True)
+
+
 # Refused
 
 

@@ -101,7 +101,7 @@ class Episode:
         more: dict[str, Any] = {"cause": Cause(name, "quote", seq, seq, self.desk.clock.at_ns)}
         if self.random.random() < 0.6:
             more["price"] = D(self.random.randrange(180, 220)) / 2
-        if self.random.random() < 0.2:
+        if self.random.random() < 0.4:
             more["expires_ns"] = self.desk.clock.at_ns + self.random.randrange(1, 20_000_000)
         more["time_in_force"] = self.random.choice(["gtc", "gtc", "ioc"])
         more["reduce_only"] = self.random.random() < 0.3

@@ -16,11 +16,12 @@ import pytest
 import headrace.engine.loop.replay as driver
 from headrace import BarSpec, Dispatcher, Engine, Strategy
 from headrace.errors import ConcurrentPublishError
-from headrace.feeds import SyntheticFeed
+from headrace.feeds import RecordingFeed, SyntheticFeed
 from headrace.market.clock import PacedClock
 from headrace.trading.brokers.simulated import SimulatedBroker
 from tests.support.engines import INSTRUMENTS, LIMITS, START
 from tests.support.feeding import BTC, ETH, level_event, quotes, trades
+from tests.support.frames import Frame, depth, mark, quote, snapshot, trade, written
 
 # Each test runs some 40 engines. A timeout is an exception, which a strategy's fault policy would take for its fault.
 pytestmark = pytest.mark.timeout(180)
@@ -64,7 +65,7 @@ class Noting(Strategy):
         dispatcher = self.engine.dispatcher
         seen = (self.engine.clock.now_ns(), dispatcher.position, dispatcher.instruments.names(), dispatcher.stats())
         ingest = (state_of(dispatcher), [pump.counts() for pump in dispatcher._pumps])
-        self.noted.append(DURATIONS.sub("", repr((*what, *seen, *ingest, dispatcher.newest_quote(BTC)))))
+        self.noted.append(DURATIONS.sub("", repr((*what, *seen, *ingest, dispatcher.newest.quote(BTC)))))
 
     def on_order(self, event) -> None:
         self.note(type(event).__name__)
@@ -236,10 +237,9 @@ def seen_of(
         strategies=strategies,
         mode="replay",
         broker=SimulatedBroker(),
-        instruments=INSTRUMENTS,
         limits=LIMITS,
         on_fault="quarantine",
-        **{"hashing": True, **options},
+        **{"hashing": True, "instruments": INSTRUMENTS, **options},
     )
     noting.engine = engine
     report = engine.run()
@@ -300,6 +300,44 @@ def test_frames_of_any_length_pass_rings_of_any_size(
     )
     assert len(log) > 300
     assert all(calls[1:])
+
+
+class AtTheirTurn(RecordingFeed):
+    """Its frames are read when they are numbered, since it could yield other blocks than the file has."""
+
+
+# Three instruments come late; some frames are rejected or ignored, and some are not as predicted, so not read ahead.
+FRAMES: list[Frame] = [
+    quote(1),
+    trade(1),
+    snapshot(4, [(8.0, 1.0)], [(9.0, 1.0)]),
+    depth(5, 6, [(8.5, 2.0)]),
+    quote(1),
+    {"e": "kline", "x": 1},
+    {"e": "nothing"},
+    {"u": 2, "s": "BTCUSDT"},
+    quote(3, bid=7.0),
+    quote(1, symbol="ETHUSDT"),
+    {**trade(4), "p": "0"},
+    {"lastUpdateId": 7, "bids": [], "asks": []},
+    [mark(), mark("XRPUSDT")],
+    {"s": "SOLUSDT", **quote(1, symbol="SOLUSDT")},
+    trade(9, symbol="ETHUSDT"),
+    quote(5, symbol="X" * 65),
+]
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_frames_read_ahead_show_nothing_of_a_later_frame(act: str, tmp_path: Path) -> None:
+    path = written(tmp_path, FRAMES)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\n\nno line\n", 3))
+    for at in range(1, len(FRAMES)):
+        ahead, at_their_turn = (
+            seen_of([feed(path, venue="BINANCE")], ACTS[act], at, [Batches], instruments=[])
+            for feed in (RecordingFeed, AtTheirTurn)
+        )
+        for own, other in zip(ahead, at_their_turn, strict=True):
+            assert own == other
 
 
 def test_one_time_at_once_is_one_return_of_the_pump_for_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from headrace import Strategy
+from headrace import BarSpec, Strategy
+from headrace.errors import DataError
 from headrace.feeds import CandleFeed
 from headrace.feeds import candles as feed_module
 from headrace.market.candles import Resampler, resample
@@ -66,6 +68,24 @@ def test_bars_timers_and_ticks_of_one_time_keep_their_order() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [("30s", "30s trade bars of \\*"), ("90s", "90s trade"), (BarSpec("*", "1m", price="mid"), "1m mid"), ("1m", "")],
+)
+def test_bars_that_no_candle_makes_are_named(spec: Any, named: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Own(Trader):
+        bars = (spec,)
+
+    replayed([CandleFeed(candles(walk(10)), instrument=BTC)], Own())
+    said = [text for text in caplog.messages if "no candle makes" in text]
+    assert len(said) == bool(named)
+    assert not named or re.search(f"no candle makes {named}.*: there are 1m trade of {BTC}, and longer", said[0])
+    # Ticks may make them.
+    caplog.clear()
+    replayed([CandleFeed(candles(walk(10)), instrument=BTC), market([1.0, 2.0])], Own())
+    assert not [text for text in caplog.messages if "no candle makes" in text]
+
+
 def test_longer_bars_are_made_without_look_ahead() -> None:
     """A window is stamped at its end, and holds the candles of the window alone."""
     seen, each = Seen(), candles(walk(130))
@@ -100,6 +120,29 @@ def test_window_with_missing_candles_closes_on_time() -> None:
 
 
 @pytest.mark.parametrize("item", [1, 7, 100_000])
+def test_feeds_that_follow_each_other_are_one_market(item: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "ITEM_CANDLES", item)
+    each = candles(walk(60))
+    parts = [each[:20], each[40:], each[20:40]]  # Whatever their order: the first is not always behind.
+    seen = Trader()
+    replayed([CandleFeed(part, instrument=BTC) for part in parts], seen)
+    assert [bar.ts_open for bar in seen.seen] == each["ts_open"].tolist()
+
+
+@pytest.mark.parametrize("item", [1, 7, 4_096])
+def test_candle_that_two_feeds_have_is_refused_where_it_is(item: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "ITEM_CANDLES", item)
+    each = candles(walk(60))
+    feeds = [CandleFeed(each[:41], instrument=BTC, name="a"), CandleFeed(each[40:], instrument=BTC, name="b")]
+    said = rf"b has the 1m candle of {BTC} that opens at 2026-01-05 00:40:00\.0+, and a has it, too"
+    with pytest.raises(DataError, match=said):
+        replayed(feeds, Trader())
+    # Candles of the bid and of the ask, or of another length, are others.
+    replayed([CandleFeed(each, instrument=BTC, price=price) for price in ("bid", "ask")], Trader())
+    replayed([CandleFeed(each, instrument=BTC), CandleFeed(each[::5], instrument=BTC, timeframe="5m")], Trader())
+
+
+@pytest.mark.parametrize("item", [1, 7, 4_096])
 def test_result_does_not_depend_on_the_size_of_blocks(item: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "ITEM_CANDLES", item)
     seen = Seen()

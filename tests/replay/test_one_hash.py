@@ -59,14 +59,11 @@ def test_ten_runs_at_every_capacity_make_the_same_hash(tmp_path: Path) -> None:
     assert len(hashes) == 1
 
 
-def test_two_processes_agree_under_any_hash_seed(tmp_path: Path, root: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from tests.replay.test_one_hash import audit_hash; "
-        "print(audit_hash(Path(sys.argv[1])))"
-    )
-    said = [
+def said_under_each_hash_seed(root: Path, *arguments: str) -> list[str]:
+    """What a Python prints in two processes whose hash seeds differ."""
+    return [
         subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / seed)],
+            [sys.executable, *(text.replace("SEED", seed) for text in arguments)],
             cwd=root,
             env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
             capture_output=True,
@@ -76,8 +73,22 @@ def test_two_processes_agree_under_any_hash_seed(tmp_path: Path, root: Path) -> 
         ).stdout
         for seed in ("0", "12345")
     ]
+
+
+def test_two_processes_agree_under_any_hash_seed(tmp_path: Path, root: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.replay.test_one_hash import audit_hash; "
+        "print(audit_hash(Path(sys.argv[1])))"
+    )
+    said = said_under_each_hash_seed(root, "-c", script, str(tmp_path / "SEED"))
     assert said[0] == said[1]
     assert said[0].strip() == audit_hash(tmp_path / "here")
+
+
+def test_the_hashes_that_interpreters_are_compared_by_need_no_hash_seed(root: Path) -> None:
+    said = said_under_each_hash_seed(root, "-m", "tests.support.hashes")
+    assert said[0] == said[1]
+    assert len(set(said[0].split())) == 9
 
 
 @pytest.mark.deep

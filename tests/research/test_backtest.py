@@ -16,15 +16,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 import headrace
 from headrace import BacktestResult, Instrument, Strategy
-from headrace.errors import OptionError
+from headrace.bus import read_audit
+from headrace.errors import DataError, OptionError
 from headrace.feeds import CandleFeed, RecordingFeed
-from headrace.market.events import Bar
+from headrace.market.events import Bar, OrderFill
 from headrace.research.settings import PAPER_LIMITS
 from headrace.trading.brokers import Fees
+from headrace.trading.margin import Margin
 from tests.support.backtests import DAY, SECOND, Acts, Reverting, path, walk
 from tests.support.engines import START
 from tests.support.feeding import BTC, ETH
@@ -197,6 +200,27 @@ def test_fees_of_an_unknown_venue_are_0_and_said() -> None:
     assert any(note.startswith("warning: fees of ELSEWHERE are not known") for note in result.notes)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("margin", Margin(leverage=Decimal(2))),
+        ("fees", Fees(Decimal("0.1"), Decimal("0.1"))),
+        ("latency", "1s"),
+        ("fill", "path"),
+    ],
+)
+def test_names_in_options_that_are_of_nothing_are_told(option: str, value: Any) -> None:
+    wrong = {"BINANCE_USM": value, "BTCUSDT.BINANCE_USDN": value, "BINANCE_COINM": value, BTC: value}
+    if option == "margin":
+        del wrong[BTC]  # Spot has none.
+    options: Any = {option: wrong}
+    result = headrace.backtest(Acts({}), walk(10), **options)
+    assert [note for note in result.notes if "is of nothing" in note] == [
+        f"warning: {option} of 'BINANCE_USM' is of nothing in the data (did you mean BINANCE_USDM?)",
+        f"warning: {option} of 'BTCUSDT.BINANCE_USDN' is of nothing in the data (did you mean {BTC}?)",
+    ]
+
+
 @pytest.mark.parametrize(("fees", "taker"), [("0.002", "0.20002"), ("0.0001/0.0003", "0.030003"), (0.001, "0.10001")])
 def test_fees_are_one_rate_or_two(fees: Any, taker: str) -> None:
     result = headrace.backtest(Acts({1: 1}), path([100, 100, 100]), fees=fees)
@@ -241,6 +265,29 @@ def test_a_recording_is_cut_at_whole_lines(spot_file: Path) -> None:
 def test_a_wrong_span_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=r"start|end"):
         headrace.backtest(Acts({}), walk(10), **given)
+
+
+def test_a_span_without_data_names_the_times_that_there_are(spot_file: Path) -> None:
+    said = "holds nothing from start to end: what was read lies between 2026-01-05 00:00:00.0"
+    for data in (walk(10), candles(), spot_file):
+        with pytest.raises(DataError, match=said):
+            headrace.backtest(Acts({}), data, start="2031-01-01")
+    with pytest.raises(DataError, match="holds nothing from start to end"):
+        headrace.backtest(Acts({}), candles(), end="2001-01-01")
+    # One of several files may lie outside.
+    assert headrace.backtest(Acts({}), [walk(10), walk(10, start_ns=START + DAY)], start=START + DAY).curves
+
+
+def test_times_of_a_wrong_span_are_readable() -> None:
+    with pytest.raises(OptionError, match=r"start=2026-01-06 00:00:00\.0+ is not before end=2026-01-05 "):
+        headrace.backtest(Acts({}), walk(10), start="2026-01-06", end="2026-01-05")
+
+
+def test_candles_in_a_bare_frame_are_told_how_to_say_what_they_are_of() -> None:
+    frame = pl.DataFrame({name: [1.0, 2.0] for name in ("time", "open", "high", "low", "close", "volume")})
+    for data in (frame, [frame]):
+        with pytest.raises(OptionError, match=r"give CandleFeed\(frame, instrument='BTCUSDT.BINANCE'\)"):
+            headrace.backtest(Acts({}), data)
 
 
 def test_latency_delays_the_fill() -> None:
@@ -288,6 +335,22 @@ def test_two_processes_have_one_hash(spot_file: Path) -> None:
     }
     assert len(told) == 1
     assert len(told.pop().strip()) == 64
+
+
+def test_a_strategy_that_raises_in_the_middle_leaves_a_readable_audit(tmp_path: Path) -> None:
+    class Breaks(Reverting):
+        def on_quote(self, instrument: str, bid_price: float, ask_price: float) -> None:
+            super().on_quote(instrument, bid_price, ask_price)
+            if self.count == 20:
+                raise ZeroDivisionError("in the middle")
+
+    with pytest.raises(ZeroDivisionError, match="in the middle"):
+        headrace.backtest(Breaks, walk(), audit=tmp_path / "audit.jsonl")
+    events = list(read_audit(tmp_path / "audit.jsonl"))
+    whole = headrace.backtest(Reverting, walk())
+    filled = [(own.ts, own.quantity, own.price) for own in events if isinstance(own, OrderFill)]
+    assert len(filled) > 5
+    assert filled == [(own.ts, own.quantity, own.price) for own in whole.fills[: len(filled)]]
 
 
 def test_the_audit_hash_is_that_of_the_audits_lines(tmp_path: Path) -> None:

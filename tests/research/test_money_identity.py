@@ -83,12 +83,12 @@ class OnQuotes(Gambler):
 
 def prices(rng: np.random.Generator) -> np.ndarray:
     """A wild walk: a few per cent between two prices, so that accounts are liquidated."""
-    made: np.ndarray = np.round(np.clip(100 * np.exp(np.cumsum(rng.normal(0, 0.012, COUNT))), 20, 500), 2)
+    made: np.ndarray = np.round(np.clip(100 * np.exp(np.cumsum(rng.normal(0, 0.025, COUNT))), 20, 500), 2)
     return made
 
 
 def rates(rng: np.random.Generator, name: str) -> np.ndarray:
-    times = START + 8 * HOUR * np.arange(1, COUNT * EVERY_NS // (8 * HOUR))
+    times = START + HOUR * np.arange(1, COUNT * EVERY_NS // HOUR)
     return headrace.ticks(
         instrument=name,
         ts_init=times + SECOND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -49,6 +50,14 @@ def test_figures_are_those_of_empyrical(equity: np.ndarray) -> None:
     assert own.max_drawdown == pytest.approx(empyrical.max_drawdown(returns))
     assert own.cagr == pytest.approx(empyrical.cagr(returns, **year))
     assert own.calmar == pytest.approx(empyrical.calmar_ratio(returns, **year))
+
+
+def test_every_figure_has_its_formula_unit_or_source_in_the_docstring() -> None:
+    text = " ".join((Statistics.__doc__ or "").split())
+    described = re.findall(r"([a-z_]+(?:, [a-z_]+)*) : ", text)
+    assert sorted(", ".join(described).split(", ")) == sorted(Statistics.__struct_fields__)
+    for said in ("Sharpe 1994", "Sortino and Price 1994", "Young 1991", "per year of 365 days", "in the currency"):
+        assert said in text
 
 
 def test_26_weeks_of_a_part_are_a_yearly_growth_by_elapsed_time() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -133,6 +135,71 @@ def test_several_workers_make_the_same_table(past: Past, table: Sweep) -> None:
     assert sweep(recipe, past, SPACE, metric="total_return", workers=4).trials == table.trials
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Dask cluster of two processes on this machine, each with two threads."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None, silence_logs=logging.ERROR) as local:
+        yield local.scheduler_address
+
+
+@pytest.mark.timeout(120)
+def test_a_cluster_makes_the_same_table(past: Past, table: Sweep, cluster: str) -> None:
+    done: list[tuple[int, int]] = []
+    found = sweep(recipe, past, SPACE, metric="total_return", dask=cluster, on_trial=lambda *own: done.append(own))
+    assert found.trials == table.trials
+    assert done == [(number, 10) for number in range(1, 11)]
+
+
+@pytest.mark.timeout(120)
+def test_a_study_goes_on_on_a_cluster(past: Past, tmp_path: Path, cluster: str) -> None:
+    space = {"step": axis_of("step", "0.1:0.6"), "quantity": axis_of("quantity", "1:3")}
+    options: dict[str, Any] = {"search": "tpe", "trials": 9, "batch": 4, "metric": "total_return", "seed": 2}
+    whole = sweep(recipe, past, space, study=tmp_path / "study", **options)
+    lines = (tmp_path / "study").read_bytes().splitlines(keepends=True)
+    (tmp_path / "study").write_bytes(b"".join(lines[:4]) + lines[4][:30])
+    assert sweep(recipe, past, space, study=tmp_path / "study", dask=cluster, **options).trials == whole.trials
+
+
+@pytest.mark.timeout(120)
+def test_a_trial_that_raises_on_a_cluster_is_a_row(past: Past, cluster: str) -> None:
+    found = sweep(failing, past, {"step": axis_of("step", "0.3,0.5")}, metric="total_return", dask=cluster)
+    assert [own.error for own in found.trials] == ["", "ValueError: no such step"]
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_of_another_version_is_refused(past: Past, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.research.workers._native", SimpleNamespace(build_info=lambda: {"version": "0.0.1"}))
+    with pytest.raises(OptionError, match=r"worker tcp://.* has headrace .*, and not 0\.0\.1: install the same"):
+        sweep(recipe, past, SPACE, dask=cluster)
+
+
+def test_a_cluster_that_is_not_there_is_an_error(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.research.workers.CLUSTER_S", 0.2)
+    with pytest.raises(OptionError, match=r"dask='tcp://127.0.0.1:9' has no worker that answers within"):
+        sweep(recipe, past, SPACE, dask="tcp://127.0.0.1:9")
+
+
+def test_a_cluster_without_dask_names_the_extra(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "headrace\[dask\]"'):
+        sweep(recipe, past, SPACE, dask="tcp://127.0.0.1:9")
+
+
+def test_workers_and_a_cluster_exclude_each_other(past: Past) -> None:
+    with pytest.raises(OptionError, match=r"workers=2 with dask=.* which has its own: leave one out"):
+        sweep(recipe, past, SPACE, workers=2, dask="tcp://127.0.0.1:9")
+
+
+@pytest.mark.timeout(120)
+def test_the_command_runs_on_a_cluster(headrace_run: Run, spot_file: Path, cluster: str) -> None:
+    common = ("sweep", spot_file, *SWEEP, "--metric", "total_return", "--json")
+    runs = [headrace_run(*common, *more) for more in ([], ["--dask", cluster])]
+    assert [own.returncode for own in runs] == [0, 0], runs[1].stderr
+    assert json.loads(runs[0].stdout) == json.loads(runs[1].stdout)
+
+
 @pytest.mark.parametrize("search", ["random", "tpe"])
 def test_a_resumed_study_makes_the_same_table(past: Past, tmp_path: Path, search: Any) -> None:
     """Cut inside of a line of a batch, as a killed process leaves it."""
@@ -241,6 +308,31 @@ def test_wrong_arguments_are_one_line(headrace_run: Run, spot_file: Path, argume
     assert ended.returncode == 2
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+IDLE = """
+from headrace import Strategy
+
+class Idle(Strategy):
+    def __init__(self, wait: int) -> None:
+        self.wait = wait
+
+    def on_quote(self) -> None:
+        if self.wait > 3:
+            raise ValueError("too long")
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [("1,2", "no trial has a sharpe, as where nothing was traded"), ("4,5", "ValueError: too long")]
+)
+def test_a_sweep_without_a_best_says_why(
+    headrace_run: Run, spot_file: Path, tmp_path: Path, values: str, said: str
+) -> None:
+    (tmp_path / "idle.py").write_text(IDLE)
+    ended = headrace_run("sweep", spot_file, "--strategy", "idle.py:Idle", "--param", f"wait={values}")
+    assert ended.returncode == 1
+    assert said in ended.stderr
 
 
 # Walk-forward

@@ -6,15 +6,18 @@ Does not: hide what the page writes to its console; ``Tab.problems`` has it.
 
 from __future__ import annotations
 
-import os
+import csv
+import json
+import secrets
 import signal
 import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pytest
 
@@ -24,6 +27,9 @@ from tests.support.command import COMMAND
 READY_S = 90.0
 END_S = 20.0
 WAIT_S = 30.0
+PROBES = Path(__file__).with_name("page")
+DESK = {"width": 1_440, "height": 900}
+PHONE = {"width": 390, "height": 844}
 CONFIG = """
 [engine]
 name = "paper"
@@ -63,14 +69,40 @@ lot_size = 0.0001
 
 
 class ServedEngine:
-    """``headrace run`` in a folder, at a port that stays the same when it is started again."""
+    """``headrace run`` in a folder, at a port that stays the same when it is started again.
 
-    def __init__(self, folder: Path, config: str = CONFIG) -> None:
+    config : of the engine. more : further keys, as ``--set`` has them. viewer : whether a second, read-only token is
+    there from the start.
+    """
+
+    def __init__(self, folder: Path, config: str = CONFIG, *, more: Sequence[str] = (), viewer: bool = False) -> None:
         self.folder = folder
+        self._more = [own for text in more for own in ("--set", text)]
         (folder / "engine.toml").write_text(config)
+        if viewer:
+            (folder / "state").mkdir(mode=0o700)
+            tokens = f"operator {secrets.token_urlsafe(32)}\nviewer {secrets.token_urlsafe(32)} read-only\n"
+            (folder / "state" / "http.token").write_text(tokens)
+            (folder / "state" / "http.token").chmod(0o600)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
+
+    def set(self, key: str, value: str) -> None:
+        """Set another key, before it is started."""
+        self._more += ["--set", f"{key}={value}"]
+
+    def state(self, section: str) -> dict[str, Any]:
+        """Return a section of its state document."""
+        request = urllib.request.Request(f"{self.url}v1/state", headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: dict[str, Any] = json.loads(answer.read())[section]
+        return found
+
+    def command(self) -> list[str]:
+        """What is run in the folder."""
+        listen = f"control.http.listen=127.0.0.1:{self.port}"
+        return [*COMMAND, "run", "engine.toml", "--set", listen, *self._more]
 
     @property
     def url(self) -> str:
@@ -80,7 +112,12 @@ class ServedEngine:
     @property
     def token(self) -> str:
         """What its page asks for."""
-        return (self.folder / "state" / "http.token").read_text().split()[-1]
+        return self.tokens()[0]
+
+    def tokens(self) -> list[str]:
+        """Every token of its file, the read-only one last."""
+        lines = (self.folder / "state" / "http.token").read_text().splitlines()
+        return [next(word for word in line.split() if len(word) >= 43) for line in lines]
 
     def __enter__(self) -> Self:
         self.start()
@@ -91,10 +128,9 @@ class ServedEngine:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [*COMMAND, "run", "engine.toml", "--set", f"control.http.listen=127.0.0.1:{self.port}"]
         log = (self.folder / "log.txt").open("ab")
         with log:
-            self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, env={**os.environ})
+            self._process = subprocess.Popen(self.command(), cwd=self.folder, stdout=log, stderr=log)
         until = time.monotonic() + READY_S
         while True:
             with suppress(OSError), urllib.request.urlopen(f"{self.url}health/live", timeout=2):
@@ -125,10 +161,20 @@ class ServedEngine:
             raise
 
 
+class Page(Protocol):
+    """What has a page. url : where it is. token : what it asks for."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+
 class Tab:
     """A tab of a browser. problems : errors in its console. asked : the address of each of its requests."""
 
-    def __init__(self, context: Any, engine: ServedEngine) -> None:
+    def __init__(self, context: Any, engine: Page) -> None:
         self.page = context.new_page()
         self.page.set_default_timeout(30_000)
         self.problems, self.asked = watched(self.page)
@@ -139,13 +185,17 @@ class Tab:
         self.page.goto(self._engine.url + view)
         return self
 
-    def sign_in(self, view: str = "") -> Self:
-        """Open a view with the engine's token, and wait for its first figures."""
+    def sign_in(self, view: str = "", token: str = "") -> Self:
+        """Open a view with the engine's token, or another one, and wait for its first figures."""
         self.open(view)
-        self.page.fill("input[name=token]", self._engine.token)
+        self.page.fill("input[name=token]", token or self._engine.token)
         self.page.click("button[type=submit]")
         self.page.wait_for_selector(".tabs")
         return self
+
+    def probe(self, name: str, argument: object = None) -> Any:
+        """Return what a function of ``tests/support/page`` finds in the page."""
+        return self.page.evaluate((PROBES / f"{name}.js").read_text(), argument)
 
     def wait(self, script: str) -> None:
         """Wait until an expression is true; asked from outside, since the page's policy lets no text be evaluated."""
@@ -153,6 +203,21 @@ class Tab:
         while not self.page.evaluate(script):
             assert time.monotonic() < until, f"never true: {script}\n{self.page.inner_text('body')[:2_000]}"
             self.page.wait_for_timeout(50)
+
+    def wait_for_text(self, selector: str, text: str) -> None:
+        """Wait until the first element of a selector holds a text: what the stream brings comes when it comes."""
+        until = time.monotonic() + WAIT_S
+        while text not in (shown := self.page.locator(selector).first.inner_text()):
+            assert time.monotonic() < until, f"{text!r} never came in {selector}:\n{shown[:2_000]}"
+            self.page.wait_for_timeout(50)
+
+    def csv(self, name: str) -> list[list[str]]:
+        """Take a table as a file, and return its rows, the head first."""
+        with self.page.expect_download() as taken:
+            self.page.click(f"[aria-label='{name} as CSV']")
+        assert taken.value.suggested_filename.endswith(".csv")
+        with Path(taken.value.path()).open(newline="") as text:
+            return list(csv.reader(text))
 
     def note(self) -> str:
         """The newest answer to a command."""

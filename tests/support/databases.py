@@ -71,9 +71,12 @@ def postgres_schema(database: str) -> Iterator[str]:
 
 
 def emptied(url: str) -> None:
-    """Empty every table of a schema, as only the owner of its triggers can."""
+    """Empty every table of a schema, as only the owner of its triggers can; its migrations are as they were applied."""
     with psycopg.connect(url) as connection:
         connection.execute(f"DELETE FROM headrace_migrations WHERE version > {len(MIGRATIONS)}".encode())
+        for own in MIGRATIONS:
+            digest = own.digest("postgresql")
+            connection.execute("UPDATE headrace_migrations SET digest = %s WHERE version = %s", (digest, own.version))
         connection.execute(
             """
             CREATE TEMPORARY TABLE kept ON COMMIT DROP AS

@@ -12,6 +12,7 @@ import numpy as np
 
 from headrace import Engine, Instrument, RiskLimits, Strategy, StrategySpec
 from headrace.feeds import ArrayFeed
+from headrace.feeds.base import FeedItem
 from headrace.market.clock import ModeName
 from headrace.market.events import Bar, Event, OrderEvent, OrderFill, Signal
 from headrace.strategies.timers import Timer
@@ -166,26 +167,26 @@ def audit_lines(path: Path) -> list[bytes]:
 
 
 class HandFeed:
-    """A live feed that yields what a test puts into it, until it is ended."""
+    """A live feed that yields what a test puts into it, until it is ended: ticks, or frames of its venue."""
 
     name = "hand"
-    venue = None
+    venue: str | None = None
     is_live = True
 
     def __init__(self) -> None:
-        self._items: asyncio.Queue[np.ndarray | None] = asyncio.Queue()
+        self._items: asyncio.Queue[Any] = asyncio.Queue()
 
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
-    def put(self, ticks: np.ndarray) -> None:
-        self._items.put_nowait(ticks)
+    def put(self, item: FeedItem) -> None:
+        self._items.put_nowait(item)
 
     def end(self) -> None:
         self._items.put_nowait(None)
 
-    async def __aiter__(self) -> AsyncIterator[np.ndarray]:
+    async def __aiter__(self) -> AsyncIterator[Any]:
         while (item := await self._items.get()) is not None:
             yield item
 

@@ -6,6 +6,7 @@ Does not: replace any part of Headrace; these are inputs and checks, not fakes.
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from headrace import Dispatcher, Flags, Subscription, SubscriptionStats, ticks
 
 BTC = "BTCUSDT.BINANCE"
 ETH = "ETHUSDT.BINANCE"
+# A reader that nothing woke would look by itself 50 ms after it fell asleep.
+WOKEN_S = 0.02
 
 
 class HandClock:
@@ -100,6 +103,21 @@ def wait_until(done: Callable[[], bool], *, within_s: float = 10.0) -> None:
     while not done():
         assert time.monotonic() < end_s, "it did not happen in time"
         time.sleep(0.0005)
+
+
+def usual_wait_s(dispatcher: Dispatcher, taken: Callable[[], int], laps: int) -> float:
+    """Publish quotes 0, 1, 2, …, each to a reader that sleeps; return how long one usually waits to be taken, s.
+
+    taken : how many were. The median, since others use the machine, too.
+    """
+    waits_s = []
+    for lap in range(laps):
+        began_s = time.monotonic()
+        dispatcher.publish(quotes(dispatcher, [float(lap)]))
+        wait_until(lambda: taken() > lap)  # noqa: B023 - called at once
+        waits_s.append(time.monotonic() - began_s)
+        time.sleep(0.002)  # Long enough for the reader to sleep again.
+    return statistics.median(waits_s)
 
 
 def read_all(subscription: Subscription, batch: int = 4_096) -> np.ndarray:

@@ -11,6 +11,7 @@ SPOT, BTCUSDT = "BINANCE", "BTCUSDT.BINANCE"
 
 Row = dict[str, object]
 Levels = Sequence[tuple[float, float]]
+Frame = Row | Sequence[Row]
 
 
 def quote(number: int, bid: float = 9.0, ask: float = 10.0, symbol: str = "BTCUSDT") -> Row:
@@ -32,6 +33,10 @@ def snapshot(last: int, bids: Levels, asks: Levels, symbol: str = "BTCUSDT") -> 
     return {"symbol": symbol, "lastUpdateId": last, "bids": _texts(bids), "asks": _texts(asks)}
 
 
+def mark(symbol: str = "BTCUSDT") -> Row:
+    return {"e": "markPriceUpdate", "E": START // 1_000_000, "s": symbol, "p": "9.5", "i": "9.4", "T": 0}
+
+
 def status(stream: str, state: str, reason: str, *, epoch: int = 1, lost: bool = False) -> Row:
     own: Row = {"e": "headraceStatus", "s": "BTCUSDT", "stream": stream, "state": state}
     return own | {"reason": reason, "epoch": epoch, "lost": lost}
@@ -41,11 +46,11 @@ def _texts(levels: Levels) -> list[list[str]]:
     return [[str(price), str(size)] for price, size in levels]
 
 
-def encoded(frame: Row) -> bytes:
+def encoded(frame: Frame) -> bytes:
     return json.dumps(frame, separators=(",", ":")).encode()
 
 
-def written(folder: Path, frames: Iterable[Row]) -> Path:
+def written(folder: Path, frames: Iterable[Frame]) -> Path:
     """A recording of these frames, 1 ms apart."""
     path = folder / "frames.txt"
     with path.open("wb") as file:

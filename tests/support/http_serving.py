@@ -17,7 +17,7 @@ from headrace import Engine
 from headrace.bus import EventBus
 from headrace.commands import Command, Outcome
 from headrace.control import ControlServer
-from headrace.control.http import EngineApi, HttpServer
+from headrace.control.http import EngineApi, HttpServer, token_path
 from headrace.control.http.rates import ClientRates
 from headrace.control.settings import HttpSettings
 from headrace.feeds import ArrayFeed
@@ -27,6 +27,11 @@ from tests.support.commanding import ACCEPTED
 from tests.support.engines import INSTRUMENTS, LIMITS, Recorder, market
 
 HEAD_END = b"\r\n\r\n"
+# Every answer has them, whoever wrote it.
+SECURITY_HEADERS = {
+    *("cache-control", "content-security-policy", "cross-origin-resource-policy", "referrer-policy"),
+    "x-content-type-options",
+}
 # Ten quotes a second, for longer than any test takes.
 QUOTES = 6_000
 
@@ -95,13 +100,16 @@ class Served(NamedTuple):
 
 
 def answers_in(data: bytes, *, has_body: bool = True) -> list[Answer]:
-    """Return the answers in what a server sent, each with a Content-Length, and a body of that length."""
+    """Return the answers in what a server sent: each with a Content-Length, a body of that length, and safe headers."""
     found = []
     while data:
         head, end, data = data.partition(HEAD_END)
         assert end, f"no whole head: {head[:200]!r}"
         status, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        assert headers.keys() >= SECURITY_HEADERS, f"{status} without {SECURITY_HEADERS - headers.keys()}"
+        assert "date" in headers
+        assert "server" not in headers
         length = int(headers.get("content-length", 0)) if has_body else 0
         assert len(data) >= length
         found.append(Answer(int(status.split(" ")[1]), headers, data[:length]))
@@ -149,7 +157,8 @@ async def serving(
     )
     async with engine:
         port = int(server.url.rpartition(":")[2])
-        token = (folder / "http.token").read_text().split()[-1 if settings is None else 0]
+        # Of several, each with its name, the last one.
+        token = token_path(settings or HttpSettings(), folder).read_text().split()[-1]
         yield Served(engine, server, token, folder, port)
 
 

@@ -113,7 +113,7 @@ class Desk:
             limits,
             instruments,
             clock=self.clock,
-            quotes=self.dispatcher.newest_quote,
+            quotes=self.dispatcher.newest.quote,
             kill_switch=self.switch,
         )
         self.positions = Positions(self.gates.instruments, KnownNames(self.dispatcher, strategies=("A", "B")))

@@ -16,7 +16,9 @@ from headrace import Engine, Strategy
 from headrace.commands import Subscribe
 from headrace.errors import MissingExtraError, OptionError
 from headrace.feeds import SyntheticFeed
+from headrace.feeds.base import Push
 from headrace.gateway import CanonicalEvent, CanonicalType, Gateway
+from headrace.limits import TRACE_SAMPLE
 from headrace.telemetry import Traces
 from headrace.trading.brokers.simulated import SimulatedBroker
 from headrace.venues import BinanceFeed, SimulatedVenue
@@ -65,11 +67,33 @@ class Buying(Strategy):
 
     def __init__(self) -> None:
         self.quotes = 0
+        # By key: the place in the ring.
+        self.positions: dict[str, int] = {}
 
-    def on_quote(self, instrument: str) -> None:
+    def on_quote(self, instrument: str, seq: int, position: int) -> None:
         self.quotes += 1
+        self.positions[f"{instrument}:quote:{seq}"] = position
         if self.quotes == 10:
             self.buy(instrument, "0.01")
+
+
+def traced(venue: SimulatedVenue, endpoint: str, sample: float) -> tuple[Engine, Buying, list[CanonicalEvent]]:
+    """An engine that follows a venue with traces, its strategy, and the events that its gateway will make."""
+    addresses = venue.addresses["BINANCE"]
+    feed = BinanceFeed("BINANCE", ["BTCUSDT"], url=addresses["ws"], rest_url=addresses["rest"])
+    strategy = Buying()
+    engine = Engine(
+        feeds=[feed],
+        strategies=[strategy],
+        broker=SimulatedBroker(),
+        instruments=INSTRUMENTS,
+        limits=LIMITS,
+        traces=Traces(endpoint, sample=sample),
+    )
+    Gateway(engine, [feed])
+    events: list[CanonicalEvent] = []
+    engine.bus.subscribe(CanonicalEvent, events.append, name="test")
+    return engine, strategy, events
 
 
 async def test_spans_of_frames_routes_commands_and_orders_reach_the_collector() -> None:
@@ -77,20 +101,7 @@ async def test_spans_of_frames_routes_commands_and_orders_reach_the_collector() 
         collector() as (endpoint, spans),
         SimulatedVenue(SyntheticFeed("BTCUSDT", frames=20_000), speed=4) as venue,
     ):
-        addresses = venue.addresses["BINANCE"]
-        feed = BinanceFeed("BINANCE", ["BTCUSDT"], url=addresses["ws"], rest_url=addresses["rest"])
-        strategy = Buying()
-        engine = Engine(
-            feeds=[feed],
-            strategies=[strategy],
-            broker=SimulatedBroker(),
-            instruments=INSTRUMENTS,
-            limits=LIMITS,
-            traces=Traces(endpoint, sample=1.0),
-        )
-        Gateway(engine, [feed])
-        events: list[CanonicalEvent] = []
-        engine.bus.subscribe(CanonicalEvent, events.append, name="test")
+        engine, strategy, events = traced(venue, endpoint, 1.0)
         async with engine:
             await engine.commands.submit(Subscribe(CanonicalType.TICKER, (BTC,)))
             await engine.commands.submit(Subscribe(CanonicalType.FUSED, (BTC,)))
@@ -108,6 +119,101 @@ async def test_spans_of_frames_routes_commands_and_orders_reach_the_collector() 
     assert by_id[order.parent].name == "frame batch"
     batch = by_id[order.parent].attributes
     assert batch["headrace.position.first"] <= batch["headrace.position.last"]
+
+
+async def test_spans_are_joined_by_our_numbers_across_traces() -> None:
+    # Half of the frames: the order may be decided in one that is not sampled.
+    async with (
+        collector() as (endpoint, spans),
+        SimulatedVenue(SyntheticFeed("BTCUSDT", frames=20_000), speed=4) as venue,
+    ):
+        engine, strategy, events = traced(venue, endpoint, 0.5)
+        async with engine:
+            ack = await engine.commands.submit(Subscribe(CanonicalType.TICKER, (BTC,)))
+            await engine.commands.submit(Subscribe(CanonicalType.FUSED, (BTC,)))
+            await until(lambda: strategy.quotes > 50 and len({event.canonical_type for event in events}) == 2)
+        ticks = strategy.positions
+    by_id = {span.id: span for span in spans}
+    batches = [span.attributes for span in spans if span.name == "frame batch"]
+    forwarded = {event.key for event in events}
+    for name in ("route", "conductor"):
+        own = [span for span in spans if span.name == name]
+        assert own
+        assert all(by_id[span.parent].name == "frame batch" for span in own)
+        assert {span.attributes["headrace.key"] for span in own} <= forwarded
+    # A tick's key leads to its place in the ring, and so to the batch that brought it, if that was sampled.
+    routes = [span for span in spans if span.name == "route"]
+    for span in routes:
+        batch = by_id[span.parent].attributes
+        place = ticks[span.attributes["headrace.key"]]
+        assert batch["headrace.position.first"] <= place <= batch["headrace.position.last"]
+    (order,) = (span for span in spans if span.name == "order")
+    assert order.attributes["headrace.cause.last"] in ticks
+    assert 0 < len(batches) < 20_000
+    commands = [span.attributes for span in spans if span.name == "command subscribe"]
+    (command,) = (own for own in commands if own["headrace.target"] == f"route:TICKER:{BTC}")
+    assert (command["headrace.version"], command["headrace.outcome"]) == (ack.version, "accepted")
+
+
+async def test_a_frame_that_is_not_sampled_costs_one_call() -> None:
+    async with collector() as (endpoint, _):
+        traces = Traces(endpoint)
+
+        def push(_item: object) -> bool:
+            return True
+
+        traced = traces.pushing("feed", push, lambda: 0)
+        most = round(1 / TRACE_SAMPLE)
+        assert calls_of(traced, most - 1) == 2 * (most - 1)
+        assert calls_of(push, most - 1) == most - 1
+        assert traces.metrics()["spans"] == 0
+        assert calls_of(traced, 1) > 2
+        assert traces.metrics()["spans"] == 1
+        await traces.stop()
+
+
+def calls_of(push: Push, times: int) -> int:
+    """How many calls, of Python and of C, so many pushes make."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for _ in range(times):
+            push(b"")
+    finally:
+        sys.setprofile(None)
+    # The end of the profile is a call of C.
+    return calls - 1
+
+
+async def test_an_engine_without_an_endpoint_pushes_as_its_feed_does() -> None:
+    # Not even the library is imported.
+    code = """
+import asyncio, sys
+from headrace import Engine
+from headrace.feeds.live import LiveSource
+
+pushes = []
+
+class Feed:
+    name, venue, instruments, is_live = "feed", "BINANCE", ("BTCUSDT.BINANCE",), True
+    async def open(self): pass
+    async def close(self): pass
+    async def run(self, push): pushes.append(push)
+
+engine = Engine(feeds=[Feed()])
+asyncio.run(engine.run_async())
+assert pushes[0].__func__ is LiveSource.push, pushes
+assert engine.traces is None
+assert not any(name.startswith("opentelemetry") for name in sys.modules)
+"""
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    _, errors = await ended.communicate()
+    assert ended.returncode == 0, errors.decode()
 
 
 async def test_a_part_of_the_frames_is_sampled() -> None:

@@ -91,6 +91,8 @@ async def test_a_cut_connection_heals_and_says_what_may_be_lost():
         ("SILENT", True),
         ("UP", False),
     ]
+    epochs = [row["epoch"] for row in received.of("status") if row["stream"] == "trade"]
+    assert epochs == [1, 1, 1, 2, 2], "each connection is an epoch of its own"
     kinds = [row["data"].get("state") or row["stream"] for row in received.frames if "trade" in json.dumps(row)]
     # The mark of the loss lies in front of the first frame after it.
     assert kinds[kinds.index("DOWN") + 1] == "SILENT"
@@ -299,3 +301,36 @@ async def test_wrong_options_are_refused(options):
     options = {"venue": "BINANCE", "symbols": ["BTCUSDT"], **options}
     with pytest.raises(OptionError):
         BinanceFeed(options.pop("venue"), options.pop("symbols"), **options)
+
+
+MISSPELT = [
+    ("BINANCE", "bookTicke", "did you mean bookTicker"),
+    ("BINANCE", "depth@10ms", "the intervals of depth are 1000ms, 100ms"),
+    ("BINANCE", "depth@250ms", "the intervals of depth are 1000ms, 100ms"),
+    ("BINANCE", "trade@100ms", "the intervals of trade are none"),
+    ("BINANCE", "kline_7m", "the intervals of kline are"),
+    ("BINANCE", "markPrice@1s", "it is of BINANCE_USDM and BINANCE_COINM"),
+    ("BINANCE_USDM", "kline_1s", "the intervals of kline are"),
+    ("BINANCE_USDM", "avgPrice", "it is of BINANCE"),
+    ("BINANCE_USDM", "!markPrice@arr@2s", "the intervals of markPrice are 1s, 3s"),
+    ("BINANCE_COINM", "forceorder", "did you mean forceOrder"),
+]
+
+
+@pytest.mark.parametrize(("name", "stream", "said"), MISSPELT)
+@pytest.mark.parametrize("symbols", [["BTCUSDT"], []])
+async def test_a_stream_that_a_market_lacks_is_refused(name, stream, said, symbols):
+    with pytest.raises(OptionError, match=said) as refused:
+        BinanceFeed(name, symbols, [stream])
+    assert f"{name} has no stream '{stream}'" in str(refused.value)
+
+
+async def test_a_misspelt_stream_is_not_sent_to_the_venue():
+    async with SimulatedVenue(market(), speed=1) as venue:
+        feed = feed_of(venue)
+        async with running(feed):
+            await until(lambda: venue.subscriptions)
+            before = venue.subscriptions
+            with pytest.raises(OptionError, match="did you mean aggTrade"):
+                await feed.subscribe(["btcusdt@aggTrad"])
+            assert venue.subscriptions == before

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 
 import pytest
+from aiohttp import web
 
 from headrace.venues.binance import breaker
 from headrace.venues.binance.breaker import Breaker
@@ -103,6 +106,36 @@ async def test_a_trial_that_is_cancelled_lets_the_next_one_try():
     await rest.close()
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [418, 429])
+async def test_a_limit_that_was_reached_is_waited_for_and_opens_no_breaker(status):
+    """The venue answers, so it is well; a breaker that is trying closes by that, too."""
+    asked: list[float] = []
+
+    async def refuse_twice(_request: web.Request) -> web.Response:
+        asked.append(time.monotonic())
+        return web.Response(status=status if len(asked) < 3 else 200, headers={"Retry-After": "1"}, text="{}")
+
+    app = web.Application()
+    app.router.add_get("/api/v3/ping", refuse_twice)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    rest = RestClient(rules_of("BINANCE"), f"http://127.0.0.1:{runner.addresses[0][1]}")
+    states: list[str] = []
+    rest.follow_breaker(states.append)
+    for _ in range(breaker.FAILURES_MAX):
+        rest.breaker.failed()
+    answers = await asyncio.gather(*(rest.get("ping") for _ in range(2)))
+    await rest.close()
+    await runner.cleanup()
+    assert answers == [b"{}", b"{}"]
+    assert states == ["OPEN", "HALF_OPEN", "CLOSED"]
+    waits = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert max(waits) > 0.9
+    assert rest.failures == 2
 
 
 @pytest.mark.asyncio

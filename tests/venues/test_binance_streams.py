@@ -12,6 +12,7 @@ import pytest
 
 from headrace import Engine, Flags, Strategy
 from headrace.errors import OptionError
+from headrace.feeds import SyntheticFeed
 from headrace.market.bars import BarSpec
 from headrace.market.events import Bar
 from headrace.venues import BinanceFeed, Fault, SimulatedVenue
@@ -86,6 +87,37 @@ async def test_marks_fundings_interest_and_liquidations_arrive(name):
     assert strategy.fundings == [(0.0001, strategy.fundings[0][1])]
     price, size, side = strategy.liquidations[0]
     assert (price > 0, size > 0, abs(side)) == (True, True, 1)
+    assert not any(report.rejected.values())
+
+
+async def test_one_stream_brings_marks_and_liquidations_of_all_symbols():
+    """Of symbols that the feed does not name, too; its state is told of those that it names."""
+    marks: dict[str, list[float]] = {}
+    liquidations: dict[str, list[float]] = {}
+    states: list[tuple[str, str]] = []
+
+    class Marks(Strategy):
+        def on_mark(self, symbol: str, mark_price: float) -> None:
+            marks.setdefault(symbol, []).append(mark_price)
+
+        def on_liquidation(self, symbol: str, price: float, size: float) -> None:
+            liquidations.setdefault(symbol, []).append(min(price, size))
+
+        def on_status(self, symbol: str, stream: str | None, state: str) -> None:
+            states.extend([(symbol, state)] if stream == "mark" else [])
+
+    sources = [SyntheticFeed(own, venue="BINANCE_USDM", frames=20_000) for own in ("BTCUSDT", "ETHUSDT")]
+    async with SimulatedVenue(*sources, speed=20) as venue:
+        addresses = venue.addresses["BINANCE_USDM"]
+        streams = ("bookTicker", "!markPrice@arr@1s", "!forceOrder@arr")
+        feed = BinanceFeed("BINANCE_USDM", ["BTCUSDT"], streams, url=addresses["ws"], rest_url=addresses["rest"])
+        assert feed.instruments == ["BTCUSDT.BINANCE_USDM"]
+        report = await run_until(
+            feed, Marks(), lambda: len(marks.get("ETHUSDT", ())) > 2 and liquidations.keys() == {"BTCUSDT", "ETHUSDT"}
+        )
+    assert states[:2] == [("BTCUSDT", "SILENT"), ("BTCUSDT", "UP")]
+    assert {symbol: min(prices) > 0 for symbol, prices in marks.items()} == {"BTCUSDT": True, "ETHUSDT": True}
+    assert min(map(min, liquidations.values())) > 0
     assert not any(report.rejected.values())
 
 

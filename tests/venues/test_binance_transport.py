@@ -135,6 +135,20 @@ async def test_an_end_is_passed_on_once_with_its_reason(transport):
 
 
 @TRANSPORTS
+async def test_a_frame_that_breaks_the_protocol_ends_it_and_no_more(transport):
+    async def send(_socket, request):
+        request.transport.write(fragment(b"x", opcode=3, fin=True))
+        await asyncio.sleep(5)
+
+    async with Server(send) as url:
+        listener, own = Listener(), transport()
+        await own.open(url, listener)
+        await until(lambda: listener.ends)
+        await own.close()
+    assert len(listener.ends) == 1
+
+
+@TRANSPORTS
 async def test_what_a_listener_raises_ends_nothing(transport, caplog):
     async def send(socket, _request):
         await socket.send_str("1")

@@ -6,8 +6,10 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from aiohttp import web
 
 from headrace import Engine, Instrument, SimulatedBroker, Strategy
+from headrace.feeds import SyntheticFeed
 from headrace.market.events import Control, Event, OrderEvent, OrderRejected
 from headrace.venues import BinanceFeed, SimulatedVenue
 from tests.support.engines import LIMITS, all_events, until
@@ -87,6 +89,44 @@ async def test_a_halt_at_the_venue_refuses_orders_until_it_ends(tmp_path):
     assert report.repeated is not None
     assert report.repeated.same, report.repeated.difference
     assert [type(event) for event in again.events] == [type(event) for event in live]
+
+
+async def test_a_contracts_size_is_the_venues_own():
+    """The venue lists 50 USD a contract; by its name it would be taken for 10."""
+    steps = [{"filterType": "PRICE_FILTER", "tickSize": "0.10"}, {"filterType": "LOT_SIZE", "stepSize": "1"}]
+    row = {"symbol": "ETHUSD_PERP", "contractStatus": "TRADING", "marginAsset": "ETH", "contractSize": 50}
+
+    async def info(_request: web.Request) -> web.Response:
+        return web.json_response({"symbols": [{**row, "filters": steps}]})
+
+    app = web.Application()
+    app.router.add_get("/dapi/v1/exchangeInfo", info)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    feed = BinanceFeed(
+        "BINANCE_COINM",
+        ["ETHUSD_PERP"],
+        url="ws://127.0.0.1:1",
+        rest_url=f"http://127.0.0.1:{runner.addresses[0][1]}",
+    )
+    await feed.open()
+    (listed,) = feed.listings
+    await feed.close()
+    await runner.cleanup()
+    assert Instrument("ETHUSD_PERP.BINANCE_COINM").size == 10
+    assert (listed.instrument.size, listed.instrument.settles, listed.status) == (50, "ETH", "TRADING")
+    assert listed.instrument.notional(Decimal(3), Decimal(2_000)) == 150
+
+
+@pytest.mark.parametrize(("name", "symbol", "size"), [("BINANCE_COINM", "BTCUSD_PERP", 100), ("BINANCE", "BTCUSDT", 1)])
+async def test_an_engine_has_the_contracts_that_its_venue_lists(name, symbol, size):
+    async with SimulatedVenue(SyntheticFeed(symbol, venue=name, frames=4_000), speed=4) as venue:
+        addresses = venue.addresses[name]
+        feed = BinanceFeed(name, [symbol], url=addresses["ws"], rest_url=addresses["rest"])
+        async with Engine(feeds=[feed], strategies=[Buyer()]) as engine:
+            await until(lambda: feed.states.get(f"{symbol.lower()}@trade") == "UP")
+            assert engine.instruments[f"{symbol}.{name}"].size == size
 
 
 async def test_what_a_user_configured_comes_before_the_list():

@@ -130,16 +130,18 @@ def book_at(recording: Path, share: float) -> tuple[int, dict[str, str], dict[st
 
 
 @pytest.mark.asyncio
-@pytest.mark.timeout(90)
-async def test_a_recording_without_a_snapshot_is_live_when_the_venue_serves_one(recordings: Path) -> None:
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("speed", [pytest.param(1.0, marks=pytest.mark.deep), 10.0])
+async def test_a_recording_without_a_snapshot_is_live_when_the_venue_serves_one(recordings: Path, speed: float) -> None:
     file, strategy = recordings / ETH, Comparing()
     last, bids, asks = book_at(file, 0.1)
-    async with SimulatedVenue(f"{file}@BINANCE", speed=10.0) as venue:
+    async with SimulatedVenue(f"{file}@BINANCE", speed=speed) as venue:
         addresses = venue.addresses["BINANCE"]
         feed = BinanceFeed("BINANCE", ["ETHUSDT"], STREAMS, url=addresses["ws"], rest_url=addresses["rest"])
         async with Engine(feeds=[feed], strategies=[strategy]):
-            await until(lambda: venue.stats().frames > 5_000, within_s=40.0)
+            await until(lambda: venue.stats().frames > 5_000, within_s=100.0)
             assert (strategy.states, strategy.books) == ([], 0)
             venue.set_book("ETHUSDT.BINANCE", last, bids.items(), asks.items())
             await until(lambda: strategy.books > 10, within_s=40.0)
     assert strategy.states[0] == ("LIVE", "IN_SYNC")
+    assert strategy.unequal == 0

@@ -161,6 +161,15 @@ async def test_wrong_options_are_refused(options):
             pass
 
 
+async def test_a_venue_whose_port_is_taken_leaves_nothing_open():
+    async with SimulatedVenue(market(10)) as venue:
+        with pytest.raises(OptionError, match="take another one, or 0"):
+            async with SimulatedVenue(market(10), port=venue.port):
+                pass
+    async with SimulatedVenue(market(10), port=venue.port) as next_one:
+        assert next_one.port == venue.port
+
+
 async def test_addresses_are_one_json_document():
     async with SimulatedVenue(market(10)) as venue:
         assert json.loads(json.dumps(venue.addresses))["BINANCE"]["ws"].startswith("ws://127.0.0.1:")

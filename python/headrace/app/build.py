@@ -18,6 +18,7 @@ from msgspec.structs import asdict
 from headrace.app.config import config_digest, masked
 from headrace.app.config.relations import OF_BINANCE
 from headrace.app.objects import load_object, load_strategy, make_object
+from headrace.bus import AuditRunner
 from headrace.commands import Subscribe, default_middleware
 from headrace.control import ControlServer
 from headrace.dispatch.faults import error_text
@@ -32,16 +33,25 @@ from headrace.feeds.tables import is_table_path
 from headrace.gateway import Adapter, Gateway, Poller, SqliteSnapshots
 from headrace.market.bars import BarSpec
 from headrace.market.clock import Mode
+from headrace.strategies.runner import StrategyRunner
 from headrace.telemetry import PrometheusEndpoint, Traces
 from headrace.trading.brokers.base import Broker
 from headrace.trading.brokers.simulated import SimulatedBroker
+from headrace.trading.risk import RiskEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.app.config import EngineConfig
     from headrace.app.config.gateway import GatewaySection
-    from headrace.app.config.tree import BrokerSection, FeedSection, ServiceSection, StrategySection
+    from headrace.app.config.tree import (
+        BrokerSection,
+        FeedSection,
+        PartSection,
+        RunnerSection,
+        ServiceSection,
+        StrategySection,
+    )
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.sources import Progress
     from headrace.gateway.pollers import Parser
@@ -135,7 +145,8 @@ def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed]
     parts: EngineOptions = {
         "feeds": feeds,
         "strategies": _each(make, "strategies", make_strategy, config.strategies),
-        "broker": None if config.broker is None else make("$.broker", make_broker, config.broker, "$.broker"),
+        "broker": _one(make, "broker", make_broker, config.broker),
+        "gates": _one(make, "gates", make_risk_engine, config.gates),
         "services": _each(make, "services", make_service, config.services),
         "lanes": config.lanes.options(),
         "instruments": config.instrument_table(),
@@ -151,11 +162,20 @@ def engine_options(config: EngineConfig, make: Make, *, feeds: Sequence[AnyFeed]
         "command_timeout_s": config.commands.timeout_s,
         "middleware": default_middleware(rate_max=config.commands.rate_max),
     }
+    if config.runner is not None:
+        parts["runner"] = make("$.runner", load_runner, config.runner, "$.runner") or StrategyRunner
+    if config.audit is not None:
+        parts["audit"] = _one(make, "audit", make_audit, config.audit)
     return cast("EngineOptions", section | parts)
 
 
 def _make(_path: str, function: Callable[..., object], *arguments: object) -> object:
     return function(*arguments)
+
+
+def _one(make: Make, name: str, function: Callable[..., object], section: object) -> Any:
+    """Make the part of a section; None: there is no section, or it could not be made."""
+    return None if section is None else make(f"$.{name}", function, section, f"$.{name}")
 
 
 def _each(make: Make, name: str, function: Callable[..., object], sections: Iterable[object]) -> list[Any]:
@@ -214,6 +234,25 @@ def make_broker(section: BrokerSection, where: str) -> Broker:
         return make_object(SimulatedBroker, section.parameters, where)
     broker: Broker = _made(section.use, section.parameters, Broker, where)
     return broker
+
+
+def make_risk_engine(section: PartSection, where: str) -> RiskEngine:
+    """Make what judges orders in place of the limits."""
+    return cast("RiskEngine", _made(section.use, section.parameters, RiskEngine, where))
+
+
+def make_audit(section: PartSection, where: str) -> AuditRunner:
+    """Make what records events in place of a file."""
+    return cast("AuditRunner", _made(section.use, section.parameters, AuditRunner, where))
+
+
+def load_runner(section: RunnerSection, where: str) -> type[StrategyRunner]:
+    """Import the class that runs strategies."""
+    found = load_object(section.use, where)
+    if not (isinstance(found, type) and issubclass(found, StrategyRunner)):
+        msg = f"{where}: {section.use} is no runner: derive a class from headrace.strategies.runner.StrategyRunner"
+        raise ConfigError(msg, path=where)
+    return found
 
 
 def make_gateway(section: GatewaySection, engine: Engine, feeds: Iterable[object]) -> Gateway:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headrace.engine.engine import Engine
-from headrace.errors import DataError, OptionError
+from headrace.errors import DataError, OptionError, RecordingError
 from headrace.feeds.base import CandleSource
-from headrace.feeds.files import path_text
+from headrace.feeds.files import path_text, written_whole
 from headrace.feeds.given import feeds_of
 from headrace.feeds.writers import write_candles, write_ticks, writer_of
 from headrace.market.tick import TICK_DTYPE
@@ -134,8 +134,9 @@ class _Parts:
         written = self._folder / "state.json"
         if not written.is_file() or json.loads(written.read_text()) != state:
             shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir(parents=True)
-            written.write_text(json.dumps(state))
+            with written_whole(written, "state", RecordingError) as unfinished:
+                self._folder.mkdir(parents=True)
+                unfinished.write_text(json.dumps(state))
         # Ticks that an earlier call has written: whole parts alone.
         self._files = sorted(self._folder.glob("*.npy"))
         self.resumed = self._skip = sum(len(np.load(file, mmap_mode="r")) for file in self._files)
@@ -159,10 +160,8 @@ class _Parts:
         if not self._waits:
             return
         file = self._folder / f"{len(self._files) + 1:06d}.npy"
-        unfinished = file.with_suffix(".tmp")
-        with unfinished.open("wb") as out:
+        with written_whole(file, "part", RecordingError) as unfinished, unfinished.open("wb") as out:
             np.save(out, np.concatenate(self._waiting))
-        unfinished.replace(file)
         self._files.append(file)
         self._waiting, self._waits = [], 0
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from headrace.app.config.form import is_secret
-from headrace.errors import ConfigError
+from headrace.errors import ConfigError, HeadraceError
 from headrace.market.checks import nearest
 from headrace.strategies.spec import StrategySpec
 from headrace.strategies.strategy import Strategy
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = ["load_object", "load_strategy", "make_object"]
+
+# Where parts of ours are.
+PACKAGE = str(Path(__file__).parents[1])
 
 Made = TypeVar("Made")
 TYPES_BY_NAME = {kind.__name__: kind for kind in (int, float, bool, str, Decimal)}
@@ -91,7 +94,7 @@ def make_object(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # Its constructor may call sys.exit().
-        raise _error(where, f"{title} cannot be made: {_place(error)}{type(error).__name__}: {error}") from error
+        raise _error(where, f"{title} cannot be made: {_said(error)}") from error
 
 
 def load_strategy(
@@ -140,6 +143,8 @@ def _module_of(target: str, where: str) -> ModuleType:
 
 def _file_module(path: Path, where: str) -> ModuleType:
     if not path.is_file():
+        if path.exists():
+            raise _error(where, f"{path} is no regular file, and cannot be imported: name a .py file")
         known = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise _error(where, f"the file {path} is missing{nearest(str(path), known)}")
     folder = str(path.parent.resolve())
@@ -166,15 +171,24 @@ def _file_module(path: Path, where: str) -> ModuleType:
 def _import_error(target: str, where: str, error: BaseException) -> ConfigError:
     if isinstance(error, SyntaxError):
         return _error(where, f"cannot import {target}: line {error.lineno}: SyntaxError: {error.msg}")
-    return _error(where, f"cannot import {target}: {_place(error)}{type(error).__name__}: {error}")
+    return _error(where, f"cannot import {target}: {_said(error)}")
 
 
-def _place(error: BaseException) -> str:
-    """Return the place where the user's own code raised, as ``file.py line 3: ``."""
+def _said(error: BaseException) -> str:
+    """Return what an error says, behind the place where the user's own code raised: ``file.py line 3: KeyError: 'x'``.
+
+    What a part of ours refuses says itself what to do; where that part did it is of no use.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames or "importlib" in frames[-1].filename or frames[-1].filename == __file__:
-        return ""
-    return f"{Path(frames[-1].filename).name} line {frames[-1].lineno}: "
+    outside = [frame for frame in frames if not frame.filename.startswith(PACKAGE)]
+    if isinstance(error, HeadraceError) and not outside:
+        return str(error)
+    said = f"{type(error).__name__}: {error}"
+    # An error of ours out of the user's own code: the place is where that called us.
+    last = (outside if isinstance(error, HeadraceError) else frames)[-1:]
+    if not last or "importlib" in last[0].filename or last[0].filename == __file__:
+        return said
+    return f"{Path(last[0].filename).name} line {last[0].lineno}: {said}"
 
 
 def _names_in(module: ModuleType) -> list[str]:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -46,7 +46,16 @@ if TYPE_CHECKING:
     from headrace.bus.bus import EventBus
     from headrace.bus.subscription import BusSubscription
 
-__all__ = ["AuditHeader", "AuditSink", "AuditStats", "audit_header", "audit_path", "read_audit", "replay_events"]
+__all__ = [
+    "AuditHeader",
+    "AuditRunner",
+    "AuditSink",
+    "AuditStats",
+    "audit_header",
+    "audit_path",
+    "read_audit",
+    "replay_events",
+]
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +88,23 @@ class AuditStats(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     state: Literal["ok", "failing", "closed"]
     reason: str
+
+
+@runtime_checkable
+class AuditRunner(Protocol):
+    """Records the events of an engine's bus. Write your own in place of the file: an object with these methods."""
+
+    def attach(self, bus: EventBus) -> None:
+        """Record every event of a bus from now on; called once, before the first publish. Its error ends the run."""
+
+    def check(self) -> None:
+        """Raise what ends a replay whose events are not recorded; called after each time T, so it is cheap."""
+
+    def close(self) -> None:
+        """Let nothing be lost that was recorded; may be called twice."""
+
+    def stats(self) -> AuditStats:
+        """Return the counts so far."""
 
 
 class AuditSink:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     What: TypeAlias = type[E] | tuple[type[E], ...] | Callable[[Event], bool]
     Handler: TypeAlias = Callable[[E], object]
 
-__all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name"]
+__all__ = ["BusSubscription", "is_event_type", "matches", "subscriber_name", "taken_apart"]
 
 
 class BusSubscription:
@@ -57,7 +57,7 @@ class BusSubscription:
             if is_async(handler):
                 self.awaited = cast("Callable[[Event], Awaitable[object]]", handler)
             else:
-                function, receiver = _taken_apart(handler)
+                function, receiver = taken_apart(handler)
         self.native = _native.BusHandler(
             name,
             self,
@@ -110,7 +110,7 @@ def _is_callable(value: object) -> bool:
     return callable(value)
 
 
-def _taken_apart(handler: object) -> tuple[object, object | None]:
+def taken_apart(handler: Callable[..., object]) -> tuple[Callable[..., object], object | None]:
     """Return a method of a Python class as function and receiver, so that a call makes no bound method."""
     if isinstance(handler, types.MethodType) and isinstance(handler.__func__, types.FunctionType):
         return handler.__func__, handler.__self__

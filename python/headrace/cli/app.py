@@ -62,6 +62,7 @@ from headrace.errors import (
     SubscriptionError,
     VenueError,
 )
+from headrace.market.wording import printable
 from headrace.telemetry.logs import LineFormatter, install_handler
 
 __all__ = ["PURPOSES", "main"]
@@ -225,7 +226,7 @@ def _trace(*, debug: bool) -> None:
 
 
 def _say(message: str, exit_code: int) -> int:
-    print(f"headrace: {' '.join(message.split())}", file=sys.stderr)
+    print(f"headrace: {printable(' '.join(message.split()))}", file=sys.stderr)
     return exit_code
 
 

@@ -7,8 +7,10 @@ Does not: pace; it is as fast as its handlers.
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -33,8 +35,13 @@ from headrace.cli.strategies import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.app.served_backtest import ServedBacktest
     from headrace.cli.ending import ShowProgress
+    from headrace.feeds.sources import Progress
     from headrace.research.result import BacktestResult
+    from headrace.research.settings import BacktestOptions
 
 __all__ = ["CONFIG_SUFFIXES", "backtest_command", "configured", "is_config", "money_options"]
 
@@ -59,6 +66,22 @@ class _Outcome:
         return f"{self.result.report}\n\n{self.result}"
 
 
+def _texts_option(flag: str, name: str, metavar: str, text: str) -> Callable[[Any], Any]:
+    """Return an option that may be repeated, whose texts become margins or limits; None without any."""
+
+    def parsed(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> object:
+        from headrace.research.texts import limits_of, margins_of, strategy_limits_of
+
+        of: dict[str, Callable[[tuple[str, ...]], object]] = {
+            "margin": margins_of,
+            "account_limits": limits_of,
+            "strategy_limits": strategy_limits_of,
+        }
+        return of[name](texts) if texts else None
+
+    return click.option(flag, name, multiple=True, metavar=metavar, help=f"{text} Again for more.", callback=parsed)
+
+
 def money_options(command: Any) -> Any:
     """Add the options of a backtest's money, fills and span."""
     for option in reversed(
@@ -74,6 +97,11 @@ def money_options(command: Any) -> Any:
                 "--fill",
                 metavar="MODEL",
                 help="quote, trade_through, queue, book_walk, next_open, close_slip, path.  [default: by the data]",
+            ),
+            _texts_option("--margin", "margin", "NAME=LEVERAGE", "By venue or instrument: BINANCE_USDM=10/0.005."),
+            _texts_option("--limit", "account_limits", "NAME=VALUE", "Of the account: position_max=5."),
+            _texts_option(
+                "--strategy-limit", "strategy_limits", "STRATEGY.NAME=VALUE", "By strategy: *.position_max=5."
             ),
             click.option("--start", metavar="TIME", help="First receive time, UTC: 2026-01-05 or 2026-01-05T12:00."),
             click.option("--end", metavar="TIME", help="The receive time before which the data end, UTC."),
@@ -99,19 +127,36 @@ def money_options(command: Any) -> Any:
 @overrides_option
 @engine_option("--audit", "FILE", "Write every event to this new file")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="RESULT", help="Save the result.")
+@click.option("--listen", metavar="HOST:PORT", help="Show it in a browser while it runs, and its report until Ctrl-C.")
 @strict_option
 @json_option
 @debug_option
 @click.pass_context
-def backtest_command(context: click.Context, /, *, out: Path | None, strict: bool, as_json: bool, **given: Any) -> int:
+def backtest_command(context: click.Context, /, *, listen: str | None, **given: Any) -> int:
     """Run strategies over data of the past, with orders filled on paper, and report what they did.
 
-    A CONFIG ends in .toml, .yaml or .yml; anything else is data: a recording, or a .npy file of ticks, several are
-    merged by receive time. Fees, limits and instruments that are not given are filled in, and shown.
+    A CONFIG ends in .toml, .yaml or .yml; anything else is data: a recording, candles or ticks as CSV, Parquet, npz,
+    DBN or .npy; several are merged by time. mine.csv@BTCUSDT.BINANCE says what a file is of that does not say it.
+    Fees, limits and instruments that are not given are filled in, and shown.
     """
+    if listen is None:
+        return _backtest(context, None, **given)
+    from headrace.app.served_backtest import served_backtest
 
+    with served_backtest(listen) as page:
+        click.echo(f"page    {page.url}\ntoken   the last word of {page.token_file}", err=True)
+        code = _backtest(context, page, **given)
+        click.echo("the report is on the page until Ctrl-C", err=True)
+        with suppress(KeyboardInterrupt):
+            signal.pause()
+    return code
+
+
+def _backtest(
+    context: click.Context, page: ServedBacktest | None, *, out: Path | None, strict: bool, as_json: bool, **given: Any
+) -> int:
     def work(progress: ShowProgress) -> _Outcome:
-        return _Outcome(_run(context, given, progress))
+        return _Outcome(_run(context, given, progress, page))
 
     outcome = run_with_display(
         "backtest",
@@ -120,6 +165,8 @@ def backtest_command(context: click.Context, /, *, out: Path | None, strict: boo
         progress=market_progress_to,
         broken_off=lambda error: None if error.result is None else _Outcome(error.result),
     )
+    if page is not None:
+        page.api.finish(outcome.to_dict())
     if as_json:
         for note in outcome.result.notes:
             click.echo(f"filled in: {note}", err=True)
@@ -131,10 +178,18 @@ def backtest_command(context: click.Context, /, *, out: Path | None, strict: boo
     return exit_code_of(report, strict=strict)
 
 
-def _run(context: click.Context, given: dict[str, Any], progress: ShowProgress) -> BacktestResult:
+def _run(
+    context: click.Context, given: dict[str, Any], show: ShowProgress, page: ServedBacktest | None
+) -> BacktestResult:
     # Loaded here: an engine needs asyncio, and other verbs do not wait for that.
-    from headrace.research.run import backtest, run_backtest
+    from headrace.research.run import backtest_options, run_backtest
 
+    def progress(own: Progress) -> None:
+        show(own)
+        if page is not None:
+            page.api.look(own)
+
+    begin = None if page is None else page.api.begin
     inputs = given.pop("inputs")
     if not inputs:
         hint = swapped_hint("backtest", given["strategies"])
@@ -152,7 +207,8 @@ def _run(context: click.Context, given: dict[str, Any], progress: ShowProgress) 
         if not uses:
             raise Failure("there is no strategy: name one with --strategy file.py:Class", exit_code=2)
         loaded = load_strategies(uses, parameters, context)
-        return backtest(loaded, inputs, audit=audit, progress=progress, **options)
+        of_run = cast("BacktestOptions", {"audit": audit, "progress": progress, **options})
+        return run_backtest(*backtest_options(loaded, inputs, of_run), on_begin=begin)
     if len(inputs) > 1:
         raise Failure(f"{configs[0]} is a configuration: name it alone, its feeds are its data", exit_code=2)
     overrides, options["audit"] = _with_parameters(overrides, uses, parameters), audit
@@ -160,7 +216,7 @@ def _run(context: click.Context, given: dict[str, Any], progress: ShowProgress) 
     engine["progress"] = progress
     if uses:
         engine["strategies"] = load_strategies(uses, parameters, context)
-    return run_backtest(engine, options)
+    return run_backtest(engine, options, on_begin=begin)
 
 
 def _with_parameters(overrides: tuple[str, ...], uses: tuple[str, ...], parameters: tuple[str, ...]) -> tuple[str, ...]:

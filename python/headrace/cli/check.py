@@ -29,6 +29,7 @@ from headrace.feeds.given import feeds_of
 from headrace.feeds.quality import WORDS, Finding, QualityCheck
 from headrace.feeds.tick_table import TickFeed
 from headrace.market.tick import ns_text
+from headrace.market.wording import printable
 from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class _Seen(Strategy):
 def check_command(files: tuple[str, ...], venue: str | None, *, as_json: bool) -> int:
     """Look for gaps, repetitions, times that go back, wrong units, crossed quotes and odd prices in FILEs.
 
-    FILE is what headrace replay takes: a recording, Parquet, CSV, npz, DBN or .npy. Exits with 1 when something is
-    found, with 2 when a file cannot be read.
+    FILE is what headrace replay takes: a recording, Parquet, CSV, npz, DBN or .npy; mine.csv@BTCUSDT.BINANCE says what
+    it is of. Exits with 1 when something is found, with 2 when a file cannot be read.
     """
     checked: list[tuple[str, int, list[Finding]]] = []
     display = progress_display(sys.stderr, "check")
@@ -69,7 +70,7 @@ def check_command(files: tuple[str, ...], venue: str | None, *, as_json: bool) -
             checked.append(_checked(feed, display))
     except (RecordingError, MissingExtraError) as error:
         display.close()
-        click.echo(f"headrace: {' '.join(str(error).split())}", err=True)
+        click.echo(f"headrace: {printable(' '.join(str(error).split()))}", err=True)
         return 2
     finally:
         display.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from headrace.cli.db_report import time_ms
-from headrace.cli.options import db_option, debug_option, json_option
+from headrace.cli.options import RECOMMENDATION_ID, db_option, debug_option, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,7 +114,7 @@ def resume_command(
 
 
 @click.command("cancel")
-@click.argument("ids", nargs=-1, type=int, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, type=RECOMMENDATION_ID, required=True, metavar="ID...")
 @control_options
 def cancel_command(*, db: str | None, actor: str, reason: str, ids: tuple[int, ...], as_json: bool) -> None:
     """End PENDING recommendations as SKIPPED."""
@@ -125,7 +125,7 @@ def cancel_command(*, db: str | None, actor: str, reason: str, ids: tuple[int, .
 
 
 @click.command("edit")
-@click.argument("number", type=int, metavar="ID")
+@click.argument("number", type=RECOMMENDATION_ID, metavar="ID")
 @click.option("--set", "changes", multiple=True, required=True, metavar="KEY=VALUE", help="Like confidence=0.8.")
 @control_options
 def edit_command(
@@ -160,7 +160,7 @@ def _changes(texts: tuple[str, ...]) -> dict[str, Any]:
 
 
 @click.command("requeue")
-@click.argument("ids", nargs=-1, type=int, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, type=RECOMMENDATION_ID, required=True, metavar="ID...")
 @control_options
 def requeue_command(*, db: str | None, actor: str, reason: str, ids: tuple[int, ...], as_json: bool) -> None:
     """Store FAILED recommendations again, as new ones; FAILED stays final."""

@@ -38,7 +38,7 @@ def time_ms(name: str, text: str, *, sign: int) -> int:
             return (time.time_ns() + sign * duration_ns(name, text)) // 1_000_000
         return time_text_ms(name, text)
     except HeadraceError as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(f"{error}, or so long {'before' if sign < 0 else 'from'} now, like 30m") from None
 
 
 def _since(_context: click.Context, _option: click.Parameter, text: str | None) -> int:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from headrace.cli.demo_session import FRAMES_PER_S, demo_engine
-from headrace.control.settings import HttpSettings, http_problems
-from headrace.errors import OptionError
+from headrace.control.settings import HttpSettings, checked_listen
 from headrace.examples.slow_journal import SlowJournal
 from headrace.market.events import Control
 
@@ -32,7 +30,7 @@ def run_dashboard(listen: str) -> None:
     """Run the engine until Ctrl-C, then print its report. Raises OptionError, ControlError, MissingExtraError."""
     from headrace.control.http import EngineApi, HttpServer, token_path
 
-    settings = _settings(listen)
+    settings = checked_listen(HttpSettings(), listen)
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
         engine = demo_engine(FRAMES, SlowJournal(), folder, speed=1.0)
         server = HttpServer(EngineApi(engine), settings, folder=folder)
@@ -45,19 +43,6 @@ def run_dashboard(listen: str) -> None:
         engine.bus.subscribe(Control, show, name="demo page")
         report = engine.run()
     click.echo(f"\n{report}")
-
-
-def _settings(listen: str) -> HttpSettings:
-    """Return the settings of the server. Raises OptionError."""
-    try:
-        settings = msgspec.convert({"listen": listen}, HttpSettings)
-    except msgspec.ValidationError as error:
-        msg = f"--listen {listen!r} is no address: write HOST:PORT, like 127.0.0.1:8757"
-        raise OptionError(msg, option="listen") from error
-    for _, value, advice in http_problems(settings):
-        msg = f"--listen {value!r}: {advice}"
-        raise OptionError(msg, option="listen")
-    return settings
 
 
 def _show(server: HttpServer, token_file: Path) -> None:

@@ -74,7 +74,7 @@ def _measure(venue: str, *, as_json: bool, **network: Unpack[NetworkOptions]) ->
         click.echo(msgspec.json.encode(health))
     else:
         rows = [(own.address, _ms(own.connect_ms), _ms(own.answer_ms), own.problem) for own in health.routes]
-        tables = [Table(f"routes to {venue}", ("address", "connected", "answered", "problem"), rows)]
+        tables = [Table(f"routes to {venue}", ("address", "connected", "answered", "problem"), rows, texts=4)]
         if health.clock is not None:
             offset, error = health.clock.offset_ms, health.clock.error_ms
             side = "ahead of" if offset > 0 else "behind"

@@ -21,11 +21,12 @@ import headrace
 from headrace.cli.failure import Failure
 from headrace.dispatch.faults import error_text
 from headrace.engine.tables import duration_text, progress_display, time_text
-from headrace.errors import RecordingError, StrategyFaultError
+from headrace.errors import HeadraceError, RecordingError, StrategyFaultError
 from headrace.market.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
 
     from headrace import Report
     from headrace.engine.tables import ProgressDisplay
@@ -72,7 +73,8 @@ def run_with_display(
 ) -> Outcome:
     """Run, show how far it is on stderr, and print the report. Raises Failure for what a strategy raised.
 
-    Of a run that a recording ended, where it is damaged, the report up to there is printed before the error is raised.
+    Of a run that a recording ended, where it is damaged, the report up to there is printed before the error is raised;
+    there is none where not even the first item could be read.
 
     work : gets the function that shows progress. progress : makes that function; by default it shows ticks.
     broken_off : returns what there is of a run that a recording ended.
@@ -85,7 +87,8 @@ def run_with_display(
             with quiet:
                 report = work((progress or progress_to)(display))
         except RecordingError as error:
-            if (part := broken_off(error)) is not None:
+            is_begun = error.report is not None and not error.report.is_empty
+            if is_begun and (part := broken_off(error)) is not None:
                 display.close()
                 print_report(part, as_json=as_json)
             raise
@@ -167,7 +170,7 @@ def _failed_strategies(report: Report) -> list[str]:
 
 @contextmanager
 def strategy_failures() -> Iterator[None]:
-    """Turn what a strategy, a feed or a service raised into a Failure, after its traceback.
+    """Turn what a strategy, a feed or a service of a user raised into a Failure, after its traceback.
 
     A note on the exception says where it was raised; the dispatcher wraps what is no Exception (sys.exit).
     """
@@ -178,7 +181,9 @@ def strategy_failures() -> Iterator[None]:
         raise Failure(str(error)) from error
     except Exception as error:
         places = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
-        if not places:
+        # What a part of ours refuses (an audit's file that is there already) says itself what to do.
+        is_ours = isinstance(error, HeadraceError) and _from_strategy(error) is None
+        if not places or is_ours:
             raise
         _print_from_strategy(error)
         of_a_strategy = not any(what in places[-1] for what in (" of feed ", " of service "))
@@ -188,10 +193,15 @@ def strategy_failures() -> Iterator[None]:
 
 def _print_from_strategy(error: BaseException) -> None:
     """Print a traceback from the strategy's own first line on: what is above is the engine's."""
+    traceback.print_exception(type(error), error, _from_strategy(error))
+
+
+def _from_strategy(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the first line on that is not the engine's; None: there is no such line."""
     trace = error.__traceback__
     while trace is not None and _is_engine(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace)
+    return trace
 
 
 def _is_engine(file: str) -> bool:

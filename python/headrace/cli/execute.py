@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.options import db_option, debug_option, duration_option, json_option
+from headrace.cli.options import RECOMMENDATION_ID, db_option, debug_option, duration_option, json_option
 from headrace.engine.tables import Table, duration_text, tables_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ FORCED = 130
 @duration_option("--every", "A run at each interval, like 60s, and when a recommendation arrives.")
 @click.option("--until-empty", is_flag=True, help="Runs until nothing is PENDING or PROCESSING.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads, each with runs.")
-@click.option("--explain", type=int, metavar="ID", help="Show what each gate says of a recommendation; runs nothing.")
+@click.option(
+    "--explain",
+    type=RECOMMENDATION_ID,
+    metavar="ID",
+    help="Show what each gate says of a recommendation; runs nothing.",
+)
 @json_option
 @debug_option
 def execute_command(

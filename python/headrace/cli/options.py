@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.app.config import EngineConfig
 
 __all__ = [
+    "RECOMMENDATION_ID",
     "VerbGroup",
     "choice_option",
     "config_argument",
@@ -32,6 +33,9 @@ __all__ = [
     "unknown_option",
     "venue_option",
 ]
+
+# As over HTTP: what JSON holds exactly. A database refuses to compare beyond 2^63.
+RECOMMENDATION_ID = click.IntRange(1, (1 << 53) - 1)
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 

@@ -62,6 +62,9 @@ def record_command(
     rotate_ns = None if rotate is None else _positive("rotate", duration_ns("rotate", rotate))
     for_s = None if duration is None else _positive("for", duration_ns("for", duration)) / 1e9
     names = [name for name in streams.split(",") if name]
+    if not names:
+        msg = f"--streams {streams!r} names no stream: give some, like {STREAMS}"
+        raise click.UsageError(msg)
     feed = BinanceFeed(venue, symbols, names, snapshots="always", **network)
     recording = recording_of(feed, folder, rotate_ns=rotate_ns, packed=packed)
     try:

@@ -85,7 +85,8 @@ def replay_command(
 ) -> int:
     """Replay recordings through strategies.
 
-    A FILE is a recording (gzip, zstd or plain) or a .npy file of ticks; several are merged by receive time.
+    A FILE is a recording (gzip, zstd or plain), or holds candles or ticks as CSV, Parquet, npz, DBN or .npy; several
+    are merged by receive time. mine.csv@BTCUSDT.BINANCE says what a file is of that does not say it.
     """
     if not files:
         raise Failure(f"there is nothing to replay: name a FILE{swapped_hint('replay', strategies)}", exit_code=2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import msgspec
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from headrace.research.past import Past
     from headrace.research.space import Axis
-    from headrace.research.sweep import Sweep
+    from headrace.research.sweep import Sweep, SweepOptions
 
 __all__ = ["sweep_command"]
 
@@ -73,6 +73,7 @@ class _Recipe:
     "--batch", type=click.IntRange(min=1), default=10, show_default=True, help="Trials that tpe proposes at once."
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--dask", metavar="ADDRESS", help="Run trials on a Dask cluster: tcp://HOST:8786 of its scheduler.")
 @click.option(
     "--study", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Keep and resume trials here."
 )
@@ -100,8 +101,8 @@ def sweep_command(
     **given: Any,
 ) -> int:
     """Run a backtest for each combination of parameters, and show the best."""
-    names = ("search", "trials", "metric", "batch", "workers", "study")
-    options = {name: given.pop(name) for name in names}
+    names = ("search", "trials", "metric", "batch", "workers", "dask", "study")
+    options = cast("SweepOptions", {name: given.pop(name) for name in names})
     out, best, top = (given.pop(name) for name in ("out", "best", "top"))
     recipe, past, space = _prepared(inputs, strategy, parameters, overrides, given)
     options["seed"] = given.get("seed") or 0
@@ -111,9 +112,8 @@ def sweep_command(
 
     display = progress_display(sys.stderr, "sweep")
     try:
-        found = sweep(
-            recipe, past, space, on_trial=lambda done, of: display.update(done, of, f"{done} of {of}"), **options
-        )
+        options["on_trial"] = lambda done, of: display.update(done, of, f"{done} of {of}")
+        found = sweep(recipe, past, space, **options)
     finally:
         display.close()
     click.echo(msgspec.json.encode(found.to_dict()).decode() if as_json else _text(found, top))
@@ -124,7 +124,12 @@ def sweep_command(
     if found.stopped:
         click.echo("headrace: interrupted; with --study the same command goes on from here", err=True)
         return 130
-    return 0 if found.best is not None else 1
+    if found.best is None:
+        errors = [own.error for own in found.trials if own.error]
+        why = f"; the first that failed: {errors[0]}" if errors else ", as where nothing was traded: choose a --metric"
+        click.echo(f"headrace: no trial has a {found.metric}{why}", err=True)
+        return 1
+    return 0
 
 
 def _text(found: Sweep, top: int) -> str:
@@ -179,7 +184,7 @@ def _walk(
     *,
     anchored: bool,
     as_json: bool,
-    options: dict[str, Any],
+    options: SweepOptions,
 ) -> int:
     from headrace.research.walk_forward import walk_forward
 
@@ -188,7 +193,6 @@ def _walk(
         raise Failure(f"--walk-forward {spans} has no test span: write TRAIN/TEST, as 30d/7d", exit_code=2)
     if options.pop("study") is not None:
         raise Failure("--study keeps one sweep, and a walk forward has one for each window: leave it out", exit_code=2)
-    lengths = {"train_ns": duration_ns("train", train), "test_ns": duration_ns("test", test)}
     display = progress_display(sys.stderr, "walk-forward")
     try:
         found = walk_forward(
@@ -197,7 +201,8 @@ def _walk(
             space,
             anchored=anchored,
             on_window=lambda done, of: display.update(done, of, f"window {done} of {of}"),
-            **lengths,
+            train_ns=duration_ns("train", train),
+            test_ns=duration_ns("test", test),
             **options,
         )
     finally:
@@ -209,7 +214,7 @@ def _walk(
 def _save_best(found: Sweep, recipe: _Recipe, past: Past, path: Path) -> None:
     import dataclasses
 
-    from headrace.research.sweep import run_with
+    from headrace.research.trial import run_with
 
     assert found.best is not None  # The caller has looked.
     result = run_with(recipe, past, found.best.parameters)

@@ -15,7 +15,6 @@ import click
 from headrace.cli.failure import Failure
 from headrace.cli.options import debug_option, json_option, network_options
 from headrace.engine.tables import Table, tables_text
-from headrace.market.checks import nearest
 
 if TYPE_CHECKING:
     from headrace.market.listed import Listed
@@ -48,9 +47,10 @@ def symbols_command(*, venue: str, symbols: tuple[str, ...], as_json: bool, **ne
 
 
 def _names(venue: str, symbols: tuple[str, ...], listed: dict[str, Listed]) -> list[str]:
+    from headrace.venues import refusal_of
+
     names = [f"{symbol.upper()}.{venue}" for symbol in symbols]
     for name in names:
         if name not in listed:
-            msg = f"{venue} does not list {name.rpartition('.')[0]}{nearest(name, listed)}"
-            raise Failure(msg)
+            raise Failure(refusal_of(venue, name.rpartition(".")[0], listed))
     return names

@@ -57,7 +57,10 @@ def venue_command(
 
     sources: list[Source] = list(files)
     if not files:
-        generated = (name for name in symbols.split(",") if name)
+        generated = [name for name in symbols.split(",") if name]
+        if not generated:
+            msg = f"--symbols {symbols!r} names no market: give some, like BTCUSDT,ETHUSDT, or a recording"
+            raise click.UsageError(msg)
         sources = [
             SyntheticFeed(symbol, venue=venue or "BINANCE", frames=GENERATED_FRAMES, seed=seed) for symbol in generated
         ]

@@ -4,6 +4,7 @@ from headrace.commands.ack import Ack, AckStatus, Outcome
 from headrace.commands.bus import CommandBus
 from headrace.commands.family import (
     COMMANDS,
+    AmendOrder,
     Argument,
     CancelAll,
     CancelOrder,
@@ -35,6 +36,7 @@ __all__ = [
     "COMMANDS",
     "Ack",
     "AckStatus",
+    "AmendOrder",
     "Argument",
     "Authorization",
     "CancelAll",

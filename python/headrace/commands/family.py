@@ -3,7 +3,7 @@
 ::
 
     Command ┬ strategies   PauseStrategy · ResumeStrategy · RestartStrategy · StopStrategy · SetSubscription
-            ├ orders       CancelOrder · CancelAll · Flatten
+            ├ orders       AmendOrder · CancelOrder · CancelAll · Flatten
             ├ kill switch  Halt · Rearm
             ├ routes       Subscribe · Unsubscribe · SetFilter · ListRoutes
             └ engine       RedriveDeadLetter · Drain · Status
@@ -32,6 +32,7 @@ from headrace.market.canonical import CanonicalType
 
 __all__ = [
     "COMMANDS",
+    "AmendOrder",
     "Argument",
     "CancelAll",
     "CancelOrder",
@@ -58,6 +59,7 @@ __all__ = [
 _Strategy: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="a strategy's name")]
 _Instrument: TypeAlias = Annotated[str, msgspec.Meta(min_length=3, max_length=200, description="SYMBOL.VENUE")]
 _Order: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="the client order id")]
+_Amount: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=60, description="as an order takes it")]
 _Instruments: TypeAlias = Annotated[
     tuple[_Instrument, ...], msgspec.Meta(min_length=1, max_length=1_000, description="SYMBOL.VENUE, one or several")
 ]
@@ -145,17 +147,35 @@ class SetSubscription(_StrategyCommand, frozen=True):
         return cast("TuneOptions", {name: value for name, value in given.items() if value is not None})
 
 
-class CancelOrder(Command, frozen=True):
-    """Cancel one open order."""
-
-    verb = "cancel"
-
+class _OrderCommand(Command, frozen=True):
     order_id: _Order
 
     @property
     def target(self) -> str:
-        """The order."""
         return f"order:{self.order_id}"
+
+
+class AmendOrder(_OrderCommand, frozen=True):
+    """Change an open order; what is left out stays. The gates judge it, and the answer of its broker is an event."""
+
+    verb = "amend"
+
+    quantity: _Amount | None = None
+    price: _Amount | None = None
+    stop: _Amount | None = None
+    take_profit: _Amount | None = None
+    trail: _Amount | None = None
+
+    def values(self) -> dict[str, str]:
+        """Return what the order is to have."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "order_id"}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class CancelOrder(_OrderCommand, frozen=True):
+    """Cancel one open order."""
+
+    verb = "cancel"
 
 
 class _OrdersCommand(Command, frozen=True):
@@ -371,7 +391,7 @@ def _plain(form: msgspec.inspect.Type) -> msgspec.inspect.Type:
 
 _BUILT_IN: tuple[type[Command], ...] = (
     *(PauseStrategy, ResumeStrategy, RestartStrategy, StopStrategy, SetSubscription),
-    *(CancelOrder, CancelAll, Flatten, Halt, Rearm),
+    *(AmendOrder, CancelOrder, CancelAll, Flatten, Halt, Rearm),
     *(Subscribe, Unsubscribe, SetFilter, ListRoutes, RedriveDeadLetter, Drain, Status),
 )
 

@@ -42,6 +42,7 @@ ANSWER_BYTES_MAX = 64 << 20
 
 class _Table(msgspec.Struct):
     engine: str
+    version: int
     items: tuple[CommandEntry, ...]
 
 
@@ -98,7 +99,7 @@ class RemoteOperator:
             verbs = {own.name: own.verb for own in COMMANDS.values()}
             verb = verbs.get(str(command["command"]), command["command"])
             reason = f"nobody handles {verb!r} here: this engine takes {known}"
-            return table.engine, _rejected(reason)
+            return table.engine, _rejected(reason, table.version)
         headers = {"Content-Type": "application/json", "Idempotency-Key": key or secrets.token_urlsafe(16)}
         if timeout is not None:
             headers["Command-Timeout"] = f"{timeout:g}"
@@ -111,7 +112,7 @@ class RemoteOperator:
         )
         document = answer.document
         if answer.status != HTTPStatus.OK:
-            document = document.get("ack") or msgspec.to_builtins(_rejected(document["detail"]))
+            document = document.get("ack") or msgspec.to_builtins(_rejected(document["detail"], table.version))
         return table.engine, msgspec.convert({**document, "key": key}, Ack)
 
     def _table(self, timeout: float) -> _Table:
@@ -178,6 +179,6 @@ class RemoteOperator:
         return ControlError(f"{self._url} gave no answer ({why}): the command may have been handled or not")
 
 
-def _rejected(reason: str) -> Ack:
+def _rejected(reason: str, version: int) -> Ack:
     """Return an Ack of what reached no command bus."""
-    return Ack(status="rejected", version=0, reason=reason, command_id=0)
+    return Ack(status="rejected", version=version, reason=reason, command_id=0)

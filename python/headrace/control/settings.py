@@ -3,7 +3,7 @@
 ::
 
     [control.alerts]   rules · sinks                       [[control.alerts.rules]]  [[control.alerts.sinks]]
-    [control.http]     listen · token_file · hosts · origins · tls_certificate, tls_key · allow_plaintext
+    [control.http]     listen · token_file · hosts · origins · engines · tls_certificate, tls_key · allow_plaintext
 
 Guarantees: immutable; without ``[control.http]`` nothing listens; an address that other machines reach needs TLS, or
 ``allow_plaintext``.
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import msgspec
 
 from headrace.control.alerts.settings import AlertsSettings
+from headrace.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ControlSettings", "HttpSettings", "address_of", "http_problems", "is_loopback"]
+__all__ = ["ControlSettings", "HttpSettings", "address_of", "checked_listen", "http_problems", "is_loopback"]
 
 OwnPath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]+$", extra={"is": "path", "takes": "a path"})]
 _ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}(?![\s\S])"
@@ -40,6 +41,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         missing. By default http.token in the state folder.
     hosts : further values of the Host header that are served, with their port, exactly.
     origins : pages of other addresses that may use the API, like https://ops.example.
+    engines : other engines that its page shows, too, like https://ops.example:8758; each of them names this page's
+        address in its own origins.
     tls_certificate, tls_key : PEM files; with them HTTPS alone is served.
     allow_plaintext : whether an address that other machines reach may be served without TLS.
     """
@@ -48,6 +51,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     token_file: OwnPath | None = None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
     tls_certificate: OwnPath | None = None
     tls_key: OwnPath | None = None
     allow_plaintext: bool = False
@@ -67,6 +71,19 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     http: HttpSettings | None = None
     alerts: AlertsSettings | None = None
+
+
+def checked_listen(settings: HttpSettings, listen: str) -> HttpSettings:
+    """Return the settings at the address of ``--listen``. Raises OptionError."""
+    try:
+        changed = msgspec.convert({**msgspec.structs.asdict(settings), "listen": listen}, HttpSettings)
+    except msgspec.ValidationError as error:
+        msg = f"--listen {listen!r} is no address: write HOST:PORT, like 127.0.0.1:8757"
+        raise OptionError(msg, option="listen") from error
+    for _, value, advice in http_problems(changed):
+        msg = f"--listen {value!r}: {advice}"
+        raise OptionError(msg, option="listen")
+    return changed
 
 
 def address_of(listen: str) -> tuple[str, int]:
@@ -91,9 +108,10 @@ def http_problems(settings: HttpSettings) -> Iterator[tuple[str, object, str]]:
     for name in settings.hosts:
         if not _HOST.fullmatch(name):
             yield "hosts", name, 'write what stands in the Host header, like "ops.example:8757"'
-    for name in settings.origins:
-        if not _ORIGIN.fullmatch(name):
-            yield "origins", name, 'write an origin, like "https://ops.example"'
+    for key in ("origins", "engines"):
+        for name in getattr(settings, key):
+            if not _ORIGIN.fullmatch(name):
+                yield key, name, 'write an origin, like "https://ops.example"'
     if settings.tls_certificate is None and settings.tls_key is not None:
         yield "tls_certificate", "missing", "write the certificate's file beside its key"
     if settings.tls_key is None and settings.tls_certificate is not None:

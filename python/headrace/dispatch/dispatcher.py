@@ -23,66 +23,38 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import headrace._native as _native
 from headrace.dispatch.books import BookDesk
 from headrace.dispatch.dispatcher_options import DispatcherOptions, complete
+from headrace.dispatch.dispatcher_stats import DispatcherStats
 from headrace.dispatch.faults import FaultDesk, FaultRecord
 from headrace.dispatch.joining import bound_handlers
 from headrace.dispatch.members import Members
+from headrace.dispatch.newest import Newest
 from headrace.dispatch.options import SubscribeOptions, SubscriptionOptions
 from headrace.dispatch.process_end import open_dispatchers
 from headrace.dispatch.signature import BoundHandler, HasHandlers
 from headrace.dispatch.subscription import Environment, Subscription
-from headrace.dispatch.subscription_stats import SubscriptionStats
 from headrace.errors import ClosedError, ReentrantDispatchError
 from headrace.limits import CLOSE_DEADLINE_S
 from headrace.market.checks import of_type
 from headrace.market.clock import Clock, EngineClock, Mode, ReplayClock, WallClock
 from headrace.market.dead_letters import DeadLetter, DeadLetters
 from headrace.market.instrument import Instrument
-from headrace.market.money import mid_of
-from headrace.market.tick import NewestQuote, kind_named
 from headrace.market.tick_array import InstrumentIds
 from headrace.market.user_waits import bounded_s
 
 if TYPE_CHECKING:
-    from decimal import Decimal
     from types import TracebackType
 
     import numpy as np
 
-__all__ = ["Dispatcher", "DispatcherStats"]
+__all__ = ["Dispatcher"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DispatcherStats:
-    """The counts of a dispatcher.
-
-    published : ticks on the ring, gaps included. ticks : the same by kind. gaps, duplicates, late : found by the
-    sequencer. restarts : of the venue's numbers. frames, ignored, rejected : by type and reason.
-    elapsed_s : since the dispatcher was made.
-    ticks_per_s : published over elapsed. subscriptions : the open ones, by name. closed : the sum of those that were
-    closed, of which it keeps nothing else.
-    """
-
-    published: int
-    ticks: Mapping[str, int]
-    gaps: int
-    duplicates: int
-    late: int
-    restarts: int
-    frames: Mapping[str, int]
-    ignored: Mapping[str, int]
-    rejected: Mapping[str, int]
-    elapsed_s: float
-    ticks_per_s: float
-    subscriptions: Mapping[str, SubscriptionStats]
-    closed: SubscriptionStats
 
 
 class Dispatcher:
@@ -102,6 +74,8 @@ class Dispatcher:
     block_max_ns : a reader that holds the writer longer is demoted to drop_oldest; None: never (the default in replay).
     wakeup : "eventfd" or "pipe", how an event loop is woken; "auto": an eventfd where the system has one.
     called_by_owner : callbacks that the owner of this dispatcher calls, such as "on_start"; others are refused.
+
+    Its ``newest`` has the newest quote and trade of each instrument.
 
     Raises OptionError, InstrumentError, RingError.
     """
@@ -136,6 +110,7 @@ class Dispatcher:
             replay=is_replay,
             time=self.clock.native if isinstance(self.clock, EngineClock) else None,
         )
+        self.newest = Newest(self._ingest)
         on_fault = given["on_fault"] or ("raise" if is_replay else "quarantine")
         self.faults = FaultDesk(on_fault, self.dead_letters, self.clock)
         self.books = BookDesk()
@@ -272,6 +247,10 @@ class Dispatcher:
         """Return the native driver of an engine's turns, which has its clock; dispatch stops for it from now on."""
         return _native.LiveTurn(self._ingest, self._inline, bus)
 
+    def candle_run(self, candles: _native.CandleMerge, bus: _native.BusCore) -> Callable[..., int]:
+        """Return what passes the candles of a replay natively, which has the replay's clock."""
+        return partial(candles.run, bus, self._ingest)
+
     @property
     def position(self) -> int:
         """The ring position of the oldest tick that the inline subscriptions have not had."""
@@ -310,26 +289,6 @@ class Dispatcher:
         Ticks that are still on the ring stay pending: a stopped dispatcher dispatches no more. Make a new one to go on.
         """
         self._ingest.set_stop(True)
-
-    def newest_quote(self, instrument: str) -> NewestQuote | None:
-        """Return the newest published quote of an instrument, delivered or not; None before the first.
-
-        O(1), from any thread.
-        """
-        newest = self._ingest.newest_quote(instrument)
-        return None if newest is None else NewestQuote(*newest)
-
-    def newest_ns(self, instrument: str, kind: str) -> int | None:
-        """Return when the newest tick of an instrument in order was received, ns; None before the first.
-
-        kind : of state, such as "quote", or "trade" or "agg_trade". O(1), from any thread. Raises KindError.
-        """
-        return self._ingest.newest_ns(instrument, kind_named(kind).number)
-
-    def last_mid(self, instrument: str) -> Decimal | None:
-        """Return the mid of the newest quote that had both sides; None before the first. O(1), from any thread."""
-        sides = self._ingest.last_sides(instrument)
-        return None if sides is None else mid_of(*sides)
 
     @property
     def input_hash(self) -> str | None:

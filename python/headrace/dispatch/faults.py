@@ -17,7 +17,7 @@ import logging
 import traceback
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from headrace.dispatch.awaited_calls import AwaitedCall
 from headrace.errors import StrategyFaultError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    import headrace._native as _native
     from headrace.dispatch.awaited_calls import CauseFields, TicksFields
     from headrace.dispatch.subscription import Subscription
     from headrace.market.clock import Clock
@@ -43,17 +42,25 @@ log = logging.getLogger(__name__)
 Policy: TypeAlias = Literal["raise", "quarantine"]
 
 
+class Counted(Protocol):
+    """What counts its own calls."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls it had."""
+
+
 class FaultRecord:
     """The calls and faults of one strategy: of all its subscriptions and callbacks.
 
-    policy : of its callbacks without ticks. callbacks : how many of those were called.
+    policy : of its callbacks without ticks. callbacks : how many of those were called that do not count their calls.
     """
 
     def __init__(self, name: str, policy: Policy) -> None:
         self.name = name
         self.policy = policy
         self.callbacks = 0
-        self._memberships: list[_native.Membership] = []
+        self._counted: list[Counted] = []
         self._calls_before = 0
         # The numbers of the calls that failed last.
         self._recent: deque[int] = deque(maxlen=QUARANTINE_FAULTS)
@@ -61,16 +68,16 @@ class FaultRecord:
     @property
     def calls(self) -> int:
         """How many calls it had so far."""
-        return self.callbacks + self._calls_before + sum(own.calls for own in self._memberships)
+        return self.callbacks + self._calls_before + sum(own.calls for own in self._counted)
 
-    def join(self, membership: _native.Membership) -> None:
-        """Count the calls of a subscription."""
-        self._memberships.append(membership)
+    def join(self, counted: Counted) -> None:
+        """Count the calls of a subscription, or of a callback."""
+        self._counted.append(counted)
 
-    def leave(self, membership: _native.Membership) -> None:
-        """Keep the calls of a closed subscription."""
-        self._memberships.remove(membership)
-        self._calls_before += membership.calls
+    def leave(self, counted: Counted) -> None:
+        """Keep the calls of what is closed."""
+        self._counted.remove(counted)
+        self._calls_before += counted.calls
 
     def clear(self) -> None:
         """Forget its faults, since a fresh object runs."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.options import SubscriptionOptions
     from headrace.dispatch.signature import BoundHandler
 
-__all__ = ["Advance", "Joining", "bound_handlers", "described", "prepare", "refuse_flow"]
+__all__ = ["Advance", "Described", "Joining", "bound_handlers", "described", "prepare", "refuse_flow"]
 
 
 class Advance(Enum):
@@ -48,10 +48,10 @@ class Joining(NamedTuple):
     options: SubscriptionOptions
     kinds: frozenset[str]
     advance: Advance
-    handlers: list[_Described]
+    handlers: list[Described]
 
 
-_Described = tuple[str, str, int, "Callable[..., object]", object, list[str], list[str]]
+Described = tuple[str, str, int, "Callable[..., object]", object, list[str], list[str]]
 
 
 def prepare(
@@ -125,7 +125,7 @@ def bound_handlers(
     raise SubscriptionError(msg, handler=type(handler).__name__)
 
 
-def described(bound: BoundHandler, *, awaited: bool) -> _Described:
+def described(bound: BoundHandler, *, awaited: bool) -> Described:
     """Return a handler for native code; beside async handlers, plain ones are awaited too, to keep the order."""
     function = bound.function
     if awaited and not bound.is_async:

@@ -47,7 +47,7 @@ __all__ = [
     "subscribed",
 ]
 
-VERSION = 3
+VERSION = 4
 # What the native side takes; a damaged log may hold any number.
 Position: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Time: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]

@@ -117,14 +117,13 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
     @classmethod
     def _check(cls, given: dict[str, object]) -> SubscriptionOptions:
-        refuse_unknown("a subscription", given, cls.__struct_fields__)
         values = DEFAULTS.given() | {name: value for name, value in given.items() if value is not None}
         for name in ("instruments", "kinds"):
             if name in values:
                 values[name] = _names(values[name])
         if "every" in values:
             values["every"] = duration_ns("every", values["every"])
-        options = converted(values, cls)
+        options = converted("a subscription", values, cls)
         _check_relations(options)
         return options
 

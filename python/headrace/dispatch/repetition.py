@@ -121,8 +121,7 @@ class LoggedRun:
 class Repetition:
     """Repeats a logged run on a dispatcher made with ``driven=True`` and an EngineClock, with the same subscriptions.
 
-    pump : over the same sources. give : passes it the next block of a source, or its end. drain : called where the
-    live engine drained between two calls.
+    pump : over the same sources. give : passes it the next block of a source, or its end.
     Iterate over it: it repeats call after call, and yields the marks at their places. Raises DispatchLogError where it
     diverges, and a strategy's exception under ``on_fault="raise"``.
     """
@@ -134,7 +133,6 @@ class Repetition:
         pump: _native.Pump,
         *,
         give: Callable[[int], Awaitable[None]],
-        drain: Callable[[], object] = lambda: None,
     ) -> None:
         clock = dispatcher.clock
         if not isinstance(clock, EngineClock):
@@ -153,7 +151,6 @@ class Repetition:
         for subscription in dispatcher.subscriptions.values():
             self._note_joined(subscription)
         dispatcher.on_joined = self._note_joined
-        self._drain = drain
 
     async def __aiter__(self) -> AsyncIterator[Mark]:
         """Repeat the run; yield each mark when everything before it was repeated."""
@@ -237,5 +234,3 @@ class Repetition:
             await subscription.awaited.run([AwaitedCall(*made) for made in awaiting])
         elif name == INLINE and not call.flags & (NESTED | CONTINUED):
             await self._dispatcher.drain_async()
-            # Live, events from threads and tasks are drained in a turn, which has its own mark.
-            self._drain()

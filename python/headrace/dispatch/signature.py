@@ -215,21 +215,21 @@ def _callbacks_of(strategy: object) -> tuple[str, ...]:
     Raises SubscriptionError for a misspelt one of the class.
     """
     of_class = _of_class(type(strategy))
-    read = getattr if of_class.is_plain else _own_attribute
-    values = map(read, repeat(strategy), of_class.lacking, repeat(_ABSENT))
-    own = [name for name, value in zip(of_class.lacking, values, strict=True) if value is not _ABSENT]
-    return tuple(sorted((*of_class.names, *own))) if own else of_class.names
+    has = hasattr if of_class.is_plain else _has_own
+    # In C, since nearly no object has one.
+    if not any(map(has, repeat(strategy), of_class.lacking)):
+        return of_class.names
+    own = (name for name in of_class.lacking if has(strategy, name))
+    return tuple(sorted((*of_class.names, *own)))
 
 
-_ABSENT = object()
-
-
-def _own_attribute(strategy: object, name: str, absent: object) -> object:
-    """Return an attribute as ``getattr`` does, but without the class's own ``__getattr__``."""
+def _has_own(strategy: object, name: str) -> bool:
+    """Return as ``hasattr`` does, but without the class's own ``__getattr__``."""
     try:
-        return object.__getattribute__(strategy, name)
+        object.__getattribute__(strategy, name)
     except AttributeError:
-        return absent
+        return False
+    return True
 
 
 def _of_class(kind: type) -> _ClassCallbacks:

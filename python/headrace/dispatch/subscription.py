@@ -27,7 +27,7 @@ from headrace.market.events import Cause, current_cause
 from headrace.market.user_waits import bounded_s, leave_behind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     import numpy as np
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.awaited_calls import AwaitedCall
     from headrace.dispatch.books import BookDesk
     from headrace.dispatch.faults import FaultDesk
-    from headrace.dispatch.joining import Joining
+    from headrace.dispatch.joining import Described, Joining
     from headrace.dispatch.loop_wakeup import WakeupKind
     from headrace.dispatch.options import TuneOptions
     from headrace.dispatch.signature import HasHandlers
@@ -82,7 +82,7 @@ class Subscription:
         self.options = joining.options
         self.kinds = joining.kinds
         self.advance = joining.advance
-        self.handler_names = [handler[0] for handler in joining.handlers]
+        self._describe(joining.handlers)
         self.membership = membership
         self.group = group
         self.is_open = True
@@ -122,21 +122,30 @@ class Subscription:
         """
         return self.membership.resume()
 
-    def doze(self) -> bool:
+    def doze(self, instrument: str | None = None) -> bool:
         """Suspend delivery until ``wake()``. Ticks in between count as filtered and raise no gap.
 
         Takes effect in the middle of a batch, too; a plural call depends on the state at the time of the call. A block
-        reader still gates the writer. Returns False when it was not running. O(1); takes no lock and never waits.
-        """
-        return self.membership.doze()
+        reader still gates the writer. Returns False when it was not running. O(1); never waits.
 
-    def wake(self) -> bool:
+        instrument : only the ticks of this one, which it was woken for; False: it was not.
+        """
+        return self.membership.doze(instrument)
+
+    def wake(self, instrument: str | None = None) -> bool:
         """End a doze: deliver ticks again, from the next one on. There is no gap, and no newest quotes.
 
         Woken in the middle of a venue event, it gets the rest of the event. Returns False when it did not doze
         (``pause`` ends a doze).
+
+        instrument : only the ticks of this one, beside those that it was woken for before; all ticks, as long as the
+        dispatcher does not know it. Returns False when it gets them already. Raises SubscriptionError: it takes
+        batches, which other subscriptions share.
         """
-        return self.membership.wake()
+        if instrument is not None and self._takes_batches:
+            msg = f"{self.name!r} takes batches, and only single ticks can be chosen by instrument: wake it without one"
+            raise SubscriptionError(msg, handler=self.name)
+        return self.membership.wake(instrument)
 
     def rebind(self, strategy: HasHandlers | Callable[..., object], *, callback: str | None = None) -> None:
         """Deliver its ticks to another object's handlers, from the next edge of a batch on.
@@ -149,8 +158,16 @@ class Subscription:
         if not same_kinds or any(bound.is_async for bound in handlers) != self.is_async:
             msg = f"{type(strategy).__name__} takes other ticks than {self.name!r}: subscribe it anew"
             raise SubscriptionError(msg, handler=self.name)
-        self.handler_names = [bound.name for bound in handlers]
-        self.membership.bind([described(bound, awaited=self.is_async) for bound in handlers])
+        made = [described(bound, awaited=self.is_async) for bound in handlers]
+        self._describe(made)
+        self.membership.bind(made)
+
+    def _describe(self, handlers: Iterable[Described]) -> None:
+        self.handler_names: list[str] = []
+        self._takes_batches = self.advance is Advance.PULL
+        for name, role, *_ in handlers:
+            self.handler_names.append(name)
+            self._takes_batches |= role in ("plural", "ticks")
 
     def take_over(self, strategy: HasHandlers | Callable[..., object], *, callback: str | None = None) -> None:
         """Deliver its ticks to a fresh object, and resume; what the object before it still does counts for nothing.

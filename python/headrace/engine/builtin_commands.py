@@ -11,11 +11,12 @@ Does not: order, repeat or time out commands; that is the command bus.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 import msgspec
 
 from headrace.commands import (
+    AmendOrder,
     CancelAll,
     CancelOrder,
     Command,
@@ -34,7 +35,7 @@ from headrace.commands import (
     StopStrategy,
     current_submission,
 )
-from headrace.errors import HeadraceError, InstrumentError, OptionError, OrderError
+from headrace.errors import HeadraceError, InstrumentError, LaneFullError, OptionError, OrderError
 from headrace.limits import FLATTEN_S
 from headrace.market.wording import counted
 from headrace.strategies.runner import StrategyRunner
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
     from headrace.engine.parts import EngineParts
+    from headrace.trading.orders.amends import AmendOptions
 
 __all__ = ["BuiltinCommands", "EngineControls"]
 
@@ -76,6 +78,7 @@ class BuiltinCommands:
         self._halt_version = 0 if parts.halt_watch is None else parts.halt_watch.switch.version
         self._plain: dict[type[Command], Callable[[Any], Outcome]] = {
             SetSubscription: self._set_subscription,
+            AmendOrder: self._amend_order,
             CancelOrder: self._cancel_order,
             CancelAll: self._cancel_all,
             Flatten: self._flatten,
@@ -176,6 +179,15 @@ class BuiltinCommands:
         try:
             status = self._engine.orders.cancel(command.order_id, reason="by command")
         except OrderError as error:
+            return Outcome("rejected", str(error))
+        state = "over, and no longer kept" if order is None else order.state
+        return Outcome(status, f"it is {state}" if status != "accepted" else "")
+
+    def _amend_order(self, command: AmendOrder) -> Outcome:
+        order = self._engine.orders.order(command.order_id)
+        try:
+            status = self._engine.orders.amend(command.order_id, **cast("AmendOptions", command.values()))
+        except (OrderError, LaneFullError) as error:
             return Outcome("rejected", str(error))
         state = "over, and no longer kept" if order is None else order.state
         return Outcome(status, f"it is {state}" if status != "accepted" else "")

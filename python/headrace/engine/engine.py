@@ -25,8 +25,9 @@ from headrace.engine.event_loop import run_in_loop
 from headrace.engine.interrupts import Interrupts
 from headrace.engine.options import EngineOptions, complete
 from headrace.engine.parts import build_parts
-from headrace.engine.report import report_of, status_of
+from headrace.engine.report import report_of
 from headrace.engine.run import EngineRun
+from headrace.engine.status import status_of
 from headrace.errors import EngineError
 from headrace.market.checks import of_type
 from headrace.market.clock import Mode
@@ -35,7 +36,7 @@ from headrace.market.running_loop import has_running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from headrace.bus import AuditSink, EventBus
+    from headrace.bus import AuditRunner, EventBus
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.readers import Readers
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from headrace.market.clock import EngineClock
     from headrace.market.dead_letters import DeadLetters
     from headrace.market.instrument import Instrument
+    from headrace.strategies.plots import Plots
     from headrace.strategies.runner import StrategyRunner
     from headrace.telemetry import Metrics, Sample, Traces
     from headrace.trading.account import Account
@@ -63,6 +65,8 @@ class Engine:
     feeds : recordings (paths), arrays, or Feed objects. strategies : one or several: a Strategy, its class, a function
         named after a callback, a pair of one of these and its subscription options, or a StrategySpec.
     broker : receives the orders that pass the gates; without one ``buy`` and ``sell`` raise. services : run beside.
+    gates : a RiskEngine of your own, whose ``judge(request)`` stands where ``limits`` do. runner : a subclass of
+        StrategyRunner that runs each strategy.
     mode : "live"; "replay": the clock is the ticks' own, T is resolved before T + 1, nothing has side effects;
         "repeat": each call of the live run that wrote ``dispatch_log`` is made again, over the same feeds, and the
         report says whether the same was decided.
@@ -86,9 +90,9 @@ class Engine:
     slice_ns : how long a live turn dispatches before the event loop continues. wait : "park" sleeps until there is
         input, "spin" keeps a core busy and reacts sooner. gc : "idle" collects garbage only while no tick waits.
     event_types : your own event types, with their lanes. lanes : options of lanes that differ from the defaults.
-    audit : a file for every event. dispatch_log : live, a file for every dispatch call. record : live, a folder for
-        what live feeds bring, from which a replay or a repetition reads it, or a recorder. Where audit or dispatch_log
-        is a folder, each run has a file of its own in it.
+    audit : a file for every event, or an AuditRunner of your own. dispatch_log : live, a file for every dispatch call.
+        record : live, a folder for what live feeds bring, from which a replay or a repetition reads it, or a recorder.
+        Where audit or dispatch_log is a folder, each run has a file of its own in it.
     config, config_digest : from which the engine was made, for the log and the audit's first line.
     state_folder : where the kill switch's latch is; the user's own unless given; a replay has none.
     traces : live, where spans of frames, commands and orders are sent.
@@ -187,6 +191,11 @@ class Engine:
         return self._parts.strategies
 
     @property
+    def plots(self) -> Plots:
+        """The lines that its strategies draw."""
+        return self._parts.plots
+
+    @property
     def services(self) -> Supervisor:
         """Its services."""
         return self._parts.services
@@ -207,8 +216,8 @@ class Engine:
         return self._parts.driver.readers
 
     @property
-    def audit(self) -> AuditSink | None:
-        """Writes every event to a file; None: it was made without one."""
+    def audit(self) -> AuditRunner | None:
+        """Records every event; None: it was made without one."""
         return self._parts.audit
 
     @property
@@ -287,8 +296,11 @@ class Engine:
 
     def status(self) -> dict[str, object]:
         """Return what runs and how it is, as the Status command answers."""
-        return status_of(self._parts, self.report(), stopping=self.is_stopping)
+        return status_of(self._parts, stopping=self.is_stopping)
 
-    def report(self) -> Report:
-        """Return what happened so far; complete when the engine has ended."""
-        return report_of(self._parts, self._run)
+    def report(self, *, with_metrics: bool = True) -> Report:
+        """Return what happened so far; complete when the engine has ended.
+
+        with_metrics : whether the services are asked for their metrics; without, the report has none of them.
+        """
+        return report_of(self._parts, self._run, with_metrics=with_metrics)

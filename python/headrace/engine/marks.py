@@ -2,7 +2,7 @@
 
 ::
 
-    dispatcher.newest_quote ─┬▶ gates: a quote with two sides
+    dispatcher.newest.quote ─┬▶ gates: a quote with two sides
     candles: open, close ────┴▶ account: a mid
 
 Guarantees: an instrument that has quotes is marked by them alone.
@@ -20,33 +20,30 @@ from headrace.market.tick import NewestQuote
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    import headrace._native as _native
     from headrace.dispatch.dispatcher import Dispatcher
 
 __all__ = ["Marks"]
 
 
 class Marks:
-    """The marks of one engine. dispatcher : has the quotes."""
+    """The marks of one engine. dispatcher : has the quotes. candles : has the prices that they opened or closed at."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, candles: _native.CandleMerge) -> None:
         self._dispatcher = dispatcher
-        self._candles: dict[str, tuple[float, int]] = {}
-
-    def set(self, instrument: str, price: float, ts_ns: int) -> None:
-        """Set the price that a candle opened or closed at."""
-        self._candles[instrument] = (price, ts_ns)
+        self._candles = candles
 
     def quote(self, instrument: str) -> NewestQuote | None:
         """Return the newest quote, or the last price of a candle as one whose sizes are unknown; None without both."""
-        quote = self._dispatcher.newest_quote(instrument)
-        if quote is not None or instrument not in self._candles:
+        quote = self._dispatcher.newest.quote(instrument)
+        mark = None if quote is not None else self._candles.mark(instrument)
+        if mark is None:
             return quote
-        price, ts_ns = self._candles[instrument]
+        price, ts_ns = mark
         return NewestQuote(price, price, math.nan, math.nan, ts_ns, 0, 0)
 
     def mid(self, instrument: str) -> Decimal | None:
         """Return the last mid, or the last price of a candle; None without both."""
-        mid = self._dispatcher.last_mid(instrument)
-        if mid is not None or instrument not in self._candles:
-            return mid
-        return decimal_of(self._candles[instrument][0])
+        mid = self._dispatcher.newest.mid(instrument)
+        mark = None if mid is not None else self._candles.mark(instrument)
+        return mid if mark is None else decimal_of(mark[0])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from headrace.engine.loop import ReplayDriver
 from headrace.errors import OptionError
-from headrace.market.events import FundingPaid, OrderEvent, PositionChanged
+from headrace.market.events import FundingPaid, OrderEvent, OrderFill, PositionChanged
 from headrace.market.instrument import instrument_of
 from headrace.market.money import ZERO
 from headrace.trading.account import Account
@@ -55,7 +55,7 @@ class Money:
             publish=parts.driver.publish,
             run_id=parts.run_id,
         )
-        parts.bus.subscribe((OrderEvent, FundingPaid), self.funding.take, name="funding")
+        parts.bus.subscribe((OrderFill, FundingPaid), self.funding.take, name="funding")
         self.limits: Final = self._limits()
         self.cash: Final = self._cash()
         self.account: Final = Account(parts.positions, parts.marks.mid, cash=self.cash)

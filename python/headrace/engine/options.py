@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
 
+from headrace.bus import AuditRunner
 from headrace.errors import OptionError
 from headrace.feeds.recorder import AnyRecorder
 from headrace.limits import COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
 from headrace.market.checks import Duration, file_name, of_type, one_of, refuse, refuse_unknown
 from headrace.market.clock import Clock, Mode, ModeName
 from headrace.market.instrument import Instrument, RiskLimits
+from headrace.strategies.runner import StrategyRunner
 from headrace.telemetry.traces import Traces
 from headrace.trading.brokers import Broker, check_broker
 from headrace.trading.orders import Sizing
-from headrace.trading.risk import TradingLimits
+from headrace.trading.risk import RiskEngine, TradingLimits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +47,8 @@ class EngineOptions(TypedDict, total=False):
 
     feeds: Source | Iterable[Source]
     strategies: Strategies
+    runner: type[StrategyRunner]
+    gates: RiskEngine | None
     broker: Broker | None
     services: Iterable[ServiceProtocol]
     mode: ModeName
@@ -72,7 +76,7 @@ class EngineOptions(TypedDict, total=False):
     gc: Literal["auto", "idle"]
     event_types: Mapping[type[Event], Lane] | None
     lanes: Mapping[Lane, LaneOptions] | None
-    audit: str | os.PathLike[str] | None
+    audit: str | os.PathLike[str] | AuditRunner | None
     dispatch_log: str | os.PathLike[str] | None
     record: str | os.PathLike[str] | AnyRecorder | None
     config: Mapping[str, Any] | None
@@ -90,6 +94,7 @@ class EngineOptions(TypedDict, total=False):
 _DEFAULTS: EngineOptions = {
     "feeds": (),
     "strategies": (),
+    "runner": StrategyRunner,
     "services": (),
     "mode": Mode.LIVE,
     "name": "headrace",
@@ -113,6 +118,7 @@ _DEFAULTS: EngineOptions = {
 _PATH = (str, os.PathLike, None)
 # The types of options that are only passed on: what is wrong would show late, or never.
 _TYPES: dict[str, tuple[type | None, ...]] = {
+    "runner": (type,),
     "broker": (Broker, None),
     "services": (Iterable,),
     "name": (str,),
@@ -132,7 +138,7 @@ _TYPES: dict[str, tuple[type | None, ...]] = {
     "slice_ns": (int, np.integer),
     "event_types": (Mapping, None),
     "lanes": (Mapping, None),
-    "audit": _PATH,
+    "audit": (*_PATH, AuditRunner),
     "dispatch_log": _PATH,
     "record": (*_PATH, AnyRecorder),
     "config": (Mapping, None),
@@ -157,6 +163,8 @@ def complete(given: EngineOptions) -> EngineOptions:
     _check_names(options)
     if options["slice_ns"] < 1:
         refuse("slice_ns", options["slice_ns"], "a whole number of ns from 1 on")
+    if not issubclass(options["runner"], StrategyRunner):
+        refuse("runner", options["runner"], "a subclass of headrace.strategies.runner.StrategyRunner")
     if options["broker"] is not None:
         check_broker(options["broker"])
     for name in ("duplicates", "late"):
@@ -172,7 +180,13 @@ def complete(given: EngineOptions) -> EngineOptions:
                 "replay with mode='replay', headrace replay or headrace backtest"
             )
             raise OptionError(msg, option="speed")
-        return options
+    else:
+        _check_past(options, mode)
+    return options
+
+
+def _check_past(options: EngineOptions, mode: Mode) -> None:
+    """Refuse what only a live engine has, and a repetition without its log."""
     if options["clock"] is not None:
         msg = f"clock={options['clock']!r} with mode={str(mode)!r}: its time is its ticks' own; leave the clock out"
         raise OptionError(msg, option="clock")
@@ -188,7 +202,6 @@ def complete(given: EngineOptions) -> EngineOptions:
     if options["record"] is not None:
         msg = f"record={str(options['record'])!r} with mode={str(mode)!r}: only live feeds are recorded; leave it out"
         raise OptionError(msg, option="record")
-    return options
 
 
 def _check_names(options: EngineOptions) -> None:

@@ -19,10 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import headrace._native as _native
-from headrace.bus import AuditSink, EventBus
+from headrace.bus import AuditRunner, AuditSink, EventBus
 from headrace.commands import CommandBus
 from headrace.dispatch.dispatcher import Dispatcher
 from headrace.dispatch.signature import LIFE_CYCLE
+from headrace.engine.builtin_services import builtin_services
 from headrace.engine.listings import Listings
 from headrace.engine.loop import LiveDriver, RepeatDriver, ReplayDriver
 from headrace.engine.marks import Marks
@@ -34,12 +35,14 @@ from headrace.feeds.ends import FeedEnds
 from headrace.feeds.given import announced_by, feeds_of, refuse_candles, refuse_live, refuse_nothing_to_record
 from headrace.feeds.quality import SourceQuality
 from headrace.feeds.recorder import AnyRecorder, Recorder
+from headrace.market.candles import CandleOpen
 from headrace.market.checks import duration_ns, refuse
 from headrace.market.clock import EngineClock, Mode
 from headrace.market.dead_letters import DeadLetters
+from headrace.market.events import Bar, Cause
 from headrace.market.instrument import Instrument
 from headrace.strategies.context import ContextParts
-from headrace.strategies.runner import StrategyRunner
+from headrace.strategies.plots import Plots
 from headrace.strategies.spec import named_specs
 from headrace.telemetry import Metrics
 from headrace.trading.brokers import BrokerContext, guarded
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.repeat import RepeatedSwitch
     from headrace.feeds.base import AnyFeed
+    from headrace.strategies.runner import StrategyRunner
     from headrace.strategies.spec import StrategySpec
     from headrace.telemetry import Sample
 
@@ -85,7 +89,8 @@ class EngineParts:
         listed = [listed] if isinstance(listed, str | Instrument) else listed
         instruments = [Instrument(given) if isinstance(given, str) else given for given in listed]
         self.dispatcher: Final = self._dispatcher(instruments)
-        self.marks: Final = Marks(self.dispatcher)
+        self.candles: Final = _native.CandleMerge(Bar, Cause, CandleOpen)
+        self.marks: Final = Marks(self.dispatcher, self.candles)
         self.kill_switch: Final = self._kill_switch(undo)
         specs = self.specs = named_specs(options["strategies"])
         self.names: Final = KnownNames(
@@ -117,9 +122,10 @@ class EngineParts:
         )
         self.money: Final = Money(self)
         self.account: Final = self.money.account
+        self.plots: Final = Plots(self.names)
         self.strategies: Final = self._strategies(specs)
         context = ServiceContext(bus=self.bus, clock=self.clock, run_id=self.run_id, mode=self.mode)
-        self.services: Final = Supervisor(_services(options), context, self.driver.publish)
+        self.services: Final = Supervisor(_services(options), context, self.driver.publish, builtin_services(self))
         self.feed_ends: Final = FeedEnds(goes_on=options["on_feed_end"] == "continue")
         # By live feed: the state of the breaker of its REST requests.
         self.breakers: Final[dict[str, str]] = {}
@@ -160,6 +166,7 @@ class EngineParts:
             instruments=self.gates.instruments,
             call_at=call_at,
             candles=self.candle_lengths,
+            newest_candles=self.candles.newest,
         )
 
     def call_at(self, name: str, due_ns: int, call: Callable[[], None]) -> None:
@@ -170,16 +177,20 @@ class EngineParts:
     def _book_state(self, strategy: str, instrument: str) -> str | None:
         """Return the state of the book that a strategy uses of an instrument; None: it uses none."""
         runner = self.strategies.get(strategy)
-        uses = runner is not None and any("book" in own.kinds for own in runner.subscriptions)
-        return self.dispatcher.books.state(instrument) if uses else None
+        for own in () if runner is None else runner.subscriptions:
+            if "book" in own.kinds:
+                return self.dispatcher.books.state(instrument)
+        return None
 
     def _newest_trades(self, strategy: str, instrument: str) -> Mapping[str, int | None]:
         """Return when the newest trade of an instrument was received, for each kind that a strategy's handlers take."""
         runner = self.strategies.get(strategy)
-        if runner is None:
-            return {}
-        kinds = dict.fromkeys(kind for own in runner.subscriptions for kind in TRADE_KINDS if kind in own.kinds)
-        return {kind: self.dispatcher.newest_ns(instrument, kind) for kind in kinds}
+        newest: dict[str, int | None] = {}
+        for own in () if runner is None else runner.subscriptions:
+            for kind in TRADE_KINDS:
+                if kind in own.kinds:
+                    newest[kind] = self.dispatcher.newest.received_ns(instrument, kind)
+        return newest
 
     def _run_id(self) -> str:
         if self.repeat is not None:
@@ -216,7 +227,7 @@ class EngineParts:
         )
 
     def _gates(self, instruments: Sequence[Instrument]) -> RiskGates:
-        return RiskGates(
+        gates = RiskGates(
             self.options["limits"],
             instruments,
             clock=self.clock.real,
@@ -226,6 +237,9 @@ class EngineParts:
             books=self._book_state,
             trades=self._newest_trades,
         )
+        if self.options["gates"] is not None:
+            gates.judge_by(self.options["gates"])
+        return gates
 
     def _commands(self) -> CommandBus:
         return CommandBus(
@@ -256,11 +270,11 @@ class EngineParts:
         # It has a thread of its own.
         return undo.enter_context(KillSwitch(self.options["state_folder"], signal=self.options["halt_signal"]))
 
-    def _audit(self) -> AuditSink | None:
-        path = self.options["audit"]
-        if path is None:
-            return None
-        return AuditSink(path, run_id=self.run_id, config=self.options["config_digest"], mode=self.mode)
+    def _audit(self) -> AuditRunner | None:
+        given = self.options["audit"]
+        if not isinstance(given, str | os.PathLike):
+            return given
+        return AuditSink(given, run_id=self.run_id, config=self.options["config_digest"], mode=self.mode)
 
     def _log(self) -> RunLog | None:
         path = self.options["dispatch_log"]
@@ -273,7 +287,7 @@ class EngineParts:
         if self.repeat is not None:
             return RepeatDriver(*moved, self.repeat)
         if self.mode is Mode.REPLAY:
-            return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit, marks=self.marks)
+            return ReplayDriver(*moved, self.options, commands=self.commands, audit=self.audit, candles=self.candles)
         return LiveDriver(*moved, self.options, self.log)
 
     def _halt_watch(self) -> HaltWatch | None:
@@ -294,10 +308,12 @@ class EngineParts:
             clock=self.clock,
             timers=self.driver.timers,
             bars=self.driver.bars,
+            plots=self.plots,
             run_id=self.run_id,
             publish=self.driver.publish,
         )
-        return {name: StrategyRunner(spec, name, context) for name, spec in specs.items()}
+        runner = self.options["runner"]
+        return {name: runner(spec, name, context) for name, spec in specs.items()}
 
     def _recorder(self) -> AnyRecorder | None:
         record = self.options["record"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headrace.engine.options import EngineOptions
     from headrace.engine.parts import EngineParts
     from headrace.engine.report import Report
+    from headrace.engine.running_replay import RunningReplay
     from headrace.feeds.given import Source
     from headrace.feeds.sources import Progress
     from headrace.market.instrument import Instrument
@@ -51,7 +52,8 @@ def replay(
     """Replay recordings, arrays or feeds through strategies and return what happened.
 
     sources : one or several: a path (gzip, zstd or plain lines, or ``.npy`` of TICK_DTYPE), ``"FILE@BINANCE_USDM"``
-        to name the venue with it, an array of TICK_DTYPE, or a Feed. Merged by receive time.
+        to name the venue with it, ``"FILE@BTCUSDT.BINANCE"`` the instrument of a file of columns, an array of
+        TICK_DTYPE, or a Feed. Merged by receive time.
     strategies : one or several: a Strategy, its class, a plain function, or a pair of one of these and its subscription
         options. Called for each tick in this order. Names are made unique: ``Class``, ``Class-2``.
     venue : of the files that do not name theirs; else it is found in their first 1,000 frames.
@@ -92,14 +94,20 @@ def replay(
     return run_parts(build_parts(complete(options)))
 
 
-def run_parts(parts: EngineParts) -> Report:
-    """Run the parts of a replay to their end, also inside of a running event loop, and return what happened."""
+def run_parts(parts: EngineParts, on_begin: Callable[[RunningReplay], object] | None = None) -> Report:
+    """Run the parts of a replay to their end, also inside of a running event loop, and return what happened.
+
+    on_begin : called with the replay before it runs.
+    """
     from headrace.engine.event_loop import run_in_loop
     from headrace.engine.interrupts import Interrupts
     from headrace.engine.report import report_of
     from headrace.engine.run import EngineRun
+    from headrace.engine.running_replay import RunningReplay
 
     run = EngineRun(parts)
+    if on_begin is not None:
+        on_begin(RunningReplay(parts, run))
     with Interrupts((run.stop,), signals=(signal.SIGINT,)):
         if has_running_loop():
             on_own_thread(lambda: run_in_loop(run.run(), run.end.waits))

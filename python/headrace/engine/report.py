@@ -18,6 +18,7 @@ import msgspec
 from headrace.bus.lane import LaneStats
 from headrace.dispatch.subscription_stats import SubscriptionStats, sum_of_stats
 from headrace.engine.repeat import RepeatReport
+from headrace.engine.service import ServiceReport
 from headrace.engine.tables import Table, duration_text, latency_text, tables_html, tables_text
 from headrace.engine.trading_report import PositionReport, position_reports, trading_tables
 from headrace.feeds.quality import Finding
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from headrace.engine.run import EngineRun
     from headrace.strategies.runner import StrategyRunner
 
-__all__ = ["PositionReport", "Report", "SourceReport", "StrategyReport", "report_of", "status_of", "venue_order"]
+__all__ = ["PositionReport", "Report", "SourceReport", "StrategyReport", "report_of", "venue_order"]
 
 FRAME_TYPES = ("bookTicker", "trade", "aggTrade", "depthUpdate", "snapshot")
 
@@ -110,7 +111,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     hash_seed : the interpreter's PYTHONHASHSEED, or ``"random"``: then sets of texts iterate differently in each run.
     lanes : what became of the events. left : of them, those that no handler received. left_behind : what a user's
         objects were asked to end and did not within its time, by object and method.
-    strategies, services : by name. totals : profit and fees of all strategies, by currency.
+    strategies, services : by name; among the services those that the engine calls directly. totals : profit and fees of
+        all strategies, by currency.
     commands : answered. dead_letters : rejected frames, failed calls and events.
     halted : whether the kill switch is thrown. held_back : answers of the broker that found no room at first: its fills
         waited for the next quote. findings : of the check of the data, by source. repeated : what came of a repetition.
@@ -143,13 +145,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     left_behind: tuple[str, ...]
     strategies: Mapping[str, StrategyReport]
     totals: Mapping[str, Balance]
-    services: Mapping[str, str]
+    services: Mapping[str, ServiceReport]
     commands: int
     dead_letters: DeadLetters
     halted: bool
     held_back: int
     findings: Mapping[str, tuple[Finding, ...]]
     repeated: RepeatReport | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the feeds had nothing: no tick, no candle, not even a frame that was rejected."""
+        return not (self.candles or any(self.ticks.values()) or any(self.rejected.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``--json`` prints: plain numbers, texts, lists and dicts."""
@@ -177,6 +184,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             if own.published
         ]
         states = {name: _state_text(own) for name, own in self.strategies.items()}
+        services = [(name, own.health, own.measured) for name, own in self.services.items()]
         hashes = [(name, own.delivered_hash) for name, own in self.strategies.items() if own.delivered_hash]
         return [
             Table("stopped early" if self.stopped else self.mode, ("", ""), self._facts()),
@@ -184,6 +192,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             Table("ticks", ("kind", "count"), [(name, f"{count:,}") for name, count in self.ticks.items()]),
             Table("lanes", ("lane", "published", "processed", "dead", "dropped", "left"), lanes),
             Table("strategies", *self._tick_table()),
+            Table("services", ("service", "health", "measured"), services, texts=3),
             *trading_tables(self._traders(), states, self.totals),
             Table(
                 "data",
@@ -193,9 +202,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             ),
             Table("delivered hashes", ("name", "SHA-256"), hashes),
         ]
-
-    def _found(self) -> list[tuple[str, str]]:
-        return [(source, str(own)) for source, each in self.findings.items() for own in each]
 
     def _traders(self) -> list[StrategyReport]:
         """Return all strategies when one of them had an order."""
@@ -228,7 +234,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             *([("fills held back", f"{self.held_back:,}")] if self.held_back else []),
             *(("left behind", where) for where in self.left_behind),
             *([("repeated", _verdict(self.repeated))] if self.repeated else []),
-            *([("input hash", self.input_hash)] if self.input_hash else []),
+            # A backtest's result has a hash over ticks and candles.
+            *([("hash of ticks" if self.candles else "input hash", self.input_hash)] if self.input_hash else []),
         ]
 
 
@@ -277,7 +284,7 @@ def _verdict(repeated: RepeatReport) -> str:
     return f"{counts}, {'all' if repeated.same else 'not all'} the same"
 
 
-def report_of(parts: EngineParts, run: EngineRun) -> Report:
+def report_of(parts: EngineParts, run: EngineRun, *, with_metrics: bool = True) -> Report:
     """Read the counters of an engine's parts and of its run."""
     stats, span = parts.dispatcher.stats(), run.sources.span()
     published, wall_s = sum(stats.ticks.values()), run.wall_s
@@ -312,7 +319,7 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         left_behind=tuple(run.end.waits.left),
         strategies={name: _strategy(parts, runner) for name, runner in parts.strategies.items()},
         totals=parts.account.balances(),
-        services=parts.services.health(),
+        services=parts.services.report(with_metrics=with_metrics),
         commands=parts.commands.stats().answered,
         dead_letters=parts.dead_letters.snapshot(),
         halted=parts.kill_switch is not None and parts.kill_switch.is_halted,
@@ -320,34 +327,6 @@ def report_of(parts: EngineParts, run: EngineRun) -> Report:
         findings={} if parts.quality is None else parts.quality.findings,
         repeated=None if parts.repeat is None else parts.repeat.report(),
     )
-
-
-def status_of(parts: EngineParts, report: Report, *, stopping: bool) -> dict[str, object]:
-    """Return what runs now, as a command answers it: plain types only."""
-    return {
-        "engine": report.name,
-        "run_id": report.run_id,
-        "now_ns": parts.clock.now_ns(),
-        "halted": report.halted,
-        "stopping": stopping,
-        "ticks": sum(report.ticks.values()) + report.gaps,
-        "dead_letters": report.dead_letters.total,
-        "lanes": {str(lane): own.left for lane, own in report.lanes.items()},
-        "services": dict(report.services),
-        "strategies": {
-            name: {
-                "state": own.state,
-                "version": own.version,
-                "pending": own.pending,
-                "missed": own.missed,
-                "open_orders": list(own.open_orders),
-                "fills": own.orders.fills,
-                "positions": {position.instrument: str(position.quantity) for position in own.positions},
-                "realized_pnl": {currency: str(total.realized_pnl) for currency, total in own.totals.items()},
-            }
-            for name, own in report.strategies.items()
-        },
-    }
 
 
 # The fields of a strategy's ticks; its state is not that of a subscription.

@@ -22,17 +22,19 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from headrace.engine.breakers import follow_breakers
 from headrace.engine.loop import Steps
 from headrace.engine.loop_watch import LoopWatch
 from headrace.engine.report import report_of
 from headrace.engine.shutdown import Shutdown
+from headrace.engine.watches import Watches
 from headrace.errors import RecordingError
-from headrace.feeds.base import RestFeed
 from headrace.feeds.listings import follow_listings
 from headrace.feeds.sources import Sources
-from headrace.limits import DRAIN_S, FORCE_STEP_S, HALT_S, PATTERNS_AFTER_S
+from headrace.limits import DRAIN_S, FORCE_STEP_S
 from headrace.market.clock import Mode
-from headrace.market.events import Signal, Status
+from headrace.market.events import Signal
+from headrace.market.user_errors import called
 from headrace.market.user_waits import returned
 from headrace.market.wording import counted
 from headrace.telemetry.logs import market_time
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from headrace.engine.parts import EngineParts
     from headrace.market.events import Event
     from headrace.strategies.runner import StrategyRunner
-    from headrace.trading.kill_switch import HaltWatch
 
 __all__ = ["EngineRun"]
 
@@ -54,8 +55,6 @@ log = logging.getLogger(__name__)
 
 # How soon a thread that computes lets the loop in: the interpreter's default is ten times as long.
 SWITCH_INTERVAL_S = 0.0005
-# Between two looks whether enough data came to judge patterns.
-LOOK_EVERY_S = 0.2
 
 
 class EngineRun:
@@ -233,12 +232,12 @@ class EngineRun:
         if isinstance(parts.kill_switch, KillSwitch):
             undo.enter_context(registered(parts.name, parts.kill_switch.path.parent))
         if parts.audit is not None:
-            parts.audit.attach(parts.bus)
+            called(parts.audit.attach, f"{type(parts.audit).__name__}.attach", parts.bus)
         await parts.driver.start(self.sources)
         if parts.warmup is not None:
             parts.warmup.begins_ns = parts.clock.now_ns()
         parts.candle_lengths.update(self.sources.candle_lengths())
-        self._connect_breakers()
+        follow_breakers(parts)
         parts.listings.open(self.sources.live)
         undo.callback(follow_listings, self.sources.live, None)
         if self.ended_by:
@@ -268,7 +267,7 @@ class EngineRun:
 
     async def _execute(self, group: asyncio.TaskGroup) -> None:
         parts = self._parts
-        parts.services.start(group)
+        await parts.services.start(group)
         parts.driver.publish_control("ENGINE_READY")
         strategies = counted(len(parts.strategies), "strategy")
         log.info("engine %s is ready: run %s, %s", parts.name, parts.run_id, strategies)
@@ -280,21 +279,16 @@ class EngineRun:
             stop_strategies=self.end.stop_strategies,
             take_listing=parts.listings.take,
         )
-        watches: list[asyncio.Task[None]] = []
-        if parts.halt_watch is not None:
-            work = self._watch_kill_switch(parts.halt_watch)
-            watches.append(group.create_task(work, name="headrace-kill-switch"))
-        if parts.mode is Mode.LIVE:
-            watches.append(group.create_task(self._judge_patterns(), name="headrace-patterns"))
+        watches = Watches(parts)
+        watches.start(group)
         self._began_s = time.monotonic()
         try:
             self._ends(await self._drive(steps))
             if parts.mode is Mode.REPLAY:
-                self._warn_of_unmatched()
+                watches.judge_patterns()
         finally:
             self._ended_s = time.monotonic()
-            for watch in watches:
-                watch.cancel()
+            watches.stop()
 
     async def _drive(self, steps: Steps) -> str:
         if self._parts.mode is Mode.LIVE:
@@ -306,27 +300,6 @@ class EngineRun:
         ticks = [own for runner in self._parts.strategies.values() for own in runner.subscriptions]
         return ", ".join(own.awaited.where() for own in ticks if own.awaited.is_running) or "a call of the replay"
 
-    async def _watch_kill_switch(self, watch: HaltWatch) -> None:
-        """Publish the changes of the kill switch that no command has made."""
-        while True:
-            watch.look()
-            await asyncio.sleep(HALT_S)
-
-    async def _judge_patterns(self) -> None:
-        """Warn of patterns without an instrument, once data came for long enough."""
-        ring, clock = self._parts.dispatcher.ring, self._parts.clock
-        while not ring.cursor:  # noqa: ASYNC110 - a look now and then costs no tick anything
-            await asyncio.sleep(LOOK_EVERY_S)
-        judged_ns = clock.now_ns() + int(PATTERNS_AFTER_S * 1e9)
-        while clock.now_ns() < judged_ns:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(LOOK_EVERY_S)
-        self._warn_of_unmatched()
-
-    def _warn_of_unmatched(self) -> None:
-        problem_of = self._parts.names.problem_of_pattern()
-        for runner in self._parts.strategies.values():
-            runner.warn_of_unmatched(problem_of)
-
     # What its parts call
 
     def _fetch_snapshot(self, instrument: str) -> None:
@@ -336,20 +309,6 @@ class EngineRun:
     def _request_snapshot(self, instrument: str) -> None:
         is_held = any(not position.is_flat for position in self._parts.positions.positions(instrument=instrument))
         self.sources.request_snapshot(instrument, int(is_held))
-
-    def _connect_breakers(self) -> None:
-        for feed in self._parts.feeds:
-            if isinstance(feed, RestFeed):
-                feed.on_breaker(partial(self._breaker_changed, feed.name))
-
-    def _breaker_changed(self, feed: str, state: str) -> None:
-        parts, is_first = self._parts, feed not in self._parts.breakers
-        parts.breakers[feed] = state
-        if not is_first:
-            log.warning("%s: the circuit breaker of its REST requests is %s", feed, state)
-            now_ns = parts.clock.now_ns()
-            status = Status(source="engine", ts=now_ns, run_id=parts.run_id, subject=f"REST of {feed}", state=state)
-            parts.driver.publish(status)
 
     def _on_quarantine(self, strategy: str, reason: str) -> None:
         """Called inside of a dispatch, in any thread; done between two of them."""

@@ -14,7 +14,10 @@ Does not: restart anything; that is the engine's supervisor.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+
+import msgspec
 
 from headrace.errors import OptionError
 from headrace.market.checks import mistaken_for, of_type, one_of
@@ -22,18 +25,31 @@ from headrace.market.clock import Mode
 from headrace.market.user_functions import generator_problem, unfinished_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from headrace.bus import EventBus
     from headrace.market.clock import Clock, ModeName
 
-__all__ = ["RestartPolicy", "Service", "ServiceContext", "ServiceProtocol", "check_service"]
+__all__ = ["RestartPolicy", "Service", "ServiceContext", "ServiceProtocol", "ServiceReport", "check_service"]
 
 RestartPolicy: TypeAlias = Literal["always", "on_failure", "never"]
 
 # The methods of a service: those that are awaited, and those that answer at once.
 AWAITED = ("setup", "run", "stop")
 AT_ONCE = ("health", "metrics")
+
+
+class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A service of a run. health : "ok", "ended", or what is wrong. restarts : starts after the first."""
+
+    health: str
+    restarts: int
+    metrics: Mapping[str, float]
+
+    @property
+    def measured(self) -> str:
+        """Its metrics as a text."""
+        return ", ".join(f"{name} {value:,.6g}" for name, value in self.metrics.items())
 
 
 class ServiceContext:

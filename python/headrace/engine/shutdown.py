@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from headrace.limits import DRAIN_LAST_S, DRAIN_RUNNING_S, DRAIN_S
 from headrace.market.events import EVENT_LANES
+from headrace.market.user_errors import called
 from headrace.market.user_waits import UserWaits
 from headrace.market.wording import counted
 from headrace.strategies.states import ENGINE_ENDS, StrategyState
@@ -99,7 +100,7 @@ class Shutdown:
             with self._kept("closing the recordings"):
                 parts.recorder.close()
         if parts.audit is not None:
-            parts.audit.close()
+            called(parts.audit.close, f"{type(parts.audit).__name__}.close")
 
     def is_drained(self) -> bool:
         """Whether nothing is left to do, or the time to drain is over; it begins with the first call."""

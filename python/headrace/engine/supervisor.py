@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn, SupportsFloat
 
 from headrace.dispatch.faults import error_text
-from headrace.engine.service import check_service
+from headrace.engine.builtin_services import BuiltinService
+from headrace.engine.service import ServiceReport, check_service
 from headrace.errors import EngineError, ServiceError
 from headrace.limits import DRAIN_RUNNING_S, RESTART_FIRST_S, RESTART_MAX_S
 from headrace.market.clock import Mode
@@ -41,12 +42,20 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Looks after the services of one engine. publish : publishes an event, now or when there is room."""
+    """Looks after the services of one engine.
+
+    publish : publishes an event, now or when there is room. builtin : listed and measured beside them, and never run.
+    """
 
     def __init__(
-        self, services: Iterable[ServiceProtocol], context: ServiceContext, publish: Callable[[Event], None]
+        self,
+        services: Iterable[ServiceProtocol],
+        context: ServiceContext,
+        publish: Callable[[Event], None],
+        builtin: Iterable[BuiltinService] = (),
     ) -> None:
         self._services: list[ServiceProtocol] = []
+        self._builtin = list(builtin)
         self._context = context
         self._publish = publish
         self._set_up: list[ServiceProtocol] = []
@@ -55,9 +64,9 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         # Starts after the first, by service.
-        self.restarts: dict[str, int] = {}
+        self.restarts: dict[str, int] = dict.fromkeys((own.name for own in self._builtin), 0)
         # Calls of health() and metrics() that raised, or returned what is none, by service.
-        self.faults: dict[str, int] = {}
+        self.faults: dict[str, int] = dict(self.restarts)
         for service in services:
             self.add(service)
 
@@ -81,10 +90,13 @@ class Supervisor:
                     raise ServiceError(problem, service=service.name) from error
                 raise
 
-    def start(self, group: asyncio.TaskGroup) -> None:
-        """Run each in a task of its own."""
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Run each in a task of its own, and return when each has begun, before the first tick."""
         for service in self._services:
             self._tasks[service.name] = group.create_task(self._look_after(service), name=f"headrace-{service.name}")
+        # Its task has the first turn, and the call of ``run`` in it the second.
+        for _ in range(2 if self._services else 0):
+            await asyncio.sleep(0)
 
     async def stop(self, within_s: float) -> None:
         """Ask every service to leave, last one first, give them half a second, and cancel who stays.
@@ -118,20 +130,32 @@ class Supervisor:
 
     def health(self) -> Mapping[str, str]:
         """Return what each service says of itself; one that ended says so."""
-        return {service.name: self._health_of(service) for service in self._services}
+        return {service.name: self._health_of(service) for service in self._listed}
 
     def metrics(self) -> Mapping[str, Mapping[str, float]]:
         """Return what each service measures; nothing of one that cannot say."""
-        return {service.name: self._metrics_of(service) for service in self._services}
+        return {service.name: self._metrics_of(service) for service in self._listed}
 
-    def _metrics_of(self, service: ServiceProtocol) -> Mapping[str, float]:
+    def report(self, *, with_metrics: bool = True) -> dict[str, ServiceReport]:
+        """Return what is to be said of each service, the built-in ones first. with_metrics : ask each for its own."""
+        metrics = self.metrics() if with_metrics else {}
+        return {
+            name: ServiceReport(health=health, restarts=self.restarts[name], metrics=metrics.get(name, {}))
+            for name, health in self.health().items()
+        }
+
+    @property
+    def _listed(self) -> list[ServiceProtocol | BuiltinService]:
+        return [*self._builtin, *self._services]
+
+    def _metrics_of(self, service: ServiceProtocol | BuiltinService) -> Mapping[str, float]:
         try:
             return _numbers(refuse_unfinished(service.metrics(), "here: return a dict of numbers by name"))
         except BaseException as error:  # noqa: BLE001 - as in `_health_of`
             self._contain(service, "metrics", error)
             return {}
 
-    def _contain(self, service: ServiceProtocol, method: str, error: BaseException) -> None:
+    def _contain(self, service: ServiceProtocol | BuiltinService, method: str, error: BaseException) -> None:
         """Count what a service's method raised, and log the first."""
         if is_requested(error):
             raise error
@@ -139,7 +163,7 @@ class Supervisor:
         if self.faults[service.name] == 1:
             log.error("%s failed; more like this are counted", _where(service, method), exc_info=error)
 
-    def _health_of(self, service: ServiceProtocol) -> str:
+    def _health_of(self, service: ServiceProtocol | BuiltinService) -> str:
         task = self._tasks.get(service.name)
         if task is not None and task.done():
             return "ended"
@@ -254,5 +278,6 @@ async def _called(service: ServiceProtocol, method: str, *arguments: object, wit
     refuse_generator(await returned(awaitable, _where(service, method), within_s))
 
 
-def _where(service: ServiceProtocol, method: str) -> str:
-    return f"{type(service).__name__}.{method} of service {service.name}"
+def _where(service: ServiceProtocol | BuiltinService, method: str) -> str:
+    part = service.part if isinstance(service, BuiltinService) else service
+    return f"{type(part).__name__}.{method} of service {service.name}"

@@ -31,6 +31,7 @@ class MeanReversion(Strategy):
         """Update the average, and send an order where none is open."""
         average = self.average.get(instrument, mid)
         self.average[instrument] = average = average + (mid - average) / self.span
+        self.plot("average", average, instrument=instrument)
         if instrument in self.working:
             return
         held = self.position(instrument).quantity

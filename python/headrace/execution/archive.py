@@ -196,19 +196,18 @@ def _removed(connection: Connection, table: str, target: Path) -> int:
     if not source.removed_by:
         return 0
     columns = columns_of(table)
-    where = " AND ".join(f"q.{name} = {_bound(name, columns[name], dialect)}" for name in source.removed_by)
-    reads = ", ".join(_read(f"q.{name}", kind, dialect) for name, kind in columns.items())
-    select = f"SELECT {reads} FROM {table} q WHERE {where} LOCKED(q)"
-    delete = f"DELETE FROM {table} AS q WHERE {where}"
+    same = "IS" if dialect == "sqlite" else "IS NOT DISTINCT FROM"
+    where = " AND ".join(
+        f"q.{name} {'=' if name in source.removed_by else same} {_bound(name, kind, dialect)}"
+        for name, kind in columns.items()
+    )
     total = 0
     with parquet.ParquetFile(target) as file:
         for batch in file.iter_batches(batch_size=ARCHIVE_BATCH):
+            rows = zip(*(_values(batch.column(name), kind) for name, kind in columns.items()), strict=True)
             with transaction(connection):
-                for own in zip(*(_values(batch.column(name), kind) for name, kind in columns.items()), strict=True):
-                    named = dict(zip(columns, own, strict=True))
-                    key = {name: named[name] for name in source.removed_by}
-                    if [tuple(map(_held, row)) for row in connection.rows(select, key)] == [own]:
-                        total += connection.changed(delete, key)
+                named = [dict(zip(columns, own, strict=True)) for own in rows]
+                total += connection.many(f"DELETE FROM {table} AS q WHERE {where}", named)
     return total
 
 

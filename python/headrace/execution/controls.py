@@ -60,6 +60,7 @@ _STATUS = """
 SELECT status, (SELECT MAX(n.id) FROM dispatch_recommendations n WHERE n.requeue_of = r.id)
 FROM dispatch_recommendations r WHERE id = :id
 """
+_NOW = "SELECT MS(NOW())"
 _PAUSES = "SELECT scope, target, MS(until), actor, reason, MS(created_at) FROM dispatch_pauses ORDER BY created_at"
 
 
@@ -87,8 +88,11 @@ class Controls:
         self._reason = reason
 
     def pause(self, scope: Scope = "all", target: str = "", until_ms: int | None = None) -> None:
-        """Claim nothing of a scope any more, until a time, or until ``resume``."""
+        """Claim nothing of a scope any more, until a time to come, or until ``resume``."""
         with transaction(self._connection):
+            if until_ms is not None and until_ms <= self._connection.rows(_NOW)[0][0]:
+                msg = "until is over already by the database's clock: nothing would be paused; use a time to come"
+                raise RecommendationError(msg, field="until")
             self._record("pause", scope, target, until_ms=until_ms)
 
     def resume(self, scope: Scope = "all", target: str = "") -> None:

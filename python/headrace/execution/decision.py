@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.execution.gates import DAILY_LIMIT, GateResult, evaluate
 from headrace.execution.pricing import PricingRefusal, plan_of
-from headrace.execution.values import json_text
+from headrace.execution.values import json_of_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,10 @@ class Decision(NamedTuple):
     @property
     def gates_json(self) -> str:
         """What every gate said, as the database holds it."""
-        return json_text({name: result._asdict() for name, result in self.results.items()})
+        results = {}
+        for name, (observed, threshold, passed) in self.results.items():
+            results[name] = {"observed": observed, "threshold": threshold, "passed": passed}
+        return json_of_plain(results)
 
     @property
     def refused_by(self) -> list[str]:
@@ -42,7 +45,7 @@ class Decision(NamedTuple):
 
 def decide(gates: Mapping[str, Gate], view: GateView) -> Decision:
     """Judge a view by every gate but the daily limit, which ``judge_daily_limit`` adds. Raises GateError."""
-    results = evaluate({name: gate for name, gate in gates.items() if name != DAILY_LIMIT}, view)
+    results = evaluate([own for own in gates.items() if own[0] != DAILY_LIMIT], view)
     try:
         return Decision(view, results, plan_of(view), None)
     except PricingRefusal as refusal:
@@ -52,9 +55,8 @@ def decide(gates: Mapping[str, Gate], view: GateView) -> Decision:
 def judge_daily_limit(gates: Mapping[str, Gate], decision: Decision, executed_today: int) -> Decision:
     """Return the whole decision, with the executions that were counted under the ticker's lock. Raises GateError."""
     view = decision.view._replace(executed_today=executed_today)
-    limit = {name: gate for name, gate in gates.items() if name == DAILY_LIMIT}
-    judged = {**decision.results, **evaluate(limit, view)}
-    whole = decision._replace(view=view, results={name: judged[name] for name in gates})
+    judged = {**decision.results, **evaluate([(DAILY_LIMIT, gates[DAILY_LIMIT])], view)}
+    whole = Decision(view, {name: judged[name] for name in gates}, decision.plan, decision.why)
     if refused := whole.refused_by:
         return whole._replace(plan=None, why=f"gates: {', '.join(refused)}")
     return whole

@@ -77,9 +77,10 @@ class Finisher:
                 ledger.mark_sent(connection, self.holder, whole)
                 return Outcome(RecommendationStatus.SENT)
             status = RecommendationStatus.SKIPPED if whole.plan is None else RecommendationStatus.SIMULATED
-            ledger.end(connection, self.holder, claimed, status, gates=whole.gates_json, why=whole.why)
+            gates = whole.gates_json
+            ledger.end(connection, self.holder, claimed, status, gates=gates, why=whole.why)
             if whole.plan is not None:
-                ledger.insert_execution(connection, ledger.execution_values(self.holder, whole))
+                ledger.insert_execution(connection, ledger.execution_values(self.holder, whole, gates))
         return Outcome(status, whole.why, tuple(whole.refused_by))
 
     def _fail(self, connection: Connection, claimed: Claimed, why: str) -> Outcome:

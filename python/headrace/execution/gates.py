@@ -10,10 +10,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+import msgspec
+
+from headrace.execution.values import json_text
 from headrace.market.money import decimal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from headrace.execution.recommendation import Bar, Claimed, Features
     from headrace.execution.settings import ExecutionSettings
@@ -92,10 +95,10 @@ GATES: Mapping[str, Gate] = {
 }
 
 
-def evaluate(gates: Mapping[str, Gate], view: GateView) -> dict[str, GateResult]:
-    """Return what every gate says. Raises GateError for a user's gate that raised or returned something else."""
+def evaluate(gates: Iterable[tuple[str, Gate]], view: GateView) -> dict[str, GateResult]:
+    """Return what gates say, by name. Raises GateError for a user's gate that raised or returned something else."""
     results = {}
-    for name, gate in gates.items():
+    for name, gate in gates:
         try:
             result = gate(view)
         except Exception as error:
@@ -105,8 +108,18 @@ def evaluate(gates: Mapping[str, Gate], view: GateView) -> dict[str, GateResult]
         if type(result) is not GateResult or type(result.passed) is not bool:
             msg = f"gate {name} returned {result!r:.100}: return a GateResult(observed, threshold, passed)"
             raise GateError(msg)
-        results[name] = result
+        results[name] = result if gate is GATES.get(name) else _plain(name, result)
     return results
+
+
+def _plain(name: str, result: GateResult) -> GateResult:
+    """Return what a user's gate said as JSON holds it. Raises GateError for what JSON cannot hold, such as NaN."""
+    try:
+        observed, threshold = msgspec.json.decode(json_text({"of": [result.observed, result.threshold]}))["of"]
+    except (TypeError, ValueError) as error:
+        msg = f"gate {name} returned {result!r:.100}, which cannot be written as JSON: {error}"
+        raise GateError(msg) from error
+    return GateResult(observed, threshold, result.passed)
 
 
 def _age(newest: Bar | Features | None, now_ms: int, most: Decimal) -> GateResult:

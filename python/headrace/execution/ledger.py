@@ -162,10 +162,11 @@ def mark_sent(connection: Connection, holder: Holder, decision: Decision) -> Non
     """Make a claimed row SENT, with the id and all of its order; it is sent after the commit. Raises StaleFinish."""
     claimed = decision.view.recommendation
     assert decision.plan is not None
-    own = execution_values(holder, decision, mode="REAL")
+    gates = decision.gates_json
+    own = execution_values(holder, decision, gates, mode="REAL")
     values: dict[str, Value] = {
         "run": holder.run,
-        "gates": decision.gates_json,
+        "gates": gates,
         "id": claimed.id,
         "owner": holder.owner,
         "epoch": claimed.epoch,
@@ -181,8 +182,8 @@ def insert_execution(connection: Connection, values: dict[str, Value]) -> None:
     connection.changed(_EXECUTION, values)
 
 
-def execution_values(holder: Holder, decision: Decision, *, mode: str = "SIMULATED") -> dict[str, Value]:
-    """Return an execution as the ledger holds it, of a decision to execute."""
+def execution_values(holder: Holder, decision: Decision, gates: str, *, mode: str = "SIMULATED") -> dict[str, Value]:
+    """Return an execution as the ledger holds it, of a decision to execute. gates : the decision's ``gates_json``."""
     view, plan = decision.view, decision.plan
     assert plan is not None
     claimed, texts = view.recommendation, _texts_of(view.settings)
@@ -220,7 +221,7 @@ def execution_values(holder: Holder, decision: Decision, *, mode: str = "SIMULAT
         "mode": mode,
         "client_order_id": None,
         "explain": json_of_plain(explain),
-        "risk": decision.gates_json,
+        "risk": gates,
         "sim": json_of_plain(sim),
     }
 

@@ -7,6 +7,7 @@ Does not: hold recommendations; those are never replaced (``recommendation``).
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,11 +17,11 @@ from headrace.execution.values import amount_of, json_object, ms_of, refuse_valu
 from headrace.market.checks import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headrace.execution.database.base import Connection, Value
 
-__all__ = ["BARS", "FEATURES", "WATCHLIST", "Loadable", "time_text_ms"]
+__all__ = ["BARS", "FEATURES", "WATCHLIST", "Column", "Loadable", "time_text_ms", "whole_number"]
 
 
 class Column(NamedTuple):
@@ -33,19 +34,30 @@ class Column(NamedTuple):
 
 
 class Loadable(NamedTuple):
-    """One table. key : its columns of the primary key."""
+    """One table. key : its columns of the primary key. check_row : raises for values that do not fit together."""
 
     table: str
     key: tuple[str, ...]
     columns: Mapping[str, Column]
+    check_row: Callable[[Mapping[str, Value]], object] = lambda _: None
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Raise RecommendationError for a column that the table has not, or needs and is not there."""
+        given = set(names)
+        for name in sorted(given):
+            if name not in self.columns:
+                known = f"{nearest(name, self.columns)}; it takes {', '.join(self.columns)}"
+                msg = f"{self.table} has no column {name!r}{known}"
+                raise RecommendationError(msg, field=name)
+        for name, column in self.columns.items():
+            if column.required and name not in given:
+                msg = f"{self.table} needs a column {name}, and it is not there"
+                raise RecommendationError(msg, field=name)
 
     def checked(self, row: Mapping[str, object]) -> dict[str, Value]:
         """Return a row as the database holds it. Raises RecommendationError."""
-        for name in row:
-            if name not in self.columns:
-                known = f"{nearest(name, self.columns)}; it has {', '.join(self.columns)}"
-                msg = f"{self.table} has no column {name!r}{known}"
-                raise RecommendationError(msg, field=name)
+        if not row.keys() <= self.columns.keys():
+            self.check_columns(row)
         checked: dict[str, Value] = {}
         for name, column in self.columns.items():
             value = row.get(name)
@@ -56,16 +68,16 @@ class Loadable(NamedTuple):
                 checked[name] = None
             else:
                 checked[name] = column.check(name, value)
+        self.check_row(checked)
         return checked
 
     def write(self, connection: Connection, rows: Sequence[Mapping[str, Value]]) -> None:
         """Write checked rows in one transaction. Raises StoreError."""
         with transaction(connection):
-            for row in rows:
-                self.write_row(connection, row)
+            self.write_inside(connection, rows)
 
-    def write_row(self, connection: Connection, row: Mapping[str, Value]) -> None:
-        """Write a checked row, inside of a transaction. Raises StoreError."""
+    def write_inside(self, connection: Connection, rows: Sequence[Mapping[str, Value]]) -> None:
+        """Write checked rows, inside of a transaction. Raises StoreError."""
         names = list(self.columns)
         values = ", ".join(
             f"AT(:{name})" if column.is_time else f"JSON(:{name})" if column.is_json else f":{name}"
@@ -76,7 +88,7 @@ class Loadable(NamedTuple):
             f"INSERT INTO {self.table} ({', '.join(names)}) VALUES ({values})"
             f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {updates}"
         )
-        connection.changed(text, row)
+        connection.many(text, rows)
 
 
 def time_text_ms(field: str, value: object) -> int:
@@ -107,17 +119,33 @@ def _amount(low: int, *, at_low: bool) -> Callable[[str, object], str]:
     return check
 
 
-def _whole(low: int, high: int) -> Callable[[str, object], int]:
+def whole_number(low: int, high: int) -> Callable[[str, object], int]:
+    """Return a check of whole numbers, or of their texts."""
+
     def check(field: str, value: object) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = low - 1
-        if isinstance(value, bool) or not low <= number <= high:
+        # int() takes more: spaces, underscores, digits of other scripts.
+        is_whole = not isinstance(value, bool) and re.fullmatch(r"[+-]?[0-9]{1,20}", str(value)) is not None
+        number = int(str(value)) if is_whole else low - 1
+        if not low <= number <= high:
             raise refuse_value(field, value, f"a whole number from {low} to {high}")
         return number
 
     return check
+
+
+def _check_prices(row: Mapping[str, Value]) -> None:
+    """Raise RecommendationError for a bar whose open or close is not between its low and its high."""
+    prices = {name: Decimal(str(row[name])) for name in ("high", "open", "close", "low")}
+    if prices["high"] < prices["low"]:
+        msg = f"high={row['high']} is below low={row['low']}: correct the bar, or leave it out"
+        raise RecommendationError(msg, field="high")
+    for name in ("open", "close"):
+        if not prices["low"] <= prices[name] <= prices["high"]:
+            msg = (
+                f"{name}={row[name]} is not between low={row['low']} and high={row['high']}:"
+                " correct the bar, or leave it out"
+            )
+            raise RecommendationError(msg, field=name)
 
 
 _PRICE, _POSITIVE = Column(_amount(0, at_low=False)), _amount(0, at_low=True)
@@ -135,6 +163,7 @@ BARS = Loadable(
         "close": _PRICE,
         "volume": Column(_POSITIVE),
     },
+    _check_prices,
 )
 FEATURES = Loadable(
     "lane_features",
@@ -145,7 +174,7 @@ FEATURES = Loadable(
         "sma_20": _PRICE._replace(required=False),
         "sma_50": _PRICE._replace(required=False),
         "volume_ratio": Column(_POSITIVE, required=False),
-        "trend": Column(_whole(-1, 1), required=False),
+        "trend": Column(whole_number(-1, 1), required=False),
         "recent_vol": Column(_POSITIVE, required=False),
     },
 )
@@ -154,7 +183,7 @@ WATCHLIST = Loadable(
     ("ticker",),
     {
         "ticker": Column(_ticker),
-        "rank": Column(_whole(1, 1_000_000)),
+        "rank": Column(whole_number(1, 1_000_000)),
         "score": Column(_amount(-(10**18), at_low=True)),
         "reasons_json": Column(json_object, is_json=True),
         "updated_at": _TIME,

@@ -12,28 +12,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from headrace.errors import RecommendationError
+from headrace.errors import RecommendationError, StoreRefusedError
 from headrace.execution.database.base import transaction
-from headrace.execution.values import json_object, ms_of, refuse_value
+from headrace.execution.values import json_list, json_object, ms_of, refuse_value
 from headrace.market.checks import number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
-    from headrace.execution.database.base import Connection, Row, Value
+    from headrace.execution.database.base import Connection, Row
     from headrace.execution.values import Time
 
 __all__ = [
     "CLAIMED_COLUMNS",
+    "PRIORITY_MAX",
     "Bar",
     "Claimed",
     "Features",
+    "Known",
     "NewRecommendation",
     "claimed_of",
     "insert_recommendations",
+    "known_recommendations",
 ]
 
 KEY_LENGTH_MAX = 256
+PRIORITY_MAX = 1_000_000
 
 
 class Claimed(NamedTuple):
@@ -130,49 +134,97 @@ class NewRecommendation(NamedTuple):
         )
 
 
-def insert_recommendations(connection: Connection, new: Iterable[NewRecommendation]) -> list[int]:
+class Known(NamedTuple):
+    """A recommendation that is stored. is_edited : an operator changed it since, so that it is not compared."""
+
+    id: int
+    ticker: str
+    action: str
+    confidence: float
+    reason: str
+    is_edited: bool | int
+
+    def check_same(self, new: NewRecommendation) -> None:
+        """Raise RecommendationError when a recommendation with the same key has other content."""
+        same = (self.ticker, self.action, self.confidence) == (new.ticker, new.action, new.confidence)
+        if not self.is_edited and not (same and _is_same_json(self.reason, new.reason)):
+            msg = (
+                f"idempotency_key {new.idempotency_key!r} belongs to recommendation {self.id}, which is"
+                f" {self.action} {self.ticker} at {self.confidence:g} with another content:"
+                " use a new key for a new recommendation"
+            )
+            raise RecommendationError(msg, field="idempotency_key")
+
+
+def insert_recommendations(connection: Connection, new: Sequence[NewRecommendation]) -> list[int]:
     """Store recommendations in one transaction and return their ids; a key that is there already keeps its row.
 
-    Raises RecommendationError for a key that is there with other content, StoreError. Then nothing is stored.
+    Four statements or fewer for all that are new. Raises RecommendationError for a key that is there with other
+    content, StoreError; one that the database refuses is named. Then nothing is stored.
     """
-    with transaction(connection):
-        return [_insert(connection, own) for own in new]
+    try:
+        with transaction(connection):
+            return _insert(connection, new)
+    except StoreRefusedError:
+        for own in new:
+            _refuse_alone(connection, own)
+        raise
 
 
-def _insert(connection: Connection, new: NewRecommendation) -> int:
-    values: dict[str, Value] = dict(new._asdict())
-    rows = connection.rows(_KNOWN, {"key": new.idempotency_key})
-    if not rows:
-        # Another writer may insert the key between the two statements; then this one returns nothing.
-        rows = connection.rows(_INSERT.get(connection.dialect.name, _INSERT_ALONE), values)
-        if rows:
-            return int(rows[0][0])
-        rows = connection.rows(_KNOWN, {"key": new.idempotency_key})
-    [[found, ticker, action, confidence, reason, edited]] = rows
-    same = (ticker, action, confidence) == (new.ticker, new.action, new.confidence)
-    if not edited and not (same and msgspec.json.decode(reason) == msgspec.json.decode(new.reason)):
-        msg = (
-            f"idempotency_key {new.idempotency_key!r} belongs to recommendation {found}, which is"
-            f" {action} {ticker} at {confidence:g} with another content: use a new key for a new recommendation"
-        )
-        raise RecommendationError(msg, field="idempotency_key")
-    return int(found)
+def known_recommendations(connection: Connection, keys: Sequence[str]) -> dict[str, Known]:
+    """Return what is stored under these keys, by key. Raises StoreError."""
+    rows = connection.rows(_KNOWN, {"keys": json_list(keys)})
+    return {row[0]: Known(*row[1:]) for row in rows}
+
+
+def _insert(connection: Connection, new: Sequence[NewRecommendation]) -> list[int]:
+    """Return the ids of recommendations, inside of a transaction."""
+    known = known_recommendations(connection, [own.idempotency_key for own in new])
+    missing: dict[str, NewRecommendation] = {}
+    for own in new:
+        if own.idempotency_key not in known:
+            missing.setdefault(own.idempotency_key, own)
+    if missing:
+        text = _INSERT.get(connection.dialect.name, _INSERT_ALONE)
+        connection.many(text, [own._asdict() for own in missing.values()])
+        # Also what another writer inserted between the two statements.
+        known |= known_recommendations(connection, list(missing))
+    for own in new:
+        known[own.idempotency_key].check_same(own)
+    return [known[own.idempotency_key].id for own in new]
+
+
+def _refuse_alone(connection: Connection, own: NewRecommendation) -> None:
+    """Raise StoreRefusedError with the key of a recommendation that the database refuses; store nothing."""
+    connection.begin()
+    try:
+        _insert(connection, [own])
+    except StoreRefusedError as error:
+        msg = f"idempotency_key {own.idempotency_key!r}: {error}"
+        raise StoreRefusedError(msg, url=error.url) from error
+    finally:
+        connection.rollback()
+
+
+def _is_same_json(first: str, second: str) -> bool:
+    """Return whether two texts hold the same JSON; PostgreSQL gives another text than it got."""
+    return first == second or msgspec.json.decode(first) == msgspec.json.decode(second)
 
 
 _KNOWN = """
-SELECT r.id, r.ticker, r.action, r.confidence, CAST(r.reason AS TEXT), (SELECT COUNT(*) FROM dispatch_controls c
-    WHERE c.verb = 'edit' AND c.scope = 'recommendation' AND c.target = CAST(r.id AS TEXT))
-FROM dispatch_recommendations r WHERE r.idempotency_key = :key
+SELECT r.idempotency_key, r.id, r.ticker, r.action, r.confidence, CAST(r.reason AS TEXT),
+    EXISTS (SELECT 1 FROM dispatch_controls c
+        WHERE c.verb = 'edit' AND c.scope = 'recommendation' AND c.target = CAST(r.id AS TEXT))
+FROM dispatch_recommendations r WHERE r.idempotency_key = EACH(:keys)
 """
 _INSERT_ALONE = """
 INSERT INTO dispatch_recommendations
     (ticker, action, confidence, reason, idempotency_key, priority, not_before, expires_at, cause_json, requeue_of)
 VALUES (:ticker, :action, :confidence, JSON(:reason), :idempotency_key, :priority, AT(:not_before), AT(:expires_at),
     JSON(:cause), :requeue_of)
-RETURNING id
 """
 # SQLite has one writer at a time, and its triggers refuse what would be ignored.
-_INSERT = {"postgresql": _INSERT_ALONE.replace("RETURNING", "ON CONFLICT (idempotency_key) DO NOTHING RETURNING")}
+_INSERT = {"postgresql": f"{_INSERT_ALONE} ON CONFLICT (idempotency_key) DO NOTHING"}
 
 
 def _text(field: str, value: object, length_max: int) -> str:
@@ -192,6 +244,6 @@ def _confidence(value: object) -> float:
 
 
 def _priority(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 1_000_000:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > PRIORITY_MAX:
         raise refuse_value("priority", value, "a whole number; the highest goes first")
     return value

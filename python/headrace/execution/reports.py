@@ -3,6 +3,7 @@
 ::
 
     executions · gates · runs · sizes · tickers        one statement each, since a time
+    executions · runs                                  also as pages, by time and id
     outcomes     over the later bars: stop, target or time, with profit and R; or still open
 
 Guarantees: amounts are exact; where one bar reaches both stop and target, the stop counts.
@@ -12,7 +13,7 @@ Does not: change anything.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -35,6 +36,7 @@ __all__ = [
     "ledger_lines",
     "outcomes",
     "report",
+    "report_page",
     "report_table",
 ]
 
@@ -66,6 +68,14 @@ class Outcome(NamedTuple):
     r: Decimal | None
 
 
+_EXECUTIONS = """
+SELECT recommendation_id, MS(simulated_ts), ticker, action, qty, entry_price, stop_loss_price, take_profit_price,
+    notional, execution_mode FROM dispatch_executions
+"""
+_RUNS = """
+SELECT CAST(run_id AS TEXT), MS(started_at), MS(finished_at), pulled_count, processed_count, simulated_count,
+    skipped_count, failed_count FROM dispatcher_runs
+"""
 REPORTS: dict[str, tuple[tuple[str, ...], str]] = {
     "executions": (
         (
@@ -80,11 +90,7 @@ REPORTS: dict[str, tuple[tuple[str, ...], str]] = {
             "notional",
             "execution_mode",
         ),
-        (
-            "SELECT recommendation_id, MS(simulated_ts), ticker, action, qty, entry_price, stop_loss_price,"
-            " take_profit_price, notional, execution_mode FROM dispatch_executions WHERE simulated_ts >= AT(:since)"
-            " ORDER BY simulated_ts, recommendation_id"
-        ),
+        f"{_EXECUTIONS} WHERE simulated_ts >= AT(:since) ORDER BY simulated_ts, recommendation_id",
     ),
     "gates": (
         ("id", "gates_json"),
@@ -95,11 +101,7 @@ REPORTS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "runs": (
         ("run_id", "started_at", "finished_at", "pulled", "processed", "simulated", "skipped", "failed"),
-        (
-            "SELECT CAST(run_id AS TEXT), MS(started_at), MS(finished_at), pulled_count, processed_count,"
-            " simulated_count, skipped_count, failed_count FROM dispatcher_runs"
-            " WHERE started_at >= AT(:since) ORDER BY started_at"
-        ),
+        f"{_RUNS} WHERE started_at >= AT(:since) ORDER BY started_at",
     ),
     "sizes": (
         ("action", "qty", "notional", "entry_price"),
@@ -113,13 +115,24 @@ REPORTS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
     ),
 }
+# Behind a time and an id, by the index of the time: a page costs the same wherever it begins.
+_PAGES = {
+    "executions": (
+        f"{_EXECUTIONS} WHERE (simulated_ts, recommendation_id) > (AT(:ms), :id)"
+        " ORDER BY simulated_ts, recommendation_id LIMIT :limit"
+    ),
+    "runs": (
+        f"{_RUNS} WHERE (started_at, CAST(run_id AS TEXT)) > (AT(:ms), :id)"
+        " ORDER BY started_at, CAST(run_id AS TEXT) LIMIT :limit"
+    ),
+}
 _EXECUTED = """
 SELECT recommendation_id, ticker, action, qty, entry_price, stop_loss_price, take_profit_price, slippage_bps,
     max_hold_minutes, MS(simulated_ts) FROM dispatch_executions WHERE simulated_ts >= AT(:since)
 ORDER BY simulated_ts, recommendation_id
 """
 _LATER = """
-SELECT MS(ts), high, low, close FROM lane_telemetry
+SELECT MS(ts), open, high, low, close FROM lane_telemetry
 WHERE ticker = :ticker AND ts > AT(:start) AND ts <= AT(:end) ORDER BY ts
 """
 _LEDGER_COLUMNS = (
@@ -150,6 +163,19 @@ def report(connection: Connection, name: str, since_ms: int = 0) -> ReportRows:
     return ReportRows(columns, [tuple(map(_plain, columns, own)) for own in rows])
 
 
+def report_page(
+    connection: Connection, name: Literal["executions", "runs"], after: tuple[int, int | str] | None, limit: int
+) -> ReportRows:
+    """Return at most so many rows of a report, oldest first. after : time, ms, and id of the last row before them.
+
+    O(limit). A row that is gone meanwhile is passed over.
+    """
+    ms, own = after or (0, 0 if name == "executions" else "")
+    rows = connection.rows(_PAGES[name], {"ms": ms, "id": own, "limit": limit})
+    columns, _ = REPORTS[name]
+    return ReportRows(columns, [tuple(map(_plain, columns, row)) for row in rows])
+
+
 def outcomes(connection: Connection, since_ms: int = 0) -> Iterator[Outcome]:
     """Yield what became of each execution, over the bars after it."""
     for row in connection.rows(_EXECUTED, {"since": since_ms}):
@@ -163,16 +189,18 @@ def _outcome(connection: Connection, row: Row) -> Outcome:
     end = start + int(hold * 60_000)
     kind, price, at = "open", None, None
     bars = connection.rows(_LATER, {"ticker": ticker, "start": start, "end": end})
-    for bar_at, high, low, _ in bars:
+    for bars_before, (bar_at, opened, high, low, _) in enumerate(bars):
         worst, best = (low, high) if side > 0 else (high, low)
         if side * (Decimal(str(worst)) - stop) <= 0:
-            kind, price, at = "stop", stop, bar_at
+            # A bar that opens beyond the stop has no better price; the first one may have opened before the entry.
+            gap = bars_before > 0 and side * (Decimal(str(opened)) - stop) < 0
+            kind, price, at = "stop", Decimal(str(opened)) if gap else stop, bar_at
             break
         if side * (Decimal(str(best)) - target) >= 0:
             kind, price, at = "target", target, bar_at
             break
     if kind == "open" and bars and connection.rows(_NEXT, {"ticker": ticker, "end": end}) != [(None,)]:
-        kind, price, at = "time", Decimal(str(bars[-1][3])), bars[-1][0]
+        kind, price, at = "time", Decimal(str(bars[-1][4])), bars[-1][0]
     if price is None:
         return Outcome(number, ticker, action, qty, entry, kind, None, None, None, None)
     # A stop and an exit by time leave at the market, with the slip against us; a target is a limit.

@@ -197,8 +197,9 @@ class Runner:
         connection = self._connected()
         try:
             return claims.claim(connection, self.owner, holder.run, settings, most, self._now())
-        except StoreUnavailableError:
+        except StoreUnavailableError as error:
             self._disconnect()
+            log.warning("nothing is claimed now: %s", error, extra={"run_id": holder.run, "owner": self.owner})
             return []
 
     def _process_all(

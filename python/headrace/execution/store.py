@@ -11,9 +11,10 @@ Does not: execute anything.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from headrace.errors import StoreUnavailableError
+from headrace.errors import StoreDeadlockError, StoreUnavailableError
 from headrace.execution.database.base import transaction
 from headrace.execution.database.opening import open_database
 from headrace.execution.loadable import BARS, FEATURES
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 __all__ = ["Store"]
+
+# So often is a transaction begun that others end by a deadlock.
+DEADLOCK_TRIES = 5
 
 
 class Store:
@@ -157,7 +161,7 @@ class Store:
         return self._with(work)
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Call ``work`` with the connection, in one transaction. Raises StoreError."""
+        """Call ``work`` with the connection, in one transaction; again if a deadlock ended that. Raises StoreError."""
 
         def inside(connection: Connection) -> Result:
             with transaction(connection):
@@ -173,11 +177,19 @@ class Store:
         return self._with(lambda connection: connection.query(sql, values))
 
     def _with(self, work: Callable[[Connection], Result]) -> Result:
+        """Do what is one transaction or less; again when another writer's has ended it."""
         with self._lock:
-            if self._connection is None:
-                self._connection = self.database.connect()
-            try:
-                return work(self._connection)
-            except StoreUnavailableError:
-                self.close()
-                raise
+            for _ in range(DEADLOCK_TRIES - 1):
+                with suppress(StoreDeadlockError):
+                    return self._once(work)
+            return self._once(work)
+
+    def _once(self, work: Callable[[Connection], Result]) -> Result:
+        """Do it on the connection, of which there is a new one after an error."""
+        if self._connection is None:
+            self._connection = self.database.connect()
+        try:
+            return work(self._connection)
+        except StoreUnavailableError:
+            self.close()
+            raise

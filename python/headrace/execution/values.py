@@ -20,7 +20,7 @@ from headrace.market.times import time_problem
 from headrace.market.wording import value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from headrace.market.money import Amount
 
@@ -30,6 +30,7 @@ __all__ = [
     "amount_of",
     "canonical",
     "day_start_ms",
+    "json_list",
     "json_object",
     "json_of_plain",
     "json_text",
@@ -54,7 +55,10 @@ def ms_of(field: str, value: Time) -> int:
     if isinstance(value, dt.datetime):
         if value.utcoffset() is None:
             raise refuse_value(field, value, "a datetime with a time zone, like datetime.now(UTC)")
-        return (value - _EPOCH) // dt.timedelta(milliseconds=1)
+        ms = (value - _EPOCH) // dt.timedelta(milliseconds=1)
+        if time_problem(ms * 1_000_000):
+            raise refuse_value(field, str(value), "a time between 2000 and 2200")
+        return ms
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise refuse_value(field, value, "ns since 1970, or a datetime with a time zone")
     if problem := time_problem(int(value)):
@@ -113,6 +117,11 @@ def json_object(field: str, value: object) -> str:
 def json_text(value: Mapping[str, Any]) -> str:
     """Return a JSON text with sorted keys; NaN and infinity are refused. Raises ValueError, TypeError."""
     return _ENCODER.encode(value)
+
+
+def json_list(texts: Sequence[str]) -> str:
+    """Return the JSON text of a list of texts, as ``EACH(:name)`` of a statement takes it."""
+    return _PLAIN_ENCODER.encode(texts).decode()
 
 
 def json_of_plain(value: Mapping[str, Any]) -> str:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from headrace.feeds.base import AnnouncingFeed, CandleSource, Feed, Frame, SizedFeed
+from headrace.feeds.table.block import refused
+from headrace.market.tick import ns_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from headrace.feeds.base import AnyFeed, FeedItem
 
-__all__ = ["BoundedCandles", "BoundedFeed", "bounded"]
+__all__ = ["BoundedCandles", "BoundedFeed", "bounded", "refuse_outside"]
 
 Own = TypeVar("Own", Feed, CandleSource)
 
@@ -36,6 +38,13 @@ class _Bounded(Generic[Own]):
         self._feed: Own = feed
         self._start_ns = start_ns
         self._end_ns = end_ns
+        # The first time and the last that the feed had, as far as it was read; None before.
+        self.seen_ns: tuple[int, int] | None = None
+
+    def _saw(self, first_ns: int, last_ns: int) -> None:
+        """Keep which times a part of the feed has."""
+        first, last = self.seen_ns or (first_ns, last_ns)
+        self.seen_ns = min(first, first_ns), max(last, last_ns)
 
     @property
     def name(self) -> str:
@@ -86,17 +95,21 @@ class BoundedFeed(_Bounded[Feed]):
     def _cut(self, item: FeedItem) -> tuple[FeedItem, bool]:
         """Return the part of an item that lies in the span, and whether the span has ended."""
         if isinstance(item, Frame):
+            self._saw(item.ts_init, item.ts_init)
             is_over = self._end_ns is not None and item.ts_init >= self._end_ns
             is_early = self._start_ns is not None and item.ts_init < self._start_ns
             return (b"" if is_over or is_early else item), is_over
         if isinstance(item, np.ndarray):
             times = item["ts_init"]
+            if len(times):
+                self._saw(int(times[0]), int(times[-1]))
             first = 0 if self._start_ns is None else int(np.searchsorted(times, self._start_ns, "left"))
             last = len(item) if self._end_ns is None else int(np.searchsorted(times, self._end_ns, "left"))
             return item[first:last], last < len(item)
         return self._cut_lines(item)
 
     def _cut_lines(self, block: bytes) -> tuple[bytes, bool]:
+        self._saw(_time_of(block, 0), _time_of(block, block.rfind(b"\n", 0, len(block) - 1) + 1))
         first = 0 if self._start_ns is None else _offset_at(block, self._start_ns)
         last = len(block) if self._end_ns is None else _offset_at(block, self._end_ns)
         return block[first:last], last < len(block)
@@ -124,6 +137,7 @@ class BoundedCandles(_Bounded[CandleSource]):
         """Yield the blocks, cut at both bounds, until a candle closes behind the end."""
         async for block in self._feed.candles():
             opens, closes = block["ts_open"], block["ts_close"]
+            self._saw(int(opens[0]), int(closes[-1]))
             first = 0 if self._start_ns is None else int(np.searchsorted(opens, self._start_ns, "left"))
             last = len(block) if self._end_ns is None else int(np.searchsorted(closes, self._end_ns, "right"))
             if first < last:
@@ -137,6 +151,16 @@ def bounded(feeds: Iterable[AnyFeed], start_ns: int | None, end_ns: int | None) 
     if start_ns is None and end_ns is None:
         return list(feeds)
     return [_bounded(feed, start_ns, end_ns) for feed in feeds]
+
+
+def refuse_outside(feeds: Iterable[AnyFeed]) -> None:
+    """Raise the DataError of bounds between which no feed has anything, with the times that the feeds have."""
+    seen = [feed.seen_ns for feed in feeds if isinstance(feed, _Bounded) and feed.seen_ns]
+    if not seen:
+        return
+    first, last = ns_text(min(own for own, _ in seen)), ns_text(max(own for _, own in seen))
+    what = f"holds nothing from start to end: what was read lies between {first} and {last}; choose a span there"
+    raise refused(" and ".join(feed.name for feed in feeds), what)
 
 
 def _bounded(feed: AnyFeed, start_ns: int | None, end_ns: int | None) -> AnyFeed:

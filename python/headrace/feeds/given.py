@@ -2,7 +2,8 @@
 
 ::
 
-    path, FILE@VENUE ─▶ RecordingFeed        array, table, .npy ─▶ ArrayFeed        feed ─▶ itself
+    recording, FILE@VENUE ─▶ RecordingFeed       file of columns, FILE@VENUE, FILE@SYMBOL.VENUE ─▶ its feed
+    array, table, .npy ─▶ ArrayFeed              feed ─▶ itself
 
 Guarantees: what is refused is refused before anything is opened, and the error names the feed.
 Does not: open or read (``sources``).
@@ -83,7 +84,7 @@ def announced_by(feeds: Iterable[AnyFeed]) -> Iterator[str]:
 
 
 def feeds_of(sources: Source | Iterable[Source], venue: str | None = None) -> list[AnyFeed]:
-    """Return a feed for each source; a path may name its venue, ``FILE@BINANCE_USDM``. Raises OptionError."""
+    """Return a feed for each source; a path may name its venue, or an instrument (``Source``). Raises OptionError."""
     checked_venue(venue)
     if isinstance(sources, Mapping | AbstractSet):
         msg = f"sources={type(sources).__name__} has no order, which decides between equal times: give a list"
@@ -138,6 +139,9 @@ def _feed_of(source: object, venue: str | None) -> AnyFeed:
     path, named = _split_venue(os.fspath(source))
     venue = venue if named is None else named
     if path.suffix == ".npy":
+        if named is not None:
+            msg = f"{source}: an array has no venue; name its instruments with ArrayFeed(…, instruments=[…])"
+            raise OptionError(msg, option="sources")
         return ArrayFeed(path)
     return table_feed(path, venue) if is_table_path(path) else RecordingFeed(path, venue=venue)
 

@@ -263,7 +263,8 @@ def _by_columns(table: Table, options: TickOptions) -> Layout:
     missing = [name for name in needed if name not in names]
     if missing:
         what = f"has no column for {', '.join(missing)} among {', '.join(table.columns)}"
-        raise refused(table.name, f"{what}: say which it is with columns={{'{missing[0]}': …}}", column=missing[0])
+        advice = f"rename the column, or name it with columns={{'{missing[0]}': …}}"
+        raise refused(table.name, f"{what}: {advice}", column=missing[0])
     if options.instrument is None and not {"instrument", "symbol"} & names.keys():
         what = "says of no row what it is of: give instrument='BTCUSDT.BINANCE'"
         raise refused(table.name, what, column="instrument")

@@ -2,10 +2,12 @@
 
 ::
 
-    file ─▶ worker thread: read, unpack, cut at a line's end ─▶ at most ``blocks_ahead`` blocks ─▶ async for
+    file ─▶ native thread: read, unpack ─▶ worker thread: cut at a line's end ─▶ blocks ─▶ async for
+                                                                  └─▶ native thread: frames read ─▶ ``blocks(made)``
 
-Guarantees: every line is yielded whole and once; the worker reads at most ``blocks_ahead`` blocks ahead, so memory does
-not grow with the file; damage raises an error that names the file, after every whole line before the damage.
+Guarantees: every line is yielded whole and once; the worker is at most ``blocks_ahead`` blocks ahead, and the thread
+that unpacks three more, so memory does not grow with the file; damage raises an error that names the file, after every
+whole line before the damage.
 A line longer than any frame is cut just after that bound, so that the decoder rejects and counts it.
 
 Does not: parse lines; it only looks for the venue in them when no venue is set.
@@ -17,7 +19,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import headrace._native as _native
 from headrace.errors import OptionError, RecordingError, VenueError
@@ -27,9 +29,11 @@ from headrace.limits import FRAME_BYTES_MAX
 from headrace.market.checks import of_type, whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 __all__ = ["RecordingFeed", "checked_venue"]
+
+Made = TypeVar("Made")
 
 # One read of the worker: so large that passing it between threads (about 50 µs) is cheap compared with unpacking it.
 BLOCK_BYTES = 1 << 20
@@ -121,30 +125,35 @@ class RecordingFeed:
 
             await asyncio.to_thread(worker.shutdown, wait=True, cancel_futures=True)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield blocks of whole lines; only the last line of the file may lack its line break."""
-        worker, reader = self._worker, self._reader
+        return self.blocks(bytes)
+
+    async def blocks(self, made: Callable[[bytes], Made]) -> AsyncIterator[Made]:
+        """Yield what a function makes of each block: in the worker's thread, as far ahead as that reads."""
+        worker, reader, head = self._worker, self._reader, self._head
         if worker is None or reader is None:
             raise self._not_open()
-        while self._head:
-            block, self._bytes_done = self._head.pop(0)
-            yield block
         import asyncio  # 20 ms, spent only where a loop runs
 
-        ahead: deque[Future[tuple[bytes, int]]] = deque()
+        def next_block() -> tuple[Made | None, int]:
+            block, position = head.pop(0) if head else reader.next_block()
+            return made(block) if block else None, position
+
+        ahead: deque[Future[tuple[Made | None, int]]] = deque()
         while True:
             if worker is not self._worker:  # Closed since the last block: the worker accepts no more jobs.
                 raise self._not_open()
             while len(ahead) < self._blocks_ahead:
-                ahead.append(worker.submit(reader.next_block))
+                ahead.append(worker.submit(next_block))
             block, position = await asyncio.wrap_future(ahead.popleft())
-            if not block:
+            if block is None:
                 return
             self._bytes_done = position
             yield block
 
     def damage(self, sign: str) -> RecordingError | None:
-        """Return the damage that the checksums at the end of the file's parts show; None: it is what was written.
+        """Return the damage that the checksums or ends of the file's parts show; None: it is what was written.
 
         sign : what showed first that something is wrong. Reads the whole file.
         """
@@ -217,14 +226,17 @@ def checked_venue(venue: str | None) -> str | None:
     return venue
 
 
-def _damage_of(file: _native.PackedFile) -> ValueError | None:
-    """Return the damage in the rest of a file. Packed data may go on after a changed byte, up to its checksum."""
+def _damage_of(file: _native.PackedFile) -> ValueError | EOFError | None:
+    """Return the damage in the rest of a file.
+
+    Packed data may go on after a changed byte, up to its checksum; or beyond its end, where the byte said the end.
+    """
     try:
         while file.read(BLOCK_BYTES)[0]:
             pass
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         return error
-    except (OSError, EOFError):
+    except OSError:
         pass
     return None
 

@@ -98,7 +98,7 @@ class Sources:
         self._quality = quality
         self._is_stopped = is_stopped
         self._unclosed = list(feeds)
-        self._items: list[AsyncIterator[FeedItem]] = []
+        self._items: list[AsyncIterator[FeedItem | _native.ReadBlock]] = []
         self._checks: list[Items] = []
         # By feed: writes an item into the feed's recording.
         self._records: dict[int, Callable[[FeedItem], None]] = {}
@@ -139,7 +139,7 @@ class Sources:
             pump.add_source(feed.name, decoder, **numbered)
             self._checks.append(Items(feed, self._instrument_ids))
             with NamedFeed(feed, "__aiter__"):
-                self._items.append(aiter(feed))
+                self._items.append(_items_of(feed, decoder))
 
     async def close(self, within_s: float) -> list[Exception]:
         """Close every feed, last one first; return what was raised. May be called twice.
@@ -154,9 +154,12 @@ class Sources:
                 errors.append(error)
         return errors
 
-    def merge_candles(self, *, has_opens: bool) -> CandleMerge:
-        """Return the candles of all feeds, once they are open. has_opens : whether opens are events, too."""
-        self._candle_merge = CandleMerge(self.candles, has_opens=has_opens, quality=self._quality)
+    def merge_candles(self, native: _native.CandleMerge, *, has_opens: bool) -> CandleMerge:
+        """Return the candles of all feeds, once they are open.
+
+        native : of the run. has_opens : whether opens are events, too.
+        """
+        self._candle_merge = CandleMerge(self.candles, native, has_opens=has_opens, quality=self._quality)
         return self._candle_merge
 
     async def give(self, source: int, on_slow: Callable[[], None] = lambda: None) -> None:
@@ -181,6 +184,8 @@ class Sources:
                 item = result_of(waiting)
         if item is END:
             self.pump.finish(source)
+        elif isinstance(item, _native.ReadBlock):
+            self.pump.push(source, item)
         else:
             checked = self._checks[source].checked(item)
             if self._quality is not None and isinstance(checked, np.ndarray):
@@ -213,7 +218,7 @@ class Sources:
         paced = clock if isinstance(clock, PacedClock) else None
         while self._paced:
             status, argument = self.pump.ingest(clock.now_ns() if paced is None else paced.due_ns(), INGEST_TICKS)
-            self.keep_rejects()
+            self._dispatcher.keep_rejects(self.pump)
             if paced is not None and self.pump.last_ts is not None:
                 paced.follow(self.pump.last_ts)
             # At their end it is over, as in a replay: an interval that is open then makes no bar.
@@ -244,10 +249,6 @@ class Sources:
     async def wait(self, wait_s: float) -> None:
         """Wait, but not longer than a stop may go unseen."""
         await asyncio.sleep(min(wait_s, WAIT_S))
-
-    def keep_rejects(self) -> None:
-        """Keep the frames that the pump rejected as dead letters."""
-        self._dispatcher.keep_rejects(self.pump)
 
     def logged(self) -> list[LoggedFeed]:
         """Return the feeds as a dispatch log names them."""
@@ -308,3 +309,10 @@ class Sources:
         needed = max((feed.instrument_ids for feed in arrays), default=0)
         for instrument_id in range(len(table), needed):
             table.add(f"{instrument_id}.ARRAY")
+
+
+def _items_of(feed: Feed, decoder: _native.Decoder | None) -> AsyncIterator[FeedItem | _native.ReadBlock]:
+    """Return the items of a feed; a recording's with its frames read ahead, in threads of their own."""
+    if type(feed) is RecordingFeed and decoder is not None:
+        return feed.blocks(decoder.read_block)
+    return aiter(feed)

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import headrace._native as _native
-from headrace.errors import OptionError
+from headrace.errors import OptionError, RecordingError
+from headrace.feeds.files import write_whole
 from headrace.market.checks import of_type, one_of, whole
 from headrace.market.times import time_problem
 
@@ -149,11 +150,10 @@ class SyntheticFeed:
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the session as a recording, gzip when the name ends in ``.gz``, and return its path."""
-        target = Path(path)
-        content = b"".join(self.lines())
+        target, content = Path(path), b"".join(self.lines())
         # No time stamp in the header: the same session is the same file.
-        target.write_bytes(gzip.compress(content, compresslevel=1, mtime=0) if target.suffix == ".gz" else content)
-        return target
+        packed = gzip.compress(content, compresslevel=1, mtime=0) if target.suffix == ".gz" else content
+        return write_whole(target, packed, "recording", RecordingError)
 
 
 def synthetic_session(

@@ -25,7 +25,9 @@ def table_feed_class(path: Path) -> type[TickFeed | CandleFeed]:
     return CandleFeed if is_candle_file(path) else TickFeed
 
 
-def table_feed(path: Path, venue: str | None) -> TickFeed | CandleFeed:
-    """Return the feed of a file of columns. Raises DataError."""
+def table_feed(path: Path, named: str | None) -> TickFeed | CandleFeed:
+    """Return the feed of a file of columns. named : its venue, or its instrument. Raises DataError, OptionError."""
     make = table_feed_class(path)
-    return make(path) if venue is None else make(path, venue=venue)
+    if named is None:
+        return make(path)
+    return make(path, instrument=named) if "." in named else make(path, venue=named)

@@ -16,13 +16,26 @@ from headrace.market.tick import KINDS
 from headrace.market.times import time_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["ENDINGS", "Table", "is_table", "is_table_path", "ticks_of_table"]
+__all__ = [
+    "ENDINGS",
+    "HIGHS",
+    "LOWS",
+    "Table",
+    "are_of_candles",
+    "folded",
+    "is_table",
+    "is_table_path",
+    "ticks_of_table",
+]
 
 NEEDED = ("instrument", "ts_init")
 # Of files of columns: Parquet, text, and the binary files of NumPy and Databento.
 ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".zip", ".npz", ".dbn", ".dbn.zst")
+# Of candles; folded.
+HIGHS, LOWS = ("high", "h", "highprice"), ("low", "l", "lowprice")
 OTHERS = ("ts_event", "venue_seq", "side", "aggressor_side", "trade_id", "buyer_is_maker")
 
 
@@ -38,7 +51,10 @@ class Table(Protocol):
 
 
 def is_table(source: object) -> TypeGuard[Table]:
-    """Return whether an object is a DataFrame: it has named columns."""
+    """Return whether an object is a DataFrame: it has named columns. Raises OptionError: a lazy one."""
+    if hasattr(type(source), "collect"):
+        msg = f"a {type(source).__name__} holds no rows yet: give its collect()"
+        raise OptionError(msg, option="source")
     return hasattr(source, "columns") and hasattr(source, "__getitem__") and not isinstance(source, np.ndarray)
 
 
@@ -50,6 +66,7 @@ def is_table_path(path: Path) -> bool:
 def ticks_of_table(table: Table) -> np.ndarray:
     """Return the ticks of a DataFrame. Raises OptionError: an unknown or missing column, or a time before 2000."""
     names = [str(name) for name in table.columns]
+    _refuse_candles(names)
     # Names of one kind: a price beside a volume are those of two.
     fitting = max(KINDS.values(), key=lambda kind: sum(name in names for name, _ in kind.values))
     values = {name for name, _ in fitting.values if name}
@@ -66,3 +83,21 @@ def ticks_of_table(table: Table) -> np.ndarray:
         if problem := time_problem(time_ns):
             raise OptionError(f"ts_init of a DataFrame is {time_ns}, {problem}", option="ts_init")
     return made
+
+
+def are_of_candles(columns: Sequence[str]) -> bool:
+    """Return whether columns are those of candles, of which one may be missing: no tick has a high and a low."""
+    return all(any(name in own for name in map(folded, columns)) for own in (HIGHS, LOWS))
+
+
+def folded(column: str) -> str:
+    """Return a column's name without what does not count in it: case, underscores and spaces."""
+    return column.lower().replace("_", "").replace(" ", "")
+
+
+def _refuse_candles(names: Sequence[str]) -> None:
+    """Refuse candles, which no column says the instrument of. Raises OptionError."""
+    if are_of_candles(names):
+        call = "CandleFeed(frame, instrument='BTCUSDT.BINANCE')"
+        msg = f"a DataFrame of candles does not say what they are of: give {call}, from headrace.feeds"
+        raise OptionError(msg, option="sources")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TickRows", "end_of_last_event", "with_event_marks"]
 
+SIZES = ("size", "bid_size", "ask_size")
 _WHOLE_EVENT = Flags.FIRST_IN_EVENT | Flags.LAST_IN_EVENT
 
 
@@ -37,6 +38,7 @@ class TickRows:
         names: Sequence[str],
         codes: np.ndarray | int = 0,
     ) -> None:
+        self._block = block
         self._ticks = np.zeros(block.rows, TICK_DTYPE)
         self._names = tuple(names)
         self._ticks["ts_init"] = ts_init
@@ -48,12 +50,25 @@ class TickRows:
             self._ticks["ts_event"] = ts_event
 
     def fill(self, kind: str, fields: Mapping[str, np.ndarray | int], rows: np.ndarray | slice = slice(None)) -> None:
-        """Make rows ticks of a kind. fields : columns of the head and values of the kind, one per row of the block."""
+        """Make rows ticks of a kind. fields : columns of the head and values of the kind, one per row of the block.
+
+        Raises DataError: a size is below 0.
+        """
         row = kind_named(kind)
         typed = self._ticks.view(dtype_of(row.number))
         typed["kind"][rows] = row.number
         for name, column in fields.items():
             typed[name][rows] = column[rows] if isinstance(column, np.ndarray) else column
+            if name in SIZES and not self._block.is_lenient:
+                self._refuse_negative(name, typed[name], rows)
+
+    def _refuse_negative(self, name: str, sizes: np.ndarray, rows: np.ndarray | slice) -> None:
+        is_wrong = np.zeros(len(sizes), bool)
+        is_wrong[rows] = sizes[rows] < 0
+        if is_wrong.any():
+            row = int(np.argmax(is_wrong))
+            what = f"is {sizes[row]}, and no size is below 0: give a direction as side, or correct the row"
+            self._block.refuse(name, row, what)
 
     def flag(self, rows: np.ndarray, flag: Flags) -> None:
         """Set a flag in some rows."""

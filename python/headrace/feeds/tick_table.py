@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.errors import OptionError
-from headrace.feeds.ahead import Ahead
-from headrace.feeds.files import path_text
 from headrace.feeds.layouts import TickOptions, layout_of
 from headrace.feeds.published import is_published, published_ticks
 from headrace.feeds.table import open_table, table_paths
@@ -27,11 +25,12 @@ from headrace.feeds.table.block import Block, refused
 from headrace.feeds.table.frame import FrameTable
 from headrace.feeds.table.npz import NpzTicks
 from headrace.feeds.table.parquet import ParquetTable
+from headrace.feeds.table_feed import TableFeed, check_columns
 from headrace.feeds.tables import Table, is_table
 from headrace.feeds.tick_rows import end_of_last_event, with_event_marks
-from headrace.market.checks import UNITS_NS, of_type, one_of
+from headrace.market.checks import UNITS_NS, of_type
+from headrace.market.tick import ns_text
 from headrace.market.tick_array import TickArray
-from headrace.market.times import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -44,7 +43,7 @@ __all__ = ["TickFeed"]
 ITEM_TICKS = 16_384
 
 
-class TickFeed:
+class TickFeed(TableFeed):
     """Ticks of one or several files, in the order of time.
 
     source : paths of .parquet, .csv, .csv.gz, .csv.zst, .zip, .npz or .dbn files, in the order of time; a folder is its
@@ -56,6 +55,9 @@ class TickFeed:
 
     Raises OptionError; DataError from ``open`` and while it is read.
     """
+
+    _row = "tick"
+    _before_ns = 0
 
     def __init__(
         self,
@@ -69,40 +71,19 @@ class TickFeed:
         end: str | int | None = None,
         name: str | None = None,
     ) -> None:
-        of_type("columns", columns, Mapping, None)
+        check_columns(columns, unit)
         of_type("instrument", instrument, str, None)
-        if unit is not None:
-            one_of("unit", unit, ("s", "ms", "us", "ns"))
         if instrument is not None and "." not in instrument:
             msg = f"instrument={instrument!r} is no instrument: write SYMBOL.VENUE"
             raise OptionError(msg, option="instrument")
         self._table = source if is_table(source) else None
-        self._paths = [] if self._table is not None else table_paths(source)  # type: ignore[arg-type]
-        if self._table is None and not self._paths:
+        paths = [] if self._table is not None else table_paths(source)  # type: ignore[arg-type]
+        if self._table is None and not paths:
             msg = f"source={source!r} holds no file: name one of Parquet, CSV, npz or DBN"
             raise OptionError(msg, option="source")
         self._options = TickOptions(instrument, venue, dict(columns or {}), unit)
-        self._start_ns = None if start is None else moment_ns("start", start)
-        self._end_ns = None if end is None else moment_ns("end", end)
-        self._name = name or (path_text(self._paths[0]) if self._paths else "frame")
-        if self._paths[1:] and name is None:
-            self._name += f" and {len(self._paths) - 1} more"
-        self._ahead: Ahead[tuple[np.ndarray, int]] | None = None
-        self._head: tuple[np.ndarray, int] | None = None
-        self._bytes_done = self._bytes_total = 0
-        self._last_ns = 0
         self._is_numbered = False
-        self._is_lenient = False
-
-    @property
-    def name(self) -> str:
-        """The name from the option, or the path."""
-        return self._name
-
-    @property
-    def venue(self) -> None:
-        """None: the items are ticks, not frames."""
-        return
+        super().__init__(paths, start=start, end=end, name=name, title="frame")
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -114,62 +95,14 @@ class TickFeed:
         """Whether its ticks have the numbers of the run that published them, and keep them; known after ``open``."""
         return self._is_numbered
 
-    @property
-    def bytes_done(self) -> int:
-        """Bytes of the files that the ticks yielded so far came from."""
-        return self._bytes_done
-
-    @property
-    def bytes_total(self) -> int:
-        """Bytes of all its files; 0 before ``open``."""
-        return self._bytes_total
-
-    async def open(self) -> None:
-        """Read the first block. Raises DataError, MissingExtraError."""
-        await self.close()
-        self._bytes_done = self._last_ns = 0
-        self._bytes_total = sum(path.stat().st_size for path in self._paths if path.is_file())
-        self._ahead = Ahead(self._items(), "headrace-ticks")
-        try:
-            self._head = await self._ahead.next()
-        except BaseException:
-            await self.close()
-            raise
-        if self._head is None:
-            await self.close()
-            raise refused(self.name, "holds no tick" + (" in that span" if self._start_ns or self._end_ns else ""))
-
-    async def close(self) -> None:
-        """Close the files and end the worker."""
-        ahead, self._ahead, self._head = self._ahead, None, None
-        if ahead is not None:
-            await ahead.close()
-
     async def __aiter__(self) -> AsyncIterator[np.ndarray]:
         """Yield ticks, dtype TICK_DTYPE, with the names of their instruments. Raises DataError."""
-        if self._ahead is None:
-            raise refused(self.name, "is not open: await feed.open() first")
-        item, self._head = self._head, None
-        while item is not None:
-            ticks, self._bytes_done = item
-            yield ticks
-            item = await self._ahead.next()
-
-    def unchecked(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield ticks and bytes done, also those that a replay would refuse. Raises DataError."""
-        self._is_lenient, self._last_ns = True, 0
-        try:
-            yield from self._items()
-        finally:
-            self._is_lenient = False
+        async for block in self._blocks():
+            yield block
 
     def read(self) -> np.ndarray:
         """Return all ticks as one array, for research without an engine. Raises DataError, MissingExtraError."""
-        self._last_ns = 0
-        blocks = [block for block, _ in self._items()]
-        if not blocks:
-            raise refused(self.name, "holds no tick")
-        return _joined(blocks)
+        return _joined(self._all())
 
     # In the worker's thread
 
@@ -222,7 +155,8 @@ class TickFeed:
             # Of a row that became two ticks, the first stands for both.
             row = block.first_row + int(np.argmax(steps < 0)) * block.rows // max(1, len(ticks))
             before = ": these files overlap" if row == 1 else ""
-            what = f"row {row}: {time} goes back from the row before it{before}; sort the rows by receive time"
+            place = f"row {row}: {time} goes back to {ns_text(int(times[np.argmax(steps < 0)]))}"
+            what = f"{place} from the row before it{before}; sort the rows by receive time"
             raise refused(block.name, what, row=row, column=time)
         if len(times):
             self._last_ns = int(times[-1])
@@ -231,8 +165,7 @@ class TickFeed:
     def _cut(self, ticks: np.ndarray, done: int, *, is_numbered: bool) -> Iterator[tuple[np.ndarray, int]]:
         """Yield the part within the span, in items that end with an event."""
         times = ticks["ts_init"]
-        low = 0 if self._start_ns is None else int(np.searchsorted(times, self._start_ns))
-        high = len(times) if self._end_ns is None else int(np.searchsorted(times, self._end_ns))
+        low, high = self._span(times)
         if high > low:
             part = ticks[low:high]
             yield part if is_numbered else with_event_marks(part), done

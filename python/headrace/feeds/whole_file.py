@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headrace.dispatch.run_file import new_run_file
 from headrace.errors import OptionError, RecordingError
-from headrace.feeds.files import path_text
+from headrace.feeds.files import path_text, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +38,8 @@ class WholeFile:
 
     def write(self, data: bytes) -> None:
         """Append an item, whole or not at all. Raises RecordingError."""
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            write_all(self._file, data)
         except OSError as error:
             with suppress(OSError):  # On some systems a full disk refuses this, too; then half an item is left.
                 os.ftruncate(self._file, self.size)

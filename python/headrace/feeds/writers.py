@@ -15,20 +15,20 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from headrace.errors import OptionError
-from headrace.feeds.files import path_text
+from headrace.errors import OptionError, RecordingError
+from headrace.feeds.files import path_text, written_whole
 from headrace.feeds.published import COLUMNS, HEAD, VALUES
 from headrace.feeds.table.arrow import arrow
 from headrace.feeds.table.npz import HFT_DTYPE, HftEvents
 from headrace.market.tick import KINDS, NO_INSTRUMENT, TICK_DTYPE, Flags, dtype_of, kind_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 __all__ = ["write_candles", "write_ticks", "writer_of"]
@@ -58,30 +58,24 @@ def writer_of(path: Path) -> _Write:
 
 
 def write_ticks(path: Path, blocks: Iterable[np.ndarray], names: Sequence[str]) -> None:
-    """Write ticks. blocks : dtype TICK_DTYPE. names : of their instrument ids. Raises OptionError, OSError."""
-    _whole(path, lambda part: writer_of(path)(part, blocks, names))
+    """Write ticks. blocks : dtype TICK_DTYPE. names : of their instrument ids. Raises OptionError, RecordingError."""
+    write = writer_of(path)
+    with written_whole(path, "file", RecordingError) as part:
+        write(part, blocks, names)
 
 
 def write_candles(path: Path, blocks: Iterable[np.ndarray]) -> None:
-    """Write candles, dtype CANDLE_DTYPE, as .parquet or .csv. Raises OptionError, OSError, MissingExtraError."""
+    """Write candles, dtype CANDLE_DTYPE, as .parquet or .csv.
+
+    Raises OptionError, RecordingError, MissingExtraError.
+    """
     name = path.name.lower()
     if not name.endswith((".parquet", ".csv", ".csv.gz", ".csv.zst")):
         msg = f"{path_text(path)} names no format for candles: end it in .parquet, .csv, .csv.gz or .csv.zst"
         raise OptionError(msg, option="target")
-    if name.endswith(".parquet"):
-        _whole(path, lambda part: _candles_to_parquet(part, blocks))
-    else:
-        _whole(path, lambda part: _candles_to_csv(part, path, blocks))
-
-
-def _whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the file, and rename when it is whole."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)  # noqa: PTH105 - the same, in one step on every system
-    finally:
-        part.unlink(missing_ok=True)
+    write_candles_to = _candles_to_parquet if name.endswith(".parquet") else _candles_to_csv
+    with written_whole(path, "file", RecordingError) as part:
+        write_candles_to(part, blocks)
 
 
 # Columns of ticks
@@ -135,17 +129,20 @@ def _write_parquet(path: Path, blocks: Iterable[np.ndarray], names: Sequence[str
 
 
 class _Text:
-    """A text file, packed as its name says. path : what is written; name : the file's later name."""
+    """A text file, packed as its name says."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        if name.endswith(".gz"):
-            # No time stamp: the same ticks are the same file.
-            raw: Any = gzip.GzipFile(path, "wb", compresslevel=6, mtime=0)
-        elif name.endswith(".zst"):
+    def __init__(self, path: Path) -> None:
+        self._stack = ExitStack()
+        raw: Any
+        if path.suffix == ".gz":
+            file = self._stack.enter_context(path.open("wb"))
+            # No name and no time stamp: the same ticks are the same file.
+            raw = gzip.GzipFile("", "wb", 6, file, mtime=0)
+        elif path.suffix == ".zst":
             raw = arrow("", "writing .zst").CompressedOutputStream(str(path), "zstd")
         else:
             raw = path.open("wb")
-        self._raw = raw
+        self._raw = self._stack.enter_context(raw)
 
     def write_rows(self, rows: Iterable[Sequence[object]]) -> None:
         text = io.StringIO()
@@ -156,11 +153,11 @@ class _Text:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._raw.close()
+        self._stack.close()
 
 
 def _write_csv(path: Path, blocks: Iterable[np.ndarray], names: Sequence[str]) -> None:
-    with _Text(path, _later_name(path)) as text:
+    with _Text(path) as text:
         text.write_rows([COLUMNS])
         for ticks in blocks:
             columns: dict[str, list[object]] = {name: ticks[name].tolist() for name in HEAD}
@@ -169,10 +166,6 @@ def _write_csv(path: Path, blocks: Iterable[np.ndarray], names: Sequence[str]) -
             for place, name in enumerate(VALUES):
                 columns[name] = _texts_of_values(ticks, place)
             text.write_rows(zip(*(columns[name] for name in COLUMNS), strict=True))
-
-
-def _later_name(part: Path) -> str:
-    return part.name.removesuffix(".part")
 
 
 def _texts_of_values(ticks: np.ndarray, place: int) -> list[object]:
@@ -248,8 +241,8 @@ def _candles_to_parquet(path: Path, blocks: Iterable[np.ndarray]) -> None:
             writer.close()
 
 
-def _candles_to_csv(path: Path, target: Path, blocks: Iterable[np.ndarray]) -> None:
-    with _Text(path, target.name) as text:
+def _candles_to_csv(path: Path, blocks: Iterable[np.ndarray]) -> None:
+    with _Text(path) as text:
         for number, candles in enumerate(blocks):
             if not number:
                 text.write_rows([candles.dtype.names or ()])

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from headrace.dispatch.latency_meter import LatencyMeter
 from headrace.engine.service import RestartPolicy, Service
@@ -27,6 +27,7 @@ from headrace.errors import OptionError, RouteError
 from headrace.gateway.conductor import Conductor
 from headrace.gateway.flow import Flow
 from headrace.gateway.keeper import SnapshotKeeper
+from headrace.gateway.options import complete
 from headrace.gateway.pollers import Pollers
 from headrace.gateway.pool import WorkPool
 from headrace.gateway.route_commands import RouteCommands
@@ -34,26 +35,21 @@ from headrace.gateway.routes import RouteTable
 from headrace.gateway.snapshots import MemorySnapshots
 from headrace.gateway.ticks import TickFlow
 from headrace.market.canonical import KINDS, CanonicalEvent, CanonicalType
-from headrace.market.checks import number, refuse, whole
 from headrace.market.events import Bar, Lane
 from headrace.telemetry.collect import Sample, quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from headrace.bus import BusSubscription
-    from headrace.commands import Subscribe
     from headrace.engine.engine import Engine
     from headrace.engine.service import ServiceContext
     from headrace.gateway.adapter import Adapter
-    from headrace.gateway.pollers import Parser
+    from headrace.gateway.options import GatewayOptions
     from headrace.gateway.routes import Key, Poller, Route
-    from headrace.gateway.snapshots import SnapshotStore
 
 __all__ = ["Gateway"]
 
-LEVELS = 10
-SNAPSHOT_TTL_S = 60.0
 # Of a bar, in the payload of its event.
 BAR_FIELDS = ("timeframe", "price", "open", "high", "low", "close", "volume", "count", "ts_open", "ts_close")
 
@@ -72,41 +68,23 @@ class Gateway(Service):
 
     restart: ClassVar[RestartPolicy] = "never"
 
-    def __init__(
-        self,
-        engine: Engine,
-        adapters: Iterable[Adapter],
-        *,
-        routes: Sequence[Subscribe] = (),
-        pollers: Mapping[CanonicalType, Sequence[Poller]] | None = None,
-        parsers: Mapping[str, Parser] | None = None,
-        snapshots: SnapshotStore | None = None,
-        snapshot_ttl_s: float = SNAPSHOT_TTL_S,
-        levels: int = LEVELS,
-        workers: int = 2,
-        queue_max: int = 64,
-    ) -> None:
+    def __init__(self, engine: Engine, adapters: Iterable[Adapter], **options: Unpack[GatewayOptions]) -> None:
         if engine.mode != "live":
             msg = f"a gateway cannot be in an engine of mode {str(engine.mode)!r}: venues are live; leave it out"
             raise OptionError(msg, option="engine")
-        self._adapters: dict[str, Adapter] = {}
-        for adapter in adapters:
-            if self._adapters.setdefault(adapter.venue, adapter) is not adapter:
-                msg = f"adapters has two of {adapter.venue}: routes name a venue, so give one adapter with all symbols"
-                raise OptionError(msg, option="adapters")
-        if not number("snapshot_ttl_s", snapshot_ttl_s) > 0:
-            refuse("snapshot_ttl_s", snapshot_ttl_s, "seconds above 0")
-        self._levels = whole("levels", levels, 1, 5_000, "levels")
+        own = complete(options)
+        self._adapters = _by_venue(adapters)
+        self._levels = own["levels"]
         self._engine = engine
-        self._routes = tuple(routes)
+        self._routes = tuple(own["routes"])
+        pollers = own["pollers"]
         self.table = RouteTable(pollers)
-        self.pool = WorkPool(workers=workers, queue_max=queue_max)
-        store = MemorySnapshots() if snapshots is None else snapshots
-        self.snapshots = SnapshotKeeper(store, self.pool, engine.clock, ttl_ns=round(snapshot_ttl_s * 1e9))
-        self.pollers = Pollers(self._adapters, self.pool, parsers or {}, self._take_answer)
-        for own in pollers.values() if pollers is not None else ():
-            for poller in own:
-                self.pollers.check(poller)
+        self.pool = WorkPool(workers=own["workers"], queue_max=own["queue_max"])
+        store = MemorySnapshots() if own["snapshots"] is None else own["snapshots"]
+        self.snapshots = SnapshotKeeper(store, self.pool, engine.clock, ttl_ns=round(own["snapshot_ttl_s"] * 1e9))
+        self.pollers = Pollers(self._adapters, self.pool, own["parsers"] or {}, self._take_answer)
+        for poller in [one for of_type in (pollers or {}).values() for one in of_type]:
+            self.pollers.check(poller)
         self.stages: LatencyMeter[str] = LatencyMeter()
         self._flows: dict[Key, Flow] = {}
         self._ticks: dict[Key, TickFlow] = {}
@@ -275,3 +253,12 @@ class Gateway(Service):
             )
             if kind is CanonicalType.BOOK_SNAPSHOT and "update_id" in payload:
                 self.snapshots.keep(instrument, {"quality": "LIVE", **payload, "ts_init": now_ns})
+
+
+def _by_venue(adapters: Iterable[Adapter]) -> dict[str, Adapter]:
+    found: dict[str, Adapter] = {}
+    for adapter in adapters:
+        if found.setdefault(adapter.venue, adapter) is not adapter:
+            msg = f"adapters has two of {adapter.venue}: routes name a venue, so give one adapter with all symbols"
+            raise OptionError(msg, option="adapters")
+    return found

@@ -153,13 +153,14 @@ class RouteCommands:
         return change
 
     def _problem_of(self, instrument: str) -> str:
-        venue = instrument.rpartition(".")[2]
+        symbol, _, venue = instrument.rpartition(".")
+        if not symbol:
+            # No instrument at all: the table refuses it.
+            return ""
         adapter = self._adapters.get(venue)
         if adapter is None:
             known = ", ".join(self._adapters) or "none"
-            return (
-                f"{instrument}: no adapter of {venue or 'no venue'}{nearest(venue, self._adapters)}; there are {known}"
-            )
+            return f"{instrument}: no adapter of {venue}{nearest(venue, self._adapters)}; there are {known}"
         return adapter.refusal(instrument)
 
     def _take_back(self, change: Change) -> None:

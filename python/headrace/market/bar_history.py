@@ -2,7 +2,8 @@
 
 ::
 
-    published bars ─▶ a row each, when the arrays are read ─▶ history(instrument, timeframe, n) ─▶ read-only views
+    published bars ─────────────┬▶ a row each, when the arrays are read ─▶ history(instrument, timeframe, n) ─▶ views
+    candles of native code ─────┘
 
 Guarantees: arrays that were given never change, however long they are kept; of each kind of bar, a bounded number is
 kept (BARS_HISTORY_MAX). A bar that is open is in none of them.
@@ -20,7 +21,7 @@ from headrace.limits import BARS_HISTORY_MAX
 from headrace.market.checks import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from headrace.market.events import Bar
 
@@ -58,18 +59,32 @@ class _Series:
             self._write()
 
     def _write(self) -> None:
-        """Write the new bars behind the others; rows that a view may show are left as they are."""
+        """Write the new bars behind the others."""
         new, self._new = self._new, []
-        if self._rows + len(new) > len(self._times):
+        times = np.array([(bar.ts_open, bar.ts_close) for bar in new], "i8")
+        self._append(times, np.array([(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in new]))
+
+    def add_candles(self, candles: np.ndarray) -> None:
+        """Add closed candles: an array with fields of these names."""
+        if self._new:
+            self._write()
+        candles = candles[-BARS_HISTORY_MAX:]
+        times = np.column_stack([candles["ts_open"], candles["ts_close"]])
+        self._append(times, np.column_stack([candles[name] for name in PRICES]))
+
+    def _append(self, new_times: np.ndarray, new_values: np.ndarray) -> None:
+        """Write rows behind the others; rows that a view may show are left as they are."""
+        count = len(new_times)
+        if self._rows + count > len(self._times):
             kept = min(self._rows, BARS_HISTORY_MAX)
-            size = min(2 * max(len(self._times), kept + len(new)), 4 * BARS_HISTORY_MAX)
+            size = min(2 * max(len(self._times), kept + count), 4 * BARS_HISTORY_MAX)
             times, values = np.empty((size, 2), "i8"), np.empty((size, len(PRICES)), "f8")
             times[:kept] = self._times[self._rows - kept : self._rows]
             values[:kept] = self._values[self._rows - kept : self._rows]
             self._times, self._values, self._rows = times, values, kept
-        end = self._rows + len(new)
-        self._times[self._rows : end] = [(bar.ts_open, bar.ts_close) for bar in new]
-        self._values[self._rows : end] = [(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in new]
+        end = self._rows + count
+        self._times[self._rows : end] = new_times
+        self._values[self._rows : end] = new_values
         self._rows = end
 
     def arrays(self, count: int) -> BarArrays:
@@ -86,12 +101,27 @@ class BarHistory:
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, str], _Series] = {}
+        self._unread: Mapping[tuple[str, str, str], Callable[[], np.ndarray]] = {}
+
+    def follow(self, unread: Mapping[tuple[str, str, str], Callable[[], np.ndarray]]) -> None:
+        """Take published candles, too: by key, what returns those that are new."""
+        self._unread = unread
+
+    def _of(self, key: tuple[str, str, str]) -> _Series | None:
+        """Return the bars of a key up to now; None: there are none."""
+        series = self._series.get(key)
+        unread = self._unread.get(key)
+        if unread is not None and len(candles := unread()):
+            if series is None:
+                series = self._series[key] = _Series()
+            series.add_candles(candles)
+        return series
 
     def add(self, bars: Iterable[Bar]) -> None:
         """Keep bars that are published."""
         for bar in bars:
             key = (bar.instrument, bar.timeframe, bar.price)
-            series = self._series.get(key)
+            series = self._of(key)
             if series is None:
                 series = self._series[key] = _Series()
             series.add(bar)
@@ -99,11 +129,13 @@ class BarHistory:
     def arrays(self, instrument: str, timeframe: str, count: int, price: str = "trade") -> BarArrays:
         """Return the latest ``count`` bars, fewer where there are fewer. O(new bars). Raises OptionError."""
         whole("n", count, 1, BARS_HISTORY_MAX, "bars")
-        series = self._series.get((instrument, timeframe, price))
+        series = self._of((instrument, timeframe, price))
         return (_Series() if series is None else series).arrays(count)
 
     def refuse_unknown(self, instrument: str, timeframe: str, price: str) -> None:
         """Raise OptionError for bars that nothing makes."""
+        for key in self._unread:
+            self._of(key)
         if (instrument, timeframe, price) not in self._series:
             known = sorted({f"{own[0]} {own[1]}" for own in self._series}) or ["none yet"]
             msg = (

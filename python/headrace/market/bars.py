@@ -34,8 +34,10 @@ from headrace.market.checks import UNITS_NS, of_type, one_of
 from headrace.market.events import EVENT_KEYS, Bar, BarFrame, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
+
+    import numpy as np
 
     from headrace.dispatch.dispatcher import Dispatcher
 
@@ -305,6 +307,10 @@ class Bars:
                 )
             )
         return frames
+
+    def follow_candles(self, unread: Mapping[tuple[str, str, str], Callable[[], np.ndarray]]) -> None:
+        """Have the history take the candles that native code publishes: by key, what returns those that are new."""
+        self._history.follow(unread)
 
     def history(self, instrument: str, timeframe: str, n: int, *, price: str = "trade") -> BarArrays:
         """Return the latest ``n`` closed bars as arrays, fewer where there are fewer.

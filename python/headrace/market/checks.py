@@ -97,15 +97,23 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
             raise OptionError(msg, option=name)
 
 
-def converted(given: Mapping[str, object], options: type[_Options]) -> _Options:
-    """Return options as a Struct, each checked by the type of its field. Raises OptionError."""
+def converted(what: str, given: Mapping[str, object], options: type[_Options]) -> _Options:
+    """Return options as a Struct, each checked by the type of its field. what : has them, such as "a subscription".
+
+    Raises OptionError: an unknown name, a wrong value, or one that is missing.
+    """
+    refuse_unknown(what, given, options.__struct_fields__)
     try:
         return msgspec.convert(given, options)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, OptionError):  # What the Struct's own check raised.
             raise error.__cause__ from None
-        option = re.split(r"[.\[`]", str(error).partition(" - at `$.")[2])[0]
-        refuse(option, given[option], type_text(fields_of(msgspec.inspect.type_info(options))[option]))
+        forms = fields_of(msgspec.inspect.type_info(options))
+        if option := re.split(r"[.\[`]", str(error).partition(" - at `$.")[2])[0]:
+            refuse(option, given[option], type_text(forms[option]))
+        missing = next(own.name for own in msgspec.structs.fields(options) if own.required and own.name not in given)
+        msg = f"{what} has no {missing}: give it {type_text(forms[missing])}"
+        raise OptionError(msg, option=missing) from None
 
 
 def one_of(option: str, value: str, choices: Iterable[str]) -> str:
@@ -156,7 +164,7 @@ def number(option: str, value: object) -> float:
 
 def side_of(value: object) -> Literal[1, 0, -1] | None:
     """Return a side as an int, NumPy's included; None for anything else: a bool, a float and a Decimal are no sides."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
         return None
     return _SIDES.get(value)
 

@@ -69,20 +69,11 @@ def ticks(
     times = _times("ts_init", ts_init)
     ids, names = _instrument_ids(instrument, instruments)
     out = np.zeros(len(times), TICK_DTYPE)
-    typed = out.view(dtype_of(row.number))
-    if row.name == "quote":
-        # A size of 0 would mean that nothing is bid or asked.
-        typed["bid_size"] = typed["ask_size"] = np.nan
-    for name, column in columns.items():
-        typed[name] = _fitting(name, column, len(out))
-    out["kind"] = row.number
+    _fill_values(out, row, columns)
     out["ts_init"] = times
-    flags = Flags.FIRST_IN_EVENT | Flags.LAST_IN_EVENT
-    if ts_event is None:
-        flags |= Flags.NO_VENUE_TIME
-    else:
+    out["flags"] = Flags.FIRST_IN_EVENT | Flags.LAST_IN_EVENT | (Flags.NO_VENUE_TIME if ts_event is None else 0)
+    if ts_event is not None:
         out["ts_event"] = _fitting("ts_event", _times("ts_event", ts_event), len(out))
-    out["flags"] = flags
     if venue_seq is not None:
         out["venue_seq"] = _fitting("venue_seq", _column("venue_seq", venue_seq, "u8"), len(out))
     if side is not None:
@@ -96,6 +87,17 @@ def ticks(
     named = out.view(TickArray)
     named.instruments = names
     return named
+
+
+def _fill_values(out: np.ndarray, row: Kind, columns: Mapping[str, np.ndarray]) -> None:
+    """Set the kind of ticks, and its values; a size of a quote that is not given is unknown."""
+    typed = out.view(dtype_of(row.number))
+    if row.name == "quote":
+        # A size of 0 would mean that nothing is bid or asked.
+        typed["bid_size"] = typed["ask_size"] = np.nan
+    for name, column in columns.items():
+        typed[name] = _fitting(name, column, len(out))
+    out["kind"] = row.number
 
 
 def _one_of_two(name: str, column: ArrayLike | None, other: str, values: dict[str, ArrayLike]) -> ArrayLike | None:

@@ -178,14 +178,22 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return quantity
         return MONEY.multiply(MONEY.divide_int(quantity, self.lot_size), self.lot_size)
 
+    def in_ticks(self, price: Decimal, *, up: bool) -> Decimal:
+        """Return a price, rounded up or down to whole ticks where the price tick is known."""
+        if not self.price_tick:
+            return price
+        below = MONEY.multiply(MONEY.divide_int(price, self.price_tick), self.price_tick)
+        return MONEY.add(below, self.price_tick) if up and below != price else below
+
     def _sized(self, quantity: Decimal) -> Decimal:
-        if self.contract is None or self.size is None:
+        size = self.size
+        if self.contract is None or size is None:
             msg = (
                 f"the contract of {self.name} is not known, so its money cannot be computed: give "
                 f"Instrument({self.name!r}, contract='spot'), or 'linear' or 'inverse'"
             )
             raise InstrumentError(msg)
-        return quantity if self.size == ONE else MONEY.multiply(quantity, self.size)
+        return quantity if size is ONE or size == ONE else MONEY.multiply(quantity, size)
 
     def _default_contract(self) -> ContractKind | None:
         if self.venue == COINM:
@@ -231,6 +239,7 @@ def _checked_size(size: Amount | None) -> Decimal | None:
     return number
 
 
+@lru_cache(maxsize=NAMED_MAX)
 def _read_currencies(symbol: str, venue: str) -> Currencies | None:
     if venue == COINM:
         listed = COINM_SYMBOL.fullmatch(symbol)

@@ -70,7 +70,9 @@ def decimal_of(value: Amount) -> Decimal:
     """
     if type(value) is int:
         return Decimal(value)
-    if isinstance(value, Decimal):
+    if type(value) is float:
+        number = Decimal(repr(value))
+    elif isinstance(value, Decimal):
         number = value
     elif isinstance(value, float):
         # float(): np.float64 is a float, and its own repr names its type.

@@ -118,6 +118,15 @@ class NewestQuote(NamedTuple):
     position: int
 
 
+class NewestTrade(NamedTuple):
+    """The newest published trade of an instrument in order. ts_init : ns. seq : its number."""
+
+    price: float
+    size: float
+    ts_init: int
+    seq: int
+
+
 def has_side(price: float, size: float) -> bool:
     """Return whether a quote has a side of this price and size. A size of NaN is unknown, and of 0 is no side."""
     return 0 < price < math.inf and not size <= 0

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import headrace._native as _native
 from headrace.errors import InstrumentError, OptionError
 from headrace.market.tick import NO_INSTRUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import headrace._native as _native
 
 __all__ = ["InstrumentIds", "TickArray"]
 
@@ -88,11 +87,10 @@ class InstrumentIds:
         names = getattr(array, "instruments", ())
         if not names:
             return array
-        own = array["instrument"]
-        # NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.
-        if len(own) and int((own + np.uint32(1)).max()) > len(names):
-            row = int(np.argmax(own + np.uint32(1) > len(names)))
-            msg = f"row {row}: instrument id {own[row]} has no name, the array names {len(names)}: {', '.join(names)}"
+        row = _native.first_unnamed(array, len(names))
+        if row is not None:
+            number = array["instrument"][row]
+            msg = f"row {row}: instrument id {number} has no name, the array names {len(names)}: {', '.join(names)}"
             raise InstrumentError(msg)
         if names is not self._names:
             ids = np.fromiter((self._table.add(name) for name in names), "u4", len(names))
@@ -100,6 +98,7 @@ class InstrumentIds:
         if self._ids is None:
             return array
         made = np.array(array, subok=False)
+        own = made["instrument"]
         has_instrument = own != NO_INSTRUMENT
         made["instrument"][has_instrument] = self._ids[own[has_instrument]]
         return made

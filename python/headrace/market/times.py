@@ -11,11 +11,16 @@ Does not: convert; what is refused comes with the factor to multiply it by.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from headrace.market.checks import UNITS_NS, refuse
 
-__all__ = ["YEAR_2000_NS", "YEAR_2200_NS", "column_problem", "moment_ns", "time_problem"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["YEAR_2000_NS", "YEAR_2200_NS", "column_problem", "moment_ns", "time_problem", "times_of_texts"]
 
 YEAR_2000_NS, YEAR_2200_NS = 946_684_800 * 10**9, 7_258_118_400 * 10**9
 # The units that receive times come in by mistake.
@@ -36,13 +41,26 @@ def time_problem(ts_ns: int) -> str:
     return "which is not between 2000 and 2200: give ns since 1970"
 
 
+def times_of_texts(texts: Sequence[str]) -> np.ndarray:
+    """Return ISO texts in UTC as times, dtype M8[ns]; NaT where int64 holds no such ns. Raises ValueError."""
+    # NumPy reads no zone; UTC is the only one that needs no rule.
+    plain = [text.removesuffix("Z").removesuffix("+00:00") for text in texts]
+    times = np.array(plain, "M8[ns]")
+    # Beyond its range NumPy wraps in silence: "20250131" is a year, and would be a day of 1733.
+    times[times.astype("M8[s]") != np.array(plain, "M8[s]")] = np.datetime64("NaT")
+    return times
+
+
 def moment_ns(option: str, value: str | int) -> int:
     """Return a moment that a user names, ns: ISO text in UTC, "2025-01-31T12:00", or ns. Raises OptionError."""
-    if isinstance(value, str):
+    if isinstance(value, str) and not (value.isdecimal() and len(value) > len("2025")):
         try:
-            return int(np.datetime64(value.removesuffix("Z").removesuffix("+00:00"), "ns").astype("i8"))
+            moment_ns = int(times_of_texts([value]).astype("i8")[0])
         except ValueError:
+            moment_ns = NAT_NS
+        if moment_ns == NAT_NS:
             refuse(option, value, "a time in UTC, like '2025-01-31' or '2025-01-31T12:00', or ns since 1970")
+        return moment_ns
     if type(value) is bool or time_problem(int(value)):
         refuse(option, value, "a time in UTC, like '2025-01-31', or ns since 1970, between 2000 and 2200")
     return int(value)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from headrace.limits import DRAIN_RUNNING_S, FORCE_S, FORCE_STEP_S
+from headrace.limits import DRAIN_RUNNING_S, END_TURNS_MIN, FORCE_S, FORCE_STEP_S
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,7 +82,10 @@ class UserWaits:
         await self.end(dict(self._tasks))
 
     async def end(self, tasks: dict[asyncio.Task[Any], Where], more_s: float = 0.0) -> None:
-        """Cancel tasks; those that do not end within their time are left and named."""
+        """Cancel tasks; those that do not end within their time are left and named.
+
+        However busy the loop is, they have END_TURNS_MIN of its turns: a group of tasks that ends well needs ten.
+        """
         import asyncio  # It takes 20 ms, and whatever has a task has imported it.
 
         for task in tasks:
@@ -90,6 +93,10 @@ class UserWaits:
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=self.within_s(DRAIN_RUNNING_S) + more_s)
+            for _ in range(END_TURNS_MIN):
+                if all(task.done() for task in tasks):
+                    break
+                await asyncio.sleep(0)
         finally:
             for task, where in tasks.items():
                 if not task.done():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-__all__ = ["amount_text", "counted", "value_text"]
+__all__ = ["amount_text", "counted", "printable", "value_text"]
 
 DECIMALS_MIN = 2
 SIGNIFICANT_MIN = 4
@@ -31,6 +31,11 @@ def amount_text(amount: Decimal) -> str:
     decimals = DECIMALS_MIN if not amount else max(DECIMALS_MIN, SIGNIFICANT_MIN - 1 - amount.adjusted())
     whole, _, fraction = f"{amount:z,.{decimals}f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(DECIMALS_MIN, '0')}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text as one line shows it: what cannot be printed, such as a terminal's commands, as ``\xNN``."""
+    return text if text.isprintable() else "".join(own if own.isprintable() else ascii(own)[1:-1] for own in text)
 
 
 def value_text(value: object) -> str:

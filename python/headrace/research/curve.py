@@ -54,8 +54,10 @@ def curve_of(
     """
     first_ns, last_ns = span
     fills = sorted(fills, key=attrgetter("held_ns"))
-    times = np.unique(np.append(marks.ends(traded, last_ns), last_ns))
-    times = times[times > first_ns]
+    times = marks.ends(traded, last_ns)
+    times = times[(times > first_ns) & (times < last_ns)]
+    if last_ns > first_ns:
+        times = np.append(times, last_ns)
     held, gross = np.zeros(len(times)), np.zeros(len(times))
     for name, instrument in traded.items():
         own = [fill for fill in fills if fill.instrument == name]

@@ -14,7 +14,6 @@ Does not: hold code or ticks.
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -24,12 +23,15 @@ import msgspec
 import numpy as np
 
 from headrace.errors import ResultError
+from headrace.feeds.files import refuse_endless, write_whole
 from headrace.research.curve import CURVE_DTYPE
 from headrace.research.rows import Fill, FundingRow, OrderRow, PositionRow, Rows
 from headrace.research.statistics import Statistics
 from headrace.research.trips import RoundTrip
 
 if TYPE_CHECKING:
+    import os
+
     from headrace.research.result import BacktestResult
 
 __all__ = ["VERSION", "read", "save"]
@@ -105,15 +107,7 @@ def save(result: BacktestResult, path: str | os.PathLike[str]) -> Path:
                 own = io.BytesIO()
                 np.save(own, array, allow_pickle=False)
                 _put(archive, f"{folder}/{number}.npy", own.getvalue())
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data.getvalue())
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        msg = f"result {target} cannot be written: {error.strerror}; check the folder and the free space"
-        raise ResultError(msg, path=str(target)) from error
-    return target
+    return write_whole(target, data.getvalue(), "result", ResultError)
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -126,6 +120,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the values of a result. Raises ResultError: it is missing, damaged, no result, or of another version."""
     source = Path(path)
     try:
+        refuse_endless(source)
         with zipfile.ZipFile(source) as archive:
             _check(archive.read(HEADER), source)
             document = msgspec.json.decode(archive.read(DOCUMENT), type=_Document)

@@ -287,8 +287,8 @@ def _decisions(observer: Observer) -> list[Decision]:
         price = "market" if order.price is None else f"{order.price:f}"
         kind = " ".join(
             f"{name} {value}"
-            for name in ("trigger_price", "trail", "post_only", "oco")
-            if (value := getattr(order, name))
+            for name in ("trigger_price", "trail", "trail_unit", "limit_offset", "post_only", "oco")
+            if (value := getattr(order, name)) and value != "price"
         )
         what = f"{order.instrument} {order.side:+d} {order.quantity:f} at {price} {order.time_in_force}"
         found.append(Decision(order.ts, "order", order.strategy, " ".join(filter(None, (what, kind, order.tag)))))

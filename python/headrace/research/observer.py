@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import headrace._native as _native
 from headrace.feeds.base import CandleSource
 from headrace.market.event_json import encode_event
 from headrace.market.events import (
@@ -52,6 +53,7 @@ __all__ = ["Observer"]
 # So many quotes and candles at once that NumPy's cost per call is small, and their copy too.
 WINDOW = "5m"
 CANDLES = 1_024
+_CANDLE = np.dtype([("ts_open", "<i8"), ("ts_close", "<i8"), ("low", "<f8"), ("high", "<f8"), ("close", "<f8")])
 ENDS: dict[type[OrderEvent], str] = {
     OrderFilled: "filled",
     OrderCanceled: "canceled",
@@ -74,19 +76,18 @@ class Observer:
         self.marks = Marks()
         self.trips = Trips(lambda order_id: self._requests[order_id].tag)
         self._net: dict[str, Decimal] = {}
-        self._hash = hashlib.sha256() if hashing else None
+        self._hash = _native.AuditHash(parts.candles) if hashing else None
         self._names = parts.dispatcher.instruments
         self._candle_hashes: dict[str, Any] = {}
-        self._closed_ns: dict[str, int] = {}
-        # By instrument: the candles that were not looked at yet.
-        self._candles: dict[str, list[tuple[int, int, float, float, float]]] = {}
+        # The candles that were not looked at yet.
+        self._candles = _native.CandleRows(parts.candles, CANDLES)
         parts.bus.subscribe(OrderEvent, self._on_order, name="result")
         parts.bus.subscribe(Signal, self._on_signal, name="result signals")
         parts.bus.subscribe((FundingPaid, Liquidated), self._on_money, name="result money")
         if any(isinstance(feed, CandleSource) for feed in parts.feeds):
-            parts.bus.subscribe(Bar, self._on_bar, name="result candles")
+            self._candles.tap(parts.bus.subscribe(Bar, self._on_bar, name="result candles").native)
         if self._hash is not None:
-            parts.bus.subscribe(Event, self._on_event, name="result hash")
+            self._hash.tap(parts.bus.subscribe(Event, self._on_event, name="result hash").native)
         parts.dispatcher.subscribe(self._on_quotes, callback="on_quotes", name="result", every=WINDOW, overflow="block")
 
     @property
@@ -145,6 +146,7 @@ class Observer:
             row.amend(event)
         elif isinstance(event, OrderTriggered):
             row.triggered_ts = event.ts
+            row.price = row.price if event.limit is None else event.limit
         row.state = ENDS.get(type(event), row.state)
         if type(event) in ENDS:
             row.end_ts = event.ts
@@ -158,7 +160,7 @@ class Observer:
         signed = fill.quantity if fill.side > 0 else MONEY.minus(fill.quantity)
         net = self._net[fill.instrument] = MONEY.add(self._net.get(fill.instrument, ZERO), signed)
         # At one time a candle closes, and then the next one opens: what the open fills comes behind the close.
-        held_ns = fill.ts + (self._closed_ns.get(fill.instrument) == fill.ts)
+        held_ns = fill.ts + (self._candles.closed_ns(fill.instrument) == fill.ts)
         quote = self._parts.marks.quote(fill.instrument)
         self.fills.append(
             Fill(
@@ -189,27 +191,27 @@ class Observer:
         assert isinstance(event, Bar)
         if self._parts.candle_lengths.get(event.instrument) != event.ts_close - event.ts_open:
             return
-        self._closed_ns[event.instrument] = event.ts_close
-        candles = self._candles.setdefault(event.instrument, [])
-        candles.append((event.ts_open, event.ts_close, event.low, event.high, event.close))
-        if len(candles) >= CANDLES:
+        prices = event.low, event.high, event.close
+        if self._candles.add(event.instrument, event.ts_open, event.ts_close, *prices):
             self._look_at_candles(event.instrument)
 
     def _look_at_candles(self, instrument: str) -> None:
-        candles = self._candles.pop(instrument)
-        opens, closes = (np.array([own[place] for own in candles], np.int64) for place in (0, 1))
-        lows, highs, lasts = (np.array([own[place] for own in candles]) for place in (2, 3, 4))
-        self.marks.add(instrument, closes, lasts)
+        candles = np.frombuffer(self._candles.take(instrument), _CANDLE)
+        names = _CANDLE.names or ()
+        rows = np.empty((len(candles), len(names)), "<f8")
+        for place, name in enumerate(names):
+            rows[:, place] = candles[name]
+        self.marks.add(instrument, candles["ts_close"], candles["close"])
         # What is filled at the open sees the whole candle, what is filled at the close only that.
-        times = np.column_stack([opens + 1, opens + 1, closes]).ravel()
-        self.trips.look(instrument, times, np.column_stack([lows, highs, lasts]).ravel())
+        times = np.repeat(candles["ts_open"] + 1, 3)
+        times[2::3] = candles["ts_close"]
+        self.trips.look(instrument, times, rows[:, 2:].ravel())
         if self._hash is not None:
-            own = self._candle_hashes.setdefault(instrument, hashlib.sha256())
-            own.update(np.array(candles, "<f8").tobytes())
+            self._candle_hashes.setdefault(instrument, hashlib.sha256()).update(rows)
 
     def finish(self) -> None:
         """Look at the candles that are left; call it when the run is over."""
-        for instrument in list(self._candles):
+        for instrument in self._candles.waiting():
             self._look_at_candles(instrument)
 
     # Ticks

@@ -20,8 +20,10 @@ import numpy as np
 from headrace.engine.options import complete
 from headrace.engine.parts import build_parts
 from headrace.engine.replay import on_own_thread, run_parts
+from headrace.errors import ResultError
 from headrace.feeds.base import CandleSource
 from headrace.feeds.candles import CandleFeed
+from headrace.feeds.files import written_whole
 from headrace.feeds.given import feeds_of
 from headrace.market.running_loop import has_running_loop
 from headrace.market.tick import KINDS, TICK_DTYPE, dtype_of, kind_named
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.given import Source
 
-__all__ = ["Past", "past_of"]
+__all__ = ["Packed", "Past", "past_of"]
 
 # What an altered future is multiplied by: whatever has the unit of a price.
 PRICES = ("bid_price", "ask_price", "price")
@@ -53,6 +55,14 @@ class OneFeed(NamedTuple):
     def feed(self, candles: np.ndarray) -> CandleFeed:
         """Return a feed of other candles in place of its own."""
         return CandleFeed(candles, instrument=self.instrument, timeframe=self.timeframe, price=self.price)  # type: ignore[arg-type]  # a feed had it
+
+
+class Packed(NamedTuple):
+    """The data for another machine. ticks : of dtype TICK_DTYPE, whose instruments are named here."""
+
+    ticks: np.ndarray
+    instruments: tuple[str, ...]
+    candles: tuple[OneFeed, ...]
 
 
 class Past(NamedTuple):
@@ -115,9 +125,10 @@ class Past(NamedTuple):
 
     def saved(self, folder: Path) -> dict[str, Any]:
         """Write the data as arrays and return what ``mapped`` takes: processes share what they map."""
-        np.save(folder / "ticks.npy", np.asarray(self.ticks))
-        for number, own in enumerate(self.candles):
-            np.save(folder / f"{number}.npy", own.candles)
+        arrays = {"ticks": self.ticks, **{str(number): own.candles for number, own in enumerate(self.candles)}}
+        for name, array in arrays.items():
+            with written_whole(folder / f"{name}.npy", "workers' data", ResultError) as part:
+                np.save(part, np.asarray(array))
         names = [own._replace(candles=np.empty(0, own.candles.dtype)) for own in self.candles]
         return {"folder": folder, "instruments": self.ticks.instruments, "candles": names}
 
@@ -131,6 +142,17 @@ class Past(NamedTuple):
         return cls(
             ticks, tuple(own._replace(candles=each) for own, each in zip(saved["candles"], candles, strict=True))
         )
+
+    def packed(self) -> Packed:
+        """Return the data as plain arrays, which can be sent to another machine, and ``unpacked`` there."""
+        return Packed(np.asarray(self.ticks), tuple(self.ticks.instruments), self.candles)
+
+    @classmethod
+    def unpacked(cls, packed: Packed) -> Past:
+        """Return data that was packed; it shares the arrays."""
+        ticks: TickArray = packed.ticks.view(TickArray)
+        ticks.instruments = packed.instruments
+        return cls(ticks, packed.candles)
 
     def given(self) -> object:
         """Return what a maker of strategies receives: the array of ticks, or of candles; of several a list."""

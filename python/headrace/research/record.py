@@ -31,13 +31,14 @@ from headrace.trading.account import Balance
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import msgspec
+
     from headrace.engine.parts import EngineParts
     from headrace.engine.report import Report
     from headrace.market.instrument import Instrument
     from headrace.research.observer import Observer
     from headrace.research.settings import BacktestOptions
     from headrace.strategies.spec import StrategySpec
-    from headrace.trading.margin import Margin
 
 __all__ = ["result_of", "settings_of"]
 
@@ -153,7 +154,7 @@ def settings_of(
     parts: EngineParts, options: BacktestOptions, *, seed: int, span: tuple[int | None, int | None]
 ) -> dict[str, Any]:
     """Return how a run is set, as plain values that JSON holds."""
-    limits = parts.options["limits"]
+    given = parts.options
     return {
         "strategies": {name: _strategy(runner.spec) for name, runner in parts.strategies.items()},
         "data": [feed.name for feed in parts.feeds],
@@ -161,21 +162,25 @@ def settings_of(
             name: f"{own:f}"
             for name, own in (parts.money.cash.deposits if parts.money.cash is not None else {}).items()
         },
-        "margin": {name: _margin(own) for name, own in (parts.options["margin"] or {}).items()},
+        "margin": {name: _values(own) for name, own in (given["margin"] or {}).items()},
         "fees": _shown(options.get("fees")),
         "latency": _shown(options.get("latency", 0)),
         "fill": _shown(options.get("fill")),
         "broker": type(parts.broker).__name__,
+        "gates": None if given["gates"] is None else type(given["gates"]).__name__,
+        "runner": given["runner"].__name__,
         "start_ns": span[0],
         "end_ns": span[1],
         "seed": seed,
-        "limits": {} if limits is None else {name: str(getattr(limits, name)) for name in limits.__struct_fields__},
-        "config_digest": parts.options["config_digest"],
+        "limits": _values(given["limits"]),
+        "account_limits": _values(given["account_limits"]),
+        "strategy_limits": {name: _values(own) for name, own in (given["strategy_limits"] or {}).items()},
+        "config_digest": given["config_digest"],
     }
 
 
-def _margin(margin: Margin) -> dict[str, Any]:
-    return {name: _shown(getattr(margin, name)) for name in margin.__struct_fields__}
+def _values(given: msgspec.Struct | None) -> dict[str, Any]:
+    return {} if given is None else {name: _shown(getattr(given, name)) for name in given.__struct_fields__}
 
 
 def _strategy(spec: StrategySpec) -> dict[str, Any]:
@@ -198,6 +203,8 @@ def _code_hash(made: object) -> str | None:
 
 
 def _shown(value: object) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _shown(own) for name, own in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

@@ -73,10 +73,10 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     ts, end_ts : when it was submitted, and when it ended, ns; 0: it is open. price : the limit; None for an order that
     takes the market's price. requested_quantity : before a gate reduced it; None: none has. trigger_price, trail,
-    reduce_only, post_only, oco : as in OrderRequested. quantity and prices : as amended last, ``amended`` times.
-    triggered_ts : when its trigger was reached, ns; 0: it was not. state : "filled", "canceled", "expired", "rejected"
-    or "open". average_price : over its fills; 0 without. gate, reason : of a refusal; reason also of a cancel. cause :
-    the tick that it was decided on, as text.
+    trail_unit, limit_offset, reduce_only, post_only, oco : as in OrderRequested. quantity and prices : as amended
+    last, ``amended`` times. triggered_ts : when its trigger was reached, ns; 0: it was not. state : "filled",
+    "canceled", "expired", "rejected" or "open". average_price : over its fills; 0 without. gate, reason : of a
+    refusal; reason also of a cancel. cause : the tick that it was decided on, as text.
     """
 
     ts: int
@@ -106,6 +106,8 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     gate: str = ""
     reason: str = ""
     cause: str = ""
+    trail_unit: str = "price"
+    limit_offset: Decimal | None = None
 
     @classmethod
     def of(cls, request: OrderRequested) -> OrderRow:
@@ -125,6 +127,8 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             requested_quantity=request.requested_quantity,
             trigger_price=request.trigger_price,
             trail=request.trail,
+            trail_unit=request.trail_unit,
+            limit_offset=request.limit_offset,
             reduce_only=request.reduce_only,
             post_only=request.post_only,
             oco=request.oco,

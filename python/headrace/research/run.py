@@ -27,7 +27,7 @@ from headrace.engine.options import complete
 from headrace.engine.parts import build_parts
 from headrace.engine.replay import run_parts
 from headrace.errors import OptionError, RecordingError
-from headrace.feeds.bounded import bounded
+from headrace.feeds.bounded import bounded, refuse_outside
 from headrace.feeds.given import feeds_of
 from headrace.market.checks import of_type, refuse_unknown, whole
 from headrace.market.instrument import Instrument, RiskLimits
@@ -45,27 +45,32 @@ from headrace.research.settings import (
     fees_of,
     paper_instrument,
     time_ns,
+    unmatched_notes,
 )
 from headrace.strategies.spec import specs_of
 from headrace.trading.brokers import Fees, SimulatedBroker
 from headrace.trading.brokers.latency import latency_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from headrace.engine.options import EngineOptions
     from headrace.engine.parts import EngineParts
     from headrace.engine.report import Report
+    from headrace.engine.running_replay import RunningReplay
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.given import Source
     from headrace.research.result import BacktestResult
     from headrace.strategies.spec import Strategies
 
-__all__ = ["backtest", "backtest_observed", "run_backtest", "run_observed"]
+__all__ = ["backtest", "backtest_observed", "backtest_options", "run_backtest", "run_observed"]
 
 # Options of a backtest that are options of its engine, too.
-_OF_ENGINE = ("sizing", "margin", "account_limits", "strategy_limits", "audit", "on_fault", "warmup", "progress")
+_OF_ENGINE = (
+    *("sizing", "margin", "account_limits", "strategy_limits", "runner", "gates", "services", "event_types"),
+    *("audit", "on_fault", "warmup", "progress"),
+)
 _OF_BROKER = ("fees", "latency", "fill")
 
 
@@ -91,22 +96,25 @@ def backtest(
     seed : of the generators of ``random`` and ``numpy.random`` during the run; they are as before afterwards.
     venue : of recordings that do not name theirs. instruments, limits : in place of paper ones, which allow anything
         that the cash pays for. sizing : how large an order a Signal becomes; None: signals are no orders.
-    broker : your own in place of the simulated one; then fees, latency and fill are its own affair.
-    audit : a file for every event. on_fault : "raise" or "quarantine". hashing : compute audit_hash and input_hash.
+    broker : your own in place of the simulated one; then fees, latency and fill are its own affair. gates : a
+        RiskEngine of your own in place of ``limits``. runner : a subclass of StrategyRunner.
+    services, event_types : what runs beside the strategies, and its own events with their lanes, as of ``Engine``.
+    audit : a file for every event, or an AuditRunner. on_fault : "raise" or "quarantine". hashing : compute audit_hash
+        and input_hash.
     check : look at ticks of tables and at candles while they are read: times that go back, wrong units, NaN and zero
         prices end the run, other findings are warnings. warmup : how long orders are refused from the beginning on.
     progress : called about ten times a second.
 
     Raises OptionError (and its kin) before anything runs, what the data and the strategies raise.
     """
-    return run_backtest(*_options(strategies, data, options))
+    return run_backtest(*backtest_options(strategies, data, options))
 
 
 def backtest_observed(
     strategies: Strategies, data: Source | Iterable[Source], **options: Unpack[BacktestOptions]
 ) -> Observer:
     """Run as ``backtest`` does, and return what was observed: for those that repeat a run and compare."""
-    return run_observed(*_options(strategies, data, options))
+    return run_observed(*backtest_options(strategies, data, options))
 
 
 def run_observed(engine: EngineOptions, options: BacktestOptions) -> Observer:
@@ -114,14 +122,14 @@ def run_observed(engine: EngineOptions, options: BacktestOptions) -> Observer:
     return _run(engine, options).observer
 
 
-def _options(
+def backtest_options(
     strategies: Strategies, data: Source | Iterable[Source], options: BacktestOptions
 ) -> tuple[EngineOptions, BacktestOptions]:
+    """Return the options of the engine, and of the run, that ``run_backtest`` takes; as ``backtest``."""
     refuse_unknown("a backtest", options, BacktestOptions.__annotations__)
     feeds = feeds_of(data, options.get("venue"))
-    engine = cast("EngineOptions", {name: options[name] for name in _OF_ENGINE if name in options})  # type: ignore[literal-required]  # names of the options
     given = options.get("instruments", ())
-    engine |= {
+    engine: EngineOptions = {
         "feeds": feeds,
         "strategies": specs_of(strategies),
         "instruments": [given] if isinstance(given, str | Instrument) else list(given),
@@ -131,12 +139,15 @@ def _options(
     return engine, options
 
 
-def run_backtest(engine: EngineOptions, options: BacktestOptions) -> BacktestResult:
+def run_backtest(
+    engine: EngineOptions, options: BacktestOptions, *, on_begin: Callable[[RunningReplay], object] | None = None
+) -> BacktestResult:
     """Run the engine that these options describe, in replay mode; what they leave open is filled in.
 
-    engine : feeds, strategies and a broker included. options : those that concern the run and its result.
+    engine : feeds, strategies and a broker included. options : those that concern the run and its result; one that is
+    the engine's, too, goes before the engine's own. on_begin : called with the replay before it runs.
     """
-    run = _run(engine, options)
+    run = _run(engine, options, on_begin)
     return result_of(run.parts, run.observer, run.report, run.settings, run.notes)
 
 
@@ -150,7 +161,9 @@ class _Run(NamedTuple):
     notes: list[str]
 
 
-def _run(engine: EngineOptions, options: BacktestOptions) -> _Run:
+def _run(
+    engine: EngineOptions, options: BacktestOptions, on_begin: Callable[[RunningReplay], object] | None = None
+) -> _Run:
     hashing, seed = options.get("hashing", True), whole("seed", options.get("seed", 0), 0, (1 << 32) - 1, "seeds")
     of_type("hashing", hashing, bool)
     start_ns, end_ns = time_ns("start", options.get("start")), time_ns("end", options.get("end"))
@@ -159,8 +172,10 @@ def _run(engine: EngineOptions, options: BacktestOptions) -> _Run:
     listed = [Instrument(own) if isinstance(own, str) else own for own in _listed(engine["instruments"])]
     feeds = cast("Sequence[AnyFeed]", engine["feeds"])
     names = list(dict.fromkeys([*(own.name for own in listed), *names_of(feeds)]))
+    given = {name: value for name in _OF_ENGINE if (value := options.get(name)) is not None}
     engine = {
         **engine,
+        **cast("EngineOptions", given),
         "mode": "replay",
         "speed": None,
         "hashing": hashing,
@@ -181,11 +196,14 @@ def _run(engine: EngineOptions, options: BacktestOptions) -> _Run:
     settings = settings_of(parts, options, seed=seed, span=(start_ns, end_ns))
     with _seeded(seed):
         try:
-            report = run_parts(parts)
+            report = run_parts(parts, on_begin)
         except RecordingError as error:
             if error.report is not None:
                 error.result = result_of(parts, observer, error.report, settings, notes)
             raise
+    if report.is_empty and not report.stopped:
+        refuse_outside(parts.feeds)
+    notes += unmatched_notes(options, {*names, *report.instruments})
     return _Run(parts, observer, report, settings, notes)
 
 

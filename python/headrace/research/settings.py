@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
@@ -19,23 +20,39 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 import numpy as np
 
 from headrace.errors import OptionError
-from headrace.market.checks import TIME_MAX_NS, Duration, refuse, whole
+from headrace.market.checks import TIME_MAX_NS, Duration, nearest, refuse, whole
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.market.money import decimal_of
+from headrace.market.tick import ns_text
 from headrace.trading.brokers import Fees
 from headrace.trading.cash import checked_cash
 
 if TYPE_CHECKING:
     import os
 
+    from headrace.bus import AuditRunner
+    from headrace.engine.service import ServiceProtocol
     from headrace.feeds.sources import Progress
+    from headrace.market.events import Event, Lane
     from headrace.market.money import Amount
+    from headrace.strategies.runner import StrategyRunner
     from headrace.trading.brokers import Broker, FillModel, Latency
     from headrace.trading.margin import Margin
     from headrace.trading.orders import Sizing
-    from headrace.trading.risk import TradingLimits
+    from headrace.trading.risk import RiskEngine, TradingLimits
 
-__all__ = ["CASH", "PAPER_LIMITS", "VENUE_FEES", "BacktestOptions", "Cash", "Time", "cash_of", "fees_of", "time_ns"]
+__all__ = [
+    "CASH",
+    "PAPER_LIMITS",
+    "VENUE_FEES",
+    "BacktestOptions",
+    "Cash",
+    "Time",
+    "cash_of",
+    "fees_of",
+    "time_ns",
+    "unmatched_notes",
+]
 
 Cash: TypeAlias = "Amount | Mapping[str, Amount]"
 Time: TypeAlias = "str | int | datetime | np.datetime64"
@@ -81,7 +98,11 @@ class BacktestOptions(TypedDict, total=False):
     limits: RiskLimits | None
     sizing: Sizing | None
     broker: Broker | None
-    audit: str | os.PathLike[str] | None
+    gates: RiskEngine | None
+    runner: type[StrategyRunner]
+    services: Iterable[ServiceProtocol]
+    event_types: Mapping[type[Event], Lane] | None
+    audit: str | os.PathLike[str] | AuditRunner | None
     on_fault: Literal["raise", "quarantine"]
     hashing: bool
     check: bool
@@ -182,8 +203,24 @@ def _datetime_ns(option: str, value: str | datetime, forms: str) -> int:
 def check_span(start_ns: int | None, end_ns: int | None) -> None:
     """Refuse a span that holds no time. Raises OptionError."""
     if start_ns is not None and end_ns is not None and start_ns >= end_ns:
-        msg = f"start={start_ns} is not before end={end_ns}: nothing lies between them"
+        msg = f"start={ns_text(start_ns)} is not before end={ns_text(end_ns)}: nothing lies between them"
         raise OptionError(msg, option="start")
+
+
+def unmatched_notes(options: BacktestOptions, names: AbstractSet[str]) -> list[str]:
+    """Return a warning for each name in an option that is neither an instrument of the data nor a venue.
+
+    A venue of ours without data is no mistake: one table of fees serves many backtests. names : of the instruments.
+    """
+    venues = {*VENUE_FEES, *(name.rpartition(".")[2] for name in names)}
+    known = [*sorted(venues), *sorted(names)]
+    return [
+        f"warning: {option} of {own!r} is of nothing in the data{nearest(own, known)}"
+        for option in ("margin", "fees", "latency", "fill")
+        if isinstance(given := options.get(option), Mapping)
+        for own in given
+        if own != "*" and own not in known
+    ]
 
 
 def paper_instrument(name: str) -> Instrument:

@@ -14,7 +14,7 @@ Does not: carry positions from one test span to the next: each ends flat in valu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from headrace.market.checks import whole
 from headrace.research.curve import CURVE_DTYPE
 from headrace.research.rows import plain
 from headrace.research.statistics import Statistics, drawdowns, statistics_of
-from headrace.research.sweep import run_with, sweep
+from headrace.research.sweep import sweep
+from headrace.research.trial import run_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from headrace.research.past import Past
     from headrace.research.result import BacktestResult
     from headrace.research.space import Axis
-    from headrace.research.sweep import Recipe
+    from headrace.research.sweep import SweepOptions
+    from headrace.research.trial import Recipe
 
 __all__ = ["Span", "WalkForward", "Window", "spans_of", "walk_forward"]
 
@@ -137,7 +139,7 @@ def walk_forward(
     test_ns: int,
     anchored: bool = False,
     on_window: Callable[[int, int], object] | None = None,
-    **options: Any,
+    **options: Unpack[SweepOptions],
 ) -> WalkForward:
     """Choose parameters on each training span by a sweep, and use the best on the test span behind it.
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from headrace.market.user_errors import is_requested
 from headrace.market.user_functions import refuse_generator, refuse_unfinished
 from headrace.market.user_waits import returned
+from headrace.strategies.own_log import log_of
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Mapping
 
     from headrace.dispatch.faults import FaultDesk, FaultRecord
@@ -46,12 +46,11 @@ class CallbackError(Exception):
 class Callbacks:
     """The callbacks of one strategy without ticks. known : those of the object that runs now, by name."""
 
-    def __init__(self, life: LifeCycle, faults: FaultDesk, record: FaultRecord, log: logging.Logger) -> None:
+    def __init__(self, life: LifeCycle, faults: FaultDesk, record: FaultRecord) -> None:
         self.known: Mapping[str, Callable[..., Any]] = {}
         self._life = life
         self._faults = faults
         self._record = record
-        self._log = log
         # Timers that were due while it was paused, by name.
         self._held: dict[str, Timer] = {}
         # Timers that fired without an ``on_timer``, each logged once.
@@ -111,7 +110,7 @@ class Callbacks:
         if callback is None:
             if timer.name not in self._unheard:
                 self._unheard.add(timer.name)
-                self._log.warning("timer %r fires, and %s has no on_timer", timer.name, self._life.name)
+                log_of(self._life.name).warning("timer %r fires, and %s has no on_timer", timer.name, self._life.name)
             return
         self._record.callbacks += 1
         try:

@@ -6,7 +6,6 @@ Does not: judge orders (``risk``), or know the life cycle (``runner``).
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +15,12 @@ from headrace.limits import WINDOW_MIN_NS
 from headrace.market.checks import TIME_MAX_NS, Duration, duration_ns, number, of_type, refuse
 from headrace.market.events import Cause, Event, Signal
 from headrace.market.times import YEAR_2000_NS, time_problem
+from headrace.strategies.own_log import log_of
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.market.bars import Bars
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
+    from headrace.strategies.plots import Plots
     from headrace.strategies.strategy import Strategy
     from headrace.strategies.timers import Timer, Timers
     from headrace.trading.account import Account
@@ -54,6 +57,7 @@ class ContextParts:
     clock: Clock
     timers: Timers
     bars: Bars
+    plots: Plots
     run_id: str
     publish: Callable[[Event], None]
 
@@ -94,7 +98,7 @@ class StrategyContext:
     @cached_property
     def log(self) -> logging.Logger:
         """Its own logger."""
-        return logging.getLogger(f"headrace.strategies.strategy.{self.name}")
+        return log_of(self.name)
 
     @cached_property
     def account(self) -> Account:
@@ -157,6 +161,10 @@ class StrategyContext:
         """Return the latest bars of an instrument as arrays."""
         self._parts.names.check_instrument(instrument)
         return self._parts.bars.history(instrument, timeframe, count, price=price)
+
+    def plot(self, name: str, value: float | Decimal | None, instrument: str | None) -> None:
+        """Set the newest value of one of its lines. Raises InstrumentError, OptionError."""
+        self._parts.plots.put(self.name, instrument, name, value)
 
     def set_timer(self, name: str, every: Duration | None, after: Duration | None, at_ns: int | None) -> None:
         """Set or replace a timer."""

@@ -21,6 +21,8 @@ from functools import partial
 from operator import eq, ne
 from typing import TYPE_CHECKING, Any
 
+import headrace._native as _native
+from headrace.bus.subscription import taken_apart
 from headrace.limits import DRAIN_RUNNING_S
 from headrace.market.events import (
     Bar,
@@ -68,6 +70,12 @@ EVENTS: Mapping[str, tuple[type[Event] | tuple[type[Event], ...], frozenset[Stra
     "on_order": (NOT_FILLS, OF_ITS_ORDERS),
     "on_fill": (OrderFill, OF_ITS_ORDERS),
 }
+# Those that need no look at the event: native code calls them.
+GATED = frozenset({"on_bar", "on_signal"})
+
+
+def _never(_event: object) -> bool:
+    return False
 
 
 class Deliveries:
@@ -86,8 +94,9 @@ class Deliveries:
         is_refused: Callable[[OrderEvent], bool],
         judge: Callable[[str, BaseException], None],
     ) -> None:
-        # Events that were not delivered, by callback.
-        self.skipped: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
+        # By callback: those that native code calls while the state allows it.
+        self._gated: dict[str, _native.GatedCall] = {}
         self._life = life
         self._bus = bus
         self._record = record
@@ -96,10 +105,13 @@ class Deliveries:
         self._subscriptions: list[BusSubscription] = []
         # Of the awaited calls of its object.
         self._limits: set[asyncio.Timeout] = set()
-        self._at_rest = asyncio.Event()
+        # Of ``finish``: set when none of them is awaited any more.
+        self._at_rest: asyncio.Event | None = None
 
     def open(self, name: str, callbacks: Mapping[str, Callable[..., Any]], bars: Sequence[BarSpec]) -> None:
         """Subscribe the callbacks of a strategy. bars : what ``on_bar`` gets."""
+        if EVENTS.keys().isdisjoint(callbacks):
+            return
         specs = tuple(bars)
         kinds = {(spec.timeframe, spec.price, spec.time) for spec in specs}
 
@@ -117,7 +129,11 @@ class Deliveries:
         for callback, (what, states) in EVENTS.items():
             if callback in callbacks:
                 own = callbacks[callback]
-                handler = self._handler(callback, own, states, takes if callback == "on_bars" else None)
+                handler: Callable[..., Any]
+                if callback in GATED:
+                    handler = self._gate(callback, own, states)
+                else:
+                    handler = self._handler(callback, own, states, takes if callback == "on_bars" else None)
                 subscribed = self._bus.subscribe(
                     what,
                     handler,
@@ -133,9 +149,13 @@ class Deliveries:
         end_s = asyncio.get_running_loop().time() + DRAIN_RUNNING_S
         for limit in self._limits:
             limit.reschedule(end_s)
+        at_rest = self._at_rest = self._at_rest or asyncio.Event()
+        at_rest.clear()
+        if self.is_at_rest:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end_s + DRAIN_RUNNING_S):
-                await self._at_rest.wait()
+                await at_rest.wait()
 
     @property
     def is_at_rest(self) -> bool:
@@ -148,18 +168,47 @@ class Deliveries:
             subscribed.close()
         self._subscriptions = []
         self._limits = set()
+        if not self._gated:
+            return
+        self._skipped = self.skipped
+        for gated in self._gated.values():
+            self._life.leave(gated)
+            self._record.leave(gated)
+        self._gated = {}
 
-    def _handler(
-        self,
-        name: str,
-        callback: Callable[..., Any],
-        states: frozenset[StrategyState],
-        takes: Callable[[tuple[str, str, str, str, bool]], bool] | None,
-    ) -> Callable[..., Any]:
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many events were not delivered, by callback."""
+        if not self._gated:
+            return self._skipped
+        skipped = dict(self._skipped)
+        for name, gated in self._gated.items():
+            if gated.skipped:
+                skipped[name] = skipped.get(name, 0) + gated.skipped
+        return skipped
+
+    def _gate(
+        self, name: str, callback: Callable[..., Any], states: frozenset[StrategyState]
+    ) -> Callable[..., Awaitable[object] | None]:
+        """Return a callback that native code calls while the state is one of these, and counts."""
+        ended = self._ended(name)
+
+        def end(returned: object) -> Awaitable[object] | None:
+            return ended(returned) if inspect.isawaitable(returned) else None
+
+        function, receiver = taken_apart(callback)
+        gated = _native.GatedCall(function, receiver, ended=end, failed=partial(self._fail, name))
+        self._gated[name] = gated
+        self._life.keep_open(gated, states)
+        self._record.join(gated)
+        return gated
+
+    def _ended(self, name: str) -> Callable[[Awaitable[object]], Awaitable[object]]:
+        """Return what awaits what a callback returned."""
+
         async def ended(returned: Awaitable[object]) -> None:
             limits, limit = self._limits, asyncio.timeout(None)
             limits.add(limit)
-            self._at_rest.clear()
             try:
                 async with limit:
                     refuse_generator(await returned)
@@ -171,33 +220,41 @@ class Deliveries:
                 raise
             finally:
                 limits.discard(limit)
-                if not self._limits:
+                if self._at_rest is not None and not self._limits:
                     self._at_rest.set()
 
-        def call(event: Event) -> Awaitable[object] | None:
-            part: Event | None = event
-            if takes is not None and isinstance(event, BarFrame):
-                part = event.of(takes)
-            if part is None or not self._delivers(name, part, states):
+        return ended
+
+    def _handler(
+        self,
+        name: str,
+        callback: Callable[..., Any],
+        states: frozenset[StrategyState],
+        takes: Callable[[tuple[str, str, str, str, bool]], bool] | None,
+    ) -> Callable[..., Any]:
+        ended = self._ended(name)
+        life, record = self._life, self._record
+        is_refused = self._is_refused if name in ("on_order", "on_fill") else _never
+
+        def call(event: Any) -> Awaitable[object] | None:
+            part = event if takes is None else event.of(takes)
+            if part is None or is_refused(part):
                 return None
+            if life.state not in states:
+                self._skipped[name] = self._skipped.get(name, 0) + 1
+                return None
+            record.callbacks += 1
             try:
-                returned = refuse_generator(callback(part))
+                returned = callback(part)
+                if returned is None:
+                    return None
+                refuse_generator(returned)
             except BaseException as error:
                 self._fail(name, error)
                 raise
-            return ended(returned) if returned is not None and inspect.isawaitable(returned) else None
+            return ended(returned) if inspect.isawaitable(returned) else None
 
         return call
-
-    def _delivers(self, name: str, event: Event, states: frozenset[StrategyState]) -> bool:
-        """Return whether an event is delivered now, and count it."""
-        if isinstance(event, OrderEvent) and self._is_refused(event):
-            return False
-        if self._life.state not in states:
-            self.skipped[name] = self.skipped.get(name, 0) + 1
-            return False
-        self._record.callbacks += 1
-        return True
 
     def _fail(self, name: str, error: BaseException) -> None:
         if not is_requested(error):

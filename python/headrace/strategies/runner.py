@@ -22,7 +22,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Unpack
 
 from headrace.dispatch.faults import error_text
-from headrace.dispatch.subscription_stats import sum_of_stats
 from headrace.errors import HeadraceError, OptionError, SubscriptionError
 from headrace.market.events import StrategyStateChanged
 from headrace.market.user_errors import is_requested
@@ -30,6 +29,8 @@ from headrace.strategies.callbacks import CallbackError, Callbacks
 from headrace.strategies.context import ContextParts, StrategyContext
 from headrace.strategies.deliveries import Deliveries
 from headrace.strategies.instance import Instance
+from headrace.strategies.own_log import log_of, writes
+from headrace.strategies.past_ticks import PastTicks
 from headrace.strategies.states import LifeCycle, StrategyState
 
 if TYPE_CHECKING:
@@ -52,16 +53,13 @@ class StrategyRunner:
         self.name = name
         self.spec = spec
         self.life = LifeCycle(name)
-        # Of subscriptions that it dropped, their sum, or nothing; of those open when it was stopped, each.
-        self._dropped_ticks: list[SubscriptionStats] = []
-        self._stopped_ticks: list[SubscriptionStats] = []
-        self.log = logging.getLogger(f"headrace.strategies.strategy.{name}")
+        self._past_ticks = PastTicks(name)
         self._parts = parts
         self._instance: Instance | None = None
         self._generation = 0
         faults = parts.dispatcher.faults
         self._record = faults.record(name, spec.subscription.get("on_fault"))
-        self._callbacks = Callbacks(self.life, faults, self._record, self.log)
+        self._callbacks = Callbacks(self.life, faults, self._record)
         self._deliveries = Deliveries(
             self.life, parts.bus, self._record, is_refused=parts.orders.is_refused, judge=self._callbacks.judge
         )
@@ -70,6 +68,11 @@ class StrategyRunner:
     def state(self) -> StrategyState:
         """Where it is in its life."""
         return self.life.state
+
+    @property
+    def calls(self) -> int:
+        """How many calls it had, of all its objects."""
+        return self._record.calls
 
     @property
     def strategy(self) -> Strategy | Callable[..., object] | None:
@@ -88,10 +91,7 @@ class StrategyRunner:
 
     def tick_stats(self) -> list[SubscriptionStats]:
         """Return the statistics of its subscriptions; of those that it dropped, their sum."""
-        return [*(own.stats() for own in self.subscriptions), *self._stopped_ticks, *self._dropped_ticks]
-
-    def _add_dropped(self, stats: SubscriptionStats) -> None:
-        self._dropped_ticks = [sum_of_stats(f"{self.name} (dropped)", [*self._dropped_ticks, stats])]
+        return [*(own.stats() for own in self.subscriptions), *self._past_ticks]
 
     async def _close(self, subscriptions: Iterable[Subscription]) -> None:
         """Close subscriptions; a thread of its own may take seconds to end, in which the others go on."""
@@ -101,7 +101,7 @@ class StrategyRunner:
                 await asyncio.to_thread(subscription.close)
             else:
                 subscription.close()
-            self._stopped_ticks.append(subscription.stats())
+            self._past_ticks.add_stopped(subscription.stats())
 
     def prepare(self) -> None:
         """Make the object and check its handlers and options; a failure of its constructor is its own.
@@ -109,9 +109,7 @@ class StrategyRunner:
         Raises SubscriptionError and OptionError: the engine must not begin.
         """
         self._move("start", "")
-        for stats in self._stopped_ticks:
-            self._add_dropped(stats)
-        self._stopped_ticks = []
+        self._past_ticks.begin_anew()
         self._record.clear()
         try:
             self._make().check()
@@ -138,7 +136,7 @@ class StrategyRunner:
             generation=self._generation,
             record=self._record,
             on_timer=self._callbacks.on_timer,
-            on_dropped=self._add_dropped,
+            on_dropped=self._past_ticks.add_dropped,
         )
         self._record.policy = self.spec.options_of(strategy).get("on_fault") or self._parts.dispatcher.faults.default
         self._instance = Instance(strategy, self.spec, context, self._parts)
@@ -235,7 +233,8 @@ class StrategyRunner:
                 # It starts without, and its letter says why.
                 self._callbacks.fail("on_save", failure.raised)
         elif "on_save" in self._callbacks.known:
-            self.log.warning("%s is %s and saves nothing: it starts without what it knew", self.name, self.state)
+            log = log_of(self.name)
+            log.warning("%s is %s and saves nothing: it starts without what it knew", self.name, self.state)
         with nullcontext() if self._instance is None else self._instance.bars_go_on():
             await self._start_over(reason, saved)
 
@@ -313,19 +312,21 @@ class StrategyRunner:
         try:
             self._parts.orders.cancel_all(strategy=self.name, reason=reason)
         except Exception:
-            self.log.exception("%s: not every order could be cancelled; its report names those open", self.name)
+            log = log_of(self.name)
+            log.exception("%s: not every order could be cancelled; its report names those open", self.name)
 
     def fail(self, reason: str) -> None:
         """End it as FAILED: its subscriptions close, and it starts no further."""
         for subscription in self._give_back():
             subscription.close()
-            self._stopped_ticks.append(subscription.stats())
+            self._past_ticks.add_stopped(subscription.stats())
         self._parts.orders.set_permission(self.name, "none")
         self._move("fail", reason)
 
     def _move(self, verb: str, reason: str) -> None:
         before, after = self.life.move(verb, reason)
-        self.log.info("%s: %s -> %s%s", self.name, before, after, f" ({reason})" if reason else "")
+        if writes(self.name, logging.INFO):
+            log_of(self.name).info("%s: %s -> %s%s", self.name, before, after, f" ({reason})" if reason else "")
         self._parts.publish(
             StrategyStateChanged(
                 source="engine",

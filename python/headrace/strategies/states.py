@@ -18,8 +18,12 @@ Does not: call the strategy; the runner does, on each change.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 
 from headrace.errors import LifeCycleError
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["ENGINE_ENDS", "LIVING", "TRANSITIONS", "LifeCycle", "StrategyState"]
 
@@ -65,13 +69,20 @@ ENGINE_ENDS = "the engine ends"
 LIVING = frozenset({_S.STARTING, _S.RUNNING, _S.PAUSED, _S.QUARANTINED, _S.STOPPING})
 
 
+class Gate(Protocol):
+    """What lets calls pass while it is open."""
+
+    def set_open(self, is_open: bool, /) -> None:  # noqa: FBT001 - a setter
+        """Open or close it."""
+
+
 class LifeCycle:
     """One strategy's state and its version.
 
     stopped_from : the state in which it was stopped; None before that, and after the next start. stopped_by : why.
     """
 
-    __slots__ = ("name", "state", "stopped_by", "stopped_from", "version")
+    __slots__ = ("_gates", "name", "state", "stopped_by", "stopped_from", "version")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -79,6 +90,17 @@ class LifeCycle:
         self.stopped_from: StrategyState | None = None
         self.stopped_by = ""
         self.version = 0
+        self._gates: dict[Gate, AbstractSet[StrategyState]] = {}
+
+    def keep_open(self, gate: Gate, states: AbstractSet[StrategyState]) -> None:
+        """Keep a gate open in these states, and closed in the others."""
+        self._gates[gate] = states
+        gate.set_open(self.state in states)
+
+    def leave(self, gate: Gate) -> None:
+        """Leave a gate closed."""
+        del self._gates[gate]
+        gate.set_open(False)
 
     def allows(self, verb: str) -> bool:
         """Return whether ``move(verb)`` would be accepted."""
@@ -99,4 +121,6 @@ class LifeCycle:
             self.stopped_from, self.stopped_by = None, ""
         self.state = after
         self.version += 1
+        for gate, states in self._gates.items():
+            gate.set_open(after in states)
         return before, after

@@ -25,6 +25,7 @@ from headrace.market.checks import unnamed
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
+    from decimal import Decimal
 
     from headrace.dispatch.options import SubscribeOptions
     from headrace.dispatch.subscription import Subscription
@@ -103,7 +104,8 @@ class Strategy:
         price : the limit; None: it takes the market's price. At most one of the next three makes the order wait:
             stop : until the market is at or beyond this price, on the losing side (a buy waits for a rise).
             take_profit : the same on the winning side (a buy waits for a fall). trail : a stop that follows the best
-            price since the order's arrival at this distance.
+            price since the order's arrival at this distance, 5, or at this part of it, "2%". limit_offset : with
+            trail, how far beyond the trigger the limit lies that the order has from then on.
         time_in_force : "gtc" rests until it is canceled, "gtd" until expires_after or expires_ns; "ioc" fills what it
             can at once, the rest is canceled; "fok" fills at once and whole, or is canceled.
             expires_after : "30s", or ns: a resting order expires then.
@@ -176,6 +178,18 @@ class Strategy:
         Raises OptionError: no strategy takes such bars.
         """
         return self._lent("history").history(instrument, timeframe, n, price)
+
+    def plot(self, name: str, value: float | Decimal | None, *values: Never, instrument: str | None = None) -> None:
+        """Draw a line on the dashboard: set its newest value, which a served page samples once a second.
+
+        name : of the line, 1 to 64 characters. value : None, NaN or an infinity breaks the line.
+        instrument : on whose price chart it is drawn, beside its fills; None: on a chart of the strategy's own.
+        It costs some 0.8 µs, also when nobody looks; values between two samples are not shown.
+        Raises InstrumentError; OptionError for no number, and for more than 16 lines of one strategy.
+        """
+        if values:
+            raise OptionError(unnamed("plot", values, "instrument="), option="instrument")
+        self._lent("plot").plot(name, value, instrument)
 
     def set_timer(
         self,

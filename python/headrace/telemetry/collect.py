@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from headrace.strategies.states import StrategyState
 
 if TYPE_CHECKING:
-    from headrace.bus import EventBus
-    from headrace.bus.audit import AuditSink
+    from headrace.bus import AuditRunner, EventBus
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.subscription_stats import LatencyStats
@@ -88,7 +87,7 @@ class Metrics:
     gates: RiskGates | None = None
     services: Supervised | None = None
     feeds: FeedEnds | None = None
-    audit: AuditSink | None = None
+    audit: AuditRunner | None = None
     # By live feed: the state of the circuit breaker of its REST requests.
     breakers: Mapping[str, str] = field(default_factory=dict)
     # Each returns samples of a part that belongs to no engine by itself, such as a gateway.
@@ -231,6 +230,6 @@ def _of_breakers(breakers: Mapping[str, str]) -> Iterator[Sample]:
             yield Sample("headrace_breaker_state", (name, state), own == state)
 
 
-def _of_audit(audit: AuditSink) -> Iterator[Sample]:
+def _of_audit(audit: AuditRunner) -> Iterator[Sample]:
     stats = audit.stats()
     yield from _by("headrace_audit_events_total", {"written": stats.written, "lost": stats.lost})

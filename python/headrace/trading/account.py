@@ -6,8 +6,9 @@
     newest quotes ─▶ marks ─▶ unrealized ───────────────────┘  balance = deposit + realized - fees - funding
                                                                equity = balance + unrealized
 
-Guarantees: each amount is in its instrument's settlement currency; a balance begins at what the account was given, at 0
-where nothing was. Where an open position has no mark, what depends on it is None.
+Guarantees: each amount is in its instrument's settlement currency, and a fee that was paid in another one is in that
+one; a balance begins at what the account was given, at 0 where nothing was. Where an open position has no mark, what
+depends on it is None.
 Does not: convert currencies.
 """
 
@@ -77,6 +78,10 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
             unrealized_pnl=total,
         )
 
+    def with_fee(self, amount: Decimal) -> Balance:
+        """Return a balance that includes a fee in its currency."""
+        return msgspec.structs.replace(self, fees=MONEY.add(self.fees, amount))
+
 
 class Account:
     """The balances of an engine, or of one strategy.
@@ -122,6 +127,8 @@ class Account:
         for position in held:
             before = found.get(position.currency) or Balance(currency=position.currency)
             found[position.currency] = before.with_position(position, self.unrealized(position))
+            for fee in position.other_fees:
+                found[fee.currency] = (found.get(fee.currency) or Balance(currency=fee.currency)).with_fee(fee.amount)
         return found
 
     def balance(self, currency: str) -> Balance:

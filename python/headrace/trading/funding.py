@@ -165,10 +165,10 @@ class Funding:
 
     def take(self, event: Event) -> None:
         """Follow what is held, and account for what is paid."""
-        if isinstance(event, FundingPaid):
-            self._positions.pay(event)
-        elif isinstance(event, OrderFill):
+        if isinstance(event, OrderFill):
             self._follow(event)
+        elif isinstance(event, FundingPaid):
+            self._positions.pay(event)
 
     def _follow(self, fill: OrderFill) -> None:
         traded = self._instrument_of(fill.instrument)

@@ -12,7 +12,8 @@ an inverse contract the harmonic mean of prices); a flip closes all and opens th
 Guarantees: Decimal throughout, in a context of its own; when flat, realized profit is the cash flow, to the last digit;
 fees and funding are kept apart and are never part of profit; an unknown name raises, and a known one without executions
 is flat.
-Does not: convert currencies, or hold prices: the caller of ``unrealized_pnl`` passes the mark.
+Does not: convert currencies (a fee that was paid in another one is kept apart), or hold prices: the caller of
+``unrealized_pnl`` passes the mark.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headrace.market.events import OtherFee
 from headrace.market.instrument import Instrument, instrument_of
 from headrace.market.money import MONEY, ZERO, Amount, decimal_of, shown
 
@@ -41,6 +43,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     traded : the instrument, with its contract. quantity : signed; negative is short. average_price : of what is open; 0
     when flat. realized_pnl : of what was closed, without fees. fees, funding : paid; below 0 they were received.
     cost : what the open quantity was worth when it was opened (``Instrument.worth``). Amounts are in ``currency``.
+    other_fees : paid in other currencies, one for each; they are no part of ``fees``.
     """
 
     strategy: str
@@ -52,6 +55,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     funding: Decimal = ZERO
     cost: Decimal = ZERO
     fills: int = 0
+    other_fees: tuple[OtherFee, ...] = ()
 
     @property
     def instrument(self) -> str:
@@ -82,13 +86,14 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 class _Holding:
     """The exact sums behind a Position."""
 
-    __slots__ = ("cash", "cost", "fees", "fills", "funding", "position", "quantity")
+    __slots__ = ("cash", "cost", "fees", "fills", "funding", "other_fees", "position", "quantity")
 
     def __init__(self, strategy: str, traded: Instrument) -> None:
         self.quantity = ZERO
         self.cash = ZERO
         self.cost = ZERO
         self.fees = self.funding = ZERO
+        self.other_fees: tuple[OtherFee, ...] = ()
         self.fills = 0
         self.position = Position(strategy=strategy, traded=traded)
 
@@ -116,10 +121,17 @@ class _Holding:
             average_price=shown(traded.price_of(self.cost, after)) if after else ZERO,
             realized_pnl=shown(MONEY.add(self.cash, self.cost)),
             fees=shown(self.fees),
-            funding=shown(self.funding),
+            funding=self.position.funding,
             cost=self.cost,
             fills=self.fills,
+            other_fees=self.other_fees,
         )
+
+    def pay_other(self, fee: OtherFee) -> None:
+        """Pay a fee in another currency, before the execution that it is for is accounted for."""
+        paid = {own.currency: own.amount for own in self.other_fees}
+        paid[fee.currency] = MONEY.add(paid.get(fee.currency, ZERO), fee.amount)
+        self.other_fees = tuple(OtherFee(currency, amount) for currency, amount in paid.items())
 
     def pay(self, amount: Decimal) -> None:
         """Pay for funding; an amount below 0 is received."""
@@ -129,6 +141,10 @@ class _Holding:
 
 def _any_names(_strategy: str | None, _instrument: str | None) -> None:
     """Refuse none."""
+
+
+def _no_names(_strategy: str) -> None:
+    """Keep none."""
 
 
 class Positions:
@@ -144,6 +160,8 @@ class Positions:
         self._names = names
         # Raises InstrumentError or OptionError for an unknown name of a strategy or an instrument; None is every name.
         self.check_names: Callable[[str | None, str | None], None] = _any_names if names is None else names.check
+        # Adds a strategy that submits an order to the known names.
+        self.add_trader: Callable[[str], None] = _no_names if names is None else names.add_trader
         self._holdings: dict[tuple[str, str], _Holding] = {}
 
     def apply(self, fill: OrderFill) -> Position:
@@ -153,6 +171,8 @@ class Positions:
         if holding is None:
             traded = instrument_of(self._instruments, fill.instrument)
             holding = self._holdings[key] = _Holding(fill.strategy, traded)
+        if fill.other_fee is not None:
+            holding.pay_other(fill.other_fee)
         holding.trade(fill.quantity if fill.side > 0 else MONEY.minus(fill.quantity), fill.price, fill.fee)
         return holding.position
 
@@ -177,11 +197,6 @@ class Positions:
             return holding.position
         return Position(strategy=strategy, traded=instrument_of(self._instruments, instrument))
 
-    def add_trader(self, strategy: str) -> None:
-        """Add a strategy that submits an order to the known names."""
-        if self._names is not None:
-            self._names.add_trader(strategy)
-
     def positions(self, *, strategy: str | None = None, instrument: str | None = None) -> list[Position]:
         """Return every position that there ever was, flat ones included, in the order of their first executions.
 
@@ -197,9 +212,11 @@ class Positions:
 
     @property
     def currencies(self) -> tuple[str, ...]:
-        """The settlement currencies of the instruments, and of what was traded."""
-        traded = (position.currency for position in self.positions())
-        return tuple(dict.fromkeys((*traded, *(own.settles for own in self._instruments.values()))))
+        """The settlement currencies of the instruments, and of what was traded, and those of other fees."""
+        held = self.positions()
+        traded = (position.currency for position in held)
+        paid = (fee.currency for position in held for fee in position.other_fees)
+        return tuple(dict.fromkeys((*traded, *(own.settles for own in self._instruments.values()), *paid)))
 
     def __iter__(self) -> Iterator[Position]:
         return iter(self.positions())

@@ -13,16 +13,25 @@ from headrace.errors import MissingExtraError
 if TYPE_CHECKING:
     from headrace.venues.binance.feed import BinanceFeed
     from headrace.venues.binance.health import VenueHealth, measured
-    from headrace.venues.binance.listing import listed_at
+    from headrace.venues.binance.listing import listed_at, refusal_of
     from headrace.venues.simulated import Fault, FaultScript, SimulatedVenue
 
-__all__ = ["BinanceFeed", "Fault", "FaultScript", "SimulatedVenue", "VenueHealth", "listed_at", "measured"]
+__all__ = [
+    "BinanceFeed",
+    "Fault",
+    "FaultScript",
+    "SimulatedVenue",
+    "VenueHealth",
+    "listed_at",
+    "measured",
+    "refusal_of",
+]
 
 HOMES = {
     "BinanceFeed": "binance.feed",
     **dict.fromkeys(("Fault", "FaultScript", "SimulatedVenue"), "simulated"),
     **dict.fromkeys(("VenueHealth", "measured"), "binance.health"),
-    "listed_at": "binance.listing",
+    **dict.fromkeys(("listed_at", "refusal_of"), "binance.listing"),
 }
 
 

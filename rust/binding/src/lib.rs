@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod bus;
+mod candles;
 mod clock;
 mod dispatch;
 mod errors;
@@ -41,6 +42,7 @@ fn limit_table(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         ("LATE_RUN_NS", limits::LATE_RUN_NS.cast_unsigned()),
         ("WINDOW_TICKS_MAX", limits::WINDOW_TICKS_MAX as u64),
         ("BARS_EMPTY_MAX", u64::from(limits::BARS_EMPTY_MAX)),
+        ("BARS_HISTORY_MAX", limits::BARS_HISTORY_MAX as u64),
         ("REJECTS_MAX", limits::REJECTS_MAX as u64),
         ("REJECTS_BYTES_MAX", limits::REJECTS_BYTES_MAX as u64),
     ] {
@@ -77,13 +79,19 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NEVER_NEWEST", flags::NEVER_NEWEST)?;
     module.add_class::<bus::BusCore>()?;
     module.add_class::<bus::BusHandler>()?;
+    module.add_class::<bus::GatedCall>()?;
+    module.add_class::<candles::AuditHash>()?;
+    module.add_class::<candles::CandleMerge>()?;
+    module.add_class::<candles::CandleRows>()?;
     module.add_class::<ingest::BarBuilder>()?;
     module.add_class::<ingest::BookCensus>()?;
     module.add_class::<clock::ReplayTime>()?;
     module.add_class::<ingest::Decoder>()?;
+    module.add_class::<ingest::ReadBlock>()?;
     module.add_class::<dispatch::CallLog>()?;
     module.add_class::<dispatch::AlarmHandle>()?;
     module.add_class::<dispatch::Book>()?;
+    module.add_class::<dispatch::BookHandle>()?;
     module.add_class::<dispatch::DispatchGroup>()?;
     module.add_class::<dispatch::Membership>()?;
     module.add_class::<ingest::Ingest>()?;
@@ -99,6 +107,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_function(wrap_pyfunction!(ingest::detect_venue, module)?)?;
     module.add_function(wrap_pyfunction!(ingest::reject_table, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::instruments::first_unnamed, module)?)?;
     module.add_function(wrap_pyfunction!(tables::instruments::matches_pattern_py, module)?)?;
     module.add_function(wrap_pyfunction!(errors::mark_forked, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::cause_table, module)?)?;

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bars;
+pub mod candles;
 pub mod error;
 pub mod fan_out;
 pub mod histogram;

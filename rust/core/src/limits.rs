@@ -32,6 +32,8 @@ pub const LATE_RUN_NS: i64 = 10_000_000_000;
 pub const WINDOW_TICKS_MAX: usize = 1_000_000;
 /// Empty bars in a row, after which a series waits for its next tick: a day of seconds.
 pub const BARS_EMPTY_MAX: u32 = 100_000;
+/// Closed bars of one kind that are kept for indicators: a week of minutes, 0.6 MB.
+pub const BARS_HISTORY_MAX: usize = 10_000;
 /// Above this a histogram counts without resolving: 68 s, twice the barrier's timeout.
 pub const HISTOGRAM_MAX_NS: u64 = 1 << 36;
 

@@ -6,7 +6,7 @@ mod common;
 
 use common::decoding::ticks;
 use common::frames::Random;
-use headrace_core::market::book::{Applied, Book, BookState};
+use headrace_core::market::book::{Applied, Book, BookQuality, BookState};
 use headrace_core::market::instrument::{ChainRule, Venue as VenueName};
 use headrace_core::market::kind;
 use headrace_core::market::status::StatusReason;
@@ -18,7 +18,7 @@ type Levels = BTreeMap<i64, u32>;
 const EVENTS: usize = 240;
 /// No fault from here on: every session must be LIVE at its end.
 const CALM: usize = 180;
-/// Prices in hundredths.
+/// Prices in hundredths, at the beginning.
 const MIDDLE: i64 = 10_000;
 
 /// The venue: what its book was after each update, and the events that it sent.
@@ -26,6 +26,9 @@ struct Venue {
     chain: ChainRule,
     bids: Levels,
     asks: Levels,
+    /// Between both sides, and how far it moves with each event: through a snapshot's levels in a few of them.
+    middle: i64,
+    drift: i64,
     /// The id of the last event.
     last: u64,
     /// Levels of a side that a snapshot holds at most.
@@ -45,6 +48,8 @@ impl Venue {
             chain,
             bids: side(-1),
             asks: side(1),
+            middle: MIDDLE,
+            drift: *random.pick(&[&0, &0, &-3, &-1, &1, &3]),
             last: 1_000,
             reach: *random.pick(&[&10, &20, &1_000]),
             history: Vec::new(),
@@ -60,13 +65,13 @@ impl Venue {
             ChainRule::PrevEqualsLast => (prev + 1 + random.below(3) as u64, prev + 3 + step),
         };
         self.last = last;
-        let mut event = Vec::new();
+        let mut event = self.moved([first, last, prev]);
         for _ in 0..random.below(6) {
             let (side, depth, size) = (random.below(2), 1 + random.below(40) as i64, random.below(4) as u32);
             let (levels, price, sign) = if side == 0 {
-                (&mut self.bids, MIDDLE - depth, 1)
+                (&mut self.bids, self.middle - depth, 1)
             } else {
-                (&mut self.asks, MIDDLE + depth, -1)
+                (&mut self.asks, self.middle + depth, -1)
             };
             if size == 0 {
                 levels.remove(&price)
@@ -84,6 +89,17 @@ impl Venue {
         mark(&mut event);
         self.history.push((last, self.bids.clone(), self.asks.clone()));
         event
+    }
+
+    /// Moves the middle, and returns the levels that are gone by that.
+    fn moved(&mut self, ids: [u64; 3]) -> Vec<Tick> {
+        self.middle += self.drift;
+        let bids = self.bids.split_off(&self.middle);
+        let asks_left = self.asks.split_off(&(self.middle + 1));
+        let asks = std::mem::replace(&mut self.asks, asks_left);
+        let bids = bids.into_keys().map(|price| level(price, 0, 1, ids));
+        let asks = asks.into_keys().map(|price| level(price, 0, -1, ids));
+        bids.chain(asks).collect()
     }
 
     /// A snapshot of the book as it was so many events ago.
@@ -143,10 +159,18 @@ fn assert_equal(book: &Book, venue: &Venue, context: &str) {
         if name == "bids" {
             best.reverse();
         }
+        assert_eq!(
+            side.knows_best(),
+            !known.is_empty() || !side.is_cut(),
+            "{context}: {name}"
+        );
         if side.is_cut() {
             best.truncate(known.len());
         }
         assert_eq!(known, best, "{context}: {name}");
+        if !side.knows_best() {
+            assert_eq!(book.quality(), BookQuality::Degraded, "{context}: {name}");
+        }
     }
 }
 
@@ -198,7 +222,7 @@ fn session(seed: u64, number: u64, chain: ChainRule) -> (u64, bool) {
         }
         if faulty || book.state() != BookState::Live {
             copy = None;
-        } else if copy.is_none() {
+        } else if copy.is_none() && book.bids.knows_best() && book.asks.knows_best() {
             copy = Some(copied(&book, chain));
         }
         for event in &events {
@@ -247,6 +271,37 @@ fn session(seed: u64, number: u64, chain: ChainRule) -> (u64, bool) {
         "{seed}: LIVE for {live_after} events only"
     );
     (book.resyncs(), copy.is_some())
+}
+
+#[test]
+fn beyond_its_snapshot_a_book_is_degraded_and_answers_unknown() {
+    let levels = |rows: &[(i64, u32, i8)], ids: [u64; 3]| {
+        let mut event: Vec<Tick> = rows.iter().map(|row| level(row.0, row.1, row.2, ids)).collect();
+        mark(&mut event);
+        event
+    };
+    let five = [900, 800, 700, 600, 500];
+    let mut rows: Vec<(i64, u32, i8)> = five.iter().map(|price| (*price, 1, 1)).collect();
+    rows.extend([(1_000, 1, -1), (1_100, 3, -1)]);
+    let mut snapshot = levels(&rows, [0, 4, 0]);
+    snapshot.iter_mut().for_each(|tick| tick.flags |= flags::SNAPSHOT);
+    let mut book = Book::new(ChainRule::FirstFollowsLast);
+    book.event(&snapshot);
+    // One more bid, below what the snapshot reached.
+    assert_eq!(book.event(&levels(&[(350, 7, 1)], [5, 5, 0])), Applied::Yes);
+    assert_eq!((book.quality(), book.bids.knows_best()), (BookQuality::Live, true));
+    for (gone, price) in five.iter().enumerate() {
+        let id = 6 + gone as u64;
+        assert_eq!(book.is_half_used(), gone >= 2, "{gone} are gone");
+        assert_eq!(book.event(&levels(&[(*price, 0, 1)], [id, id, 0])), Applied::Yes);
+    }
+    // 3.50 is the best bid that was seen; 4.00 may have been there all the time.
+    assert_eq!(book.bids.best(), Some((3.5, 7.0)));
+    assert_eq!((book.quality(), book.bids.knows_best()), (BookQuality::Degraded, false));
+    assert_eq!(book.bids.iter().count(), 0);
+    assert!([9.0, 4.0, 3.5].iter().all(|price| book.depth_at(*price).is_nan()));
+    assert!(book.vwap(-1, 1.0).is_nan());
+    assert_eq!((book.asks.knows_best(), book.depth_at(10.0)), (true, 1.0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 use common::decoding::*;
 use headrace_core::error::DetectError;
 use headrace_core::ingest::decode::{Decoder, FrameType, Outcome, RejectReason, detect_venue};
-use headrace_core::market::instrument::Venue;
+use headrace_core::market::instrument::{InstrumentTable, Venue};
 use headrace_core::market::kind;
 use headrace_core::market::status::{Status, StatusReason, StreamState};
 use headrace_core::market::tick::{Tick, flags};
@@ -310,6 +310,58 @@ fn a_mark_has_both_prices_the_rate_and_the_next_funding() {
     let tick = ticks(Venue::BinanceCoinm, delivery)[0];
     assert!(tick.value(1).is_nan() && tick.value(2).is_nan());
     assert_eq!(tick.values[3], 0);
+}
+
+#[test]
+fn an_array_of_marks_is_a_mark_of_each_instrument_or_is_refused_as_a_whole() {
+    let mark = |symbol: &str, price: &str| {
+        format!(
+            r#"{{"e":"markPriceUpdate","E":1723161256299,"s":"{symbol}","p":"{price}","i":"1.5","P":"0","r":"0.0001","T":0}}"#
+        )
+    };
+    let both = format!("[{},{}]", mark("BTCUSDT", "61800.5"), mark("ETHUSDT", "2600.25"));
+    let last_is_wrong = format!("[{},{}]", mark("BTCUSDT", "61800.5"), mark("ETHUSDT", "x"));
+    for enveloped in [false, true] {
+        let framed = |data: &str| {
+            if enveloped {
+                envelope("!markPrice@arr@1s", data)
+            } else {
+                data.into()
+            }
+        };
+        let mut bench = Bench::new(Venue::BinanceUsdm);
+        assert_eq!(bench.decode(framed(&both)), Outcome::Accepted(FrameType::MarkPrice));
+        let rows = bench
+            .ticks
+            .iter()
+            .map(|tick| (tick.instrument, tick.kind, tick.value(0), tick.flags));
+        let expected = [(0, kind::MARK, 61_800.5, SINGLE), (1, kind::MARK, 2_600.25, SINGLE)];
+        assert_eq!(rows.collect::<Vec<_>>(), expected);
+        let mut bench = Bench::new(Venue::BinanceUsdm);
+        assert_eq!(
+            bench.decode(framed(&last_is_wrong)),
+            Outcome::Rejected(RejectReason::BadNumber)
+        );
+        assert!(bench.ticks.is_empty(), "nothing was changed");
+    }
+}
+
+#[test]
+fn of_an_array_of_marks_those_that_are_not_configured_are_passed_over() {
+    let mark = |symbol: &str| {
+        format!(r#"{{"e":"markPriceUpdate","E":1723161256299,"s":"{symbol}","p":"2","i":"2","P":"0","r":"","T":0}}"#)
+    };
+    let mut bench = Bench::new(Venue::BinanceUsdm);
+    bench.instruments = InstrumentTable::new(3, false);
+    bench.instruments.add("ETHUSDT.BINANCE_USDM").unwrap();
+    let frame = format!("[{},{},{}]", mark("BTCUSDT"), mark("ETHUSDT"), mark("SOLUSDT"));
+    assert_eq!(bench.decode(frame), Outcome::Accepted(FrameType::MarkPrice));
+    assert_eq!(bench.ticks.iter().map(|tick| tick.instrument).collect::<Vec<_>>(), [0]);
+    let unknown = format!("[{}]", mark("BTCUSDT"));
+    assert_eq!(
+        bench.decode(unknown),
+        Outcome::Rejected(RejectReason::UnknownInstrument)
+    );
 }
 
 #[test]

@@ -4,7 +4,9 @@ mod common;
 
 use common::frames::Random;
 use headrace_core::error::MergeError;
+use headrace_core::ingest::decode::ReadBlock;
 use headrace_core::ingest::merge::{Block, Merge, Payload, Peek, Step};
+use headrace_core::market::instrument::Venue;
 use headrace_core::market::tick::Tick;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -38,7 +40,12 @@ fn source(random: &mut Random, index: usize) -> (Vec<Row>, VecDeque<Block>) {
             rows.push((time, index, number, format!("frame {number}")));
         }
         if random.one_in(5) {
-            blocks.push_back(Block::Lines(std::mem::take(&mut bytes)));
+            let lines = std::mem::take(&mut bytes);
+            blocks.push_back(if random.one_in(2) {
+                Block::Read(ReadBlock::new(lines, Venue::Binance))
+            } else {
+                Block::Lines(lines)
+            });
             if of_ticks {
                 blocks.pop_back();
                 blocks.push_back(Block::Ticks(std::mem::take(&mut ticks)));
@@ -68,6 +75,14 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
         let (mut merge, mut found) = (Merge::new(count), Vec::new());
         let mut whole = i64::MIN;
         loop {
+            while random.one_in(2)
+                && let Some((source, tick)) = merge.alone()
+            {
+                assert!(tick.ts_init > whole, "more of a time that was taken as a whole");
+                whole = tick.ts_init;
+                found.push((whole, source, tick.seq, format!("tick {}", tick.seq)));
+                merge.pass_alone();
+            }
             let peeked = merge.peek_ts().unwrap();
             if random.one_in(2)
                 && let Some(ts_init) = merge.whole_time()
@@ -116,7 +131,7 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
                     assert!(item.ts_init > whole, "more of a time that was taken as a whole");
                     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                     match item.payload {
-                        Payload::Frame(bytes) => found.push((item.ts_init, item.source, item.row, text(bytes))),
+                        Payload::Frame(bytes, _) => found.push((item.ts_init, item.source, item.row, text(bytes))),
                         Payload::BadLine(bytes) => {
                             found.push((item.ts_init, item.source, item.row, format!("!{}", text(bytes))));
                         }

@@ -9,6 +9,7 @@
 //! loom models in `tests/loom_*.rs`; nothing is allocated, locked or fenced sequentially on the hot path.
 //! Does not: interpret a record, read a wall clock, or start a thread.
 
+mod block;
 mod gating;
 mod mailbox;
 mod reader;

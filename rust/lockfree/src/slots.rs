@@ -8,9 +8,10 @@
 //! Guarantees: a slot of seven words is one 64-byte line; no page is touched for the first time by a publish.
 //! Does not: decide when a write is allowed (see `gating`), or read a torn record as whole.
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::Layout;
 use std::ptr::NonNull;
 
+use crate::block::Block;
 use crate::ring::RingError;
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -90,6 +91,8 @@ impl<const W: usize> Slot<W> {
 pub(crate) struct Slots<const W: usize> {
     first: NonNull<Slot<W>>,
     mask: u64,
+    /// What the slots lie in; `None` once they are dropped.
+    block: Option<Block>,
 }
 
 // SAFETY: `Slots` owns its slots as a `Box<[Slot<W>]>` would; a slot is atomics only, which are Send and Sync.
@@ -103,14 +106,13 @@ impl<const W: usize> Slots<W> {
             return Err(RingError::Capacity { capacity });
         }
         let layout = Self::layout(capacity)?;
-        // SAFETY: the layout is not empty: at least two slots of at least one stamp.
-        let block = unsafe { alloc(layout) }.cast::<Slot<W>>();
-        let Some(first) = NonNull::new(block) else {
+        let Some(block) = Block::new(layout) else {
             return Err(RingError::Memory {
                 capacity,
                 bytes: layout.size(),
             });
         };
+        let first = block.first().cast::<Slot<W>>();
         for index in 0..capacity {
             // SAFETY: `index < capacity`, so the slot lies in the block, which is aligned for it and ours alone.
             unsafe { first.add(index).write(Slot::empty()) };
@@ -118,6 +120,7 @@ impl<const W: usize> Slots<W> {
         let slots = Self {
             first,
             mask: capacity as u64 - 1,
+            block: Some(block),
         };
         for position in 0..capacity as u64 {
             // An atomic store touches its page for certain: a block that is only filled with zeros may be handed out
@@ -148,12 +151,11 @@ impl<const W: usize> Slots<W> {
 
 impl<const W: usize> Drop for Slots<W> {
     fn drop(&mut self) {
-        let capacity = self.mask as usize + 1;
-        let layout = Self::layout(capacity).expect("the layout that `new` allocated");
-        let all = NonNull::slice_from_raw_parts(self.first, capacity);
+        let all = NonNull::slice_from_raw_parts(self.first, self.mask as usize + 1);
         // SAFETY: the slots are initialised, and `&mut self` means that there is no other reference to them.
         unsafe { all.drop_in_place() };
-        // SAFETY: `new` allocated the block with this very layout.
-        unsafe { dealloc(self.first.as_ptr().cast(), layout) };
+        if let Some(block) = self.block.take() {
+            block.keep();
+        }
     }
 }

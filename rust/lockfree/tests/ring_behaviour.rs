@@ -127,3 +127,17 @@ fn a_new_ring_has_touched_all_its_memory() {
     let grown = resident_pages() - before;
     assert!(grown > pages * 9 / 10, "{grown} of {pages} pages are resident");
 }
+
+#[test]
+fn a_ring_in_the_memory_of_another_has_none_of_its_records() {
+    for round in 0..3 {
+        let (ring, mut writer) = Ring::new(64).unwrap();
+        let (mut lossy, mut gated) = (ring.lossy_reader(), ring.gated_reader());
+        let mut out = [[0]; 64];
+        assert_eq!(lossy.try_read(&mut out), Read::Records(0), "round {round}");
+        assert_eq!(gated.try_read(&mut out), Read::Records(0), "round {round}");
+        assert_eq!(writer.try_publish(&records(100 * round, 40)), 40);
+        assert_eq!(lossy.try_read(&mut out), Read::Records(40));
+        assert_eq!(out[..40], records(100 * round, 40));
+    }
+}

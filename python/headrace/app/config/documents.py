@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ConfigError, MissingExtraError
+from headrace.feeds.files import refuse_endless
 from headrace.limits import CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ def document_of(path: Path) -> object:
     if reader is None:
         raise ConfigError(f"a configuration's name ends in {' or '.join(readers)}: rename the file", path="$")
     try:
+        refuse_endless(path)
         with path.open("rb") as file:
             data = file.read(CONFIG_BYTES_MAX + 1)
         text = data.decode("utf-8-sig")
     except OSError as error:
         advice = "headrace config new FILE writes one"
-        raise ConfigError(f"the file cannot be read: {error.strerror}; {advice}", path="$") from error
+        raise ConfigError(f"the file cannot be read: {error.strerror or error}; {advice}", path="$") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"byte {error.start} is no UTF-8: save the file as UTF-8", path="$") from error
     if len(data) > CONFIG_BYTES_MAX:

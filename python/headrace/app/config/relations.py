@@ -1,8 +1,8 @@
 """The rules of a configuration that no type of the tree expresses, each beside its form in the JSON schema.
 
 Guarantees: ``config check`` and ``run`` refuse the same; the schema accepts no more, except where a rule compares two
-places (names of strategies, files of audit and dispatch log, symbols of live feeds and a gateway), or bounds the digits
-and the size of an amount of execution.
+places (names of strategies, files of audit and dispatch log, both kinds of audit, symbols of live feeds and a
+gateway), or bounds the digits and the size of an amount of execution.
 Does not: check what only the parts know, like the parameters of a class; ``app.check`` makes the parts.
 """
 
@@ -104,6 +104,8 @@ def _of_engine(config: EngineConfig) -> Iterator[tuple[str, object, str]]:
     # In a folder, each has a file of its own.
     if audit and log and not is_run_folder(log) and Path(audit).resolve() == Path(log).resolve():
         yield "$.engine.dispatch_log", log, "name another file, since the audit is written to this one"
+    if audit and config.audit is not None:
+        yield "$.engine.audit", audit, "remove it, or the section [audit], which records events in its place"
     capacity = config.engine.ring_capacity
     if capacity & (capacity - 1):
         low = 1 << capacity.bit_length() - 1

@@ -46,7 +46,7 @@ PAPER = {
 # A section that is there changes what the engine does; it is a comment where it is not set.
 OPTIONAL = frozenset(
     {
-        *("[gateway]", "[control.http]", "[control.alerts]", "[account.limits]"),
+        *("[runner]", "[gates]", "[audit]", "[gateway]", "[control.http]", "[control.alerts]", "[account.limits]"),
         *('[account.margin."BINANCE_USDM"]', '[account.strategy_limits."STRATEGY"]'),
     }
 )

@@ -2,8 +2,8 @@
 
 ::
 
-    [engine]  [[feeds]]  [[strategies]]  [broker]  [account]  [risk]  [instruments."SYMBOL.VENUE"]
-    [[services]]  [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]
+    [engine]  [[feeds]]  [[strategies]]  [broker]  [account]  [risk]  [instruments."SYMBOL.VENUE"]  [runner]  [gates]
+    [audit]  [[services]]  [gateway]  [[gateway.routes]]  [[gateway.pollers]]  [lanes.order]  [commands]  [telemetry]
     [kill_switch]  [control.http]  [execution]  [pipeline]  [[pipeline.rules]]
 
 ``headrace config new``, the JSON schema and ``docs/reference`` take a key's meaning from the entry ``key : meaning`` in
@@ -38,7 +38,7 @@ from headrace.control.settings import ControlSettings
 from headrace.dispatch.options import SubscriptionOptions
 from headrace.execution.pipeline.settings import PipelineSettings
 from headrace.execution.settings import ExecutionSettings
-from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS
+from headrace.limits import COMMAND_RATE, COMMAND_TIMEOUT_S, COMMAND_WORKERS, RING_CAPACITY, SLICE_NS, TRACE_SAMPLE
 from headrace.market.events import Lane
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.trading.margin import Margin
@@ -56,6 +56,8 @@ __all__ = [
     "KillSwitchSection",
     "LaneSection",
     "LanesSection",
+    "PartSection",
+    "RunnerSection",
     "ServiceSection",
     "StrategySection",
     "TelemetrySection",
@@ -176,6 +178,26 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     parameters: Table = {}
 
 
+class RunnerSection(Section, frozen=True, kw_only=True):
+    """What runs each strategy, in place of the engine's own.
+
+    use : module:Class of a subclass of headrace.strategies.runner.StrategyRunner.
+    """
+
+    use: Use
+
+
+class PartSection(Section, frozen=True, kw_only=True):
+    """A part of your own, in place of a built-in one.
+
+    use : module:Class.
+    parameters : parameters of its constructor, by name.
+    """
+
+    use: Use
+    parameters: Table = {}
+
+
 class InstrumentSection(Section, frozen=True, kw_only=True):
     """The price tick, lot size and limits of one instrument.
 
@@ -292,7 +314,7 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
     otlp_endpoint: Annotated[str, msgspec.Meta(pattern="^https?://.+", extra={"takes": "http://HOST:PORT"})] | None = (
         None
     )
-    trace_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    trace_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = TRACE_SAMPLE
 
 
 class KillSwitchSection(Section, frozen=True, kw_only=True):
@@ -310,7 +332,10 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     engine : how it runs.
     feeds : the sources of market data.
     strategies : the strategies, in the order in which each tick reaches them.
+    runner : what runs each strategy; without it the engine's own.
     broker : the broker of the orders.
+    gates : a risk engine that judges orders in place of [risk].
+    audit : what records events in place of a file.
     account : the cash that orders may spend, and the margin of contracts.
     risk : the limits of orders; a missing limit refuses the orders that it concerns.
     instruments : price tick, lot size and limits of each, by SYMBOL.VENUE.
@@ -328,7 +353,10 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     engine: EngineSection = EngineSection()
     feeds: tuple[FeedSection, ...] = ()
     strategies: tuple[StrategySection, ...] = ()
+    runner: RunnerSection | None = None
     broker: BrokerSection | None = None
+    gates: PartSection | None = None
+    audit: PartSection | None = None
     account: AccountSection = AccountSection()
     risk: RiskLimits = RiskLimits()
     instruments: dict[str, InstrumentSection] = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from headrace.control.stream.plain import plain_whole
+from headrace.control.plain import plain_whole
 
 if TYPE_CHECKING:
     from headrace.control.alerts.alert import Alert

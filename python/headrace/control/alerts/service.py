@@ -30,7 +30,7 @@ from headrace.control.alerts.commands import AcknowledgeAlert, SilenceAlerts, Te
 from headrace.control.alerts.measures import Memory, Reading, measured
 from headrace.control.alerts.message import AlertMessage, message_of, trial_message
 from headrace.control.alerts.sinks import RETRY_FIRST_S, Delivery, LogSink, make_sink
-from headrace.control.stream.plain import plain_number, plain_whole
+from headrace.control.plain import plain_number, plain_whole
 from headrace.dispatch.faults import error_text
 from headrace.engine.service import RestartPolicy, Service
 from headrace.errors import LaneFullError

@@ -4,6 +4,6 @@ The files are in ``page``: ES modules, two style sheets, one document. The contr
 its stream, their commands go over its routes.
 """
 
-from headrace.control.dashboard.files import PAGE_POLICY, PageFile, PageFiles, page_files
+from headrace.control.dashboard.files import PageFile, PageFiles, page_files, page_policy
 
-__all__ = ["PAGE_POLICY", "PageFile", "PageFiles", "page_files"]
+__all__ = ["PageFile", "PageFiles", "page_files", "page_policy"]

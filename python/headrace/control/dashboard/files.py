@@ -1,7 +1,8 @@
 """PageFiles: the files of the page, read once, with what a browser may do with them.
 
 Guarantees: only what is in the folder is served; the document names the version of all files, so that a page notices
-when it is older than its server; the policy allows no script, style, image or request of another host, nor inline ones.
+when it is older than its server; the policy allows no script, style or image of another host, nor inline ones, and
+requests to its own server and to named engines alone.
 Does not: speak HTTP; ``control.http`` serves what is here.
 """
 
@@ -13,10 +14,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from importlib.resources.abc import Traversable
 
-__all__ = ["PAGE_POLICY", "PageFile", "PageFiles", "page_files"]
+__all__ = ["PageFile", "PageFiles", "page_files", "page_policy"]
 
 DOCUMENT = "index.html"
 # In the document, in place of the version.
@@ -28,11 +29,7 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-PAGE_POLICY: Mapping[str, str] = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
+HEADERS: Mapping[str, str] = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -41,6 +38,17 @@ PAGE_POLICY: Mapping[str, str] = {
     # Asked for each time, answered with 304 where nothing has changed: no page is older than its server for long.
     "cache-control": "no-cache",
 }
+
+
+def page_policy(engines: Sequence[str] = ()) -> dict[str, str]:
+    """Return the headers of each file. engines : origins that the page's requests may go to beside its own."""
+    asked = " ".join(["'self'", *engines])
+    policy = (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {asked}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    return {"content-security-policy": policy, **HEADERS}
 
 
 class PageFile(NamedTuple):

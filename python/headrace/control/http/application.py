@@ -2,7 +2,8 @@
 
 ::
 
-    /health/live (open) · /health/ready · /v1/commands · POST /v1/commands/{name} · /openapi.json · /docs      ours
+    /health/live (open) · /health/ready · /v1/session · /openapi.json · /docs                        ours
+    /v1/commands · POST /v1/commands/{name}                                                          ours
     /v1/status …                                                                                     the served one's
     / · /page/… (open)                                                                               the dashboard's
 
@@ -25,14 +26,15 @@ from litestar.params import FromPath
 import headrace._native as _native
 from headrace.commands import CommandEntry
 from headrace.control.http.documents import docs_page, openapi_document
-from headrace.control.http.encoding import encoded
 from headrace.control.http.exchange import PROBLEM_JSON, SCOPE_KEY, Exchange, shown
 from headrace.control.http.page import page_handlers
 from headrace.control.http.problems import ProblemError
 from headrace.control.http.route_table import FRAMEWORK_PATHS
+from headrace.control.plain import encoded
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -67,16 +69,28 @@ class Ready(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
+class Session(msgspec.Struct, frozen=True):
+    """Whose token a request has. may_command : whether it is not read-only. engines : others that a page may show."""
+
+    name: str
+    may_command: bool
+    engines: list[str]
+
+
 class CommandTable(msgspec.Struct, frozen=True):
-    """The commands that are taken now. engine : by whom."""
+    """The commands that are taken now. engine : by whom. version : how often they have changed it."""
 
     engine: str
+    version: int
     items: list[CommandEntry]
 
 
-def application(served: Served, calls: CommandCalls, stopping: asyncio.Event) -> Litestar:
-    """Return the application of one server."""
-    handlers = [*_own_handlers(served, calls), *page_handlers(), *served.handlers(stopping)]
+def application(
+    served: Served, calls: CommandCalls, stopping: asyncio.Event, *, engines: Sequence[str] = ()
+) -> Litestar:
+    """Return the application of one server. engines : origins of others that its page may show."""
+    own = _own_handlers(served, calls, engines)
+    handlers = [*own, *page_handlers(engines), *served.handlers(stopping)]
     return Litestar(
         handlers,
         openapi_config=OpenAPIConfig(served.title, str(_native.build_info()["version"]), path=FRAMEWORK_PATHS),
@@ -93,7 +107,7 @@ def exchange_of(request: Request[Any, Any, Any]) -> Exchange:
     return exchange
 
 
-def _own_handlers(served: Served, calls: CommandCalls) -> list[HTTPRouteHandler]:
+def _own_handlers(served: Served, calls: CommandCalls, engines: Sequence[str]) -> list[HTTPRouteHandler]:
     @get("/health/live", opt={"is_open": True}, tags=["health"], summary="Whether the process answers")
     async def live() -> Live:
         return Live()
@@ -104,9 +118,15 @@ def _own_handlers(served: Served, calls: CommandCalls) -> list[HTTPRouteHandler]
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "; ".join(reasons))
         return Ready("ready", [])
 
+    @get("/v1/session", tags=["session"], summary="Whose token this is, and what it may do")
+    async def session(request: Request[Any, Any, Any]) -> Session:
+        actor = exchange_of(request).actor
+        assert actor is not None  # The guard lets nobody else in.
+        return Session(actor.name, actor.may_command, list(engines))
+
     @get("/v1/commands", tags=["commands"], summary="The commands that are taken, with their fields")
     async def commands() -> CommandTable:
-        return CommandTable(served.name, served.commands.table())
+        return CommandTable(served.name, served.commands.version, served.commands.table())
 
     @post("/v1/commands/{verb:str}", include_in_schema=False)
     async def command(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[bytes]:
@@ -125,7 +145,7 @@ def _own_handlers(served: Served, calls: CommandCalls) -> list[HTTPRouteHandler]
     async def docs(request: Request[Any, Any, Any]) -> Response[str]:
         return docs_page(openapi_document(request.app, served.commands.types()))
 
-    return [live, ready, commands, command, openapi, docs]
+    return [live, ready, session, commands, command, openapi, docs]
 
 
 def _on_problem(_request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from headrace.control.http.encoding import encoded
 from headrace.control.http.exchange import JSON, PROBLEM_JSON, shown
 from headrace.control.http.problems import ProblemError
+from headrace.control.plain import encoded
 from headrace.market.checks import nearest_name
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 ::
 
-    GET /v1/ status · strategies · subscriptions · routes · lanes · orders · positions · account · dead-letters
-             audit · config                  GET /metrics
+    GET /v1/ status · strategies · subscriptions · routes · lanes · books/{instrument} · orders · positions · account
+             dead-letters · audit · config                  GET /metrics
 
 Guarantees: reading changes nothing; amounts are strings, times are RFC 3339 and ns; lists come in pages, by a cursor.
 Does not: keep anything; the parts of the engine do.
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from litestar import Request, Response, get
 from litestar.params import FromPath, PathParameter, QueryParameter
 
+from headrace.bus import AuditSink
+from headrace.control.http.book_view import BookView, book_view
 from headrace.control.http.pages import After, Limit, audit_page, page_of
 from headrace.control.http.problems import ProblemError
 from headrace.control.http.stream_api import stream_handlers
@@ -42,6 +44,7 @@ from headrace.control.http.views import (
 from headrace.control.letters import letter_document, letter_summary
 from headrace.control.observation import observe
 from headrace.errors import InstrumentError, OptionError
+from headrace.limits import HTTP_BOOK_LEVELS_MAX
 from headrace.market.checks import nearest_name
 from headrace.market.dead_letters import LetterKind
 from headrace.telemetry.prometheus import exposition
@@ -138,11 +141,13 @@ class EngineApi:
             event_type: Annotated[
                 str | None, QueryParameter(name="type", description="only events of this type")
             ] = None,
-            contains: Annotated[str | None, QueryParameter(description="only events with this text in them")] = None,
+            contains: Annotated[
+                str | None, QueryParameter(description="only events with each of these words in them, in whatever case")
+            ] = None,
         ) -> Page[dict[str, Any]]:
             sink = engine.audit
-            if sink is None:
-                detail = "this engine writes no audit: set audit of [engine], or run it with --audit FILE"
+            if not isinstance(sink, AuditSink):
+                detail = "this engine writes no audit file: set audit of [engine], or run it with --audit FILE"
                 raise ProblemError(HTTPStatus.NOT_FOUND, "not-found", detail)
             sink.flush()
             return await asyncio.to_thread(audit_page, sink.path, after, limit, event_type, contains)
@@ -154,12 +159,12 @@ class EngineApi:
 
         @get("/v1/strategies", tags=["ticks"], summary="The strategies: their ticks, and their trading")
         async def strategies(limit: Limit = 100, after: After = None) -> Page[StrategyView]:
-            views = [strategy_view(own) for own in engine.report().strategies.values()]
+            views = [strategy_view(own) for own in engine.report(with_metrics=False).strategies.values()]
             return page_of(views, lambda own: own.name, after, limit)
 
         @get("/v1/strategies/{name:str}", tags=["ticks"], summary="One strategy")
         async def strategy(name: FromPath[str]) -> StrategyView:
-            found = engine.report().strategies.get(name)
+            found = engine.report(with_metrics=False).strategies.get(name)
             if found is None:
                 raise _unknown("strategy", name, engine.strategies)
             return strategy_view(found)
@@ -181,7 +186,16 @@ class EngineApi:
         async def lanes() -> Page[LaneView]:
             return Page(items=lane_views(engine))
 
-        return [strategies, strategy, subscriptions, routes, lanes]
+        @get("/v1/books/{instrument:str}", tags=["ticks"], summary="The book of one instrument: its best levels")
+        async def book(
+            instrument: FromPath[str],
+            levels: Annotated[
+                int, QueryParameter(ge=1, le=HTTP_BOOK_LEVELS_MAX, description="of each side, at most so many")
+            ] = 20,
+        ) -> BookView:
+            return book_view(engine.dispatcher.books, instrument, levels)
+
+        return [strategies, strategy, subscriptions, routes, lanes, book]
 
     def _of_trading(self) -> list[HTTPRouteHandler]:
         engine = self._engine

@@ -1,11 +1,12 @@
-"""Exchange: one request and its answer, as the guard and the handlers behind it see them.
+"""Exchange: one request and its answer, as the guard, the framework and the handlers behind it see them.
 
 What happens with the body of a refused request
     The answer is sent, then up to 1 MiB or 1 s of the body is read and thrown away, then the connection is closed: a
     client that still sends gets the answer instead of a reset.
 
-Guarantees: every answer has the security headers; a body is read up to its bound and no further.
-Does not: judge a request.
+Guarantees: every answer has the security headers; a body is read up to its bound and no further; an answer that is
+whole is one write.
+Does not: judge a request, or know sockets: that is its connection's.
 """
 
 from __future__ import annotations
@@ -15,19 +16,30 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from urllib.parse import quote, unquote
 
-from headrace.control.http.encoding import encoded
 from headrace.control.http.problems import ProblemError
-from headrace.limits import HTTP_BODY_BYTES_MAX, HTTP_DISCARD_BYTES_MAX, HTTP_DISCARD_S
+from headrace.control.plain import encoded
+from headrace.limits import HTTP_BODY_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from headrace.control.tokens import Actor
 
-__all__ = ["JSON", "PROBLEM_JSON", "SCOPE_KEY", "Exchange", "Message", "Receive", "Send", "shown"]
+__all__ = [
+    "JSON",
+    "PROBLEM_JSON",
+    "SCOPE_KEY",
+    "Connection",
+    "Exchange",
+    "Message",
+    "Receive",
+    "Send",
+    "answer_head",
+    "shown",
+]
 
 Message: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
@@ -38,6 +50,7 @@ JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 # Where the scope of a request has its Exchange.
 SCOPE_KEY = "headrace"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Of an answer that says nothing else.
 SECURITY: dict[bytes, bytes] = {
     b"cache-control": b"no-store",
@@ -46,121 +59,237 @@ SECURITY: dict[bytes, bytes] = {
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }
+# Statuses whose answer has no body.
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+class Connection(Protocol):
+    """What an exchange needs of the connection that it came over. client, server : host and port of either end."""
+
+    client: tuple[str, int]
+    server: tuple[str, int]
+    scheme: str
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    async def writable(self) -> None:
+        """Wait while the client does not read what was sent."""
+
+    def want_body(self) -> None:
+        """Read on: the exchange has used what came of the body."""
+
+    def answered(self, exchange: Exchange) -> None:
+        """Go on behind the answer."""
+
+    def abort(self) -> None:
+        """End at once."""
 
 
 class Exchange:
     """One request.
 
-    address : the client's. headers : by name in lower case, the values in their order. actor : who has the token; None
-    before that is known. body : of the request, once it was read. key : its Idempotency-Key.
+    method, path, query : of its first line. address : the client's. headers : by name in lower case, the values in
+    their order. actor : who has the token; None before that is known. body : of the request, once it was read. key :
+    its Idempotency-Key. status : of the answer, 0 before it has begun. must_close : the connection ends with it.
     """
 
-    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
-        self.scope = scope
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.address: str = (scope["client"] or ("unknown", 0))[0]
+    def __init__(
+        self, connection: Connection, method: str, target: bytes, headers: Headers, *, version: str, must_close: bool
+    ) -> None:
+        self.method = method
+        self.raw_path, _, self.query = target.partition(b"?")
+        self.path = unquote(self.raw_path.decode("ascii"))
+        self.address = connection.client[0]
         self.headers: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
+        for name, value in headers:
             self.headers.setdefault(name, []).append(value)
         self.actor: Actor | None = None
         self.body = b""
         self.key: str | None = None
         # Further headers of whatever answer there will be.
         self.more: Headers = []
-        self._receive = receive
-        self._send = send
-        self._is_started = False
-        self._is_read = not self.has_body
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the request announces a body."""
-        return b"transfer-encoding" in self.headers or self.header(b"content-length") not in (None, b"0")
-
-    @property
-    def is_started(self) -> bool:
-        """Whether the answer has begun."""
-        return self._is_started
+        self.status = 0
+        self.must_close = must_close
+        self.is_done = False
+        self.is_whole = False
+        self._connection = connection
+        self._version = version
+        self._given = headers
+        self._received = bytearray()
+        self._is_gone = False
+        self._awaited: asyncio.Future[None] | None = None
+        # Of the answer: its head until its first body, and whether the body is sent in chunks.
+        self._head: bytes | None = None
+        self._is_chunked = False
+        self._is_body_taken = False
 
     def header(self, name: bytes) -> bytes | None:
         """Return a header that is there once; None: it is not there, or several times."""
         values = self.headers.get(name, ())
         return values[0] if len(values) == 1 else None
 
-    # The request
+    def scope(self) -> Message:
+        """Return what ASGI says of the request."""
+        connection = self._connection
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": self._version,
+            "server": connection.server,
+            "client": connection.client,
+            "scheme": connection.scheme,
+            "method": self.method,
+            "root_path": "",
+            "path": self.path,
+            "raw_path": self.raw_path,
+            "query_string": self.query,
+            "headers": self._given,
+            "state": {},
+            SCOPE_KEY: self,
+        }
+
+    # The request's body
+
+    @property
+    def unused_bytes(self) -> int:
+        """How much of the body was received and is not used yet."""
+        return len(self._received)
+
+    def take(self, piece: bytes) -> None:
+        """Take a piece of the body that was received; thrown away once the answer is sent."""
+        if not self.is_done:
+            self._received += piece
+            self._wake()
+
+    def end_body(self) -> None:
+        """Note that the body is whole."""
+        self.is_whole = True
+        self._wake()
+
+    def disconnect(self) -> None:
+        """Note that the client is gone."""
+        self._is_gone = True
+        self._wake()
+
+    def check_announced(self) -> None:
+        """Refuse a body by the length that it says it has. Raises ProblemError."""
+        # The parser has checked that it is a number.
+        if int(self.header(b"content-length") or b"0") > HTTP_BODY_BYTES_MAX:
+            raise _too_large()
 
     async def read_body(self) -> None:
-        """Read the body. Raises ProblemError (too large)."""
-        announced = self.header(b"content-length") or b"0"
-        # The server has checked that it is a number.
-        if int(announced) > HTTP_BODY_BYTES_MAX:
-            raise _too_large()
+        """Read the body. Raises ProblemError (too large), ConnectionError (the client is gone)."""
+        if not self.is_whole and b"expect" in self.headers:
+            self._connection.write(CONTINUE)
         body = bytearray()
-        while not self._is_read:
-            body += await self._next_piece()
+        while True:
+            if self._is_gone:
+                raise ConnectionError
+            body += self._received
+            self._received.clear()
             if len(body) > HTTP_BODY_BYTES_MAX:
                 raise _too_large()
+            if self.is_whole:
+                break
+            self._connection.want_body()
+            await self._more()
         self.body = bytes(body)
 
-    async def _next_piece(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionError
-        self._is_read = not message.get("more_body", False)
-        piece: bytes = message.get("body", b"")
-        return piece
-
     async def receive(self) -> Message:
-        """Give the framework the body that was read, then what comes of the connection."""
-        if not self._is_started and self.scope.pop("headrace.body", True):
+        """Return the body that was read, then wait for the end."""
+        if not self._is_body_taken:
+            self._is_body_taken = True
             return {"type": "http.request", "body": self.body, "more_body": False}
-        return await self._receive()
+        while not (self._is_gone or self.is_done):
+            await self._more()
+        return {"type": "http.disconnect"}
+
+    async def _more(self) -> None:
+        if self._awaited is None or self._awaited.done():
+            self._awaited = asyncio.get_running_loop().create_future()
+        # One future serves all that wait; a waiter that is cancelled does not cancel it.
+        await asyncio.wait((self._awaited,))
+
+    def _wake(self) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
 
     # The answer
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the answer has begun."""
+        return self.status != 0
+
     async def send(self, message: Message) -> None:
         """Send a message of the framework, with our headers on the first one."""
+        await self._connection.writable()
+        if self._is_gone:
+            return
         if message["type"] == "http.response.start":
-            self._is_started = True
-            own = list(message.get("headers", ()))
-            message = {**message, "headers": self._completed(own)}
-        await self._send(message)
+            self._start(message["status"], list(message.get("headers", ())))
+            return
+        body, is_last = message.get("body", b""), not message.get("more_body", False)
+        head, self._head = self._head or b"", None
+        if self._is_chunked:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if is_last:
+                body += b"0\r\n\r\n"
+        elif self.method == "HEAD":
+            body = b""
+        self._connection.write(head + body)
+        if is_last:
+            self._finish()
 
-    async def answer(
+    def answer(
         self, status: int, body: bytes, media_type: bytes = JSON, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
-        """Send a whole answer; where a body was not read, close the connection after it."""
-        must_close = not self._is_read
-        own = [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), *headers]
-        if must_close:
-            own.append((b"connection", b"close"))
-        await self.send({"type": "http.response.start", "status": status, "headers": own})
-        if must_close:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-            await self._discard()
-            body = b""
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        """Send a whole answer; where a body was not read, the connection closes after it."""
+        if self._is_gone:
+            return
+        self._start(status, [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), *headers])
+        assert self._head is not None
+        self._connection.write(self._head if self.method == "HEAD" else self._head + body)
+        self._finish()
 
-    async def refuse(self, error: ProblemError) -> None:
+    def refuse(self, error: ProblemError) -> None:
         """Send a Problem."""
-        await self.answer(error.problem.status, encoded(error.problem), PROBLEM_JSON, error.headers)
+        self.answer(error.problem.status, encoded(error.problem), PROBLEM_JSON, error.headers)
 
-    async def _discard(self) -> None:
-        if self.header(b"expect") is not None:
-            return  # The client sends its body only when it is told to.
-        left = HTTP_DISCARD_BYTES_MAX
-        try:
-            async with asyncio.timeout(HTTP_DISCARD_S):
-                while left > 0 and not self._is_read:
-                    left -= len(await self._next_piece())
-        except (TimeoutError, ConnectionError):
-            pass
+    def abort(self) -> None:
+        """End the connection: an answer that has begun cannot be ended."""
+        self._connection.abort()
 
-    def _completed(self, own: Headers) -> Headers:
-        given = {name.lower() for name, _ in own}
-        missing = [(name, value) for name, value in SECURITY.items() if name not in given]
-        return [(b"date", _date(int(time.time()))), *own, *missing, *self.more]
+    def _start(self, status: int, own: Headers) -> None:
+        has_length = any(name.lower() == b"content-length" for name, _ in own)
+        if not has_length and status not in BODILESS and self.method != "HEAD":
+            # Before HTTP/1.1 the end of the connection is the end of the answer.
+            self._is_chunked = self._version != "1.0"
+            if self._is_chunked:
+                own.append((b"transfer-encoding", b"chunked"))
+        if self.must_close or not self.is_whole:
+            self.must_close = True
+            own.append((b"connection", b"close"))
+        self._head = answer_head(int(status), [*own, *self.more])
+        self.status = int(status)
+
+    def _finish(self) -> None:
+        self.is_done = True
+        self._wake()
+        self._connection.answered(self)
+
+
+def answer_head(status: int, own: Headers) -> bytes:
+    """Return the head of an answer: its status, the date, its own headers, and the security headers among them."""
+    given = {name.lower() for name, _ in own}
+    missing = [(name, value) for name, value in SECURITY.items() if name not in given]
+    lines = [(b"date", _date(int(time.time()))), *own, *missing]
+    head = b"".join([b"%b: %b\r\n" % line for line in lines])
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        msg = "a header of the answer has a line's end in it"
+        raise ValueError(msg)
+    return _first_line(status) + head + b"\r\n"
 
 
 def shown(value: bytes | str) -> str:
@@ -172,6 +301,11 @@ def shown(value: bytes | str) -> str:
 def _too_large() -> ProblemError:
     detail = f"the body has more than {HTTP_BODY_BYTES_MAX:,} bytes: a command has some hundred"
     return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
+
+
+@lru_cache
+def _first_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,8 @@
 
 ::
 
-    421 host ─▶ 403 origin ─▶ 429 rate ─▶ 401 token ─▶ 404 · 405 ─▶ 413 ─▶ 415 ─▶ framework
+    by the head, at once:   421 host ─▶ 403 origin ─▶ 429 rate ─▶ 401 token ─▶ 404 · 405 ─▶ 413 announced
+    with the body, a task:  413 ─▶ 422 query ─▶ 415 ─▶ 422 key ─▶ framework
 
 Guarantees: this order, on every path, unknown ones included; a body is read only behind all that can be judged without
 it; each refused login is reported. Loopback alone does not stop a page of another site whose name is made to point
@@ -14,18 +15,19 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from headrace.control.http.exchange import JSON, SCOPE_KEY, Exchange, shown
+from headrace.control.http.exchange import JSON, shown
 from headrace.control.http.problems import ProblemError
 from headrace.market.checks import nearest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
-    from headrace.control.http.exchange import Message, Receive, Send
+    from headrace.control.http.exchange import Exchange
     from headrace.control.http.rates import ClientRates
     from headrace.control.http.route_table import RouteEntry, RouteTable
     from headrace.control.tokens import Tokens
@@ -41,7 +43,7 @@ CORS_SECONDS = b"600"
 
 
 class Guard:
-    """An ASGI application around another one.
+    """What stands before the framework.
 
     app : the framework's. routes : what there is. tokens : who may. hosts : allowed values of the Host header.
     origins : allowed values of the Origin header. refused_login : called for each request without a valid token.
@@ -68,44 +70,64 @@ class Guard:
         self._rates = rates
         self.counts = dict.fromkeys(("requests", "refused", "failed"), 0)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Handle one request. Raises nothing but a cancellation."""
-        exchange = Exchange(scope, receive, send)
+    def take(self, exchange: Exchange) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Judge a request by its head, and answer it where that is enough.
+
+        Returns what goes on with it, as its body comes; it raises nothing but a cancellation. None: it is answered.
+        """
         self.counts["requests"] += 1
         try:
-            if await self._is_admitted(exchange):
-                scope[SCOPE_KEY] = exchange
-                await self._app(scope, exchange.receive, exchange.send)
+            entry = self._judged(exchange)
         except ProblemError as error:
-            self.counts["refused"] += 1
-            await exchange.refuse(error)
+            self._refuse(exchange, error)
+        except Exception as error:  # noqa: BLE001 - it is logged, and answered
+            self._fail(exchange, error)
+        else:
+            return None if entry is None else partial(self._go_on, exchange, entry)
+        return None
+
+    async def _go_on(self, exchange: Exchange, entry: RouteEntry) -> None:
+        try:
+            await exchange.read_body()
+            self._check_query(exchange, entry)
+            if exchange.method == "POST":
+                self._check_media_type(exchange)
+                exchange.key = self._checked_key(exchange)
+            await self._app(exchange.scope(), exchange.receive, exchange.send)
+        except ProblemError as error:
+            self._refuse(exchange, error)
         except ConnectionError:
             log.debug("a client of the control API left during its request")
-        except Exception:
-            self.counts["failed"] += 1
-            log.exception("the control API failed on %s %s", exchange.method, shown(exchange.path))
-            if not exchange.is_started:
-                detail = "an error of the engine's own: its log says which"
-                await exchange.refuse(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail))
+        except Exception as error:  # noqa: BLE001 - it is logged, and answered
+            self._fail(exchange, error)
 
-    async def _is_admitted(self, exchange: Exchange) -> bool:
-        """Return whether the framework answers; False: it is answered already. Raises ProblemError."""
+    def _refuse(self, exchange: Exchange, error: ProblemError) -> None:
+        self.counts["refused"] += 1
+        exchange.refuse(error)
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        self.counts["failed"] += 1
+        log.error("the control API failed on %s %s", exchange.method, shown(exchange.path), exc_info=error)
+        if exchange.is_started:
+            exchange.abort()
+        else:
+            detail = "an error of the engine's own: its log says which"
+            exchange.refuse(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail))
+
+    def _judged(self, exchange: Exchange) -> RouteEntry | None:
+        """Return the path that a request is for; None: it is answered already. Raises ProblemError."""
         self._check_host(exchange)
         origin = self._checked_origin(exchange)
         self._check_rate(exchange)
         if exchange.method == "OPTIONS" and origin and b"access-control-request-method" in exchange.headers:
-            await exchange.answer(HTTPStatus.NO_CONTENT, b"", headers=self._preflight())
-            return False
+            exchange.answer(HTTPStatus.NO_CONTENT, b"", headers=self._preflight())
+            return None
         entry = self._routes.find(exchange.path)
         if entry is None or not entry.is_open:
             self._check_token(exchange)
         entry = self._checked_route(exchange, entry)
-        await exchange.read_body()
-        self._check_query(exchange, entry)
-        if exchange.method == "POST":
-            self._check_media_type(exchange)
-            exchange.key = self._checked_key(exchange)
-        return True
+        exchange.check_announced()
+        return entry
 
     def _check_host(self, exchange: Exchange) -> None:
         if (host := exchange.header(b"host")) not in self._hosts:
@@ -163,7 +185,7 @@ class Guard:
         return entry
 
     def _check_query(self, exchange: Exchange, entry: RouteEntry) -> None:
-        query = exchange.scope["query_string"]
+        query = exchange.query
         for name in {own.partition(b"=")[0] for own in query.split(b"&") if own} if query else ():
             text = unquote_plus(name.decode("latin-1"))
             if text not in entry.query:

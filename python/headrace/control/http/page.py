@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, get
 
-from headrace.control.dashboard import PAGE_POLICY, page_files
+from headrace.control.dashboard import page_files, page_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from litestar.handlers import HTTPRouteHandler
 
     from headrace.control.dashboard import PageFile
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["page_handlers"]
 
 
-def page_handlers() -> list[HTTPRouteHandler]:
-    """Return a handler for each file of the page."""
-    return [_handler(file) for file in page_files().files]
+def page_handlers(engines: Sequence[str]) -> list[HTTPRouteHandler]:
+    """Return a handler for each file of the page. engines : origins of others that the page may ask."""
+    policy = page_policy(engines)
+    return [_handler(file, policy) for file in page_files().files]
 
 
-def _handler(file: PageFile) -> HTTPRouteHandler:
-    headers = {**PAGE_POLICY, "etag": file.tag}
+def _handler(file: PageFile, policy: Mapping[str, str]) -> HTTPRouteHandler:
+    headers = {**policy, "etag": file.tag}
 
     @get(file.path, opt={"is_open": True}, include_in_schema=False)
     async def page_file(request: Request[Any, Any, Any]) -> Response[bytes]:

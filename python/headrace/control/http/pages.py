@@ -7,6 +7,7 @@ Does not: sort.
 
 from __future__ import annotations
 
+import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["After", "Limit", "audit_page", "page_of"]
+__all__ = ["After", "Limit", "audit_page", "no_cursor", "page_of"]
 
 Item = TypeVar("Item")
 
@@ -32,6 +33,8 @@ After: TypeAlias = Annotated[
 
 # So much of an audit is read for one page; a search goes on with the next one.
 SEARCH_BYTES_MAX = 8 << 20
+# Of a place in its file.
+PLACE_DIGITS_MAX = 18
 
 
 def page_of(items: Sequence[Item], name_of: Callable[[Item], str], after: str | None, limit: int) -> Page[Item]:
@@ -40,7 +43,7 @@ def page_of(items: Sequence[Item], name_of: Callable[[Item], str], after: str | 
     if after is not None:
         start = next((number for number, own in enumerate(items, 1) if name_of(own) == after), 0)
         if not start:
-            raise _no_cursor(after)
+            raise no_cursor(after)
     part = list(items[start : start + limit])
     has_more = start + len(part) < len(items)
     return Page(items=part, next=name_of(part[-1]) if part and has_more else None)
@@ -49,10 +52,10 @@ def page_of(items: Sequence[Item], name_of: Callable[[Item], str], after: str | 
 def audit_page(path: Path, after: str | None, limit: int, event_type: str | None, contains: str | None) -> Page[Any]:
     """Return events of an audit file, from the place ``after`` on. Reads the disk: call it in a thread.
 
-    event_type : only events of this type. contains : only those whose line contains this text.
+    event_type : only events of this type. contains : only those whose line has each of these words, in whatever case.
     Raises ProblemError (no place in the file) and OSError.
     """
-    wanted = None if contains is None else contains.encode()
+    words = [] if contains is None else contains.encode().lower().split()
     items: list[Any] = []
     with path.open("rb") as file:
         if after is None:
@@ -66,22 +69,29 @@ def audit_page(path: Path, after: str | None, limit: int, event_type: str | None
                 # The last line may be half written.
                 return Page(items=items, next=str(place) if items or after else None)
             place += len(line)
-            if wanted is None or wanted in line:
+            if not words or _has_all(words, line.lower()):
                 event = msgspec.json.decode(line)
                 if event_type in (None, event["type"]):
                     items.append(event)
     return Page(items=items, next=str(place))
 
 
+def _has_all(words: Sequence[bytes], line: bytes) -> bool:
+    return all(word in line for word in words)
+
+
 def _seek(file: Any, after: str) -> None:
-    if not after.isdecimal() or len(after) > 18:
-        raise _no_cursor(after)
+    is_number = after.isascii() and after.isdigit() and len(after) <= PLACE_DIGITS_MAX
+    # A system seeks only as far as its files can be long.
+    if not is_number or int(after) > os.fstat(file.fileno()).st_size:
+        raise no_cursor(after)
     # The byte before a line ends the one before it.
     file.seek(max(0, int(after) - 1))
     if file.read(1) != b"\n":
-        raise _no_cursor(after)
+        raise no_cursor(after)
 
 
-def _no_cursor(after: str) -> ProblemError:
+def no_cursor(after: str) -> ProblemError:
+    """Return the refusal of a cursor that names nothing."""
     detail = f"there is nothing called {after[:100]} in this list any more: begin without after"
     return ProblemError(HTTPStatus.NOT_FOUND, "not-found", detail, field="after")

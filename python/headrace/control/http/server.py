@@ -2,7 +2,8 @@
 
 ::
 
-    socket ─▶ BoundedProtocol (deadlines) ─▶ Guard (who, what, how large) ─▶ framework ─▶ handlers ─▶ CommandBus, parts
+    socket ─▶ Listener (how many) ─▶ BoundedProtocol (deadlines) ─▶ Guard (who, what, how large) ─▶ framework ─▶
+              handlers ─▶ CommandBus, parts
 
 What happens when the engine ends
     Nothing more is accepted; idle connections are closed; requests and streams have 0.5 s; then they are cut off.
@@ -14,7 +15,6 @@ Does not: run on a thread of its own: a handler reads the engine's parts between
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
 from pathlib import Path
@@ -25,41 +25,38 @@ from headrace.control.http.application import application
 from headrace.control.http.audit import HttpAudit
 from headrace.control.http.command_calls import CommandCalls
 from headrace.control.http.guard import Guard
+from headrace.control.http.listener import Listener, listening
+from headrace.control.http.pace import Pace
 from headrace.control.http.rates import ClientRates
 from headrace.control.http.route_table import route_table
 from headrace.control.settings import address_of, is_loopback
 from headrace.control.tokens import read_tokens
 from headrace.engine.service import Service
 from headrace.errors import ControlError, MissingExtraError
-from headrace.limits import DRAIN_RUNNING_S, HTTP_HEAD_BYTES_MAX, HTTP_IDLE_S
+from headrace.limits import DRAIN_RUNNING_S
 from headrace.market.clock import Mode
 from headrace.trading.state_folder import checked_folder, state_folder
 
 try:
-    from uvicorn.config import Config
-    from uvicorn.server import ServerState
-
-    from headrace.control.http.protocol import BoundedProtocol
+    from headrace.control.http.protocol import BoundedProtocol, Open
 except ImportError as error:
     msg = 'the control API needs a server: pip install "headrace[http]"'
     raise MissingExtraError(msg) from error
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Mapping
 
     from litestar.handlers import HTTPRouteHandler
 
     from headrace.bus import EventBus
     from headrace.commands import CommandBus
-    from headrace.control.http.exchange import Message, Receive, Send
     from headrace.control.settings import HttpSettings
     from headrace.engine.service import ServiceContext
 
 __all__ = ["HttpServer", "Served", "token_path"]
 
 log = logging.getLogger(__name__)
-
-BACKLOG = 256
 
 
 class Served(Protocol):
@@ -113,8 +110,9 @@ class HttpServer(Service):
         self._settings = settings
         self._folder = None if folder is None else Path(folder)
         self._rates = ClientRates() if rates is None else rates
-        self._state = ServerState()
-        self._server: asyncio.Server | None = None
+        self._open = Open()
+        self._listener: Listener | None = None
+        self._pace: Pace | None = None
         self._guard: Guard | None = None
         self._answers: AnswerStore | None = None
         self._stopping = asyncio.Event()
@@ -127,9 +125,9 @@ class HttpServer(Service):
     @property
     def url(self) -> str:
         """Where it listens; empty when it does not."""
-        if self._server is None:
+        if self._listener is None:
             return ""
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._listener.address
         return f"{self._scheme}://{_in_brackets(host)}:{port}"
 
     @property
@@ -148,43 +146,27 @@ class HttpServer(Service):
         self._answers = AnswerStore(folder / f"{self._served.name}.http.sqlite")
         audit = HttpAudit(self._served.events)
         calls = CommandCalls(self._served.commands, self._answers, audit)
-        app = application(self._served, calls, self._stopping)
-        listener = await self._listen(tls)
-        self._guard = Guard(
+        app = application(self._served, calls, self._stopping, engines=self._settings.engines)
+        sockets = await self._sockets()
+        bound = sockets[0].getsockname()[:2]
+        guard = self._guard = Guard(
             app,
             routes=route_table(app),
             tokens=tokens,
-            hosts=self._hosts(listener),
-            origins=self._origins(listener),
+            hosts=self._hosts(*bound),
+            origins=self._origins(*bound),
             refused_login=audit.refused_login,
             rates=self._rates,
         )
-        self._server = listener
+        pace = self._pace = Pace(asyncio.get_running_loop())
+        self._listener = Listener(sockets, lambda: BoundedProtocol(self._open, guard, pace), pace, tls)
         if is_made:
             log.info("a token for the control API was made: %s", path)
         log.info("the control API is at %s", self.url)
 
-    async def _listen(self, tls: ssl.SSLContext | None) -> asyncio.Server:
-        host, port = address_of(self._settings.listen)
-        config = Config(
-            self._admit,
-            interface="asgi3",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            proxy_headers=False,
-            h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,
-            timeout_keep_alive=int(HTTP_IDLE_S),
-        )
-        config.load()
+    async def _sockets(self) -> list[socket.socket]:
         try:
-            return await asyncio.get_running_loop().create_server(
-                lambda: BoundedProtocol(config=config, server_state=self._state, app_state={}),
-                host,
-                port,
-                ssl=tls,
-                backlog=BACKLOG,
-            )
+            return await listening(*address_of(self._settings.listen))
         except OSError as error:
             self._close_answers()
             advice = "choose another listen of [control.http], port 0 for a free one"
@@ -198,50 +180,42 @@ class HttpServer(Service):
     async def stop(self) -> None:
         """Accept nothing more, give what runs half a second, and close every connection."""
         self._stopping.set()
-        server, self._server = self._server, None
-        if server is None:
+        listener, self._listener = self._listener, None
+        if listener is None or self._pace is None:
             return
-        server.close()
-        for connection in list(self._state.connections):
-            # In the middle of a request it cannot say that it closes; it is cut off below.
-            with contextlib.suppress(Exception):
-                connection.shutdown()
-        if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=DRAIN_RUNNING_S)
-        for task in list(self._state.tasks):
+        listener.close()
+        for connection in list(self._open.connections):
+            connection.shutdown()
+        if self._open.tasks:
+            await asyncio.wait(self._open.tasks, timeout=DRAIN_RUNNING_S)
+        for task in list(self._open.tasks):
             task.cancel()
-        if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=DRAIN_RUNNING_S)
-        for connection in list(self._state.connections):
-            assert isinstance(connection, BoundedProtocol)
+        if self._open.tasks:
+            await asyncio.wait(self._open.tasks, timeout=DRAIN_RUNNING_S)
+        for connection in list(self._open.connections):
             connection.end()
+        self._pace.close()
         await asyncio.sleep(0)
         self._close_answers()
 
     def metrics(self) -> Mapping[str, float]:
         """Return how many requests there were, refused and failed ones among them, and open connections."""
         counts = {} if self._guard is None else self._guard.counts
-        return {**counts, "open": len(self._state.connections)}
-
-    async def _admit(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Hand a request to the guard, which is made when the port is known."""
-        assert self._guard is not None
-        await self._guard(scope, receive, send)
+        return {**counts, "open": len(self._open.connections)}
 
     def _close_answers(self) -> None:
         if self._answers is not None:
             self._answers.close()
             self._answers = None
 
-    def _hosts(self, listener: asyncio.Server) -> set[str]:
-        """Return the values of the Host header that mean this server."""
+    def _hosts(self, bound: str, port: int) -> set[str]:
+        """Return the values of the Host header that mean this server. bound, port : where it listens."""
         host, _ = address_of(self._settings.listen)
-        bound, port = listener.sockets[0].getsockname()[:2]
         names = {host, bound, *(("localhost", "127.0.0.1") if is_loopback(bound) else ())}
         return {f"{_in_brackets(name)}:{port}" for name in names} | set(self._settings.hosts)
 
-    def _origins(self, listener: asyncio.Server) -> set[str]:
-        return {f"{self._scheme}://{host}" for host in self._hosts(listener)} | set(self._settings.origins)
+    def _origins(self, bound: str, port: int) -> set[str]:
+        return {f"{self._scheme}://{host}" for host in self._hosts(bound, port)} | set(self._settings.origins)
 
     def _tls(self) -> ssl.SSLContext | None:
         certificate, key = self._settings.tls_certificate, self._settings.tls_key

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from headrace.control.http.encoding import rfc3339
-from headrace.engine.report import PositionReport
+from headrace.control.plain import rfc3339
+from headrace.engine.trading_report import PositionReport, position_reports
 
 if TYPE_CHECKING:
     from headrace.dispatch.subscription_stats import SubscriptionStats
@@ -134,13 +134,14 @@ class SubscriptionView(View, frozen=True, kw_only=True):
 
 
 class BalanceView(View, frozen=True, kw_only=True):
-    """Cash, profit and fees in one currency. unrealized_pnl, equity : null while an open position has no mark."""
+    """Cash, profit and costs in one currency. unrealized_pnl, equity : null while an open position has no mark."""
 
     currency: str
     deposit: Decimal
     realized_pnl: Decimal
     unrealized_pnl: Decimal | None
     fees: Decimal
+    funding: Decimal
     balance: Decimal
     equity: Decimal | None
 
@@ -321,35 +322,20 @@ def order_view(order: Order) -> OrderView:
     )
 
 
-class PositionView(View, frozen=True, kw_only=True):
-    """What a strategy holds of an instrument; amounts are in ``currency``."""
+class PositionView(PositionReport, frozen=True, kw_only=True):
+    """What a strategy holds of an instrument, as reports have it; amounts are in ``currency``."""
 
     strategy: str
-    instrument: str
-    currency: str
-    quantity: Decimal
-    average_price: Decimal
-    realized_pnl: Decimal
-    unrealized_pnl: Decimal | None
-    fees: Decimal
     fills: int
 
 
 def position_views(engine: Engine, strategy: str | None) -> list[PositionView]:
     """Return the positions of a strategy, or of all. Raises OptionError (unknown)."""
+    held = engine.positions.positions(strategy=strategy)
+    reports = position_reports(held, engine.account)
     return [
-        PositionView(
-            strategy=own.strategy,
-            instrument=own.instrument,
-            currency=own.currency,
-            quantity=own.quantity,
-            average_price=own.average_price,
-            realized_pnl=own.realized_pnl,
-            unrealized_pnl=engine.account.unrealized(own),
-            fees=own.fees,
-            fills=own.fills,
-        )
-        for own in engine.positions.positions(strategy=strategy)
+        PositionView(strategy=own.strategy, fills=own.fills, **msgspec.structs.asdict(report))
+        for own, report in zip(held, reports, strict=True)
     ]
 
 

@@ -4,7 +4,8 @@
 
     {"engine":     {"state": "running", "halted": false, …},            one value a key
      "strategies": {"momentum": {"state": "running", "missed": 0, …}},   one row a key
-     "feeds", "streams", "instruments", "lanes", "accounts", "positions", "orders", "routes", "services", "gates"}
+     "feeds", "streams", "instruments", "lanes", "accounts", "positions", "orders", "plots", "routes", "services",
+     "gates"}
 
 ``docs/how-to/stream.md`` lists every section and field.
 
@@ -18,8 +19,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from headrace.control.plain import plain_amount, plain_number, plain_whole
 from headrace.control.stream.board import CLOCK
-from headrace.control.stream.plain import plain_amount, plain_number, plain_whole
 from headrace.control.stream.rates import Rates
 from headrace.gateway.adapter import Adapter
 from headrace.market.tick import has_side
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from headrace.control.stream.board import Document
     from headrace.engine.engine import Engine
     from headrace.engine.report import Report, SourceReport, StrategyReport
+    from headrace.engine.running_replay import RunningReplay
     from headrace.gateway.gateway import Gateway
     from headrace.trading.account import Balance
     from headrace.trading.orders import Order
@@ -51,7 +55,8 @@ SLOWLY_NS = 1_000_000_000
 PRICE_DIGITS = 10
 TICK_FATES = ("published", "delivered", "filtered", "missed", "conflated", "skipped", "pending", "calls", "faults")
 ORDER_FATES = ("submitted", "open", "pending_cancel", "filled", "canceled", "rejected", "expired", "fills", "unknown")
-POSITION_AMOUNTS = ("quantity", "average_price", "realized_pnl", "unrealized_pnl", "fees", "net_pnl")
+POSITION_AMOUNTS = ("quantity", "average_price", "realized_pnl", "unrealized_pnl", "fees", "funding", "net_pnl")
+BALANCE_AMOUNTS = ("deposit", "realized_pnl", "unrealized_pnl", "fees", "funding", "balance", "equity")
 LANE_COUNTS = ("published", "processed", "dead", "dropped", "refused", "depth", "depth_max", "capacity")
 
 
@@ -61,7 +66,7 @@ class EngineState:
     gateway : of the engine, if it has one.
     """
 
-    def __init__(self, engine: Engine, *, gateway: Gateway | None = None) -> None:
+    def __init__(self, engine: Engine | RunningReplay, *, gateway: Gateway | None = None) -> None:
         self._engine = engine
         self._gateway = gateway
         self._rates = Rates()
@@ -75,7 +80,8 @@ class EngineState:
     def read(self) -> Document:
         """Return the document as it is now. O(strategies + subscriptions + open orders + positions)."""
         engine, now_ns = self._engine, time.time_ns()
-        report = engine.report()
+        # What a service measures is not shown, and may be dear: ten times a second it is not asked for.
+        report = engine.report(with_metrics=False)
         self._rates.begin(now_ns)
         if now_ns - self._slow_ns >= SLOWLY_NS:
             self._slow_ns = now_ns
@@ -96,9 +102,12 @@ class EngineState:
             "accounts": {f"{money}/{own.currency}": _account(own, money) for own in report.totals.values()},
             "positions": dict(_positions(report, money)),
             "orders": {own.order_id: _order(own, money) for own in self._open_orders()},
+            "plots": {
+                "/".join(filter(None, line)): {**line._asdict(), "value": value}
+                for line, value in engine.plots.newest.items()
+            },
             "services": {
-                name: {"health": health, "restarts": engine.services.restarts.get(name, 0)}
-                for name, health in report.services.items()
+                name: {"health": own.health, "restarts": own.restarts} for name, own in report.services.items()
             },
             "gates": {
                 name: {"passed": own.passed, "refused": own.refused}
@@ -186,8 +195,12 @@ class EngineState:
         if self._gateway is None:
             return {}
         rows = self._gateway.commands.rows()
-        named = {name: name.split(" ", 1) for name in rows}
-        return {name: {"type": named[name][0], "instrument": named[name][1], **row} for name, row in rows.items()}
+        found: dict[str, Any] = {}
+        for route in self._gateway.table.routes:
+            kind, name = str(route.canonical_type), f"{route.canonical_type} {route.instrument}"
+            rules = msgspec.to_builtins(route.filters)
+            found[name] = {"type": kind, "instrument": route.instrument, **rows[name], "rules": rules}
+        return found
 
     def _strategy(self, own: StrategyReport, money: str) -> dict[str, Any]:
         latency = own.latency
@@ -227,14 +240,27 @@ class EngineState:
         return self._quoted
 
     def _instrument(self, name: str, book: str | None) -> dict[str, Any]:
-        quote = self._engine.dispatcher.newest_quote(name)
+        return {"book": book, **self._quote(name), **self._trade(name)}
+
+    def _trade(self, name: str) -> dict[str, Any]:
+        trade = self._engine.dispatcher.newest.trade(name)
+        if trade is None:
+            return {}
+        return {
+            "last_price": trade.price,
+            "last_size": plain_number(trade.size),
+            "trade_ns": plain_whole(trade.ts_init),
+            "trades_per_s": self._rates.per_s(f"trades {name}", trade.seq),
+        }
+
+    def _quote(self, name: str) -> dict[str, Any]:
+        quote = self._engine.dispatcher.newest.quote(name)
         if quote is None:
-            return {"book": book}
+            return {}
         bid, ask = quote.bid_price, quote.ask_price
         has_bid, has_ask = has_side(bid, quote.bid_size), has_side(ask, quote.ask_size)
         has_both = has_bid and has_ask
         return {
-            "book": book,
             "bid_price": bid if has_bid else None,
             "ask_price": ask if has_ask else None,
             "bid_size": plain_number(quote.bid_size) if has_bid else None,
@@ -249,7 +275,7 @@ class EngineState:
         return self._engine.orders.orders(open_only=True)[-ORDERS_SHOWN_MAX:]
 
 
-def money_of(engine: Engine) -> str:
+def money_of(engine: Engine | RunningReplay) -> str:
     """Return "paper" or "live", or "none" for an engine without a broker."""
     broker = engine.orders.broker
     if broker is None:
@@ -267,12 +293,7 @@ def _account(own: Balance, money: str) -> dict[str, Any]:
     return {
         "money": money,
         "currency": own.currency,
-        "deposit": plain_amount(own.deposit),
-        "realized_pnl": plain_amount(own.realized_pnl),
-        "unrealized_pnl": plain_amount(own.unrealized_pnl),
-        "fees": plain_amount(own.fees),
-        "balance": plain_amount(own.balance),
-        "equity": plain_amount(own.equity),
+        **{name: plain_amount(getattr(own, name)) for name in BALANCE_AMOUNTS},
     }
 
 

@@ -8,8 +8,8 @@
 What happens while nothing is sampled
     The slots in between are empty, so that a chart shows a hole and no line across it.
 
-Guarantees: a spike of one second is in every level, as the lowest or the highest value of its slot; memory is fixed per
-series, and there are at most SERIES_MAX of them: what comes after is counted and not kept.
+Guarantees: a spike of one second is in every level, as the lowest or the highest value of its slot; memory is bounded,
+since there are at most SERIES_MAX series: what comes after is counted and not kept.
 Does not: survive the process.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.control.stream.plain import plain_whole
+from headrace.control.plain import plain_whole
 from headrace.errors import OptionError
 from headrace.limits import HISTORY_SERIES_MAX
 from headrace.market.checks import nearest
@@ -41,29 +41,42 @@ ROWS_FIRST = 16
 
 
 class _Level:
-    """The newest SLOTS slots of one length, as a ring. values : shape (series, SLOTS, 3), float64, NaN where empty."""
+    """The newest SLOTS slots of one length, as a ring. values : shape (SLOTS, series, 3), float64, NaN where empty.
+
+    A slot is made empty when its time comes: until then it takes no memory, and 256 series cost nothing at the start.
+    """
 
     def __init__(self, step_ns: int) -> None:
         self.step_ns = step_ns
-        # The number of the newest slot since 1970; -1 before the first sample.
-        self.newest = -1
-        self.values = np.full((ROWS_FIRST, SLOTS, 3), np.nan)
+        # The numbers of the newest slot and of the first one ever, since 1970; -1 before the first sample.
+        self.newest = self._first = -1
+        self.values = np.empty((SLOTS, ROWS_FIRST, 3))
+
+    @property
+    def _kept(self) -> range:
+        """The numbers of the slots that are kept, oldest first."""
+        return range(max(self._first, self.newest - SLOTS + 1), self.newest + 1) if self.newest >= 0 else range(0)
 
     def grow(self, rows: int) -> None:
         """Make room for series; the new ones are empty."""
-        more = np.full((rows - len(self.values), SLOTS, 3), np.nan)
-        self.values = np.concatenate([self.values, more])
+        more, slots = np.empty((SLOTS, rows, 3)), _places(self._kept)
+        known = self.values.shape[1]
+        more[slots, :known] = self.values[slots]
+        more[slots, known:] = np.nan
+        self.values = more
 
     def add(self, ts_ns: int, samples: np.ndarray) -> None:
         """Fold samples into the slot of a time. samples : shape (series,), NaN for those without one."""
         number = ts_ns // self.step_ns
+        if self.newest < 0:
+            self._first = number
         if number > self.newest:
-            passed = range(max(self.newest + 1, number - SLOTS + 1), number + 1) if self.newest >= 0 else (number,)
-            self.values[:, [own % SLOTS for own in passed]] = np.nan
+            begun = range(max(self._first, self.newest + 1, number - SLOTS + 1), number + 1)
+            self.values[_places(begun)] = np.nan
             self.newest = number
-        elif number <= self.newest - SLOTS:
+        elif number not in self._kept:
             return
-        slot = self.values[: len(samples), number % SLOTS]
+        slot = self.values[number % SLOTS, : len(samples)]
         # A NaN is no value: fmin and fmax take the other one.
         slot[:, LOW] = np.fmin(slot[:, LOW], samples)
         slot[:, HIGH] = np.fmax(slot[:, HIGH], samples)
@@ -71,12 +84,15 @@ class _Level:
 
     def read(self, rows: Sequence[int]) -> tuple[int, np.ndarray]:
         """Return the time of the first slot, ns, and the slots from there on, oldest first: (rows, slots, 3)."""
-        first = self.newest - SLOTS + 1
-        order = [number % SLOTS for number in range(first, self.newest + 1)]
-        taken = self.values[list(rows)][:, order]
+        kept = self._kept
+        taken = self.values[np.ix_(_places(kept), list(rows))].transpose(1, 0, 2)
         filled = np.flatnonzero(~np.isnan(taken[:, :, LAST]).all(axis=0))
-        skipped = int(filled[0]) if len(filled) else SLOTS
-        return (first + skipped) * self.step_ns, taken[:, skipped:]
+        skipped = int(filled[0]) if len(filled) else len(kept)
+        return (kept.start + skipped) * self.step_ns, taken[:, skipped:]
+
+
+def _places(numbers: range) -> list[int]:
+    return [number % SLOTS for number in numbers]
 
 
 class History:
@@ -107,8 +123,8 @@ class History:
                     self.refused += 1
                     continue
                 self._rows[name] = len(self._rows)
-        if len(self._rows) > len(self._levels[0].values):
-            rows = min(max(2 * len(self._levels[0].values), len(self._rows)), max(self._series_max, ROWS_FIRST))
+        if len(self._rows) > self._levels[0].values.shape[1]:
+            rows = min(max(2 * self._levels[0].values.shape[1], len(self._rows)), max(self._series_max, ROWS_FIRST))
             for level in self._levels:
                 level.grow(rows)
         values = np.full(len(self._rows), np.nan)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["samples_of"]
 
 STRATEGY_FIELDS = ("delivered_per_s", "lag_s", "p99_ns")
-INSTRUMENT_FIELDS = ("mid", "spread", "quotes_per_s")
+INSTRUMENT_FIELDS = ("mid", "spread", "quotes_per_s", "last_price", "trades_per_s")
 
 
 def samples_of(document: Document) -> dict[str, float | None]:
@@ -33,11 +33,13 @@ def _samples(document: Document) -> Iterator[tuple[str, float | None]]:
     for name, row in strategies.items():
         for key, own in row["accounts"].items():
             yield f"strategies/{name}/{key}/equity", _number(own["equity"])
+    for key, row in document.get("plots", {}).items():
+        yield f"plots/{key}", _number(row["value"])
     for name, row in strategies.items():
         for field in STRATEGY_FIELDS:
             yield f"strategies/{name}/{field}", _number(row.get(field))
     for name, row in document.get("instruments", {}).items():
-        for field in INSTRUMENT_FIELDS:
+        for field in (own for own in INSTRUMENT_FIELDS if own in row):
             yield f"instruments/{name}/{field}", _number(row.get(field))
 
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from headrace.control.plain import plain
 from headrace.control.stream.board import Board, Follower, Place
 from headrace.control.stream.history import History
-from headrace.control.stream.plain import plain
 from headrace.control.stream.samples import samples_of
 from headrace.control.stream.tails import Tails
 from headrace.engine.service import RestartPolicy, Service
@@ -77,6 +77,8 @@ class StreamService(Service):
         self._turn = 0
         self._told: Place | None = None
         self._changed = asyncio.Event()
+        # The last update that was sent, and its event.
+        self._shared: tuple[Update, bytes] | None = None
         self._wanted = asyncio.Event()
         # Ends the clients with the server that sends to them.
         self._ending: asyncio.Task[object] | None = None
@@ -174,12 +176,18 @@ class StreamService(Service):
         self._counts["events"] += 1
         if update is None:
             return b"event: heartbeat\ndata: %b\n\n" % msgspec.json.encode({"clock": self.board.clock})
+        # Clients that stand at one place get the same update, and the same bytes.
+        if self._shared is not None and self._shared[0] is update:
+            return self._shared[1]
         data: dict[str, object] = {"version": update.place.version, "clock": update.clock}
         data |= {"sections": update.sections, "entries": update.entries}
         data |= {name: own for name in ("whole", "conflated", "lost") if (own := getattr(update, name))}
         kind = b"state" if update.whole else b"update"
         event_id = ".".join(map(str, (self.board.board_id, update.place.version, *update.place.numbers)))
-        return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), kind, msgspec.json.encode(data, enc_hook=plain))
+        text = msgspec.json.encode(data, enc_hook=plain)
+        event = b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), kind, text)
+        self._shared = (update, event)
+        return event
 
     def _place_of(self, event_id: str) -> Place | None:
         """Return the place that an event's id names; None: it is of another process, or no id."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from headrace.control.plain import plain, plain_whole
 from headrace.control.stream.board import Tail
-from headrace.control.stream.plain import plain, plain_whole
 from headrace.limits import STREAM_TAIL_MAX
 from headrace.market.events import Audit, Control, Event, Gap, OrderEvent, OrderFill, Status, StrategyStateChanged
 
@@ -48,12 +48,16 @@ class Tails:
 
     def open(self, bus: EventBus) -> None:
         """Follow a bus, and the log."""
-        self._subscriptions = [
+        self.follow(bus)
+        logging.getLogger(LOGGER).addHandler(self._handler)
+
+    def follow(self, bus: EventBus) -> None:
+        """Follow a bus; called on its thread."""
+        self._subscriptions += [
             bus.subscribe(OrderFill, self.fills.add, name="stream fills"),
             bus.subscribe(OrderEvent, self.orders.add, name="stream orders"),
             bus.subscribe(AUDITED, self.audit.add, name="stream audit"),
         ]
-        logging.getLogger(LOGGER).addHandler(self._handler)
 
     def close(self) -> None:
         """Follow no more. May be called twice."""
@@ -89,7 +93,7 @@ class _TailHandler(logging.Handler):
 
 
 def _event(event: Event) -> dict[str, Any]:
-    shown: dict[str, Any] = {"type": type(event).__name__, **plain(event)}
+    shown: dict[str, Any] = plain(event)
     shown["ts_ns"] = shown.pop("ts")
     del shown["run_id"]
     return shown

@@ -107,6 +107,7 @@ class Driver:
 
     def note_command(self, command: Command) -> None:
         """Note that a command is handled now."""
+        self.mark("command", command)
 
     # Events and calls that wait
 
@@ -156,6 +157,10 @@ class Driver:
 
         Returns whether there was anything to do. Raises what a callback raised under ``on_fault="raise"``.
         """
+        return self._pass_on()
+
+    def _pass_on(self) -> bool:
+        """Drain as a part of another step, which the dispatch log has as a whole."""
         done = 0
         while self._calls:
             self._calls.popleft()()
@@ -168,7 +173,8 @@ class Driver:
                 break
             self._unpublished.popleft()
             done += self.bus.drain(None, EVENTS_AT_ONCE)
-        self.raise_faults()
+        if self.dispatcher.faults.raised is not None:
+            self.raise_faults()
         return done > 0
 
     def raise_faults(self) -> None:
@@ -198,21 +204,25 @@ class Driver:
         if closed_ns == first_ns:
             self.clock.advance_to(first_ns)
             self.publish_bars(self.bars.take(position, first_ns))
-            self.drain()
+            self._pass_on()
             closed_ns = self.bars.closed_ns(position)
         if closed_ns is not None:
             by_ns = min(by_ns, closed_ns - 1)
         fired = 0
         while fired < TIMERS_AT_ONCE and self.due_ns == first_ns and self.fire_next(by_ns):
             fired += 1
-            self.drain()
-        self.drain()
+            self._pass_on()
+        self._pass_on()
 
     def publish_bars(self, bars: Iterable[Bar]) -> None:
         """Publish bars, and drain in between so that many at once do not push each other out of the lane."""
         closed = list(bars)
         # A frame comes behind its bars.
-        for number, bar in enumerate([*closed, *self.bars.published(closed)], start=1):
-            self.publish(bar)
+        self.publish_each([*closed, *self.bars.published(closed)])
+
+    def publish_each(self, events: Iterable[Event]) -> None:
+        """Publish bars and frames, and drain in between."""
+        for number, event in enumerate(events, start=1):
+            self.publish(event)
             if number % BARS_AT_ONCE == 0:
-                self.drain()
+                self._pass_on()

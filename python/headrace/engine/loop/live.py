@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     import headrace._native as _native
     from headrace.bus import EventBus
-    from headrace.commands import Command
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop.driver import Steps
     from headrace.engine.options import EngineOptions
@@ -194,9 +193,22 @@ class LiveDriver(Driver):
         if self._log is not None:
             self._log.mark(kind, payload)
 
-    def note_command(self, command: Command) -> None:
-        """Note in the dispatch log that a command is handled now."""
-        self.mark("command", command)
+    def drain(self) -> bool:
+        """Pass events on where there are any; a repetition does so at the same place and time, and nowhere else."""
+        if self.is_at_rest:
+            self.raise_faults()
+            return False
+        self._note_turn(None)
+        return super().drain()
+
+    def settle(self, by_ns: int) -> None:
+        """Do what was due first, as the dispatch log then says."""
+        self._note_turn(by_ns)
+        super().settle(by_ns)
+
+    def _note_turn(self, by_ns: int | None) -> None:
+        """Note that events are passed on now, and before that what is due by a time, if there is one."""
+        self.mark("turn", (self.clock.real.now_ns(), by_ns))
 
     # Turns
 
@@ -230,18 +242,14 @@ class LiveDriver(Driver):
         self.clock.native.set_real(now_ns)
         due_ns = self._behind_ns()
         self.clock.advance_to(now_ns if due_ns is None else due_ns)
-        self.drain()
-        self.mark("turn", (now_ns, None))
+        self._note_turn(None)
+        self._pass_on()
         if due_ns is None and self.bus.has_ready and self.dispatcher.is_caught_up:
             return  # Events go on in the next step, which has a mark of its own.
-        position = self.dispatcher.position
         next_ns = self._reach(self._slice_ns)
-        if self.dispatcher.position != position:
-            self.drain()
+        self.drain()
         if due_ns is not None and next_ns is not None:
-            by_ns = min(now_ns, next_ns)
-            self.settle(by_ns)
-            self.mark("turn", (now_ns, by_ns))
+            self.settle(min(now_ns, next_ns))
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call a function between two dispatches. May be called from any thread."""

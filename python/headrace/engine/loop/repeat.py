@@ -50,7 +50,7 @@ class RepeatDriver(Driver):
         """Go through the log. Raises DispatchLogError where it diverges, and no decision says why."""
         repeat, sources = self._repeat, self._sources
         assert sources is not None
-        repetition = Repetition(repeat.log, self.dispatcher, sources.pump, give=sources.give, drain=self.drain)
+        repetition = Repetition(repeat.log, self.dispatcher, sources.pump, give=sources.give)
         try:
             async for mark in repetition:
                 await self._follow(mark, steps)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headrace._native import PumpStatus
 from headrace.engine.loop.candles import Candles
-from headrace.engine.loop.driver import Driver
+from headrace.engine.loop.driver import BARS_AT_ONCE, EVENTS_AT_ONCE, Driver
 from headrace.errors import RecordingError
 from headrace.limits import BARRIER_S
 from headrace.market.clock import Mode, PacedClock
@@ -21,13 +21,13 @@ from headrace.market.user_errors import called
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headrace.bus import AuditSink, EventBus
+    import headrace._native as _native
+    from headrace.bus import AuditRunner, EventBus
     from headrace.commands import CommandBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop.driver import Steps
-    from headrace.engine.marks import Marks
     from headrace.engine.options import EngineOptions
-    from headrace.feeds.sources import Sources
+    from headrace.feeds.sources import Progress, Sources
     from headrace.market.clock import EngineClock
     from headrace.market.events import Bar
 
@@ -41,7 +41,7 @@ class ReplayDriver(Driver):
     """Moves a replay on.
 
     options : of the engine. commands : T is over when none is in flight. audit : ends the run that it cannot record.
-    marks : are set to the prices of candles.
+    candles : of the run, without streams.
     """
 
     mode = Mode.REPLAY
@@ -54,8 +54,8 @@ class ReplayDriver(Driver):
         options: EngineOptions,
         *,
         commands: CommandBus,
-        audit: AuditSink | None,
-        marks: Marks,
+        audit: AuditRunner | None,
+        candles: _native.CandleMerge,
     ) -> None:
         super().__init__(clock, bus, dispatcher)
         speed = options["speed"]
@@ -64,10 +64,11 @@ class ReplayDriver(Driver):
         self._options = options
         self._commands = commands
         self._audit = audit
-        self._marks = marks
+        self._native = candles
         # Judges the margin of an account at closed candles; None: there is none.
         self.judge_candles: Callable[[list[Bar]], None] | None = None
         self._candles: Candles | None = None
+        self._pass_quiet: Callable[[], int] | None = None
         self._progress = options["progress"]
         self._progress_due_ns = 0
         self._sources: Sources | None = None
@@ -78,9 +79,9 @@ class ReplayDriver(Driver):
         await sources.open()
         first_ns = await sources.first_ns()
         if sources.candles:
-            self._candles = Candles(self, sources, self._options["broker"], self._marks, self.judge_candles)
+            self._candles = Candles(self, sources, self._native, self._options["broker"], self.judge_candles)
             await self._candles.fill()
-            first_ns = min(own for own in (first_ns, self._candles.due_ns) if own is not None)
+            first_ns = min((own for own in (first_ns, self._candles.due_ns) if own is not None), default=None)
         self.clock.advance_to(first_ns or 0)
 
     async def run(self, steps: Steps) -> str:  # noqa: ARG002 - a replay calls none of them
@@ -88,15 +89,17 @@ class ReplayDriver(Driver):
         assert self._sources is not None
         sources, pump = self._sources, self._sources.pump
         pump.watch_bus(self.bus.core)
+        audited = f"{type(self._audit).__name__}.check"
         try:
             pace = PacedClock(self.clock.now_ns(), self._speed)
             if self._candles is not None:
-                self._candles.make(self.bars.specs)
-                self.set_alarm(self.timers.due_ns)
+                self._begin(self._candles)
             await self.barrier()
             while True:
                 status, argument = pump.run(pace.due_ns())
-                if status is PumpStatus.NEED:
+                if status is PumpStatus.DRAIN:
+                    await self.barrier()
+                elif status is PumpStatus.NEED:
                     await self._give(argument)
                 elif status is PumpStatus.UNTIL:
                     await sources.wait(pace.wait_s(argument))
@@ -105,29 +108,40 @@ class ReplayDriver(Driver):
                 elif status is PumpStatus.ASYNC:
                     await self.dispatcher.drain_async()
                     await self.barrier()
-                elif status is PumpStatus.DRAIN:
-                    await self.barrier()
                 elif status is not PumpStatus.END or not await self._go_on_with_candles(pace):
                     break
-                sources.keep_rejects()
+                self.dispatcher.keep_rejects(pump)
                 if self._audit is not None:
-                    self._audit.check()
-                self._report_progress()
-            sources.keep_rejects()
+                    called(self._audit.check, audited)
+                if self._progress is not None:
+                    self._report_progress(self._progress)
+            self.dispatcher.keep_rejects(pump)
             if status is PumpStatus.END:
                 await self._finish()
         finally:
             pump.watch_bus(None)
         return "feeds ended"
 
+    def _begin(self, candles: Candles) -> None:
+        """Make the bars that strategies take, and find out whether candles may pass natively."""
+        candles.make(self.bars.specs)
+        if self._speed == "max":
+            waiting = self._calls, self._unpublished
+            self._pass_quiet = candles.quiet_run(
+                self._commands, waiting, events_max=EVENTS_AT_ONCE, bars_max=BARS_AT_ONCE
+            )
+        self.set_alarm(self.timers.due_ns)
+
     async def _go_on_with_candles(self, pace: PacedClock) -> bool:
-        """Behind the last tick, resolve the next time of candles once it is due; False: there are no more."""
+        """Behind the last tick, resolve the next times of candles once they are due; False: there are no more."""
         due_ns = None if self._candles is None else self._candles.due_ns
         if due_ns is None:
             return False
         if due_ns > pace.due_ns():
             assert self._sources is not None
             await self._sources.wait(pace.wait_s(due_ns))
+        elif self._pass_quiet is not None and self._pass_quiet():
+            await self._settle_candles()
         else:
             await self._resolve_due(due_ns)
         return True
@@ -156,6 +170,7 @@ class ReplayDriver(Driver):
 
     def set_alarm(self, due_ns: int | None) -> None:
         """Stop the pump before the next timer is due, and before T + 1 while a call waits."""
+        self._native.set_timer(due_ns)
         dues = [due for due in (due_ns, self._candles_ns) if due is not None]
         super().set_alarm(self.clock.now_ns() if self._calls else min(dues, default=None))
 
@@ -194,13 +209,15 @@ class ReplayDriver(Driver):
     async def barrier(self) -> None:
         """Return when nothing is left to do at T. Raises DeadlockError, and what ends the run."""
         while True:
-            self.publish_bars(self.bars.take())
+            if self.bars.has_closed:
+                self.publish_bars(self.bars.take())
             self.drain()
             if not self.bus.is_idle:
                 await self.bus.wait_until_idle(BARRIER_S)
             elif self._commands.in_flight:
                 await asyncio.sleep(0)
-            elif self.is_at_rest:
+            elif not (self._unpublished or self._calls):
+                # An idle bus has nothing ready either: it is at rest.
                 return
 
     async def _resolve_due(self, until_ns: int) -> None:
@@ -210,15 +227,19 @@ class ReplayDriver(Driver):
         # The calls may be made already, by the barrier behind an async handler.
         self.set_alarm(self.timers.due_ns)
         while self.fire_next(until_ns):
-            if not self._is_quiet:
-                await self.barrier()
-            if self._candles is not None:
-                await self._candles.fill()
-                self.set_alarm(self.timers.due_ns)
+            await self._settle_candles()
 
-    def _report_progress(self) -> None:
+    async def _settle_candles(self) -> None:
+        """Resolve what is left to do at T, and find out when the next candles are due."""
+        if not self._is_quiet:
+            await self.barrier()
+        if self._candles is not None:
+            await self._candles.fill()
+            self.set_alarm(self.timers.due_ns)
+
+    def _report_progress(self, progress: Callable[[Progress], object]) -> None:
         now_ns = time.monotonic_ns()
-        if self._progress is None or now_ns < self._progress_due_ns or self._sources is None:
+        if now_ns < self._progress_due_ns or self._sources is None:
             return
         self._progress_due_ns = now_ns + PROGRESS_EVERY_NS
-        called(self._progress, "progress", self._sources.progress(self.dispatcher.ring.cursor, self.clock.now_ns()))
+        called(progress, "progress", self._sources.progress(self.dispatcher.ring.cursor, self.clock.now_ns()))

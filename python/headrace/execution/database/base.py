@@ -10,6 +10,7 @@
     LATER(:ms)              NOW() + :ms                     NOW() and so many ms
     JSON(:text)             :text                           CAST(… AS jsonb)
     LOCKED(alias)           nothing: one writer at a time   FOR UPDATE OF alias SKIP LOCKED
+    = EACH(:texts)          IN (SELECT … json_each)         = ANY(ARRAY(SELECT … jsonb …)), of a JSON list of texts
 
 Guarantees: a transaction that raises is rolled back; a lost answer to COMMIT is CommitUnknownError;
 times in the database are those of its own clock.
@@ -57,6 +58,12 @@ class Connection(Protocol):
 
     def changed(self, text: str, values: Mapping[str, Value] | None = None) -> int:
         """Run a statement and return how many rows it changed. Raises StoreError."""
+
+    def many(self, text: str, values: Sequence[Mapping[str, Value]]) -> int:
+        """Run a statement for each set of values, in order, and return how many rows all of them changed.
+
+        PostgreSQL gets them without a wait for each answer. Inside of a transaction. Raises StoreError.
+        """
 
     def script(self, text: str) -> None:
         """Run several statements of this database's own SQL. Raises StoreError."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from headrace.errors import (
     CommitUnknownError,
     MissingExtraError,
+    StoreDeadlockError,
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -62,6 +63,7 @@ def _spelled(text: str) -> str:
     text = re.sub(r"\bMS\(([\w.]+(?:\([\w.]*\))?)\)", r"CAST(FLOOR(EXTRACT(EPOCH FROM \1) * 1000) AS bigint)", text)
     text = re.sub(r"\bLATER\((:\w+)\)", lambda found: f"(NOW() + {_MS.format(found[1])})", text)
     text = re.sub(r"\bLOCKED\((\w+)\)", r"FOR UPDATE OF \1 SKIP LOCKED", text)
+    text = re.sub(r"\bEACH\((:\w+)\)", r"ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(\1 AS jsonb))))", text)
     text = text.replace("NOW()", "clock_timestamp()")
     return re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", text)
 
@@ -138,6 +140,17 @@ class PostgresConnection:
         except psycopg.Error as error:
             self._raise(error)
 
+    def many(self, text: str, values: Sequence[Mapping[str, Value]]) -> int:
+        """Run a statement for each set of values; return how many rows all of them changed. Raises StoreError."""
+        import psycopg
+
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(self.dialect.sql(text).encode(), values)
+                return cursor.rowcount
+        except psycopg.Error as error:
+            self._raise(error)
+
     def script(self, text: str) -> None:
         """Run several statements of this database's own SQL. Raises StoreError."""
         import psycopg
@@ -172,6 +185,9 @@ class PostgresConnection:
         import psycopg
 
         text = _line(error)
+        if isinstance(error, psycopg.errors.DeadlockDetected):
+            msg = f"{self._url}: {text}: it and another writer waited for each other; nothing was changed, do it again"
+            raise StoreDeadlockError(msg, url=self._url) from error
         if self._connection.closed or isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             raise StoreUnavailableError(f"{self._url} was lost: {text}", url=self._url) from error
         if isinstance(error, psycopg.IntegrityError | psycopg.errors.RaiseException):

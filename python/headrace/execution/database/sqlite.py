@@ -34,6 +34,14 @@ SQLITE_NOW = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
 # https://sqlite.org/wal.html: the WAL-reset bug.
 WAL_DAMAGES = ((3, 7, 0), (3, 51, 2))
 
+# What is wrong with the disk, not with a statement: nothing that a row could be blamed for.
+_OUT_OF_ORDER = {
+    "disk is full": "free some space; what was not committed is tried again",
+    "disk i/o error": "check the disk, and that its file system is mounted",
+    "readonly database": "check that the file and its folder may be written to",
+    "unable to open database file": "check that the folder exists and may be written to",
+}
+
 
 class SqliteDialect:
     """The SQL of SQLite."""
@@ -51,6 +59,7 @@ def _spelled(text: str) -> str:
     text = re.sub(r"\b(?:AT|JSON)\((:\w+)\)", r"\1", text)
     text = re.sub(r"\bMS\(([\w.]+(?:\([\w.]*\))?)\)", r"\1", text)
     text = re.sub(r"\bLOCKED\(\w+\)", "", text)
+    text = re.sub(r"= EACH\((:\w+)\)", r"IN (SELECT value FROM json_each(\1))", text)
     return text.replace("NOW()", SQLITE_NOW)
 
 
@@ -113,6 +122,10 @@ class SqliteConnection:
         self.rows(text, values)
         return self._changes()
 
+    def many(self, text: str, values: Sequence[Mapping[str, Value]]) -> int:
+        """Run a statement for each set of values; return how many rows all of them changed. Raises StoreError."""
+        return sum(self.changed(text, own) for own in values)
+
     def script(self, text: str) -> None:
         """Run several statements of this database's own SQL. Raises StoreError."""
         try:
@@ -162,6 +175,9 @@ class SqliteConnection:
         if kind in ("BusyError", "LockedError") or "locked" in str(error):
             msg = f"{self._url} is busy for more than {STORE_BUSY_S:g} s: another program holds its lock"
             return StoreUnavailableError(msg, url=self._url)
+        for text, what in _OUT_OF_ORDER.items():
+            if text in str(error).lower():
+                return StoreUnavailableError(f"{self._url}: {error}: {what}", url=self._url)
         if "no such table" in str(error):
             msg = f"{self._url}: {error}: run headrace db migrate --db {self._url}"
             return StoreError(msg, url=self._url)

@@ -8,17 +8,19 @@ Source: Alpaca's public documentation of market data (``/v2/stocks/bars``), read
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
+import logging
 import threading
 from collections import deque
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 from urllib.parse import urlencode
 
 import msgspec
 
-from headrace.errors import VenueRequestError
+from headrace.errors import RecommendationError, VenueRequestError
+from headrace.execution.csv_file import CsvFile
 from headrace.execution.loadable import BARS
 from headrace.execution.pipeline.fetching import fetched
 from headrace.limits import ENGINE_BARS_MAX
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from headrace.market.events import Bar
 
 __all__ = ["AlpacaBars", "BarSource", "EngineBars", "FileBars", "bar_source_of"]
+
+log = logging.getLogger(__name__)
 
 # Alpaca stamps the begin of a minute.
 _MINUTE = dt.timedelta(minutes=1)
@@ -53,11 +57,40 @@ class FileBars:
         self._path = path
 
     def bars(self, tickers: Sequence[str]) -> Iterator[Mapping[str, Value]]:
-        """Yield the rows."""
-        with self._path.open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                if row.get("ticker") in tickers:
-                    yield BARS.checked({name: value or None for name, value in row.items()})
+        """Yield the rows; one that is wrong is named by its line."""
+        with CsvFile(self._path) as file:
+            for own in file.rows(BARS.check_columns):
+                if own.values["ticker"] in tickers:
+                    try:
+                        yield BARS.checked(own.values)
+                    except RecommendationError as error:
+                        raise file.error(own.line, error, error.field) from None
+
+
+class _AlpacaBar(msgspec.Struct):
+    """A bar as Alpaca's answers hold it."""
+
+    t: Annotated[dt.datetime, msgspec.Meta(tz=True)]
+    o: Decimal
+    h: Decimal
+    l: Decimal  # noqa: E741 - the venue's name
+    c: Decimal
+    v: Decimal
+
+    def checked(self, ticker: str, end: dt.datetime) -> Iterator[Mapping[str, Value]]:
+        """Yield it as a row. One that cannot be is left out: it must not hold up all others as long as it is given."""
+        prices = {"open": self.o, "high": self.h, "low": self.l, "close": self.c, "volume": self.v}
+        try:
+            yield BARS.checked({"ticker": ticker, "ts": end, **prices})
+        except RecommendationError as error:
+            log.warning("a bar of %s that ended at %s is left out: %s", ticker, end.isoformat(), error)
+
+
+class _Answer(msgspec.Struct):
+    """A page of bars."""
+
+    bars: dict[str, list[_AlpacaBar]] | None = None
+    next_page_token: str | None = None
 
 
 class AlpacaBars:
@@ -75,17 +108,15 @@ class AlpacaBars:
             query = {"symbols": ",".join(tickers), "timeframe": "1Min", "start": start.isoformat(), "limit": "10000"}
             url = f"{self._url}/v2/stocks/bars?{urlencode(query | ({'page_token': token} if token else {}))}"
             try:
-                document: dict[str, Any] = msgspec.json.decode(fetched(url, self._headers))
+                document = msgspec.json.decode(fetched(url, self._headers), type=_Answer)
             except msgspec.DecodeError as error:
-                raise VenueRequestError(f"{url} gave no JSON: {error}", url=url, status=None) from error
-            for ticker, rows in document.get("bars", {}).items():
-                for row in rows:
-                    end = dt.datetime.fromisoformat(row["t"]) + _MINUTE
+                raise VenueRequestError(f"{url} gave no bars: {error}", url=url, status=None) from error
+            for ticker, rows in (document.bars or {}).items():
+                for own in rows:
+                    end = own.t + _MINUTE
                     if end <= dt.datetime.now(dt.UTC):
-                        names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
-                        values = {name: row[short] for name, short in names.items()}
-                        yield BARS.checked({"ticker": ticker, "ts": end, **values})
-            token = document.get("next_page_token")
+                        yield from own.checked(ticker, end)
+            token = document.next_page_token
 
 
 class EngineBars:

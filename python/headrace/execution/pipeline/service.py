@@ -27,7 +27,7 @@ from headrace.execution.pipeline.bar_sources import EngineBars, bar_source_of
 from headrace.execution.pipeline.settings import PipelineSettings
 from headrace.execution.pipeline.steps import STEPS, Pipeline, checked_steps
 from headrace.execution.store import Store
-from headrace.market.checks import converted, refuse_unknown
+from headrace.market.checks import converted
 from headrace.market.clock import Mode
 from headrace.market.events import Bar
 
@@ -65,8 +65,7 @@ class PipelineService(Service):
     ) -> None:
         self._url = url
         if not isinstance(settings, PipelineSettings):
-            refuse_unknown("PipelineSettings", settings, PipelineSettings.__struct_fields__)
-            settings = converted(settings, PipelineSettings)
+            settings = converted("a pipeline", settings, PipelineSettings)
         self._settings = settings
         self._steps = checked_steps(steps)
         self._classifier = classifier

@@ -66,5 +66,5 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     finbert_model: DataPath | None = None
     interval_s: Seconds = 60.0
     watchlist_interval_s: Seconds = 300.0
-    watchlist_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 30
+    watchlist_size: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 30
     rules: tuple[SignalRule, ...] = _RULES

@@ -209,8 +209,7 @@ class Pipeline:
             except HeadraceError as error:
                 skipped[f"{address}: {error}"] += 1
                 continue
-            rows: list[dict[str, Value]] = [dict(own._asdict()) for own in entries]
-            self._store.write(lambda own, rows=rows: [own.changed(_RAW, row) for row in rows])  # type: ignore[misc]
+            self._write_all(_RAW, [own._asdict() for own in entries])
         return self._classify()
 
     def _classify(self) -> int:
@@ -230,9 +229,15 @@ class Pipeline:
                         "classifier": self._classifier.name,
                     }
                 )
-            self._store.write(lambda own, values=values: [own.changed(_CLASSIFIED, row) for row in values])  # type: ignore[misc]
+            self._write_all(_CLASSIFIED, values)
             total += len(values)
         return total
+
+    def _write_all(self, text: str, rows: Sequence[Mapping[str, Value]]) -> None:
+        """Run a statement for each row, in transactions of at most 500."""
+        for start in range(0, len(rows), STORE_BATCH_MAX):
+            batch = rows[start : start + STORE_BATCH_MAX]
+            self._store.write(lambda own, batch=batch: own.many(text, batch))  # type: ignore[misc]
 
     def _watchlist(self, skipped: Counter[str]) -> int:
         """Score each ticker: its volume ratio, times its volatility in per cent; twice where it has a trend."""
@@ -260,8 +265,7 @@ class Pipeline:
 
         def replace(connection: Any) -> None:
             connection.changed("DELETE FROM watchlist_state")
-            for row in rows:
-                WATCHLIST.write_row(connection, row)
+            WATCHLIST.write_inside(connection, rows)
 
         self._store.write(replace)
         return len(rows)

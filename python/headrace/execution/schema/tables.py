@@ -110,6 +110,9 @@ CREATE TABLE dispatch_recommendations (
     CHECK (status NOT IN ('SKIPPED', 'FAILED') OR failure_reason IS NOT NULL)
 ) {strict};
 CREATE INDEX ix_dispatch_pending ON dispatch_recommendations(priority DESC, created_at, id) WHERE status = 'PENDING';
+CREATE INDEX ix_dispatch_waiting ON dispatch_recommendations(created_at, id) WHERE status = 'PENDING';
+CREATE INDEX ix_dispatch_expiry ON dispatch_recommendations(expires_at, id)
+    WHERE status = 'PENDING' AND expires_at IS NOT NULL;
 CREATE INDEX ix_dispatch_processing ON dispatch_recommendations(lease_until) WHERE status = 'PROCESSING';
 CREATE INDEX ix_dispatch_sent ON dispatch_recommendations(ticker, sent_at) WHERE status = 'SENT';
 CREATE INDEX ix_dispatch_processed ON dispatch_recommendations(processed_at);
@@ -164,6 +167,9 @@ CREATE TABLE lane_telemetry (
     low {amount} NOT NULL CHECK ({is_amount(low, > 0)}),
     close {amount} NOT NULL CHECK ({is_amount(close, > 0)}),
     volume {amount} NOT NULL CHECK ({is_amount(volume, >= 0)}),
+    CHECK ({number(high)} >= {number(low)}),
+    CHECK ({number(open)} BETWEEN {number(low)} AND {number(high)}),
+    CHECK ({number(close)} BETWEEN {number(low)} AND {number(high)}),
     PRIMARY KEY (ticker, ts)
 ) {keyed};
 
@@ -236,6 +242,8 @@ def _spelled(template: str, dialect: str) -> str:
         return _AMOUNT[dialect].format(found[1], found[2])
 
     text = re.sub(r"\{is_amount\((\w+), ([^)]+)\)\}", is_amount, template)
+    # A text of digits compares as one; a double keeps the order of decimals.
+    text = re.sub(r"\{number\((\w+)\)\}", r"CAST(\1 AS REAL)" if dialect == "sqlite" else r"\1", text)
     json_check = r"CHECK (json_valid(\1))" if dialect == "sqlite" else ""
     text = re.sub(r"\{is_json\((\w+)\)\}", json_check, text)
     return text.format(states=_STATES, names=_NAMES, **TYPES[dialect])

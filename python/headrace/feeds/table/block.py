@@ -6,21 +6,24 @@ Does not: know what the columns mean; layouts do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from headrace.errors import DataError
+from headrace.feeds.tables import folded
 from headrace.market.checks import UNITS_NS, nearest
-from headrace.market.times import YEAR_2000_NS, YEAR_2200_NS, time_problem
+from headrace.market.times import YEAR_2000_NS, YEAR_2200_NS, time_problem, times_of_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Block", "refused"]
+__all__ = ["Block", "refuse_repeated", "refused"]
 
 # In a text, a time of 2000..2200 has so many digits in only one of these units.
 UNITS_OF_TEXT = ("s", "ms", "us", "ns")
+# Behind 2200, and so far below the end of int64 that a float64 of it is below it, too.
+TIME_MAX = (1 << 63) - 4_096
 TRUE_TEXTS = {"true": True, "True": True, "TRUE": True, "1": True, "false": False, "False": False, "FALSE": False}
 
 
@@ -53,19 +56,20 @@ class Block:
     def floats(self, column: str, *, may_be_missing: bool = False) -> np.ndarray:
         """Return a column as float64; NaN is a missing value, and refused unless it may be. Raises DataError."""
         values = self[column]
-        if values.dtype.kind == "O":
+        if values.dtype.kind in "OU":
             values = self._parsed(column, values, np.float64)
         if values.dtype.kind not in "iuf":
             self.refuse(column, 0, f"holds {_word(values)} where numbers belong")
         read: np.ndarray = values.astype("f8", copy=False)
-        if not may_be_missing and not self.is_lenient:
-            self.refuse_rows(column, ~np.isfinite(read), "which is no number: correct or drop the row")
+        if not self.is_lenient:
+            wrong = np.isinf(read) if may_be_missing else ~np.isfinite(read)
+            self.refuse_rows(column, wrong, "which is no number: correct or drop the row")
         return read
 
     def whole(self, column: str, dtype: str = "i8") -> np.ndarray:
         """Return a column as whole numbers. Raises DataError."""
         values = self[column]
-        if values.dtype.kind == "O":
+        if values.dtype.kind in "OU":
             values = self._parsed(column, values, np.dtype(dtype).type)
         if values.dtype.kind not in "iuf":
             self.refuse(column, 0, f"holds {_word(values)} where whole numbers belong")
@@ -97,7 +101,9 @@ class Block:
         known = [words.get(text.lower()) for text in texts]
         for code, number in enumerate(known):
             if number is None:
-                self.refuse_rows(column, codes == code, f"and it holds {', '.join(words)}")
+                known_words = ", ".join(filter(None, words))
+                row = int(np.argmax(codes == code))
+                self.refuse(column, row, f"is {texts[code]!r}, which is none of {known_words}: correct the row")
         signs: np.ndarray = np.array([number or 0 for number in known], "i1")[codes]
         return signs
 
@@ -118,12 +124,12 @@ class Block:
             self.refuse_rows(column, times.view("i8") < 0, "which lies before 1970")
             return times.view("i8")
         if values.dtype.kind == "f":
-            return self._checked_times(column, self._fractional(column, values, unit), values)
+            return self._checked_times(column, self._fractional(column, values, unit), values, unit)
         if values.dtype.kind not in "iu":
             self.refuse(column, 0, f"holds {_word(values)} where times belong")
         times = values.astype("i8", copy=False)
         if unit is not None:
-            return self._checked_times(column, times * UNITS_NS[unit], values)
+            return self._checked_times(column, _bounded(times, UNITS_NS[unit]) * UNITS_NS[unit], values, unit)
         if self.is_text:
             return self._checked_times(column, _by_magnitude(times), values)
         return self._checked_times(column, times, values)
@@ -140,19 +146,22 @@ class Block:
             self.name, f"row {self.first_row + row}: {column} {what}", row=self.first_row + row, column=column
         )
 
-    def _checked_times(self, column: str, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def _checked_times(self, column: str, times: np.ndarray, values: np.ndarray, unit: str | None = None) -> np.ndarray:
+        """Return times. Raises DataError for the first of another age; for findings, only where all of them are."""
         wrong = (times < YEAR_2000_NS) | (times >= YEAR_2200_NS)
-        if wrong.any() and not self.is_lenient:
+        if wrong.all() if self.is_lenient else wrong.any():
             row = int(np.argmax(wrong))
-            self.refuse(column, row, f"is {values[row]!s}, {time_problem(int(times[row]))}")
+            problem = f"which in {unit} is not between 2000 and 2200" if unit else time_problem(int(times[row]))
+            self.refuse(column, row, f"is {values[row]!s}, {problem}")
         return times
 
     def _fractional(self, column: str, values: np.ndarray, unit: str | None) -> np.ndarray:
         """Return times with fractions, in ns, right to the microsecond: a float64 of seconds holds no more."""
         self.refuse_rows(column, ~np.isfinite(values), "which is no time: correct or drop the row")
-        whole = values.astype("i8")
         if unit is None and not self.is_text:
             self.refuse(column, 0, "holds fractions: give its unit with unit=, or times of a type of its own")
+        values = _bounded(values, UNITS_NS[unit or "ns"])
+        whole = values.astype("i8")
         scale = np.full(len(values), UNITS_NS[unit]) if unit is not None else _scales(whole)
         times: np.ndarray = whole * scale + np.rint((values - whole) * (scale // 1_000)).astype("i8") * 1_000
         return times
@@ -160,15 +169,14 @@ class Block:
     def _dates(self, column: str, values: np.ndarray) -> np.ndarray:
         """Return times that stand in texts."""
         texts = [str(text) for text in values.tolist()]
-        if all(text.isdigit() for text in texts):
-            return np.array(texts, "i8")
+        if all(text.isdecimal() for text in texts):
+            return np.array([min(int(text), TIME_MAX) for text in texts], "i8")
         try:
-            # NumPy reads no zone; UTC is the only one that needs no rule.
-            return np.array([text.removesuffix("Z").removesuffix("+00:00") for text in texts], "M8[ns]")
+            return times_of_texts(texts)
         except ValueError:
             for row, text in enumerate(texts):
                 try:
-                    np.datetime64(text.removesuffix("Z").removesuffix("+00:00"), "ns")
+                    times_of_texts([text])
                 except ValueError:
                     self.refuse(column, row, f"is {text!r}, which is no time in UTC: write 2025-01-31T00:00:00Z")
             raise
@@ -178,10 +186,19 @@ class Block:
         read = []
         for row, value in enumerate(values.tolist()):
             try:
-                read.append(kind("nan") if value is None and kind is np.float64 else kind(value))
+                read.append(_number(kind, value))
             except (TypeError, ValueError, OverflowError):
-                self.refuse(column, row, f"is {value!r}, which is no number")
+                self.refuse(column, row, f"is {value!r}, which is no number: correct or drop the row")
         return np.array(read, kind)
+
+
+def _number(kind: type, value: object) -> Any:
+    """Return what a text or an object says; a missing float is NaN. Raises ValueError, TypeError, OverflowError."""
+    if value is None and kind is np.float64:
+        return np.nan
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(value)  # Python's own numbers may have it, those of files have not.
+    return kind(value)
 
 
 def refused(name: str, what: str, *, row: int = 0, column: str = "") -> DataError:
@@ -191,10 +208,23 @@ def refused(name: str, what: str, *, row: int = 0, column: str = "") -> DataErro
     )
 
 
+def refuse_repeated(name: str, columns: Sequence[str]) -> None:
+    """Refuse a table that calls two columns the same: which one is meant? Raises DataError."""
+    if len(set(columns)) < len(columns):
+        column = next(own for number, own in enumerate(columns) if own in columns[:number])
+        raise refused(name, f"has two columns {column!r}: rename or remove one", column=column)
+
+
 def _word(values: np.ndarray) -> str:
     return {"b": "true and false", "O": "texts", "U": "texts", "M": "times", "m": "durations"}.get(
         values.dtype.kind, str(values.dtype)
     )
+
+
+def _bounded(times: np.ndarray, scale: int) -> np.ndarray:
+    """Return times whose multiples int64 holds: what lies beyond would wrap, and might be a time of this age."""
+    bounded: np.ndarray = np.clip(times, -(TIME_MAX // scale), TIME_MAX // scale)
+    return bounded
 
 
 def _scales(times: np.ndarray) -> np.ndarray:
@@ -213,11 +243,11 @@ def _by_magnitude(times: np.ndarray) -> np.ndarray:
 
 def columns_named(known: Mapping[str, Sequence[str]], columns: Sequence[str]) -> dict[str, str]:
     """Return, for each of our names, the column that has one of its names; case and underscores do not count."""
-    folded = {column.lower().replace("_", "").replace(" ", ""): column for column in reversed(list(columns))}
+    by_name = {folded(column): column for column in reversed(list(columns))}
     found = {}
     for name, others in known.items():
         for other in (name, *others):
-            if (column := folded.get(other.lower().replace("_", ""))) is not None:
+            if (column := by_name.get(folded(other))) is not None:
                 found[name] = column
                 break
     return found

@@ -11,22 +11,28 @@ import csv
 import io
 import re
 import zipfile
+import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from headrace.feeds.files import path_text, refuse_endless
 from headrace.feeds.table.arrow import arrays_of, arrow
-from headrace.feeds.table.block import Block, refused
+from headrace.feeds.table.block import Block, refuse_repeated, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["CsvTable"]
+__all__ = ["CsvTable", "damage_of"]
 
 BLOCK_BYTES = 2 << 20
 # Of the file, to find its header and its layout.
 HEAD_BYTES = 1 << 16
+# What other programs write between cells.
+OTHER_MARKS = ";\t|"
 PACKED = {".gz": "gzip", ".zst": "zstd"}
+# What a packed file raises that is not as it was written.
+DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 _NUMBER = re.compile(r"[+-]?(\d|\.\d|nan|inf)", re.IGNORECASE)
 _WORDS = ("true", "false")
 
@@ -42,13 +48,16 @@ class CsvTable:
         self._path = path
         try:
             self.bytes_total = refuse_endless(path)
-            with self._opened() as file:
+            with _opened(path) as file:
                 head = file.read(HEAD_BYTES).decode("utf-8-sig", "replace")
         except FileNotFoundError as error:
             raise refused(self.name, "is missing: check the path") from error
         except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise refused(self.name, f"cannot be read: {error}") from error
-        rows = list(csv.reader(io.StringIO(head)))
+        try:
+            rows = list(csv.reader(io.StringIO(head, newline="")))
+        except csv.Error as error:
+            raise refused(self.name, f"is no CSV file: {error}") from error
         if not rows or not rows[0]:
             raise refused(self.name, "is empty: it holds no row")
         self.has_header = not any(_is_data(cell) for cell in rows[0])
@@ -57,6 +66,10 @@ class CsvTable:
         self.columns: tuple[str, ...] = tuple(rows[0]) if self.has_header else tuple(names or ())
         if not self.columns:
             self.columns = tuple(f"column_{number}" for number in range(1, len(rows[0]) + 1))
+        refuse_repeated(self.name, self.columns)
+        mark = next((own for own in OTHER_MARKS if own in rows[0][0]), "")
+        if len(rows[0]) == 1 and mark:
+            raise refused(self.name, f"has cells between {mark!r}, not between commas: write it with commas")
 
     def with_names(self, names: Sequence[str]) -> None:
         """Name the columns of a file without a header; further ones keep their numbers."""
@@ -68,7 +81,7 @@ class CsvTable:
         reader_of = arrow(".csv", f"reading {self.name}")
         pa = arrow("", f"reading {self.name}")
         row, texts = 1, {name: pa.string() for name in self.columns if name in ("id", "symbol", "exchange")}
-        with self._opened() as file:
+        with _opened(self._path) as file:
             try:
                 reader = reader_of.open_csv(
                     pa.PythonFile(file, mode="r"),
@@ -86,22 +99,11 @@ class CsvTable:
                         row += len(batch)
             except pa.ArrowInvalid as error:
                 raise self._explained(str(error)) from error
-            except (OSError, EOFError) as error:
+            except DAMAGE as error:
                 raise refused(self.name, f"is damaged after row {row - 1:,} ({error}): copy it again") from error
 
     def close(self) -> None:
         """Do nothing: the file is open only while its blocks are read."""
-
-    def _opened(self) -> Any:
-        """Open the text; a .zip holds it as its one file."""
-        if self._path.suffix == ".zip":
-            return _ZipText(self._path)
-        raw = self._path.open("rb")
-        packed = PACKED.get(self._path.suffix)
-        if packed is None:
-            return raw
-        pa = arrow("", f"reading {self.name}")
-        return _Unpacked(raw, pa.CompressedInputStream(raw, packed))
 
     def _done(self, file: Any) -> int:
         return min(self.bytes_total, file.bytes_done if isinstance(file, _Unpacked | _ZipText) else file.tell())
@@ -122,11 +124,37 @@ class CsvTable:
         return refused(self.name, f"is no CSV file: {problem}")
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        with self._opened() as file, io.TextIOWrapper(file, "utf-8", "replace", newline="") as text:
+        with _opened(self._path) as file, io.TextIOWrapper(file, "utf-8", "replace", newline="") as text:
             rows = csv.reader(text)
             if self.has_header:
                 next(rows, None)
-            yield from enumerate(rows, 1)
+            with suppress(csv.Error, *DAMAGE):  # What is no text has no rows to name.
+                yield from enumerate(rows, 1)
+
+
+def damage_of(path: Path) -> str:
+    """Return how a packed file is damaged, by its checksums, after reading all of it; empty where it is whole."""
+    if path.suffix != ".zip" and path.suffix not in PACKED:
+        return ""
+    try:
+        with _opened(path) as file:
+            while file.read(BLOCK_BYTES):
+                pass
+    except (*DAMAGE, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _opened(path: Path) -> Any:
+    """Open the text of a file; a .zip holds it as its one file."""
+    if path.suffix == ".zip":
+        return _ZipText(path)
+    raw = path.open("rb")
+    packed = PACKED.get(path.suffix)
+    if packed is None:
+        return raw
+    pa = arrow("", f"reading {path_text(path)}")
+    return _Unpacked(raw, pa.CompressedInputStream(raw, packed))
 
 
 class _Unpacked(io.RawIOBase):

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from headrace.errors import OptionError
 from headrace.feeds.table.csv import CsvTable
 from headrace.feeds.table.dbn import DbnTable
 from headrace.feeds.table.npz import NpzTicks
@@ -55,9 +56,16 @@ def open_table(path: Path) -> CsvTable | ParquetTable | DbnTable | NpzTicks:
 
 
 def table_paths(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the paths of a source of one or several files; a folder is its files, in the order of their names."""
-    given = [source] if isinstance(source, str | os.PathLike) else list(source)
+    """Return the paths of a source of one or several files; a folder is its files, in the order of their names.
+
+    Raises OptionError: something is no path.
+    """
+    given: list[object] = [source] if isinstance(source, str | os.PathLike) else list(source)
     found: list[Path] = []
-    for own in map(Path, given):
-        found += sorted(path for path in own.iterdir() if is_table_path(path)) if own.is_dir() else [own]
+    for own in given:
+        if not isinstance(own, str | os.PathLike):
+            msg = f"source has a {type(own).__name__}, which is no path: give one frame, or one or several paths"
+            raise OptionError(msg, option="source")
+        path = Path(own)
+        found += sorted(file for file in path.iterdir() if is_table_path(file)) if path.is_dir() else [path]
     return found

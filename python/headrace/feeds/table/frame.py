@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.feeds.table.block import Block, refused
+from headrace.feeds.table.block import Block, refuse_repeated, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,10 +27,9 @@ class FrameTable:
         self.name = name
         # Of an Arrow table, ``columns`` are the columns themselves.
         names = getattr(frame, "column_names", None)
+        refuse_repeated(name, [str(own) for own in (frame.columns if names is None else names)])
         self._columns = {str(own): frame[own] for own in (frame.columns if names is None else names)}
-        index = getattr(frame, "index", None)
-        if getattr(getattr(index, "dtype", None), "kind", "") == "M":
-            self._columns = {str(getattr(index, "name", None) or "time"): index, **self._columns}
+        self._columns = {**_index(frame), **self._columns}
         self.columns: tuple[str, ...] = tuple(self._columns)
         lengths = {len(column) for column in self._columns.values()}
         if not lengths or lengths == {0}:
@@ -52,6 +51,15 @@ class FrameTable:
         """Release nothing: the frame is the caller's."""
 
 
+def _index(frame: Any) -> dict[str, Any]:
+    """Return the index of a pandas frame as a column, by its name, if it may hold times; texts may, and objects."""
+    index = getattr(frame, "index", None)
+    kind = getattr(getattr(index, "dtype", None), "kind", "")
+    if kind not in "MO" or not kind or getattr(index, "nlevels", 1) > 1:
+        return {}
+    return {str(getattr(index, "name", None) or ("time" if kind == "M" else "index")): index}
+
+
 def _array(column: Any) -> np.ndarray:
     """Return a column as an array; a time with a zone is in UTC."""
     if getattr(getattr(column, "dtype", None), "tz", None) is not None:
@@ -63,8 +71,6 @@ def _array(column: Any) -> np.ndarray:
 
         return array_of(column)
     read = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
-    return np.asarray(read.tolist()) if read.dtype.kind == "O" and not _has_missing(read) else read
-
-
-def _has_missing(column: np.ndarray) -> bool:
-    return any(value is None for value in column.tolist())
+    # Objects that are numbers all; of texts among them the row is named, when they are read.
+    is_plain = read.dtype.kind == "O" and all(isinstance(value, float | int) for value in read.tolist())
+    return np.asarray(read.tolist()) if is_plain else read

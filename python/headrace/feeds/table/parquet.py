@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.feeds.files import path_text, refuse_endless
 from headrace.feeds.table.arrow import arrays_of, arrow
-from headrace.feeds.table.block import Block, refused
+from headrace.feeds.table.block import Block, refuse_repeated, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,6 +39,7 @@ class ParquetTable:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise refused(self.name, f"cannot be read as Parquet: {error}") from error
         self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
+        refuse_repeated(self.name, self.columns)
         self.metadata: dict[bytes, bytes] = self._file.schema_arrow.metadata or {}
         self.rows = int(self._file.metadata.num_rows)
         if not self.rows:

@@ -38,6 +38,7 @@ from headrace.market.events.orders import (
     OrderRequested,
     OrderTriggered,
     OrderType,
+    OtherFee,
     PositionChanged,
     TimeInForce,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "OrderRequested",
     "OrderTriggered",
     "OrderType",
+    "OtherFee",
     "PositionChanged",
     "Signal",
     "Status",

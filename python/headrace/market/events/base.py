@@ -29,7 +29,7 @@ class Lane(StrEnum):
     DATA = "data"
 
 
-class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The tick, or the batch of ticks, that something was decided on.
 
     instrument : ``SYMBOL.VENUE``, None for a gap in every instrument. kind : the tick's.

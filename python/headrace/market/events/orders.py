@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from headrace.market.events.base import Cause, Event
 
 __all__ = [
@@ -29,13 +31,21 @@ __all__ = [
     "OrderRequested",
     "OrderTriggered",
     "OrderType",
+    "OtherFee",
     "PositionChanged",
     "TimeInForce",
 ]
 
 
 OrderType: TypeAlias = Literal[
-    "market", "limit", "stop", "stop_limit", "take_profit", "take_profit_limit", "trailing_stop"
+    "market",
+    "limit",
+    "stop",
+    "stop_limit",
+    "take_profit",
+    "take_profit_limit",
+    "trailing_stop",
+    "trailing_stop_limit",
 ]
 TimeInForce: TypeAlias = Literal["gtc", "ioc", "fok", "gtd"]
 
@@ -53,8 +63,10 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
 
     side : +1 buy, -1 sell. price : the limit; None for an order that takes the market's price. trigger_price : from
     when on a stop or a take-profit order is a market or a limit order. trail : how far behind the best price since its
-    arrival a trailing stop has its trigger. time_in_force : "gtc" rests until canceled; "gtd" until ``expires_ns``;
-    "ioc" fills what it can at once, the rest is canceled; "fok" fills at once and whole, or is canceled.
+    arrival a trailing stop has its trigger, in prices or in percent of that price (``trail_unit``). limit_offset : how
+    far beyond its trigger a trailing stop limit has its limit.
+    time_in_force : "gtc" rests until canceled; "gtd" until ``expires_ns``; "ioc" fills what it can at once, the rest is
+    canceled; "fok" fills at once and whole, or is canceled.
     reduce_only : the order may not add exposure. post_only : it makes liquidity, or is canceled. oco : the id of the
     first order of its group: what one of them fills, the others lose. tag : a word of the strategy's own, which results
     show.
@@ -69,6 +81,8 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     price: Decimal | None = None
     trigger_price: Decimal | None = None
     trail: Decimal | None = None
+    trail_unit: Literal["price", "percent"] = "price"
+    limit_offset: Decimal | None = None
     time_in_force: TimeInForce = "gtc"
     expires_ns: int | None = None
     reduce_only: bool = False
@@ -82,6 +96,11 @@ class OrderRequested(OrderEvent, frozen=True, kw_only=True):
     def is_conditional(self) -> bool:
         """Whether it waits for a price before it is a market or a limit order."""
         return self.trigger_price is not None or self.trail is not None
+
+    @property
+    def trail_text(self) -> str:
+        """Its trail as an option has it: "5" or "2%"; empty: it does not trail."""
+        return "" if self.trail is None else f"{self.trail}{'%' if self.trail_unit == 'percent' else ''}"
 
 
 class OrderAccepted(OrderEvent, frozen=True, kw_only=True):
@@ -119,10 +138,12 @@ class OrderExpired(OrderEvent, frozen=True, kw_only=True):
 class OrderTriggered(OrderEvent, frozen=True, kw_only=True):
     """The market reached the trigger of a stop or a take-profit order: it is a market or a limit order now.
 
-    price : the trigger. quote : the tick or the candle that reached it.
+    price : the trigger. limit : that a trailing stop limit has from now on; None for others. quote : the tick or the
+    candle that reached it.
     """
 
     price: Decimal
+    limit: Decimal | None = None
     quote: Cause | None = None
 
 
@@ -162,11 +183,18 @@ class OrderAmendRejected(OrderEvent, frozen=True, kw_only=True):
     reason: str
 
 
+class OtherFee(msgspec.Struct, frozen=True):
+    """A fee that was paid in another currency than the one that its instrument settles in."""
+
+    currency: str
+    amount: Decimal
+
+
 class OrderFill(OrderEvent, frozen=True, kw_only=True):
     """One execution: ``quantity`` at ``price`` for ``fee``; ``filled`` and ``left`` are the order's sums after it.
 
     fee : in the instrument's settlement currency. liquidity : "taker" or "maker". quote : the tick that it was filled
-    against.
+    against. other_fee : what was paid in another currency, in place of ``fee`` or beside it; None: nothing.
     """
 
     execution_id: str
@@ -178,6 +206,7 @@ class OrderFill(OrderEvent, frozen=True, kw_only=True):
     left: Decimal
     liquidity: Literal["taker", "maker"] = "taker"
     quote: Cause | None = None
+    other_fee: OtherFee | None = None
 
 
 class OrderPartiallyFilled(OrderFill, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.errors import ResultError
+from headrace.feeds.files import write_whole
 from headrace.research.report.style import SCRIPT, STYLE
 
 if TYPE_CHECKING:
@@ -65,13 +66,7 @@ def card(body: str) -> str:
 
 def write_page(page: str, path: str | os.PathLike[str]) -> Path:
     """Write a page and return its path. Raises ResultError: it cannot be written."""
-    target = Path(path)
-    try:
-        target.write_text(page, encoding="utf-8")
-    except OSError as error:
-        msg = f"report {target} cannot be written: {error.strerror}; check the folder and the free space"
-        raise ResultError(msg, path=str(target)) from error
-    return target
+    return write_whole(Path(path), page.encode(), "report", ResultError)
 
 
 def _sign(value: float) -> str:

@@ -58,11 +58,15 @@ class BrokerContext:
     from, to subscribe. mode : of the engine. instruments : what is known of them, by name.
     call_at : calls back at a time of the clock, ns, once; a later call may replace the one before. None: there are no
     timers. candles : the instruments that have candles, each with the length of those that orders may be filled from,
-    ns: its shortest. held_back : how many answers found no room and had to wait; the broker counts, and the report
-    shows it.
+    ns: its shortest. newest_candles : returns the newest open and the newest whole candle of an instrument that orders
+    are filled from; None for what was not there yet. held_back : how many answers found no room and had to wait; the
+    broker counts, and the report shows it.
     """
 
-    __slots__ = ("call_at", "candles", "clock", "dispatcher", "held_back", "instruments", "mode", "publish")
+    __slots__ = (
+        *("call_at", "candles", "clock", "dispatcher", "held_back", "instruments", "mode", "newest_candles"),
+        "publish",
+    )
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class BrokerContext:
         instruments: Mapping[str, Instrument] | None = None,
         call_at: Callable[[int, Callable[[], None]], None] | None = None,
         candles: Mapping[str, int] | None = None,
+        newest_candles: Callable[[str], tuple[CandleOpen | None, Bar | None]] = lambda _: (None, None),
     ) -> None:
         self.publish = publish
         self.clock = clock
@@ -82,6 +87,7 @@ class BrokerContext:
         self.instruments = MappingProxyType({}) if instruments is None else instruments
         self.call_at = call_at
         self.candles = MappingProxyType({}) if candles is None else candles
+        self.newest_candles = newest_candles
         self.held_back = 0
 
 
@@ -175,7 +181,9 @@ def call_broker(
 def guarded(broker: Broker, place: str, call: Callable[..., object], *arguments: object) -> None:
     """Call what belongs to a broker. Raises LaneFullError, and BrokerError for every other exception."""
     try:
-        refuse_unfinished(call(*arguments), AT_ONCE)
+        returned = call(*arguments)
+        if returned is not None:
+            refuse_unfinished(returned, AT_ONCE)
     except (KeyboardInterrupt, LaneFullError):
         raise
     except BaseException as error:

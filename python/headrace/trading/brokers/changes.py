@@ -70,7 +70,7 @@ class Changes:
                 OrderAmendRejected(**said, gate="broker", observed=observed, threshold=threshold, reason=reason)
             )
             return
-        values = {name: getattr(change, name) for name in AMENDABLE}
+        values = {name: getattr(order.request, name) for name in AMENDABLE}
         self._matching.answer(OrderAmended(**said, **values, left=order.left))
 
     def _apply(self, order: RestingOrder, change: OrderAmendRequested, arrived_ns: int) -> str:
@@ -82,6 +82,9 @@ class Changes:
         if not order.is_waiting and (before.trigger_price, before.trail) != (change.trigger_price, change.trail):
             return "its trigger was reached: amend its quantity, or its price"
         after = msgspec.structs.replace(before, **{name: getattr(change, name) for name in AMENDABLE})
+        if after.price is None and before.price is not None:
+            # A trailing stop limit got it while the change was on its way.
+            after = msgspec.structs.replace(after, price=before.price)
         prices = (before.price, before.trigger_price, before.trail)
         order.left = left
         if change.quantity > before.quantity or prices != (after.price, after.trigger_price, after.trail):

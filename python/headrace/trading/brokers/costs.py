@@ -56,7 +56,8 @@ class Costs:
         now_ns: int | None = None,
     ) -> Decimal:
         """Return the fee of an execution, in the instrument's settlement currency. now_ns : None: the highest ever."""
-        fees = self._fees_of.get(instrument.name) or self._fees_of.get(instrument.venue) or self._fees
+        own = self._fees_of
+        fees = (own and (own.get(instrument.name) or own.get(instrument.venue))) or self._fees
         if isinstance(fees, FeeTiers):
             fees = fees.highest if now_ns is None else fees.at(now_ns)
         return instrument.fee(quantity, price, fees.maker if liquidity == "maker" else fees.taker)

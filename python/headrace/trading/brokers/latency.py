@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from headrace.errors import OptionError
+from headrace.feeds.files import refuse_endless
 from headrace.market.checks import TIME_MAX_NS, Duration, duration_ns, refuse, whole
 
 __all__ = ["AnyLatency", "Delays", "FileLatency", "Latency", "NormalLatency", "latency_of"]
@@ -71,6 +72,7 @@ class FileLatency:
         self._times: list[int] = []
         self._delays: list[int] = []
         try:
+            refuse_endless(Path(path))
             with Path(path).open(encoding="utf-8", newline="") as lines:
                 self._read(path, csv.DictReader(lines))
         except (OSError, UnicodeDecodeError, csv.Error) as error:

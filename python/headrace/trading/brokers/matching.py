@@ -20,6 +20,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headrace.errors import LaneFullError
 from headrace.market.events import (
     Cause,
@@ -58,7 +60,8 @@ ENDS_AT_ONCE = {
 class Matching:
     """The orders of one broker.
 
-    delays : how long an order, a change or a cancel is on its way. on_empty : called when the last open order is over.
+    delays : how long an order, a change or a cancel is on its way. on_empty : called with an instrument when its last
+    open order is over.
     volume_share : the part of a candle's volume that orders may fill; None: they fill whole.
     """
 
@@ -67,7 +70,7 @@ class Matching:
         outbox: Outbox,
         costs: Costs,
         delays: Delays,
-        on_empty: Callable[[], None],
+        on_empty: Callable[[str], None],
         volume_share: Decimal | None = None,
     ) -> None:
         self.volume_share = volume_share
@@ -91,12 +94,26 @@ class Matching:
     def add(self, request: OrderRequested, model: FillModel) -> RestingOrder:
         """Accept an order. model : for its instrument, if that has no orders now."""
         self._taken += 1
-        self.answer(OrderAccepted(**self._outbox.said(request), broker_order_id=f"{self._outbox.name}-{self._taken}"))
-        now_ns = self._outbox.context.clock.now_ns()
+        name, now_ns = self._outbox.name, self._outbox.now_ns()
+        self.answer(
+            # Its first fields are written out, and not said by the outbox: each order has one.
+            OrderAccepted(
+                source=name,
+                ts=now_ns,
+                run_id=request.run_id,
+                cause=request.cause,
+                order_id=request.order_id,
+                strategy=request.strategy,
+                instrument=request.instrument,
+                broker_order_id=f"{name}-{self._taken}",
+            )
+        )
         latency_ns = self._latency_ns
         if latency_ns is None:
             latency_ns = self._delays.of(request.instrument, now_ns)
         order = RestingOrder(request, self._taken, now_ns, latency_ns)
+        if request.trail is not None:
+            order.traded = instrument_of(self.known, request.instrument)
         self.orders[request.order_id] = order
         orders = self.at.get(request.instrument)
         if orders is None:
@@ -128,7 +145,7 @@ class Matching:
         order = self.orders.get(order_id)
         if order is None:
             return
-        now_ns = self._outbox.context.clock.now_ns()
+        now_ns = self._outbox.now_ns()
         latency_ns = self._latency(order.request.instrument, now_ns)
         if not latency_ns:
             self.end(order, "canceled", cause)
@@ -138,7 +155,7 @@ class Matching:
 
     def amend(self, change: OrderAmendRequested) -> None:
         """Change an order, after the latency; one that is over stays as it is."""
-        now_ns = self._outbox.context.clock.now_ns()
+        now_ns = self._outbox.now_ns()
         latency_ns = self._latency(change.instrument, now_ns)
         if latency_ns:
             self._changes.put(change, now_ns + latency_ns)
@@ -159,8 +176,11 @@ class Matching:
         """Have an order arrive whose trigger was reached; then ``meet`` fills it."""
         price = order.trigger
         assert price is not None  # It was reached.
+        limit = order.limit_behind
+        if limit is not None:
+            order.request = msgspec.structs.replace(order.request, price=limit)
         self.at[order.request.instrument].release(order)
-        self.answer(OrderTriggered(**self._outbox.said(order.request), price=price, quote=seen))
+        self.answer(OrderTriggered(**self._outbox.said(order.request), price=price, limit=limit, quote=seen))
 
     def meet(self, order: RestingOrder, shown: ShownSide | Sequence[ShownSide], seen: Cause) -> None:
         """Fill what a side allows; then a limit order rests, or is over. Raises LaneFullError.
@@ -246,15 +266,22 @@ class Matching:
         key = (request.strategy, request.instrument)
         net = MONEY.fma(quantity, request.side, self._net.get(key, ZERO))
         shown_left = MONEY.subtract(shown.left, quantity)
-        said = self._outbox.said(request)
+        ts = self._outbox.now_ns()
         self._outbox.publish(
+            # Its first fields are written out, and not said by the outbox: executions are many.
             kind(
-                **said,
+                source=self._outbox.name,
+                ts=ts,
+                run_id=request.run_id,
+                cause=request.cause,
+                order_id=request.order_id,
+                strategy=request.strategy,
+                instrument=request.instrument,
                 execution_id=f"{request.order_id}/{order.executions + 1}",
                 side=request.side,
                 quantity=quantity,
                 price=price,
-                fee=self._costs.fee(traded, quantity, price, liquidity, said["ts"]),
+                fee=self._costs.fee(traded, quantity, price, liquidity, ts),
                 filled=filled,
                 left=left,
                 liquidity=liquidity,
@@ -262,7 +289,7 @@ class Matching:
             )
         )
         if self._costs.has_tiers:
-            self._costs.count(traded, quantity, price, said["ts"])
+            self._costs.count(traded, quantity, price, ts)
         shown.left = shown_left
         self._net[key] = net
         order.filled, order.left = filled, left
@@ -276,7 +303,7 @@ class Matching:
 
     def end_due(self) -> None:
         """End what is canceled or expired by now; what finds no room in the lane is tried again, by the next quote."""
-        now_ns = self._outbox.context.clock.now_ns()
+        now_ns = self._outbox.now_ns()
         if now_ns < self.look_ns:
             return
         try:
@@ -325,6 +352,7 @@ class Matching:
         if order.partners is not None:
             self._partners.leave(order)
         # An empty one stays: instruments are few, and it is made for each order otherwise.
-        self.at[request.instrument].remove(order)
-        if not self.orders:
-            self._on_empty()
+        orders = self.at[request.instrument]
+        orders.remove(order)
+        if orders.is_empty:
+            self._on_empty(request.instrument)

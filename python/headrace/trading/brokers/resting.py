@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.market.events import Cause, OrderRequested
+    from headrace.market.instrument import Instrument
     from headrace.trading.brokers.fill_models.base import FillModel
 
 __all__ = ["NEVER_NS", "Dues", "RestingOrder", "RestingOrders", "ShownSide", "ShownSides"]
 
 NEVER_NS = sys.maxsize
 UNBOUNDED = Decimal("Infinity")
+HUNDRED = Decimal(100)
 
 
 class RestingOrder:
@@ -44,13 +46,14 @@ class RestingOrder:
     filled, left, executions : what became of it.
     cancel_ns : when it is canceled, why, and what asked for it; 0: it is over, whether that was published or not.
     cause : only ticks after it are met. is_waiting : its trigger was not reached. best : the best price since a
-    trailing stop arrived; None: it saw none. partners : its OCO group, with itself; None: it has none. ahead : the size
-    before it in the queue of its price, by the fill model "queue"; None: unknown.
+    trailing stop arrived; None: it saw none. traded : of a trailing stop, its instrument; None: unknown. partners :
+    its OCO group, with itself; None: it has none. ahead : the size before it in the queue of its price, by the fill
+    model "queue"; None: unknown.
     """
 
     __slots__ = (
         *("ahead", "arrived_ns", "arrives_ns", "best", "cancel_cause", "cancel_ns", "cancel_reason", "cause"),
-        *("executions", "filled", "is_arriving", "is_waiting", "left", "number", "partners", "request"),
+        *("executions", "filled", "is_arriving", "is_waiting", "left", "number", "partners", "request", "traded"),
     )
 
     def __init__(self, request: OrderRequested, number: int, now_ns: int, latency_ns: int) -> None:
@@ -58,6 +61,7 @@ class RestingOrder:
         self.cause = request.cause
         self.is_waiting = False
         self.best: Decimal | None = None
+        self.traded: Instrument | None = None
         self.partners: list[RestingOrder] | None = None
         self.ahead: Decimal | None = None
         self.number = number
@@ -113,10 +117,25 @@ class RestingOrder:
     @property
     def trigger(self) -> Decimal | None:
         """The price that it waits for; None: a trailing stop that has seen no price."""
-        trail = self.request.trail
+        request = self.request
+        trail = request.trail
         if trail is None or self.best is None:
-            return self.request.trigger_price
-        return MONEY.fma(trail, self.request.side, self.best)
+            return request.trigger_price
+        if request.trail_unit == "price":
+            return MONEY.fma(trail, request.side, self.best)
+        away = MONEY.divide(MONEY.multiply(self.best, trail), HUNDRED)
+        exact = MONEY.fma(away, request.side, self.best)
+        # Away from the market, so that it is never reached before the percentage is.
+        return exact if self.traded is None else self.traded.in_ticks(exact, up=request.side > 0)
+
+    @property
+    def limit_behind(self) -> Decimal | None:
+        """The limit of a trailing stop limit at its trigger; None: it has none, or one that bounds nothing."""
+        offset, trigger = self.request.limit_offset, self.trigger
+        if offset is None or trigger is None:
+            return None
+        limit = MONEY.fma(offset, self.request.side, trigger)
+        return limit if limit > 0 else None
 
     def is_reached(self, price: Decimal) -> bool:
         """Return whether a price is at its trigger, or beyond."""
@@ -155,7 +174,8 @@ class RestingOrders:
     @property
     def is_empty(self) -> bool:
         """Whether there are none."""
-        return not (self._arriving or self.triggers.orders or any(own.orders for own in self._resting.values()))
+        resting = self._resting
+        return not (self._arriving or self.triggers.orders or resting[1].orders or resting[-1].orders)
 
     @property
     def arriving(self) -> list[RestingOrder]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from headrace.market.instrument import Instrument
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import BrokerContext
-    from headrace.trading.brokers.resting import RestingOrders
+    from headrace.trading.brokers.resting import RestingOrder, RestingOrders
 
 __all__ = ["SimulatedBroker"]
 
@@ -96,15 +96,14 @@ class SimulatedBroker:
         self._outbox = Outbox(name)
         share = None if volume_share_max is None else share_of(volume_share_max)
         self._matching = Matching(self._outbox, self._costs, Delays(latency_ns), self._doze, share)
-        # Those that sleep while there are no orders; a book needs every level.
+        # Those that sleep while there are no orders, that of quotes first; a book needs every level.
         self._subscriptions: list[Subscription] = []
+        # A model that sees each quote looks at those of instruments without orders, too.
+        self._sees_each_quote = any(model.sees_each_quote for model in self._fills.values())
         self._books: Subscription | None = None
         self._with_books: set[str] = set()
         # By instrument, the kind of trade that came first: the other one tells the same trades again.
         self._trade_kinds: dict[str, str] = {}
-        # By instrument, what is known of its candles.
-        self._last_opens: dict[str, CandleOpen] = {}
-        self._last_candles: dict[str, Bar] = {}
 
     @property
     def name(self) -> str:
@@ -115,6 +114,11 @@ class SimulatedBroker:
     def open_orders(self) -> tuple[str, ...]:
         """The ids of the orders that it has, in the order in which they came."""
         return tuple(self._matching.orders)
+
+    @property
+    def orders(self) -> Mapping[str, RestingOrder]:
+        """The orders that it has, by id, as they are at each look; where there are none, candles change nothing."""
+        return self._matching.orders
 
     def fee(self, instrument: Instrument, quantity: Decimal, price: Decimal) -> Decimal:
         """Return what an execution would cost at most: the fee of a taker."""
@@ -155,7 +159,7 @@ class SimulatedBroker:
                 self._books = subscription
             else:
                 self._subscriptions.append(subscription)
-        self._doze()
+                subscription.doze()
 
     def submit(self, order: OrderRequested) -> None:
         """Take an order; it meets data from the next on. Raises OrderError (an id twice)."""
@@ -179,9 +183,8 @@ class SimulatedBroker:
         accepted = matching.add(order, model)
         if order.instrument in self._with_books:
             self._use_book(matching.at[order.instrument])
-        for subscription in self._subscriptions:
-            subscription.wake()
-        last = LastCandle(self._last_opens.get(order.instrument), self._last_candles.get(order.instrument))
+        self._wake(order.instrument)
+        last = LastCandle(*self._outbox.context.newest_candles(order.instrument))
         matching.at[order.instrument].model.on_order(accepted, last, matching)
 
     def fill_at(self, order: OrderRequested, price: Decimal) -> None:
@@ -209,18 +212,14 @@ class SimulatedBroker:
         if matching.look_ns != NEVER_NS:
             matching.end_due()
         for own in opens:
-            self._last_opens[own.instrument] = own
             orders = matching.at.get(own.instrument)
             if orders is not None and not orders.is_empty:
                 orders.model.on_open(orders, own, matching)
 
     def on_candles_close(self, candles: Sequence[Bar]) -> None:
-        """Fill what whole candles allow."""
+        """Fill what whole candles allow. What ends at a close was open in all of its candle: its timer comes later."""
         matching = self._matching
-        if matching.look_ns != NEVER_NS:
-            matching.end_due()
         for own in candles:
-            self._last_candles[own.instrument] = own
             orders = matching.at.get(own.instrument)
             if orders is not None and not orders.is_empty:
                 orders.model.on_close(orders, own, matching)
@@ -234,8 +233,12 @@ class SimulatedBroker:
         context = self._outbox.context
         if instrument not in context.candles:
             return self._for_quotes
-        has_quotes = context.dispatcher is not None and context.dispatcher.newest_quote(instrument) is not None
-        return self._for_quotes if has_quotes else self._for_candles
+        return self._for_quotes if self._has_quotes(instrument) else self._for_candles
+
+    def _has_quotes(self, instrument: str) -> bool:
+        """Return whether there was a quote."""
+        dispatcher = self._outbox.context.dispatcher
+        return dispatcher is not None and dispatcher.newest.quote(instrument) is not None
 
     def _refusal(self, order: OrderRequested, model: FillModel) -> tuple[str, str] | None:
         """Return what it sees, and why it cannot fill this order."""
@@ -249,6 +252,10 @@ class SimulatedBroker:
             )
         if "quote" not in model.sees and order.instrument not in self._outbox.context.candles:
             return "no candles", f"the fill model {model.name} fills from candles: give the engine a CandleFeed of it"
+        is_of_candles = order.instrument in self._outbox.context.candles and not self._has_quotes(order.instrument)
+        if is_of_candles and "candle" not in model.sees:
+            advice = "choose next_open, close_slip or path, or give the engine its quotes, too"
+            return "no quotes", f"the fill model {model.name} fills from no candles: {advice}"
         if self._costs.needs_tick(self._matching.known.get(order.instrument)):
             lines = f'[instruments."{order.instrument}"]\nprice_tick = "0.01"'
             return "no price_tick", f"slippage_ticks needs the instrument's price_tick; add:\n{lines}"
@@ -316,10 +323,19 @@ class SimulatedBroker:
         """Show orders no quotes where their model sees the book, of which quotes are a part."""
         orders.sees_quotes = orders.sees_quotes and "book" not in orders.model.sees
 
-    def _doze(self) -> None:
-        """Take no quotes and trades while there are no orders."""
-        for subscription in self._subscriptions:
-            subscription.doze()
+    def _wake(self, instrument: str) -> None:
+        """Take what an order may meet: quotes of its instrument, and trades; without timers it ends by any quote."""
+        quotes, *trades = self._subscriptions
+        needs_each = self._sees_each_quote or self._outbox.context.call_at is None
+        quotes.wake(None if needs_each else instrument)
+        for subscription in trades:
+            subscription.wake()
+
+    def _doze(self, instrument: str) -> None:
+        """Take no quotes of an instrument without orders, and nothing while there are no orders at all."""
+        one = instrument if self._matching.orders else None
+        for subscription in self._subscriptions[: 1 if one else None]:
+            subscription.doze(one)
 
 
 def _models(fill: object) -> dict[str, FillModel]:

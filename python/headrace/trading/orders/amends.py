@@ -28,13 +28,13 @@ from headrace.market.events import OrderAmendRequested
 from headrace.market.money import MONEY, ZERO
 from headrace.trading.brokers.base import AmendingBroker, call_broker
 from headrace.trading.orders.order import OrderState
-from headrace.trading.orders.request import amount, check_names
+from headrace.trading.orders.request import amount, check_names, trail_of
 from headrace.trading.risk import GateVerdict, Refusal
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from headrace.market.events import Cause
+    from headrace.market.events import Cause, OrderRequested
     from headrace.market.money import Amount
     from headrace.trading.brokers.base import Broker
     from headrace.trading.orders.judge import Judge
@@ -62,7 +62,7 @@ FIELDS: dict[str, tuple[str, frozenset[str]]] = {
     "price": ("price", frozenset({"limit", "stop_limit", "take_profit_limit"})),
     "stop": ("trigger_price", frozenset({"stop", "stop_limit"})),
     "take_profit": ("trigger_price", frozenset({"take_profit", "take_profit_limit"})),
-    "trail": ("trail", frozenset({"trailing_stop"})),
+    "trail": ("trail", frozenset({"trailing_stop", "trailing_stop_limit"})),
 }
 
 
@@ -90,7 +90,7 @@ class Amends:
                 has = ["quantity", *(own for own, (_, of) in FIELDS.items() if request.order_type in of)]
                 msg = f"{name} is nothing that a {request.order_type} order can be amended in: give {', '.join(has)}"
                 raise OrderError(msg, field=name)
-            changes[field] = amount(name, value)  # type: ignore[arg-type]  # as above
+            changes[field] = _trail(value, request) if name == "trail" else amount(name, value)  # type: ignore[arg-type]  # as above
         if not changes:
             msg = f"order {order.order_id} is amended in nothing: give quantity=, price=, stop=, take_profit= or trail="
             raise OrderError(msg, field="quantity")
@@ -150,6 +150,15 @@ class Amends:
         except (BrokerError, LaneFullError):
             log.exception("order %s: the broker raised; whether it is amended is unknown", request.order_id)
             raise
+
+
+def _trail(value: object, request: OrderRequested) -> Decimal:
+    """Return another trail of an order. Raises OrderError: it is in another unit."""
+    distance, unit = trail_of(value)
+    if unit != request.trail_unit:
+        msg = f"order {request.order_id} trails by {request.trail_text}, and not in the unit of {value}: give the same"
+        raise OrderError(msg, field="trail")
+    return distance
 
 
 def _no(gate: str, observed: object, threshold: object, reason: str) -> Refusal:

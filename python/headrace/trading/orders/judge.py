@@ -84,6 +84,8 @@ class Judge:
         self._publish = bus.own(OrderRequested, ADVICE)
         self._publish_amend = bus.own(OrderAmendRequested, AMEND_ADVICE)
         self._crossing = Crossing(call_soon, self.go_on)
+        # Orders of other threads that wait; always this one.
+        self.crossing = self._crossing.requests
 
     def take(self, request: OrderRequested) -> None:
         """Judge and publish a new order, here or on the bus's own thread. Raises what publishing raises, LaneFullError.
@@ -120,11 +122,6 @@ class Judge:
     def has_room(self) -> bool:
         """Whether the order lane would take an order that no handler submits."""
         return self._core.has_room(ORDER_LANE)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether orders of other threads wait."""
-        return bool(self._crossing.requests)
 
     def go_on(self) -> None:
         """Judge what crossed, as far as there is room; on the bus's own thread."""

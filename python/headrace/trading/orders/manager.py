@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from headrace.errors import LaneFullError, OrderError
 from headrace.market.checks import of_type, one_of
@@ -127,6 +127,15 @@ class OrderManager:
         self.liquidations = Liquidations(self._judge, self._table, clock, run_id)
         self._sending = Sending(self._table, gates, self._judge, self._notices, self.liquidations, broker)
         self._amends = Amends(self._table, self._judge, self._notices, broker)
+        # By type of event; a type that is not here is handled as its nearest base is, and added.
+        self._handlers: dict[type, Callable[[Any], object]] = {
+            OrderRequested: self._sending.send,
+            OrderAmendRequested: self._amends.send,
+            OrderAmendRejected: lambda event: self._table.reserve(event.order_id, ZERO),
+            OrderEvent: self._on_answer,
+            # It only brings on what waits.
+            PositionChanged: lambda _: None,
+        }
         bus.subscribe((OrderEvent, PositionChanged), self._on_event, name="orders")
 
     # Requests
@@ -327,18 +336,15 @@ class OrderManager:
     def _on_event(self, event: Event) -> None:
         with self._lock:
             try:
-                if isinstance(event, OrderRequested):
-                    self._sending.send(event)
-                elif isinstance(event, OrderAmendRequested):
-                    self._amends.send(event)
-                elif isinstance(event, OrderAmendRejected):
-                    self._table.reserve(event.order_id, ZERO)
-                elif isinstance(event, OrderEvent):
-                    self._on_answer(event)
+                handler = self._handlers.get(type(event)) or self._handler_of(type(event))
+                handler(event)
             finally:
-                is_behind = self._notices.waiting or self._judge.is_behind
-                if self._cancels.waiting or self._flattenings.begun or is_behind:
+                if self._notices.waiting or self._judge.crossing or self._cancels.waiting or self._flattenings.begun:
                     self._go_on()
+
+    def _handler_of(self, kind: type[Event]) -> Callable[[Any], object]:
+        self._handlers[kind] = found = next(self._handlers[own] for own in kind.__mro__ if own in self._handlers)
+        return found
 
     def _on_answer(self, event: OrderEvent) -> None:
         """Account for an answer of a gate or the broker."""
@@ -347,13 +353,13 @@ class OrderManager:
         except OrderError as error:
             self._notices.refuse(event, error)
             raise
-        if not order.is_open:
+        if self._judge.by_operator and not order.is_open:
             self._judge.by_operator.discard(event.order_id)
-        if isinstance(event, OrderRejected):
-            self._refusals.add(order.request, event)
-        elif isinstance(event, OrderFill):
+        if isinstance(event, OrderFill):
             position = self.positions.apply(event)
             self._notices.position(position, event.cause)
+        elif isinstance(event, OrderRejected):
+            self._refusals.add(order.request, event)
 
     def _go_on(self) -> None:
         """Do what had to wait: for room in the lane, for this thread, closing orders for the cancels before them."""

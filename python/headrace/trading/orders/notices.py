@@ -105,8 +105,12 @@ class Notices:
     def position(self, position: Position, cause: Cause | None) -> None:
         """Publish a position."""
         self._publish(
+            # Its stamps are written out, since each execution has one.
             PositionChanged(
-                **self._stamps(cause),
+                source="orders",
+                ts=self._clock.now_ns(),
+                run_id=self._run_id,
+                cause=cause,
                 strategy=position.strategy,
                 instrument=position.instrument,
                 quantity=position.quantity,

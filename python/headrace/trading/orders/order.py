@@ -36,7 +36,7 @@ from headrace.market.events import (
 )
 from headrace.market.money import MONEY, ZERO
 
-__all__ = ["FINAL", "ORDER_TRANSITIONS", "UNKNOWN", "Order", "OrderState"]
+__all__ = ["FILLED", "FINAL", "ORDER_TRANSITIONS", "PENDING_CANCEL", "SUBMITTED", "UNKNOWN", "Order", "OrderState"]
 
 
 class OrderState(StrEnum):
@@ -54,6 +54,8 @@ class OrderState(StrEnum):
 
 
 _S = OrderState
+# What each order is compared with: until Python 3.12 an enum finds its members by a function of Python's.
+SUBMITTED, PENDING_CANCEL, FILLED = _S.SUBMITTED, _S.PENDING_CANCEL, _S.FILLED
 
 # How the reason of an order begins when its broker raised on it.
 UNKNOWN = "outcome unknown"

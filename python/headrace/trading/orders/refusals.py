@@ -48,7 +48,7 @@ class Refusals:
         side = "buy" if request.side > 0 else "sell"
         limit = "" if request.price is None else f" at {request.price}"
         if request.is_conditional:
-            limit = f" {request.order_type} {request.trail or request.trigger_price}{limit}"
+            limit = f" {request.order_type} {request.trail_text or request.trigger_price}{limit}"
         reason = " ".join(str(rejected.reason).split("\n"))
         example = f"{side} {request.quantity} {request.instrument}{limit}: {reason}"
         own[gate] = Refused(1, example)

@@ -7,7 +7,8 @@ Does not: know ticks, lots or limits; those are the gates'.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, NoReturn, TypedDict
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, NoReturn, TypedDict
 
 from msgspec.structs import force_setattr
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from headrace.market.checks import Duration
     from headrace.market.events import Cause
 
-__all__ = ["OrderOptions", "amount", "check_names", "identify", "request_of"]
+__all__ = ["OrderOptions", "amount", "check_names", "identify", "request_of", "trail_of"]
 
 # Names of other libraries, and ours that serve the same.
 ELSEWHERE = {
     "limit": "price",
     "order_type": "price, stop, take_profit or trail",
+    "trail_percent": "trail='2%'",
     "tif": "time_in_force",
     "side": "buy or sell",
     "trigger_price": "stop or take_profit",
@@ -41,6 +43,8 @@ TIMES_IN_FORCE = (
     "can) or 'fok' (fills at once and whole, or not)"
 )
 TRIGGERS = ("stop", "take_profit", "trail")
+# Texts and whole numbers that are kept as the Decimals that they are.
+SAME_AMOUNTS = 256
 
 
 class OrderOptions(TypedDict, total=False):
@@ -54,6 +58,7 @@ class OrderOptions(TypedDict, total=False):
     stop: Amount | None
     take_profit: Amount | None
     trail: Amount | None
+    limit_offset: Amount | None
     post_only: bool
     oco: str | None
     tag: str
@@ -126,19 +131,26 @@ def _with_options(request: OrderRequested, options: OrderOptions, now_ns: int) -
     return request
 
 
-def _condition(options: OrderOptions, limit: Decimal | None) -> tuple[dict[str, Decimal], OrderType]:
+def _condition(options: OrderOptions, limit: Decimal | None) -> tuple[dict[str, object], OrderType]:
     """Return what an order waits for, and its type."""
     given = [name for name in TRIGGERS if options.get(name) is not None]
+    offset = options.get("limit_offset")
+    if offset is not None and given != ["trail"]:
+        _refuse("limit_offset", offset, "it with trail=, whose limit lies so far beyond the trigger; else give price=")
     if not given:
         return {}, "market" if limit is None else "limit"
     name = given[0]
-    value = amount(name, options[name])  # type: ignore[literal-required]  # one of TRIGGERS
     if len(given) > 1:
         _refuse(given[1], options[given[1]], f"either {name} or {given[1]}; for both, two orders with oco=")  # type: ignore[literal-required]
     if name == "trail":
         if limit is not None:
-            _refuse("price", limit, "no price with trail: a trailing stop takes the market's price")
-        return {"trail": value}, "trailing_stop"
+            _refuse("price", limit, "no price with trail: a trailing stop takes the market's, or give limit_offset=")
+        distance, unit = trail_of(options["trail"])
+        trail: dict[str, object] = {"trail": distance, "trail_unit": unit}
+        if offset is None:
+            return trail, "trailing_stop"
+        return {**trail, "limit_offset": amount("limit_offset", offset)}, "trailing_stop_limit"
+    value = amount(name, options[name])  # type: ignore[literal-required]  # one of TRIGGERS
     if name == "stop":
         return {"trigger_price": value}, "stop" if limit is None else "stop_limit"
     return {"trigger_price": value}, "take_profit" if limit is None else "take_profit_limit"
@@ -153,6 +165,11 @@ def identify(request: OrderRequested, order_id: str, run_id: str, cause: Cause |
 
 def amount(field: str, value: Amount) -> Decimal:
     """Return a quantity or price as a Decimal. Raises OrderError, which names the field and the value."""
+    # Strategies order the same quantity again and again. Not a Decimal: 1 and 1.0 are equal, and have other digits.
+    return _same_amount(field, value) if type(value) in (int, str) else _read_amount(field, value)
+
+
+def _read_amount(field: str, value: Amount) -> Decimal:
     try:
         number = decimal_of(value)
     except (ValueError, TypeError):
@@ -162,6 +179,19 @@ def amount(field: str, value: Amount) -> Decimal:
     if not is_amount(number):
         _refuse(field, value, f"a number of {AMOUNTS}")
     return number
+
+
+_same_amount = lru_cache(maxsize=SAME_AMOUNTS, typed=True)(_read_amount)
+
+
+def trail_of(trail: object) -> tuple[Decimal, Literal["price", "percent"]]:
+    """Return a distance and its unit: 5 is in prices, "2%" in percent of the best price. Raises OrderError."""
+    if not (isinstance(trail, str) and trail.endswith("%")):
+        return amount("trail", trail), "price"  # type: ignore[arg-type]  # it refuses what is no amount
+    percent = amount("trail", trail[:-1])
+    if percent >= 100:
+        _refuse("trail", trail, "a part of the price, above 0% and below 100%")
+    return percent, "percent"
 
 
 def _partner(oco: object) -> str:

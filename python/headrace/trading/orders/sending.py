@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import BrokerError, LaneFullError, OrderError
 from headrace.trading.brokers.base import call_broker
-from headrace.trading.orders.order import UNKNOWN, OrderState
+from headrace.trading.orders.order import PENDING_CANCEL, UNKNOWN
 
 if TYPE_CHECKING:
     from headrace.market.events import OrderRequested
@@ -64,7 +64,7 @@ class Sending:
             error = OrderError(msg, field="order_id")
             self._notices.refuse(request, error)
             raise error
-        if order.state is OrderState.PENDING_CANCEL:
+        if order.state is PENDING_CANCEL:
             self._notices.cancel(request, self._table.cancel_reason(order_id) or "canceled before it was sent")
             return
         if self._gates.is_halted and not self._liquidations.has(order_id):

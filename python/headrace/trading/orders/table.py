@@ -45,7 +45,15 @@ from headrace.market.instrument import instrument_of
 from headrace.market.money import MONEY, ZERO, is_computable, shown
 from headrace.market.wording import value_text
 from headrace.trading.orders.groups import root_of
-from headrace.trading.orders.order import FINAL, ORDER_TRANSITIONS, Order, OrderState
+from headrace.trading.orders.order import (
+    FILLED,
+    FINAL,
+    ORDER_TRANSITIONS,
+    PENDING_CANCEL,
+    SUBMITTED,
+    Order,
+    OrderState,
+)
 from headrace.trading.orders.working import Entry, Working
 
 if TYPE_CHECKING:
@@ -148,7 +156,7 @@ class OrderTable:
     def is_filled(self, order_id: str) -> bool:
         """Whether an order was filled whole; also one that is forgotten, which has ended long ago."""
         entry = self._entries.get(order_id)
-        return entry is None or entry.order.state is OrderState.FILLED
+        return entry is None or entry.order.state is FILLED
 
     # Orders
 
@@ -203,7 +211,7 @@ class OrderTable:
         """Set an order to PENDING_CANCEL."""
         entry = self._entries[order_id]
         entry.before_cancel, entry.cancel_reason = entry.order.state, reason
-        entry.order = msgspec.structs.replace(entry.order, state=OrderState.PENDING_CANCEL, ts=ts)
+        entry.order = msgspec.structs.replace(entry.order, state=PENDING_CANCEL, ts=ts)
 
     def unmark_cancel(self, order_id: str) -> None:
         """Undo ``mark_cancel``."""
@@ -233,16 +241,20 @@ class OrderTable:
         if (event.strategy, event.instrument) != (request.strategy, request.instrument):
             _refuse(event, f"the order is {request.strategy}'s, in {request.instrument}", "instrument")
         after = ORDER_TRANSITIONS.get((order.state, type(event)))
-        is_late = order.state is OrderState.PENDING_CANCEL and entry.before_cancel is not OrderState.SUBMITTED
+        is_late = order.state is PENDING_CANCEL and entry.before_cancel is not SUBMITTED
         if after is None or (is_late and isinstance(event, OrderRejected)):
             _refuse(event, f"the order is {order.state}, and cannot take this event", "state")
-        if isinstance(event, OrderFill):
+        if type(event) is OrderAccepted:
+            entry.order = msgspec.structs.replace(
+                order, state=after, broker_order_id=event.broker_order_id, reason="", ts=event.ts
+            )
+        elif isinstance(event, OrderFill):
             self._fill(entry, event, after)
         elif isinstance(event, OrderAmended):
             self._amend(entry, event, after)
         else:
             entry.order = _changed(order, event, after, entry.cancel_reason)
-        if after is OrderState.PENDING_CANCEL:
+        if after is PENDING_CANCEL:
             # The state that it returns to when its cancel fails.
             entry.before_cancel = ORDER_TRANSITIONS.get((entry.before_cancel, type(event)), entry.before_cancel)
         if after in FINAL:
@@ -260,9 +272,14 @@ class OrderTable:
         # No float and no number of NumPy, which would be equal: the audit holds ints.
         if side_of(event.side) is not event.side or event.side != request.side:
             _refuse(event, f"the order's side is {request.side:+d}, the fill's {event.side!r}", "side")
-        amounts: dict[str, object] = {"quantity": event.quantity, "price": event.price, "fee": event.fee}
-        for what, amount in amounts.items():
-            if not (isinstance(amount, Decimal) and is_computable(amount) and (amount > 0 or what == "fee")):
+        amounts: tuple[tuple[str, object], ...] = (
+            ("quantity", event.quantity),
+            ("price", event.price),
+            ("fee", event.fee),
+            *(() if event.other_fee is None else (("other_fee", event.other_fee.amount),)),
+        )
+        for what, amount in amounts:
+            if not (isinstance(amount, Decimal) and is_computable(amount) and (what.endswith("fee") or amount > 0)):
                 _refuse(event, f"its {what} is {value_text(amount)}", what)
         traded = instrument_of(self._instruments, request.instrument)
         if event.execution_id in entry.executions:
@@ -331,15 +348,14 @@ class OrderTable:
 
 
 def _changed(order: Order, event: OrderEvent, after: OrderState, cancel_reason: str) -> Order:
-    """Return the order after an event that is no fill."""
-    if isinstance(event, OrderAccepted):
-        return msgspec.structs.replace(
-            order, state=after, broker_order_id=event.broker_order_id, reason="", ts=event.ts
-        )
+    """Return the order after an event that is no answer to a request, and no fill."""
     if isinstance(event, OrderRejected):
         return msgspec.structs.replace(order, state=after, gate=event.gate, reason=event.reason, ts=event.ts)
     if isinstance(event, OrderTriggered):
-        return msgspec.structs.replace(order, state=after, ts=event.ts)
+        request = order.request
+        if event.limit is not None:
+            request = msgspec.structs.replace(request, price=event.limit)
+        return msgspec.structs.replace(order, request=request, state=after, ts=event.ts)
     assert isinstance(event, OrderCanceled | OrderExpired)  # The table of transitions holds no other.
     if event.left != order.left:
         _refuse(event, f"it leaves {event.left}, and {order.left} is left", "left")

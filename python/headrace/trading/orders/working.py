@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from headrace.market.money import MONEY, ZERO
 from headrace.trading.orders.groups import Groups, root_of
-from headrace.trading.orders.order import Order, OrderState
+from headrace.trading.orders.order import FILLED, Order, OrderState
 
 if TYPE_CHECKING:
     from headrace.market.events import OrderRequested
@@ -120,7 +120,9 @@ class Working:
             own.working -= 1
             if entry.is_grouped:
                 self._groups.leave(entry)
-            self.shrink(entry, entry.weight)
+            # What was filled whole alone was counted down by its fills.
+            if entry.is_grouped or entry.reserved or entry.order.state is not FILLED:
+                self.shrink(entry, entry.weight)
             entry.works = False
         if not own.entries:
             del of_strategy[request.instrument]

@@ -1,7 +1,17 @@
 """Risk: what an order passes before a broker sees it: the words (``gate``), the checks (``gates``), the ``chain``."""
 
 from headrace.trading.risk.chain import GateCounts, GateRecord, RiskGates
-from headrace.trading.risk.gate import Exposure, Gate, GateRequest, GateVerdict, Halting, Permission, QuoteLike, Refusal
+from headrace.trading.risk.gate import (
+    Exposure,
+    Gate,
+    GateRequest,
+    GateVerdict,
+    Halting,
+    Permission,
+    QuoteLike,
+    Refusal,
+    RiskEngine,
+)
 from headrace.trading.risk.gates import Warmup
 from headrace.trading.risk.limits import LimitsGate, TradingLimits
 
@@ -17,6 +27,7 @@ __all__ = [
     "Permission",
     "QuoteLike",
     "Refusal",
+    "RiskEngine",
     "RiskGates",
     "TradingLimits",
     "Warmup",

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,9 +29,9 @@ from headrace.limits import GATE_RECORDS_MAX
 from headrace.market.instrument import Instrument, RiskLimits
 from headrace.market.listed import completed
 from headrace.market.money import decimal_of, is_amount
-from headrace.market.user_functions import refuse_unfinished, unfinished_problem
-from headrace.trading.risk.gate import Gate, GateRequest, GateVerdict, Refusal
-from headrace.trading.risk.gates import GATES, message_window
+from headrace.trading.risk.gate import GateRequest, GateVerdict, Refusal
+from headrace.trading.risk.gates import ENGINE_GATES, GATES, message_window
+from headrace.trading.risk.own_gates import check_of, judge_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from headrace.market.events import OrderRequested
     from headrace.market.listed import Listed
     from headrace.trading.known_names import KnownNames
-    from headrace.trading.risk.gate import Exposure, Halting, QuoteLike
+    from headrace.trading.risk.gate import Exposure, Gate, Halting, QuoteLike, RiskEngine
 
 __all__ = ["GateCounts", "GateRecord", "RiskGates"]
 
@@ -123,6 +122,8 @@ class RiskGates:
         self._quotes = quotes or _no_quote
         self._books = books or _no_book
         self._trades = trades or _no_trades
+        # What judges in place of the built-in limits; None: they do.
+        self.risk_engine: RiskEngine | None = None
         # Makes an instrument that is not listed when an order first names it; None: such orders are refused.
         self.instrument_of: Callable[[str], Instrument | None] | None = None
         self._gates = [_Kept(gate.name, f"{type(gate).__name__}.check", gate.check) for gate in GATES]
@@ -154,25 +155,24 @@ class RiskGates:
         self._merged[instrument.name] = self._limits if given is None else _completed(given, self._limits)
         return checked
 
-    def _known(self, name: str) -> Instrument | None:
-        """Return an instrument that may be traded; one that is not listed is made where that is allowed."""
-        found = self._instruments.get(name)
-        if found is None and self.instrument_of is not None:
-            made = self.instrument_of(name)
-            return None if made is None else self._add(made)
-        return found
+    def _new(self, name: str) -> Instrument | None:
+        """Make an instrument that is not listed, and may be traded from now on, where that is allowed."""
+        made = None if self.instrument_of is None else self.instrument_of(name)
+        return None if made is None else self._add(made)
 
     def add(self, gate: Gate) -> None:
         """Add a gate of your own, after all others. Raises OptionError (no gate, or its name is taken)."""
-        if not _is_gate(gate):
-            msg = f"{gate!r} is no gate: pass an object with a name and a method check(request)"
-            raise OptionError(msg, option="gate")
+        check = check_of(gate)
         if any(gate.name == kept.name for kept in self._gates):
             msg = f"there is a gate {gate.name!r} already: give each gate a name of its own"
             raise OptionError(msg, option="gate")
-        if msg := unfinished_problem(f"{type(gate).__name__}.check", gate.check):
-            raise OptionError(msg, option="gate")
-        self._gates.append(_Kept(gate.name, f"{type(gate).__name__}.check", partial(_checked, gate.check)))
+        self._gates.append(_Kept(gate.name, f"{type(gate).__name__}.check", check))
+
+    def judge_by(self, engine: RiskEngine) -> None:
+        """Let a risk engine judge in place of the built-in limits; before other gates are added. Raises OptionError."""
+        judge = judge_of(engine)
+        self.risk_engine = engine
+        self._gates[ENGINE_GATES:] = [_Kept("risk_engine", f"{type(engine).__name__}.judge", judge)]
 
     def take_listing(self, listed: Listed) -> None:
         """Take what a venue lists of an instrument: what was configured comes first, and the rest is completed."""
@@ -253,7 +253,7 @@ class RiskGates:
             exposure=exposure,
             now_ns=self._clock.now_ns(),
             is_halted=self.is_halted,
-            instrument=self._known(order.instrument),
+            instrument=self._instruments.get(order.instrument) or self._new(order.instrument),
             limits=self._merged.get(order.instrument, self._limits),
             quote=self._quotes(order.instrument),
             messages=self._messages.get(order.strategy, ()),
@@ -305,26 +305,6 @@ def _no_book(_strategy: str, _instrument: str) -> None:
 
 def _no_trades(_strategy: str, _instrument: str) -> Mapping[str, int | None]:
     return {}
-
-
-def _is_gate(value: object) -> bool:
-    return isinstance(value, Gate) and not isinstance(value, type) and str(value.name) == value.name
-
-
-def _checked(check: Callable[[GateRequest], object], request: GateRequest) -> GateVerdict:
-    """Return the verdict of a user's gate, as texts. Raises TypeError, and what the gate and its texts raise."""
-    verdict = refuse_unfinished(check(request), "since a gate answers at once")
-    if not isinstance(verdict, GateVerdict) or not isinstance(verdict.passed, bool):
-        msg = f"check returned {verdict!r}: return a GateVerdict, with True or False as its first field"
-        raise TypeError(msg)
-    texts = (str(verdict.observed), str(verdict.threshold), str(verdict.reason))
-    quantity: object = verdict.quantity
-    if quantity is None:
-        return GateVerdict(verdict.passed, *texts)
-    if not (isinstance(quantity, Decimal) and 0 < quantity <= request.order.quantity):
-        msg = f"check reduces the order to {quantity!r}: give a Decimal above 0, and not above {request.order.quantity}"
-        raise TypeError(msg)
-    return GateVerdict(verdict.passed, *texts, quantity)
 
 
 def _reduce(order: OrderRequested, quantity: Decimal) -> None:

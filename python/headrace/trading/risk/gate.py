@@ -28,6 +28,7 @@ __all__ = [
     "Permission",
     "QuoteLike",
     "Refusal",
+    "RiskEngine",
 ]
 
 # What a strategy may do now: trade, only reduce what it holds, or nothing.
@@ -151,3 +152,15 @@ class Gate(Protocol):
 
     def check(self, request: GateRequest) -> GateVerdict:
         """Judge one order. What it raises refuses the order."""
+
+
+@runtime_checkable
+class RiskEngine(Protocol):
+    """Judges orders in place of the built-in limits. Write your own: an object with this method.
+
+    The kill switch and the strategy's permission are looked at before it, and unknown instruments are refused; the
+    warm-up, limits of the account and its cash come after it.
+    """
+
+    def judge(self, request: GateRequest) -> GateVerdict:
+        """Judge one order, at once. What it raises refuses the order; it may pass a smaller quantity."""

@@ -28,7 +28,7 @@ from headrace.trading.risk.gate import GateVerdict
 if TYPE_CHECKING:
     from headrace.trading.risk.gate import Gate, GateRequest
 
-__all__ = ["GATES", "message_window"]
+__all__ = ["ENGINE_GATES", "GATES", "Warmup", "message_window", "unknown_instrument"]
 
 # What a refusal proposes for a limit that is not there: small, for paper.
 PROPOSED = {
@@ -93,6 +93,19 @@ class PermissionGate:
         return _refused(observed, "reduces", f"{why}: it may bring the position nearer to 0, and not beyond")
 
 
+def unknown_instrument(request: GateRequest) -> GateVerdict | None:
+    """Refuse an instrument whose money cannot be computed; None: it can."""
+    name = request.order.instrument
+    if request.instrument is None and "." not in name:
+        advice = f"{name} names no venue: order SYMBOL.VENUE, like {name}.BINANCE; handlers get it as instrument"
+        return _refused(name, "SYMBOL.VENUE", advice)
+    if request.instrument is None:
+        return _missing_fact(request, f"{name} is unknown", "price_tick", "lot_size")
+    if request.instrument.contract is None:
+        return _missing_fact(request, "no contract", "contract")
+    return None
+
+
 class InstrumentGate:
     """The instrument is known and traded, its newest quote whole and fresh, and so is what else its strategy uses.
 
@@ -104,13 +117,8 @@ class InstrumentGate:
     def check(self, request: GateRequest) -> GateVerdict:
         """Look at what is known of the instrument, and at the age of its newest quote."""
         name, quote, limit = request.order.instrument, request.quote, request.limits.stale_after_s
-        if request.instrument is None and "." not in name:
-            advice = f"{name} names no venue: order SYMBOL.VENUE, like {name}.BINANCE; handlers get it as instrument"
-            return _refused(name, "SYMBOL.VENUE", advice)
-        if request.instrument is None:
-            return _missing_fact(request, f"{name} is unknown", "price_tick", "lot_size")
-        if request.instrument.contract is None:
-            return _missing_fact(request, "no contract", "contract")
+        if (unknown := unknown_instrument(request)) is not None:
+            return unknown
         if request.status not in (None, TRADING):
             reason = f"{name} is not traded at its venue now: wait for the next listing"
             return _refused(request.status, TRADING, reason)
@@ -161,10 +169,17 @@ class TickAndLot:
         if not is_multiple(order.quantity, lot):
             reason = f"quantity {order.quantity} is no multiple of lot_size {lot}: round it down to one"
             return _refused(order.quantity, lot, reason)
-        if order.price is None and order.trigger_price is None and order.trail is None:
+        if order.order_type == "market" and order.price is None:
             return _passed(order.quantity, lot)
-        given = {"price": order.price, "trigger price": order.trigger_price, "trail": order.trail}
+        given = {
+            "price": order.price,
+            "trigger price": order.trigger_price,
+            "trail": order.trail if order.trail_unit == "price" else None,
+            "limit offset": order.limit_offset,
+        }
         prices = {name: price for name, price in given.items() if price is not None}
+        if not prices:
+            return _passed(order.quantity, lot)
         if tick is None:
             return _missing_fact(request, next(iter(prices.values())), "price_tick")
         for name, price in prices.items():
@@ -303,7 +318,11 @@ def message_window(rate: float) -> tuple[int, int]:
     return count, round(min(count / rate * 1e9, 2.0**62))
 
 
+# Of the engine, whoever judges the risk.
+_OF_THE_ENGINE: tuple[Gate, ...] = (Halted(), PermissionGate())
 GATES: tuple[Gate, ...] = (
-    *(Halted(), PermissionGate(), InstrumentGate(), TickAndLot(), PriceCollar()),
+    *(*_OF_THE_ENGINE, InstrumentGate(), TickAndLot(), PriceCollar()),
     *(QuantityMax(), NotionalMax(), OpenOrders(), MessageRate()),
 )
+# How many gates stand before those that a risk engine replaces.
+ENGINE_GATES = len(_OF_THE_ENGINE)

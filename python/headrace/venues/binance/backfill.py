@@ -76,17 +76,26 @@ class Backfill:
         self._refused: set[str] = set()
         self.filled = 0
 
-    def on_frame(self, name: str, kind: str, message: bytes) -> None:
-        """Look at the id of a trade."""
-        found = SOURCES[kind].id.search(message)
-        if found is None:
-            return
-        number, last = int(found[1]), self._last.get(name)
-        if last is None or number > last:
-            self._last[name] = number
+    def looking_at(self, name: str) -> Callable[[bytes], None] | None:
+        """Return what is to be called with each frame of a stream; None: its holes cannot be filled."""
+        kind = StreamName.parse(name).kind
+        if kind not in SOURCES:
+            return None
+        # Bound once: each frame pays for it.
+        search, newest = SOURCES[kind].id.search, self._last
+
+        def look(message: bytes) -> None:
+            if (found := search(message)) is None:
+                return
+            number, last = int(found[1]), newest.get(name)
+            if last is not None and number <= last:
+                return
+            newest[name] = number
             if last is not None and number > last + 1 and kind not in self._refused:
                 self._holes.append(_Hole(name, last + 1, number - 1))
                 self._wake.set()
+
+        return look
 
     def forget(self, name: str) -> None:
         """Forget a stream that is not subscribed any more."""

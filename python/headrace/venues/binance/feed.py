@@ -20,30 +20,33 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 from urllib.parse import parse_qsl
 
 from headrace.errors import InstrumentError
 from headrace.feeds.base import Frame
-from headrace.feeds.stream_status import status_frame
-from headrace.market.checks import nearest, number, of_type, refuse, whole
+from headrace.market.checks import nearest, of_type, refuse
 from headrace.venues.binance.backfill import Backfill
 from headrace.venues.binance.lines import Lines
-from headrace.venues.binance.listing import MarketListing
+from headrace.venues.binance.listing import MarketListing, refusal_of
 from headrace.venues.binance.liveness import Liveness
 from headrace.venues.binance.networks import addresses_of
+from headrace.venues.binance.options import complete
 from headrace.venues.binance.polled_streams import PolledStreams, is_polled
 from headrace.venues.binance.rest import RestClient
 from headrace.venues.binance.rules import StreamName, rules_of
 from headrace.venues.binance.snapshots import Snapshots, snapshot_frame
+from headrace.venues.binance.stream_kinds import check_streams
+from headrace.venues.binance.stream_states import StreamStates
 from headrace.venues.binance.transport import new_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from headrace.feeds.base import Push
     from headrace.market.listed import Listed
     from headrace.venues.binance.line import Line
+    from headrace.venues.binance.options import FeedOptions
 
 __all__ = ["BinanceFeed"]
 
@@ -52,13 +55,8 @@ log = logging.getLogger(__name__)
 STREAMS = ("bookTicker", "trade", "depth@100ms")
 # How long a held socket waits before it reads again.
 HELD_S = 0.002
-QUIET_S = 10.0
 # Of a snapshot that a poller fetches, each side.
 DEPTH_LEVELS = 100
-LISTING_EVERY_S = 600.0
-SNAPSHOT_LEVELS = 1_000
-# How the names of streams end whose holes REST can fill.
-TRADES = ("@trade", "@aggTrade")
 
 
 class BinanceFeed:
@@ -66,7 +64,8 @@ class BinanceFeed:
 
     venue : "BINANCE", "BINANCE_USDM" or "BINANCE_COINM". symbols : as the venue writes them, ``"BTCUSDT"``.
     streams : of each symbol: "bookTicker", "trade", "aggTrade", "depth@100ms", "kline_1m", "markPrice@1s",
-        "forceOrder", …; by REST, of futures, "openInterest@30s" and "fundingRate@5m".
+        "forceOrder", …; by REST, of futures, "openInterest@30s" and "fundingRate@5m"; of all symbols of futures at
+        once, "!markPrice@arr@1s" and "!forceOrder@arr".
     network : "live", "testnet" or "demo". url, rest_url : addresses in its place, as a simulated venue prints them.
     snapshots : "requested" by books, or "always" after each connect, for a recording that replays alone.
     snapshot_levels : of each side of a book that a snapshot is asked for; beyond them a book knows nothing.
@@ -83,60 +82,43 @@ class BinanceFeed:
     is_live: Final = True
 
     def __init__(
-        self,
-        venue: str,
-        symbols: Sequence[str],
-        streams: Sequence[str] = STREAMS,
-        *,
-        network: str = "live",
-        url: str | None = None,
-        rest_url: str | None = None,
-        snapshots: str = "requested",
-        snapshot_levels: int = SNAPSHOT_LEVELS,
-        backfill: bool = True,
-        time_unit: str = "ms",
-        quiet_s: float = QUIET_S,
-        listing_every_s: float = LISTING_EVERY_S,
-        limits: Mapping[str, float] | None = None,
-        proxy: str | None = None,
-        source_address: str | None = None,
+        self, venue: str, symbols: Sequence[str], streams: Sequence[str] = STREAMS, **options: Unpack[FeedOptions]
     ) -> None:
-        self._rules = rules_of(venue, limits)
+        self._rules = rules = rules_of(venue, options.get("limits"))
+        own = complete(rules, options)
         _refuse_wrong_names(symbols=symbols, streams=streams)
-        _refuse_wrong_times(quiet_s=quiet_s, listing_every_s=listing_every_s)
-        _refuse_wrong_words(venue, snapshots=snapshots, time_unit=time_unit)
-        whole("snapshot_levels", snapshot_levels, 1, self._rules.depth_weights[-1][0], "levels")
-        of_type("backfill", backfill, bool)
-        of_type("proxy", proxy, str, None)
-        of_type("source_address", source_address, str, None)
         self._symbols = list(dict.fromkeys(symbol.upper() for symbol in symbols))
-        self._addresses = addresses_of(venue, network, url, rest_url)
-        connect = partial(new_transport, proxy=proxy, source_address=source_address)
+        self._addresses = addresses_of(venue, own["network"], own["url"], own["rest_url"])
+        connect = partial(new_transport, proxy=own["proxy"], source_address=own["source_address"])
         connect()  # A missing extra is said here, not at the first connect.
-        self._lines = Lines(self._rules, connect, self, quiet_s=quiet_s)
+        self._lines = Lines(rules, connect, self, quiet_s=own["quiet_s"])
         self.rest = RestClient(
-            self._rules,
+            rules,
             self._addresses.rest,
-            proxy=proxy,
-            source_address=source_address,
-            time_unit=time_unit,
+            proxy=own["proxy"],
+            source_address=own["source_address"],
+            time_unit=own["time_unit"],
         )
-        self._query = "?timeUnit=MICROSECOND" if time_unit == "us" else ""
+        self._query = "?timeUnit=MICROSECOND" if own["time_unit"] == "us" else ""
         self._snapshots = Snapshots(
-            self.rest, self._push_snapshot, always=snapshots == "always", levels=snapshot_levels
+            self.rest, self._push_snapshot, always=own["snapshots"] == "always", levels=own["snapshot_levels"]
         )
-        self._backfill = Backfill(self.rest, self._rules.trade_weights, self._push_frame) if backfill else None
-        names = [f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in dict.fromkeys(streams)]
+        self._backfill = Backfill(self.rest, rules.trade_weights, self._push_frame) if own["backfill"] else None
+        names = _names_of(self._symbols, streams)
+        # Without a symbol they are checked, too: a wrong one is wrong for all that come later.
+        check_streams(venue, _names_of(self._symbols or ("symbol",), streams))
         self._topics = [name for name in names if not is_polled(name.partition("@")[2])]
-        self._polled = PolledStreams(venue, self.rest, self, [name for name in names if name not in self._topics])
+        self._polled = PolledStreams(self.rest, self, [name for name in names if name not in self._topics])
         # What is to be subscribed, where another part decides it.
         self._followed: Callable[[], Iterable[str]] | None = None
-        self._listing = MarketListing(venue, self.rest, every_s=listing_every_s)
+        self._listing = MarketListing(venue, self.rest, every_s=own["listing_every_s"])
         self.on_listed: Callable[[Listed], object] | None = None
         self._push: Push | None = None
         self._last_ns = 0
-        self._states: dict[str, str] = {}
-        self._liveness = Liveness(self.rest, self._rules, self._states, self._on_stale, quiet_s=quiet_s)
+        self._states = StreamStates(self._symbols, self._push_frame)
+        # By stream: what looks at each of its frames.
+        self._looking: dict[str, Callable[[bytes], None] | None] = {}
+        self._liveness = Liveness(self.rest, rules, self._states.by_name, self._on_stale, quiet_s=own["quiet_s"])
 
     @property
     def name(self) -> str:
@@ -153,8 +135,8 @@ class BinanceFeed:
     def instruments(self) -> Sequence[str]:
         """The names of its symbols, and of those that were subscribed to since."""
         wanted = self.topics if self._followed is None else self._followed()
-        more = (StreamName.parse(name).symbol.upper() for name in (*wanted, *self._states))
-        return [f"{symbol}.{self.venue}" for symbol in dict.fromkeys((*self._symbols, *more))]
+        more = (StreamName.parse(name).symbol.upper() for name in (*wanted, *self._states.by_name))
+        return [f"{symbol}.{self.venue}" for symbol in dict.fromkeys((*self._symbols, *more)) if symbol]
 
     @property
     def listed(self) -> dict[str, Listed]:
@@ -169,12 +151,12 @@ class BinanceFeed:
     @property
     def states(self) -> dict[str, str]:
         """Each stream's state: DOWN, SILENT (subscribed, nothing has come), UP, STALE."""
-        return dict(self._states)
+        return dict(self._states.by_name)
 
     @property
     def epochs(self) -> dict[str, int]:
         """The number of each stream's connection: 1 is the first, 0 none yet."""
-        return {name: self._lines.epoch_of(name) for name in self._states}
+        return {name: self._lines.epoch_of(name) for name in self._states.by_name}
 
     async def open(self) -> None:
         """Read what the venue lists. Raises InstrumentError, VenueRequestError."""
@@ -215,20 +197,24 @@ class BinanceFeed:
                 if self._backfill is not None:
                     tasks.create_task(self._backfill.run(), name=f"{self.name} backfill")
                 self._lines.want(self._urls(self.topics if self._followed is None else self._followed()))
-                await asyncio.Event().wait()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    # In the group: no line may begin while it ends.
+                    self._lines.close()
         finally:
             self._push = None
-            self._lines.close()
 
     async def subscribe(self, names: Iterable[str]) -> None:
         """Subscribe to more streams, such as ``"btcusdt@trade"``, and wait until the venue has confirmed all.
 
-        Raises InstrumentError for a symbol that is not listed, VenueRequestError for what is not confirmed within 5 s.
+        Raises OptionError for a stream that the market does not have, InstrumentError for a symbol that is not listed,
+        VenueRequestError for what is not confirmed in 4.5 s.
         """
         urls = self._urls(names)
         await self._lines.add(urls)
-        for name in [own for own in urls if own not in self._states]:
-            self._change_state([name], "SILENT", "SUBSCRIBED", self._lines.epoch_of(name))
+        for name in [own for own in urls if own not in self._states.by_name]:
+            self._be_silent([name], "SUBSCRIBED", self._lines.epoch_of(name))
 
     async def unsubscribe(self, names: Iterable[str]) -> None:
         """Unsubscribe, and wait for the venue where a line is up. Raises VenueRequestError."""
@@ -237,10 +223,11 @@ class BinanceFeed:
             await self._lines.remove(epochs)
         finally:
             # One of them may have been subscribed to again meanwhile.
-            for name in [own for own in epochs if own in self._states and not self._lines.has(own)]:
-                self._change_state([name], "DOWN", "UNSUBSCRIBED", epochs[name])
-                self._states.pop(name, None)
+            for name in [own for own in epochs if own in self._states.by_name and not self._lines.has(own)]:
+                self._states.change([name], "DOWN", "UNSUBSCRIBED", epochs[name])
+                del self._states.by_name[name]
                 self._liveness.forget(name)
+                self._looking.pop(name, None)
                 if self._backfill is not None:
                     self._backfill.forget(name)
 
@@ -276,42 +263,41 @@ class BinanceFeed:
 
     def on_frame(self, name: str, message: bytes) -> None:
         """Push a frame."""
-        state = self._states.get(name)
+        state = self._states.by_name.get(name)
         if state is None and self._lines.has(name):
             # Its first frame has overtaken the venue's confirmation.
             state = "SILENT"
         if state is not None:
             self._liveness.on_frame(name, message)
             if state != "UP":
-                self._change_state([name], "UP", "FRAME_CAME", self._lines.epoch_of(name))
-            if "@depth" in name:
-                self._snapshots.on_depth(name, message)
-            elif self._backfill is not None and name.endswith(TRADES):
-                self._backfill.on_frame(name, name.partition("@")[2], message)
+                self._states.change([name], "UP", "FRAME_CAME", self._lines.epoch_of(name))
+            look = self._looking[name] if name in self._looking else self._look_at(name)
+            if look is not None:
+                look(message)
         self._push_frame(message)
 
     def on_polled(self, name: str, message: bytes) -> None:
         """Push what a polled stream brings."""
-        self._change_state([name], "UP", "FRAME_CAME", 1)
+        self._states.change([name], "UP", "FRAME_CAME", 1)
         self._push_frame(message)
 
     def on_poll_failed(self, name: str, problem: str) -> None:
         """Note that a polled stream brings nothing."""
         log.warning("%s: %s could not be polled: %s", self.name, name, problem)
-        self._change_state([name], "STALE", "NOTHING_CAME", 1)
+        self._states.change([name], "STALE", "NOTHING_CAME", 1)
 
     def on_up(self, line: Line, reason: str, *, lost: bool) -> None:
         """Note that a line's streams are subscribed."""
         log.info("%s: %s, %d streams", self.name, reason, len(line.names))
         why = "CONNECTED" if line.epoch == 1 else "RECONNECTED" if lost else "REPLACED"
-        self._change_state(line.names, "SILENT", why, line.epoch, lost=lost)
+        self._be_silent(line.names, why, line.epoch, lost=lost)
         if lost or line.epoch == 1:
             self._snapshots.forget(StreamName.parse(name).symbol.upper() for name in line.names if "@depth" in name)
 
     def on_down(self, line: Line, reason: str, detail: str) -> None:
         """Note that nothing comes over a line."""
         log.warning("%s: connection lost: %s", self.name, detail)
-        self._change_state(line.names, "DOWN", reason, line.epoch)
+        self._states.change(line.names, "DOWN", reason, line.epoch)
 
     async def is_quiet(self, line: Line) -> bool:
         """Return whether REST has nothing newer than the newest frames of a line's first symbol."""
@@ -319,7 +305,7 @@ class BinanceFeed:
 
     def _on_stale(self, name: str) -> None:
         """Note that a stream is stale, and have its connection replaced."""
-        self._change_state([name], "STALE", "NOTHING_CAME", self._lines.epoch_of(name))
+        self._states.change([name], "STALE", "NOTHING_CAME", self._lines.epoch_of(name))
         self._lines.replace(name, f"nothing comes of {name}")
 
     def before_subscribing(self, line: Line) -> None:
@@ -334,30 +320,33 @@ class BinanceFeed:
             self.on_listed(listed)
 
     def _urls(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the address of each stream, with its route. Raises InstrumentError."""
+        """Return the address of each stream, with its route. Raises OptionError, InstrumentError."""
+        names = list(names)
+        check_streams(self.venue, names)
         streams = {name: StreamName.parse(name) for name in names}
         for stream in streams.values():
-            self._check(stream.symbol.upper())
+            if stream.symbol:
+                self._check(stream.symbol.upper())
         return {
             name: self._addresses.ws + self._rules.route_of(own.kind) + self._query for name, own in streams.items()
         }
 
     def _check(self, symbol: str) -> None:
-        if refusal := self.refusal(f"{symbol}.{self.venue}"):
-            raise InstrumentError(refusal)
+        if f"{symbol}.{self.venue}" not in self.listed:
+            raise InstrumentError(refusal_of(self.venue, symbol, self.listed))
 
-    def _change_state(self, names: Iterable[str], state: str, reason: str, epoch: int, *, lost: bool = False) -> None:
-        """Note a new state of streams, and push it. reason : one of STATUS_REASONS."""
-        for name in names:
-            if self._states.get(name) == state and not lost:
-                continue
-            self._states[name] = state
-            if state == "SILENT":
-                # What came over the last connection says nothing about this one.
-                self._liveness.forget(name)
-            stream = StreamName.parse(name)
-            symbol = stream.symbol.upper()
-            self._push_frame(status_frame(symbol, stream.kind, state, reason, epoch=epoch, is_lost=lost))
+    def _be_silent(self, names: Iterable[str], reason: str, epoch: int, *, lost: bool = False) -> None:
+        """Note that streams are subscribed, and nothing has come yet."""
+        for name in self._states.change(names, "SILENT", reason, epoch, lost=lost):
+            # What came over the last connection says nothing about this one.
+            self._liveness.forget(name)
+
+    def _look_at(self, name: str) -> Callable[[bytes], None] | None:
+        look = self._snapshots.looking_at(name)
+        if look is None and self._backfill is not None:
+            look = self._backfill.looking_at(name)
+        self._looking[name] = look
+        return look
 
     def _push_snapshot(self, symbol: str, body: bytes) -> None:
         self._push_frame(snapshot_frame(symbol, body))
@@ -379,14 +368,8 @@ def _refuse_wrong_names(**lists: Sequence[str]) -> None:
             of_type(option, name, str)
 
 
-def _refuse_wrong_times(**times: float) -> None:
-    for option, seconds in times.items():
-        if not number(option, seconds) > 0:
-            refuse(option, seconds, "a number of seconds above 0")
-
-
-def _refuse_wrong_words(venue: str, *, snapshots: str, time_unit: str) -> None:
-    if snapshots not in ("requested", "always"):
-        refuse("snapshots", snapshots, '"requested" or "always"')
-    if time_unit != "ms" and (time_unit, venue) != ("us", "BINANCE"):
-        refuse("time_unit", time_unit, '"ms", or "us" at BINANCE')
+def _names_of(symbols: Iterable[str], streams: Iterable[str]) -> list[str]:
+    """Return the names of streams: those of each symbol, then those of all symbols, which begin with "!"."""
+    wanted = dict.fromkeys(streams)
+    of_each = [f"{symbol.lower()}@{own}" for symbol in symbols for own in wanted if not own.startswith("!")]
+    return of_each + [own for own in wanted if own.startswith("!")]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 
 from headrace.errors import HeadraceError, VenueRequestError
+from headrace.market.checks import nearest
 from headrace.market.instrument import Instrument
 from headrace.market.listed import Listed
 from headrace.venues.binance.networks import addresses_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from headrace.venues.binance.networks import NetworkOptions
 
-__all__ = ["MarketListing", "listed_at", "listed_instruments"]
+__all__ = ["MarketListing", "listed_at", "listed_instruments", "refusal_of"]
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,13 @@ def listed_instruments(venue: str, info: Mapping[str, Any]) -> dict[str, Listed]
         else:
             listed[instrument.name] = Listed(instrument, status)
     return listed
+
+
+def refusal_of(venue: str, symbol: str, listed: Mapping[str, Listed]) -> str:
+    """Return what is said of a symbol that a market does not list. listed : what it lists, by name."""
+    # Users write symbols, or paste whole names.
+    known = [name.removesuffix(f".{venue}") for name in listed]
+    return f"{venue} does not list {symbol}{nearest(symbol.removesuffix(f'.{venue}'), known)}"
 
 
 async def listed_at(venue: str, **options: Unpack[NetworkOptions]) -> dict[str, Listed]:

@@ -59,18 +59,15 @@ def is_polled(stream: str) -> bool:
 class PolledStreams:
     """The polled streams of one feed. streams : names, such as ``"btcusdt@openInterest@30s"``.
 
-    Raises OptionError: the market has no such thing, or the interval is none.
+    Raises OptionError: the interval is none, or too short.
     """
 
-    def __init__(self, venue: str, rest: RestClient, owner: StreamOwner, streams: Iterable[str]) -> None:
+    def __init__(self, rest: RestClient, owner: StreamOwner, streams: Iterable[str]) -> None:
         self._rest = rest
         self._owner = owner
         self._turns: dict[str, tuple[StreamName, float]] = {}
         for name in streams:
             stream = StreamName.parse(name)
-            if venue == "BINANCE":
-                msg = f"{venue} has no {stream.kind}: it is of futures; use BINANCE_USDM or BINANCE_COINM"
-                raise OptionError(msg, option="streams")
             every_ns = duration_ns("streams", stream.interval or ENDPOINTS[stream.kind].every)
             if every_ns < 1_000_000_000:
                 msg = f"{name} is polled too often: an interval is 1s or longer{nearest(stream.kind, ENDPOINTS)}"

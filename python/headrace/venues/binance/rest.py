@@ -21,6 +21,7 @@ import msgspec
 from headrace.errors import VenueRequestError
 from headrace.venues.binance.breaker import breaker_of
 from headrace.venues.binance.budget import budget_of
+from headrace.venues.binance.cancellation import heeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,7 @@ class RestClient:
             try:
                 await self.budget.spend(weight, urgency=urgency)
                 self.requests += 1
-                status, body = await self._ask(url, query)
+                status, body = await heeded(self._ask(url, query))
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
                 status, body = 0, b""
@@ -122,7 +123,8 @@ class RestClient:
             if status not in (418, 429):
                 self.breaker.failed()
                 await asyncio.sleep(min(BACKOFF_S * 2**attempt, BACKOFF_MAX_S) * random.uniform(0.5, 1.0))
-        msg = f"{url} gave no answer in {ATTEMPTS} attempts: {problem or 'the circuit breaker is open'}"
+        why = problem or "the circuit breaker is open"
+        msg = f"{url} gave no answer in {ATTEMPTS} attempts: {why}; check the address and the way there"
         raise VenueRequestError(msg, url=url, status=None)
 
     async def _ask(self, url: str, query: dict[str, object]) -> tuple[int, bytes]:

@@ -29,7 +29,10 @@ PUBLIC_KINDS = frozenset({"bookTicker", "depth", "depth5", "depth10", "depth20",
 
 
 class StreamName(NamedTuple):
-    """A stream's name in parts. symbol : as it stands in the name, in lower case. kind : such as ``"depth"``."""
+    """A stream's name in parts. kind : such as ``"depth"``.
+
+    symbol : as it stands in the name, in lower case; empty for a stream of all symbols, ``!markPrice@arr@1s``.
+    """
 
     symbol: str
     kind: str
@@ -37,8 +40,10 @@ class StreamName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> StreamName:
-        """Split a name: ``btcusdt@depth@100ms``, ``btcusdt@kline_1m``, ``!serverShutdown``."""
+        """Split a name: ``btcusdt@depth@100ms``, ``btcusdt@kline_1m``, ``!markPrice@arr@1s``, ``!serverShutdown``."""
         symbol, _, rest = name.partition("@")
+        if symbol.startswith("!"):
+            return cls("", symbol[1:], rest.removeprefix("arr").removeprefix("@"))
         kind, _, interval = rest.partition("@")
         if kind.startswith("kline_"):
             kind, _, interval = kind.partition("_")
@@ -120,4 +125,4 @@ def rules_of(venue: str, limits: Mapping[str, float] | None = None) -> VenueRule
     if not limits:
         return rules
     refuse_unknown("a venue's limits", limits, LIMITS)
-    return converted(msgspec.structs.asdict(rules) | dict(limits), VenueRules)
+    return converted("a venue", msgspec.structs.asdict(rules) | dict(limits), VenueRules)

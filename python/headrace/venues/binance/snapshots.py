@@ -65,14 +65,19 @@ class Snapshots:
         for symbol in symbols:
             self._first.pop(symbol, None)
 
-    def on_depth(self, name: str, message: bytes) -> None:
-        """Note the first depth event of a connection."""
-        if not self._always:
-            return
-        symbol = StreamName.parse(name).symbol.upper()
-        if symbol not in self._first and (first := FIRST_UPDATE.search(message)):
-            self._first[symbol] = int(first[1])
-            self.request(symbol)
+    def looking_at(self, name: str) -> Callable[[bytes], None] | None:
+        """Return what is to be called with each frame of a stream: it notes the first depth event of a connection."""
+        stream = StreamName.parse(name)
+        if not self._always or stream.kind != "depth":
+            return None
+        symbol = stream.symbol.upper()
+
+        def look(message: bytes) -> None:
+            if symbol not in self._first and (first := FIRST_UPDATE.search(message)):
+                self._first[symbol] = int(first[1])
+                self.request(symbol)
+
+        return look
 
     async def run(self) -> None:
         """Serve requests until cancelled."""

@@ -9,7 +9,7 @@ What happens with a message that is too long
     counts it, and the connection stays.
 
 Guarantees: a message is passed on whole and once; a ping is answered at once with its payload; nothing that the
-listener raises reaches the library; ``on_end`` is called once.
+listener raises reaches the library; ``on_end`` is called once; an ``open`` that fails or is cancelled leaves no socket.
 Does not: reconnect, or limit what is sent.
 """
 
@@ -17,12 +17,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.errors import MissingExtraError
 from headrace.limits import FRAME_BYTES_MAX
+from headrace.venues.binance.cancellation import heeded
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from picows import WSFrame, WSTransport
     from picows.picows import WSCloseHandshake
 
@@ -33,6 +37,8 @@ log = logging.getLogger(__name__)
 # Above our own bound, so that a library cuts no connection for a frame that we would only count.
 LIBRARY_BYTES_MAX = 16 * FRAME_BYTES_MAX
 OPEN_TIMEOUT_S = 10.0
+# For the server's last frame; the end of a feed waits for it.
+CLOSE_TIMEOUT_S = 0.1
 
 
 class Listener(Protocol):
@@ -84,8 +90,17 @@ def new_transport(*, proxy: str | None = None, source_address: str | None = None
     return PicowsTransport(proxy, source_address)
 
 
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+@asynccontextmanager
+async def _opening(transport: Transport, url: str, refusal: type[Exception]) -> AsyncIterator[None]:
+    """Close a transport whose opening fails or is cancelled. Raises OSError for what the library calls a refusal."""
+    try:
+        yield
+    except BaseException as error:
+        await transport.close()
+        if not isinstance(error, refusal | OSError):
+            raise
+        msg = f"no web socket at {url}: {str(error) or type(error).__name__}"
+        raise OSError(msg) from error
 
 
 def _end_of(handshake: WSCloseHandshake | None) -> str:
@@ -115,6 +130,8 @@ class _Joined:
 
     def add(self, part: bytes, *, is_last: bool) -> bytes | None:
         """Return the message when its last part has come."""
+        if is_last and not self._parts and len(part) <= FRAME_BYTES_MAX:
+            return part  # Almost every message is whole.
         if self._size <= FRAME_BYTES_MAX:
             self._parts.append(part[: FRAME_BYTES_MAX + 1 - self._size])
             self._size += len(part)
@@ -140,10 +157,21 @@ class PicowsTransport:
 
         ending, joined = self._ending, _Joined()
         ending.listener = listener
+
+        def keep(socket: WSTransport) -> None:
+            self._socket = socket
+
         kinds = picows.WSMsgType
         text, continuation, ping, close = kinds.TEXT, kinds.CONTINUATION, kinds.PING, kinds.CLOSE
 
         class _Receiver(picows.WSListener):
+            def on_ws_connected(self, transport: WSTransport) -> None:
+                if ending.listener is not None:
+                    keep(transport)
+                else:
+                    # It was closed while it was being opened.
+                    transport.disconnect(graceful=False)
+
             def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
                 try:
                     if frame.msg_type in (text, continuation):
@@ -165,21 +193,19 @@ class PicowsTransport:
                 ending.end(_end_of(transport.close_handshake))
 
         options: dict[str, Any] = {} if self._local is None else {"local_addr": self._local}
-        try:
-            self._socket, _ = await picows.ws_connect(
-                _Receiver,
-                url,
-                websocket_handshake_timeout=OPEN_TIMEOUT_S,
-                max_frame_size=LIBRARY_BYTES_MAX,
-                enable_auto_pong=False,
-                disconnect_on_exception=False,
-                proxy=self._proxy,
-                **options,
+        async with _opening(self, url, picows.WSError):
+            await heeded(
+                picows.ws_connect(
+                    _Receiver,
+                    url,
+                    websocket_handshake_timeout=OPEN_TIMEOUT_S,
+                    max_frame_size=LIBRARY_BYTES_MAX,
+                    enable_auto_pong=False,
+                    disconnect_on_exception=False,
+                    proxy=self._proxy,
+                    **options,
+                )
             )
-        except (picows.WSError, OSError, TimeoutError) as error:
-            ending.listener = None
-            msg = f"no web socket at {url}: {_text(error)}"
-            raise OSError(msg) from error
 
     def send(self, message: bytes) -> None:
         """Send a text message."""
@@ -204,7 +230,9 @@ class PicowsTransport:
         self._ending.listener = None
         if socket is not None:
             socket.disconnect(graceful=False)
-            await socket.wait_disconnected()
+            # It raises what was wrong with the server's frames, if that ended it: ``on_end`` was called for it.
+            with suppress(Exception):
+                await socket.wait_disconnected()
 
 
 class AiohttpTransport:
@@ -217,6 +245,7 @@ class AiohttpTransport:
         self._session: Any = None
         self._socket: Any = None
         self._reading: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
         self._may_read = asyncio.Event()
         self._may_read.set()
 
@@ -226,19 +255,16 @@ class AiohttpTransport:
 
         self._ending.listener = listener
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=self._local))
-        try:
-            self._socket = await self._session.ws_connect(
-                url,
-                proxy=self._proxy,
-                autoping=False,
-                max_msg_size=LIBRARY_BYTES_MAX,
-                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+        async with _opening(self, url, aiohttp.ClientError):
+            self._socket = await heeded(
+                self._session.ws_connect(
+                    url,
+                    proxy=self._proxy,
+                    autoping=False,
+                    max_msg_size=LIBRARY_BYTES_MAX,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
+                )
             )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._ending.listener = None
-            await self._session.close()
-            msg = f"no web socket at {url}: {_text(error)}"
-            raise OSError(msg) from error
         self._reading = asyncio.create_task(self._read(), name="headrace-socket")
 
     async def _read(self) -> None:
@@ -264,7 +290,14 @@ class AiohttpTransport:
     def send(self, message: bytes) -> None:
         """Send a text message."""
         if self._socket is not None:
-            asyncio.ensure_future(self._socket.send_str(message.decode()))  # noqa: RUF006 - awaited by close
+            sending = asyncio.ensure_future(self._send(message.decode()))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+
+    async def _send(self, message: str) -> None:
+        # A socket that is closing ends what waits for an answer, too: by ``on_end``.
+        with suppress(OSError):
+            await self._socket.send_str(message)
 
     def pause(self) -> None:
         """Read no more."""
@@ -277,10 +310,14 @@ class AiohttpTransport:
     async def close(self) -> None:
         """Close; may be called twice."""
         self._ending.listener = None
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        if self._socket is not None:
-            await self._socket.close()
-        if self._session is not None:
-            await self._session.close()
+        under_way = [*self._sending, *([] if self._reading is None else [self._reading])]
+        for task in under_way:
+            task.cancel()
+        try:
+            await asyncio.gather(*under_way, return_exceptions=True)
+            if self._socket is not None:
+                await self._socket.close()
+        finally:
+            # Also when the wait for the server is cancelled.
+            if self._session is not None:
+                await self._session.close()

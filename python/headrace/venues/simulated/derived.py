@@ -2,7 +2,7 @@
 
 ::
 
-    trades ─▶ kline_1m, kline_5m …         best prices ─▶ markPrice, once a second
+    trades ─▶ kline_1m, kline_5m …         best prices ─▶ markPrice, !markPrice@arr, once a second
            └▶ forceOrder, each 500th       book ────────▶ depth5, depth10, depth20
 
 Guarantees: only streams with a subscription are made; a candle that ended is sent once more, marked as closed.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from headrace.venues.simulated.market import Depth, Market
 
-__all__ = ["DerivedStreams"]
+__all__ = ["AllMarks", "DerivedStreams"]
 
 FUNDING_EVERY_MS = 8 * 3_600_000
 FUNDING_RATE = "0.00010000"
@@ -112,22 +112,29 @@ class DerivedStreams:
         if isinstance(event, Trade):
             self._trades += 1
             if self._is_futures and self._trades % LIQUIDATION_EACH == 0:
-                yield self._moment(ts_ns, "forceOrder", self._liquidation(ms, event))
+                liquidation = self._moment(ts_ns, "forceOrder", self._liquidation(ms, event))
+                yield liquidation
+                # The stream of all symbols, !forceOrder@arr.
+                yield liquidation._replace(symbol="")
+
+    def mark_event(self, ms: int) -> dict[str, object] | None:
+        """Return the mark price as its stream does; None before the first quote."""
+        best = self._market.best
+        return None if best is None else self._mark(ms, best)
 
     def mark(self, ms: int) -> dict[str, object] | None:
         """Return the mark price as REST does; None before the first quote."""
-        best = self._market.best
-        if best is None:
+        mark = self.mark_event(ms)
+        if mark is None:
             return None
-        mark = self._mark(ms, best)
         names = {"s": "symbol", "p": "markPrice", "i": "indexPrice", "r": "lastFundingRate", "T": "nextFundingTime"}
         return {name: mark[key] for key, name in names.items()} | {"time": ms}
 
     def funding(self, ms: int) -> dict[str, object] | None:
         """Return the newest settled funding as REST does; None before the first quote."""
-        if self._market.best is None:
+        mark = self.mark_event(ms)
+        if mark is None:
             return None
-        mark = self._mark(ms, self._market.best)
         settled_ms = ms - ms % FUNDING_EVERY_MS
         rates = {"fundingRate": FUNDING_RATE, "fundingTime": settled_ms, "markPrice": mark["p"]}
         return {"symbol": self._market.symbol, **rates}
@@ -176,3 +183,21 @@ class DerivedStreams:
         }
         order |= {"ap": trade.p, "X": "FILLED", "l": trade.q, "z": trade.q, "T": ms}
         return {"e": "forceOrder", "E": ms, "o": order}
+
+
+class AllMarks:
+    """The mark prices of all symbols of one market, as one array."""
+
+    def __init__(self, venue: str) -> None:
+        self._venue = venue
+        self._sent_ns = -MARK_EVERY_NS
+
+    def at(self, ts_ns: int, listed: Iterable[DerivedStreams]) -> Moment | None:
+        """Return the array that is due, as a moment without a symbol; None: none is."""
+        if ts_ns - self._sent_ns < MARK_EVERY_NS:
+            return None
+        marks = [mark for own in listed if (mark := own.mark_event(ts_ns // 1_000_000)) is not None]
+        if not marks:
+            return None
+        self._sent_ns = ts_ns
+        return Moment(ts_ns, self._venue, "", "markPrice", msgspec.json.encode(marks))

@@ -102,11 +102,7 @@ class FaultScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @classmethod
     def of(cls, faults: Iterable[Fault | dict[str, object]], *, seed: int = 1) -> FaultScript:
         """Return a script of faults, or of tables of their fields. Raises OptionError."""
-        made = []
-        for fault in faults:
-            if isinstance(fault, dict):
-                refuse_unknown("a fault", fault, Fault.__struct_fields__)
-            made.append(fault if isinstance(fault, Fault) else converted(fault, Fault))
+        made = (own if isinstance(own, Fault) else converted("a fault", own, Fault) for own in faults)
         return cls(faults=tuple(made), seed=seed)
 
 

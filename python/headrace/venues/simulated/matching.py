@@ -13,16 +13,21 @@ Source: the venue's public documentation of orders and error codes, read in Nove
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from headrace.market.checks import of_type, refuse
+from headrace.market.instrument import Instrument
+from headrace.market.money import decimal_of
 from headrace.venues.simulated.market import Best, Trade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headrace.market.money import Amount
     from headrace.venues.simulated.market import Depth, Market
 
 __all__ = ["Order", "Orders", "RefusalError"]
@@ -32,6 +37,9 @@ KINDS = ("LIMIT", "MARKET", "LIMIT_MAKER")
 TIMES = ("GTC", "IOC", "FOK", "GTX")
 ENDED = ("FILLED", "CANCELED", "EXPIRED", "REJECTED")
 TAKER_FEE, MAKER_FEE = Decimal("0.001"), Decimal("0.001")
+# The venue writes its fees with so many digits.
+FEE_STEP = Decimal("0.00000001")
+CLIENT_ID = re.compile(r"[a-zA-Z0-9_-]{1,36}")
 
 
 class RefusalError(Exception):
@@ -42,14 +50,42 @@ class RefusalError(Exception):
         self.code, self.text, self.status = code, text, status
 
 
+class FeeAsset(NamedTuple):
+    """A third asset that fees are paid in. price : of one, in the quote currency."""
+
+    asset: str
+    price: Decimal
+
+    @classmethod
+    def of(cls, given: tuple[str, Amount]) -> FeeAsset:
+        """Return it as a user gives it. Raises OptionError."""
+        try:
+            asset, price = given
+            of_type("fee_asset", asset, str)
+            made = cls(asset, decimal_of(price))
+        except (TypeError, ValueError):
+            refuse("fee_asset", given, 'an asset and its price, like ("BNB", "600")')
+        if made.price <= 0:
+            refuse("fee_asset", given, "an asset and its price, above 0")
+        return made
+
+
 class Fill(msgspec.Struct):
-    """One trade of an order."""
+    """One trade of an order. fee : in ``fee_asset``."""
 
     trade_id: int
     price: Decimal
     quantity: Decimal
     is_maker: bool
     ms: int
+    fee: Decimal
+    fee_asset: str
+
+    def answer(self, number: str) -> dict[str, object]:
+        """Return the trade as REST does. number : what the answer calls its id."""
+        amounts = {"price": self.price, "qty": self.quantity, "commission": self.fee}
+        texts = {name: f"{value:f}" for name, value in amounts.items()}
+        return {number: self.trade_id, "commissionAsset": self.fee_asset, **texts}
 
 
 class Order(msgspec.Struct):
@@ -57,7 +93,7 @@ class Order(msgspec.Struct):
 
     order_id: int
     client_order_id: str
-    symbol: str
+    instrument: Instrument
     side: str
     kind: str
     time_in_force: str
@@ -67,6 +103,11 @@ class Order(msgspec.Struct):
     seen_at_ms: int
     status: str = "NEW"
     fills: list[Fill] = []
+
+    @property
+    def symbol(self) -> str:
+        """The symbol."""
+        return self.instrument.symbol
 
     @property
     def executed(self) -> Decimal:
@@ -83,11 +124,9 @@ class Order(msgspec.Struct):
         """The sum of price times quantity."""
         return sum((fill.price * fill.quantity for fill in self.fills), Decimal(0))
 
-    def answer(self) -> dict[str, object]:
-        """Return the order as REST does."""
-        fills = [
-            {"price": f"{fill.price:f}", "qty": f"{fill.quantity:f}", "tradeId": fill.trade_id} for fill in self.fills
-        ]
+    def answer(self, *, is_new: bool = False) -> dict[str, object]:
+        """Return the order as REST does; the spot market's answer to a new order names its trades."""
+        names_trades = is_new and self.instrument.contract == "spot"
         average = self.turnover / self.executed if self.executed else Decimal(0)
         amounts = {
             "price": self.price,
@@ -108,15 +147,16 @@ class Order(msgspec.Struct):
             "timeInForce": self.time_in_force,
             "type": self.kind,
             "side": self.side,
-            "fills": fills,
+            **({"fills": [fill.answer("tradeId") for fill in self.fills]} if names_trades else {}),
             **{name: f"{value:f}" for name, value in amounts.items()},
         }
 
 
 class Orders:
-    """All orders of the one account of a venue."""
+    """All orders of the one account of a venue. fee_asset : what all its fees are paid in; None: as the venue does."""
 
-    def __init__(self) -> None:
+    def __init__(self, fee_asset: FeeAsset | None = None) -> None:
+        self._fee_asset = fee_asset
         self._orders: list[Order] = []
         self._open: dict[str, dict[int, Order]] = {}
         self._trade_id = 0
@@ -136,6 +176,11 @@ class Orders:
         )
         number = len(self._orders) + 1
         client_id = fields.get("newClientOrderId") or f"venue-{number}"
+        if not CLIENT_ID.fullmatch(client_id):
+            raise RefusalError(-1100, f"Illegal characters found in 'newClientOrderId'; legal: {CLIENT_ID.pattern}")
+        instrument = Instrument(f"{market.symbol}.{market.venue}")
+        if instrument.contract != "spot" and fields.get("newOrderRespType", "ACK") not in ("ACK", "RESULT"):
+            raise RefusalError(-1136, "Invalid newOrderRespType.")
         if any(order.client_order_id == client_id for order in self._open_of(market).values()):
             raise RefusalError(-2010, "Duplicate order sent.")
         takes = self._takeable(market, side, None if is_market else price)
@@ -143,15 +188,13 @@ class Orders:
             raise RefusalError(-2010, "Order would immediately match and take.")
         if is_market and not takes:
             raise RefusalError(-2010, "There is no liquidity on the opposite side.")
-        order = Order(number, client_id, market.symbol, side, kind, time_in_force, quantity, price, ms, 0, fills=[])
+        order = Order(number, client_id, instrument, side, kind, time_in_force, quantity, price, ms, 0, fills=[])
         order.seen_at_ms = ms + self.unseen_ms
         self._orders.append(order)
         if time_in_force == "FOK" and sum(size for _, size in takes) < quantity:
             order.status = "EXPIRED"
             return order
-        for level, size in takes:
-            if order.left:
-                self._fill(order, level, min(size, order.left), ms, is_maker=False)
+        self._take(order, takes, ms)
         if order.left and (is_market or time_in_force in ("IOC", "FOK")):
             order.status = "EXPIRED"
         if order.status not in ENDED:
@@ -180,15 +223,40 @@ class Orders:
         order.status = "CANCELED"
         return order
 
+    def amend(self, market: Market, fields: Mapping[str, str], ms: int) -> Order:
+        """Give an open order of a futures market another quantity, which holds what is filled, and price.
+
+        One that has filled as much is canceled. Raises RefusalError.
+        """
+        order = self.find(market, fields, ms)
+        if order.order_id not in self._open_of(market):
+            raise RefusalError(-2011, "Unknown order sent.")
+        if _choice(fields, "side", SIDES) != order.side:
+            raise RefusalError(-1117, "Invalid side.")
+        quantity = _amount(fields, "quantity", market.lot_size, (-1013, "Filter failure: LOT_SIZE"))
+        price = _amount(fields, "price", market.price_tick, (-1013, "Filter failure: PRICE_FILTER"))
+        if quantity <= order.executed:
+            return self.cancel(market, fields, ms)
+        order.quantity, order.price = quantity, price
+        self._take(order, self._takeable(market, order.side, price), ms)
+        if not order.left:
+            del self._open_of(market)[order.order_id]
+        return order
+
+    def expire(self, market: Market) -> None:
+        """End all open orders of a market, whose trading ends."""
+        for order in self._open.pop(market.symbol, {}).values():
+            order.status = "EXPIRED"
+
     def open(self, market: Market | None, ms: int) -> list[Order]:
         """Return the open orders of a market, or of all, that a client can see."""
         books = self._open.values() if market is None else [self._open_of(market)]
         return [order for book in books for order in book.values() if order.seen_at_ms <= ms]
 
     def fills(self, market: Market, ms: int) -> list[tuple[Order, Fill]]:
-        """Return every fill of a market that a client can see."""
+        """Return every fill of a market that a client can see, the oldest first."""
         own = [order for order in self._orders if order.symbol == market.symbol and order.seen_at_ms <= ms]
-        return [(order, fill) for order in own for fill in order.fills]
+        return sorted(((order, fill) for order in own for fill in order.fills), key=lambda pair: pair[1].trade_id)
 
     def after(self, market: Market, event: Depth | Best | Trade | None, ms: int) -> None:
         """Fill resting orders that a quote or a trade passed."""
@@ -211,11 +279,23 @@ class Orders:
     def _open_of(self, market: Market) -> dict[int, Order]:
         return self._open.setdefault(market.symbol, {})
 
+    def _take(self, order: Order, levels: list[tuple[Decimal, Decimal]], ms: int) -> None:
+        for level, size in levels:
+            if order.left:
+                self._fill(order, level, min(size, order.left), ms, is_maker=False)
+
     def _fill(self, order: Order, price: Decimal, quantity: Decimal, ms: int, *, is_maker: bool) -> None:
         if quantity <= 0:
             return
         self._trade_id += 1
-        order.fills.append(Fill(self._trade_id, price, quantity, is_maker, ms))
+        rate, traded = MAKER_FEE if is_maker else TAKER_FEE, order.instrument
+        fee, asset = traded.fee(quantity, price, rate), traded.settles
+        if self._fee_asset is not None:
+            asset, fee = self._fee_asset.asset, (fee / self._fee_asset.price).quantize(FEE_STEP)
+        elif traded.contract == "spot" and order.side == "BUY":
+            # The spot market takes its fee out of what is bought.
+            fee, asset = quantity * rate, traded.currencies.base
+        order.fills.append(Fill(self._trade_id, price, quantity, is_maker, ms, fee, asset))
         order.status = "PARTIALLY_FILLED" if order.left else "FILLED"
 
     def _takeable(self, market: Market, side: str, limit: Decimal | None) -> list[tuple[Decimal, Decimal]]:

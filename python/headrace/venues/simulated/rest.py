@@ -24,20 +24,24 @@ from urllib.parse import parse_qsl
 import msgspec
 from aiohttp import web
 
+from headrace.venues.simulated.market import Best
 from headrace.venues.simulated.matching import Orders, RefusalError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from headrace.venues.binance.rules import VenueRules
     from headrace.venues.simulated.faults import Fault
     from headrace.venues.simulated.listing import Listed
+    from headrace.venues.simulated.market import Level, Market
+    from headrace.venues.simulated.matching import FeeAsset, Order
 
     Handler: TypeAlias = "Callable[[Mapping[str, str]], object]"
 
 __all__ = ["RestApi"]
 
 HISTORY_ANSWERED_MAX = 1_000
+TRADES_ANSWERED_MAX = 1_000
 # A client that goes on after 429 is banned: after so many requests, for so long.
 STUBBORN_REQUESTS = 10
 BAN_S = 120.0
@@ -51,7 +55,7 @@ WEIGHTS = {"exchangeInfo": 20, "trades": 25, "historicalTrades": 25, "aggTrades"
 class RestApi:
     """The endpoints of one market. listed : its symbols. credentials : API key and secret.
 
-    clock_offset_s : how far the venue's clock is ahead.
+    fee_asset : as ``Orders`` has it. clock_offset_s : how far the venue's clock is ahead.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class RestApi:
         listed: Mapping[str, Listed],
         *,
         credentials: tuple[str, str],
+        fee_asset: FeeAsset | None,
         clock_offset_s: float,
     ) -> None:
         self._rules = rules
@@ -67,7 +72,7 @@ class RestApi:
         self._key, self._secret = credentials
         self._minute_s = rules.minute_s
         self._offset_ms = round(clock_offset_s * 1_000)
-        self.orders = Orders()
+        self.orders = Orders(fee_asset)
         self._minute, self._weight, self._stubborn, self._banned_until = 0, 0, 0, 0.0
         # Faults in force, by kind, with the time of their end.
         self._faults: dict[str, tuple[Fault, float]] = {}
@@ -104,17 +109,15 @@ class RestApi:
         }
         for name, handler in public.items():
             app.router.add_get(f"{base}/{name}", self._answering(name, handler))
-        signed: tuple[tuple[str, str, Handler], ...] = (
-            ("POST", "order", lambda query: self.orders.new(self._listed_of(query).market, query, self.ms()).answer()),
-            ("GET", "order", lambda query: self.orders.find(self._listed_of(query).market, query, self.ms()).answer()),
-            (
-                "DELETE",
-                "order",
-                lambda query: self.orders.cancel(self._listed_of(query).market, query, self.ms()).answer(),
-            ),
+        signed: list[tuple[str, str, Handler]] = [
+            ("POST", "order", self._on_order(self.orders.new, is_new=True)),
+            ("GET", "order", self._on_order(self.orders.find)),
+            ("DELETE", "order", self._on_order(self.orders.cancel)),
             ("GET", "openOrders", self._open_orders),
             ("GET", trades, self._own_trades),
-        )
+        ]
+        if self._rules.venue != "BINANCE":
+            signed.append(("PUT", "order", self._on_order(self.orders.amend)))
         for method, name, handler in signed:
             app.router.add_route(method, f"{base}/{name}", self._answering(name, handler, is_signed=True))
 
@@ -235,27 +238,47 @@ class RestApi:
         funding = self._listed_of(query).derived.funding(self.ms())
         return [] if funding is None else [funding]
 
+    def set_book(self, market: Market, last: int, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        """Begin a book anew; resting orders fill against its best prices, which come first."""
+        market.set_book(last, bids, asks)
+        if bids and asks:
+            self.orders.after(market, Best(*bids[0], *asks[0]), self.ms())
+
+    def set_status(self, listed: Listed, status: str) -> None:
+        """List a symbol with another status; "BREAK" ends its orders."""
+        listed.status = status
+        if status == "BREAK":
+            self.orders.expire(listed.market)
+
+    def _on_order(self, act: Callable[[Market, Mapping[str, str], int], Order], *, is_new: bool = False) -> Handler:
+        """Return the handler of a request that is about one order."""
+        return lambda query: act(self._listed_of(query).market, query, self.ms()).answer(is_new=is_new)
+
     def _open_orders(self, query: Mapping[str, str]) -> object:
         market = self._listed_of(query).market if "symbol" in query else None
         return [order.answer() for order in self.orders.open(market, self.ms())]
 
     def _own_trades(self, query: Mapping[str, str]) -> object:
         market = self._listed_of(query).market
-        number = query.get("orderId")
-        return [
+        number, first = query.get("orderId"), query.get("fromId", "0")
+        if not first.isdigit():
+            raise RefusalError(-1100, "Illegal characters found in parameter 'fromId'.")
+        chosen = [
             {
                 "symbol": market.symbol,
-                "id": fill.trade_id,
                 "orderId": order.order_id,
-                "price": f"{fill.price:f}",
-                "qty": f"{fill.quantity:f}",
                 "time": fill.ms,
                 "isBuyer": order.side == "BUY",
+                **fill.answer("id"),
+                # Futures call it otherwise.
                 "isMaker": fill.is_maker,
+                "maker": fill.is_maker,
             }
             for order, fill in self.orders.fills(market, self.ms())
-            if number is None or number == str(order.order_id)
+            if number in (None, str(order.order_id)) and fill.trade_id >= int(first)
         ]
+        limit = _limit(query, 500, TRADES_ANSWERED_MAX)
+        return chosen[:limit] if number is not None or "fromId" in query else chosen[-limit:]
 
 
 def _limit(query: Mapping[str, str], default: int, most: int) -> int:

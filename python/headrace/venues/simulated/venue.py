@@ -20,6 +20,7 @@ import math
 import os
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 import msgspec
@@ -30,8 +31,11 @@ from headrace.feeds.given import feeds_of
 from headrace.market.checks import nearest, number, of_type, refuse
 from headrace.venues.binance.rules import rules_of
 from headrace.venues.simulated.connection import Connection
+from headrace.venues.simulated.derived import AllMarks
 from headrace.venues.simulated.faults import Fault, FaultPlan, FaultScript, Sent
+from headrace.venues.simulated.listening import Connects, Listening
 from headrace.venues.simulated.listing import Listed
+from headrace.venues.simulated.matching import FeeAsset
 from headrace.venues.simulated.rest import RestApi
 from headrace.venues.simulated.timeline import Moment, Timeline
 
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from headrace.feeds.given import Source
+    from headrace.market.money import Amount
     from headrace.venues.binance.rules import VenueRules
 
 __all__ = ["SimulatedVenue", "VenueAddresses", "VenueStats"]
@@ -80,6 +85,7 @@ class _Market(NamedTuple):
     rules: VenueRules
     listed: dict[str, Listed]
     rest: RestApi
+    marks: AllMarks
 
 
 class SimulatedVenue:
@@ -89,10 +95,12 @@ class SimulatedVenue:
     speed : seconds of the recording per second; "max" waits for nothing but the clients.
     faults : a FaultScript, its file, or Faults. limits : rules of the venue to change, such as
         ``{"ping_every_s": 0.5}``.
-    credentials : API key and secret of the one account. clock_offset_s : how far the venue's clock is ahead.
+    credentials : API key and secret of the one account.
+    fee_asset : a third asset that its fees are paid in, and its price in the quote currency, ``("BNB", "600")``.
+    clock_offset_s : how far the venue's clock is ahead.
     port : 0 takes a free one.
 
-    An asynchronous context manager. Raises OptionError, and what the sources raise.
+    An asynchronous context manager. Raises OptionError, also for a port that is taken, and what the sources raise.
     """
 
     def __init__(
@@ -102,24 +110,23 @@ class SimulatedVenue:
         faults: FaultScript | str | os.PathLike[str] | Iterable[Fault] = (),
         limits: Mapping[str, float] | None = None,
         credentials: tuple[str, str] = ("test-key", "test-secret"),
+        fee_asset: tuple[str, Amount] | None = None,
         clock_offset_s: float = 0.0,
         port: int = 0,
     ) -> None:
         if speed != "max" and not 0 < number("speed", speed) < math.inf:
             refuse("speed", speed, '"max", or a number above 0')
         of_type("port", port, int)
-        self._speed = speed
-        self._limits = limits
-        self._credentials = credentials
-        self._clock_offset_s = clock_offset_s
-        self.port = port
+        self._speed, self._limits, self.port = speed, limits, port
+        paid_in = None if fee_asset is None else FeeAsset.of(fee_asset)
+        self._rest = partial(RestApi, credentials=credentials, fee_asset=paid_in, clock_offset_s=clock_offset_s)
         self._timeline = Timeline(feeds_of(list(sources)))
         if isinstance(faults, str | os.PathLike):
             faults = FaultScript.load(faults)
         self._plan = FaultPlan(faults if isinstance(faults, FaultScript) else FaultScript.of(faults))
         self._markets: dict[str, _Market] = {}
         self._connections: set[Connection] = set()
-        self._connects: deque[float] = deque()
+        self._connects = Connects()
         self._connected = self._frames = 0
         # By venue and symbol: the kinds of streams that have a subscription.
         self._wanted: dict[tuple[str, str], set[str]] = {}
@@ -130,7 +137,7 @@ class SimulatedVenue:
         self._moments: AsyncIterator[Moment] | None = None
         self._head: deque[Moment] = deque()
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._listening = Listening(HOST)
         self._player: asyncio.Task[None] | None = None
         self._restart: tuple[asyncio.Task[None], int] | None = None
 
@@ -186,13 +193,15 @@ class SimulatedVenue:
     ) -> None:
         """Give an instrument a book: a recording without a snapshot has none. Raises InstrumentError.
 
-        last : update id. bids, asks : price and size as text.
+        last : update id. bids, asks : price and size as text, the best first; resting orders fill against the best.
         """
-        self._find(instrument).market.set_book(last, list(bids), list(asks))
+        market = self._find(instrument).market
+        self._markets[market.venue].rest.set_book(market, last, list(bids), list(asks))
 
     def set_status(self, instrument: str, status: str) -> None:
-        """List an instrument with another status, like "HALT". Raises InstrumentError."""
-        self._find(instrument).status = status
+        """List an instrument with another status, like "HALT"; "BREAK" ends its orders. Raises InstrumentError."""
+        listed = self._find(instrument)
+        self._markets[listed.market.venue].rest.set_status(listed, status)
 
     def _find(self, instrument: str) -> Listed:
         symbol, _, venue = instrument.rpartition(".")
@@ -204,6 +213,14 @@ class SimulatedVenue:
 
     async def __aenter__(self) -> Self:
         """Open the sources and listen."""
+        try:
+            await self._open()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _open(self) -> None:
         await self._timeline.open()
         self._moments = aiter(self._timeline)
         while len(self._head) < HEAD_MOMENTS and (moment := await anext(self._moments, None)) is not None:
@@ -216,9 +233,8 @@ class SimulatedVenue:
             market.rest.add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await self._listen()
+        self.port = await self._listening.open(self._runner, self.port)
         self._player = asyncio.create_task(self._play(), name="simulated-venue")
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -229,29 +245,19 @@ class SimulatedVenue:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._listening.close()
         self._cut_all()
         if self._runner is not None:
             await self._runner.cleanup()
         await self._timeline.close()
-
-    async def _listen(self) -> None:
-        assert self._runner is not None
-        self._site = web.TCPSite(self._runner, HOST, self.port, reuse_address=True)
-        await self._site.start()
-        self.port = int(self._runner.addresses[0][1])
 
     def _listed(self, moment: Moment) -> Listed:
         market = self._markets.get(moment.venue)
         if market is None:
             rules = rules_of(moment.venue, self._limits)
             listed: dict[str, Listed] = {}
-            rest = RestApi(
-                rules,
-                listed,
-                credentials=self._credentials,
-                clock_offset_s=self._clock_offset_s,
-            )
-            market = self._markets[moment.venue] = _Market(rules, listed, rest)
+            own = _Market(rules, listed, self._rest(rules, listed), AllMarks(moment.venue))
+            market = self._markets[moment.venue] = own
         if moment.symbol not in market.listed:
             market.listed[moment.symbol] = Listed(moment.venue, moment.symbol)
         return market.listed[moment.symbol]
@@ -260,21 +266,14 @@ class SimulatedVenue:
         market = self._markets.get(request.match_info["venue"])
         if market is None:
             raise web.HTTPNotFound(text="no such venue")
-        rules, now = market.rules, time.monotonic()
-        while self._connects and now - self._connects[0] > rules.connects_within_s:
-            self._connects.popleft()
-        if len(self._connects) >= rules.connects_max:
+        rules = market.rules
+        if not self._connects.lets_in(rules):
             raise web.HTTPTooManyRequests(text="too many connections")
-        self._connects.append(now)
         combined = request.path.endswith("/stream")
         listing = request.query.get("streams", "") if combined else request.match_info["names"].strip("/")
         in_us = rules.venue == "BINANCE" and request.query.get("timeUnit", "").upper() == "MICROSECOND"
         connection = Connection(
-            rules,
-            request.match_info["route"],
-            combined=combined,
-            in_us=in_us,
-            on_change=self._subscriptions_changed,
+            rules, request.match_info["route"], combined=combined, in_us=in_us, on_change=self._subscriptions_changed
         )
         self._connections.add(connection)
         self._connected += 1
@@ -323,6 +322,9 @@ class SimulatedVenue:
         elif self._frames % BURST == 0:
             # It is behind: clients in the same loop have their turns all the same.
             await asyncio.sleep(0)
+        self._happen(moment, elapsed_s)
+
+    def _happen(self, moment: Moment, elapsed_s: float) -> None:
         self._frames, self._last = self._frames + 1, moment
         listed, rest = self._listed(moment), self._markets[moment.venue].rest
         event = listed.market.take(moment)
@@ -338,6 +340,10 @@ class SimulatedVenue:
             self._offer(sent)
         for made in listed.derived.after(moment.ts_init, event, self._wanted.get(_stream_of(moment), ())):
             self._offer(Sent(made))
+        if (moment.venue, "") in self._wanted:
+            all_derived = [own.derived for own in self._markets[moment.venue].listed.values()]
+            if (marks := self._markets[moment.venue].marks.at(moment.ts_init, all_derived)) is not None:
+                self._offer(Sent(marks))
 
     def _offer(self, sent: Sent) -> None:
         moment = sent.moment
@@ -370,11 +376,11 @@ class SimulatedVenue:
         if before is not None:
             # It listens again before it stops again.
             await before
-        assert self._site is not None
-        await self._site.stop()
+        await self._listening.close()
         self._cut_all()
         await asyncio.sleep(after_s)
-        await self._listen()
+        assert self._runner is not None
+        self.port = await self._listening.open(self._runner, self.port)
 
     def _cut_all(self) -> None:
         for connection in list(self._connections):

@@ -19,6 +19,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 
+use super::candle_tap::CandleKey;
 use super::handler::BusHandler;
 use super::in_hand::InHand;
 use super::route::Route;
@@ -33,6 +34,8 @@ pub(super) struct Entry {
     pub(super) route: u32,
     /// A letter that is given again: to this handler alone.
     pub(super) only: Option<Py<BusHandler>>,
+    /// It is the bar of a candle that `CandleMerge` took.
+    pub(super) candle: Option<CandleKey>,
 }
 
 pub(super) struct State {
@@ -215,6 +218,7 @@ impl BusCore {
             event: event.clone().unbind(),
             route,
             only: None,
+            candle: None,
         };
         state.lanes.push_easily(lane, entry);
         Ok(Some(self.note_pushed(&mut state, lane)))

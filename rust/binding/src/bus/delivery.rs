@@ -55,11 +55,18 @@ impl BusCore {
                     },
                 }
             }
-            let Some(call) = &this.call else {
+            if let (Some(key), Some(tap)) = (in_hand.candle, this.tap())
+                && tap.take(key.stream())
+            {
+                this.count_call();
+                in_hand.skip();
+                continue;
+            }
+            let Some(callee) = &this.callee else {
                 return Step::Held(None);
             };
             this.count_call();
-            match call.call_with(py, &in_hand.event) {
+            match callee.call_with(py, &in_hand.event) {
                 Returned::Object(object) if is_awaitable(py, &object) => return Step::Held(Some(object)),
                 Returned::Nothing | Returned::Object(_) => in_hand.skip(),
                 Returned::Error => {
@@ -75,7 +82,7 @@ impl BusCore {
     /// Leaves out the handlers that take events of other keys.
     #[inline]
     fn narrow(&self, py: Python<'_>, in_hand: &mut InHand) -> PyResult<()> {
-        let Some(route) = in_hand.route.get().narrowed(py, &in_hand.event)? else {
+        let Some(route) = in_hand.route.get().narrowed(py, &in_hand.event, in_hand.candle)? else {
             return Ok(());
         };
         let running = Some((in_hand.event.clone_ref(py), route.clone_ref(py)));

@@ -12,7 +12,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::bus::{BusCore, Draining, Entry};
+use super::bus::{BusCore, Entry};
 use super::handler::BusHandler;
 use super::route::{Keys, Route};
 use crate::errors::{internal, raise, refuse_after_fork};
@@ -143,7 +143,12 @@ impl BusCore {
                 .ok_or_else(|| internal("an undeclared type"))?;
             let lane = state.routes[route as usize].get().lane;
             let event = event.clone().unbind();
-            let entry = Entry { event, route, only };
+            let entry = Entry {
+                event,
+                route,
+                only,
+                candle: None,
+            };
             // A letter drops no other event.
             let may_drop = entry.only.is_none();
             let pushed = state.lanes.push(lane, entry, origin, now_ns, may_drop);
@@ -188,31 +193,8 @@ impl BusCore {
     /// Raises BusError (another thread does), KeyboardInterrupt.
     #[pyo3(signature = (max_ns=None, max_events=None))]
     fn drain(&self, py: Python<'_>, max_ns: Option<u64>, max_events: Option<u64>) -> PyResult<u64> {
-        refuse_after_fork(py)?;
-        let me = this_thread();
-        // Relaxed: written under the interpreter's lock.
-        match self.draining.load(Ordering::Relaxed) {
-            0 => {}
-            thread if thread == me => return Ok(0),
-            _ => {
-                return Err(raise(
-                    py,
-                    "BusError",
-                    "the bus is drained by another thread right now: drain it on one thread only",
-                ));
-            }
-        }
-        self.draining.store(me, Ordering::Relaxed);
-        self.thread.store(me, Ordering::Relaxed);
-        let draining = Draining(self);
         let until = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
-        let done = self.run(py, until, max_events.unwrap_or(u64::MAX))?;
-        drop(draining);
-        // Relaxed: written under the interpreter's lock.
-        if self.watched.load(Ordering::Relaxed) || lock(&self.state).lanes.has_grown() {
-            self.say_drained(py, done)?;
-        }
-        Ok(done)
+        self.drain_now(py, until, max_events.unwrap_or(u64::MAX))
     }
 
     /// Calls `_on_drained` after each drain.

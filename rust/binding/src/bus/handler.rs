@@ -3,6 +3,7 @@
 //! Guarantees: a plain handler is called as function + receiver, so that no call makes a bound method.
 //! Does not: await anything; an async handler's or a consumer's event is handed to Python.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -10,16 +11,49 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::candle_tap::SharedTap;
+use super::gated_call::GatedCall;
 use crate::errors::refuse_after_fork;
 use crate::hot::python_call::call;
+use crate::hot::returned::Returned;
 use crate::hot::vectorcall::Call;
+
+/// What a handler calls.
+pub(super) enum Callee {
+    Plain(Call),
+    Gated(Py<GatedCall>),
+}
+
+impl Callee {
+    fn new(py: Python<'_>, function: Py<PyAny>, receiver: Option<Py<PyAny>>) -> Self {
+        match function.bind(py).cast::<GatedCall>() {
+            Ok(gated) if receiver.is_none() => Self::Gated(gated.clone().unbind()),
+            _ => Self::Plain(Call::new(function, receiver, vec![0], None, 0)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn call_with(&self, py: Python<'_>, event: &Py<PyAny>) -> Returned {
+        match self {
+            Self::Plain(call) => call.call_with(py, event),
+            Self::Gated(gated) => gated.get().call_with(py, event),
+        }
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Plain(call) => call.traverse(visit),
+            Self::Gated(gated) => visit.call(gated),
+        }
+    }
+}
 
 /// One subscriber of the bus.
 #[pyclass(frozen, module = "headrace._native")]
 pub(crate) struct BusHandler {
     pub(super) name: Py<PyString>,
     /// `None`: the event is held until Python releases it.
-    pub(super) call: Option<Call>,
+    pub(super) callee: Option<Callee>,
     pub(super) predicate: Option<Py<PyAny>>,
     /// Returns whether this handler takes events of a key; `None`: it takes every key.
     takes_key: Option<Py<PyAny>>,
@@ -27,12 +61,24 @@ pub(crate) struct BusHandler {
     pub(super) owner: Py<PyAny>,
     /// How often an event is given to it, by lane.
     pub(super) attempts: Box<[u32]>,
+    /// Takes the bars of candles in its place.
+    tap: OnceLock<SharedTap>,
     open: AtomicBool,
     calls: AtomicU64,
     faults: AtomicU64,
 }
 
 impl BusHandler {
+    /// Has something take the bars of candles in its place, from now on; the first one stays.
+    pub(crate) fn set_tap(&self, tap: SharedTap) {
+        let _ = self.tap.set(tap);
+    }
+
+    #[inline]
+    pub(super) fn tap(&self) -> Option<&SharedTap> {
+        self.tap.get()
+    }
+
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         // Relaxed: set and read under the interpreter's lock.
@@ -85,11 +131,12 @@ impl BusHandler {
         refuse_after_fork(name.py())?;
         Ok(Self {
             name: name.clone().unbind(),
-            call: function.map(|function| Call::new(function, receiver, vec![0], None, 0)),
+            callee: function.map(|function| Callee::new(name.py(), function, receiver)),
             predicate,
             takes_key,
             owner,
             attempts: attempts.into(),
+            tap: OnceLock::new(),
             open: AtomicBool::new(true),
             calls: AtomicU64::new(0),
             faults: AtomicU64::new(0),
@@ -118,6 +165,6 @@ impl BusHandler {
         visit.call(&self.predicate)?;
         visit.call(&self.takes_key)?;
         visit.call(&self.owner)?;
-        self.call.as_ref().map_or(Ok(()), |call| call.traverse(&visit))
+        self.callee.as_ref().map_or(Ok(()), |callee| callee.traverse(&visit))
     }
 }

@@ -7,6 +7,7 @@ use headrace_core::lane::Outcome;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use super::candle_tap::CandleKey;
 use super::handler::BusHandler;
 use super::route::Route;
 
@@ -15,6 +16,8 @@ pub(super) struct InHand {
     pub(super) event: Py<PyAny>,
     pub(super) route: Py<Route>,
     pub(super) only: Option<Py<BusHandler>>,
+    /// It is the bar of a candle that `CandleMerge` took.
+    pub(super) candle: Option<CandleKey>,
     pub(super) lane: usize,
     /// 0: a gap, which is none of the lane's own.
     pub(super) number: u64,
@@ -48,6 +51,7 @@ impl InHand {
             event,
             route,
             only,
+            candle: None,
             lane,
             number,
             next: 0,

@@ -7,12 +7,17 @@
 //! Does not: await handlers; the Python bus does.
 
 mod bus;
+mod candle_tap;
+mod candles;
 mod delivery;
 mod face;
+mod gated_call;
 mod handler;
 mod in_hand;
 mod route;
 mod turns;
 
 pub(crate) use bus::BusCore;
+pub(crate) use candle_tap::{CandleKey, CandleTap};
+pub(crate) use gated_call::GatedCall;
 pub(crate) use handler::BusHandler;

@@ -8,14 +8,17 @@
 //! subscription replaces the route.
 //! Does not: deliver events.
 
+use std::sync::Mutex;
+
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::candle_tap::CandleKey;
 use super::handler::BusHandler;
-
 use crate::hot::python_call::call;
+use crate::lock::lock;
 
 /// Keys that one route remembers; then it begins anew. Keys are names that users choose, so their number has no bound.
 const KEYS_KNOWN_MAX: usize = 65_536;
@@ -39,22 +42,48 @@ pub(super) struct Keys {
     of: Py<PyAny>,
     /// Key -> narrowed route.
     known: Py<PyDict>,
+    /// Narrowed routes of the bars of candles.
+    of_candles: Mutex<Vec<Option<Py<Route>>>>,
 }
 
 impl Keys {
     pub(super) fn new(py: Python<'_>, of: Py<PyAny>) -> Self {
         let known = PyDict::new(py).unbind();
-        Self { of, known }
+        Self {
+            of,
+            known,
+            of_candles: Mutex::default(),
+        }
     }
 }
 
 impl Route {
+    /// The narrowed route of the bar of a candle, where it is known.
+    #[inline]
+    pub(super) fn known_for(&self, py: Python<'_>, candle: CandleKey) -> Option<Py<Route>> {
+        let known = lock(&self.keys.as_ref()?.of_candles);
+        Some(known.get(candle.index())?.as_ref()?.clone_ref(py))
+    }
+
     /// The route of an event's key; `None`: this one. Raises KeyboardInterrupt.
     #[inline]
-    pub(super) fn narrowed(&self, py: Python<'_>, event: &Py<PyAny>) -> PyResult<Option<Py<Route>>> {
+    pub(super) fn narrowed(
+        &self,
+        py: Python<'_>,
+        event: &Py<PyAny>,
+        candle: Option<CandleKey>,
+    ) -> PyResult<Option<Py<Route>>> {
         let Some(keys) = &self.keys else {
             return Ok(None);
         };
+        if let Some(candle) = candle {
+            let route = self.narrowed(py, event, None)?;
+            let mut of_candles = lock(&keys.of_candles);
+            let needed = of_candles.len().max(candle.index() + 1);
+            of_candles.resize_with(needed, || None);
+            of_candles[candle.index()] = route.as_ref().map(|route| route.clone_ref(py));
+            return Ok(route);
+        }
         let found = call(keys.of.bind(py), (event,)).and_then(|key| {
             let known = keys.known.bind(py);
             if let Some(route) = known.get_item(&key)? {
@@ -104,6 +133,10 @@ impl Route {
         if let Some(keys) = &self.keys {
             visit.call(&keys.of)?;
             visit.call(&keys.known)?;
+            // Locked: a call uses it, so it is alive.
+            if let Ok(of_candles) = keys.of_candles.try_lock() {
+                of_candles.iter().flatten().try_for_each(|route| visit.call(route))?;
+            }
         }
         self.handlers.iter().try_for_each(|handler| visit.call(handler))
     }

@@ -15,11 +15,12 @@ use headrace_core::lane::{Dropped, Outcome, Turn};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::bus::BusCore;
+use super::bus::{BusCore, Draining};
 use super::in_hand::{InHand, Step};
-use crate::errors::internal;
+use crate::errors::{internal, raise, refuse_after_fork};
 use crate::hot::python_call::call_method;
 use crate::lock::lock;
+use crate::thread::this_thread;
 
 /// Events between two looks at signals and the time.
 const EVENTS_PER_LOOK: u64 = 256;
@@ -47,8 +48,13 @@ impl BusCore {
             Some(Turn::Resumed(lane)) => state.held[lane].take().map_or(Next::Nothing, Next::Event),
             Some(Turn::Gap(lane, dropped)) => Next::Gap(lane, dropped),
             Some(Turn::Item(lane, number, entry)) => {
-                let route = state.routes[entry.route as usize].clone_ref(py);
-                Next::Event(InHand::new(entry.event, route, entry.only, lane, number))
+                let route = &state.routes[entry.route as usize];
+                // Mostly the bars of its stream came this way before.
+                let known = entry.candle.and_then(|candle| route.get().known_for(py, candle));
+                let route = known.unwrap_or_else(|| route.clone_ref(py));
+                let mut in_hand = InHand::new(entry.event, route, entry.only, lane, number);
+                in_hand.candle = entry.candle;
+                Next::Event(in_hand)
             }
         };
         let running = match &next {
@@ -126,7 +132,35 @@ impl BusCore {
         self.ready.store(state.lanes.is_ready(), Ordering::Relaxed);
     }
 
-    pub(super) fn run(&self, py: Python<'_>, until: Option<Instant>, max_events: u64) -> PyResult<u64> {
+    /// `drain` of Python.
+    pub(crate) fn drain_now(&self, py: Python<'_>, until: Option<Instant>, max_events: u64) -> PyResult<u64> {
+        refuse_after_fork(py)?;
+        let me = this_thread();
+        // Relaxed: written under the interpreter's lock.
+        match self.draining.load(Ordering::Relaxed) {
+            0 => {}
+            thread if thread == me => return Ok(0),
+            _ => {
+                return Err(raise(
+                    py,
+                    "BusError",
+                    "the bus is drained by another thread right now: drain it on one thread only",
+                ));
+            }
+        }
+        self.draining.store(me, Ordering::Relaxed);
+        self.thread.store(me, Ordering::Relaxed);
+        let draining = Draining(self);
+        let done = self.run(py, until, max_events)?;
+        drop(draining);
+        // Relaxed: written under the interpreter's lock.
+        if self.watched.load(Ordering::Relaxed) || lock(&self.state).lanes.has_grown() {
+            self.say_drained(py, done)?;
+        }
+        Ok(done)
+    }
+
+    fn run(&self, py: Python<'_>, until: Option<Instant>, max_events: u64) -> PyResult<u64> {
         let mut done = 0;
         let mut finished = None;
         loop {

@@ -42,7 +42,7 @@ impl Delivery {
     ) -> Admitted {
         let now_ns = self.now_ns;
         let this = &mut self.members[member];
-        if !this.is_running() {
+        if !this.shared.takes(tick.instrument) {
             this.withhold(position, position, 1);
             return Admitted::No;
         }
@@ -86,7 +86,7 @@ impl Delivery {
             self.report_loss(py, member, Some(&admitted));
         }
         // The handlers that were called with the window, or the gap, may have paused it.
-        if !self.members[member].is_running() {
+        if !self.members[member].shared.takes(tick.instrument) {
             self.members[member].withhold(position, position, 1);
             return Admitted::No;
         }

@@ -6,7 +6,7 @@
 use super::attention::LagWatch;
 use super::delivery::Delivery;
 use super::member::Member;
-use super::subscription::{SubscriptionShared, state};
+use super::subscription::SubscriptionShared;
 
 impl Delivery {
     /// The next walks include this member, until `settle` finds that it needs nothing more.
@@ -182,8 +182,6 @@ impl Member {
     /// may wake at any moment.
     fn needs_attention(&self) -> bool {
         let is_owed = !self.newest.is_empty() || (self.lost.is_some() && !self.options.is_private());
-        !self.held.ticks.is_empty()
-            || !self.deferred.is_empty()
-            || (is_owed && matches!(self.shared.state(), state::RUNNING | state::DOZING))
+        !self.held.ticks.is_empty() || !self.deferred.is_empty() || (is_owed && (self.is_running() || self.is_dozing()))
     }
 }

@@ -20,7 +20,6 @@ use super::books::KeptBook;
 use super::call_set::CallSet;
 use super::compile::compile_set;
 use super::delivery::Delivery;
-use super::subscription::state;
 
 impl Delivery {
     /// Keeps the books that members still use; one that was not fed meanwhile would not be true later.
@@ -83,7 +82,7 @@ impl Delivery {
         let CallSet { slots, sites, .. } = set;
         for site in sites.iter().filter(|site| site.call.is_none()) {
             let member = site.member as usize;
-            if site.shared.state() == state::RUNNING {
+            if site.shared.takes(book.instrument) {
                 self.keep(py, member, book, position, false);
             }
         }
@@ -130,7 +129,9 @@ impl Delivery {
         let tick = status.tick(instrument, ts_init);
         let names = self.names.of(instrument);
         let (text, object) = (names.text.clone(), names.instrument.clone_ref(py));
-        self.call_hook(py, "on_state", (object, status.state.name()));
+        let kept = self.books.kept[instrument as usize].as_ref();
+        let book = kept.expect("its state has changed").handle();
+        self.call_hook(py, "on_state", (object, status.state.name(), book));
         for member in 0..self.members.len() {
             let options = &self.members[member].options;
             if options.uses_books() && options.filter.matches_instrument(&text) {

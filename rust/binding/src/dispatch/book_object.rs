@@ -1,10 +1,10 @@
 //! `Book`: an instrument's book as a handler sees it, until the next change.
 //!
 //! Guarantees: what a strategy keeps does not change silently: once the book has gone on, every call raises. Arrays are
-//! owned and read-only.
+//! owned and read-only. A `BookHandle` keeps no book alive.
 //! Does not: keep old books; take arrays, or numbers.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use headrace_core::market::book::{Book as CoreBook, BookState, Side};
 use headrace_core::market::status::StatusReason;
@@ -43,6 +43,11 @@ impl SharedBook {
         (versioned.book.state(), versioned.book.reason())
     }
 
+    /// A book of its own with the same levels, which does not go on.
+    fn copied(&self) -> Self {
+        Self::new(lock(&self.0).book.clone())
+    }
+
     /// The object of the book as it is now.
     pub(super) fn object(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (version, update_id) = {
@@ -59,6 +64,36 @@ impl SharedBook {
             },
         )?;
         Ok(object.into_any())
+    }
+}
+
+/// A kept book, from outside of its group.
+#[pyclass(frozen, eq, module = "headrace._native")]
+pub(crate) struct BookHandle(Weak<SharedBook>);
+
+impl BookHandle {
+    pub(super) fn new(shared: &Arc<SharedBook>) -> Self {
+        Self(Arc::downgrade(shared))
+    }
+}
+
+impl PartialEq for BookHandle {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+#[pymethods]
+impl BookHandle {
+    /// Whether its group still keeps it.
+    #[getter]
+    fn is_kept(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// The book as it is now, as a copy that stays valid; None: its group keeps it no more. In any thread. O(levels).
+    fn copy(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.upgrade().map(|shared| shared.copied().object(py)).transpose()
     }
 }
 
@@ -146,9 +181,16 @@ impl Book {
     /// The book as the venue would send it: the JSON of a snapshot, bytes.
     ///
     /// A recording that begins with it replays alone. ``bidsCut`` and ``asksCut`` say whether the venue has levels
-    /// beyond those that are known.
+    /// beyond those that are known. Raises BookError where the best price lies beyond them.
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let members = self.read(py, CoreBook::snapshot_members)?;
+        let members = self.read(py, |book| {
+            (book.bids.knows_best() && book.asks.knows_best()).then(|| book.snapshot_members())
+        })?;
+        let Some(members) = members else {
+            let message = "the best price of this book lies beyond its snapshot, so it begins no recording: wait until it \
+                           was refreshed";
+            return Err(raise(py, "BookError", message));
+        };
         Ok(PyBytes::new(py, format!("{{{members}}}").as_bytes()))
     }
 
@@ -157,7 +199,7 @@ impl Book {
         self.read(py, CoreBook::checksum)
     }
 
-    /// LIVE; DEGRADED where the best price comes near the end of the known depth; STALE.
+    /// LIVE; DEGRADED where the best price comes near the end of the known depth, or is beyond it; STALE.
     #[getter]
     fn quality(&self, py: Python<'_>) -> PyResult<&'static str> {
         self.read(py, |book| book.quality().name())

@@ -15,9 +15,9 @@ use headrace_core::market::kind;
 use headrace_core::market::status::{Status, StreamState};
 use headrace_core::market::tick::{GapCause, NO_INSTRUMENT, Tick, flags};
 
-use super::book_object::SharedBook;
+use super::book_object::{BookHandle, SharedBook};
 
-/// Events between two looks at how much of a snapshot's depth is left.
+/// Events between two counts of how many of a snapshot's levels are left.
 const EVENTS_PER_LOOK: u32 = 64;
 
 /// The books of one group.
@@ -107,7 +107,7 @@ impl KeptBook {
         let looks = self.applied.is_multiple_of(EVENTS_PER_LOOK);
         let (applied, best, update_id, needs_snapshot) = self.shared.change(|book| {
             let applied = book.event(event);
-            if looks && book.wants_refresh() {
+            if book.is_half_used() || looks && book.wants_refresh() {
                 book.refresh();
             }
             let best = (book.bids.best(), book.asks.best());
@@ -133,6 +133,10 @@ impl KeptBook {
             status,
             needs_snapshot,
         })
+    }
+
+    pub(super) fn handle(&self) -> BookHandle {
+        BookHandle::new(&self.shared)
     }
 
     /// Its state, when that is another one than was told last.

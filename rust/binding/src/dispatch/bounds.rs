@@ -19,7 +19,7 @@ pub(crate) struct Bounds {
     pub(crate) has_stops: bool,
     /// A span that is not over at `until_position` ends there.
     pub(crate) is_cut: bool,
-    /// At `until_position` the next span is read before it stops.
+    /// At `until_position` the next span is read before it stops; with `is_cut`, it is opened.
     pub(crate) reads_on: bool,
 }
 

@@ -18,7 +18,6 @@ use super::admit::Admitted;
 use super::call_set::{CallSite, Enters};
 use super::delivery::Delivery;
 use super::running::Seen;
-use super::subscription::state;
 use crate::hot::python_call::call_method;
 use crate::hot::returned::{Returned, Unusual, is_awaitable};
 use crate::hot::vectorcall::{Call, Objects, Slots};
@@ -45,27 +44,29 @@ impl Delivery {
         self.running.take_up(tick, position);
         for site in sites {
             let member = site.member as usize;
-            let running = site.shared.state() == state::RUNNING;
-            entered = match site.enters {
-                Enters::Counted if running => {
-                    site.shared.delivered.add(1);
-                    true
-                }
-                Enters::Counted => {
-                    self.members[member].withhold(position, position, 1);
-                    false
-                }
-                Enters::Apart => running,
-                Enters::Again => entered && running,
-                Enters::Admitted => match self.admit(py, member, tick, position, index) {
-                    Admitted::AsIs => true,
-                    Admitted::Changed(changed) => {
-                        self.call_apart(py, member, &changed, position);
+            let running = site.shared.takes(tick.instrument);
+            if running && site.enters == Enters::Counted {
+                // As nearly all do.
+                site.shared.delivered.add(1);
+                entered = true;
+            } else {
+                entered = match site.enters {
+                    Enters::Counted => {
+                        self.members[member].withhold(position, position, 1);
                         false
                     }
-                    Admitted::No => false,
-                },
-            };
+                    Enters::Apart => running,
+                    Enters::Again => entered && running,
+                    Enters::Admitted => match self.admit(py, member, tick, position, index) {
+                        Admitted::AsIs => true,
+                        Admitted::Changed(changed) => {
+                            self.call_apart(py, member, &changed, position);
+                            false
+                        }
+                        Admitted::No => false,
+                    },
+                };
+            }
             if !entered {
                 continue;
             }

@@ -205,7 +205,7 @@ impl Group {
             state.view.stopped = flags::READ_ON;
             return ControlFlow::Break(false);
         }
-        if is_at_the_end(state) {
+        if is_at_the_end(state) && !bounds.is_cut {
             return ControlFlow::Break(false);
         }
         self.open_span(py, state);

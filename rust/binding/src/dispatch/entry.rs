@@ -106,6 +106,8 @@ impl GroupState {
             || entry.counted != self.count_all()
             || self.view.lost > 0
             || entry.answers
+            || self.view.stopped != 0
+            || self.view.has_settled
             || !self.delivery.awaiting.is_empty()
     }
 }

@@ -89,7 +89,13 @@ impl Delivery {
     pub(crate) fn quarantine(&mut self, member: usize) {
         let this = &mut self.members[member];
         this.shared.change_state(
-            &[state::RUNNING, state::PAUSED, state::RESUMING, state::DOZING],
+            &[
+                state::RUNNING,
+                state::NARROWED,
+                state::PAUSED,
+                state::RESUMING,
+                state::DOZING,
+            ],
             state::QUARANTINED,
         );
         this.skip_held();

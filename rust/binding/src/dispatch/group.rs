@@ -115,7 +115,8 @@ impl Group {
     }
 
     pub(crate) fn pause(&self, shared: &SubscriptionShared) -> bool {
-        let paused = shared.change_state(&[state::RUNNING, state::RESUMING, state::DOZING], state::PAUSED);
+        let from = [state::RUNNING, state::NARROWED, state::RESUMING, state::DOZING];
+        let paused = shared.change_state(&from, state::PAUSED);
         let mut seat = self.seat.lock();
         // The writer need not wait for this group when no member is left that it waits for.
         if !lock(&self.counts).members.iter().any(|member| member.holds_gate()) {

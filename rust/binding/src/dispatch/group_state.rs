@@ -119,8 +119,14 @@ impl GroupState {
     pub(super) fn cut_span(&mut self) -> bool {
         let is_cut = self.is_span_open();
         if is_cut {
+            // One that has had no tick was opened in this call: what comes before its first tick was done.
+            let opened = if self.next == self.span_start {
+                flags::READ_ON
+            } else {
+                0
+            };
+            self.view.stopped = flags::CUT | opened;
             self.span_end = self.next;
-            self.view.stopped = flags::CUT;
         }
         is_cut
     }
@@ -215,6 +221,7 @@ impl GroupState {
         }
         if let Some(newest) = self.undelivered_newest() {
             self.owes_newest = false;
+            self.view.has_settled = true;
             for index in 0..self.delivery.members.len() {
                 let member = &mut self.delivery.members[index];
                 if std::mem::take(&mut member.needs_newest) && member.is_running() {
@@ -245,8 +252,9 @@ impl GroupState {
         for at in 0..self.delivery.attention.len() {
             let member = self.delivery.attention.member(at);
             let this = &mut self.delivery.members[member];
-            if this.is_dozing() {
+            if this.is_dozing() && !this.newest.is_empty() {
                 this.newest.clear();
+                self.view.has_settled = true;
             }
             if this.newest.is_empty() || !this.is_running() {
                 continue;

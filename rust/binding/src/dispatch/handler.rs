@@ -4,13 +4,13 @@
 //! Does not: call anything; it compiles to a `Call`.
 
 use headrace_core::market::field::Field;
-use headrace_core::market::field_table;
+use headrace_core::market::field_table::FieldRow;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::errors::internal;
 use crate::hot::vectorcall::{Call, Slots};
-use crate::tables::kinds::kinds;
+use crate::tables::kinds::fields;
 
 /// Which ticks a handler is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) type HandlerTuple = (
     Vec<String>,
 );
 
-fn handler(py: Python<'_>, described: HandlerTuple, rows: &[field_table::FieldRow]) -> PyResult<Handler> {
+fn handler(py: Python<'_>, described: HandlerTuple, rows: &[FieldRow]) -> PyResult<Handler> {
     let (name, role, kind, function, receiver, positional, by_keyword) = described;
     let role = match role.as_str() {
         "singular" => Role::Singular(kind),
@@ -108,7 +108,7 @@ fn handler(py: Python<'_>, described: HandlerTuple, rows: &[field_table::FieldRo
 }
 
 pub(super) fn handlers_of(py: Python<'_>, described: Vec<HandlerTuple>) -> PyResult<Vec<Handler>> {
-    let rows = field_table::table(&kinds());
+    let rows = fields();
     described
         .into_iter()
         .map(|described| handler(py, described, &rows))

@@ -26,7 +26,7 @@ pub(crate) mod flags {
     pub(crate) const CONTINUED: u8 = 8;
     /// The call stopped between two ticks of an open span, which ended there.
     pub(crate) const CUT: u8 = 16;
-    /// Something was due before the first tick of the next span, up to which it had read.
+    /// Something was due before the first tick of the next span, up to which it had read; with `CUT`, which was open.
     pub(crate) const READ_ON: u8 = 32;
 }
 

@@ -194,7 +194,7 @@ impl Member {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.shared.state() == state::RUNNING
+        self.shared.is_running()
     }
 
     /// What waits for a later call.
@@ -217,9 +217,9 @@ impl Member {
     }
 
     /// Counts ticks that it does not get because it does not run: a pause or quarantine withholds them, to be reported
-    /// when it ends; while it dozes they are filtered.
+    /// when it ends; while it dozes, or is narrowed to other instruments, they are filtered.
     pub(crate) fn withhold(&mut self, first: u64, last: u64, count: u64) {
-        if self.is_dozing() {
+        if matches!(self.shared.state(), state::DOZING | state::NARROWED) {
             self.shared.filtered.add(count);
             return;
         }

@@ -63,13 +63,31 @@ impl Membership {
 
     /// Suspends delivery from the next tick on, also in the middle of a span. Ticks count as filtered and raise no gap.
     /// False: it was not running.
-    fn doze(&self) -> bool {
-        self.shared.change_state(&[state::RUNNING], state::DOZING)
+    ///
+    /// instrument : the ticks of this one only, which it was woken for. False: it was not.
+    #[pyo3(signature = (instrument=None))]
+    fn doze(&self, instrument: Option<&str>) -> bool {
+        let Some(name) = instrument else {
+            return self.shared.doze();
+        };
+        let id = lock(&self.core.instruments).id(name);
+        id.is_some_and(|id| self.shared.doze_for(id))
     }
 
     /// Resumes delivery from the next tick on, without a gap or a snapshot. False: it did not doze.
-    fn wake(&self) -> bool {
-        self.shared.change_state(&[state::DOZING], state::RUNNING)
+    ///
+    /// instrument : the ticks of this one only, beside those that it was woken for before; of all, when the table does
+    /// not hold it yet. False: it gets them already.
+    #[pyo3(signature = (instrument=None))]
+    fn wake(&self, instrument: Option<&str>) -> bool {
+        let known = instrument.and_then(|name| {
+            let table = lock(&self.core.instruments);
+            table.id(name).map(|id| (id, table.instruments_max()))
+        });
+        known.map_or_else(
+            || self.shared.wake(),
+            |(id, instruments_max)| self.shared.wake_for(id, instruments_max),
+        )
     }
 
     /// Replaces its handlers by those of another object, from the next edge of a span on.

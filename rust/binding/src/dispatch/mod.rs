@@ -35,6 +35,7 @@ mod live_turn;
 mod log;
 mod member;
 mod membership;
+mod narrowing;
 mod onward;
 mod options;
 mod owed;
@@ -54,7 +55,7 @@ mod window;
 
 pub(crate) use alarm_handle::AlarmHandle;
 pub(crate) use backlog::Backlog;
-pub(crate) use book_object::Book;
+pub(crate) use book_object::{Book, BookHandle};
 pub(crate) use bounds::Bounds;
 pub(crate) use call_log::CallLog;
 pub(crate) use dispatch_group::DispatchGroup;

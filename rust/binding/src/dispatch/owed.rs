@@ -45,7 +45,10 @@ impl Delivery {
             let this = &mut self.members[member];
             let filter = &this.options.filter;
             let text = &self.names.of(tick.instrument).text;
-            if !this.is_running() || filter.kinds & kind_set(tick.kind) == 0 || !filter.matches_instrument(text) {
+            if !this.shared.takes(tick.instrument)
+                || filter.kinds & kind_set(tick.kind) == 0
+                || !filter.matches_instrument(text)
+            {
                 continue;
             }
             let mut handed_on = 0;

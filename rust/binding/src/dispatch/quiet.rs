@@ -94,7 +94,7 @@ pub(super) fn window_end(ts_ns: i64, every_ns: i64) -> i64 {
 impl CallSite {
     #[inline]
     fn is_running(&self) -> bool {
-        self.shared.state() == state::RUNNING
+        self.shared.is_running()
     }
 }
 
@@ -117,6 +117,7 @@ impl Delivery {
         let is_quiet = |site: &CallSite| {
             !site.is_running()
                 || (site.enters == Enters::Admitted
+                    && site.shared.state() == state::RUNNING
                     && site.call.is_none()
                     && self.members[site.member as usize].only_fills_its_window())
         };

@@ -14,6 +14,7 @@ use headrace_core::ingest::hash::InputHash;
 use headrace_core::market::kind::{KindSet, kind_set};
 use headrace_core::market::tick::{Gap, GapCause, Tick};
 
+use super::narrowing::Narrowing;
 use super::options::{Options, Overflow};
 use crate::lock::lock;
 
@@ -53,7 +54,17 @@ pub(crate) mod state {
     pub(crate) const RESUMING: u8 = 4;
     /// Delivery is suspended: ticks count as filtered, and raise no gap.
     pub(crate) const DOZING: u8 = 5;
-    pub(crate) const NAMES: [&str; 6] = ["running", "paused", "quarantined", "closed", "resuming", "dozing"];
+    /// Running for the ticks of some instruments; those of others count as filtered.
+    pub(crate) const NARROWED: u8 = 6;
+    pub(crate) const NAMES: [&str; 7] = [
+        "running",
+        "paused",
+        "quarantined",
+        "closed",
+        "resuming",
+        "dozing",
+        "running",
+    ];
 }
 
 /// What other threads may read of a subscription; it begins as a running one.
@@ -63,6 +74,8 @@ pub(crate) struct SubscriptionShared {
     /// Names of its handlers, by number.
     pub(crate) handlers: Mutex<Vec<String>>,
     pub(crate) state: AtomicU8,
+    /// The instruments whose ticks it takes while it is narrowed.
+    pub(super) narrowing: Narrowing,
     pub(crate) delivered: Count,
     pub(crate) filtered: Count,
     pub(crate) missed: Count,
@@ -112,7 +125,7 @@ impl SubscriptionShared {
 
     /// Whether the writer waits for it now: one that was paused, quarantined or closed has left the gate.
     pub(super) fn holds_gate(&self) -> bool {
-        self.blocks() && matches!(self.state(), state::RUNNING | state::RESUMING | state::DOZING)
+        self.blocks() && (self.is_running() || matches!(self.state(), state::RESUMING | state::DOZING))
     }
 
     #[inline]
@@ -120,6 +133,57 @@ impl SubscriptionShared {
         // Relaxed: a pause takes effect at the next tick that the dispatching thread sees it at; nothing else is
         // published by it.
         self.state.load(Ordering::Relaxed)
+    }
+
+    /// Whether it takes ticks, be it of some instruments only.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.state(), state::RUNNING | state::NARROWED)
+    }
+
+    /// Whether it takes ticks of this instrument.
+    #[inline(always)] // With every tick.
+    pub(crate) fn takes(&self, instrument: u32) -> bool {
+        match self.state() {
+            state::RUNNING => true,
+            state::NARROWED => self.narrowing.has(instrument),
+            _ => false,
+        }
+    }
+
+    /// Suspends delivery; whether it was running.
+    pub(super) fn doze(&self) -> bool {
+        let dozes = self.change_state(&[state::RUNNING, state::NARROWED], state::DOZING);
+        self.narrowing.clear();
+        dozes
+    }
+
+    /// Suspends delivery of an instrument that it was woken for; whether it was.
+    pub(super) fn doze_for(&self, instrument: u32) -> bool {
+        if self.state() != state::NARROWED {
+            return false;
+        }
+        let removed = self.narrowing.remove(instrument);
+        if removed == Some(true) {
+            self.change_state(&[state::NARROWED], state::DOZING);
+        }
+        removed.is_some()
+    }
+
+    /// Resumes delivery; whether it was suspended.
+    pub(super) fn wake(&self) -> bool {
+        let wakes = self.change_state(&[state::DOZING, state::NARROWED], state::RUNNING);
+        self.narrowing.clear();
+        wakes
+    }
+
+    /// Resumes delivery of one instrument, of `instruments_max` at most; whether it was suspended.
+    pub(super) fn wake_for(&self, instrument: u32, instruments_max: usize) -> bool {
+        if !matches!(self.state(), state::DOZING | state::NARROWED) || self.narrowing.has(instrument) {
+            return false;
+        }
+        self.narrowing.add(instrument, instruments_max);
+        self.change_state(&[state::NARROWED, state::DOZING], state::NARROWED)
     }
 
     /// Changes from one of `from` to `to`; returns whether it did.

@@ -32,8 +32,10 @@ pub(super) struct View {
     /// Positions that a thread's reader was lapped by while the call ran: not its cursor's business, so the call goes
     /// on as if nothing was lost, and is cut when it is to read on.
     pub(super) hidden: u64,
-    /// How it stopped before a tick that something is due before.
+    /// How it stopped before a tick that something is due before; what ends there, and what was read, no count shows.
     pub(super) stopped: u8,
+    /// Something was settled that no count shows: which newest quotes members get, or that one gets none.
+    pub(super) has_settled: bool,
 }
 
 impl Default for View {
@@ -45,6 +47,7 @@ impl Default for View {
             lost: 0,
             hidden: 0,
             stopped: 0,
+            has_settled: false,
         }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod growing;
 pub(crate) mod interpreter;
 pub(crate) mod python_call;
 pub(crate) mod returned;
+pub(crate) mod template;
 mod tick_object;
 mod tick_slot;
 pub(crate) mod tick_types;

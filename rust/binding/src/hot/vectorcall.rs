@@ -112,6 +112,14 @@ impl Call {
         self.call(py, Objects(&[argument.as_ptr()]))
     }
 
+    /// Calls a type with an object for each slot, and returns what it makes.
+    pub(crate) fn make<const N: usize>(&self, py: Python<'_>, objects: &[Py<PyAny>; N]) -> PyResult<Py<PyAny>> {
+        debug_assert_eq!(self.slots.len(), N, "an object for each slot");
+        let result = self.vectorcall(py, Objects(&objects.each_ref().map(Py::as_ptr)));
+        // SAFETY: attached; a new reference, or null with the Python error set.
+        unsafe { Bound::from_owned_ptr_or_err(py, result) }.map(Bound::unbind)
+    }
+
     /// Shows what it refers to to the garbage collector.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.function)?;
@@ -235,10 +243,12 @@ impl Slots {
     #[inline(always)]
     pub(crate) fn fill_values(&mut self, py: Python<'_>, tick: &Tick) -> PyResult<()> {
         let mut made = true;
+        // In registers: a float that is written could be any of them, as far as the compiler knows.
+        let (objects, in_place) = (&mut self.objects[..], self.in_place);
         for (slot, index) in &self.values {
             let value = f64::from_bits(tick.values[usize::from(*index & 3)]);
             // SAFETY: attached; the slot of a float is null or a float that we own.
-            made &= unsafe { write_float(&mut self.objects[usize::from(*slot)], value, self.in_place) };
+            made &= unsafe { write_float(&mut objects[usize::from(*slot)], value, in_place) };
         }
         self.has_others = false;
         if made { Ok(()) } else { Err(PyErr::fetch(py)) }

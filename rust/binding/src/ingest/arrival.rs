@@ -3,7 +3,7 @@
 //! Guarantees: a frame is counted once, whatever it was.
 //! Does not: number ticks, or publish.
 
-use headrace_core::ingest::decode::Outcome;
+use headrace_core::ingest::decode::{Outcome, ReadFrame};
 
 use super::decoder::Decoder;
 use super::ingest_core::IngestCore;
@@ -15,6 +15,8 @@ use crate::lock::lock;
 pub(crate) struct Arrival<'a> {
     pub(crate) decoder: &'a Decoder,
     pub(crate) frame: &'a [u8],
+    /// What was read of it ahead.
+    pub(crate) read: Option<ReadFrame<'a>>,
     pub(crate) ts_init: i64,
     /// Where from, for its letter when it is rejected.
     pub(crate) source: &'a str,
@@ -26,12 +28,11 @@ impl Arrival<'_> {
     pub(crate) fn decode(&self, core: &IngestCore, working: &mut Working) -> Outcome {
         working.incoming.clear();
         let mut decoder = self.decoder.lock();
-        let outcome = decoder.decode(
-            self.frame,
-            self.ts_init,
-            &mut lock(&core.instruments),
-            &mut working.incoming,
-        );
+        let (instruments, out) = (&mut *lock(&core.instruments), &mut working.incoming);
+        let outcome = match self.read {
+            Some(read) => decoder.take(read, self.ts_init, instruments, out),
+            None => decoder.decode(self.frame, self.ts_init, instruments, out),
+        };
         if let Some(passed) = decoder.passed_over() {
             working.sequencer.pass_over(passed);
         }

@@ -4,6 +4,7 @@
 //! Does not: number ticks (`Sequencer`).
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{Builder, JoinHandle};
 
 use headrace_core::error::DetectError;
 use headrace_core::ingest::decode::{self, Outcome, RejectReason};
@@ -11,7 +12,7 @@ use headrace_core::ingest::lines::Lines;
 use headrace_core::market::instrument::{InstrumentTable, Venue};
 use pyo3::prelude::*;
 
-use crate::errors::{raise, refuse_after_fork};
+use crate::errors::{internal, raise, refuse_after_fork};
 use crate::hot::columns::tick_array;
 use crate::lock::lock;
 use crate::tables::instruments::Instruments;
@@ -67,6 +68,17 @@ impl Decoder {
         ids
     }
 
+    /// Reads the frames of a block of whole recorded lines ahead of their turn, for `Pump.push`.
+    ///
+    /// Returns at once, and changes nothing of the decoder: a thread that never takes the interpreter's lock reads them.
+    fn read_block(&self, py: Python<'_>, block: &[u8]) -> PyResult<ReadBlock> {
+        refuse_after_fork(py)?;
+        let (block, venue) = (block.to_vec(), self.venue);
+        let thread = Builder::new().name("headrace-read".to_owned());
+        let reading = thread.spawn(move || decode::ReadBlock::new(block, venue))?;
+        Ok(ReadBlock(Mutex::new(Some(reading))))
+    }
+
     /// Decodes one frame.
     ///
     /// frame : the bytes as the venue sent them.
@@ -86,6 +98,20 @@ impl Decoder {
             Outcome::Rejected(reason) => ("rejected", reason.name()),
         };
         Ok((outcome, name, tick_array(py, &ticks)?))
+    }
+}
+
+/// A block of recorded lines whose frames are read ahead, in a thread of its own; a pump takes it once.
+#[pyclass(frozen, module = "headrace._native")]
+pub(crate) struct ReadBlock(Mutex<Option<JoinHandle<decode::ReadBlock>>>);
+
+impl ReadBlock {
+    /// What was read; waits for it without the interpreter's lock. The error: a pump has taken it.
+    pub(super) fn take(&self, py: Python<'_>) -> PyResult<decode::ReadBlock> {
+        let reading = lock(&self.0).take();
+        let reading = reading.ok_or_else(|| internal("a block was pushed twice"))?;
+        py.detach(|| reading.join())
+            .map_err(|_| internal("the thread that reads a block has ended"))
     }
 }
 

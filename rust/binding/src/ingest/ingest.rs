@@ -33,7 +33,7 @@ use crate::hot::columns::ticks_of;
 use crate::lock::lock;
 
 /// 18 KiB: a piece, numbered, fits the first cache beside what else is hot.
-const PIECE_TICKS: usize = 256;
+pub(super) const PIECE_TICKS: usize = 256;
 
 /// How many ticks of an array are numbered and published together: whole events, about `PIECE_TICKS`.
 fn piece_of(ticks: &[Tick]) -> usize {
@@ -119,6 +119,7 @@ impl Ingest {
         let arrival = Arrival {
             decoder,
             frame,
+            read: None,
             ts_init,
             source: "",
             row: 0,
@@ -149,6 +150,7 @@ impl Ingest {
                     let arrival = Arrival {
                         decoder,
                         frame,
+                        read: None,
                         ts_init,
                         source,
                         row: line.number,
@@ -206,6 +208,12 @@ impl Ingest {
     fn newest_ns(&self, instrument: &str, kind: u8) -> Option<i64> {
         let id = lock(&self.core.instruments).id(instrument)?;
         self.core.ring.newest.newest_ns(id, kind)
+    }
+
+    /// The newest trade or aggregate trade of an instrument in order, by its kind's number: (price, size, ts_init, seq).
+    fn newest_trade(&self, instrument: &str, kind: u8) -> Option<(f64, f64, i64, u64)> {
+        let id = lock(&self.core.instruments).id(instrument)?;
+        self.core.ring.newest.newest_trade(id, kind)
     }
 
     /// (bid price, ask price) of the newest quote of an instrument that had both sides.

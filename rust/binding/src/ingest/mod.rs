@@ -31,7 +31,7 @@ mod tally;
 pub(crate) use bar_builder::BarBuilder;
 pub(crate) use bars::BarsCore;
 pub(crate) use book_census::BookCensus;
-pub(crate) use decoder::{Decoder, detect_venue, reject_table};
+pub(crate) use decoder::{Decoder, ReadBlock, detect_venue, reject_table};
 pub(crate) use ingest::Ingest;
 pub(crate) use ingest_core::{Advance, IngestCore};
 pub(crate) use packed_file::PackedFile;

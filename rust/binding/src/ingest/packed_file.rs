@@ -1,29 +1,37 @@
-//! `PackedFile`: reads a recording's file, unpacked, a block at a time.
+//! `PackedFile`: reads a recording's file, unpacked, a block at a time, in a thread of its own.
 //!
 //! ```text
-//!   reader's thread: file ─▶ 256 KiB ─▶ Unpacker ─▶ block ─▶ bytes        without the interpreter's lock
+//!   its thread: file ─▶ 256 KiB ─▶ Unpacker ─▶ block ─▶ at most BLOCKS_AHEAD ─▶ read()
 //! ```
+//! The thread never takes the interpreter's lock: one that had to would wait for it after each block, for as long as
+//! strategies run.
+//!
 //! Guarantees: a block ends with a line, unless a line is longer, or the file ends or is damaged in it; damage is raised by
 //! the read after what is whole.
-//! Does not: look at lines, or start a thread: who calls it chooses one.
+//! Does not: look at lines.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
 
 use headrace_core::ingest::unpack::{MAGIC_BYTES, Unpacker};
 use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::errors::{internal, refuse_after_fork};
+use crate::errors::{internal, is_forked, refuse_after_fork};
 use crate::hot::exclusive::Exclusive;
 
 /// Bytes read from the file at once.
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes unpacked at once.
 const OUTPUT_BYTES: usize = 1 << 20;
+
+/// Blocks that are read ahead, beside the one that is being read.
+const BLOCKS_AHEAD: usize = 2;
 
 /// Why nothing more can be read.
 #[derive(Clone)]
@@ -32,7 +40,12 @@ enum Failure {
     System(Option<i32>, String),
     Truncated(&'static str),
     Damaged(&'static str, String),
+    /// It panicked.
+    Thread,
 }
+
+/// A block, and the bytes of the file up to its end; empty at the end of the file.
+type Filled = Result<(Vec<u8>, u64), Failure>;
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -43,6 +56,7 @@ impl From<io::Error> for Failure {
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::Thread => internal("the thread that reads a file has ended"),
             Failure::System(number, text) => PyOSError::new_err((number, text)),
             Failure::Truncated(form) => PyEOFError::new_err(format!("its {form} data ends in the middle")),
             Failure::Damaged(form, why) => PyValueError::new_err(format!("its {form} data is corrupt: {why}")),
@@ -134,13 +148,99 @@ impl Reading {
         self.rest = 0..count;
         Ok(())
     }
+
+    /// Fills blocks until the file ends, or nobody takes them any more.
+    fn send(mut self, blocks: &SyncSender<Filled>, bytes_max: usize) {
+        loop {
+            let filled = self.fill(bytes_max);
+            let filled = filled.map(|count| (self.block[..count].to_vec(), self.done));
+            let is_last = is_last(&filled);
+            if blocks.send(filled).is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether nothing comes behind it.
+fn is_last(filled: &Filled) -> bool {
+    filled.as_ref().map_or(true, |(block, _)| block.is_empty())
+}
+
+/// The thread that reads a file, and what it hands over; it ends when this is dropped.
+struct ReadingThread {
+    /// `None`: it is to end.
+    blocks: Option<Receiver<Filled>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ReadingThread {
+    fn start(reading: Reading, bytes_max: usize) -> Result<Self, Failure> {
+        let (sender, receiver) = sync_channel(BLOCKS_AHEAD);
+        let thread = Builder::new().name("headrace-unpack".to_owned());
+        let started = thread.spawn(move || reading.send(&sender, bytes_max))?;
+        Ok(Self {
+            blocks: Some(receiver),
+            thread: Some(started),
+        })
+    }
+
+    /// The next block. Leaves the interpreter only where it has to wait.
+    fn next(&mut self, py: Python<'_>) -> Filled {
+        let Some(blocks) = &mut self.blocks else {
+            return Err(Failure::Thread);
+        };
+        match blocks.try_recv() {
+            Ok(filled) => filled,
+            Err(_) => py.detach(move || blocks.recv()).unwrap_or(Err(Failure::Thread)),
+        }
+    }
+}
+
+impl Drop for ReadingThread {
+    fn drop(&mut self) {
+        self.blocks = None;
+        if let Some(thread) = self.thread.take()
+            && !is_forked()
+        {
+            // The file is closed when this returns; at the very end of the process there is nothing to wait for.
+            let _ = Python::try_attach(|py| py.detach(|| thread.join()));
+        }
+    }
+}
+
+/// A file on its way from one that is open to its last block.
+enum Stage {
+    Open(Option<Box<Reading>>),
+    Reading(ReadingThread),
+    /// What the last read returned, and all others return.
+    Ended(Filled),
+}
+
+impl Stage {
+    /// The next block; the first call starts the thread.
+    fn next(&mut self, py: Python<'_>, bytes_max: usize) -> Filled {
+        if let Self::Open(reading) = self {
+            let reading = reading.take().ok_or(Failure::Thread)?;
+            *self = Self::Reading(ReadingThread::start(*reading, bytes_max)?);
+        }
+        let filled = match self {
+            Self::Reading(thread) => thread.next(py),
+            Self::Ended(filled) => filled.clone(),
+            Self::Open(_) => Err(Failure::Thread),
+        };
+        if is_last(&filled) {
+            *self = Self::Ended(filled.clone());
+        }
+        filled
+    }
 }
 
 /// A file that is read unpacked: gzip and zstd by its first bytes, anything else as it is.
 ///
 /// Raises OSError (it cannot be read), EOFError (it ends in the middle), ValueError (it is damaged).
 #[pyclass(frozen, module = "headrace")]
-pub(crate) struct PackedFile(Exclusive<Reading>);
+pub(crate) struct PackedFile(Exclusive<Stage>);
 
 #[pymethods]
 impl PackedFile {
@@ -148,7 +248,7 @@ impl PackedFile {
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         refuse_after_fork(py)?;
         let file = py.detach(|| File::open(path)).map_err(Failure::from)?;
-        Ok(Self(Exclusive::new(Reading {
+        let reading = Reading {
             file,
             input: vec![0; INPUT_BYTES],
             rest: 0..0,
@@ -157,17 +257,18 @@ impl PackedFile {
             kept: 0..0,
             done: 0,
             end: None,
-        })))
+        };
+        Ok(Self(Exclusive::new(Stage::Open(Some(Box::new(reading))))))
     }
 
     /// About `bytes_max` bytes that end with a line, and the position in the file up to which it was read.
     ///
-    /// Longer lines come in parts, and so does a last line without its break. Empty at the end. Leaves the interpreter while it reads and unpacks.
+    /// bytes_max : of the first call, with which its thread begins. Longer lines come in parts, and so does a last line
+    /// without its break. Empty at the end.
     fn read<'py>(&self, py: Python<'py>, bytes_max: usize) -> PyResult<(Bound<'py, PyBytes>, u64)> {
         refuse_after_fork(py)?;
         let mut taken = self.0.take(py).ok_or_else(|| internal("two threads read one file"))?;
-        let reading = &mut *taken;
-        let count = py.detach(|| reading.fill(bytes_max))?;
-        Ok((PyBytes::new(py, &reading.block[..count]), reading.done))
+        let (block, done) = taken.next(py, bytes_max)?;
+        Ok((PyBytes::new(py, &block), done))
     }
 }

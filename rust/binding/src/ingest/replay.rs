@@ -107,20 +107,21 @@ impl Onward for Times<'_, '_> {
         if !self.resolving.goes_on_inside(around.core) {
             return false;
         }
-        let Some(next_ns) = self.sources.whole_time() else {
-            return false;
-        };
-        if next_ns > self.until_ns || around.left_to_do(Some(next_ns)).is_some() {
-            return false;
-        }
-        let Ok(mut publisher) = Publisher::begin(self.py, around.core) else {
-            return false;
-        };
-        let passed = self.sources.pass_one(&mut publisher, tick);
-        if passed {
-            around.time.move_to(next_ns);
-        }
-        passed
+        let (py, until_ns) = (self.py, self.until_ns);
+        self.sources.pass_alone(|next| {
+            let next_ns = next.ts_init;
+            if next_ns > until_ns || !around.is_free_until(next_ns) {
+                return false;
+            }
+            let Ok(mut publisher) = Publisher::begin(py, around.core) else {
+                return false;
+            };
+            let passed = publisher.pass(next, tick);
+            if passed {
+                around.time.move_to(next_ns);
+            }
+            passed
+        })
     }
 
     fn ahead(&mut self, mut quiet: Quiet<'_>) -> Option<Ahead<'_>> {
@@ -354,6 +355,14 @@ impl Resolving {
 }
 
 impl Surroundings<'_> {
+    /// Whether a tick of `next_ns`, which is behind now, comes before everything else: `left_to_do` without what it says.
+    #[inline(always)] // With every time of a replay.
+    fn is_free_until(&self, next_ns: i64) -> bool {
+        let bars = &self.core.bars;
+        let has_work = self.bus.is_some_and(BusCore::has_ready_now) || bars.has_closed();
+        !has_work && !self.core.has_consumers_behind() && self.time.alarm_ns().min(bars.due_ns()) > next_ns
+    }
+
     /// What is left to do before the ticks of `next_ns`. `next_ns` is `None` when no more ticks come: then only what is
     /// due already is left.
     #[inline(always)] // A few loads and comparisons, with every time of a replay.

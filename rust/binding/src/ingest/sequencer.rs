@@ -138,7 +138,7 @@ impl Sequencer {
         };
         let working = Working {
             sequencer: sequencer::Sequencer::new(options),
-            kinds: kinds(),
+            kinds: KindTable::clone(&kinds()),
             incoming: Vec::new(),
             outgoing: Vec::new(),
             waiting: Vec::new(),

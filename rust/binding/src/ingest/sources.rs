@@ -17,7 +17,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::arrival::Arrival;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, ReadBlock};
+use super::ingest::PIECE_TICKS;
 use super::ingest_core::IngestCore;
 use super::numbering::Numbered;
 use super::publisher::Publisher;
@@ -88,6 +89,16 @@ impl Source {
     }
 }
 
+/// A copy of ticks, and whether all of them can be numbered: each piece is looked at while it is in the first cache.
+fn copied(ticks: &[Tick], known: usize) -> (Vec<Tick>, bool) {
+    let (kinds, mut copy) = (kinds(), Vec::with_capacity(ticks.len()));
+    let is_fit = ticks.chunks(PIECE_TICKS).fold(true, |is_fit, piece| {
+        copy.extend_from_slice(piece);
+        is_fit && first_unfit(piece, &kinds, known).is_none()
+    });
+    (copy, is_fit)
+}
+
 /// What came of the items so far; read also while the pump runs.
 #[derive(Default)]
 pub(crate) struct Counted {
@@ -139,15 +150,19 @@ impl Sources {
     }
 
     pub(crate) fn push(&mut self, source: usize, block: &Bound<'_, PyAny>, core: &IngestCore) -> PyResult<()> {
-        let block = match block.cast::<PyBytes>() {
-            Ok(bytes) => Block::Lines(bytes.as_bytes().to_vec()),
-            Err(_) => Block::Ticks(ticks_of(block.py(), block)?.to_vec()),
-        };
-        if let (Block::Ticks(ticks), Some(source)) = (&block, self.sources.get_mut(source)) {
+        let block = if let Ok(bytes) = block.cast::<PyBytes>() {
+            Block::Lines(bytes.as_bytes().to_vec())
+        } else if let Ok(read) = block.cast::<ReadBlock>() {
+            Block::Read(read.get().take(block.py())?)
+        } else {
             // What is unknown now may be known when its turn comes.
             let known = lock(&core.instruments).rows().len();
-            source.is_fit = first_unfit(ticks, &kinds(), known).is_none();
-        }
+            let (ticks, is_fit) = copied(ticks_of(block.py(), block)?, known);
+            if let Some(source) = self.sources.get_mut(source) {
+                source.is_fit = is_fit;
+            }
+            Block::Ticks(ticks)
+        };
         self.merge().push(source, block);
         Ok(())
     }
@@ -200,19 +215,20 @@ impl Sources {
         numbered
     }
 
-    /// Publishes the tick of the time that `whole_time` returned, if it is one that is as expected, and writes it to
-    /// `numbered`; false: nothing was done.
+    /// Takes the next tick, if it is alone at its time, is to be numbered, and `pass` is true of it; false: nothing was
+    /// done.
     #[inline(always)] // With every time of a replay.
-    pub(super) fn pass_one(&mut self, publisher: &mut Publisher<'_, '_>, numbered: &mut Tick) -> bool {
+    pub(super) fn pass_alone(&mut self, pass: impl FnOnce(&Tick) -> bool) -> bool {
         let Some(merge) = &mut self.merge else { return false };
-        let Some((source, [tick])) = merge.whole() else {
+        let Some((source, tick)) = merge.alone() else {
             return false;
         };
-        if !self.sources[source].is_to_be_numbered() || !publisher.pass(tick, numbered) {
+        let ts_init = tick.ts_init;
+        if !self.sources[source].is_to_be_numbered() || !pass(tick) {
             return false;
         }
-        merge.pass_time();
-        self.counted.count_items(1, numbered.ts_init, numbered.ts_init);
+        merge.pass_alone();
+        self.counted.count_items(1, ts_init, ts_init);
         true
     }
 
@@ -252,10 +268,11 @@ impl Sources {
         };
         let source = &sources[item.source];
         match (item.payload, &source.decoder) {
-            (Payload::Frame(frame), Some(decoder)) => {
+            (Payload::Frame(frame, read), Some(decoder)) => {
                 let arrival = Arrival {
                     decoder: decoder.get(),
                     frame,
+                    read,
                     ts_init: item.ts_init,
                     source: &source.name,
                     row: item.row,
@@ -264,7 +281,7 @@ impl Sources {
                 publisher.number_incoming();
                 return Ok(());
             }
-            (Payload::BadLine(line) | Payload::Frame(line), _) => {
+            (Payload::BadLine(line) | Payload::Frame(line, _), _) => {
                 lock(&counted.frames)
                     .tally
                     .count_bad_line(&source.name, item.row, item.ts_init, line);
@@ -316,6 +333,7 @@ impl Sources {
         let arrival = Arrival {
             decoder: decoder.get(),
             frame,
+            read: None,
             ts_init,
             source: &source.name,
             row,

@@ -9,10 +9,12 @@ use crate::lock::lock;
 use headrace_core::fan_out::plan::matches_pattern;
 use headrace_core::limits::{INSTRUMENTS_MAX, INSTRUMENTS_MAX_MAX};
 use headrace_core::market::instrument::{Contract, InstrumentError, InstrumentTable};
+use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList};
 
 use crate::errors::raise;
+use crate::hot::columns::ticks_of;
 
 /// The instruments known so far: ``SYMBOL.VENUE`` and a dense id by first appearance.
 ///
@@ -111,4 +113,14 @@ impl Instruments {
 #[pyo3(name = "matches_pattern")]
 pub(crate) fn matches_pattern_py(pattern: &str, name: &str) -> bool {
     matches_pattern(pattern, name)
+}
+
+/// The first row whose instrument id is not below ``names``, or None. An id of no instrument is below any number.
+///
+/// ticks : shape (n,), dtype TICK_DTYPE, C-contiguous. Raises ValueError. O(n), and allocates nothing.
+#[pyfunction]
+pub(crate) fn first_unnamed(py: Python<'_>, ticks: &Bound<'_, PyAny>, names: usize) -> PyResult<Option<usize>> {
+    // NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.
+    let is_unnamed = |tick: &Tick| tick.instrument.wrapping_add(1) as usize > names;
+    Ok(ticks_of(py, ticks)?.iter().position(is_unnamed))
 }

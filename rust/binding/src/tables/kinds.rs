@@ -3,9 +3,10 @@
 //! Guarantees: one table for the process; rows are only added.
 //! Does not: hold its lock while Python runs.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use headrace_core::market::field::Field;
+use headrace_core::market::field_table::{FieldRow, table as fields_of};
 use headrace_core::market::kind::{self, KindSet, KindTable, Nature, ValueType, VenueIds};
 use headrace_core::market::status::{Status, StatusReason, StreamState, stream_of};
 use headrace_core::market::tick::{GapCause, Tick, UNKNOWN, flags};
@@ -16,16 +17,36 @@ use pyo3::types::PyString;
 use crate::errors::raise;
 use crate::hot::python_call::call;
 
-static KINDS: RwLock<Option<KindTable>> = RwLock::new(None);
+/// The kind table, and the fields that its kinds have: each row of a strategy is looked up in them.
+struct Tables {
+    kinds: Arc<KindTable>,
+    fields: Arc<[FieldRow]>,
+}
+
+impl Tables {
+    fn of(kinds: KindTable) -> Self {
+        Self {
+            fields: fields_of(&kinds).into(),
+            kinds: Arc::new(kinds),
+        }
+    }
+}
+
+static TABLES: LazyLock<RwLock<Tables>> = LazyLock::new(|| RwLock::new(Tables::of(KindTable::default())));
 static CAUSES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
 
-/// A copy of the table as it is now.
-pub(crate) fn kinds() -> KindTable {
-    KINDS
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
-        .unwrap_or_default()
+fn tables() -> RwLockReadGuard<'static, Tables> {
+    TABLES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The kind table as it is now.
+pub(crate) fn kinds() -> Arc<KindTable> {
+    Arc::clone(&tables().kinds)
+}
+
+/// The field table as it is now.
+pub(crate) fn fields() -> Arc<[FieldRow]> {
+    Arc::clone(&tables().fields)
 }
 
 /// Adds a row to the kind table and returns its number.
@@ -54,9 +75,13 @@ pub(crate) fn register_kind(
         .filter(|venue_ids| *venue_ids != VenueIds::Chained)
         .ok_or_else(|| refuse("venue_ids", venue_ids, "'monotone', 'contiguous' or 'none'"))?;
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
-    let mut table = KINDS.write().unwrap_or_else(PoisonError::into_inner);
-    let registered = table.get_or_insert_default().register(name, &values, nature, venue_ids);
-    drop(table);
+    let mut tables = TABLES.write().unwrap_or_else(PoisonError::into_inner);
+    let mut kinds = KindTable::clone(&tables.kinds);
+    let registered = kinds.register(name, &values, nature, venue_ids);
+    if registered.is_ok() {
+        *tables = Tables::of(kinds);
+    }
+    drop(tables);
     registered.map_err(|error| raise(py, "KindError", error.to_string()))
 }
 
@@ -102,8 +127,9 @@ type FieldTuple = (
 #[pyfunction]
 pub(crate) fn field_table() -> Vec<FieldTuple> {
     let table = kinds();
-    headrace_core::market::field_table::table(&table)
-        .into_iter()
+    fields()
+        .iter()
+        .cloned()
         .map(|row| {
             let valid = table
                 .rows()

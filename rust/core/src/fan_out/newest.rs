@@ -5,7 +5,7 @@
 //! ```
 //! Guarantees: what a reader gets is a tick that was published, whole, with its position; cells are allocated when
 //! first needed. Beside the newest quote it keeps the prices of the last one that had both sides, for marks; of trades
-//! and aggregate trades it keeps when the newest was received, for gates.
+//! and aggregate trades it keeps the newest one's time, for gates, and its price, size and number, for operators.
 //! Does not: keep anything else that is not the newest, or order it against the ring.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -41,7 +41,15 @@ impl Cell {
 }
 
 type Cells = Box<[Cell]>;
-type Times = Box<[AtomicI64]>;
+type Trades = Box<[NewestTrade]>;
+
+/// What is kept of the newest trade of one key; each word by itself, since it is looked at and not decided on together.
+struct NewestTrade {
+    received: AtomicI64,
+    price: AtomicU64,
+    size: AtomicU64,
+    seq: AtomicU64,
+}
 
 /// No trade was received.
 const NONE: i64 = i64::MIN;
@@ -52,8 +60,8 @@ pub struct NewestTable {
     chunks: Box<[OnceLock<Cells>]>,
     /// Numbers the calls of `store`.
     stores: AtomicU64,
-    /// Two of each instrument: when its newest trade and aggregate trade in order were received, ns; [`NONE`]: none was.
-    trades: Box<[OnceLock<Times>]>,
+    /// Two of each instrument: its newest trade and aggregate trade in order; received at [`NONE`]: there was none.
+    trades: Box<[OnceLock<Trades>]>,
     /// By instrument, whose newest quote lacks a side: bid and ask of the last quote that had both.
     sides: Mutex<FxHashMap<u32, (f64, f64)>>,
 }
@@ -89,7 +97,7 @@ impl NewestTable {
         self.stores.store(number, Ordering::Relaxed);
         for (index, tick) in ticks.iter().enumerate().rev() {
             if tick.kind == TRADE || tick.kind == AGG_TRADE {
-                self.keep_time(tick);
+                self.keep_trade(tick);
                 continue;
             }
             let Some(cell) = self.newest_key(tick).and_then(|key| self.cell(key)) else {
@@ -104,18 +112,31 @@ impl NewestTable {
         }
     }
 
-    /// Keeps when a trade was received, if it is the newest in order.
+    /// Keeps a trade, if it is the newest in order.
     #[inline]
-    fn keep_time(&self, tick: &Tick) {
+    fn keep_trade(&self, tick: &Tick) {
         let key = trade_key(tick.instrument, tick.kind);
         let Some(chunk) = self.trades.get(key / CELLS_PER_CHUNK) else {
             return;
         };
-        let times = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| AtomicI64::new(NONE)).collect());
-        let time = &times[key % CELLS_PER_CHUNK];
+        let none = || NewestTrade {
+            received: AtomicI64::new(NONE),
+            price: AtomicU64::new(0),
+            size: AtomicU64::new(0),
+            seq: AtomicU64::new(0),
+        };
+        let trades = chunk.get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| none()).collect());
+        let trade = &trades[key % CELLS_PER_CHUNK];
         // Relaxed: the one writer reads back what it wrote, and a reader needs nothing else that was written before.
-        if tick.may_be_newest() && tick.ts_init > time.load(Ordering::Relaxed) {
-            time.store(tick.ts_init, Ordering::Relaxed);
+        let kept = (
+            trade.received.load(Ordering::Relaxed),
+            trade.seq.load(Ordering::Relaxed),
+        );
+        if tick.may_be_newest() && (tick.ts_init, tick.seq) > kept {
+            trade.price.store(tick.values[0], Ordering::Relaxed);
+            trade.size.store(tick.values[1], Ordering::Relaxed);
+            trade.seq.store(tick.seq, Ordering::Relaxed);
+            trade.received.store(tick.ts_init, Ordering::Relaxed);
         }
     }
 
@@ -123,7 +144,7 @@ impl NewestTable {
     #[inline(always)] // With every time of a replay.
     pub fn store_one(&self, tick: &Tick, position: u64) {
         if tick.kind == TRADE || tick.kind == AGG_TRADE {
-            self.keep_time(tick);
+            self.keep_trade(tick);
             return;
         }
         let Some(cell) = self.newest_key(tick).and_then(|key| self.cell(key)) else {
@@ -203,11 +224,23 @@ impl NewestTable {
         if kind != TRADE && kind != AGG_TRADE {
             return self.of(instrument, kind).map(|(tick, _)| tick.ts_init);
         }
+        self.newest_trade(instrument, kind).map(|(_, _, received, _)| received)
+    }
+
+    /// Price, size, time of receipt in ns, and number of the newest trade or aggregate trade in order; `None` when there
+    /// was none, or of another kind. While a trade is published, a reader on another thread may get parts of two.
+    #[must_use]
+    pub fn newest_trade(&self, instrument: u32, kind: u8) -> Option<(f64, f64, i64, u64)> {
+        if kind != TRADE && kind != AGG_TRADE {
+            return None;
+        }
         let key = trade_key(instrument, kind);
-        let times = self.trades.get(key / CELLS_PER_CHUNK)?.get()?;
-        // Relaxed: as in `keep_time`.
-        let time = times[key % CELLS_PER_CHUNK].load(Ordering::Relaxed);
-        (time != NONE).then_some(time)
+        let trades = self.trades.get(key / CELLS_PER_CHUNK)?.get()?;
+        let trade = &trades[key % CELLS_PER_CHUNK];
+        // Relaxed: as in `keep_trade`.
+        let received = trade.received.load(Ordering::Relaxed);
+        let [price, size, seq] = [&trade.price, &trade.size, &trade.seq].map(|word| word.load(Ordering::Relaxed));
+        (received != NONE).then_some((f64::from_bits(price), f64::from_bits(size), received, seq))
     }
 
     /// Bid and ask of the newest quote of an instrument that had both sides; `None` when there was none.
@@ -276,13 +309,15 @@ mod tests {
     }
 
     #[test]
-    fn of_trades_it_keeps_when_the_newest_in_order_was_received() {
+    fn of_trades_it_keeps_the_newest_in_order() {
         let table = NewestTable::new(StateKeys::new(kind_set(QUOTE)), 4);
-        let trade = |kind, instrument, ts_init, flags| Tick {
+        let trade = |kind, instrument, ts_init: i64, flags| Tick {
             kind,
             instrument,
             ts_init,
             flags,
+            seq: ts_init as u64 / 5,
+            values: [100.0 + ts_init as f64, 0.5, 0.0, 0.0].map(f64::to_bits),
             ..Tick::default()
         };
         assert_eq!(table.newest_ns(1, TRADE), None);
@@ -300,6 +335,18 @@ mod tests {
         assert_eq!(table.newest_ns(1, QUOTE), Some(40));
         assert_eq!(table.newest_ns(2, TRADE), None);
         assert_eq!(table.newest_ns(9_999, TRADE), None);
+        assert_eq!(table.newest_trade(1, TRADE), Some((120.0, 0.5, 20, 4)));
+        assert_eq!(table.newest_trade(1, AGG_TRADE), Some((115.0, 0.5, 15, 3)));
+        assert_eq!(table.newest_trade(1, QUOTE), None);
+        // Of two at one time it is the later one, whether they are published together or one by one.
+        let at_once = |seq| Tick {
+            seq,
+            ..trade(TRADE, 3, 50, 0)
+        };
+        table.store(&[at_once(1), at_once(2)], 5);
+        assert_eq!(table.newest_trade(3, TRADE).map(|own| own.3), Some(2));
+        table.store_one(&at_once(3), 7);
+        assert_eq!(table.newest_trade(3, TRADE).map(|own| own.3), Some(3));
     }
 
     #[test]

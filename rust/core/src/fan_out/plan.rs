@@ -1,7 +1,7 @@
 //! The plan: which subscriptions get a tick, compiled into one look-up per (instrument, kind).
 //!
 //! ```text
-//!   tick ─▶ cells[(instrument + 1) · stride + kind] ─▶ set ─▶ members, in registration order
+//!   tick ─▶ cells[kind][instrument + 1] ─▶ set ─▶ members, in registration order
 //! ```
 //! Guarantees: an unwanted tick costs one look-up; a subscription that does not match costs nothing.
 //! Does not: hold handlers. Set 0 is the empty one.
@@ -62,21 +62,22 @@ pub fn matches_pattern(pattern: &str, name: &str) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     filters: Vec<Filter>,
-    stride: usize,
-    cells: Vec<u32>,
+    /// By kind, then by row: neighbours in memory are of one kind, as most ticks are.
+    cells: Vec<Vec<u32>>,
     sets: Vec<(u8, Vec<u32>)>,
+    /// Which filters the last row passes: a row that passes the same ones has the same sets.
+    wants: Vec<bool>,
 }
 
 impl Plan {
     /// Compiles filters, in registration order, for the instruments known so far.
     #[must_use]
     pub fn compile(filters: Vec<Filter>, kinds: usize, instruments: &InstrumentTable) -> Self {
-        let stride = (kinds + 1).next_power_of_two();
         let mut plan = Self {
             filters,
-            stride,
-            cells: Vec::new(),
+            cells: vec![Vec::new(); kinds + 1],
             sets: vec![(0, Vec::new())],
+            wants: Vec::new(),
         };
         plan.push_instrument(None);
         plan.extend(instruments);
@@ -85,10 +86,15 @@ impl Plan {
 
     /// Adds the cells of instruments that appeared since. Sets may be added; none is changed.
     pub fn extend(&mut self, instruments: &InstrumentTable) {
-        let known = self.cells.len() / self.stride - 1;
+        let known = self.rows() - 1;
         for instrument in &instruments.rows()[known..] {
             self.push_instrument(Some(&instrument.name));
         }
+    }
+
+    /// Instruments, and the row of ticks of none.
+    fn rows(&self) -> usize {
+        self.cells[0].len()
     }
 
     fn push_instrument(&mut self, name: Option<&str>) {
@@ -97,7 +103,13 @@ impl Plan {
             .iter()
             .map(|filter| name.is_none_or(|name| filter.matches_instrument(name)))
             .collect();
-        for kind in 0..self.stride {
+        if self.rows() > 0 && wants == self.wants {
+            for of_kind in &mut self.cells {
+                of_kind.extend(of_kind.last().copied());
+            }
+            return;
+        }
+        for kind in 0..self.cells.len() {
             let kind = u8::try_from(kind).expect("KINDS_MAX kinds at most");
             let bit = if usize::from(kind) < KINDS_MAX {
                 kind_set(kind)
@@ -117,19 +129,19 @@ impl Plan {
                 self.sets.push((kind, members));
                 self.sets.len() - 1
             });
-            self.cells.push(u32::try_from(set).expect("fewer sets than cells"));
+            self.cells[usize::from(kind)].push(u32::try_from(set).expect("fewer sets than cells"));
         }
+        self.wants = wants;
     }
 
     /// The set of a tick; `None` when its instrument appeared after the last [`Plan::extend`].
     #[inline]
     #[must_use]
     pub fn set_of(&self, tick: &Tick) -> Option<u32> {
-        // NO_INSTRUMENT wraps to row 0; a kind beyond the stride falls in the reserved cell 0 of its row.
+        // NO_INSTRUMENT wraps to row 0; the cells of kind 0, which no tick has, serve kinds beyond the table.
         let row = tick.instrument.wrapping_add(1) as usize;
-        let kind = usize::from(tick.kind);
-        let kind = if kind < self.stride { kind } else { 0 };
-        self.cells.get(row * self.stride + kind).copied()
+        let of_kind = self.cells.get(usize::from(tick.kind)).or_else(|| self.cells.first())?;
+        of_kind.get(row).copied()
     }
 
     /// The kind and the members of every set; set 0 is the empty one of every kind.
@@ -189,5 +201,44 @@ mod tests {
         plan.extend(&instruments);
         assert_eq!(members(&plan, &tick(1, TRADE)), Some(vec![1, 2]));
         assert_eq!(members(&plan, &tick(NO_INSTRUMENT, QUOTE)), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn neighbours_that_pass_other_filters_have_other_sets() {
+        let mut instruments = InstrumentTable::new(100, true);
+        let names = [
+            "BTC1.BINANCE",
+            "BTC2.BINANCE",
+            "ETH1.BINANCE",
+            "BTC3.BINANCE",
+            "SOL1.BINANCE",
+        ];
+        for name in names {
+            instruments.add(name).unwrap();
+        }
+        let filter = |pattern: &str, kinds| Filter {
+            instruments: vec![pattern.to_owned()],
+            kinds,
+        };
+        let filters = vec![
+            filter("BTC*", kind_set(QUOTE)),
+            filter("ETH*", kind_set(QUOTE) | kind_set(TRADE)),
+        ];
+        let plan = Plan::compile(filters, 7, &instruments);
+        let members = |instrument, kind| {
+            let tick = Tick {
+                instrument,
+                kind,
+                ..Tick::default()
+            };
+            plan.sets()[plan.set_of(&tick).expect("it is known") as usize].1.clone()
+        };
+        let of_quotes: Vec<Vec<u32>> = (0..5).map(|instrument| members(instrument, QUOTE)).collect();
+        let expected: [&[u32]; 5] = [&[0], &[0], &[1], &[0], &[]];
+        assert_eq!(of_quotes, expected);
+        let of_trades: Vec<Vec<u32>> = (0..5).map(|instrument| members(instrument, TRADE)).collect();
+        let expected: [&[u32]; 5] = [&[], &[], &[1], &[], &[]];
+        assert_eq!(of_trades, expected);
+        assert!(members(1, 200).is_empty(), "a kind beyond the table");
     }
 }

@@ -14,14 +14,14 @@ use sha2::{Digest, Sha256};
 /// Bytes gathered before the digest takes them.
 const BUFFER_BYTES: usize = 8 << 10;
 
-/// A running hash.
+/// A running SHA-256 of bytes that come in small pieces.
 #[derive(Clone, Debug)]
-pub struct InputHash {
+pub struct PiecesHash {
     digest: Sha256,
     buffer: Vec<u8>,
 }
 
-impl Default for InputHash {
+impl Default for PiecesHash {
     fn default() -> Self {
         Self {
             digest: Sha256::new(),
@@ -29,6 +29,30 @@ impl Default for InputHash {
         }
     }
 }
+
+impl PiecesHash {
+    /// Has a function append the next bytes.
+    #[inline]
+    pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.buffer);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.digest.update(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+
+    /// The hash of everything so far, in lower-case hex.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let mut digest = self.digest.clone();
+        digest.update(&self.buffer);
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A running hash of ticks.
+#[derive(Clone, Debug, Default)]
+pub struct InputHash(PiecesHash);
 
 impl InputHash {
     /// Takes one tick and its instrument's name (empty for a tick of no instrument).
@@ -52,21 +76,17 @@ impl InputHash {
         for (place, word) in record[4..].chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        self.buffer.extend_from_slice(&len.to_le_bytes());
-        self.buffer.extend_from_slice(instrument.as_bytes());
-        self.buffer.extend_from_slice(&record);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.digest.update(&self.buffer);
-            self.buffer.clear();
-        }
+        self.0.append(|buffer| {
+            buffer.extend_from_slice(&len.to_le_bytes());
+            buffer.extend_from_slice(instrument.as_bytes());
+            buffer.extend_from_slice(&record);
+        });
     }
 
     /// The hash of everything so far, in lower-case hex.
     #[must_use]
     pub fn hex(&self) -> String {
-        let mut digest = self.digest.clone();
-        digest.update(&self.buffer);
-        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.0.hex()
     }
 }
 

@@ -116,8 +116,15 @@ impl<T> Lanes<T> {
     #[inline]
     #[must_use]
     pub fn has_easy_room(&self, lane: usize) -> bool {
+        self.has_easy_room_for(lane, 1)
+    }
+
+    /// The same for several items.
+    #[inline]
+    #[must_use]
+    pub fn has_easy_room_for(&self, lane: usize, items: usize) -> bool {
         let lane = &self.lanes[lane];
-        let next = lane.queue.len() + 1;
+        let next = lane.queue.len() + items;
         match lane.options.growth_max {
             0 | 1 => next <= lane.capacity,
             _ => lane.capacity == lane.options.capacity && !is_at_least(next, self.options.grow_at, lane.capacity),

@@ -1,5 +1,5 @@
 /*
- * api: requests to the control API of the engine that served this page.
+ * api: requests to the control API of one engine: of that which served this page, or of another one that allows it.
  *
  * Guarantees: the token goes in a header, never in an address; every command has a key of its own, and asking again
  *   after a broken connection uses the same key, so that it happens once; a refusal is a Refusal with the server's words.
@@ -20,13 +20,20 @@ export class Refusal extends Error {
 }
 
 export class Api {
-  constructor(token, { onRefused = () => {} } = {}) {
+  /** origin : of the engine, like "https://ops.example:8757". */
+  constructor(origin, token, { onRefused = () => {} } = {}) {
+    this.origin = origin;
     this.token = token;
     this.onRefused = onRefused;
   }
 
   headers(extra = {}) {
     return { authorization: `Bearer ${this.token}`, ...extra };
+  }
+
+  /** The address of a path. */
+  at(path) {
+    return this.origin + path;
   }
 
   async get(path) {
@@ -56,7 +63,7 @@ export class Api {
   async request(method, path, { body, headers } = {}) {
     let answer;
     try {
-      answer = await fetch(path, {
+      answer = await fetch(this.at(path), {
         method,
         body,
         headers: this.headers(headers),

@@ -8,25 +8,21 @@
  * A series is { name, tone, points: [[ms, value or null], …], area, step, dashed }: points in the order of time; null
  * breaks the line, so that what is not known is not drawn. A mark is { at, value, side, text }: a fill on its price.
  *
- * Guarantees: each column of pixels shows the lowest and the highest of its points, whatever their number, so a spike
- *   of one second is seen in a day; what is drawn can be read by keyboard and by a screen reader.
+ * Guarantees: what is drawn can be read by keyboard and by a screen reader; a spike of one second is seen in a day.
  * Does not: keep points; it draws those that it is given, at most once for each change.
  */
 
 import { UNKNOWN, axisPrice, clock, compact, duration, moment, price } from "./format.js";
+import { HOUR, MINUTE, bisect, range, thinned, timeTicks, valueTicks, within } from "./scale.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const RIGHT = 54;
 const BOTTOM = 20;
+const CHARACTER_PX = 6.3;
 const TOP = 8;
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
-const TIME_STEPS = [
-  1_000, 2_000, 5_000, 10_000, 15_000, 30_000, MINUTE, 2 * MINUTE, 3 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE,
-  30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 168 * HOUR,
-];
 const TIME_LABEL_PX = 72;
 const VALUE_LABEL_PX = 34;
+const PRICE_DIGITS = 9;
 
 function make(name, attributes = {}, parent = null) {
   const element = document.createElementNS(SVG, name);
@@ -56,95 +52,6 @@ function fill(group, wanted) {
     if (text !== undefined && element.textContent !== text) element.textContent = text;
   });
   while (group.children.length > wanted.length) group.lastChild.remove();
-}
-
-/** Values between two others in steps of 1, 2, 2.5 or 5 times a power of ten, or of whole minutes; about `wanted`. */
-export function valueTicks(low, high, wanted, isTime = false) {
-  const rough = (high - low) / Math.max(1, wanted);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const isLong = isTime && rough > 10e9;
-  const steps = isLong ? TIME_STEPS.map((ms) => ms * 1e6) : [1, 2, 2.5, 5, 10].map((factor) => factor * power);
-  const step = steps.find((own) => own >= rough * 0.999) ?? rough;
-  const ticks = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at += 1) ticks.push(Number((at * step).toPrecision(12)));
-  return ticks;
-}
-
-export function timeTicks(from, to, wanted) {
-  const step = TIME_STEPS.find((own) => (to - from) / own <= wanted) ?? TIME_STEPS.at(-1);
-  const ticks = [];
-  for (let at = Math.ceil(from / step) * step; at <= to; at += step) ticks.push(at);
-  return { step, ticks };
-}
-
-/**
- * The points of a line with at most four for each column of pixels: its first, lowest, highest and last.
- * null is kept once, where a line breaks.
- */
-export function thinned(points, from, to, width) {
-  const columnOf = (at) => Math.floor(((at - from) / (to - from)) * width);
-  const kept = [];
-  let column = null;
-  let held = null;
-  const flush = () => {
-    if (!held) return;
-    const distinct = [...new Set([held.first, held.low, held.high, held.last])];
-    kept.push(...distinct.sort((one, other) => one[0] - other[0]));
-    held = null;
-  };
-  for (const point of points) {
-    if (point[1] === null || Number.isNaN(point[1])) {
-      flush();
-      if (kept.length && kept.at(-1)[1] !== null) kept.push([point[0], null]);
-      column = null;
-      continue;
-    }
-    const own = columnOf(point[0]);
-    if (own !== column || !held) {
-      flush();
-      column = own;
-      held = { first: point, low: point, high: point, last: point };
-    } else {
-      if (point[1] < held.low[1]) held.low = point;
-      if (point[1] > held.high[1]) held.high = point;
-      held.last = point;
-    }
-  }
-  flush();
-  return kept;
-}
-
-/** The part of sorted points that a view shows, with one more on each side so that lines run to its edges. */
-function within(points, from, to) {
-  let first = bisect(points, from);
-  let last = bisect(points, to);
-  first = Math.max(0, first - 1);
-  last = Math.min(points.length, last + 1);
-  return first === 0 && last === points.length ? points : points.slice(first, last);
-}
-
-/** How many points come before `at`. */
-function bisect(points, at) {
-  let [low, high] = [0, points.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (points[middle][0] < at) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function range(series, marks, isFromZero) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const [, value] of [...series.flatMap((own) => own.shown), ...marks.map((mark) => [0, mark.value])]) {
-    if (value === null || Number.isNaN(value)) continue;
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  if (low > high) return null;
-  if (isFromZero) [low, high] = [Math.min(0, low), Math.max(0, high)];
-  const room = (high - low || Math.abs(high) || 1) * 0.06;
-  return [isFromZero && low === 0 ? 0 : low - room, isFromZero && high === 0 && low < 0 ? 0 : high + room];
 }
 
 function path(points, x, y, { step = false } = {}) {
@@ -236,11 +143,12 @@ class Lines extends Picture {
     const [width, height] = this.size;
     if (!this.data || width < 80 || height < 40) return;
     const { from, to, series, marks = [], format = compact, still = null, fromZero = true } = this.data;
-    this.plot = { width: width - RIGHT, base: height - BOTTOM };
-    const { width: plotWidth, base } = this.plot;
-    this.drawn = series.map((own) => ({ ...own, shown: thinned(within(own.points, from, to), from, to, plotWidth) }));
+    this.drawn = series.map((own) => ({ ...own, shown: thinned(within(own.points, from, to), from, to, width - RIGHT) }));
     const placed = marks.filter((mark) => mark.at >= from && mark.at <= to);
     const span = range(this.drawn, placed, fromZero);
+    const longest = Math.max(0, ...(span ?? []).map((value) => format(value).length));
+    this.plot = { width: width - (format === price ? RIGHT : Math.max(RIGHT, 12 + longest * CHARACTER_PX)), base: height - BOTTOM };
+    const { width: plotWidth, base } = this.plot;
     this.x = (at) => ((at - from) / (to - from)) * plotWidth;
     const [low, high] = span ?? [0, 1];
     this.y = (value) => TOP + (1 - (value - low) / (high - low)) * (base - TOP);
@@ -283,7 +191,7 @@ class Lines extends Picture {
     const places = times.step < MINUTE ? 8 : 5;
     const label = (at) => (times.step >= 24 * HOUR ? new Date(at).toISOString().slice(5, 10) : clock(at).slice(0, places));
     fill(this.labels, [
-      ...values.map((value) => ["text", { class: "value", x: width + 8, y: (this.y(value) + 3.5).toFixed(1) }, this.format === price ? axisPrice(value, span[1] - span[0]) : this.format(value)]),
+      ...values.map((value) => ["text", { class: "value", x: width + 8, y: (this.y(value) + 3.5).toFixed(1) }, this.format === price ? axisPrice(value, values.length > 1 ? values[1] - values[0] : 0.01) : this.format(value)]),
       ...times.ticks
         .filter((at) => this.x(at) > 14 && this.x(at) < width - 4)
         .map((at) => ["text", { class: "time", x: this.x(at).toFixed(1), y: base + 15 }, label(at)]),
@@ -291,10 +199,15 @@ class Lines extends Picture {
     ]);
   }
 
+  /** A value in words. A line that a strategy draws over a price has more digits than any price. */
+  told(value) {
+    return this.format(this.format === price && value !== null ? Number(value.toPrecision(PRICE_DIGITS)) : value);
+  }
+
   describe(span) {
     const newest = this.drawn.map((own) => {
       const last = own.points.findLast((point) => point[1] !== null);
-      return `${own.name} ${last ? this.format(last[1]) : UNKNOWN}`;
+      return `${own.name} ${last ? this.told(last[1]) : UNKNOWN}`;
     });
     const text = span ? `${this.data.label}: ${newest.join(", ")}` : `${this.data.label}: no figures yet`;
     if (this.host.getAttribute("aria-label") !== text) this.host.setAttribute("aria-label", text);
@@ -335,7 +248,7 @@ class Lines extends Picture {
     const near = (this.data.marks ?? []).filter((mark) => Math.abs(this.x(mark.at) - px) < 6).slice(0, 4);
     this.readout.replaceChildren(
       line("time", moment(known[0][1][0])),
-      ...rows.map(([own, point]) => line(own.tone, own.name, point ? this.format(point[1]) : UNKNOWN)),
+      ...rows.map(([own, point]) => line(own.tone, own.name, point ? this.told(point[1]) : UNKNOWN)),
       ...near.map((mark) => line(mark.side > 0 ? "buy" : "sell", mark.text)),
     );
     this.readout.hidden = false;

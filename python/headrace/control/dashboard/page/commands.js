@@ -2,13 +2,14 @@
  * commands: every command of the engine's table as a form, its confirmation, and the Ack that came back.
  *
  * Guarantees: a dangerous command is sent only after its name was typed; each answer is shown, with its reason; Halt
- *   can be given before anything was loaded and while the figures stand still.
+ *   can be given before anything was loaded and while the figures stand still. A token that may only read finds every
+ *   button off, with the reason. A dialog keeps the focus inside, and gives it back to the button that opened it.
  * Does not: know what a command does; fields and meanings are the engine's own table.
  */
 
 import { h } from "./dom.js";
 import { duration } from "./format.js";
-import { grade, iconButton, panel, table } from "./parts.js";
+import { grade, icon, iconButton, tablePanel } from "./parts.js";
 
 // Typed by name before they are sent.
 const DANGEROUS = new Set(["halt", "flatten", "cancel-all", "stop", "drain"]);
@@ -30,6 +31,7 @@ export class Commands {
   async load() {
     const found = await this.app.api.get("/v1/commands");
     this.entries = found.items ?? found;
+    this.isLoaded = true;
   }
 
   entry(verb) {
@@ -40,17 +42,48 @@ export class Commands {
     return this.entry(verb) !== undefined;
   }
 
+  /** Whether the token of this page may only look. */
+  get isReadOnly() {
+    return this.app.who?.may_command === false;
+  }
+
+  get offBecause() {
+    return `The token of ${this.app.who.name} is read-only: sign in with another one to give commands.`;
+  }
+
+  /** What a button of a command does, and whether it is off. isNow : it is sent at once, without its form. */
+  acts(verb, fields, { isNow = false, ...options }) {
+    const act = () => (isNow ? this.submit(verb, fields) : this.open(verb, fields));
+    return { type: "button", key: verb, onclick: act, ...options, ...(this.isReadOnly ? { disabled: true, title: this.offBecause } : {}) };
+  }
+
+  /** A button of a command; null where there is none: an engine without a gateway has no routes to change. */
+  button(text, verb, fields = {}, options = {}) {
+    if (this.isLoaded && !this.has(verb)) return null;
+    return h("button", { class: "small", ...this.acts(verb, fields, options) }, text);
+  }
+
+  iconButton(name, label, verb, fields = {}, options = {}) {
+    if (this.isLoaded && !this.has(verb)) return null;
+    return h("button", { class: "icon", "aria-label": label, title: label, ...this.acts(verb, fields, options) }, icon(name));
+  }
+
   /** Show the form of a command, with what is known of its fields. */
   open(verb, fields = {}) {
     const entry = this.entry(verb);
     if (!entry) return;
+    if (this.isReadOnly) return this.note("refused", verb, this.offBecause);
     if (!entry.arguments.length && !DANGEROUS.has(verb)) return this.submit(verb, fields);
     this.open_ = { entry, fields: { ...fields }, typed: "", wrong: "", isBusy: false };
     this.app.redraw();
   }
 
+  /** Close the form; its dialog gives the focus back to what had it before. */
   close() {
+    if (!this.open_) return;
+    const { element } = this.open_;
     this.open_ = null;
+    element?.close();
     this.app.redraw();
   }
 
@@ -60,6 +93,7 @@ export class Commands {
     try {
       const { ack } = unpacked(await this.app.api.command(verb, fields));
       this.note(ack.status, `${verb} ${subject(fields)}`, ack.reason, performance.now() - began);
+      this.app.fetched.expire();
       return true;
     } catch (error) {
       const { problem = {}, status } = error;
@@ -120,7 +154,7 @@ export class Commands {
     };
     return h(
       "dialog",
-      { key: `dialog ${entry.verb}`, "aria-label": title(entry.verb), onmount: (element) => element.showModal(), onclose: () => this.close() },
+      { key: `dialog ${entry.verb}`, "aria-label": title(entry.verb), onmount: (element) => (own.element = element).showModal(), onclose: () => this.close() },
       h(
         "form",
         { method: "dialog", onsubmit: send, autocomplete: "off" },
@@ -207,10 +241,11 @@ const title = (verb) => (verb[0].toUpperCase() + verb.slice(1)).replaceAll("-", 
 export function commandsView(app) {
   const { entries } = app.commands;
   const columns = [
-    { title: "Command", value: (own) => own.verb, cell: (own) => h("button", { type: "button", class: "small", onclick: () => app.commands.open(own.verb) }, title(own.verb)) },
+    { title: "Command", value: (own) => own.verb, cell: (own) => app.commands.button(title(own.verb), own.verb) },
     { title: "What it does", className: "wrap", value: (own) => own.meaning },
     { title: "Fields", value: (own) => own.arguments.map((argument) => argument.name).join(", ") || "none" },
     { title: "", cell: (own) => (DANGEROUS.has(own.verb) ? h("span", { class: "tag bad" }, "asks for its name") : null) },
   ];
-  return h("div", { class: "grid" }, panel("Commands", { span: 12, flush: true }, table({ id: "commands", label: "Commands", columns, rows: entries, keyOf: (own) => own.verb, onSort: app.redraw })));
+  const off = app.commands.isReadOnly ? h("p", { class: "span-12 empty", role: "note" }, app.commands.offBecause) : null;
+  return h("div", { class: "grid" }, off, tablePanel("Commands", { id: "commands", span: 12, columns, rows: entries, keyOf: (own) => own.verb, onSort: app.redraw }));
 }

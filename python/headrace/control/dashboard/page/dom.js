@@ -6,7 +6,9 @@
  *   h("dialog", { onmount: (own) => own.showModal() })      called once, when the element is in the document
  *
  * Guarantees: what did not change is not touched, so the focus, a selection and what is being typed stay; text is
- *   never read as markup; a removed island is closed once. Styles go through the CSSOM, which the page's policy allows.
+ *   never read as markup; a removed island is closed once; where the element with the focus goes, or is switched off, the
+ *   focus goes to the nearest one that is left, and stays on the screen. Styles go through the CSSOM, which the page's
+ *   policy allows.
  * Does not: schedule; `main` calls it at most once for each frame of the screen.
  */
 
@@ -27,7 +29,39 @@ export function h(tag, properties, ...children) {
 /** Make the children of `host` be what `views` describes. */
 export function render(host, ...views) {
   const flat = views.flat(Infinity).filter((view) => view !== null && view !== undefined && view !== false);
+  const way = wayTo(document.activeElement, host);
+  const isSeen = way.length > 0 && isOnScreen(way[0]);
   patchChildren(host, flat, host.namespaceURI === SVG);
+  if (way.length) keepFocus(way, isSeen);
+}
+
+/** An element and what is around it, the nearest first, up to a host; empty where the host does not contain it. */
+function wayTo(element, host) {
+  const way = [];
+  for (let own = element; own !== host; own = own.parentNode) {
+    if (!own) return [];
+    way.push(own);
+    if (own === element) continue;
+    for (let next = own.nextElementSibling; next; next = next.nextElementSibling) way.push(next);
+    for (let before = own.previousElementSibling; before; before = before.previousElementSibling) way.push(before);
+  }
+  return way;
+}
+
+const FOCUSABLE = "button:not(:disabled), a[href], input:not(:disabled), select:not(:disabled), textarea:not(:disabled), [tabindex='0']";
+
+function isOnScreen(element) {
+  const box = element.getBoundingClientRect();
+  return box.bottom > 0 && box.top < innerHeight;
+}
+
+/** A focus that was on the screen stays there; a reader who has scrolled away from it is not moved. */
+function keepFocus([element, ...around], isSeen) {
+  const isLeft = element.isConnected && !element.disabled;
+  // An element that changes its place among the others loses the focus on the way.
+  if (isLeft && document.activeElement !== document.body) return;
+  const next = isLeft ? element : around.find((own) => own.isConnected && own.querySelector(FOCUSABLE))?.querySelector(FOCUSABLE);
+  next?.focus({ preventScroll: !isSeen });
 }
 
 function patchChildren(host, views, isSvg) {
@@ -36,10 +70,13 @@ function patchChildren(host, views, isSvg) {
     const key = shown.get(node)?.key;
     if (key !== undefined) keyed.set(key, node);
   }
+  const isGone = goneFrom(keyed, views);
   let next = host.firstChild;
   for (const view of views) {
     let node = view.key === undefined ? unkeyed(next) : keyed.get(view.key);
     if (node && !fits(node, view)) node = undefined;
+    // What goes is taken out where it stands: what comes behind it needs no new place.
+    while (node && next !== node && isGone(next)) next = remove(next);
     if (node) {
       if (node === next) next = next.nextSibling;
       else host.insertBefore(node, next);
@@ -48,12 +85,25 @@ function patchChildren(host, views, isSvg) {
       host.insertBefore(create(view, isSvg), next);
     }
   }
-  while (next) {
-    const following = next.nextSibling;
-    discard(next);
-    next.remove();
-    next = following;
-  }
+  while (next) next = remove(next);
+}
+
+/** Whether a node has a key that no view has any more. */
+function goneFrom(keyed, views) {
+  if (keyed.size === 0) return () => false;
+  const wanted = new Set(views.map((view) => view.key));
+  return (node) => {
+    const key = shown.get(node)?.key;
+    return key !== undefined && !wanted.has(key);
+  };
+}
+
+/** Take a node out of the document; return the one behind it. */
+function remove(node) {
+  const following = node.nextSibling;
+  discard(node);
+  node.remove();
+  return following;
 }
 
 /** The node that a view without a key may take over: the next one, unless that one has a key. */

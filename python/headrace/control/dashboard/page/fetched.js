@@ -41,10 +41,9 @@ export class Fetched {
     this.onChange();
   }
 
-  /** Read a path again now. */
-  again(path) {
-    const own = this.known.get(path);
-    if (own) own.atMs = -Infinity;
+  /** Read again what is shown: a command may have changed it. */
+  expire() {
+    for (const own of this.known.values()) own.atMs = -Infinity;
     this.onChange();
   }
 }

@@ -138,6 +138,12 @@ export function percent(share, places = 1) {
   return isUnknown(share) ? UNKNOWN : `${plain(share * 100, places)}${NARROW}%`;
 }
 
+/** A share of a price, in hundredths of a percent: two digits behind the point, and below one two that say something. */
+export function basisPoints(value) {
+  if (isUnknown(value)) return UNKNOWN;
+  return `${value === 0 ? "0" : Math.abs(value) < 1 ? decimalText(Number(value.toPrecision(2))) : value.toFixed(2)}${NARROW}bp`;
+}
+
 /** A price as it was sent, without the zeros that a float's text may end with. */
 export function price(value) {
   if (isUnknown(value)) return UNKNOWN;
@@ -151,10 +157,10 @@ export function priceBeside(value, ...others) {
   return amount(decimalText(Number(value)), Math.max(...places));
 }
 
-/** A price with as many decimals as the others of an axis whose range it is in. */
-export function axisPrice(value, range) {
-  const places = Math.min(12, Math.max(0, Math.ceil(1 - Math.log10(range || 1))));
-  return amount(value.toFixed(places));
+/** A price on an axis, with as many decimals as the step between two of them has. */
+export function axisPrice(value, step) {
+  const digits = decimalText(Number(step.toPrecision(6))).split(".")[1] ?? "";
+  return amount(value.toFixed(Math.min(12, digits.length)));
 }
 
 function decimalText(value) {

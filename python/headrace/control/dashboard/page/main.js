@@ -1,7 +1,7 @@
 /*
- * main: the page of one engine: sign-in, the stream, where the reader is, and the frame around each view.
+ * main: the page: sign-in, the engines that it shows, where the reader is, and the frame around each view.
  *
- *   stream ─▶ Model ─▶ views (functions of it) ─▶ dom      buttons ─▶ Commands ─▶ api
+ *   stream ─▶ Model ─▶ views (functions of it) ─▶ dom      buttons ─▶ Commands ─▶ api        an App for each engine
  *
  * Guarantees: it draws at most once for each frame of the screen, and once a second while nothing comes; Halt is in
  *   reach on every view; where the connection is lost, it says so and since when the figures stand still.
@@ -9,202 +9,162 @@
  */
 
 import { Api } from "./api.js";
-import { Commands, commandsView } from "./commands.js";
+import { App } from "./app.js";
 import { h, render } from "./dom.js";
-import { Fetched } from "./fetched.js";
-import { clock, duration, milliseconds, shortMoment } from "./format.js";
-import { loadHistory } from "./history.js";
-import { Model, RANGES } from "./model.js";
-import { icon, iconButton, mark } from "./parts.js";
+import { clock, duration, shortMoment } from "./format.js";
+import { icon, iconButton, mark, moneyTag, panel } from "./parts.js";
 import * as session from "./session.js";
-import { Family, follow } from "./tabs.js";
+import { Family } from "./tabs.js";
 import { verdict } from "./verdict.js";
-import { VIEWS, viewOf } from "./views.js";
+import { viewOf, viewsOf } from "./views.js";
 
-// The series of the first screen, and of the details.
-const HISTORY = ["rates/*", "accounts/*", "strategies/*", "instruments/*"];
+// The engine that served this page.
+const HOME = location.origin;
 
-// A chart shows at least so much.
-const YOUNG_MS = 120_000;
-
-class App {
+class Page {
   constructor() {
-    this.model = new Model();
-    this.range = RANGES[0][0];
-    this.history = null;
-    this.wrong = "";
+    // Origin of an engine -> its App; and why one that was there is gone.
+    this.apps = new Map();
+    this.wrong = new Map();
     this.isAsked = false;
+    // The engine and the address that are drawn; null: the door.
+    this.place = null;
     this.redraw = () => {
       if (this.isAsked) return;
       this.isAsked = true;
       requestAnimationFrame(() => this.draw());
     };
-    this.setRange = (own) => {
-      this.range = own;
-      this.history = null;
-      this.loadHistory();
-      this.redraw();
-    };
-    this.commands = new Commands(this);
   }
 
   start() {
     session.applyLook();
-    addEventListener("hashchange", () => {
-      this.redraw();
-      scrollTo(0, 0);
-    });
+    addEventListener("hashchange", () => this.draw());
     addEventListener("keydown", (event) => this.key(event));
-    setInterval(this.redraw, 1_000);
-    const token = session.token();
-    if (token) this.enter(token);
-    const onToken = (given) => {
-      session.keep(given);
-      this.enter(given);
-    };
-    this.family = new Family({ token: session.token, onToken, onLeave: () => this.leave("Signed out in another tab.") });
-    this.redraw();
-  }
-
-  /* The session */
-
-  async signIn(token) {
-    this.wrong = "";
-    const api = new Api(token);
-    try {
-      await api.get("/v1/status");
-    } catch (error) {
-      this.wrong = error.status === 401 ? "This is not a token of this engine." : error.message;
+    setInterval(() => {
+      for (const app of this.apps.values()) app.tick();
       this.redraw();
-      return;
-    }
-    session.keep(token);
-    this.enter(token);
-  }
-
-  enter(token) {
-    this.api = new Api(token, { onRefused: () => this.leave("The token is no longer valid.") });
-    this.model = new Model();
-    this.fetched = new Fetched(this.api, this.redraw);
-    this.source = follow(this.api, {
-      onUpdate: (type, update) => {
-        if (type === "end") this.model.hasEnded = true;
-        else if (type === "heartbeat") this.model.tell(update.clock);
-        else this.model.take(update);
-        this.redraw();
-      },
-      onState: (name, detail) => this.connection(name, detail),
-      snapshot: () => this.model.snapshot(),
+    }, 1_000);
+    this.enterAll(session.tokens());
+    this.family = new Family({
+      tokens: session.tokens,
+      onTokens: (tokens) => this.enterAll(tokens),
+      onLeave: (origin) => this.leave(origin, "Signed out in another tab."),
     });
-    this.commands.load().then(this.redraw, () => {});
-    this.loadHistory();
     this.redraw();
   }
 
-  signOut() {
-    this.family.leave(this.api.token);
-    this.leave();
+  /* The engines */
+
+  /** The App of the engine that the views show; undefined: nobody is signed in. */
+  get app() {
+    return this.apps.get(session.shown()) ?? this.apps.get(HOME);
   }
 
-  leave(why = "") {
-    this.source?.stop();
-    this.source = this.api = null;
-    this.wrong = why;
-    session.forget();
-    this.redraw();
+  get home() {
+    return this.apps.get(HOME);
   }
 
-  connection(name, detail = {}) {
-    if (name === "alive" || name === "open") this.model.heard();
-    if (name === "open") {
-      this.isOlder = Boolean(detail.page) && detail.page !== document.documentElement.dataset.page;
-      if (!this.commands.has("pause")) this.commands.load().then(this.redraw, () => {});
-    }
-    if (name === "lost") {
-      this.model.isConnected = false;
-      this.lostWhy = detail.text;
-      if (detail.status === 401) this.leave("The token is no longer valid.");
-      this.redraw();
-    }
+  /** The other engines that the page may show, signed in at or not. */
+  get others() {
+    return this.home?.who?.engines ?? [];
   }
 
-  async loadHistory() {
-    const range = this.range;
+  async signIn(origin, token) {
+    this.wrong.delete(origin);
     try {
-      const history = await loadHistory(this.api, range, HISTORY);
-      if (range === this.range) this.history = history;
-    } catch {
-      // Without it the charts begin with what was seen by this page.
+      await new Api(origin, token).get("/v1/session");
+      this.enter(origin, token);
+    } catch (error) {
+      this.wrong.set(origin, error.status === 401 ? "This is not a token of this engine." : error.message);
     }
     this.redraw();
   }
 
-  /* Time */
-
-  rangeMs() {
-    return RANGES.find(([name]) => name === this.range)[1];
+  enter(origin, token) {
+    session.keep(origin, token);
+    this.apps.get(origin)?.stop();
+    this.apps.set(origin, new App(this, origin, token).start());
   }
 
-  /** The last `spanMs`, moving once a second so that a chart is drawn again no more often. */
-  window(spanMs) {
-    const to = Math.ceil(this.model.now() / 1_000) * 1_000;
-    return { from: to - spanMs, to };
+  enterAll(tokens) {
+    for (const [origin, token] of Object.entries(tokens)) this.enter(origin, token);
+    this.redraw();
   }
 
-  chartWindow() {
-    const { from, to } = this.window(this.rangeMs());
-    // A young engine fills its charts: what was before it began is no hole.
-    const beganMs = milliseconds(this.model.engine.began_ns);
-    const first = Number.isNaN(beganMs) ? from : Math.min(beganMs, to - YOUNG_MS);
-    return { from: Math.max(from, first), to, still: this.model.still() };
+  /** Sign out of an engine here and in all tabs; out of every engine where it is that of the page. */
+  signOut(origin) {
+    this.family.leave(origin, session.tokens()[origin]);
+    this.leave(origin);
   }
 
-  /** A time of the engine's own clock, with its day where that is not today's. */
-  engineTime(ns, places = 0) {
-    const ms = milliseconds(ns);
-    const today = this.model.isWallClock ? this.model.now() : (this.model.engineMs ?? ms);
-    return places ? clock(ms, places) : shortMoment(ms, today);
+  leave(origin, why = "") {
+    for (const own of origin === HOME ? [...this.apps.keys()] : [origin]) {
+      this.apps.get(own)?.stop();
+      this.apps.delete(own);
+      session.forget(own);
+    }
+    this.wrong.set(origin, why);
+    this.redraw();
   }
 
-  eventTime(entry, places = 0) {
-    return this.engineTime(entry.ts_ns, places);
+  show(origin) {
+    session.show(origin);
+    location.hash = "#/";
+    this.redraw();
   }
 
-  /* The frame */
+  /* Where the reader is */
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
-    const tab = VIEWS[Number(event.key) - 1];
+    if (!this.app || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+    const tab = viewsOf(this.app)[Number(event.key) - 1];
     if (tab) location.hash = tab.hash;
-    if (event.key === "h" && this.api) this.commands.open("halt");
+    if (event.key === "h") this.app.commands.open("halt");
   }
 
   draw() {
     this.isAsked = false;
     const host = document.getElementById("page");
-    if (!this.api) {
+    const { app } = this;
+    if (!this.home) {
+      this.place = null;
       document.title = "Headrace";
       render(host, door(this));
       return;
     }
-    const { level, title } = verdict(this.model);
-    document.title = `${{ bad: "■ ", warn: "◆ ", good: "", off: "" }[level]}${this.model.engine.name ?? "Headrace"} – ${title}`;
-    const view = viewOf(location.hash);
+    const { level, title } = verdict(app.model);
+    document.title = `${{ bad: "■ ", warn: "◆ ", good: "", off: "" }[level]}${app.model.engine.name ?? "Headrace"} – ${title}`;
+    const view = viewOf(app, location.hash);
+    // An address is drawn as soon as it holds, which may be a frame before the browser tells that it changed.
+    const before = this.place;
+    this.place = `${app.origin} ${location.hash}`;
+    const hasMoved = before !== null && before !== this.place;
+    const isInView = document.activeElement.closest("main") !== null;
     render(
       host,
-      h("a", { class: "skip", href: "#content", key: "skip" }, "To the content"),
-      head(this, view),
-      banner(this),
-      h("main", { id: "content", key: view.key }, this.model.isKnown ? view.draw(this) : waiting()),
-      this.commands.views(),
+      h("a", { class: "skip", href: "#content", key: "skip", onclick: toContent }, "To the content"),
+      head(this, app, view),
+      banner(app),
+      h("main", { id: "content", tabindex: "-1", key: `${app.origin} ${view.key}` }, app.model.isKnown ? drawn(view, app) : waiting()),
+      app.commands.views(),
     );
+    if (!hasMoved) return;
+    scrollTo(0, 0);
+    // The link that led here is gone with its view: the keyboard goes on in the new one.
+    if (isInView) document.getElementById("content").focus({ preventScroll: true });
   }
 }
 
-function door(app) {
+function toContent(event) {
+  event.preventDefault();
+  document.getElementById("content").focus();
+}
+
+function door(page) {
+  const wrong = page.wrong.get(HOME);
   const enter = (event) => {
     event.preventDefault();
-    app.signIn(event.target.elements.token.value.trim());
+    page.signIn(HOME, event.target.elements.token.value.trim());
   };
   return h(
     "main",
@@ -215,35 +175,63 @@ function door(app) {
       h("div", { class: "brand" }, mark(), h("span", null, "Headrace")),
       h("p", null, "Sign in with the token of this engine. Its file was named in the engine's log when it was made."),
       h("label", null, "Token", h("input", { name: "token", type: "password", required: true, autocomplete: "off", autofocus: true, spellcheck: "false" })),
-      app.wrong ? h("p", { class: "refused", role: "alert" }, app.wrong) : null,
+      wrong ? h("p", { class: "refused", role: "alert" }, wrong) : null,
       h("button", { type: "submit", class: "main" }, "Sign in"),
     ),
   );
 }
 
+/** A view; where it fails, why: the frame around it, and Halt, are there all the same. */
+function drawn(view, app) {
+  try {
+    return view.draw(app);
+  } catch (error) {
+    console.error(error);
+    return panel("This view cannot be shown", {}, h("p", { role: "alert" }, `It failed: ${error.message}. The other views work, and so do all commands.`));
+  }
+}
+
 const waiting = () => h("p", { class: "soft", role: "status" }, "Waiting for the first figures…");
 
-function head(app, view) {
-  const { engine } = app.model;
+function head(page, app, view) {
+  const { commands, model } = app;
+  const { engine } = model;
   return h(
     "header",
     { class: "head", key: "head" },
     h("a", { class: "brand", href: "#/", "aria-label": "Headrace, first screen" }, mark(), h("span", null, "Headrace")),
-    h("div", { class: "engine" }, h("b", { title: `run ${engine.run_id ?? ""}` }, engine.name ?? "…"), engine.mode ? h("span", { class: "tag info" }, engine.mode) : null, moneyTag(engine.money), engine.halted ? h("span", { class: "tag bad" }, "halted") : null),
-    h("nav", { class: "tabs", "aria-label": "Views" }, VIEWS.map((own) => tab(app, own, view))),
+    h(
+      "div",
+      { class: "engine" },
+      page.apps.size > 1 ? chooser(page, app) : h("b", { title: `run ${engine.run_id ?? ""}` }, engine.name ?? "…"),
+      engine.mode ? h("span", { class: "tag info" }, engine.mode) : null,
+      engine.money && engine.money !== "none" ? moneyTag(engine.money, `${engine.money} money`) : null,
+      engine.halted ? h("span", { class: "tag bad" }, "halted") : null,
+      commands.isReadOnly ? h("span", { class: "tag warn", title: commands.offBecause }, "read-only") : null,
+    ),
+    h("nav", { class: "tabs", "aria-label": "Views" }, viewsOf(app).map((own) => tab(app, own, view))),
     h("div", { class: "spring" }),
     link(app),
-    h("div", { class: "tools" }, lookButton(app), iconButton("leave", "Sign out", () => app.signOut())),
-    engine.halted
-      ? h("button", { type: "button", class: "halt", key: "rearm", onclick: () => app.commands.open("rearm") }, "Rearm")
-      : h("button", { type: "button", class: "halt danger", key: "halt", title: "Let no new order pass (h)", onclick: () => app.commands.open("halt") }, "Halt"),
+    h("div", { class: "tools" }, lookButton(page), iconButton("leave", "Sign out", () => page.signOut(HOME))),
+    engine.kind === "backtest"
+      ? commands.button("End", "drain", {}, { class: "halt", key: "drain", title: "End the backtest, with a report of what ran", disabled: engine.state === "ended" })
+      : engine.halted
+      ? commands.button("Rearm", "rearm", {}, { class: "halt", key: "rearm" })
+      : commands.button("Halt", "halt", {}, { class: "halt danger", key: "halt", title: "Let no new order pass (h)" }),
   );
 }
 
-const moneyTag = (money) => (money && money !== "none" ? h("span", { class: `tag ${money === "live" ? "real" : ""}` }, `${money} money`) : null);
+/** Which of several engines the views show. */
+function chooser(page, app) {
+  return h(
+    "select",
+    { "aria-label": "Engine", class: "small", key: "chooser", value: app.origin, onchange: (event) => page.show(event.target.value) },
+    [...page.apps.values()].map((own) => h("option", { key: own.origin, value: own.origin }, own.model.engine.name ?? own.origin)),
+  );
+}
 
 function tab(app, own, view) {
-  const badge = own.badge?.(app.model);
+  const badge = own.badge?.(app);
   return h("a", { href: own.hash, key: own.hash, "aria-current": view.tab === own ? "page" : null }, own.title, badge ? h("i", { class: badge.level ?? "" }, badge.text) : null);
 }
 
@@ -254,10 +242,10 @@ function link({ model }) {
   return h("div", { class: "link", title: "UTC, by the engine's clock" }, h("i", { class: `dot ${{ lost: "bad", up: "good", starting: "info" }[name]}` }), h("span", { class: "age" }, text), h("time", null, clock(model.now())));
 }
 
-function lookButton(app) {
+function lookButton(page) {
   const own = session.look();
   const next = session.LOOKS[(session.LOOKS.indexOf(own) + 1) % session.LOOKS.length];
-  return h("button", { type: "button", class: "icon", "aria-label": `Colours: ${own}`, title: `Colours: ${own}`, onclick: () => (session.setLook(next), app.redraw()) }, icon(own));
+  return h("button", { type: "button", class: "icon", "aria-label": `Colours: ${own}`, title: `Colours: ${own}`, onclick: () => (session.setLook(next), page.redraw()) }, icon(own));
 }
 
 function banner(app) {
@@ -269,4 +257,4 @@ function banner(app) {
   return h("div", { class: "banner", key: "banner", role: "alert" }, h("b", null, "The connection is lost."), `The figures stand still since ${shortMoment(still, model.now())} UTC, ${duration((model.now() - still) * 1e6)} ago${app.lostWhy ? `: ${app.lostWhy}` : ""}. It is tried again; Halt works all the same.`);
 }
 
-new App().start();
+new Page().start();

@@ -1,8 +1,8 @@
 /*
  * model: what is known of the engine: its state document, the newest entries of its tails, and its figures over time.
  *
- * Guarantees: merging updates gives the server's document; tails and series are bounded; after the stream breaks,
- *   `still` says since when all of it stands still.
+ * Guarantees: merging updates gives the server's document; tails and series are bounded, whatever the page is
+ *   open for and whatever the engine has had; after the stream breaks, `still` says since when all of it stands still.
  * Does not: ask the server for anything; `stream` and `api` do.
  */
 
@@ -11,8 +11,12 @@ import { milliseconds } from "./format.js";
 const TAIL_ENTRIES_MAX = 500;
 // Points of one series: 15 minutes of seconds, and a little more.
 const RECENT_POINTS_MAX = 1_000;
+// A series of which nothing came for so long, such as that of a strategy that is gone, is forgotten.
+const RECENT_MS = RECENT_POINTS_MAX * 1_000;
 // A stream that is silent for so long is lost: its server sends a heartbeat more often.
 const SILENT_MS = 10_000;
+// What is heard of a clock for so long says how fast it goes.
+const PACE_MS = 2_000;
 // A clock that differs by more is not the wall's.
 const PACED_MS = 60_000;
 // Sections whose keys are values, where null is a value; in the others a key is a row, and null means that it is gone.
@@ -71,6 +75,7 @@ export class Model {
     this.clock = clock;
     this.aheadMs = serverMs - nowMs;
     this.engineMs = milliseconds(clock.engine_ns);
+    this.firstClock ??= [serverMs, this.engineMs];
   }
 
   /** All of it as one update, for a tab that has nothing; null while nothing has come. */
@@ -87,6 +92,11 @@ export class Model {
 
   get engine() {
     return this.sections.engine ?? {};
+  }
+
+  /** Whether it is a worker of recommendations, and no engine. */
+  get isWorker() {
+    return this.engine.kind === "worker";
   }
 
   get rates() {
@@ -126,6 +136,7 @@ export class Model {
   note(atMs) {
     if (Number.isNaN(atMs)) return;
     const add = (name, value) => {
+      if (value === undefined) return;
       const points = this.series.get(name) ?? [];
       const last = points.at(-1);
       if (last && atMs - last[0] < 950) return;
@@ -136,10 +147,12 @@ export class Model {
       this.series.set(name, points);
     };
     const float = (text) => (text === null || text === undefined ? null : Number(text));
+    for (const [name, points] of this.series) if (atMs - points.at(-1)[0] > RECENT_MS) this.series.delete(name);
     for (const [name, value] of Object.entries(this.rates)) add(`rates/${name}`, value);
     for (const { key, equity } of this.rows("accounts")) add(`accounts/${key}/equity`, float(equity));
-    for (const { key, mid, spread, quotes_per_s } of this.rows("instruments")) {
-      for (const [name, value] of Object.entries({ mid, spread, quotes_per_s })) add(`instruments/${key}/${name}`, value);
+    for (const { key, value } of this.rows("plots")) add(`plots/${key}`, value);
+    for (const { key, mid, spread, quotes_per_s, last_price, trades_per_s } of this.rows("instruments")) {
+      for (const [name, value] of Object.entries({ mid, spread, quotes_per_s, last_price, trades_per_s })) add(`instruments/${key}/${name}`, value);
     }
     for (const { key, lag_s, p99_ns, delivered_per_s, accounts } of this.rows("strategies")) {
       for (const [name, value] of Object.entries({ lag_s, p99_ns, delivered_per_s })) add(`strategies/${key}/${name}`, value);
@@ -152,9 +165,17 @@ export class Model {
     return Math.abs(this.now() - (this.engineMs ?? NaN)) < PACED_MS;
   }
 
-  /** When an entry of a tail happened, by the server's wall clock; null: that is not known. */
+  /** How fast the engine's clock goes, by what was heard of it; null while that is too little. */
+  get pace() {
+    const passed = this.now() - this.firstClock[0];
+    return passed > PACE_MS && this.engineMs > this.firstClock[1] ? (this.engineMs - this.firstClock[1]) / passed : null;
+  }
+
+  /** When an entry of a tail happened, by the server's wall clock, for a paced one about; null: that is not known. */
   wallOf(entry) {
-    return this.isWallClock ? milliseconds(entry.ts_ns) : entry.seenMs;
+    const ms = milliseconds(entry.ts_ns);
+    if (this.isWallClock || entry.seenMs !== null) return this.isWallClock ? ms : entry.seenMs;
+    return this.pace === null ? null : this.now() - (this.engineMs - ms) / this.pace;
   }
 
   /** The points of a series: the server's history, and after it what was seen since. */

@@ -2,7 +2,7 @@
  * parts: what all views are put together from: panels, states, tables, the loss law as a bar.
  *
  * Guarantees: a state has a shape and a word beside its colour; every table can be sorted by keyboard and taken as CSV,
- *   with the exact values, not the rounded ones that it shows.
+ *   with the exact values, not the rounded ones that it shows: there is none outside of `tablePanel`.
  * Does not: know what an engine is.
  */
 
@@ -11,17 +11,23 @@ import { UNKNOWN, count, percent } from "./format.js";
 
 /** How good a state is: for its dot and its colour. */
 const GRADES = {
-  running: "good", up: "good", live: "good", ok: "good", accepted: "good", filled: "good", executed: "good", LIVE: "good", UP: "good",
-  paused: "warn", stale: "warn", quiet: "warn", syncing: "warn", stopping: "warn", starting: "info", pending: "warn", rejected: "warn", SYNCING: "warn", STALE: "bad",
+  running: "good", read: "good", up: "good", live: "good", ok: "good", accepted: "good", filled: "good", executed: "good", LIVE: "good", UP: "good",
+  simulated: "good", processing: "info", sent: "warn", skipped: "off", paused: "warn", stale: "warn", quiet: "warn", syncing: "warn", stopping: "warn", starting: "info", pending: "warn", rejected: "warn", SYNCING: "warn", STALE: "bad",
   SILENT: "info", noop: "info", partially_filled: "info", triggered: "info", "no-data": "warn", ended: "off", past: "off", stopped: "off", created: "off", canceled: "off", expired: "off", silenced: "off",
   quarantined: "bad", failed: "bad", down: "bad", DOWN: "bad", halted: "bad", firing: "bad", lost: "bad", dead: "bad", unknown: "warn",
 };
 
 export const grade = (state) => GRADES[state] ?? "info";
 
+/** Of a stream of a venue, the worst first. */
+export const STREAM_STATES = ["DOWN", "STALE", "SILENT", "UP"];
+
 export function state(name, text = name) {
   return h("span", { class: "state" }, h("i", { class: `dot ${grade(name)}` }), String(text).replaceAll("_", " "));
 }
+
+/** Whether an amount is of paper or of live money, which are never one figure. */
+export const moneyTag = (money, text = money) => h("span", { class: `tag ${money === "live" ? "real" : ""}` }, text);
 
 export function panel(title, { aside, span = 12, className = "", flush = false, id } = {}, ...body) {
   return h(
@@ -30,6 +36,11 @@ export function panel(title, { aside, span = 12, className = "", flush = false, 
     h("header", null, h("h2", null, title), aside ? h("div", { class: "aside" }, aside) : null),
     h("div", { class: flush ? "flush" : "body" }, body),
   );
+}
+
+/** Where a detail stands, its name, what is said of it, and what can be done with it. from : title and address of its list. */
+export function crumbs(name, { from: [title, hash] = ["Overview", "#/"], acts = null } = {}, ...rest) {
+  return h("div", { class: "crumbs", key: "crumbs" }, h("a", { href: hash, class: "soft" }, title), h("span", { class: "soft" }, "/"), h("h1", null, name), rest, h("div", { class: "acts" }, acts));
 }
 
 export const empty = (text) => h("p", { class: "empty" }, text);
@@ -89,7 +100,7 @@ const sorted = new Map();
  * A table. columns : { title, cell, value, className }; `value` sorts and is what the CSV has, `cell` is what is shown.
  * limit : rows shown; the CSV has all of them.
  */
-export function table({ id, label, columns, rows, keyOf, limit = 500, onSort, empty: none = "Nothing here." }) {
+function table({ id, label, columns, rows, keyOf, limit = 500, onSort, empty: none = "Nothing here." }) {
   if (!rows.length) return empty(none);
   const order = sorted.get(id);
   const shown = order ? arranged(rows, columns[order.column], order.isDown) : rows;
@@ -145,6 +156,11 @@ function compared(one, other) {
   return String(one).localeCompare(String(other), "en", { numeric: true });
 }
 
+/** A panel with a table and its CSV. file : the CSV's name. lead : what stands before it; the rest as of a panel and a table. */
+export function tablePanel(title, { file = title, span, lead = null, aside = null, ...own }, ...below) {
+  return panel(title, { span, flush: true, aside: [aside, csvButton(file, own.columns, own.rows)] }, lead ? h("div", { class: "lead" }, lead) : null, table({ label: title, ...own }), below);
+}
+
 /** Offer the rows as a file. A text that a spreadsheet would take for a formula gets an apostrophe before it. */
 export function csvButton(name, columns, rows) {
   return iconButton("down", `${name} as CSV`, () => {
@@ -187,7 +203,7 @@ export function lawTerms(own) {
     law(own, { tall: true }),
     h(
       "dl",
-      { class: "terms" },
+      { class: "terms thirds" },
       TERMS.map((term) =>
         h("div", { key: term }, h("dt", null, h("i", { class: term }), term), h("dd", { title: share(own[term], own.published) }, count(own[term]))),
       ),

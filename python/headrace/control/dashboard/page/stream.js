@@ -62,7 +62,7 @@ export class Stream {
     };
     listen();
     try {
-      const answer = await fetch(this.path, {
+      const answer = await fetch(this.api.at(this.path), {
         headers: this.api.headers({ accept: "text/event-stream", ...(this.lastId === null ? {} : { "last-event-id": this.lastId }) }),
         cache: "no-store",
         credentials: "omit",

@@ -27,7 +27,7 @@ export function follow(api, { onUpdate, onState, snapshot }) {
   if (!navigator.locks || typeof BroadcastChannel === "undefined") return direct(api, { onUpdate, onState });
   let stopStream = () => {};
   let channel = null;
-  nameOf(api.token).then((name) => {
+  nameOf(`${api.origin} ${api.token}`).then((name) => {
     if (aborted.signal.aborted) return;
     channel = new BroadcastChannel(name);
     const own = { isLeader: false };
@@ -86,26 +86,30 @@ function plain(name, detail = {}) {
   return name === "open" ? { page: detail.headers.get(PAGE_HEADER) } : { status: detail.status, text: detail.text };
 }
 
-/** A name for the tabs of one token, from which the token cannot be found. */
-async function nameOf(token) {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${CHANNEL} ${token}`));
+/** A name for the tabs of one engine and token, from which the token cannot be found. */
+async function nameOf(secret) {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${CHANNEL} ${secret}`));
   return `${CHANNEL} ${Array.from(new Uint8Array(digest).slice(0, 12), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-/** Sign in where another tab is signed in, and out where another tab signs out. Never leaves this browser. */
+/**
+ * Sign in where another tab is signed in, and out where another tab signs out. Never leaves this browser.
+ * tokens() returns those of this tab by engine; onTokens(tokens) gets another tab's, onLeave(origin) what it left.
+ */
 export class Family {
-  constructor({ token, onToken, onLeave }) {
+  constructor({ tokens, onTokens, onLeave }) {
     this.channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(CHANNEL);
     if (!this.channel) return;
+    const has = () => Object.keys(tokens()).length > 0;
     this.channel.onmessage = ({ data }) => {
-      if (data.kind === "who" && token()) this.channel.postMessage({ kind: "token", token: token() });
-      if (data.kind === "token" && !token()) onToken(data.token);
-      if (data.kind === "leave" && token() === data.token) onLeave();
+      if (data.kind === "who" && has()) this.channel.postMessage({ kind: "tokens", tokens: tokens() });
+      if (data.kind === "tokens" && !has()) onTokens(data.tokens);
+      if (data.kind === "leave" && tokens()[data.origin] === data.token) onLeave(data.origin);
     };
-    if (!token()) this.channel.postMessage({ kind: "who" });
+    if (!has()) this.channel.postMessage({ kind: "who" });
   }
 
-  leave(token) {
-    this.channel?.postMessage({ kind: "leave", token });
+  leave(origin, token) {
+    this.channel?.postMessage({ kind: "leave", origin, token });
   }
 }

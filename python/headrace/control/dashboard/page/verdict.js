@@ -10,6 +10,8 @@ import { count, counted, duration } from "./format.js";
 // The bounds of docs/how-to/operate.md.
 const LAG_WORRY_S = 1;
 const LANE_WORRY = 0.8;
+// Workers wake up when a recommendation arrives.
+const BACKLOG_WORRY_S = 120;
 
 const WORST = { bad: 0, warn: 1 };
 
@@ -22,6 +24,7 @@ export function verdict(model) {
   if (model.hasEnded) return { level: "off", title: `The run has ended${engine.ended_by ? `: ${engine.ended_by}` : ""}`, found };
   if (still !== null) return { level: "bad", title: "Unknown: the connection is lost", found };
   if (engine.halted) return { level: "bad", title: "Halted: no new order passes", found };
+  if (engine.state === "ended") return { level: bad ? "bad" : "good", title: `The ${engine.kind} has ended`, found };
   if (engine.state === "stopping") return { level: "warn", title: "It is stopping", found };
   if (bad) return { level: "bad", title: `${counted(bad, "thing")} ${bad === 1 ? "is" : "are"} wrong`, found };
   if (found.length) return { level: "warn", title: `${counted(found.length, "thing")} ${found.length === 1 ? "needs" : "need"} a look`, found };
@@ -35,7 +38,7 @@ export function verdict(model) {
 function findings(model) {
   const alerts = model.rows("alerts").filter((own) => own.state === "firing" || own.state === "no-data");
   const ruled = new Set(model.rows("alert_rules").map((own) => own.measure));
-  const own = [...halted(model), ...feeds(model), ...strategies(model), ...lags(model), ...lanes(model), ...services(model), ...totals(model)];
+  const own = [...halted(model), ...feeds(model), ...strategies(model), ...lags(model), ...lanes(model), ...services(model), ...backlog(model), ...totals(model)];
   const told = new Set();
   const found = [];
   for (const finding of own) {
@@ -117,6 +120,15 @@ const services = (model) =>
     .rows("services")
     .filter(({ health }) => health !== "ok")
     .map((own) => ({ id: `service ${own.key}`, measure: "service", subject: own.key, level: "bad", what: `Service ${own.key} is not well`, why: own.health }));
+
+/** Of workers of recommendations: what keeps them from their work, and what they could not do. */
+function backlog(model) {
+  const { engine, rates } = model;
+  const found = model.rows("pauses").map((own) => ({ id: `pause ${own.key}`, level: "warn", what: `Claims are paused: ${own.key}`, why: [own.reason, own.actor && `by ${own.actor}`].filter(Boolean).join(", "), sinceNs: own.since_ns }));
+  if (rates.age_s > BACKLOG_WORRY_S) found.push({ id: "backlog", level: "warn", what: `The oldest recommendation waits for ${duration(rates.age_s * 1e9)}`, why: `${count(rates.pending)} wait` });
+  if (engine.failed) found.push({ id: "failed", isCount: true, level: "warn", what: `${counted(engine.failed, "recommendation")} failed`, why: "each says why; it can be requeued" });
+  return found;
+}
 
 function totals({ engine }) {
   const found = [];

@@ -12,15 +12,20 @@
 
 use super::source::{Block, Source, head_of};
 use crate::error::MergeError;
+use crate::ingest::decode::ReadFrame;
 use crate::market::tick::Tick;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
+
+/// Ticks that are found to be alone at their times in one look.
+const ALONE_MAX: usize = 256;
 
 /// One item of a source, borrowed from its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
-    /// A frame.
-    Frame(&'a [u8]),
+    /// A frame, and what was read of it ahead.
+    Frame(&'a [u8], Option<ReadFrame<'a>>),
     /// A line that is no recorded frame, as it stands.
     BadLine(&'a [u8]),
     /// Neighbouring ticks of one receive time.
@@ -73,6 +78,9 @@ pub struct Merge {
     hungry: BinaryHeap<Reverse<usize>>,
     /// The source whose head was handed out.
     taken: Option<usize>,
+    /// In the block of the first source: those from its head on that [`Merge::alone`] has still to hand out. What lies
+    /// between the head and them was passed; [`Merge::catch_up`] moves the head.
+    alone: Range<usize>,
     failed: Option<MergeError>,
 }
 
@@ -94,6 +102,7 @@ impl Merge {
             others: BinaryHeap::with_capacity(sources),
             hungry: (0..sources).map(Reverse).collect(),
             taken: None,
+            alone: 0..0,
             failed: None,
         }
     }
@@ -123,6 +132,7 @@ impl Merge {
     /// # Errors
     /// [`MergeError`] from the first row on that goes back in time.
     pub fn peek_ts(&mut self) -> Result<Peek, MergeError> {
+        self.catch_up();
         self.pass_taken();
         if let Some(error) = self.failed {
             return Err(error);
@@ -157,7 +167,11 @@ impl Merge {
         };
         let payload = match &source.block {
             Block::Lines(bytes) if head.bad => Payload::BadLine(&bytes[head.start..head.end]),
-            Block::Lines(bytes) => Payload::Frame(&bytes[head.start..head.end]),
+            Block::Lines(bytes) => Payload::Frame(&bytes[head.start..head.end], None),
+            Block::Read(block) => match block.frame_at(head.start) {
+                (line, _) if head.bad => Payload::BadLine(line),
+                (frame, read) => Payload::Frame(frame, read),
+            },
             Block::Ticks(ticks) => Payload::Ticks(&ticks[head.start..head.end]),
         };
         Ok(Step::Item(Item {
@@ -172,6 +186,7 @@ impl Merge {
     /// block.
     #[inline(always)] // With every time of a replay.
     fn ready(&mut self) -> Option<(usize, i64)> {
+        self.catch_up();
         if self.taken.is_some() {
             self.pass_taken();
         }
@@ -180,6 +195,64 @@ impl Merge {
         }
         let (_, index) = self.first?;
         Some((index, self.others.peek().map_or(i64::MAX, |Reverse((other, _))| *other)))
+    }
+
+    /// The next tick, with the index of its source, if it is all that was received at its time and not the last one of
+    /// its block; [`Merge::pass_alone`] takes it. `None`: [`Merge::peek_ts`] says what comes.
+    #[inline(always)] // With every time of a replay.
+    pub fn alone(&mut self) -> Option<(usize, &Tick)> {
+        if self.alone.is_empty() && !self.finds_alone() {
+            return None;
+        }
+        let (_, index) = self.first?;
+        match &self.sources[index].block {
+            Block::Ticks(ticks) => Some((index, &ticks[self.alone.start])),
+            Block::Lines(_) | Block::Read(_) => None,
+        }
+    }
+
+    /// Takes the tick that [`Merge::alone`] returned.
+    #[inline(always)] // With every time of a replay.
+    pub fn pass_alone(&mut self) {
+        self.alone.start += 1;
+    }
+
+    /// Looks how many of the next ticks are alone at their times, and come before whatever another source has.
+    #[inline(never)]
+    fn finds_alone(&mut self) -> bool {
+        let Some((index, other_ns)) = self.ready() else {
+            return false;
+        };
+        let source = &self.sources[index];
+        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
+            return false;
+        };
+        let pairs = ticks[head.start..].windows(2).take(ALONE_MAX);
+        let is_alone = |pair: &&[Tick]| pair[0].ts_init < pair[1].ts_init.min(other_ns);
+        self.alone = head.start..head.start + pairs.take_while(is_alone).count();
+        !self.alone.is_empty()
+    }
+
+    /// Moves the head of the first source behind the ticks that were passed alone.
+    #[inline(always)]
+    fn catch_up(&mut self) {
+        if self.alone.end > 0 {
+            self.move_head();
+        }
+    }
+
+    #[inline(never)]
+    fn move_head(&mut self) {
+        let at = std::mem::take(&mut self.alone).start;
+        let Some((_, index)) = self.first else { return };
+        let source = &mut self.sources[index];
+        if let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head)
+            && at > head.start
+            && let Some(next) = head_of(ticks, at, head.row - 1 + (at - head.start) as u64)
+        {
+            source.go_to(next);
+            self.put_first(next.ts_init, index);
+        }
     }
 
     /// When the next ticks come, if they are all that was received at their time and lie in one block: see
@@ -300,6 +373,7 @@ impl Merge {
 
     /// Takes a source off the hungry ones.
     fn feed(&mut self, source: usize) {
+        self.catch_up();
         self.pass_taken();
         let named = self.hungry.pop();
         assert_eq!(

@@ -4,6 +4,7 @@
 //! Does not: know other sources.
 
 use crate::error::MergeError;
+use crate::ingest::decode::ReadBlock;
 use crate::ingest::lines::Lines;
 use crate::market::tick::Tick;
 
@@ -12,6 +13,8 @@ use crate::market::tick::Tick;
 pub enum Block {
     /// Whole recorded lines.
     Lines(Vec<u8>),
+    /// The same, its frames read ahead.
+    Read(ReadBlock),
     /// Ticks; an event is not cut.
     Ticks(Vec<Tick>),
 }
@@ -29,7 +32,7 @@ pub(super) struct Head {
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) block: Block,
-    /// Bytes or ticks of the block that lie behind the head.
+    /// Bytes, lines or ticks of the block up to the end of the head.
     pub(super) at: usize,
     /// Rows of all blocks up to there.
     pub(super) rows: u64,
@@ -79,6 +82,20 @@ impl Source {
                         start: end - piece.len(),
                         end,
                         bad: line.parts.is_none(),
+                    }
+                })
+            }
+            Block::Read(block) => {
+                let line = block.line(self.at);
+                self.rows += line.map_or(block.blank_at_end(), |line| line.rows);
+                line.map(|line| {
+                    self.at += 1;
+                    Head {
+                        ts_init: line.ts_init.unwrap_or(self.previous.max(0)),
+                        row: self.rows,
+                        start: self.at - 1,
+                        end: self.at,
+                        bad: line.ts_init.is_none(),
                     }
                 })
             }

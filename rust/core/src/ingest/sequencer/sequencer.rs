@@ -52,8 +52,8 @@ pub struct Sequencer {
     streams: Vec<Stream>,
     /// The names under which each is saved: instrument and kind.
     names: Vec<(String, String)>,
-    /// Place in `streams` + 1 by instrument and kind; row 0 is for ticks of no instrument.
-    places: Vec<u32>,
+    /// Place in `streams` + 1 by kind, then by [`row_of`]: by row first, each instrument would need a line of the cache.
+    places: [Vec<u32>; KINDS_MAX],
     /// Restored streams that have not been seen again.
     saved: BTreeMap<(String, String), SavedStream>,
     /// The last number not to be given to streams that are in no saved state.
@@ -72,7 +72,7 @@ impl Sequencer {
             restarts: 0,
             streams: Vec::new(),
             names: Vec::new(),
-            places: Vec::new(),
+            places: [const { Vec::new() }; KINDS_MAX],
             saved: BTreeMap::new(),
             jump: 0,
         }
@@ -148,15 +148,18 @@ impl Sequencer {
     pub fn expect(&mut self, tick: &Tick) -> Option<u64> {
         let place = self.known_place(tick.instrument, tick.kind)?;
         let stream = &mut self.streams[place];
-        let is_unnumbered = tick.venue_seq == 0 && stream.gap_cause.is_none() && stream.ids == place;
-        if !tick.ends_event() || !(is_unnumbered || stream.expects(tick)) {
+        if !tick.ends_event() {
             return None;
         }
-        if !is_unnumbered {
+        if stream.expects(tick) {
             stream.venue_last = tick.venue_seq;
             stream.newest_ts = stream.newest_ts.max(tick.ts_event);
-        } else if tick.kind == kind::STATUS {
-            self.note_status(tick);
+        } else if tick.venue_seq == 0 && stream.gap_cause.is_none() && stream.ids == place {
+            if tick.kind == kind::STATUS {
+                self.note_status(tick);
+            }
+        } else {
+            return None;
         }
         let stream = &mut self.streams[place];
         stream.seq += 1;
@@ -252,7 +255,7 @@ impl Sequencer {
 
     #[inline]
     fn known_place(&self, instrument: u32, kind: u8) -> Option<usize> {
-        let place = *self.places.get(table_index(instrument, kind))?;
+        let place = *self.places[usize::from(kind) % KINDS_MAX].get(row_of(instrument))?;
         (place > 0).then(|| place as usize - 1)
     }
 
@@ -311,11 +314,11 @@ impl Sequencer {
             kind,
             nature,
         });
-        let index = table_index(instrument, kind);
-        if self.places.len() <= index {
-            self.places.resize((index / KINDS_MAX + 1) * KINDS_MAX, 0);
+        let (row, places) = (row_of(instrument), &mut self.places[usize::from(kind) % KINDS_MAX]);
+        if places.len() <= row {
+            places.resize(row + 1, 0);
         }
-        self.places[index] = u32::try_from(place + 1).expect("streams are bounded by instruments x kinds");
+        places[row] = u32::try_from(place + 1).expect("streams are bounded by instruments x kinds");
         place
     }
 
@@ -390,8 +393,8 @@ impl Sequencer {
 
 /// Row 0 is for ticks of no instrument, whose id is the largest `u32`.
 #[inline]
-fn table_index(instrument: u32, kind: u8) -> usize {
-    instrument.wrapping_add(1) as usize * KINDS_MAX + usize::from(kind) % KINDS_MAX
+fn row_of(instrument: u32) -> usize {
+    instrument.wrapping_add(1) as usize
 }
 
 const _: () = assert!(RESTART_JUMP > 0 && KINDS_MAX <= 256);

@@ -175,7 +175,7 @@ impl Book {
         }
         self.update_id = first.venue_seq;
         self.has_continued = true;
-        if self.is_crossed() {
+        if self.bids.crosses(&self.asks) {
             self.lose(event, StatusReason::Crossed);
             return Applied::No;
         }
@@ -322,7 +322,7 @@ impl Book {
             self.set_levels(event).map_err(|reason| (reason, index + 1))?;
             self.update_id = first.venue_seq;
             self.has_continued = true;
-            if self.is_crossed() {
+            if self.bids.crosses(&self.asks) {
                 return Err((StatusReason::Crossed, index + 1));
             }
         }
@@ -342,11 +342,6 @@ impl Book {
             }
         }
         Ok(())
-    }
-
-    #[inline]
-    fn is_crossed(&self) -> bool {
-        matches!((self.bids.best(), self.asks.best()), (Some((bid, _)), Some((ask, _))) if bid >= ask)
     }
 
     fn be_live(&mut self) {

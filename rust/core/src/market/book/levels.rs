@@ -78,6 +78,8 @@ pub struct Side {
     sign: i64,
     /// The worst key that the snapshot reached; `None`: it held all levels.
     known: Option<i64>,
+    /// The key in the middle of a cut snapshot's levels.
+    middle: Option<i64>,
     /// Levels that the snapshot had.
     snapshot_len: usize,
 }
@@ -107,6 +109,7 @@ impl Side {
         self.worst.clear();
         self.len = 0;
         self.known = None;
+        self.middle = None;
         self.snapshot_len = 0;
     }
 
@@ -150,14 +153,38 @@ impl Side {
         let is_cut = own.any(|tick| tick.flags & flags::CUT != 0) || CUTS.contains(&self.len);
         self.snapshot_len = self.len;
         self.known = self.worst.first().copied().filter(|_| is_cut);
+        let middle = self.levels().nth(self.len / 2).map(|(key, _)| key);
+        self.middle = self.known.and(middle);
     }
 
-    /// The best price and its size.
+    /// The best price and its size, of all levels that were seen; see [`Side::knows_best`].
     #[must_use]
     #[inline]
     pub fn best(&self) -> Option<(f64, f64)> {
-        let best = self.chunks.last()?.levels().next_back();
-        best.map(|(key, size)| (self.price_of(key), size))
+        self.best_level().map(|(key, size)| (self.price_of(key), size))
+    }
+
+    /// Whether nothing can be better than the best price. False beyond what the snapshot reached: a level that has not
+    /// changed since is not known there.
+    #[must_use]
+    pub fn knows_best(&self) -> bool {
+        self.known.is_none() || self.best_level().is_some_and(|(key, _)| self.reaches(key))
+    }
+
+    /// Whether the best price has come halfway to the end of what the snapshot reached.
+    #[must_use]
+    #[inline]
+    pub fn is_half_used(&self) -> bool {
+        self.middle
+            .is_some_and(|middle| self.best_level().is_none_or(|(key, _)| key <= middle))
+    }
+
+    /// Whether a bid and an ask are at one price, or the bid above it: all levels count, wherever the snapshots ended.
+    #[must_use]
+    #[inline]
+    pub fn crosses(&self, asks: &Self) -> bool {
+        // The key of an ask is its price, negated.
+        matches!((self.best_level(), asks.best_level()), (Some((bid, _)), Some((ask, _))) if bid >= -ask)
     }
 
     /// All levels, also those beyond what the snapshot reached.
@@ -183,8 +210,18 @@ impl Side {
     }
 
     fn known(&self) -> impl Iterator<Item = (i64, f64)> {
-        let known = self.known.unwrap_or(i64::MIN);
-        self.levels().take_while(move |(key, _)| *key >= known)
+        self.levels().take_while(|(key, _)| self.reaches(*key))
+    }
+
+    #[inline]
+    fn best_level(&self) -> Option<(i64, f64)> {
+        self.chunks.last()?.levels().next_back()
+    }
+
+    /// Whether the snapshot reached a key.
+    #[inline]
+    fn reaches(&self, key: i64) -> bool {
+        self.known.is_none_or(|known| key >= known)
     }
 
     /// Whether the venue has levels beyond those that are known.
@@ -202,7 +239,7 @@ impl Side {
     #[must_use]
     pub fn size_at(&self, price: f64) -> Option<f64> {
         let key = self.key_of(price)?;
-        if self.known.is_some_and(|known| key < known) {
+        if !self.reaches(key) {
             return None;
         }
         let chunk = self.chunk_of(key).map(|index| &self.chunks[index]);

@@ -23,7 +23,7 @@ named_set! {
     pub enum BookQuality {
         /// In sync, and deep enough.
         Live = 0 "LIVE",
-        /// In sync, but the best price is near the end of what the snapshot reached.
+        /// In sync, but the best price is near the end of what the snapshot reached, or beyond it.
         Degraded = 1 "DEGRADED",
         /// Not in sync.
         Stale = 2 "STALE",
@@ -43,10 +43,17 @@ impl Book {
         }
     }
 
-    /// Whether a refresh would be wise: the best price comes near the end of what the snapshot reached.
+    /// Whether the best price has come halfway to the end of what the snapshot reached, and no refresh is under way. O(1).
+    #[must_use]
+    #[inline]
+    pub fn is_half_used(&self) -> bool {
+        (self.bids.is_half_used() || self.asks.is_half_used()) && self.is_settled()
+    }
+
+    /// Whether a refresh would be wise: half of the snapshot's levels are gone. O(levels), of which it counts chunks.
     #[must_use]
     pub fn wants_refresh(&self) -> bool {
-        self.is_settled() && self.depth_left() < REFRESH_LEFT
+        self.is_half_used() || self.is_settled() && self.depth_left() < REFRESH_LEFT
     }
 
     fn depth_left(&self) -> f64 {
@@ -56,13 +63,12 @@ impl Book {
     /// The size at a price, of whichever side it is on: 0 where there is none, NaN where that is unknown.
     #[must_use]
     pub fn depth_at(&self, price: f64) -> f64 {
-        let is_bid = match (self.bids.best(), self.asks.best()) {
-            (Some((bid, _)), _) if price <= bid => true,
-            (_, Some((ask, _))) if price >= ask => false,
-            _ => return 0.0,
+        let size = match (self.bids.best(), self.asks.best()) {
+            (Some((bid, _)), _) if price <= bid => self.bids.size_at(price),
+            (_, Some((ask, _))) if price >= ask => self.asks.size_at(price),
+            _ => (self.bids.knows_best() && self.asks.knows_best()).then_some(0.0),
         };
-        let side = if is_bid { &self.bids } else { &self.asks };
-        side.size_at(price).unwrap_or(f64::NAN)
+        size.unwrap_or(f64::NAN)
     }
 
     /// The average price of taking `size`: `side` +1 takes asks, -1 hits bids. NaN where the known depth is not enough.

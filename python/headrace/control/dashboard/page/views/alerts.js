@@ -7,12 +7,12 @@
 
 import { h } from "../dom.js";
 import { milliseconds, shortMoment } from "../format.js";
-import { csvButton, panel, state, table } from "../parts.js";
+import { state, tablePanel } from "../parts.js";
 import { figure } from "../verdict.js";
 
 export function alertsView(app) {
   const at = (ns) => shortMoment(milliseconds(ns), app.model.now());
-  const button = (text, verb, fields = {}) => (app.commands.has(verb) ? h("button", { type: "button", class: "small", key: verb, onclick: () => app.commands.open(verb, fields) }, text) : null);
+  const button = (text, verb, fields) => app.commands.button(text, verb, fields);
   const columns = [
     { title: "Alert", value: (own) => own.key, cell: (own) => h("span", { class: "name" }, own.key) },
     { title: "State", value: (own) => own.state, cell: (own) => state(own.state) },
@@ -47,8 +47,7 @@ export function alertsView(app) {
     { title: "", className: "acts", cell: (own) => button("End", "silence-alerts", { alerts: own.key, for_s: "0" }) },
   ];
   const part = (title, section, own, span, empty, aside = null) => {
-    const rows = app.model.rows(section);
-    return panel(title, { span, flush: true, aside: [aside, csvButton(title, own, rows)] }, table({ id: section, label: title, columns: own, rows, keyOf: (row) => row.key, onSort: app.redraw, empty }));
+    return tablePanel(title, { id: section, span, aside, columns: own, rows: app.model.rows(section), keyOf: (row) => row.key, onSort: app.redraw, empty });
   };
   return h(
     "div",

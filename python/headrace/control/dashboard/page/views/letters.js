@@ -7,14 +7,14 @@
 
 import { h } from "../dom.js";
 import { count, milliseconds, moment } from "../format.js";
-import { csvButton, empty, panel, table } from "../parts.js";
+import { crumbs, empty, panel, tablePanel } from "../parts.js";
 
 const EVERY_MS = 3_000;
 const PATH = "/v1/dead-letters?limit=200";
 
 export function lettersView(app) {
   const { value, error } = app.fetched.get(PATH, EVERY_MS);
-  const rows = value?.items ?? [];
+  const rows = error ? [] : (value?.items ?? []);
   const columns = [
     { title: "Letter", value: (own) => own.id, cell: (own) => h("a", { class: "name", href: `#/letter/${own.id}` }, count(own.id)) },
     { title: "Kind", value: (own) => own.kind, cell: (own) => h("span", { class: "tag" }, own.kind) },
@@ -25,37 +25,26 @@ export function lettersView(app) {
     { title: "", className: "acts", cell: (own) => redrive(app, own) },
   ];
   const total = app.model.engine.dead_letters;
-  return h(
-    "div",
-    { class: "grid" },
-    panel(
-      "Dead letters",
-      { span: 12, flush: true, aside: [`${count(total)} since the run began`, csvButton("Dead letters", columns, rows)] },
-      error ? empty(error.message) : table({ id: "letters", label: "Dead letters", columns, rows, keyOf: (own) => own.id, onSort: app.redraw, empty: value ? "Nothing has failed for good." : "…" }),
-    ),
-  );
+  const none = error ? error.message : value ? "Nothing has failed for good." : "…";
+  return h("div", { class: "grid" }, tablePanel("Dead letters", { id: "letters", span: 12, aside: `${count(total)} since the run began`, columns, rows, keyOf: (own) => own.id, onSort: app.redraw, empty: none }));
 }
 
 const timeOf = (own) => own.at_ns ?? own.ts_ns;
 
 function redrive(app, own) {
   if (own.kind !== "event") return null;
-  const give = async () => {
-    await app.commands.submit("redrive", { letter_id: own.id });
-    app.fetched.again(PATH);
-  };
-  return h("button", { type: "button", class: "small", onclick: give }, "Redrive");
+  return app.commands.button("Redrive", "redrive", { letter_id: own.id }, { isNow: true });
 }
 
 const TEXTS = ["traceback", "frame", "event"];
 
 export function letterView(app, id) {
   const { value, error } = app.fetched.get(`/v1/dead-letters/${encodeURIComponent(id)}`);
-  const crumbs = h("div", { class: "crumbs", key: "crumbs" }, h("a", { href: "#/letters", class: "soft" }, "Dead letters"), h("span", { class: "soft" }, "/"), h("h1", null, `Letter ${id}`), value ? h("span", { class: "tag" }, value.kind) : null, h("div", { class: "acts" }, value ? redrive(app, value) : null));
-  if (!value) return [crumbs, empty(error ? error.message : "…")];
+  const place = crumbs(`Letter ${id}`, { from: ["Dead letters", "#/letters"], acts: value ? redrive(app, value) : null }, value ? h("span", { class: "tag" }, value.kind) : null);
+  if (!value) return [place, empty(error ? error.message : "…")];
   const facts = Object.entries(value).filter(([name, own]) => !TEXTS.includes(name) && own !== null && own !== "" && name !== "id");
   return [
-    crumbs,
+    place,
     h(
       "div",
       { class: "grid" },

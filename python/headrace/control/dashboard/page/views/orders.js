@@ -9,7 +9,7 @@ import { h } from "../dom.js";
 import { causeOf, describe } from "../events.js";
 import { UNKNOWN, amount, count, milliseconds, orderName, sign, signed } from "../format.js";
 import { tint } from "../money.js";
-import { csvButton, empty, iconButton, panel, state, table } from "../parts.js";
+import { crumbs, empty, moneyTag, panel, state, tablePanel } from "../parts.js";
 
 const leaving = (title, columns) => columns.filter((own) => own.title !== title);
 const side = (own) => h("span", { class: own.side === "buy" ? "text-buy" : "text-sell" }, own.side);
@@ -27,9 +27,9 @@ export function positionTable(app, { span = 12, keep = () => true, without = nul
     { title: "Realized", className: "number", value: (own) => own.realized_pnl, cell: (own) => signed(own.realized_pnl, 2) },
     { title: "Unrealized", className: "number", value: (own) => own.unrealized_pnl, cell: (own) => h("span", { class: tint(own.unrealized_pnl) }, signed(own.unrealized_pnl, 2)) },
     { title: "Net", className: "number", value: (own) => own.net_pnl, cell: (own) => h("span", { class: tint(own.net_pnl) }, signed(own.net_pnl, 2)) },
-    { title: "", value: (own) => `${own.currency} ${own.money}`, cell: (own) => [h("span", { class: "soft" }, `${own.currency} `), h("span", { class: `tag ${own.money === "live" ? "real" : ""}` }, own.money)] },
+    { title: "", value: (own) => `${own.currency} ${own.money}`, cell: (own) => [h("span", { class: "soft" }, `${own.currency} `), moneyTag(own.money)] },
   ]);
-  return panel("Positions", { span, flush: true, aside: csvButton("Positions", columns, rows) }, table({ id: "positions", label: "Positions", columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "Flat: nothing is held." }));
+  return tablePanel("Positions", { id: "positions", span, columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "Flat: nothing is held." });
 }
 
 export function orderTable(app, { span = 12, keep = () => true, without = null } = {}) {
@@ -43,9 +43,9 @@ export function orderTable(app, { span = 12, keep = () => true, without = null }
     { title: "Filled", className: "number", value: (own) => own.filled, cell: (own) => [amount(own.filled), h("span", { class: "soft" }, ` / ${amount(own.quantity)}`)] },
     { title: "State", value: (own) => own.state, cell: (own) => state(own.state) },
     { title: "Since", value: (own) => milliseconds(own.requested_ns), cell: (own) => app.engineTime(own.requested_ns) },
-    { title: "", className: "acts", cell: (own) => iconButton("close", `Cancel ${own.key}`, () => app.commands.submit("cancel", { order_id: own.key })) },
+    { title: "", className: "acts", cell: (own) => app.commands.iconButton("close", `Cancel ${own.key}`, "cancel", { order_id: own.key }, { isNow: true }) },
   ]);
-  return panel("Open orders", { span, flush: true, aside: csvButton("Open orders", columns, rows) }, table({ id: "orders", label: "Open orders", columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "No order is open." }));
+  return tablePanel("Open orders", { id: "orders", span, columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "No order is open." });
 }
 
 const FILL_ROWS = 100;
@@ -63,7 +63,7 @@ export function fillTable(app, { span = 12, keep = () => true, without = null } 
     { title: "Fee", className: "number", value: (own) => own.fee, cell: (own) => amount(own.fee, 4) },
     { title: "", value: (own) => own.liquidity, cell: (own) => h("span", { class: "tag" }, own.liquidity) },
   ]);
-  return panel("Fills", { span, flush: true, aside: csvButton("Fills", columns, rows) }, table({ id: "fills", label: "Fills", columns, rows, keyOf: (own) => own.n, onSort: app.redraw, limit: FILL_ROWS, empty: "Nothing was filled yet." }));
+  return tablePanel("Fills", { id: "fills", span, columns, rows, keyOf: (own) => own.n, onSort: app.redraw, limit: FILL_ROWS, empty: "Nothing was filled yet." });
 }
 
 /** Fills as marks of a price chart. */
@@ -79,7 +79,7 @@ export const ordersView = (app) =>
   h(
     "div",
     { class: "grid" },
-    h("div", { class: "span-12 filters", key: "acts" }, act(app, "Cancel all", "cancel-all"), act(app, "Flatten", "flatten")),
+    h("div", { class: "span-12 filters", key: "acts" }, app.commands.button("Cancel all", "cancel-all"), app.commands.button("Flatten", "flatten")),
     accounts(app),
     positionTable(app),
     orderTable(app),
@@ -87,13 +87,11 @@ export const ordersView = (app) =>
     gates(app),
   );
 
-const act = (app, text, verb) => h("button", { type: "button", class: "small", key: verb, onclick: () => app.commands.open(verb) }, text);
-
 function accounts(app) {
   const rows = app.model.rows("accounts");
   const columns = [
     { title: "Account", value: (own) => own.currency },
-    { title: "", value: (own) => own.money, cell: (own) => h("span", { class: `tag ${own.money === "live" ? "real" : ""}` }, `${own.money} money`) },
+    { title: "", value: (own) => own.money, cell: (own) => moneyTag(own.money, `${own.money} money`) },
     ...["deposit", "realized_pnl", "unrealized_pnl", "fees", "equity"].map((name) => ({
       title: (name[0].toUpperCase() + name.slice(1)).replace("_pnl", ""),
       className: "number",
@@ -101,17 +99,17 @@ function accounts(app) {
       cell: (own) => h("span", { class: name.endsWith("pnl") ? tint(own[name]) : "" }, amount(own[name], 2)),
     })),
   ];
-  return panel("Accounts", { span: 12, flush: true, aside: csvButton("Accounts", columns, rows) }, table({ id: "accounts", label: "Accounts", columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "No account: this engine has no broker." }));
+  return tablePanel("Accounts", { id: "accounts", span: 12, columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "No account: this engine has no broker." });
 }
 
-function gates(app) {
+export function gates(app) {
   const rows = app.model.rows("gates");
   const columns = [
     { title: "Gate", value: (own) => own.key },
     { title: "Passed", className: "number", value: (own) => own.passed },
     { title: "Refused", className: "number", value: (own) => own.refused, cell: (own) => h("span", { class: own.refused ? "text-bad" : "" }, count(own.refused)) },
   ];
-  return panel("Risk gates", { span: "5 wide", flush: true }, table({ id: "gates", label: "Risk gates", columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "No gate has judged an order yet." }));
+  return tablePanel("Risk gates", { id: "gates", span: "5 wide", columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "No gate has judged an order yet." });
 }
 
 /** One order: its story from the ticks that it was decided on to its last fill. */
@@ -120,10 +118,10 @@ export function orderView(app, name) {
   const events = [...app.model.tail("orders"), ...app.model.tail("fills")].filter((entry) => entry.order_id === name).sort((one, other) => (BigInt(one.ts_ns) < BigInt(other.ts_ns) ? -1 : BigInt(one.ts_ns) > BigInt(other.ts_ns) ? 1 : order(one) - order(other)));
   const distinct = events.filter((entry, index) => events.findIndex((other) => other.type === entry.type && other.execution_id === entry.execution_id) === index);
   const first = distinct.find((entry) => entry.type === "OrderRequested");
-  const cancel = own ? h("button", { type: "button", class: "small", onclick: () => app.commands.submit("cancel", { order_id: name }) }, "Cancel") : null;
+  const cancel = own ? app.commands.button("Cancel", "cancel", { order_id: name }, { isNow: true }) : null;
   const facts = own ?? first ?? distinct[0];
   return [
-    h("div", { class: "crumbs", key: "crumbs" }, h("a", { href: "#/orders", class: "soft" }, "Orders"), h("span", { class: "soft" }, "/"), h("h1", null, name), own ? state(own.state) : null, facts ? [link("strategy", facts.strategy), link("market", facts.instrument)] : null, h("div", { class: "acts" }, cancel)),
+    crumbs(name, { from: ["Orders", "#/orders"], acts: cancel }, own ? state(own.state) : null, facts ? [link("strategy", facts.strategy), link("market", facts.instrument)] : null),
     h("div", { class: "grid" }, panel("Story", { span: 12 }, distinct.length ? h("ol", { class: "story" }, first && causeOf(first) ? step(app, first, { level: "info", what: "the ticks that it was decided on", why: causeOf(first) }, "cause") : null, distinct.map((entry) => step(app, entry, describe(entry)))) : empty("Its events are older than what this page was sent; the audit has them."))),
   ];
 }

@@ -13,15 +13,16 @@ import { describe } from "../events.js";
 import { UNKNOWN, amount, compact, count, counted, duration, milliseconds, shortMoment, sign, signed } from "../format.js";
 import { RANGES } from "../model.js";
 import { netOf, tint } from "../money.js";
-import { choices, csvButton, empty, icon, iconButton, law, meter, panel, state, table } from "../parts.js";
+import { STREAM_STATES, choices, csvButton, empty, icon, law, meter, moneyTag, panel, state, tablePanel } from "../parts.js";
 import { verdict } from "../verdict.js";
 import { marketTable } from "./market.js";
 import { orderTable, positionTable } from "./orders.js";
 
 export function overview(app) {
   const { model } = app;
+  const { engine } = model;
   return [
-    verdictPart(app),
+    verdictPart(app, summary(model), [["ticks", compact(engine.ticks)], ["instruments", count(engine.instruments)], ["commands", count(engine.commands)]]),
     tiles(app),
     h(
       "div",
@@ -30,10 +31,10 @@ export function overview(app) {
       lag(app),
       feeds(app),
       strategies(app),
-      positionTable(app, { span: "6 wide" }),
+      positionTable(app, { span: "6 wide", without: "Average" }),
       orderTable(app, { span: "6 wide", without: "Since" }),
       marketTable(app, { span: 6, limit: 12 }),
-      lanes(model),
+      lanes(app),
       events(app),
     ),
   ];
@@ -41,23 +42,18 @@ export function overview(app) {
 
 /* Is it well? */
 
-function verdictPart(app) {
+/** The answer with what needs a look. summary : one line below it. facts : terms and values beside it. */
+export function verdictPart(app, summary, facts) {
   const { model } = app;
   const { level, title, found } = verdict(model);
-  const { engine } = model;
-  const beganMs = milliseconds(engine.began_ns);
-  const facts = [
-    ["up", Number.isNaN(beganMs) ? UNKNOWN : duration(Math.max(0, (model.still() ?? model.now()) - beganMs) * 1e6)],
-    ["ticks", compact(engine.ticks)],
-    ["instruments", count(engine.instruments)],
-    ["commands", count(engine.commands)],
-  ];
+  const beganMs = milliseconds(model.engine.began_ns);
+  const up = ["up", Number.isNaN(beganMs) ? UNKNOWN : duration(Math.max(0, (model.still() ?? model.now()) - beganMs) * 1e6)];
   return h(
     "section",
     { class: "verdict", "aria-label": "Is it well?" },
     h("span", { class: `sign ${level}` }, icon(level)),
-    h("div", null, h("h1", { role: "status" }, title), h("p", null, summary(model))),
-    h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value)))),
+    h("div", null, h("h1", { role: "status" }, title), h("p", null, summary)),
+    h("dl", { class: "facts" }, [up, ...facts].map(([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value)))),
     alerts(app, found),
   );
 }
@@ -86,7 +82,6 @@ function alerts(app, found) {
 }
 
 function finding(app, own) {
-  const button = (text, verb, fields) => h("button", { type: "button", class: "small", key: verb, onclick: () => app.commands.open(verb, fields) }, text);
   return h(
     "li",
     { class: `alert ${own.level}`, key: own.id },
@@ -96,8 +91,8 @@ function finding(app, own) {
     h(
       "div",
       { class: "acts" },
-      own.act ? button(own.act[0].toUpperCase() + own.act.slice(1), own.act, own.strategy ? { strategy: own.strategy } : {}) : null,
-      own.alert ? button("Acknowledge", "acknowledge-alert", { alert: own.alert }) : null,
+      own.act ? app.commands.button(own.act[0].toUpperCase() + own.act.slice(1), own.act, own.strategy ? { strategy: own.strategy } : {}) : null,
+      own.alert ? app.commands.button("Acknowledge", "acknowledge-alert", { alert: own.alert }) : null,
       own.to ? h("a", { class: "button small", href: own.to, "aria-label": `Look at: ${own.what}` }, "Look") : null,
     ),
   );
@@ -105,11 +100,11 @@ function finding(app, own) {
 
 /* Six figures */
 
-function tiles(app) {
+export function tiles(app) {
   const { model } = app;
   const { rates, engine } = model;
   const { from, to } = app.chartWindow();
-  const small = (name, tone, options = {}) => h(spark, { data: { from, to, points: model.points(name, app.history), tone, ...options } });
+  const small = (name, tone, options = {}) => h(spark, { data: { from, to, points: app.points(name), tone, ...options } });
   const accounts = model.rows("accounts");
   const positions = model.rows("positions").filter((own) => sign(own.quantity));
   const strategies = model.rows("strategies");
@@ -136,7 +131,7 @@ function tile(title, value, unit, note, chart, tag = null) {
 
 function money(own, all, small) {
   const net = netOf(own);
-  const tag = h("span", { class: `tag ${own.money === "live" ? "real" : ""}` }, own.money);
+  const tag = moneyTag(own.money);
   const more = all > 1 ? `, ${all - 1} more below` : "";
   return tile("Net profit", h("span", { class: tint(net) }, signed(net, 2)), own.currency, `fees ${amount(own.fees, 2)}${more}`, small(`accounts/${own.key}/equity`, "a", { fromZero: false }), tag);
 }
@@ -144,10 +139,9 @@ function money(own, all, small) {
 /* Throughput and lag */
 
 function throughput(app) {
-  const { model, history } = app;
   const series = [
-    { name: "ticks", tone: "a", points: model.points("rates/ticks_per_s", history), area: true },
-    { name: "deliveries", tone: "b", points: model.points("rates/delivered_per_s", history) },
+    { name: "ticks", tone: "a", points: app.points("rates/ticks_per_s"), area: true },
+    { name: "deliveries", tone: "b", points: app.points("rates/delivered_per_s") },
   ];
   const legend = h("div", { class: "legend" }, h("span", { class: "tone-a" }, "ticks"), h("span", { class: "tone-b" }, "deliveries"));
   const range = choices("Range", RANGES.map(([name]) => [name, name]), app.range, app.setRange);
@@ -155,11 +149,10 @@ function throughput(app) {
 }
 
 function lag(app) {
-  const { model, history } = app;
   const inMs = (points) => points.map(([at, value]) => [at, value === null ? null : value * 1e9]);
   const series = [
-    { name: "furthest strategy", tone: "b", points: inMs(model.points("rates/lag_s", history)), area: true },
-    { name: "slowest handler, p99", tone: "c", points: model.points("rates/p99_ns", history) },
+    { name: "furthest strategy", tone: "b", points: inMs(app.points("rates/lag_s")), area: true },
+    { name: "slowest handler, p99", tone: "c", points: app.points("rates/p99_ns") },
   ];
   const legend = h("div", { class: "legend" }, h("span", { class: "tone-b" }, "lag"), h("span", { class: "tone-c" }, "handler p99"));
   return panel("Lag and handlers", { span: 4, aside: legend }, h(lines, { data: { ...app.chartWindow(), label: "Lag and handler time", series, format: duration } }));
@@ -167,20 +160,21 @@ function lag(app) {
 
 /* Feeds */
 
-// "past" is a recording, or generated.
-const WORDS = { past: "recorded" };
-const STREAM_ORDER = ["DOWN", "STALE", "SILENT", "UP"];
+// "past" is a recording, or generated; it is read while frames come of it.
+const WORDS = { past: "recorded", read: "recorded" };
+const FEED_COLUMNS = ["key", "venue", "state", "reason", "frames", "frames_per_s", "frame_ns"].map((name) => ({ title: name === "key" ? "feed" : name, value: (own) => own[name] }));
 
 function feeds(app) {
   const { model } = app;
   const streams = model.rows("streams");
   const rows = model.rows("feeds").map((feed) => feedRow(feed, streams.filter((own) => own.venue === feed.venue), model.now()));
-  return panel("Feeds", { span: 3, className: "stretch", flush: true, aside: streams.length ? counted(streams.length, "stream") : null }, rows.length ? h("div", { class: "rows" }, rows) : empty("This engine has no feed."));
+  const aside = [streams.length ? counted(streams.length, "stream") : null, csvButton("Feeds", FEED_COLUMNS, model.rows("feeds"))];
+  return panel("Feeds", { span: 3, flush: true, aside }, rows.length ? h("div", { class: "rows" }, rows) : empty("This engine has no feed."));
 }
 
 function feedRow(feed, streams, nowMs) {
-  const worst = STREAM_ORDER.find((wanted) => streams.some((own) => own.state === wanted));
-  const shown = feed.state === "running" && worst && worst !== "UP" ? worst : feed.state;
+  const worst = STREAM_STATES.find((wanted) => streams.some((own) => own.state === wanted));
+  const shown = feed.state === "running" && worst && worst !== "UP" ? worst : feed.state === "past" && feed.frames_per_s ? "read" : feed.state;
   const epoch = Math.max(0, ...streams.map((own) => own.epoch ?? 0));
   const reconnects = streams.reduce((most, own) => Math.max(most, own.reconnects ?? 0), 0);
   const parts = [
@@ -227,35 +221,32 @@ function netCell(own) {
 }
 
 export function strategyActs(app, own) {
-  const act = (verb) => () => app.commands.submit(verb, { strategy: own.key });
-  const isRunning = own.state === "running";
-  const canResume = ["paused", "quarantined"].includes(own.state);
+  const only = { strategy: own.key };
+  const button = (name, options) => app.commands.iconButton(name, `${name[0].toUpperCase()}${name.slice(1)} ${own.key}`, name, only, options);
   return [
-    canResume
-      ? iconButton("resume", `Resume ${own.key}`, act("resume"), { key: "resume" })
-      : iconButton("pause", `Pause ${own.key}`, act("pause"), { key: "pause", disabled: !isRunning }),
-    iconButton("restart", `Restart ${own.key}`, () => app.commands.open("restart", { strategy: own.key }), { key: "restart" }),
-    iconButton("stop", `Stop ${own.key}`, () => app.commands.open("stop", { strategy: own.key }), { key: "stop", disabled: ["stopped", "created", "failed"].includes(own.state) }),
+    ["paused", "quarantined"].includes(own.state) ? button("resume", { isNow: true }) : button("pause", { isNow: true, disabled: own.state !== "running" }),
+    button("restart"),
+    button("stop", { disabled: ["stopped", "created", "failed"].includes(own.state) }),
   ];
 }
 
-function strategies(app) {
+export function strategies(app) {
   const rows = app.model.rows("strategies");
   const columns = STRATEGY_COLUMNS(app);
   const legend = h("div", { class: "legend" }, ["delivered a", "filtered f", "conflated c", "skipped d"].map((own) => h("span", { key: own, class: `tone-${own.split(" ")[1]}` }, own.split(" ")[0])), h("span", { class: "text-bad" }, "missed"));
-  return panel("Strategies", { span: 12, flush: true, aside: [legend, csvButton("Strategies", columns, rows)] }, table({ id: "strategies", label: "Strategies", columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "This engine has no strategy." }));
+  return tablePanel("Strategies", { id: "strategies", span: 12, aside: legend, columns, rows, keyOf: (own) => own.key, onSort: app.redraw, empty: "This engine has no strategy." });
 }
 
 /* Markets, lanes, what happened */
 
-function lanes(model) {
+function lanes(app) {
   const columns = [
     { title: "Lane", value: (own) => own.key },
     { title: "", cell: (own) => meter(own.depth, own.capacity) },
     { title: "Waiting", className: "number", value: (own) => own.depth, cell: (own) => [count(own.depth), h("span", { class: "soft" }, ` / ${compact(own.capacity)}`)] },
     { title: "Lost", className: "number", value: lost, cell: (own) => h("span", { class: lost(own) ? "text-bad" : "" }, count(lost(own))) },
   ];
-  return panel("Lanes", { span: 3, className: "stretch", flush: true }, table({ id: "lanes", label: "Lanes", columns, rows: model.rows("lanes"), keyOf: (own) => own.key }));
+  return tablePanel("Lanes", { id: "lanes", span: 3, columns, rows: app.model.rows("lanes"), keyOf: (own) => own.key, onSort: app.redraw });
 }
 
 const lost = (own) => Number(own.dead) + Number(own.dropped);
@@ -273,5 +264,5 @@ function events(app) {
       said ? h("div", { class: "small cut" }, said) : null,
     );
   });
-  return panel("Audit", { span: 3, className: "stretch", flush: true, aside: h("a", { class: "button small", href: "#/audit" }, "All") }, rows.length ? h("div", { class: "rows" }, rows) : empty("Nothing has happened yet."));
+  return panel("Audit", { span: 3, flush: true, aside: h("a", { class: "button small", href: "#/audit" }, "All") }, rows.length ? h("div", { class: "rows" }, rows) : empty("Nothing has happened yet."));
 }

@@ -6,20 +6,19 @@
 
 import { h } from "../dom.js";
 import { count } from "../format.js";
-import { csvButton, panel, state, table } from "../parts.js";
+import { STREAM_STATES, state, tablePanel } from "../parts.js";
 
 export function routesView(app) {
   const routes = app.model.rows("routes");
   const streams = app.model.rows("streams");
   const route = (own) => ({ type: own.type, instruments: own.instrument });
-  const button = (text, verb, fields) => h("button", { type: "button", class: "small", key: verb, onclick: () => app.commands.open(verb, fields) }, text);
   const columns = [
     { title: "Route", value: (own) => own.instrument, cell: (own) => h("a", { class: "name", href: `#/market/${encodeURIComponent(own.instrument)}` }, own.instrument) },
     { title: "Type", value: (own) => own.type, cell: (own) => h("span", { class: "tag" }, own.type) },
-    { title: "State", value: (own) => own.state, cell: (own) => state(own.state, String(own.state).toLowerCase()) },
-    ...["received", "converted", "filtered", "rejected", "suppressed", "forwarded"].map((name) => ({ title: name[0].toUpperCase() + name.slice(1), className: "number", value: (own) => own[name] ?? own.counts?.[name] ?? null })),
-    { title: "Filters", value: (own) => (own.filters ?? []).map(rule).join("; "), cell: (own) => h("code", null, (own.filters ?? []).map(rule).join("; ") || "none") },
-    { title: "", className: "acts", cell: (own) => [button("Filter", "set-filter", { type: own.type, instrument: own.instrument, filters: JSON.stringify(own.filters ?? [], null, 1) }), " ", button("Unsubscribe", "unsubscribe", route(own))] },
+    { title: "State", value: (own) => own.state, cell: (own) => state(worstOf(own.state), own.state.toLowerCase()) },
+    ...["received", "converted", "filtered", "rejected", "suppressed", "forwarded"].map((name) => ({ title: name[0].toUpperCase() + name.slice(1), className: "number", value: (own) => own[name] })),
+    { title: "Filters", value: (own) => own.filters, cell: (own) => (own.filters ? h("code", null, own.filters) : h("span", { class: "soft" }, "none")) },
+    { title: "", className: "acts", cell: (own) => [app.commands.button("Filter", "set-filter", { type: own.type, instrument: own.instrument, filters: JSON.stringify(own.rules, null, 1) }), " ", app.commands.button("Unsubscribe", "unsubscribe", route(own))] },
   ];
   const streamColumns = [
     { title: "Stream", value: (own) => own.key },
@@ -30,13 +29,10 @@ export function routesView(app) {
   return h(
     "div",
     { class: "grid" },
-    panel(
-      "Routes",
-      { span: 12, flush: true, aside: [app.commands.has("subscribe") ? button("Subscribe", "subscribe", {}) : null, csvButton("Routes", columns, routes)] },
-      table({ id: "routes", label: "Routes", columns, rows: routes, keyOf: (own) => own.key, onSort: app.redraw, empty: "This engine has no gateway, so it has no routes." }),
-    ),
-    panel("Streams", { span: 12, flush: true, aside: [count(streams.length), csvButton("Streams", streamColumns, streams)] }, table({ id: "streams", label: "Streams", columns: streamColumns, rows: streams, keyOf: (own) => own.key, onSort: app.redraw, empty: "No feed of this engine has streams of a venue." })),
+    tablePanel("Routes", { id: "routes", span: 12, aside: app.commands.button("Subscribe", "subscribe"), columns, rows: routes, keyOf: (own) => own.key, onSort: app.redraw, empty: "This engine has no gateway, so it has no routes." }),
+    tablePanel("Streams", { id: "streams", span: 12, aside: count(streams.length), columns: streamColumns, rows: streams, keyOf: (own) => own.key, onSort: app.redraw, empty: "No feed of this engine has streams of a venue." }),
   );
 }
 
-const rule = ({ path, op, value }) => `${path} ${op} ${JSON.stringify(value)}`;
+/** Of a route over several streams, which has the state of each, the worst. */
+const worstOf = (states) => STREAM_STATES.find((own) => states.split(" ").includes(own)) ?? states;

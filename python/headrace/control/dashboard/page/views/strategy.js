@@ -7,50 +7,45 @@
 
 import { lines } from "../chart.js";
 import { h } from "../dom.js";
-import { clock, compact, count, duration, milliseconds, signed } from "../format.js";
-import { choices, empty, lawSum, lawTerms, panel, state } from "../parts.js";
+import { compact, count, duration, signed } from "../format.js";
+import { choices, crumbs, empty, lawSum, lawTerms, moneyTag, panel, state } from "../parts.js";
 import { RANGES } from "../model.js";
+import { logPanel } from "./log.js";
+import { plotted } from "./market.js";
 import { fillTable, orderTable, positionTable } from "./orders.js";
 import { netOf, tint } from "../money.js";
 
-const LOG_LINES = 200;
-
 export function strategyView(app, name) {
   const own = app.model.row("strategies", name);
-  if (!own) return [crumbs(name, []), empty(`This engine has no strategy called ${name}.`)];
+  if (!own) return [crumbs(name), empty(`This engine has no strategy called ${name}.`)];
   const isIts = (row) => row.strategy === name;
   return [
-    crumbs(name, acts(app, own), state(own.state), own.reason ? h("span", { class: "soft" }, own.reason) : null),
+    crumbs(name, { acts: acts(app, own) }, state(own.state), own.reason ? h("span", { class: "soft" }, own.reason) : null, lineLinks(app, name)),
     h(
       "div",
       { class: "grid" },
-      panel("Ticks", { span: "7 wide", className: "stretch", aside: lawSum(own) }, lawTerms(own)),
-      panel("Handlers and orders", { span: "5 wide" }, figures(own)),
+      panel("Ticks", { span: "5 wide", aside: lawSum(own) }, lawTerms(own)),
+      panel("Handlers and orders", { span: "7 wide" }, figures(own)),
       equity(app, own),
       pace(app, own),
+      ownLines(app, name),
       positionTable(app, { span: "6 wide", keep: isIts, without: "Strategy" }),
       orderTable(app, { span: "6 wide", keep: isIts, without: "Strategy" }),
       fillTable(app, { span: "6 wide", keep: isIts, without: "Strategy" }),
-      h("div", { class: "span-6 wide stack", key: "stack" }, settings(app, own), logTail(app, name)),
+      h("div", { class: "span-6 wide stack", key: "stack" }, settings(app, own), logPanel(app, { keep: (line) => line.strategy === name || line.message.includes(name), label: `Log of ${name}`, none: "No line of it was logged yet." })),
     ),
   ];
 }
 
-export function crumbs(name, buttons, ...rest) {
-  return h("div", { class: "crumbs", key: "crumbs" }, h("a", { href: "#/", class: "soft" }, "Overview"), h("span", { class: "soft" }, "/"), h("h1", null, name), rest, h("div", { class: "acts" }, buttons));
-}
-
 function acts(app, own) {
-  const open = (verb, fields = { strategy: own.key }) => () => app.commands.open(verb, fields);
-  const isHeld = ["paused", "quarantined"].includes(own.state);
-  const button = (text, act, options = {}) => h("button", { type: "button", class: "small", key: text, onclick: act, ...options }, text);
+  const button = (text, verb, options) => app.commands.button(text, verb, { strategy: own.key }, options);
   return [
-    isHeld ? button("Resume", () => app.commands.submit("resume", { strategy: own.key })) : button("Pause", () => app.commands.submit("pause", { strategy: own.key }), { disabled: own.state !== "running" }),
-    button("Restart", open("restart")),
-    button("Stop", open("stop"), { disabled: ["stopped", "failed", "created"].includes(own.state) }),
-    button("Subscription", open("set-subscription")),
-    button("Cancel all", open("cancel-all")),
-    button("Flatten", open("flatten")),
+    ["paused", "quarantined"].includes(own.state) ? button("Resume", "resume", { isNow: true }) : button("Pause", "pause", { isNow: true, disabled: own.state !== "running" }),
+    button("Restart", "restart"),
+    button("Stop", "stop", { disabled: ["stopped", "failed", "created"].includes(own.state) }),
+    button("Subscription", "set-subscription"),
+    button("Cancel all", "cancel-all"),
+    button("Flatten", "flatten"),
   ];
 }
 
@@ -80,8 +75,8 @@ function figures(own) {
 function equity(app, own) {
   const accounts = Object.entries(own.accounts ?? {});
   const tones = ["a", "b", "c", "d"];
-  const series = accounts.map(([key], index) => ({ name: key, tone: tones[index % 4], points: app.model.points(`strategies/${own.key}/${key}/equity`, app.history), area: accounts.length === 1 }));
-  const now = accounts.map(([key, account]) => h("span", { key }, h("b", { class: tint(netOf(account)) }, signed(netOf(account), 2)), ` ${account.currency} `, h("span", { class: `tag ${account.money === "live" ? "real" : ""}` }, account.money)));
+  const series = accounts.map(([key], index) => ({ name: key, tone: tones[index % 4], points: app.points(`strategies/${own.key}/${key}/equity`), area: accounts.length === 1 }));
+  const now = accounts.map(([key, account]) => h("span", { key }, h("b", { class: tint(netOf(account)) }, signed(netOf(account), 2)), ` ${account.currency} `, moneyTag(account.money)));
   const range = choices("Range", RANGES.map(([name]) => [name, name]), app.range, app.setRange);
   if (!accounts.length) return panel("Net profit", { span: "6 wide", aside: range }, empty("It has not traded."));
   // Amounts of two currencies share no axis.
@@ -89,7 +84,7 @@ function equity(app, own) {
 }
 
 function pace(app, own) {
-  const points = (name) => app.model.points(`strategies/${own.key}/${name}`, app.history);
+  const points = (name) => app.points(`strategies/${own.key}/${name}`);
   const lag = points("lag_s").map(([at, value]) => [at, value === null ? null : value * 1e9]);
   return panel(
     "Pace",
@@ -99,19 +94,26 @@ function pace(app, own) {
   );
 }
 
+/** The lines that it draws beside no price; those of an instrument are on that one's chart. */
+function ownLines(app, name) {
+  const series = plotted(app, (line) => line.strategy === name && !line.instrument).map((each) => ({ ...each, name: each.name.slice(name.length + 1) }));
+  if (!series.length) return null;
+  const legend = h("div", { class: "legend" }, series.map((each) => h("span", { key: each.name, class: `tone-${each.tone}` }, each.name)));
+  return panel("Lines", { span: 12, aside: legend }, h(lines, { data: { ...app.chartWindow(), label: `Lines of ${name}`, series, format: compact, fromZero: false } }));
+}
+
+/** Where its other lines are. */
+function lineLinks(app, name) {
+  const markets = new Set(app.model.rows("plots").filter((line) => line.strategy === name && line.instrument).map((line) => line.instrument));
+  return [...markets].map((market) => h("a", { key: market, class: "button small", href: `#/market/${encodeURIComponent(market)}` }, `Lines on ${market}`));
+}
+
 /** What the configuration says of a strategy; one that was made in code has none. */
 function settings(app, own) {
+  if (app.model.engine.kind === "backtest") return null;
   const { value, error } = app.fetched.get("/v1/config", 60_000);
   const config = value?.config ?? value;
   const found = (config?.strategies ?? []).find((row) => (row.name ?? row.use?.split(":").at(-1)) === own.key);
   const body = found ? h("pre", { class: "box", tabindex: "0" }, JSON.stringify(found, null, 2)) : empty(error ? error.message : value ? "It was made in code: the configuration does not have it." : "…");
   return panel("Parameters", { flush: true }, body);
 }
-
-function logTail(app, name) {
-  const own = app.model.tail("log").filter((line) => line.strategy === name || line.message.includes(name)).slice(-LOG_LINES);
-  const grades = { ERROR: "text-bad", CRITICAL: "text-bad", WARNING: "text-warn" };
-  const rows = own.map((line) => h("li", { key: line.n }, h("span", { class: "lead" }, clock(milliseconds(line.ts_ns))), h("span", { class: grades[line.level] ?? "lead" }, line.level.toLowerCase()), h("span", null, line.message)));
-  return panel("Log", { span: 12, flush: true }, own.length ? h("ol", { class: "log", tabindex: "0", role: "log", "aria-label": `Log of ${name}` }, rows) : empty("No line of it was logged yet."));
-}
-

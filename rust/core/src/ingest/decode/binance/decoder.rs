@@ -8,12 +8,14 @@
 //! bare object without `e` that has `u` and `s` is a bookTicker. A snapshot names its symbol (`symbol` or `s`), or
 //! belongs to the only symbol that this decoder has accepted so far. Partial and RPI books are known by their stream's
 //! name, so only in an envelope. A liquidation is as large as was filled, at its average price. A candle that has not
-//! closed, or whose length is no fixed time (a month), is ignored.
+//! closed, or whose length is no fixed time (a month), is ignored. An array of mark prices (`!markPrice@arr`) is one
+//! frame of many instruments.
 //! Guarantees: see [`crate::ingest::decode`]. Instruments are looked up last, after everything else is known to be
 //! good.
 //! Does not: keep books, join snapshots with diffs, or guess its venue (see [`detect_venue`]).
 
-use super::frame::{Frame, Level};
+use super::frame::{Frame, Level, Marks};
+use super::read_block::ReadFrame;
 use super::symbols::Symbols;
 use super::{fast, json};
 use crate::ingest::decode::{FrameType, IgnoredType, Outcome, RejectReason};
@@ -95,80 +97,113 @@ impl Decoder {
         if frame.len() > FRAME_BYTES_MAX {
             return Outcome::Rejected(RejectReason::FrameTooLong);
         }
-        self.levels.clear();
-        if !self.general_only
-            && let Some(frame) = fast::read(frame, self.venue, &mut self.levels)
-        {
-            return self
-                .emit(frame, ts_init, instruments, out)
-                .unwrap_or_else(Outcome::Rejected);
-        }
-        self.levels.clear();
-        let outcome = json::Reading::new(frame, &mut self.levels)
-            .and_then(|reading| reading.interpret(self.venue))
-            .and_then(|frame| self.emit(frame, ts_init, instruments, out));
+        let mut levels = std::mem::take(&mut self.levels);
+        levels.clear();
+        let outcome = self
+            .read(frame, &mut levels)
+            .and_then(|frame| self.emit(&frame, &levels, ts_init, instruments, out));
+        self.levels = levels;
         outcome.unwrap_or_else(Outcome::Rejected)
     }
 
+    /// Appends the ticks of a frame that was read ahead, as [`Decoder::decode`] does.
+    #[inline]
+    pub fn take(
+        &mut self,
+        frame: ReadFrame<'_>,
+        ts_init: i64,
+        instruments: &mut InstrumentTable,
+        out: &mut Vec<Tick>,
+    ) -> Outcome {
+        self.passed_over = None;
+        self.push_ticks(frame, ts_init, instruments, out)
+            .unwrap_or_else(Outcome::Rejected)
+    }
+
+    #[inline]
+    fn read<'a>(&self, frame: &'a [u8], levels: &mut Vec<Level>) -> Result<Frame<'a>, RejectReason> {
+        if !self.general_only
+            && let Some(frame) = fast::read(frame, self.venue, levels)
+        {
+            return Ok(frame);
+        }
+        levels.clear();
+        json::Reading::new(frame, levels).and_then(|reading| reading.interpret(self.venue))
+    }
+
+    #[inline]
     fn emit(
         &mut self,
-        frame: Frame,
+        frame: &Frame<'_>,
+        levels: &[Level],
         ts_init: i64,
         instruments: &mut InstrumentTable,
         out: &mut Vec<Tick>,
     ) -> Result<Outcome, RejectReason> {
         match frame {
-            Frame::Ignored(ignored) => Ok(Outcome::Ignored(ignored)),
+            Frame::Ticks { symbol, content } => {
+                let frame = ReadFrame {
+                    symbol: symbol.as_deref(),
+                    content,
+                    levels,
+                };
+                self.push_ticks(frame, ts_init, instruments, out)
+            }
+            Frame::Marks(marks) => self.push_marks(marks, ts_init, instruments, out),
             Frame::NonMarketTrade { symbol, id } => {
-                self.passed_over = self.symbols.known(&symbol, instruments).map(|instrument| PassedOver {
+                self.passed_over = self.symbols.known(symbol, instruments).map(|instrument| PassedOver {
                     instrument,
                     kind: kind::TRADE,
-                    venue_seq: id,
+                    venue_seq: *id,
                 });
                 Ok(Outcome::Ignored(IgnoredType::TRADE_NON_MARKET))
             }
-            Frame::Quote(quote) => {
-                let instrument = self.symbols.resolve(&quote.symbol, instruments)?;
-                out.push(quote.tick(instrument, ts_init));
-                Ok(Outcome::Accepted(FrameType::BookTicker))
-            }
-            Frame::Trade(trade) => {
-                let instrument = self.symbols.resolve(&trade.symbol, instruments)?;
-                out.push(trade.tick(instrument, ts_init));
-                Ok(Outcome::Accepted(trade.frame_type()))
-            }
-            Frame::Depth(depth) => {
-                let instrument = self.symbols.resolve(&depth.symbol, instruments)?;
-                depth.push_ticks(&self.levels, instrument, ts_init, out);
-                Ok(Outcome::Accepted(FrameType::DepthUpdate))
-            }
-            Frame::Snapshot(snapshot) => {
-                let instrument = match &snapshot.symbol {
-                    Some(symbol) => self.symbols.resolve(symbol, instruments)?,
-                    None => self.symbols.only().ok_or(RejectReason::SnapshotWithoutSymbol)?,
-                };
-                snapshot.push_ticks(&self.levels, instrument, ts_init, out);
-                Ok(Outcome::Accepted(FrameType::Snapshot))
-            }
-            Frame::One(one) => {
-                let instrument = self.symbols.resolve(&one.symbol, instruments)?;
-                out.push(Tick {
-                    instrument,
-                    ts_init,
-                    ..one.tick
-                });
-                Ok(Outcome::Accepted(one.frame_type))
-            }
-            Frame::Candle(candle) => {
-                let instrument = self.symbols.resolve(&candle.symbol, instruments)?;
-                out.extend(candle.ticks(instrument, ts_init));
-                Ok(Outcome::Accepted(FrameType::Kline))
-            }
-            Frame::Status { symbol, status } => {
-                let instrument = self.symbols.resolve(&symbol, instruments)?;
-                out.push(status.tick(instrument, ts_init));
-                Ok(Outcome::Accepted(FrameType::Status))
+            Frame::Ignored(ignored) => Ok(Outcome::Ignored(*ignored)),
+        }
+    }
+
+    #[inline]
+    fn push_ticks(
+        &mut self,
+        frame: ReadFrame<'_>,
+        ts_init: i64,
+        instruments: &mut InstrumentTable,
+        out: &mut Vec<Tick>,
+    ) -> Result<Outcome, RejectReason> {
+        let instrument = match frame.symbol {
+            Some(symbol) => self.symbols.resolve(symbol, instruments)?,
+            None => self.symbols.only().ok_or(RejectReason::SnapshotWithoutSymbol)?,
+        };
+        Ok(Outcome::Accepted(frame.content.push_ticks(
+            frame.levels,
+            instrument,
+            ts_init,
+            out,
+        )))
+    }
+
+    /// Instruments that are not configured, where discovery is off, are passed over: the venue sends every one that it has.
+    fn push_marks(
+        &mut self,
+        marks: &Marks<'_>,
+        ts_init: i64,
+        instruments: &mut InstrumentTable,
+        out: &mut Vec<Tick>,
+    ) -> Result<Outcome, RejectReason> {
+        let before = out.len();
+        for (symbol, mark) in marks {
+            match self.symbols.resolve(symbol, instruments) {
+                Ok(instrument) => _ = mark.push_ticks(&[], instrument, ts_init, out),
+                Err(RejectReason::UnknownInstrument) => {}
+                Err(reason) => {
+                    out.truncate(before);
+                    return Err(reason);
+                }
             }
         }
+        if out.len() == before {
+            return Err(RejectReason::UnknownInstrument);
+        }
+        Ok(Outcome::Accepted(FrameType::MarkPrice))
     }
 }

@@ -8,7 +8,7 @@
 //! general way". Optional keys are those that markets or years differ in.
 //! Does not: allocate, look back, or accept texts that need more thought (escapes, signs, over 15 digits go on).
 
-use super::frame::{Depth, Frame, Level, Quote, Snapshot, Trade, other_book};
+use super::frame::{Content, Depth, Frame, Level, Quote, Snapshot, Trade, other_book};
 use super::number::Number;
 use super::scan::Scan;
 use crate::market::instrument::Venue;
@@ -90,15 +90,17 @@ impl<'a> Scan<'a> {
             None => None,
         };
         self.end(paired)?;
-        Some(Frame::Quote(Quote {
-            symbol: Cow::Borrowed(symbol),
-            id,
-            ts_event,
-            bid_price,
-            ask_price,
-            bid_size,
-            ask_size,
-        }))
+        Some(Frame::of(
+            Cow::Borrowed(symbol),
+            Content::Quote(Quote {
+                id,
+                ts_event,
+                bid_price,
+                ask_price,
+                bid_size,
+                ask_size,
+            }),
+        ))
     }
 
     #[inline(always)]
@@ -130,15 +132,17 @@ impl<'a> Scan<'a> {
         let buyer_is_maker = self.maker()?;
         self.end(paired)?;
         // A price of 0 is the general way's to judge.
-        (price.bits != 0).then_some(Frame::Trade(Trade {
-            symbol: Cow::Borrowed(symbol),
-            id,
-            constituents: None,
-            ts_event,
-            price,
-            size,
-            buyer_is_maker,
-        }))
+        (price.bits != 0).then_some(Frame::of(
+            Cow::Borrowed(symbol),
+            Content::Trade(Trade {
+                id,
+                constituents: None,
+                ts_event,
+                price,
+                size,
+                buyer_is_maker,
+            }),
+        ))
     }
 
     #[inline(always)]
@@ -168,15 +172,17 @@ impl<'a> Scan<'a> {
         let ts_event = self.time()?;
         let buyer_is_maker = self.maker()?;
         self.end(paired)?;
-        Some(Frame::Trade(Trade {
-            symbol: Cow::Borrowed(symbol),
-            id,
-            constituents: Some((first, last)),
-            ts_event,
-            price,
-            size,
-            buyer_is_maker,
-        }))
+        Some(Frame::of(
+            Cow::Borrowed(symbol),
+            Content::Trade(Trade {
+                id,
+                constituents: Some((first, last)),
+                ts_event,
+                price,
+                size,
+                buyer_is_maker,
+            }),
+        ))
     }
 
     #[inline(always)]
@@ -201,15 +207,17 @@ impl<'a> Scan<'a> {
         self.lit(b",\"a\":")?;
         let asks = self.levels(levels)?;
         self.end(paired)?;
-        Some(Frame::Depth(Depth {
-            symbol: Cow::Borrowed(symbol),
-            first,
-            last,
-            prev,
-            ts_event,
-            bids,
-            asks,
-        }))
+        Some(Frame::of(
+            Cow::Borrowed(symbol),
+            Content::Depth(Depth {
+                first,
+                last,
+                prev,
+                ts_event,
+                bids,
+                asks,
+            }),
+        ))
     }
 
     fn snapshot(
@@ -235,14 +243,16 @@ impl<'a> Scan<'a> {
         self.lit(b",\"asks\":")?;
         let asks = self.levels(levels)?;
         self.lit(b"}")?;
-        Some(Frame::Snapshot(Snapshot {
+        Some(Frame::Ticks {
             symbol: symbol.map(Cow::Borrowed),
-            last,
-            ts_event,
-            bids,
-            asks,
-            is_cut: (false, false),
-        }))
+            content: Content::Snapshot(Snapshot {
+                last,
+                ts_event,
+                bids,
+                asks,
+                is_cut: (false, false),
+            }),
+        })
     }
 
     /// `E`, and `T` where it follows, which then counts.

@@ -26,30 +26,55 @@ pub(super) type Symbol<'a> = Cow<'a, [u8]>;
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
-    /// `bookTicker`.
-    Quote(Quote<'a>),
-    /// `trade` or `aggTrade`.
-    Trade(Trade<'a>),
+    /// Ticks of a symbol, which only a snapshot may leave out.
+    Ticks {
+        symbol: Option<Symbol<'a>>,
+        content: Content,
+    },
+    /// The mark prices of several instruments.
+    Marks(Marks<'a>),
     /// A trade that did not happen on the market: its id is used up all the same.
     NonMarketTrade { symbol: Symbol<'a>, id: u64 },
-    /// `depthUpdate`.
-    Depth(Depth<'a>),
-    /// A REST snapshot.
-    Snapshot(Snapshot<'a>),
-    /// A frame of one tick that needs no other fields than a tick has.
-    One(One<'a>),
-    /// A candle that has closed.
-    Candle(Candle<'a>),
-    /// A stream's state, which the feed writes between the frames.
-    Status { symbol: Symbol<'a>, status: Status },
     /// No tick of ours.
     Ignored(IgnoredType),
 }
 
+impl<'a> Frame<'a> {
+    /// Ticks of this symbol.
+    #[inline(always)]
+    pub(super) fn of(symbol: Symbol<'a>, content: Content) -> Self {
+        Self::Ticks {
+            symbol: Some(symbol),
+            content,
+        }
+    }
+}
+
+/// Mark prices, each with its symbol.
+pub(super) type Marks<'a> = Vec<(Symbol<'a>, Content)>;
+
+/// What becomes ticks, without an instrument and a time of receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// `bookTicker`.
+    Quote(Quote),
+    /// `trade` or `aggTrade`.
+    Trade(Trade),
+    /// `depthUpdate`.
+    Depth(Depth),
+    /// A REST snapshot.
+    Snapshot(Snapshot),
+    /// One tick that needs no other fields than a tick has.
+    One(FrameType, Tick),
+    /// A candle that has closed.
+    Candle(Candle),
+    /// A stream's state, which the feed writes between the frames.
+    Status(Status),
+}
+
 /// The best bid and ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Quote<'a> {
-    pub(super) symbol: Symbol<'a>,
+pub(super) struct Quote {
     pub(super) id: u64,
     pub(super) ts_event: Option<i64>,
     pub(super) bid_price: Number,
@@ -60,8 +85,7 @@ pub(super) struct Quote<'a> {
 
 /// One trade; with `constituents` (the first and the last trade) an aggregate of trades.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trade<'a> {
-    pub(super) symbol: Symbol<'a>,
+pub(super) struct Trade {
     pub(super) id: u64,
     pub(super) constituents: Option<(u64, u64)>,
     pub(super) ts_event: i64,
@@ -72,8 +96,7 @@ pub(super) struct Trade<'a> {
 
 /// Levels that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Depth<'a> {
-    pub(super) symbol: Symbol<'a>,
+pub(super) struct Depth {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) prev: u64,
@@ -82,10 +105,9 @@ pub(super) struct Depth<'a> {
     pub(super) asks: Range<usize>,
 }
 
-/// A whole book; its symbol may stand in the frame or not.
+/// A whole book.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Snapshot<'a> {
-    pub(super) symbol: Option<Symbol<'a>>,
+pub(super) struct Snapshot {
     pub(super) last: u64,
     pub(super) ts_event: Option<i64>,
     pub(super) bids: Range<usize>,
@@ -94,18 +116,9 @@ pub(super) struct Snapshot<'a> {
     pub(super) is_cut: (bool, bool),
 }
 
-/// One tick, without an instrument and a time of receipt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct One<'a> {
-    pub(super) symbol: Symbol<'a>,
-    pub(super) frame_type: FrameType,
-    pub(super) tick: Tick,
-}
-
 /// A candle of the venue's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Candle<'a> {
-    pub(super) symbol: Symbol<'a>,
+pub(super) struct Candle {
     /// When it ended, ns.
     pub(super) end_ns: i64,
     pub(super) interval_ns: u64,

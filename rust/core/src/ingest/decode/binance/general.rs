@@ -1,12 +1,12 @@
 //! The general way: the fields of any JSON text to a [`Frame`]. The reference that the predicted scanner falls back to.
 //!
 //! Guarantees: fields are judged after the type is known, so that other documented types pass whatever they hold. A
-//! root with `data` is an envelope and needs `stream`. An array is ignored under its first event's name when every
-//! event in it is a documented one that is no tick of ours.
+//! root with `data` is an envelope and needs `stream`. An array of mark prices is a frame of several instruments; any
+//! other is ignored under its first event's name when every event in it is a documented one.
 //! Does not: look at JSON (see [`super::json`]).
 
 use super::fields::{Fields, Key};
-use super::frame::{Candle, Depth, Frame, One, Quote, Snapshot, Symbol, Trade, other_book, stream_kind};
+use super::frame::{Candle, Content, Depth, Frame, Quote, Snapshot, Symbol, Trade, other_book, stream_kind};
 use super::json::{Reading, Shape};
 use super::number::Number;
 use super::ticks::{SINGLE, inexact_flag};
@@ -26,7 +26,7 @@ impl<'a> Fields<'a> {
                 "trade" => self.trade(venue),
                 "aggTrade" => self.agg_trade(),
                 "depthUpdate" => other_book().map_or_else(|| self.depth(venue), |other| Ok(Frame::Ignored(other))),
-                "markPriceUpdate" => self.mark(),
+                "markPriceUpdate" => self.mark().map(|(symbol, mark)| Frame::of(symbol, mark)),
                 "forceOrder" => self.liquidation(nested),
                 "kline" => self.candle(nested),
                 "headraceStatus" => self.status(),
@@ -52,15 +52,18 @@ impl<'a> Fields<'a> {
     }
 
     fn quote(&self) -> Result<Frame<'a>, RejectReason> {
-        Ok(Frame::Quote(Quote {
-            symbol: self.symbol(Key::Symbol)?,
-            id: self.whole(Key::LastId)?,
-            ts_event: self.ts_event()?,
-            bid_price: self.number(Key::BidOrBids)?,
-            ask_price: self.number(Key::AskOrAsks)?,
-            bid_size: self.number(Key::BidSize)?,
-            ask_size: self.number(Key::AskSize)?,
-        }))
+        let symbol = self.symbol(Key::Symbol)?;
+        Ok(Frame::of(
+            symbol,
+            Content::Quote(Quote {
+                id: self.whole(Key::LastId)?,
+                ts_event: self.ts_event()?,
+                bid_price: self.number(Key::BidOrBids)?,
+                ask_price: self.number(Key::AskOrAsks)?,
+                bid_size: self.number(Key::BidSize)?,
+                ask_size: self.number(Key::AskSize)?,
+            }),
+        ))
     }
 
     fn trade(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
@@ -88,42 +91,49 @@ impl<'a> Fields<'a> {
         if off_market || constituents.is_none() && price.bits == 0 {
             return Ok(Frame::NonMarketTrade { symbol, id });
         }
-        Ok(Frame::Trade(Trade {
+        Ok(Frame::of(
             symbol,
-            id,
-            constituents,
-            ts_event,
-            price,
-            size,
-            buyer_is_maker,
-        }))
+            Content::Trade(Trade {
+                id,
+                constituents,
+                ts_event,
+                price,
+                size,
+                buyer_is_maker,
+            }),
+        ))
     }
 
     fn depth(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
-        Ok(Frame::Depth(Depth {
-            symbol: self.symbol(Key::Symbol)?,
-            first: self.whole(Key::FirstId)?,
-            last: self.whole(Key::LastId)?,
-            prev: match venue {
-                Venue::Binance => 0,
-                Venue::BinanceUsdm | Venue::BinanceCoinm => self.whole(Key::PrevId)?,
-            },
-            ts_event: self.ts_event()?.ok_or(RejectReason::MissingField)?,
-            bids: self.levels(Key::BidOrBids)?,
-            asks: self.levels(Key::AskOrAsks)?,
-        }))
+        let symbol = self.symbol(Key::Symbol)?;
+        Ok(Frame::of(
+            symbol,
+            Content::Depth(Depth {
+                first: self.whole(Key::FirstId)?,
+                last: self.whole(Key::LastId)?,
+                prev: match venue {
+                    Venue::Binance => 0,
+                    Venue::BinanceUsdm | Venue::BinanceCoinm => self.whole(Key::PrevId)?,
+                },
+                ts_event: self.ts_event()?.ok_or(RejectReason::MissingField)?,
+                bids: self.levels(Key::BidOrBids)?,
+                asks: self.levels(Key::AskOrAsks)?,
+            }),
+        ))
     }
 
     fn snapshot(&self) -> Result<Frame<'a>, RejectReason> {
         let symbol = [Key::SymbolLong, Key::Symbol].into_iter().find(|&key| self.has(key));
-        Ok(Frame::Snapshot(Snapshot {
+        Ok(Frame::Ticks {
             symbol: symbol.map(|key| self.symbol(key)).transpose()?,
-            last: self.whole(Key::SnapshotId)?,
-            ts_event: self.ts_event()?,
-            bids: self.levels(Key::Bids)?,
-            asks: self.levels(Key::Asks)?,
-            is_cut: (self.is_cut(Key::BidsCut)?, self.is_cut(Key::AsksCut)?),
-        }))
+            content: Content::Snapshot(Snapshot {
+                last: self.whole(Key::SnapshotId)?,
+                ts_event: self.ts_event()?,
+                bids: self.levels(Key::Bids)?,
+                asks: self.levels(Key::Asks)?,
+                is_cut: (self.is_cut(Key::BidsCut)?, self.is_cut(Key::AsksCut)?),
+            }),
+        })
     }
 
     /// Only snapshots of our own books say so.
@@ -131,7 +141,7 @@ impl<'a> Fields<'a> {
         if self.has(key) { self.bool(key) } else { Ok(false) }
     }
 
-    fn mark(&self) -> Result<Frame<'a>, RejectReason> {
+    pub(super) fn mark(&self) -> Result<(Symbol<'a>, Content), RejectReason> {
         let next_funding_ns = match self.has(Key::TradeTime) && self.whole(Key::TradeTime)? > 0 {
             true => self.time(Key::TradeTime)?.cast_unsigned(),
             false => 0,
@@ -146,12 +156,8 @@ impl<'a> Fields<'a> {
             values: [price.bits, index.bits, rate.bits, next_funding_ns],
             ..Tick::default()
         };
-        Ok(one(
-            self.symbol(Key::Symbol)?,
-            FrameType::MarkPrice,
-            &[price, index, rate],
-            tick,
-        ))
+        let symbol = self.symbol(Key::Symbol)?;
+        Ok((symbol, one(FrameType::MarkPrice, &[price, index, rate], tick)))
     }
 
     fn funding(&self) -> Result<Frame<'a>, RejectReason> {
@@ -164,12 +170,8 @@ impl<'a> Fields<'a> {
             values: [price.bits, 0, rate.bits, 0],
             ..Tick::default()
         };
-        Ok(one(
-            self.symbol(Key::SymbolLong)?,
-            FrameType::Funding,
-            &[price, rate],
-            tick,
-        ))
+        let symbol = self.symbol(Key::SymbolLong)?;
+        Ok(Frame::of(symbol, one(FrameType::Funding, &[price, rate], tick)))
     }
 
     fn open_interest(&self) -> Result<Frame<'a>, RejectReason> {
@@ -181,12 +183,8 @@ impl<'a> Fields<'a> {
             values: [contracts.bits, 0, 0, 0],
             ..Tick::default()
         };
-        Ok(one(
-            self.symbol(Key::SymbolLong)?,
-            FrameType::OpenInterest,
-            &[contracts],
-            tick,
-        ))
+        let symbol = self.symbol(Key::SymbolLong)?;
+        Ok(Frame::of(symbol, one(FrameType::OpenInterest, &[contracts], tick)))
     }
 
     fn liquidation(&self, nested: &Fields<'a>) -> Result<Frame<'a>, RejectReason> {
@@ -211,12 +209,8 @@ impl<'a> Fields<'a> {
             values: [price.bits, size.bits, 0, 0],
             ..Tick::default()
         };
-        Ok(one(
-            order.symbol(Key::Symbol)?,
-            FrameType::Liquidation,
-            &[price, size],
-            tick,
-        ))
+        let symbol = order.symbol(Key::Symbol)?;
+        Ok(Frame::of(symbol, one(FrameType::Liquidation, &[price, size], tick)))
     }
 
     fn candle(&self, nested: &Fields<'a>) -> Result<Frame<'a>, RejectReason> {
@@ -235,41 +229,41 @@ impl<'a> Fields<'a> {
             candle.number(Key::Close)?,
         ];
         let volumes = [candle.number(Key::Volume)?, candle.number(Key::Size)?];
-        Ok(Frame::Candle(Candle {
-            symbol: self.symbol(Key::Symbol)?,
-            end_ns: candle.time(Key::TradeId)?.saturating_add_unsigned(interval_ns),
-            interval_ns,
-            prices: prices.map(|price| price.bits),
-            volumes: volumes.map(|volume| volume.bits),
-            trades: candle.whole(Key::Trades)?,
-            flags: inexact_flag(&prices) | inexact_flag(&volumes),
-        }))
+        let symbol = self.symbol(Key::Symbol)?;
+        Ok(Frame::of(
+            symbol,
+            Content::Candle(Candle {
+                end_ns: candle.time(Key::TradeId)?.saturating_add_unsigned(interval_ns),
+                interval_ns,
+                prices: prices.map(|price| price.bits),
+                volumes: volumes.map(|volume| volume.bits),
+                trades: candle.whole(Key::Trades)?,
+                flags: inexact_flag(&prices) | inexact_flag(&volumes),
+            }),
+        ))
     }
 
     /// Unknown words are refused: both sets are ours.
     fn status(&self) -> Result<Frame<'a>, RejectReason> {
         let unknown = RejectReason::UnknownType;
-        Ok(Frame::Status {
-            symbol: self.symbol(Key::Symbol)?,
-            status: Status {
+        let symbol = self.symbol(Key::Symbol)?;
+        Ok(Frame::of(
+            symbol,
+            Content::Status(Status {
                 stream: stream_kind(self.text(Key::Stream)?),
                 state: StreamState::from_name(self.text(Key::State)?).ok_or(unknown)?,
                 reason: StatusReason::from_name(self.text(Key::Reason)?).ok_or(unknown)?,
                 epoch: self.whole(Key::Epoch)?,
                 is_lost: self.bool(Key::Lost)?,
-            },
-        })
+            }),
+        ))
     }
 }
 
-/// A frame of one tick.
-fn one<'a>(symbol: Symbol<'a>, frame_type: FrameType, numbers: &[Number], tick: Tick) -> Frame<'a> {
+/// An event of one tick.
+fn one(frame_type: FrameType, numbers: &[Number], tick: Tick) -> Content {
     let flags = SINGLE | inexact_flag(numbers);
-    Frame::One(One {
-        symbol,
-        frame_type,
-        tick: Tick { flags, ..tick },
-    })
+    Content::One(frame_type, Tick { flags, ..tick })
 }
 
 /// The length of a candle by its name, `"5m"`; `None`: it is no fixed time.
@@ -299,23 +293,31 @@ pub(super) struct VenueSigns {
     pub(super) underscore: Option<bool>,
 }
 
+impl<'a> Shape<'a> {
+    /// What a frame is that is no object.
+    fn without_fields(self) -> Result<Frame<'a>, RejectReason> {
+        match self {
+            Self::Marks(marks) => Ok(Frame::Marks(marks)),
+            Self::Array(ignored) => ignored.map(Frame::Ignored),
+            Self::Object | Self::Scalar => Err(RejectReason::WrongType),
+        }
+    }
+}
+
 impl<'a> Reading<'a> {
     /// What the frame is.
-    pub(super) fn interpret(&self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
-        let array = |event: Option<IgnoredType>| event.map(Frame::Ignored).ok_or(RejectReason::UnknownType);
+    pub(super) fn interpret(self, venue: Venue) -> Result<Frame<'a>, RejectReason> {
         match self.root {
-            Shape::Scalar => return Err(RejectReason::WrongType),
-            Shape::Array(event) => return array(event),
             Shape::Object => {}
+            other => return other.without_fields(),
         }
         if !self.outer.has(Key::Data) {
             return self.outer.interpret(venue, None, &self.nested);
         }
         let stream = self.outer.text(Key::Stream)?;
         match self.data {
-            Shape::Scalar => Err(RejectReason::WrongType),
-            Shape::Array(event) => array(event),
             Shape::Object => self.inner.interpret(venue, Some(stream), &self.nested),
+            other => other.without_fields(),
         }
     }
 

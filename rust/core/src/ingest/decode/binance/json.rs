@@ -5,7 +5,7 @@
 //! Does not: recurse deeper than [`FRAME_DEPTH_MAX`], or validate what it passes over beyond JSON.
 
 use super::fields::{Fields, Key, Slot};
-use super::frame::Level;
+use super::frame::{Level, Marks};
 use super::number::{self, Number};
 use crate::ingest::decode::{IgnoredType, RejectReason};
 use crate::limits::FRAME_DEPTH_MAX;
@@ -14,9 +14,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// What kind of JSON value stood where a frame was expected.
-pub(super) enum Shape {
+pub(super) enum Shape<'a> {
     Object,
-    Array(Option<IgnoredType>),
+    /// The marks of several instruments.
+    Marks(Marks<'a>),
+    /// Other events; their first name if all of them are documented, or what is wrong.
+    Array(Result<IgnoredType, RejectReason>),
     Scalar,
 }
 
@@ -26,8 +29,8 @@ pub(super) struct Reading<'a> {
     pub(super) inner: Fields<'a>,
     /// Of the order of a liquidation, or of a candle.
     pub(super) nested: Fields<'a>,
-    pub(super) root: Shape,
-    pub(super) data: Shape,
+    pub(super) root: Shape<'a>,
+    pub(super) data: Shape<'a>,
 }
 
 impl<'a> Reading<'a> {
@@ -164,27 +167,27 @@ impl Visitor<'_> for KeySeed {
 struct ObjectSeed<'r, 'a> {
     fields: &'r mut Fields<'a>,
     levels: &'r mut Vec<Level>,
-    data: Option<(&'r mut Fields<'a>, &'r mut Shape)>,
+    data: Option<(&'r mut Fields<'a>, &'r mut Shape<'a>)>,
     /// Where an object inside of this one goes, if its key has one that frames use.
     nested: Option<&'r mut Fields<'a>>,
 }
 
 impl<'de> DeserializeSeed<'de> for ObjectSeed<'_, 'de> {
-    type Value = Shape;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+    type Value = Shape<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
-    type Value = Shape;
+    type Value = Shape<'de>;
     scalars_are!(Shape::Scalar);
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<Shape, E> {
+    fn visit_str<E: Error>(self, _: &str) -> Result<Shape<'de>, E> {
         Ok(Shape::Scalar)
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Shape, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Shape<'de>, A::Error> {
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let Some(key) = key else {
                 map.next_value::<IgnoredAny>()?;
@@ -212,8 +215,9 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
         Ok(Shape::Object)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape<'de>, A::Error> {
         let (mut first, mut all) = (None, true);
+        let (mut marks, mut fault, mut count) = (Vec::new(), None, 0);
         loop {
             let mut fields = Fields::new();
             let element = ObjectSeed {
@@ -223,16 +227,26 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, 'de> {
                 nested: None,
             };
             if seq.next_element_seed(element)?.is_none() {
-                return Ok(Shape::Array(first.filter(|_| all)));
+                break;
             }
+            count += 1;
             self.fields.duplicate |= fields.duplicate;
-            let event = fields
-                .text(Key::Event)
-                .ok()
-                .and_then(|event| IgnoredType::from_event(event));
-            all &= event.is_some();
-            first = first.or(event);
+            let event = fields.text(Key::Event).map(|event| &**event);
+            if event == Ok("markPriceUpdate") {
+                match fields.mark() {
+                    Ok(mark) => marks.push(mark),
+                    Err(reason) => fault = fault.or(Some(reason)),
+                }
+            }
+            let known = event.ok().and_then(IgnoredType::from_event);
+            all &= known.is_some();
+            first = first.or(known);
         }
+        if count > 0 && marks.len() == count {
+            return Ok(Shape::Marks(marks));
+        }
+        let documented = first.filter(|_| all).ok_or(RejectReason::UnknownType);
+        Ok(Shape::Array(fault.map_or(documented, Err)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Binance: spot, USD-M and COIN-M frames.
 //!
 //! ```text
-//!   frame ─▶ fast ─▶ scan ─┬─▶ frame ─▶ symbols ─▶ ticks
+//!   frame ─▶ fast ─▶ scan ─┬─▶ frame ─▶ symbols ─▶ ticks          fast of a whole block ahead: read_block
 //!                          └─▶ general ─▶ json, fields ─▶ frame
 //! ```
 //! Guarantees: both readers agree in every bit.
@@ -14,10 +14,12 @@ mod frame;
 mod general;
 mod json;
 mod number;
+mod read_block;
 mod scan;
 mod symbols;
 mod ticks;
 mod venue;
 
 pub use decoder::{Decoder, PassedOver};
+pub use read_block::{ReadBlock, ReadFrame};
 pub use venue::detect_venue;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::frame::{Candle, Depth, Level, Quote, Snapshot, Trade};
+use super::frame::{Candle, Content, Depth, Level, Quote, Snapshot, Trade};
 use super::number::Number;
 use crate::ingest::decode::FrameType;
 use crate::market::kind;
@@ -14,9 +14,50 @@ use crate::market::tick::{Tick, flags};
 /// An event of one tick.
 pub(super) const SINGLE: u16 = flags::FIRST_IN_EVENT | flags::LAST_IN_EVENT;
 
-impl Quote<'_> {
+impl Content {
+    /// Appends its ticks. levels : those that its ranges are of.
     #[inline]
-    pub(super) fn tick(&self, instrument: u32, ts_init: i64) -> Tick {
+    pub(super) fn push_ticks(&self, levels: &[Level], instrument: u32, ts_init: i64, out: &mut Vec<Tick>) -> FrameType {
+        match self {
+            Self::Quote(quote) => {
+                out.push(quote.tick(instrument, ts_init));
+                FrameType::BookTicker
+            }
+            Self::Trade(trade) => {
+                out.push(trade.tick(instrument, ts_init));
+                trade.frame_type()
+            }
+            Self::Depth(depth) => {
+                depth.push_ticks(levels, instrument, ts_init, out);
+                FrameType::DepthUpdate
+            }
+            Self::Snapshot(snapshot) => {
+                snapshot.push_ticks(levels, instrument, ts_init, out);
+                FrameType::Snapshot
+            }
+            Self::One(frame_type, tick) => {
+                out.push(Tick {
+                    instrument,
+                    ts_init,
+                    ..*tick
+                });
+                *frame_type
+            }
+            Self::Candle(candle) => {
+                out.extend(candle.ticks(instrument, ts_init));
+                FrameType::Kline
+            }
+            Self::Status(status) => {
+                out.push(status.tick(instrument, ts_init));
+                FrameType::Status
+            }
+        }
+    }
+}
+
+impl Quote {
+    #[inline]
+    fn tick(&self, instrument: u32, ts_init: i64) -> Tick {
         let numbers = [self.bid_price, self.ask_price, self.bid_size, self.ask_size];
         Tick {
             seq: 0,
@@ -32,9 +73,9 @@ impl Quote<'_> {
     }
 }
 
-impl Trade<'_> {
+impl Trade {
     #[inline]
-    pub(super) fn frame_type(&self) -> FrameType {
+    fn frame_type(&self) -> FrameType {
         match self.constituents {
             None => FrameType::Trade,
             Some(_) => FrameType::AggTrade,
@@ -42,7 +83,7 @@ impl Trade<'_> {
     }
 
     #[inline]
-    pub(super) fn tick(&self, instrument: u32, ts_init: i64) -> Tick {
+    fn tick(&self, instrument: u32, ts_init: i64) -> Tick {
         let (kind, (first, last)) = match self.constituents {
             None => (kind::TRADE, (0, 0)),
             Some(constituents) => (kind::AGG_TRADE, constituents),
@@ -61,8 +102,8 @@ impl Trade<'_> {
     }
 }
 
-impl Depth<'_> {
-    pub(super) fn push_ticks(self, levels: &[Level], instrument: u32, ts_init: i64, out: &mut Vec<Tick>) {
+impl Depth {
+    fn push_ticks(&self, levels: &[Level], instrument: u32, ts_init: i64, out: &mut Vec<Tick>) {
         let template = Tick {
             venue_seq: self.last,
             ts_event: self.ts_event,
@@ -71,12 +112,12 @@ impl Depth<'_> {
             values: [0, 0, self.first, self.prev],
             ..Tick::default()
         };
-        push_levels(levels, self.bids, self.asks, template, out);
+        push_levels(levels, &self.bids, &self.asks, template, out);
     }
 }
 
-impl Snapshot<'_> {
-    pub(super) fn push_ticks(self, levels: &[Level], instrument: u32, ts_init: i64, out: &mut Vec<Tick>) {
+impl Snapshot {
+    fn push_ticks(&self, levels: &[Level], instrument: u32, ts_init: i64, out: &mut Vec<Tick>) {
         let template = Tick {
             venue_seq: self.last,
             ts_event: self.ts_event.unwrap_or(0),
@@ -86,7 +127,7 @@ impl Snapshot<'_> {
             ..Tick::default()
         };
         let start = out.len();
-        push_levels(levels, self.bids, self.asks, template, out);
+        push_levels(levels, &self.bids, &self.asks, template, out);
         for tick in &mut out[start..] {
             let is_cut = if tick.side > 0 { self.is_cut.0 } else { self.is_cut.1 };
             tick.flags |= u16::from(is_cut) * flags::CUT;
@@ -94,9 +135,9 @@ impl Snapshot<'_> {
     }
 }
 
-impl Candle<'_> {
+impl Candle {
     /// The volume first, so that the prices, behind which a bar closes, find it.
-    pub(super) fn ticks(&self, instrument: u32, ts_init: i64) -> [Tick; 2] {
+    fn ticks(&self, instrument: u32, ts_init: i64) -> [Tick; 2] {
         let tick = |kind, values| Tick {
             ts_event: self.end_ns,
             ts_init,
@@ -115,10 +156,10 @@ impl Candle<'_> {
 }
 
 /// One event: bids, then asks, or one level_empty tick.
-fn push_levels(levels: &[Level], bids: Range<usize>, asks: Range<usize>, template: Tick, out: &mut Vec<Tick>) {
+fn push_levels(levels: &[Level], bids: &Range<usize>, asks: &Range<usize>, template: Tick, out: &mut Vec<Tick>) {
     let start = out.len();
     for (range, side) in [(bids, 1), (asks, -1)] {
-        out.extend(levels[range].iter().map(|level| Tick {
+        out.extend(levels[range.clone()].iter().map(|level| Tick {
             kind: kind::LEVEL,
             side,
             flags: template.flags | inexact_flag(&[level.price, level.size]),

@@ -1,0 +1,25 @@
+"""The loggers of strategies, ``headrace.strategies.strategy.NAME``, which users may set up each by itself.
+
+Guarantees: one is made when something is written with it; whether it would write is known without making it.
+Does not: write.
+"""
+
+from __future__ import annotations
+
+import logging
+
+__all__ = ["log_of", "writes"]
+
+_PARENT = logging.getLogger("headrace.strategies.strategy")
+
+
+def log_of(name: str) -> logging.Logger:
+    """Return the logger of a strategy."""
+    return logging.getLogger(f"{_PARENT.name}.{name}")
+
+
+def writes(name: str, level: int) -> bool:
+    """Return whether the logger of a strategy would write at a level."""
+    # The name of a part, as in "a.b", may have a logger of its own that it follows.
+    is_made = "." in name or f"{_PARENT.name}.{name}" in _PARENT.manager.loggerDict
+    return (log_of(name) if is_made else _PARENT).isEnabledFor(level)
