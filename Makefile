@@ -61,7 +61,8 @@ test: setup ## Rust, loom at bound 2, Python, every bench once, three planted bu
 	@echo "HEADRACE_SEED=$(HEADRACE_SEED)"
 	cargo test --quiet -p headrace-lockfree -p headrace-core
 	@$(MAKE) test-loom
-	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --cov --cov-report= --cov-fail-under=0
+	$(PY) -m pytest -m "not deep and not alone" --numprocesses $(TEST_PROCESSES) --dist loadfile --cov --cov-report= --cov-fail-under=0
+	$(PY) -m pytest -m "alone and not deep"
 	@echo "branch coverage of bus, commands, engine and orders:"
 	@$(PY) -m coverage report
 	$(PY) -m pytest benches --benchmark-disable -q

@@ -53,6 +53,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     return Shown(tmp_path_factory.mktemp("demo"))
 
 
+@pytest.mark.alone
 def test_the_quick_demo_ends_within_fifteen_seconds(shown: Shown) -> None:
     assert shown.ended.returncode == 0, shown.ended.stderr
     assert shown.took_s < 15

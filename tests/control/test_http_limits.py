@@ -316,6 +316,7 @@ async def test_requests_over_one_connection_are_not_taken_for_pieces_of_one(tmp_
 # Ends
 
 
+@pytest.mark.alone
 async def test_an_engine_ends_with_streams_open_and_half_a_request_received(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         writers = []

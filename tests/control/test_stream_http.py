@@ -125,6 +125,7 @@ async def test_a_client_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> No
         assert versions == sorted(set(versions))
 
 
+@pytest.mark.alone
 async def test_the_engine_ends_at_once_with_streams_open(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         opened = [stream_of(served) for _ in range(5)]

@@ -432,6 +432,7 @@ def test_a_fault_in_a_replay_is_raised_by_default() -> None:
 # Slow handlers
 
 
+@pytest.mark.alone
 def test_a_running_handler_is_named_within_a_second(caplog: pytest.LogCaptureFixture) -> None:
     named_s: list[float] = []
 

@@ -19,6 +19,8 @@ from headrace.feeds import Frame
 from headrace.market.user_waits import UserWaits
 from tests.support.engines import market
 
+pytestmark = pytest.mark.alone
+
 # A forced end, and the process around it, under load.
 FORCED_S = 1.0
 

@@ -16,7 +16,7 @@ from headrace.market.events import Bar
 from tests.support.engines import engine_over, market
 from tests.support.feeding import BTC, quotes
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.alone]
 # The margin that a busy machine needs.
 MARGIN_S = 2.5
 

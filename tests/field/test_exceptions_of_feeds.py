@@ -232,6 +232,7 @@ async def test_stop_inside_of_a_restarts_setup_leaves_nothing_open(monkeypatch: 
     assert flaky.closed == 2
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio
 async def test_service_that_was_well_for_long_restarts_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "RESTART_FIRST_S", 0.01)

@@ -103,6 +103,7 @@ def test_a_part_ends_with_a_whole_event() -> None:
     assert lengths == [34 * 30_000, 30_000]
 
 
+@pytest.mark.alone
 def test_a_window_costs_time_in_proportion_to_its_ticks() -> None:
     """Each tick is dispatched by itself; four times as many may take at most eight times as much of the processor."""
 
@@ -119,6 +120,7 @@ def test_a_window_costs_time_in_proportion_to_its_ticks() -> None:
     assert min(cost_s(80_000) for _ in range(3)) < 8 * min(cost_s(20_000) for _ in range(3))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("options", [{"every": "1h"}, {"overflow": "conflate", "min_interval_ns": 3_600 * SECOND}])
 def test_what_waits_is_delivered_at_once_when_a_live_run_ends(options: dict[str, Any]) -> None:
     got: list[float] = []

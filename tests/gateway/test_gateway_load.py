@@ -22,7 +22,7 @@ from headrace.gateway import CanonicalType, Gateway
 from headrace.venues import BinanceFeed, SimulatedVenue
 from tests.support.http_serving import Served
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.alone]
 
 SYMBOLS = [f"COIN{number}USDT" for number in range(30)]
 STEADY = "BTCUSDT.BINANCE"

@@ -50,6 +50,7 @@ async def polling(poller, *kinds, instruments=(BTC,), parsers=None):
         pool.close()
 
 
+@pytest.mark.alone
 async def test_polls_come_at_once_and_then_on_time():
     poller = Poller("snapshots", "depth?limit=5", 0.1, "snapshot", 3)
     async with polling(poller, CanonicalType.BOOK_SNAPSHOT) as (venue, pollers, delivered, _):

@@ -102,6 +102,7 @@ def test_a_pull_reader_of_another_thread_is_waited_for() -> None:
     assert got == [float(bid) for bid in range(1_000)]
 
 
+@pytest.mark.alone
 def test_a_block_reader_that_holds_too_long_is_demoted() -> None:
     stand = threading.Event()
     told: list[Any] = []
@@ -286,6 +287,7 @@ def test_the_smallest_ring_delivers_every_tick_to_every_reader() -> None:
     assert got[0] == got[1] == got[2] == list(range(2_500))
 
 
+@pytest.mark.alone
 def test_a_slow_lossy_reader_never_holds_the_writer(caplog: pytest.LogCaptureFixture) -> None:
     stand = threading.Event()
     with Dispatcher(ring_capacity=16) as dispatcher, caplog.at_level(logging.WARNING):

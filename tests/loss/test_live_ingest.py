@@ -84,6 +84,7 @@ def test_an_inline_block_reader_runs_only_if_it_holds_the_ring() -> None:
     assert got == [2] * 40
 
 
+@pytest.mark.alone
 def test_a_held_ring_is_not_waited_for_and_loses_no_tick() -> None:
     release, entered = threading.Event(), threading.Event()
     seen: list[int] = []

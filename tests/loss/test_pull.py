@@ -178,6 +178,7 @@ def test_iteration_waits_for_ticks_and_ends_with_the_dispatcher() -> None:
     assert got == [float(lap) for lap in range(50)]
 
 
+@pytest.mark.alone
 def test_a_waiting_reader_wakes_at_once() -> None:
     turn: list[int] = []
     with Dispatcher() as dispatcher:

@@ -200,6 +200,7 @@ def test_a_latch_that_is_no_file_halts_without_blocking(folder: Path, make: Call
         assert "no regular file" in str(switch.reason)
 
 
+@pytest.mark.alone
 def test_a_latch_written_by_another_process_halts_in_time(folder: Path) -> None:
     with KillSwitch(folder) as switch, KillSwitch(folder, watch=False) as other:
         delays_s = []

@@ -314,6 +314,7 @@ def test_a_source_that_goes_back_in_time_names_file_and_row(tmp_path: Path) -> N
         headrace.replay(path)
 
 
+@pytest.mark.alone
 def test_the_speed_paces_the_recording(tmp_path: Path) -> None:
     path = SyntheticFeed(frames=800).write(tmp_path / "short")
     result = headrace.replay(path, Counter, speed=4)

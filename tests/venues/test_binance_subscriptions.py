@@ -49,6 +49,7 @@ def cut_all(venue):
     venue.inject(Fault(kind="restart", at_s=0.0, for_s=0.05))
 
 
+@pytest.mark.alone
 async def test_changes_of_one_moment_are_one_request():
     # Each alone would take 60 / 4 s: the venue allows 5 messages in a second, and one of them is a pong's.
     async with running() as (venue, feed):
