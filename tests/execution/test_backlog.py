@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import apsw
 import pytest
 
-from headrace.execution import Store, claims
+from headrace.execution import Store, claims, ledger
 from headrace.execution.database import Value
+from headrace.execution.database.sqlite import SqliteConnection
 from tests.support.executing import recommend
 
 RUN = "00000000-0000-0000-0000-000000000000"
@@ -53,6 +55,29 @@ def test_a_worker_finds_its_rows_by_an_index(store: Store, statement: str) -> No
         connection.close()
     assert any("ix_dispatch" in line for line in plan), plan
     assert whole == []
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_statement_of_sqlite_is_prepared_once_whatever_its_values(store: Store) -> None:
+    connection = store.database.connect()
+    assert isinstance(connection, SqliteConnection)
+    prepared: list[int] = []
+
+    def note(action: int, *_names: str | None) -> int:
+        prepared.append(action)
+        return apsw.SQLITE_OK
+
+    try:
+        # The library asks it while it prepares a statement.
+        connection._connection.authorizer = note
+        connection.rows(ledger.VIEW, {"ticker": "AAPL", "now": None})
+        assert prepared
+        prepared.clear()
+        for number in range(3):
+            connection.rows(ledger.VIEW, {"ticker": f"T{number}", "now": number})
+        assert prepared == []
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

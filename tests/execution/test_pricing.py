@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -73,6 +73,15 @@ def test_a_short_is_the_mirror_image_of_a_long(close: Decimal, vol: Decimal) -> 
         distance = Fraction(short.entry_price) * Fraction(vol) * 2
         assert Fraction(short.stop_loss_price) == Fraction(short.entry_price) + distance
         assert Fraction(short.take_profit_price) == Fraction(short.entry_price) - 2 * distance
+
+
+@given(close=PRICES, vol=VOLS, action=ACTIONS)
+def test_plan_does_not_depend_on_the_thread_s_decimal_context(close: Decimal, vol: Decimal, action: str) -> None:
+    own = view(close=close, vol=vol, action=action)
+    with localcontext() as context:
+        context.prec = 3
+        plan = planned(own)
+    assert plan == planned(own)
 
 
 @given(close=PRICES, vol=VOLS, action=ACTIONS, today=st.integers(0, 3))

@@ -14,6 +14,8 @@ import logging
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 import headrace._native as _native
 from headrace.app.build import make_broker
 from headrace.app.config import load_config
@@ -151,7 +153,7 @@ class ExecutionParts:
             "action": claimed.action,
             "status": status,
             "attempts": claimed.attempts,
-            "gates": {name: result._asdict() for name, result in decision.results.items()},
+            "gates": msgspec.to_builtins(decision.results),
             "plan": None if decision.plan is None else decision.plan.document(),
             "why": decision.why,
         }

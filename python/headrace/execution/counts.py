@@ -60,7 +60,8 @@ class RunCounts:
         """Count a row that got this status."""
         name = status.value.lower()
         setattr(self, name, getattr(self, name) + 1)
-        self.refusals.update(refused_by)
+        for gate in refused_by:
+            self.refusals[gate] += 1
 
     def add(self, other: RunCounts) -> None:
         """Add another run's counts."""

@@ -6,7 +6,9 @@ Does not: write anything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from headrace.execution.gates import DAILY_LIMIT, GateResult, evaluate
 from headrace.execution.pricing import PricingRefusal, plan_of
@@ -21,26 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "decide", "judge_daily_limit"]
 
 
-class Decision(NamedTuple):
-    """What becomes of a recommendation. plan : None: it is skipped, for the reason ``why``."""
+class Decision(msgspec.Struct, frozen=True):
+    """What becomes of a recommendation. plan : None: it is skipped, for the reason ``why``. refused_by : gates."""
 
     view: GateView
     results: dict[str, GateResult]
     plan: Plan | None
     why: str | None
+    refused_by: tuple[str, ...] = ()
 
     @property
     def gates_json(self) -> str:
         """What every gate said, as the database holds it."""
-        results = {}
-        for name, (observed, threshold, passed) in self.results.items():
-            results[name] = {"observed": observed, "threshold": threshold, "passed": passed}
-        return json_of_plain(results)
-
-    @property
-    def refused_by(self) -> list[str]:
-        """The names of the gates that refused."""
-        return [name for name, result in self.results.items() if not result.passed]
+        return json_of_plain(self.results)
 
 
 def decide(gates: Mapping[str, Gate], view: GateView) -> Decision:
@@ -54,9 +49,9 @@ def decide(gates: Mapping[str, Gate], view: GateView) -> Decision:
 
 def judge_daily_limit(gates: Mapping[str, Gate], decision: Decision, executed_today: int) -> Decision:
     """Return the whole decision, with the executions that were counted under the ticker's lock. Raises GateError."""
-    view = decision.view._replace(executed_today=executed_today)
-    judged = {**decision.results, **evaluate([(DAILY_LIMIT, gates[DAILY_LIMIT])], view)}
-    whole = Decision(view, {name: judged[name] for name in gates}, decision.plan, decision.why)
-    if refused := whole.refused_by:
-        return whole._replace(plan=None, why=f"gates: {', '.join(refused)}")
-    return whole
+    view = msgspec.structs.replace(decision.view, executed_today=executed_today)
+    judged = decision.results | evaluate([(DAILY_LIMIT, gates[DAILY_LIMIT])], view)
+    results = {name: judged[name] for name in gates}
+    if refused := tuple([name for name, result in results.items() if not result.passed]):
+        return Decision(view, results, None, f"gates: {', '.join(refused)}", refused)
+    return Decision(view, results, decision.plan, decision.why)

@@ -81,7 +81,7 @@ class Finisher:
             ledger.end(connection, self.holder, claimed, status, gates=gates, why=whole.why)
             if whole.plan is not None:
                 ledger.insert_execution(connection, ledger.execution_values(self.holder, whole, gates))
-        return Outcome(status, whole.why, tuple(whole.refused_by))
+        return Outcome(status, whole.why, whole.refused_by)
 
     def _fail(self, connection: Connection, claimed: Claimed, why: str) -> Outcome:
         status = RecommendationStatus.FAILED

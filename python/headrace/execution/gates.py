@@ -7,13 +7,14 @@ Does not: read a database or a clock; the view holds both.
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from decimal import ROUND_FLOOR, Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from headrace.execution.values import json_text
-from headrace.market.money import decimal_of
+from headrace.market.money import MONEY, decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +29,7 @@ Observation: TypeAlias = "float | int | str | list[str] | None"
 DAILY_LIMIT = "ticker_daily_limit"
 
 
-class GateView(NamedTuple):
+class GateView(msgspec.Struct, frozen=True):
     """What a gate may look at. bar, features : the newest at now_ms; None: there is none.
 
     executed_today : executions of this ticker in the UTC day of now_ms, real orders on their way included.
@@ -42,7 +43,7 @@ class GateView(NamedTuple):
     executed_today: int = 0
 
 
-class GateResult(NamedTuple):
+class GateResult(msgspec.Struct, frozen=True):
     """What a gate observed, what it allows, and whether that passes."""
 
     observed: Observation
@@ -126,13 +127,21 @@ def _age(newest: Bar | Features | None, now_ms: int, most: Decimal) -> GateResul
     if newest is None:
         return GateResult(None, _number(most), passed=False)
     age_ms = max(0, now_ms - newest.end_ms)
-    return GateResult(age_ms / 1000, _number(most), _is_limit(most) and age_ms <= most * 1000)
+    return GateResult(age_ms / 1000, _number(most), age_ms <= _age_max_ms(most))
 
 
 def _is_limit(value: Decimal) -> bool:
     return value.is_finite() and value > 0
 
 
+# Limits come out of the settings: the same few Decimals for all recommendations of a run.
+@lru_cache(maxsize=64)
+def _age_max_ms(most: Decimal) -> int:
+    """Return the whole ms of a limit in seconds; -1, which no age passes, for one that is no limit."""
+    return int(MONEY.multiply(most, 1000).to_integral_value(ROUND_FLOOR)) if _is_limit(most) else -1
+
+
+@lru_cache(maxsize=64)
 def _number(value: Decimal) -> float | int | None:
     """Return a threshold as JSON holds it; None for one that is no number."""
     if not value.is_finite():

@@ -12,7 +12,8 @@ Does not: place a price that cannot be: a stop or target at or below 0, or a vol
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.execution.settings import SIDES
@@ -21,6 +22,7 @@ from headrace.market.money import MONEY
 
 if TYPE_CHECKING:
     from headrace.execution.gates import GateView
+    from headrace.execution.settings import ExecutionSettings
 
 __all__ = ["Plan", "PricingRefusal", "plan_of"]
 
@@ -63,24 +65,35 @@ def plan_of(view: GateView) -> Plan:
         raise PricingRefusal("there is no closed bar")
     if view.features is None or view.features.recent_vol is None or view.features.recent_vol <= 0:
         raise PricingRefusal("recent_vol is missing or 0, so there is no stop")
-    slip = MONEY.divide(settings.default_slippage_bps, BASIS_POINTS)
-    entry = MONEY.multiply(view.bar.close, 1 + side * slip)
+    above, below, risk, most = _sizes_of(settings)
+    # No operators: they round to the digits of the thread's own context.
+    toward, away = (MONEY.add, MONEY.subtract) if side > 0 else (MONEY.subtract, MONEY.add)
+    entry = MONEY.multiply(view.bar.close, above if side > 0 else below)
     distance = MONEY.multiply(MONEY.multiply(entry, view.features.recent_vol), settings.stop_loss_atr_mult)
-    stop = MONEY.subtract(entry, side * distance)
-    target = MONEY.add(entry, side * MONEY.multiply(distance, settings.take_profit_risk_reward))
+    stop = away(entry, distance)
+    target = toward(entry, MONEY.multiply(distance, settings.take_profit_risk_reward))
     if min(entry, stop, target) <= 0:
         lowest = "stop" if stop <= 0 else "target"
         raise PricingRefusal(f"the {lowest} would be at or below 0: recent_vol {view.features.recent_vol} is too high")
-    risk = MONEY.multiply(settings.paper_equity, settings.max_risk_per_trade_pct)
-    most = MONEY.multiply(settings.paper_equity, settings.max_position_pct)
-    qty = min(_whole(risk, distance), _whole(most, entry))
+    qty = MONEY.divide_int(most, entry)
+    if MONEY.multiply(qty, distance) > risk:
+        qty = MONEY.divide_int(risk, distance)
     if qty < 1:
         raise PricingRefusal(f"the quantity is 0: one unit costs {canonical(entry)} and risks {canonical(distance)}")
     return Plan(side, entry, stop, target, qty, MONEY.multiply(qty, entry))
 
 
-def _whole(amount: Decimal, unit: Decimal) -> Decimal:
-    """Return how many whole units an amount has."""
-    whole = MONEY.divide(amount, unit).to_integral_value(ROUND_FLOOR)
-    # The quotient is rounded to 60 digits; the product is what counts.
-    return whole - 1 if MONEY.multiply(whole, unit) > amount else whole
+class _Sizes(NamedTuple):
+    """What the settings give each execution. above, below : 1 and the slip, 1 without it. risk, most : amounts."""
+
+    above: Decimal
+    below: Decimal
+    risk: Decimal
+    most: Decimal
+
+
+@lru_cache(maxsize=8)
+def _sizes_of(settings: ExecutionSettings) -> _Sizes:
+    slip, equity = MONEY.divide(settings.default_slippage_bps, BASIS_POINTS), settings.paper_equity
+    risk = MONEY.multiply(equity, settings.max_risk_per_trade_pct)
+    return _Sizes(MONEY.add(1, slip), MONEY.subtract(1, slip), risk, MONEY.multiply(equity, settings.max_position_pct))

@@ -90,7 +90,9 @@ def amount_of(field: str, value: Amount) -> str:
 
 def canonical(number: Decimal) -> str:
     """Return a Decimal without exponent, without zeros at its end, and without a sign on 0."""
-    text = f"{number:f}"
+    text = str(number)
+    if "E" in text:
+        text = f"{number:f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
@@ -125,9 +127,9 @@ def json_list(texts: Sequence[str]) -> str:
 
 
 def json_of_plain(value: Mapping[str, Any]) -> str:
-    """Return the JSON text of finite numbers, texts, None, and dicts and lists of them, quicker than ``json_text``.
+    """Return the JSON text of numbers, texts, None, and dicts, Structs and lists of them, quicker than ``json_text``.
 
-    The caller makes sure of that: a NaN would be written as null. Keys keep their order.
+    The caller makes sure that all numbers are finite: a NaN would be written as null. Keys keep their order.
     """
     return _PLAIN_ENCODER.encode(value).decode()
 

@@ -87,6 +87,7 @@ class SqliteConnection:
         self.dialect = SqliteDialect()
         self._url = f"sqlite:///{path}"
         self._connection = _opened(path)
+        self._cursor = self._connection.cursor()
         changes = getattr(self._connection, "changes", None)
         self._changes: Callable[[], int] = changes or self._selected_changes
         try:
@@ -106,7 +107,7 @@ class SqliteConnection:
     def rows(self, text: str, values: Mapping[str, Value] | None = None) -> list[Row]:
         """Run a statement and return its rows. Raises StoreError."""
         try:
-            return self._run(self.dialect.sql(text), values or {})
+            return self._run(_spelled(text), values or {})
         except _errors() as error:
             raise self._error(error) from error
 
@@ -156,12 +157,14 @@ class SqliteConnection:
         self._connection.close()
 
     def _run(self, sql: str, values: Mapping[str, Value] | Sequence[object]) -> list[Row]:
-        cursor = self._connection.cursor()
         try:
-            cursor.execute(sql, values)
-            return list(cursor.fetchall())
-        finally:
-            cursor.close()
+            rows: list[Row] = self._cursor.execute(sql, values).fetchall()
+        except BaseException:
+            # A statement that failed half-way would keep its lock until the next one.
+            self._cursor.close()
+            self._cursor = self._connection.cursor()
+            raise
+        return rows
 
     def _selected_changes(self) -> int:
         """Return what the last statement changed, for the standard library, whose connections do not say it."""
@@ -193,6 +196,8 @@ def _opened(path: Path) -> Any:
         return sqlite3.connect(path, timeout=STORE_BUSY_S, isolation_level=None, check_same_thread=False)
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(milliseconds)
+    # Else a statement is prepared anew for each run of it whose values a plan could depend on; so its plan stays.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     return connection
 
 
