@@ -249,13 +249,17 @@ def seen_of(
     return [noting.noted, calls, report.input_hash, DURATIONS.sub("", repr(laws)), letters, report.stopped]
 
 
-def in_both_ways(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> list[Any]:
+def in_each_way(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> list[Any]:
+    """What a run shows that goes on natively as far as it can: the same as one time at once, and with many pauses."""
     at_once = seen_of(*arguments, **options)
     with monkeypatch.context() as patch:
         patch.setattr(driver, "PacedClock", OneTimeAtOnce)
         one_by_one = seen_of(*arguments, **options)
-    for own, other in zip(at_once, one_by_one, strict=True):
-        assert own == other
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "PROGRESS_EVERY_NS", 0)
+        with_pauses = seen_of(*arguments, progress=lambda _: None, **options)
+    for own, *others in zip(at_once, one_by_one, with_pauses, strict=True):
+        assert [own, own] == others
     return at_once
 
 
@@ -267,7 +271,7 @@ def test_an_act_at_any_tick_shows_nothing_of_a_later_time(
 ) -> None:
     feeds = market()
     for at in range(1, sum(map(len, feeds)) + 1):
-        in_both_ways(monkeypatch, feeds, ACTS[act], at, others)
+        in_each_way(monkeypatch, feeds, ACTS[act], at, others)
 
 
 @pytest.mark.parametrize("others", [[Windows, OfOne, Batches], [OfOne], []], ids=["batches", "one by one", "alone"])
@@ -277,7 +281,7 @@ def test_an_act_at_any_single_tick_shows_nothing_of_a_later_time(
 ) -> None:
     feeds = market()
     for at in range(1, sum(map(len, feeds)) + 1):
-        in_both_ways(monkeypatch, feeds, ACTS[act], at, others, watcher=Plain, hashing=False)
+        in_each_way(monkeypatch, feeds, ACTS[act], at, others, watcher=Plain, hashing=False)
 
 
 @pytest.mark.parametrize("other", [Newest, Awaits])
@@ -287,7 +291,7 @@ def test_folded_and_awaited_calls_are_those_of_one_time_at_once(
 ) -> None:
     feeds = market()
     for at in range(1, sum(map(len, feeds)) + 1, 2):
-        in_both_ways(monkeypatch, feeds, ACTS[act], at, [other])
+        in_each_way(monkeypatch, feeds, ACTS[act], at, [other])
 
 
 @pytest.mark.parametrize("ring_capacity", [2, 16, 65_536])
@@ -295,7 +299,7 @@ def test_frames_of_any_length_pass_rings_of_any_size(
     ring_capacity: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = SyntheticFeed(frames=300).write(tmp_path / "session.gz")
-    log, calls, *_ = in_both_ways(
+    log, calls, *_ = in_each_way(
         monkeypatch, [path, market()[0]], ACTS["subscribe"], 200, [Windows, Batches], ring_capacity=ring_capacity
     )
     assert len(log) > 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +145,22 @@ def test_quiet_run_does_not_depend_on_the_size_of_blocks(item: int, monkeypatch:
     expected = [result.audit_hash for _, result in backtests(3)]
     monkeypatch.setattr(feed_module, "ITEM_CANDLES", item)
     assert [result.audit_hash for _, result in backtests(3)] == expected
+
+
+def test_progress_goes_on_while_a_handler_of_candles_is_slow() -> None:
+    seen: list[int] = []
+
+    class Slow(Strategy):
+        bars = ("1m",)
+
+        def on_bar(self, bar: Bar) -> None:
+            time.sleep(0.005)
+
+    feed = CandleFeed(candles(walk(200)), instrument=BTC)
+    headrace.backtest(Slow(), feed, progress=lambda own: seen.append(own.now_ns))
+    # A tenth of a second is 20 of them; then the next look at the clock is up to 16 later.
+    assert max(np.diff(seen)) <= 40 * MINUTE
+    assert len(seen) >= 4
 
 
 class Sometimes(Strategy):

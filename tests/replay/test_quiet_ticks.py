@@ -15,7 +15,7 @@ import pytest
 
 import headrace
 from headrace import BarSpec, Dispatcher, Strategy
-from tests.replay.test_bound import ACTS, MS, Noting, in_both_ways
+from tests.replay.test_bound import ACTS, MS, Noting, in_each_way
 from tests.support.engines import START
 from tests.support.feeding import BTC, ETH, level_event, quotes, trades
 
@@ -116,7 +116,7 @@ def test_quiet_ticks_show_nothing_of_a_later_time(
     watcher: type[Noting], act: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed, others in enumerate(OTHERS):
-        noted, *_ = in_both_ways(
+        noted, *_ = in_each_way(
             monkeypatch, session(seed, 1 + seed % 2), ACTS[act], 3, others, watcher=watcher, late="deliver"
         )
         assert len(noted) >= 3
@@ -124,7 +124,7 @@ def test_quiet_ticks_show_nothing_of_a_later_time(
 
 @pytest.mark.parametrize("ring_capacity", [2, 8, 64])
 def test_quiet_ticks_pass_rings_of_any_size(ring_capacity: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_both_ways(monkeypatch, session(7), ACTS["nothing"], 0, [Windows], watcher=AtWindows, ring_capacity=ring_capacity)
+    in_each_way(monkeypatch, session(7), ACTS["nothing"], 0, [Windows], watcher=AtWindows, ring_capacity=ring_capacity)
 
 
 def test_windows_hash_as_ticks_do(monkeypatch: pytest.MonkeyPatch) -> None:

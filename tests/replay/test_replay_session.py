@@ -364,6 +364,24 @@ def test_progress_is_reported_and_never_goes_back(spot_file: Path) -> None:
     assert [now.ticks for now in told] == sorted(now.ticks for now in told)
 
 
+@pytest.mark.parametrize("strategies", [1, 2])
+def test_progress_goes_on_while_a_handler_is_slow(strategies: int) -> None:
+    told: list[Progress] = []
+
+    class Slow(Strategy):
+        def on_quote(self, bid_price: float) -> None:
+            time.sleep(0.005 / strategies)
+
+    one_block = headrace.ticks(
+        instrument="BTCUSDT.BINANCE", ts_init=START + np.arange(200), bid_price=1.0, ask_price=2.0
+    )
+    headrace.replay(one_block, [Slow] * strategies, progress=told.append)
+    ticks = sorted({now.ticks for now in told})
+    # A tenth of a second is 20 of them; then the next look at the clock is up to 16 later.
+    assert max(np.diff(ticks)) <= 40
+    assert len(ticks) >= 4
+
+
 def test_an_interrupt_stops_the_run_without_an_exception(spot_file: Path) -> None:
     class Interrupts(Strategy):
         def __init__(self) -> None:

@@ -72,6 +72,21 @@ def test_an_alarm_comes_before_the_ticks_of_its_time() -> None:
     ]
 
 
+def test_pump_pauses_when_its_time_is_over_and_goes_on_from_there() -> None:
+    seen: list[int] = []
+    with Dispatcher(mode="replay") as dispatcher:
+        dispatcher.subscribe(lambda ts_init: seen.append(ts_init), callback="on_quote")
+        pump = pump_of(dispatcher, quotes(dispatcher, range(100), ts_init=range(100)))
+        counts = []
+        while pump.run(END_OF_TIME_NS, max_ns=0) == (PumpStatus.PAUSED, 0):
+            counts.append(len(seen))
+        pump.finish(0)
+        assert pump.run(END_OF_TIME_NS, max_ns=0) == (PumpStatus.END, 0)
+        assert len(counts) > 4
+        assert counts == sorted(set(counts))
+        assert seen == list(range(100))
+
+
 def test_an_alarm_between_two_ticks_does_not_wait_for_a_tick() -> None:
     with Dispatcher(mode="replay") as dispatcher:
         clock = clock_of(dispatcher)

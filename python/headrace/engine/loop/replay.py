@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReplayDriver"]
 
-# How often progress is reported.
+# How often progress is reported, and how long the pump goes on for it without a return.
 PROGRESS_EVERY_NS = 100_000_000
 
 
@@ -71,6 +71,7 @@ class ReplayDriver(Driver):
         self._pass_quiet: Callable[[], int] | None = None
         self._progress = options["progress"]
         self._progress_due_ns = 0
+        self._pump_max_ns = None if self._progress is None else PROGRESS_EVERY_NS
         self._sources: Sources | None = None
 
     async def start(self, sources: Sources) -> None:
@@ -96,7 +97,7 @@ class ReplayDriver(Driver):
                 self._begin(self._candles)
             await self.barrier()
             while True:
-                status, argument = pump.run(pace.due_ns())
+                status, argument = pump.run(pace.due_ns(), max_ns=self._pump_max_ns)
                 if status is PumpStatus.DRAIN:
                     await self.barrier()
                 elif status is PumpStatus.NEED:
@@ -108,7 +109,9 @@ class ReplayDriver(Driver):
                 elif status is PumpStatus.ASYNC:
                     await self.dispatcher.drain_async()
                     await self.barrier()
-                elif status is not PumpStatus.END or not await self._go_on_with_candles(pace):
+                elif status is PumpStatus.STOPPED or (
+                    status is PumpStatus.END and not await self._go_on_with_candles(pace)
+                ):
                     break
                 self.dispatcher.keep_rejects(pump)
                 if self._audit is not None:

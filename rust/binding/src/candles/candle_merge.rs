@@ -33,8 +33,8 @@ use crate::hot::python_call::call;
 use crate::ingest::Ingest;
 use crate::lock::lock;
 
-/// Times between two looks at signals and the clock of the machine.
-const TIMES_PER_LOOK: u64 = 64;
+/// Candles between two looks at signals and the clock of the machine, about: few, as each may go to a slow handler.
+const CANDLES_PER_LOOK: usize = 16;
 /// How long a run goes on without a look at what else the engine does: progress, its audit, a stop.
 const RUN_MAX: Duration = Duration::from_millis(20);
 
@@ -236,8 +236,11 @@ impl CandleMerge {
             .ok_or_else(|| internal("candles without a time that is moved"))?;
         let ends = Instant::now() + RUN_MAX;
         let mut taken = Vec::new();
+        let mut unlooked = 0;
         for times in 0u64.. {
-            if times.is_multiple_of(TIMES_PER_LOOK) {
+            unlooked += taken.len();
+            if unlooked >= CANDLES_PER_LOOK {
+                unlooked = 0;
                 py.check_signals()?;
                 if Instant::now() >= ends {
                     return Ok(times);

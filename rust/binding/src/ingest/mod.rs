@@ -14,6 +14,7 @@ mod book_census;
 mod decoder;
 mod ingest;
 mod ingest_core;
+mod looks;
 mod now;
 mod numbering;
 mod packed_file;

@@ -14,6 +14,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use headrace_core::ingest::merge::Peek;
 use pyo3::prelude::*;
@@ -131,11 +132,14 @@ impl Pump {
 
     /// Replay: goes on as far as it can, and not beyond ``until_ns``; the clock is moved to each T before its ticks.
     ///
+    /// max_ns : how long it goes on by the clock of the machine, about; None: without end.
     /// Returns ``(status, argument)``: (NEED, source), (UNTIL, next ts_init), (STOPPED, 0), (END, 0); and, with
     /// the ticks of a time resolved, (DRAIN, T): the bus has work, or bars closed; (ASYNC, 0): tasks are behind;
-    /// (ALARM, T): something other than a tick is due at T or before it, and comes before T's ticks.
+    /// (ALARM, T): something other than a tick is due at T or before it, and comes before T's ticks; (PAUSED, 0):
+    /// ``max_ns`` are over.
     /// Raises SourceOrderError, and what a strategy under ``on_fault="raise"`` raised.
-    fn run(&self, py: Python<'_>, until_ns: i64) -> PyResult<(PumpStatus, i64)> {
+    #[pyo3(signature = (until_ns, *, max_ns=None))]
+    fn run(&self, py: Python<'_>, until_ns: i64, max_ns: Option<u64>) -> PyResult<(PumpStatus, i64)> {
         let time = self.time.as_ref().filter(|_| self.core.replay);
         let time = time.ok_or_else(|| internal("a replay over the ingest of a live dispatcher"))?;
         let bus = lock(&self.bus).as_ref().map(|bus| bus.clone_ref(py));
@@ -146,7 +150,8 @@ impl Pump {
         };
         self.publishing(py, |driver| {
             let Driver { sources, resolving, .. } = driver;
-            resolving.run(py, sources, &around, until_ns)
+            let ends = max_ns.map(|max_ns| Instant::now() + Duration::from_nanos(max_ns));
+            resolving.run(py, sources, &around, (until_ns, ends))
         })
     }
 

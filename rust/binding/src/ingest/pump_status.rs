@@ -32,6 +32,8 @@ named_set! {
         Alarm "ALARM",
         /// Replay: tasks that await handlers are behind.
         Async "ASYNC",
+        /// Replay: it has run for as long as it may at once.
+        Paused "PAUSED",
         /// The dispatcher was stopped.
         Stopped "STOPPED",
         /// Every source has ended.

@@ -10,12 +10,14 @@
 //! Does not: fire timers or drain the bus: it returns, and is called again.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use headrace_core::ingest::merge::Peek;
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::ingest_core::IngestCore;
+use super::looks::Looks;
 use super::now::Now;
 use super::publisher::Publisher;
 use super::publishing::Publishing;
@@ -25,9 +27,6 @@ use crate::bus::BusCore;
 use crate::clock::{NEVER, ReplayTime};
 use crate::dispatch::{Ahead, Backlog, Bounds, Onward, Quiet};
 use crate::thread::this_thread;
-
-/// Items between two looks for signals.
-const ITEMS_PER_LOOK: u32 = 256;
 
 /// Ticks that are looked at at least, when they may pass at once.
 const TICKS_AHEAD_MIN: usize = 16;
@@ -39,7 +38,7 @@ pub(crate) struct Resolving {
     open: Option<i64>,
     /// Some of T was numbered inside of a dispatch, and has no room on the ring until that ends.
     waits: bool,
-    items: u32,
+    looks: Looks,
     /// Published at once, last; and how many ticks are looked at for the next time: few at first, so that those are not
     /// looked at again and again where something stands between them.
     ahead: Vec<Tick>,
@@ -144,14 +143,15 @@ impl Onward for Times<'_, '_> {
 }
 
 impl Resolving {
-    /// Goes on as far as it can, and not beyond `until_ns`.
+    /// Goes on as far as it can, not beyond `until_ns`, and about until `ends`.
     pub(crate) fn run(
         &mut self,
         py: Python<'_>,
         sources: &mut Sources,
         around: &Surroundings<'_>,
-        until_ns: i64,
+        (until_ns, ends): (i64, Option<Instant>),
     ) -> PyResult<(PumpStatus, i64)> {
+        self.looks.begin(ends);
         loop {
             let mut reached = self.reach(py, sources, around, until_ns, Place::Outside)?;
             while let Reached::Time(now_ns) = reached {
@@ -194,14 +194,12 @@ impl Resolving {
     }
 
     /// Whether a dispatch may go on with a time that nothing is published of yet. Now and then it may not, so that
-    /// `reach` looks for signals.
+    /// `reach`, which comes next, counts this item and looks for signals.
     #[inline(always)] // With every time of a replay.
     fn goes_on_inside(&mut self, core: &IngestCore) -> bool {
-        self.items = self.items.wrapping_add(1);
         // Relaxed: a stop takes effect soon, and orders nothing.
         let is_stopped = core.stop.load(Ordering::Relaxed);
-        let looks = self.items.is_multiple_of(ITEMS_PER_LOOK);
-        !(is_stopped || looks || self.open.is_some() || self.waits) && core.has_one_group()
+        !(is_stopped || self.open.is_some() || self.waits) && core.has_one_group() && self.looks.pass()
     }
 
     /// Publishes what comes before anything is due, as far as it is quiet, into `ahead`; and with it the first time that
@@ -254,8 +252,7 @@ impl Resolving {
             if core.stop.load(Ordering::Relaxed) {
                 return Ok(Reached::Left(PumpStatus::Stopped, 0));
             }
-            self.items = self.items.wrapping_add(1);
-            if self.items.is_multiple_of(ITEMS_PER_LOOK) {
+            if self.looks.count() {
                 py.check_signals()?;
             }
             if self.waits {
@@ -304,6 +301,9 @@ impl Resolving {
             None => {
                 if let Some((status, argument)) = around.left_to_do(next.map(|next| next.min(until_ns))) {
                     return Err(Reached::Left(status, argument));
+                }
+                if next.is_some() && self.looks.is_over() {
+                    return Err(Reached::Left(PumpStatus::Paused, 0));
                 }
             }
         }
