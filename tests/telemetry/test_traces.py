@@ -16,7 +16,7 @@ from headrace import Engine, Strategy
 from headrace.commands import Subscribe
 from headrace.errors import MissingExtraError, OptionError
 from headrace.feeds import SyntheticFeed
-from headrace.feeds.base import Push
+from headrace.feeds.base import Frame, Push
 from headrace.gateway import CanonicalEvent, CanonicalType, Gateway
 from headrace.limits import TRACE_SAMPLE
 from headrace.telemetry import Traces
@@ -27,6 +27,7 @@ from tests.support.engines import INSTRUMENTS, LIMITS, until
 pytestmark = pytest.mark.asyncio
 
 BTC = "BTCUSDT.BINANCE"
+FRAME_NS = 1_700_000_000_000_000_000
 
 
 class Span:
@@ -155,59 +156,62 @@ async def test_spans_are_joined_by_our_numbers_across_traces() -> None:
     assert (command["headrace.version"], command["headrace.outcome"]) == (ack.version, "accepted")
 
 
-async def test_a_frame_that_is_not_sampled_costs_one_call() -> None:
+async def test_a_frame_that_is_not_sampled_costs_no_call() -> None:
+    most = round(1 / TRACE_SAMPLE) - 1
+    untraced, traced, sampled = Pushing(most), Pushing(most), Pushing(most + 1)
     async with collector() as (endpoint, _):
-        traces = Traces(endpoint)
-
-        def push(_item: object) -> bool:
-            return True
-
-        traced = traces.pushing("feed", push, lambda: 0)
-        most = round(1 / TRACE_SAMPLE)
-        assert calls_of(traced, most - 1) == 2 * (most - 1)
-        assert calls_of(push, most - 1) == most - 1
-        assert traces.metrics()["spans"] == 0
-        assert calls_of(traced, 1) > 2
-        assert traces.metrics()["spans"] == 1
-        await traces.stop()
+        await Engine(feeds=[untraced]).run_async()
+        for feed in (traced, sampled):
+            await Engine(feeds=[feed], traces=Traces(endpoint)).run_async()
+    assert traced.calls == untraced.calls > most
+    # The next frame is the one.
+    assert sampled.calls > traced.calls * 1.01
 
 
-def calls_of(push: Push, times: int) -> int:
-    """How many calls, of Python and of C, so many pushes make."""
-    calls = 0
+class Pushing:
+    """A live feed that pushes so many frames, and counts the calls, of Python and of C, that this makes."""
 
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
+    name, venue, is_live = "pushing", "BINANCE", True
 
-    sys.setprofile(count)
-    try:
-        for _ in range(times):
-            push(b"")
-    finally:
-        sys.setprofile(None)
-    # The end of the profile is a call of C.
-    return calls - 1
+    def __init__(self, frames: int) -> None:
+        self._frames = [quote(number) for number in range(frames)]
+        self.calls = 0
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def run(self, push: Push) -> None:
+        sys.setprofile(self._count)
+        try:
+            for frame in self._frames:
+                push(frame)
+        finally:
+            sys.setprofile(None)
+
+    def _count(self, _frame: object, event: str, _argument: object) -> None:
+        self.calls += event in ("call", "c_call")
 
 
-async def test_an_engine_without_an_endpoint_pushes_as_its_feed_does() -> None:
-    # Not even the library is imported.
+def quote(number: int) -> Frame:
+    """A frame whose update id is its number."""
+    data = b'{"u":%d,"s":"BTCUSDT","b":"1.0","B":"1","a":"1.5","A":"1"}' % (number + 1)
+    return Frame(FRAME_NS + number, data)
+
+
+async def test_an_engine_without_an_endpoint_does_not_import_the_library() -> None:
     code = """
 import asyncio, sys
 from headrace import Engine
-from headrace.feeds.live import LiveSource
-
-pushes = []
 
 class Feed:
     name, venue, instruments, is_live = "feed", "BINANCE", ("BTCUSDT.BINANCE",), True
     async def open(self): pass
     async def close(self): pass
-    async def run(self, push): pushes.append(push)
+    async def run(self, push): pass
 
 engine = Engine(feeds=[Feed()])
 asyncio.run(engine.run_async())
-assert pushes[0].__func__ is LiveSource.push, pushes
 assert engine.traces is None
 assert not any(name.startswith("opentelemetry") for name in sys.modules)
 """
@@ -216,30 +220,16 @@ assert not any(name.startswith("opentelemetry") for name in sys.modules)
     assert ended.returncode == 0, errors.decode()
 
 
-async def test_a_part_of_the_frames_is_sampled() -> None:
-    async with collector() as (endpoint, _):
-        traces = Traces(endpoint, sample=0.01)
-        pushed: list[object] = []
-
-        def pushed_on(item: object) -> bool:
-            pushed.append(item)
-            return True
-
-        push = traces.pushing("feed", pushed_on, lambda: len(pushed))
-        assert all(push(b"") for _ in range(1_000))
-        assert (len(pushed), traces.metrics()["spans"]) == (1_000, 10)
-        await traces.stop()
-
-
-async def test_without_traces_a_push_is_the_feeds_own() -> None:
-    async with collector() as (endpoint, _):
-        traces = Traces(endpoint, sample=0.0)
-
-        def push(_item: object) -> bool:
-            return True
-
-        assert traces.pushing("feed", push, lambda: 0) is push
-        await traces.stop()
+@pytest.mark.parametrize(("sample", "spans"), [(1.0, 1_000), (0.01, 10), (0.0, 0)])
+async def test_a_part_of_the_frames_is_sampled(sample: float, spans: int) -> None:
+    async with collector() as (endpoint, sent):
+        traces = Traces(endpoint, sample=sample)
+        report = await Engine(feeds=[Pushing(1_000)], traces=traces).run_async()
+    assert (sum(report.frames.values()), traces.metrics()["spans"]) == (1_000, spans)
+    # Each frame is one tick; the last of so many is sampled.
+    every = 1_000 // spans if spans else 0
+    places = [span.attributes["headrace.position.first"] for span in sent if span.name == "frame batch"]
+    assert sorted(places) == [every * number - 1 for number in range(1, spans + 1)]
 
 
 async def test_a_collector_that_is_gone_holds_up_nothing() -> None:

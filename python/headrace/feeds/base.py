@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
 
@@ -61,8 +62,12 @@ Push: TypeAlias = "Callable[[FeedItem], bool]"
 class PushTracer(Protocol):
     """Traces a part of what is pushed."""
 
-    def pushing(self, feed: str, push: Push, position: Callable[[], int]) -> Push:
-        """Return a push that traces some of the items. position : the ring's, before and after a push."""
+    @property
+    def every(self) -> int:
+        """One of so many items of each feed is traced; 0: none."""
+
+    def batch(self, feed: str, position: Callable[[], int]) -> AbstractContextManager[object]:
+        """Return the context in which one item is pushed. position : the ring's, before and after."""
 
 
 class FeedBase(Protocol):

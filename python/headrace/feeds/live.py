@@ -83,9 +83,9 @@ class LiveSource:
         tracer: PushTracer | None = None,
     ) -> None:
         self.feed = feed
-        self._push = (
-            self.push if tracer is None else tracer.pushing(feed.name, self.push, lambda: dispatcher.ring.cursor)
-        )
+        self._tracer = tracer
+        # Items until the one that is traced. A count that begins at 0 or below never comes to 0.
+        self._untraced = 0 if tracer is None else tracer.every
         self._clock = clock
         self._driver = driver
         self._dispatcher = dispatcher
@@ -151,12 +151,12 @@ class LiveSource:
 
     async def _pushed(self) -> None:
         assert isinstance(self.feed, PushFeed)
-        await self.feed.run(self._push)
+        await self.feed.run(self.push)
 
     async def _pulled(self) -> None:
         assert isinstance(self.feed, Feed)
         async for item in self.feed:
-            if not self._push(item):
+            if not self.push(item):
                 if self._is_over:
                     return
                 await self._until_free()
@@ -170,6 +170,9 @@ class LiveSource:
             raise self._failed_in_thread()
         if self._is_over:
             return False
+        self._untraced -= 1
+        if not self._untraced:
+            return self._push_traced(item)
         try:
             # A call for each frame would be 0.2 us; almost all of them are as they should be.
             if (
@@ -197,6 +200,13 @@ class LiveSource:
         self._free = self._loop.create_future()
         self._loop.call_later(again_s, self._go_on)
         return False
+
+    def _push_traced(self, item: FeedItem) -> bool:
+        assert self._tracer is not None
+        # One more: ``push`` counts this item again.
+        self._untraced = self._tracer.every + 1
+        with self._tracer.batch(self.feed.name, lambda: self._dispatcher.ring.cursor):
+            return self.push(item)
 
     def _note_instruments(self, ids: np.ndarray) -> None:
         if len(ids):
