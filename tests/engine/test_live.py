@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from types import FrameType
 from typing import Any, ClassVar
 
 import pytest
@@ -27,6 +29,7 @@ from headrace.commands import (
     Status,
     StopStrategy,
 )
+from headrace.engine.loop.live import LiveDriver
 from headrace.engine.service import Service
 from headrace.errors import RecordingError
 from headrace.market.bars import BarSpec
@@ -477,6 +480,51 @@ async def test_every_way_of_waiting_delivers_the_same_ticks(wait: str) -> None:
     async with running([strategy], wait=wait) as (engine, feed):
         await Hand(engine, feed).quotes(100, 101)
     assert strategy.quotes == [1, 2]
+
+
+async def test_a_spinning_engine_has_no_turn_where_nothing_is_due() -> None:
+    turns = 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal turns
+        turns += event == "call" and frame.f_code is LiveDriver.turn.__code__
+
+    strategy = Recorder()
+    async with running([strategy], wait="spin") as (engine, feed):
+        await Hand(engine, feed).quotes(100)
+        await until(lambda: engine.bus.is_idle)
+        sys.setprofile(count)
+        try:
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+        finally:
+            sys.setprofile(None)
+        # One for each, if a turn came with each look at the sockets; now and then a service has something to do.
+        assert turns < 10
+        await Hand(engine, feed).quotes(101)
+    assert strategy.quotes == [1, 2]
+
+
+async def test_a_spinning_engine_follows_a_clock_faster_than_the_loops() -> None:
+    class Waits(Strategy):
+        def __init__(self) -> None:
+            self.fired = False
+
+        def on_start(self) -> None:
+            self.set_timer("hour", after="1h")
+
+        def on_timer(self, timer) -> None:
+            self.fired = True
+
+    class Fast:
+        began_ns = time.time_ns()
+
+        def now_ns(self) -> int:
+            return self.began_ns + (time.time_ns() - self.began_ns) * 100_000
+
+    strategy = Waits()
+    async with running([strategy], wait="spin", clock=Fast()):
+        await until(lambda: strategy.fired)
 
 
 async def test_the_idle_collector_restores_the_interpreter() -> None:

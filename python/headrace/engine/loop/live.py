@@ -65,7 +65,6 @@ class LiveDriver(Driver):
         self._ticks, self._frame, self._reach = live_turn.run, live_turn.take_frame, live_turn.reach
         self._next_due_ns, self._behind_ns = live_turn.due_ns, live_turn.behind_ns
         self._slice_ns = options["slice_ns"]
-        self._spins = options["wait"] == "spin"
         self._collector: IdleCollector | None = None
         self._source: Clock = WallClock() if options["clock"] is None else UserClock(options["clock"])
         self._now_ns = self._source.now_ns
@@ -104,6 +103,8 @@ class LiveDriver(Driver):
         assert self._over is not None
         assert self._sources is not None
         self.schedule()
+        if self._options["wait"] == "spin":
+            self._spin()
         feeding = None
         if self._sources.feeds:
             feeding = asyncio.create_task(self._feed(self._sources, steps), name="headrace-feeds")
@@ -324,10 +325,19 @@ class LiveDriver(Driver):
             self._collector.look(idle=not more)
         if self._log is not None:
             self._log.turn_over(idle=not more)
-        if more or self._spins:
+        if more:
             self.schedule()
         else:
             self._arm()
+
+    def _spin(self) -> None:
+        """Keep the event loop looking at its sockets, without a pause; a turn only where one is due."""
+        if self._loop is None:
+            return
+        self._loop.call_soon(self._spin)
+        # By the engine's clock: one of the user's may be faster than the loop's.
+        if self._alarm_ns is not None and self._now_ns() >= self._alarm_ns:
+            self.run_now()
 
     def _run_scheduled(self) -> None:
         self._scheduled = False

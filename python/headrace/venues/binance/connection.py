@@ -3,7 +3,7 @@
 ::
 
     request(SUBSCRIBE, names) ─▶ limiter ─▶ socket ─▶ answer: confirmed, or VenueRequestError within 5 s
-    socket ─▶ a frame of a stream ─▶ on_frame(name, message)
+    socket ─▶ a frame of a stream ─▶ on_frame(connection, name, message)
 
 Guarantees: one request is under way at a time, so that an error without an id belongs to it; every request ends; pongs
 count as messages.
@@ -44,14 +44,14 @@ NAMES_PER_REQUEST = 100
 class Connection:
     """One web socket.
 
-    on_frame : receives each frame and the name of its stream. on_end : called when it has ended.
+    on_frame : receives this connection, the name of a stream and its frame. on_end : called when it has ended.
     """
 
     def __init__(
         self,
         rules: VenueRules,
         transport: Transport,
-        on_frame: Callable[[str, bytes], None],
+        on_frame: Callable[[Connection, str, bytes], None],
         on_end: Callable[[], None],
     ) -> None:
         self._rules = rules
@@ -152,10 +152,10 @@ class Connection:
         self.heard_at = time.monotonic()
         if message.startswith(HEAD):
             end = message.find(b'"', len(HEAD))
-            self._on_frame(message[len(HEAD) : end].decode(errors="replace"), message)
+            self._on_frame(self, message[len(HEAD) : end].decode(errors="replace"), message)
         elif not self._take_answer(message):
             # Nothing that we know: the decoder counts what it is.
-            self._on_frame("", message)
+            self._on_frame(self, "", message)
 
     def on_ping(self) -> None:
         """Note a ping, which the transport answered."""

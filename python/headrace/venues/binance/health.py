@@ -83,7 +83,7 @@ async def measured(venue: str, **options: Unpack[NetworkOptions]) -> VenueHealth
 
 async def _socket(rules: VenueRules, address: str, way: _Way) -> RouteHealth:
     transport = new_transport(proxy=way.proxy, source_address=way.source_address)
-    connection = Connection(rules, transport, lambda _name, _message: None, lambda: None)
+    connection = Connection(rules, transport, lambda _connection, _name, _message: None, lambda: None)
     began = time.monotonic()
     try:
         await connection.open(address)

@@ -184,13 +184,7 @@ class Line:
         self._wake.set()
 
     def _connection(self) -> Connection:
-        connection: Connection
-
-        def on_frame(name: str, message: bytes) -> None:
-            self._take(connection, name, message)
-
-        connection = Connection(self._rules, self._new_transport(), on_frame, self._wake.set)
-        return connection
+        return Connection(self._rules, self._new_transport(), self._take, self._wake.set)
 
     async def _until_connecting(self) -> None:
         """Wait until the venue allows one more connect from this address."""
