@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -160,13 +161,13 @@ class CandleFeed(TableFeed):
         tables: Iterable[AnyTable]
         tables = [FrameTable(self._table, self.name)] if self._table is not None else map(_opened, self._paths)
         for table in tables:
-            names, begun = self._names(table), before
-            for block, done in table.blocks():
-                block.is_lenient = self._is_lenient
-                yield from self._cut(self._candles(block, names), block, (begun, before + done))
-                begun = before + done
+            with closing(table):
+                names, begun = self._names(table), before
+                for block, done in table.blocks():
+                    block.is_lenient = self._is_lenient
+                    yield from self._cut(self._candles(block, names), block, (begun, before + done))
+                    begun = before + done
             before += table.bytes_total
-            table.close()
 
     def _names(self, table: AnyTable) -> dict[str, str]:
         """Return which column is what. Raises DataError."""

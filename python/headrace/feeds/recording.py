@@ -118,12 +118,14 @@ class RecordingFeed:
     async def close(self) -> None:
         """Close the file and end the worker; blocks read ahead are dropped."""
         worker, self._worker = self._worker, None
-        self._reader = None  # The file is closed where its last read ends.
+        reader, self._reader = self._reader, None
         self._head = []
         if worker is not None:
             import asyncio  # 20 ms, spent only where a loop runs
 
             await asyncio.to_thread(worker.shutdown, wait=True, cancel_futures=True)
+        if reader is not None:
+            reader.close()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield blocks of whole lines; only the last line of the file may lack its line break."""
@@ -287,6 +289,10 @@ class _LineBlocks:
                 raise self._refused(wrong) from wrong
         self._lines_bytes += len(block)
         return block, position
+
+    def close(self) -> None:
+        """Close the file. May be called twice, but not while a block is read."""
+        self._file.close()
 
     def _read(self) -> tuple[bytes, int]:
         """Return a block's worth of bytes, fewer at the end or before damage, and the file position after them."""

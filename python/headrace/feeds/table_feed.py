@@ -17,7 +17,7 @@ from headrace.errors import DataError
 from headrace.feeds.ahead import Ahead
 from headrace.feeds.files import path_text
 from headrace.feeds.table.block import refused
-from headrace.feeds.table.csv import damage_of
+from headrace.feeds.table.packed import damage_of
 from headrace.market.checks import of_type, one_of
 from headrace.market.times import moment_ns
 

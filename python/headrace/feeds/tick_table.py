@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -35,7 +36,10 @@ from headrace.market.tick_array import TickArray
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from headrace.feeds.table.block import Block
+    from headrace.feeds.table.csv import CsvTable
+    from headrace.feeds.table.dbn import DbnTable
+
+    AnyTable: TypeAlias = FrameTable | CsvTable | ParquetTable | DbnTable | NpzTicks
 
 __all__ = ["TickFeed"]
 
@@ -108,39 +112,43 @@ class TickFeed(TableFeed):
 
     def _items(self) -> Iterator[tuple[np.ndarray, int]]:
         before = 0
+        tables: Iterable[AnyTable]
         tables = [FrameTable(self._table, self.name)] if self._table is not None else map(open_table, self._paths)
         for number, table in enumerate(tables):
-            numbered = is_published(table)
-            if number and numbered != self._is_numbered:
-                raise refused(table.name, "keeps its numbers, and another file of this feed does not: give each a feed")
-            self._is_numbered = numbered
-            if isinstance(table, NpzTicks):
-                for ticks, done in table.ticks(self._options.instrument):
-                    checked = self._checked(ticks, Block(table.name, {}, first_row=1), "ts_init")
-                    yield from self._cut(checked, before + done, is_numbered=numbered)
-                before += table.bytes_total
-                continue
-            read, time, unit = self._reader(table, number)
-            if isinstance(table, ParquetTable):
-                scale = UNITS_NS[unit or "ns"]
-                bounds = (None if own is None else own // scale for own in (self._start_ns, self._end_ns))
-                start, end = bounds
-                table.between(time, start, None if end is None else end + 1)
-            rest: np.ndarray | None = None
-            for block, done in table.blocks():
-                block.is_lenient = self._is_lenient
-                ticks = self._checked(read(block), block, time)
-                if not numbered:
-                    ticks = ticks if rest is None else _joined([rest, ticks])
-                    edge = end_of_last_event(ticks)
-                    ticks, rest = ticks[:edge], ticks[edge:]
-                yield from self._cut(ticks, before + done, is_numbered=numbered)
-            if rest is not None:
-                yield from self._cut(rest, before + table.bytes_total, is_numbered=False)
+            with closing(table):
+                for ticks, done in self._ticks_of(table, number):
+                    yield from self._cut(ticks, before + done)
             before += table.bytes_total
-            table.close()
 
-    def _reader(self, table: object, number: int) -> tuple[Callable[[Block], np.ndarray], str, str | None]:
+    def _ticks_of(self, table: AnyTable, number: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield the ticks of one file, and how many bytes of it are done. Raises DataError."""
+        numbered = is_published(table)
+        if number and numbered != self._is_numbered:
+            raise refused(table.name, "keeps its numbers, and another file of this feed does not: give each a feed")
+        self._is_numbered = numbered
+        if isinstance(table, NpzTicks):
+            for ticks, done in table.ticks(self._options.instrument):
+                yield self._checked(ticks, Block(table.name, {}, first_row=1), "ts_init"), done
+            return
+        read, time, unit = self._reader(table, number)
+        if isinstance(table, ParquetTable):
+            scale = UNITS_NS[unit or "ns"]
+            bounds = (None if own is None else own // scale for own in (self._start_ns, self._end_ns))
+            start, end = bounds
+            table.between(time, start, None if end is None else end + 1)
+        rest: np.ndarray | None = None
+        for block, done in table.blocks():
+            block.is_lenient = self._is_lenient
+            ticks = self._checked(read(block), block, time)
+            if not numbered:
+                ticks = ticks if rest is None else _joined([rest, ticks])
+                edge = end_of_last_event(ticks)
+                ticks, rest = ticks[:edge], ticks[edge:]
+            yield ticks, done
+        if rest is not None:
+            yield rest, table.bytes_total
+
+    def _reader(self, table: AnyTable, number: int) -> tuple[Callable[[Block], np.ndarray], str, str | None]:
         if is_published(table):
             return published_ticks, "ts_init", "ns"
         file_name = self._paths[number].name if self._paths else ""
@@ -162,13 +170,13 @@ class TickFeed(TableFeed):
             self._last_ns = int(times[-1])
         return ticks
 
-    def _cut(self, ticks: np.ndarray, done: int, *, is_numbered: bool) -> Iterator[tuple[np.ndarray, int]]:
+    def _cut(self, ticks: np.ndarray, done: int) -> Iterator[tuple[np.ndarray, int]]:
         """Yield the part within the span, in items that end with an event."""
         times = ticks["ts_init"]
         low, high = self._span(times)
         if high > low:
             part = ticks[low:high]
-            yield part if is_numbered else with_event_marks(part), done
+            yield part if self._is_numbered else with_event_marks(part), done
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

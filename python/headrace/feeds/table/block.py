@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from headrace.errors import DataError
+from headrace.feeds.files import path_text, refuse_endless
 from headrace.feeds.tables import folded
 from headrace.market.checks import UNITS_NS, nearest
 from headrace.market.times import YEAR_2000_NS, YEAR_2200_NS, time_problem, times_of_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["Block", "refuse_repeated", "refused"]
+__all__ = ["Block", "readable_size", "refuse_repeated", "refused"]
 
 # In a text, a time of 2000..2200 has so many digits in only one of these units.
 UNITS_OF_TEXT = ("s", "ms", "us", "ns")
@@ -206,6 +208,18 @@ def refused(name: str, what: str, *, row: int = 0, column: str = "") -> DataErro
     return DataError(
         f"{name} {what}" if not what.startswith("row") else f"{name}, {what}", path=name, row=row, column=column
     )
+
+
+def readable_size(path: Path) -> int:
+    """Return the size of a file, bytes. Raises DataError: it is missing, no file, or the system refuses to open it."""
+    try:
+        size = refuse_endless(path)
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise refused(path_text(path), "is missing: check the path") from error
+    except (OSError, ValueError) as error:
+        raise refused(path_text(path), f"cannot be read: {error}") from error
+    return size
 
 
 def refuse_repeated(name: str, columns: Sequence[str]) -> None:

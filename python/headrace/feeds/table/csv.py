@@ -10,29 +10,25 @@ from __future__ import annotations
 import csv
 import io
 import re
-import zipfile
-import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headrace.feeds.files import path_text, refuse_endless
+from headrace.feeds.files import path_text
 from headrace.feeds.table.arrow import arrays_of, arrow
-from headrace.feeds.table.block import Block, refuse_repeated, refused
+from headrace.feeds.table.block import Block, readable_size, refuse_repeated, refused
+from headrace.feeds.table.packed import DAMAGE, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["CsvTable", "damage_of"]
+__all__ = ["CsvTable"]
 
 BLOCK_BYTES = 2 << 20
 # Of the file, to find its header and its layout.
 HEAD_BYTES = 1 << 16
 # What other programs write between cells.
 OTHER_MARKS = ";\t|"
-PACKED = {".gz": "gzip", ".zst": "zstd"}
-# What a packed file raises that is not as it was written.
-DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 _NUMBER = re.compile(r"[+-]?(\d|\.\d|nan|inf)", re.IGNORECASE)
 _WORDS = ("true", "false")
 
@@ -46,14 +42,14 @@ class CsvTable:
     def __init__(self, path: Path, *, names: Sequence[str] | None = None) -> None:
         self.name = path_text(path)
         self._path = path
+        self.bytes_total = readable_size(path)
         try:
-            self.bytes_total = refuse_endless(path)
-            with _opened(path) as file:
+            with opened(path) as file:
                 head = file.read(HEAD_BYTES).decode("utf-8-sig", "replace")
-        except FileNotFoundError as error:
-            raise refused(self.name, "is missing: check the path") from error
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        except ValueError as error:
             raise refused(self.name, f"cannot be read: {error}") from error
+        except DAMAGE as error:
+            raise refused(self.name, f"is damaged ({error}): copy it again") from error
         try:
             rows = list(csv.reader(io.StringIO(head, newline="")))
         except csv.Error as error:
@@ -81,7 +77,7 @@ class CsvTable:
         reader_of = arrow(".csv", f"reading {self.name}")
         pa = arrow("", f"reading {self.name}")
         row, texts = 1, {name: pa.string() for name in self.columns if name in ("id", "symbol", "exchange")}
-        with _opened(self._path) as file:
+        with opened(self._path) as file:
             try:
                 reader = reader_of.open_csv(
                     pa.PythonFile(file, mode="r"),
@@ -95,7 +91,10 @@ class CsvTable:
                 )
                 for batch in reader:
                     if len(batch):
-                        yield Block(self.name, arrays_of(batch), first_row=row, is_text=True), self._done(file)
+                        yield (
+                            Block(self.name, arrays_of(batch), first_row=row, is_text=True),
+                            min(self.bytes_total, file.bytes_done()),
+                        )
                         row += len(batch)
             except pa.ArrowInvalid as error:
                 raise self._explained(str(error)) from error
@@ -104,9 +103,6 @@ class CsvTable:
 
     def close(self) -> None:
         """Do nothing: the file is open only while its blocks are read."""
-
-    def _done(self, file: Any) -> int:
-        return min(self.bytes_total, file.bytes_done if isinstance(file, _Unpacked | _ZipText) else file.tell())
 
     def _explained(self, problem: str) -> Exception:
         """Return the error of a file that cannot be read, with the cell: the library names the column alone."""
@@ -124,97 +120,12 @@ class CsvTable:
         return refused(self.name, f"is no CSV file: {problem}")
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        with _opened(self._path) as file, io.TextIOWrapper(file, "utf-8", "replace", newline="") as text:
+        with io.TextIOWrapper(io.BufferedReader(opened(self._path)), "utf-8", "replace", newline="") as text:
             rows = csv.reader(text)
             if self.has_header:
                 next(rows, None)
             with suppress(csv.Error, *DAMAGE):  # What is no text has no rows to name.
                 yield from enumerate(rows, 1)
-
-
-def damage_of(path: Path) -> str:
-    """Return how a packed file is damaged, by its checksums, after reading all of it; empty where it is whole."""
-    if path.suffix != ".zip" and path.suffix not in PACKED:
-        return ""
-    try:
-        with _opened(path) as file:
-            while file.read(BLOCK_BYTES):
-                pass
-    except (*DAMAGE, ValueError) as error:
-        return str(error)
-    return ""
-
-
-def _opened(path: Path) -> Any:
-    """Open the text of a file; a .zip holds it as its one file."""
-    if path.suffix == ".zip":
-        return _ZipText(path)
-    raw = path.open("rb")
-    packed = PACKED.get(path.suffix)
-    if packed is None:
-        return raw
-    pa = arrow("", f"reading {path_text(path)}")
-    return _Unpacked(raw, pa.CompressedInputStream(raw, packed))
-
-
-class _Unpacked(io.RawIOBase):
-    """A packed file as text; ``bytes_done`` counts the packed bytes."""
-
-    def __init__(self, raw: Any, stream: Any) -> None:
-        self._raw, self._stream = raw, stream
-
-    @property
-    def bytes_done(self) -> int:
-        return int(self._raw.tell())
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return bytes(self._stream.read(size if size >= 0 else None))
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _ZipText(io.RawIOBase):
-    """The one file of a .zip."""
-
-    def __init__(self, path: Path) -> None:
-        self._zip = zipfile.ZipFile(path)
-        names = [name for name in self._zip.namelist() if not name.endswith("/")]
-        if len(names) != 1:
-            self._zip.close()
-            msg = f"it holds {len(names)} files, and not one: unpack it, and name the files"
-            raise ValueError(msg)
-        self._file = self._zip.open(names[0])
-
-    @property
-    def bytes_done(self) -> int:
-        # Of the packed bytes, as a share of the text that was read.
-        info = self._zip.infolist()[0]
-        return info.compress_size * self._file.tell() // max(1, info.file_size)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._zip.close()
-        super().close()
 
 
 def _is_data(cell: str) -> bool:

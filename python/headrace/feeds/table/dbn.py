@@ -6,6 +6,7 @@ Does not: decode records itself, or read a file of several schemas.
 
 from __future__ import annotations
 
+from contextlib import closing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import numpy as np
 
 import headrace._native as _native
 from headrace.errors import MissingExtraError
-from headrace.feeds.files import path_text, refuse_endless
-from headrace.feeds.table.block import Block, refused
+from headrace.feeds.files import path_text
+from headrace.feeds.table.block import Block, readable_size, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,13 +43,8 @@ class DbnTable:
         except ImportError:
             msg = f'reading {self.name} needs databento-dbn, its decoder: pip install "headrace[databento]"'
             raise MissingExtraError(msg) from None
-        try:
-            self.bytes_total = refuse_endless(path)
-            first = next(self._records(), None)
-        except FileNotFoundError as error:
-            raise refused(self.name, "is missing: check the path") from error
-        except OSError as error:
-            raise refused(self.name, f"cannot be read: {error}") from error
+        self.bytes_total = readable_size(path)
+        first = next(self._records(), None)
         if first is None:
             raise refused(self.name, "is empty: it holds no record")
         self._fields = [name for name in (*HEAD, *VALUES) if hasattr(first[0][0], name)]
@@ -74,7 +70,11 @@ class DbnTable:
 
     def _records(self) -> Iterator[tuple[list[Any], dict[int, str], int]]:
         """Yield records, the symbols by their instrument ids, and how many bytes are done. Raises DataError."""
-        file, decoder = _native.PackedFile(self._path), self._dbn.DBNDecoder()
+        with closing(_native.PackedFile(self._path)) as file:
+            yield from self._records_in(file)
+
+    def _records_in(self, file: _native.PackedFile) -> Iterator[tuple[list[Any], dict[int, str], int]]:
+        decoder = self._dbn.DBNDecoder()
         symbols: dict[int, str] = {}
         kind: type | None = None
         rows = 0
@@ -86,7 +86,9 @@ class DbnTable:
             try:
                 decoded = decoder.decode()
             except Exception as error:
-                raise refused(self.name, f"is no DBN file, or is damaged behind row {rows:,}: {error}") from error
+                raise refused(
+                    self.name, f"is no DBN file, or is damaged behind row {rows:,} ({error}): copy it again"
+                ) from error
             records = []
             for own in decoded:
                 if isinstance(own, self._dbn.Metadata):

@@ -11,13 +11,12 @@ Does not: map the file: an array is packed, and read whole.
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.feeds.files import path_text, refuse_endless
-from headrace.feeds.table.block import Block, refused
+from headrace.feeds.files import path_text
+from headrace.feeds.table.block import Block, readable_size, refused
 from headrace.feeds.tick_rows import TickRows, with_event_marks
 from headrace.market.tick import Flags, is_tick_dtype
 from headrace.market.tick_array import TickArray
@@ -50,17 +49,17 @@ class NpzTicks:
 
     def __init__(self, path: Path) -> None:
         self.name = path_text(path)
+        self.bytes_total = readable_size(path)
         try:
-            self.bytes_total = refuse_endless(path)
-            with np.load(path, allow_pickle=False) as file:
-                self._arrays = {
-                    name: file[name] for name in file.files if name in ("ticks", "instruments", "numbered", "data")
-                }
+            # Opened here: NumPy leaves a file open that is no archive, or whose array is damaged.
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                for member in file.zip.namelist():
+                    # A name that was changed differs from the one before the array, which is looked at here.
+                    file.zip.open(member).close()
                 known = list(file.files)
-        except FileNotFoundError as error:
-            raise refused(self.name, "is missing: check the path") from error
-        except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-            raise refused(self.name, f"cannot be read as .npz ({error})") from error
+                self._arrays = {name: file[name] for name in known if name in READ}
+        except Exception as error:  # NumPy reads the header of an array as Python's text: that raises anything.
+            raise refused(self.name, f"is no .npz file, or is damaged ({error}): copy it again") from error
         self.is_numbered = bool(self._arrays.get("numbered", False))
         if "ticks" in self._arrays and is_tick_dtype(self._arrays["ticks"].dtype):
             return

@@ -6,11 +6,13 @@ Does not: filter rows; feeds cut the first and last batch.
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from headrace.feeds.files import path_text, refuse_endless
+from headrace.feeds.files import path_text
 from headrace.feeds.table.arrow import arrays_of, arrow
-from headrace.feeds.table.block import Block, refuse_repeated, refused
+from headrace.feeds.table.block import Block, readable_size, refuse_repeated, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,19 +33,23 @@ class ParquetTable:
     def __init__(self, path: Path) -> None:
         self.name = path_text(path)
         parquet, pa = arrow(".parquet", f"reading {self.name}"), arrow("", f"reading {self.name}")
-        try:
-            self.bytes_total = refuse_endless(path)
-            self._file = parquet.ParquetFile(path, buffer_size=PAGE_BYTES, pre_buffer=False)
-        except FileNotFoundError as error:
-            raise refused(self.name, "is missing: check the path") from error
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise refused(self.name, f"cannot be read as Parquet: {error}") from error
-        self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
-        refuse_repeated(self.name, self.columns)
-        self.metadata: dict[bytes, bytes] = self._file.schema_arrow.metadata or {}
-        self.rows = int(self._file.metadata.num_rows)
-        if not self.rows:
-            raise refused(self.name, "is empty: it holds no row")
+        self.bytes_total = readable_size(path)
+        with ExitStack() as stack:
+            try:
+                raw = stack.enter_context(pa.OSFile(os.fsencode(path)))
+                self._file = parquet.ParquetFile(
+                    raw, buffer_size=PAGE_BYTES, pre_buffer=False, page_checksum_verification=True
+                )
+            except (OSError, ValueError, pa.ArrowException) as error:
+                what = f"is no Parquet file, or is damaged ({error}): copy it again"
+                raise refused(self.name, what) from error
+            self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
+            refuse_repeated(self.name, self.columns)
+            self.metadata: dict[bytes, bytes] = self._file.schema_arrow.metadata or {}
+            self.rows = int(self._file.metadata.num_rows)
+            if not self.rows:
+                raise refused(self.name, "is empty: it holds no row")
+            self._open = stack.pop_all()
         self._span: tuple[str, int | None, int | None] | None = None
 
     def with_names(self, names: Sequence[str]) -> None:
@@ -68,7 +74,7 @@ class ParquetTable:
                         yield Block(self.name, arrays_of(batch), first_row=first), done
                         first += len(batch)
                 except (OSError, pa.ArrowException) as error:
-                    raise refused(self.name, f"is damaged behind row {first - 1:,}: {error}") from error
+                    raise refused(self.name, f"is damaged behind row {first - 1:,} ({error}): copy it again") from error
             row += rows
 
     def _may_hold(self, group: int) -> bool:
@@ -85,7 +91,7 @@ class ParquetTable:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._open.close()
 
 
 def _stored(value: Any) -> int | None:

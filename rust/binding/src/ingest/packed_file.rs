@@ -42,6 +42,7 @@ enum Failure {
     Damaged(&'static str, String),
     /// It panicked.
     Thread,
+    Closed,
 }
 
 /// A block, and the bytes of the file up to its end; empty at the end of the file.
@@ -57,6 +58,7 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Thread => internal("the thread that reads a file has ended"),
+            Failure::Closed => internal("a file is read after it was closed"),
             Failure::System(number, text) => PyOSError::new_err((number, text)),
             Failure::Truncated(form) => PyEOFError::new_err(format!("its {form} data ends in the middle")),
             Failure::Damaged(form, why) => PyValueError::new_err(format!("its {form} data is corrupt: {why}")),
@@ -270,5 +272,15 @@ impl PackedFile {
         let mut taken = self.0.take(py).ok_or_else(|| internal("two threads read one file"))?;
         let (block, done) = taken.next(py, bytes_max)?;
         Ok((PyBytes::new(py, &block), done))
+    }
+
+    /// Close the file and end its thread. May be called twice.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let mut taken = self
+            .0
+            .take(py)
+            .ok_or_else(|| internal("a file is closed while it is read"))?;
+        *taken = Stage::Ended(Err(Failure::Closed));
+        Ok(())
     }
 }
