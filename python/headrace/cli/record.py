@@ -35,7 +35,7 @@ SHOW_EVERY_S = 0.5
 @click.option("--out", "folder", default=".", metavar="FOLDER", help="Where the files go; made when it is missing.")
 @click.option("--rotate", metavar="1h", help="Begin a new file with each multiple of this time in UTC.")
 @click.option("--for", "duration", metavar="10m", help="End after this time.")
-@choice_option("--packed", *FORMATS, default="gzip", text="The form of the files; zstd needs headrace[parquet].")
+@choice_option("--packed", *FORMATS, default="gzip", text="The form of the files.")
 @network_options
 @json_option
 @debug_option

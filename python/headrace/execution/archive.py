@@ -27,7 +27,7 @@ from headrace.errors import OptionError
 from headrace.execution.database.base import transaction
 from headrace.execution.schema.tables import columns_of
 from headrace.execution.values import canonical, time_of
-from headrace.feeds.table.arrow import arrow
+from headrace.feeds.table.arrow import CHECKED, arrow
 from headrace.limits import ARCHIVE_AGE_S, ARCHIVE_BATCH, ARCHIVE_GROUP
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _copied(
     pyarrow, parquet = arrow("", "an archive"), arrow(".parquet", "an archive")
     schema = pyarrow.schema([(name, _arrow(pyarrow, kind)) for name, kind in columns_of(table).items()])
     part, count, held = target.with_suffix(".part"), 0, []
-    with parquet.ParquetWriter(part, schema) as writer:
+    with parquet.ParquetWriter(part, schema, **CHECKED) as writer:
         for page in _pages(connection, table, span_ms):
             held += page
             count += len(page)

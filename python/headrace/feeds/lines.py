@@ -11,7 +11,7 @@ Does not: look at every line. Times never go back in a source, so the first and 
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, getincrementaldecoder
 from typing import TYPE_CHECKING
 
 from headrace.market.times import time_problem
@@ -19,7 +19,7 @@ from headrace.market.times import time_problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["WrongTimeError", "without_marks", "wrong_time"]
+__all__ = ["WrongTimeError", "may_be_text", "without_marks", "wrong_time"]
 
 # An int64 has so many digits at most; more are no receive time, and so a bad line.
 DIGITS_MAX = 19
@@ -31,6 +31,17 @@ class WrongTimeError(ValueError):
     def __init__(self, ts_ns: int, problem: str, offset: int) -> None:
         super().__init__(f"has the receive time {ts_ns}, {problem}")
         self.offset = offset
+
+
+def may_be_text(block: bytes) -> bool:
+    """Return whether a block may be of a text file, by its first bytes: UTF-8 without control characters but spaces."""
+    head = block[:4]
+    try:
+        # The last character may be cut.
+        text = getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(own >= " " or own.isspace() for own in text)
 
 
 def wrong_time(block: bytes) -> WrongTimeError | None:

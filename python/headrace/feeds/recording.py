@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 import headrace._native as _native
 from headrace.errors import OptionError, RecordingError, VenueError
 from headrace.feeds.files import path_text, refuse_endless
-from headrace.feeds.lines import WrongTimeError, without_marks, wrong_time
+from headrace.feeds.lines import WrongTimeError, may_be_text, without_marks, wrong_time
 from headrace.limits import FRAME_BYTES_MAX
 from headrace.market.checks import of_type, whole
 
@@ -299,9 +299,13 @@ class _LineBlocks:
         try:
             if self._wrong is not None:
                 raise self._wrong
-            return self._file.read(self._block_bytes)
+            data, position = self._file.read(self._block_bytes)
         except (OSError, EOFError, ValueError) as error:
             raise self._refused(error) from error
+        if not self._lines_bytes and not self._carry and not may_be_text(data):
+            # A packed file with a change in the bytes that say how it is packed.
+            raise self._refused(ValueError("its first bytes are those of no gzip, no zstd and no text"))
+        return data, position
 
     def _skip_line(self, data: bytes) -> bytes:
         """Return the data after the line whose start was returned already."""

@@ -23,10 +23,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import headrace._native as _native
 from headrace.errors import OptionError, RecordingError
 from headrace.feeds.base import Frame
 from headrace.feeds.recorder import bytes_of
-from headrace.feeds.table.arrow import arrow
 from headrace.feeds.whole_file import WholeFile
 from headrace.market.checks import one_of
 from headrace.market.clock import END_OF_TIME_NS
@@ -42,7 +42,7 @@ __all__ = ["FORMATS", "RotatingRecorder"]
 MEMBER_BYTES = 256 << 10
 FLUSH_EVERY_S = 1.0
 # Text of a venue's frames becomes hardly smaller by higher ones, which take three times as long.
-GZIP_LEVEL, ZSTD_LEVEL = 4, 3
+GZIP_LEVEL = 4
 # What a file may be packed as, with the end of its name.
 FORMATS = {"gzip": "txt.gz", "zstd": "txt.zst"}
 
@@ -51,10 +51,9 @@ class RotatingRecorder:
     """Records one live feed of frames.
 
     folder : made when it is missing. stem : begins each file's name. rotate_ns : a new file begins with each multiple
-    of it in UTC; None: one file. snapshots : returns the frames that a new file begins with. packed : "gzip", or "zstd"
-    (``headrace[parquet]``).
+    of it in UTC; None: one file. snapshots : returns the frames that a new file begins with. packed : "gzip" or "zstd".
 
-    Raises OptionError when a file cannot be made, MissingExtraError, RecordingError when it cannot be written.
+    Raises OptionError when a file cannot be made, RecordingError when it cannot be written.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class RotatingRecorder:
         packed: str = "gzip",
     ) -> None:
         self._ending = FORMATS[one_of("packed", packed, FORMATS)]
-        self._pack = _gzip_member if packed == "gzip" else _zstd_frames()
+        self._pack = _gzip_member if packed == "gzip" else _zstd_frame
         self._folder = Path(folder)
         self._stem = re.sub(r"[^\w.-]+", "_", stem)
         self._rotate_ns = rotate_ns
@@ -172,7 +171,5 @@ def _gzip_member(content: bytearray) -> bytes:
     return gzip.compress(content, GZIP_LEVEL, mtime=0)
 
 
-def _zstd_frames() -> Callable[[bytearray], bytes]:
-    """Return what packs each buffer as one frame. Raises MissingExtraError."""
-    codec = arrow("", "recording as zstd").Codec("zstd", compression_level=ZSTD_LEVEL)
-    return lambda content: bytes(codec.compress(content, asbytes=True))
+def _zstd_frame(content: bytearray) -> bytes:
+    return _native.ZstdPacker().pack(content, is_last=True)

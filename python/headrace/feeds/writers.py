@@ -15,15 +15,16 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 import numpy as np
 
+import headrace._native as _native
 from headrace.errors import OptionError, RecordingError
 from headrace.feeds.files import path_text, written_whole
 from headrace.feeds.published import COLUMNS, HEAD, VALUES
-from headrace.feeds.table.arrow import arrow
+from headrace.feeds.table.arrow import CHECKED, arrow
 from headrace.feeds.table.npz import HFT_DTYPE, HftEvents
 from headrace.market.tick import KINDS, NO_INSTRUMENT, TICK_DTYPE, Flags, dtype_of, kind_named
 
@@ -114,7 +115,7 @@ def _write_parquet(path: Path, blocks: Iterable[np.ndarray], names: Sequence[str
     place = np.zeros(256, "i4")
     place[list(KINDS)] = np.arange(len(kinds))
     dictionaries = ["instrument", "kind"]
-    with parquet.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries) as writer:
+    with parquet.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries, **CHECKED) as writer:
         for ticks in blocks:
             ids = np.where(ticks["instrument"] == NO_INSTRUMENT, len(names), ticks["instrument"]).astype("i4")
             columns = {name: np.ascontiguousarray(ticks[name]) for name in HEAD}
@@ -128,21 +129,31 @@ def _write_parquet(path: Path, blocks: Iterable[np.ndarray], names: Sequence[str
 # CSV
 
 
+class _ZstdFile:
+    """A file of one frame: some readers stop at the end of the first."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._packer = file, _native.ZstdPacker()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(self._packer.pack(data, is_last=False))
+
+    def close(self) -> None:
+        self._file.write(self._packer.pack(b"", is_last=True))
+
+
 class _Text:
     """A text file, packed as its name says."""
 
     def __init__(self, path: Path) -> None:
         self._stack = ExitStack()
-        raw: Any
+        file = self._stack.enter_context(path.open("wb"))
+        self._raw: BinaryIO | gzip.GzipFile | _ZstdFile = file
         if path.suffix == ".gz":
-            file = self._stack.enter_context(path.open("wb"))
             # No name and no time stamp: the same ticks are the same file.
-            raw = gzip.GzipFile("", "wb", 6, file, mtime=0)
+            self._raw = self._stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
         elif path.suffix == ".zst":
-            raw = arrow("", "writing .zst").CompressedOutputStream(str(path), "zstd")
-        else:
-            raw = path.open("wb")
-        self._raw = self._stack.enter_context(raw)
+            self._raw = self._stack.enter_context(closing(_ZstdFile(file)))
 
     def write_rows(self, rows: Iterable[Sequence[object]]) -> None:
         text = io.StringIO()
@@ -234,7 +245,7 @@ def _candles_to_parquet(path: Path, blocks: Iterable[np.ndarray]) -> None:
         for candles in blocks:
             columns = {name: np.ascontiguousarray(candles[name]) for name in candles.dtype.names or ()}
             batch = pa.record_batch(columns)
-            writer = writer or parquet.ParquetWriter(path, batch.schema, compression="zstd")
+            writer = writer or parquet.ParquetWriter(path, batch.schema, compression="zstd", **CHECKED)
             writer.write_batch(batch)
     finally:
         if writer is not None:

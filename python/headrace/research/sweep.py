@@ -30,6 +30,7 @@ import numpy as np
 from headrace.engine.tables import Table, tables_html, tables_text
 from headrace.errors import OptionError, ResultError
 from headrace.feeds.files import written_whole
+from headrace.feeds.table.arrow import CHECKED
 from headrace.market.checks import of_type, one_of, refuse_unknown, whole
 from headrace.research.deflated import deflated_sharpe
 from headrace.research.rows import extra, plain
@@ -133,7 +134,7 @@ class Sweep:
         arrow = extra("pyarrow", "parquet")
         target = Path(path)
         with written_whole(target, "table", ResultError) as part:
-            extra("pyarrow.parquet", "parquet").write_table(arrow.table(self.columns()), part)
+            extra("pyarrow.parquet", "parquet").write_table(arrow.table(self.columns()), part, **CHECKED)
         return target
 
     def to_dict(self) -> dict[str, Any]:

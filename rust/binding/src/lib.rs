@@ -103,6 +103,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ingest::Ring>()?;
     module.add_class::<ingest::RingReader>()?;
     module.add_class::<ingest::Sequencer>()?;
+    module.add_class::<ingest::ZstdPacker>()?;
     ingest::PumpStatus::add_to(module)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_function(wrap_pyfunction!(ingest::detect_venue, module)?)?;

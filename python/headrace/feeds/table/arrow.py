@@ -16,7 +16,10 @@ from headrace.errors import MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["array_of", "arrays_of", "arrow"]
+__all__ = ["CHECKED", "array_of", "arrays_of", "arrow"]
+
+# Of each Parquet file that is written: without checksums of its pages, a changed bit is a changed number.
+CHECKED = {"write_page_checksum": True}
 
 
 def arrow(module: str, what: str) -> Any:

@@ -28,6 +28,7 @@ mod ring_core;
 mod sequencer;
 mod sources;
 mod tally;
+mod zstd_packer;
 
 pub(crate) use bar_builder::BarBuilder;
 pub(crate) use bars::BarsCore;
@@ -41,3 +42,4 @@ pub(crate) use pump_status::PumpStatus;
 pub(crate) use ring::{Ring, RingReader};
 pub(crate) use ring_core::{Alarm, RingCore};
 pub(crate) use sequencer::Sequencer;
+pub(crate) use zstd_packer::ZstdPacker;

@@ -11,5 +11,6 @@ mod digits;
 pub mod hash;
 pub mod lines;
 pub mod merge;
+pub mod pack;
 pub mod sequencer;
 pub mod unpack;
