@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from headrace import BarSpec, Strategy
+from headrace import BarSpec, Strategy, replay
 from headrace.market.events import Bar
 from tests.support.engines import SECOND, engine_over, market
 from tests.support.feeding import BTC, ETH
@@ -64,3 +64,16 @@ def test_live_it_is_judged_after_ten_seconds_of_data(caplog: pytest.LogCaptureFi
         with caplog.at_level(logging.WARNING):
             engine_over(ticks, [Subscribes("BTCUSTD.BINANCE")], mode="live", speed=5.0).run()
         assert sum("no instrument matches" in record.getMessage() for record in caplog.records) == count
+
+
+@pytest.mark.parametrize(("given", "count"), [("BTCUSTD.BINANCE", 1), (BTC, 0), ((), 0)])
+def test_replay_warns_of_an_instrument_that_the_data_lack(
+    given: str, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        replay(market([100.0] * 3), Subscribes("*"), instruments=given)
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("instruments: ")]
+    assert (
+        told
+        == [f"instruments: the data have nothing of {given!r} (did you mean {BTC}?); there is {BTC}, {ETH}"] * count
+    )

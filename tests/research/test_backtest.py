@@ -28,6 +28,7 @@ from headrace.market.events import Bar, OrderFill
 from headrace.research.settings import PAPER_LIMITS
 from headrace.trading.brokers import Fees
 from headrace.trading.margin import Margin
+from tests.support import candles as support
 from tests.support.backtests import DAY, SECOND, Acts, Reverting, path, walk
 from tests.support.engines import START
 from tests.support.feeding import BTC, ETH
@@ -219,6 +220,17 @@ def test_names_in_options_that_are_of_nothing_are_told(option: str, value: Any) 
         f"warning: {option} of 'BINANCE_USM' is of nothing in the data (did you mean BINANCE_USDM?)",
         f"warning: {option} of 'BTCUSDT.BINANCE_USDN' is of nothing in the data (did you mean {BTC}?)",
     ]
+
+
+@pytest.mark.parametrize("given", [["BTCUSTD.BINANCE"], [BTC, "BTCUSTD.BINANCE"], [BTC]], ids=["none", "one", "all"])
+@pytest.mark.parametrize("form", ["ticks", "candles"])
+def test_instruments_that_the_data_lack_are_told(form: str, given: list[str]) -> None:
+    minutes = support.candles(support.flat(*[100.0] * 10))
+    data = walk(10) if form == "ticks" else CandleFeed(minutes, instrument=BTC)
+    result = headrace.backtest(Acts({}), data, instruments=given)
+    problem = f"the data have nothing of 'BTCUSTD.BINANCE' (did you mean {BTC}?); there is {BTC}"
+    told = [note for note in result.notes if note.startswith("warning: instruments: ")]
+    assert told == [f"warning: instruments: {problem}"] * (given != [BTC])
 
 
 @pytest.mark.parametrize(("fees", "taker"), [("0.002", "0.20002"), ("0.0001/0.0003", "0.030003"), (0.001, "0.10001")])

@@ -11,6 +11,7 @@ Does not: trade: without a broker ``buy`` and ``sell`` raise; ``headrace.Engine`
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from headrace.strategies.spec import Strategies
 
 __all__ = ["on_own_thread", "replay", "run_parts"]
+
+log = logging.getLogger(__name__)
 
 
 def replay(
@@ -58,7 +61,8 @@ def replay(
         options. Called for each tick in this order. Names are made unique: ``Class``, ``Class-2``.
     venue : of the files that do not name theirs; else it is found in their first 1,000 frames.
     instruments : names known from the start, or Instrument objects, whose contracts the field ``notional`` follows; the
-        instrument ids of arrays are rows of this list, and ids beyond it are named after themselves, ``3.ARRAY``.
+        instrument ids of arrays are rows of this list, and ids beyond it are named after themselves, ``3.ARRAY``. One
+        that the data have nothing of is a warning.
     speed : ``"max"``, or how many seconds of the recording pass in one second.
     overflow, batch_max : for every strategy that is not paired with options of its own.
     on_fault : ``"raise"``: the first exception of a strategy ends the run and leaves this call; ``"quarantine"``: a
@@ -91,7 +95,11 @@ def replay(
         "late": late,
         "progress": progress,
     }
-    return run_parts(build_parts(complete(options)))
+    parts = build_parts(complete(options))
+    report = run_parts(parts)
+    if not report.stopped and (problem := parts.names.problem_of_configured(parts.gates.instruments)):
+        log.warning("instruments: %s", problem)
+    return report
 
 
 def run_parts(parts: EngineParts, on_begin: Callable[[RunningReplay], object] | None = None) -> Report:

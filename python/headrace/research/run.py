@@ -204,6 +204,8 @@ def _run(
     if report.is_empty and not report.stopped:
         refuse_outside(parts.feeds)
     notes += unmatched_notes(options, {*names, *report.instruments})
+    if not report.stopped and (problem := parts.names.problem_of_configured(own.name for own in listed)):
+        notes.append(f"warning: instruments: {problem}")
     return _Run(parts, observer, report, settings, notes)
 
 

@@ -85,6 +85,15 @@ class KnownNames:
 
         return problem
 
+    def problem_of_configured(self, configured: Iterable[str]) -> str:
+        """Return which configured instruments no feed announced and no tick was of, behind a run; empty: none."""
+        _, streams = self._dispatcher.sequencer.save()
+        met = sorted({*self._announced(), *(instrument for instrument, _, seq, _ in streams if seq)})
+        missing = [f"{own!r}{nearest(own, met)}" for own in configured if own not in met]
+        if not missing:
+            return ""
+        return f"the data have nothing of {_listed(missing)}; there is {_listed(met)}"
+
     def check(self, strategy: object, instrument: object) -> None:
         """Check names that choose orders or positions; None chooses all.
 
