@@ -16,7 +16,10 @@ import headrace._native as _native
 from headrace.market.candles import CANDLE_DTYPE, CandleOpen
 from headrace.market.events import Bar, Cause
 from tests.support.candles import MINUTE, candles, walk
-from tests.support.feeding import BTC
+from tests.support.feeding import BTC, ETH
+
+# What a result keeps of a candle.
+ROW = ("ts_open", "ts_close", "low", "high", "close")
 
 
 def native_candles(each: np.ndarray) -> _native.CandleMerge:
@@ -100,3 +103,35 @@ def test_audit_hash_is_that_of_its_lines_however_many(count: int) -> None:
 @pytest.mark.usefixtures("one_processor")
 def test_audit_hash_is_the_same_on_one_processor() -> None:
     compare_hashes(5_000)
+
+
+@pytest.mark.parametrize("lines", [0, 700], ids=["here", "in a thread"])
+def test_candles_of_a_block_are_what_numpy_makes_of_them(lines: int) -> None:
+    native = native_candles(candles(walk(1)))
+    rows, own = _native.CandleRows(native, 1_024), _native.AuditHash(native)
+    expected = {name: hashlib.sha256() for name in (ETH, BTC)}
+    assert own.input_hexdigests() == {}
+    for seed in range(4):
+        for _ in range(lines):
+            own.update(b"line\n")
+        for name, hash_ in expected.items():
+            each = candles(walk(500 + seed, seed=seed), start_ns=seed * 1_000 * MINUTE)
+            for candle in each:
+                opened, closed, low, high, close = (candle[own].item() for own in ROW)
+                assert not rows.add(name, (opened, closed), (low, high, close))
+            closes_at, closes, times, prices = rows.take(name, into=own)
+            floats = np.stack([each[own].astype("<f8") for own in ROW], axis=1)
+            hash_.update(floats.tobytes())
+            assert (closes_at.tolist(), closes.tolist()) == (each["ts_close"].tolist(), each["close"].tolist())
+            assert prices.tolist() == floats[:, 2:].ravel().tolist()
+            assert times[::3].tolist() == times[1::3].tolist() == (each["ts_open"] + 1).tolist()
+            assert times[2::3].tolist() == each["ts_close"].tolist()
+        assert own.input_hexdigests() == {name: hash_.hexdigest() for name, hash_ in expected.items()}
+    assert list(own.input_hexdigests()) == sorted(expected)
+    assert [len(taken) for taken in rows.take(BTC, into=None)] == [0] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="chooses the processors of a thread")
+@pytest.mark.usefixtures("one_processor")
+def test_candles_are_hashed_the_same_on_one_processor() -> None:
+    test_candles_of_a_block_are_what_numpy_makes_of_them(700)

@@ -49,25 +49,31 @@ def curve_of(
 ) -> np.ndarray:
     """Return the curve of one currency, dtype CURVE_DTYPE.
 
-    fills, funding : of that currency. traded : the instruments that settle in it. span : of the run, ns. equity_end :
-    the exact last value; None: a position without a mark has none.
+    fills, funding : of that currency. traded : the instruments with marks that settle in it. span : of the run, ns.
+    equity_end : the exact last value; None: a position without a mark has none.
     """
     first_ns, last_ns = span
-    fills = sorted(fills, key=attrgetter("held_ns"))
+    filled: dict[str, list[Fill]] = {}
+    for fill in sorted(fills, key=attrgetter("held_ns")):
+        filled.setdefault(fill.instrument, []).append(fill)
     times = marks.ends(traded, last_ns)
     times = times[(times > first_ns) & (times < last_ns)]
     if last_ns > first_ns:
         times = np.append(times, last_ns)
-    held, gross = np.zeros(len(times)), np.zeros(len(times))
+    held, gross, growth = np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(times))
+    growing = 0
     for name, instrument in traded.items():
-        own = [fill for fill in fills if fill.instrument == name]
-        if own:
-            prices = marks.at(name, times)
-            worth = _worth(
-                instrument, _at(times, [fill.held_ns for fill in own], [float(fill.net) for fill in own]), prices
-            )
+        prices = marks.at(name, times)
+        own = filled.get(name)
+        if own is not None:
+            quantities = _at(times, [fill.held_ns for fill in own], [float(fill.net) for fill in own])
+            worth = _worth(instrument, quantities, prices)
             held += worth
             gross += np.abs(worth)
+        if instrument.contract != "inverse":
+            # Before its first price an instrument stands where it began.
+            growth += np.where(np.isfinite(prices), prices / marks.first(name), 1.0)
+            growing += 1
     cash = _at(times, *_paid(fills, funding)) + float(deposit)
     made = np.zeros(len(times) + 1, CURVE_DTYPE)
     made["ts"][0], made["ts"][1:] = first_ns, times
@@ -78,7 +84,7 @@ def curve_of(
     equity = made["equity"][1:]
     made["exposure"][1:] = np.divide(gross, equity, out=np.zeros(len(times)), where=equity > 0)
     made["drawdown"] = drawdowns(made["equity"])
-    made["benchmark"][1:] = float(deposit) * _held_growth(marks, traded, times)
+    made["benchmark"][1:] = float(deposit) * (growth / growing if growing else 1.0)
     return made
 
 
@@ -110,16 +116,3 @@ def _worth(instrument: Instrument, quantities: np.ndarray, prices: np.ndarray) -
         return -coins
     worth: np.ndarray = np.multiply(sized, prices, out=np.zeros(len(sized)), where=is_held)
     return worth
-
-
-def _held_growth(marks: Marks, traded: Mapping[str, Instrument], times: np.ndarray) -> np.ndarray:
-    """Return by how much holding grew: the mean of the instruments' prices, by their first; 1 before it."""
-    names = [name for name in marks.instruments if name in traded and traded[name].contract != "inverse"]
-    if not names:
-        return np.ones(len(times))
-    grown: np.ndarray = np.zeros(len(times))
-    for name in names:
-        prices = marks.at(name, times)
-        grown += np.where(np.isfinite(prices), prices / marks.first(name), 1.0)
-    mean: np.ndarray = grown / len(names)
-    return mean

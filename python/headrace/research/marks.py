@@ -90,7 +90,7 @@ class Marks:
         if series is None:
             series = self._series[instrument] = _Series()
             self._first[instrument] = float(prices[0])
-        series.add((times - 1) // self.step_ns, np.array(prices, dtype=np.float64))
+        series.add((times - 1) // self.step_ns, np.asarray(prices, dtype=np.float64))
         self._last[instrument] = float(prices[-1])
         while series.count > MARKS_MAX and self._level + 1 < len(STEPS_NS):
             self._lengthen()

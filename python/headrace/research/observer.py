@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -53,7 +53,6 @@ __all__ = ["Observer"]
 # So many quotes and candles at once that NumPy's cost per call is small, and their copy too.
 WINDOW = "5m"
 CANDLES = 1_024
-_CANDLE = np.dtype([("ts_open", "<i8"), ("ts_close", "<i8"), ("low", "<f8"), ("high", "<f8"), ("close", "<f8")])
 ENDS: dict[type[OrderEvent], str] = {
     OrderFilled: "filled",
     OrderCanceled: "canceled",
@@ -78,7 +77,6 @@ class Observer:
         self._net: dict[str, Decimal] = {}
         self._hash = _native.AuditHash(parts.candles) if hashing else None
         self._names = parts.dispatcher.instruments
-        self._candle_hashes: dict[str, Any] = {}
         # The candles that were not looked at yet.
         self._candles = _native.CandleRows(parts.candles, CANDLES)
         parts.bus.subscribe(OrderEvent, self._on_order, name="result")
@@ -97,9 +95,10 @@ class Observer:
 
     def input_hash(self, of_ticks: str | None) -> str | None:
         """Return the hash of the input: that of its ticks, and with candles one over both, by instrument."""
-        if of_ticks is None or not self._candle_hashes:
+        of_candles = {} if self._hash is None else self._hash.input_hexdigests()
+        if of_ticks is None or not of_candles:
             return of_ticks
-        parts = [of_ticks, *(f"{name} {self._candle_hashes[name].hexdigest()}" for name in sorted(self._candle_hashes))]
+        parts = [of_ticks, *(f"{name} {own}" for name, own in of_candles.items())]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
@@ -191,23 +190,15 @@ class Observer:
         assert isinstance(event, Bar)
         if self._parts.candle_lengths.get(event.instrument) != event.ts_close - event.ts_open:
             return
-        prices = event.low, event.high, event.close
-        if self._candles.add(event.instrument, event.ts_open, event.ts_close, *prices):
+        times, prices = (event.ts_open, event.ts_close), (event.low, event.high, event.close)
+        if self._candles.add(event.instrument, times, prices):
             self._look_at_candles(event.instrument)
 
     def _look_at_candles(self, instrument: str) -> None:
-        candles = np.frombuffer(self._candles.take(instrument), _CANDLE)
-        names = _CANDLE.names or ()
-        rows = np.empty((len(candles), len(names)), "<f8")
-        for place, name in enumerate(names):
-            rows[:, place] = candles[name]
-        self.marks.add(instrument, candles["ts_close"], candles["close"])
+        closed, closes, times, prices = self._candles.take(instrument, into=self._hash)
+        self.marks.add(instrument, closed, closes)
         # What is filled at the open sees the whole candle, what is filled at the close only that.
-        times = np.repeat(candles["ts_open"] + 1, 3)
-        times[2::3] = candles["ts_close"]
-        self.trips.look(instrument, times, rows[:, 2:].ravel())
-        if self._hash is not None:
-            self._candle_hashes.setdefault(instrument, hashlib.sha256()).update(rows)
+        self.trips.look(instrument, times, prices)
 
     def finish(self) -> None:
         """Look at the candles that are left; call it when the run is over."""

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use pyo3::prelude::*;
+
 /// Takes the bars of candles in place of a handler.
 pub(crate) trait CandleTap: Send + Sync {
     /// Takes the newest candle of a stream; false: the handler is to be called after all.
-    fn take(&self, stream: u32) -> bool;
+    fn take(&self, py: Python<'_>, stream: u32) -> bool;
 }
 
 /// A tap, as a handler has it.

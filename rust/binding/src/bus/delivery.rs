@@ -56,7 +56,7 @@ impl BusCore {
                 }
             }
             if let (Some(key), Some(tap)) = (in_hand.candle, this.tap())
-                && tap.take(key.stream())
+                && tap.take(py, key.stream())
             {
                 this.count_call();
                 in_hand.skip();

@@ -83,76 +83,76 @@ impl CandleMerge {
     }
 
     /// Sets when the data began that a stream is made from, before its first candle.
-    fn begin(&self, stream: usize, begins_ns: i64) {
-        self.shared.streams()[stream].begin(begins_ns);
+    fn begin(&self, py: Python<'_>, stream: usize, begins_ns: i64) {
+        self.shared.streams(py)[stream].begin(begins_ns);
     }
 
     /// Sets how an audit writes the bars of a stream: literals, each with the name of what comes behind it, and the end.
-    fn set_line(&self, stream: usize, parts: Vec<LinePart>, end: Vec<u8>) -> PyResult<()> {
+    fn set_line(&self, py: Python<'_>, stream: usize, parts: Vec<LinePart>, end: Vec<u8>) -> PyResult<()> {
         let known = |(literal, name): LinePart| {
             let part = Part::named(&name).ok_or_else(|| internal("a part of no candle"))?;
             Ok((literal.into_boxed_slice(), part))
         };
         let parts = parts.into_iter().map(known).collect::<PyResult<Vec<_>>>()?;
         // The first one stays.
-        let _ = self.shared.streams()[stream]
+        let _ = self.shared.streams(py)[stream]
             .line
             .set(Arc::new(BarLine::new(parts, end.into_boxed_slice())));
         Ok(())
     }
 
     /// Appends candles to a stream: an array of dtype CANDLE_DTYPE, seen as bytes. Raises ValueError.
-    fn push(&self, stream: u32, data: PyReadonlyArray1<'_, u8>) -> PyResult<()> {
+    fn push(&self, py: Python<'_>, stream: u32, data: PyReadonlyArray1<'_, u8>) -> PyResult<()> {
         let (candles, rest) = data.as_slice()?.as_chunks::<CANDLE_BYTES>();
         if !rest.is_empty() {
             return Err(PyValueError::new_err("these are no whole candles"));
         }
         self.shared
-            .with(|state| state.merge.push(stream, candles.iter().map(Candle::read)));
+            .with(py, |state| state.merge.push(stream, candles.iter().map(Candle::read)));
         Ok(())
     }
 
     /// The streams that must be read on before the next event is known, since the last call.
-    fn take_hungry(&self) -> Vec<u32> {
-        self.shared.with(|state| state.merge.take_hungry())
+    fn take_hungry(&self, py: Python<'_>) -> Vec<u32> {
+        self.shared.with(py, |state| state.merge.take_hungry())
     }
 
     /// When the next event is, ns; None: there is none. Right when no stream is hungry.
     #[getter]
-    fn due_ns(&self) -> Option<i64> {
-        self.shared.with(|state| state.merge.peek()).map(|due| due.ts_ns)
+    fn due_ns(&self, py: Python<'_>) -> Option<i64> {
+        self.shared.with(py, |state| state.merge.peek()).map(|due| due.ts_ns)
     }
 
     /// Whether the next events are opens.
     #[getter]
-    fn is_open_next(&self) -> bool {
+    fn is_open_next(&self, py: Python<'_>) -> bool {
         self.shared
-            .with(|state| state.merge.peek())
+            .with(py, |state| state.merge.peek())
             .is_some_and(|due| due.what == What::Open)
     }
 
     /// When the first event was, ns; None: there was none.
     #[getter]
-    fn first_ns(&self) -> Option<i64> {
-        self.shared.with(|state| state.merge.first_ns())
+    fn first_ns(&self, py: Python<'_>) -> Option<i64> {
+        self.shared.with(py, |state| state.merge.first_ns())
     }
 
     /// When the last candle closed, ns; 0: none has.
     #[getter]
-    fn last_ns(&self) -> i64 {
-        self.shared.with(|state| state.last_ns)
+    fn last_ns(&self, py: Python<'_>) -> i64 {
+        self.shared.with(py, |state| state.last_ns)
     }
 
     /// How many candles have closed.
     #[getter]
-    fn count(&self) -> u64 {
-        self.shared.with(|state| state.count)
+    fn count(&self, py: Python<'_>) -> u64 {
+        self.shared.with(py, |state| state.count)
     }
 
     /// The price that a candle of an instrument opened or closed at last, and its time, ns; None: there was none.
-    fn mark(&self, instrument: &str) -> Option<(f64, i64)> {
+    fn mark(&self, py: Python<'_>, instrument: &str) -> Option<(f64, i64)> {
         let at = self.shared.number_of(instrument)?;
-        self.shared.with(|state| state.newest[at].mark)
+        self.shared.with(py, |state| state.newest[at].mark)
     }
 
     /// The newest open and the newest closed candle of an instrument; None for what was not there.
@@ -160,7 +160,7 @@ impl CandleMerge {
         let Some(at) = self.shared.number_of(instrument) else {
             return Ok((None, None));
         };
-        let (newest, streams) = (self.shared.with(|state| state.newest[at]), self.shared.streams());
+        let (newest, streams) = (self.shared.with(py, |state| state.newest[at]), self.shared.streams(py));
         let of = |taken: &Taken| Arc::clone(&streams[taken.stream as usize]);
         let opened = newest.opened.map(|own| self.maker.opened(py, &of(&own), &own));
         let closed = newest.closed.map(|own| self.maker.bar(py, &of(&own), &own));
@@ -170,7 +170,7 @@ impl CandleMerge {
     /// The closed candles of a stream that `run` has published since the last call, as the bytes of an array; of very
     /// many the last ones.
     fn take_unread<'py>(&self, py: Python<'py>, stream: usize) -> Bound<'py, PyBytes> {
-        let unread = self.shared.with(|state| std::mem::take(&mut state.unread[stream]));
+        let unread = self.shared.with(py, |state| std::mem::take(&mut state.unread[stream]));
         let mut bytes = Vec::with_capacity(unread.len() * CANDLE_BYTES);
         unread.iter().for_each(|candle| candle.write(&mut bytes));
         PyBytes::new(py, &bytes)
@@ -178,22 +178,22 @@ impl CandleMerge {
 
     /// The opens that are next.
     fn take_opens(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
-        let (streams, taken) = self.take(What::Open);
+        let (streams, taken) = self.take(py, What::Open);
         let opened = |own: &Taken| self.maker.opened(py, &streams[own.stream as usize], own);
         taken.iter().map(opened).collect()
     }
 
     /// The candles whose closes are next, as bars.
     fn take_closes(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
-        let (streams, taken) = self.take(What::Close);
+        let (streams, taken) = self.take(py, What::Close);
         self.maker.bars(py, &streams, &taken)
     }
 
     /// Publishes the bars of the last ``take_closes`` together, so that taps take them; false: the bus takes them one by
     /// one.
-    fn publish(&self, bus: &BusCore, bars: Vec<Py<PyAny>>) -> PyResult<bool> {
+    fn publish(&self, py: Python<'_>, bus: &BusCore, bars: Vec<Py<PyAny>>) -> PyResult<bool> {
         let kind = self.maker.kind();
-        let (keys, last_ns) = self.shared.with(|state| (state.closing.clone(), state.last_ns));
+        let (keys, last_ns) = self.shared.with(py, |state| (state.closing.clone(), state.last_ns));
         // An event that is stamped 0 is stamped anew.
         if keys.len() != bars.len() || last_ns == 0 || !bus.takes_candles(kind, bars.len()) {
             return Ok(false);
@@ -228,7 +228,7 @@ impl CandleMerge {
         bars_max: usize,
         events_max: u64,
     ) -> PyResult<u64> {
-        let streams = self.shared.streams();
+        let streams = self.shared.streams(py);
         let core = &ingest.core;
         let time = ingest
             .time
@@ -251,7 +251,7 @@ impl CandleMerge {
             if is_stopped || core.bars.has_closed() || core.has_consumers_behind() || !waits.is_nothing_queued()? {
                 return Ok(times);
             }
-            let Some(next) = self.take_quiet(bus, core.bars.due_ns(), bars_max, &mut taken) else {
+            let Some(next) = self.take_quiet(py, bus, (core.bars.due_ns(), bars_max), &mut taken) else {
                 return Ok(times);
             };
             time.get().move_to(next.ts_ns);
@@ -275,16 +275,23 @@ impl CandleMerge {
 
 impl CandleMerge {
     /// Takes the next events, which are such; returns all streams with them.
-    fn take(&self, what: What) -> (Arc<Vec<SharedStream>>, Vec<Taken>) {
-        let (streams, mut taken) = (self.shared.streams(), Vec::new());
-        self.shared.with(|state| state.take_next(what, &streams, &mut taken));
+    fn take(&self, py: Python<'_>, what: What) -> (Arc<Vec<SharedStream>>, Vec<Taken>) {
+        let (streams, mut taken) = (self.shared.streams(py), Vec::new());
+        self.shared
+            .with(py, |state| state.take_next(what, &streams, &mut taken));
         (streams, taken)
     }
 
     /// Takes the next events, if they may pass; returns what they are.
-    fn take_quiet(&self, bus: &BusCore, bars_ns: i64, bars_max: usize, taken: &mut Vec<Taken>) -> Option<Due> {
-        let streams = self.shared.streams();
-        self.shared.with(|state| {
+    fn take_quiet(
+        &self,
+        py: Python<'_>,
+        bus: &BusCore,
+        (bars_ns, bars_max): (i64, usize),
+        taken: &mut Vec<Taken>,
+    ) -> Option<Due> {
+        let streams = self.shared.streams(py);
+        self.shared.with(py, |state| {
             let next = state.merge.peek().filter(|_| !state.merge.is_hungry())?;
             // An event that is stamped 0 is stamped anew.
             if next.ts_ns >= bars_ns || next.ts_ns == 0 {
@@ -353,7 +360,7 @@ impl CandleMerge {
                 return Ok(false);
             }
         }
-        self.shared.with(|state| state.keep_unread(taken));
-        self.publish(bus, bars)
+        self.shared.with(py, |state| state.keep_unread(taken));
+        self.publish(py, bus, bars)
     }
 }

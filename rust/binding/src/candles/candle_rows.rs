@@ -3,22 +3,29 @@
 //! Guarantees: the candle that completes a block is left to the handler in Python, which looks at the block there.
 //! Does not: keep candles that orders are not filled from.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use headrace_core::candles::Taken;
+use numpy::PyArray1;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use rustc_hash::FxHashMap;
 
+use super::audit_hash::AuditHash;
 use super::candle_merge::CandleMerge;
 use super::shared::Shared;
 use crate::bus::{BusHandler, CandleTap};
-use crate::lock::lock;
+use crate::hot::exclusive::{self, Exclusive};
 
 /// A candle: its times, low, high and close.
 type Row = (i64, i64, f64, f64, f64);
 
-const ROW_BYTES: usize = 40;
+/// What is looked at of candles: when they closed, and at what; when prices were there, and these.
+type Looked<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<f64>>,
+);
 
 #[derive(Default)]
 struct Block {
@@ -62,16 +69,24 @@ impl Blocks {
 struct Rows {
     shared: Arc<Shared>,
     full: usize,
-    blocks: Mutex<Blocks>,
+    blocks: Exclusive<Blocks>,
+}
+
+impl Rows {
+    /// The blocks; whoever has them runs nothing of Python, so no other call comes in between.
+    #[inline]
+    fn blocks<'a, 'py>(&'a self, py: Python<'py>) -> exclusive::Taken<'a, 'py, Blocks> {
+        self.blocks.take(py).expect("one call at a time")
+    }
 }
 
 impl CandleTap for Rows {
-    fn take(&self, stream: u32) -> bool {
-        self.shared.with_closed(stream, |own, Taken { candle, .. }| {
+    fn take(&self, py: Python<'_>, stream: u32) -> bool {
+        self.shared.with_closed(py, stream, |own, Taken { candle, .. }| {
             if candle.ts_close - candle.ts_open != own.shortest_ns {
                 return true;
             }
-            let mut blocks = lock(&self.blocks);
+            let mut blocks = self.blocks(py);
             let Some(place) = blocks.places.get(own.at).copied().flatten() else {
                 return false;
             };
@@ -96,13 +111,14 @@ impl CandleRows {
         Self(Arc::new(Rows {
             shared: Arc::clone(&candles.shared),
             full,
-            blocks: Mutex::default(),
+            blocks: Exclusive::default(),
         }))
     }
 
-    /// Adds a candle of an instrument; returns whether its block is full.
-    fn add(&self, instrument: &str, ts_open: i64, ts_close: i64, low: f64, high: f64, close: f64) -> bool {
-        let mut blocks = lock(&self.0.blocks);
+    /// Adds a candle of an instrument; returns whether its block is full. times : open, close. prices : low, high, close.
+    fn add(&self, py: Python<'_>, instrument: &str, times: (i64, i64), prices: (f64, f64, f64)) -> bool {
+        let ((ts_open, ts_close), (low, high, close)) = (times, prices);
+        let mut blocks = self.0.blocks(py);
         let place = blocks.place_of(instrument);
         if let Some(at) = self.0.shared.number_of(instrument) {
             let needed = blocks.places.len().max(at + 1);
@@ -112,27 +128,36 @@ impl CandleRows {
         blocks.add(place, (ts_open, ts_close, low, high, close)) >= self.0.full
     }
 
-    /// The candles of an instrument that were not taken yet, 40 bytes each: ts_open, ts_close, low, high, close.
-    fn take<'py>(&self, py: Python<'py>, instrument: &str) -> Bound<'py, PyBytes> {
+    /// The candles of an instrument that were not taken yet: when each closed, and its close; then, of each, three times
+    /// with a price: its low and its high from behind its open on, and its close. into : takes them for their hash.
+    #[pyo3(signature = (instrument, *, into))]
+    fn take<'py>(&self, py: Python<'py>, instrument: &str, into: Option<Py<AuditHash>>) -> Looked<'py> {
         let rows = {
-            let mut blocks = lock(&self.0.blocks);
+            let mut blocks = self.0.blocks(py);
             let place = blocks.place_of(instrument);
             std::mem::take(&mut blocks.blocks[place].1.rows)
         };
-        let mut bytes = Vec::with_capacity(rows.len() * ROW_BYTES);
-        for (ts_open, ts_close, low, high, close) in rows {
-            bytes.extend_from_slice(&ts_open.to_le_bytes());
-            bytes.extend_from_slice(&ts_close.to_le_bytes());
-            for price in [low, high, close] {
-                bytes.extend_from_slice(&price.to_le_bytes());
-            }
+        if let Some(hash) = into {
+            // As numbers of one kind, times too.
+            let values = rows
+                .iter()
+                .flat_map(|row| [row.0 as f64, row.1 as f64, row.2, row.3, row.4]);
+            let bytes = values.flat_map(f64::to_le_bytes).collect();
+            hash.get().take_input(py, instrument, bytes);
         }
-        PyBytes::new(py, &bytes)
+        let seen = rows.iter().flat_map(|row| [row.0 + 1, row.0 + 1, row.1]);
+        let prices = rows.iter().flat_map(|row| [row.2, row.3, row.4]);
+        (
+            PyArray1::from_iter(py, rows.iter().map(|row| row.1)),
+            PyArray1::from_iter(py, rows.iter().map(|row| row.4)),
+            PyArray1::from_vec(py, seen.collect()),
+            PyArray1::from_vec(py, prices.collect()),
+        )
     }
 
     /// The instruments that have candles which were not taken yet, in the order of the first of these.
-    fn waiting(&self) -> Vec<String> {
-        let blocks = lock(&self.0.blocks);
+    fn waiting(&self, py: Python<'_>) -> Vec<String> {
+        let blocks = self.0.blocks(py);
         let mut waiting: Vec<_> = blocks
             .blocks
             .iter()
@@ -143,8 +168,8 @@ impl CandleRows {
     }
 
     /// When the last candle of an instrument closed, ns; None: none has.
-    fn closed_ns(&self, instrument: &str) -> Option<i64> {
-        let blocks = lock(&self.0.blocks);
+    fn closed_ns(&self, py: Python<'_>, instrument: &str) -> Option<i64> {
+        let blocks = self.0.blocks(py);
         let place = blocks.by_name.get(instrument)?;
         blocks.blocks[*place].1.closed_ns
     }

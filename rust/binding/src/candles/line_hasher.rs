@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!   candles, other lines ─▶ piece ─▶ channel ─▶ thread: candles as lines ─▶ SHA-256
-//!                             ▲                   │
+//!                             ▲       ▲           │ └▶ rows ─▶ SHA-256 of each instrument
+//!          rows of candles ───│───────┘           │
 //!                             └────── emptied ◀───┘
 //! ```
-//! Guarantees: the hash is that of all lines in the order in which they came; the thread never touches Python; at most
-//! `PIECES_MAX` pieces wait, and whoever has one more waits, too.
+//! Guarantees: the hash is that of all lines in the order in which they came, and that of an instrument the same of its
+//! rows; the thread never touches Python; at most `PIECES_MAX` pieces wait, and whoever has one more waits, too.
 //! Does not: start a thread for a short run, or where there is one processor.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -41,15 +43,36 @@ struct Piece {
     bytes: Vec<u8>,
 }
 
+/// The hashes so far, lower-case hex.
+pub(super) struct Hashes {
+    pub(super) lines: String,
+    /// By instrument.
+    pub(super) inputs: BTreeMap<String, String>,
+}
+
 /// What writes and hashes.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Writer {
     hash: PiecesHash,
     /// By stream.
     streams: Vec<Option<Arc<BarLine>>>,
+    /// By instrument.
+    inputs: BTreeMap<String, PiecesHash>,
 }
 
 impl Writer {
+    fn input(&mut self, instrument: String, rows: &[u8]) {
+        self.inputs.entry(instrument).or_default().update(rows);
+    }
+
+    fn hashes(&self) -> Hashes {
+        let inputs = self.inputs.iter().map(|(name, hash)| (name.clone(), hash.hex()));
+        Hashes {
+            lines: self.hash.hex(),
+            inputs: inputs.collect(),
+        }
+    }
+
     /// Hashes the lines of a piece, and empties it.
     fn take(&mut self, piece: &mut Piece) {
         let mut bytes = &piece.bytes[..];
@@ -79,8 +102,10 @@ impl Writer {
 /// What the thread is to do.
 enum Task {
     Hash(Piece),
-    /// Return the hash so far.
-    Hex(Sender<String>),
+    /// Hash rows of an instrument.
+    Input(String, Vec<u8>),
+    /// Return the hashes so far.
+    Show(Sender<Hashes>),
 }
 
 /// The thread, which ends when this is dropped.
@@ -91,17 +116,14 @@ struct Worker {
 
 impl Worker {
     /// Goes on with a writer in a thread; `None`: the machine has no room for one.
-    fn start(writer: &mut Writer) -> Option<Self> {
+    fn start(writer: &Writer) -> Option<Self> {
         if available_parallelism().map_or(1, NonZero::get) < 2 {
             return None;
         }
         let (tasks, to_do) = sync_channel(PIECES_MAX);
         let (give_back, emptied) = channel();
         // It begins with what the writer has; were there no thread, the writer would go on itself.
-        let mut own = Writer {
-            hash: writer.hash.clone(),
-            streams: writer.streams.clone(),
-        };
+        let mut own = writer.clone();
         let work = move || {
             for task in to_do {
                 match task {
@@ -110,8 +132,9 @@ impl Worker {
                         // Nobody may be there any more to use it again.
                         let _ = give_back.send(piece);
                     }
-                    Task::Hex(answer) => {
-                        let _ = answer.send(own.hash.hex());
+                    Task::Input(instrument, rows) => own.input(instrument, &rows),
+                    Task::Show(answer) => {
+                        let _ = answer.send(own.hashes());
                     }
                 }
             }
@@ -159,16 +182,28 @@ impl LineHasher {
         self.push(Line::Bytes(bytes.len()));
     }
 
-    /// What gives the hash of all lines so far, lower-case hex, when it is called; that may take some milliseconds.
-    pub(super) fn hex(&mut self) -> impl FnOnce() -> String + Send + use<> {
+    /// Takes candles of an instrument as rows, of which each instrument has a hash of its own.
+    pub(super) fn input(&mut self, instrument: &str, rows: Vec<u8>) {
+        let instrument = instrument.to_owned();
+        match &self.place {
+            Place::Thread(worker) => worker
+                .tasks
+                .send(Task::Input(instrument, rows))
+                .expect("the thread ends behind this"),
+            Place::Unknown | Place::Here => self.writer.input(instrument, &rows),
+        }
+    }
+
+    /// What gives the hashes so far when it is called; that may take some milliseconds.
+    pub(super) fn hashes(&mut self) -> impl FnOnce() -> Hashes + Send + use<> {
         self.pass_on();
-        let (answer, hex) = channel();
+        let (answer, hashes) = channel();
         let there = match &self.place {
-            Place::Thread(worker) => worker.tasks.send(Task::Hex(answer)).is_ok(),
+            Place::Thread(worker) => worker.tasks.send(Task::Show(answer)).is_ok(),
             _ => false,
         };
-        let here = (!there).then(|| self.writer.hash.hex());
-        move || here.unwrap_or_else(|| hex.recv().expect("the thread answers before it ends"))
+        let here = (!there).then(|| self.writer.hashes());
+        move || here.unwrap_or_else(|| hashes.recv().expect("the thread answers before it ends"))
     }
 
     #[inline]
@@ -176,7 +211,7 @@ impl LineHasher {
         self.piece.lines.push(line);
         if self.piece.lines.len() >= PIECE_LINES {
             if matches!(self.place, Place::Unknown) {
-                self.place = Worker::start(&mut self.writer).map_or(Place::Here, Place::Thread);
+                self.place = Worker::start(&self.writer).map_or(Place::Here, Place::Thread);
             }
             self.pass_on();
         }

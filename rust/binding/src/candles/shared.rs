@@ -13,6 +13,7 @@ use pyo3::types::PyString;
 use rustc_hash::FxHashMap;
 
 use crate::bus::CandleKey;
+use crate::hot::exclusive::Exclusive;
 use crate::lock::lock;
 
 /// What does not change of a stream.
@@ -75,7 +76,7 @@ pub(super) struct State {
 /// What is shared.
 #[derive(Default)]
 pub(crate) struct Shared {
-    state: Mutex<State>,
+    state: Exclusive<State>,
     instruments: Mutex<FxHashMap<String, usize>>,
 }
 
@@ -83,19 +84,21 @@ pub(crate) struct Shared {
 pub(super) type SharedStream = Arc<Stream>;
 
 impl Shared {
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut lock(&self.state))
+    /// Works with where the candles stand; `act` runs nothing of Python, so no other call comes in between.
+    #[inline]
+    pub(super) fn with<T>(&self, py: Python<'_>, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.take(py).expect("one call at a time"))
     }
 
-    pub(super) fn streams(&self) -> Arc<Vec<SharedStream>> {
-        self.with(|state| Arc::clone(&state.streams))
+    pub(super) fn streams(&self, py: Python<'_>) -> Arc<Vec<SharedStream>> {
+        self.with(py, |state| Arc::clone(&state.streams))
     }
 
     /// Looks at a stream, and at the candle of it that closed last.
     #[inline]
-    pub(super) fn with_closed<T>(&self, stream: u32, look: impl FnOnce(&Stream, &Taken) -> T) -> T {
+    pub(super) fn with_closed<T>(&self, py: Python<'_>, stream: u32, look: impl FnOnce(&Stream, &Taken) -> T) -> T {
         let at = stream as usize;
-        self.with(|state| look(&state.streams[at], &state.closed[at]))
+        self.with(py, |state| look(&state.streams[at], &state.closed[at]))
     }
 
     pub(super) fn number_of(&self, instrument: &str) -> Option<usize> {
@@ -128,7 +131,7 @@ impl Shared {
             begins_ns: AtomicI64::new(0),
             line: OnceLock::new(),
         };
-        Ok(self.with(|state| {
+        Ok(self.with(py, |state| {
             Arc::make_mut(&mut state.streams).push(Arc::new(stream));
             state.newest.resize(state.newest.len().max(at + 1), Newest::default());
             state.closed.push(Taken {

@@ -41,6 +41,13 @@ impl PiecesHash {
         }
     }
 
+    /// Takes many bytes at once, where they lie.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.digest.update(&self.buffer);
+        self.buffer.clear();
+        self.digest.update(bytes);
+    }
+
     /// The hash of everything so far, in lower-case hex.
     #[must_use]
     pub fn hex(&self) -> String {
