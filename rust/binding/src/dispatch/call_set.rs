@@ -17,8 +17,6 @@ pub(crate) struct CallSet {
     pub(super) is_compiled: bool,
     /// Whether its ticks are passed to books.
     pub(super) feeds_books: bool,
-    /// Whether its ticks are passed to books, and to nothing else.
-    pub(super) is_for_books: bool,
     /// Whether its ticks go to singular handlers, and to nothing else.
     pub(super) is_plain: bool,
     /// Ticks of this set that were dispatched.
@@ -36,7 +34,6 @@ impl CallSet {
         Self {
             is_compiled: false,
             feeds_books: false,
-            is_for_books: false,
             is_plain: false,
             seen: Arc::new(AtomicU64::new(0)),
             members: members.to_vec(),

@@ -180,11 +180,9 @@ pub(super) fn compile_set(py: Python<'_>, delivery: &mut Delivery, kind: u8, set
     for (_, call) in sites.iter_mut().filter_map(|site| site.call.as_mut()) {
         call.look_at(&slots);
     }
-    let only_counts = |site: &CallSite| site.call.is_none() && site.enters == Enters::Counted;
     CallSet {
         is_compiled: true,
         feeds_books,
-        is_for_books: feeds_books && classes.is_empty() && sites.iter().all(only_counts),
         is_plain: !feeds_books && classes.is_empty() && sites.iter().any(|site| site.call.is_some()),
         seen: Arc::clone(seen),
         members: members.clone(),

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headrace_core::fan_out::plan::Plan;
-use headrace_core::market::book::Event;
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
@@ -127,28 +126,17 @@ impl Group {
                 }
                 continue;
             }
-            let is_due_at = |index: usize| stops.is_some_and(|stops| stops.is_due(tick.ts_init, base + index as u64));
-            if is_due_at(index) {
+            if stops.is_some_and(|stops| stops.is_due(tick.ts_init, base + index as u64)) {
                 break;
             }
-            let before = index;
-            if set.is_for_books
-                && let Some(event) = Event::leading(&backlog[index..stop_at])
-                && !is_due_at(index + event.len() - 1)
-                && !delivery.is_interrupted(bounds)
-            {
-                delivery.pass_event_to_book(py, plan, sets, event, (base, index));
-                index += event.len();
-            } else {
-                call_sites(py, set, delivery, tick, (base, index));
-                let at = index - span_start;
-                set.batch(&mut delivery.classes, tick.kind, at, at + 1);
-                if set.feeds_books {
-                    delivery.pass_to_book(py, plan, sets, tick, (base, index));
-                }
-                index += 1;
+            call_sites(py, set, delivery, tick, (base, index));
+            let at = index - span_start;
+            set.batch(&mut delivery.classes, tick.kind, at, at + 1);
+            if set.feeds_books {
+                delivery.pass_to_book(py, plan, sets, tick, (base, index));
             }
-            if (*is_slow || index / TICKS_PER_LOOK != before / TICKS_PER_LOOK)
+            index += 1;
+            if (*is_slow || index % TICKS_PER_LOOK == 0)
                 && let Some(late) = bounds.overrun()
             {
                 *is_slow = late > SLOW_BY;
