@@ -16,7 +16,7 @@ use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
 
 use super::about::About;
-use super::books::KeptBook;
+use super::books::{Change, KeptBook};
 use super::call_set::CallSet;
 use super::compile::compile_set;
 use super::delivery::Delivery;
@@ -47,9 +47,51 @@ impl Delivery {
         (base, index): (u64, usize),
     ) {
         let chain = self.names.of(tick.instrument).chain;
-        let Some(change) = self.books.take(tick, chain) else {
-            return;
-        };
+        if let Some(change) = self.books.take(tick, chain) {
+            self.follow(py, plan, sets, &change, tick, (base, index));
+        }
+    }
+
+    /// Passes the level ticks of a whole event to their book at once. No handler takes them: they are only counted.
+    pub(super) fn pass_event_to_book(
+        &mut self,
+        py: Python<'_>,
+        plan: &Plan,
+        sets: &mut [CallSet],
+        event: &[Tick],
+        (base, index): (u64, usize),
+    ) {
+        let [.., last] = event else { return };
+        let (count, last_index) = (event.len() as u64, index + event.len() - 1);
+        let (first_position, last_position) = (base + index as u64, base + last_index as u64);
+        if let Some(set) = plan.set_of(last) {
+            let set = &sets[set as usize];
+            set.count_seen(count);
+            for site in &set.sites {
+                if site.shared.takes(last.instrument) {
+                    site.shared.delivered.add(count);
+                } else {
+                    self.members[site.member as usize].withhold(first_position, last_position, count);
+                }
+            }
+        }
+        self.running.take_up(last, last_position);
+        let chain = self.names.of(last.instrument).chain;
+        if let Some(change) = self.books.take_event(event, chain) {
+            self.follow(py, plan, sets, &change, last, (base, last_index));
+        }
+    }
+
+    /// What follows when a tick changed its book.
+    fn follow(
+        &mut self,
+        py: Python<'_>,
+        plan: &Plan,
+        sets: &mut [CallSet],
+        change: &Change,
+        tick: &Tick,
+        (base, index): (u64, usize),
+    ) {
         let position = base + index as u64;
         if let Some(status) = change.status {
             self.tell_status(py, status, tick.instrument, tick.ts_init, position);
@@ -58,14 +100,14 @@ impl Delivery {
             let instrument = self.names.of(tick.instrument).instrument.clone_ref(py);
             self.call_hook(py, "on_snapshot_needed", (instrument,));
         }
-        if let Some(book) = change.book
-            && let Some(set) = plan.set_of(&book)
+        if let Some(book) = &change.book
+            && let Some(set) = plan.set_of(book)
         {
             let set = &mut sets[set as usize];
             if !set.is_compiled {
                 *set = compile_set(py, self, kind::BOOK, set);
             }
-            self.call_with_book(py, set, &book, tick, (base, index));
+            self.call_with_book(py, set, book, tick, (base, index));
         }
     }
 

@@ -85,6 +85,16 @@ impl Books {
             needs_snapshot: false,
         })
     }
+
+    /// Passes the level ticks of a whole event to their book, as if they had come one by one.
+    pub(super) fn take_event(&mut self, event: &[Tick], chain: ChainRule) -> Option<Change> {
+        self.event.clear();
+        let instrument = event.first().map(|first| first.instrument)?;
+        if instrument == NO_INSTRUMENT {
+            return None;
+        }
+        book_of(&mut self.kept, instrument, chain).apply(event)
+    }
 }
 
 fn book_of(kept: &mut Vec<Option<KeptBook>>, instrument: u32, chain: ChainRule) -> &mut KeptBook {

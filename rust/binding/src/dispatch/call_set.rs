@@ -43,6 +43,13 @@ impl CallSet {
         }
     }
 
+    /// Whether its ticks are passed to books, and otherwise only counted.
+    #[inline]
+    pub(super) fn is_for_books(&self) -> bool {
+        let only_counts = |site: &CallSite| site.call.is_none() && site.enters == Enters::Counted;
+        self.feeds_books && self.classes.is_empty() && self.sites.iter().all(only_counts)
+    }
+
     #[inline]
     pub(crate) fn count_seen(&self, more: u64) {
         // Relaxed, and no locked add: the dispatching thread is the one writer.

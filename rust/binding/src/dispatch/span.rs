@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headrace_core::fan_out::plan::Plan;
+use headrace_core::market::book::Event;
 use headrace_core::market::kind;
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
@@ -129,14 +130,16 @@ impl Group {
             if stops.is_some_and(|stops| stops.is_due(tick.ts_init, base + index as u64)) {
                 break;
             }
-            call_sites(py, set, delivery, tick, (base, index));
-            let at = index - span_start;
-            set.batch(&mut delivery.classes, tick.kind, at, at + 1);
-            if set.feeds_books {
-                delivery.pass_to_book(py, plan, sets, tick, (base, index));
+            let before = index;
+            let ticks = &backlog[index..stop_at];
+            if let Some(event) = event_for_book(set, delivery, ticks, base + index as u64, stops, bounds) {
+                delivery.pass_event_to_book(py, plan, sets, event, (base, index));
+                index += event.len();
+            } else {
+                dispatch_tick(py, plan, sets, delivery, tick, (base, index), span_start);
+                index += 1;
             }
-            index += 1;
-            if (*is_slow || index % TICKS_PER_LOOK == 0)
+            if (*is_slow || index / TICKS_PER_LOOK != before / TICKS_PER_LOOK)
                 && let Some(late) = bounds.overrun()
             {
                 *is_slow = late > SLOW_BY;
@@ -180,6 +183,47 @@ impl Delivery {
     #[inline]
     fn is_interrupted(&self, bounds: Bounds) -> bool {
         self.raised.is_some() || (bounds.one_step && !self.awaiting.is_empty())
+    }
+}
+
+/// The event that these ticks, at `position`, begin with, when it may go to its book at once: no handler takes its ticks,
+/// and nothing is due before its end.
+#[inline]
+fn event_for_book<'a>(
+    set: &CallSet,
+    delivery: &Delivery,
+    ticks: &'a [Tick],
+    position: u64,
+    stops: Option<&Stops>,
+    bounds: Bounds,
+) -> Option<&'a [Tick]> {
+    if !set.is_for_books() || delivery.is_interrupted(bounds) {
+        return None;
+    }
+    let event = Event::leading(ticks)?;
+    let last = position + event.len() as u64 - 1;
+    let is_due = stops.is_some_and(|stops| stops.is_due(event[0].ts_init, last));
+    (!is_due).then_some(event)
+}
+
+/// One tick, at `base + index`, to the calls, batches and books of its set, which is known.
+#[inline(always)]
+fn dispatch_tick(
+    py: Python<'_>,
+    plan: &Plan,
+    sets: &mut [CallSet],
+    delivery: &mut Delivery,
+    tick: &Tick,
+    (base, index): (u64, usize),
+    span_start: usize,
+) {
+    let Some(set) = plan.set_of(tick) else { return };
+    let set = &mut sets[set as usize];
+    call_sites(py, set, delivery, tick, (base, index));
+    let at = index - span_start;
+    set.batch(&mut delivery.classes, tick.kind, at, at + 1);
+    if set.feeds_books {
+        delivery.pass_to_book(py, plan, sets, tick, (base, index));
     }
 }
 

@@ -19,34 +19,47 @@ const CUTS: [usize; 8] = [5, 10, 20, 50, 100, 500, 1_000, 5_000];
 /// Levels of a chunk at most: a full one is divided in two.
 const CHUNK_LEVELS: usize = 64;
 
-/// Levels next to each other, the worst first.
+/// Levels next to each other, the worst first: a key, which is the price in steps of 10^-8, negated on the ask side, and
+/// a size.
 #[derive(Clone, Debug, Default)]
-struct Chunk {
-    /// Prices in steps of 10^-8, negated on the ask side.
-    keys: Vec<i64>,
-    sizes: Vec<f64>,
-}
+struct Chunk(Vec<(i64, f64)>);
 
 impl Chunk {
-    /// Sets a size; 0 removes the level. Returns how many levels there are more.
+    /// Where a key is, or would be inserted.
     #[inline]
-    fn set(&mut self, key: i64, size: f64) -> isize {
-        let place = self.keys.partition_point(|known| *known < key);
-        let is_there = self.keys.get(place) == Some(&key);
-        match (is_there, size == 0.0) {
-            (true, true) => {
-                self.keys.remove(place);
-                self.sizes.remove(place);
+    fn place_of(&self, key: i64) -> usize {
+        self.0.partition_point(|(known, _)| *known < key)
+    }
+
+    /// The same, looked for from this place on, level by level.
+    #[inline]
+    fn place_near(&self, key: i64, near: usize) -> usize {
+        let levels = &self.0[..];
+        let mut place = near.min(levels.len());
+        while place > 0 && levels[place - 1].0 >= key {
+            place -= 1;
+        }
+        while place < levels.len() && levels[place].0 < key {
+            place += 1;
+        }
+        place
+    }
+
+    /// Sets a size at the place of its key; 0 removes the level. Returns how many levels there are more.
+    #[inline]
+    fn set(&mut self, place: usize, key: i64, size: f64) -> isize {
+        match self.0.get_mut(place).filter(|(known, _)| *known == key) {
+            Some(_) if size == 0.0 => {
+                self.0.remove(place);
                 -1
             }
-            (true, false) => {
-                self.sizes[place] = size;
+            Some((_, known)) => {
+                *known = size;
                 0
             }
-            (false, true) => 0,
-            (false, false) => {
-                self.keys.insert(place, key);
-                self.sizes.insert(place, size);
+            None if size == 0.0 => 0,
+            None => {
+                self.0.insert(place, (key, size));
                 1
             }
         }
@@ -54,15 +67,7 @@ impl Chunk {
 
     /// Its better half, which it loses.
     fn divide(&mut self) -> Self {
-        let half = self.keys.len() / 2;
-        Self {
-            keys: self.keys.split_off(half),
-            sizes: self.sizes.split_off(half),
-        }
-    }
-
-    fn levels(&self) -> impl DoubleEndedIterator<Item = (i64, f64)> {
-        self.keys.iter().copied().zip(self.sizes.iter().copied())
+        Self(self.0.split_off(self.0.len() / 2))
     }
 }
 
@@ -82,6 +87,8 @@ pub struct Side {
     middle: Option<i64>,
     /// Levels that the snapshot had.
     snapshot_len: usize,
+    /// Chunk and place of the newest change: an event's levels come in the order of their prices, so the next one is near.
+    newest: (usize, usize),
 }
 
 impl Side {
@@ -111,6 +118,7 @@ impl Side {
         self.known = None;
         self.middle = None;
         self.snapshot_len = 0;
+        self.newest = (0, 0);
     }
 
     /// Sets the size at a price; 0 removes it. False: the price is no whole number of steps.
@@ -120,27 +128,29 @@ impl Side {
         let Some(key) = self.key_of(price) else { return false };
         let Some(index) = self.chunk_of(key) else {
             if size != 0.0 {
-                self.chunks.push(Chunk {
-                    keys: vec![key],
-                    sizes: vec![size],
-                });
+                self.chunks.push(Chunk(vec![(key, size)]));
                 self.worst.push(key);
                 self.len = 1;
             }
             return true;
         };
         let chunk = &mut self.chunks[index];
-        let more = chunk.set(key, size);
+        let place = match self.newest {
+            (newest, near) if newest == index => chunk.place_near(key, near),
+            _ => chunk.place_of(key),
+        };
+        self.newest = (index, place);
+        let more = chunk.set(place, key, size);
         if more != 0 {
             self.len = self.len.saturating_add_signed(more);
-            match chunk.keys.first() {
+            match chunk.0.first() {
                 None => {
                     self.chunks.remove(index);
                     self.worst.remove(index);
                 }
-                Some(worst) => self.worst[index] = *worst,
+                Some((worst, _)) => self.worst[index] = *worst,
             }
-            if more > 0 && self.chunks[index].keys.len() > CHUNK_LEVELS {
+            if more > 0 && self.chunks[index].0.len() > CHUNK_LEVELS {
                 self.divide(index);
             }
         }
@@ -215,7 +225,7 @@ impl Side {
 
     #[inline]
     fn best_level(&self) -> Option<(i64, f64)> {
-        self.chunks.last()?.levels().next_back()
+        self.chunks.last()?.0.last().copied()
     }
 
     /// Whether the snapshot reached a key.
@@ -243,11 +253,8 @@ impl Side {
             return None;
         }
         let chunk = self.chunk_of(key).map(|index| &self.chunks[index]);
-        let size = chunk.and_then(|chunk| {
-            let place = chunk.keys.binary_search(&key).ok()?;
-            Some(chunk.sizes[place])
-        });
-        Some(size.unwrap_or(0.0))
+        let level = chunk.and_then(|chunk| chunk.0.get(chunk.place_of(key)));
+        Some(level.filter(|(known, _)| *known == key).map_or(0.0, |(_, size)| *size))
     }
 
     /// How much of the snapshot's depth is left, 0 to 1; 1 where it held all levels.
@@ -255,10 +262,10 @@ impl Side {
     pub fn depth_left(&self) -> f64 {
         let Some(known) = self.known else { return 1.0 };
         let reaching = self.worst.partition_point(|worst| *worst < known);
-        let whole: usize = self.chunks[reaching..].iter().map(|chunk| chunk.keys.len()).sum();
-        let part = self.chunks[..reaching].last().map_or(0, |chunk| {
-            chunk.keys.len() - chunk.keys.partition_point(|key| *key < known)
-        });
+        let whole: usize = self.chunks[reaching..].iter().map(|chunk| chunk.0.len()).sum();
+        let part = self.chunks[..reaching]
+            .last()
+            .map_or(0, |chunk| chunk.0.len() - chunk.place_of(known));
         let reached = whole + part;
         #[expect(clippy::cast_precision_loss, reason = "levels are counted in thousands")]
         let left = reached as f64 / self.snapshot_len.max(1) as f64;
@@ -288,23 +295,33 @@ impl Side {
 
     /// All levels, the best first.
     fn levels(&self) -> impl Iterator<Item = (i64, f64)> {
-        self.chunks.iter().rev().flat_map(|chunk| chunk.levels().rev())
+        self.chunks.iter().rev().flat_map(|chunk| chunk.0.iter().rev().copied())
     }
 
     /// The chunk where a key is, or would be inserted; `None`: there is no chunk.
     #[inline]
     fn chunk_of(&self, key: i64) -> Option<usize> {
         let last = self.worst.len().checked_sub(1)?;
-        if self.worst[last] <= key {
+        let worst = &self.worst[..];
+        // Where the newest change was, or next to it on the worse side: the venue writes the best level of an event first.
+        let near = self.newest.0.min(last);
+        if worst[near] <= key {
+            if near == last || key < worst[near + 1] {
+                return Some(near);
+            }
+        } else if near > 0 && worst[near - 1] <= key {
+            return Some(near - 1);
+        }
+        if worst[last] <= key {
             return Some(last);
         }
-        Some(self.worst.partition_point(|worst| *worst <= key).saturating_sub(1))
+        Some(worst.partition_point(|worst| *worst <= key).saturating_sub(1))
     }
 
     #[cold]
     fn divide(&mut self, index: usize) {
         let better = self.chunks[index].divide();
-        self.worst.insert(index + 1, better.keys[0]);
+        self.worst.insert(index + 1, better.0[0].0);
         self.chunks.insert(index + 1, better);
     }
 }
