@@ -54,12 +54,12 @@ __all__ = [
     "cause_table",
     "detect_venue",
     "field_table",
-    "first_unnamed",
     "flag_table",
     "kind_table",
     "limit_table",
     "mark_forked",
     "matches_pattern",
+    "refuse_unnamed",
     "register_kind",
     "reject_table",
     "status_tables",
@@ -863,8 +863,8 @@ def detect_venue(block: bytes) -> str | None: ...
 # name, singular type, plural dtype, unit, formula, kinds
 def field_table() -> list[tuple[str, str | None, str | None, str, str, list[str]]]: ...
 
-# ticks, of TICK_DTYPE; how many ids have names
-def first_unnamed(ticks: np.ndarray, names: int) -> int | None: ...
+# ticks, of TICK_DTYPE
+def refuse_unnamed(ticks: np.ndarray) -> None: ...
 
 # name, bit, meaning
 def flag_table() -> list[tuple[str, int, str]]: ...

@@ -36,14 +36,18 @@ SHOWN_MAX = 80
 
 
 class Items:
-    """Checks the items of one feed, once it is open. ids : writes the engine's into ticks."""
+    """Checks the items of one feed, once it is open.
 
-    def __init__(self, feed: AnyFeed, ids: InstrumentIds) -> None:
+    ids : writes the engine's into ticks. pump_looks : a pump takes each item next, and refuses ids without a name, too.
+    """
+
+    def __init__(self, feed: AnyFeed, ids: InstrumentIds, *, pump_looks: bool = False) -> None:
         self._name = feed.name
         self._has_frames = feed.venue is not None
         self._ids = ids
+        self._pump_looks = pump_looks
         # The first times show the unit: later a clock that began at 0 passes by such numbers, too. An ArrayFeed has
-        # looked at all of its own.
+        # looked at its own.
         self._shows_unit = not isinstance(feed, ArrayFeed)
 
     def checked(self, item: object) -> FeedItem:
@@ -92,7 +96,8 @@ class Items:
             if problem := column_problem(item["ts_init"]):
                 raise self._refused(f"ticks whose ts_init is {problem}")
         try:
-            return self._ids.of_table(np.require(item, requirements=["C", "A"]))
+            made = np.require(item, requirements=["C", "A"])
+            return self._ids.of_table(made, is_looked_at=self._pump_looks)
         except HeadraceError as error:
             raise self._refused(f"ticks, {error}") from error
 

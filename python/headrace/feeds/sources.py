@@ -137,7 +137,7 @@ class Sources:
                 decoder = None if feed.venue is None else _native.Decoder(feed.venue, self._dispatcher.instruments)
             numbered = {"numbered": True} if isinstance(feed, NumberedFeed) and feed.is_numbered else {}
             pump.add_source(feed.name, decoder, **numbered)
-            self._checks.append(Items(feed, self._instrument_ids))
+            self._checks.append(Items(feed, self._instrument_ids, pump_looks=self._quality is None))
             with NamedFeed(feed, "__aiter__"):
                 self._items.append(_items_of(feed, decoder))
 

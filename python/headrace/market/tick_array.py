@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import headrace._native as _native
-from headrace.errors import InstrumentError, OptionError
+from headrace.errors import OptionError
 from headrace.market.tick import NO_INSTRUMENT
 
 if TYPE_CHECKING:
@@ -79,19 +79,18 @@ class InstrumentIds:
         self._names: tuple[str, ...] = ()
         self._ids: np.ndarray | None = None
 
-    def of_table(self, array: np.ndarray) -> np.ndarray:
+    def of_table(self, array: np.ndarray, *, is_looked_at: bool = False) -> np.ndarray:
         """Return the array with the table's ids; new names are added. Without names it comes back as it is.
 
+        is_looked_at : whoever takes it refuses an id without a name, too.
         Raises InstrumentError: an id without a name.
         """
         names = getattr(array, "instruments", ())
         if not names:
             return array
-        row = _native.first_unnamed(array, len(names))
-        if row is not None:
-            number = array["instrument"][row]
-            msg = f"row {row}: instrument id {number} has no name, the array names {len(names)}: {', '.join(names)}"
-            raise InstrumentError(msg)
+        # Where they are the same, whoever takes the array looks at its ids while it copies them.
+        if names is not self._names or self._ids is not None or not is_looked_at:
+            _native.refuse_unnamed(array)
         if names is not self._names:
             ids = np.fromiter((self._table.add(name) for name in names), "u4", len(names))
             self._names, self._ids = names, None if np.array_equal(ids, np.arange(len(ids))) else ids

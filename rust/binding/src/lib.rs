@@ -108,7 +108,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_function(wrap_pyfunction!(ingest::detect_venue, module)?)?;
     module.add_function(wrap_pyfunction!(ingest::reject_table, module)?)?;
-    module.add_function(wrap_pyfunction!(tables::instruments::first_unnamed, module)?)?;
+    module.add_function(wrap_pyfunction!(tables::instruments::refuse_unnamed, module)?)?;
     module.add_function(wrap_pyfunction!(tables::instruments::matches_pattern_py, module)?)?;
     module.add_function(wrap_pyfunction!(errors::mark_forked, module)?)?;
     module.add_function(wrap_pyfunction!(tables::kinds::cause_table, module)?)?;

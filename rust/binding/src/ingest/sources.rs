@@ -28,6 +28,7 @@ use crate::dispatch::{Count, Quiet};
 use crate::errors::{internal, raise, raise_about, raise_with};
 use crate::hot::columns::ticks_of;
 use crate::lock::lock;
+use crate::tables::instruments::{names_of, refuse_unnamed};
 use crate::tables::kinds::kinds;
 
 struct Source {
@@ -80,12 +81,15 @@ impl Source {
     fn check_ticks(&self, publisher: &Publisher<'_, '_>, ticks: &[Tick]) -> PyResult<()> {
         let py = publisher.py;
         let known = lock(&publisher.core.instruments).rows().len();
-        refuse_unfit(py, ticks, &publisher.working.kinds, known).map_err(|error| {
-            let message = format!("feed {} yielded ticks, {}", self.name, error.value(py));
-            let about = raise_about(py, "FeedError", message, ("feed", &self.name));
-            about.set_cause(py, Some(error));
-            about
-        })
+        refuse_unfit(py, ticks, &publisher.working.kinds, known).map_err(|error| self.refused(py, error))
+    }
+
+    /// What is wrong with its ticks, as an error of the feed.
+    fn refused(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        let message = format!("feed {} yielded ticks, {}", self.name, error.value(py));
+        let about = raise_about(py, "FeedError", message, ("feed", &self.name));
+        about.set_cause(py, Some(error));
+        about
     }
 }
 
@@ -156,10 +160,15 @@ impl Sources {
             Block::Read(read.get().take(block.py())?)
         } else {
             // What is unknown now may be known when its turn comes.
-            let known = lock(&core.instruments).rows().len();
-            let (ticks, is_fit) = copied(ticks_of(block.py(), block)?, known);
+            let py = block.py();
+            let known = names_of(block)?.unwrap_or_else(|| lock(&core.instruments).rows().len());
+            let (ticks, is_fit) = copied(ticks_of(py, block)?, known);
             if let Some(source) = self.sources.get_mut(source) {
                 source.is_fit = is_fit;
+                if !is_fit {
+                    // An id that has no name would be another source's later.
+                    refuse_unnamed(py, block).map_err(|error| source.refused(py, error))?;
+                }
             }
             Block::Ticks(ticks)
         };

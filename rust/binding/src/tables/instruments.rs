@@ -10,10 +10,11 @@ use headrace_core::fan_out::plan::matches_pattern;
 use headrace_core::limits::{INSTRUMENTS_MAX, INSTRUMENTS_MAX_MAX};
 use headrace_core::market::instrument::{Contract, InstrumentError, InstrumentTable};
 use headrace_core::market::tick::Tick;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList};
 
-use crate::errors::raise;
+use crate::errors::{raise, raise_with};
 use crate::hot::columns::ticks_of;
 
 /// The instruments known so far: ``SYMBOL.VENUE`` and a dense id by first appearance.
@@ -115,12 +116,32 @@ pub(crate) fn matches_pattern_py(pattern: &str, name: &str) -> bool {
     matches_pattern(pattern, name)
 }
 
-/// The first row whose instrument id is not below ``names``, or None. An id of no instrument is below any number.
+/// How many names the ids of an array have (``TickArray.instruments``); `None`: its ids are those of the table.
+pub(crate) fn names_of(ticks: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    let names = ticks.getattr_opt(intern!(ticks.py(), "instruments"))?;
+    let count = names.map_or(Ok(0), |names| names.len())?;
+    Ok((count > 0).then_some(count))
+}
+
+/// Refuses an array with a tick whose instrument id is beyond the array's names; without names it passes.
 ///
-/// ticks : shape (n,), dtype TICK_DTYPE, C-contiguous. Raises ValueError. O(n), and allocates nothing.
+/// ticks : shape (n,), dtype TICK_DTYPE, C-contiguous. Raises ValueError, InstrumentError. O(n), and allocates nothing.
 #[pyfunction]
-pub(crate) fn first_unnamed(py: Python<'_>, ticks: &Bound<'_, PyAny>, names: usize) -> PyResult<Option<usize>> {
+pub(crate) fn refuse_unnamed(py: Python<'_>, ticks: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(names) = names_of(ticks)? else {
+        return Ok(());
+    };
     // NO_INSTRUMENT wraps to 0, so that one comparison serves it, too.
     let is_unnamed = |tick: &Tick| tick.instrument.wrapping_add(1) as usize > names;
-    Ok(ticks_of(py, ticks)?.iter().position(is_unnamed))
+    let all = ticks_of(py, ticks)?;
+    let Some(row) = all.iter().position(is_unnamed) else {
+        return Ok(());
+    };
+    let id = all[row].instrument;
+    let named: Vec<String> = ticks.getattr(intern!(py, "instruments"))?.extract()?;
+    let message = format!(
+        "row {row}: instrument id {id} has no name, the array names {names}: {}",
+        named.join(", ")
+    );
+    Err(raise_with(py, "InstrumentError", message, &[("row", row as u64)]))
 }
