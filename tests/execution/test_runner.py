@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 
 from headrace.errors import OptionError, SchemaVersionError
 from headrace.execution import GateResult, GateView, Runner, Store, claims, ledger
-from headrace.execution.database import Database, open_database
+from headrace.execution.database import Database, open_database, sqlite
 from headrace.execution.ledger import Holder, StaleFinish
 from headrace.execution.runner import owner_name
 from tests.support.executing import S, market, recommend, row, run, set_status, settings, statuses
@@ -72,6 +74,16 @@ def test_all_gates_are_recorded_whether_they_pass_or_refuse(store: Store) -> Non
     assert row(store, refused, "status", "failure_reason") == ("SKIPPED", "gates: confidence, action_allowed")
     [[risk]] = store.query("SELECT risk_json FROM dispatch_executions")
     assert document(risk) == gates[0]
+
+
+def test_the_standard_librarys_sqlite_does_without_apsw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apsw", None)
+    monkeypatch.setattr("headrace.execution.database.sqlite._errors", sqlite._errors.__wrapped__)
+    with Store(f"sqlite:///{tmp_path / 'own.db'}", migrate=True) as store:
+        market(store)
+        recommend(store, 3)
+        assert run(store).counts.simulated == 3
+        assert statuses(store) == {"SIMULATED": 3}
 
 
 def test_missing_market_data_is_a_refusal_with_nothing_observed(store: Store) -> None:

@@ -202,7 +202,8 @@ def _removed(connection: Connection, table: str, target: Path) -> int:
         for name, kind in columns.items()
     )
     total = 0
-    with parquet.ParquetFile(target) as file:
+    # What is removed must be what the file holds.
+    with parquet.ParquetFile(target, page_checksum_verification=True) as file:
         for batch in file.iter_batches(batch_size=ARCHIVE_BATCH):
             rows = zip(*(_values(batch.column(name), kind) for name, kind in columns.items()), strict=True)
             with transaction(connection):

@@ -244,7 +244,8 @@ def _spelled(template: str, dialect: str) -> str:
     text = re.sub(r"\{is_amount\((\w+), ([^)]+)\)\}", is_amount, template)
     # A text of digits compares as one; a double keeps the order of decimals.
     text = re.sub(r"\{number\((\w+)\)\}", r"CAST(\1 AS REAL)" if dialect == "sqlite" else r"\1", text)
-    json_check = r"CHECK (json_valid(\1))" if dialect == "sqlite" else ""
+    # Before SQLite 3.45, NULL is no valid JSON.
+    json_check = r"CHECK (\1 IS NULL OR json_valid(\1))" if dialect == "sqlite" else ""
     text = re.sub(r"\{is_json\((\w+)\)\}", json_check, text)
     return text.format(states=_STATES, names=_NAMES, **TYPES[dialect])
 
