@@ -107,7 +107,12 @@ LIMITS = (
     Limit("COMMAND_KEYS_S", 3_600.0, "s", "for so long, a repeated command gets its first answer"),
     Limit("COMMAND_CANCEL_S", 0.5, "s", "a cancelled handler may clean up for so long; then its target goes on"),
     Limit("COMMAND_RATE", 1_000, "commands/s", "no operator types faster; a faster script is out of control"),
-    Limit("TRACE_SAMPLE", 0.001, "of the frames", "a span costs what ten frames do, so spans take a hundredth"),
+    Limit(
+        "TRACE_SAMPLE",
+        0.0001,
+        "of the frames",
+        "a span costs what fifty frames do: spans take a two-hundredth",
+    ),
     Limit("COMMANDS_WAITING_MAX", 1_000, "commands", "a second's worth; more would be answered too late to matter"),
     Limit("AUDITS_WAITING_MAX", 1_000, "events", "audits that wait for room in a full control lane; more are logged"),
     # The control socket
