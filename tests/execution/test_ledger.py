@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
 
 import apsw
 import psycopg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.errors import StoreRefusedError
 from headrace.execution import Store
-from headrace.execution.ledger import execution_id
 from tests.support.executing import market, recommend, run
 
 COLUMNS = (
@@ -32,11 +28,6 @@ OF_SQLITE = [
     "UPDATE OR IGNORE dispatch_executions SET qty = 999",
 ]
 OF_POSTGRES = ["TRUNCATE dispatch_executions", "TRUNCATE dispatch_recommendations CASCADE"]
-
-
-@given(st.text())
-def test_execution_id_is_the_version_5_uuid_of_the_key(key: str) -> None:
-    assert execution_id(key) == str(uuid.uuid5(uuid.UUID("6b1ad4c4-9d0e-5d58-8f4e-0f6d3c6f2b13"), key))
 
 
 @pytest.fixture
