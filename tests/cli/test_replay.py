@@ -163,7 +163,7 @@ def damaged(folder: Path, spot_file: Path) -> dict[str, tuple[Path, str]]:
         "empty": (folder / "empty", "is empty"),
         "truncated": (folder / "truncated.gz", "is truncated"),
         "damaged": (folder / "damaged.gz", "is damaged"),
-        "noise": (folder / "noise", "no accepted frame"),
+        "noise": (folder / "noise", "is damaged"),
         "no_frames": (folder / "no_frames", "no accepted frame"),
     }
     (folder / "empty").touch()

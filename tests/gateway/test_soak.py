@@ -92,7 +92,7 @@ def script(for_s: float) -> FaultScript:
 @pytest.mark.parametrize(
     "for_s",
     [
-        pytest.param(180.0, marks=pytest.mark.timeout(400)),
+        pytest.param(180.0, marks=[pytest.mark.alone, pytest.mark.timeout(400)]),
         pytest.param(3_600.0, marks=[pytest.mark.deep, pytest.mark.timeout(7_200)]),
     ],
 )

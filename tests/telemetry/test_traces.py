@@ -18,7 +18,6 @@ from headrace.errors import MissingExtraError, OptionError
 from headrace.feeds import SyntheticFeed
 from headrace.feeds.base import Frame, Push
 from headrace.gateway import CanonicalEvent, CanonicalType, Gateway
-from headrace.limits import TRACE_SAMPLE
 from headrace.telemetry import Traces
 from headrace.trading.brokers.simulated import SimulatedBroker
 from headrace.venues import BinanceFeed, SimulatedVenue
@@ -157,12 +156,12 @@ async def test_spans_are_joined_by_our_numbers_across_traces() -> None:
 
 
 async def test_a_frame_that_is_not_sampled_costs_no_call() -> None:
-    most = round(1 / TRACE_SAMPLE) - 1
+    most = 999
     untraced, traced, sampled = Pushing(most), Pushing(most), Pushing(most + 1)
     async with collector() as (endpoint, _):
         await Engine(feeds=[untraced]).run_async()
         for feed in (traced, sampled):
-            await Engine(feeds=[feed], traces=Traces(endpoint)).run_async()
+            await Engine(feeds=[feed], traces=Traces(endpoint, sample=0.001)).run_async()
     assert traced.calls == untraced.calls > most
     # The next frame is the one.
     assert sampled.calls > traced.calls * 1.01
