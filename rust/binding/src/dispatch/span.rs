@@ -136,7 +136,7 @@ impl Group {
                 delivery.pass_event_to_book(py, plan, sets, event, (base, index));
                 index += event.len();
             } else {
-                dispatch_tick(py, plan, sets, delivery, tick, (base, index), span_start);
+                dispatch_tick(py, plan, sets, delivery, (tick, set_id), (base, index), span_start);
                 index += 1;
             }
             if (*is_slow || index / TICKS_PER_LOOK != before / TICKS_PER_LOOK)
@@ -206,19 +206,18 @@ fn event_for_book<'a>(
     (!is_due).then_some(event)
 }
 
-/// One tick, at `base + index`, to the calls, batches and books of its set, which is known.
+/// One tick, at `base + index`, to the calls, batches and books of its set.
 #[inline(always)]
 fn dispatch_tick(
     py: Python<'_>,
     plan: &Plan,
     sets: &mut [CallSet],
     delivery: &mut Delivery,
-    tick: &Tick,
+    (tick, set_id): (&Tick, u32),
     (base, index): (u64, usize),
     span_start: usize,
 ) {
-    let Some(set) = plan.set_of(tick) else { return };
-    let set = &mut sets[set as usize];
+    let set = &mut sets[set_id as usize];
     call_sites(py, set, delivery, tick, (base, index));
     let at = index - span_start;
     set.batch(&mut delivery.classes, tick.kind, at, at + 1);
