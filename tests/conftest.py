@@ -29,6 +29,9 @@ SEED = pytest.StashKey[int]()
 WATCHDOG_GRACE_S = 30
 # How often a test of a bound in wall time may be tried again: a machine that stands still for a second fails it, too.
 ALONE_RERUNS = 2
+# Tests in these folders talk to real servers, processes and clocks beside another test. They may be tried again once.
+REAL_TIME_FOLDERS = frozenset({"cli", "control", "docs", "execution", "gateway", "venues"})
+REAL_TIME_RERUNS = 1
 
 # pytest-timeout ends a hang; a deadline per example, and a bound on the time in which examples are drawn, would only
 # measure the load of the machine. On a build machine Hypothesis would run the same examples every day. Here each run
@@ -55,10 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests of bounds in wall time be tried again."""
+    """Let tests of bounds in wall time, and of real servers and processes, be tried again."""
     for item in items:
         if item.get_closest_marker("alone") is not None:
             item.add_marker(pytest.mark.flaky(reruns=ALONE_RERUNS))
+        elif item.path.parent.name in REAL_TIME_FOLDERS:
+            item.add_marker(pytest.mark.flaky(reruns=REAL_TIME_RERUNS))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -343,7 +343,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("what", ["publish", "dispatch", "pull"])
 def test_an_interrupt_ends_every_wait(what: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPT, what], capture_output=True, text=True, timeout=15, check=False
+        [sys.executable, "-c", INTERRUPT, what], capture_output=True, text=True, timeout=25, check=False
     )
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 

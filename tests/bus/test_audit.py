@@ -359,7 +359,7 @@ async def test_single_event_is_written_within_a_second(tmp_path: Path, monkeypat
         for count in (1, 2):
             published(bus, signal_of(count))
             assert (sink.stats().written, sink.stats().buffered) == (count - 1, 1)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while sink.stats().written < count:  # noqa: ASYNC110 - a file that is written has no event
                     await asyncio.sleep(0.005)
 

@@ -59,7 +59,7 @@ def in_a_terminal(command: list[str], **environment: str) -> tuple[bytes, int]:
                 break
             shown += data
     os.close(ours)
-    return shown, process.wait(timeout=5)
+    return shown, process.wait(timeout=20)
 
 
 def test_a_terminal_gets_a_bar_that_moves(short_file: Path) -> None:
@@ -199,7 +199,7 @@ def test_ctrl_c_ends_with_130_and_still_shows_the_figures(
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=10)
+    stdout, stderr = process.communicate(timeout=20)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert "interrupted" in stderr

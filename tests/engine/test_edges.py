@@ -174,7 +174,7 @@ async def test_shutdown_leaves_a_handler_that_ignores_cancellation(monkeypatch) 
 
     engine = Engine()
     engine.bus.subscribe(Signal, deaf)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async with engine:
             engine.bus.publish_nowait(Signal(source="test", instrument=BTC, side=1))
             await asyncio.sleep(0)

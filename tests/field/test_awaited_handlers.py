@@ -109,7 +109,7 @@ async def test_a_live_dispatcher_awaits_what_plain_handlers_return() -> None:
         subscription = dispatcher.subscribe(strategy)
         dispatcher.publish(quotes(dispatcher, [1.0] * 3))
         dispatcher.dispatch()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(strategy.ended) < 3:  # noqa: ASYNC110 - the public face has no event for it
                 await asyncio.sleep(0)
         assert strategy.ended == [1, 2, 3]
@@ -133,7 +133,7 @@ async def test_in_a_thread_a_returned_awaitable_is_a_fault() -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher:
         subscription = dispatcher.subscribe(ReturnsCoroutine(), mode="thread")
         dispatcher.publish(quotes(dispatcher, [1.0]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not subscription.stats().faults:  # noqa: ASYNC110 - a thread sets it
                 await asyncio.sleep(0.01)
         assert "mode='thread'" in dispatcher.dead_letters.list()[0].reason

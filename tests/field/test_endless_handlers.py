@@ -115,10 +115,10 @@ async def test_closing_a_dispatcher_keeps_a_letter_of_the_running_call() -> None
     with Dispatcher(instruments=[BTC]) as dispatcher:
         subscription = dispatcher.subscribe(strategy)
         dispatcher.publish(quotes(dispatcher, [1.0]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not subscription.awaited.is_running:  # noqa: ASYNC110 - the public face has no event for it
                 await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not dispatcher.dead_letters.total:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
     assert dispatcher.dead_letters.list()[0].handler == "on_quote"

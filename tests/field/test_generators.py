@@ -242,7 +242,7 @@ async def test_a_plain_handler_beside_an_async_one_is_awaited_too() -> None:
     with Dispatcher(instruments=[BTC]) as dispatcher:
         subscription = dispatcher.subscribe(Mixed())
         dispatcher.publish(quotes(dispatcher, [1.0] * 2))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(done) < 4:  # noqa: ASYNC110 - the public face has no event for it
                 await asyncio.sleep(0)
         assert sorted(done) == ["quote 1", "quote 2", "tick 1", "tick 2"]

@@ -64,6 +64,7 @@ async def said(*arguments):
     return process.returncode, out.decode(), error.decode()
 
 
+@pytest.mark.timeout(90)
 @pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["gateway", "run"])
 async def test_a_configured_gateway_obeys_ctl_and_drains(tmp_path, verb):
@@ -72,7 +73,7 @@ async def test_a_configured_gateway_obeys_ctl_and_drains(tmp_path, verb):
         config.write_text(CONFIG.format(**venue.addresses["BINANCE"]))
         process = await headrace(verb, config, "--json")
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not venue.subscriptions or not venue.subscriptions[0]:
                     assert process.returncode is None, await process.communicate()
                     await asyncio.sleep(0.05)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import picows
 import pytest
 
 import headrace.venues.binance
@@ -114,26 +116,35 @@ async def test_a_cancellation_that_a_library_swallows_is_raised() -> None:
     assert task.cancelled()
 
 
+class Holding:
+    """A server's answer to a socket: it is held until it ends."""
+
+    def __init__(self) -> None:
+        self.sockets = 0
+        self.codes: list[int | None] = []
+
+    async def __call__(self, socket: Any, _request: Any) -> None:
+        self.sockets += 1
+        async for _ in socket:
+            pass
+        self.sockets -= 1
+        self.codes.append(socket.close_code)
+
+
+class Ignoring:
+    """A listener that does nothing."""
+
+    def on_message(self, message: bytes) -> None: ...
+
+    def on_ping(self) -> None: ...
+
+    def on_end(self, reason: str) -> None: ...
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("client", [PicowsTransport, AiohttpTransport])
 async def test_an_open_that_is_cancelled_leaves_no_socket(client: type[PicowsTransport | AiohttpTransport]) -> None:
-    sockets = 0
-
-    async def hold(socket: Any, _request: Any) -> None:
-        nonlocal sockets
-        sockets += 1
-        async for _ in socket:
-            pass
-        sockets -= 1
-
-    class Ignoring:
-        def on_message(self, message: bytes) -> None: ...
-
-        def on_ping(self) -> None: ...
-
-        def on_end(self, reason: str) -> None: ...
-
-    opened = 0
+    hold, opened = Holding(), 0
     async with Server(hold) as url:
         for turns in range(40):
             own = client()
@@ -146,5 +157,32 @@ async def test_an_open_that_is_cancelled_leaves_no_socket(client: type[PicowsTra
                 opening.result()
                 opened += 1
                 await own.close()
-            await until(lambda: sockets == 0)
+            await until(lambda: hold.sockets == 0)
         assert 0 < opened < 40, "some were cancelled before they were open, and some after it"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("client", "library", "code"), [(PicowsTransport, picows, 1006), (AiohttpTransport, aiohttp.ClientSession, 1000)]
+)
+async def test_a_socket_that_comes_in_spite_of_a_cancellation_is_closed(
+    client: type[PicowsTransport | AiohttpTransport], library: Any, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = library.ws_connect
+
+    async def swallowing(*given: Any, **options: Any) -> Any:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return await connect(*given, **options)
+
+    monkeypatch.setattr(library, "ws_connect", swallowing)
+    hold = Holding()
+    async with Server(hold) as url:
+        opening = asyncio.ensure_future(client().open(url, Ignoring()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait({opening})
+        assert opening.cancelled()
+        await until(lambda: len(hold.codes) == 1)
+    assert hold.codes == [code]

@@ -116,18 +116,17 @@ async def test_a_file_begun_without_a_live_book_gets_a_fetched_snapshot(tmp_path
         recorder, live = recording.recorder, recording.books.live
         async with recording.engine:
             await until(lambda: bool(live), within_s=20.0)
-            files = len(recorder.paths)
-            await until(lambda: len(recorder.paths) > files, within_s=20.0)
-            await asyncio.sleep(0.6)
-            # The book is STALE until behind the next rotation.
-            venue.inject(Fault(kind="late_snapshot", at_s=0.0, for_s=0.7))
+            # The book is STALE for longer than two files last, so at least one begins meanwhile.
+            venue.inject(Fault(kind="late_snapshot", at_s=0.0, for_s=2.2))
             venue.inject(Fault(kind="drop", stream="*@depth", at_frame=1))
-            await until(lambda: len(recorder.paths) > files + 1, within_s=20.0)
-            assert not live
-            await until(lambda: len(recorder.paths) > files + 2, within_s=20.0)
-            assert live
-    path = recorder.paths[files + 1]
-    assert not is_snapshot(frames_in(path)[0])
+            await until(lambda: not live, within_s=20.0)
+            stale = len(recorder.paths)
+            await until(lambda: bool(live), within_s=20.0)
+            fetched = len(recorder.paths)
+            assert fetched > stale
+            await until(lambda: len(recorder.paths) > fetched, within_s=20.0)
+    begun_stale = [path for path in recorder.paths[stale:fetched] if not is_snapshot(frames_in(path)[0])]
+    path = next(path for path in begun_stale if any(map(is_snapshot, frames_in(path))))
     strategy = Live()
     await asyncio.to_thread(replay, f"{path}@BINANCE", strategy)
     assert strategy.states == [("LIVE", "IN_SYNC")]

@@ -256,16 +256,20 @@ class AiohttpTransport:
         self._ending.listener = listener
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=self._local))
         async with _opening(self, url, aiohttp.ClientError):
-            self._socket = await heeded(
-                self._session.ws_connect(
-                    url,
-                    proxy=self._proxy,
-                    autoping=False,
-                    max_msg_size=LIBRARY_BYTES_MAX,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
-                )
-            )
+            await heeded(self._connect(url))
         self._reading = asyncio.create_task(self._read(), name="headrace-socket")
+
+    async def _connect(self, url: str) -> None:
+        import aiohttp
+
+        # Kept here and not where it is awaited: a socket that comes in spite of a cancellation has to be closed, too.
+        self._socket = await self._session.ws_connect(
+            url,
+            proxy=self._proxy,
+            autoping=False,
+            max_msg_size=LIBRARY_BYTES_MAX,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
+        )
 
     async def _read(self) -> None:
         import aiohttp
