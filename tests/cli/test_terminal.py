@@ -115,6 +115,7 @@ RETURN = ("--metric", "total_return")
     ("verb", "arguments", "found"),
     [
         ("convert", ("{file}", "{folder}/ticks.parquet"), rb"[\d,]+ ticks"),
+        ("convert", ("{folder}/minutes.csv@A.B", "{folder}/c.parquet"), rb"2026-01-05 \d\d:\d\d:\d\d UTC"),
         (
             "sweep",
             ("{file}", "--strategy", "{folder}/slow.py:Slow", "--param", "calls=5000,9000", *RETURN),
@@ -126,6 +127,7 @@ def test_other_long_verbs_show_how_far_they_are(
     verb: str, arguments: tuple[str, ...], found: bytes, short_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
+    write_candles(tmp_path / "minutes.csv", [candles(walk(300, price=10_000.0))])
     given = [own.format(file=short_file, folder=tmp_path) for own in arguments]
     shown, code = in_a_terminal([*COMMAND, verb, *given])
     assert code == 0, shown

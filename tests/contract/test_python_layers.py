@@ -199,8 +199,8 @@ def test_native_module_is_imported_by_one_form(root: Path) -> None:
 
 def test_engine_imports_no_feed_or_broker(graph: dict[str, set[str]]) -> None:
     """An engine receives feeds and brokers through Protocols; it opens sources by ``feeds.given`` and ``sources``."""
-    allowed = {f"feeds.{name}" for name in ("base", "ends", "given", "listings", "quality", "recorder", "sources")}
-    allowed |= {"feeds", "trading.brokers", "trading.brokers.base"}
+    names = ("base", "ends", "given", "listings", "progress", "quality", "recorder", "sources")
+    allowed = {"feeds", *(f"feeds.{name}" for name in names), "trading.brokers", "trading.brokers.base"}
     seen = {target for module, targets in graph.items() if room_of(module) == "engine" for target in targets}
     assert {own for own in seen if own.startswith(("feeds", "trading.brokers", "venues"))} <= allowed
 

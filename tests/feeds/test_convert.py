@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import headrace
 from headrace import TICK_DTYPE, Strategy, replay
 from headrace.app import convert as module
 from headrace.app.convert import convert
-from headrace.errors import FeedError, OptionError
+from headrace.errors import DataError, FeedError, OptionError
 from headrace.feeds import CandleFeed, SyntheticFeed, TickFeed
 from headrace.feeds.given import feeds_of
+from headrace.feeds.progress import Progress
 from tests.support.backtests import Reverting
 from tests.support.candles import candles, walk
 from tests.support.command import Run
@@ -171,6 +174,56 @@ def test_candles_are_converted(name: str, tmp_path: Path) -> None:
     done = convert(CandleFeed(each, instrument=BTC), tmp_path / name)
     assert done.candles == 100
     assert np.array_equal(CandleFeed(tmp_path / name, instrument=BTC).read(), each)
+
+
+def test_progress_of_candles_is_reported_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.feeds.progress.PROGRESS_EVERY_NS", 0)
+    each, seen = candles(walk(10_000, price=10_000.0)), list[Progress]()
+    convert(CandleFeed(each, instrument=BTC), tmp_path / "c.csv")
+    size = (tmp_path / "c.csv").stat().st_size
+    convert(CandleFeed(tmp_path / "c.csv", instrument=BTC), tmp_path / "c.parquet", progress=seen.append)
+    # Items have 4,096 candles.
+    assert [own.now_ns for own in seen] == each["ts_close"][[4_095, 8_191, 9_999]].tolist()
+    assert [own.bytes_total for own in seen] == [size] * 3
+    assert 0 < seen[0].bytes_done < seen[1].bytes_done < seen[2].bytes_done == size
+
+
+def test_wrong_candle_far_behind_leaves_the_target_as_it_was(tmp_path: Path) -> None:
+    each = candles(walk(10_000, price=10_000.0))
+    each["open"][9_000] = 0
+    convert(CandleFeed(each, instrument=BTC), tmp_path / "wrong.csv")
+    (tmp_path / "c.parquet").write_bytes(b"before")
+    with pytest.raises(DataError, match=r"wrong\.csv, row 9001: open is 0\.0, and no price is 0"):
+        convert(CandleFeed(tmp_path / "wrong.csv", instrument=BTC), tmp_path / "c.parquet")
+    assert (tmp_path / "c.parquet").read_bytes() == b"before"
+    assert sorted(own.name for own in tmp_path.iterdir()) == ["c.parquet", "wrong.csv"]
+
+
+class Unplugged:
+    """Candles of a disk that is gone after the first block."""
+
+    name, venue, instrument, timeframe, price = "disk", None, BTC, "1m", "trade"
+    is_closed = False
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    async def candles(self) -> AsyncIterator[np.ndarray]:
+        yield candles(walk(10))
+        raise OSError(errno.EIO, "the disk is gone")
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "c.csv.gz"])
+def test_error_of_a_feed_of_candles_is_not_taken_for_one_of_the_target(name: str, tmp_path: Path) -> None:
+    feed = Unplugged()
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        convert(feed, tmp_path / name)
+    assert caught.value.__notes__ == ["in Unplugged.candles of feed disk"]
+    assert feed.is_closed
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_target_of_no_format_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Memory while files are read: it does not grow with a file, or with a row group of Parquet."""
+"""Memory while files are read or converted: it does not grow with a file, or with a row group of Parquet."""
 
 from __future__ import annotations
 
@@ -41,22 +41,45 @@ feed = TickFeed(sys.argv[1], instrument="A.B")
 report = replay(feed, Sum(), progress=lambda _: peak.append(rss()))
 print(report.ticks["quote"], max(peak) - base)
 """
+# Converts a small file and a large one of candles, and prints candles and how far the second raised the peak, in bytes.
+CONVERT = """
+import sys
+from pathlib import Path
+from headrace.app.convert import convert
+from headrace.feeds import CandleFeed
+
+def peak():
+    return next(int(own.split()[1]) << 10 for own in open("/proc/self/status") if own.startswith("VmHWM"))
+
+columns = {"ts_open": "ts_init", "open": "bid_price", "high": "ask_price", "low": "bid_price", "close": "bid_price"}
+def converted(path):
+    return convert(CandleFeed(path, instrument="A.B", timeframe="1s", columns=columns), Path(path + ".made.parquet"))
+
+converted(sys.argv[2])
+base = peak()
+print(converted(sys.argv[1]).candles, peak() - base)
+"""
 
 
-def peak_above_base(folder: Path, count: int) -> int:
+def peak_above_base(folder: Path, count: int, run: str = READ) -> int:
     for name, rows in (("large", count), ("small", 1_000)):
         path = str(folder / f"{name}.parquet")
         subprocess.run([sys.executable, "-c", WRITE, path, str(rows)], check=True, capture_output=True)
     files = [str(folder / f"{name}.parquet") for name in ("large", "small")]
-    done = subprocess.run([sys.executable, "-c", READ, *files], check=True, capture_output=True, text=True)
-    ticks, above = map(int, done.stdout.split())
-    assert ticks == count
+    done = subprocess.run([sys.executable, "-c", run, *files], check=True, capture_output=True, text=True)
+    rows, above = map(int, done.stdout.split())
+    assert rows == count
     return above
 
 
 def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
     """Read whole, the row group is 72 MB."""
     assert peak_above_base(tmp_path, 3_000_000) < 64 * MIB
+
+
+def test_memory_does_not_grow_with_candles_that_are_converted(tmp_path: Path) -> None:
+    """Held at once, the candles are 192 MB."""
+    assert peak_above_base(tmp_path, 3_000_000, CONVERT) < 64 * MIB
 
 
 @pytest.mark.deep

@@ -19,7 +19,7 @@ import headrace
 from headrace import Strategy
 from headrace.errors import HeadraceError, OptionError, RecordingError
 from headrace.feeds import FeedItem, Frame, SyntheticFeed, synthetic_session
-from headrace.feeds.sources import Progress
+from headrace.feeds.progress import Progress
 from tests.support.engines import START
 
 LAW = ("delivered", "filtered", "missed", "conflated", "skipped", "pending")

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         StrategySection,
     )
     from headrace.feeds.base import AnyFeed
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
     from headrace.gateway.pollers import Parser
     from headrace.market.canonical import CanonicalType
     from headrace.strategies.spec import StrategySpec

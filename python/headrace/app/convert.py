@@ -3,10 +3,12 @@
 ::
 
     sources ─▶ replay ─▶ ticks as published ─▶ parts: TARGET.parts/000001.npy … ─▶ TARGET
+    source ─▶ blocks of candles ─▶ TARGET
 
 What happens when it is interrupted
-    The whole parts stay. The next call for the same sources and target goes on behind them: it replays from the start,
-    which gives the same ticks, and writes only those that are not in a part.
+    Ticks: the whole parts stay. The next call for the same sources and target goes on behind them: it replays from the
+    start, which gives the same ticks, and writes only those that are not in a part. Candles: nothing stays; they are
+    written as they are read, and the next call begins anew.
 
 Guarantees: the target appears when it is whole; a Parquet, CSV or npz file made so replays to the same ``input_hash``.
 Does not: convert ticks to candles.
@@ -27,16 +29,18 @@ from headrace.errors import DataError, OptionError, RecordingError
 from headrace.feeds.base import CandleSource
 from headrace.feeds.files import path_text, written_whole
 from headrace.feeds.given import feeds_of
+from headrace.feeds.naming import NamedFeed, called
+from headrace.feeds.progress import ProgressReports
 from headrace.feeds.writers import write_candles, write_ticks, writer_of
 from headrace.market.tick import TICK_DTYPE
 from headrace.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from headrace.feeds.base import AnyFeed
     from headrace.feeds.given import Source
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
 
 __all__ = ["Converted", "convert"]
 
@@ -78,22 +82,45 @@ def convert(
         if len(feeds) > 1:
             msg = f"{len(feeds)} sources, and one has candles: convert each file of candles by itself"
             raise OptionError(msg, option="sources")
-        return _convert_candles(candles[0], path)
+        return _convert_candles(candles[0], path, progress)
     writer_of(path)
     return _convert_ticks(feeds, path, progress)
 
 
-def _convert_candles(feed: CandleSource, path: Path) -> Converted:
-    async def read() -> list[np.ndarray]:
-        await feed.open()
+def _convert_candles(feed: CandleSource, path: Path, progress: Callable[[Progress], object] | None) -> Converted:
+    with asyncio.Runner() as runner:
+        runner.run(called(feed, "open"))
         try:
-            return [block async for block in feed.candles()]
+            candles = _Candles(feed, runner.get_loop(), progress)
+            write_candles(path, candles)
         finally:
-            await feed.close()
+            runner.run(called(feed, "close"))
+    return Converted(path, 0, candles.count, (feed.instrument,), 0, None)
 
-    blocks = asyncio.run(read())
-    write_candles(path, blocks)
-    return Converted(path, 0, sum(map(len, blocks)), (feed.instrument,), 0, None)
+
+class _Candles:
+    """The candles of an open feed, some at a time: a block is read when the one before it is written."""
+
+    def __init__(
+        self, feed: CandleSource, loop: asyncio.AbstractEventLoop, progress: Callable[[Progress], object] | None
+    ) -> None:
+        self._feed = feed
+        self._loop = loop
+        self._progress = None if progress is None else ProgressReports(progress, [feed])
+        self.count = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield the blocks. Raises what the feed raises."""
+        blocks = aiter(self._feed.candles())
+        while (block := self._loop.run_until_complete(self._next(blocks))) is not None:
+            self.count += len(block)
+            if self._progress is not None:
+                self._progress.report(ticks=0, now_ns=int(block["ts_close"][-1]))
+            yield block
+
+    async def _next(self, blocks: AsyncIterator[np.ndarray]) -> np.ndarray | None:
+        with NamedFeed(self._feed, "candles"):
+            return await anext(blocks, None)
 
 
 def _convert_ticks(feeds: Sequence[AnyFeed], path: Path, progress: Callable[[Progress], object] | None) -> Converted:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from headrace.app.served_backtest import ServedBacktest
     from headrace.cli.ending import ShowProgress
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
     from headrace.research.result import BacktestResult
     from headrace.research.settings import BacktestOptions
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from headrace import Report
     from headrace.engine.tables import ProgressDisplay
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
 
     ShowProgress: TypeAlias = Callable[[Progress], object]
 
@@ -99,8 +99,13 @@ def run_with_display(
 
 
 def progress_to(display: ProgressDisplay) -> ShowProgress:
-    """Return the function that shows a replay's progress."""
-    return lambda progress: display.update(progress.bytes_done, progress.bytes_total, f"{progress.ticks:,} ticks")
+    """Return the function that shows how many ticks a replay has published, or, of candles, the time of the market."""
+
+    def show(progress: Progress) -> None:
+        note = f"{progress.ticks:,} ticks" if progress.ticks else time_text(progress.now_ns)
+        display.update(progress.bytes_done, progress.bytes_total, note)
+
+    return show
 
 
 def market_progress_to(display: ProgressDisplay) -> ShowProgress:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.faults import Policy
     from headrace.engine.service import ServiceProtocol
     from headrace.feeds.given import Source
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
     from headrace.market.events import Event, Lane
     from headrace.market.money import Amount
     from headrace.strategies.spec import Strategies

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from headrace.engine.report import Report
     from headrace.engine.running_replay import RunningReplay
     from headrace.feeds.given import Source
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
     from headrace.market.instrument import Instrument
     from headrace.strategies.spec import Strategies
 

@@ -51,6 +51,8 @@ def written_whole(target: Path, what: str, kind: type[RecordingError | ResultErr
         yield part
         part.replace(target)
     except OSError as error:
+        if hasattr(error, "__notes__"):
+            raise  # Of a user's object, as the note says: a feed that is read while the file is written.
         raise unwritable(target, what, kind, error) from error
     finally:
         with suppress(OSError):

@@ -15,7 +15,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 import headrace._native as _native
@@ -23,7 +22,7 @@ from headrace._native import PumpStatus
 from headrace.dispatch.log import LoggedFeed
 from headrace.errors import OptionError, SourceOrderError
 from headrace.feeds.arrays import ArrayFeed
-from headrace.feeds.base import AnyFeed, CandleSource, Feed, Frame, NumberedFeed, SizedFeed, SnapshotFeed
+from headrace.feeds.base import AnyFeed, CandleSource, Feed, Frame, NumberedFeed, SnapshotFeed
 from headrace.feeds.candle_merge import CandleMerge, shortest_of
 from headrace.feeds.ends import FeedEnds
 from headrace.feeds.files import path_text
@@ -46,25 +45,12 @@ if TYPE_CHECKING:
     from headrace.feeds.recorder import AnyRecorder
     from headrace.market.clock import Clock
 
-__all__ = ["Progress", "Sources"]
+__all__ = ["Sources"]
 
 # The longest wait that does not look whether the run was stopped.
 WAIT_S = 0.05
 # A feed of the past that has no item for longer waits for something, and live, time goes on without it.
 SLOW_S = 1.0
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a replay is.
-
-    bytes_done, bytes_total : of the files' bytes; the total is 0 when a feed has no size.
-    ticks : published so far. now_ns : the time of the market, ns since 1970-01-01 UTC.
-    """
-
-    bytes_done: int
-    bytes_total: int
-    ticks: int
-    now_ns: int = 0
 
 
 class Sources:
@@ -294,13 +280,6 @@ class Sources:
     def candle_count(self) -> int:
         """How many candles have closed so far, those made from shorter ones included."""
         return 0 if self._candle_merge is None else self._candle_merge.count
-
-    def progress(self, ticks: int, now_ns: int) -> Progress:
-        """Return how far the feeds are read. ticks : published so far. now_ns : by the clock of the run."""
-        sized = [feed for feed in self.feeds if isinstance(feed, SizedFeed)]
-        total = sum(feed.bytes_total for feed in sized) if len(sized) == len(self.feeds) else 0
-        done = sum(feed.bytes_done for feed in sized)
-        return Progress(bytes_done=done, bytes_total=total, ticks=ticks, now_ns=now_ns)
 
     def _name_array_instruments(self) -> None:
         """Name the instrument ids of an array without names: ``3.ARRAY``."""

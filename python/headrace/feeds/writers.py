@@ -26,6 +26,7 @@ from headrace.feeds.files import path_text, written_whole
 from headrace.feeds.published import COLUMNS, HEAD, VALUES
 from headrace.feeds.table.arrow import CHECKED, arrow
 from headrace.feeds.table.npz import HFT_DTYPE, HftEvents
+from headrace.market.candles import CANDLE_DTYPE
 from headrace.market.tick import KINDS, NO_INSTRUMENT, TICK_DTYPE, Flags, dtype_of, kind_named
 
 if TYPE_CHECKING:
@@ -240,21 +241,15 @@ def _hft_events(ticks: np.ndarray) -> np.ndarray:
 
 def _candles_to_parquet(path: Path, blocks: Iterable[np.ndarray]) -> None:
     pa, parquet = arrow("", "writing Parquet"), arrow(".parquet", "writing Parquet")
-    writer = None
-    try:
+    names = CANDLE_DTYPE.names or ()
+    schema = pa.schema([(name, pa.from_numpy_dtype(CANDLE_DTYPE[name])) for name in names])
+    with parquet.ParquetWriter(path, schema, compression="zstd", **CHECKED) as writer:
         for candles in blocks:
-            columns = {name: np.ascontiguousarray(candles[name]) for name in candles.dtype.names or ()}
-            batch = pa.record_batch(columns)
-            writer = writer or parquet.ParquetWriter(path, batch.schema, compression="zstd", **CHECKED)
-            writer.write_batch(batch)
-    finally:
-        if writer is not None:
-            writer.close()
+            writer.write_batch(pa.record_batch({name: np.ascontiguousarray(candles[name]) for name in names}))
 
 
 def _candles_to_csv(path: Path, blocks: Iterable[np.ndarray]) -> None:
     with _Text(path) as text:
-        for number, candles in enumerate(blocks):
-            if not number:
-                text.write_rows([candles.dtype.names or ()])
+        text.write_rows([CANDLE_DTYPE.names or ()])
+        for candles in blocks:
             text.write_rows(candles.tolist())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from headrace.bus import AuditRunner
     from headrace.engine.service import ServiceProtocol
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
     from headrace.market.events import Event, Lane
     from headrace.market.money import Amount
     from headrace.strategies.runner import StrategyRunner

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from headrace.control.stream.board import Document
     from headrace.engine.running_replay import RunningReplay
     from headrace.engine.service import ServiceContext
-    from headrace.feeds.sources import Progress
+    from headrace.feeds.progress import Progress
 
 __all__ = ["BacktestApi"]
 

@@ -7,13 +7,13 @@ Does not: wait for real time, but for a finite ``speed``.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Literal
 
 from headrace._native import PumpStatus
 from headrace.engine.loop.candles import Candles
 from headrace.engine.loop.driver import BARS_AT_ONCE, EVENTS_AT_ONCE, Driver
 from headrace.errors import RecordingError
+from headrace.feeds.progress import PROGRESS_EVERY_NS, ProgressReports
 from headrace.limits import BARRIER_S
 from headrace.market.clock import Mode, PacedClock
 from headrace.market.user_errors import called
@@ -27,14 +27,11 @@ if TYPE_CHECKING:
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.engine.loop.driver import Steps
     from headrace.engine.options import EngineOptions
-    from headrace.feeds.sources import Progress, Sources
+    from headrace.feeds.sources import Sources
     from headrace.market.clock import EngineClock
     from headrace.market.events import Bar
 
 __all__ = ["ReplayDriver"]
-
-# How often progress is reported, and how long the pump goes on for it without a return.
-PROGRESS_EVERY_NS = 100_000_000
 
 
 class ReplayDriver(Driver):
@@ -69,14 +66,16 @@ class ReplayDriver(Driver):
         self.judge_candles: Callable[[list[Bar]], None] | None = None
         self._candles: Candles | None = None
         self._pass_quiet: Callable[[], int] | None = None
-        self._progress = options["progress"]
-        self._progress_due_ns = 0
-        self._pump_max_ns = None if self._progress is None else PROGRESS_EVERY_NS
+        self._progress: ProgressReports | None = None
+        # How long the pump goes on without a return.
+        self._pump_max_ns: int | None = None
         self._sources: Sources | None = None
 
     async def start(self, sources: Sources) -> None:
         """Open the sources; the clock begins with their first item."""
         self._sources = sources
+        if (progress := self._options["progress"]) is not None:
+            self._progress, self._pump_max_ns = ProgressReports(progress, sources.feeds), PROGRESS_EVERY_NS
         await sources.open()
         first_ns = await sources.first_ns()
         if sources.candles:
@@ -117,7 +116,7 @@ class ReplayDriver(Driver):
                 if self._audit is not None:
                     called(self._audit.check, audited)
                 if self._progress is not None:
-                    self._report_progress(self._progress)
+                    self._progress.report(ticks=self.dispatcher.ring.cursor, now_ns=self.clock.now_ns())
             self.dispatcher.keep_rejects(pump)
             if status is PumpStatus.END:
                 await self._finish()
@@ -239,10 +238,3 @@ class ReplayDriver(Driver):
         if self._candles is not None:
             await self._candles.fill()
             self.set_alarm(self.timers.due_ns)
-
-    def _report_progress(self, progress: Callable[[Progress], object]) -> None:
-        now_ns = time.monotonic_ns()
-        if now_ns < self._progress_due_ns or self._sources is None:
-            return
-        self._progress_due_ns = now_ns + PROGRESS_EVERY_NS
-        called(progress, "progress", self._sources.progress(self.dispatcher.ring.cursor, self.clock.now_ns()))
