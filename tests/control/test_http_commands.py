@@ -288,6 +288,7 @@ async def test_a_halt_goes_through_when_no_answer_can_be_kept(tmp_path: Path, ca
     assert "no such table" in caplog.text
 
 
+@pytest.mark.timeout(120)
 async def test_answers_are_bounded_in_number_and_age(tmp_path: Path) -> None:
     now_s = 1_000_000.0
     store = AnswerStore(tmp_path / "answers", keys_max=300, keys_s=60.0, now_s=lambda: now_s)
