@@ -162,6 +162,27 @@ def test_result_does_not_depend_on_the_size_of_blocks(item: int, monkeypatch: py
     assert seen.bars_seen == expected.bars_seen
 
 
+class Counted(CandleFeed):
+    """Counts how often its timeframe is read, of which a feed makes the text each time."""
+
+    reads = 0
+
+    @property
+    def timeframe(self) -> str:
+        type(self).reads += 1
+        return super().timeframe
+
+
+def test_timeframe_of_a_feed_is_not_read_again_for_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    for item in (1, 4_096):
+        monkeypatch.setattr(feed_module, "ITEM_CANDLES", item)
+        monkeypatch.setattr(Counted, "reads", 0)
+        replayed([Counted(candles(walk(30)), instrument=name) for name in (BTC, ETH)], Trader())
+        reads.append(Counted.reads)
+    assert reads[0] == reads[1] > 0
+
+
 def test_candle_feed_beside_others_of_its_instrument_fills_from_the_shortest() -> None:
     trader = Trader({1: [(1, "1", {})]})
     hours = candles([(500, 500, 500, 500)] * 2, length_ns=HOUR)

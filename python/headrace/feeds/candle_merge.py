@@ -43,9 +43,11 @@ class _Reader:
     """One feed: the number of its stream, and those of longer timeframes made from it."""
 
     def __init__(
-        self, source: CandleSource, native: _native.CandleMerge, number: int, quality: SourceQuality | None
+        self, source: CandleSource, key: Key, native: _native.CandleMerge, number: int, quality: SourceQuality | None
     ) -> None:
         self.source = source
+        # What its candles are: a feed may make the text of a timeframe anew each time, and this is read at each block.
+        self.key = key
         self._native = native
         self._quality = quality
         self._number = number
@@ -55,11 +57,6 @@ class _Reader:
         # When the candles of the newest block open.
         self.opens = np.zeros(0, "i8")
         self._blocks: AsyncIterator[np.ndarray] | None = None
-
-    @property
-    def key(self) -> Key:
-        """What its candles are."""
-        return self.source.instrument, self.source.timeframe, self.source.price
 
     async def read(self) -> None:
         """Read the next block, if there is one."""
@@ -116,7 +113,7 @@ class CandleMerge:
         for source in sources:
             key = (source.instrument, source.timeframe, source.price)
             is_filling = interval_ns(source.timeframe) == self._shortest[source.instrument]
-            self._readers.append(_Reader(source, native, self._add(key, is_filling=is_filling), quality))
+            self._readers.append(_Reader(source, key, native, self._add(key, is_filling=is_filling), quality))
             if is_filling:
                 self._fills.add(key)
         self._hungry = list(self._readers)
