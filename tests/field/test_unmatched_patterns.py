@@ -1,13 +1,19 @@
-"""A pattern that matches no instrument is a warning with the nearest name."""
+"""A pattern that matches no instrument, or an instrument that the data lack, is a warning with the nearest name."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
 
 from headrace import BarSpec, Strategy, replay
+from headrace.app.build import engine_of
+from headrace.app.config import load_config
+from headrace.feeds import ArrayFeed
+from headrace.market.clock import Mode
 from headrace.market.events import Bar
 from tests.support.engines import SECOND, engine_over, market
 from tests.support.feeding import BTC, ETH
@@ -66,14 +72,43 @@ def test_live_it_is_judged_after_ten_seconds_of_data(caplog: pytest.LogCaptureFi
         assert sum("no instrument matches" in record.getMessage() for record in caplog.records) == count
 
 
-@pytest.mark.parametrize(("given", "count"), [("BTCUSTD.BINANCE", 1), (BTC, 0), ((), 0)])
-def test_replay_warns_of_an_instrument_that_the_data_lack(
-    given: str, count: int, caplog: pytest.LogCaptureFixture
+def by_replay(given: str) -> object:
+    return replay(market([100.0] * 3), Subscribes("*"), instruments=given or ())
+
+
+def by_engine(given: str) -> object:
+    return engine_over(market([100.0] * 3), instruments=given or ()).run()
+
+
+def by_engine_inside_of_a_loop(given: str) -> object:
+    return asyncio.run(engine_over(market([100.0] * 3), instruments=given or ()).run_async())
+
+
+def by_configuration(given: str) -> object:
+    named = [f"instruments.'{given}'.price_tick=0.01"] if given else []
+    config = load_config(environment={}, overrides=[*named, "feeds.0={kind='synthetic', options={frames=10}}"])
+    return engine_of(config, mode=Mode.REPLAY, feeds=[ArrayFeed(market([100.0] * 3))]).run()
+
+
+@pytest.mark.parametrize("run", [by_replay, by_engine, by_engine_inside_of_a_loop, by_configuration])
+@pytest.mark.parametrize(("given", "count"), [("BTCUSTD.BINANCE", 1), (BTC, 0), ("", 0)])
+def test_each_way_to_replay_warns_once_of_an_instrument_that_the_data_lack(
+    run: Callable[[str], object], given: str, count: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A backtest has it among its notes (tests/research)."""
     with caplog.at_level(logging.WARNING):
-        replay(market([100.0] * 3), Subscribes("*"), instruments=given)
+        run(given)
     told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("instruments: ")]
-    assert (
-        told
-        == [f"instruments: the data have nothing of {given!r} (did you mean {BTC}?); there is {BTC}, {ETH}"] * count
-    )
+    problem = f"the data have nothing of 'BTCUSTD.BINANCE' (did you mean {BTC}?); there is {BTC}, {ETH}"
+    assert told == [f"instruments: {problem}"] * count
+
+
+def test_stopped_replay_does_not_judge_what_it_has_not_read(caplog: pytest.LogCaptureFixture) -> None:
+    class Stops(Strategy):
+        def on_quote(self) -> None:
+            engine.stop()
+
+    engine = engine_over(market([100.0] * 3), [Stops()], instruments="BTCUSTD.BINANCE")
+    with caplog.at_level(logging.WARNING):
+        assert engine.run().stopped
+    assert "instruments: " not in caplog.text

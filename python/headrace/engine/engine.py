@@ -25,6 +25,7 @@ from headrace.engine.event_loop import run_in_loop
 from headrace.engine.interrupts import Interrupts
 from headrace.engine.options import EngineOptions, complete
 from headrace.engine.parts import build_parts
+from headrace.engine.replay import warn_of_configured
 from headrace.engine.report import report_of
 from headrace.engine.run import EngineRun
 from headrace.engine.status import status_of
@@ -71,8 +72,9 @@ class Engine:
         "repeat": each call of the live run that wrote ``dispatch_log`` is made again, over the same feeds, and the
         report says whether the same was decided.
     name : in logs, metrics and the report. run_id : on every event; made from name and time unless given.
-    instruments : names, or Instrument with ticks, lots and limits. limits : what the gates allow; a missing limit
-        refuses. cash : amounts by currency that orders may spend, {"USDT": 100_000}; None: there is no bound.
+    instruments : names, or Instrument with ticks, lots and limits; behind a replay, one that the data have nothing of
+        is a warning. limits : what the gates allow; a missing limit refuses.
+    cash : amounts by currency that orders may spend, {"USDT": 100_000}; None: there is no bound.
     margin : leverage and maintenance margin by venue or instrument, {"BINANCE_USDM": Margin(leverage=10)}; others are
         paid for whole.
     account_limits, strategy_limits : TradingLimits of all strategies together, and by strategy, "*" for the others.
@@ -258,7 +260,9 @@ class Engine:
         self._has_run = True
         with self._interrupts:
             await self._run.run()
-        return self.report()
+        report = self.report()
+        warn_of_configured(self._parts, report)
+        return report
 
     def signals_are_requests(self) -> Interrupts:
         """Return a context manager in which SIGINT, SIGTERM and SIGHUP drain the engine; ``run`` enters it itself.

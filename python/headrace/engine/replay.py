@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from headrace.market.instrument import Instrument
     from headrace.strategies.spec import Strategies
 
-__all__ = ["on_own_thread", "replay", "run_parts"]
+__all__ = ["on_own_thread", "replay", "run_parts", "warn_of_configured"]
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,7 @@ def replay(
     }
     parts = build_parts(complete(options))
     report = run_parts(parts)
-    if not report.stopped and (problem := parts.names.problem_of_configured(parts.gates.instruments)):
-        log.warning("instruments: %s", problem)
+    warn_of_configured(parts, report)
     return report
 
 
@@ -122,6 +121,13 @@ def run_parts(parts: EngineParts, on_begin: Callable[[RunningReplay], object] | 
         else:
             run_in_loop(run.run(), run.end.waits)
     return report_of(parts, run)
+
+
+def warn_of_configured(parts: EngineParts, report: Report) -> None:
+    """Behind a whole replay, log which configured instruments the data had nothing of."""
+    is_whole = report.mode == "replay" and not report.stopped
+    if is_whole and (problem := parts.names.problem_of_configured(parts.gates.instruments)):
+        log.warning("instruments: %s", problem)
 
 
 def on_own_thread(job: Callable[[], None]) -> None:
