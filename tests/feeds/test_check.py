@@ -92,6 +92,40 @@ def test_clean_data_has_no_finding(block: np.ndarray) -> None:
     assert found(block) == {}
 
 
+def test_place_of_a_finding_is_its_first_row_in_any_field() -> None:
+    each = candles(walk(COUNT))
+    each["open"][9] = each["close"][3] = np.nan
+    assert found(each)["missing"] == (4, 2)
+
+
+@pytest.mark.parametrize("size", [COUNT, 1])
+def test_every_time_before_the_newest_goes_back(size: int) -> None:
+    each = trades(ts_init=(7, START))
+    each["ts_init"][8] = START + 1
+    assert found(each, size)["backward"] == (8, 2)
+
+
+# What may be wrong with a candle: a field, what its value is multiplied by, and what is added then.
+DAMAGE: list[tuple[str, float, float]] = [
+    *((name, 0.0, own) for name in ("open", "high", "low", "close") for own in (0.0, -1.0, np.nan, np.inf)),
+    *((name, factor, 0.0) for name in ("open", "high", "low", "close") for factor in (1.6, 1 / 1.6)),
+    *((name, 1, by) for name in ("ts_open", "ts_close") for by in (-MINUTE, -1, 1, MINUTE)),
+    *(("volume", 0.0, own) for own in (-1.0, np.nan, np.inf)),
+]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_candles_of_blocks_without_damage_are_checked_as_the_others(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    each = candles(walk(200, seed=seed))
+    for number in rng.integers(len(DAMAGE), size=seed % 5):
+        name, factor, added = DAMAGE[number]
+        row = rng.integers(len(each))
+        each[name][row] = each[name][row] * factor + added
+    # The damage is in the only block, and in few of others.
+    assert found(each, 200) == found(each, 1) == found(each, int(rng.integers(2, 40)))
+
+
 def test_every_kind_has_words() -> None:
     assert {kind for kind, _, _ in WRONG.values()} <= set(WORDS)
 

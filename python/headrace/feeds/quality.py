@@ -15,6 +15,7 @@ Does not: correct anything.
 from __future__ import annotations
 
 import logging
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ from headrace.market.tick import KINDS, NO_INSTRUMENT, dtype_of
 from headrace.market.times import YEAR_2000_NS, YEAR_2200_NS, column_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["STOPPING", "WORDS", "Finding", "QualityCheck", "SourceQuality"]
 
@@ -175,9 +176,25 @@ class QualityCheck:
     # Candles
 
     def _see_candles(self, candles: np.ndarray, name: str) -> None:
-        rows = np.arange(len(candles))
         # Each beside its like: a look at a field of rows of 64 bytes takes several times as long.
         columns = {field: np.ascontiguousarray(candles[field]) for field in CANDLE_DTYPE.names or ()}
+        times, rows = columns["ts_open"], np.arange(len(candles))
+        if self._follow_each_other(times, columns["ts_close"], name) and _are_shaped(columns):
+            # Mostly: nothing of what the looks below find can be there.
+            self._last_ns = int(times[-1])
+        else:
+            self._look_at_candles(columns, rows, name)
+        self._jumps(name, "close", rows, times, columns["close"])
+        self._closes[name] = int(columns["ts_close"][-1])
+
+    def _follow_each_other(self, opens: np.ndarray, closes: np.ndarray, name: str) -> bool:
+        """Return whether each candle opens when the one before it closes, in years that data are of."""
+        first = int(opens[0])
+        is_next = max(self._last_ns, YEAR_2000_NS) <= first == self._closes.get(name, first)
+        is_timed = is_next and opens[-1] < YEAR_2200_NS
+        return bool(is_timed and (opens[1:] == closes[:-1]).all() and (opens < closes).all())
+
+    def _look_at_candles(self, columns: Mapping[str, np.ndarray], rows: np.ndarray, name: str) -> None:
         times, closes, opening, closing = (columns[field] for field in ("ts_open", "ts_close", "open", "close"))
         self._times(times, name)
         for field in ("open", "high", "low", "close"):
@@ -185,7 +202,6 @@ class QualityCheck:
             self._where("missing", name, rows, times, prices, ~np.isfinite(prices))
             self._where("zero_price", name, rows, times, prices, prices == 0)
             self._where("negative_price", name, rows, times, prices, prices < 0)
-        self._jumps(name, "close", rows, times, closing)
         self._where("negative_size", name, rows, times, columns["volume"], columns["volume"] < 0)
         low, high = np.minimum(opening, closing), np.maximum(opening, closing)
         is_wrong = (columns["high"] < high) | (columns["low"] > low)
@@ -196,14 +212,13 @@ class QualityCheck:
             missing = (times - before) // np.maximum(1, closes - times)
             self._where("gap", name, rows, times, missing, is_late)
         self._where("overlap", name, rows, times, times, times < before)
-        self._closes[name] = int(closes[-1])
 
     # Both
 
     def _times(self, times: np.ndarray, name: str) -> None:
         rows = np.arange(len(times))
-        steps = np.diff(times, prepend=self._last_ns)
-        self._where("backward", name, rows, times, times, steps < 0)
+        newest = np.maximum.accumulate(np.append([self._last_ns], times[:-1]))
+        self._where("backward", name, rows, times, times, times < newest)
         self._last_ns = max(self._last_ns, int(times.max()))
         # Times that begin at 0, as those of a test do, are of no age: then the whole block shows the unit.
         if self._last_ns >= YEAR_2000_NS:
@@ -216,11 +231,12 @@ class QualityCheck:
         known = prices > 0
         if not known.any():
             return
-        own = prices if known.all() else prices[known]
-        before = np.append([self._prices.get((name, field), own[0])], own[:-1])
-        ratio = own / before
-        self._where("outlier", name, rows[known], times, own, (ratio > OUTLIER) | (ratio < 1 / OUTLIER))
-        self._prices[name, field] = float(own[-1])
+        if not known.all():
+            rows, prices = rows[known], prices[known]
+        before = np.append([self._prices.get((name, field), prices[0])], prices[:-1])
+        ratio = prices / before
+        self._where("outlier", name, rows, times, prices, (ratio > OUTLIER) | (ratio < 1 / OUTLIER))
+        self._prices[name, field] = float(prices[-1])
 
     def _where(
         self, kind: str, name: str, rows: np.ndarray, times: np.ndarray, values: np.ndarray, wrong: np.ndarray
@@ -230,13 +246,22 @@ class QualityCheck:
 
     def _add(self, kind: str, name: str, rows: np.ndarray, times: np.ndarray, values: Sequence[object]) -> None:
         """Count rows of a block as a finding; the first one keeps its place."""
+        row = int(rows[0])
+        first = Finding(kind, name, len(rows), self._rows + row + 1, int(times[row]), str(values[0]))
         before = self._found.get((kind, name))
-        if before is None:
-            row = int(rows[0])
-            first = Finding(kind, name, len(rows), self._rows + row + 1, int(times[row]), str(values[0]))
-            self._found[kind, name] = first
-        else:
-            self._found[kind, name] = before._replace(total=before.total + len(rows))
+        if before is not None:
+            # Another field of this block may have had it further down.
+            first = min(first, before, key=attrgetter("row"))._replace(total=before.total + len(rows))
+        self._found[kind, name] = first
+
+
+def _are_shaped(columns: Mapping[str, np.ndarray]) -> bool:
+    """Return whether prices are finite, above 0 and within low and high, and volumes not below 0. NaN is none of it."""
+    low, high, opening, closing = (columns[field] for field in ("low", "high", "open", "close"))
+    is_bounded = low.min() > 0 and high.max() < np.inf and columns["volume"].min() >= 0
+    return bool(
+        is_bounded and (np.minimum(opening, closing) >= low).all() and (np.maximum(opening, closing) <= high).all()
+    )
 
 
 class SourceQuality:
