@@ -17,6 +17,7 @@ import pytest
 
 import headrace
 from headrace import BacktestResult, Engine, Strategy
+from headrace.bus import BusSubscription
 from headrace.engine.loop.candles import Candles
 from headrace.feeds import CandleFeed
 from headrace.feeds import candles as feed_module
@@ -278,6 +279,48 @@ def test_stop_ends_a_quiet_run_behind_its_candle() -> None:
     strategy.engine = engine
     engine.run()
     assert strategy.count == 123
+
+
+class Changes(Sometimes):
+    """Has another handler for the bars of an instrument, from one bar to another, again and again."""
+
+    engine: Engine | None = None
+
+    def __init__(self) -> None:
+        super().__init__(90)
+        self.calls: list[tuple[str, str, int]] = []
+        self.other: BusSubscription | None = None
+
+    def on_bar(self, bar: Bar) -> None:
+        super().on_bar(bar)
+        self.note("own", bar)
+        assert self.engine is not None
+        if self.count % 35 == 5:
+            self.other = self.engine.bus.subscribe(
+                Bar, lambda own: self.note("other", own), where=lambda key: key[0] == BTC
+            )
+        elif self.count % 35 == 20 and self.other is not None:
+            self.other.close()
+
+    def note(self, who: str, bar: Bar) -> None:
+        self.calls.append((who, bar.instrument, bar.ts_close))
+
+
+def test_handlers_that_join_and_leave_between_two_bars_get_the_same() -> None:
+    runs = []
+    for broker in (SimulatedBroker(), CandleByCandle()):
+        strategy = Changes()
+        each = [CandleFeed(candles(walk(200, seed=own)), instrument=name) for own, name in enumerate((BTC, ETH))]
+        engine = Engine(
+            mode="replay", feeds=each, strategies=[strategy], broker=broker, instruments=INSTRUMENTS, limits=LIMITS
+        )
+        strategy.engine = engine
+        engine.run()
+        runs.append((strategy.calls, engine.bus.stats()))
+    assert runs[0] == runs[1]
+    own, others = ([call[1:] for call in runs[0][0] if call[0] == who] for who in ("own", "other"))
+    # It joins at bars 5, 40, …, of which it has none any more, and leaves at bars 20, 55, … before its turn.
+    assert others == [bar for number, bar in enumerate(own, 1) if 5 < number % 35 < 20 and bar[0] == BTC]
 
 
 def hash_of_lines(audit: Path) -> str:
