@@ -59,6 +59,38 @@ def test_events_are_chosen_by_strategy_and_time(headrace_run: Run, audit: Path) 
     assert all(json.loads(line)["ts"] >= 1_767_585_600_000_000_000 for line in late)
 
 
+@pytest.mark.parametrize(
+    "search", [("--strategy", "Acts"), ("--since", "2026-01-05T04:00"), ("--follow-order", "Acts-1")]
+)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b'{"type":"Signal"', b'{"type":"Signol"'),
+        (b'"source":"', b'"source":1,"x":"'),
+        (b"}\n", b"\n"),
+        (b'"ts":1', b'"ts":1,\xff'),
+    ],
+    ids=["type", "source", "end", "no text"],
+)
+def test_a_search_names_a_damaged_line_that_it_would_pass_over(
+    headrace_run: Run, tmp_path: Path, search: tuple[str, str], damage: tuple[bytes, bytes]
+) -> None:
+    class Signals(Acts):
+        def on_quote(self, instrument: str, bid_price: float) -> None:
+            self.signal(instrument, 1)
+
+    file = tmp_path / "one.jsonl"
+    headrace.backtest([Acts({5: 1, 9: -1}), Signals({})], walk(20), audit=file)
+    lines = file.read_bytes().splitlines(keepends=True)
+    number = next(number for number, line in enumerate(lines) if b'{"type":"Signal"' in line)
+    assert damage[0] in lines[number]
+    lines[number] = lines[number].replace(*damage, 1)
+    file.write_bytes(b"".join(lines))
+    ended = headrace_run("audit", file, *search)
+    assert ended.returncode == 1
+    assert f"one.jsonl line {number + 1} is no event" in ended.stderr
+
+
 def test_an_order_that_is_not_there_names_the_nearest(headrace_run: Run, audit: Path) -> None:
     ended = headrace_run("audit", audit, "--follow-order", "Act-1")
     assert ended.returncode == 2

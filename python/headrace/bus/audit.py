@@ -53,6 +53,8 @@ __all__ = [
     "AuditStats",
     "audit_header",
     "audit_path",
+    "event_lines",
+    "event_of_line",
     "read_audit",
     "replay_events",
 ]
@@ -329,20 +331,28 @@ def read_audit(
         leaves, is logged and skipped, and an empty file has no events; without it, both raise.
     Raises AuditError, with the line: a file that is missing, no audit, damaged or torn.
     """
-    file, types = Path(path), tuple(own_types)
-    has_header = False
-    for number, line in _lines(file, allow_torn=allow_torn):
-        if not has_header:
-            _header(file, number, line)
-            has_header = True
-            continue
-        try:
-            yield decode_event(line, types)
-        except msgspec.DecodeError as error:
-            msg = f"audit {file} line {number} is no event: {error}; pass your own event types as own_types="
-            raise AuditError(msg, path=str(file), line=number) from error
-    if not has_header and not allow_torn:
-        audit_header(file)
+    types = tuple(own_types)
+    for number, line in event_lines(path, allow_torn=allow_torn):
+        yield event_of_line(path, number, line, types)
+
+
+def event_lines(path: str | os.PathLike[str], *, allow_torn: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines behind the header as they are, each with its number. As ``read_audit``."""
+    lines = _lines(Path(path), allow_torn=allow_torn)
+    if (first := next(lines, None)) is not None:
+        _header(Path(path), *first)
+    elif not allow_torn:
+        audit_header(path)
+    yield from lines
+
+
+def event_of_line(path: str | os.PathLike[str], number: int, line: bytes, types: Iterable[type[Event]] = ()) -> Event:
+    """Return the event of a line. Raises AuditError."""
+    try:
+        return decode_event(line, types)
+    except msgspec.DecodeError as error:
+        msg = f"audit {path} line {number} is no event: {error}; pass your own event types as own_types="
+        raise AuditError(msg, path=str(path), line=number) from error
 
 
 async def replay_events(

@@ -4,7 +4,8 @@
 
     tick (cause) ─▶ signal ─▶ OrderRequested ─▶ OrderAccepted ─▶ fills (and the quote of each) ─▶ PositionChanged
 
-Guarantees: an audit is read once, line by line; events keep their order and their line.
+Guarantees: an audit is read once, line by line; events keep their order and their line. Of a line only what a search
+looks at is read (``Head``); what it finds is read whole. Any line that is damaged in its head or as JSON is an error.
 Does not: change files, or need the recordings: a tick is named, not shown.
 """
 
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from headrace.bus.audit import audit_header, read_audit
+from headrace.bus.audit import audit_header, event_lines, event_of_line, read_audit
 from headrace.errors import OptionError
 from headrace.market.checks import nearest
 from headrace.market.event_json import encode_event
-from headrace.market.events import Event, OrderEvent, OrderFill, OrderRequested, PositionChanged, Signal
+from headrace.market.events import EVENT_LANES, Event, OrderEvent, OrderFill, OrderRequested, PositionChanged, Signal
 
 if TYPE_CHECKING:
     import os
@@ -31,6 +32,20 @@ __all__ = ["Difference", "Line", "cause_text", "difference_of", "events_of", "or
 
 # The header is the first line of a file.
 FIRST_LINE = 2
+
+
+_TYPES = {kind.__name__: kind for kind in EVENT_LANES}
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What a search looks at in a line. Fields that an event does not have are empty."""
+
+    type: str
+    source: str = ""
+    ts: int = 0
+    strategy: str | None = None
+    instrument: str | None = None
+    order_id: str = ""
 
 
 class Line(NamedTuple):
@@ -59,11 +74,11 @@ def events_of(
 
     An incomplete last line, which a killed process leaves, is skipped and logged. Raises AuditError.
     """
-    for number, event in enumerate(read_audit(path, allow_torn=True), FIRST_LINE):
-        if since_ns is not None and event.ts < since_ns:
+    for number, line, head in _heads(path):
+        if since_ns is not None and head.ts < since_ns:
             continue
-        if strategy is None or strategy in (event.source, getattr(event, "strategy", None)):
-            yield Line(number, event)
+        if strategy is None or strategy in (head.source, head.strategy):
+            yield Line(number, event_of_line(path, number, line))
 
 
 def order_story(path: str | os.PathLike[str], order_id: str) -> list[Line]:
@@ -72,25 +87,27 @@ def order_story(path: str | os.PathLike[str], order_id: str) -> list[Line]:
     Raises AuditError, and OptionError with the nearest id for one that the audit does not have.
     """
     story: list[Line] = []
-    signals: dict[tuple[str, str], Line] = {}
+    # The last signal of each strategy and instrument: its line as it is.
+    signals: dict[tuple[str | None, str | None], tuple[int, bytes]] = {}
     known: list[str] = []
     filled: OrderFill | None = None
-    for line in events_of(path):
-        event = line.event
-        if isinstance(event, Signal):
-            signals[event.source, event.instrument] = line
-        elif isinstance(event, OrderEvent):
-            if isinstance(event, OrderRequested):
-                known.append(event.order_id)
-            if event.order_id != order_id:
+    for number, line, head in _heads(path):
+        kind = _TYPES[head.type]
+        if kind is Signal:
+            signals[head.source, head.instrument] = number, line
+        elif issubclass(kind, OrderEvent):
+            if kind is OrderRequested:
+                known.append(head.order_id)
+            if head.order_id != order_id:
                 continue
-            if isinstance(event, OrderRequested):
-                signal = signals.get((event.strategy, event.instrument))
-                story += [signal] if signal is not None and signal.event.cause == event.cause else []
-            story.append(line)
+            event = event_of_line(path, number, line)
+            if kind is OrderRequested and (last := signals.get((head.strategy, head.instrument))) is not None:
+                signal = Line(last[0], event_of_line(path, *last))
+                story += [signal] if signal.event.cause == event.cause else []
+            story.append(Line(number, event))
             filled = event if isinstance(event, OrderFill) else filled
-        elif isinstance(event, PositionChanged) and filled is not None and _is_of(event, filled):
-            story.append(line)
+        elif kind is PositionChanged and filled is not None and _is_of(head, filled):
+            story.append(Line(number, event_of_line(path, number, line)))
             filled = None
     if not story:
         msg = f"order {order_id!r} is not in {path}{nearest(order_id, known)}; it has {len(known):,} orders"
@@ -98,7 +115,21 @@ def order_story(path: str | os.PathLike[str], order_id: str) -> list[Line]:
     return story
 
 
-def _is_of(position: PositionChanged, fill: OrderFill) -> bool:
+def _heads(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes, Head]]:
+    """Yield the lines of an audit, each with its number and its head; as ``events_of``."""
+    read = msgspec.json.Decoder(Head).decode
+    for number, line in event_lines(path, allow_torn=True):
+        try:
+            head = read(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            head = None
+        if head is None or head.type not in _TYPES:
+            event_of_line(path, number, line)
+            raise AssertionError  # What has no head is no event.
+        yield number, line, head
+
+
+def _is_of(position: Head, fill: OrderFill) -> bool:
     return (position.strategy, position.instrument) == (fill.strategy, fill.instrument)
 
 
@@ -109,9 +140,8 @@ def difference_of(first: str | os.PathLike[str], second: str | os.PathLike[str])
     """
     audit_header(first)
     audit_header(second)
-    pairs = itertools.zip_longest(events_of(first), events_of(second))
-    for number, (one, other) in enumerate(pairs, FIRST_LINE):
-        mine, theirs = (None if own is None else own.event for own in (one, other))
+    pairs = itertools.zip_longest(read_audit(first, allow_torn=True), read_audit(second, allow_torn=True))
+    for number, (mine, theirs) in enumerate(pairs, FIRST_LINE):
         if mine is None or theirs is None:
             return Difference(number, mine, theirs, ())
         if mine != theirs and encode_event(mine) != encode_event(theirs):
