@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import sys
 import threading
 import time
@@ -84,6 +85,14 @@ def test_the_standard_librarys_sqlite_does_without_apsw(tmp_path: Path, monkeypa
         recommend(store, 3)
         assert run(store).counts.simulated == 3
         assert statuses(store) == {"SIMULATED": 3}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no settings of a connection before Python 3.12")
+def test_the_standard_librarys_sqlite_keeps_its_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apsw", None)
+    connection: Any = sqlite._opened(tmp_path / "own.db")
+    assert connection.getconfig(vars(sqlite3)["SQLITE_DBCONFIG_ENABLE_QPSG"]) is True
+    connection.close()
 
 
 def test_missing_market_data_is_a_refusal_with_nothing_observed(store: Store) -> None:

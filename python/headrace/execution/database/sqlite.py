@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -188,15 +189,21 @@ class SqliteConnection:
 
 
 def _opened(path: Path) -> Any:
-    """Return a connection of apsw, or of the standard library; they agree in what is used here."""
-    milliseconds = int(STORE_BUSY_S * 1000)
+    """Return a connection of apsw, or of the standard library; they agree in what is used here.
+
+    Its plans stay, where Python can say so (3.12): else a statement is prepared anew for each run of it whose values a
+    plan could depend on.
+    """
+    connection: Any
     try:
         import apsw
     except ImportError:
-        return sqlite3.connect(path, timeout=STORE_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=STORE_BUSY_S, isolation_level=None, check_same_thread=False)
+        if sys.version_info >= (3, 12):
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_QPSG)
+        return connection
     connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(milliseconds)
-    # Else a statement is prepared anew for each run of it whose values a plan could depend on; so its plan stays.
+    connection.set_busy_timeout(int(STORE_BUSY_S * 1000))
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     return connection
 
