@@ -13,7 +13,7 @@ import headrace
 from headrace.dispatch.names import Names
 from headrace.strategies.spec import named_specs
 
-CALLS_A_STRATEGY_MAX = 400
+CALLS_A_STRATEGY_MAX = 325
 
 
 class Idle(headrace.Strategy):

@@ -166,6 +166,27 @@ def test_what_a_callback_returns_is_no_fault() -> None:
     assert report.dead_letters.total == 0
 
 
+def test_handlers_and_options_that_on_start_changes_are_used() -> None:
+    class Late(Strategy):
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def on_start(self) -> None:
+            # Of this object, not of its class.
+            vars(self).update(subscription={"instruments": BTC}, on_quote=self.later)
+
+        def on_quote(self, symbol: str) -> None:
+            raise AssertionError(symbol)
+
+        def later(self, mid: float) -> None:
+            self.seen.append(mid)
+
+    late = Late()
+    report = engine_over(market([100] * 5), [StrategySpec(strategy=late, subscription={})]).run()
+    assert report.strategies["Late"].delivered == len(late.seen) == 5
+    assert report.strategies["Late"].faults == 0
+
+
 def test_timer_that_nothing_hears_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     class Deaf(Strategy):
         def on_start(self) -> None:

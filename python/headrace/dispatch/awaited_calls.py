@@ -36,7 +36,7 @@ from headrace.market.user_waits import bounded_s, ended, started
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Coroutine, Iterable
+    from collections.abc import Awaitable, Collection, Coroutine, Iterable
     from types import TracebackType
 
     import numpy as np
@@ -71,7 +71,7 @@ class AwaitedCalls:
     def __init__(self, subscription: Subscription) -> None:
         self._own = subscription
         # What plain handlers returned.
-        self._owed: deque[AwaitedCall] = deque()
+        self._owed: list[AwaitedCall] = []
         self._task: asyncio.Task[None] | None = None
         self._wakeup: LoopWakeup | None = None
         # Calls were made without a new tick, and its task has not looked yet.
@@ -80,7 +80,7 @@ class AwaitedCalls:
         # Whether it is cancelled since it did not end in time.
         self._is_late = False
         # Those that follow it.
-        self._remaining: deque[AwaitedCall] = deque()
+        self._remaining: Collection[AwaitedCall] = ()
         # Set while no call runs.
         self._at_rest: asyncio.Event | None = None
 
@@ -131,7 +131,7 @@ class AwaitedCalls:
     async def drain_owed(self) -> None:
         """Await what plain handlers returned."""
         while self._owed and self._is_current:
-            calls, self._owed = self._owed, deque()
+            calls, self._owed = self._owed, []
             await self.run(calls)
 
     async def drain(self) -> bool:
@@ -233,7 +233,7 @@ class AwaitedCalls:
     def end(self) -> None:
         """Cancel the task; what was never awaited is closed, and kept as letters."""
         while self._owed:
-            call = self._owed.popleft()
+            call = self._owed.pop(0)
             close_unfinished(call.awaitable)
             self._keep_cancelled(call)
         if self._wakeup is not None:

@@ -151,8 +151,23 @@ class Dispatcher:
         checked, handlers = self.check(handler, callback=callback, **options)
         names = self._members.names
         title = "pull" if handler is None else str(getattr(handler, "__name__", type(handler).__name__))
-        chosen = names.first_free(title) if name is None else names.checked(name)
-        subscription = self._members.join(chosen, checked, handlers, record)
+        chosen = names.first_free(title) if name is None else name
+        return self.subscribe_checked(checked, handlers, name=chosen, record=record)
+
+    def subscribe_checked(
+        self,
+        options: SubscriptionOptions,
+        handlers: list[BoundHandler],
+        *,
+        name: str,
+        record: FaultRecord | None = None,
+    ) -> Subscription:
+        """Subscribe what ``check`` returned. name, record : as in ``subscribe``.
+
+        Raises OptionError (an option does not fit the handlers, a name that is taken), SubscriptionError, ClosedError.
+        """
+        self._refuse_closed("make a new one")
+        subscription = self._members.join(self._members.names.checked(name), options, handlers, record)
         if self.on_joined is not None:
             self.on_joined(subscription)
         subscription.start()

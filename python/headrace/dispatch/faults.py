@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import traceback
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from headrace.dispatch.awaited_calls import AwaitedCall
@@ -63,7 +62,7 @@ class FaultRecord:
         self._counted: list[Counted] = []
         self._calls_before = 0
         # The numbers of the calls that failed last.
-        self._recent: deque[int] = deque(maxlen=QUARANTINE_FAULTS)
+        self._recent: tuple[int, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -81,15 +80,15 @@ class FaultRecord:
 
     def clear(self) -> None:
         """Forget its faults, since a fresh object runs."""
-        self._recent.clear()
+        self._recent = ()
 
     def is_too_often(self) -> bool:
         """Count a fault; return whether there were too many within so many calls."""
         calls = self.calls
-        self._recent.append(calls)
+        self._recent = (*self._recent, calls)[-QUARANTINE_FAULTS:]
         is_full = len(self._recent) == QUARANTINE_FAULTS
         if is_full and calls - self._recent[0] < QUARANTINE_CALLS:
-            self._recent.clear()
+            self._recent = ()
             return True
         return False
 

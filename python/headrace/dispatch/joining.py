@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -76,11 +77,17 @@ def prepare(
         Advance.PULL if not handlers else Advance.AWAIT if is_async else Advance.THREAD if threaded else Advance.INLINE
     )
     return Joining(
-        msgspec.structs.replace(options, overflow=overflow),
+        _with_overflow(options, overflow),
         kinds,
         advance,
         [described(bound, awaited=is_async) for bound in handlers],
     )
+
+
+@lru_cache(maxsize=256)
+def _with_overflow(options: SubscriptionOptions, overflow: Overflow) -> SubscriptionOptions:
+    """Return the options with this overflow; equal ones share one object, since most subscriptions have the same."""
+    return msgspec.structs.replace(options, overflow=overflow)
 
 
 def _check_relations(

@@ -81,8 +81,7 @@ class Members:
             membership=membership,
             group=group,
             environment=self.environment,
-            on_close=self.close,
-            on_owed=self._await,
+            members=self,
         )
         record = record or self._faults.record(name, options.on_fault)
         self._faults.add(subscription, record, options.on_fault)
@@ -92,7 +91,7 @@ class Members:
             self.watch.start()
         return subscription
 
-    def _await(self, subscription: Subscription) -> None:
+    def await_returned(self, subscription: Subscription) -> None:
         """Await what a plain handler returned; a replay does so before its next time."""
         self._awaiting[subscription.name] = subscription
         self._ingest.set_awaits(True)
@@ -114,13 +113,13 @@ class Members:
         groups[self.inline.number] = (INLINE, self.inline, None)
         return groups
 
-    def close(self, subscription: Subscription, deadline_s: float) -> None:
-        """End a subscription, and keep nothing but its counts. deadline_s : until when to wait for its thread."""
-        self._end(subscription, deadline_s)
+    def close(self, subscription: Subscription) -> None:
+        """End a subscription, and keep nothing but its counts."""
+        self._end(subscription)
         with self._changes:
             self._let_go()
 
-    def _end(self, subscription: Subscription, deadline_s: float) -> None:
+    def _end(self, subscription: Subscription, deadline_s: float | None = None) -> None:
         name = subscription.name
         with self._changes:
             if self.open.get(name) is not subscription:

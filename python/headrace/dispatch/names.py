@@ -39,6 +39,8 @@ class Names:
 
     def free(self, name: str) -> None:
         """Take a name back."""
+        if not self._next:
+            return
         base, _, digits = name.rpartition("-")
         number = int(digits) if base and digits.isdecimal() else 0
         for freed, at in ((name, 1), (base, number)):

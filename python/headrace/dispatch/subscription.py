@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from headrace.dispatch.faults import FaultDesk
     from headrace.dispatch.joining import Described, Joining
     from headrace.dispatch.loop_wakeup import WakeupKind
+    from headrace.dispatch.members import Members
     from headrace.dispatch.options import TuneOptions
     from headrace.dispatch.signature import HasHandlers
     from headrace.market.clock import Clock
@@ -75,8 +76,7 @@ class Subscription:
         membership: _native.Membership,
         group: _native.DispatchGroup,
         environment: Environment,
-        on_close: Callable[[Subscription, float], None],
-        on_owed: Callable[[Subscription], None],
+        members: Members,
     ) -> None:
         self.name = name
         self.options = joining.options
@@ -87,8 +87,7 @@ class Subscription:
         self.group = group
         self.is_open = True
         self.environment = environment
-        self._on_close = on_close
-        self._on_owed = on_owed
+        self._members = members
         self._thread: threading.Thread | None = None
         self._last_stats: SubscriptionStats | None = None
         self.awaited = AwaitedCalls(self)
@@ -211,7 +210,7 @@ class Subscription:
 
         Waits up to 5 s for a thread that is in its handler. May be called twice, and by a handler.
         """
-        self._on_close(self, time.monotonic() + bounded_s(CLOSE_DEADLINE_S))
+        self._members.close(self)
 
     def stats(self) -> SubscriptionStats:
         """Return every term of the loss law, faults and latency, as they are now."""
@@ -290,15 +289,16 @@ class Subscription:
             log.exception("subscription %s ended with its handler's exception", self.name)
             self.membership.pause()
 
-    def end(self, deadline_s: float) -> None:
-        """End it for the dispatcher: wait for its thread until ``deadline_s`` (monotonic)."""
+    def end(self, deadline_s: float | None = None) -> None:
+        """End it for the dispatcher: wait for its thread until ``deadline_s`` (monotonic); None: as ``close`` does."""
         self.is_open = False
         self.membership.close()
         if self.advance is not Advance.INLINE:
             self.group.close()
         self.awaited.end()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(max(0.0, deadline_s - time.monotonic()))
+            left_s = bounded_s(CLOSE_DEADLINE_S) if deadline_s is None else deadline_s - time.monotonic()
+            self._thread.join(max(0.0, left_s))
             if self._thread.is_alive():
                 leave_behind(f"the thread of subscription {self.name}, which is still in its handler,")
 
@@ -310,7 +310,7 @@ class Subscription:
     def take_returned(self, call: AwaitedCall) -> None:
         """Await what a plain handler returned. Raises TypeError where that is impossible."""
         self.awaited.owe(call)
-        self._on_owed(self)
+        self._members.await_returned(self)
 
     # Pulling
 

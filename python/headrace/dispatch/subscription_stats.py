@@ -10,7 +10,6 @@ Does not: count; native code does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LatencyStats", "SubscriptionStats", "stats_of", "sum_of_stats"]
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyStats:
+class LatencyStats(msgspec.Struct, frozen=True):
     """The durations of handler calls, ns.
 
     A fast singular handler is timed at one call in 64, which counts as 64; slow ones (from 65 µs) and plural calls are
@@ -41,8 +39,7 @@ class LatencyStats:
     max: int
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionStats:
+class SubscriptionStats(msgspec.Struct, frozen=True):
     """The counts of a subscription's ticks, in ring positions since it joined.
 
     published : all of them. delivered : a handler was called (or the tick was pulled), also when the handler raised.
@@ -79,7 +76,9 @@ class SubscriptionStats:
 
 
 # The counts that are added up; of the rest, the worst counts.
-_SUMMED = [field.name for field in fields(SubscriptionStats) if field.type == "int" and field.name != "pending_ns"]
+_SUMMED = [
+    own.name for own in msgspec.structs.fields(SubscriptionStats) if own.type is int and own.name != "pending_ns"
+]
 _QUANTILES = ("p50", "p90", "p99", "p999", "max")
 # All at once: a strategy that ends is counted with a few calls.
 _read_summed, _read_quantiles = attrgetter(*_SUMMED), attrgetter(*_QUANTILES)
@@ -94,7 +93,7 @@ def sum_of_stats(name: str, stats: Iterable[SubscriptionStats]) -> SubscriptionS
     """
     each = list(stats)
     if len(each) == 1:
-        return each[0] if each[0].name == name else replace(each[0], name=name)
+        return each[0] if each[0].name == name else msgspec.structs.replace(each[0], name=name)
     if not each:
         counts, slowest = dict.fromkeys(_SUMMED, 0), dict.fromkeys(_QUANTILES, 0)
     else:

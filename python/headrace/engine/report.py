@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +56,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
         return self.state.startswith("failed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StrategyReport(SubscriptionStats):
+class StrategyReport(SubscriptionStats, frozen=True, kw_only=True):
     """One strategy of a run: the statistics of all its subscriptions in one, closed ones included, and its trading.
 
     delivered_hash, latency : of its subscription; with several, no hash, and the slowest of them at each percentile.
@@ -91,7 +89,7 @@ class StrategyReport(SubscriptionStats):
         latency = self.latency
         quantiles = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99, "p99.9": latency.p999}
         times: dict[str, int | None] = {**quantiles, "max": latency.max}
-        plain = {own.name: _plain(getattr(self, own.name)) for own in fields(self) if own.name != "latency"}
+        plain = {name: _plain(getattr(self, name)) for name in self.__struct_fields__ if name != "latency"}
         return {**plain, "latency_ns": times if latency.count else dict.fromkeys(times)}
 
 
@@ -330,7 +328,7 @@ def report_of(parts: EngineParts, run: EngineRun, *, with_metrics: bool = True) 
 
 
 # The fields of a strategy's ticks; its state is not that of a subscription.
-_OF_TICKS = tuple(own.name for own in fields(SubscriptionStats) if own.name != "state")
+_OF_TICKS = tuple(name for name in SubscriptionStats.__struct_fields__ if name != "state")
 _read_ticks = attrgetter(*_OF_TICKS)
 
 
@@ -338,6 +336,8 @@ def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
     ticks = runner.tick_stats()
     total = sum_of_stats(runner.name, ticks)
     held = parts.positions.positions(strategy=runner.name)
+    orders = parts.orders.stats(strategy=runner.name)
+    left = parts.orders.orders(strategy=runner.name, open_only=True) if orders.open else ()
     return StrategyReport(
         **dict(zip(_OF_TICKS, _read_ticks(total), strict=True)),
         state=str(runner.state),
@@ -345,9 +345,9 @@ def _strategy(parts: EngineParts, runner: StrategyRunner) -> StrategyReport:
         stopped_by=runner.life.stopped_by,
         version=runner.life.version,
         subscriptions={own.name: own for own in ticks},
-        orders=parts.orders.stats(strategy=runner.name),
+        orders=orders,
         refusals=parts.orders.refusals(runner.name),
-        open_orders=tuple(order.order_id for order in parts.orders.orders(strategy=runner.name, open_only=True)),
+        open_orders=tuple([order.order_id for order in left]),
         positions=position_reports(held, parts.account),
         totals=parts.account.balances_of(held),
         skipped_events=dict(runner.skipped),

@@ -140,9 +140,10 @@ class Shutdown:
     async def stop_strategies(self) -> None:
         """Stop those that live; a repetition does so where its log says."""
         for runner in self._parts.strategies.values():
-            if runner.state is StrategyState.STARTING:
+            state = runner.state
+            if state is StrategyState.STARTING:
                 runner.fail(ENGINE_ENDS)
-            elif runner.life.allows("stop") and runner.state is not StrategyState.CREATED:
+            elif runner.life.allows("stop") and state is not StrategyState.CREATED:
                 await runner.stop(ENGINE_ENDS, within_s=self._left_s())
 
     async def _close_bus(self) -> None:

@@ -19,7 +19,8 @@ __all__ = ["Facts", "facts_of", "shape_of"]
 Facts: TypeAlias = dict[object, Any]
 
 _OWNERS = (type, types.FunctionType)
-_kept: weakref.WeakKeyDictionary[object, Facts] = weakref.WeakKeyDictionary()
+# Not a WeakKeyDictionary, which looks up in Python: each strategy of a large run asks several times.
+_kept: dict[weakref.ref[object], Facts] = {}
 
 
 def facts_of(owner: object) -> Facts:
@@ -27,9 +28,9 @@ def facts_of(owner: object) -> Facts:
     if type(owner) not in _OWNERS and not isinstance(owner, type):
         return {}  # Another callable may change, or compare as it likes.
     try:
-        return _kept[owner]
+        return _kept[weakref.ref(owner)]
     except KeyError:
-        found = _kept[owner] = {}
+        found = _kept[weakref.ref(owner, _kept.pop)] = {}
         return found
 
 

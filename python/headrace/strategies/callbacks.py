@@ -54,7 +54,7 @@ class Callbacks:
         # Timers that were due while it was paused, by name.
         self._held: dict[str, Timer] = {}
         # Timers that fired without an ``on_timer``, each logged once.
-        self._unheard: set[str] = set()
+        self._unheard: tuple[str, ...] = ()
 
     async def call(self, name: str, *arguments: object, within_s: float | None = None) -> object:
         """Call a callback, await what it returns, and return that. Raises CallbackError, for whatever it raised.
@@ -109,7 +109,7 @@ class Callbacks:
         callback = self.known.get("on_timer")
         if callback is None:
             if timer.name not in self._unheard:
-                self._unheard.add(timer.name)
+                self._unheard = (*self._unheard, timer.name)
                 log_of(self._life.name).warning("timer %r fires, and %s has no on_timer", timer.name, self._life.name)
             return
         self._record.callbacks += 1

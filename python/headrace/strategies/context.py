@@ -25,15 +25,18 @@ if TYPE_CHECKING:
     from headrace.bus import EventBus
     from headrace.dispatch.dispatcher import Dispatcher
     from headrace.dispatch.faults import FaultRecord
+    from headrace.dispatch.options import SubscriptionOptions
+    from headrace.dispatch.signature import BoundHandler
     from headrace.dispatch.subscription import Subscription
-    from headrace.dispatch.subscription_stats import SubscriptionStats
     from headrace.market.bar_history import BarArrays
     from headrace.market.bars import Bars
     from headrace.market.clock import Clock
     from headrace.market.money import Amount
+    from headrace.strategies.callbacks import Callbacks
+    from headrace.strategies.past_ticks import PastTicks
     from headrace.strategies.plots import Plots
     from headrace.strategies.strategy import Strategy
-    from headrace.strategies.timers import Timer, Timers
+    from headrace.strategies.timers import Timers
     from headrace.trading.account import Account
     from headrace.trading.known_names import KnownNames
     from headrace.trading.orders import OrderManager
@@ -66,6 +69,7 @@ class StrategyContext:
     """What an engine provides to one strategy, for as long as its object lives.
 
     generation : 1 for the first object of this name, one more after each restart. record : counts its calls and faults.
+    callbacks : what its timers call. past_ticks : counts the subscriptions that it drops.
     """
 
     def __init__(
@@ -76,8 +80,8 @@ class StrategyContext:
         *,
         generation: int,
         record: FaultRecord,
-        on_timer: Callable[[Timer], None],
-        on_dropped: Callable[[SubscriptionStats], None],
+        callbacks: Callbacks,
+        past_ticks: PastTicks,
     ) -> None:
         self.name = name
         self.subscriptions: list[Subscription] = []
@@ -87,8 +91,8 @@ class StrategyContext:
         self._record = record
         self._made = 0
         self._is_retired = False
-        self._on_timer = on_timer
-        self._on_dropped = on_dropped
+        self._callbacks = callbacks
+        self._past_ticks = past_ticks
 
     @property
     def clock(self) -> Clock:
@@ -190,7 +194,7 @@ class StrategyContext:
                 raise OptionError(msg, option="at_ns")
         if due_ns > TIME_MAX_NS:
             refuse("after", after, "a time that ends before the year 2262")
-        self._parts.timers.set(self.name, name, due_ns, self._on_timer, interval_ns=interval_ns)
+        self._parts.timers.set(self.name, name, due_ns, self._callbacks.on_timer, interval_ns=interval_ns)
 
     def cancel_timer(self, name: str) -> bool:
         """Take a timer away."""
@@ -200,12 +204,14 @@ class StrategyContext:
     def subscribe(self, options: Mapping[str, Any], callback: str | None = None) -> Subscription:
         """Add a subscription, from the newest tick on."""
         self._refuse_retired()
+        return self.join(*self._parts.dispatcher.check(self._strategy, callback=callback, **options))
+
+    def join(self, options: SubscriptionOptions, handlers: list[BoundHandler]) -> Subscription:
+        """Add a subscription of what was checked before."""
         self._made += 1
         first = self._made == 1 and self._generation == 1
         name = self.name if first else f"{self.name}@{self._generation}.{self._made}"
-        subscription = self._parts.dispatcher.subscribe(
-            self._strategy, name=name, callback=callback, record=self._record, **options
-        )
+        subscription = self._parts.dispatcher.subscribe_checked(options, handlers, name=name, record=self._record)
         self.subscriptions.append(subscription)
         return subscription
 
@@ -216,7 +222,7 @@ class StrategyContext:
             raise EngineError(msg)
         self.subscriptions.remove(subscription)
         subscription.close()
-        self._on_dropped(subscription.stats())
+        self._past_ticks.add_dropped(subscription.stats())
 
     def retire(self) -> None:
         """Lend nothing more but cancels: another object has the strategy's name now."""

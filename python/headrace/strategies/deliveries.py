@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from headrace.market.bars import BarSpec
     from headrace.strategies.states import LifeCycle
 
-__all__ = ["Deliveries"]
+__all__ = ["EVENTS", "Deliveries"]
 
 RUNNING = frozenset({StrategyState.RUNNING})
 # A paused or stopping strategy gets the events of its orders, too.
@@ -110,8 +110,6 @@ class Deliveries:
 
     def open(self, name: str, callbacks: Mapping[str, Callable[..., Any]], bars: Sequence[BarSpec]) -> None:
         """Subscribe the callbacks of a strategy. bars : what ``on_bar`` gets."""
-        if EVENTS.keys().isdisjoint(callbacks):
-            return
         specs = tuple(bars)
         kinds = {(spec.timeframe, spec.price, spec.time) for spec in specs}
 

@@ -20,12 +20,17 @@ from headrace.strategies.strategy import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from headrace.dispatch.options import SubscriptionOptions
+    from headrace.dispatch.signature import BoundHandler
     from headrace.dispatch.subscription import Subscription
     from headrace.market.bars import BarSpec
     from headrace.strategies.context import ContextParts, StrategyContext
     from headrace.strategies.spec import StrategySpec
 
 __all__ = ["Instance"]
+
+# The callbacks that run between ``check`` and ``join``: they may give their object other handlers and options.
+MAY_CHANGE_HANDLERS = frozenset({"on_load", "on_start"})
 
 
 class Instance:
@@ -44,7 +49,9 @@ class Instance:
         # Its first subscription, which a restart passes on; it may have made more.
         self.ticks: Subscription | None = None
         # Those that it has joined.
-        self.bars: list[BarSpec] = []
+        self.bars: tuple[BarSpec, ...] = ()
+        # What ``check`` found of its ticks.
+        self._checked: tuple[SubscriptionOptions, list[BoundHandler]] | None = None
         self._spec = spec
         self._parts = parts
         if isinstance(strategy, Strategy):
@@ -56,16 +63,18 @@ class Instance:
                 raise SubscriptionError(msg, handler="") from error
             self.callbacks = life_cycle_of(strategy)
 
-    @property
-    def _takes_ticks(self) -> bool:
-        return not isinstance(self.strategy, Strategy) or has_tick_handlers(self.strategy)
+    def _read(self) -> tuple[SubscriptionOptions, list[BoundHandler]] | None:
+        """Return the options and handlers of its ticks, checked; None: it takes none."""
+        if isinstance(self.strategy, Strategy) and not has_tick_handlers(self.strategy):
+            return None
+        options = self._spec.options_of(self.strategy)
+        return self._parts.dispatcher.check(self.strategy, callback=self._spec.callback, **options)
 
     def check(self) -> None:
         """Check handlers and options. Raises SubscriptionError, OptionError."""
-        if self._takes_ticks:
-            options = self._spec.options_of(self.strategy)
-            checked, _ = self._parts.dispatcher.check(self.strategy, callback=self._spec.callback, **options)
-            self._parts.names.declare(checked.instruments or ())
+        self._checked = self._read()
+        if self._checked is not None:
+            self._parts.names.declare(self._checked[0].instruments or ())
         self._spec.bars_of(self.strategy)
         for name, option in self._spec.unread_options(self.strategy):
             self.context.log.warning(
@@ -80,8 +89,10 @@ class Instance:
             kept.take_over(self.strategy, callback=spec.callback)
             context.subscriptions.append(kept)
             self.ticks = kept
-        elif self._takes_ticks:
-            self.ticks = context.subscribe(spec.options_of(self.strategy), callback=spec.callback)
+        else:
+            checked = self._checked if MAY_CHANGE_HANDLERS.isdisjoint(self.callbacks) else self._read()
+            self.ticks = None if checked is None else context.join(*checked)
+        self._checked = None
         wanted = spec.bars_of(self.strategy)
         handlers = [name for name in ("on_bar", "on_bars") if name in self.callbacks]
         if bool(handlers) != bool(wanted):
@@ -91,7 +102,7 @@ class Instance:
             self._parts.bars.frame_takers += "on_bars" in handlers
             for bar in wanted:
                 self._parts.bars.add(bar)
-                self.bars.append(bar)
+                self.bars = (*self.bars, bar)
 
     def warn_of_unmatched(self, problem_of: Callable[[str], str]) -> None:
         """Log each pattern of its subscriptions and bars that has a problem."""
@@ -105,7 +116,7 @@ class Instance:
     @contextmanager
     def bars_go_on(self) -> Iterator[None]:
         """Keep its bars while another object takes its place: an open interval has the ticks from before, too."""
-        bars = list(self.bars)
+        bars = self.bars
         for bar in bars:
             self._parts.bars.add(bar)
         try:
@@ -120,5 +131,5 @@ class Instance:
             self._parts.bars.remove(bar)
         if self.bars and "on_bars" in self.callbacks:
             self._parts.bars.frame_takers -= 1
-        self.bars = []
+        self.bars = ()
         return self.context.hand_over()

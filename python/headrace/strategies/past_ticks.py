@@ -29,23 +29,23 @@ class PastTicks:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._stopped: list[SubscriptionStats] = []
+        self._stopped: tuple[SubscriptionStats, ...] = ()
         # One sum, or nothing.
-        self._dropped: list[SubscriptionStats] = []
+        self._dropped: tuple[SubscriptionStats, ...] = ()
 
     def add_stopped(self, stats: SubscriptionStats) -> None:
         """Keep the counts of a subscription that its object had when it was stopped."""
-        self._stopped.append(stats)
+        self._stopped = (*self._stopped, stats)
 
     def add_dropped(self, stats: SubscriptionStats) -> None:
         """Add the counts of a subscription that the strategy dropped to the sum."""
-        self._dropped = [sum_of_stats(f"{self._name} (dropped)", [*self._dropped, stats])]
+        self._dropped = (sum_of_stats(f"{self._name} (dropped)", (*self._dropped, stats)),)
 
     def begin_anew(self) -> None:
         """Add what was stopped to the sum: another object begins."""
         for stats in self._stopped:
             self.add_dropped(stats)
-        self._stopped = []
+        self._stopped = ()
 
     def __iter__(self) -> Iterator[SubscriptionStats]:
         yield from self._stopped

@@ -27,7 +27,7 @@ from headrace.market.events import StrategyStateChanged
 from headrace.market.user_errors import is_requested
 from headrace.strategies.callbacks import CallbackError, Callbacks
 from headrace.strategies.context import ContextParts, StrategyContext
-from headrace.strategies.deliveries import Deliveries
+from headrace.strategies.deliveries import EVENTS, Deliveries
 from headrace.strategies.instance import Instance
 from headrace.strategies.own_log import log_of, writes
 from headrace.strategies.past_ticks import PastTicks
@@ -60,9 +60,8 @@ class StrategyRunner:
         faults = parts.dispatcher.faults
         self._record = faults.record(name, spec.subscription.get("on_fault"))
         self._callbacks = Callbacks(self.life, faults, self._record)
-        self._deliveries = Deliveries(
-            self.life, parts.bus, self._record, is_refused=parts.orders.is_refused, judge=self._callbacks.judge
-        )
+        # Of its objects' event callbacks; most strategies of a large run have none.
+        self._deliveries: Deliveries | None = None
 
     @property
     def state(self) -> StrategyState:
@@ -82,7 +81,7 @@ class StrategyRunner:
     @property
     def skipped(self) -> Mapping[str, int]:
         """How many events were skipped in a state without deliveries, by callback; they are not delivered later."""
-        return self._deliveries.skipped
+        return {} if self._deliveries is None else self._deliveries.skipped
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -96,7 +95,8 @@ class StrategyRunner:
     async def _close(self, subscriptions: Iterable[Subscription]) -> None:
         """Close subscriptions; a thread of its own may take seconds to end, in which the others go on."""
         for subscription in subscriptions:
-            await subscription.awaited.finish()
+            if not subscription.awaited.is_at_rest:
+                await subscription.awaited.finish()
             if subscription.options.mode == "thread":
                 await asyncio.to_thread(subscription.close)
             else:
@@ -135,8 +135,8 @@ class StrategyRunner:
             self._parts,
             generation=self._generation,
             record=self._record,
-            on_timer=self._callbacks.on_timer,
-            on_dropped=self._past_ticks.add_dropped,
+            callbacks=self._callbacks,
+            past_ticks=self._past_ticks,
         )
         self._record.policy = self.spec.options_of(strategy).get("on_fault") or self._parts.dispatcher.faults.default
         self._instance = Instance(strategy, self.spec, context, self._parts)
@@ -173,11 +173,21 @@ class StrategyRunner:
         assert self._instance is not None
         try:
             self._instance.join(kept)
-            self._deliveries.open(self.name, self._instance.callbacks, self._instance.bars)
+            self._open_deliveries(self._instance)
         except Exception as error:
             self.fail(str(error))
             raise
         self._move("started", "")
+
+    def _open_deliveries(self, instance: Instance) -> None:
+        if EVENTS.keys().isdisjoint(instance.callbacks):
+            return
+        if self._deliveries is None:
+            parts, judge = self._parts, self._callbacks.judge
+            self._deliveries = Deliveries(
+                self.life, parts.bus, self._record, is_refused=parts.orders.is_refused, judge=judge
+            )
+        self._deliveries.open(self.name, instance.callbacks, instance.bars)
 
     async def pause(self, reason: str) -> None:
         """Stop its ticks; orders that add exposure are refused from now on."""
@@ -292,8 +302,9 @@ class StrategyRunner:
         for subscription in ticks_of:
             subscription.pause()
         # Without a call the loop gets no turn: what is not awaited is repeated exactly.
-        parts: tuple[Deliveries | AwaitedCalls, ...] = (self._deliveries, *(own.awaited for own in ticks_of))
-        busy = [own for own in parts if not own.is_at_rest]
+        busy: list[Deliveries | AwaitedCalls] = [own.awaited for own in ticks_of if not own.awaited.is_at_rest]
+        if self._deliveries is not None and not self._deliveries.is_at_rest:
+            busy.insert(0, self._deliveries)
         if busy:
             await asyncio.gather(*(own.finish() for own in busy))
 
@@ -342,6 +353,7 @@ class StrategyRunner:
 
     def _give_back(self) -> list[Subscription]:
         """Leave events, timers and bars; return the subscriptions to ticks."""
-        self._deliveries.close()
+        if self._deliveries is not None:
+            self._deliveries.close()
         self._callbacks.forget_held()
         return [] if self._instance is None else self._instance.leave()

@@ -89,6 +89,10 @@ class OrderStats(NamedTuple):
     unknown: int
 
 
+# Of a strategy that had none; most of a large run trade nothing.
+_NO_ORDERS = OrderStats(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
 def id_prefix(run_id: str) -> str:
     """Return the beginning of the ids of a run: short enough to type, and another one for each run."""
     digest = hashlib.sha256(run_id.encode()).digest()
@@ -329,8 +333,10 @@ class OrderTable:
 
     def stats(self, strategy: str | None) -> OrderStats:
         """Count the orders of one strategy, or of all."""
+        if strategy is not None and strategy not in self._counts:
+            return _NO_ORDERS
         total: dict[str, int] = dict.fromkeys((*FINAL, "submitted", "fills"), 0)
-        for owner in self._counts if strategy is None else {strategy} & self._counts.keys():
+        for owner in self._counts if strategy is None else (strategy,):
             for name, count in self._counts[owner].items():
                 total[name] += count
         is_open = self.working.orders(strategy, None)
