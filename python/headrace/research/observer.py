@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Observer"]
 
+# Times and marks, and times and prices that trips see.
+Looked: TypeAlias = "tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]"
+
 # So many quotes and candles at once that NumPy's cost per call is small, and their copy too.
 WINDOW = "5m"
 CANDLES = 1_024
@@ -75,8 +78,12 @@ class Observer:
         self.marks = Marks()
         self.trips = Trips(lambda order_id: self._requests[order_id].tag)
         self._net: dict[str, Decimal] = {}
+        # Of each order that is filled in part: what its fills were worth.
+        self._worth: dict[str, Decimal] = {}
         self._hash = _native.AuditHash(parts.candles) if hashing else None
         self._names = parts.dispatcher.instruments
+        # By instrument: when its first quote was.
+        self._quoted_ns: dict[str, int] = {}
         # The candles that were not looked at yet.
         self._candles = _native.CandleRows(parts.candles, CANDLES)
         parts.bus.subscribe(OrderEvent, self._on_order, name="result")
@@ -139,8 +146,7 @@ class Observer:
         if row is None:
             return
         if isinstance(event, OrderFill):
-            self._on_fill(event)
-            row.fill(event)
+            self._on_fill(event, row)
         elif isinstance(event, OrderAmended):
             row.amend(event)
         elif isinstance(event, OrderTriggered):
@@ -154,12 +160,11 @@ class Observer:
         elif isinstance(event, OrderCanceled):
             row.reason = event.reason
 
-    def _on_fill(self, fill: OrderFill) -> None:
+    def _on_fill(self, fill: OrderFill, row: OrderRow) -> None:
         traded = instrument_of(self._parts.gates.instruments, fill.instrument)
         signed = fill.quantity if fill.side > 0 else MONEY.minus(fill.quantity)
         net = self._net[fill.instrument] = MONEY.add(self._net.get(fill.instrument, ZERO), signed)
-        # At one time a candle closes, and then the next one opens: what the open fills comes behind the close.
-        held_ns = fill.ts + (self._candles.closed_ns(fill.instrument) == fill.ts)
+        held_ns = fill.ts + self._is_behind_close(fill)
         quote = self._parts.marks.quote(fill.instrument)
         self.fills.append(
             Fill(
@@ -182,6 +187,18 @@ class Observer:
             )
         )
         self.trips.fill(fill, traded, held_ns)
+        worth = MONEY.add(self._worth.pop(fill.order_id, ZERO), traded.worth(fill.quantity, fill.price))
+        if fill.left:
+            self._worth[fill.order_id] = worth
+        row.fill(fill, shown(traded.price_of(worth, fill.filled)))
+
+    def _is_behind_close(self, fill: OrderFill) -> bool:
+        """Return whether an open filled it: at one time a candle closes, and then the next one opens."""
+        name = fill.instrument
+        if self._candles.closed_ns(name) != fill.ts or self._parts.dispatcher.newest.quote(name) is not None:
+            return False
+        opened, _ = self._parts.candles.newest(name)
+        return opened is not None and opened.ts_open == fill.ts
 
     # Candles
 
@@ -191,14 +208,25 @@ class Observer:
         if self._parts.candle_lengths.get(event.instrument) != event.ts_close - event.ts_open:
             return
         times, prices = (event.ts_open, event.ts_close), (event.low, event.high, event.close)
-        if self._candles.add(event.instrument, times, prices):
+        if self._candles.add(event.instrument, times, prices) and not self._awaits_quotes(event.instrument):
             self._look_at_candles(event.instrument)
 
+    def _awaits_quotes(self, instrument: str) -> bool:
+        """Return whether the first quotes are on their way in a window: candles behind them are no marks."""
+        return instrument not in self._quoted_ns and self._parts.dispatcher.newest.mid(instrument) is not None
+
     def _look_at_candles(self, instrument: str) -> None:
+        self._look(instrument, *self._take_candles(instrument))
+
+    def _take_candles(self, instrument: str) -> Looked:
+        """Return what marks and trips see of the candles that wait: nothing from the first quote on, as the account."""
         closed, closes, times, prices = self._candles.take(instrument, into=self._hash)
-        self.marks.add(instrument, closed, closes)
+        first_ns = self._quoted_ns.get(instrument)
+        if first_ns is not None:
+            is_mark, is_seen = closed < first_ns, times < first_ns
+            closed, closes, times, prices = closed[is_mark], closes[is_mark], times[is_seen], prices[is_seen]
         # What is filled at the open sees the whole candle, what is filled at the close only that.
-        self.trips.look(instrument, times, prices)
+        return closed, closes, times, prices
 
     def finish(self) -> None:
         """Look at the candles that are left; call it when the run is over."""
@@ -223,5 +251,21 @@ class Observer:
     def _mark(self, number: int, times: np.ndarray, mids: np.ndarray) -> None:
         name = self._names.name(number)
         assert name is not None
-        self.marks.add(name, times, mids)
-        self.trips.look(name, times, mids)
+        seen, prices = times, mids
+        if name not in self._quoted_ns:
+            self._quoted_ns[name] = int(times[0])
+            if name in self._candles.waiting():
+                # In one look: what the first quotes filled, no candle before them has seen.
+                closed, closes, candle_times, candle_prices = self._take_candles(name)
+                times, mids = np.append(closed, times), np.append(closes, mids)
+                seen, prices = np.append(candle_times, seen), np.append(candle_prices, prices)
+        self._look(name, times, mids, seen, prices)
+
+    def _look(
+        self, instrument: str, times: np.ndarray, marks: np.ndarray, seen: np.ndarray, prices: np.ndarray
+    ) -> None:
+        """Keep marks, and let trips see prices. times, seen : ns, rising."""
+        if len(times):
+            self.marks.add(instrument, times, marks)
+        if len(seen):
+            self.trips.look(instrument, seen, prices)

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from headrace.errors import MissingExtraError
-from headrace.market.money import MONEY, ZERO, shown
+from headrace.market.money import MONEY, ZERO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +75,9 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     takes the market's price. requested_quantity : before a gate reduced it; None: none has. trigger_price, trail,
     trail_unit, limit_offset, reduce_only, post_only, oco : as in OrderRequested. quantity and prices : as amended
     last, ``amended`` times. triggered_ts : when its trigger was reached, ns; 0: it was not. state : "filled",
-    "canceled", "expired", "rejected" or "open". average_price : over its fills; 0 without. gate, reason : of a
-    refusal; reason also of a cancel. cause : the tick that it was decided on, as text.
+    "canceled", "expired", "rejected" or "open". average_price : over its fills, of an inverse contract the harmonic
+    mean; 0 without. gate, reason : of a refusal; reason also of a cancel. cause : the tick that it was decided on, as
+    text.
     """
 
     ts: int
@@ -141,11 +142,9 @@ class OrderRow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         self.trigger_price, self.trail = event.trigger_price, event.trail
         self.amended += 1
 
-    def fill(self, fill: OrderFill) -> None:
-        """Add an execution."""
-        total = MONEY.fma(fill.quantity, fill.price, MONEY.multiply(self.filled, self.average_price))
-        self.filled = MONEY.add(self.filled, fill.quantity)
-        self.average_price = shown(MONEY.divide(total, self.filled))
+    def fill(self, fill: OrderFill, average_price: Decimal) -> None:
+        """Add an execution. average_price : of all until now."""
+        self.filled, self.average_price = fill.filled, average_price
         self.fees = MONEY.add(self.fees, fill.fee)
         self.fills += 1
 

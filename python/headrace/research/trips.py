@@ -181,8 +181,8 @@ class Trips:
     def __init__(self, tag_of: Callable[[str], str]) -> None:
         self._tag_of = tag_of
         self._open: dict[tuple[str, str], Trip] = {}
-        # The newest, open or not: a rate may come when what it is paid for is closed.
-        self._newest: dict[tuple[str, str], Trip] = {}
+        # Open or not, in the order of their entries: a rate may come when what it is paid for is closed.
+        self._of_position: dict[tuple[str, str], list[Trip]] = {}
         self._closed: list[Trip] = []
         self._count = 0
         # By instrument: what began since the last marks, and by trip: what holds now.
@@ -203,7 +203,8 @@ class Trips:
             self._count += 1
             tag = self._tag_of(fill.order_id)
             trip = Trip(self._count, fill.strategy, traded, 1 if signed > 0 else -1, fill.ts, tag)
-            self._open[key] = self._newest[key] = trip
+            self._open[key] = trip
+            self._of_position.setdefault(key, []).append(trip)
         self._add(trip, signed, fill, fee, held_ns)
 
     def _add(self, trip: Trip, signed: Decimal, fill: OrderFill, fee: Decimal, held_ns: int) -> None:
@@ -215,8 +216,9 @@ class Trips:
             self._closed.append(trip)
 
     def pay(self, paid: FundingPaid) -> None:
-        """Account for funding, in the newest trip of its position."""
-        trip = self._newest[paid.strategy, paid.instrument]
+        """Account for funding, in the trip that was open just before it was settled: another may have begun since."""
+        own = self._of_position[paid.strategy, paid.instrument]
+        trip = next(trip for trip in reversed(own) if trip.entry_ts < paid.settled_ns)
         trip.funding = MONEY.add(trip.funding, paid.amount)
 
     @property
