@@ -76,20 +76,24 @@ class Past(NamedTuple):
         """When something becomes known, ns, rising: ticks and closes of candles."""
         return np.unique(np.concatenate([self.ticks["ts_init"], *(own.candles["ts_close"] for own in self.candles)]))
 
+    @property
+    def begin_ns(self) -> int:
+        """When the first candle opened; without candles, when the first tick was."""
+        opens = [int(own.candles["ts_open"][0]) for own in self.candles if len(own.candles)]
+        return min(opens) if opens else int(self.times[0])
+
     def until(self, end_ns: int) -> Past:
         """Return what was known before a time."""
         ticks = self.ticks[: int(np.searchsorted(self.ticks["ts_init"], end_ns, "left"))]
         return Past(ticks, tuple(self._until(own, end_ns) for own in self.candles))
 
     def between(self, start_ns: int, end_ns: int) -> Past:
-        """Return what became known in a span, ``start_ns <= t < end_ns``; of candles those that opened in it, too."""
-        before = self.until(end_ns)
-        ticks = before.ticks[int(np.searchsorted(before.ticks["ts_init"], start_ns, "left")) :]
-        candles = (
-            own._replace(candles=own.candles[int(np.searchsorted(own.candles["ts_open"], start_ns, "left")) :])
-            for own in before.candles
-        )
-        return Past(ticks, tuple(candles))
+        """Return a span: ticks of ``start_ns <= t < end_ns``, candles that opened and closed in it.
+
+        A candle that closes at an edge belongs to the span that it ends; one that crosses an edge, to none.
+        """
+        first, last = np.searchsorted(self.ticks["ts_init"], (start_ns, end_ns), "left").tolist()
+        return Past(self.ticks[first:last], tuple(_candles_between(own, start_ns, end_ns) for own in self.candles))
 
     @staticmethod
     def _until(own: OneFeed, end_ns: int) -> OneFeed:
@@ -158,6 +162,12 @@ class Past(NamedTuple):
         """Return what a maker of strategies receives: the array of ticks, or of candles; of several a list."""
         each = [*([self.ticks] if len(self.ticks) or not self.candles else []), *(own.candles for own in self.candles)]
         return each[0] if len(each) == 1 else each
+
+
+def _candles_between(own: OneFeed, start_ns: int, end_ns: int) -> OneFeed:
+    first = int(np.searchsorted(own.candles["ts_open"], start_ns, "left"))
+    last = int(np.searchsorted(own.candles["ts_close"], end_ns, "right"))
+    return own._replace(candles=own.candles[first:last])
 
 
 def _altered(candles: np.ndarray, from_ns: int, factor: float) -> np.ndarray:

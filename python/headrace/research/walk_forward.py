@@ -7,20 +7,25 @@
     each test begins with the equity at which the one before ended ─▶ one out-of-sample curve
 
 Guarantees: no test span is part of the span on which its parameters were chosen; test spans follow each other without a
-hole, each from its own start without positions.
-Does not: carry positions from one test span to the next: each ends flat in value, at its last marks.
+hole, each from its own start without positions; spans are counted from the first candle's open, so that candles whose
+length divides theirs end at their edges.
+Does not: carry positions from one test span to the next: each ends flat in value, at its last marks; or use a candle
+that crosses an edge.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
+import msgspec
 import numpy as np
 
 from headrace.engine.tables import Table, tables_html, tables_text, time_text
 from headrace.errors import OptionError
 from headrace.market.checks import whole
+from headrace.market.money import MONEY, decimal_of
 from headrace.research.curve import CURVE_DTYPE
 from headrace.research.rows import plain
 from headrace.research.statistics import Statistics, drawdowns, statistics_of
@@ -29,6 +34,7 @@ from headrace.research.trial import run_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from decimal import Decimal
 
     from headrace.research.past import Past
     from headrace.research.result import BacktestResult
@@ -50,7 +56,8 @@ class Span(NamedTuple):
 class Window(NamedTuple):
     """One span with what was chosen.
 
-    parameters : None: no trial had a value. value : of the metric, on the train span.
+    parameters : None: no trial had a value. value : of the metric, on the train span. result : None: there were no
+    parameters, or no data to use them on.
     """
 
     span: Span
@@ -121,8 +128,10 @@ def spans_of(first_ns: int, last_ns: int, *, train_ns: int, test_ns: int, anchor
     for name, value in (("train_ns", train_ns), ("test_ns", test_ns)):
         whole(name, value, 1, 1 << 62, "ns")
     spans, test = [], first_ns + train_ns
-    while test <= last_ns:
-        spans.append(Span(first_ns if anchored else test - train_ns, test, min(test + test_ns, last_ns + 1)))
+    while test < last_ns:
+        # The last one has the last tick, too.
+        end = test + test_ns if test + test_ns < last_ns else last_ns + 1
+        spans.append(Span(first_ns if anchored else test - train_ns, test, end))
         test += test_ns
     if not spans:
         msg = f"train of {train_ns:,} ns leaves nothing to test: the data have {last_ns - first_ns:,} ns"
@@ -146,47 +155,74 @@ def walk_forward(
     recipe, past, space, options : as ``sweep`` takes them. on_window : called with windows done and all windows.
     Raises what ``sweep`` raises, and OptionError: no test span fits.
     """
-    times = past.times
-    spans = spans_of(int(times[0]), int(times[-1]), train_ns=train_ns, test_ns=test_ns, anchored=anchored)
+    spans = spans_of(past.begin_ns, int(past.times[-1]), train_ns=train_ns, test_ns=test_ns, anchored=anchored)
     windows: list[Window] = []
     metric = options.get("metric", "sharpe")
     for span in spans:
         best = sweep(recipe, past.between(span.train_ns, span.test_ns), space, **options).best
-        result = None
-        if best is not None:
-            result = run_with(recipe, past.between(span.test_ns, span.end_ns), best.parameters)
+        test, result = past.between(span.test_ns, span.end_ns), None
+        if best is not None and len(test.times):
+            result = run_with(recipe, test, best.parameters)
         parameters, value = (None, None) if best is None else (best.parameters, best.value)
         windows.append(Window(span, parameters, value, result))
         if on_window is not None:
             on_window(len(windows), len(spans))
-    curve = stitched([own.result for own in windows if own.result is not None])
-    trips = [trip for own in windows if own.result is not None for trip in own.result.trades]
-    fills = [fill for own in windows if own.result is not None for fill in own.result.fills]
-    return WalkForward(
-        windows=tuple(windows), metric=metric, curve=curve, statistics=statistics_of(curve, trips, fills)
-    )
-
-
-def stitched(results: list[BacktestResult]) -> np.ndarray:
-    """Return one curve: each part is scaled so that it begins at the equity at which the part before ended."""
+    results = [own.result for own in windows if own.result is not None]
     parts = list(_scaled(results))
-    curve = np.concatenate(parts) if parts else np.empty(0, CURVE_DTYPE)
+    curve = np.concatenate([own.curve for own in parts]) if parts else np.empty(0, CURVE_DTYPE)
     curve["drawdown"] = drawdowns(curve["equity"])
-    return curve
+    return WalkForward(windows=tuple(windows), metric=metric, curve=curve, statistics=_statistics(curve, parts))
 
 
-def _scaled(results: list[BacktestResult]) -> Iterator[np.ndarray]:
+class _Part(NamedTuple):
+    """What one test span adds: its curve, and its result, whose amounts count ``factor`` times."""
+
+    curve: np.ndarray
+    result: BacktestResult
+    factor: Decimal
+
+
+def _scaled(results: list[BacktestResult]) -> Iterator[_Part]:
+    """Yield parts of one curve: each is scaled so that it begins at the equity at which the part before ended."""
     equity = benchmark = 0.0
     for number, result in enumerate(results):
-        part = result.equity.copy()
+        part, factor = result.equity.copy(), 1.0
         if not len(part):
             continue
         if number:
-            for names, end in ((("equity", "cash"), equity), (("benchmark",), benchmark)):
-                start = float(part[names[0]][0])
-                for name in names:
-                    part[name] *= end / start if start else 1.0
+            factor = _ratio(equity, float(part["equity"][0]))
+            for name in ("equity", "cash"):
+                part[name] *= factor
+            part["benchmark"] *= _ratio(benchmark, float(part["benchmark"][0]))
             # The first point of a part is the last of the one before.
             part = part[1:] if len(part) > 1 else part
         equity, benchmark = float(part["equity"][-1]), float(part["benchmark"][-1])
-        yield part
+        yield _Part(part, result, decimal_of(factor))
+
+
+def _ratio(end: float, start: float) -> float:
+    return end / start if start else 1.0
+
+
+def _statistics(curve: np.ndarray, parts: list[_Part]) -> Statistics:
+    """Return the figures of all parts, in the currency and at the scale of the curve."""
+    trips = [
+        msgspec.structs.replace(trip, net_pnl=MONEY.multiply(trip.net_pnl, own.factor))
+        for own in parts
+        for trip in own.result.trades
+        if trip.currency == own.result.currency
+    ]
+    fills = [
+        msgspec.structs.replace(
+            fill, fee=MONEY.multiply(fill.fee, own.factor), notional=MONEY.multiply(fill.notional, own.factor)
+        )
+        for own in parts
+        for fill in own.result.fills
+        if fill.currency == own.result.currency
+    ]
+    made = statistics_of(curve, trips, fills)
+    # What a part holds at its end, no fill closes: each has its own exposure.
+    held = [(own.result.statistics.exposure, np.ptp(own.result.equity["ts"])) for own in parts]
+    elapsed_ns = int(curve["ts"][-1] - curve["ts"][0]) if len(curve) else 0
+    exposure = sum(part * span_ns for part, span_ns in held if span_ns) / elapsed_ns if elapsed_ns else math.nan
+    return msgspec.structs.replace(made, exposure=float(exposure))
