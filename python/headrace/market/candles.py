@@ -48,7 +48,8 @@ class Resampler:
     timeframe : the longer one; its windows are multiples of it since 1970-01-01 UTC.
     partial : "drop" the last window when the data ends inside of it, or "keep" it, closed where the data ends.
 
-    A window is stamped at its end, where it is complete: there is no look-ahead. Windows without candles make none.
+    A window is stamped at its end, where it is complete: there is no look-ahead. A candle that crosses the end of a
+    window, as hours that begin at half past do, belongs to the next one. Windows without candles make none.
     Raises OptionError: the timeframe is no multiple of the candles' own.
     """
 
@@ -68,7 +69,7 @@ class Resampler:
             msg = f"timeframe={self.timeframe!r} is no multiple of the candles' {own_ns:,} ns: choose one that is"
             raise OptionError(msg, option="timeframe")
         each = np.concatenate([self._open, candles])
-        windows = each["ts_open"] // self._length_ns
+        windows = self._windows(each)
         starts = np.flatnonzero(np.diff(windows, prepend=windows[0] - 1))
         made = self._joined(each, windows, starts)
         # The last window is complete when a candle ends with it.
@@ -81,9 +82,14 @@ class Resampler:
         rest, self._open = self._open, self._open[:0]
         if not len(rest) or not self._keeps:
             return np.zeros(0, CANDLE_DTYPE)
-        made = self._joined(rest, rest["ts_open"] // self._length_ns, np.zeros(1, "i8"))
+        made = self._joined(rest, self._windows(rest), np.zeros(1, "i8"))
         made["ts_close"] = rest["ts_close"][-1]
         return made
+
+    def _windows(self, candles: np.ndarray) -> np.ndarray:
+        """Return the number of the window in which each candle closes."""
+        windows: np.ndarray = (candles["ts_close"] - 1) // self._length_ns
+        return windows
 
     def _joined(self, each: np.ndarray, windows: np.ndarray, starts: np.ndarray) -> np.ndarray:
         made = np.zeros(len(starts), CANDLE_DTYPE)
