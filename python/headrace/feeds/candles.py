@@ -201,14 +201,23 @@ class CandleFeed(TableFeed):
         return made
 
     def _shortest_step(self, times: np.ndarray, block: Block) -> int:
-        """Return the shortest time between two rows, ns. Raises DataError: times that do not rise, a single row."""
+        """Return the shortest time between two rows, ns.
+
+        Raises DataError: times that do not rise, a single row, steps that are no multiples of the shortest one.
+        """
         self._refuse_unsorted(times, block)
         steps = np.diff(times)
         steps = steps[steps > 0]
+        advice = "give CandleFeed(…, timeframe='1d'), or timeframe among the options of its feed in a configuration"
         if not len(steps):
-            what = "has no two rows whose times show a timeframe: give CandleFeed(…, timeframe='1m'), or timeframe"
-            raise refused(block.name, f"{what} among the options of its feed in a configuration")
-        return int(steps.min())
+            raise refused(block.name, f"has no two rows whose times show a timeframe: {advice}")
+        shortest = int(steps.min())
+        # Of days that summer time made shorter, and of months: each candle would close before it was over.
+        others = steps[steps % shortest != 0]
+        if len(others) and not self._is_lenient:
+            lengths = f"{timeframe_of(shortest)} and {timeframe_of(int(others[0]))}"
+            raise refused(block.name, f"has rows that lie {lengths} apart, which shows no one timeframe: {advice}")
+        return shortest
 
     def _refuse_unsorted(self, times: np.ndarray, block: Block) -> None:
         """Refuse times that do not rise. Raises DataError."""

@@ -11,6 +11,7 @@ Does not: convert; what is refused comes with the factor to multiply it by.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,9 @@ YEAR_2000_NS, YEAR_2200_NS = 946_684_800 * 10**9, 7_258_118_400 * 10**9
 UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 # What a missing time is as an integer.
 NAT_NS = -(1 << 63)
+# What stands behind a time of the day, and how far that is ahead of UTC.
+BEHIND_TIME = re.compile(r"[T ][0-9:.]+([+-].*)$")
+ZONE = re.compile(r"([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?")
 # How near is near to a whole millisecond.
 NEAR_NS = 1_000
 
@@ -42,13 +46,30 @@ def time_problem(ts_ns: int) -> str:
 
 
 def times_of_texts(texts: Sequence[str]) -> np.ndarray:
-    """Return ISO texts in UTC as times, dtype M8[ns]; NaT where int64 holds no such ns. Raises ValueError."""
-    # NumPy reads no zone; UTC is the only one that needs no rule.
+    """Return ISO texts as times, dtype M8[ns]; NaT where int64 holds no such ns. Raises ValueError.
+
+    A text is in UTC, or ends with its distance from it: "Z", "+02:00", "-0500".
+    """
     plain = [text.removesuffix("Z").removesuffix("+00:00") for text in texts]
+    ahead = np.zeros(len(plain), "m8[m]")
+    for row, text in enumerate(plain):
+        found = BEHIND_TIME.search(text)
+        if found is not None:
+            plain[row], ahead[row] = text[: found.start(1)], _minutes_ahead(found[1])
     times = np.array(plain, "M8[ns]")
     # Beyond its range NumPy wraps in silence: "20250131" is a year, and would be a day of 1733.
     times[times.astype("M8[s]") != np.array(plain, "M8[s]")] = np.datetime64("NaT")
-    return times
+    return times - ahead
+
+
+def _minutes_ahead(zone: str) -> int:
+    """Return how far a zone is ahead of UTC. Raises ValueError. NumPy reads it, too, and warns each time."""
+    read = ZONE.fullmatch(zone)
+    if read is None:
+        msg = f"{zone!r} is no distance from UTC: write +02:00"
+        raise ValueError(msg)
+    minutes = 60 * int(read[2]) + int(read[3] or 0)
+    return minutes if read[1] == "+" else -minutes
 
 
 def moment_ns(option: str, value: str | int) -> int:
