@@ -29,7 +29,8 @@ SEED = pytest.StashKey[int]()
 WATCHDOG_GRACE_S = 30
 # How often a test of a bound in wall time may be tried again: a machine that stands still for a second fails it, too.
 ALONE_RERUNS = 2
-# Tests in these folders talk to real servers, processes and clocks beside another test. They may be tried again once.
+# Tests in these folders, and those that run the command, need real servers, processes and clocks beside another test.
+# They may be tried again once.
 REAL_TIME_FOLDERS = frozenset({"cli", "control", "docs", "execution", "gateway", "venues"})
 REAL_TIME_RERUNS = 1
 
@@ -62,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("alone") is not None:
             item.add_marker(pytest.mark.flaky(reruns=ALONE_RERUNS))
-        elif item.path.parent.name in REAL_TIME_FOLDERS:
+        elif item.path.parent.name in REAL_TIME_FOLDERS or "headrace_run" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=REAL_TIME_RERUNS))
 
 

@@ -77,7 +77,7 @@ def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
     assert peak_above_base(tmp_path, 3_000_000) < 64 * MIB
 
 
-def test_memory_does_not_grow_with_candles_that_are_converted(tmp_path: Path) -> None:
+def test_candles_that_are_converted_are_not_kept_in_memory(tmp_path: Path) -> None:
     """Held at once, the candles are 128 MB."""
     assert peak_above_base(tmp_path, 2_000_000, CONVERT) < 64 * MIB
 
