@@ -328,16 +328,25 @@ FRAMES: list[Frame] = [
     {"s": "SOLUSDT", **quote(1, symbol="SOLUSDT")},
     trade(9, symbol="ETHUSDT"),
     quote(5, symbol="X" * 65),
+    quote(6),
+    quote(7),
+    quote(11, symbol="ETHUSDT"),
+    depth(7, 9, [(8.5, 0.0), (8.0, 3.0)], [(9.0, 2.0)]),
+    trade(6),
 ]
 
 
+# Without batches a frame of one tick goes from the block to its handlers.
+@pytest.mark.parametrize(
+    "others", [{"others": [Batches]}, {"others": [], "watcher": Plain, "hashing": False}], ids=["batches", "alone"]
+)
 @pytest.mark.parametrize("act", ACTS)
-def test_frames_read_ahead_show_nothing_of_a_later_frame(act: str, tmp_path: Path) -> None:
+def test_frames_read_ahead_show_nothing_of_a_later_frame(act: str, others: dict[str, Any], tmp_path: Path) -> None:
     path = written(tmp_path, FRAMES)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\n\nno line\n", 3))
     for at in range(1, len(FRAMES)):
         ahead, at_their_turn = (
-            seen_of([feed(path, venue="BINANCE")], ACTS[act], at, [Batches], instruments=[])
+            seen_of([feed(path, venue="BINANCE")], ACTS[act], at, instruments=[], **others)
             for feed in (RecordingFeed, AtTheirTurn)
         )
         for own, other in zip(ahead, at_their_turn, strict=True):

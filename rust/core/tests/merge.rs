@@ -4,14 +4,53 @@ mod common;
 
 use common::frames::Random;
 use headrace_core::error::MergeError;
-use headrace_core::ingest::decode::ReadBlock;
-use headrace_core::ingest::merge::{Block, Merge, Payload, Peek, Step};
+use headrace_core::ingest::decode::{FrameType, ReadBlock};
+use headrace_core::ingest::merge::{Block, Merge, Origin, Payload, Peek, Step};
 use headrace_core::market::instrument::Venue;
 use headrace_core::market::tick::Tick;
 use std::collections::{BTreeSet, VecDeque};
 
 /// What came out: time, source, row, text.
 type Row = (i64, usize, u64, String);
+
+/// The symbols of frames; their places are their instruments.
+const SYMBOLS: [&str; 2] = ["AUSDT", "BUSDT"];
+
+/// A frame that is read ahead: one tick.
+fn quote(symbol: &str, number: u64) -> String {
+    format!(r#"{{"u":{number},"s":"{symbol}","b":"1","B":"2","a":"3","A":"4"}}"#)
+}
+
+/// Another: two ticks.
+fn depth(symbol: &str, number: u64) -> String {
+    let levels = r#"[["1","2"],["3","4"]]"#;
+    format!(r#"{{"e":"depthUpdate","E":1723161255343,"s":"{symbol}","U":1,"u":{number},"b":{levels},"a":[]}}"#)
+}
+
+/// What a tick of a block of ticks is, or the frame whose first tick it is.
+fn text_of(origin: Origin, tick: &Tick) -> String {
+    let symbol = || SYMBOLS[tick.instrument as usize];
+    match origin.frame_type {
+        None => format!("tick {}", tick.seq),
+        Some(FrameType::BookTicker) => quote(symbol(), tick.venue_seq),
+        Some(_) => depth(symbol(), tick.venue_seq),
+    }
+}
+
+/// The place of the symbol that a frame names.
+fn symbol_in(frame: &[u8]) -> Option<u32> {
+    let names = |symbol: &&str| frame.windows(symbol.len()).any(|part| part == symbol.as_bytes());
+    SYMBOLS.iter().position(names).map(|place| place as u32)
+}
+
+/// Lines as a block, read ahead or not.
+fn block_of(random: &mut Random, lines: Vec<u8>) -> Block {
+    if random.one_in(3) {
+        Block::Lines(lines)
+    } else {
+        Block::Read(ReadBlock::new(lines, Venue::Binance))
+    }
+}
 
 /// One source: its rows, and its blocks, cut at random.
 fn source(random: &mut Random, index: usize) -> (Vec<Row>, VecDeque<Block>) {
@@ -36,26 +75,27 @@ fn source(random: &mut Random, index: usize) -> (Vec<Row>, VecDeque<Block>) {
             let at = rows.last().map_or(0, |row: &Row| row.0);
             rows.push((at, index, number, format!("!bad {number}")));
         } else {
-            bytes.extend_from_slice(format!("{time} frame {number}\n").as_bytes());
-            rows.push((time, index, number, format!("frame {number}")));
+            let symbol = SYMBOLS[random.below(2)];
+            let frame = match random.below(6) {
+                0 => format!("frame {number}"),
+                1 => depth(symbol, number),
+                _ => quote(symbol, number),
+            };
+            bytes.extend_from_slice(format!("{time} {frame}\n").as_bytes());
+            rows.push((time, index, number, frame));
         }
-        if random.one_in(5) {
-            let lines = std::mem::take(&mut bytes);
-            blocks.push_back(if random.one_in(2) {
-                Block::Read(ReadBlock::new(lines, Venue::Binance))
+        if random.one_in(12) {
+            blocks.push_back(if of_ticks {
+                Block::Ticks(std::mem::take(&mut ticks))
             } else {
-                Block::Lines(lines)
+                block_of(random, std::mem::take(&mut bytes))
             });
-            if of_ticks {
-                blocks.pop_back();
-                blocks.push_back(Block::Ticks(std::mem::take(&mut ticks)));
-            }
         }
     }
     blocks.push_back(if of_ticks {
         Block::Ticks(ticks)
     } else {
-        Block::Lines(bytes)
+        block_of(random, bytes)
     });
     (rows, blocks)
 }
@@ -63,8 +103,9 @@ fn source(random: &mut Random, index: usize) -> (Vec<Row>, VecDeque<Block>) {
 #[test]
 fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
     let mut random = Random::new("merge");
+    let (mut frames_alone, mut frames_whole) = (0, 0);
     for _ in 0..2_000 {
-        let count = random.below(6);
+        let count = random.below(4);
         let (mut expected, mut sources) = (Vec::new(), Vec::new());
         for index in 0..count {
             let (rows, blocks) = source(&mut random, index);
@@ -76,11 +117,17 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
         let mut whole = i64::MIN;
         loop {
             while random.one_in(2)
-                && let Some((source, tick)) = merge.alone()
+                && let Some((origin, tick)) = merge.alone()
             {
                 assert!(tick.ts_init > whole, "more of a time that was taken as a whole");
                 whole = tick.ts_init;
-                found.push((whole, source, tick.seq, format!("tick {}", tick.seq)));
+                frames_alone += usize::from(origin.frame_type.is_some());
+                let row = if origin.frame_type.is_some() {
+                    tick.venue_seq
+                } else {
+                    tick.seq
+                };
+                found.push((whole, origin.source, row, text_of(origin, tick)));
                 merge.pass_alone();
             }
             let peeked = merge.peek_ts().unwrap();
@@ -102,14 +149,26 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
                     whole = ahead[ahead.len() - 1].ts_init;
                     continue;
                 }
-                let (source, ticks) = merge.whole().unwrap();
-                let ticks = ticks.to_vec();
+                let (origin, ticks) = merge.whole().unwrap();
+                let mut ticks = ticks.to_vec();
                 merge.pass_time();
                 assert!(ticks.iter().all(|tick| tick.ts_init == ts_init));
+                if let Some(frame_type) = origin.frame_type {
+                    frames_whole += 1;
+                    let first = ticks[0];
+                    assert_eq!(ticks.len(), if frame_type == FrameType::BookTicker { 1 } else { 2 });
+                    let is_of_its_frame =
+                        |tick: &Tick| (tick.venue_seq, tick.instrument) == (first.venue_seq, first.instrument);
+                    assert!(ticks.iter().all(is_of_its_frame));
+                    ticks = vec![Tick {
+                        seq: first.venue_seq,
+                        ..first
+                    }];
+                }
                 found.extend(
                     ticks
                         .iter()
-                        .map(|tick| (ts_init, source, tick.seq, format!("tick {}", tick.seq))),
+                        .map(|tick| (ts_init, origin.source, tick.seq, text_of(origin, tick))),
                 );
                 whole = ts_init;
                 continue;
@@ -131,7 +190,12 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
                     assert!(item.ts_init > whole, "more of a time that was taken as a whole");
                     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                     match item.payload {
-                        Payload::Frame(bytes, _) => found.push((item.ts_init, item.source, item.row, text(bytes))),
+                        Payload::Frame(bytes, _) => {
+                            found.push((item.ts_init, item.source, item.row, text(bytes)));
+                            if let Some(instrument) = symbol_in(bytes).filter(|_| random.one_in(2)) {
+                                merge.name_symbol(instrument);
+                            }
+                        }
                         Payload::BadLine(bytes) => {
                             found.push((item.ts_init, item.source, item.row, format!("!{}", text(bytes))));
                         }
@@ -147,6 +211,10 @@ fn sources_come_out_as_a_stable_sort_by_time_and_source_would_have_them() {
         }
         assert_eq!(found, expected);
     }
+    assert!(
+        frames_alone > 500 && frames_whole > 500,
+        "{frames_alone}, {frames_whole}"
+    );
 }
 
 #[test]
@@ -157,22 +225,41 @@ fn a_source_whose_time_goes_back_is_an_error_naming_source_and_row_whichever_way
         ts_init: 6,
         previous: 7,
     };
-    for blocks in [vec!["5 a\n7 b\n6 c\n"], vec!["5 a\n7 b\n", "6 c\n"]] {
-        let mut merge = Merge::new(2);
-        let mut blocks = blocks.into_iter();
-        let mut rows = 0;
-        let found = loop {
-            match merge.next() {
-                Ok(Step::Need(0)) => merge.end(0),
-                Ok(Step::Need(index)) => merge.push(index, Block::Lines(blocks.next().unwrap().into())),
-                Ok(Step::Item(_)) => rows += 1,
-                Ok(Step::End) => panic!("the end came before the error"),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!((rows, found), (2, error), "what stands before it comes out");
-        assert_eq!(merge.next(), Err(error), "and it stays");
-        assert_eq!(merge.peek_ts(), Err(error));
+    let line = |ts_init: i64| format!("{ts_init} {}\n", quote(SYMBOLS[0], 1));
+    let (first, last) = (line(5) + &line(7), line(6));
+    for blocks in [vec![first.clone() + &last], vec![first, last]] {
+        for is_read_ahead in [false, true] {
+            let mut merge = Merge::new(2);
+            let mut blocks = blocks.iter().map(|lines| lines.clone().into_bytes());
+            let mut rows = 0;
+            let found = loop {
+                while merge.alone().is_some() {
+                    rows += 1;
+                    merge.pass_alone();
+                }
+                match merge.next() {
+                    Ok(Step::Need(0)) => merge.end(0),
+                    Ok(Step::Need(index)) => {
+                        let lines = blocks.next().unwrap();
+                        let block = if is_read_ahead {
+                            Block::Read(ReadBlock::new(lines, Venue::Binance))
+                        } else {
+                            Block::Lines(lines)
+                        };
+                        merge.push(index, block);
+                    }
+                    Ok(Step::Item(_)) => {
+                        rows += 1;
+                        merge.name_symbol(0);
+                    }
+                    Ok(Step::End) => panic!("the end came before the error"),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!((rows, found), (2, error), "what stands before it comes out");
+            assert_eq!(merge.next(), Err(error), "and it stays");
+            assert_eq!(merge.peek_ts(), Err(error));
+        }
     }
     assert_eq!(
         error.to_string(),

@@ -77,7 +77,7 @@ fn decoded(blocks: Vec<Block>, venue: Venue) -> (Vec<Seen>, usize) {
             Payload::Frame(frame, read) => {
                 ahead += usize::from(read.is_some());
                 let outcome = match read {
-                    Some(read) => decoder.take(read, item.ts_init, &mut instruments, &mut ticks),
+                    Some(read) => decoder.take(read, &mut instruments, &mut ticks),
                     None => decoder.decode(frame, item.ts_init, &mut instruments, &mut ticks),
                 };
                 (frame.to_vec(), Some(outcome))

@@ -30,7 +30,7 @@ impl Arrival<'_> {
         let mut decoder = self.decoder.lock();
         let (instruments, out) = (&mut *lock(&core.instruments), &mut working.incoming);
         let outcome = match self.read {
-            Some(read) => decoder.take(read, self.ts_init, instruments, out),
+            Some(read) => decoder.take(read, instruments, out),
             None => decoder.decode(self.frame, self.ts_init, instruments, out),
         };
         if let Some(passed) = decoder.passed_over() {

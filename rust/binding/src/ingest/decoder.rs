@@ -11,6 +11,7 @@ use headrace_core::ingest::decode::{self, Outcome, RejectReason};
 use headrace_core::ingest::lines::Lines;
 use headrace_core::market::instrument::{InstrumentTable, Venue};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 use crate::errors::{internal, raise, refuse_after_fork};
 use crate::hot::columns::tick_array;
@@ -71,9 +72,9 @@ impl Decoder {
     /// Reads the frames of a block of whole recorded lines ahead of their turn, for `Pump.push`.
     ///
     /// Returns at once, and changes nothing of the decoder: a thread that never takes the interpreter's lock reads them.
-    fn read_block(&self, py: Python<'_>, block: &[u8]) -> PyResult<ReadBlock> {
+    fn read_block(&self, py: Python<'_>, block: PyBackedBytes) -> PyResult<ReadBlock> {
         refuse_after_fork(py)?;
-        let (block, venue) = (block.to_vec(), self.venue);
+        let venue = self.venue;
         let thread = Builder::new().name("headrace-read".to_owned());
         let reading = thread.spawn(move || decode::ReadBlock::new(block, venue))?;
         Ok(ReadBlock(Mutex::new(Some(reading))))

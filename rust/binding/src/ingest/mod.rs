@@ -11,6 +11,7 @@ mod arrival;
 mod bar_builder;
 mod bars;
 mod book_census;
+mod counted;
 mod decoder;
 mod ingest;
 mod ingest_core;

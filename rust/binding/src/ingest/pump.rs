@@ -20,6 +20,7 @@ use headrace_core::ingest::merge::Peek;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::counted::Counted;
 use super::decoder::Decoder;
 use super::ingest::Ingest;
 use super::ingest_core::IngestCore;
@@ -28,7 +29,7 @@ use super::publisher::Publisher;
 use super::publishing::{Holding, Patience, Publishing};
 use super::pump_status::PumpStatus;
 use super::replay::{Resolving, Surroundings};
-use super::sources::{Counted, Sources};
+use super::sources::Sources;
 use super::tally::RejectTuple;
 use crate::bus::BusCore;
 use crate::clock::ReplayTime;

@@ -6,25 +6,24 @@
 //! Guarantees: the order of items, and with it every number and hash, depends on the sources alone.
 //! Does not: read files (Python hands over blocks), number or publish.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use headrace_core::error::MergeError;
 use headrace_core::ingest::decode::Outcome;
 use headrace_core::ingest::merge::{Block, Merge, Payload, Peek, Step};
 use headrace_core::market::tick::Tick;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyBytes;
 
 use super::arrival::Arrival;
+use super::counted::Counted;
 use super::decoder::{Decoder, ReadBlock};
 use super::ingest::PIECE_TICKS;
 use super::ingest_core::IngestCore;
 use super::numbering::Numbered;
 use super::publisher::Publisher;
 use super::sequencer::{Working, first_unfit, refuse_unfit};
-use super::tally::{RejectTuple, Tally};
-use crate::dispatch::{Count, Quiet};
+use crate::dispatch::Quiet;
 use crate::errors::{internal, raise, raise_about, raise_with};
 use crate::hot::columns::ticks_of;
 use crate::lock::lock;
@@ -103,25 +102,6 @@ fn copied(ticks: &[Tick], known: usize) -> (Vec<Tick>, bool) {
     (copy, is_fit)
 }
 
-/// What came of the items so far; read also while the pump runs.
-#[derive(Default)]
-pub(crate) struct Counted {
-    items: Count,
-    /// Items whose receive time is known, and that of the first and the last of them.
-    timed: Count,
-    first_ts: AtomicI64,
-    last_ts: AtomicI64,
-    frames: Mutex<Frames>,
-}
-
-/// What became of the frames.
-#[derive(Default)]
-struct Frames {
-    tally: Tally,
-    /// Accepted, by source.
-    accepted: Vec<u64>,
-}
-
 /// All sources of one pump.
 #[derive(Default)]
 pub(crate) struct Sources {
@@ -149,7 +129,7 @@ impl Sources {
             is_fit: false,
             is_numbered,
         });
-        lock(&self.counted.frames).accepted.push(0);
+        self.counted.add_source();
         Ok(self.sources.len() - 1)
     }
 
@@ -157,7 +137,11 @@ impl Sources {
         let block = if let Ok(bytes) = block.cast::<PyBytes>() {
             Block::Lines(bytes.as_bytes().to_vec())
         } else if let Ok(read) = block.cast::<ReadBlock>() {
-            Block::Read(read.get().take(block.py())?)
+            let read = read.get().take(block.py())?;
+            if let Some(source) = self.sources.get_mut(source) {
+                source.is_fit = true;
+            }
+            Block::Read(read)
         } else {
             // What is unknown now may be known when its turn comes.
             let py = block.py();
@@ -213,11 +197,11 @@ impl Sources {
     pub(super) fn number_time(&mut self, publisher: &mut Publisher<'_, '_>) -> PyResult<()> {
         let merge = self.merge.as_mut().ok_or_else(|| internal("a pump without sources"))?;
         let whole = merge.whole();
-        let (source, ticks) = whole.ok_or_else(|| internal("a time that was announced did not come"))?;
-        let source = &self.sources[source];
+        let (origin, ticks) = whole.ok_or_else(|| internal("a time that was announced did not come"))?;
+        let source = &self.sources[origin.source];
         let mut numbered = source.check(publisher, ticks);
         if numbered.is_ok() {
-            self.counted.count_items(1, ticks[0].ts_init, ticks[0].ts_init);
+            self.counted.count_time(origin, ticks[0].ts_init);
             numbered = source.number(publisher, ticks);
         }
         merge.pass_time();
@@ -229,15 +213,15 @@ impl Sources {
     #[inline(always)] // With every time of a replay.
     pub(super) fn pass_alone(&mut self, pass: impl FnOnce(&Tick) -> bool) -> bool {
         let Some(merge) = &mut self.merge else { return false };
-        let Some((source, tick)) = merge.alone() else {
+        let Some((origin, tick)) = merge.alone() else {
             return false;
         };
         let ts_init = tick.ts_init;
-        if !self.sources[source].is_to_be_numbered() || !pass(tick) {
+        if !self.sources[origin.source].is_to_be_numbered() || !pass(tick) {
             return false;
         }
         merge.pass_alone();
-        self.counted.count_items(1, ts_init, ts_init);
+        self.counted.count_time(origin, ts_init);
         true
     }
 
@@ -286,14 +270,15 @@ impl Sources {
                     source: &source.name,
                     row: item.row,
                 };
-                counted.take_frame(item.source, &arrival, core, &mut publisher.working);
+                let outcome = counted.take_frame(item.source, &arrival, core, &mut publisher.working);
+                if let (Outcome::Accepted(_), [first, ..]) = (outcome, &publisher.working.incoming[..]) {
+                    merge.name_symbol(first.instrument);
+                }
                 publisher.number_incoming();
                 return Ok(());
             }
             (Payload::BadLine(line) | Payload::Frame(line, _), _) => {
-                lock(&counted.frames)
-                    .tally
-                    .count_bad_line(&source.name, item.row, item.ts_init, line);
+                counted.count_bad_line(&source.name, item.row, item.ts_init, line);
                 publisher.number(&[]);
             }
             (Payload::Ticks(ticks), _) => {
@@ -301,9 +286,8 @@ impl Sources {
                 source.number(publisher, ticks)?;
             }
         }
-        let is_line = matches!(item.payload, Payload::BadLine(_));
-        if is_line {
-            counted.items.add(1);
+        if matches!(item.payload, Payload::BadLine(_)) {
+            counted.count_untimed();
         } else {
             counted.count_items(1, item.ts_init, item.ts_init);
         }
@@ -329,7 +313,7 @@ impl Sources {
             return Err(raise(py, "DecoderError", message));
         };
         let counted = &self.counted;
-        let row = counted.items.get() + 1;
+        let row = counted.items() + 1;
         if let Some(previous) = counted.last_ts().filter(|last| ts_init < *last) {
             let error = MergeError {
                 source_index: index,
@@ -349,48 +333,5 @@ impl Sources {
         };
         let outcome = counted.take_frame(index, &arrival, core, working);
         Ok(!matches!(outcome, Outcome::Rejected(_)))
-    }
-}
-
-impl Counted {
-    /// Decodes a frame of a source into `working.incoming`, and counts what it was.
-    fn take_frame(&self, source: usize, arrival: &Arrival<'_>, core: &IngestCore, working: &mut Working) -> Outcome {
-        let outcome = arrival.decode(core, working);
-        let mut frames = lock(&self.frames);
-        arrival.count(outcome, &mut frames.tally);
-        frames.accepted[source] += u64::from(matches!(outcome, Outcome::Accepted(_)));
-        self.count_items(1, arrival.ts_init, arrival.ts_init);
-        outcome
-    }
-
-    /// So many whose receive times are known, and when the first and the last of them was received.
-    #[inline]
-    fn count_items(&self, count: u64, first_ns: i64, last_ns: i64) {
-        if self.timed.get() == 0 {
-            // Relaxed, here and below: written by the thread that drives the pump; numbers for others.
-            self.first_ts.store(first_ns, Ordering::Relaxed);
-        }
-        self.last_ts.store(last_ns, Ordering::Relaxed); // Relaxed: as above.
-        self.items.add(count);
-        self.timed.add(count);
-    }
-
-    /// When the last item was received that was taken.
-    pub(crate) fn last_ts(&self) -> Option<i64> {
-        (self.timed.get() > 0).then(|| self.last_ts.load(Ordering::Relaxed)) // Relaxed: see `count_items`.
-    }
-
-    pub(crate) fn write_to(&self, py: Python<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {
-        let frames = lock(&self.frames);
-        frames.tally.write_to(py, dict)?;
-        let first_ts = self.last_ts().map(|_| self.first_ts.load(Ordering::Relaxed)); // Relaxed: as above.
-        dict.set_item("first_ts", first_ts)?;
-        dict.set_item("last_ts", self.last_ts())?;
-        dict.set_item("items", self.items.get())?;
-        dict.set_item("accepted", frames.accepted.clone())
-    }
-
-    pub(crate) fn take_rejects(&self) -> Vec<RejectTuple> {
-        lock(&self.frames).tally.take_rejects()
     }
 }

@@ -46,7 +46,7 @@ impl Default for Tally {
 impl Tally {
     pub(crate) fn count(&mut self, outcome: Outcome, about: impl FnOnce(RejectReason) -> Reject) {
         match outcome {
-            Outcome::Accepted(frame_type) => self.frames[frame_type as usize] += 1,
+            Outcome::Accepted(frame_type) => self.count_accepted(frame_type),
             Outcome::Ignored(ignored) => self.ignored[ignored.index()] += 1,
             Outcome::Rejected(reason) => {
                 self.rejected[reason as usize] += 1;
@@ -59,6 +59,12 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// Counts a frame that became ticks.
+    #[inline]
+    pub(crate) fn count_accepted(&mut self, frame_type: FrameType) {
+        self.frames[frame_type as usize] += 1;
     }
 
     /// Counts a line that holds no frame.

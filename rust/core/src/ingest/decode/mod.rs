@@ -12,5 +12,5 @@
 pub mod binance;
 mod outcome;
 
-pub use binance::{Decoder, PassedOver, ReadBlock, ReadFrame, detect_venue};
+pub use binance::{Decoder, PassedOver, ReadBlock, ReadFrame, Text, detect_venue};
 pub use outcome::{FrameType, IgnoredType, Outcome, RejectReason};

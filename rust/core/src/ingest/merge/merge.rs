@@ -10,16 +10,13 @@
 //! come first is out of blocks; no allocation per item; a block is dropped as soon as it is used up.
 //! Does not: read files, decode, or sort a source: one whose times go back is an error, and stays one.
 
-use super::source::{Block, Source, head_of};
+use super::source::{Block, Source};
 use crate::error::MergeError;
-use crate::ingest::decode::ReadFrame;
+use crate::ingest::decode::{FrameType, ReadFrame};
 use crate::market::tick::Tick;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
-
-/// Ticks that are found to be alone at their times in one look.
-const ALONE_MAX: usize = 256;
 
 /// One item of a source, borrowed from its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +53,15 @@ pub enum Step<'a> {
     End,
 }
 
+/// Where the ticks of a time come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source, from 0.
+    pub source: usize,
+    /// The type of the frame that they are; `None`: the source hands over ticks.
+    pub frame_type: Option<FrameType>,
+}
+
 /// When the next item comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peek {
@@ -70,17 +76,17 @@ pub enum Peek {
 /// Merges sources. See the module's header.
 #[derive(Clone, Debug)]
 pub struct Merge {
-    sources: Vec<Source>,
+    pub(super) sources: Vec<Source>,
     /// The head that comes first, and the others: each source is here, or out of blocks, or has ended.
-    first: Option<(i64, usize)>,
+    pub(super) first: Option<(i64, usize)>,
     others: BinaryHeap<Reverse<(i64, usize)>>,
     /// Sources out of blocks, lowest first.
     hungry: BinaryHeap<Reverse<usize>>,
     /// The source whose head was handed out.
-    taken: Option<usize>,
-    /// In the block of the first source: those from its head on that [`Merge::alone`] has still to hand out. What lies
-    /// between the head and them was passed; [`Merge::catch_up`] moves the head.
-    alone: Range<usize>,
+    pub(super) taken: Option<usize>,
+    /// Of the ticks of the first source's block: those from its head on that [`Merge::alone`] has still to hand out. What
+    /// lies between the head and them was passed; [`Merge::catch_up`] moves the head.
+    pub(super) alone: Range<usize>,
     failed: Option<MergeError>,
 }
 
@@ -182,10 +188,18 @@ impl Merge {
         }))
     }
 
+    /// The symbol of the frame that [`Merge::next`] returned has this instrument: that of other frames of its block is
+    /// known from now on.
+    pub fn name_symbol(&mut self, instrument: u32) {
+        if let Some(index) = self.taken {
+            self.sources[index].name_symbol(instrument);
+        }
+    }
+
     /// The first source, and when the next one of the others has something; `None`: there is none, or a source lacks a
     /// block.
     #[inline(always)] // With every time of a replay.
-    fn ready(&mut self) -> Option<(usize, i64)> {
+    pub(super) fn ready(&mut self) -> Option<(usize, i64)> {
         self.catch_up();
         if self.taken.is_some() {
             self.pass_taken();
@@ -197,156 +211,9 @@ impl Merge {
         Some((index, self.others.peek().map_or(i64::MAX, |Reverse((other, _))| *other)))
     }
 
-    /// The next tick, with the index of its source, if it is all that was received at its time and not the last one of
-    /// its block; [`Merge::pass_alone`] takes it. `None`: [`Merge::peek_ts`] says what comes.
-    #[inline(always)] // With every time of a replay.
-    pub fn alone(&mut self) -> Option<(usize, &Tick)> {
-        if self.alone.is_empty() && !self.finds_alone() {
-            return None;
-        }
-        let (_, index) = self.first?;
-        match &self.sources[index].block {
-            Block::Ticks(ticks) => Some((index, &ticks[self.alone.start])),
-            Block::Lines(_) | Block::Read(_) => None,
-        }
-    }
-
-    /// Takes the tick that [`Merge::alone`] returned.
-    #[inline(always)] // With every time of a replay.
-    pub fn pass_alone(&mut self) {
-        self.alone.start += 1;
-    }
-
-    /// Looks how many of the next ticks are alone at their times, and come before whatever another source has.
-    #[inline(never)]
-    fn finds_alone(&mut self) -> bool {
-        let Some((index, other_ns)) = self.ready() else {
-            return false;
-        };
-        let source = &self.sources[index];
-        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
-            return false;
-        };
-        let pairs = ticks[head.start..].windows(2).take(ALONE_MAX);
-        let is_alone = |pair: &&[Tick]| pair[0].ts_init < pair[1].ts_init.min(other_ns);
-        self.alone = head.start..head.start + pairs.take_while(is_alone).count();
-        !self.alone.is_empty()
-    }
-
-    /// Moves the head of the first source behind the ticks that were passed alone.
-    #[inline(always)]
-    fn catch_up(&mut self) {
-        if self.alone.end > 0 {
-            self.move_head();
-        }
-    }
-
-    #[inline(never)]
-    fn move_head(&mut self) {
-        let at = std::mem::take(&mut self.alone).start;
-        let Some((_, index)) = self.first else { return };
-        let source = &mut self.sources[index];
-        if let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head)
-            && at > head.start
-            && let Some(next) = head_of(ticks, at, head.row - 1 + (at - head.start) as u64)
-        {
-            source.go_to(next);
-            self.put_first(next.ts_init, index);
-        }
-    }
-
-    /// When the next ticks come, if they are all that was received at their time and lie in one block: see
-    /// [`Merge::whole`]. `None`: [`Merge::peek_ts`] says what comes.
-    #[inline(always)] // With every time of a replay.
-    pub fn whole_time(&mut self) -> Option<i64> {
-        let (index, other_ns) = self.ready()?;
-        let source = &self.sources[index];
-        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
-            return None;
-        };
-        // At the end of a block its time may go on in the next one.
-        let behind = ticks.get(source.at)?;
-        (behind.ts_init > head.ts_init && other_ns > head.ts_init).then_some(head.ts_init)
-    }
-
-    /// The ticks of the time that [`Merge::whole_time`] returned, with the index of their source; see
-    /// [`Merge::pass_time`].
-    #[inline(always)] // With every time of a replay.
-    #[must_use]
-    pub fn whole(&self) -> Option<(usize, &[Tick])> {
-        let (_, index) = self.first?;
-        let source = &self.sources[index];
-        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
-            return None;
-        };
-        Some((index, &ticks[head.start..head.end]))
-    }
-
-    /// Takes the ticks that [`Merge::whole`] returned.
-    #[inline(always)] // With every time of a replay.
-    pub fn pass_time(&mut self) {
-        let Some((_, index)) = self.first else { return };
-        let source = &mut self.sources[index];
-        if let Block::Ticks(ticks) = &source.block
-            && let Some(next) = head_of(ticks, source.at, source.rows)
-        {
-            source.go_to(next);
-            self.put_first(next.ts_init, index);
-        }
-    }
-
-    /// The ticks of the next times, as far as these lie in one block, before `end_ns` and before any other source has
-    /// something, and `takes` is true of each; at most `ticks_max`, and whole times only. [`Merge::pass`] takes them.
-    ///
-    /// The last time of a block is not among them, because it may go on in the next block. With the index of the source.
-    pub fn ahead(
-        &mut self,
-        end_ns: i64,
-        ticks_max: usize,
-        mut takes: impl FnMut(&Tick) -> bool,
-    ) -> Option<(usize, &[Tick])> {
-        let (index, other_ns) = self.ready()?;
-        let end_ns = end_ns.min(other_ns);
-        let source = &self.sources[index];
-        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
-            return None;
-        };
-        let coming = &ticks[head.start..];
-        let (mut whole, mut last_ns) = (0, head.ts_init);
-        for (at, tick) in coming.iter().enumerate() {
-            if tick.ts_init > last_ns {
-                (whole, last_ns) = (at, tick.ts_init);
-            }
-            // The error of a time that goes back comes behind the time before it.
-            if tick.ts_init < last_ns || at == ticks_max || tick.ts_init >= end_ns || !takes(tick) {
-                break;
-            }
-        }
-        (whole > 0).then(|| (index, &coming[..whole]))
-    }
-
-    /// Takes so many of the ticks that [`Merge::ahead`] returned: whole times. Returns how many times these are.
-    ///
-    /// # Panics
-    /// When it returned fewer, or none.
-    pub fn pass(&mut self, count: usize) -> u64 {
-        let (_, index) = self.first.expect("the source of the ticks ahead");
-        let source = &mut self.sources[index];
-        let (Block::Ticks(ticks), Some(head)) = (&source.block, source.head) else {
-            panic!("what is ahead are ticks");
-        };
-        let at = head.start + count;
-        let next = head_of(ticks, at, head.row - 1 + count as u64).expect("the last time of a block is not ahead");
-        let ends = ticks[head.start..=at].windows(2);
-        let times = ends.filter(|pair| pair[0].ts_init != pair[1].ts_init).count();
-        source.go_to(next);
-        self.put_first(next.ts_init, index);
-        times as u64
-    }
-
     /// The source that was first goes on at this time: it or another one is first now.
     #[inline(always)] // With every time of a replay.
-    fn put_first(&mut self, ts_init: i64, index: usize) {
+    pub(super) fn put_first(&mut self, ts_init: i64, index: usize) {
         let mut first = (ts_init, index);
         if let Some(mut top) = self.others.peek_mut()
             && top.0 < first

@@ -2,6 +2,7 @@
 
 mod merge;
 mod source;
+mod times;
 
-pub use merge::{Item, Merge, Payload, Peek, Step};
+pub use merge::{Item, Merge, Origin, Payload, Peek, Step};
 pub use source::Block;

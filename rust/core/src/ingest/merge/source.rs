@@ -64,6 +64,61 @@ impl Source {
         (self.previous, self.head) = (next.ts_init, Some(next));
     }
 
+    /// Has the tick at this place of its block next, if it is behind the head; all up to there have a time of their own.
+    /// Returns its time.
+    pub(super) fn move_to(&mut self, tick: usize) -> Option<i64> {
+        let head = self.head?;
+        let at = self.row_of(tick).filter(|at| *at > head.start)?;
+        match &self.block {
+            Block::Ticks(ticks) => {
+                let next = head_of(ticks, at, head.row - 1 + (at - head.start) as u64)?;
+                self.go_to(next);
+            }
+            Block::Read(block) => {
+                let passed = (head.start + 1..at).filter_map(|index| block.line(index));
+                self.rows += passed.map(|line| line.rows).sum::<u64>();
+                self.at = at;
+                let next = self.next_line()?;
+                (self.previous, self.head) = (next.ts_init, Some(next));
+            }
+            Block::Lines(_) => return None,
+        }
+        self.head.map(|next| next.ts_init)
+    }
+
+    /// The place in its block of what has the tick at this place; from the head on each has one tick up to there.
+    #[inline]
+    pub(super) fn row_of(&self, tick: usize) -> Option<usize> {
+        let start = self.head?.start;
+        Some(match &self.block {
+            Block::Read(block) => start + tick - block.first_tick(start),
+            Block::Lines(_) | Block::Ticks(_) => tick,
+        })
+    }
+
+    /// The symbol of the head, which is a frame, has this instrument.
+    pub(super) fn name_symbol(&mut self, instrument: u32) {
+        if let (Block::Read(block), Some(head)) = (&mut self.block, self.head) {
+            block.name_symbol(head.start, instrument);
+        }
+    }
+
+    /// The next line of a block that was read ahead.
+    fn next_line(&mut self) -> Option<Head> {
+        let Block::Read(block) = &self.block else { return None };
+        let line = block.line(self.at);
+        self.rows += line.map_or(block.blank_at_end(), |line| line.rows);
+        let line = line?;
+        self.at += 1;
+        Some(Head {
+            ts_init: line.ts_init.unwrap_or(self.previous.max(0)),
+            row: self.rows,
+            start: self.at - 1,
+            end: self.at,
+            bad: line.ts_init.is_none(),
+        })
+    }
+
     /// Finds the next head, and its time; None when the block is used up (which is then dropped).
     pub(super) fn advance(&mut self, index: usize) -> Result<Option<i64>, MergeError> {
         let head = match &self.block {
@@ -85,20 +140,7 @@ impl Source {
                     }
                 })
             }
-            Block::Read(block) => {
-                let line = block.line(self.at);
-                self.rows += line.map_or(block.blank_at_end(), |line| line.rows);
-                line.map(|line| {
-                    self.at += 1;
-                    Head {
-                        ts_init: line.ts_init.unwrap_or(self.previous.max(0)),
-                        row: self.rows,
-                        start: self.at - 1,
-                        end: self.at,
-                        bad: line.ts_init.is_none(),
-                    }
-                })
-            }
+            Block::Read(_) => self.next_line(),
             Block::Ticks(ticks) => {
                 let head = head_of(ticks, self.at, self.rows);
                 if let Some(head) = head {

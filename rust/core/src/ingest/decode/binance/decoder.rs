@@ -108,16 +108,15 @@ impl Decoder {
 
     /// Appends the ticks of a frame that was read ahead, as [`Decoder::decode`] does.
     #[inline]
-    pub fn take(
-        &mut self,
-        frame: ReadFrame<'_>,
-        ts_init: i64,
-        instruments: &mut InstrumentTable,
-        out: &mut Vec<Tick>,
-    ) -> Outcome {
+    pub fn take(&mut self, frame: ReadFrame<'_>, instruments: &mut InstrumentTable, out: &mut Vec<Tick>) -> Outcome {
         self.passed_over = None;
-        self.push_ticks(frame, ts_init, instruments, out)
-            .unwrap_or_else(Outcome::Rejected)
+        match self.instrument_of(frame.symbol, instruments) {
+            Ok(instrument) => {
+                out.extend(frame.ticks.iter().map(|tick| Tick { instrument, ..*tick }));
+                Outcome::Accepted(frame.frame_type)
+            }
+            Err(reason) => Outcome::Rejected(reason),
+        }
     }
 
     #[inline]
@@ -142,12 +141,8 @@ impl Decoder {
     ) -> Result<Outcome, RejectReason> {
         match frame {
             Frame::Ticks { symbol, content } => {
-                let frame = ReadFrame {
-                    symbol: symbol.as_deref(),
-                    content,
-                    levels,
-                };
-                self.push_ticks(frame, ts_init, instruments, out)
+                let instrument = self.instrument_of(symbol.as_deref(), instruments)?;
+                Ok(Outcome::Accepted(content.push_ticks(levels, instrument, ts_init, out)))
             }
             Frame::Marks(marks) => self.push_marks(marks, ts_init, instruments, out),
             Frame::NonMarketTrade { symbol, id } => {
@@ -163,23 +158,11 @@ impl Decoder {
     }
 
     #[inline]
-    fn push_ticks(
-        &mut self,
-        frame: ReadFrame<'_>,
-        ts_init: i64,
-        instruments: &mut InstrumentTable,
-        out: &mut Vec<Tick>,
-    ) -> Result<Outcome, RejectReason> {
-        let instrument = match frame.symbol {
-            Some(symbol) => self.symbols.resolve(symbol, instruments)?,
-            None => self.symbols.only().ok_or(RejectReason::SnapshotWithoutSymbol)?,
-        };
-        Ok(Outcome::Accepted(frame.content.push_ticks(
-            frame.levels,
-            instrument,
-            ts_init,
-            out,
-        )))
+    fn instrument_of(&mut self, symbol: Option<&[u8]>, instruments: &mut InstrumentTable) -> Result<u32, RejectReason> {
+        match symbol {
+            Some(symbol) => self.symbols.resolve(symbol, instruments),
+            None => self.symbols.only().ok_or(RejectReason::SnapshotWithoutSymbol),
+        }
     }
 
     /// Instruments that are not configured, where discovery is off, are passed over: the venue sends every one that it has.

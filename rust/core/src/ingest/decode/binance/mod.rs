@@ -21,5 +21,5 @@ mod ticks;
 mod venue;
 
 pub use decoder::{Decoder, PassedOver};
-pub use read_block::{ReadBlock, ReadFrame};
+pub use read_block::{ReadBlock, ReadFrame, Text};
 pub use venue::detect_venue;
