@@ -159,7 +159,7 @@ async def test_an_unknown_command_is_404_and_names_the_nearest(tmp_path: Path) -
         assert (answer.status, answer.json["nearest"]) == (404, "pause")
 
 
-@pytest.mark.parametrize("key", [None, "", "x" * 129, "k\xe9"])
+@pytest.mark.parametrize("key", [None, "", "x" * 129, "k\xe9", "k v", "k\tv"])
 async def test_a_missing_or_wrong_key_is_422_and_names_the_header(tmp_path: Path, key: str | None) -> None:
     async with serving(tmp_path) as served:
         headers = served.headers(Content_Type="application/json", Idempotency_Key=key)

@@ -22,6 +22,7 @@ from litestar import Response
 
 from headrace.commands import Ack, entry_of
 from headrace.control.http.command_calls import TIMEOUT_HEADER, TIMEOUT_S_MAX
+from headrace.control.http.guard import KEY_CHARACTERS_MAX, KEY_PATTERN
 from headrace.control.http.problems import Problem
 from headrace.control.http.route_table import route_table
 from headrace.limits import COMMAND_TIMEOUT_S
@@ -106,7 +107,7 @@ def _command_operation(kind: type[Command]) -> dict[str, Any]:
         "in": "header",
         "required": True,
         "description": "a text of your own; repeated with the same key and body, the command is handled once",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX, "pattern": KEY_PATTERN},
     }
     wait = {
         "name": TIMEOUT_HEADER,

@@ -14,6 +14,7 @@ Does not: trust a forwarded header, or know what a path means.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from functools import partial
 from http import HTTPStatus
@@ -36,8 +37,10 @@ __all__ = ["Guard"]
 
 log = logging.getLogger(__name__)
 
-# With the actor's name before it, it is a key of the command bus.
+# With the actor's name before it, it is a key of the command bus. The OpenAPI document says the same.
 KEY_CHARACTERS_MAX = 128
+KEY_PATTERN = "^[!-~]+$"
+VISIBLE_ASCII = re.compile(KEY_PATTERN.encode()).fullmatch
 CORS_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Command-Timeout"
 CORS_SECONDS = b"600"
 
@@ -211,8 +214,8 @@ class Guard:
         if b"idempotency-key" not in exchange.headers:
             return None  # A command that changes nothing needs none.
         key = exchange.header(b"idempotency-key") or b""
-        if not 0 < len(key) <= KEY_CHARACTERS_MAX or not key.isascii():
-            what = f"the Idempotency-Key has {len(key)} characters, or some that are not ASCII"
+        if len(key) > KEY_CHARACTERS_MAX or not VISIBLE_ASCII(key):
+            what = f"the Idempotency-Key has {len(key)} characters, or some that are not visible ASCII"
             detail = f"{what}: send one text of 1 to {KEY_CHARACTERS_MAX}, another one for each command"
             raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, field="Idempotency-Key")
         return key.decode("ascii")
