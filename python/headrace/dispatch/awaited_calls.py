@@ -233,9 +233,10 @@ class AwaitedCalls:
     def end(self) -> None:
         """Cancel the task; what was never awaited is closed, and kept as letters."""
         while self._owed:
-            call = self._owed.pop(0)
-            close_unfinished(call.awaitable)
-            self._keep_cancelled(call)
+            calls, self._owed = self._owed, []
+            for call in calls:
+                close_unfinished(call.awaitable)
+                self._keep_cancelled(call)
         if self._wakeup is not None:
             self._wakeup.close()
         if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
